@@ -1,0 +1,72 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make.
+# Everything is installed into .venv, at the versions that constraints.txt pins.
+# pip reads its usual configuration (pip.conf, PIP_* variables).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Further arguments of the command that a target runs: make demo ARGS="--data fashion-mnist"
+ARGS   ?=
+
+# What `make lock` holds back although newer versions exist.
+HELD   := torch==2.13.0
+
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+INPUTS      := pyproject.toml constraints.txt tools/make-venv.sh
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-longer lint format wheel lock clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
+	    while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+
+demo: $(VENV)/.installed ## install Narrows into .venv and run its demonstration
+	$(BIN)/narrows demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## install Narrows with its tools and run the tests
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+
+test-longer: $(VENV)/.installed-dev ## run the tests that take minutes
+	$(BIN)/python -m pytest -m longer $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## put the code into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.installed-dev ## build dist/narrows-*.whl
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist \
+	    --build-constraint constraints.txt .
+
+lock: ## write constraints.txt anew from the newest versions
+	tools/make-venv.sh $(VENV)-lock $(PYTHON)
+	$(VENV)-lock/bin/python -m pip install --upgrade pip
+	$(VENV)-lock/bin/python -m pip install $(HELD) . --group dev setuptools hatchling editables
+	( echo "# Written by \`make lock\`: every package that Narrows and its tools run with."; \
+	  $(VENV)-lock/bin/python -m pip freeze --all --exclude narrows | \
+	      sed -E '/^(nvidia-|cuda-|triton)/d; s/\+[a-z0-9.]+$$//' ) > constraints.txt
+	rm -rf $(VENV)-lock
+
+clean: ## remove everything that these targets made
+	rm -rf $(VENV) $(VENV)-lock narrows-demo dist build htmlcov .coverage .coverage.* \
+	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew when what it is made from changes.
+$(BIN)/pip: $(INPUTS)
+	tools/make-venv.sh $(VENV) $(PYTHON)
+	$(PIP_INSTALL) --quiet pip
+
+$(VENV)/.installed: $(BIN)/pip
+	$(PIP_INSTALL) --build-constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/pip
+	$(PIP_INSTALL) --build-constraint constraints.txt --editable . --group dev
+	@touch $@ $(VENV)/.installed
