@@ -1,0 +1,56 @@
+"""Narrows: autoencoders as easy as PCA.
+
+Names are imported when first used, so that ``import narrows`` is quick and torch is loaded only
+by what needs it.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# OpenMP reads this once, when torch loads it. By default its threads spin while they wait, which
+# on a busy machine slows small steps by a factor of thirty; a user's own setting is left alone.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from narrows import datasets, errors
+    from narrows.library import Library
+    from narrows.models import MODELS, Autoencoder, Decoder, Encoder, load
+
+_HOMES = {
+    "MODELS": "narrows.models",
+    "Autoencoder": "narrows.models",
+    "Decoder": "narrows.models",
+    "Encoder": "narrows.models",
+    "Library": "narrows.library",
+    "datasets": "narrows.datasets",
+    "errors": "narrows.errors",
+    "load": "narrows.models",
+}
+
+__all__ = [
+    "MODELS",
+    "Autoencoder",
+    "Decoder",
+    "Encoder",
+    "Library",
+    "__version__",
+    "datasets",
+    "errors",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'narrows' has no attribute {name!r}")
+    module = importlib.import_module(_HOMES[name])
+    value = module if _HOMES[name] == f"narrows.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

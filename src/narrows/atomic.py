@@ -1,0 +1,176 @@
+"""Outputs that appear whole or not at all.
+
+A result is written beside its final place under a temporary name and renamed when it is
+complete, so that a crash, a full disk or Ctrl-C leaves what was there before.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from narrows.errors import OutputError, OutputExistsError
+
+
+def check_output(path: str | Path, *, overwrite: bool) -> Path:
+    """Refuse an output that exists or whose folder cannot take it, before any work is done.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the output is to stand.
+    overwrite : bool
+        Whether something that is there already may be replaced.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OutputExistsError
+        If the output exists and ``overwrite`` is false.
+    OutputError
+        If the folder around it does not exist or must not be written to.
+    """
+    path = Path(path)
+    if not overwrite and (path.is_symlink() or path.exists()):
+        raise OutputExistsError(
+            f"'{path}' exists already; choose another name or allow overwriting it "
+            "(--overwrite, overwrite=True)"
+        )
+    parent = path.parent
+    if not parent.is_dir():
+        raise OutputError(f"'{path}' cannot be written: there is no folder '{parent}'; create it")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"'{path}' cannot be written: no permission to write in '{parent}'; "
+            "choose another folder"
+        )
+    return path
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing into one clear line."""
+    try:
+        yield
+    except (OutputError, OutputExistsError):
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"'{path}' could not be written: {reason}; nothing was left behind"
+        ) from error
+
+
+@contextmanager
+def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary file to write; it takes its final name only if the block succeeds.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final name.
+    overwrite : bool, default=False
+        Whether a file that is there already is replaced.
+
+    Yields
+    ------
+    Path
+        The temporary file, in the same folder and with the same suffix.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`check_output`; also if the disk is full.
+    """
+    path = check_output(path, overwrite=overwrite)
+    if path.is_dir():
+        raise OutputExistsError(f"'{path}' is a folder; name a file")
+    with explain_os_errors(path):
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder to fill; it takes its final name only if the block succeeds.
+
+    With ``overwrite``, a folder that is there already keeps the files that the new one does not
+    have: Narrows never deletes what it did not write. Each file then changes in one step.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final name.
+    overwrite : bool, default=False
+        Whether files of a folder that is there already are replaced.
+
+    Yields
+    ------
+    Path
+        The temporary folder, beside the final one.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`check_output`; also if the disk is full.
+    """
+    path = check_output(path, overwrite=overwrite)
+    if path.exists() and not path.is_dir():
+        raise OutputExistsError(f"'{path}' is a file; name a folder")
+    with explain_os_errors(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            yield temporary
+            for file in sorted(temporary.rglob("*")):
+                _sync(file)
+            if path.exists():
+                _move_over(temporary, path)
+            else:
+                temporary.chmod(0o777 & ~_umask())
+                temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync(path.parent)
+
+
+def _move_over(source: Path, target: Path) -> None:
+    for file in sorted(source.rglob("*")):
+        place = target / file.relative_to(source)
+        if file.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            file.replace(place)
+    shutil.rmtree(source)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

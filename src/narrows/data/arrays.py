@@ -1,0 +1,119 @@
+"""Rows in memory: numpy arrays, torch tensors and whatever turns into them."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from narrows.errors import DataError
+
+
+class ArraySource:
+    """Rows of an array in memory, taken by index without copying the whole.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, ...)
+        The rows, of any type that torch has.
+    rows : ndarray of int, optional
+        Which rows belong to the source; all by default.
+    """
+
+    def __init__(self, values: NDArray[Any], rows: NDArray[np.int64] | None = None) -> None:
+        self._values = as_tensor(values)
+        self._rows = None if rows is None else torch.from_numpy(rows)
+        self.sample_shape = tuple(values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._values if self._rows is None else self._rows)
+
+    def batches(
+        self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Tensor]:
+        """Yield every row once; see :class:`narrows.data.source.Source`."""
+        if seed is None:
+            order = torch.arange(len(self))
+        else:
+            order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        if self._rows is not None:
+            order = self._rows[order]
+        n_batches = -(-len(self) // size)
+        for batch in order.tensor_split(n_batches):
+            share = batch if world_size == 1 else batch.tensor_split(world_size)[rank]
+            yield self._values[share]
+
+
+def as_tensor(values: NDArray[Any]) -> Tensor:
+    """Wrap an array in a tensor that shares its memory wherever torch can.
+
+    Parameters
+    ----------
+    values : ndarray
+        Booleans, integers or floats.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape and kind; types that torch lacks are widened.
+    """
+    if values.dtype.byteorder not in "=|" or values.dtype == np.longdouble:
+        values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        values = values.astype(np.int64)
+    with warnings.catch_warnings():
+        # Memory maps are read-only; torch warns of writing to them, which nothing here does.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(values)
+
+
+def read_rows(X: Any) -> Any:
+    """Read what a path names, and take tensors off their device; give back anything else as it is.
+
+    Parameters
+    ----------
+    X : path, Tensor, ndarray, DataFrame or list
+        A path may name any data that :func:`narrows.data.files.read` knows.
+
+    Returns
+    -------
+    ndarray, DataFrame or list
+        What can be validated as an array.
+    """
+    if isinstance(X, str | Path):
+        # Read only here: what reads tables and pictures takes a while to import.
+        from narrows.data import files
+
+        return files.read(X).values
+    if isinstance(X, Tensor):
+        return X.detach().cpu().numpy()
+    return X
+
+
+def check_finite(X: NDArray[Any]) -> None:
+    """Refuse values that are not finite, naming the first.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Any numeric type.
+
+    Raises
+    ------
+    DataError
+        If a value is NaN or infinite.
+    """
+    if X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64)):
+        return
+    finite = np.isfinite(X)
+    if not finite.all():
+        first = np.argwhere(~finite)[0]
+        value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
+        raise DataError(
+            f"Input X contains {value} ({(~finite).sum()} such values, the first in row {first[0]})"
+            "; only finite numbers are allowed; remove these rows or fill the gaps in"
+        )

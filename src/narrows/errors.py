@@ -1,0 +1,84 @@
+"""Everything that Narrows raises on purpose.
+
+::
+
+    NarrowsError
+    ├── ParameterError          (ValueError)         a parameter outside what is allowed
+    ├── DataError               (ValueError)         data that cannot be learned from or used
+    │   └── UnreadableFileError                      a file that is not what it claims to be
+    ├── NotFittedError          (sklearn's)          a model used before ``fit``
+    ├── DivergedError           (ArithmeticError)    training left the finite numbers
+    ├── CheckpointError         (ValueError)         a checkpoint of another run, or damaged
+    ├── FormatError             (ValueError)         a model or library that is damaged or foreign
+    ├── OutputExistsError       (FileExistsError)    an output that would be overwritten
+    ├── OutputError             (OSError)            an output that cannot be written
+    ├── MissingFileError        (FileNotFoundError)  an input that is not there
+    ├── DownloadError           (OSError)            a data set that is neither here nor to be had
+    ├── MissingDependencyError  (ImportError)        an optional package that is not installed
+    └── LibraryError            (ValueError)         a library of pictures used against its nature
+        └── WrongModelError                          codes of one model, questions of another
+
+Each message is one line that says the value, what was allowed, and the remedy.
+"""
+
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+
+
+class NarrowsError(Exception):
+    """The root: catch this to catch everything Narrows raises on purpose."""
+
+
+class ParameterError(NarrowsError, ValueError):
+    """A parameter's value is outside what is allowed."""
+
+
+class DataError(NarrowsError, ValueError):
+    """The data cannot be learned from or used with this model."""
+
+
+class UnreadableFileError(DataError):
+    """A file is not what it claims to be: truncated, foreign or damaged."""
+
+
+class NotFittedError(NarrowsError, SklearnNotFittedError):
+    """A model was used before ``fit``."""
+
+
+class DivergedError(NarrowsError, ArithmeticError):
+    """Training produced values that are not finite."""
+
+
+class CheckpointError(NarrowsError, ValueError):
+    """A checkpoint belongs to another run or is damaged."""
+
+
+class FormatError(NarrowsError, ValueError):
+    """A model or library on disk is damaged, incomplete or foreign."""
+
+
+class OutputExistsError(NarrowsError, FileExistsError):
+    """An output exists and overwriting was not asked for."""
+
+
+class OutputError(NarrowsError, OSError):
+    """An output cannot be written: no permission, no room, no such folder."""
+
+
+class MissingFileError(NarrowsError, FileNotFoundError):
+    """An input file or folder does not exist."""
+
+
+class DownloadError(NarrowsError, OSError):
+    """A data set is not on this machine and could not be downloaded."""
+
+
+class MissingDependencyError(NarrowsError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class LibraryError(NarrowsError, ValueError):
+    """A library of pictures cannot do what was asked."""
+
+
+class WrongModelError(LibraryError):
+    """A library's codes were made by another model than the one given."""

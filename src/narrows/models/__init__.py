@@ -1,0 +1,67 @@
+"""The models: scikit-learn estimators, one file each. A new one is a file and a line below."""
+
+from pathlib import Path
+
+from narrows import storage
+from narrows.errors import FormatError
+from narrows.models.autoencoder import Autoencoder
+from narrows.models.base import BaseAutoencoder
+from narrows.models.halves import Decoder, Encoder
+from narrows.models.registry import MODELS
+
+__all__ = ["MODELS", "Autoencoder", "BaseAutoencoder", "Decoder", "Encoder", "load"]
+
+
+def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:
+    """Read a model, or one half of one, from its folder.
+
+    Nothing in the folder is run as code: it may come from a stranger.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder that ``save`` wrote.
+
+    Returns
+    -------
+    BaseAutoencoder, Encoder or Decoder
+        What was saved; its codes are equal to the saved one's bit for bit on the same machine.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such folder.
+    FormatError
+        If it is damaged, foreign, or of a newer version of Narrows.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from narrows import Autoencoder, load
+    >>> X = np.random.default_rng(0).random((100, 8), dtype=np.float32)
+    >>> model = Autoencoder(2, max_epochs=2, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = load(model.save(f"{folder}/model"))
+    >>> bool((again.transform(X) == model.transform(X)).all())
+    True
+    """
+    manifest, parts = storage.read(path)
+    match manifest.get("kind"):
+        case "encoder":
+            return Encoder.restore(manifest, parts, path)
+        case "decoder":
+            return Decoder.restore(manifest, parts, path)
+        case "model":
+            classes = {model.__name__: model for model in MODELS.values()}
+            name = manifest.get("model")
+            if name in classes:
+                return classes[name].restore(manifest, parts, path)
+            raise FormatError(
+                f"'{path}' holds a model {name!r}; this Narrows has {', '.join(classes)}; "
+                "install a Narrows that has it"
+            )
+        case kind:
+            raise FormatError(
+                f"'{path}' says it holds a {kind!r}; a model, an encoder or a decoder is allowed; "
+                "name a folder that a model was saved to"
+            )

@@ -1,0 +1,291 @@
+"""What every model has: scikit-learn's contract around a network, its scaling and its training."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from narrows import losses, networks
+from narrows.data.arrays import ArraySource
+from narrows.data.scaling import Scaling, ScalingName, Statistics
+from narrows.errors import DataError
+from narrows.losses import Loss
+from narrows.models import choices, persistence
+from narrows.models.codec import Codec
+from narrows.models.registry import register
+from narrows.models.validation import check_rows
+from narrows.networks import Network
+from narrows.training.checkpoint import Checkpoint
+from narrows.training.history import History
+from narrows.training.loop import TrainSettings, epoch_seed, new_optimizer, train
+from narrows.training.progress import print_epoch
+
+# Learning without a planned end goes at a constant share of the cycle's peak.
+_ONLINE_SHARE = 1 / 3
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseAutoencoder(Codec):
+    """The root of all models.
+
+    A new model is a dataclass that inherits from this, adds its parameters as fields, and says in
+    ``_loss`` what it makes small.
+
+    Parameters
+    ----------
+    n_components : int, default=32
+        Width of the code, K; the only parameter that may be given without its name.
+    hidden_layer_sizes : tuple of int or "auto", default="auto"
+        Widths of the layers between input and code; the decoder mirrors them. ``()`` has none;
+        "auto" chooses two from the number of features.
+    activation : str, default="silu"
+        After each hidden layer: "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh",
+        "sigmoid" or "softplus".
+    code_activation : str, default="identity"
+        After the code's layer; one of the same.
+    tied_weights : bool, default=False
+        Whether the decoder's matrices are the encoder's, transposed.
+    architecture : {"auto", "dense"}, default="auto"
+        What the halves are made of.
+    output : {"auto", "sigmoid", "identity"}, default="auto"
+        What the decoder ends with: "auto" takes a sigmoid for scaled data in [0, 1], nothing
+        otherwise or with ``activation="identity"``.
+    loss : {"auto", "squared_error", "cross_entropy"}, default="auto"
+        What is made small, summed over features: "auto" takes cross-entropy for data of nothing
+        but zeros and ones, squared error otherwise.
+    scaling : {"auto", "unit", "global", "standard", "none"}, default="auto"
+        Learned from the training data, undone on the way out. "unit" maps the whole range of the
+        data (of uint8: 0 to 255) to [0, 1]; "global" subtracts each feature's mean and divides all
+        by one number, as PCA would have it; "standard" divides each feature by its own standard
+        deviation, for tables of mixed units; "auto" takes "unit" for uint8 and for data in [0, 1],
+        "global" otherwise.
+    max_epochs : int or "auto", default="auto"
+        Passes over the data; "auto" chooses 5 to 200 from the number of rows.
+    batch_size : int or "auto", default="auto"
+        Rows a step; "auto" chooses 32 to 512 from the number of rows.
+    learning_rate : float, default=0.003
+        The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly.
+    early_stopping : bool, default=True
+        Whether rows are held out, training stops when their loss no longer falls, and the weights
+        that were best on them are kept.
+    validation_fraction : float or "auto", default="auto"
+        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 2 000 rows, none
+        of fewer than 95.
+    n_iter_no_change : int, default=10
+        Epochs without a smaller held-out loss after which training stops.
+    checkpoint : path or None, default=None
+        A file that keeps the state of training. If it is there when ``fit`` starts with the same
+        data and parameters, training goes on from it; it is removed when training is complete.
+    device : str, default="auto"
+        "auto" (a GPU where there is one), "cpu", "cuda", ...
+    random_state : int, RandomState or None, default=None
+        Of the first weights, the rows held out, shuffling and noise. An int makes results the
+        same every time.
+    verbose : int, default=0
+        Whether a line is printed for each epoch.
+
+    Attributes
+    ----------
+    encoder_, decoder_ : torch.nn.Module
+        The two halves, between scaled rows (B, ...) and codes (B, K).
+    scaling_ : Scaling
+        Between the data's units and the network's.
+    sample_shape_ : tuple of int
+        The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
+    history_ : History
+        Every term of the loss, epoch by epoch.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Values in one row.
+    fingerprint_ : str
+        SHA-256 of the weights and of what decides their meaning.
+    """
+
+    n_components: int = field(default=32, kw_only=False)
+    hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto"
+    activation: str = "silu"
+    code_activation: str = "identity"
+    tied_weights: bool = False
+    architecture: str = "auto"
+    output: str = "auto"
+    loss: str = "auto"
+    scaling: ScalingName = "auto"
+    max_epochs: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate: float = 3e-3
+    early_stopping: bool = True
+    validation_fraction: float | Literal["auto"] = "auto"
+    n_iter_no_change: int = 10
+    checkpoint: str | Path | None = None
+    device: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        register(cls)
+
+    @abstractmethod
+    def _loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Loss:
+        """Return the named terms to make small, for scaled rows ``x`` of shape (B, ...).
+
+        This is all that most models differ in.
+        """
+
+    def _reconstruction_loss(self, network: Network, h: Tensor, x: Tensor) -> Tensor:
+        """Compare what the codes ``h`` (B, K) decode to with scaled rows ``x`` (B, ...)."""
+        if self.loss_ == "cross_entropy":
+            return losses.cross_entropy(network.decoder.logits(h), x)
+        return losses.squared_error(network.decoder(h), x)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn both halves from rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Tables, or grey or colour pictures: uint8 or float.
+        y : object
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError
+            If a parameter or the data cannot be used.
+        DivergedError
+            If training left the finite numbers.
+        CheckpointError
+            If the checkpoint is of another run.
+        """
+        del y
+        choices.check_parameters(self)
+        X = check_rows(self, X, fitting=True)
+        settings = choices.choose_settings(self, len(X), self._draw_seed())
+        checkpoint = None
+        if self.checkpoint is not None:
+            checkpoint = Checkpoint(self.checkpoint, self._identity(X))
+            if (seed := checkpoint.seed()) is not None:
+                settings = replace(settings, seed=seed)
+        network = self._build(X, settings)
+        order = np.random.default_rng(settings.seed).permutation(len(X))
+        held_out = choices.choose_held_out(self, len(X))
+        history = train(
+            network,
+            self._loss,
+            ArraySource(X, np.sort(order[held_out:])),
+            prepare=self.scaling_,
+            settings=settings,
+            validation=ArraySource(X, np.sort(order[:held_out])) if held_out else None,
+            checkpoint=checkpoint,
+            callbacks=(print_epoch,) if self.verbose else (),
+        )
+        self._keep(network, history)
+        if history.ended == "interrupted":
+            warnings.warn(
+                f"training was interrupted after {self.n_iter_} epochs; the model keeps what it "
+                "learned",
+                stacklevel=2,
+            )
+        elif checkpoint is not None:
+            checkpoint.remove()
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more rows: one pass over them, from where learning stands.
+
+        The first call of all also learns the scaling, and chooses the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows like the ones before.
+        y : object
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError, DivergedError
+            As :meth:`fit`.
+        """
+        del y
+        choices.check_parameters(self)
+        first = not self.__sklearn_is_fitted__()
+        X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
+        done = History() if first else self.history_
+        settings = choices.choose_settings(self, len(X), self._draw_seed())
+        if first:
+            network = self._build(X, settings)
+        else:
+            network = Network(self.encoder_, self.decoder_).to(settings.device)
+        rate = settings.learning_rate * _ONLINE_SHARE
+        optimizer = (not first and self._optimizer) or new_optimizer(network, rate)
+        now = train(
+            network,
+            self._loss,
+            ArraySource(X),
+            prepare=self.scaling_,
+            settings=replace(
+                settings,
+                seed=epoch_seed(settings.seed, len(done), "partial_fit"),
+                max_epochs=1,
+                learning_rate=rate,
+                cycle=False,
+            ),
+            optimizer=optimizer,
+            callbacks=(print_epoch,) if self.verbose else (),
+        )
+        record = {**now.epochs[0], "epoch": len(done) + 1}
+        history = History([*done.epochs, record], len(done) + 1, now.ended)
+        self._keep(network, history, optimizer)
+        return self
+
+    def _draw_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _identity(self, X: NDArray[Any]) -> str:
+        """Name the run that these parameters and rows make."""
+        return persistence.run_identity(self, X)
+
+    def _build(self, X: NDArray[Any], settings: TrainSettings) -> Network:
+        """Learn the scaling, and make the network that goes with it."""
+        statistics = Statistics.of(X)
+        if statistics.low == statistics.high or not statistics.variance.any():
+            raise DataError(
+                f"all {len(X)} rows are equal; there is nothing to learn from constant features; "
+                "give rows that differ"
+            )
+        self.sample_shape_ = X.shape[1:]
+        self.scaling_ = Scaling.learn(self.scaling, statistics)
+        self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
+        self.loss_ = choices.choose_loss(self, self.spec_, statistics)
+        mean = choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
+        return networks.build(self.spec_, mean, settings.seed).to(settings.device)
+
+    def _keep(
+        self,
+        network: Network,
+        history: History,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        self.encoder_ = network.encoder
+        self.decoder_ = network.decoder
+        self.history_ = history
+        self.n_iter_ = len(history)
+        self._optimizer = optimizer

@@ -1,0 +1,173 @@
+"""From a model's parameters and its data to a network and a plan of training."""
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from narrows.data.scaling import SCALINGS, Scaling, Statistics
+from narrows.errors import ParameterError
+from narrows.losses import LOSSES
+from narrows.models import defaults
+from narrows.models.validation import check_choice, check_number
+from narrows.networks import ACTIVATIONS, ARCHITECTURES, OUTPUTS, NetworkSpec
+from narrows.training.devices import choose_device
+from narrows.training.loop import TrainSettings
+
+if TYPE_CHECKING:
+    from narrows.models.base import BaseAutoencoder
+
+
+def check_parameters(model: "BaseAutoencoder") -> None:
+    """Refuse parameters that every model has and that are out of range.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first.
+    """
+    check_number("n_components", model.n_components, low=1, integral=True)
+    if not isinstance(model.hidden_layer_sizes, str):
+        if not isinstance(model.hidden_layer_sizes, Sequence):
+            raise ParameterError(
+                f"hidden_layer_sizes={model.hidden_layer_sizes!r} is not allowed; give a tuple of "
+                "whole numbers such as (512, 128), () for none, or 'auto'"
+            )
+        for width in model.hidden_layer_sizes:
+            check_number("each of hidden_layer_sizes", width, low=1, integral=True)
+    else:
+        check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
+    check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
+    check_choice("activation", model.activation, ACTIVATIONS)
+    check_choice("code_activation", model.code_activation, ACTIVATIONS)
+    check_choice("output", model.output, ("auto", *OUTPUTS))
+    check_choice("loss", model.loss, ("auto", *LOSSES))
+    check_choice("scaling", model.scaling, SCALINGS)
+    check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
+    check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
+    check_number("learning_rate", model.learning_rate, low=0, open_low=True)
+    check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
+    check_number(
+        "validation_fraction",
+        model.validation_fraction,
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+        words=("auto",),
+    )
+
+
+def choose_network(
+    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling
+) -> NetworkSpec:
+    """Fill in what the user left to "auto".
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        With checked parameters.
+    sample_shape : tuple of int
+        Of one row.
+    scaling : Scaling
+        Learned from the training data.
+
+    Raises
+    ------
+    ParameterError
+        If the output cannot reach the data.
+    """
+    hidden = model.hidden_layer_sizes
+    if isinstance(hidden, str):
+        hidden = defaults.choose_hidden_layer_sizes(math.prod(sample_shape), model.n_components)
+    output = model.output
+    if output == "auto":
+        # A network that is to be linear stays so to its end, whatever the data.
+        bounded = scaling.bounded and model.activation != "identity"
+        output = "sigmoid" if bounded or model.loss == "cross_entropy" else "identity"
+    for parameter, value in (("output", output), ("loss", model.loss)):
+        if value in ("sigmoid", "cross_entropy") and not scaling.bounded:
+            raise ParameterError(
+                f"{parameter}={value!r} needs data between 0 and 1, but the scaled data reach "
+                "beyond; use scaling='unit', or leave output and loss to 'auto'"
+            )
+    if model.loss == "cross_entropy" and output != "sigmoid":
+        raise ParameterError(
+            f"loss='cross_entropy' does not go with output={output!r}; use output='sigmoid'"
+        )
+    return NetworkSpec(
+        architecture="dense" if model.architecture == "auto" else model.architecture,
+        sample_shape=sample_shape,
+        n_components=int(model.n_components),
+        hidden_layer_sizes=tuple(int(width) for width in hidden),
+        activation=model.activation,
+        code_activation=model.code_activation,
+        output=output,
+        tied_weights=bool(model.tied_weights),
+    )
+
+
+def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statistics) -> str:
+    """Choose cross-entropy for data of nothing but zeros and ones, squared error otherwise."""
+    if model.loss != "auto":
+        return model.loss
+    yes_or_no = statistics.binary and spec.output == "sigmoid"
+    return "cross_entropy" if yes_or_no else "squared_error"
+
+
+def choose_held_out(model: "BaseAutoencoder", n_rows: int) -> int:
+    """Choose how many rows are held out to stop early and to keep the best weights.
+
+    Raises
+    ------
+    ParameterError
+        If the fraction asked for leaves nothing on one of the two sides.
+    """
+    if not model.early_stopping:
+        return 0
+    if isinstance(model.validation_fraction, str):
+        return defaults.choose_held_out(n_rows)
+    held_out = round(model.validation_fraction * n_rows)
+    if not 0 < held_out < n_rows - 1:
+        raise ParameterError(
+            f"validation_fraction={model.validation_fraction!r} of {n_rows} rows holds out "
+            f"{held_out}; at least 1 must be held out and 2 kept; use 'auto', or "
+            "early_stopping=False"
+        )
+    return held_out
+
+
+def choose_settings(model: "BaseAutoencoder", n_rows: int, seed: int) -> TrainSettings:
+    """Plan the training of so many rows."""
+    size = model.batch_size
+    size = defaults.choose_batch_size(n_rows) if isinstance(size, str) else int(size)
+    epochs = model.max_epochs
+    epochs = defaults.choose_max_epochs(n_rows, size) if isinstance(epochs, str) else int(epochs)
+    return TrainSettings(
+        max_epochs=epochs,
+        batch_size=size,
+        learning_rate=float(model.learning_rate),
+        n_iter_no_change=int(model.n_iter_no_change),
+        seed=seed,
+        device=choose_device(model.device),
+    )
+
+
+def plain(value: Any) -> Any:
+    """Turn a parameter into what JSON can hold; what cannot be is left out as ``None``."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value if isinstance(value, bool | str) else None
+
+
+def feature_mean(
+    statistics: Statistics, scaling: Scaling, sample_shape: tuple[int, ...]
+) -> torch.Tensor:
+    """Return the mean row of the scaled training data, of shape ``sample_shape``."""
+    return scaling(torch.from_numpy(statistics.mean).view(1, *sample_shape))[0]

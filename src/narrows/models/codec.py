@@ -1,0 +1,237 @@
+"""What a model does once it has learned: encode, decode, measure, part, save."""
+
+from abc import ABC
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags
+
+from narrows import storage
+from narrows.errors import DataError, NotFittedError
+from narrows.models import persistence
+from narrows.models.halves import Decoder, Encoder, check_codes, decode, encode
+from narrows.models.validation import check_rows
+
+# Rows whose reconstructions are held at once to be compared.
+_ERROR_BLOCK = 4096
+
+
+class Codec(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+    ABC,
+):
+    """The using half of scikit-learn's contract; :class:`BaseAutoencoder` adds the learning."""
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            In the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n, K), float32
+            The codes.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If there is nothing learned yet, or the rows are not like those learned from.
+        """
+        return self._encode(self._check_rows(X))
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, K)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n, *sample_shape_), float32
+            Rows in the units of the training data; of uint8 pictures, numbers from 0 to 255.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If there is nothing learned yet, or the codes have another width.
+        """
+        self._check_fitted()
+        return self._decode(check_codes(Z, self.n_components))
+
+    def reconstruct(self, X: Any) -> NDArray[np.float32]:
+        """Encode rows and decode their codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+
+        Returns
+        -------
+        ndarray of the shape of X, float32
+            In the same units.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        decoded = self._decode(self._encode(rows))
+        return decoded.reshape(np.shape(X)) if np.ndim(X) > 1 else decoded
+
+    def reconstruction_error(self, X: Any) -> NDArray[np.float32]:
+        """Measure how far each row is from its reconstruction; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The mean over features of the squared difference, in the data's units squared.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        errors = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _ERROR_BLOCK):
+            block = slice(start, start + _ERROR_BLOCK)
+            difference = self._decode(self._encode(rows[block])) - rows[block]
+            errors[block] = (difference**2).reshape(len(difference), -1).mean(axis=1)
+        return errors
+
+    def score_samples(self, X: Any) -> NDArray[np.float32]:
+        """Return minus the reconstruction error of each row: higher is better.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`reconstruction_error`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+        """
+        return -self.reconstruction_error(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean reconstruction error: higher is better, as model selection wants.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`reconstruction_error`.
+        y : object
+            Not used.
+        """
+        del y
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def split(self) -> tuple[Encoder, Decoder]:
+        """Part the model into its two halves, each of which works and saves alone.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing learned yet.
+        """
+        around = (self.scaling_, self.spec_, self.fingerprint_)
+        return Encoder(self.encoder_, *around), Decoder(self.decoder_, *around)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model to a folder of safetensors and JSON; :func:`narrows.load` reads it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder. A crash leaves what was there, or the whole model.
+        overwrite : bool, default=False
+            Whether a model that is there already is replaced.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing learned yet.
+        OutputExistsError, OutputError
+            If the folder is there already, or cannot be written.
+        """
+        return persistence.save(self, path, overwrite=overwrite)
+
+    @property
+    def fingerprint_(self) -> str:
+        """SHA-256, in hexadecimal, of the weights and of what decides their meaning."""
+        self._check_fitted()
+        return persistence.fingerprint(self)
+
+    @classmethod
+    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
+        """Build the model again from what :func:`narrows.storage.read` gave.
+
+        Raises
+        ------
+        FormatError
+            If the manifest and the tensors do not belong together.
+        """
+        return persistence.restore(cls, manifest, parts, path)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "encoder_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        n_components: int = self.spec_.n_components
+        return n_components
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted yet: it has learned nothing; "
+                "call fit first, or load a model"
+            )
+
+    def _check_rows(self, X: Any) -> NDArray[Any]:
+        """Check rows to use, and bring flat ones into the shape of those learned from."""
+        self._check_fitted()
+        rows = check_rows(self, X, fitting=False)
+        if rows.shape[1:] == self.sample_shape_:
+            return rows
+        if rows.ndim > 2 and len(self.sample_shape_) > 1:
+            raise DataError(
+                f"pictures of shape {rows.shape[1:]} were given, {self.sample_shape_} were learned "
+                "from; resize them"
+            )
+        return rows.reshape(len(rows), *self.sample_shape_)
+
+    def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        return encode(self.encoder_, self.scaling_, rows, self.spec_.n_components)
+
+    def _decode(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return decode(self.decoder_, self.scaling_, codes, self.sample_shape_)

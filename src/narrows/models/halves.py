@@ -1,0 +1,272 @@
+"""The two halves of a trained model, each of which lives, saves and loads alone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from narrows import networks, storage
+from narrows.data.arrays import as_tensor, check_finite, read_rows
+from narrows.data.scaling import Scaling
+from narrows.errors import DataError, FormatError
+from narrows.networks import NetworkSpec
+
+# Rows a pass: large enough for the matrix products, small enough for the cache.
+_BLOCK = 1024
+
+
+class Half(ABC):
+    """What the halves have in common: a torch module and what surrounds it.
+
+    Attributes
+    ----------
+    module : Module
+        In evaluation mode.
+    scaling_ : Scaling
+        Between the data's units and the network's.
+    spec : NetworkSpec
+        What the module was built from.
+    fingerprint_ : str
+        Of the whole model that this is a half of.
+    """
+
+    kind: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def build(spec: NetworkSpec) -> nn.Module:
+        """Build the module, its weights still to be filled in."""
+
+    def __init__(
+        self, module: nn.Module, scaling: Scaling, spec: NetworkSpec, fingerprint: str
+    ) -> None:
+        self.module = module
+        self.scaling_ = scaling
+        self.spec = spec
+        self.fingerprint_ = fingerprint
+
+    @property
+    def sample_shape_(self) -> tuple[int, ...]:
+        """The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``."""
+        return self.spec.sample_shape
+
+    @property
+    def n_components(self) -> int:
+        """The width of a code, K."""
+        return self.spec.n_components
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(n_components={self.n_components}, "
+            f"sample_shape={self.sample_shape_})"
+        )
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write this half alone to a folder; :func:`narrows.load` reads it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder.
+        overwrite : bool, default=False
+            Whether a model or half that is there already is replaced.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        OutputExistsError, OutputError
+            If the folder is there already, or cannot be written.
+        """
+        manifest = {
+            "kind": self.kind,
+            "fingerprint": self.fingerprint_,
+            "network": self.spec.as_json(),
+            "scaling": self.scaling_.facts(),
+        }
+        return storage.write(path, manifest, {self.kind: self.tensors()}, overwrite=overwrite)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything of this half that is kept as numbers."""
+        weights = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
+        return weights | {f"scaling.{k}": v for k, v in self.scaling_.tensors().items()}
+
+    @classmethod
+    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
+        """Build the half again from what :func:`narrows.storage.read` gave.
+
+        Raises
+        ------
+        FormatError
+            If the manifest and the tensors do not belong together.
+        """
+        try:
+            tensors = parts[cls.kind]
+            spec = NetworkSpec.from_json(manifest["network"])
+            scaling = Scaling(
+                tensors["scaling.shift"], tensors["scaling.scale"], **manifest["scaling"]
+            )
+            prefix = "weights."
+            weights = {
+                name.removeprefix(prefix): tensor.to(torch.float32)
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+            # On the meta device nothing is allocated: what a manifest claims costs no memory.
+            with torch.device("meta"):
+                module = cls.build(spec)
+            module.load_state_dict(weights, assign=True)
+            module.requires_grad_(requires_grad=True).eval()
+            return cls(module, scaling, spec, str(manifest["fingerprint"]))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise FormatError(
+                f"the {cls.kind} in '{path}' is damaged or of another version of Narrows "
+                f"({type(error).__name__}: {reason[:200]}); copy the model's folder again, or "
+                "train again"
+            ) from error
+
+
+class Encoder(Half):
+    """The half that turns rows into codes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import Autoencoder
+    >>> X = np.random.default_rng(0).random((100, 8), dtype=np.float32)
+    >>> encoder, decoder = Autoencoder(2, max_epochs=2, random_state=0).fit(X).split()
+    >>> codes = encoder.transform(X)
+    >>> codes.shape, decoder.inverse_transform(codes).shape
+    ((100, 2), (100, 8))
+    """
+
+    kind = "encoder"
+    build = staticmethod(networks.build_encoder)
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), or path
+            In the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n, K), float32
+
+        Raises
+        ------
+        DataError
+            If the rows are not of the shape the model was trained on, or not finite.
+        """
+        rows = np.asarray(read_rows(X))
+        if rows.shape[1:] != self.sample_shape_:
+            raise DataError(
+                f"rows of shape {rows.shape[1:]} were given to an encoder of rows of shape "
+                f"{self.sample_shape_}; give an array of shape (n, {_commas(self.sample_shape_)})"
+            )
+        _check_numbers(rows)
+        return encode(self.module, self.scaling_, rows, self.n_components)
+
+
+class Decoder(Half):
+    """The half that turns codes back into rows; see :class:`Encoder` for an example."""
+
+    module: networks.Decoder
+
+    kind = "decoder"
+    build = staticmethod(networks.build_decoder)
+
+    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, K)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n, *sample_shape), float32
+            In the units of the training data.
+
+        Raises
+        ------
+        DataError
+            If the codes have another width than the model's, or are not finite.
+        """
+        codes = check_codes(Z, self.n_components)
+        return decode(self.module, self.scaling_, codes, self.sample_shape_)
+
+
+def encode(
+    module: nn.Module, scaling: Scaling, rows: NDArray[Any], n_components: int
+) -> NDArray[np.float32]:
+    """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
+    codes = np.empty((len(rows), n_components), np.float32)
+    _run(lambda x: module(scaling(x)), rows, codes, module)
+    return codes
+
+
+def decode(
+    module: nn.Module, scaling: Scaling, codes: NDArray[np.float32], sample_shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Decode codes that were checked already: (n, K) to (n, *sample_shape)."""
+    rows = np.empty((len(codes), *sample_shape), np.float32)
+    _run(lambda h: scaling.undo(module(h)), codes, rows, module)
+    return rows
+
+
+def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:
+    """Turn what was given into codes (n, K).
+
+    Raises
+    ------
+    DataError
+        If they have another width than the model's, or are not finite numbers.
+    """
+    codes = np.asarray(read_rows(Z))
+    if codes.ndim != 2 or codes.shape[1] != n_components:
+        raise DataError(
+            f"codes of shape {codes.shape} were given to a decoder of {n_components} numbers; "
+            f"give an array of shape (n, {n_components})"
+        )
+    _check_numbers(codes)
+    return codes.astype(np.float32, copy=False)
+
+
+def _check_numbers(values: NDArray[Any]) -> None:
+    if values.dtype.kind not in "buif":
+        raise DataError(
+            f"values of type {values.dtype} were given; only numbers are allowed; "
+            "leave text out or encode it as numbers"
+        )
+    check_finite(values)
+
+
+def _commas(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
+
+
+@torch.inference_mode()
+def _run(
+    step: Callable[[Tensor], Tensor],
+    rows: NDArray[Any],
+    out: NDArray[np.float32],
+    module: nn.Module,
+) -> None:
+    device = next(module.parameters()).device
+    source, target = as_tensor(rows), torch.from_numpy(out)
+    for start in range(0, len(rows), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        target[block] = step(source[block].to(device))

@@ -1,0 +1,111 @@
+"""From an estimator to what storage keeps, and back."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows import networks, storage
+from narrows.errors import FormatError
+from narrows.models.choices import plain
+from narrows.models.halves import Decoder, Encoder
+from narrows.training.history import History
+
+if TYPE_CHECKING:
+    from narrows.models.base import BaseAutoencoder
+
+Model = TypeVar("Model", bound="BaseAutoencoder")
+
+# What decides how a run goes, but not where it goes.
+_BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
+# How many rows are looked at to tell one data set from another.
+_ROWS_COMPARED = 1000
+
+
+def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path:
+    """Write a model's folder; see :meth:`narrows.models.BaseAutoencoder.save`."""
+    encoder, decoder = model.split()
+    manifest = {
+        "kind": "model",
+        "model": type(model).__name__,
+        "fingerprint": encoder.fingerprint_,
+        "parameters": parameters(model),
+        "network": model.spec_.as_json(),
+        "scaling": model.scaling_.facts(),
+        "loss": model.loss_,
+        "n_features_in": model.n_features_in_,
+        "feature_names_in": _names(model),
+        "training": model.history_.as_json(),
+    }
+    parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
+    return storage.write(path, manifest, parts, overwrite=overwrite)
+
+
+def restore(
+    cls: type[Model], manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path
+) -> Model:
+    """Build a model again; see :meth:`narrows.models.BaseAutoencoder.restore`."""
+    encoder = Encoder.restore(manifest, parts, path)
+    decoder = Decoder.restore(manifest, parts, path)
+    try:
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in manifest["parameters"].items()
+        }
+        model = cls(**known)
+        model.spec_ = encoder.spec
+        model.scaling_ = encoder.scaling_
+        model.sample_shape_ = encoder.sample_shape_
+        model.loss_ = str(manifest["loss"])
+        model.n_features_in_ = int(manifest["n_features_in"])
+        if (names := manifest["feature_names_in"]) is not None:
+            model.feature_names_in_ = np.asarray(names, dtype=object)
+        network = networks.join(encoder.module, decoder.module, encoder.spec)
+        model._keep(network, History.from_json(manifest["training"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(
+            f"'{path}/{storage.MANIFEST}' is damaged or of another version of Narrows "
+            f"({type(error).__name__}: {error}); copy the model's folder again, or train again"
+        ) from error
+    if model.fingerprint_ != manifest["fingerprint"]:
+        raise FormatError(
+            f"'{path}/{storage.MANIFEST}' was altered: the model's fingerprint is not the one "
+            "it states; copy the model's folder again, or train again"
+        )
+    return model
+
+
+def fingerprint(model: "BaseAutoencoder") -> str:
+    """Hash a model's weights and what decides their meaning."""
+    facts = {"network": model.spec_.as_json(), "scaling": model.scaling_.facts()}
+    around = (model.scaling_, model.spec_, "")
+    parts = {
+        "encoder": Encoder(model.encoder_, *around).tensors(),
+        "decoder": Decoder(model.decoder_, *around).tensors(),
+    }
+    return storage.fingerprint(facts, parts)
+
+
+def parameters(model: "BaseAutoencoder") -> dict[str, Any]:
+    """Return the constructor's parameters as JSON can hold them; paths are of one machine only."""
+    return {
+        name: None if name == "checkpoint" else plain(value)
+        for name, value in model.get_params(deep=False).items()
+    }
+
+
+def run_identity(model: "BaseAutoencoder", X: NDArray[Any]) -> str:
+    """Name a run by its parameters and its rows."""
+    settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
+    facts = [type(model).__name__, settings, X.shape, str(X.dtype)]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(X[:: max(1, len(X) // _ROWS_COMPARED)]).tobytes())
+    return digest.hexdigest()
+
+
+def _names(model: "BaseAutoencoder") -> list[str] | None:
+    return list(model.feature_names_in_) if hasattr(model, "feature_names_in_") else None

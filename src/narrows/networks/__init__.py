@@ -1,0 +1,79 @@
+"""Torch modules that know nothing of training: two halves, and the architectures to build them.
+
+An architecture is a module with ``build_encoder``, ``build_decoder``, ``tie`` and ``initialise``;
+one line below makes it known.
+"""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from narrows.networks import dense
+from narrows.networks.network import ACTIVATIONS, OUTPUTS, Decoder, Network, NetworkSpec
+
+ARCHITECTURES: dict[str, ModuleType] = {"dense": dense}
+
+__all__ = [
+    "ACTIVATIONS",
+    "ARCHITECTURES",
+    "OUTPUTS",
+    "Decoder",
+    "Network",
+    "NetworkSpec",
+    "build",
+    "build_decoder",
+    "build_encoder",
+    "join",
+]
+
+
+def build_encoder(spec: NetworkSpec) -> nn.Module:
+    """Build an encoder whose weights are still to be filled in."""
+    encoder: nn.Module = ARCHITECTURES[spec.architecture].build_encoder(spec)
+    return encoder
+
+
+def build_decoder(spec: NetworkSpec) -> Decoder:
+    """Build a decoder whose weights are still to be filled in."""
+    decoder: Decoder = ARCHITECTURES[spec.architecture].build_decoder(spec)
+    return decoder
+
+
+def join(encoder: nn.Module, decoder: Decoder, spec: NetworkSpec) -> Network:
+    """Make one network of two halves, sharing the matrices where weights are tied."""
+    if spec.tied_weights:
+        ARCHITECTURES[spec.architecture].tie(encoder, decoder)
+    return Network(encoder, decoder)
+
+
+def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
+    """Build both halves with fresh weights.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        What to build.
+    mean : Tensor of shape (*sample_shape,)
+        Of the scaled training data: what the encoder subtracts and the decoder starts from.
+    seed : int
+        The same seed gives the same weights; torch's global generator is left alone.
+
+    Returns
+    -------
+    Network
+
+    Examples
+    --------
+    >>> spec = NetworkSpec(
+    ...     architecture="dense", sample_shape=(4, 4), n_components=2, hidden_layer_sizes=(8,),
+    ...     activation="silu", code_activation="identity", output="sigmoid", tied_weights=False)
+    >>> network = build(spec, torch.full((4, 4), 0.5), seed=0)
+    >>> network(torch.rand(3, 4, 4)).shape
+    torch.Size([3, 4, 4])
+    """
+    network = join(build_encoder(spec), build_decoder(spec), spec)
+    ARCHITECTURES[spec.architecture].initialise(
+        network.encoder, network.decoder, spec, mean, torch.Generator().manual_seed(seed)
+    )
+    return network

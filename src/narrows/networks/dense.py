@@ -1,0 +1,108 @@
+"""Fully connected layers.
+
+He et al. (2015), "Delving deep into rectifiers": weights drawn with variance 2 / fan-in before a
+rectifier (eq. 10), 1 / fan-in before a linear output.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from narrows.networks.network import ACTIVATIONS, Centre, Decoder, NetworkSpec
+
+# Mean-square gain of each activation; those that are not listed behave like a linear layer.
+_HALF_OPEN = {"relu", "leaky_relu", "silu", "gelu", "elu"}
+
+
+class TransposedLinear(nn.Module):
+    """A linear layer whose matrix, of shape (in, out), is another layer's, transposed."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(fan_in, fan_out))
+        self.bias = nn.Parameter(torch.zeros(fan_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in) to (B, out)."""
+        return functional.linear(x, self.weight.t(), self.bias)
+
+
+def build_encoder(spec: NetworkSpec) -> nn.Sequential:
+    """Build the encoder, (B, *sample_shape) to (B, K), its weights still to be filled in."""
+    widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_components)
+    layers: list[nn.Module] = [Centre(spec.sample_shape), nn.Flatten()]
+    for fan_in, fan_out in pairwise(widths):
+        layers += [_linear(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
+    layers[-1] = ACTIVATIONS[spec.code_activation]()
+    return nn.Sequential(*layers)
+
+
+def build_decoder(spec: NetworkSpec) -> Decoder:
+    """Build the decoder, (B, K) to (B, *sample_shape), its weights still to be filled in."""
+    widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_components)[::-1]
+    layer = TransposedLinear if spec.tied_weights else _linear
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        layers += [layer(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
+    layers[-1] = nn.Unflatten(1, spec.sample_shape)
+    return Decoder(nn.Sequential(*layers), spec.output)
+
+
+def tie(encoder: nn.Sequential, decoder: Decoder) -> None:
+    """Let the decoder's transposed layers share the encoder's matrices."""
+    matrices = [m.weight for m in encoder if isinstance(m, nn.Linear)]
+    for layer in decoder.body.children():
+        if isinstance(layer, TransposedLinear):
+            layer.weight = matrices.pop()  # type: ignore[assignment]
+
+
+def initialise(
+    encoder: nn.Sequential,
+    decoder: Decoder,
+    spec: NetworkSpec,
+    mean: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Draw the weights, and start the decoder at the mean row.
+
+    Parameters
+    ----------
+    encoder, decoder : Module
+        What :func:`build_encoder` and :func:`build_decoder` gave.
+    spec : NetworkSpec
+        What they were built from.
+    mean : Tensor of shape (*sample_shape,)
+        Of the scaled training data.
+    generator : torch.Generator
+        Where the weights are drawn from.
+    """
+    assert isinstance(encoder[0], Centre)  # noqa: S101 (build_encoder made it)
+    encoder[0].mean.copy_(mean)
+    body = [m for m in decoder.body.children() if isinstance(m, nn.Linear | TransposedLinear)]
+    for half in ([m for m in encoder if isinstance(m, nn.Linear)], body):
+        for layer in half:
+            if isinstance(layer, TransposedLinear):
+                continue
+            gain = 2.0 if layer is not half[-1] and spec.activation in _HALF_OPEN else 1.0
+            nn.init.normal_(layer.weight, 0, (gain / layer.in_features) ** 0.5, generator)
+            nn.init.zeros_(layer.bias)
+    start = mean.flatten()
+    if spec.output == "sigmoid":
+        # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.
+        start = torch.logit(start, eps=1e-3)
+    with torch.no_grad():
+        body[-1].bias.copy_(start)
+
+
+def _features(spec: NetworkSpec) -> int:
+    return int(torch.Size(spec.sample_shape).numel())
+
+
+def _linear(fan_in: int, fan_out: int) -> nn.Linear:
+    # Built without torch's own draw: `initialise` or loading fills the weights in.
+    layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, fan_in, fan_out
+    )
+    return layer

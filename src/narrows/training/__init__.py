@@ -1,0 +1,1 @@
+"""How weights are learned, whatever the network and the loss."""

@@ -1,0 +1,151 @@
+"""A run's state on disk, from which it goes on bit for bit.
+
+One safetensors file, so that one rename replaces it: weights, best weights and optimiser as
+tensors, the rest as JSON in its header. Shuffling and noise need no state of their own: each
+epoch's generators are seeded by the run's seed and the epoch's number.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from narrows.atomic import atomic_file
+from narrows.errors import CheckpointError
+from narrows.training.history import History
+
+# Writing may take at most this share of the time that training takes.
+_COST = 0.05
+
+
+@dataclass
+class State:
+    """What a run is, between two epochs.
+
+    Attributes
+    ----------
+    network : Module
+        With the weights reached.
+    optimizer : Optimizer
+        With its moments.
+    best : dict of Tensor
+        The best weights so far; empty where nothing is held out.
+    history : History
+        Of the epochs done.
+    seed : int
+        The run's.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    best: dict[str, Tensor]
+    history: History
+    seed: int
+
+
+class Checkpoint:
+    """A file that holds the last finished epoch of one run.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it need not exist.
+    identity : str
+        Names the run: its data and settings. A file of another run is refused.
+    """
+
+    def __init__(self, path: str | Path, identity: str) -> None:
+        self.path = Path(path)
+        self.identity = identity
+        self._due = 0.0
+
+    def seed(self) -> int | None:
+        """Return the seed of the run in the file, or ``None`` where there is no file."""
+        return int(self._facts()["seed"]) if self.path.exists() else None
+
+    def restore(self, state: State) -> None:
+        """Bring a run to where the file is, if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return
+        facts = self._facts()
+        with safe_open(self.path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state.network.load_state_dict(_part(tensors, "network."))
+        state.best = _part(tensors, "best.")
+        moments = state.optimizer.state_dict()
+        moments["state"] = {
+            i: _part(tensors, f"optimizer.{i}.") for i in range(facts["n_optimized"])
+        }
+        state.optimizer.load_state_dict(moments)
+        state.history = History.from_json(facts["history"])
+
+    def write(self, state: State, *, now: bool = False) -> None:
+        """Write the state, unless the last writing was too recent for what it costs."""
+        start = time.monotonic()
+        if start < self._due and not now:
+            return
+        moments = state.optimizer.state_dict()["state"]
+        tensors = {f"network.{k}": v for k, v in _untied(state.network).items()}
+        tensors |= {f"best.{k}": v for k, v in state.best.items()}
+        tensors |= {f"optimizer.{i}.{k}": v for i, m in moments.items() for k, v in m.items()}
+        facts = {
+            "identity": self.identity,
+            "seed": state.seed,
+            "n_optimized": len(moments),
+            "history": state.history.as_json(),
+        }
+        with atomic_file(self.path, overwrite=True) as temporary:
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+                temporary,
+                metadata={"narrows": json.dumps(facts)},
+            )
+        end = time.monotonic()
+        self._due = end + (end - start) / _COST
+
+    def remove(self) -> None:
+        """Delete the file: its run is over."""
+        self.path.unlink(missing_ok=True)
+
+    def _facts(self) -> dict[str, Any]:
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                facts: dict[str, Any] = json.loads((file.metadata() or {})["narrows"])
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise CheckpointError(
+                f"'{self.path}' is not a whole checkpoint of Narrows ({error}); "
+                "delete it to start anew"
+            ) from error
+        if facts["identity"] != self.identity:
+            raise CheckpointError(
+                f"'{self.path}' is the checkpoint of another run (other data or parameters); "
+                "delete it to start anew, or name another file"
+            )
+        return facts
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _untied(network: nn.Module) -> dict[str, Tensor]:
+    """Give tied matrices a memory of their own each: safetensors refuses shared ones."""
+    seen: set[int] = set()
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if tensor.data_ptr() in seen:
+            state[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return state

@@ -1,0 +1,77 @@
+"""What training wrote down, epoch by epoch."""
+
+import csv
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from narrows.atomic import atomic_file
+
+Record = dict[str, float]
+Ending = Literal["max_epochs", "early_stopping", "interrupted", "running"]
+
+
+@dataclass
+class History:
+    """One record an epoch, and how training ended.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        Each with ``epoch`` (from 1), ``loss`` and its terms (``reconstruction``, ``penalty`` where
+        there is one), the same with ``validation_`` in front where rows were held out,
+        ``learning_rate`` at the epoch's end, and ``seconds`` since the start.
+    best_epoch : int
+        The epoch whose weights were kept, from 1; the last where nothing was held out.
+    ended : {"max_epochs", "early_stopping", "interrupted", "running"}
+        Why training stopped.
+
+    Examples
+    --------
+    >>> history = History([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.5}], best_epoch=2)
+    >>> history["loss"]
+    [2.0, 1.5]
+    """
+
+    epochs: list[Record] = field(default_factory=list)
+    best_epoch: int = 0
+    ended: Ending = "running"
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __getitem__(self, column: str) -> list[float]:
+        return [record[column] for record in self.epochs]
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of what was recorded, in the order they came."""
+        return list(dict.fromkeys(name for record in self.epochs for name in record))
+
+    def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a line an epoch.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        overwrite : bool, default=False
+            Whether one that is there already is replaced.
+        """
+        with (
+            atomic_file(path, overwrite=overwrite) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            writer = csv.DictWriter(stream, self.columns)
+            writer.writeheader()
+            writer.writerows(self.epochs)
+        return Path(path)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Build the history again from what :meth:`as_json` gave."""
+        return cls(**fields)

@@ -1,0 +1,233 @@
+"""The training loop: one flat function, read from top to bottom."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from narrows.data.source import Source
+from narrows.errors import DivergedError
+from narrows.losses import Loss
+from narrows.networks import Network
+from narrows.training.checkpoint import Checkpoint, State
+from narrows.training.history import History, Record
+from narrows.training.progress import Callback, listeners
+from narrows.training.schedule import constant, one_cycle
+
+LossFunction = Callable[[Network, Tensor, torch.Generator], Loss]
+
+# Rows a batch where only the forward pass is wanted.
+_EVALUATION_BATCH = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How long, how fast, where.
+
+    Attributes
+    ----------
+    max_epochs : int
+        Passes over the data.
+    batch_size : int
+        Rows a step.
+    learning_rate : float
+        The schedule's peak.
+    n_iter_no_change : int or None
+        Epochs without a better validation loss before training stops; ``None`` never stops.
+    seed : int
+        Of shuffling and noise.
+    device : torch.device
+        Where the network is.
+    cycle : bool
+        Whether the learning rate follows one cycle over all epochs or stays constant.
+    """
+
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    n_iter_no_change: int | None
+    seed: int
+    device: torch.device
+    cycle: bool = True
+
+
+def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
+    network: Network,
+    loss: LossFunction,
+    source: Source,
+    *,
+    prepare: Callable[[Tensor], Tensor],
+    settings: TrainSettings,
+    validation: Source | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    checkpoint: Checkpoint | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Make a loss small, in place.
+
+    Parameters
+    ----------
+    network : Network
+        On ``settings.device``; trained in place, and left with its best weights.
+    loss : callable
+        From the network, a batch of scaled rows and a generator for noise, to its terms.
+    source : Source
+        The rows.
+    prepare : callable
+        From a batch as the source gives it to scaled float32 rows.
+    settings : TrainSettings
+        How long, how fast, where.
+    validation : Source, optional
+        Rows held out; the weights with the smallest loss on them are kept.
+    optimizer : Optimizer, optional
+        To go on with; a new Adam by default.
+    checkpoint : Checkpoint, optional
+        Where to go on from, and where to leave the state after epochs.
+    callbacks : sequence of callable
+        Called with each epoch's record, as are those of
+        :func:`narrows.training.progress.on_epoch`.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    DivergedError
+        If the loss is no longer finite.
+    """
+    device = settings.device
+    optimizer = optimizer or new_optimizer(network, settings.learning_rate)
+    state = State(network, optimizer, {}, History(), settings.seed)
+    if checkpoint is not None:
+        checkpoint.restore(state)
+    history = state.history
+    steps_per_epoch = -(-len(source) // settings.batch_size)
+    rate = (
+        one_cycle(settings.learning_rate, settings.max_epochs * steps_per_epoch)
+        if settings.cycle
+        else constant(settings.learning_rate)
+    )
+    noise = torch.Generator(device)
+    zero = torch.zeros((), device=device)
+    waited = _epochs_since_best(history)
+    elapsed = history["seconds"][-1] if len(history) else 0.0
+    start = time.monotonic() - elapsed
+    learning_rate = settings.learning_rate
+
+    try:
+        for epoch in range(len(history), settings.max_epochs):
+            if settings.n_iter_no_change is not None and waited >= settings.n_iter_no_change:
+                history.ended = "early_stopping"
+                break
+            network.train()
+            noise.manual_seed(epoch_seed(settings.seed, epoch, "noise"))
+            shuffling = epoch_seed(settings.seed, epoch, "shuffling")
+            means = _Means()
+            batches = source.batches(settings.batch_size, seed=shuffling)
+            for step, batch in enumerate(batches, epoch * steps_per_epoch):
+                learning_rate = rate(step)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate
+                parts = loss(network, prepare(batch.to(device, non_blocking=True)), noise)
+                optimizer.zero_grad(set_to_none=True)
+                sum(parts.values(), start=zero).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                # Kept on the device until the epoch ends, so that no step waits for the host.
+                means.add(parts, len(batch))
+
+            record: Record = {"epoch": epoch + 1, **means.read()}
+            if validation is not None:
+                held_out = evaluate(network, loss, validation, prepare, settings)
+                record |= {f"validation_{name}": value for name, value in held_out.items()}
+            record |= {"learning_rate": learning_rate, "seconds": time.monotonic() - start}
+            _check_finite(record, settings)
+            history.epochs.append(record)
+            history.best_epoch = epoch + 1
+            if validation is not None:
+                waited = _epochs_since_best(history)
+                history.best_epoch -= waited
+                if waited == 0:
+                    state.best = {k: v.clone() for k, v in network.state_dict().items()}
+            if checkpoint is not None:
+                checkpoint.write(state)
+            for callback in (*listeners(), *callbacks):
+                callback({**record, "max_epochs": settings.max_epochs})
+        else:
+            history.ended = "max_epochs"
+    except KeyboardInterrupt:
+        if not len(history):
+            raise
+        history.ended = "interrupted"
+    if state.best:
+        network.load_state_dict(state.best)
+    network.eval()
+    return history
+
+
+@torch.no_grad()
+def evaluate(
+    network: Network,
+    loss: LossFunction,
+    source: Source,
+    prepare: Callable[[Tensor], Tensor],
+    settings: TrainSettings,
+) -> dict[str, float]:
+    """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
+    network.eval()
+    noise = torch.Generator(settings.device)
+    noise.manual_seed(epoch_seed(settings.seed, 0, "validation"))
+    means = _Means()
+    for batch in source.batches(_EVALUATION_BATCH, seed=None):
+        means.add(loss(network, prepare(batch.to(settings.device)), noise), len(batch))
+    return means.read()
+
+
+def new_optimizer(network: Network, learning_rate: float) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015), its update fused into one pass over the weights."""
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+
+
+def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
+    """Mix a run's seed, an epoch's number and a purpose into a seed of their own."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+class _Means:
+    """Means over rows of a loss's terms, read back from the device once."""
+
+    def __init__(self) -> None:
+        self._terms: dict[str, list[Tensor]] = {}
+        self._rows: list[int] = []
+
+    def add(self, parts: Loss, rows: int) -> None:
+        for name, term in parts.items():
+            self._terms.setdefault(name, []).append(term.detach())
+        self._rows.append(rows)
+
+    def read(self) -> Record:
+        rows = torch.tensor(self._rows, dtype=torch.float64)
+        means = {
+            name: float(torch.stack(values).cpu().double() @ rows / rows.sum())
+            for name, values in self._terms.items()
+        }
+        return {"loss": sum(means.values()), **means}
+
+
+def _epochs_since_best(history: History) -> int:
+    losses = [record["validation_loss"] for record in history.epochs if "validation_loss" in record]
+    return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+
+def _check_finite(record: Record, settings: TrainSettings) -> None:
+    for name, value in record.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"training diverged in epoch {record['epoch']:.0f}: {name} is {value} at "
+                f"learning_rate={settings.learning_rate:g}; lower learning_rate, or scale the data"
+            )

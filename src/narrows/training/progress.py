@@ -1,0 +1,52 @@
+"""Who is told of each epoch, without a parameter in every call between them and the loop."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from narrows.training.history import Record
+
+Callback = Callable[[Record], None]
+
+_listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
+
+
+@contextmanager
+def on_epoch(callback: Callback) -> Iterator[None]:
+    """Call ``callback`` with each epoch's record while the block runs.
+
+    Parameters
+    ----------
+    callback : callable
+        Takes a dict: what :class:`narrows.training.history.History` keeps, and ``max_epochs``.
+
+    Examples
+    --------
+    >>> from narrows import Autoencoder
+    >>> from narrows.training.progress import on_epoch
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).random((64, 8), dtype=np.float32)
+    >>> seen = []
+    >>> with on_epoch(lambda record: seen.append(record["epoch"])):
+    ...     model = Autoencoder(n_components=2, max_epochs=3, random_state=0).fit(X)
+    >>> seen
+    [1, 2, 3]
+    """
+    token = _listeners.set((*_listeners.get(), callback))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+def listeners() -> tuple[Callback, ...]:
+    """Return the callbacks of the blocks that surround this call, the outermost first."""
+    return _listeners.get()
+
+
+def print_epoch(record: Record) -> None:
+    """Print one line of an epoch, for ``verbose``."""
+    line = f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  loss {record['loss']:.5g}"
+    if "validation_loss" in record:
+        line += f"  validation {record['validation_loss']:.5g}"
+    print(f"{line}  {record['seconds']:.1f} s", flush=True)  # noqa: T201
