@@ -19,8 +19,7 @@ INPUTS      := pyproject.toml constraints.txt tools/make-venv.sh
 .PHONY: help demo test test-longer lint format wheel lock clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
-	    while IFS="$$(printf '\t')" read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## install Narrows into .venv and run its demonstration
 	$(BIN)/narrows demo $(ARGS)

@@ -1,0 +1,132 @@
+"""What the documentation shows runs: the README from top to bottom, every docstring example."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import narrows
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+# Commands that set up a machine: not run, but what they name has to exist.
+SETUP = {"git", "make", "pip"}
+
+
+class Block(NamedTuple):
+    language: str
+    line: int
+    text: str
+
+
+def blocks(file: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a Markdown file."""
+    text = file.read_text("utf-8")
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield Block(match[1], text.count("\n", 0, match.start()) + 1, match[2])
+
+
+def commands(block: Block) -> list[str]:
+    """Return a console block's commands, those that go on after a backslash as one line."""
+    joined = block.text.replace("\\\n", " ")
+    return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+
+
+def words(command: str) -> list[str]:
+    return re.sub(r"^(?:\w+=\S+\s+)+", "", command).split()
+
+
+def make_pictures(folder: Path, n: int, seed: int) -> None:
+    """Draw grey pictures of a bright disc on a dark ground; the README's reader has photographs."""
+    folder.mkdir()
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:24, :24]
+    for number in range(n):
+        centre, radius = generator.uniform(6, 18, 2), generator.uniform(3, 8)
+        inside = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+        Image.fromarray(np.where(inside, 220, 30).astype(np.uint8)).save(
+            folder / f"picture-{number:03}.png"
+        )
+
+
+def test_the_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    """Every command and every Python block, in one folder that has ``photos/`` and a picture."""
+    make_pictures(tmp_path / "photos", 60, seed=0)
+    (tmp_path / "query.png").write_bytes((tmp_path / "photos" / "picture-007.png").read_bytes())
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    }
+    ran = []
+    for block in blocks(README):
+        where = f"README.md, line {block.line}"
+        if block.language == "python":
+            ran.append("python")
+            run([sys.executable, "-c", block.text], tmp_path, environment, where)
+        elif block.language == "console":
+            for command in commands(block):
+                name = Path(words(command)[0]).name
+                if name not in SETUP:
+                    ran.append(name)
+                    run(["bash", "-euo", "pipefail", "-c", command], tmp_path, environment, where)
+        else:
+            assert "$ " not in block.text, f"{where}: commands belong into a console block"
+    assert {"narrows", "python"} <= set(ran)
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str], where: str) -> None:
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    said = (result.stdout + result.stderr)[-2000:]
+    assert result.returncode == 0, f"{where}: {command[-1]}\n{said}"
+
+
+def test_the_readme_names_make_targets_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = {
+        words(command)[1]
+        for block in blocks(README)
+        if block.language == "console"
+        for command in commands(block)
+        if words(command)[0] == "make"
+    }
+    assert {"demo", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("file", [README, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=str)
+def test_links_to_files_lead_somewhere(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", file.read_text("utf-8")):
+        if "://" not in target:
+            assert (file.parent / target).exists(), f"{file.name} links to {target}"
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages(narrows.__path__, "narrows.")
+    return ["narrows", *(module.name for module in found if module.name != "narrows.__main__")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_docstring_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def test_public_callables_have_examples() -> None:
+    """What a user is offered first shows how it is used."""
+    for name in narrows.__all__:
+        value = getattr(narrows, name)
+        if callable(value):
+            assert ">>> " in (value.__doc__ or ""), f"narrows.{name} has no example"

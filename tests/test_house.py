@@ -1,0 +1,276 @@
+"""The house's own rules, read from its source: arrows, names, and what must never be imported."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions, version
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import narrows
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "narrows"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From top to bottom: a part imports itself and lower floors, never its own floor's other parts.
+FLOORS = (
+    {"__main__"},
+    {"cli"},
+    {"library", "evaluation"},
+    {"models"},
+    {"storage", "training"},
+    {"networks", "losses", "corruption", "datasets"},
+    {"data"},
+    {"atomic"},
+    {"errors"},
+)
+FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+
+PUBLIC_NAMES = [
+    "MODELS",
+    "Autoencoder",
+    "Decoder",
+    "Encoder",
+    "Library",
+    "__version__",
+    "datasets",
+    "errors",
+    "load",
+]
+
+# Modules that run what they read, and those that pickle behind one's back.
+FORBIDDEN_MODULES = {
+    "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "skops", "torch.hub",
+}  # fmt: skip
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.save"}
+
+
+class Import(NamedTuple):
+    """One imported name: ``from module import name`` or, without a name, ``import module``."""
+
+    module: str
+    name: str | None
+    line: int
+    at_top: bool
+
+    @property
+    def dotted(self) -> str:
+        """The most precise module or attribute that is imported."""
+        return f"{self.module}.{self.name}" if self.name else self.module
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"), str(file))
+
+
+def imports(file: Path) -> Iterator[Import]:
+    delayed = {
+        child
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, None, node.lineno, node not in delayed)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            for alias in node.names:
+                yield Import(node.module or "", alias.name, node.lineno, node not in delayed)
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def is_module(dotted: str) -> bool:
+    path = ROOT.joinpath("src", *dotted.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def own_part(imported: Import) -> str | None:
+    """Return the part of Narrows that an import reaches, None if it leaves the house."""
+    names = imported.dotted.split(".")
+    if names[0] != "narrows":
+        return None
+    if len(names) == 1 or not is_module(f"narrows.{names[1]}"):
+        return "__init__"
+    return names[1]
+
+
+def exported(module: str) -> list[str] | None:
+    """Return the ``__all__`` of a module of the house, None if it has none."""
+    path = ROOT.joinpath("src", *module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in tree(file).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return None
+
+
+def by_name(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("file", FILES, ids=by_name)
+def test_arrows_point_down(file: Path) -> None:
+    part = part_of(file)
+    if part == "__init__":  # the public names, from whatever floor
+        return
+    assert part in FLOOR, f"give '{part}' a floor in FLOORS"
+    for imported in imports(file):
+        target = own_part(imported)
+        if target in (None, part, "__init__"):
+            continue
+        assert FLOOR[target] > FLOOR[part], (
+            f"{by_name(file)}:{imported.line}: '{part}' imports '{target}', which is not below it"
+        )
+
+
+def test_parts_below_the_front_do_not_import_the_front() -> None:
+    """`from narrows import X` inside the house would go round in a circle, except from the cli."""
+    for file in FILES:
+        if part_of(file) in {"__init__", "__main__", "cli"}:
+            continue
+        for imported in imports(file):
+            assert own_part(imported) != "__init__" or imported.name == "__version__", (
+                f"{by_name(file)}:{imported.line} imports {imported.dotted}"
+            )
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if part_of(file) == "cli"], ids=by_name
+)  # fmt: skip
+def test_the_command_line_uses_public_names_only(file: Path) -> None:
+    for imported in imports(file):
+        target = own_part(imported)
+        if target in (None, "cli"):
+            continue
+        where = f"{by_name(file)}:{imported.line}: {imported.dotted}"
+        assert not re.search(r"\._(?!_version__)", imported.dotted), f"{where} is private"
+        names = exported(imported.module)
+        if imported.name and names is not None and not is_module(imported.dotted):
+            assert imported.name in names, f"{where} is not in __all__"
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Attribute) and re.match(r"_(?!_)", node.attr):
+            assert ast.unparse(node.value) in {"self", "cls"}, (
+                f"{by_name(file)}:{node.lineno}: {ast.unparse(node)} is private"
+            )
+
+
+def test_only_the_command_line_knows_of_terminals() -> None:
+    for file in FILES:
+        for imported in imports(file):
+            if imported.module.split(".")[0] in {"click", "rich"}:
+                assert part_of(file) == "cli", f"{by_name(file)}:{imported.line}"
+
+
+def test_modules_import_declared_dependencies_only() -> None:
+    """Whatever a module imports at its top comes with ``pip install narrows``."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {
+        re.split(r"[^\w-]", line, maxsplit=1)[0].replace("_", "-").lower()
+        for line in project["dependencies"]
+    }
+    homes = packages_distributions()
+    for file in FILES:
+        for imported in imports(file):
+            module = imported.module.split(".")[0]
+            if module == "narrows" or module in sys.stdlib_module_names or not imported.at_top:
+                continue
+            distributions = {name.replace("_", "-").lower() for name in homes.get(module, [])}
+            assert distributions & declared, (
+                f"{by_name(file)}:{imported.line} imports '{module}', which no dependency provides"
+            )
+
+
+def test_nothing_in_the_house_pickles_or_evaluates() -> None:
+    for file in FILES:
+        for imported in imports(file):
+            for forbidden in FORBIDDEN_MODULES:
+                assert not f"{imported.dotted}.".startswith(f"{forbidden}."), (
+                    f"{by_name(file)}:{imported.line} imports {imported.dotted}"
+                )
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                where = f"{by_name(file)}:{node.lineno} calls {called}"
+                assert called not in FORBIDDEN_CALLS, where
+                for keyword in node.keywords:
+                    assert keyword.arg != "allow_pickle" or ast.unparse(keyword.value) == "False", (
+                        f"{where} with allow_pickle"
+                    )
+                if called in {"np.load", "numpy.load"}:
+                    assert "allow_pickle" in {keyword.arg for keyword in node.keywords}, where
+
+
+def test_every_module_can_be_read_at_one_sitting() -> None:
+    lengths = {by_name(file): len(file.read_text("utf-8").splitlines()) for file in FILES}
+    assert {name: length for name, length in lengths.items() if length >= 400} == {}
+
+
+def test_the_public_names() -> None:
+    """Adding or taking away a name is a decision, which this list and the changelog record."""
+    assert narrows.__all__ == PUBLIC_NAMES
+    assert set(PUBLIC_NAMES) <= set(dir(narrows))
+    for name in PUBLIC_NAMES:
+        assert getattr(narrows, name) is not None
+
+
+def test_a_name_that_does_not_exist_is_refused_like_any_other() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Autoencoders'"):
+        narrows.Autoencoders  # noqa: B018
+
+
+def test_the_version_is_the_one_that_is_installed() -> None:
+    assert narrows.__version__ == version("narrows")
+
+
+@pytest.mark.parametrize(
+    "statement", ["import narrows", "import narrows.cli.main", "from narrows import __version__"]
+)
+def test_starting_imports_nothing_heavy(statement: str) -> None:
+    heavy = "{'torch', 'sklearn', 'numpy', 'scipy', 'matplotlib', 'lance', 'pyarrow', 'PIL'}"
+    program = f"{statement}; import sys; print(sorted({heavy} & set(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_changelog_has_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    headings = re.findall(r"^## \[?(\d+\.\d+\.\d+|Unreleased)", changelog, re.MULTILINE)
+    assert narrows.__version__ in headings or headings[0] == "Unreleased"
+
+
+def test_the_lock_names_every_dependency_once_at_one_version() -> None:
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines)
+    names = [re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines]
+    assert all(first < second for first, second in pairwise(sorted(names)))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wanted = (
+        project["project"]["dependencies"]
+        + project["dependency-groups"]["dev"]
+        + project["build-system"]["requires"]
+    )
+    wanted_names = {re.split(r"[^\w-]", line, maxsplit=1)[0].replace("_", "-") for line in wanted}
+    assert wanted_names <= set(names)
+    assert "torch==2.13.0" in lines
+    assert "torchvision" not in names
