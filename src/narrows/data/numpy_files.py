@@ -1,0 +1,132 @@
+"""Arrays in numpy's own files, without unpickling anything."""
+
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.errors import DataError, UnreadableFileError
+
+_PREFERRED = ("X", "arr_0", "data")
+_MAGIC = b"\x93NUMPY"
+# What numpy and zipfile raise on damaged files.
+_FAILURES = (
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Map an array from the disk, so that only what is used of it is read.
+
+    Parameters
+    ----------
+    path : Path
+        A .npy file.
+
+    Returns
+    -------
+    ndarray of shape (n, ...)
+        Booleans, integers or floats in this machine's byte order; read-only.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file is truncated or foreign.
+    DataError
+        If it holds something else than numbers, or a single one.
+    """
+    try:
+        with path.open("rb") as file:
+            foreign = file.read(len(_MAGIC)) != _MAGIC
+        # Without its magic, numpy would take the file for a pickle and say so.
+        values = None if foreign else np.load(path, mmap_mode="r", allow_pickle=False)
+    except _FAILURES as error:
+        raise _explain(path, error) from error
+    if values is None:
+        raise _unreadable(path, "it does not begin as a .npy file does")
+    return _check(path, values)
+
+
+def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
+    """Read an array from an archive, and the rows' names if it has them.
+
+    Parameters
+    ----------
+    path : Path
+        An .npz file.
+
+    Returns
+    -------
+    values : ndarray of shape (n, ...)
+        The only array, or the one called X, arr_0 or data.
+    names : list of str or None
+        What an array of text called "names" holds, if it has one entry for each row.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file is truncated or foreign.
+    DataError
+        If none of several arrays has such a name, or it holds something else than numbers.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is not the archive that such a file is")
+        # Opened here, the file is closed even if it turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            keys = list(archive.keys())
+            chosen = keys if len(keys) == 1 else [key for key in _PREFERRED if key in keys]
+            values = archive[chosen[0]] if chosen else None
+            names = archive["names"] if "names" in keys else np.empty(0)
+    except _FAILURES as error:
+        raise _explain(path, error) from error
+    if values is None:
+        raise DataError(
+            f"'{path}' holds the arrays {', '.join(keys) or '(none)'}; call the one to use 'X', or "
+            "save it alone"
+        )
+    values = _check(path, values)
+    if names.dtype.kind != "U" or names.shape != values.shape[:1]:
+        return values, None
+    return values, names.tolist()
+
+
+def _check(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"'{path}' holds values of type {values.dtype}; only numbers are allowed (integers, "
+            "floats, booleans): convert them"
+        )
+    if values.ndim == 0:
+        raise DataError(f"'{path}' holds a single number; give an array with one row a sample")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _explain(path: Path, error: Exception) -> DataError:
+    if "object" in str(error).lower():
+        return DataError(
+            f"'{path}' holds Python objects, and loading them could run code from the file; save "
+            "an array of numbers"
+        )
+    return _unreadable(path, " ".join(str(getattr(error, "strerror", None) or error).split()))
+
+
+def _unreadable(path: Path, reason: str) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"'{path}' is not a readable {path.suffix.lower()} file: {reason}; save it again or choose "
+        "another"
+    )

@@ -1,0 +1,236 @@
+"""Tables: CSV, TSV and Parquet files to arrays with named columns, and back."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+"""Endings of the files that are read and written as tables."""
+
+_NUMERIC = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
+    r"""Read a table of numbers.
+
+    In CSV and TSV files the first line names the columns. It is taken for data if it holds nothing
+    but numbers (unless these are 0, 1, 2 and so on, as pandas calls columns without names); then
+    the columns are called x0, x1, x2 and so on. Of a Parquet file that pandas wrote, the index is
+    left out.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file ending in .csv, .tsv or .parquet.
+
+    Returns
+    -------
+    values : ndarray of shape (n_rows, n_columns)
+        float32 if that holds every column's type without loss (booleans, integers of up to 16 bits
+        and floats of up to 32), float64 otherwise. Booleans become 0 and 1.
+    columns : list of str
+        The columns' names.
+
+    Raises
+    ------
+    MissingFileError
+        If the file does not exist.
+    UnreadableFileError
+        If it is not what its ending says, or its rows are not equally long.
+    DataError
+        If it has no rows, a column of anything but numbers, a value missing, or columns without a
+        name or with the same one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from narrows.data.tables import read_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "measured.csv")
+    ...     _ = file.write_text("width,height\n1.5,2\n3,4\n")
+    ...     read_table(file)
+    (array([[1.5, 2. ],
+           [3. , 4. ]]), ['width', 'height'])
+    """
+    path = Path(path)
+    try:
+        table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        names = table.column_names
+    except FileNotFoundError as error:
+        raise MissingFileError(f"'{path}' does not exist; give a table") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _unreadable(path, " ".join(reason.split())) from error
+    _check_names(path, names)
+    if table.num_rows == 0 or not names:
+        raise DataError(f"'{path}' holds no rows; give a table with at least one")
+    columns = [_numbers(path, *column) for column in zip(names, table.columns, strict=True)]
+    values = np.empty(
+        (table.num_rows, len(names)), np.result_type(np.float32, *(c.dtype for c in columns))
+    )
+    for index, column in enumerate(columns):
+        values[:, index] = column
+    return values, names
+
+
+def write_table(path: str | Path, values: NDArray[Any], columns: list[str] | None = None) -> None:
+    """Write a table of numbers.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file ending in .csv, .tsv or .parquet; a file that is there is replaced.
+    values : ndarray of shape (n_rows, n_columns) or (n_rows,)
+        Numbers of any type.
+    columns : list of str, optional
+        The columns' names; x0, x1, x2 and so on by default.
+
+    Raises
+    ------
+    DataError
+        If ``values`` has more axes than a table.
+    ParameterError
+        If there are not as many names as columns.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from narrows.data.tables import read_table, write_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_table(Path(folder, "codes.parquet"), np.eye(2, dtype=np.float32))
+    ...     read_table(Path(folder, "codes.parquet"))
+    (array([[1., 0.],
+           [0., 1.]], dtype=float32), ['x0', 'x1'])
+    """
+    path = Path(path)
+    if values.ndim not in (1, 2):
+        raise DataError(
+            f"values of shape {values.shape} are no table, which has rows and columns; "
+            "write them to a file ending in .npy or .npz"
+        )
+    values = values.reshape(len(values), -1)
+    names = columns if columns is not None else [f"x{i}" for i in range(values.shape[1])]
+    if len(names) != values.shape[1]:
+        raise ParameterError(
+            f"columns has {len(names)} names for {values.shape[1]} columns; give one for each"
+        )
+    table = pa.table([pa.array(column) for column in values.T], names=names)
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        options = arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
+        arrow_csv.write_csv(table, path, options)
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    # Opened by its handle, a folder or a pattern of names is not taken for many files.
+    with path.open("rb") as file:
+        table = parquet.read_table(file)
+    index = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    return table.drop_columns([name for name in index if isinstance(name, str)])
+
+
+def _read_csv(path: Path) -> pa.Table:
+    delimiter = _DELIMITERS[path.suffix.lower()]
+    names, is_named = _header(path, delimiter)
+    ragged: list[arrow_csv.InvalidRow] = []
+
+    def keep(row: arrow_csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "error"
+
+    try:
+        return arrow_csv.read_csv(
+            path,
+            # Only one thread counts the rows; it takes hardly longer.
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, column_names=names, skip_rows=int(is_named)
+            ),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
+            convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True),
+        )
+    except pa.ArrowInvalid as error:
+        if not ragged:
+            raise
+        row = ragged[0]
+        raise _unreadable(
+            path,
+            f"its row {row.number - is_named} has {row.actual_columns} values where "
+            f"{row.expected_columns} are expected",
+        ) from error
+
+
+def _header(path: Path, delimiter: str) -> tuple[list[str], bool]:
+    """Give the names of a text file's columns, and whether its first line holds them."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first = next(csv.reader(file, delimiter=delimiter), [])
+    counted = len(first) > 1 and first == [str(i) for i in range(len(first))]
+    if counted or not all(map(_is_number, first)):
+        return first, True
+    return [f"x{i}" for i in range(len(first))], False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if "" in names:
+        raise DataError(
+            f"'{path}' has no name for column {names.index('') + 1}; name every column, or leave "
+            "it out (pandas: to_csv(..., index=False))"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"'{path}' has more than one column {twice!r}; name every column once")
+
+
+def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
+    """Turn a column into numbers, or say why it holds none."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        raise DataError(
+            f"'{path}' has no value in column {name!r}, row {row + 1} ({column.null_count} missing "
+            "in this column); fill them in or remove the rows"
+        )
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    if not any(is_of(column.type) for is_of in _NUMERIC):
+        raise DataError(
+            f"'{path}' has {_example(column)} in column {name!r}; only numbers are allowed: "
+            "remove the column or turn it into numbers"
+        )
+    return np.asarray(column.to_numpy())
+
+
+def _example(column: pa.ChunkedArray) -> str:
+    """Show the first value that is not a number."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return f"values of type {column.type}"
+    row = next((i for i, text in enumerate(column) if not _is_number(text.as_py())), 0)
+    return f"the text {column[row].as_py()[:40]!r} (row {row + 1})"
+
+
+def _unreadable(path: Path, reason: str) -> UnreadableFileError:
+    kind = "Parquet" if path.suffix.lower() == ".parquet" else path.suffix[1:].upper()
+    return UnreadableFileError(
+        f"'{path}' is not a readable {kind} table: {reason}; repair it or choose another"
+    )
