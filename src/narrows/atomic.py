@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from narrows.errors import OutputError, OutputExistsError
+from narrows.errors import NarrowsError, OutputError, OutputExistsError
 
 
 def check_output(path: str | Path, *, overwrite: bool) -> Path:
@@ -37,13 +37,16 @@ def check_output(path: str | Path, *, overwrite: bool) -> Path:
         If the folder around it does not exist or must not be written to.
     """
     path = Path(path)
-    if not overwrite and (path.is_symlink() or path.exists()):
+    with explain_os_errors(path):  # looking is refused where the folder must not be entered
+        exists = path.is_symlink() or path.exists()
+        has_parent = path.parent.is_dir()
+    if exists and not overwrite:
         raise OutputExistsError(
             f"'{path}' exists already; choose another name or allow overwriting it "
             "(--overwrite, overwrite=True)"
         )
     parent = path.parent
-    if not parent.is_dir():
+    if not has_parent:
         raise OutputError(f"'{path}' cannot be written: there is no folder '{parent}'; create it")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(
@@ -58,7 +61,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals while writing into one clear line."""
     try:
         yield
-    except (OutputError, OutputExistsError):
+    except NarrowsError:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
@@ -153,8 +156,12 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
 
 
 def _move_over(source: Path, target: Path) -> None:
-    for file in sorted(source.rglob("*")):
-        place = target / file.relative_to(source)
+    moves = [(file, target / file.relative_to(source)) for file in sorted(source.rglob("*"))]
+    for file, place in moves:
+        if place.exists() and place.is_dir() != file.is_dir():
+            kind = "folder" if place.is_dir() else "file"
+            raise OutputExistsError(f"the {kind} '{place}' is in the way; remove it")
+    for file, place in moves:
         if file.is_dir():
             place.mkdir(exist_ok=True)
         else:
