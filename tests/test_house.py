@@ -27,7 +27,7 @@ FLOORS = (
     {"library", "evaluation"},
     {"models"},
     {"storage", "training"},
-    {"networks", "losses", "corruption", "datasets"},
+    {"networks", "losses", "datasets"},
     {"data"},
     {"atomic"},
     {"errors"},
@@ -247,6 +247,16 @@ def test_starting_imports_nothing_heavy(statement: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_the_architecture_page_shows_the_house() -> None:
+    """Its table has exactly the parts there are, on their floors."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    shown = {
+        part: int(floor) for floor, part in re.findall(r"^\| (\d+) \| `(\w+)`", page, re.MULTILINE)
+    }
+    parts = {part_of(file) for file in FILES} - {"__init__", "__main__"}
+    assert shown == {part: FLOOR[part] for part in parts}
 
 
 def test_the_changelog_has_the_version() -> None:
