@@ -195,8 +195,11 @@ def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
         If the file does not exist.
     """
     try:
-        file = BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=_formats()) as image:
+        # Given a name, Pillow would map some files, and mix up the rows of a TIFF that lies down.
+        with (
+            BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file,
+            Image.open(file, formats=_formats()) as image,
+        ):
             yield image
     except FileNotFoundError as error:
         raise MissingFileError(f"'{source!s}' does not exist; give a picture file") from error

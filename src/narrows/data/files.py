@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.atomic import atomic_file, atomic_folder
+from narrows.atomic import atomic_file, atomic_folder, check_output
 from narrows.data.codec import is_picture
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
@@ -208,7 +208,7 @@ def write(
     ...     read(file).names
     ['a.jpg', 'b.jpg']
     """
-    path = Path(path)
+    path = check_output(path, overwrite=overwrite)
     values = np.asarray(values)
     if names is not None and len(names) != len(values):
         raise ParameterError(

@@ -84,10 +84,12 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
         If none of several arrays has such a name, or it holds something else than numbers.
     """
     try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("it is not the archive that such a file is")
-        # Opened here, the file is closed even if it turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        # Opened here, the file is closed even if numpy finds it damaged.
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile("it is not the archive that such a file is")
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
             keys = list(archive.keys())
             chosen = keys if len(keys) == 1 else [key for key in _PREFERRED if key in keys]
             values = archive[chosen[0]] if chosen else None

@@ -16,6 +16,7 @@ TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 """Endings of the files that are read and written as tables."""
 
 _NUMERIC = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+_LONGEST_ROW = 2**25  # bytes
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -73,7 +74,7 @@ def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
         raise _unreadable(path, " ".join(reason.split())) from error
     _check_names(path, names)
     if table.num_rows == 0 or not names:
-        raise DataError(f"'{path}' holds no rows; give a table with at least one")
+        raise _empty(path)
     columns = [_numbers(path, *column) for column in zip(names, table.columns, strict=True)]
     values = np.empty(
         (table.num_rows, len(names)), np.result_type(np.float32, *(c.dtype for c in columns))
@@ -154,9 +155,10 @@ def _read_csv(path: Path) -> pa.Table:
     try:
         return arrow_csv.read_csv(
             path,
-            # Only one thread counts the rows; it takes hardly longer.
             read_options=arrow_csv.ReadOptions(
-                use_threads=False, column_names=names, skip_rows=int(is_named)
+                use_threads=False,  # only one thread counts the rows; it takes hardly longer
+                block_size=_LONGEST_ROW,
+                column_names=None if is_named else names,
             ),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
             convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True),
@@ -175,11 +177,14 @@ def _read_csv(path: Path) -> pa.Table:
 def _header(path: Path, delimiter: str) -> tuple[list[str], bool]:
     """Give the names of a text file's columns, and whether its first line holds them."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next(csv.reader(file, delimiter=delimiter), [])
+        lines = filter(None, csv.reader(file, delimiter=delimiter))
+        first, second = next(lines, []), next(lines, [])
     counted = len(first) > 1 and first == [str(i) for i in range(len(first))]
-    if counted or not all(map(_is_number, first)):
-        return first, True
-    return [f"x{i}" for i in range(len(first))], False
+    if not counted and first and all(map(_is_number, first)):
+        return [f"x{i}" for i in range(len(first))], False
+    if not second:
+        raise _empty(path)
+    return first, True
 
 
 def _is_number(text: str) -> bool:
@@ -227,6 +232,10 @@ def _example(column: pa.ChunkedArray) -> str:
         return f"values of type {column.type}"
     row = next((i for i, text in enumerate(column) if not _is_number(text.as_py())), 0)
     return f"the text {column[row].as_py()[:40]!r} (row {row + 1})"
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(f"'{path}' holds no rows; give a table with at least one")
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableFileError:
