@@ -1,0 +1,267 @@
+"""Pictures of results, drawn with matplotlib's objects alone: no window, no global state."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's blue and vermilion: told apart by every kind of colour vision, and in grey.
+SAME, OTHER, NEUTRAL = "#0072B2", "#D55E00", "#8a8a8a"
+INK, FAINT = "#222222", "#666666"
+
+# All in inches, so that every sheet has the same look whatever it holds.
+_CELL, _GAP, _CAPTION, _BLOCK_GAP = 0.78, 0.07, 0.33, 0.14
+_MARGIN, _SIDE, _TITLE, _HEADINGS, _FOOT = 0.25, 0.62, 0.34, 0.24, 0.42
+_QUERY_GAP, _PANEL_GAP, _LEAST_WIDTH = 0.20, 0.40, 4.4
+_SMALLEST_SMOOTH_SIDE = 96
+
+
+class Shown(Protocol):
+    """What a match has to offer to be drawn; :class:`narrows.library.Match` does."""
+
+    @property
+    def distance(self) -> float:
+        """From the query."""
+
+    @property
+    def path(self) -> str:
+        """The picture's name."""
+
+    @property
+    def picture(self) -> NDArray[Any]:
+        """As stored, shape (H, W) or (H, W, C)."""
+
+    @property
+    def decoded(self) -> NDArray[Any]:
+        """From its code alone, same shape."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where things stand, in inches from the sheet's top left corner."""
+
+    n_blocks: int
+    n_panels: int
+    n_matches: int
+    cell_height: float
+
+    @property
+    def rows(self) -> int:
+        return -(-self.n_blocks // self.n_panels)
+
+    @property
+    def panel_width(self) -> float:
+        return _SIDE + (self.n_matches + 1) * _CELL + self.n_matches * _GAP + _QUERY_GAP
+
+    @property
+    def block_height(self) -> float:
+        return 2 * self.cell_height + _GAP + _CAPTION
+
+    @property
+    def width(self) -> float:
+        panels = self.n_panels * self.panel_width + (self.n_panels - 1) * _PANEL_GAP
+        return max(2 * _MARGIN + panels, _LEAST_WIDTH)
+
+    @property
+    def height(self) -> float:
+        blocks = self.rows * self.block_height + (self.rows - 1) * _BLOCK_GAP
+        return 2 * _MARGIN + _TITLE + _HEADINGS + blocks + _FOOT
+
+    def cell(self, block: int, column: int, line: int) -> tuple[float, float]:
+        """Return the upper left corner of a picture: column 0 is the query."""
+        panel, row = divmod(block, self.rows)
+        left = _MARGIN + panel * (self.panel_width + _PANEL_GAP) + _SIDE
+        left += column * (_CELL + _GAP) + (_QUERY_GAP if column else 0)
+        top = _MARGIN + _TITLE + _HEADINGS + row * (self.block_height + _BLOCK_GAP)
+        return left, top + line * (self.cell_height + _GAP)
+
+
+def contact_sheet(
+    queries: NDArray[Any],
+    decoded: NDArray[Any],
+    matches: Sequence[Sequence[Shown]],
+    *,
+    names: Sequence[str] | None = None,
+    label: Callable[[str], str] | None = None,
+    limits: tuple[float, float] | None = None,
+    title: str = "Nearest pictures by code",
+) -> "Figure":
+    """Draw each query beside its nearest pictures, and below each what its code alone restores.
+
+    Parameters
+    ----------
+    queries, decoded : ndarray of shape (n, H, W) or (n, H, W, C)
+        The queries, and what the model makes of them.
+    matches : sequence of n sequences of matches
+        As :meth:`narrows.library.Library.match` gives them, nearest first.
+    names : sequence of n str, optional
+        The queries' names, written under them.
+    label : callable, optional
+        From a name or path to its class. The frames then tell which matches share the query's.
+    limits : (float, float), optional
+        The values of black and white; by default 0 and 255 for uint8, 0 and 1 for values between
+        these, and otherwise the queries' smallest and largest value.
+    title : str
+        Stands above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        ``figure.savefig("matches.png")`` writes it.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to draw, or the samples are not pictures.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> black, white = np.zeros((8, 8), np.uint8), np.full((8, 8), 255, np.uint8)
+    >>> match = SimpleNamespace(distance=0.5, path="white.png", picture=white, decoded=white)
+    >>> figure = contact_sheet(black[None], white[None], [[match]], names=["black.png"])
+    >>> len(figure.axes)
+    4
+    """
+    from matplotlib.figure import Figure
+
+    if len(queries) == 0:
+        raise DataError("there is no query to draw; give at least one")
+    if queries.ndim not in (3, 4):
+        raise DataError(
+            f"a contact sheet shows pictures, and these samples have the shape {queries.shape[1:]};"
+            " use a model trained on pictures of shape (height, width) or (height, width, 3)"
+        )
+    names = list(names) if names is not None else [f"query {i}" for i in range(len(queries))]
+    height, width = queries.shape[1:3]
+    layout = _Layout(
+        n_blocks=len(queries),
+        n_panels=1 if len(queries) <= 3 else 2,
+        n_matches=max(len(found) for found in matches),
+        cell_height=_CELL * min(1, max(0.4, height / width)),
+    )
+    figure = Figure(figsize=(layout.width, layout.height), dpi=150, facecolor="white")
+    draw = _Drawing(figure, layout, limits or _value_range(queries))
+    draw.headings(title)
+    for block, found in enumerate(matches):
+        own = label(names[block]) if label else None
+        draw.sides(block)
+        draw.pair(block, 0, queries[block], decoded[block], INK)
+        draw.caption(block, 0, own or _short(names[block]), "", INK)
+        for column, match in enumerate(found, 1):
+            theirs = label(match.path) if label else None
+            colour = NEUTRAL if label is None else SAME if theirs == own else OTHER
+            draw.pair(block, column, match.picture, match.decoded, colour)
+            draw.caption(
+                block,
+                column,
+                theirs or _short(match.path),
+                f"{match.distance:#.3g}".rstrip("."),
+                colour,
+            )
+    draw.foot(with_labels=label is not None)
+    return figure
+
+
+class _Drawing:
+    """Puts pictures and words on the sheet."""
+
+    def __init__(self, figure: "Figure", layout: _Layout, limits: tuple[float, float]) -> None:
+        self._figure, self._layout, self._limits = figure, layout, limits
+
+    def headings(self, title: str) -> None:
+        self._text(_MARGIN, _MARGIN + 0.12, title, size=12, weight="bold")
+        for panel in range(self._layout.n_panels):
+            first = panel * self._layout.rows
+            if first >= self._layout.n_blocks:
+                continue
+            for column in range(self._layout.n_matches + 1):
+                left, top = self._layout.cell(first, column, 0)
+                word = ("query", "nearest")[column] if column < 2 else _ordinal(column)
+                self._text(left + _CELL / 2, top - 0.12, word, size=8, color=FAINT, ha="center")
+
+    def sides(self, block: int) -> None:
+        for line, words in enumerate(("original", "from\nits code")):
+            left, top = self._layout.cell(block, 0, line)
+            middle = top + self._layout.cell_height / 2
+            self._text(left - 0.10, middle, words, size=7.5, color=FAINT, ha="right")
+
+    def pair(
+        self, block: int, column: int, picture: NDArray[Any], decoded: NDArray[Any], colour: str
+    ) -> None:
+        for line, pixels in enumerate((picture, decoded)):
+            axes = self._axes(*self._layout.cell(block, column, line))
+            self._show(axes, pixels)
+            for spine in axes.spines.values():
+                spine.set(edgecolor=colour, linewidth=2.0 if colour in (SAME, OTHER) else 0.8)
+                # Same and other also differ without colour.
+                spine.set(linestyle=(0, (2, 1)) if colour == OTHER else "-", capstyle="butt")
+
+    def caption(self, block: int, column: int, first: str, second: str, colour: str) -> None:
+        left, top = self._layout.cell(block, column, 1)
+        middle, below = left + _CELL / 2, top + self._layout.cell_height
+        colour = INK if colour == NEUTRAL else colour
+        self._text(middle, below + 0.11, first, color=colour, size=7, ha="center")
+        self._text(middle, below + 0.24, second, color=FAINT, size=7, ha="center")
+
+    def foot(self, *, with_labels: bool) -> None:
+        lines = ["Figures under the pictures: distance from the query."]
+        if with_labels:
+            lines.append("Solid blue frame: the query's class; dashed orange frame: another.")
+        top = self._layout.height - _MARGIN - 0.10
+        self._text(_MARGIN, top, "\n".join(lines), size=7.5, color=FAINT, linespacing=1.5)
+
+    def _show(self, axes: "Axes", pixels: NDArray[Any]) -> None:
+        low, high = self._limits
+        smooth = max(pixels.shape[:2]) >= _SMALLEST_SMOOTH_SIDE
+        if pixels.ndim == 3 and pixels.shape[-1] == 1:
+            pixels = pixels[..., 0]
+        shown = np.clip((np.asarray(pixels, np.float32) - low) / max(high - low, 1e-12), 0, 1)
+        axes.imshow(
+            shown,
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            interpolation="antialiased" if smooth else "nearest",
+        )
+
+    def _axes(self, left: float, top: float) -> "Axes":
+        width, height = self._layout.width, self._layout.height
+        tall = self._layout.cell_height
+        box = (left / width, 1 - (top + tall) / height, _CELL / width, tall / height)
+        axes = self._figure.add_axes(box)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return axes
+
+    def _text(self, left: float, top: float, words: str, **style: Any) -> None:
+        style = {"va": "center", "color": INK, "parse_math": False, **style}
+        x, y = left / self._layout.width, 1 - top / self._layout.height
+        self._figure.text(x, y, words, **style)
+
+
+def _value_range(pictures: NDArray[Any]) -> tuple[float, float]:
+    """Guess what black and white are; all pictures of a sheet share them."""
+    if pictures.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = float(pictures.min()), float(pictures.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def _ordinal(number: int) -> str:
+    return f"{number}{ {2: 'nd', 3: 'rd'}.get(number, 'th') }"
+
+
+def _short(path: str, width: int = 15) -> str:
+    """Return a path's last part, its middle left out where it is too long."""
+    name = PurePath(path).name
+    return name if len(name) <= width else f"{name[: width - 8]}…{name[-7:]}"
