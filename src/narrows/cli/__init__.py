@@ -1,0 +1,1 @@
+"""The command ``narrows``: one file a verb, each a thin face of the public Python names."""

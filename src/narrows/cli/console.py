@@ -1,0 +1,189 @@
+"""What the verbs say: answers on standard output, everything else on standard error."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+Advance = Callable[[int, int], None]
+
+# Beside a terminal, progress is a line at most every so many seconds.
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb its ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")(
+        function
+    )
+
+
+def to_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
+    return click.option("-o", "--to", required=True, type=click.Path(path_type=Path), help=text)
+
+
+def overwrite_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb its ``--overwrite``."""
+    return click.option("--overwrite", is_flag=True, help="Replace an output that exists.")(
+        function
+    )
+
+
+def skip_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb its ``--skip-unreadable``."""
+    return click.option(
+        "--skip-unreadable",
+        is_flag=True,
+        help="Leave out pictures that cannot be read, and list them.",
+    )(function)
+
+
+def note(message: str) -> None:
+    """Say something that is not the answer."""
+    click.echo(message, err=True)
+
+
+def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
+    """Give the answer: one JSON object, or these lines."""
+    if as_json:
+        click.echo(json.dumps(_plain(record), allow_nan=False))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print a table: framed on a terminal, in plain aligned columns elsewhere."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    right = [
+        bool(cells) and all(_is_number(row[column]) for row in cells)
+        for column in range(len(columns))
+    ]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        framed = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+        for name, to_right in zip(columns, right, strict=True):
+            framed.add_column(name, justify="right" if to_right else "left", overflow="fold")
+        for row in cells:
+            framed.add_row(*map(Text, row))
+        Console(highlight=False).print(framed)
+        return
+    if title:
+        click.echo(title)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in ([*columns], *cells):
+        aligned = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        click.echo("  ".join(aligned).rstrip())
+
+
+def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """List the files that were left out, and why."""
+    for path, reason in skipped:
+        note(f"skipped {path}: {reason}")
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """Show how far something is; the block calls what it gets with (done, total)."""
+    with _bar(label) if sys.stderr.isatty() else _lines(label) as advance:
+        yield advance
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """Show each epoch of the fits in the block."""
+    from narrows.training.progress import on_epoch
+
+    if not sys.stderr.isatty():
+        with on_epoch(lambda record: note(_epoch(record))):
+            yield
+        return
+    with _bar("training") as advance:
+
+        def show(record: dict[str, float]) -> None:
+            advance(int(record["epoch"]), int(record["max_epochs"]), _losses(record))
+
+        with on_epoch(show):
+            yield
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[..., None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=None, words="")
+
+        def advance(done: int, total: int, words: str = "") -> None:
+            bar.update(task, completed=done, total=total, words=words)
+
+        yield advance
+
+
+@contextmanager
+def _lines(label: str) -> Iterator[Advance]:
+    said = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            note(f"{label}: {done} of {total}")
+
+    yield advance
+
+
+def _epoch(record: dict[str, float]) -> str:
+    return f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  {_losses(record)}"
+
+
+def _losses(record: dict[str, float]) -> str:
+    words = f"loss {record['loss']:.5g}"
+    if "validation_loss" in record:
+        words += f"  validation {record['validation_loss']:.5g}"
+    return words
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Turn what Python and numpy hold into what JSON can; figures that are not finite are null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,208 @@
+"""``narrows demo``: all of it on a well-known data set, in one go."""
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli.console import answer, json_option, note, progress, table, training
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from narrows import Autoencoder, Library
+    from narrows.datasets import Dataset
+    from narrows.evaluation import Scores
+
+MODEL, LIBRARY, QUERIES, SHEET = "model", "pictures.lance", "queries", "matches.png"
+# Says that the folder is a demo's: what it names may be replaced by the next one.
+RESULTS = "results.json"
+
+# Codes that keep an eighth of the digits' 64 pixels, and a twenty-fifth of the others' 784; the
+# digits are few, and more epochs than a hundred hardly help them.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "digits": {"n_components": 8, "max_epochs": 100},
+    "mnist": {"n_components": 32},
+    "fashion-mnist": {"n_components": 32},
+}
+_N_QUERIES, _K = 8, 5
+
+
+@click.command("demo")
+@click.option(
+    "--data",
+    type=click.Choice(list(PARAMETERS)),
+    default="digits",
+    show_default=True,
+    help="Digits come with scikit-learn; the others are looked for, or downloaded.",
+)
+@click.option(
+    "-o",
+    "--to",
+    type=click.Path(path_type=Path),
+    default="narrows-demo",
+    show_default=True,
+    help="The folder of the results; those of an earlier demo are replaced.",
+)
+@json_option
+def command(*, data: str, to: Path, as_json: bool) -> None:
+    """Train, compare with PCA and match pictures of a well-known data set."""
+    start = time.monotonic()
+    _claim(to, data)
+    from narrows import Autoencoder, datasets
+    from narrows.evaluation import compare_with_pca
+
+    pictures = datasets.load(data)
+    n, height, width = pictures.X_train.shape[:3]
+    model = Autoencoder(**PARAMETERS[data], random_state=0)
+    width_of_code = model.n_components
+    note(
+        f"{data}: learning codes of {width_of_code} numbers from {n} pictures of {height} x {width}"
+    )
+    with training():
+        model.fit(pictures.X_train)
+    if model.history_.ended == "interrupted":
+        raise click.Abort
+    model.save(to / MODEL, overwrite=True)
+    note("comparing with PCA")
+    scores = compare_with_pca(
+        model, pictures.X_train, pictures.X_test, pictures.y_train, pictures.y_test
+    )
+    library = _index(to, model, pictures)
+    _match(to, model, library, pictures)
+    seconds = time.monotonic() - start
+    results = {
+        "demo": data,
+        "n_components": model.n_components,
+        "test_pictures": len(pictures.X_test),
+        "scores": [asdict(score) for score in scores],
+        "seconds": seconds,
+    }
+    _write_json(to / RESULTS, results)
+    if as_json:
+        answer({"output": to, **results}, as_json=True)
+    else:
+        _tell(to, len(library), len(pictures.X_test), scores, seconds)
+
+
+def _claim(folder: Path, data: str) -> None:
+    """Make the folder a demo's, unless it holds something of those names that is not."""
+    from narrows.atomic import check_output, explain_os_errors
+    from narrows.errors import OutputExistsError
+
+    check_output(folder, overwrite=True)
+    if folder.exists():
+        names = (MODEL, LIBRARY, QUERIES, SHEET, RESULTS)
+        own = folder.is_dir() and _is_demo(folder / RESULTS)
+        if not own and (not folder.is_dir() or any((folder / name).exists() for name in names)):
+            raise OutputExistsError(
+                f"'{folder}' exists and is not a demo's; choose another folder (-o)"
+            )
+    with explain_os_errors(folder):
+        folder.mkdir(exist_ok=True)
+    _write_json(folder / RESULTS, {"demo": data})
+
+
+def _is_demo(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and "demo" in found
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    from narrows.atomic import atomic_file
+
+    with atomic_file(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _index(folder: Path, model: "Autoencoder", pictures: "Dataset") -> "Library":
+    from narrows import Library
+
+    # The label is the folder in the name, as it would be for pictures sorted by class.
+    names = [f"{label}/{row:05d}" for row, label in enumerate(pictures.y_train)]
+    library = Library.create(folder / LIBRARY, model=model, overwrite=True)
+    with progress("indexing") as advance:
+        library.add(pictures.X_train, names=names, progress=advance)
+    return library
+
+
+def _match(folder: Path, model: "Autoencoder", library: "Library", pictures: "Dataset") -> None:
+    from narrows.atomic import atomic_file
+    from narrows.data.files import write
+    from narrows.evaluation import contact_sheet
+
+    rows = _one_of_each(pictures.y_test)
+    queries, names = pictures.X_test[rows], [str(pictures.y_test[row]) for row in rows]
+    write(folder / QUERIES, queries, names=names, overwrite=True)
+    figure = contact_sheet(
+        queries,
+        model.reconstruct(queries),
+        library.match(queries, _K),
+        names=names,
+        label=lambda name: name.split("/")[0],
+        title="Pictures never seen before, and the nearest in the library",
+    )
+    with atomic_file(folder / SHEET, overwrite=True) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _one_of_each(labels: "NDArray[np.int64]") -> "NDArray[np.intp]":
+    """Return the first row of each of the first classes."""
+    import numpy as np
+
+    return np.unique(labels, return_index=True)[1][:_N_QUERIES]
+
+
+def _tell(
+    folder: Path, n_pictures: int, n_test: int, scores: "list[Scores]", seconds: float
+) -> None:
+    table(
+        ["method", "test error", "5-nearest-neighbour accuracy"],
+        [
+            (score.method, f"{score.reconstruction_error:.5f}", f"{score.neighbor_accuracy:.4f}")
+            for score in scores
+        ],
+        title=f"Codes of {scores[0].n_components} numbers, {n_test} test pictures",
+    )
+    narrows, place = _command(), shlex.quote(str(folder))
+    click.echo(
+        f"""
+Test error: mean squared error of restored pixels, black 0 and white 1.
+Accuracy: of a classifier that sees the codes alone.
+
+Done in {seconds:.0f} s. In {folder}:
+  {SHEET:<16} eight pictures never seen before and their nearest; look at it
+  {MODEL:<16} the trained model
+  {LIBRARY:<16} the library of its {n_pictures} training pictures
+  {QUERIES:<16} the eight pictures
+  {RESULTS:<16} the figures above
+
+Try next:
+  {narrows} match {place}/{LIBRARY} {place}/{QUERIES}/0.png -k 5
+  {narrows} reconstruct {place}/{MODEL} {place}/{QUERIES} -o {place}/restored --overwrite
+  {narrows} info {place}/{MODEL}
+  {narrows} train --help"""
+    )
+
+
+def _command() -> str:
+    """Return how this program is called from here: it need not be on the PATH."""
+    script = Path(sys.argv[0])
+    if script.name != "narrows" or not script.is_file():
+        return f"{shlex.quote(sys.executable)} -m narrows"
+    found = shutil.which("narrows")
+    if found is not None and Path(found).resolve() == script.resolve():
+        return "narrows"
+    here = Path.cwd()
+    inside = script.resolve().is_relative_to(here)
+    return shlex.quote(str(script.resolve().relative_to(here) if inside else script))

@@ -1,0 +1,121 @@
+"""Between files and models: what is read is given to a model, what a model gives is written."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from narrows import Autoencoder, Decoder, Encoder
+    from narrows.data.files import Rows
+
+    Model = Autoencoder | Encoder | Decoder
+
+model_argument = click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+data_argument = click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+
+
+def load_for(path: Path, method: str) -> Any:
+    """Load a model or the half of one that can do something.
+
+    Parameters
+    ----------
+    path : Path
+        The model's folder.
+    method : {"transform", "inverse_transform", "reconstruct"}
+        What it has to have.
+
+    Raises
+    ------
+    FormatError
+        If it is the other half.
+    """
+    from narrows import load
+    from narrows.errors import FormatError
+
+    model = load(path)
+    if not hasattr(model, method):
+        half = type(model).__name__.lower()
+        needed = {"transform": "the encoder", "inverse_transform": "the decoder"}.get(method)
+        raise FormatError(
+            f"'{path}' is only the {half} of a model; give the whole model"
+            + (f" or {needed}" if needed else "")
+        )
+    return model
+
+
+def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
+    """Read data for a trained model, pictures in its sample shape, and list what was left out."""
+    from narrows.cli.console import progress, report_skipped
+    from narrows.data.files import read
+
+    with progress("reading") as advance:
+        rows = read(
+            path,
+            sample_shape=model.sample_shape_,
+            skip_unreadable=skip_unreadable,
+            progress=advance,
+        )
+    report_skipped(rows.skipped)
+    return rows
+
+
+def in_units(rows: "Rows", model: "Model") -> "NDArray[Any]":
+    """Return rows in the units of a model's training data; pictures' files have their own."""
+    return model.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
+
+
+def as_input(rows: "Rows", model: "Model | None" = None) -> Any:
+    """Turn rows into what a model takes: in its units, and with the names of its columns.
+
+    Parameters
+    ----------
+    rows : Rows
+        As read from files.
+    model : Autoencoder, Encoder or Decoder, optional
+        The trained model that they are for; none before training.
+    """
+    if rows.columns is not None and (model is None or hasattr(model, "feature_names_in_")):
+        import pyarrow as pa
+
+        # Columns' names travel with an Arrow table, and scikit-learn checks them.
+        return pa.table({name: rows.values[:, i] for i, name in enumerate(rows.columns)})
+    return rows.values if model is None else in_units(rows, model)
+
+
+def write_restored(
+    path: Path,
+    values: "NDArray[np.float32]",
+    model: "Model",
+    *,
+    names: list[str] | None,
+    columns: list[str] | None,
+    overwrite: bool,
+) -> Path:
+    """Write what a decoder gave, in the training data's own type; a folder of PNG has pixels."""
+    from narrows.data.files import write
+
+    scaling = model.scaling_
+    as_pictures = path.is_dir() or path.suffix.lower() in ("", ".png")
+    own = scaling.to_pixels(values) if as_pictures else own_type(values, scaling.dtype)
+    if columns is None and hasattr(model, "feature_names_in_"):
+        columns = list(model.feature_names_in_)
+    return write(path, own, names=names, columns=columns, overwrite=overwrite)
+
+
+def own_type(values: "NDArray[np.float32]", dtype: str) -> "NDArray[Any]":
+    """Turn a model's float32 into the type its training data had; integers are rounded."""
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return values >= 0.5
+    if kind.kind in "iu":
+        limits = np.iinfo(kind)
+        # The largest 64-bit integers have no float of their own; the one below fits.
+        high = limits.max if kind.itemsize < 8 else np.nextafter(float(limits.max), 0)
+        values = np.clip(np.rint(values.astype(np.float64)), limits.min, high)
+    return values.astype(kind)

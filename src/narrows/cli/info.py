@@ -1,0 +1,81 @@
+"""``narrows info``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli.console import answer, json_option, table
+
+if TYPE_CHECKING:
+    from narrows import Autoencoder, Decoder, Encoder
+
+
+@click.command("info")
+@click.argument("path", type=click.Path(path_type=Path), metavar="MODEL|LIBRARY")
+@json_option
+def command(*, path: Path, as_json: bool) -> None:
+    """Describe a model or a library."""
+    from narrows import Library, load
+    from narrows.library.folder import MANIFEST
+
+    if (path / MANIFEST).is_file():
+        library = Library.open(path)
+        record = {"kind": "library", "rows": len(library), **_describe(library.model)}
+        manifest = path / "model"
+    else:
+        model = load(path)
+        kinds = {"Encoder": "encoder", "Decoder": "decoder"}
+        record = {"kind": kinds.get(type(model).__name__, "model"), **_describe(model)}
+        manifest = path
+    record |= _made(manifest)
+    if as_json:
+        answer(record, as_json=True)
+        return
+    table(
+        ["", str(path)], [[key.replace("_", " "), _shown(value)] for key, value in record.items()]
+    )
+
+
+def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
+    modules = [
+        getattr(model, name) for name in ("module", "encoder_", "decoder_") if hasattr(model, name)
+    ]
+    # Tied weights belong to both halves and count once.
+    weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
+    record: dict[str, Any] = {
+        "model": type(model).__name__,
+        "n_components": model.n_components,
+        "sample_shape": model.sample_shape_,
+        "data_type": model.scaling_.dtype,
+        "weights": sum(weights.values()),
+    }
+    history = getattr(model, "history_", None)
+    if history is not None and len(history):
+        best = history.epochs[history.best_epoch - 1]
+        record |= {
+            "epochs": len(history),
+            "ended": history.ended,
+            "best_epoch": history.best_epoch,
+            "loss": best["loss"],
+            "validation_loss": best.get("validation_loss"),
+            "seconds": history.epochs[-1]["seconds"],
+        }
+    return record | {"fingerprint": model.fingerprint_}
+
+
+def _made(path: Path) -> dict[str, Any]:
+    from narrows import storage
+
+    manifest, _ = storage.read(path)
+    return {"created": manifest["created"], "versions": manifest["versions"]}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return " x ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)

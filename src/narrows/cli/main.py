@@ -1,0 +1,177 @@
+"""The command ``narrows``: the list of verbs, and what every one of them ends with.
+
+A verb's module is imported only when that verb runs, and what it needs beyond click inside its
+function, so that ``narrows --help`` answers at once.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+VERBS = {
+    "train": "Train a model on pictures or a table.",
+    "encode": "Turn data into codes.",
+    "decode": "Turn codes back into data.",
+    "reconstruct": "Encode and decode data in one go.",
+    "index": "Build a library of pictures that can be matched.",
+    "match": "Find the nearest pictures of a library.",
+    "split": "Part a model into its encoder and its decoder.",
+    "info": "Describe a model or a library.",
+    "demo": "Train, compare with PCA and match pictures of a well-known data set.",
+    "checks": "Test this installation against known answers.",
+}
+
+EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
+    (0, "done", frozenset()),
+    (1, "failed checks, or a fault in Narrows itself", frozenset()),
+    (2, "wrong usage or parameter", frozenset({"ParameterError"})),
+    (3, "data missing, unreadable or unusable", frozenset({"DataError", "MissingFileError"})),
+    (
+        4,
+        "model or library damaged, foreign or not the right one",
+        frozenset({"FormatError", "LibraryError", "NotFittedError"}),
+    ),
+    (
+        5,
+        "output exists or cannot be written",
+        frozenset({"OutputExistsError", "OutputError"}),
+    ),
+    (6, "training failed", frozenset({"DivergedError", "CheckpointError"})),
+    (
+        7,
+        "optional package or data set not to be had",
+        frozenset({"MissingDependencyError", "DownloadError"}),
+    ),
+    (130, "stopped by Ctrl-C", frozenset()),
+)
+
+
+class LazyGroup(click.Group):
+    """The verbs, known by name and one line each before any of them is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they are used."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module and return its ``command``."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"narrows.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing them."""
+        del ctx
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of exit codes."""
+        del ctx
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning, _ in EXIT_CODES])
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    del parameter
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"narrows {version('narrows')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar="VERB ...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def group(context: click.Context) -> None:
+    """Autoencoders as easy as PCA: codes, restored data and image matching.
+
+    Data are pictures (a folder, or one file), arrays (.npy, .npz), tables (.csv, .tsv, .parquet)
+    or IDX files. "narrows VERB --help" tells more about a verb.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Return the exit code of an error that Narrows raises on purpose, otherwise None."""
+    # By name, so that narrows.errors (and with it scikit-learn) is not imported for --help.
+    names = {c.__name__ for c in type(error).__mro__ if c.__module__ == "narrows.errors"}
+    return next((code for code, _, classes in EXIT_CODES if names & classes), None)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows ``narrows``; by default what the process was started with.
+
+    Returns
+    -------
+    int
+        The exit code; ``narrows --help`` lists them.
+
+    Examples
+    --------
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    narrows ...
+    0
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        # Arrays have no columns' names, and whoever names such a file knows.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        try:
+            result = group.main(arguments, prog_name="narrows", standalone_mode=False)
+            return result if isinstance(result, int) else 0
+        except click.ClickException as error:
+            _complain(error.format_message(), _hint(error))
+            return 2
+        except click.Abort:
+            _complain("stopped")
+            return 130
+        except BrokenPipeError:
+            # The reader left (narrows info model | head -1): nobody is there to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Exception as error:
+            code = exit_code(error)
+            if code is None:
+                raise
+            _complain(str(error))
+            return code
+
+
+def _complain(message: str, hint: str = "") -> None:
+    click.echo(f"narrows: error: {' '.join(message.split())}{hint}", err=True)
+
+
+def _hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see '{context.command_path} --help')" if context else ""
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    click.echo(f"narrows: warning: {' '.join(str(message).split())}", err=True)

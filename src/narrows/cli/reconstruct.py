@@ -1,0 +1,54 @@
+"""``narrows reconstruct``."""
+
+from pathlib import Path
+
+import click
+
+from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.exchange import (
+    as_input,
+    data_argument,
+    load_for,
+    model_argument,
+    read_for,
+    write_restored,
+)
+
+
+@click.command("reconstruct")
+@model_argument
+@data_argument
+@to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *, model: Path, data: Path, to: Path, skip_unreadable: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Encode and decode data in one go.
+
+    What is written has the type of the training data; pictures keep their names.
+    """
+    import numpy as np
+
+    from narrows.atomic import check_output
+
+    check_output(to, overwrite=overwrite)
+    whole = load_for(model, "reconstruct")
+    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    X = as_input(rows, whole)
+    restored = whole.reconstruct(X)
+    given = np.asarray(X, dtype=np.float32).reshape(restored.shape)
+    error = float(np.mean((restored - given) ** 2, dtype=np.float64))
+    write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
+    record = {
+        "output": to,
+        "rows": len(restored),
+        "mean_squared_error": error,
+        "skipped": [{"path": path, "reason": reason} for path, reason in rows.skipped],
+    }
+    answer(
+        record,
+        as_json,
+        f"{len(restored)} rows restored in {to}; mean squared error {error:.6g}",
+    )

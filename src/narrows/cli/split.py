@@ -1,0 +1,45 @@
+"""``narrows split``."""
+
+from pathlib import Path
+
+import click
+
+from narrows.cli.console import answer, json_option, overwrite_option
+from narrows.cli.exchange import load_for, model_argument
+
+
+@click.command("split")
+@model_argument
+@click.option(
+    "-o",
+    "--to",
+    required=True,
+    nargs=2,
+    metavar="ENCODER DECODER",
+    type=click.Path(path_type=Path),
+    help="The folders of the two halves.",
+)
+@overwrite_option
+@json_option
+def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: bool) -> None:
+    """Part a model into its encoder and its decoder.
+
+    Each half is a model of its own: "narrows encode" needs only the encoder, "narrows decode"
+    only the decoder.
+    """
+    from narrows.atomic import check_output
+    from narrows.errors import ParameterError
+
+    first, second = to
+    if first.resolve() == second.resolve():
+        raise ParameterError(f"both halves would go to '{first}'; name two different folders")
+    for folder in to:
+        check_output(folder, overwrite=overwrite)
+    encoder, decoder = load_for(model, "split").split()
+    encoder.save(first, overwrite=overwrite)
+    decoder.save(second, overwrite=overwrite)
+    answer(
+        {"encoder": first, "decoder": second, "fingerprint": encoder.fingerprint_},
+        as_json,
+        f"encoder in {first}, decoder in {second}",
+    )

@@ -1,0 +1,173 @@
+"""``narrows train``: the models' parameters are its options."""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.exchange import as_input, data_argument
+
+if TYPE_CHECKING:
+    from narrows import Autoencoder
+
+_MODEL, _OPTIONS = "narrows.model", "narrows.options"
+
+
+class TrainCommand(click.Command):
+    """A command that has the parameters of the model named by ``--model`` as options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for ``--model`` first: it decides which options there are."""
+        from argparse import ArgumentParser
+
+        peek = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        peek.add_argument("--model", nargs="?", default="autoencoder")
+        ctx.meta[_MODEL] = peek.parse_known_args(args)[0].model
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the verb's own options and the model's."""
+        return [*super().get_params(ctx), *_model_options(ctx)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the model's parameters apart from the verb's own options."""
+        sections = {
+            "Options": super().get_params(ctx),
+            f"Parameters of the model ({ctx.meta[_MODEL]})": _model_options(ctx),
+        }
+        for title, parameters in sections.items():
+            with formatter.section(title):
+                shown = (p for p in parameters if isinstance(p, click.Option))
+                records = (option.get_help_record(ctx) for option in shown)
+                formatter.write_dl([record for record in records if record is not None])
+
+
+def image_size_of(word: str) -> int | tuple[int, int] | str:
+    """Read ``auto``, a side such as ``64``, or height and width such as ``48x64``."""
+    if word == "auto":
+        return word
+    parts = word.split("x")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{word!r} is not 'auto', a side (64) or HEIGHTxWIDTH (48x64)")
+    sides = [int(part) for part in parts]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+@click.command("train", cls=TrainCommand)
+@data_argument
+@to_option("The folder of the trained model.")
+@click.option(
+    "--model",
+    "model_name",
+    default="autoencoder",
+    show_default=True,
+    help="Which model; --help lists the parameters of the one named.",
+)
+@click.option(
+    "--image-size",
+    type=image_size_of,
+    default="auto",
+    metavar="SIZE",
+    help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
+)
+@click.option(
+    "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
+)
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *,
+    data: Path,
+    to: Path,
+    model_name: str,
+    image_size: int | tuple[int, int] | Literal["auto"],
+    color: bool | None,
+    skip_unreadable: bool,
+    overwrite: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> int:
+    """Train a model on pictures or a table.
+
+    Ctrl-C ends training early and keeps what was learned.
+    """
+    from narrows import MODELS
+    from narrows.cli.console import note, progress, report_skipped, training
+    from narrows.data.files import read
+
+    _check_destination(to, overwrite=overwrite)
+    with progress("reading") as advance:
+        rows = read(
+            data,
+            image_size=image_size,
+            color="auto" if color is None else color,
+            skip_unreadable=skip_unreadable,
+            progress=advance,
+        )
+    report_skipped(rows.skipped)
+    model = MODELS[model_name](**parameters)
+    with training(), warnings.catch_warnings():
+        # Said below, and where the model is.
+        warnings.filterwarnings("ignore", message="training was interrupted")
+        model.fit(as_input(rows))
+    model.save(to, overwrite=overwrite)
+    interrupted = model.history_.ended == "interrupted"
+    if interrupted:
+        note(f"stopped by Ctrl-C; what was learned is kept in {to}")
+    record = {"output": to, "rows": len(rows.values), **_figures(model)}
+    record["skipped"] = [{"path": path, "reason": reason} for path, reason in rows.skipped]
+    answer(
+        record,
+        as_json,
+        f"{record['model']} with codes of {record['n_components']} numbers, trained on "
+        f"{record['rows']} rows for {record['epochs']} epochs ({record['seconds']:.1f} s), in {to}",
+    )
+    return 130 if interrupted else 0
+
+
+def _model_options(ctx: click.Context) -> list[click.Parameter]:
+    from narrows import MODELS
+    from narrows.cli.parameters import options
+
+    name = ctx.meta[_MODEL]
+    if name not in MODELS:
+        raise click.BadParameter(
+            f"{name!r} is not a model; use one of {', '.join(MODELS)}", ctx, param_hint="--model"
+        )
+    if _OPTIONS not in ctx.meta:
+        ctx.meta[_OPTIONS] = options(MODELS[name])
+    made: list[click.Parameter] = ctx.meta[_OPTIONS]
+    return made
+
+
+def _check_destination(path: Path, *, overwrite: bool) -> None:
+    """Refuse before training what saving would refuse after it."""
+    from narrows.atomic import check_output
+    from narrows.errors import OutputExistsError
+    from narrows.storage import is_model
+
+    check_output(path, overwrite=overwrite)
+    if path.exists() and not is_model(path):
+        raise OutputExistsError(
+            f"'{path}' is not a model of Narrows and is not replaced; choose another name"
+        )
+
+
+def _figures(model: "Autoencoder") -> dict[str, Any]:
+    history = model.history_
+    best = history.epochs[history.best_epoch - 1]
+    return {
+        "model": type(model).__name__,
+        "n_components": model.n_components,
+        "sample_shape": model.sample_shape_,
+        "epochs": len(history),
+        "ended": history.ended,
+        "best_epoch": history.best_epoch,
+        "loss": best["loss"],
+        "validation_loss": best.get("validation_loss"),
+        "seconds": history.epochs[-1]["seconds"],
+        "fingerprint": model.fingerprint_,
+    }

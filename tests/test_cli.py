@@ -1,0 +1,719 @@
+"""The command line: every verb on every kind of data, what it answers, and how it refuses."""
+
+import json
+import os
+import re
+import resource
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from narrows import MODELS, Library, load
+from narrows.cli.main import EXIT_CODES, VERBS, main
+from narrows.training.progress import on_epoch
+
+TINY = ["--n-components", "3", "--max-epochs", "2", "--random-state", "0"]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What was answered: standard output holds one object and nothing else."""
+        answered: dict[str, Any] = json.loads(self.out)
+        return answered
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `narrows` with these arguments in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Result:
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+def table(n: int = 40) -> NDArray[np.float64]:
+    return np.random.default_rng(0).normal(5, 2, (n, 6)).round(3)
+
+
+def pictures(n: int = 40) -> NDArray[np.uint8]:
+    """Discs of random places and sizes."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:12, :10]
+    places = generator.uniform(3, 8, (n, 2))
+    sizes = generator.uniform(2, 4, n)
+    inside = [(y - c[0]) ** 2 + (x - c[1]) ** 2 < r * r for c, r in zip(places, sizes, strict=True)]
+    return np.where(inside, 230, 20).astype(np.uint8)
+
+
+def save_pictures(folder: Path, values: NDArray[np.uint8]) -> None:
+    for i, pixels in enumerate(values):
+        place = folder / ("left" if i % 2 else "right") / f"{i:02}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+
+
+def save_idx(path: Path, values: NDArray[np.uint8]) -> None:
+    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    path.write_bytes(header + values.tobytes())
+
+
+def save_npz(path: Path, values: NDArray[Any]) -> None:
+    np.savez(path, X=values)
+
+
+def save_csv(path: Path, values: NDArray[Any]) -> None:
+    frame(values).to_csv(path, index=False)
+
+
+def save_parquet(path: Path, values: NDArray[Any]) -> None:
+    frame(values).to_parquet(path)
+
+
+def frame(values: NDArray[Any]) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=list("abcdef"))
+
+
+class Kind(NamedTuple):
+    name: str
+    save: Callable[[Path, Any], None]
+    values: Callable[[], NDArray[Any]]
+    restored: str
+
+
+KINDS = [
+    Kind("table.npy", np.save, table, "restored.npy"),
+    Kind("table.npz", save_npz, table, "restored.npz"),
+    Kind("table.csv", save_csv, table, "restored.csv"),
+    Kind("table.parquet", save_parquet, table, "restored.parquet"),
+    Kind("pictures.npy", np.save, pictures, "restored.npy"),
+    Kind("pictures.idx", save_idx, pictures, "restored"),
+    Kind("photos", save_pictures, pictures, "restored/"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_verb_takes_every_kind_of_data(kind: Kind, run: Run) -> None:
+    kind.save(Path(kind.name), kind.values())
+    trained = run("train", kind.name, "-o", "model", *TINY, "--json")
+    assert trained.code == 0, trained.err
+    assert trained.json["epochs"] == 2
+    assert trained.json["sample_shape"] == list(kind.values().shape[1:])
+    assert "epoch 2/2" in trained.err
+
+    encoded = run("encode", "model", kind.name, "-o", "codes.npy", "--json").json
+    codes = np.load("codes.npy")
+    assert (encoded["rows"], encoded["n_components"]) == codes.shape == (40, 3)
+    model = load("model")
+    order = by_path(kind.values()) if kind.name == "photos" else kind.values()
+    np.testing.assert_array_equal(codes, model.transform(as_trained(kind, order)))
+
+    assert run("split", "model", "-o", "encoder", "decoder", "--json").code == 0
+    assert run("decode", "decoder", "codes.npy", "-o", kind.restored, "--json").json["rows"] == 40
+    again = run("reconstruct", "model", kind.name, "-o", f"again-{kind.restored}", "--json").json
+    expected = model.reconstruct(as_trained(kind, order))
+    assert again["mean_squared_error"] == pytest.approx(((expected - order) ** 2).mean(), rel=1e-4)
+    if kind.restored.rstrip("/") != "restored":
+        assert run("encode", "encoder", f"again-{kind.restored}", "-o", "again.csv").code == 0
+        assert len(pd.read_csv("again.csv")) == 40
+
+    assert run("index", "model", kind.name, "-o", "rows.lance", "--json").json["rows"] == 40
+    matched = run("match", "rows.lance", kind.name, "-k", "2", "--json").json["queries"]
+    assert len(matched) == 40
+    assert all(query["matches"][0]["distance"] < 1e-3 for query in matched)
+    assert run("info", "rows.lance", "--json").json["rows"] == 40
+
+
+def by_path(values: NDArray[Any]) -> NDArray[Any]:
+    """Order pictures as their folder is read: `left/01.png`, ..., `right/00.png`, ..."""
+    return np.concatenate([values[1::2], values[::2]])
+
+
+def as_trained(kind: Kind, values: NDArray[Any]) -> Any:
+    return frame(values) if kind.name in ("table.csv", "table.parquet") else values
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with pictures, a table, a model of each, codes and a library."""
+    folder = tmp_path_factory.mktemp("made")
+    save_pictures(folder / "photos", pictures())
+    save_csv(folder / "table.csv", table())
+    for data, model in (("photos", "model"), ("table.csv", "table-model")):
+        assert main(["train", f"{folder}/{data}", "-o", f"{folder}/{model}", *TINY]) == 0
+    for name in ("photos", "table"):
+        prefix = "table-" if name == "table" else ""
+        data = "table.csv" if name == "table" else "photos"
+        arguments = [f"{folder}/{prefix}model", f"{folder}/{data}"]
+        assert main(["encode", *arguments, "-o", f"{folder}/{prefix}codes.npy"]) == 0
+    assert main(["split", f"{folder}/model", "-o", f"{folder}/encoder", f"{folder}/decoder"]) == 0
+    library = ["index", f"{folder}/model", f"{folder}/photos", "-o", f"{folder}/pictures.lance"]
+    assert main(library) == 0
+    return folder
+
+
+def test_help_lists_every_verb_and_exit_code_without_importing_them() -> None:
+    program = (
+        "import sys; from narrows.cli.main import main; code = main(['--help']);"
+        "print(sorted(n for n in sys.modules if n.startswith('narrows.cli.')), file=sys.stderr);"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "['narrows.cli.main']"
+    for verb in VERBS:
+        assert re.search(rf"^  {verb} ", done.stdout, re.MULTILINE)
+    for code, _, _ in EXIT_CODES:
+        assert re.search(rf"^  {code} ", done.stdout, re.MULTILINE)
+
+
+def test_help_starts_fast() -> None:
+    """At most 0.12 s of processor time on an idle machine; the least of five, with some slack."""
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "narrows", "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.25
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_in_its_own_help_what_the_list_says(verb: str, run: Run) -> None:
+    result = run(verb, "--help")
+    assert result.code == 0
+    assert " ".join(VERBS[verb].split()) in " ".join(result.out.split())
+    assert "--json" in result.out
+
+
+def test_no_verb_shows_the_help(run: Run) -> None:
+    assert run() == run("--help")
+
+
+def test_train_offers_every_parameter_in_the_docstrings_words(run: Run) -> None:
+    text = " ".join(run("train", "--help").out.split())
+    for field in fields(MODELS["autoencoder"]):
+        if field.name != "verbose":
+            assert f"--{field.name.replace('_', '-')}" in text
+    assert "Whether the decoder's matrices are the encoder's, transposed. [default: off]" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--hidden-layer-sizes", "9,5"], {"hidden_layer_sizes": (9, 5)}),
+        (["--hidden-layer-sizes", ""], {"hidden_layer_sizes": ()}),
+        (["--hidden-layer-sizes", "none"], {"hidden_layer_sizes": ()}),
+        (["--hidden-layer-sizes", "auto"], {"hidden_layer_sizes": "auto"}),
+        (["--tied-weights"], {"tied_weights": True}),
+        (["--no-early-stopping"], {"early_stopping": False}),
+        (["--learning-rate", "1e-2"], {"learning_rate": 0.01}),
+        (["--validation-fraction", "0.2"], {"validation_fraction": 0.2}),
+        (["--activation", "relu"], {"activation": "relu"}),
+        (["--random-state", "7"], {"random_state": 7}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_train_gives_the_model_its_parameters(
+    arguments: list[str], expected: dict[str, object], run: Run, made: Path
+) -> None:
+    result = run(
+        "train",
+        made / "table.csv",
+        "-o",
+        "m",
+        "--n-components",
+        "2",
+        "--max-epochs",
+        "1",
+        *arguments,
+    )
+    assert result.code == 0, result.err
+    parameters = load("m").get_params()
+    for name, value in {"n_components": 2, "max_epochs": 1, **expected}.items():
+        got = parameters[name]
+        assert (tuple(got) if isinstance(got, list) else got) == value
+
+
+def test_the_same_seed_gives_the_same_model(run: Run, made: Path) -> None:
+    first, second = (
+        run("train", made / "photos", "-o", name, *TINY, "--json").json for name in "ab"
+    )
+    assert first["fingerprint"] == second["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        (["--image-size", "8"], (8, 8)),
+        (["--image-size", "6x9", "--color"], (6, 9, 3)),
+        (["--grey"], (12, 10)),
+    ],
+    ids=str,
+)
+def test_pictures_are_brought_to_the_size_asked_for(
+    arguments: list[str], shape: tuple[int, ...], run: Run, made: Path
+) -> None:
+    result = run("train", made / "photos", "-o", "m", *TINY, "--json", *arguments)
+    assert tuple(result.json["sample_shape"]) == shape
+    assert run("encode", "m", made / "photos", "-o", "codes.npy").code == 0
+
+
+def test_decoding_needs_the_decoder_alone_and_gives_pictures(run: Run, made: Path) -> None:
+    assert run("split", made / "model", "-o", "encoder/", "decoder/").code == 0
+    assert run("decode", "decoder/", made / "codes.npy", "-o", "restored/").code == 0
+    files = sorted(Path("restored").iterdir())
+    assert len(files) == 40
+    expected = load(made / "model").inverse_transform(np.load(made / "codes.npy"))
+    with Image.open(files[3]) as image:
+        np.testing.assert_array_equal(np.asarray(image), np.rint(expected[3].clip(0, 255)))
+
+
+def test_reconstructed_pictures_keep_their_names(run: Run, made: Path) -> None:
+    assert run("reconstruct", made / "model", made / "photos", "-o", "out/").code == 0
+    names = {path.relative_to("out") for path in Path("out").rglob("*.png")}
+    assert names == {path.relative_to(made / "photos") for path in (made / "photos").rglob("*.png")}
+
+
+def test_what_is_restored_has_the_type_of_the_training_data(run: Run, made: Path) -> None:
+    run("decode", made / "model", made / "codes.npy", "-o", "pixels.npy")
+    assert np.load("pixels.npy").dtype == np.uint8
+    whole = np.random.default_rng(0).integers(-50, 50, (40, 4))
+    np.save("whole.npy", whole)
+    run("train", "whole.npy", "-o", "m", *TINY)
+    run("reconstruct", "m", "whole.npy", "-o", "restored.npy")
+    restored = np.load("restored.npy")
+    assert restored.dtype == whole.dtype
+    np.testing.assert_array_equal(restored, np.rint(load("m").reconstruct(whole)))
+
+
+@pytest.mark.parametrize("name", ["restored.csv", "restored.parquet"])
+def test_restored_tables_have_their_columns_names(name: str, run: Run, made: Path) -> None:
+    assert run("reconstruct", made / "table-model", made / "table.csv", "-o", name).code == 0
+    assert (
+        run("decode", made / "table-model", made / "table-codes.npy", "-o", f"d-{name}").code == 0
+    )
+    read = pd.read_csv if name.endswith("csv") else pd.read_parquet
+    assert list(read(name)) == list(read(f"d-{name}")) == list("abcdef")
+    expected = load(made / "table-model").inverse_transform(np.load(made / "table-codes.npy"))
+    np.testing.assert_allclose(read(name).to_numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_pictures_from_files_fit_a_model_of_values_between_0_and_1(run: Run, made: Path) -> None:
+    np.save("unit.npy", by_path(pictures()) / 255)
+    run("train", "unit.npy", "-o", "unit", *TINY)
+    run("encode", "unit", "unit.npy", "-o", "from-array.npy")
+    assert run("encode", "unit", made / "photos", "-o", "from-files.npy").code == 0
+    np.testing.assert_allclose(np.load("from-files.npy"), np.load("from-array.npy"), atol=1e-4)
+    assert run("reconstruct", "unit", made / "photos", "-o", "out").code == 0
+    with Image.open("out/left/01.png") as image:
+        assert image.mode == "L"
+
+
+def test_a_match_names_the_picture_itself_first(run: Run, made: Path) -> None:
+    query = made / "photos" / "left" / "07.png"
+    answered = run("match", made / "pictures.lance", query, "-k", "3", "--json").json
+    (found,) = answered["queries"]
+    assert len(found["matches"]) == 3
+    assert found["matches"][0]["path"].endswith("left/07.png")
+    plain = run("match", made / "pictures.lance", query, "-k", "3").out.splitlines()
+    assert plain[0].split() == ["distance", "path"]
+    assert [line.split()[1] for line in plain[1:]] == [m["path"] for m in found["matches"]]
+
+
+@pytest.mark.parametrize("options", [["--metric", "cosine"], ["--rerank", "pixels"]], ids=str)
+def test_matching_passes_its_options_on(options: list[str], run: Run, made: Path) -> None:
+    query = made / "photos" / "left" / "07.png"
+    answered = run("match", made / "pictures.lance", query, *options, "--json").json
+    choices = {name.removeprefix("--"): value for name, value in [options]}
+    expected = Library.open(made / "pictures.lance").match(str(query), 5, **choices)
+    got = [match["id"] for match in answered["queries"][0]["matches"]]
+    assert got == [match.id for match in expected]
+
+
+def test_matching_draws_a_contact_sheet(run: Run, made: Path) -> None:
+    query = made / "photos" / "left" / "01.png"
+    arguments = ["match", made / "pictures.lance", query, "-k", "1", "--save", "s.png"]
+    assert "s.png" in run(*arguments).out
+    with Image.open("s.png") as image:
+        assert image.width > 500
+    assert run(*arguments).code == 5
+    assert run(*arguments, "--overwrite").code == 0
+
+
+def test_a_contact_sheet_of_very_many_queries_shows_the_first(run: Run, made: Path) -> None:
+    arguments = ["match", made / "pictures.lance", made / "photos", "-k", "1", "--save", "s.png"]
+    result = run(*arguments)
+    assert result.code == 0
+    assert "first 24 of 40 queries" in result.err
+
+
+def test_a_library_of_an_encoder_alone_matches_and_cannot_draw(run: Run, made: Path) -> None:
+    run("split", made / "model", "-o", "encoder", "decoder")
+    assert run("index", "encoder", made / "photos", "-o", "p.lance").code == 0
+    assert len(run("match", "p.lance", made / "photos", "--json").json["queries"]) == 40
+    refused = run("match", "p.lance", made / "photos", "--save", "s.png")
+    assert refused.code == 4
+    assert "encoder alone" in refused.err
+
+
+def test_a_library_whose_replacement_fails_stays(run: Run, made: Path, tmp_path: Path) -> None:
+    prepare_bad_input_in(tmp_path)
+    run("index", made / "model", made / "photos", "-o", "p.lance")
+    assert run("index", made / "model", "some-bad", "-o", "p.lance", "--overwrite").code == 3
+    assert len(Library.open("p.lance")) == 40
+    assert run("index", made / "model", "some-bad", "-o", "p.lance", "--add").code == 3
+    assert len(Library.open("p.lance")) == 40
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_adding_to_a_library(run: Run, made: Path) -> None:
+    index = ["index", made / "model", made / "photos", "-o", "p.lance"]
+    assert run(*index, "--add", "--json").json["rows"] == 40
+    assert run(*index).code == 5
+    assert run(*index, "--add", "--overwrite").code == 2
+    assert run(*index, "--add", "--json").json == {
+        "output": "p.lance",
+        "added": 40,
+        "rows": 80,
+        "skipped": [],
+    }
+    assert run(*index, "--overwrite", "--json").json["rows"] == 40
+
+
+def test_info_describes_models_halves_and_libraries(run: Run, made: Path) -> None:
+    model = run("info", made / "model", "--json").json
+    assert (model["kind"], model["model"], model["n_components"]) == ("model", "Autoencoder", 3)
+    assert model["sample_shape"] == [12, 10]
+    assert model["epochs"] == 2
+    run("split", made / "model", "-o", "encoder", "decoder")
+    halves = [run("info", half, "--json").json for half in ("encoder", "decoder")]
+    assert [half["kind"] for half in halves] == ["encoder", "decoder"]
+    assert sum(half["weights"] for half in halves) == model["weights"]
+    library = run("info", made / "pictures.lance", "--json").json
+    assert (library["kind"], library["rows"]) == ("library", 40)
+    assert len({x["fingerprint"] for x in (model, library, *halves)}) == 1
+    plain = run("info", made / "model").out
+    assert re.search(r"sample shape +12 x 10", plain)
+
+
+def test_checks_pass_here(run: Run) -> None:
+    result = run("checks", "--json")
+    assert result.code == 0, result.out
+    assert result.json["ok"]
+    assert all(check["ok"] for check in result.json["checks"])
+    assert {"torch", "threads", "OpenMP waits", "device"} <= result.json["environment"].keys()
+
+
+def test_a_failed_check_is_told_and_fails_the_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from narrows.cli import checks
+
+    def broken() -> tuple[str, bool]:
+        raise RuntimeError("it fell\napart")
+
+    monkeypatch.setattr(checks, "CHECKS", {"good": lambda: ("1 of 1", True), "bad": broken})
+    result = run("checks")
+    assert result.code == 1
+    assert re.search(r"^good +ok +1 of 1$", result.out, re.MULTILINE)
+    assert re.search(r"^bad +FAILED +RuntimeError: it fell apart$", result.out, re.MULTILINE)
+    assert not run("checks", "--json").json["ok"]
+
+
+def broken_model(made: Path, name: str) -> Path:
+    """Copy a model and damage it: cut its weights short, take them away, or spoil the JSON."""
+    import shutil
+
+    folder = Path(name)
+    shutil.copytree(made / "model", folder)
+    weights = next(folder.glob("encoder-*.safetensors"))
+    if name == "cut":
+        weights.write_bytes(weights.read_bytes()[:100])
+    elif name == "gone":
+        weights.unlink()
+    else:
+        (folder / "narrows.json").write_text("{")
+    return folder
+
+
+def prepare_bad_input() -> None:
+    """Write one file for each way in which data can be bad."""
+    spoilt = table()
+    spoilt[7, 2] = np.nan
+    np.save("nan.npy", spoilt)
+    spoilt[7, 2] = np.inf
+    np.save("infinite.npy", spoilt)
+    np.save("empty.npy", np.zeros((0, 6)))
+    np.save("one-row.npy", np.ones((1, 6)))
+    np.save("narrow.npy", table()[:, :5])
+    np.save("wide-codes.npy", np.zeros((4, 9)))
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    Path("text.csv").write_text("a,b\n1,one\n2,two\n")
+    Path("cut.parquet").write_bytes(b"PAR1")
+    Path("nothing").mkdir()
+    save_pictures(Path("some-bad"), pictures(12))
+    Path("some-bad/right/00.png").write_bytes(Path("some-bad/right/02.png").read_bytes()[:70])
+    Path("some-bad/left/01.png").write_text("not a picture")
+
+
+BAD_INPUT = [
+    (3, "train nan.npy -o new", "NaN"),
+    (3, "train infinite.npy -o new", "infinit"),
+    (3, "train empty.npy -o new", "row|sample|empty"),
+    (3, "train one-row.npy -o new", "1 sample|one row|1 row"),
+    (3, "train objects.npy -o new", "objects.npy"),
+    (3, "train text.csv -o new", "b"),
+    (3, "train cut.parquet -o new", "cut.parquet"),
+    (3, "train nothing -o new", "no pictures"),
+    (3, "train missing.npy -o new", "missing.npy"),
+    (3, "train some-bad -o new", "some-bad/(left/01|right/00).png"),
+    (3, "encode {made}/table-model narrow.npy -o new.npy", "5|6"),
+    (3, "encode {made}/model {made}/table.csv -o new.npy", ""),
+    (3, "encode {made}/table-model {made}/photos -o new.npy", ""),
+    (3, "encode {made}/model some-bad -o new.npy", "some-bad/(left/01|right/00).png"),
+    (3, "decode {made}/model wide-codes.npy -o new.npy", "9"),
+    (3, "decode {made}/table-model {made}/table-codes.npy -o new", "new"),
+    (3, "reconstruct {made}/model some-bad -o new", "some-bad"),
+    (3, "index {made}/model some-bad -o new", "some-bad"),
+    (3, "index {made}/model missing -o new", "missing"),
+    (3, "index {made}/model nothing -o new", "no pictures"),
+    (3, "match {made}/pictures.lance some-bad/left/01.png --save new.png", "01.png"),
+    (2, "train {made}/photos -o new --n-components 0", "n_components=0"),
+    (2, "train {made}/photos -o new --n-components many", "n_components='many'"),
+    (2, "train {made}/photos -o new --activation loud", "activation='loud'"),
+    (2, "train {made}/photos -o new --hidden-layer-sizes 3,x", "hidden-layer-sizes"),
+    (2, "train {made}/photos -o new --image-size huge", "image-size"),
+    (2, "train {made}/photos -o new --model clever", "clever.*autoencoder"),
+    (2, "train {made}/photos -o new --no-such-option", "no-such-option"),
+    (2, "train {made}/photos", "--to"),
+    (2, "match {made}/pictures.lance {made}/photos -k 0", "0"),
+    (2, "split {made}/model -o new new", "two different folders"),
+    (2, "split {made}/model -o new", ""),
+    (2, "no-such-verb", "no-such-verb"),
+    (3, "encode missing {made}/photos -o new.npy", "missing"),
+    (4, "encode nothing {made}/photos -o new.npy", "nothing"),
+    (4, "encode cut {made}/photos -o new.npy", "encoder-.*safetensors"),
+    (4, "info gone", "encoder-.*safetensors"),
+    (4, "info spoilt", "narrows.json"),
+    (4, "split {made}/pictures.lance -o new new2", "pictures.lance"),
+    (4, "match {made}/model {made}/photos", "model"),
+    (4, "index {made}/table-model {made}/table.csv -o {made}/pictures.lance --add", ""),
+    (5, "train {made}/photos -o {made}/model", "exists already"),
+    (5, "train {made}/photos -o {made}/photos --overwrite", "not a model"),
+    (5, "train {made}/photos -o no/such/folder", "no/such"),
+    (5, "encode {made}/model {made}/photos -o {made}/codes.npy", "exists already"),
+    (5, "decode {made}/model {made}/codes.npy -o {made}/photos", "exists already"),
+    (5, "reconstruct {made}/model {made}/photos -o {made}/photos", "exists already"),
+    (5, "index {made}/model {made}/photos -o {made}/pictures.lance", "--add"),
+    (5, "index {made}/model {made}/photos -o {made}/model --overwrite", "not a library"),
+    (4, "index {made}/decoder {made}/photos -o new", "encoder"),
+    (5, "split {made}/model -o new {made}/model", "exists already"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "words"), BAD_INPUT, ids=[line for _, line, _ in BAD_INPUT]
+)
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
+    *, code: int, line: str, words: str, run: Run, made: Path, tmp_path: Path
+) -> None:
+    prepare_bad_input_in(tmp_path)
+    for name in ("cut", "gone", "spoilt"):
+        if name in line.split():
+            broken_model(made, name)
+    before = contents(tmp_path) | contents(made)
+    result = run(*(word.format(made=made) for word in line.split()))
+    assert result.code == code, result.err
+    assert result.out == ""
+    (complaint,) = [text for text in result.err.splitlines() if "error:" in text]
+    assert complaint.startswith("narrows: error: ")
+    assert re.search(words, complaint), complaint
+    assert "Traceback" not in result.err
+    assert contents(tmp_path) | contents(made) == before
+
+
+def prepare_bad_input_in(folder: Path) -> None:
+    here = Path.cwd()
+    os.chdir(folder)
+    prepare_bad_input()
+    os.chdir(here)
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_an_error_outside_of_pytest_has_no_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "narrows", "split", "model", "-o", "same", "same"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("narrows: error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreadable_pictures_can_be_left_out(run: Run, tmp_path: Path) -> None:
+    prepare_bad_input_in(tmp_path)
+    trained = run("train", "some-bad", "-o", "m", *TINY, "--skip-unreadable", "--json")
+    assert trained.code == 0
+    skipped = {Path(entry["path"]).name for entry in trained.json["skipped"]}
+    assert skipped == {"00.png", "01.png"}
+    assert trained.json["rows"] == 10
+    assert "01.png" in trained.err
+    for verb, output in (("encode", "c.npy"), ("reconstruct", "out"), ("index", "p.lance")):
+        result = run(verb, "m", "some-bad", "-o", output, "--skip-unreadable", "--json")
+        assert result.code == 0, result.err
+        assert len(result.json["skipped"]) == 2
+    matched = run("match", "p.lance", "some-bad", "--skip-unreadable", "--json").json
+    assert len(matched["queries"]) == 10
+
+
+def test_overwriting_replaces(run: Run, made: Path) -> None:
+    for arguments in (
+        ["train", made / "photos", "-o", "m", *TINY],
+        ["encode", made / "model", made / "photos", "-o", "c.npy"],
+        ["decode", made / "model", made / "codes.npy", "-o", "restored"],
+        ["split", made / "model", "-o", "e", "d"],
+    ):
+        assert [run(*arguments).code, run(*arguments).code] == [0, 5]
+        assert run(*arguments, "--overwrite").code == 0
+
+
+def test_a_model_whose_weights_left_the_numbers_is_not_written(run: Run) -> None:
+    np.save("huge.npy", np.random.default_rng(0).normal(size=(200, 5)) * 1e3)
+    result = run("train", "huge.npy", "-o", "m", "--learning-rate", "1e30", "--scaling", "none")
+    assert result.code == 6, result.err
+    assert not Path("m").exists()
+
+
+def test_ctrl_c_while_training_keeps_what_was_learned(run: Run, made: Path) -> None:
+    def interrupt(record: dict[str, float]) -> None:
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with on_epoch(interrupt):
+        result = run(
+            "train",
+            made / "photos",
+            "-o",
+            "m",
+            "--n-components",
+            "2",
+            "--max-epochs",
+            "50",
+            "--json",
+        )
+    assert result.code == 130
+    assert result.json["ended"] == "interrupted"
+    assert result.json["epochs"] == 3
+    assert "kept in m" in result.err
+    assert load("m").n_components == 2
+
+
+def test_ctrl_c_elsewhere_stops_quietly(run: Run, made: Path, monkeypatch: Any) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("narrows.data.files.read", stop)
+    result = run("encode", made / "model", made / "photos", "-o", "c.npy")
+    assert result.code == 130
+    assert result.err.strip() == "narrows: error: stopped"
+    assert not Path("c.npy").exists()
+
+
+def test_a_signal_from_outside_keeps_what_was_learned(made: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "narrows", "train", str(made / "photos"), "-o", "m"]
+    with subprocess.Popen(
+        [*command, "--max-epochs", "100000", "--no-early-stopping"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while "epoch 2/" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        assert process.returncode == 130
+    assert load(tmp_path / "m").history_.ended == "interrupted"
+
+
+def test_a_fault_of_narrows_itself_is_not_hidden(run: Run, made: Path, monkeypatch: Any) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("narrows.data.files.read", fault)
+    with pytest.raises(ZeroDivisionError):
+        run("encode", made / "model", made / "photos", "-o", "c.npy")
+
+
+def test_every_error_class_has_an_exit_code_that_the_readme_lists() -> None:
+    from narrows import errors
+    from narrows.cli.main import exit_code
+
+    classes = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.NarrowsError)
+    ]
+    codes = {exit_code(error("")) for error in classes if error is not errors.NarrowsError}
+    assert codes == {2, 3, 4, 5, 6, 7}
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    for code, meaning, _ in EXIT_CODES:
+        assert re.search(rf"^\| {code} \| {re.escape(meaning)}", readme, re.MULTILINE)
+
+
+def test_a_reader_that_left_is_not_an_error_to_talk_about() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "narrows", "--help"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_on_a_terminal_tables_are_framed_and_progress_is_a_bar(
+    run: Run, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = run("info", made / "model")
+    assert "─" in shown.out
+    trained = run("train", made / "photos", "-o", "m", *TINY)
+    assert "epoch 1/2" not in trained.err
+    assert "2/2" in trained.err
