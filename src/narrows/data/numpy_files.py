@@ -104,7 +104,7 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     values = _check(path, values)
     if names.dtype.kind != "U" or names.shape != values.shape[:1]:
         return values, None
-    return values, names.tolist()
+    return values, [str(name) for name in names]
 
 
 def _check(path: Path, values: NDArray[Any]) -> NDArray[Any]:
