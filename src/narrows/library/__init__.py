@@ -1,0 +1,8 @@
+"""Pictures, the codes of their model, and the nearest of them."""
+
+from narrows.library.adding import Added
+from narrows.library.library import Library
+from narrows.library.match import Match
+from narrows.library.search import ExactIndex
+
+__all__ = ["Added", "ExactIndex", "Library", "Match"]

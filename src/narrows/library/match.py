@@ -1,0 +1,53 @@
+"""What a search in a library finds."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.library.pictures import StoredPictures
+
+
+@dataclass(frozen=True)
+class Match:
+    """One picture of a library, and how far it is from what was looked for.
+
+    Attributes
+    ----------
+    id : int
+        The picture's number in its library; unique there, and never changed.
+    distance : float
+        Between the codes, or between the pixels after re-ranking; see
+        :meth:`narrows.Library.match`.
+    path : str
+        Where the picture came from.
+    """
+
+    id: int
+    distance: float
+    path: str
+    _row: int = field(repr=False, compare=False)
+    _pictures: StoredPictures = field(repr=False, compare=False)
+
+    @cached_property
+    def picture(self) -> NDArray[Any]:
+        """The picture as stored, of shape ``sample_shape_``; read when first asked for.
+
+        In the units of the model's training data: of a model trained on uint8 pixels, a file's
+        picture is uint8. ``library.model.scaling_.to_pixels`` makes pixels of any units.
+        """
+        picture: NDArray[Any] = self._pictures.read([self._row])[0]
+        return picture
+
+    @cached_property
+    def decoded(self) -> NDArray[np.float32]:
+        """The picture restored from its code alone, of the same shape and units, float32.
+
+        Raises
+        ------
+        LibraryError
+            If the library was made with an encoder alone.
+        """
+        return self._pictures.restore(self._row)

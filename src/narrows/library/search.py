@@ -1,0 +1,241 @@
+"""The nearest codes, exactly.
+
+One pass over the codes in single precision finds the smallest score of each group of neighbouring
+rows; the k best rows can only lie in the groups with the best minima. Distances to the rows of
+those groups are then computed directly, by differences in double precision, so that neither
+cancellation nor an offset of the codes disturbs the order. A bound on the first pass's rounding
+(Higham, Accuracy and Stability of Numerical Algorithms, eq. 3.4) proves that no other group can
+hold a nearer row; where it cannot, more groups are looked into.
+"""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from narrows.errors import DataError, ParameterError
+
+Metric = Literal["euclidean", "cosine"]
+METRICS: tuple[str, ...] = get_args(Metric)
+
+_GROUP = 32  # rows that share one minimum
+_SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
+_QUERIES = 256  # queries that go through the codes together
+_SCORES = 2**19  # scores in memory at once: about what a processor's cache holds
+_MEMBERS = 2**18  # numbers in memory at once while distances are computed directly
+
+
+class ExactIndex:
+    """Exact nearest neighbours among codes in memory.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n, K)
+        Finite numbers. float32 arrays are not copied and must stay as they are while the index
+        is in use; other types are converted to float32.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        ``"euclidean"`` is ||q - c||, not squared. ``"cosine"`` is 1 - cos(q, c), from 0 to 2; a
+        zero vector has no direction and lies at distance 1 from everything, itself included.
+
+    Raises
+    ------
+    DataError
+        If the codes are not a table of finite numbers.
+    ParameterError
+        If the metric is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> index = ExactIndex(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]]))
+    >>> distances, rows = index.search([[0.0, 0.0]], k=2)
+    >>> distances, rows
+    (array([[0., 1.]], dtype=float32), array([[0, 2]]))
+    """
+
+    def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
+        if metric not in METRICS:
+            raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
+        self.metric = metric
+        self._codes = _table(codes, "codes")
+        self._shift = torch.zeros(self._codes.shape[1], dtype=torch.float64)
+        if metric == "euclidean":
+            self._center()
+        norms = _norms(self._codes)
+        self._largest = float(norms.max()) if len(norms) else 0.0
+        self._smallest = float(norms[norms > 0].min()) if norms.any() else 1.0
+        if metric == "euclidean":
+            self._weights = (norms.square() / 2).float()
+        else:
+            self._weights = torch.where(norms > 0, -1 / norms, 0.0).float()
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the k codes nearest to each query.
+
+        Parameters
+        ----------
+        queries : array-like of shape (Q, K)
+            Finite numbers, used as float32.
+        k : int
+            How many, at least 1; beyond the number of codes it gives them all.
+
+        Returns
+        -------
+        distances : ndarray of float32 and shape (Q, min(k, n))
+            Ascending in each row.
+        rows : ndarray of int64 and shape (Q, min(k, n))
+            Positions in ``codes``; of rows at the same distance the lower comes first.
+
+        Raises
+        ------
+        DataError
+            If the queries are not a table of finite numbers as wide as the codes.
+        ParameterError
+            If k is not an integer of at least 1.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ParameterError(f"k={k!r} is not allowed; use an integer of at least 1")
+        table = _table(queries, "queries")
+        if table.shape[1] != self._codes.shape[1]:
+            raise DataError(
+                f"queries have {table.shape[1]} columns, the codes of this index "
+                f"{self._codes.shape[1]}; use queries encoded by the same model"
+            )
+        k = min(int(k), len(self))
+        distances = torch.empty(len(table), k)
+        rows = torch.empty(len(table), k, dtype=torch.int64)
+        if k and len(table):
+            for part in torch.split(torch.arange(len(table)), _QUERIES):
+                distances[part], rows[part] = self._search(table[part].double() - self._shift, k)
+        return distances.numpy(), rows.numpy()
+
+    def _center(self) -> None:
+        """Take a common offset out of the features in which that is free of rounding."""
+        if not len(self._codes):
+            return
+        low, high = torch.aminmax(self._codes, dim=0)
+        # By Sterbenz's lemma x - y is exact where y / 2 <= x <= 2 y.
+        exact = ((low > 0) & (high <= 2 * low)) | ((high < 0) & (low >= 2 * high))
+        if exact.any():
+            shift = torch.where(exact, low / 2 + high / 2, 0.0)
+            self._codes = self._codes - shift
+            self._shift = shift.double()
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Search for one block of queries (Q, K), in double precision and centred."""
+        distances = torch.empty(len(queries), k)
+        rows = torch.empty(len(queries), k, dtype=torch.int64)
+        minima = self._minima(queries)
+        n_groups = minima.shape[1]
+        pending, wanted = torch.arange(len(queries)), k + _SPARE
+        while len(pending):
+            wanted = min(wanted, n_groups)
+            unproven = pending[:0]
+            for part in torch.split(pending, max(1, _MEMBERS // (wanted * _GROUP))):
+                best, groups = minima[part].topk(min(wanted + 1, n_groups), largest=False)
+                distances[part], rows[part] = self._look_into(
+                    queries[part], groups[:, :wanted].sort().values, k
+                )
+                if wanted < n_groups:
+                    proven = self._bound(queries[part], best[:, wanted]) > distances[part, -1]
+                    unproven = torch.cat([unproven, part[~proven]])
+            pending, wanted = unproven, 8 * wanted
+        return distances, rows
+
+    def _minima(self, queries: Tensor) -> Tensor:
+        """Return the smallest score in each group of rows, (Q, groups).
+
+        The score is |c|^2 / 2 - q c, or -cos(q, c): less is nearer.
+        """
+        q = (queries if self.metric == "euclidean" else _unit(queries)).float()
+        n_groups = -(-len(self) // _GROUP)
+        minima = torch.empty(n_groups, len(q))
+        n_block = max(1, _SCORES // (_GROUP * len(q))) * _GROUP
+        for start in range(0, len(self), n_block):
+            scores = self._scores(q, slice(start, start + n_block))
+            whole = len(scores) // _GROUP
+            first = start // _GROUP
+            grouped = scores[: whole * _GROUP].view(whole, _GROUP, len(q))
+            torch.amin(grouped, dim=1, out=minima[first : first + whole])
+            if len(scores) > whole * _GROUP:
+                minima[first + whole] = scores[whole * _GROUP :].amin(dim=0)
+        return minima.T.contiguous()
+
+    def _scores(self, q: Tensor, rows: slice) -> Tensor:
+        """Return the scores of some rows, (rows, Q), in single precision."""
+        codes, weights = self._codes[rows], self._weights[rows]
+        if self.metric == "cosine":
+            return (codes @ q.T).mul_(weights[:, None])
+        if len(q) == 1:  # the product with a vector runs at the memory's speed
+            return torch.addmv(weights, codes, q[0], alpha=-1)[:, None]
+        return torch.addmm(weights[:, None], codes, q.T, alpha=-1)
+
+    def _bound(self, queries: Tensor, scores: Tensor) -> Tensor:
+        """Return the least distance, float32 (Q,), that rows with no lower scores can have."""
+        width = queries.shape[1]
+        unit, least = 2.0**-24 * (width + 8), 2.0**-125 * width  # rounding, and underflow
+        if self.metric == "cosine":
+            return (1 + scores.double() - unit - least / self._smallest).float()
+        norms: Tensor = torch.linalg.vector_norm(queries, dim=1)
+        size = self._largest * (norms + self._largest)
+        error = torch.where(size < 1e37, unit * size + least, torch.inf)  # beyond: overflow
+        squares = 2 * (scores.double() - error) + norms.square()
+        return squares.clamp(min=0).sqrt().float()
+
+    def _look_into(self, queries: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return distances and rows of the k nearest rows of some groups, ascending, (Q, k)."""
+        rows = (groups[:, :, None] * _GROUP + torch.arange(_GROUP)).flatten(1)
+        n_rows = max(1, _MEMBERS // queries.numel())
+        pieces = [self._distances(queries, piece) for piece in torch.split(rows, n_rows, 1)]
+        distances, order = torch.cat(pieces, dim=1).sort(dim=1, stable=True)
+        return distances[:, :k], rows.gather(1, order[:, :k])
+
+    def _distances(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """Return the distances between queries (Q, K) and rows (Q, R), float32 (Q, R)."""
+        codes = self._codes[rows.clamp(max=len(self) - 1)].double()
+        q = queries[:, None]
+        if self.metric == "euclidean":
+            distances = codes.sub_(q).square_().sum(dim=2).sqrt_()
+        else:
+            # 1 - ab = (|a - b|^2 + (1 - |a|^2) + (1 - |b|^2)) / 2 with a and b of length 1 or 0.
+            zeros = (codes == 0).all(dim=2).double() + (q == 0).all(dim=2).double()
+            distances = ((_unit(codes) - _unit(q)).square_().sum(dim=2) + zeros) / 2
+        return distances.float().masked_fill_(rows >= len(self), torch.inf)
+
+
+def _table(values: ArrayLike, what: str) -> Tensor:
+    """Wrap a table of finite numbers in a float32 tensor, without a copy where that is possible."""
+    try:
+        with np.errstate(over="ignore"):
+            table: NDArray[Any] = np.require(values, np.float32, ["C", "W"])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} are not a table of numbers ({error}); use an array") from error
+    if table.ndim != 2 or not table.shape[1]:
+        raise DataError(
+            f"{what} have shape {table.shape}; use two dimensions, one row a code "
+            "(codes[None] for a single one)"
+        )
+    tensor = torch.from_numpy(table)
+    if len(tensor) and not all(end.isfinite() for end in torch.aminmax(tensor)):
+        row = int(np.argmax(~np.isfinite(table).all(axis=1)))
+        raise DataError(
+            f"{what} hold a value in row {row} that is not a finite float32; remove such rows"
+        )
+    return tensor
+
+
+def _norms(codes: Tensor) -> Tensor:
+    """Return the lengths of rows (n, K) in double precision, (n,)."""
+    blocks = torch.split(codes, 2**16)
+    return torch.cat([torch.linalg.vector_norm(block.double(), dim=1) for block in blocks])
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Scale vectors along the last dimension to length 1; zero vectors stay zero."""
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / lengths.clamp(min=1e-300)
