@@ -160,6 +160,17 @@ def test_a_name_that_looks_like_a_formula_is_shown_as_it_is() -> None:
         assert image.format == "PNG"
 
 
+@pytest.mark.parametrize(
+    ("distance", "words"),
+    [(0.0, "0"), (3e-6, "0"), (0.0123, "0.0123"), (1.5, "1.50"), (99.95, "100"), (4283.4, "4283")],
+)
+def test_distances_are_written_without_exponents(distance: float, words: str) -> None:
+    queries = np.zeros((1, 8, 8), np.uint8)
+    match = Match(distance, "a.png", queries[0], queries[0])
+    figure = contact_sheet(queries, queries, [[match]])
+    assert words in {text.get_text() for text in figure.texts}
+
+
 def test_tables_are_refused() -> None:
     with pytest.raises(DataError, match=r"shape \(5,\)"):
         contact_sheet(np.zeros((2, 5)), np.zeros((2, 5)), [[], []])

@@ -79,7 +79,8 @@ def command(
     X = in_units(rows, opened.model)
     found = opened.match(X, k, metric=metric, rerank=rerank, n_candidates=n_candidates)
     if save is not None:
-        _draw(save, opened, X, rows.names, found, overwrite=overwrite)
+        title = "Nearest pictures by code" + (", ordered by pixels" if rerank else "")
+        _draw(save, opened, X, rows.names, found, title=title, overwrite=overwrite)
     if as_json:
         answer(_record(rows.names, found, rows.skipped, save), as_json=True)
         return
@@ -128,6 +129,7 @@ def _draw(
     names: list[str],
     found: "list[list[Match]]",
     *,
+    title: str,
     overwrite: bool,
 ) -> None:
     from narrows.atomic import atomic_file
@@ -143,6 +145,7 @@ def _draw(
         [matches[:_MOST_COLUMNS] for matches in found],
         names=names,
         limits=(model.scaling_.low, model.scaling_.high),
+        title=title,
     )
     with atomic_file(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format="png")

@@ -165,7 +165,7 @@ def contact_sheet(
                 block,
                 column,
                 theirs or _short(match.path),
-                f"{match.distance:#.3g}".rstrip("."),
+                _figure(match.distance),
                 colour,
             )
     draw.foot(with_labels=label is not None)
@@ -259,6 +259,13 @@ def _value_range(pictures: NDArray[Any]) -> tuple[float, float]:
 
 def _ordinal(number: int) -> str:
     return f"{number}{ {2: 'nd', 3: 'rd'}.get(number, 'th') }"
+
+
+def _figure(distance: float) -> str:
+    """Write three digits, never with an exponent."""
+    if distance >= 100 or distance < 0.001:
+        return f"{distance:.0f}"
+    return f"{distance:#.3g}".rstrip(".")
 
 
 def _short(path: str, width: int = 15) -> str:
