@@ -5,6 +5,7 @@
     NarrowsError
     ├── ParameterError          (ValueError)         a parameter outside what is allowed
     ├── DataError               (ValueError)         data that cannot be learned from or used
+    │   ├── DataTypeError       (TypeError)          values that are no numbers
     │   └── UnreadableFileError                      a file that is not what it claims to be
     ├── NotFittedError          (sklearn's)          a model used before ``fit``
     ├── DivergedError           (ArithmeticError)    training left the finite numbers
@@ -34,6 +35,10 @@ class ParameterError(NarrowsError, ValueError):
 
 class DataError(NarrowsError, ValueError):
     """The data cannot be learned from or used with this model."""
+
+
+class DataTypeError(DataError, TypeError):
+    """The data hold objects that are no numbers."""
 
 
 class UnreadableFileError(DataError):

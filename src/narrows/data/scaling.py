@@ -57,7 +57,7 @@ class Statistics:
             spread += ((rows - block_mean) ** 2).sum(axis=0) + delta**2 * count * len(rows) / total
             mean += delta * len(rows) / total
             count = total
-        return cls(mean, spread / count, low, high, binary, str(X.dtype))
+        return cls(mean, spread / count, low, high, binary, X.dtype.name)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:
         case "model":
             classes = {model.__name__: model for model in MODELS.values()}
             name = manifest.get("model")
-            if name in classes:
+            if isinstance(name, str) and name in classes:
                 return classes[name].restore(manifest, parts, path)
             raise FormatError(
                 f"'{path}' holds a model {name!r}; this Narrows has {', '.join(classes)}; "

@@ -25,7 +25,7 @@ from narrows.models.validation import check_rows
 from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
-from narrows.training.loop import TrainSettings, epoch_seed, new_optimizer, train
+from narrows.training.loop import epoch_seed, new_optimizer, train
 from narrows.training.progress import print_epoch
 
 # Learning without a planned end goes at a constant share of the cycle's peak.
@@ -68,19 +68,24 @@ class BaseAutoencoder(Codec):
         deviation, for tables of mixed units; "auto" takes "unit" for uint8 and for data in [0, 1],
         "global" otherwise.
     max_epochs : int or "auto", default="auto"
-        Passes over the data; "auto" chooses 5 to 200 from the number of rows.
+        Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
         Rows a step; "auto" chooses 32 to 512 from the number of rows.
-    learning_rate : float, default=0.003
-        The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly.
+    learning_rate : float or "auto", default="auto"
+        The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
+        takes 0.003, without hidden layers 0.01.
+    weight_decay : float, default=0.1
+        Share of each weight, times the learning rate, that every step takes away (AdamW): it keeps
+        a network that is larger than its data from learning the data by heart.
     early_stopping : bool, default=True
         Whether rows are held out, training stops when their loss no longer falls, and the weights
         that were best on them are kept.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 2 000 rows, none
-        of fewer than 95.
+        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
+        of fewer than 95 or where there are no hidden layers.
     n_iter_no_change : int, default=10
-        Epochs without a smaller held-out loss after which training stops.
+        Epochs without a smaller held-out loss after which training stops; they count from where
+        the learning rate has fallen below half its peak.
     checkpoint : path or None, default=None
         A file that keeps the state of training. If it is there when ``fit`` starts with the same
         data and parameters, training goes on from it; it is removed when training is complete.
@@ -121,7 +126,8 @@ class BaseAutoencoder(Codec):
     scaling: ScalingName = "auto"
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
-    learning_rate: float = 3e-3
+    learning_rate: float | Literal["auto"] = "auto"
+    weight_decay: float = 0.1
     early_stopping: bool = True
     validation_fraction: float | Literal["auto"] = "auto"
     n_iter_no_change: int = 10
@@ -173,15 +179,16 @@ class BaseAutoencoder(Codec):
         del y
         choices.check_parameters(self)
         X = check_rows(self, X, fitting=True)
-        settings = choices.choose_settings(self, len(X), self._draw_seed())
+        mean = self._prepare(X)
+        settings = choices.choose_settings(self, self.spec_, len(X), self._draw_seed())
         checkpoint = None
         if self.checkpoint is not None:
-            checkpoint = Checkpoint(self.checkpoint, self._identity(X))
+            checkpoint = Checkpoint(self.checkpoint, persistence.run_identity(self, X))
             if (seed := checkpoint.seed()) is not None:
                 settings = replace(settings, seed=seed)
-        network = self._build(X, settings)
+        network = networks.build(self.spec_, mean, settings.seed).to(settings.device)
         order = np.random.default_rng(settings.seed).permutation(len(X))
-        held_out = choices.choose_held_out(self, len(X))
+        held_out = choices.choose_held_out(self, self.spec_, len(X))
         history = train(
             network,
             self._loss,
@@ -228,14 +235,20 @@ class BaseAutoencoder(Codec):
         choices.check_parameters(self)
         first = not self.__sklearn_is_fitted__()
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
-        done = History() if first else self.history_
-        settings = choices.choose_settings(self, len(X), self._draw_seed())
-        if first:
-            network = self._build(X, settings)
-        else:
-            network = Network(self.encoder_, self.decoder_).to(settings.device)
+        mean = self._prepare(X) if first else None
+        settings = choices.choose_settings(self, self.spec_, len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
-        optimizer = (not first and self._optimizer) or new_optimizer(network, rate)
+        if mean is not None:
+            network, done, optimizer = (
+                networks.build(self.spec_, mean, settings.seed),
+                History(),
+                None,
+            )
+        else:
+            network, done = Network(self.encoder_, self.decoder_), self.history_
+            optimizer = self._optimizer
+        network.to(settings.device)
+        optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
         now = train(
             network,
             self._loss,
@@ -259,12 +272,8 @@ class BaseAutoencoder(Codec):
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31))
 
-    def _identity(self, X: NDArray[Any]) -> str:
-        """Name the run that these parameters and rows make."""
-        return persistence.run_identity(self, X)
-
-    def _build(self, X: NDArray[Any], settings: TrainSettings) -> Network:
-        """Learn the scaling, and make the network that goes with it."""
+    def _prepare(self, X: NDArray[Any]) -> Tensor:
+        """Learn the scaling, choose network and loss, and return the scaled rows' mean."""
         statistics = Statistics.of(X)
         if statistics.low == statistics.high or not statistics.variance.any():
             raise DataError(
@@ -275,8 +284,7 @@ class BaseAutoencoder(Codec):
         self.scaling_ = Scaling.learn(self.scaling, statistics)
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
-        mean = choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
-        return networks.build(self.spec_, mean, settings.seed).to(settings.device)
+        return choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
 
     def _keep(
         self,

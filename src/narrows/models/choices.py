@@ -47,7 +47,8 @@ def check_parameters(model: "BaseAutoencoder") -> None:
     check_choice("scaling", model.scaling, SCALINGS)
     check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
     check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
-    check_number("learning_rate", model.learning_rate, low=0, open_low=True)
+    check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
+    check_number("weight_decay", model.weight_decay, low=0)
     check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
     check_number(
         "validation_fraction",
@@ -87,7 +88,7 @@ def choose_network(
         # A network that is to be linear stays so to its end, whatever the data.
         bounded = scaling.bounded and model.activation != "identity"
         output = "sigmoid" if bounded or model.loss == "cross_entropy" else "identity"
-    for parameter, value in (("output", output), ("loss", model.loss)):
+    for parameter, value in (("loss", model.loss), ("output", output)):
         if value in ("sigmoid", "cross_entropy") and not scaling.bounded:
             raise ParameterError(
                 f"{parameter}={value!r} needs data between 0 and 1, but the scaled data reach "
@@ -117,7 +118,7 @@ def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statist
     return "cross_entropy" if yes_or_no else "squared_error"
 
 
-def choose_held_out(model: "BaseAutoencoder", n_rows: int) -> int:
+def choose_held_out(model: "BaseAutoencoder", spec: NetworkSpec, n_rows: int) -> int:
     """Choose how many rows are held out to stop early and to keep the best weights.
 
     Raises
@@ -128,7 +129,8 @@ def choose_held_out(model: "BaseAutoencoder", n_rows: int) -> int:
     if not model.early_stopping:
         return 0
     if isinstance(model.validation_fraction, str):
-        return defaults.choose_held_out(n_rows)
+        # One layer each way has too few weights to learn the rows by heart: it can have them all.
+        return defaults.choose_held_out(n_rows) if spec.hidden_layer_sizes else 0
     held_out = round(model.validation_fraction * n_rows)
     if not 0 < held_out < n_rows - 1:
         raise ParameterError(
@@ -139,16 +141,22 @@ def choose_held_out(model: "BaseAutoencoder", n_rows: int) -> int:
     return held_out
 
 
-def choose_settings(model: "BaseAutoencoder", n_rows: int, seed: int) -> TrainSettings:
-    """Plan the training of so many rows."""
+def choose_settings(
+    model: "BaseAutoencoder", spec: NetworkSpec, n_rows: int, seed: int
+) -> TrainSettings:
+    """Plan the training of such a network on so many rows."""
     size = model.batch_size
     size = defaults.choose_batch_size(n_rows) if isinstance(size, str) else int(size)
     epochs = model.max_epochs
     epochs = defaults.choose_max_epochs(n_rows, size) if isinstance(epochs, str) else int(epochs)
+    rate = model.learning_rate
+    if isinstance(rate, str):
+        rate = defaults.choose_learning_rate(spec.hidden_layer_sizes)
     return TrainSettings(
         max_epochs=epochs,
         batch_size=size,
-        learning_rate=float(model.learning_rate),
+        learning_rate=float(rate),
+        weight_decay=float(model.weight_decay),
         n_iter_no_change=int(model.n_iter_no_change),
         seed=seed,
         device=choose_device(model.device),

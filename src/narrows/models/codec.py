@@ -152,6 +152,7 @@ class Codec(
         NotFittedError
             If there is nothing learned yet.
         """
+        self._check_fitted()
         around = (self.scaling_, self.spec_, self.fingerprint_)
         return Encoder(self.encoder_, *around), Decoder(self.decoder_, *around)
 

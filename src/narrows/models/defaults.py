@@ -5,9 +5,10 @@
 
 # Steps after which longer training hardly lowers the error of the data sets tried.
 _STEPS = 9_000
-_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 200
-_WIDEST, _NARROWEST = 1024, 64
-_HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 2_000, 10
+_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
+_WIDEST, _NARROWEST = 1024, 256
+_HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
+_RATE, _RATE_OF_ONE_LAYER = 3e-3, 1e-2
 
 
 def choose_hidden_layer_sizes(n_features: int, n_components: int) -> tuple[int, ...]:
@@ -38,7 +39,7 @@ def choose_batch_size(n_rows: int) -> int:
 
 
 def choose_max_epochs(n_rows: int, batch_size: int) -> int:
-    """Choose as many epochs as make about 9 000 steps, between 5 and 200.
+    """Choose as many epochs as make about 9 000 steps, between 5 and 100.
 
     Examples
     --------
@@ -50,12 +51,23 @@ def choose_max_epochs(n_rows: int, batch_size: int) -> int:
 
 
 def choose_held_out(n_rows: int) -> int:
-    """Choose a tenth of the rows, at most 2 000, none where that would be fewer than ten.
+    """Choose a tenth of the rows, at most 1 000, none where that would be fewer than ten.
 
     Examples
     --------
     >>> choose_held_out(60_000), choose_held_out(50)
-    (2000, 0)
+    (1000, 0)
     """
     held_out = min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * n_rows))
     return held_out if held_out >= _HELD_OUT_LEAST else 0
+
+
+def choose_learning_rate(hidden_layer_sizes: tuple[int, ...]) -> float:
+    """Choose the cycle's peak: a layer alone bears larger steps than layers on top of others.
+
+    Examples
+    --------
+    >>> choose_learning_rate((1024, 256)), choose_learning_rate(())
+    (0.003, 0.01)
+    """
+    return _RATE if hidden_layer_sizes else _RATE_OF_ONE_LAYER

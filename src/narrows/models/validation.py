@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from narrows.data.arrays import check_finite, read_rows
-from narrows.errors import DataError, ParameterError
+from narrows.errors import DataError, DataTypeError, ParameterError
 
 
 def check_rows(estimator: BaseEstimator, X: Any, *, fitting: bool) -> NDArray[Any]:
@@ -60,13 +60,19 @@ def check_rows(estimator: BaseEstimator, X: Any, *, fitting: bool) -> NDArray[An
             ensure_min_samples=2 if fitting else 1,
         )
     except (ValueError, TypeError) as error:
-        raise DataError(_explain(X, error)) from error
+        kind = DataTypeError if isinstance(error, TypeError) else DataError
+        raise kind(_explain(X, error)) from error
     check_finite(rows)
     return rows.reshape(shape) if is_picture else rows
 
 
 def _explain(X: Any, error: Exception) -> str:
     line = _one_line(error)
+    if np.ndim(X) == 1:
+        return (
+            f"Expected 2D array, got 1D array of shape {np.shape(X)}. Reshape your data: "
+            "X.reshape(1, -1) is one row, X.reshape(-1, 1) is one feature"
+        )
     if "sample(s)" in line:
         return f"{line} Give more rows."
     if "convert" in line and hasattr(X, "dtypes"):

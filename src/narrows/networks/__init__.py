@@ -72,7 +72,10 @@ def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
     >>> network(torch.rand(3, 4, 4)).shape
     torch.Size([3, 4, 4])
     """
-    network = join(build_encoder(spec), build_decoder(spec), spec)
+    # The meta device skips torch's own draw, which would cost time and move its generator.
+    with torch.device("meta"):
+        encoder, decoder = build_encoder(spec), build_decoder(spec)
+    network = join(encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu"), spec)
     ARCHITECTURES[spec.architecture].initialise(
         network.encoder, network.decoder, spec, mean, torch.Generator().manual_seed(seed)
     )

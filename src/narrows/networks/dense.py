@@ -22,7 +22,7 @@ class TransposedLinear(nn.Module):
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(fan_in, fan_out))
-        self.bias = nn.Parameter(torch.zeros(fan_out))
+        self.bias = nn.Parameter(torch.empty(fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in) to (B, out)."""
@@ -34,7 +34,7 @@ def build_encoder(spec: NetworkSpec) -> nn.Sequential:
     widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_components)
     layers: list[nn.Module] = [Centre(spec.sample_shape), nn.Flatten()]
     for fan_in, fan_out in pairwise(widths):
-        layers += [_linear(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
+        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
     layers[-1] = ACTIVATIONS[spec.code_activation]()
     return nn.Sequential(*layers)
 
@@ -42,7 +42,7 @@ def build_encoder(spec: NetworkSpec) -> nn.Sequential:
 def build_decoder(spec: NetworkSpec) -> Decoder:
     """Build the decoder, (B, K) to (B, *sample_shape), its weights still to be filled in."""
     widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_components)[::-1]
-    layer = TransposedLinear if spec.tied_weights else _linear
+    layer = TransposedLinear if spec.tied_weights else nn.Linear
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
         layers += [layer(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
@@ -83,11 +83,11 @@ def initialise(
     body = [m for m in decoder.body.children() if isinstance(m, nn.Linear | TransposedLinear)]
     for half in ([m for m in encoder if isinstance(m, nn.Linear)], body):
         for layer in half:
+            nn.init.zeros_(layer.bias)
             if isinstance(layer, TransposedLinear):
                 continue
             gain = 2.0 if layer is not half[-1] and spec.activation in _HALF_OPEN else 1.0
             nn.init.normal_(layer.weight, 0, (gain / layer.in_features) ** 0.5, generator)
-            nn.init.zeros_(layer.bias)
     start = mean.flatten()
     if spec.output == "sigmoid":
         # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.
@@ -98,11 +98,3 @@ def initialise(
 
 def _features(spec: NetworkSpec) -> int:
     return int(torch.Size(spec.sample_shape).numel())
-
-
-def _linear(fan_in: int, fan_out: int) -> nn.Linear:
-    # Built without torch's own draw: `initialise` or loading fills the weights in.
-    layer: nn.Linear = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-        nn.Linear, fan_in, fan_out
-    )
-    return layer

@@ -1,0 +1,194 @@
+"""The training loop: the same mathematics as a naive loop, and resuming bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+
+from narrows import Autoencoder
+from narrows.data.arrays import ArraySource
+from narrows.errors import CheckpointError, OutputExistsError
+from narrows.training.history import History
+from narrows.training.loop import TrainSettings, train
+from narrows.training.progress import on_epoch
+from narrows.training.schedule import one_cycle
+
+SEED = 20240502
+X = np.random.default_rng(SEED).random((90, 12), dtype=np.float32)
+
+
+class StopHereError(Exception):
+    """Stands for a crash between two epochs."""
+
+
+def crash_after(epoch):
+    def callback(record):
+        if record["epoch"] == epoch:
+            raise StopHereError
+
+    return on_epoch(callback)
+
+
+def model(**parameters):
+    return Autoencoder(**{"n_components": 4, "max_epochs": 8, "random_state": SEED, **parameters})
+
+
+def test_the_loop_is_adamw_on_one_cycle():
+    """A naive loop with torch's plain Adam and decay by hand, over the same batches, ends at the same weights."""
+    start = model(max_epochs=1, learning_rate=1e-12).fit(X)
+    network = torch.nn.Module()
+    # In float64: Adam turns the rounding of tiny gradients into steps of full size.
+    network.encoder, network.decoder = start.encoder_.double(), start.decoder_.double()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    source = ArraySource(X)
+    settings = TrainSettings(
+        max_epochs=6,
+        batch_size=20,
+        learning_rate=1e-2,
+        weight_decay=0.1,
+        n_iter_no_change=None,
+        seed=SEED,
+        device=torch.device("cpu"),
+    )
+    batches = []
+
+    def loss(network, x, generator):
+        if torch.is_grad_enabled():
+            batches.append(x.clone())
+        return {"reconstruction": ((network.decoder(network.encoder(x)) - x) ** 2).sum() / len(x)}
+
+    train(network, loss, source, prepare=torch.Tensor.double, settings=settings)
+    after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    network.load_state_dict(before)
+    rate = one_cycle(1e-2, len(batches))
+    adam = torch.optim.Adam(network.parameters(), fused=False, foreach=False)
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    for step, x in enumerate(list(batches)):
+        adam.param_groups[0]["lr"] = rate(step)
+        adam.zero_grad()
+        loss(network, x, None)["reconstruction"].backward()
+        with torch.no_grad():
+            for matrix in matrices:
+                matrix.mul_(1 - 0.1 * rate(step))
+        adam.step()
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(after[name], tensor, rtol=1e-7, atol=1e-9)
+
+
+def test_one_cycle_rises_and_falls_to_zero():
+    rate = one_cycle(2.0, 1000)
+    rates = [rate(step) for step in range(1000)]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == 2.0
+    assert peak == 100
+    assert np.all(np.diff(rates[: peak + 1]) > 0)
+    assert np.all(np.diff(rates[peak:]) < 0)
+    assert rates[-1] < 1e-4
+    # Steps beyond the plan, as of a source that grew, stay at the end of the cycle.
+    assert rate(5000) == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 90, 1000])
+def test_every_row_comes_once_an_epoch_in_even_batches(size):
+    source = ArraySource(np.arange(90).reshape(90, 1))
+    batches = list(source.batches(size, seed=SEED))
+    rows = torch.cat(batches).flatten()
+    assert sorted(rows.tolist()) == list(range(90))
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    again = torch.cat(list(source.batches(size, seed=SEED))).flatten()
+    assert torch.equal(rows, again)
+    assert size == 1000 or not torch.equal(
+        rows, torch.cat(list(source.batches(size, seed=1))).flatten()
+    )
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_ranks_share_each_batch(world_size):
+    source = ArraySource(np.arange(50).reshape(50, 1))
+    whole = source.batches(16, seed=SEED)
+    shares = [
+        source.batches(16, seed=SEED, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert torch.equal(torch.cat(parts), batch)
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("crash", [1, 5])
+def test_a_crashed_run_goes_on_bit_for_bit(tmp_path, crash, early_stopping):
+    path = tmp_path / "run.checkpoint"
+    whole = model(early_stopping=early_stopping, validation_fraction=0.2).fit(X)
+    part = model(early_stopping=early_stopping, validation_fraction=0.2, checkpoint=path)
+    with crash_after(crash), pytest.raises(StopHereError):
+        part.fit(X)
+    assert path.exists()
+    seen = []
+    with on_epoch(lambda record: seen.append(record["epoch"])):
+        part.fit(X)
+    assert seen
+    assert seen[0] > 1, "training started anew instead of going on"
+    for name in ("encoder_", "decoder_"):
+        one, other = getattr(whole, name).state_dict(), getattr(part, name).state_dict()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert part.history_["loss"] == whole.history_["loss"]
+    assert part.history_.best_epoch == whole.history_.best_epoch
+    assert not path.exists(), "a finished run leaves no checkpoint"
+
+
+def test_an_unseeded_run_goes_on_with_its_own_seed(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    part = model(random_state=None, checkpoint=path)
+    with crash_after(3), pytest.raises(StopHereError):
+        part.fit(X)
+    first_loss = []
+    with on_epoch(lambda record: first_loss.append(record["epoch"])):
+        part.fit(X)
+    assert first_loss[0] > 1
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    with crash_after(2), pytest.raises(StopHereError):
+        model(checkpoint=path).fit(X)
+    for other, rows in (
+        (model(checkpoint=path, n_components=3), X),
+        (model(checkpoint=path), X / 2),
+    ):
+        with pytest.raises(CheckpointError, match="another run"):
+            other.fit(rows)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        model(checkpoint=path).fit(X)
+
+
+def test_each_epoch_is_told_and_kept(tmp_path):
+    seen = []
+    with on_epoch(seen.append):
+        history = model(validation_fraction=0.1).fit(X).history_
+    assert [record["epoch"] for record in seen] == list(range(1, 9))
+    assert {record["max_epochs"] for record in seen} == {8}
+    assert history.columns == [
+        "epoch",
+        "loss",
+        "reconstruction",
+        "validation_loss",
+        "validation_reconstruction",
+        "learning_rate",
+        "seconds",
+    ]
+    path = history.to_csv(tmp_path / "history.csv")
+    lines = path.read_text().splitlines()
+    assert lines[0] == ",".join(history.columns)
+    assert [float(line.split(",")[1]) for line in lines[1:]] == history["loss"]
+    with pytest.raises(OutputExistsError):
+        history.to_csv(path)
+    assert History.from_json(history.as_json()) == history
+
+
+def test_verbose_prints_a_line_an_epoch(capsys):
+    model(verbose=1, max_epochs=3).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
