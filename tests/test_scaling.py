@@ -35,7 +35,7 @@ def test_what_is_scaled_can_be_undone(X, name):
     again = scaling.undo(scaling(x)).numpy()
     np.testing.assert_allclose(again, X, atol=2e-6 * max(1, np.abs(X).max()))
     if scaling.bounded:
-        assert -1e-6 <= scaling(x).min()
+        assert scaling(x).min() >= -1e-6
         assert scaling(x).max() <= 1 + 1e-6
 
 

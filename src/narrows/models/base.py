@@ -239,14 +239,11 @@ class BaseAutoencoder(Codec):
         settings = choices.choose_settings(self, self.spec_, len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
         if mean is not None:
-            network, done, optimizer = (
-                networks.build(self.spec_, mean, settings.seed),
-                History(),
-                None,
-            )
+            network = networks.build(self.spec_, mean, settings.seed)
+            done, optimizer = History(), None
         else:
-            network, done = Network(self.encoder_, self.decoder_), self.history_
-            optimizer = self._optimizer
+            network = Network(self.encoder_, self.decoder_)
+            done, optimizer = self.history_, self._optimizer
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
         now = train(

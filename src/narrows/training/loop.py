@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -244,8 +245,9 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
     """
     if settings.n_iter_no_change is None:
         return False
-    settled = [r for r in history.epochs if r["learning_rate"] < settings.learning_rate / 2]
-    return min(_epochs_since_best(history), len(settled)) >= settings.n_iter_no_change
+    half = settings.learning_rate / 2
+    settled = sum(1 for _ in takewhile(lambda r: r["learning_rate"] < half, history.epochs[::-1]))
+    return min(_epochs_since_best(history), settled) >= settings.n_iter_no_change
 
 
 def _check_finite(record: Record, settings: TrainSettings) -> None:
