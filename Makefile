@@ -11,12 +11,13 @@ ARGS   ?=
 # What `make lock` holds back although newer versions exist.
 HELD   := torch==2.13.0
 
+PARALLEL    := --numprocesses auto --maxprocesses 4
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 INPUTS      := pyproject.toml constraints.txt tools/make-venv.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-longer lint format wheel lock clean
+.PHONY: help demo test test-longer test-lowest lint format wheel lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +26,20 @@ demo: $(VENV)/.installed ## install Narrows into .venv and run its demonstration
 	$(BIN)/narrows demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## install Narrows with its tools and run the tests
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90 $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=95 $(ARGS)
 
 test-longer: $(VENV)/.installed-dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m longer $(ARGS)
+
+test-lowest: ## run the tests with the lowest versions that pyproject.toml allows
+	tools/make-venv.sh $(VENV)-lowest $(PYTHON)
+	sed -n 's/^  "\([a-z-]*\)>=\([0-9.]*\)",.*/\1==\2/p' pyproject.toml > $(VENV)-lowest/lowest.txt
+	cat $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check --only-binary :all: \
+	    --requirement $(VENV)-lowest/lowest.txt hatchling editables hypothesis pytest pytest-xdist
+	$(VENV)-lowest/bin/python -m pip install --no-deps --no-build-isolation --editable .
+	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -o filterwarnings=default $(ARGS)
+	rm -rf $(VENV)-lowest
 
 lint: $(VENV)/.installed-dev ## check style, format and types
 	$(BIN)/ruff check .
@@ -53,7 +64,7 @@ lock: ## write constraints.txt anew from the newest versions
 	rm -rf $(VENV)-lock
 
 clean: ## remove everything that these targets made
-	rm -rf $(VENV) $(VENV)-lock narrows-demo dist build htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest narrows-demo dist build htmlcov .coverage .coverage.* \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
