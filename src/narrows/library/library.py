@@ -32,7 +32,7 @@ _CANDIDATES = 32  # pictures that are compared by their pixels at a time
 class Library:
     """Pictures, their codes, and a copy of the model that made them, in one folder.
 
-    Made by :meth:`create` or :meth:`open`. The folder holds all that matching needs:
+    Made by :meth:`create`, :meth:`build` or :meth:`open`. The folder holds all that matching needs:
     ``library.json``, the model, and a Lance table of id, path, picture and code, which
     ``lance.dataset("pictures.lance/table.lance")`` reads too.
 
