@@ -45,7 +45,7 @@ class UnreadableFileError(DataError):
     """A file is not what it claims to be: truncated, foreign or damaged."""
 
 
-class NotFittedError(NarrowsError, SklearnNotFittedError):
+class NotFittedError(NarrowsError, SklearnNotFittedError):  # type: ignore[misc]
     """A model was used before ``fit``."""
 
 

@@ -149,6 +149,7 @@ class Encoder(Half):
     ((100, 2), (100, 8))
     """
 
+    module: networks.Encoder
     kind = "encoder"
     build = staticmethod(networks.build_encoder)
 

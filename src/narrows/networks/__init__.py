@@ -7,10 +7,10 @@ one line below makes it known.
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from narrows.networks import dense
-from narrows.networks.network import ACTIVATIONS, OUTPUTS, Decoder, Network, NetworkSpec
+from narrows.networks.network import ACTIVATIONS, OUTPUTS, Decoder, Encoder, Network, NetworkSpec
 
 ARCHITECTURES: dict[str, ModuleType] = {"dense": dense}
 
@@ -19,6 +19,7 @@ __all__ = [
     "ARCHITECTURES",
     "OUTPUTS",
     "Decoder",
+    "Encoder",
     "Network",
     "NetworkSpec",
     "build",
@@ -28,9 +29,9 @@ __all__ = [
 ]
 
 
-def build_encoder(spec: NetworkSpec) -> nn.Module:
+def build_encoder(spec: NetworkSpec) -> Encoder:
     """Build an encoder whose weights are still to be filled in."""
-    encoder: nn.Module = ARCHITECTURES[spec.architecture].build_encoder(spec)
+    encoder: Encoder = ARCHITECTURES[spec.architecture].build_encoder(spec)
     return encoder
 
 
@@ -40,7 +41,7 @@ def build_decoder(spec: NetworkSpec) -> Decoder:
     return decoder
 
 
-def join(encoder: nn.Module, decoder: Decoder, spec: NetworkSpec) -> Network:
+def join(encoder: Encoder, decoder: Decoder, spec: NetworkSpec) -> Network:
     """Make one network of two halves, sharing the matrices where weights are tied."""
     if spec.tied_weights:
         ARCHITECTURES[spec.architecture].tie(encoder, decoder)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from narrows.networks.network import ACTIVATIONS, Centre, Decoder, NetworkSpec
+from narrows.networks.network import ACTIVATIONS, Centre, Decoder, Encoder, NetworkSpec
 
 # Mean-square gain of each activation; those that are not listed behave like a linear layer.
 _HALF_OPEN = {"relu", "leaky_relu", "silu", "gelu", "elu"}
@@ -29,14 +29,13 @@ class TransposedLinear(nn.Module):
         return functional.linear(x, self.weight.t(), self.bias)
 
 
-def build_encoder(spec: NetworkSpec) -> nn.Sequential:
+def build_encoder(spec: NetworkSpec) -> Encoder:
     """Build the encoder, (B, *sample_shape) to (B, K), its weights still to be filled in."""
     widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_components)
     layers: list[nn.Module] = [Centre(spec.sample_shape), nn.Flatten()]
     for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
-    layers[-1] = ACTIVATIONS[spec.code_activation]()
-    return nn.Sequential(*layers)
+    return Encoder(nn.Sequential(*layers[:-1]), spec.code_activation)
 
 
 def build_decoder(spec: NetworkSpec) -> Decoder:
@@ -50,16 +49,16 @@ def build_decoder(spec: NetworkSpec) -> Decoder:
     return Decoder(nn.Sequential(*layers), spec.output)
 
 
-def tie(encoder: nn.Sequential, decoder: Decoder) -> None:
+def tie(encoder: Encoder, decoder: Decoder) -> None:
     """Let the decoder's transposed layers share the encoder's matrices."""
-    matrices = [m.weight for m in encoder if isinstance(m, nn.Linear)]
+    matrices = [m.weight for m in encoder.body.children() if isinstance(m, nn.Linear)]
     for layer in decoder.body.children():
         if isinstance(layer, TransposedLinear):
             layer.weight = matrices.pop()  # type: ignore[assignment]
 
 
 def initialise(
-    encoder: nn.Sequential,
+    encoder: Encoder,
     decoder: Decoder,
     spec: NetworkSpec,
     mean: Tensor,
@@ -78,10 +77,14 @@ def initialise(
     generator : torch.Generator
         Where the weights are drawn from.
     """
-    assert isinstance(encoder[0], Centre)  # noqa: S101 (build_encoder made it)
-    encoder[0].mean.copy_(mean)
-    body = [m for m in decoder.body.children() if isinstance(m, nn.Linear | TransposedLinear)]
-    for half in ([m for m in encoder if isinstance(m, nn.Linear)], body):
+    for centre in encoder.body.children():
+        if isinstance(centre, Centre):
+            centre.mean.copy_(mean)
+    layers = [
+        [m for m in body.children() if isinstance(m, nn.Linear | TransposedLinear)]
+        for body in (encoder.body, decoder.body)
+    ]
+    for half in layers:
         for layer in half:
             nn.init.zeros_(layer.bias)
             if isinstance(layer, TransposedLinear):
@@ -93,7 +96,7 @@ def initialise(
         # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.
         start = torch.logit(start, eps=1e-3)
     with torch.no_grad():
-        body[-1].bias.copy_(start)
+        layers[1][-1].bias.copy_(start)
 
 
 def _features(spec: NetworkSpec) -> int:

@@ -84,6 +84,28 @@ class Centre(nn.Module):
         return x - self.mean
 
 
+class Encoder(nn.Module):
+    """A body that ends in plain numbers, and the function that makes codes of them.
+
+    Penalties that need the numbers before the function take them from :meth:`logits`.
+    """
+
+    def __init__(self, body: nn.Module, activation: str) -> None:
+        super().__init__()
+        self.body = body
+        self.activation: nn.Module = ACTIVATIONS[activation]()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Encode scaled rows (B, ...) up to the code's activation, to (B, K)."""
+        a: Tensor = self.body(x)
+        return a
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode scaled rows (B, ...) to codes (B, K)."""
+        h: Tensor = self.activation(self.body(x))
+        return h
+
+
 class Decoder(nn.Module):
     """A body that ends in plain numbers, and the function that bounds them.
 
@@ -112,7 +134,7 @@ class Network(nn.Module):
     The halves share nothing but, with tied weights, the matrices.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: Decoder) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
