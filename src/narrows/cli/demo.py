@@ -26,9 +26,9 @@ MODEL, LIBRARY, QUERIES, SHEET = "model", "pictures.lance", "queries", "matches.
 RESULTS = "results.json"
 
 # Codes that keep an eighth of the digits' 64 pixels, and a twenty-fifth of the others' 784; the
-# digits are few, and more epochs than a hundred hardly help them.
+# digits are few, and more epochs than fifty do not help them.
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "digits": {"n_components": 8, "max_epochs": 100},
+    "digits": {"n_components": 8, "max_epochs": 50},
     "mnist": {"n_components": 32},
     "fashion-mnist": {"n_components": 32},
 }
