@@ -204,3 +204,11 @@ def test_nothing_in_a_folder_is_pickled(folder):
     for path in folder.iterdir():
         assert path.suffix in {".json", ".safetensors"}
     assert all(isinstance(t, torch.Tensor) for t in load_file(weights(folder)).values())
+
+
+def test_the_decoder_alone_knows_the_columns(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X[:, 0], columns=list("abcde"))
+    _, decoder = Autoencoder(2, max_epochs=1).fit(frame).split()
+    again = load(decoder.save(tmp_path / "decoder"))
+    assert list(again.feature_names_in_) == list("abcde")

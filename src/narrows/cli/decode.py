@@ -20,10 +20,9 @@ def command(*, model: Path, codes: Path, to: Path, overwrite: bool, as_json: boo
     MODEL is a model or its decoder alone. What is written has the type of the training data;
     pictures are numbered in the order of the codes, unless an .npz file has their names.
     """
-    from narrows.atomic import check_output
-    from narrows.data.files import read
+    from narrows.data.files import check_destination, read
 
-    check_output(to, overwrite=overwrite)
+    check_destination(to, overwrite=overwrite)
     decoder = load_for(model, "inverse_transform")
     rows = read(codes)
     restored = decoder.inverse_transform(rows.values)

@@ -130,9 +130,15 @@ def _index(folder: Path, model: "Autoencoder", pictures: "Dataset") -> "Library"
 
     # The label is the folder in the name, as it would be for pictures sorted by class.
     names = [f"{label}/{row:05d}" for row, label in enumerate(pictures.y_train)]
-    library = Library.create(folder / LIBRARY, model=model, overwrite=True)
     with progress("indexing") as advance:
-        library.add(pictures.X_train, names=names, progress=advance)
+        library, _ = Library.build(
+            folder / LIBRARY,
+            pictures.X_train,
+            model=model,
+            names=names,
+            overwrite=True,
+            progress=advance,
+        )
     return library
 
 

@@ -23,10 +23,9 @@ def command(
     MODEL is a model or its encoder alone. The codes stand in the order of the data's rows, of
     pictures in the order of their paths. An .npz file also keeps the pictures' names.
     """
-    from narrows.atomic import check_output
-    from narrows.data.files import write
+    from narrows.data.files import check_destination, write
 
-    check_output(to, overwrite=overwrite)
+    check_destination(to, overwrite=overwrite)
     encoder = load_for(model, "transform")
     rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
     codes = encoder.transform(as_input(rows, encoder))

@@ -1,9 +1,6 @@
 """``narrows index``."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -43,19 +40,29 @@ def command(
     to match. With --add, the model has to be the one that made the codes that are there.
     """
     from narrows import Library
-    from narrows.errors import ParameterError
+    from narrows.errors import OutputExistsError, ParameterError
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
+    if to.exists() and not add and not overwrite:
+        raise OutputExistsError(
+            f"'{to}' exists already; add to it (--add), replace it (--overwrite) or choose "
+            "another name"
+        )
     encoder = load_for(model, "transform")
     with progress("indexing") as advance:
         if add and to.exists():
             library = Library.open(to, model=encoder)
             added = library.add(data, skip_unreadable=skip_unreadable, progress=advance)
         else:
-            with _new_library(to, overwrite=overwrite) as place:
-                library = Library.create(place, model=encoder)
-                added = library.add(data, skip_unreadable=skip_unreadable, progress=advance)
+            library, added = Library.build(
+                to,
+                data,
+                model=encoder,
+                overwrite=overwrite,
+                skip_unreadable=skip_unreadable,
+                progress=advance,
+            )
     report_skipped(added.skipped)
     record = {
         "output": to,
@@ -64,30 +71,3 @@ def command(
         "skipped": [{"path": path, "reason": reason} for path, reason in added.skipped],
     }
     answer(record, as_json, f"{added.count} pictures added, {len(library)} in {to}")
-
-
-@contextmanager
-def _new_library(path: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a place to build in; what is built takes its final place only if the block succeeds."""
-    from narrows.atomic import check_output, explain_os_errors
-    from narrows.errors import OutputExistsError
-    from narrows.library.folder import MANIFEST
-
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"'{path}' exists already; add to it (--add), replace it (--overwrite) or choose "
-            "another name"
-        )
-    check_output(path, overwrite=overwrite)
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise OutputExistsError(
-            f"'{path}' is not a library of Narrows and is not replaced; choose another name"
-        )
-    with explain_os_errors(path):
-        scratch = TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
-    with scratch as folder:
-        yield Path(folder, "new")
-        with explain_os_errors(path):
-            if path.exists():
-                path.rename(Path(folder, "old"))
-            Path(folder, "new").rename(path)

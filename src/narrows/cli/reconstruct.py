@@ -31,9 +31,9 @@ def command(
     """
     import numpy as np
 
-    from narrows.atomic import check_output
+    from narrows.data.files import check_destination
 
-    check_output(to, overwrite=overwrite)
+    check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
     X = as_input(rows, whole)

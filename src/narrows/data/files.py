@@ -208,7 +208,7 @@ def write(
     ...     read(file).names
     ['a.jpg', 'b.jpg']
     """
-    path = check_output(path, overwrite=overwrite)
+    path = check_destination(path, overwrite=overwrite)
     values = np.asarray(values)
     if names is not None and len(names) != len(values):
         raise ParameterError(
@@ -233,7 +233,30 @@ def write(
                 np.savez(file, X=values)
             else:
                 np.savez(file, X=values, names=np.array(names, dtype=str))
-    else:
+    return path
+
+
+def check_destination(path: str | Path, *, overwrite: bool) -> Path:
+    """Refuse, before any work is done, what :func:`write` would refuse after it.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for :func:`write`.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OutputExistsError, OutputError, ParameterError
+        As :func:`write`, for the path alone.
+    """
+    path = check_output(path, overwrite=overwrite)
+    suffix = path.suffix.lower()
+    if not path.is_dir() and suffix not in {"", ".png", ".npy", ".npz", *TABLE_SUFFIXES}:
         raise ParameterError(
             f"'{path}' ends in {path.suffix}, which is not written; name {_WRITTEN}, or a folder "
             "for pictures"

@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from narrows import storage
 from narrows.errors import DataError, NotFittedError
 from narrows.models import persistence
-from narrows.models.halves import Decoder, Encoder, check_codes, decode, encode
+from narrows.models.halves import Decoder, Encoder, check_codes, decode, encode, names_of
 from narrows.models.validation import check_rows
 
 # Rows whose reconstructions are held at once to be compared.
@@ -153,7 +153,7 @@ class Codec(
             If there is nothing learned yet.
         """
         self._check_fitted()
-        around = (self.scaling_, self.spec_, self.fingerprint_)
+        around = (self.scaling_, self.spec_, self.fingerprint_, names_of(self))
         return Encoder(self.encoder_, *around), Decoder(self.decoder_, *around)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -1,7 +1,7 @@
 """The two halves of a trained model, each of which lives, saves and loads alone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,6 +33,8 @@ class Half(ABC):
         What the module was built from.
     fingerprint_ : str
         Of the whole model that this is a half of.
+    feature_names_in_ : ndarray of str
+        The columns of the table that was learned from; only where they had names.
     """
 
     kind: ClassVar[str]
@@ -43,12 +45,19 @@ class Half(ABC):
         """Build the module, its weights still to be filled in."""
 
     def __init__(
-        self, module: nn.Module, scaling: Scaling, spec: NetworkSpec, fingerprint: str
+        self,
+        module: nn.Module,
+        scaling: Scaling,
+        spec: NetworkSpec,
+        fingerprint: str,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         self.module = module
         self.scaling_ = scaling
         self.spec = spec
         self.fingerprint_ = fingerprint
+        if feature_names is not None:
+            self.feature_names_in_ = np.asarray(feature_names, dtype=object)
 
     @property
     def sample_shape_(self) -> tuple[int, ...]:
@@ -91,6 +100,7 @@ class Half(ABC):
             "fingerprint": self.fingerprint_,
             "network": self.spec.as_json(),
             "scaling": self.scaling_.facts(),
+            "feature_names_in": names_of(self),
         }
         return storage.write(path, manifest, {self.kind: self.tensors()}, overwrite=overwrite)
 
@@ -125,7 +135,8 @@ class Half(ABC):
                 module = cls.build(spec)
             module.load_state_dict(weights, assign=True)
             module.requires_grad_(requires_grad=True).eval()
-            return cls(module, scaling, spec, str(manifest["fingerprint"]))
+            names = manifest["feature_names_in"]
+            return cls(module, scaling, spec, str(manifest["fingerprint"]), names)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise FormatError(
@@ -226,6 +237,12 @@ def decode(
     rows = np.empty((len(codes), *sample_shape), np.float32)
     _run(lambda h: scaling.undo(module(h)), codes, rows, module)
     return rows
+
+
+def names_of(owner: object) -> list[str] | None:
+    """Return the columns that a model or a half learned from, where they had names."""
+    names = getattr(owner, "feature_names_in_", None)
+    return None if names is None else list(names)
 
 
 def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:

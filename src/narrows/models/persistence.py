@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from narrows import networks, storage
 from narrows.errors import FormatError
 from narrows.models.choices import plain
-from narrows.models.halves import Decoder, Encoder
+from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.training.history import History
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path
         "scaling": model.scaling_.facts(),
         "loss": model.loss_,
         "n_features_in": model.n_features_in_,
-        "feature_names_in": _names(model),
+        "feature_names_in": names_of(model),
         "training": model.history_.as_json(),
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
@@ -105,7 +105,3 @@ def run_identity(model: "BaseAutoencoder", X: NDArray[Any]) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(X[:: max(1, len(X) // _ROWS_COMPARED)]).tobytes())
     return digest.hexdigest()
-
-
-def _names(model: "BaseAutoencoder") -> list[str] | None:
-    return list(model.feature_names_in_) if hasattr(model, "feature_names_in_") else None
