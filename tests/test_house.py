@@ -27,7 +27,7 @@ FLOORS = (
     {"library", "evaluation"},
     {"models"},
     {"storage", "training"},
-    {"networks", "losses", "datasets"},
+    {"networks", "losses", "corruption", "datasets"},
     {"data"},
     {"atomic"},
     {"errors"},
