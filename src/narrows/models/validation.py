@@ -59,6 +59,8 @@ def check_rows(estimator: BaseEstimator, X: Any, *, fitting: bool) -> NDArray[An
             ensure_all_finite=False,
             ensure_min_samples=2 if fitting else 1,
         )
+        # Older releases of scikit-learn let text through, for which there is no number.
+        rows = rows.astype(np.float64) if rows.dtype.kind not in "buif" else rows
     except (ValueError, TypeError) as error:
         kind = DataTypeError if isinstance(error, TypeError) else DataError
         raise kind(_explain(X, error)) from error
