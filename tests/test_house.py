@@ -38,6 +38,7 @@ PUBLIC_NAMES = [
     "MODELS",
     "Autoencoder",
     "Decoder",
+    "DenoisingAutoencoder",
     "Encoder",
     "Library",
     "__version__",

@@ -17,12 +17,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from narrows import datasets, errors
     from narrows.library import Library
-    from narrows.models import MODELS, Autoencoder, Decoder, Encoder, load
+    from narrows.models import MODELS, Autoencoder, Decoder, DenoisingAutoencoder, Encoder, load
 
 _HOMES = {
     "MODELS": "narrows.models",
     "Autoencoder": "narrows.models",
     "Decoder": "narrows.models",
+    "DenoisingAutoencoder": "narrows.models",
     "Encoder": "narrows.models",
     "Library": "narrows.library",
     "datasets": "narrows.datasets",
@@ -34,6 +35,7 @@ __all__ = [
     "MODELS",
     "Autoencoder",
     "Decoder",
+    "DenoisingAutoencoder",
     "Encoder",
     "Library",
     "__version__",

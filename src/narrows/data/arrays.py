@@ -22,10 +22,18 @@ class ArraySource:
         The rows, of any type that torch has.
     rows : ndarray of int, optional
         Which rows belong to the source; all by default.
+    partners : ndarray of shape (n, ...), optional
+        A second row for each; batches are then pairs (B, 2, ...).
     """
 
-    def __init__(self, values: NDArray[Any], rows: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self,
+        values: NDArray[Any],
+        rows: NDArray[np.int64] | None = None,
+        partners: NDArray[Any] | None = None,
+    ) -> None:
         self._values = as_tensor(values)
+        self._partners = None if partners is None else as_tensor(partners)
         self._rows = None if rows is None else torch.from_numpy(rows)
         self.sample_shape = tuple(values.shape[1:])
 
@@ -45,7 +53,12 @@ class ArraySource:
         n_batches = -(-len(self) // size)
         for batch in order.tensor_split(n_batches):
             share = batch if world_size == 1 else batch.tensor_split(world_size)[rank]
-            yield self._values[share]
+            if self._partners is None:
+                yield self._values[share]
+            else:
+                pair = (self._values[share], self._partners[share])
+                kind = torch.promote_types(pair[0].dtype, pair[1].dtype)
+                yield torch.stack([row.to(kind) for row in pair], dim=1)
 
 
 def as_tensor(values: NDArray[Any]) -> Tensor:

@@ -6,10 +6,19 @@ from narrows import storage
 from narrows.errors import FormatError
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
+from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
 from narrows.models.registry import MODELS
 
-__all__ = ["MODELS", "Autoencoder", "BaseAutoencoder", "Decoder", "Encoder", "load"]
+__all__ = [
+    "MODELS",
+    "Autoencoder",
+    "BaseAutoencoder",
+    "Decoder",
+    "DenoisingAutoencoder",
+    "Encoder",
+    "load",
+]
 
 
 def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:

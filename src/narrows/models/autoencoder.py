@@ -6,12 +6,7 @@ Baldi & Hornik (1989): with linear halves and squared error it spans the PCA sub
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from narrows.losses import Loss
 from narrows.models.base import BaseAutoencoder
-from narrows.networks import Network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -38,6 +33,3 @@ class Autoencoder(BaseAutoencoder):
     >>> codes.shape, model.inverse_transform(codes).shape
     ((360, 8), (360, 8, 8))
     """
-
-    def _loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Loss:  # noqa: ARG002
-        return {"reconstruction": self._reconstruction_loss(network, network.encoder(x), x)}

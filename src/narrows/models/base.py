@@ -1,11 +1,10 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from narrows import losses, networks
+from narrows.corruption import Corruption
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, ScalingName, Statistics
 from narrows.errors import DataError
@@ -22,10 +22,10 @@ from narrows.models import choices, persistence
 from narrows.models.codec import Codec
 from narrows.models.registry import register
 from narrows.models.validation import check_rows
-from narrows.networks import Network
+from narrows.networks import Network, Trace
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
-from narrows.training.loop import epoch_seed, new_optimizer, train
+from narrows.training.loop import LossFunction, epoch_seed, new_optimizer, train
 from narrows.training.progress import print_epoch
 
 # Learning without a planned end goes at a constant share of the cycle's peak.
@@ -37,7 +37,7 @@ class BaseAutoencoder(Codec):
     """The root of all models.
 
     A new model is a dataclass that inherits from this, adds its parameters as fields, and says in
-    ``_loss`` what it makes small.
+    ``_penalties`` (or in ``_loss``, where it differs in more) what it makes small.
 
     Parameters
     ----------
@@ -67,6 +67,14 @@ class BaseAutoencoder(Codec):
         by one number, as PCA would have it; "standard" divides each feature by its own standard
         deviation, for tables of mixed units; "auto" takes "unit" for uint8 and for data in [0, 1],
         "global" otherwise.
+    corruption : str, callable, sequence of them, or None, default=None
+        Damage to what the encoder sees while it learns, drawn afresh every step; what is to be
+        restored stays clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop",
+        "border", "rotation", "mirror", "blur", "brightness" or "contrast"; or a function of
+        scaled rows (B, ...) and a torch generator. Several are done in their order.
+    corruption_level : float, "auto", or sequence of them, default="auto"
+        From 0 to 1: the noise's standard deviation in scaled units, the share of values masked or
+        set to an extreme, how far a distortion goes. One for all, or one for each.
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
@@ -124,6 +132,8 @@ class BaseAutoencoder(Codec):
     output: str = "auto"
     loss: str = "auto"
     scaling: ScalingName = "auto"
+    corruption: str | Corruption | Sequence[str | Corruption] | None = None
+    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
     learning_rate: float | Literal["auto"] = "auto"
@@ -136,22 +146,47 @@ class BaseAutoencoder(Codec):
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
+    # Numbers that the encoder's body gives for each unit of the code.
+    _n_heads: ClassVar[int] = 1
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         register(cls)
 
-    @abstractmethod
-    def _loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Loss:
-        """Return the named terms to make small, for scaled rows ``x`` of shape (B, ...).
+    def _loss(self, network: Network, x: Tensor, seen: Tensor, generator: torch.Generator) -> Loss:
+        """Return the named terms to make small.
 
-        This is all that most models differ in.
+        Parameters
+        ----------
+        network : Network
+            The two halves.
+        x : Tensor of shape (B, ...)
+            Scaled rows, as they ought to be restored.
+        seen : Tensor of shape (B, ...)
+            The same rows, as the encoder sees them: damaged where there is a corruption.
+        generator : torch.Generator
+            Where noise is drawn from.
         """
+        trace = network.encoder.trace(seen)
+        restored = self._reconstruction_loss(network, trace.code, x, seen)
+        return {"reconstruction": restored, **self._penalties(network, trace, generator)}
 
-    def _reconstruction_loss(self, network: Network, h: Tensor, x: Tensor) -> Tensor:
-        """Compare what the codes ``h`` (B, K) decode to with scaled rows ``x`` (B, ...)."""
+    def _reconstruction_loss(
+        self, network: Network, code: Tensor, x: Tensor, seen: Tensor
+    ) -> Tensor:
+        """Compare what codes (B, K) decode to with scaled rows ``x`` (B, ...)."""
+        del seen
         if self.loss_ == "cross_entropy":
-            return losses.cross_entropy(network.decoder.logits(h), x)
-        return losses.squared_error(network.decoder(h), x)
+            return losses.cross_entropy(network.decoder.logits(code), x)
+        return losses.squared_error(network.decoder(code), x)
+
+    def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
+        """Return the named terms, already weighted, that hold the model back beside its shape.
+
+        A model adds its own to those of ``super()``, so that models can be combined.
+        """
+        del network, trace, generator
+        return {}
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn both halves from rows.
@@ -177,13 +212,19 @@ class BaseAutoencoder(Codec):
             If the checkpoint is of another run.
         """
         del y
-        choices.check_parameters(self)
-        X = check_rows(self, X, fitting=True)
+        self._check_parameters()
+        return self._fit(check_rows(self, X, fitting=True))
+
+    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
+        """Learn to restore checked rows from themselves, or from damaged ones beside them."""
         mean = self._prepare(X)
         settings = choices.choose_settings(self, self.spec_, len(X), self._draw_seed())
         checkpoint = None
         if self.checkpoint is not None:
-            checkpoint = Checkpoint(self.checkpoint, persistence.run_identity(self, X))
+            checkpoint = Checkpoint(
+                self.checkpoint,
+                persistence.run_identity(self, X, *(() if damaged is None else (damaged,))),
+            )
             if (seed := checkpoint.seed()) is not None:
                 settings = replace(settings, seed=seed)
         network = networks.build(self.spec_, mean, settings.seed).to(settings.device)
@@ -191,11 +232,11 @@ class BaseAutoencoder(Codec):
         held_out = choices.choose_held_out(self, self.spec_, len(X))
         history = train(
             network,
-            self._loss,
-            ArraySource(X, np.sort(order[held_out:])),
-            prepare=self.scaling_,
+            self._training_loss(),
+            ArraySource(X, np.sort(order[held_out:]), damaged),
+            prepare=self._scale,
             settings=settings,
-            validation=ArraySource(X, np.sort(order[:held_out])) if held_out else None,
+            validation=ArraySource(X, np.sort(order[:held_out]), damaged) if held_out else None,
             checkpoint=checkpoint,
             callbacks=(print_epoch,) if self.verbose else (),
         )
@@ -232,7 +273,7 @@ class BaseAutoencoder(Codec):
             As :meth:`fit`.
         """
         del y
-        choices.check_parameters(self)
+        self._check_parameters()
         first = not self.__sklearn_is_fitted__()
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
         mean = self._prepare(X) if first else None
@@ -248,9 +289,9 @@ class BaseAutoencoder(Codec):
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
         now = train(
             network,
-            self._loss,
+            self._training_loss(),
             ArraySource(X),
-            prepare=self.scaling_,
+            prepare=self._scale,
             settings=replace(
                 settings,
                 seed=epoch_seed(settings.seed, len(done), "partial_fit"),
@@ -265,6 +306,35 @@ class BaseAutoencoder(Codec):
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
         return self
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters out of range; a model adds checks of its own to those of ``super()``.
+
+        Raises
+        ------
+        ParameterError
+            Naming the first.
+        """
+        choices.check_parameters(self)
+
+    def _scale(self, batch: Tensor) -> Tensor:
+        """Scale rows (B, ...), or pairs of a row and what the encoder sees of it (B, 2, ...)."""
+        if batch.ndim == len(self.sample_shape_) + 1:
+            return self.scaling_(batch)
+        return self.scaling_(batch.flatten(0, 1)).view(batch.shape)
+
+    def _training_loss(self) -> LossFunction:
+        """Put the damage, if there is any, between the rows and the loss."""
+        damage = choices.choose_corruption(self)
+
+        def loss(network: Network, batch: Tensor, generator: torch.Generator) -> Loss:
+            paired = batch.ndim > len(self.sample_shape_) + 1
+            x, seen = batch.unbind(1) if paired else (batch, batch)
+            if damage is not None:
+                seen = damage(seen, generator)
+            return self._loss(network, x, seen, generator)
+
+        return loss
 
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31))

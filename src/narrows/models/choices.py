@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from narrows import corruption
+from narrows.corruption import Corruption
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.errors import ParameterError
 from narrows.losses import LOSSES
@@ -107,6 +109,24 @@ def choose_network(
         code_activation=model.code_activation,
         output=output,
         tied_weights=bool(model.tied_weights),
+        n_heads=model._n_heads,
+    )
+
+
+def choose_corruption(model: "BaseAutoencoder") -> Corruption | None:
+    """Make the damage that a model is to undo, if any; the model's scaling is known.
+
+    Raises
+    ------
+    ParameterError
+        If the corruption is not known, or does not go with the rows.
+    """
+    if model.corruption is None:
+        return None
+    scaling, shape = model.scaling_, model.sample_shape_
+    low, high = (scaling(torch.full((1, *shape), end))[0] for end in (scaling.low, scaling.high))
+    return corruption.make(
+        model.corruption, model.corruption_level, corruption.Limits(low, high), shape
     )
 
 

@@ -98,10 +98,11 @@ def parameters(model: "BaseAutoencoder") -> dict[str, Any]:
     }
 
 
-def run_identity(model: "BaseAutoencoder", X: NDArray[Any]) -> str:
+def run_identity(model: "BaseAutoencoder", *data: NDArray[Any]) -> str:
     """Name a run by its parameters and its rows."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
-    facts = [type(model).__name__, settings, X.shape, str(X.dtype)]
+    facts = [type(model).__name__, settings, [[X.shape, str(X.dtype)] for X in data]]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(X[:: max(1, len(X) // _ROWS_COMPARED)]).tobytes())
+    for X in data:
+        digest.update(np.ascontiguousarray(X[:: max(1, len(X) // _ROWS_COMPARED)]).tobytes())
     return digest.hexdigest()

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from narrows.networks import dense
-from narrows.networks.network import ACTIVATIONS, OUTPUTS, Decoder, Encoder, Network, NetworkSpec
+from narrows.networks.network import (
+    ACTIVATIONS,
+    OUTPUTS,
+    Decoder,
+    Encoder,
+    Layer,
+    Network,
+    NetworkSpec,
+    Trace,
+)
 
 ARCHITECTURES: dict[str, ModuleType] = {"dense": dense}
 
@@ -20,8 +29,10 @@ __all__ = [
     "OUTPUTS",
     "Decoder",
     "Encoder",
+    "Layer",
     "Network",
     "NetworkSpec",
+    "Trace",
     "build",
     "build_decoder",
     "build_encoder",

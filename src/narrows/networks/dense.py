@@ -31,11 +31,12 @@ class TransposedLinear(nn.Module):
 
 def build_encoder(spec: NetworkSpec) -> Encoder:
     """Build the encoder, (B, *sample_shape) to (B, K), its weights still to be filled in."""
-    widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_components)
+    widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_heads * spec.n_components)
     layers: list[nn.Module] = [Centre(spec.sample_shape), nn.Flatten()]
     for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
-    return Encoder(nn.Sequential(*layers[:-1]), spec.code_activation)
+    activation = ACTIVATIONS[spec.code_activation]()
+    return Encoder(nn.Sequential(*layers[:-1]), activation, spec.n_heads)
 
 
 def build_decoder(spec: NetworkSpec) -> Decoder:

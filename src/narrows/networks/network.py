@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class NetworkSpec:
         What the decoder ends with.
     tied_weights : bool
         Whether the decoder's matrices are the encoder's, transposed.
+    n_heads : int
+        Numbers that the encoder's body gives for each unit of the code.
     """
 
     architecture: str
@@ -51,6 +53,7 @@ class NetworkSpec:
     code_activation: str
     output: str
     tied_weights: bool
+    n_heads: int = 1
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
@@ -84,26 +87,79 @@ class Centre(nn.Module):
         return x - self.mean
 
 
+class Layer(NamedTuple):
+    """One linear layer of an encoder on its way through a batch.
+
+    Attributes
+    ----------
+    linear : Linear
+        The layer.
+    values : Tensor of shape (B, out)
+        What it gave.
+    activation : Module
+        What comes after it.
+    """
+
+    linear: nn.Linear
+    values: Tensor
+    activation: nn.Module
+
+
+class Trace(NamedTuple):
+    """What penalties look at: the encoder's way from a batch to its codes.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        The linear layers from the input on; the last one gave ``logits``.
+    logits : Tensor of shape (B, heads * K)
+        The numbers before the code's activation; with two heads the codes' means, then their log
+        variances.
+    code : Tensor of shape (B, K)
+        The codes.
+    """
+
+    layers: list[Layer]
+    logits: Tensor
+    code: Tensor
+
+
 class Encoder(nn.Module):
     """A body that ends in plain numbers, and the function that makes codes of them.
 
-    Penalties that need the numbers before the function take them from :meth:`logits`.
+    Parameters
+    ----------
+    body : Sequential
+        From scaled rows (B, ...) to numbers (B, heads * K).
+    activation : Module
+        From numbers (B, K) to codes (B, K).
+    n_heads : int
+        How many numbers the body gives for each unit of the code; the code is made of the first.
     """
 
-    def __init__(self, body: nn.Module, activation: str) -> None:
+    def __init__(self, body: nn.Sequential, activation: nn.Module, n_heads: int = 1) -> None:
         super().__init__()
         self.body = body
-        self.activation: nn.Module = ACTIVATIONS[activation]()
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Encode scaled rows (B, ...) up to the code's activation, to (B, K)."""
-        a: Tensor = self.body(x)
-        return a
+        self.activation = activation
+        self.n_heads = n_heads
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode scaled rows (B, ...) to codes (B, K)."""
-        h: Tensor = self.activation(self.body(x))
-        return h
+        return self._code(self.body(x))
+
+    def trace(self, x: Tensor) -> Trace:
+        """Encode scaled rows (B, ...), keeping what penalties look at on the way."""
+        modules = list(self.body)
+        layers: list[Layer] = []
+        for module, following in zip(modules, [*modules[1:], self.activation], strict=True):
+            x = module(x)
+            if isinstance(module, nn.Linear):
+                layers.append(Layer(module, x, following))
+        return Trace(layers, x, self._code(x))
+
+    def _code(self, logits: Tensor) -> Tensor:
+        code: Tensor = self.activation(logits.chunk(self.n_heads, dim=1)[0])
+        return code
 
 
 class Decoder(nn.Module):

@@ -1,15 +1,10 @@
-"""What training makes small: one function a term, each summed over features, averaged over rows.
+"""How far a reconstruction is from its input: summed over features, averaged over rows.
 
 Sums over features are what the papers write, so that their weights can be used as printed.
 """
 
 from torch import Tensor
 from torch.nn import functional
-
-LOSSES = ("squared_error", "cross_entropy")
-
-# The named terms, each of shape (), whose sum is minimised; training's history shows each.
-Loss = dict[str, Tensor]
 
 
 def squared_error(y: Tensor, x: Tensor) -> Tensor:

@@ -1,0 +1,132 @@
+"""The denoising autoencoder: min over f, g of the sum of L(x, g(f(x~))), x~ damaged, x clean.
+
+Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), "Stacked denoising autoencoders", JMLR 11,
+section 3; the emphasis on damaged values is its section 4.2, eqs. 7 and 8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from narrows.corruption import Corruption
+from narrows.data.arrays import read_rows
+from narrows.errors import DataError
+from narrows.models.base import BaseAutoencoder
+from narrows.models.validation import check_number, check_rows
+from narrows.networks import Network
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DenoisingAutoencoder(BaseAutoencoder):
+    """A network that sees damaged rows and learns to restore the clean ones.
+
+    Parameters
+    ----------
+    corrupted_weight : float, default=1
+        Weight in the loss of the values that were damaged (the paper's alpha).
+    intact_weight : float, default=1
+        Weight in the loss of the values that were not (the paper's beta).
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import DenoisingAutoencoder, datasets
+    >>> digits = datasets.load("digits")
+    >>> model = DenoisingAutoencoder(
+    ...     16, corruption="gaussian", corruption_level=0.2, max_epochs=20, random_state=0)
+    >>> model = model.fit(digits.X_train)
+    >>> noise = np.random.default_rng(0).normal(0, 51, digits.X_test.shape)
+    >>> noisy = digits.X_test + noise
+    >>> clean = model.denoise(noisy)
+    >>> bool(((clean - digits.X_test) ** 2).mean() < 0.6 * (noise**2).mean())
+    True
+    """
+
+    corruption: str | Corruption | Sequence[str | Corruption] | None = "gaussian"
+    corrupted_weight: float = 1.0
+    intact_weight: float = 1.0
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn to restore clean rows from damaged ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Clean rows, which are damaged while learning; or, with ``y``, rows that are damaged.
+        y : array-like of the shape of X, optional
+            The clean rows. Anything of another shape, such as labels, is not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError, DivergedError, CheckpointError
+            As :meth:`BaseAutoencoder.fit`.
+
+        Notes
+        -----
+        With pairs, ``corruption`` comes on top of the damage that is there; ``None`` adds none.
+        """
+        targets = read_rows(y)
+        if np.asarray(targets).ndim < 2:
+            return super().fit(X)
+        self._check_parameters()
+        clean = check_rows(self, targets, fitting=True)
+        damaged = check_rows(self, X, fitting=True)
+        if damaged.shape != clean.shape:
+            raise DataError(
+                f"damaged rows have shape {damaged.shape}, clean ones {clean.shape}; "
+                "give a clean row for each damaged one"
+            )
+        return self._fit(clean, damaged)
+
+    def denoise(self, X: Any) -> NDArray[np.float32]:
+        """Restore clean rows from damaged ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Damaged rows, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of the shape of X, float32
+            In the same units.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return self.reconstruct(X)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_number("corrupted_weight", self.corrupted_weight, low=0)
+        check_number("intact_weight", self.intact_weight, low=0)
+
+    def _reconstruction_loss(
+        self, network: Network, code: Tensor, x: Tensor, seen: Tensor
+    ) -> Tensor:
+        if self.corrupted_weight == self.intact_weight == 1:
+            return super()._reconstruction_loss(network, code, x, seen)
+        if self.loss_ == "cross_entropy":
+            logits = network.decoder.logits(code)
+            terms = functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        else:
+            terms = (network.decoder(code) - x) ** 2
+        weights = torch.where(seen == x, self.intact_weight, self.corrupted_weight)
+        return (weights * terms).sum() / len(x)

@@ -1,0 +1,223 @@
+"""Damage by its statistics, and denoising by what it restores."""
+
+import numpy as np
+import pytest
+import torch
+
+from narrows import DenoisingAutoencoder, load
+from narrows.corruption import CORRUPTIONS, DISTORTIONS, Limits, make
+from narrows.errors import DataError, ParameterError
+
+SEED = 20240601
+RNG = np.random.default_rng(SEED)
+UNIT = Limits(torch.tensor(0.0), torch.tensor(1.0))
+TABLE = RNG.random((80, 6))
+PICTURES = RNG.integers(0, 256, (40, 9, 7), dtype=np.uint8)
+
+
+def generator(seed=SEED):
+    return torch.Generator().manual_seed(seed)
+
+
+def damaged(x, kind, level, seed=SEED):
+    return make(kind, level, UNIT, tuple(x.shape[1:]))(x, generator(seed))
+
+
+def quick(**parameters):
+    return DenoisingAutoencoder(3, **{"max_epochs": 2, "random_state": SEED, **parameters})
+
+
+def test_gaussian_noise_has_the_variance_asked_for():
+    x = torch.full((1000, 200), 0.5)
+    noise = (damaged(x, "gaussian", 0.3) - x).double()
+    assert float(noise.mean()) == pytest.approx(0, abs=5 * 0.3 / 200_000**0.5)
+    assert float(noise.var()) == pytest.approx(0.09, rel=0.02)
+    outside = ((noise.abs() > 0.3).double().mean()).item()
+    assert outside == pytest.approx(0.3173, abs=0.006), "not the tails of a normal distribution"
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 1.0])
+def test_masking_sets_the_share_asked_for_to_zero(level):
+    y = damaged(torch.full((1000, 200), 0.5), "masking", level)
+    assert set(y.unique().tolist()) <= {0.0, 0.5}
+    assert float((y == 0).double().mean()) == pytest.approx(level, abs=0.006)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2, 1.0])
+def test_salt_and_pepper_are_as_many_and_as_extreme_as_asked_for(level):
+    limits = Limits(torch.tensor([-1.0, -2.0]), torch.tensor([3.0, 4.0]))
+    y = make("salt_and_pepper", level, limits, (2,))(torch.full((100_000, 2), 0.5), generator())
+    for column in range(2):
+        for extreme in (limits.low[column], limits.high[column]):
+            share = (y[:, column] == extreme).double().mean()
+            assert float(share) == pytest.approx(level / 2, abs=0.008)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(5, 9, 7), (5, 9, 7, 3)])
+def test_damage_follows_the_seed_and_leaves_its_input_alone(kind, shape):
+    x = torch.rand(shape, generator=generator())
+    before = x.clone()
+    y = damaged(x, kind, 0.5)
+    assert y.shape == x.shape
+    assert torch.equal(x, before)
+    assert torch.equal(y, damaged(x, kind, 0.5))
+    assert not torch.equal(y, x)
+    assert not torch.equal(y, damaged(x, kind, 0.5, seed=1))
+    torch.testing.assert_close(damaged(x, kind, 0.0), x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", DISTORTIONS)
+def test_each_picture_is_distorted_by_itself(kind):
+    x = torch.rand(1, 9, 7, generator=generator()).expand(30, 9, 7)
+    assert len(damaged(x, kind, 0.5).flatten(1).unique(dim=0)) > 1
+
+
+def test_what_the_distortions_do():
+    x = torch.rand(200, 8, 8, generator=generator())
+    torch.testing.assert_close(damaged(x, "mirror", 1.0), x.flip(2))
+    flat = torch.full((50, 8, 8), 0.25)
+    # Whatever moves or smears pixels leaves a picture of one grey as it is.
+    for kind in ("crop", "rotation", "blur", "contrast"):
+        torch.testing.assert_close(damaged(flat, kind, 0.8), flat, rtol=0, atol=1e-5)
+    factors = damaged(flat, "brightness", 0.5)[:, 0, 0] / 0.25
+    assert 0.5 <= factors.min() < 0.6
+    assert 1.4 < factors.max() <= 1.5
+    # A point becomes a Gaussian: three times as far, nine times the logarithm.
+    point = torch.zeros(20, 33, 33)
+    point[:, 16, 16] = 1
+    profile = damaged(point, "blur", 0.5)[:, 16, 16:]
+    drop = (profile[:, 1:5:2] / profile[:, :1]).log()[profile[:, 0] < 0.1]
+    assert len(drop) > 10
+    torch.testing.assert_close(drop[:, 1], 9 * drop[:, 0], rtol=1e-3, atol=1e-3)
+    framed = damaged(torch.ones(100, 32, 32), "border", 0.5)
+    torch.testing.assert_close(framed[:, 14:18, 14:18], torch.ones(100, 4, 4))
+    assert framed[:, 0].std() > 0.1, "every frame has a shade of its own"
+
+
+def test_a_turn_by_half_a_circle_is_two_flips():
+    """Of many turns by up to 180 degrees, the widest comes near the picture upside down."""
+    x = torch.rand(1, 16, 16, generator=generator())
+    x = damaged(x, "blur", 0.3).expand(4000, 16, 16)
+    turned = damaged(x, "rotation", 1.0)
+    nearest = (turned - x.flip(1, 2)).abs().flatten(1).amax(dim=1).min()
+    assert nearest < 0.02
+
+
+def test_a_list_is_done_in_its_order_with_a_level_each():
+    x = torch.rand(50, 9, 7, generator=generator())
+    both = make(["mirror", "masking"], [1.0, 0.4], UNIT, (9, 7))(x, generator())
+    assert float((both == 0).double().mean()) == pytest.approx(0.4, abs=0.05)
+    kept = both != 0
+    assert torch.equal(both[kept], x.flip(2)[kept])
+    own = make([lambda x, _: x + 1, "masking"], "auto", UNIT, (9, 7))(x, generator())
+    assert set((own[own != 0] >= 1).tolist()) == {True}
+
+
+def test_the_target_is_the_clean_input():
+    """One slow epoch: the loss is that of restoring clean rows from damaged ones."""
+    seen = []
+
+    def spy(x, generator):
+        y = x + 0.5 * torch.rand(x.shape, generator=generator)
+        seen.append((x.clone(), y.clone()))
+        return y
+
+    model = quick(corruption=spy, max_epochs=1, learning_rate=1e-12, early_stopping=False)
+    loss = model.fit(TABLE).history_["loss"][0]
+    total = 0.0
+    with torch.no_grad():
+        for clean, dirty in seen:
+            total += float(((model.decoder_(model.encoder_(dirty)) - clean) ** 2).sum())
+    assert loss == pytest.approx(total / len(TABLE), rel=1e-4)
+    assert not any(torch.equal(clean, dirty) for clean, dirty in seen)
+
+
+def test_emphasis_weighs_damaged_and_intact_values_apart():
+    """Vincent et al. (2010), eqs. 7 and 8: the two parts add up to the plain loss."""
+    common = {
+        "corruption": "masking",
+        "max_epochs": 1,
+        "learning_rate": 1e-12,
+        "early_stopping": False,
+    }
+    for X in (TABLE, TABLE > 0.5):
+        plain, damage, intact, both = (
+            quick(**common, corrupted_weight=a, intact_weight=b).fit(X).history_["loss"][0]
+            for a, b in [(1, 1), (1, 0), (0, 1), (2, 0.5)]
+        )
+        assert damage > 0
+        assert intact > 0
+        assert plain == pytest.approx(damage + intact, rel=1e-5)
+        assert both == pytest.approx(2 * damage + 0.5 * intact, rel=1e-5)
+
+
+def test_it_denoises_digits_better_than_pca():
+    from sklearn.decomposition import PCA
+
+    from narrows import datasets
+
+    digits = datasets.load("digits")
+    X, clean = digits.X_train / 255, digits.X_test / 255
+    noisy = clean + np.random.default_rng(SEED).normal(0, 0.3, clean.shape)
+    model = DenoisingAutoencoder(
+        32, corruption="gaussian", corruption_level=0.3, max_epochs=60, random_state=SEED
+    ).fit(X)
+    error = ((model.denoise(noisy) - clean) ** 2).mean()
+    flat = noisy.reshape(len(noisy), -1)
+    rivals = []
+    for k in (4, 8, 12, 16, 24):
+        pca = PCA(k, random_state=SEED).fit(X.reshape(len(X), -1))
+        rivals.append(
+            ((pca.inverse_transform(pca.transform(flat)) - clean.reshape(flat.shape)) ** 2).mean()
+        )
+    assert error < 0.9 * min(rivals)
+
+
+def test_pairs_of_damaged_and_clean_rows():
+    """A known, fixed damage that only pairs can teach: every picture upside down."""
+    smooth = np.cumsum(np.random.default_rng(SEED).random((300, 6, 6)), axis=1)
+    smooth /= smooth.max()
+    model = DenoisingAutoencoder(
+        12, corruption=None, max_epochs=60, random_state=SEED, hidden_layer_sizes=()
+    ).fit(smooth[:, ::-1].copy(), smooth)
+    error = ((model.denoise(smooth[:, ::-1]) - smooth) ** 2).mean()
+    assert error < 0.2 * smooth.var(axis=0).mean()
+    with pytest.raises(DataError, match="clean row for each"):
+        quick().fit(PICTURES, PICTURES[:, :5])
+    labels = np.arange(len(TABLE)) % 2
+    np.testing.assert_array_equal(
+        quick().fit(TABLE, labels).transform(TABLE), quick().fit(TABLE).transform(TABLE)
+    )
+
+
+def test_same_seed_same_noise_and_resuming(tmp_path):
+    one, other = quick().fit(PICTURES), quick().fit(PICTURES)
+    assert one.fingerprint_ == other.fingerprint_
+    assert quick(random_state=1).fit(PICTURES).fingerprint_ != one.fingerprint_
+    assert load(one.save(tmp_path / "model")).get_params() == one.get_params()
+
+
+def test_damage_goes_with_every_model():
+    from narrows import MODELS
+
+    for model in MODELS.values():
+        fitted = model(3, corruption=["masking", "gaussian"], max_epochs=1, random_state=SEED)
+        assert np.isfinite(fitted.fit(TABLE).history_["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"corruption": "rust"}, "'rust'"),
+        ({"corruption_level": 1.5}, "1.5"),
+        ({"corruption_level": -0.1}, "-0.1"),
+        ({"corruption_level": [0.1, 0.2]}, "2 levels for 1"),
+        ({"corruption": "crop"}, "pictures"),
+        ({"corrupted_weight": -1}, "corrupted_weight"),
+        ({"intact_weight": "much"}, "intact_weight"),
+    ],
+)
+def test_bad_parameters_are_named_in_fit(parameters, message):
+    with pytest.raises(ParameterError, match=message):
+        quick(**parameters).fit(TABLE)
