@@ -17,6 +17,7 @@ VERBS = {
     "encode": "Turn data into codes.",
     "decode": "Turn codes back into data.",
     "reconstruct": "Encode and decode data in one go.",
+    "denoise": "Restore clean data from damaged data.",
     "index": "Build a library of pictures that can be matched.",
     "match": "Find the nearest pictures of a library.",
     "split": "Part a model into its encoder and its decoder.",

@@ -31,16 +31,20 @@ def reader(annotation: Any) -> Callable[[Any], Any]:
     ((512, 128), 'auto', ())
     >>> reader(int | None)("none"), reader(float | Literal["auto"])("1e-3")
     (None, 0.001)
+    >>> reader(str | Sequence[str])("masking,mirror")
+    ('masking', 'mirror')
     """
     kinds, words = _kinds(annotation), _words(annotation)
+    # Where a single value is allowed too, only commas make several of it.
+    needs_comma = bool(kinds & {int, float, str})
 
     def read(value: Any) -> Any:
         if not isinstance(value, str) or value in words:
             return value
-        if Sequence in kinds:
-            return _read_sequence(value, words)
         if value.lower() == "none" and type(None) in kinds:
             return None
+        if Sequence in kinds and ("," in value or not needs_comma):
+            return _read_sequence(value, annotation)
         for kind in (int, float):
             if kind in kinds:
                 try:
@@ -110,16 +114,21 @@ def parameter_texts(model: type) -> dict[str, str]:
     return texts
 
 
-def _read_sequence(value: str, words: Sequence[str]) -> tuple[int, ...]:
+def _read_sequence(value: str, annotation: Any) -> tuple[Any, ...]:
     if value.strip().lower() in ("", "none"):
         return ()
-    try:
-        return tuple(int(part) for part in value.strip(" ,()").split(","))
-    except ValueError as error:
-        choice = "".join(f", or {word!r}" for word in words)
-        raise click.BadParameter(
-            f"{value!r} is not whole numbers such as 512,128, 'none'{choice}"
-        ) from error
+    (item,) = next(
+        typing.get_args(member)
+        for member in _members(annotation)
+        if typing.get_origin(member) is Sequence
+    )
+    read = reader(item)
+    values = tuple(read(part.strip()) for part in value.strip(" ,()").split(","))
+    if str not in _kinds(item):
+        for word in values:
+            if isinstance(word, str) and word not in _words(item):
+                raise click.BadParameter(f"{value!r} is not of the form {_metavar(annotation)}")
+    return values
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -137,10 +146,17 @@ def _words(annotation: Any) -> list[str]:
 
 
 def _metavar(annotation: Any) -> str:
-    shown = {Sequence: "INT,...|none", float: "FLOAT", int: "INT", Path: "PATH", str: "TEXT"}
+    shown = {float: "FLOAT", int: "INT", Path: "PATH", str: "TEXT"}
     kinds = _kinds(annotation)
-    name = next((name for kind, name in shown.items() if kind in kinds), "")
-    return "|".join(filter(None, [name, *_words(annotation)]))
+    names = [name for kind, name in shown.items() if kind in kinds][:1]
+    for member in _members(annotation):
+        if typing.get_origin(member) is Sequence:
+            (item,) = typing.get_args(member)
+            item_name = next((name for kind, name in shown.items() if kind in _kinds(item)), "")
+            names.append(f"{item_name},...")
+    if type(None) in kinds or Sequence in kinds:
+        names.append("none")
+    return "|".join([*names, *_words(annotation)])
 
 
 def _shown(default: Any) -> str:

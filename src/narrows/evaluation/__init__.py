@@ -2,5 +2,6 @@
 
 from narrows.evaluation.comparison import Scores, compare_with_pca
 from narrows.evaluation.plots import contact_sheet
+from narrows.evaluation.restoration import Restoration, compare_with_clean
 
-__all__ = ["Scores", "compare_with_pca", "contact_sheet"]
+__all__ = ["Restoration", "Scores", "compare_with_clean", "compare_with_pca", "contact_sheet"]

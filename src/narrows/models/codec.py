@@ -91,6 +91,26 @@ class Codec(
         decoded = self._decode(self._encode(rows))
         return decoded.reshape(np.shape(X)) if np.ndim(X) > 1 else decoded
 
+    def denoise(self, X: Any) -> NDArray[np.float32]:
+        """Restore clean rows from damaged ones, by a model that was trained with ``corruption``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Damaged rows, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of the shape of X, float32
+            In the same units.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return self.reconstruct(X)
+
     def reconstruction_error(self, X: Any) -> NDArray[np.float32]:
         """Measure how far each row is from its reconstruction; lower is better.
 

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -92,26 +91,6 @@ class DenoisingAutoencoder(BaseAutoencoder):
                 "give a clean row for each damaged one"
             )
         return self._fit(clean, damaged)
-
-    def denoise(self, X: Any) -> NDArray[np.float32]:
-        """Restore clean rows from damaged ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Damaged rows, in the units of the training data.
-
-        Returns
-        -------
-        ndarray of the shape of X, float32
-            In the same units.
-
-        Raises
-        ------
-        NotFittedError, DataError
-            As :meth:`transform`.
-        """
-        return self.reconstruct(X)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

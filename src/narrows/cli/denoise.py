@@ -1,0 +1,69 @@
+"""``narrows denoise``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.exchange import (
+    as_input,
+    data_argument,
+    in_units,
+    load_for,
+    model_argument,
+    read_for,
+    write_restored,
+)
+
+
+@click.command("denoise")
+@model_argument
+@data_argument
+@to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@click.option(
+    "--clean",
+    type=click.Path(path_type=Path),
+    help="The clean originals, in the same order: how near the restored come to them is said.",
+)
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *,
+    model: Path,
+    data: Path,
+    to: Path,
+    clean: Path | None,
+    skip_unreadable: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Restore clean data from damaged data.
+
+    MODEL is a model that was trained with damage: narrows train --model denoising. What is written
+    has the type of the training data; pictures keep their names.
+    """
+    from narrows.data.files import check_destination
+
+    check_destination(to, overwrite=overwrite)
+    whole = load_for(model, "denoise")
+    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    restored = whole.denoise(as_input(rows, whole))
+    record: dict[str, Any] = {"output": to, "rows": len(restored)}
+    said = f"{len(restored)} rows restored in {to}"
+    if clean is not None:
+        from narrows.evaluation import compare_with_clean
+
+        originals = in_units(read_for(whole, clean, skip_unreadable=False), whole)
+        span = whole.scaling_.high - whole.scaling_.low
+        before = compare_with_clean(in_units(rows, whole).reshape(restored.shape), originals, span)
+        after = compare_with_clean(restored, originals, span)
+        for name, unit in (("psnr", " dB"), ("ssim", "")):
+            pair = getattr(before, name), getattr(after, name)
+            record[name] = dict(zip(("damaged", "restored"), pair, strict=True))
+            if pair[1] is not None:
+                said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
+    write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
+    record["skipped"] = [{"path": path, "reason": reason} for path, reason in rows.skipped]
+    answer(record, as_json, said)
