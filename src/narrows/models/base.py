@@ -188,6 +188,13 @@ class BaseAutoencoder(Codec):
         del network, trace, generator
         return {}
 
+    def _extend(self, network: Network) -> None:
+        """Add to a network that was just built what else is learned or counted while training.
+
+        Buffers of the network itself are kept by checkpoints, and left behind when it has learned.
+        """
+        del network
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn both halves from rows.
 
@@ -227,7 +234,9 @@ class BaseAutoencoder(Codec):
             )
             if (seed := checkpoint.seed()) is not None:
                 settings = replace(settings, seed=seed)
-        network = networks.build(self.spec_, mean, settings.seed).to(settings.device)
+        network = networks.build(self.spec_, mean, settings.seed)
+        self._extend(network)
+        network.to(settings.device)
         order = np.random.default_rng(settings.seed).permutation(len(X))
         held_out = choices.choose_held_out(self, self.spec_, len(X))
         history = train(
@@ -281,6 +290,7 @@ class BaseAutoencoder(Codec):
         rate = settings.learning_rate * _ONLINE_SHARE
         if mean is not None:
             network = networks.build(self.spec_, mean, settings.seed)
+            self._extend(network)
             done, optimizer = History(), None
         else:
             network = Network(self.encoder_, self.decoder_)
