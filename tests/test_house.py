@@ -37,10 +37,12 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 PUBLIC_NAMES = [
     "MODELS",
     "Autoencoder",
+    "ContractiveAutoencoder",
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
+    "SparseAutoencoder",
     "__version__",
     "datasets",
     "errors",

@@ -17,15 +17,26 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from narrows import datasets, errors
     from narrows.library import Library
-    from narrows.models import MODELS, Autoencoder, Decoder, DenoisingAutoencoder, Encoder, load
+    from narrows.models import (
+        MODELS,
+        Autoencoder,
+        ContractiveAutoencoder,
+        Decoder,
+        DenoisingAutoencoder,
+        Encoder,
+        SparseAutoencoder,
+        load,
+    )
 
 _HOMES = {
     "MODELS": "narrows.models",
     "Autoencoder": "narrows.models",
+    "ContractiveAutoencoder": "narrows.models",
     "Decoder": "narrows.models",
     "DenoisingAutoencoder": "narrows.models",
     "Encoder": "narrows.models",
     "Library": "narrows.library",
+    "SparseAutoencoder": "narrows.models",
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
     "load": "narrows.models",
@@ -34,10 +45,12 @@ _HOMES = {
 __all__ = [
     "MODELS",
     "Autoencoder",
+    "ContractiveAutoencoder",
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
+    "SparseAutoencoder",
     "__version__",
     "datasets",
     "errors",

@@ -6,17 +6,21 @@ from narrows import storage
 from narrows.errors import FormatError
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
+from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
 from narrows.models.registry import MODELS
+from narrows.models.sparse import SparseAutoencoder
 
 __all__ = [
     "MODELS",
     "Autoencoder",
     "BaseAutoencoder",
+    "ContractiveAutoencoder",
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
+    "SparseAutoencoder",
     "load",
 ]
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from narrows.networks import dense
+from narrows.networks import dense, sparse
 from narrows.networks.network import (
     ACTIVATIONS,
     OUTPUTS,
@@ -19,6 +19,7 @@ from narrows.networks.network import (
     Network,
     NetworkSpec,
     Trace,
+    is_pointwise,
 )
 
 ARCHITECTURES: dict[str, ModuleType] = {"dense": dense}
@@ -36,6 +37,7 @@ __all__ = [
     "build",
     "build_decoder",
     "build_encoder",
+    "is_pointwise",
     "join",
 ]
 
@@ -91,4 +93,5 @@ def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
     ARCHITECTURES[spec.architecture].initialise(
         network.encoder, network.decoder, spec, mean, torch.Generator().manual_seed(seed)
     )
+    sparse.initialise(network, spec)
     return network

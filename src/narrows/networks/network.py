@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import dropwhile
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -21,6 +22,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 OUTPUTS = ("identity", "sigmoid")
 
 
+def is_pointwise(activation: nn.Module) -> bool:
+    """Tell whether each number that comes out moves with its own number that goes in, and no other.
+
+    So do all :data:`ACTIVATIONS`. Modules that keep some numbers and drop others do so wherever
+    their choice stands; they say it by an attribute ``pointwise = True``.
+    """
+    return type(activation) in ACTIVATIONS.values() or getattr(activation, "pointwise", False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
     """Everything that is needed to build a network again, as plain numbers and words.
@@ -36,13 +46,18 @@ class NetworkSpec:
     hidden_layer_sizes : tuple of int
         Widths between input and code; the decoder mirrors them.
     activation, code_activation : str
-        Keys of :data:`ACTIVATIONS`.
+        Keys of :data:`ACTIVATIONS`; the latter may also be one of
+        :data:`narrows.networks.sparse.SPARSE_ACTIVATIONS`.
     output : {"identity", "sigmoid"}
         What the decoder ends with.
     tied_weights : bool
         Whether the decoder's matrices are the encoder's, transposed.
     n_heads : int
         Numbers that the encoder's body gives for each unit of the code.
+    n_active : int
+        Units that a sparse code activation leaves on, where it is told how many.
+    unit_columns : bool
+        Whether what each unit adds to the decoder's first layer has a length of one.
     """
 
     architecture: str
@@ -54,6 +69,8 @@ class NetworkSpec:
     output: str
     tied_weights: bool
     n_heads: int = 1
+    n_active: int = 0
+    unit_columns: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
@@ -110,8 +127,11 @@ class Trace(NamedTuple):
 
     Attributes
     ----------
+    seen : Tensor of shape (B, ...)
+        The scaled rows.
     layers : list of Layer
-        The linear layers from the input on; the last one gave ``logits``.
+        The linear layers from the input on; the last one gave ``logits``. Empty where the body is
+        more than linear layers, each followed by one of :data:`ACTIVATIONS`.
     logits : Tensor of shape (B, heads * K)
         The numbers before the code's activation; with two heads the codes' means, then their log
         variances.
@@ -119,6 +139,7 @@ class Trace(NamedTuple):
         The codes.
     """
 
+    seen: Tensor
     layers: list[Layer]
     logits: Tensor
     code: Tensor
@@ -129,7 +150,7 @@ class Encoder(nn.Module):
 
     Parameters
     ----------
-    body : Sequential
+    body : Module
         From scaled rows (B, ...) to numbers (B, heads * K).
     activation : Module
         From numbers (B, K) to codes (B, K).
@@ -137,7 +158,7 @@ class Encoder(nn.Module):
         How many numbers the body gives for each unit of the code; the code is made of the first.
     """
 
-    def __init__(self, body: nn.Sequential, activation: nn.Module, n_heads: int = 1) -> None:
+    def __init__(self, body: nn.Module, activation: nn.Module, n_heads: int = 1) -> None:
         super().__init__()
         self.body = body
         self.activation = activation
@@ -149,13 +170,25 @@ class Encoder(nn.Module):
 
     def trace(self, x: Tensor) -> Trace:
         """Encode scaled rows (B, ...), keeping what penalties look at on the way."""
-        modules = list(self.body)
-        layers: list[Layer] = []
+        modules = self._chain()
+        if not modules:
+            logits = self.body(x)
+            return Trace(x, [], logits, self._code(logits))
+        seen, layers = x, []
         for module, following in zip(modules, [*modules[1:], self.activation], strict=True):
             x = module(x)
             if isinstance(module, nn.Linear):
                 layers.append(Layer(module, x, following))
-        return Trace(layers, x, self._code(x))
+        return Trace(seen, layers, x, self._code(x))
+
+    def _chain(self) -> list[nn.Module]:
+        """Return the body's modules if they are linear layers with known activations between."""
+        modules = list(self.body) if isinstance(self.body, nn.Sequential) else []
+        chain = list(dropwhile(lambda m: isinstance(m, Centre | nn.Flatten), modules))
+        is_dense = len(chain) % 2 == 1 and all(
+            is_pointwise(m) if i % 2 else isinstance(m, nn.Linear) for i, m in enumerate(chain)
+        )
+        return modules if is_dense else []
 
     def _code(self, logits: Tensor) -> Tensor:
         code: Tensor = self.activation(logits.chunk(self.n_heads, dim=1)[0])

@@ -1,0 +1,89 @@
+"""What the contractive penalty costs: CPU time of a training step, beside the plain model's.
+
+    python benchmarks/contraction.py [--rounds 7] [--steps 20]
+
+One thread, batches of 128 rows of 784 numbers. The models take turns in every round, so that what
+else the machine does meets them alike; the medians of the rounds' times and ratios are printed.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from narrows import Autoencoder, ContractiveAutoencoder
+from narrows.networks import Network
+from narrows.training.loop import new_optimizer
+
+SEED = 0
+ROWS, FEATURES = 128, 784
+
+# Name, parameters, ways to compute the penalty.
+CASES = (
+    ("784-512 sigmoid", {"n_components": 512, "code_activation": "sigmoid"}, (), ["exact"]),
+    ("784-512-32", {"n_components": 32}, (512,), ["exact", "stochastic"]),
+    ("784-512-128-32", {"n_components": 32}, (512, 128), ["stochastic", "exact"]),
+    ("784-1024-256-32", {"n_components": 32}, (1024, 256), ["stochastic", "exact"]),
+)
+
+
+def stepper(model, X):
+    """Fit for one epoch, which builds everything, and return what does one more step."""
+    model.fit(X)
+    network = Network(model.encoder_, model.decoder_).train()
+    optimizer = new_optimizer(network, 1e-3, 0.1)
+    x = torch.from_numpy(X)
+    generator = torch.Generator().manual_seed(SEED)
+
+    def step():
+        parts = model._loss(network, x, x, generator)
+        optimizer.zero_grad(set_to_none=True)
+        sum(parts.values()).backward()
+        optimizer.step()
+
+    return step
+
+
+def cpu_time(step, steps):
+    start = time.process_time()
+    for _ in range(steps):
+        step()
+    return (time.process_time() - start) / steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    X = np.random.default_rng(SEED).random((ROWS, FEATURES), dtype=np.float32)
+    print(f"torch {torch.__version__}, {options.rounds} rounds of {options.steps} steps\n")
+    print("| encoder | contraction | plain, ms a step | contractive, ms a step | ratio |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, parameters, hidden, ways in CASES:
+        common = {
+            **parameters, "hidden_layer_sizes": hidden, "max_epochs": 1, "random_state": SEED,
+            "batch_size": ROWS, "early_stopping": False,
+        }  # fmt: skip
+        steps = {"plain": stepper(Autoencoder(**common), X)} | {
+            way: stepper(ContractiveAutoencoder(**common, contraction=way), X) for way in ways
+        }
+        times = {way: [] for way in steps}
+        for round_number in range(options.rounds + 1):
+            for way, step in steps.items():
+                seconds = cpu_time(step, options.steps)
+                if round_number:  # the first only warms up
+                    times[way].append(seconds)
+        for way in ways:
+            ratio = statistics.median(
+                a / b for a, b in zip(times[way], times["plain"], strict=True)
+            )
+            plain, ours = (1e3 * statistics.median(times[w]) for w in ("plain", way))
+            print(f"| {name} | {way} | {plain:.2f} | {ours:.2f} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
