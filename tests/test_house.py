@@ -42,7 +42,6 @@ PUBLIC_NAMES = [
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
-    "SparseAutoencoder",
     "__version__",
     "datasets",
     "errors",

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Decoder,
         DenoisingAutoencoder,
         Encoder,
-        SparseAutoencoder,
         load,
     )
 
@@ -36,7 +35,6 @@ _HOMES = {
     "DenoisingAutoencoder": "narrows.models",
     "Encoder": "narrows.models",
     "Library": "narrows.library",
-    "SparseAutoencoder": "narrows.models",
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
     "load": "narrows.models",
@@ -50,7 +48,6 @@ __all__ = [
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
-    "SparseAutoencoder",
     "__version__",
     "datasets",
     "errors",

@@ -10,7 +10,6 @@ from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
 from narrows.models.registry import MODELS
-from narrows.models.sparse import SparseAutoencoder
 
 __all__ = [
     "MODELS",
@@ -20,7 +19,6 @@ __all__ = [
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
-    "SparseAutoencoder",
     "load",
 ]
 
