@@ -9,7 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from narrows.networks import dense, sparse
+from narrows.networks import dense
 from narrows.networks.network import (
     ACTIVATIONS,
     OUTPUTS,
@@ -93,5 +93,4 @@ def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
     ARCHITECTURES[spec.architecture].initialise(
         network.encoder, network.decoder, spec, mean, torch.Generator().manual_seed(seed)
     )
-    sparse.initialise(network, spec)
     return network
