@@ -66,7 +66,7 @@ lock: ## write constraints.txt anew from the newest versions
 clean: ## remove everything that these targets made
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest narrows-demo dist build htmlcov .coverage .coverage.* \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew when what it is made from changes.
 $(BIN)/pip: $(INPUTS)

@@ -312,3 +312,33 @@ def test_parameters_out_of_range_are_named_in_fit(parameters):
     name = next(iter(parameters))
     with pytest.raises(ParameterError, match=name):
         quick(**parameters).fit(TABLE)
+
+
+def test_a_failed_fit_leaves_the_model_as_it_was():
+    model = quick().fit(TABLE)
+    before = model.transform(TABLE)
+    for failing in (TABLE[:, :5] * 1e30, np.full((9, 8), 3.0)):
+        model.set_params(learning_rate=1e30)
+        with pytest.raises((DivergedError, DataError)):
+            model.fit(failing)
+        np.testing.assert_array_equal(model.transform(TABLE), before)
+    with pytest.raises(DivergedError):
+        model.partial_fit(TABLE)
+    np.testing.assert_array_equal(model.transform(TABLE), before)
+
+
+def test_rows_equal_but_for_rounding_are_constant():
+    with pytest.raises(DataError, match="constant"):
+        quick().fit(np.tile([0.1, 0.7, 33333.3, -0.3], (1000, 1)))
+
+
+def test_values_beyond_single_precision_are_refused():
+    with pytest.raises(DataError, match="single precision"):
+        quick().fit(TABLE * 1e39)
+
+
+def test_views_backwards_are_taken():
+    model = quick().fit(GREY[::-1, :, ::-1])
+    np.testing.assert_array_equal(
+        model.transform(GREY[:, :, ::-1]), model.transform(GREY[:, :, ::-1].copy())
+    )

@@ -42,6 +42,7 @@ PUBLIC_NAMES = [
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
+    "VariationalAutoencoder",
     "__version__",
     "datasets",
     "errors",

@@ -169,9 +169,12 @@ def weights(folder):
 )
 def test_a_damaged_model_says_what_is_wrong(folder, damage, message):
     damage(folder)
-    with pytest.raises(FormatError, match=message) as caught:
+    with pytest.raises(FormatError) as caught:
         load(folder)
-    assert "\n" not in str(caught.value)
+    # The folder's own name has the test's in it, and must not be what matches.
+    said = str(caught.value).replace(str(folder), "")
+    assert message in said
+    assert "\n" not in said
 
 
 def test_a_manifest_that_claims_a_giant_costs_no_memory(folder):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Decoder,
         DenoisingAutoencoder,
         Encoder,
+        VariationalAutoencoder,
         load,
     )
 
@@ -35,6 +36,7 @@ _HOMES = {
     "DenoisingAutoencoder": "narrows.models",
     "Encoder": "narrows.models",
     "Library": "narrows.library",
+    "VariationalAutoencoder": "narrows.models",
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
     "load": "narrows.models",
@@ -48,6 +50,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
+    "VariationalAutoencoder",
     "__version__",
     "datasets",
     "errors",

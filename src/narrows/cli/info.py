@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def command(*, path: Path, as_json: bool) -> None:
     """Describe a model or a library."""
     from narrows import Library, load
-    from narrows.library.folder import MANIFEST
+    from narrows.library.folder import MANIFEST, Contents
 
     if (path / MANIFEST).is_file():
         library = Library.open(path)
         record = {"kind": "library", "rows": len(library), **_describe(library.model)}
-        manifest = path / "model"
+        manifest = path / Contents.read(path).model
     else:
         model = load(path)
         kinds = {"Encoder": "encoder", "Decoder": "decoder"}

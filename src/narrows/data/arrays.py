@@ -78,6 +78,8 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
         values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
     if values.dtype.kind == "u" and values.dtype.itemsize > 1:
         values = values.astype(np.int64)
+    if any(stride < 0 for stride in values.strides):
+        values = np.ascontiguousarray(values)
     with warnings.catch_warnings():
         # Memory maps are read-only; torch warns of writing to them, which nothing here does.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -120,13 +122,24 @@ def check_finite(X: NDArray[Any]) -> None:
     DataError
         If a value is NaN or infinite.
     """
-    if X.dtype.kind != "f" or np.isfinite(X.sum(dtype=np.float64)):
+    if X.dtype.kind != "f":
         return
-    finite = np.isfinite(X)
-    if not finite.all():
-        first = np.argwhere(~finite)[0]
-        value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
-        raise DataError(
-            f"Input X contains {value} ({(~finite).sum()} such values, the first in row {first[0]})"
-            "; only finite numbers are allowed; remove these rows or fill the gaps in"
-        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = X.sum(dtype=np.float64)
+    if not np.isfinite(total):
+        finite = np.isfinite(X)
+        if not finite.all():
+            first = np.argwhere(~finite)[0]
+            value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
+            raise DataError(
+                f"Input X contains {value} ({(~finite).sum()} such values, the first in row "
+                f"{first[0]}, counted from 0); only finite numbers are allowed; remove these rows "
+                "or fill the gaps in"
+            )
+    if X.dtype.itemsize > 4 and X.size:
+        largest = max(abs(float(X.max())), abs(float(X.min())))
+        if largest > float(np.finfo(np.float32).max):
+            raise DataError(
+                f"Input X contains {largest:g}, beyond what single precision holds (3.4e38); "
+                "divide the data by a constant, or remove these rows"
+            )

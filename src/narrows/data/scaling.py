@@ -132,7 +132,7 @@ class Scaling:
                 shift, scale = statistics.mean, np.sqrt(statistics.variance)
                 # A constant feature stays at zero instead of dividing by it; rounding in the
                 # mean of large values must not be taken for variance.
-                tiny = 10 * np.finfo(np.float64).eps * np.abs(statistics.mean)
+                tiny = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
                 scale = np.where(scale > tiny, scale, 1.0)
         return cls(
             torch.as_tensor(shift, dtype=torch.float32),

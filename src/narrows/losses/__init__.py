@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from narrows.losses import jacobian
+from narrows.losses import jacobian, variational
 from narrows.losses.reconstruction import cross_entropy, squared_error
 
 LOSSES = ("squared_error", "cross_entropy")
@@ -10,4 +10,11 @@ LOSSES = ("squared_error", "cross_entropy")
 # The named terms, each of shape (), whose sum is minimised; training's history shows each.
 Loss = dict[str, Tensor]
 
-__all__ = ["LOSSES", "Loss", "cross_entropy", "jacobian", "squared_error"]
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "cross_entropy",
+    "jacobian",
+    "squared_error",
+    "variational",
+]

@@ -10,6 +10,7 @@ from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
 from narrows.models.registry import MODELS
+from narrows.models.variational import VariationalAutoencoder
 
 __all__ = [
     "MODELS",
@@ -19,6 +20,7 @@ __all__ = [
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
+    "VariationalAutoencoder",
     "load",
 ]
 

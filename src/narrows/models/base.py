@@ -1,7 +1,8 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -16,7 +17,7 @@ from narrows import losses, networks
 from narrows.corruption import Corruption
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, ScalingName, Statistics
-from narrows.errors import DataError
+from narrows.errors import DataError, DivergedError
 from narrows.losses import Loss
 from narrows.models import choices, persistence
 from narrows.models.codec import Codec
@@ -49,8 +50,9 @@ class BaseAutoencoder(Codec):
     activation : str, default="silu"
         After each hidden layer: "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh",
         "sigmoid" or "softplus".
-    code_activation : str, default="identity"
-        After the code's layer; one of the same.
+    code_activation : str, default="auto"
+        After the code's layer; one of the same. "auto" takes what the model asks for, or
+        "identity".
     tied_weights : bool, default=False
         Whether the decoder's matrices are the encoder's, transposed.
     architecture : {"auto", "dense"}, default="auto"
@@ -126,7 +128,7 @@ class BaseAutoencoder(Codec):
     n_components: int = field(default=32, kw_only=False)
     hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto"
     activation: str = "silu"
-    code_activation: str = "identity"
+    code_activation: str = "auto"
     tied_weights: bool = False
     architecture: str = "auto"
     output: str = "auto"
@@ -148,6 +150,8 @@ class BaseAutoencoder(Codec):
 
     # Numbers that the encoder's body gives for each unit of the code.
     _n_heads: ClassVar[int] = 1
+    # Fitted arrays, beside the weights, that saving keeps.
+    _findings: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -219,8 +223,9 @@ class BaseAutoencoder(Codec):
             If the checkpoint is of another run.
         """
         del y
-        self._check_parameters()
-        return self._fit(check_rows(self, X, fitting=True))
+        with self._unchanged_on_failure():
+            self._check_parameters()
+            return self._fit(check_rows(self, X, fitting=True))
 
     def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
         """Learn to restore checked rows from themselves, or from damaged ones beside them."""
@@ -297,21 +302,29 @@ class BaseAutoencoder(Codec):
             done, optimizer = self.history_, self._optimizer
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
-        now = train(
-            network,
-            self._training_loss(),
-            ArraySource(X),
-            prepare=self._scale,
-            settings=replace(
-                settings,
-                seed=epoch_seed(settings.seed, len(done), "partial_fit"),
-                max_epochs=1,
-                learning_rate=rate,
-                cycle=False,
-            ),
-            optimizer=optimizer,
-            callbacks=(print_epoch,) if self.verbose else (),
-        )
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        try:
+            now = train(
+                network,
+                self._training_loss(),
+                ArraySource(X),
+                prepare=self._scale,
+                settings=replace(
+                    settings,
+                    seed=epoch_seed(settings.seed, len(done), "partial_fit"),
+                    max_epochs=1,
+                    learning_rate=rate,
+                    cycle=False,
+                ),
+                optimizer=optimizer,
+                callbacks=(print_epoch,) if self.verbose else (),
+            )
+        except DivergedError:
+            # What was learned before stays; the optimiser's moments are lost with this pass.
+            network.load_state_dict(before)
+            if not first:
+                self._keep(network, done)
+            raise
         record = {**now.epochs[0], "epoch": len(done) + 1}
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
@@ -352,7 +365,9 @@ class BaseAutoencoder(Codec):
     def _prepare(self, X: NDArray[Any]) -> Tensor:
         """Learn the scaling, choose network and loss, and return the scaled rows' mean."""
         statistics = Statistics.of(X)
-        if statistics.low == statistics.high or not statistics.variance.any():
+        # Rounding in the mean of equal rows must not be taken for variance.
+        rounding = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
+        if (np.sqrt(statistics.variance) <= rounding).all():
             raise DataError(
                 f"all {len(X)} rows are equal; there is nothing to learn from constant features; "
                 "give rows that differ"
@@ -362,6 +377,17 @@ class BaseAutoencoder(Codec):
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
         return choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
+
+    @contextmanager
+    def _unchanged_on_failure(self) -> Iterator[None]:
+        """Leave the estimator as it was if learning fails: never new scaling and old weights."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _keep(
         self,

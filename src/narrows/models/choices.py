@@ -43,7 +43,7 @@ def check_parameters(model: "BaseAutoencoder") -> None:
         check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
     check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
     check_choice("activation", model.activation, ACTIVATIONS)
-    check_choice("code_activation", model.code_activation, ACTIVATIONS)
+    check_choice("code_activation", model.code_activation, ("auto", *ACTIVATIONS))
     check_choice("output", model.output, ("auto", *OUTPUTS))
     check_choice("loss", model.loss, ("auto", *LOSSES))
     check_choice("scaling", model.scaling, SCALINGS)
@@ -106,7 +106,7 @@ def choose_network(
         n_components=int(model.n_components),
         hidden_layer_sizes=tuple(int(width) for width in hidden),
         activation=model.activation,
-        code_activation=model.code_activation,
+        code_activation=("identity" if model.code_activation == "auto" else model.code_activation),
         output=output,
         tied_weights=bool(model.tied_weights),
         n_heads=model._n_heads,

@@ -67,7 +67,7 @@ class Codec(
             If there is nothing learned yet, or the codes have another width.
         """
         self._check_fitted()
-        return self._decode(check_codes(Z, self.n_components))
+        return self._decode(check_codes(Z, self.spec_.n_components))
 
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
         """Encode rows and decode their codes.

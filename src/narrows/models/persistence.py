@@ -22,8 +22,8 @@ Model = TypeVar("Model", bound="BaseAutoencoder")
 
 # What decides how a run goes, but not where it goes.
 _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
-# How many rows are looked at to tell one data set from another.
-_ROWS_COMPARED = 1000
+# Rows that are copied at a time to be hashed.
+_BLOCK = 4096
 
 
 def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path:
@@ -40,6 +40,7 @@ def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path
         "n_features_in": model.n_features_in_,
         "feature_names_in": names_of(model),
         "training": model.history_.as_json(),
+        "findings": {name: getattr(model, name).tolist() for name in model._findings},
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
     return storage.write(path, manifest, parts, overwrite=overwrite)
@@ -64,6 +65,8 @@ def restore(
         model.n_features_in_ = int(manifest["n_features_in"])
         if (names := manifest["feature_names_in"]) is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
+        for name in model._findings:
+            setattr(model, name, np.asarray(manifest["findings"][name]))
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -104,5 +107,6 @@ def run_identity(model: "BaseAutoencoder", *data: NDArray[Any]) -> str:
     facts = [type(model).__name__, settings, [[X.shape, str(X.dtype)] for X in data]]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for X in data:
-        digest.update(np.ascontiguousarray(X[:: max(1, len(X) // _ROWS_COMPARED)]).tobytes())
+        for start in range(0, len(X), _BLOCK):
+            digest.update(np.ascontiguousarray(X[start : start + _BLOCK]).tobytes())
     return digest.hexdigest()

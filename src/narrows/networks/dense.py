@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from narrows.networks.network import ACTIVATIONS, Centre, Decoder, Encoder, NetworkSpec
+from narrows.networks.outputs import BOUNDED_OUTPUTS
 
 # Mean-square gain of each activation; those that are not listed behave like a linear layer.
 _HALF_OPEN = {"relu", "leaky_relu", "silu", "gelu", "elu"}
@@ -93,7 +94,7 @@ def initialise(
             gain = 2.0 if layer is not half[-1] and spec.activation in _HALF_OPEN else 1.0
             nn.init.normal_(layer.weight, 0, (gain / layer.in_features) ** 0.5, generator)
     start = mean.flatten()
-    if spec.output == "sigmoid":
+    if spec.output in BOUNDED_OUTPUTS:
         # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.
         start = torch.logit(start, eps=1e-3)
     with torch.no_grad():

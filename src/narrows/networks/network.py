@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from narrows.networks.outputs import OUTPUT_MODULES
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
     "relu": nn.ReLU,
@@ -46,18 +48,14 @@ class NetworkSpec:
     hidden_layer_sizes : tuple of int
         Widths between input and code; the decoder mirrors them.
     activation, code_activation : str
-        Keys of :data:`ACTIVATIONS`; the latter may also be one of
-        :data:`narrows.networks.sparse.SPARSE_ACTIVATIONS`.
-    output : {"identity", "sigmoid"}
-        What the decoder ends with.
+        Keys of :data:`ACTIVATIONS`.
+    output : str
+        What the decoder ends with, a key of :data:`narrows.networks.outputs.OUTPUT_MODULES`;
+        users choose among :data:`OUTPUTS`, models may need more.
     tied_weights : bool
         Whether the decoder's matrices are the encoder's, transposed.
     n_heads : int
         Numbers that the encoder's body gives for each unit of the code.
-    n_active : int
-        Units that a sparse code activation leaves on, where it is told how many.
-    unit_columns : bool
-        Whether what each unit adds to the decoder's first layer has a length of one.
     """
 
     architecture: str
@@ -69,8 +67,6 @@ class NetworkSpec:
     output: str
     tied_weights: bool
     n_heads: int = 1
-    n_active: int = 0
-    unit_columns: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them."""
@@ -204,7 +200,7 @@ class Decoder(nn.Module):
     def __init__(self, body: nn.Module, output: str) -> None:
         super().__init__()
         self.body = body
-        self.output: nn.Module = ACTIVATIONS[output]()
+        self.output = OUTPUT_MODULES[output]()
 
     def logits(self, h: Tensor) -> Tensor:
         """Decode codes (B, K) up to the output function, to (B, ...)."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from narrows.atomic import atomic_file
@@ -91,10 +91,10 @@ class Checkpoint:
         state.optimizer.load_state_dict(moments)
         state.history = History.from_json(facts["history"])
 
-    def write(self, state: State, *, now: bool = False) -> None:
+    def write(self, state: State) -> None:
         """Write the state, unless the last writing was too recent for what it costs."""
         start = time.monotonic()
-        if start < self._due and not now:
+        if start < self._due:
             return
         moments = state.optimizer.state_dict()["state"]
         tensors = {f"network.{k}": v for k, v in _untied(state.network).items()}
@@ -107,11 +107,8 @@ class Checkpoint:
             "history": state.history.as_json(),
         }
         with atomic_file(self.path, overwrite=True) as temporary:
-            save_file(
-                {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-                temporary,
-                metadata={"narrows": json.dumps(facts)},
-            )
+            contents = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+            temporary.write_bytes(save(contents, metadata={"narrows": json.dumps(facts)}))
         end = time.monotonic()
         self._due = end + (end - start) / _COST
 

@@ -1,0 +1,476 @@
+"""Divergences and densities against torch's, log likelihoods against one known exactly."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
+
+from narrows import Decoder, VariationalAutoencoder, datasets, load
+from narrows.errors import DataError, NotFittedError, ParameterError
+from narrows.losses import variational
+from narrows.networks import outputs
+from narrows.training.progress import on_epoch
+
+SEED = 20240701
+RNG = np.random.default_rng(SEED)
+TABLE = RNG.normal(size=(80, 3)) @ RNG.normal(size=(3, 6)) + 0.1 * RNG.normal(size=(80, 6))
+UNIT = RNG.random((80, 6))
+BINARY = (RNG.random((80, 6)) < 0.4).astype(np.uint8)
+PICTURES = RNG.integers(0, 256, (40, 5, 4), dtype=np.uint8)
+
+
+def quick(**parameters):
+    return VariationalAutoencoder(3, **{"max_epochs": 2, "random_state": SEED, **parameters})
+
+
+def normal(*shape, seed=SEED):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def same_with_gradients(ours, theirs, inputs, **tolerance):
+    for x in inputs:
+        x.requires_grad_()
+    torch.testing.assert_close(ours(*inputs), theirs(*inputs), **tolerance)
+    gradients = [torch.autograd.grad(f(*inputs).sum(), inputs) for f in (ours, theirs)]
+    torch.testing.assert_close(*gradients, **tolerance)
+
+
+def test_the_divergence_is_torchs():
+    def truth(mean, log_variance):
+        ours = Normal(mean, torch.exp(log_variance / 2))
+        return kl_divergence(ours, Normal(torch.zeros_like(mean), torch.ones_like(mean)))
+
+    same_with_gradients(variational.gaussian_kl, truth, [normal(50, 4), normal(50, 4, seed=1) * 3])
+    tiny = variational.gaussian_kl(torch.zeros(3), torch.tensor([1e-4, -1e-4, 0.0]))
+    torch.testing.assert_close(tiny, torch.tensor([2.5e-9, 2.5e-9, 0.0]), rtol=1e-3, atol=1e-12)
+
+
+def test_the_divergence_is_the_mean_of_its_own_draws():
+    mean, log_variance, noise = normal(5, 3), normal(5, 3, seed=1), normal(100_000, 5, 3, seed=2)
+    codes = variational.draw_codes(mean, log_variance, noise)
+    torch.testing.assert_close(codes.mean(0), mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(codes.var(0), log_variance.exp(), rtol=0.03, atol=0)
+    ratios = variational.log_prior_ratio(codes, log_variance, noise)
+    divergence = variational.gaussian_kl(mean, log_variance).sum(1)
+    torch.testing.assert_close(-ratios.mean(0), divergence, rtol=0.01, atol=0.01)
+    drawn = Normal(mean, torch.exp(log_variance / 2)).log_prob(codes).sum(-1)
+    prior = Normal(0.0, 1.0).log_prob(codes).sum(-1)
+    torch.testing.assert_close(ratios, prior - drawn)
+
+
+def test_free_bits_cost_nothing_below_their_bound():
+    divergences = torch.tensor([[0.1, 2.0], [0.3, 4.0]], requires_grad=True)
+    total = variational.free_bits(divergences, 0.5)
+    assert float(total.detach()) == pytest.approx(0.5 + 3)
+    (gradient,) = torch.autograd.grad(total, divergences)
+    assert gradient.tolist() == [[0, 0.5], [0, 0.5]]
+
+
+def test_the_bernoulli_is_torchs():
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(25)
+    same_with_gradients(
+        lambda a: variational.bernoulli(a, x),
+        lambda a: Bernoulli(logits=a).log_prob(x),
+        [normal(50) * 5],
+    )
+
+
+def test_the_continuous_bernoulli_is_torchs():
+    x = torch.linspace(0, 1, 401, dtype=torch.float64)
+    a = torch.linspace(-12, 12, 401, dtype=torch.float64).flip(0)
+    # torch's own series near 1/2 is of low order: nothing is asked of it there.
+    a = a[a.abs() > 0.05].clone()
+    same_with_gradients(
+        lambda a: variational.continuous_bernoulli(a, x[: len(a)]),
+        lambda a: ContinuousBernoulli(logits=a).log_prob(x[: len(a)]),
+        [a],
+        rtol=1e-7,
+        atol=1e-7,
+    )
+    mean = outputs.ContinuousBernoulliMean()(a)
+    torch.testing.assert_close(mean, ContinuousBernoulli(logits=a).mean, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("a", [0.0, 1e-30, 1e-4, -1e-3, 0.3, 0.3999, 0.4001, -3.0, 60.0, -700.0])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_continuous_bernoulli_is_exact_around_one_half_and_far_from_it(a, kind):
+    """Its normaliser is the integral of exp(a x), whose slope is the mean."""
+    # Gauss-Legendre, of which exp(-|a| x) on pieces of [0, 1] asks little.
+    nodes, weights = np.polynomial.legendre.leggauss(30)
+    edges = np.concatenate([[0.0], np.geomspace(1e-5, 1, 60)])
+    widths = np.diff(edges)[:, None]
+    points = edges[:-1, None] + widths * (nodes + 1) / 2
+    density = np.exp(-abs(a) * points) * widths * weights / 2
+    log_integral = np.log(density.sum()) + max(a, 0)
+    towards_zero = (points * density).sum() / density.sum()
+    truth = 1 - towards_zero if a > 0 else towards_zero
+
+    logit = torch.tensor(a, dtype=kind, requires_grad=True)
+    x = torch.tensor(0.25, dtype=kind)
+    value = variational.continuous_bernoulli(logit, x)
+    (slope,) = torch.autograd.grad(value, logit)
+    mean = outputs.ContinuousBernoulliMean()(logit)
+    (curvature,) = torch.autograd.grad(mean, logit)
+    precision = 1e-6 if kind == torch.float32 else 1e-11
+    assert float(value.detach()) == pytest.approx(a * 0.25 - log_integral, abs=30 * precision)
+    assert float(slope) == pytest.approx(0.25 - truth, abs=3 * precision)
+    assert float(mean.detach()) == pytest.approx(truth, abs=3 * precision)
+    assert np.isfinite(float(curvature))
+
+
+def test_the_gaussian_is_torchs():
+    x = normal(50, seed=2)
+    same_with_gradients(
+        lambda mean, log_variance: variational.gaussian(mean, x, log_variance),
+        lambda mean, log_variance: Normal(mean, torch.exp(log_variance / 2)).log_prob(x),
+        [normal(50), normal(50, seed=1)],
+    )
+
+
+def linear_gaussian(variance=0.3, slack=1.0):
+    """Make a model whose marginal is N(b, W W' + variance I), and the exact one.
+
+    Its encoder is the exact posterior of probabilistic PCA (Tipping & Bishop 1999, eq. 6), or, with
+    slack, one of the same means and a larger variance.
+    """
+    model = quick(
+        hidden_layer_sizes=(), activation="identity", likelihood="gaussian", variance=variance,
+        scaling="none",
+    ).fit(TABLE)  # fmt: skip
+    rng = np.random.default_rng(SEED)
+    # Orthogonal columns: the posterior's units are then independent, as the encoder has them.
+    W = np.linalg.qr(rng.normal(size=(6, 3)))[0] * [2.0, 1.0, 0.5]
+    b = rng.normal(size=6)
+    inverse = 1 / ((W**2).sum(0) + variance)
+    with torch.no_grad():
+        decoding = next(m for m in model.decoder_.modules() if isinstance(m, torch.nn.Linear))
+        decoding.weight.copy_(torch.from_numpy(W))
+        decoding.bias.copy_(torch.from_numpy(b))
+        encoding = next(m for m in model.encoder_.modules() if isinstance(m, torch.nn.Linear))
+        centre = model.encoder_.body[0].mean.double().numpy()
+        to_mean = inverse[:, None] * W.T
+        encoding.weight.zero_()
+        encoding.weight[:3] = torch.from_numpy(to_mean)
+        encoding.bias[:3] = torch.from_numpy(to_mean @ (centre - b))
+        encoding.bias[3:] = torch.from_numpy(np.log(slack * variance * inverse))
+    X = rng.multivariate_normal(b, W @ W.T + variance * np.eye(6), 300)
+    return model, X, multivariate_normal(b, W @ W.T + variance * np.eye(6)).logpdf(X)
+
+
+def test_with_the_exact_posterior_one_draw_is_enough():
+    model, X, truth = linear_gaussian()
+    np.testing.assert_allclose(model.log_likelihood(X, 1, random_state=0), truth, atol=1e-4)
+    bound = model.elbo(X, 1000, random_state=0)
+    np.testing.assert_allclose(bound, truth, atol=0.3)
+    assert bound.mean() == pytest.approx(truth.mean(), abs=0.01)
+
+
+def test_the_estimate_reaches_the_exact_log_likelihood_and_the_bounds_are_ordered():
+    model, X, truth = linear_gaussian(slack=2.0)
+    means = [
+        model.elbo(X, 200, random_state=0).mean(),
+        *(model.log_likelihood(X, n, random_state=0).mean() for n in (5, 50)),
+        truth.mean(),
+    ]
+    assert means == sorted(means)
+    # Doubling a variance costs (1 - log 2) / 2 nats for each of the three units.
+    assert truth.mean() - means[0] == pytest.approx(1.5 * (1 - np.log(2)), abs=0.05)
+    estimate = model.log_likelihood(X, random_state=0)
+    assert np.abs(estimate - truth).max() < 0.1
+
+
+def test_draws_come_in_chunks_that_change_nothing(monkeypatch):
+    model, X, truth = linear_gaussian(slack=2.0)
+    whole = model.log_likelihood(X[:40], 2000, random_state=0)
+    monkeypatch.setattr("narrows.models.density._NUMBERS", 6 * 7 * 50)
+    monkeypatch.setattr("narrows.models.density._ROWS", 7)
+    in_chunks = model.log_likelihood(X[:40], 2000, random_state=0)
+    assert not np.array_equal(in_chunks, whole), "the same draws: there were no chunks"
+    np.testing.assert_allclose(in_chunks, truth[:40], atol=0.15)
+    np.testing.assert_allclose(model.elbo(X[:40], 2000, 0), model.elbo(X[:40], 2000, 1), atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("X", "likelihood"),
+    [(BINARY, "bernoulli"), (UNIT, "continuous_bernoulli"), (UNIT, "gaussian")],
+    ids=lambda value: str(getattr(value, "shape", value)),
+)
+def test_log_likelihoods_are_those_of_a_fine_grid_of_codes(X, likelihood):
+    model = VariationalAutoencoder(
+        1, likelihood=likelihood, hidden_layer_sizes=(8,), max_epochs=20, random_state=SEED
+    ).fit(X)
+    grid = torch.linspace(-8, 8, 4001)
+    with torch.no_grad():
+        a = model.decoder_.logits(grid[:, None])
+        if likelihood == "gaussian":
+            variance = model.decoder_.output.log_variance.exp() + 1e-6
+            distribution = Normal(a.sigmoid(), variance.sqrt())
+        elif likelihood == "bernoulli":
+            distribution = Bernoulli(logits=a)
+        else:
+            distribution = ContinuousBernoulli(logits=a)
+        seen = distribution.log_prob(torch.as_tensor(X).float()[:, None]).sum(2)
+    joint = seen + Normal(0.0, 1.0).log_prob(grid)
+    truth = (joint.logsumexp(1) + np.log(16 / 4000)).numpy()
+    np.testing.assert_allclose(model.log_likelihood(X, 3000, random_state=0), truth, atol=0.1)
+
+
+def test_values_that_the_likelihood_excludes_are_impossible():
+    model = quick(likelihood="continuous_bernoulli").fit(UNIT)
+    X = UNIT.copy()
+    X[3, 2] = 1.5
+    for figures in (model.log_likelihood(X, 10, 0), model.elbo(X, 10, 0)):
+        assert figures[3] == -np.inf
+        assert np.isfinite(np.delete(figures, 3)).all()
+    with pytest.raises(DataError, match="likelihood='gaussian'"):
+        model.partial_fit(X)
+
+
+def test_draws_follow_the_seed():
+    model = quick().fit(PICTURES)
+    for draw in (
+        lambda seed: model.sample(4, random_state=seed),
+        lambda seed: model.elbo(PICTURES, random_state=seed),
+        lambda seed: model.log_likelihood(PICTURES, 20, random_state=seed),
+    ):
+        np.testing.assert_array_equal(draw(1), draw(1))
+        assert not np.array_equal(draw(1), draw(2))
+    np.testing.assert_array_equal(
+        model.sample(2, random_state=5),
+        model.inverse_transform(np.random.RandomState(5).standard_normal((2, 3))),
+    )
+    np.testing.assert_array_equal(
+        quick().fit(PICTURES).transform(PICTURES), model.transform(PICTURES)
+    )
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X = datasets.load("digits").X_train
+    return VariationalAutoencoder(8, max_epochs=12, random_state=SEED).fit(X), X
+
+
+def posterior(model, X):
+    with torch.no_grad():
+        trace = model.encoder_.trace(model.scaling_(torch.as_tensor(X)))
+    means, log_variances = trace.logits.chunk(2, dim=1)
+    return means.double().numpy(), log_variances.double().exp().numpy()
+
+
+def test_the_codes_of_all_rows_are_close_to_the_prior(digits):
+    model, X = digits
+    means, variances = posterior(model, X)
+    np.testing.assert_allclose(model.transform(X), means, rtol=1e-4, atol=1e-5)
+    assert model.active_units_.sum() >= 6
+    active = model.active_units_
+    assert np.abs(means.mean(0)[active]).max() < 0.1
+    assert np.abs(means.var(0) + variances.mean(0) - 1)[active].max() < 0.1
+    np.testing.assert_array_equal(active, means.var(0) > 0.01)
+
+
+def test_what_is_drawn_looks_like_what_was_learned(digits):
+    model, X = digits
+    drawn = model.sample(2000, random_state=0)
+    assert drawn.shape == (2000, 8, 8)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 255
+    correlation = np.corrcoef(drawn.mean(0).ravel(), X.mean(0).ravel())[0, 1]
+    assert correlation > 0.98
+    # Nearer to digits than digits with their pixels in another order are.
+    rows = X[:500].reshape(500, -1).astype(float)
+    shuffled = RNG.permuted(X[500:700].reshape(200, -1).astype(float), axis=1)
+
+    def nearest(queries):
+        return np.median([((rows - query) ** 2).mean(1).min() for query in queries])
+
+    assert nearest(drawn[:200].reshape(200, -1)) < 0.5 * nearest(shuffled)
+
+
+def test_a_row_unlike_the_others_is_less_likely(digits):
+    model, X = digits
+    usual = model.elbo(X[:100], random_state=0)
+    unusual = model.elbo(255 - X[:100], random_state=0)
+    assert unusual.max() < np.median(usual)
+
+
+def test_settled_codes_decode_as_before():
+    """The shift and scale of codes that ends the training leaves the reconstructions alone."""
+    from narrows.models.density import settle
+    from narrows.networks import Network
+
+    model = quick(hidden_layer_sizes=(7,)).fit(TABLE)
+    before, (means, variances) = model.reconstruct(TABLE), posterior(model, TABLE)
+    shift, scale = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 3.0])
+    settle(Network(model.encoder_, model.decoder_), shift, scale)
+    np.testing.assert_allclose(model.reconstruct(TABLE), before, rtol=1e-4, atol=1e-5)
+    now, now_variances = posterior(model, TABLE)
+    np.testing.assert_allclose(now, (means - shift.numpy()) / scale.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(now_variances, variances / scale.numpy() ** 2, rtol=1e-4)
+
+
+def test_the_learned_variance_is_what_is_left_and_is_kept(tmp_path):
+    """A line in three dimensions and noise: the variance is known, in units of the scaling."""
+    rng = np.random.default_rng(SEED)
+    X = rng.normal(size=(2000, 1)) * [2.0, -1.0, 1.0, 0.5] + rng.normal(0, 0.4, size=(2000, 4))
+    model = VariationalAutoencoder(
+        1,
+        hidden_layer_sizes=(),
+        activation="identity",
+        weight_decay=0,
+        learning_rate=0.03,
+        max_epochs=25,
+        random_state=SEED,
+    ).fit(X)
+    learned = float(model.decoder_.output.log_variance.detach().exp() * model.scaling_.scale**2)
+    assert learned == pytest.approx(0.16, rel=0.05)
+    exact = multivariate_normal(X.mean(0), np.cov(X.T)).logpdf(X)
+    units = X.shape[1] * np.log(float(model.scaling_.scale))
+    estimate = model.log_likelihood(X, 200, random_state=0) - units
+    assert estimate.mean() == pytest.approx(exact.mean(), abs=0.1)
+
+    again = load(model.save(tmp_path / "model"))
+    assert again.get_params() == model.get_params()
+    np.testing.assert_array_equal(again.elbo(X, random_state=0), model.elbo(X, random_state=0))
+    np.testing.assert_array_equal(again.active_units_, model.active_units_)
+    np.testing.assert_array_equal(again.sample(3, random_state=0), model.sample(3, random_state=0))
+    half = load(model.split()[1].save(tmp_path / "decoder"))
+    assert isinstance(half, Decoder)
+    codes = model.transform(X)
+    np.testing.assert_array_equal(half.inverse_transform(codes), model.inverse_transform(codes))
+    assert again.partial_fit(X).n_iter_ == model.n_iter_ + 1
+
+
+@pytest.mark.parametrize(
+    ("X", "parameters", "likelihood"),
+    [
+        (BINARY, {}, "bernoulli"),
+        (UNIT, {}, "gaussian"),
+        (PICTURES, {}, "gaussian"),
+        (TABLE, {}, "gaussian"),
+        (BINARY, {"activation": "identity"}, "gaussian"),
+        (UNIT, {"likelihood": "bernoulli", "activation": "identity"}, "bernoulli"),
+        (TABLE, {"likelihood": "continuous_bernoulli", "scaling": "unit"}, "continuous_bernoulli"),
+        (UNIT, {"likelihood": "gaussian", "variance": 0.1}, "gaussian"),
+    ],
+    ids=lambda value: str(getattr(value, "shape", value)),
+)
+@pytest.mark.filterwarnings("ignore:none of the 3 units")  # nothing is learned
+def test_what_is_learned_from_is_minus_the_log_likelihood(X, parameters, likelihood):
+    # One epoch so slow that the weights do not move: its loss is that of the weights at the end.
+    model = quick(
+        early_stopping=False, max_epochs=1, learning_rate=1e-12, batch_size=80, **parameters
+    ).fit(np.concatenate([X] * 200) if len(X) < 50 else np.concatenate([X] * 100))
+    assert model.loss_ == likelihood
+    X = X[:80]
+    bound = model.elbo(X, 500, random_state=0).mean()
+    means, variances = posterior(model, X)
+    left = (means**2 + variances - 1 - np.log(variances)).sum(1).mean() / 2
+    reconstruction, divergence = (model.history_[k][0] for k in ("reconstruction", "divergence"))
+    assert divergence >= left - 1e-4, "settling the codes made the divergence larger"
+    assert -reconstruction == pytest.approx(bound + left, abs=0.02 * abs(bound + left) + 0.1)
+
+
+def test_the_continuous_bernoulli_decodes_to_its_mean():
+    model = quick(likelihood="continuous_bernoulli").fit(UNIT)
+    codes = torch.as_tensor(model.transform(UNIT))
+    with torch.no_grad():
+        truth = ContinuousBernoulli(logits=model.decoder_.logits(codes).double()).mean
+    np.testing.assert_allclose(model.reconstruct(UNIT), truth.numpy(), atol=1e-4)
+
+
+def test_importance_weighted_training_makes_the_tighter_bound_small():
+    still = {"early_stopping": False, "max_epochs": 1, "learning_rate": 1e-12, "batch_size": 80}
+    model = quick(n_importance_samples=5, **still).fit(np.concatenate([UNIT] * 100))
+    (loss,) = model.history_["importance_weighted_bound"]
+    estimate = np.mean([model.log_likelihood(UNIT, 5, seed).mean() for seed in range(50)])
+    assert -loss == pytest.approx(estimate, abs=0.03)
+    assert "divergence" not in model.history_.epochs[0]
+    assert model.elbo(UNIT, 500, 0).mean() < estimate - 0.05
+
+
+def test_the_divergence_warms_up_step_by_step():
+    # Free bits that no unit reaches make the divergence, but for its weight, 3 times 50.
+    parameters = {"free_bits": 50, "kl_weight": 2, "batch_size": 20, "max_epochs": 4}
+    rows = np.concatenate([TABLE] * 5)
+    for warmup in (2, 0.5):
+        model = quick(kl_warmup=warmup, early_stopping=False, **parameters).fit(rows)
+        # 20 steps an epoch, 40 in the warm-up: the means of 0 .. 19 and of 20 .. 39.
+        shares = np.array(model.history_["divergence"]) / 300
+        np.testing.assert_allclose(shares, [9.5 / 40, 29.5 / 40, 1, 1], rtol=1e-5)
+    model = quick(kl_warmup=2, validation_fraction=0.5, **parameters).fit(rows)
+    assert model.history_["validation_divergence"] == pytest.approx([300] * 4)
+    assert model.history_["divergence"][:2] == pytest.approx([300 * 4.5 / 20, 300 * 14.5 / 20])
+
+
+def test_the_warm_up_goes_on_in_partial_fit():
+    model = quick(kl_warmup=4, free_bits=50, batch_size=20, early_stopping=False)
+    for _ in range(6):
+        model.partial_fit(TABLE)
+    shares = np.array(model.history_["divergence"]) / 150
+    np.testing.assert_allclose(shares, np.array([1.5, 5.5, 9.5, 13.5, 16, 16]) / 16, rtol=1e-5)
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path):
+    def interrupt(record):
+        if record["epoch"] == 3:
+            raise SystemExit
+
+    parameters = {"max_epochs": 6, "kl_warmup": 0.8, "n_importance_samples": 1}
+    whole = quick(**parameters).fit(TABLE)
+    parts = quick(checkpoint=tmp_path / "run", **parameters)
+    with on_epoch(interrupt), pytest.raises(SystemExit):
+        parts.fit(TABLE)
+    assert (tmp_path / "run").exists()
+    parts.fit(TABLE)
+    assert parts.history_["divergence"] == whole.history_["divergence"]
+    np.testing.assert_array_equal(parts.transform(TABLE), whole.transform(TABLE))
+
+
+def test_collapse_is_said_and_free_bits_prevent_it():
+    rows = np.concatenate([TABLE] * 5)
+    parameters = {"max_epochs": 20, "hidden_layer_sizes": (16,), "learning_rate": 0.02}
+    with pytest.warns(UserWarning, match="none of the 3 units .*posterior collapse"):
+        model = quick(kl_weight=1000.0, **parameters).fit(rows)
+    assert not model.active_units_.any()
+    assert quick(kl_weight=1000.0, free_bits=1.0, **parameters).fit(rows).active_units_.any()
+    assert quick(**parameters).fit(rows).active_units_.any()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"likelihood": "poisson"}, "likelihood='poisson'.*'gaussian'"),
+        ({"likelihood": "bernoulli"}, "likelihood='bernoulli'.*between 0 and 1.*scaling='unit'"),
+        ({"likelihood": "continuous_bernoulli"}, "between 0 and 1.*scaling='unit'"),
+        ({"likelihood": "bernoulli", "scaling": "unit", "output": "identity"}, "output='auto'"),
+        ({"variance": 0.0}, "variance=0.0.*above 0"),
+        ({"variance": "estimated"}, "variance='estimated'.*'learned'"),
+        ({"variance": 0.1, "likelihood": "bernoulli"}, "variance=0.1.*'gaussian'"),
+        ({"kl_weight": -1.0}, "kl_weight=-1.0.*at least 0"),
+        ({"kl_warmup": -1}, "kl_warmup=-1.*at least 0"),
+        ({"free_bits": -0.5}, "free_bits=-0.5.*at least 0"),
+        ({"free_bits": 0.5, "n_importance_samples": 2}, "free_bits=0.5.*n_importance_samples=1"),
+        ({"n_importance_samples": 0}, "n_importance_samples=0.*at least 1"),
+        ({"n_importance_samples": 1.5}, "n_importance_samples=1.5.*whole number"),
+        ({"loss": "squared_error"}, "loss='squared_error'.*likelihood"),
+        ({"tied_weights": True}, "tied_weights=True.*tied_weights=False"),
+    ],
+    ids=str,
+)
+def test_parameters_that_cannot_be(parameters, message):
+    with pytest.raises(ParameterError, match=message) as caught:
+        quick(**parameters).fit(TABLE)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_asked_for_must_be_a_number_and_after_fit():
+    model = quick()
+    for ask in (lambda: model.sample(1), lambda: model.elbo(TABLE)):
+        with pytest.raises(NotFittedError):
+            ask()
+    model.fit(TABLE)
+    with pytest.raises(ParameterError, match="n=0"):
+        model.sample(0)
+    with pytest.raises(ParameterError, match="n_samples=0"):
+        model.log_likelihood(TABLE, 0)
