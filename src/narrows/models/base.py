@@ -1,8 +1,7 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -17,11 +16,12 @@ from narrows import losses, networks
 from narrows.corruption import Corruption
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, ScalingName, Statistics
-from narrows.errors import DataError, DivergedError
+from narrows.errors import DataError
 from narrows.losses import Loss
 from narrows.models import choices, persistence
 from narrows.models.codec import Codec
 from narrows.models.registry import register
+from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
 from narrows.models.validation import check_rows
 from narrows.networks import Network, Trace
 from narrows.training.checkpoint import Checkpoint
@@ -223,7 +223,7 @@ class BaseAutoencoder(Codec):
             If the checkpoint is of another run.
         """
         del y
-        with self._unchanged_on_failure():
+        with unchanged_on_failure(self):
             self._check_parameters()
             return self._fit(check_rows(self, X, fitting=True))
 
@@ -302,8 +302,10 @@ class BaseAutoencoder(Codec):
             done, optimizer = self.history_, self._optimizer
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
-        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        try:
+        # The optimiser's moments would be lost with a pass that diverges, so it is dropped first.
+        if not first:
+            self._keep(network, done)
+        with weights_kept_on_divergence(network):
             now = train(
                 network,
                 self._training_loss(),
@@ -319,12 +321,6 @@ class BaseAutoencoder(Codec):
                 optimizer=optimizer,
                 callbacks=(print_epoch,) if self.verbose else (),
             )
-        except DivergedError:
-            # What was learned before stays; the optimiser's moments are lost with this pass.
-            network.load_state_dict(before)
-            if not first:
-                self._keep(network, done)
-            raise
         record = {**now.epochs[0], "epoch": len(done) + 1}
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
@@ -377,17 +373,6 @@ class BaseAutoencoder(Codec):
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
         return choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
-
-    @contextmanager
-    def _unchanged_on_failure(self) -> Iterator[None]:
-        """Leave the estimator as it was if learning fails: never new scaling and old weights."""
-        before = dict(self.__dict__)
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _keep(
         self,
