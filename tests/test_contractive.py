@@ -11,7 +11,7 @@ from torch.autograd.functional import jacobian as naive_jacobian
 from narrows import MODELS, ContractiveAutoencoder, DenoisingAutoencoder, datasets, load, networks
 from narrows.errors import NotFittedError, ParameterError
 from narrows.losses import jacobian
-from narrows.models.contractive import squared_norm
+from narrows.models.sensitivity import squared_norm
 from narrows.networks import ACTIVATIONS, Encoder
 
 SEED = 20240603
@@ -239,8 +239,8 @@ def test_jacobian_norm_is_with_respect_to_the_scaled_row(hidden, monkeypatch, tm
     np.testing.assert_allclose(norms, truth, rtol=1e-4)
     again = load(model.save(tmp_path / "model"))
     np.testing.assert_array_equal(again.jacobian_norm(X), norms)
-    monkeypatch.setattr("narrows.models.contractive._BLOCK", 300)
-    monkeypatch.setattr("narrows.models.contractive._ROWS", 33)
+    monkeypatch.setattr("narrows.models.sensitivity._BLOCK", 300)
+    monkeypatch.setattr("narrows.models.sensitivity._ROWS", 33)
     np.testing.assert_allclose(model.jacobian_norm(X), norms, rtol=1e-5)
 
 

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 
 from narrows import storage
 from narrows.errors import DataError, NotFittedError
-from narrows.models import persistence
+from narrows.models import persistence, sensitivity
 from narrows.models.halves import Decoder, Encoder, check_codes, decode, encode, names_of
 from narrows.models.validation import check_rows
 
@@ -163,6 +163,28 @@ class Codec(
         """
         del y
         return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def jacobian_norm(self, X: Any) -> NDArray[np.float32]:
+        """Measure how strongly each row's code answers to changes of the row, exactly.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The Frobenius norm of the Jacobian of the code, K by F, with respect to the scaled row.
+            :class:`narrows.ContractiveAutoencoder` makes the mean of its square small.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        return sensitivity.measure(self.encoder_, self.scaling_, rows)
 
     def split(self) -> tuple[Encoder, Decoder]:
         """Part the model into its two halves, each of which works and saves alone.
