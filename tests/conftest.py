@@ -18,6 +18,9 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+# Fixtures that several files share.
+pytest_plugins = ["libraries"]
+
 # The same examples in every run; a test of its own may ask for more of them.
 settings.register_profile("narrows", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("narrows")
