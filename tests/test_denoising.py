@@ -198,6 +198,30 @@ def test_same_seed_same_noise_and_resuming(tmp_path):
     assert load(one.save(tmp_path / "model")).get_params() == one.get_params()
 
 
+def test_noise_is_fresh_in_every_step_and_epoch_and_follows_the_seed():
+    def draws(seed):
+        """The noise of three epochs, and that of the held-out rows after each."""
+        learned, held_out = [], []
+
+        def corruption(x, generator):
+            noise = torch.rand(x.shape, generator=generator)
+            (learned if torch.is_grad_enabled() else held_out).append(noise)
+            return x + noise
+
+        parameters = {"max_epochs": 3, "batch_size": 16, "validation_fraction": 0.2}
+        quick(corruption=corruption, random_state=seed, **parameters).fit(TABLE)
+        return torch.cat(learned), torch.stack(held_out)
+
+    learned, held_out = draws(SEED)
+    assert learned.shape == (3 * 64, 6)
+    assert len(learned.unique(dim=0)) == len(learned)
+    assert held_out.shape == (3, 16, 6)
+    assert torch.equal(held_out, held_out[:1].expand_as(held_out)), "else losses do not compare"
+    for one, again, other in zip((learned, held_out), draws(SEED), draws(1), strict=True):
+        assert torch.equal(one, again)
+        assert not torch.isin(one, other).all()
+
+
 def test_damage_goes_with_every_model():
     from narrows import MODELS
 

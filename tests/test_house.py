@@ -1,6 +1,7 @@
 """The house's own rules, read from its source: arrows, names, and what must never be imported."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -250,6 +251,32 @@ def test_starting_imports_nothing_heavy(statement: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("own", "program", "waits_passively"),
+    [
+        (None, "import narrows; narrows.Autoencoder", True),
+        ("ACTIVE", "import narrows; narrows.Autoencoder", False),
+        (None, "import torch, narrows; narrows.Autoencoder", False),
+    ],
+    ids=["by itself", "the user says otherwise", "too late"],
+)
+def test_threads_wait_passively(own: str | None, program: str, waits_passively: bool) -> None:
+    """GNU's OpenMP says itself how often it looks again before it sleeps, 0 if passive."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if own is not None:
+        environment["OMP_WAIT_POLICY"] = own
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; import os; print(os.environ['OMP_WAIT_POLICY'])"],
+        env={**environment, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == (own or "PASSIVE")
+    counts = set(re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr))
+    assert not counts or (counts == {"0"}) == waits_passively
 
 
 def test_the_architecture_page_shows_the_house() -> None:

@@ -3,12 +3,15 @@
 The seed of everything random here is 0.
 """
 
+import json
+
 import lance
 import numpy as np
 import pytest
 from libraries import draw, fit
 
 from narrows import Library
+from narrows.cli.main import main
 from narrows.data.images import encode_png
 from narrows.library import Added, Match
 
@@ -179,6 +182,20 @@ def test_rerank_orders_candidates_by_their_pixels(library, model, pictures):
     everything = ((pictures.astype(np.float64) - query) ** 2).mean(axis=(1, 2))
     batch = library.match(query[None], k=60, rerank="pixels", n_candidates=1)
     assert [match.id for match in batch[0]] == np.argsort(everything, kind="stable").tolist()
+
+
+def test_the_command_reranks_as_many_candidates_as_it_is_told(library, tmp_path, capsys):
+    np.save(tmp_path / "query.npy", draw(1, seed=1))
+    command = ["match", str(library.path), str(tmp_path / "query.npy"), "-k", "4", "--json"]
+    orders = []
+    for options in ({"n_candidates": 4}, {"n_candidates": 60}, {}):
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+        assert main([*command, "--rerank", "pixels", *words]) == 0
+        (said,) = json.loads(capsys.readouterr().out)["queries"]
+        expected = library.match(draw(1, seed=1)[0], k=4, rerank="pixels", **options)
+        orders.append([match["id"] for match in said["matches"]])
+        assert orders[-1] == [match.id for match in expected]
+    assert orders[0] != orders[1] == orders[2], "too few candidates hide the nearest"
 
 
 def test_k_beyond_the_count_gives_what_there_is(library, pictures):

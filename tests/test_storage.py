@@ -215,3 +215,20 @@ def test_the_decoder_alone_knows_the_columns(tmp_path):
     _, decoder = Autoencoder(2, max_epochs=1).fit(frame).split()
     again = load(decoder.save(tmp_path / "decoder"))
     assert list(again.feature_names_in_) == list("abcde")
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_a_flipped_bit_in_a_half_alone_is_noticed(model, tmp_path, half):
+    folder = dict(zip(("encoder", "decoder"), model.split(), strict=True))[half].save(
+        tmp_path / half
+    )
+    (path,) = folder.glob("*.safetensors")
+    whole = path.read_bytes()
+    for place in np.random.default_rng(SEED).integers(len(whole), size=30):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(place) % 8
+        path.write_bytes(damaged)
+        with pytest.raises(FormatError, match="damaged"):
+            load(folder)
+    path.write_bytes(whole)
+    assert load(folder).fingerprint_ == model.fingerprint_

@@ -2,14 +2,18 @@
 
 Names are imported when first used, so that ``import narrows`` is quick and torch is loaded only
 by what needs it.
+
+Importing it sets the environment variable ``OMP_WAIT_POLICY`` to ``PASSIVE``, unless it is set
+already, so that training does not collapse on a busy machine. OpenMP reads the variable once, when
+torch is first imported: import narrows before torch, or set the variable yourself.
 """
 
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# OpenMP reads this once, when torch loads it. By default its threads spin while they wait, which
-# on a busy machine slows small steps by a factor of thirty; a user's own setting is left alone.
+# By default OpenMP's threads spin while they wait, which on a busy machine slows small steps by a
+# factor of thirty.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
