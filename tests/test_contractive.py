@@ -303,6 +303,9 @@ def test_it_combines_with_denoising(monkeypatch):
         {parameters}
         """
 
+    assert Mixed().corruption == "gaussian", "what one base has changed is not hidden by another"
+    for name in ("contraction_weight", "corrupted_weight", "n_components"):
+        assert Mixed.__doc__.count(f"{name} : ") == 1
     common = {"hidden_layer_sizes": (), "max_epochs": 1, "learning_rate": 1e-12}
     model = Mixed(3, corruption="masking", corruption_level=1.0, random_state=SEED, **common)
     history = model.fit(TABLE).history_

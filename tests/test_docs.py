@@ -82,6 +82,29 @@ def test_the_readme_runs_from_top_to_bottom(
     assert {"python", "train", "match"} <= set(ran)
 
 
+@pytest.fixture
+def _models_as_before() -> Iterator[None]:
+    """Forget the models that the test defined."""
+    before = dict(narrows.MODELS)
+    yield
+    narrows.MODELS.clear()
+    narrows.MODELS.update(before)
+
+
+@pytest.mark.usefixtures("_models_as_before")
+@pytest.mark.parametrize("file", sorted(ROOT.glob("docs/**/*.md")), ids=lambda file: file.name)
+def test_the_python_of_each_page_runs(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page's blocks are one program, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for block in blocks(file):
+        if block.language == "python":
+            where = f"{file.name}, line {block.line}"
+            exec(compile(block.text, where, "exec"), names)  # noqa: S102 (it is the repository's own)
+
+
 def test_the_readme_names_make_targets_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

@@ -20,7 +20,7 @@ from narrows.errors import DataError
 from narrows.losses import Loss
 from narrows.models import choices, persistence
 from narrows.models.codec import Codec
-from narrows.models.registry import register
+from narrows.models.registry import inherit_defaults, register
 from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
 from narrows.models.validation import check_rows
 from narrows.networks import Network, Trace
@@ -155,6 +155,7 @@ class BaseAutoencoder(Codec):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        inherit_defaults(cls)
         register(cls)
 
     def _loss(self, network: Network, x: Tensor, seen: Tensor, generator: torch.Generator) -> Loss:
