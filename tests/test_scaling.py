@@ -86,3 +86,12 @@ def test_pictures_from_files_meet_the_datas_range(X, low, high):
     np.testing.assert_allclose([values[0], values[255]], [low, high])
     np.testing.assert_array_equal(scaling.to_pixels(values), pixels)
     np.testing.assert_array_equal(scaling.to_pixels(np.array([low - 9.0, high + 9.0])), [0, 255])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 1), (-3, 5)])
+def test_values_become_the_nearest_pixel(low, high):
+    X = np.array([[low, high]], np.uint8 if high == 255 else np.float64)
+    scaling = Scaling.learn("auto", Statistics.of(np.concatenate([X, X])))
+    shares = np.array([0, 0.4, 0.6, 127.49, 127.51, 254.6, 255]) / 255
+    pixels = scaling.to_pixels(low + shares * (high - low))
+    assert pixels.tolist() == [0, 0, 1, 127, 128, 255, 255]

@@ -173,6 +173,52 @@ def test_a_crashed_run_goes_on_bit_for_bit(tmp_path, chance, crash, early_stoppi
     assert not path.exists(), "a finished run leaves no checkpoint"
 
 
+def test_the_best_weights_outlive_a_crash(tmp_path, monkeypatch):
+    """Steps far too long for the data: the first epoch stays the best."""
+    monkeypatch.setattr("narrows.training.checkpoint._COST", np.inf)  # written after every epoch
+    parameters = {"validation_fraction": 0.2, "learning_rate": 1.0, "corruption": "gaussian"}
+    whole = model(**parameters).fit(X)
+    assert whole.history_.best_epoch < 5
+    part = model(**parameters, checkpoint=tmp_path / "run.checkpoint")
+    with crash_after(5), pytest.raises(StopHereError):
+        part.fit(X)
+    assert part.fit(X).fingerprint_ == whole.fingerprint_
+
+
+def test_every_epoch_and_every_pass_has_an_order_of_its_own():
+    seen = []
+
+    def spy(x, generator):
+        seen.append((x.clone(), torch.rand(len(x), generator=generator)))
+        return x
+
+    parameters = {"corruption": spy, "early_stopping": False, "scaling": "none"}
+    model(**parameters, max_epochs=3).fit(X)
+    online = model(**parameters, batch_size=32)
+    for _ in range(3):
+        online.partial_fit(X)
+    rows, noise = (torch.cat(parts).view(6, len(X), -1) for parts in zip(*seen, strict=True))
+    rank = {tuple(row.tolist()): number for number, row in enumerate(torch.from_numpy(X))}
+    orders = [tuple(rank[tuple(row.tolist())] for row in part) for part in rows]
+    assert {tuple(sorted(order)) for order in orders} == {tuple(range(len(X)))}
+    assert len(set(orders)) == 6
+    assert len(noise.unique()) == noise.numel()
+
+
+def test_an_epochs_loss_is_the_mean_over_rows_however_unequal_the_batches():
+    """Five rows in batches of 2, 2 and 1, with steps so small that the weights do not move."""
+    still = model(max_epochs=1, learning_rate=1e-12, batch_size=2, early_stopping=False).fit(X[:5])
+    loss = 12 * still.reconstruction_error(X[:5]).mean()  # a sum over features, of [0, 1] as it is
+    assert still.history_["loss"][0] == pytest.approx(loss, rel=1e-5)
+
+
+def test_partial_fit_goes_at_a_third_of_the_peak_all_the_time():
+    online = model(learning_rate=0.03)
+    for _ in range(3):
+        online.partial_fit(X)
+    assert online.history_["learning_rate"] == pytest.approx([0.01] * 3)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     path = tmp_path / "run.checkpoint"
     with crash_after(2), pytest.raises(StopHereError):
