@@ -48,6 +48,16 @@ class Library:
     ...     matches = library.match(X[7], k=3)
     >>> added.count, len(matches), matches[0].id, matches[0].path
     (100, 3, 7, 'picture 7')
+
+    In one step, opened again, by the angle between codes, and by pixels:
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     library, added = Library.build(f"{folder}/pictures.lance", X, model=model)
+    ...     again = Library.open(library.path, model=model)
+    ...     by_angle = again.match(X[:2], k=3, metric="cosine")
+    ...     by_pixels = again.match(X[7], k=3, rerank="pixels", n_candidates=20)
+    >>> len(again), [len(found) for found in by_angle], by_pixels[0].distance
+    (100, [3, 3], 0.0)
     """
 
     def __init__(self, path: Path, contents: Contents, table: Table) -> None:

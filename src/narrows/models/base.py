@@ -286,6 +286,16 @@ class BaseAutoencoder(Codec):
         ------
         ParameterError, DataError, DivergedError
             As :meth:`fit`.
+
+        Examples
+        --------
+        >>> from narrows import Autoencoder
+        >>> X = np.random.default_rng(0).random((100, 8))
+        >>> model = Autoencoder(2, random_state=0)
+        >>> for batch in np.split(X, 4):
+        ...     model = model.partial_fit(batch)
+        >>> model.n_iter_
+        4
         """
         del y
         self._check_parameters()

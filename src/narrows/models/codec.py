@@ -26,7 +26,33 @@ class Codec(
     BaseEstimator,  # type: ignore[misc]
     ABC,
 ):
-    """The using half of scikit-learn's contract; :class:`BaseAutoencoder` adds the learning."""
+    """The using half of scikit-learn's contract; :class:`BaseAutoencoder` adds the learning.
+
+    Examples
+    --------
+    What every fitted model can do:
+
+    >>> import tempfile
+    >>> from narrows import Autoencoder, datasets, load
+    >>> digits = datasets.load("digits")
+    >>> X = digits.X_test
+    >>> model = Autoencoder(8, max_epochs=5, random_state=0).fit(digits.X_train)
+    >>> codes = model.transform(X)
+    >>> decoded = model.inverse_transform(codes)
+    >>> X.shape, codes.shape, decoded.shape
+    ((360, 8, 8), (360, 8), (360, 8, 8))
+    >>> bool((model.reconstruct(X) == decoded).all() and (model.denoise(X) == decoded).all())
+    True
+    >>> errors = model.reconstruction_error(X)
+    >>> bool((model.score_samples(X) == -errors).all()), bool(model.score(X) < 0)
+    (True, True)
+    >>> encoder, decoder = model.split()
+    >>> bool((decoder.inverse_transform(encoder.transform(X)) == decoded).all())
+    True
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(model.save(f"{folder}/model")).fingerprint_ == model.fingerprint_
+    True
+    """
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Encode rows.
@@ -148,6 +174,12 @@ class Codec(
         Returns
         -------
         ndarray of shape (n,), float32
+            At most 0, in the data's units squared.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
         """
         return -self.reconstruction_error(X)
 
@@ -160,6 +192,16 @@ class Codec(
             As :meth:`reconstruction_error`.
         y : object
             Not used.
+
+        Returns
+        -------
+        float
+            At most 0, in the data's units squared.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
         """
         del y
         return float(self.score_samples(X).mean(dtype=np.float64))
@@ -188,6 +230,12 @@ class Codec(
 
     def split(self) -> tuple[Encoder, Decoder]:
         """Part the model into its two halves, each of which works and saves alone.
+
+        Returns
+        -------
+        encoder : Encoder
+        decoder : Decoder
+            They share the model's weights until they are saved.
 
         Raises
         ------
@@ -231,6 +279,20 @@ class Codec(
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
         """Build the model again from what :func:`narrows.storage.read` gave.
+
+        Parameters
+        ----------
+        manifest : mapping
+            The contents of ``narrows.json``.
+        parts : mapping of str to mapping of str to Tensor
+            The tensors of each half.
+        path : str or Path
+            Where they are from; errors name it.
+
+        Returns
+        -------
+        BaseAutoencoder
+            Of the class that this is called on, fitted.
 
         Raises
         ------

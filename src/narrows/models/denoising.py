@@ -78,6 +78,14 @@ class DenoisingAutoencoder(BaseAutoencoder):
         Notes
         -----
         With pairs, ``corruption`` comes on top of the damage that is there; ``None`` adds none.
+
+        Examples
+        --------
+        >>> from narrows import DenoisingAutoencoder
+        >>> clean = np.random.default_rng(0).random((100, 8, 8))
+        >>> model = DenoisingAutoencoder(4, corruption=None, max_epochs=2, random_state=0)
+        >>> model.fit(clean**2, clean).denoise(clean[:3] ** 2).shape
+        (3, 8, 8)
         """
         targets = read_rows(y)
         if np.asarray(targets).ndim < 2:

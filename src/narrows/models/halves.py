@@ -113,6 +113,11 @@ class Half(ABC):
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
         """Build the half again from what :func:`narrows.storage.read` gave.
 
+        Returns
+        -------
+        Encoder or Decoder
+            Of the class that this is called on.
+
         Raises
         ------
         FormatError
@@ -158,6 +163,15 @@ class Encoder(Half):
     >>> codes = encoder.transform(X)
     >>> codes.shape, decoder.inverse_transform(codes).shape
     ((100, 2), (100, 8))
+
+    On a machine that has this half alone:
+
+    >>> import tempfile
+    >>> from narrows import load
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     alone = load(encoder.save(f"{folder}/encoder"))
+    >>> bool((alone.transform(X) == codes).all())
+    True
     """
 
     module: networks.Encoder
@@ -175,6 +189,7 @@ class Encoder(Half):
         Returns
         -------
         ndarray of shape (n, K), float32
+            The codes.
 
         Raises
         ------

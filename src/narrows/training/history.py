@@ -29,8 +29,12 @@ class History:
     Examples
     --------
     >>> history = History([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.5}], best_epoch=2)
-    >>> history["loss"]
-    [2.0, 1.5]
+    >>> history["loss"], history.columns, len(history)
+    ([2.0, 1.5], ['epoch', 'loss'], 2)
+    >>> History.from_json(history.as_json()) == history
+    True
+    >>> history.to_csv("history.csv").read_text().split()
+    ['epoch,loss', '1,2.0', '2,1.5']
     """
 
     epochs: list[Record] = field(default_factory=list)
@@ -57,6 +61,16 @@ class History:
             The file.
         overwrite : bool, default=False
             Whether one that is there already is replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OutputExistsError, OutputError
+            If it is there already, or cannot be written.
         """
         with (
             atomic_file(path, overwrite=overwrite) as temporary,
