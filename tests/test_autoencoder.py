@@ -141,6 +141,29 @@ def test_a_rows_code_does_not_depend_on_its_neighbours():
     np.testing.assert_allclose(one_by_one, model.transform(GREY), rtol=1e-5, atol=1e-6)
 
 
+def test_many_rows_are_the_same_rows_many_times():
+    """More than go through the network, or are compared, at once."""
+    model = quick().fit(GREY)
+    which = np.random.default_rng(SEED).integers(len(GREY), size=5000)
+    codes, many = model.transform(GREY), model.transform(GREY[which])
+    np.testing.assert_allclose(many, codes[which], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.inverse_transform(many), model.inverse_transform(codes)[which], rtol=1e-4, atol=1e-3
+    )
+    np.testing.assert_allclose(
+        model.reconstruction_error(GREY[which]), model.reconstruction_error(GREY)[which], rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("n_components", [1, 40, 100, 130, 250])
+def test_no_layer_is_narrower_than_the_code_by_default(n_components):
+    model = quick(n_components=n_components, max_epochs=1).fit(TABLE)
+    linear = [m for m in model.encoder_.modules() if isinstance(m, torch.nn.Linear)]
+    widths = [m.out_features for m in linear]
+    assert widths[-1] == n_components
+    assert widths == sorted(widths, reverse=True)
+
+
 def test_the_classic_three_layers():
     model = quick(hidden_layer_sizes=()).fit(TABLE)
     weights = [m for m in model.encoder_.modules() if isinstance(m, torch.nn.Linear)]
