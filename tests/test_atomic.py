@@ -60,6 +60,25 @@ def test_outputs_take_their_names_when_they_are_complete(tmp_path: Path) -> None
     assert contents(tmp_path) == {"a.txt": "whole", "folder/b": "whole"}
 
 
+@pytest.mark.parametrize(("write", "names"), [(write_file, [""]), (write_folder, ["b", "sub/a"])])
+def test_contents_are_on_the_disk_before_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Writer, names: list[str]
+) -> None:
+    """A name on the disk without its contents is what a power failure would leave."""
+    synced: list[tuple[int, bool]] = []
+    fsync = os.fsync
+
+    def spy(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, (tmp_path / "out").exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    write(tmp_path / "out", "new")
+    files = {(tmp_path / "out" / name).stat().st_ino for name in names}
+    assert {number for number, is_named in synced if not is_named} >= files
+    assert synced[-1] == (tmp_path.stat().st_ino, True), "the name itself is to last"
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_outputs_have_the_usual_permissions(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)

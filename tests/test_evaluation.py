@@ -44,6 +44,25 @@ def test_pca_gets_its_own_optimum(model: Autoencoder) -> None:
     assert pca.neighbor_accuracy is None
 
 
+def test_pca_is_fitted_on_the_training_rows_and_scored_on_the_test_rows(model: Autoencoder) -> None:
+    train, test = (clusters(seed)[0].reshape(60, -1) / 255 for seed in (0, 1))
+    mean = train.mean(axis=0)
+    axes = np.linalg.svd(train - mean)[2][:2]
+    left_out = (test - mean) - (test - mean) @ axes.T @ axes
+    pca, _ = compare_with_pca(model, clusters(seed=0)[0], clusters(seed=1)[0])
+    assert pca.reconstruction_error == pytest.approx((left_out**2).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 7])
+def test_as_many_neighbours_vote_as_are_asked(model: Autoencoder, n_neighbors: int) -> None:
+    X, X_test = clusters(seed=0)[0], clusters(seed=1)[0]
+    y, y_test = np.random.default_rng(4).integers(0, 2, (2, 60))
+    distances = np.linalg.norm(model.transform(X_test)[:, None] - model.transform(X), axis=-1)
+    votes = y[np.argsort(distances)[:, :n_neighbors]].mean(axis=1) > 0.5
+    _, own = compare_with_pca(model, X, X_test, y, y_test, n_neighbors=n_neighbors)
+    assert own.neighbor_accuracy == pytest.approx((votes == y_test).mean())
+
+
 def test_the_model_is_scored_on_its_own_reconstructions(model: Autoencoder) -> None:
     X, y = clusters(seed=0)
     X_test, y_test = clusters(seed=1)

@@ -154,6 +154,25 @@ def test_matches_outlive_later_additions_and_compare_by_what_they_say(library, p
     assert match == library.match(pictures[5], k=1)[0]
 
 
+def test_what_was_added_after_a_match_is_found(library, pictures):
+    new = draw(10, seed=3)
+    assert library.match(new[7], k=1)[0].id < 60
+    library.add(new)
+    for metric in ("euclidean", "cosine"):
+        assert library.match(new[7], k=1, metric=metric)[0].id == 67
+
+
+def test_pictures_as_far_by_their_pixels_come_in_the_order_they_were_added(tmp_path, model):
+    dots = np.zeros((30, 30), np.uint8)
+    np.fill_diagonal(dots, 200)
+    library = Library.create(tmp_path / "pictures.lance", model=model)
+    library.add(dots.reshape(30, 6, 5))
+    query = np.zeros((6, 5), np.uint8)
+    assert [match.id for match in library.match(query, k=9)] != list(range(9))
+    found = library.match(query, k=9, rerank="pixels")
+    assert [match.id for match in found] == list(range(9))
+
+
 def test_ids_are_unique_and_increase(library, tmp_path):
     library.add(draw(3, seed=1))
     Library.open(library.path).add(draw(4, seed=2))

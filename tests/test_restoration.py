@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from skimage.metrics import structural_similarity
 
 from narrows import DenoisingAutoencoder, datasets
 from narrows.cli.main import group, main
@@ -36,6 +37,16 @@ def test_ssim_is_one_for_equals_and_falls_with_noise():
     assert compare_with_clean(clean[..., :1, 0], clean[..., :1, 0] + 1, 1).ssim is None
     with pytest.raises(DataError, match="same order"):
         compare_with_clean(clean[:2], clean, 1)
+
+
+@pytest.mark.parametrize(("side", "window"), [(12, 7), (7, 7), (6, 5), (4, 3)])
+def test_small_pictures_get_the_largest_odd_window_that_fits(side, window):
+    clean, noise = np.random.default_rng(SEED).random((2, 3, side, side))
+    truth = [
+        structural_similarity(one, other, data_range=1, win_size=window)
+        for one, other in zip(clean, clean + noise, strict=True)
+    ]
+    assert compare_with_clean(clean + noise, clean, 1).ssim == pytest.approx(np.mean(truth))
 
 
 @pytest.fixture(scope="module")
