@@ -4,10 +4,14 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from cli_kit import Run
 
 # OpenMP and BLAS read these when torch and numpy load them, which is after this.
 for _name, _value in {
@@ -76,3 +80,44 @@ def _no_files_of_the_user(
     """Keep caches and data sets of the one who runs the tests out of them."""
     monkeypatch.delenv("NARROWS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "Run":
+    """Run `narrows` with these arguments in an empty folder."""
+    from cli_kit import Result
+
+    from narrows.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Result:
+        code = main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with pictures, a table, a model of each, codes and a library."""
+    from cli_kit import TINY, pictures, save_csv, save_pictures, table
+
+    from narrows.cli.main import main
+
+    folder = tmp_path_factory.mktemp("made")
+    save_pictures(folder / "photos", pictures())
+    save_csv(folder / "table.csv", table())
+    for data, model in (("photos", "model"), ("table.csv", "table-model")):
+        assert main(["train", f"{folder}/{data}", "-o", f"{folder}/{model}", *TINY]) == 0
+    for name in ("photos", "table"):
+        prefix = "table-" if name == "table" else ""
+        data = "table.csv" if name == "table" else "photos"
+        arguments = [f"{folder}/{prefix}model", f"{folder}/{data}"]
+        assert main(["encode", *arguments, "-o", f"{folder}/{prefix}codes.npy"]) == 0
+    assert main(["split", f"{folder}/model", "-o", f"{folder}/encoder", f"{folder}/decoder"]) == 0
+    library = ["index", f"{folder}/model", f"{folder}/photos", "-o", f"{folder}/pictures.lance"]
+    assert main(library) == 0
+    return folder

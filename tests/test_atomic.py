@@ -8,10 +8,11 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from cli_kit import as_nobody
 
 from narrows.atomic import atomic_file, atomic_folder, check_output
 from narrows.errors import MissingFileError, OutputError, OutputExistsError
@@ -200,19 +201,6 @@ def test_nothing_is_replaced_when_something_is_in_the_way(tmp_path: Path) -> Non
     with pytest.raises(OutputExistsError, match=r"the folder '.*b' is in the way; remove it"):
         write_folder(folder, "new")
     assert contents(tmp_path) == {}
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Be a user without rights where the tests run as root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_no_permission_is_said_in_one_line(tmp_path: Path) -> None:

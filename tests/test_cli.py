@@ -1,11 +1,9 @@
-"""The command line: every verb on every kind of data, what it answers, and how it refuses."""
+"""The command line: every verb on every kind of data, and what it answers."""
 
-import json
 import os
 import re
 import resource
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,83 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from cli_kit import (
+    TINY,
+    Run,
+    frame,
+    pictures,
+    save_csv,
+    save_idx,
+    save_npz,
+    save_parquet,
+    save_pictures,
+    table,
+)
 from numpy.typing import NDArray
 from PIL import Image
 
 from narrows import MODELS, Library, load
-from narrows.cli.main import EXIT_CODES, VERBS, main
+from narrows.cli.main import EXIT_CODES, VERBS
 from narrows.training.progress import on_epoch
-
-TINY = ["--n-components", "3", "--max-epochs", "2", "--random-state", "0"]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """What was answered: standard output holds one object and nothing else."""
-        answered: dict[str, Any] = json.loads(self.out)
-        return answered
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `narrows` with these arguments in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Result:
-        code = main([str(argument) for argument in arguments])
-        return Result(code, *capsys.readouterr())
-
-    return run
-
-
-def table(n: int = 40) -> NDArray[np.float64]:
-    return np.random.default_rng(0).normal(5, 2, (n, 6)).round(3)
-
-
-def pictures(n: int = 40) -> NDArray[np.uint8]:
-    """Discs of random places and sizes."""
-    generator = np.random.default_rng(0)
-    y, x = np.mgrid[:12, :10]
-    places = generator.uniform(3, 8, (n, 2))
-    sizes = generator.uniform(2, 4, n)
-    inside = [(y - c[0]) ** 2 + (x - c[1]) ** 2 < r * r for c, r in zip(places, sizes, strict=True)]
-    return np.where(inside, 230, 20).astype(np.uint8)
-
-
-def save_pictures(folder: Path, values: NDArray[np.uint8]) -> None:
-    for i, pixels in enumerate(values):
-        place = folder / ("left" if i % 2 else "right") / f"{i:02}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place)
-
-
-def save_idx(path: Path, values: NDArray[np.uint8]) -> None:
-    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
-    path.write_bytes(header + values.tobytes())
-
-
-def save_npz(path: Path, values: NDArray[Any]) -> None:
-    np.savez(path, X=values)
-
-
-def save_csv(path: Path, values: NDArray[Any]) -> None:
-    frame(values).to_csv(path, index=False)
-
-
-def save_parquet(path: Path, values: NDArray[Any]) -> None:
-    frame(values).to_parquet(path)
-
-
-def frame(values: NDArray[Any]) -> pd.DataFrame:
-    return pd.DataFrame(values, columns=list("abcdef"))
 
 
 class Kind(NamedTuple):
@@ -152,25 +91,6 @@ def by_path(values: NDArray[Any]) -> NDArray[Any]:
 
 def as_trained(kind: Kind, values: NDArray[Any]) -> Any:
     return frame(values) if kind.name in ("table.csv", "table.parquet") else values
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with pictures, a table, a model of each, codes and a library."""
-    folder = tmp_path_factory.mktemp("made")
-    save_pictures(folder / "photos", pictures())
-    save_csv(folder / "table.csv", table())
-    for data, model in (("photos", "model"), ("table.csv", "table-model")):
-        assert main(["train", f"{folder}/{data}", "-o", f"{folder}/{model}", *TINY]) == 0
-    for name in ("photos", "table"):
-        prefix = "table-" if name == "table" else ""
-        data = "table.csv" if name == "table" else "photos"
-        arguments = [f"{folder}/{prefix}model", f"{folder}/{data}"]
-        assert main(["encode", *arguments, "-o", f"{folder}/{prefix}codes.npy"]) == 0
-    assert main(["split", f"{folder}/model", "-o", f"{folder}/encoder", f"{folder}/decoder"]) == 0
-    library = ["index", f"{folder}/model", f"{folder}/photos", "-o", f"{folder}/pictures.lance"]
-    assert main(library) == 0
-    return folder
 
 
 def test_help_lists_every_verb_and_exit_code_without_importing_them() -> None:
@@ -379,16 +299,6 @@ def test_a_library_of_an_encoder_alone_matches_and_cannot_draw(run: Run, made: P
     assert "encoder alone" in refused.err
 
 
-def test_a_library_whose_replacement_fails_stays(run: Run, made: Path, tmp_path: Path) -> None:
-    prepare_bad_input_in(tmp_path)
-    run("index", made / "model", made / "photos", "-o", "p.lance")
-    assert run("index", made / "model", "some-bad", "-o", "p.lance", "--overwrite").code == 3
-    assert len(Library.open("p.lance")) == 40
-    assert run("index", made / "model", "some-bad", "-o", "p.lance", "--add").code == 3
-    assert len(Library.open("p.lance")) == 40
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
 def test_adding_to_a_library(run: Run, made: Path) -> None:
     index = ["index", made / "model", made / "photos", "-o", "p.lance"]
     assert run(*index, "--add", "--json").json["rows"] == 40
@@ -443,159 +353,6 @@ def test_a_failed_check_is_told_and_fails_the_command(
     assert not run("checks", "--json").json["ok"]
 
 
-def broken_model(made: Path, name: str) -> Path:
-    """Copy a model and damage it: cut its weights short, take them away, or spoil the JSON."""
-    import shutil
-
-    folder = Path(name)
-    shutil.copytree(made / "model", folder)
-    weights = next(folder.glob("encoder-*.safetensors"))
-    if name == "cut":
-        weights.write_bytes(weights.read_bytes()[:100])
-    elif name == "gone":
-        weights.unlink()
-    else:
-        (folder / "narrows.json").write_text("{")
-    return folder
-
-
-def prepare_bad_input() -> None:
-    """Write one file for each way in which data can be bad."""
-    spoilt = table()
-    spoilt[7, 2] = np.nan
-    np.save("nan.npy", spoilt)
-    spoilt[7, 2] = np.inf
-    np.save("infinite.npy", spoilt)
-    np.save("empty.npy", np.zeros((0, 6)))
-    np.save("one-row.npy", np.ones((1, 6)))
-    np.save("narrow.npy", table()[:, :5])
-    np.save("wide-codes.npy", np.zeros((4, 9)))
-    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    Path("text.csv").write_text("a,b\n1,one\n2,two\n")
-    Path("cut.parquet").write_bytes(b"PAR1")
-    Path("nothing").mkdir()
-    save_pictures(Path("some-bad"), pictures(12))
-    Path("some-bad/right/00.png").write_bytes(Path("some-bad/right/02.png").read_bytes()[:70])
-    Path("some-bad/left/01.png").write_text("not a picture")
-
-
-BAD_INPUT = [
-    (3, "train nan.npy -o new", "NaN"),
-    (3, "train infinite.npy -o new", "infinit"),
-    (3, "train empty.npy -o new", "row|sample|empty"),
-    (3, "train one-row.npy -o new", "1 sample|one row|1 row"),
-    (3, "train objects.npy -o new", "objects.npy"),
-    (3, "train text.csv -o new", "b"),
-    (3, "train cut.parquet -o new", "cut.parquet"),
-    (3, "train nothing -o new", "no pictures"),
-    (3, "train missing.npy -o new", "missing.npy"),
-    (3, "train some-bad -o new", "some-bad/(left/01|right/00).png"),
-    (3, "encode {made}/table-model narrow.npy -o new.npy", "5|6"),
-    (3, "encode {made}/model {made}/table.csv -o new.npy", ""),
-    (3, "encode {made}/table-model {made}/photos -o new.npy", ""),
-    (3, "encode {made}/model some-bad -o new.npy", "some-bad/(left/01|right/00).png"),
-    (3, "decode {made}/model wide-codes.npy -o new.npy", "9"),
-    (3, "decode {made}/table-model {made}/table-codes.npy -o new", "new"),
-    (3, "reconstruct {made}/model some-bad -o new", "some-bad"),
-    (3, "index {made}/model some-bad -o new", "some-bad"),
-    (3, "index {made}/model missing -o new", "missing"),
-    (3, "index {made}/model nothing -o new", "no pictures"),
-    (3, "match {made}/pictures.lance some-bad/left/01.png --save new.png", "01.png"),
-    (2, "train {made}/photos -o new --n-components 0", "n_components=0"),
-    (2, "train {made}/photos -o new --n-components many", "n_components='many'"),
-    (2, "train {made}/photos -o new --activation loud", "activation='loud'"),
-    (2, "train {made}/photos -o new --hidden-layer-sizes 3,x", "hidden-layer-sizes"),
-    (2, "train {made}/photos -o new --image-size huge", "image-size"),
-    (2, "train {made}/photos -o new --model clever", "clever.*autoencoder"),
-    (2, "train {made}/photos -o new --no-such-option", "no-such-option"),
-    (2, "train {made}/photos", "--to"),
-    (2, "match {made}/pictures.lance {made}/photos -k 0", "0"),
-    (2, "split {made}/model -o new new", "two different folders"),
-    (2, "split {made}/model -o new", ""),
-    (2, "no-such-verb", "no-such-verb"),
-    (3, "encode missing {made}/photos -o new.npy", "missing"),
-    (4, "encode nothing {made}/photos -o new.npy", "nothing"),
-    (4, "encode cut {made}/photos -o new.npy", "encoder-.*safetensors"),
-    (4, "info gone", "encoder-.*safetensors"),
-    (4, "info spoilt", "narrows.json"),
-    (4, "split {made}/pictures.lance -o new new2", "pictures.lance"),
-    (4, "match {made}/model {made}/photos", "model"),
-    (4, "index {made}/table-model {made}/table.csv -o {made}/pictures.lance --add", ""),
-    (5, "train {made}/photos -o {made}/model", "exists already"),
-    (5, "train {made}/photos -o {made}/photos --overwrite", "not a model"),
-    (5, "train {made}/photos -o no/such/folder", "no/such"),
-    (5, "encode {made}/model {made}/photos -o {made}/codes.npy", "exists already"),
-    (5, "decode {made}/model {made}/codes.npy -o {made}/photos", "exists already"),
-    (5, "reconstruct {made}/model {made}/photos -o {made}/photos", "exists already"),
-    (5, "index {made}/model {made}/photos -o {made}/pictures.lance", "--add"),
-    (5, "index {made}/model {made}/photos -o {made}/model --overwrite", "not a library"),
-    (4, "index {made}/decoder {made}/photos -o new", "encoder"),
-    (5, "split {made}/model -o new {made}/model", "exists already"),
-]
-
-
-@pytest.mark.parametrize(
-    ("code", "line", "words"), BAD_INPUT, ids=[line for _, line, _ in BAD_INPUT]
-)
-def test_bad_input_is_refused_in_one_line_and_leaves_nothing(
-    *, code: int, line: str, words: str, run: Run, made: Path, tmp_path: Path
-) -> None:
-    prepare_bad_input_in(tmp_path)
-    for name in ("cut", "gone", "spoilt"):
-        if name in line.split():
-            broken_model(made, name)
-    before = contents(tmp_path) | contents(made)
-    result = run(*(word.format(made=made) for word in line.split()))
-    assert result.code == code, result.err
-    assert result.out == ""
-    (complaint,) = [text for text in result.err.splitlines() if "error:" in text]
-    assert complaint.startswith("narrows: error: ")
-    assert re.search(words, complaint), complaint
-    assert "Traceback" not in result.err
-    assert contents(tmp_path) | contents(made) == before
-
-
-def prepare_bad_input_in(folder: Path) -> None:
-    here = Path.cwd()
-    os.chdir(folder)
-    prepare_bad_input()
-    os.chdir(here)
-
-
-def contents(folder: Path) -> dict[Path, bytes | None]:
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def test_an_error_outside_of_pytest_has_no_traceback(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "narrows", "split", "model", "-o", "same", "same"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("narrows: error: ")
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unreadable_pictures_can_be_left_out(run: Run, tmp_path: Path) -> None:
-    prepare_bad_input_in(tmp_path)
-    trained = run("train", "some-bad", "-o", "m", *TINY, "--skip-unreadable", "--json")
-    assert trained.code == 0
-    skipped = {Path(entry["path"]).name for entry in trained.json["skipped"]}
-    assert skipped == {"00.png", "01.png"}
-    assert trained.json["rows"] == 10
-    assert "01.png" in trained.err
-    for verb, output in (("encode", "c.npy"), ("reconstruct", "out"), ("index", "p.lance")):
-        result = run(verb, "m", "some-bad", "-o", output, "--skip-unreadable", "--json")
-        assert result.code == 0, result.err
-        assert len(result.json["skipped"]) == 2
-    matched = run("match", "p.lance", "some-bad", "--skip-unreadable", "--json").json
-    assert len(matched["queries"]) == 10
-
-
 def test_overwriting_replaces(run: Run, made: Path) -> None:
     for arguments in (
         ["train", made / "photos", "-o", "m", *TINY],
@@ -605,13 +362,6 @@ def test_overwriting_replaces(run: Run, made: Path) -> None:
     ):
         assert [run(*arguments).code, run(*arguments).code] == [0, 5]
         assert run(*arguments, "--overwrite").code == 0
-
-
-def test_a_model_whose_weights_left_the_numbers_is_not_written(run: Run) -> None:
-    np.save("huge.npy", np.random.default_rng(0).normal(size=(200, 5)) * 1e3)
-    result = run("train", "huge.npy", "-o", "m", "--learning-rate", "1e30", "--scaling", "none")
-    assert result.code == 6, result.err
-    assert not Path("m").exists()
 
 
 def test_ctrl_c_while_training_keeps_what_was_learned(run: Run, made: Path) -> None:
@@ -665,31 +415,6 @@ def test_a_signal_from_outside_keeps_what_was_learned(made: Path, tmp_path: Path
         process.communicate()
         assert process.returncode == 130
     assert load(tmp_path / "m").history_.ended == "interrupted"
-
-
-def test_a_fault_of_narrows_itself_is_not_hidden(run: Run, made: Path, monkeypatch: Any) -> None:
-    def fault(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("narrows.data.files.read", fault)
-    with pytest.raises(ZeroDivisionError):
-        run("encode", made / "model", made / "photos", "-o", "c.npy")
-
-
-def test_every_error_class_has_an_exit_code_that_the_readme_lists() -> None:
-    from narrows import errors
-    from narrows.cli.main import exit_code
-
-    classes = [
-        value
-        for value in vars(errors).values()
-        if isinstance(value, type) and issubclass(value, errors.NarrowsError)
-    ]
-    codes = {exit_code(error("")) for error in classes if error is not errors.NarrowsError}
-    assert codes == {2, 3, 4, 5, 6, 7}
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    for code, meaning, _ in EXIT_CODES:
-        assert re.search(rf"^\| {code} \| {re.escape(meaning)}", readme, re.MULTILINE)
 
 
 def test_a_reader_that_left_is_not_an_error_to_talk_about() -> None:

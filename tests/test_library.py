@@ -258,6 +258,16 @@ def replace_table(path):
     lance.write_dataset(pa.table({"id": [1]}), str(path / "table.lance"))
 
 
+def rename_table(path, name):
+    file = path / "library.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "table": name}))
+
+
+def link_table(path):
+    (path / "table.lance").rename(path.parent / "elsewhere.lance")
+    (path / "table.lance").symlink_to(path.parent / "elsewhere.lance")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -265,6 +275,10 @@ def replace_table(path):
         pytest.param(truncate("library.json"), id="truncated library.json"),
         pytest.param(lambda p: (p / "library.json").write_bytes(b"\xff"), id="bytes"),
         pytest.param(lambda p: (p / "library.json").write_text("[]"), id="other JSON"),
+        pytest.param(lambda p: (p / "library.json").write_text("[" * 100_000), id="deep JSON"),
+        pytest.param(lambda p: rename_table(p, ".."), id="table outside"),
+        pytest.param(lambda p: rename_table(p, "a\0b"), id="table with NUL"),
+        pytest.param(link_table, id="table linked"),
         pytest.param(change(format="else"), id="foreign"),
         pytest.param(change(format_version=2), id="newer"),
         pytest.param(change(table=3), id="table is 3"),

@@ -165,6 +165,17 @@ def weights(folder):
         (lambda f: alter(f, weights={}), "damaged"),
         (lambda f: alter(f, weights={"encoder": {"file": "../x", "sha256": ""}}), "damaged"),
         (lambda f: alter(f, fingerprint="0" * 64), "altered"),
+        (lambda f: (f / storage.MANIFEST).write_text("[" * 100_000), "damaged"),
+        (lambda f: (f / storage.MANIFEST).write_text("9" * 5000), "damaged"),
+        (lambda f: alter(f, weights={"encoder": {"file": "a\0b", "sha256": ""}}), "damaged"),
+        (lambda f: alter(f, created=None), "created"),
+        (lambda f: alter(f, versions={"narrows": 3}), "versions"),
+        (lambda f: alter(f, fingerprint=3), "fingerprint"),
+        (lambda f: alter(f, feature_names_in="x"), "feature_names_in"),
+        (lambda f: alter(f, loss=3), "loss is 3"),
+        (lambda f: alter(f, n_features_in=3), "n_features_in"),
+        (lambda f: alter(f, training={"epochs": [{}], "best_epoch": 1}), "not records"),
+        (lambda f: alter(f, training={"epochs": [], "best_epoch": 9}), "best epoch is 9"),
     ],
 )
 def test_a_damaged_model_says_what_is_wrong(folder, damage, message):

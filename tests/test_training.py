@@ -1,12 +1,16 @@
 """The training loop: the same mathematics as a naive loop, and resuming bit for bit."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from narrows import Autoencoder
 from narrows.data.arrays import ArraySource
-from narrows.errors import CheckpointError, OutputExistsError
+from narrows.errors import CheckpointError, OutputExistsError, ParameterError
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings, train
 from narrows.training.progress import on_epoch
@@ -262,3 +266,82 @@ def test_verbose_prints_a_line_an_epoch(capsys):
     model(verbose=1, max_epochs=3).fit(X)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+
+
+class Interrupted(ArraySource):
+    """Stands for Ctrl-C before a batch of the first epoch."""
+
+    def __init__(self, values, before):
+        super().__init__(values)
+        self.before = before
+
+    def batches(self, *args, **kwargs):
+        for number, batch in enumerate(super().batches(*args, **kwargs)):
+            if number == self.before:
+                raise KeyboardInterrupt
+            yield batch
+
+
+@pytest.mark.parametrize("cycle", [True, False])
+@pytest.mark.parametrize("before", [0, 2])
+def test_ctrl_c_in_the_first_epoch_keeps_the_steps_done(cycle, before):
+    network = torch.nn.Linear(12, 12)
+    start = network.weight.detach().clone()
+    settings = TrainSettings(
+        max_epochs=3, batch_size=30, learning_rate=1e-2, weight_decay=0.0, n_iter_no_change=None,
+        seed=SEED, device=torch.device("cpu"), cycle=cycle,
+    )  # fmt: skip
+
+    def run():
+        def loss(network, x, _):
+            return {"reconstruction": ((network(x) - x) ** 2).mean()}
+
+        source = Interrupted(X, before)
+        return train(network, loss, source, prepare=lambda x: x, settings=settings)
+
+    if not (cycle and before):
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        return
+    history = run()
+    assert (len(history), history.best_epoch, history.ended) == (1, 1, "interrupted")
+    assert not torch.equal(network.weight, start)
+    assert not network.training
+    assert History.from_json(history.as_json()) == history
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _, tensors: ([], tensors),
+        lambda _, tensors: ({}, tensors),
+        lambda facts, tensors: ({**facts, "seed": "x"}, tensors),
+        lambda facts, tensors: ({**facts, "n_optimized": None}, tensors),
+        lambda facts, tensors: ({**facts, "history": {"epochs": [{}]}}, tensors),
+        lambda facts, _: (facts, {}),
+        lambda facts, tensors: (
+            facts,
+            {name: t for name, t in tensors.items() if not name.startswith("best.")},
+        ),
+        lambda facts, tensors: (facts, {name: torch.zeros(1) for name in tensors}),
+    ],
+)
+def test_a_damaged_checkpoint_says_so_in_one_line(tmp_path, damage):
+    path = tmp_path / "run.checkpoint"
+    run = model(checkpoint=path, validation_fraction=0.2)
+    with crash_after(2), pytest.raises(StopHereError):
+        run.fit(X)
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["narrows"])
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    facts, tensors = damage(facts, tensors)
+    path.write_bytes(save(tensors, metadata={"narrows": json.dumps(facts)}))
+    with pytest.raises(CheckpointError, match=r"not a whole checkpoint.*delete it") as caught:
+        run.fit(X)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("parameter", ["early_stopping", "tied_weights"])
+def test_words_are_no_flags(parameter):
+    with pytest.raises(ParameterError, match=f"{parameter}='no' .*True or False"):
+        model(**{parameter: "no"}).fit(X)

@@ -10,11 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from narrows.errors import NarrowsError, OutputError, OutputExistsError
 
+# Whether the system can say what the user may do whose rights the process has.
+_EFFECTIVE = os.access in os.supports_effective_ids
 
-def check_output(path: str | Path, *, overwrite: bool) -> Path:
+
+def check_output(
+    path: str | Path, *, overwrite: bool, kind: Literal["file", "folder"] | None = None
+) -> Path:
     """Refuse an output that exists or whose folder cannot take it, before any work is done.
 
     Parameters
@@ -23,6 +29,8 @@ def check_output(path: str | Path, *, overwrite: bool) -> Path:
         Where the output is to stand.
     overwrite : bool
         Whether something that is there already may be replaced.
+    kind : {"file", "folder"}, optional
+        What the output is to be: nothing of the other kind is replaced.
 
     Returns
     -------
@@ -32,27 +40,33 @@ def check_output(path: str | Path, *, overwrite: bool) -> Path:
     Raises
     ------
     OutputExistsError
-        If the output exists and ``overwrite`` is false.
+        If the output exists and ``overwrite`` is false, or it is of the other kind.
     OutputError
-        If the folder around it does not exist or must not be written to.
+        If the folder around it does not exist, or a folder must not be written to.
     """
     path = Path(path)
     with explain_os_errors(path):  # looking is refused where the folder must not be entered
         exists = path.is_symlink() or path.exists()
+        is_folder = path.is_dir()
         has_parent = path.parent.is_dir()
     if exists and not overwrite:
         raise OutputExistsError(
             f"'{path}' exists already; choose another name or allow overwriting it "
             "(--overwrite, overwrite=True)"
         )
+    if is_folder and kind == "file":
+        raise OutputExistsError(f"'{path}' is a folder; name a file")
+    if exists and not is_folder and kind == "folder":
+        raise OutputExistsError(f"'{path}' is a file; name a folder")
     parent = path.parent
     if not has_parent:
         raise OutputError(f"'{path}' cannot be written: there is no folder '{parent}'; create it")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"'{path}' cannot be written: no permission to write in '{parent}'; "
-            "choose another folder"
-        )
+    for folder in (parent, path) if is_folder else (parent,):
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+            raise OutputError(
+                f"'{path}' cannot be written: no permission to write in '{folder}'; "
+                "choose another folder"
+            )
     return path
 
 
@@ -91,9 +105,7 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     OutputExistsError, OutputError
         As :func:`check_output`; also if the disk is full.
     """
-    path = check_output(path, overwrite=overwrite)
-    if path.is_dir():
-        raise OutputExistsError(f"'{path}' is a folder; name a file")
+    path = check_output(path, overwrite=overwrite, kind="file")
     with explain_os_errors(path):
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
@@ -135,9 +147,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     OutputExistsError, OutputError
         As :func:`check_output`; also if the disk is full.
     """
-    path = check_output(path, overwrite=overwrite)
-    if path.exists() and not path.is_dir():
-        raise OutputExistsError(f"'{path}' is a file; name a folder")
+    path = check_output(path, overwrite=overwrite, kind="folder")
     with explain_os_errors(path):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:

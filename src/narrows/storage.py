@@ -6,7 +6,9 @@ replacing the JSON in one step replaces the model, and a crash leaves the old on
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from narrows.atomic import atomic_file, atomic_folder, check_output
+from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
 from narrows.errors import FormatError, MissingFileError, OutputExistsError
 
 FORMAT = "narrows-model"
@@ -25,10 +27,133 @@ MANIFEST = "narrows.json"
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
+# No way out of the folder, whatever a manifest says.
+_FILE_NAME = re.compile(r"\w[\w.-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of folder that Narrows writes, and the words to say what is wrong with one.
+
+    Attributes
+    ----------
+    what : str
+        What the folder holds.
+    manifest : str
+        The name of its JSON file.
+    format, version
+        What that file says of itself.
+    first, made, again : str
+        How to come by such a folder, how it came about, and how to make it anew.
+    """
+
+    what: str
+    manifest: str
+    format: str
+    version: int
+    first: str
+    made: str
+    again: str
+
+    def is_at(self, path: str | Path) -> bool:
+        """Tell whether a folder looks like one; those that must not be entered do not."""
+        try:
+            return (Path(path) / self.manifest).is_file()
+        except OSError:
+            return False
+
+    def read(self, path: str | Path) -> dict[str, Any]:
+        """Read a folder's JSON file, and check what it says of itself.
+
+        Raises
+        ------
+        MissingFileError
+            If there is nothing at ``path``.
+        FormatError
+            If there is something else, or something damaged, closed to us, or of a newer version.
+        """
+        path = Path(path)
+        try:
+            exists = path.exists()
+            facts = json.loads((path / self.manifest).read_text("utf-8")) if exists else None
+        except PermissionError as error:
+            raise FormatError(
+                f"'{path}' must not be read: {error.strerror}; ask its owner for access, or name "
+                f"a folder that a {self.what} {self.made}"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise FormatError(
+                f"'{path}' is not a {self.what} of Narrows: {self.manifest} is missing or "
+                f"unreadable in it; name a folder that a {self.what} {self.made}"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(path, str(error)) from error
+        if not exists:
+            raise MissingFileError(
+                f"there is no {self.what} '{path}'; check the path, or {self.first}"
+            )
+        if not isinstance(facts, dict) or facts.get("format") != self.format:
+            raise FormatError(
+                f"'{path}' is not a {self.what} of Narrows: its {self.manifest} does not say "
+                f"'format': '{self.format}'; name a folder that a {self.what} {self.made}"
+            )
+        if facts.get("format_version") != self.version:
+            raise FormatError(
+                f"'{path}' has format version {facts.get('format_version')!r}, this Narrows reads "
+                f"version {self.version}; install a Narrows that reads it"
+            )
+        return facts
+
+    def damaged(self, path: str | Path, reason: str) -> FormatError:
+        """Make the error that says why a folder's JSON file cannot be used."""
+        return FormatError(
+            f"'{Path(path) / self.manifest}' is damaged: {' '.join(reason.split())}; restore it "
+            f"from a copy, or {self.again}"
+        )
+
+
+MODEL = Kind(
+    what="model",
+    manifest=MANIFEST,
+    format=FORMAT,
+    version=FORMAT_VERSION,
+    first="train one first",
+    made="was saved to",
+    again="train again",
+)
+
 
 def is_model(path: str | Path) -> bool:
     """Tell whether a folder looks like a model of Narrows."""
-    return (Path(path) / MANIFEST).is_file()
+    return MODEL.is_at(path)
+
+
+def check_destination(path: str | Path, *, overwrite: bool) -> Path:
+    """Refuse, before any work is done, what :func:`write` would refuse after it.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for :func:`write`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`write`.
+    """
+    path = check_output(path, overwrite=overwrite)
+    with explain_os_errors(path):
+        foreign = path.exists() and not is_model(path)
+        if foreign and (not path.is_dir() or any(path.iterdir())):
+            raise OutputExistsError(
+                f"'{path}' is not a model of Narrows and is not replaced; choose another name"
+            )
+    return path
 
 
 def fingerprint(facts: Mapping[str, Any], parts: Parts) -> str:
@@ -80,11 +205,7 @@ def write(path: str | Path, manifest: Mapping[str, Any], parts: Parts, *, overwr
     OutputError
         If the folder cannot be written.
     """
-    path = check_output(path, overwrite=overwrite)
-    if path.exists() and not is_model(path) and (not path.is_dir() or any(path.iterdir())):
-        raise OutputExistsError(
-            f"'{path}' is not a model of Narrows and is not replaced; choose another name"
-        )
+    path = check_destination(path, overwrite=overwrite)
     contents = {part: _serialise(tensors) for part, tensors in parts.items()}
     digests = {part: hashlib.sha256(data).hexdigest() for part, data in contents.items()}
     names = {part: f"{part}-{digest[:12]}.safetensors" for part, digest in digests.items()}
@@ -137,56 +258,60 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]
         If it is not a model, is damaged, or was written by a newer version.
     """
     path = Path(path)
-    if not path.exists():
-        raise MissingFileError(f"there is no model '{path}'; check the path, or train one first")
-    manifest = _read_manifest(path)
-    parts = {}
-    for part, entry in manifest["weights"].items():
-        parts[part] = _read_weights(path, entry)
-    return manifest, parts
+    manifest = read_manifest(path)
+    return manifest, {part: _read_weights(path, e) for part, e in manifest["weights"].items()}
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(
-            f"'{path}' is not a model of Narrows: {MANIFEST} is missing or unreadable in it; "
-            "name a folder that a model was saved to"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise FormatError(
-            f"'{path / MANIFEST}' is damaged ({error}); restore it from a copy, or train again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise FormatError(
-            f"'{path}' is not a model of Narrows: its {MANIFEST} does not say "
-            f"'format': '{FORMAT}'; name a folder that a model was saved to"
-        )
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise FormatError(
-            f"'{path}' has format version {manifest.get('format_version')!r}, this Narrows reads "
-            f"version {FORMAT_VERSION}; install a Narrows that reads it"
-        )
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read what a model's JSON file says, without its weights.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+
+    Returns
+    -------
+    dict
+        With "weights", "fingerprint", "created" and "versions" of the kinds that :func:`write`
+        gives them.
+
+    Raises
+    ------
+    MissingFileError, FormatError
+        As :func:`read`.
+    """
+    manifest = MODEL.read(path)
     weights = manifest.get("weights")
     if not isinstance(weights, dict) or not all(
-        isinstance(e, dict)
-        and isinstance(e.get("sha256"), str)
-        and isinstance(e.get("file"), str)
-        and Path(e["file"]).name == e["file"]
+        isinstance(e, dict) and isinstance(e.get("sha256"), str) and is_file_name(e.get("file"))
         for e in weights.values()
     ):
-        raise FormatError(
-            f"'{path / MANIFEST}' is damaged: its 'weights' do not name files with their SHA-256; "
-            "restore it from a copy, or train again"
-        )
+        raise MODEL.damaged(path, "its 'weights' do not name files with their SHA-256")
+    for name in ("fingerprint", "created"):
+        if not isinstance(manifest.get(name), str):
+            raise MODEL.damaged(path, f"its {name!r} is {manifest.get(name)!r}, not a text")
+    versions = manifest.get("versions")
+    if not isinstance(versions, dict) or not all(isinstance(v, str) for v in versions.values()):
+        raise MODEL.damaged(path, "its 'versions' do not name packages with their versions")
+    names = manifest.get("feature_names_in")
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+    ):
+        raise MODEL.damaged(path, "its 'feature_names_in' are not a list of texts, or null")
     return manifest
+
+
+def is_file_name(name: object) -> bool:
+    """Tell whether a manifest may name a file of its folder so: no path, nothing hidden."""
+    return isinstance(name, str) and _FILE_NAME.fullmatch(name) is not None
 
 
 def _read_weights(path: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
     file = path / entry["file"]
     try:
-        data = file.read_bytes()
+        # A pipe or a device may never end.
+        data = b"" if file.exists() and not file.is_file() else file.read_bytes()
     except OSError as error:
         raise FormatError(
             f"'{file}' is missing or unreadable ({error.strerror}); "

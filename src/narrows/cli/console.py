@@ -11,6 +11,9 @@ from typing import Any
 
 import click
 
+# Whether a file can be read is found out, and said, where it is read.
+PATH = click.Path(path_type=Path, readable=False)
+
 Advance = Callable[[int, int], None]
 
 # Beside a terminal, progress is a line at most every so many seconds.
@@ -26,7 +29,7 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def to_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
-    return click.option("-o", "--to", required=True, type=click.Path(path_type=Path), help=text)
+    return click.option("-o", "--to", required=True, type=PATH, help=text)
 
 
 def overwrite_option(function: Callable[..., Any]) -> Callable[..., Any]:

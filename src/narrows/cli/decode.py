@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import answer, json_option, overwrite_option, to_option
+from narrows.cli.console import PATH, answer, json_option, overwrite_option, to_option
 from narrows.cli.exchange import load_for, model_argument, write_restored
 
 
 @click.command("decode")
 @model_argument
-@click.argument("codes", type=click.Path(path_type=Path), metavar="CODES")
+@click.argument("codes", type=PATH, metavar="CODES")
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
 @overwrite_option
 @json_option
@@ -24,6 +24,7 @@ def command(*, model: Path, codes: Path, to: Path, overwrite: bool, as_json: boo
 
     check_destination(to, overwrite=overwrite)
     decoder = load_for(model, "inverse_transform")
+    check_destination(to, overwrite=overwrite, sample_shape=decoder.sample_shape_)
     rows = read(codes)
     restored = decoder.inverse_transform(rows.values)
     write_restored(to, restored, decoder, names=rows.names, columns=None, overwrite=overwrite)

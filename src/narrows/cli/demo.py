@@ -5,13 +5,15 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import answer, json_option, note, progress, table, training
+from narrows.cli.console import PATH, answer, json_option, note, progress, table, training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder, Library
     from narrows.datasets import Dataset
-    from narrows.evaluation import Scores
 
 MODEL, LIBRARY, QUERIES, SHEET = "model", "pictures.lance", "queries", "matches.png"
 # Says that the folder is a demo's: what it names may be replaced by the next one.
 RESULTS = "results.json"
+_NAMES = (MODEL, LIBRARY, QUERIES, SHEET, RESULTS)
 
 # Codes that keep an eighth of the digits' 64 pixels, and a twenty-fifth of the others' 784; the
 # digits are few, and more epochs than fifty do not help them.
@@ -46,7 +48,7 @@ _N_QUERIES, _K = 8, 5
 @click.option(
     "-o",
     "--to",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default="narrows-demo",
     show_default=True,
     help="The folder of the results; those of an earlier demo are replaced.",
@@ -55,7 +57,18 @@ _N_QUERIES, _K = 8, 5
 def command(*, data: str, to: Path, as_json: bool) -> None:
     """Train, compare with PCA and match pictures of a well-known data set."""
     start = time.monotonic()
-    _claim(to, data)
+    with _claimed(to, data):
+        results, n_pictures = _show(to, data)
+        results["seconds"] = time.monotonic() - start
+        _write_json(to / RESULTS, results)
+    if as_json:
+        answer({"output": to, **results}, as_json=True)
+    else:
+        _tell(to, n_pictures, results)
+
+
+def _show(to: Path, data: str) -> tuple[dict[str, Any], int]:
+    """Do it all; return the figures, and how many pictures the library holds."""
     from narrows import Autoencoder, datasets
     from narrows.evaluation import compare_with_pca
 
@@ -77,37 +90,46 @@ def command(*, data: str, to: Path, as_json: bool) -> None:
     )
     library = _index(to, model, pictures)
     _match(to, model, library, pictures)
-    seconds = time.monotonic() - start
     results = {
         "demo": data,
         "n_components": model.n_components,
         "test_pictures": len(pictures.X_test),
         "scores": [asdict(score) for score in scores],
-        "seconds": seconds,
     }
-    _write_json(to / RESULTS, results)
-    if as_json:
-        answer({"output": to, **results}, as_json=True)
-    else:
-        _tell(to, len(library), len(pictures.X_test), scores, seconds)
+    return results, len(library)
 
 
-def _claim(folder: Path, data: str) -> None:
-    """Make the folder a demo's, unless it holds something of those names that is not."""
+@contextmanager
+def _claimed(folder: Path, data: str) -> Iterator[None]:
+    """Make the folder a demo's, unless it holds something of those names that is not.
+
+    If the block fails, what is new goes again; of an earlier demo, the next one can replace it.
+    """
     from narrows.atomic import check_output, explain_os_errors
     from narrows.errors import OutputExistsError
 
     check_output(folder, overwrite=True)
-    if folder.exists():
-        names = (MODEL, LIBRARY, QUERIES, SHEET, RESULTS)
+    with explain_os_errors(folder):
+        existed = folder.exists()
         own = folder.is_dir() and _is_demo(folder / RESULTS)
-        if not own and (not folder.is_dir() or any((folder / name).exists() for name in names)):
+        taken = existed and (not folder.is_dir() or any((folder / n).exists() for n in _NAMES))
+        if taken and not own:
             raise OutputExistsError(
                 f"'{folder}' exists and is not a demo's; choose another folder (-o)"
             )
-    with explain_os_errors(folder):
         folder.mkdir(exist_ok=True)
-    _write_json(folder / RESULTS, {"demo": data})
+    try:
+        _write_json(folder / RESULTS, {"demo": data})
+        yield
+    except BaseException:
+        if not own:
+            for name in _NAMES:
+                shutil.rmtree(folder / name, ignore_errors=True)
+                if (folder / name).is_file():
+                    (folder / name).unlink()
+            if not existed:
+                folder.rmdir()
+        raise
 
 
 def _is_demo(path: Path) -> bool:
@@ -169,16 +191,14 @@ def _one_of_each(labels: "NDArray[np.int64]") -> "NDArray[np.intp]":
     return np.unique(labels, return_index=True)[1][:_N_QUERIES]
 
 
-def _tell(
-    folder: Path, n_pictures: int, n_test: int, scores: "list[Scores]", seconds: float
-) -> None:
+def _tell(folder: Path, n_pictures: int, results: dict[str, Any]) -> None:
+    columns = ("method", "reconstruction_error", "neighbor_accuracy")
+    rows = [[score[column] for column in columns] for score in results["scores"]]
     table(
         ["method", "test error", "5-nearest-neighbour accuracy"],
-        [
-            (score.method, f"{score.reconstruction_error:.5f}", f"{score.neighbor_accuracy:.4f}")
-            for score in scores
-        ],
-        title=f"Codes of {scores[0].n_components} numbers, {n_test} test pictures",
+        [(method, f"{error:.5f}", f"{accuracy:.4f}") for method, error, accuracy in rows],
+        title=f"Codes of {results['n_components']} numbers, {results['test_pictures']} test "
+        "pictures",
     )
     narrows, place = _command(), shlex.quote(str(folder))
     click.echo(
@@ -186,7 +206,7 @@ def _tell(
 Test error: mean squared error of restored pixels, black 0 and white 1.
 Accuracy: of a classifier that sees the codes alone.
 
-Done in {seconds:.0f} s. In {folder}:
+Done in {results["seconds"]:.0f} s. In {folder}:
   {SHEET:<16} eight pictures never seen before and their nearest; look at it
   {MODEL:<16} the trained model
   {LIBRARY:<16} the library of its {n_pictures} training pictures

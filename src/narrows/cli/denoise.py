@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.console import PATH, answer, json_option, overwrite_option, skip_option, to_option
 from narrows.cli.exchange import (
     as_input,
     data_argument,
@@ -23,7 +23,7 @@ from narrows.cli.exchange import (
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
 @click.option(
     "--clean",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The clean originals, in the same order: how near the restored come to them is said.",
 )
 @skip_option
@@ -48,6 +48,7 @@ def command(
 
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "denoise")
+    check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
     restored = whole.denoise(as_input(rows, whole))
     record: dict[str, Any] = {"output": to, "rows": len(restored)}

@@ -25,7 +25,7 @@ def command(
     """
     from narrows.data.files import check_destination, write
 
-    check_destination(to, overwrite=overwrite)
+    check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
     rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
     codes = encoder.transform(as_input(rows, encoder))

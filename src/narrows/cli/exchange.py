@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from narrows.cli.console import PATH
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
 
     Model = Autoencoder | Encoder | Decoder
 
-model_argument = click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
-data_argument = click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+model_argument = click.argument("model", type=PATH, metavar="MODEL")
+data_argument = click.argument("data", type=PATH, metavar="DATA")
 
 
 def load_for(path: Path, method: str) -> Any:

@@ -40,18 +40,21 @@ def command(
     to match. With --add, the model has to be the one that made the codes that are there.
     """
     from narrows import Library
+    from narrows.atomic import explain_os_errors
     from narrows.errors import OutputExistsError, ParameterError
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
-    if to.exists() and not add and not overwrite:
+    with explain_os_errors(to):
+        exists = to.exists()
+    if exists and not add and not overwrite:
         raise OutputExistsError(
             f"'{to}' exists already; add to it (--add), replace it (--overwrite) or choose "
             "another name"
         )
     encoder = load_for(model, "transform")
     with progress("indexing") as advance:
-        if add and to.exists():
+        if add and exists:
             library = Library.open(to, model=encoder)
             added = library.add(data, skip_unreadable=skip_unreadable, progress=advance)
         else:

@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import answer, json_option, table
+from narrows.cli.console import PATH, answer, json_option, table
 
 if TYPE_CHECKING:
     from narrows import Autoencoder, Decoder, Encoder
 
 
 @click.command("info")
-@click.argument("path", type=click.Path(path_type=Path), metavar="MODEL|LIBRARY")
+@click.argument("path", type=PATH, metavar="MODEL|LIBRARY")
 @json_option
 def command(*, path: Path, as_json: bool) -> None:
     """Describe a model or a library."""
     from narrows import Library, load
-    from narrows.library.folder import MANIFEST, Contents
+    from narrows.library.folder import LIBRARY, Contents
 
-    if (path / MANIFEST).is_file():
+    if LIBRARY.is_at(path):
         library = Library.open(path)
         record = {"kind": "library", "rows": len(library), **_describe(library.model)}
         manifest = path / Contents.read(path).model
@@ -65,9 +65,9 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
 
 
 def _made(path: Path) -> dict[str, Any]:
-    from narrows import storage
+    from narrows.storage import read_manifest
 
-    manifest, _ = storage.read(path)
+    manifest = read_manifest(path)
     return {"created": manifest["created"], "versions": manifest["versions"]}
 
 

@@ -157,6 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # The reader left (narrows info model | head -1): nobody is there to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except MemoryError as error:
+            _complain(f"out of memory ({error}); give less data, or choose smaller parameters")
+            return 3
         except Exception as error:
             code = exit_code(error)
             if code is None:

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import answer, json_option, note, overwrite_option, skip_option, table
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    note,
+    overwrite_option,
+    skip_option,
+    table,
+)
 from narrows.cli.exchange import in_units, read_for
 
 if TYPE_CHECKING:
@@ -20,8 +28,8 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 
 
 @click.command("match")
-@click.argument("library", type=click.Path(path_type=Path), metavar="LIBRARY")
-@click.argument("query", type=click.Path(path_type=Path), metavar="QUERY")
+@click.argument("library", type=PATH, metavar="LIBRARY")
+@click.argument("query", type=PATH, metavar="QUERY")
 @click.option("-k", default=5, show_default=True, help="How many to find for each query.")
 @click.option(
     "--metric",
@@ -43,7 +51,7 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 )
 @click.option(
     "--save",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="PNG",
     help="Also draw a contact sheet of queries and matches.",
 )
@@ -70,10 +78,16 @@ def command(
     """
     from narrows import Library
     from narrows.atomic import check_output
+    from narrows.errors import ParameterError
 
+    if save is not None:
+        check_output(save, overwrite=overwrite, kind="file")
+        if save.suffix.lower() != ".png":
+            raise ParameterError(
+                f"'{save}' does not end in .png, as a contact sheet does; name it so"
+            )
     opened = Library.open(library)
     if save is not None:
-        check_output(save, overwrite=overwrite)
         _check_decoder(opened)
     rows = read_for(opened.model, query, skip_unreadable=skip_unreadable)
     X = in_units(rows, opened.model)

@@ -35,6 +35,7 @@ def command(
 
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
+    check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
     X = as_input(rows, whole)
     restored = whole.reconstruct(X)

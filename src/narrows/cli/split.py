@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import answer, json_option, overwrite_option
+from narrows.cli.console import PATH, answer, json_option, overwrite_option
 from narrows.cli.exchange import load_for, model_argument
 
 
@@ -16,7 +16,7 @@ from narrows.cli.exchange import load_for, model_argument
     required=True,
     nargs=2,
     metavar="ENCODER DECODER",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The folders of the two halves.",
 )
 @overwrite_option
@@ -27,14 +27,14 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: boo
     Each half is a model of its own: "narrows encode" needs only the encoder, "narrows decode"
     only the decoder.
     """
-    from narrows.atomic import check_output
     from narrows.errors import ParameterError
+    from narrows.storage import check_destination
 
     first, second = to
     if first.resolve() == second.resolve():
         raise ParameterError(f"both halves would go to '{first}'; name two different folders")
     for folder in to:
-        check_output(folder, overwrite=overwrite)
+        check_destination(folder, overwrite=overwrite)
     encoder, decoder = load_for(model, "split").split()
     encoder.save(first, overwrite=overwrite)
     decoder.save(second, overwrite=overwrite)

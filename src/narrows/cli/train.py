@@ -97,8 +97,9 @@ def command(
     from narrows import MODELS
     from narrows.cli.console import note, progress, report_skipped, training
     from narrows.data.files import read
+    from narrows.storage import check_destination
 
-    _check_destination(to, overwrite=overwrite)
+    check_destination(to, overwrite=overwrite)
     with progress("reading") as advance:
         rows = read(
             data,
@@ -141,19 +142,6 @@ def _model_options(ctx: click.Context) -> list[click.Parameter]:
         ctx.meta[_OPTIONS] = options(MODELS[name])
     made: list[click.Parameter] = ctx.meta[_OPTIONS]
     return made
-
-
-def _check_destination(path: Path, *, overwrite: bool) -> None:
-    """Refuse before training what saving would refuse after it."""
-    from narrows.atomic import check_output
-    from narrows.errors import OutputExistsError
-    from narrows.storage import is_model
-
-    check_output(path, overwrite=overwrite)
-    if path.exists() and not is_model(path):
-        raise OutputExistsError(
-            f"'{path}' is not a model of Narrows and is not replaced; choose another name"
-        )
 
 
 def _figures(model: "Autoencoder") -> dict[str, Any]:

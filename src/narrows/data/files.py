@@ -1,5 +1,6 @@
 """Any file or folder that a user may name: to rows, and back."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from narrows.data.images import (
     find_images,
     read_images,
 )
+from narrows.data.memory import check_fits
 from narrows.data.names import png_paths
 from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
@@ -125,6 +127,12 @@ def read(
         files = find_images(path) if path.is_dir() else [path]
         if sample_shape is None:
             sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
+        check_fits(
+            len(files) * math.prod(sample_shape),
+            f"{len(files)} pictures of shape {sample_shape}",
+            "give fewer, or bring them to a smaller size (--image-size, image_size)",
+            DataError if image_size == "auto" else ParameterError,
+        )
         pixels, used, skipped = read_images(
             files, sample_shape, skip_unreadable=skip_unreadable, progress=progress
         )
@@ -236,13 +244,18 @@ def write(
     return path
 
 
-def check_destination(path: str | Path, *, overwrite: bool) -> Path:
+def check_destination(
+    path: str | Path, *, overwrite: bool, sample_shape: tuple[int, ...] | None = None
+) -> Path:
     """Refuse, before any work is done, what :func:`write` would refuse after it.
 
     Parameters
     ----------
     path, overwrite
         As for :func:`write`.
+    sample_shape : tuple of int, optional
+        The shape of one row, where it is known: pictures go into no table, and what is no picture
+        goes into no folder of pictures.
 
     Returns
     -------
@@ -252,16 +265,37 @@ def check_destination(path: str | Path, *, overwrite: bool) -> Path:
     Raises
     ------
     OutputExistsError, OutputError, ParameterError
-        As :func:`write`, for the path alone.
+        As :func:`write`, for the path and the shape alone.
     """
     path = check_output(path, overwrite=overwrite)
     suffix = path.suffix.lower()
+    if not path.is_dir():
+        check_output(path, overwrite=overwrite, kind="file" if suffix else "folder")
     if not path.is_dir() and suffix not in {"", ".png", ".npy", ".npz", *TABLE_SUFFIXES}:
         raise ParameterError(
             f"'{path}' ends in {path.suffix}, which is not written; name {_WRITTEN}, or a folder "
             "for pictures"
         )
+    if sample_shape is not None:
+        _check_kind(path, sample_shape)
     return path
+
+
+def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
+    suffix = path.suffix.lower()
+    is_pictures = len(sample_shape) == 2 or (
+        len(sample_shape) == 3 and sample_shape[2] in (1, 3, 4)
+    )
+    if (path.is_dir() or suffix in ("", ".png")) and not is_pictures:
+        raise ParameterError(
+            f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "
+            f"name {_WRITTEN}"
+        )
+    if not path.is_dir() and suffix in TABLE_SUFFIXES and len(sample_shape) > 1:
+        raise ParameterError(
+            f"'{path}' would hold a table, and rows of shape {sample_shape} are no rows of one; "
+            "name a file ending in .npy or .npz, or a folder for pictures"
+        )
 
 
 def _write_pictures(

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.errors import MissingFileError, UnreadableFileError
+from narrows.data.memory import check_fits
+from narrows.errors import DataError, MissingFileError, UnreadableFileError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_AXES = 32  # numpy's limit
@@ -70,6 +71,8 @@ def read_idx(path: str | Path) -> NDArray[Any]:
         If the file does not exist.
     UnreadableFileError
         If it is no IDX file, or holds less or more than its header says.
+    DataError
+        If it is larger than the memory.
 
     Examples
     --------
@@ -121,6 +124,9 @@ def _read(file: GzipFile | BufferedReader, path: Path) -> NDArray[Any]:
     shrunk = _MOST_GZIP_SHRINKS if isinstance(file, GzipFile) else 1
     if promised > path.stat().st_size * shrunk:
         raise _unreadable(path, f"its header says {shape}, which is more than it holds")
+    check_fits(
+        promised, f"'{path}'", "save it as .npy, of which only what is used is read", DataError
+    )
     content = np.empty(promised, np.uint8)
     if _fill(file, content.data) < promised:
         raise _unreadable(path, f"its header says {shape}, which is more than it holds")

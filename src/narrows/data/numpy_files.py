@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.memory import check_fits
 from narrows.errors import DataError, UnreadableFileError
 
 _PREFERRED = ("X", "arr_0", "data")
@@ -81,7 +82,8 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     UnreadableFileError
         If the file is truncated or foreign.
     DataError
-        If none of several arrays has such a name, or it holds something else than numbers.
+        If none of several arrays has such a name, it holds something else than numbers, or it
+        is larger than the memory.
     """
     try:
         # Opened here, the file is closed even if numpy finds it damaged.
@@ -92,6 +94,7 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
             archive = np.load(file, allow_pickle=False)
             keys = list(archive.keys())
             chosen = keys if len(keys) == 1 else [key for key in _PREFERRED if key in keys]
+            _check_sizes(path, archive, {*chosen[:1], "names"} & {*keys})
             values = archive[chosen[0]] if chosen else None
             names = archive["names"] if "names" in keys else np.empty(0)
     except _FAILURES as error:
@@ -105,6 +108,17 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     if names.dtype.kind != "U" or names.shape != values.shape[:1]:
         return values, None
     return values, [str(name) for name in names]
+
+
+def _check_sizes(path: Path, archive: Any, keys: set[str]) -> None:
+    """Refuse arrays that unpack to more than the memory, by what the archive says of them."""
+    sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.zip.filelist}
+    check_fits(
+        sum(sizes.get(key, 0) for key in keys),
+        f"'{path}', unpacked,",
+        "save the array as .npy, of which only what is used is read",
+        DataError,
+    )
 
 
 def _check(path: Path, values: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from narrows.data.memory import check_fits
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
@@ -138,6 +139,14 @@ def write_table(path: str | Path, values: NDArray[Any], columns: list[str] | Non
 def _read_parquet(path: Path) -> pa.Table:
     # Opened by its handle, a folder or a pattern of names is not taken for many files.
     with path.open("rb") as file:
+        facts = parquet.read_metadata(file)
+        check_fits(
+            facts.num_rows * facts.num_columns,  # packed ones and zeros: at least a byte each
+            f"'{path}', unpacked,",
+            "save the table as .npy, of which only what is used is read",
+            DataError,
+        )
+        file.seek(0)
         table = parquet.read_table(file)
     index = (table.schema.pandas_metadata or {}).get("index_columns", [])
     return table.drop_columns([name for name in index if isinstance(name, str)])
@@ -179,6 +188,8 @@ def _header(path: Path, delimiter: str) -> tuple[list[str], bool]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = filter(None, csv.reader(file, delimiter=delimiter))
         first, second = next(lines, []), next(lines, [])
+    if any("\0" in text for text in first + second):
+        raise _unreadable(path, "it holds NUL bytes, as text of another encoding than UTF-8 does")
     counted = len(first) > 1 and first == [str(i) for i in range(len(first))]
     if not counted and first and all(map(_is_number, first)):
         return [f"x{i}" for i in range(len(first))], False

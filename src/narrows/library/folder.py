@@ -16,14 +16,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+from narrows import storage
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
-from narrows.errors import FormatError, MissingFileError, OutputExistsError
+from narrows.errors import OutputExistsError
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 
 FORMAT = "narrows-library"
 FORMAT_VERSION = 1
 MANIFEST = "library.json"
+
+LIBRARY = storage.Kind(
+    what="library",
+    manifest=MANIFEST,
+    format=FORMAT,
+    version=FORMAT_VERSION,
+    first="build one first (narrows index, Library.create)",
+    made="was built in",
+    again="build the library again",
+)
 
 
 @dataclass(frozen=True)
@@ -53,39 +64,13 @@ class Contents:
         FormatError
             If there is something else, something damaged, or a library of a newer version.
         """
-        if not path.exists():
-            raise MissingFileError(
-                f"there is no library '{path}'; check the path, or build one first "
-                "(narrows index, Library.create)"
-            )
-        try:
-            facts = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise FormatError(
-                f"'{path}' is not a library of Narrows: {MANIFEST} is missing or unreadable in it; "
-                "name a folder that a library was built in"
-            ) from error
-        except ValueError as error:
-            raise FormatError(
-                f"'{path / MANIFEST}' is damaged ({error}); restore it from a copy, or build the "
-                "library again"
-            ) from error
-        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise FormatError(
-                f"'{path}' is not a library of Narrows: its {MANIFEST} does not say "
-                f"'format': '{FORMAT}'; name a folder that a library was built in"
-            )
-        if facts.get("format_version") != FORMAT_VERSION:
-            raise FormatError(
-                f"'{path}' has format version {facts.get('format_version')!r}, this Narrows reads "
-                f"version {FORMAT_VERSION}; install a Narrows that reads it"
-            )
+        facts = LIBRARY.read(path)
         values: dict[str, Any] = {n: facts.get(n) for n in ("fingerprint", "model", "table")}
-        if not all(isinstance(v, str) and v and Path(v).name == v for v in values.values()):
-            raise FormatError(
-                f"'{path / MANIFEST}' is damaged: it does not name a fingerprint, a model and a "
-                "table; restore it from a copy, or build the library again"
-            )
+        if not all(storage.is_file_name(value) for value in values.values()):
+            raise LIBRARY.damaged(path, "it does not name a fingerprint, a model and a table")
+        for name in (values["model"], values["table"]):
+            if (path / name).is_symlink():
+                raise LIBRARY.damaged(path, f"'{name}' is a link that leads out of the library")
         return cls(**values)
 
     def write(self, path: Path) -> None:
@@ -132,13 +117,14 @@ def create(
     """
     path = check_output(path, overwrite=overwrite)
     contents = Contents(model.fingerprint_)
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
+    with explain_os_errors(path):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
     if not path.exists():
         with atomic_folder(path) as folder:
             _write(folder, model, contents, fill)
         return path
-    if not (path / MANIFEST).is_file():
+    if not LIBRARY.is_at(path):
         raise OutputExistsError(
             f"'{path}' is not a library of Narrows and is not replaced; choose another name"
         )

@@ -43,7 +43,7 @@ class BaseAutoencoder(Codec):
     Parameters
     ----------
     n_components : int, default=32
-        Width of the code, K; the only parameter that may be given without its name.
+        Width of the code, K; in Python the only parameter that may stand without its name.
     hidden_layer_sizes : tuple of int or "auto", default="auto"
         Widths of the layers between input and code; the decoder mirrors them. ``()`` has none;
         "auto" chooses two from the number of features.
@@ -127,12 +127,12 @@ class BaseAutoencoder(Codec):
 
     n_components: int = field(default=32, kw_only=False)
     hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto"
-    activation: str = "silu"
-    code_activation: str = "auto"
+    activation: choices.Activation = "silu"
+    code_activation: choices.Activation | Literal["auto"] = "auto"
     tied_weights: bool = False
-    architecture: str = "auto"
-    output: str = "auto"
-    loss: str = "auto"
+    architecture: choices.Architecture = "auto"
+    output: choices.Output = "auto"
+    loss: choices.LossName = "auto"
     scaling: ScalingName = "auto"
     corruption: str | Corruption | Sequence[str | Corruption] | None = None
     corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"

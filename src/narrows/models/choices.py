@@ -3,12 +3,15 @@
 import math
 import numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
-from narrows import corruption
+from narrows import corruption, networks
 from narrows.corruption import Corruption
+from narrows.data.memory import check_fits
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.errors import ParameterError
 from narrows.losses import LOSSES
@@ -21,6 +24,19 @@ from narrows.training.loop import TrainSettings
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
 
+# What parameters may be; the command line shows these words.
+Activation = Literal[
+    "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
+]
+Architecture = Literal["auto", "dense"]
+Output = Literal["auto", "identity", "sigmoid"]
+LossName = Literal["auto", "squared_error", "cross_entropy"]
+
+# Far beyond what any memory holds, and still small enough for sizes to be multiplied.
+_WIDEST = 10**7
+# Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
+_NUMBERS_A_WEIGHT = 4
+
 
 def check_parameters(model: "BaseAutoencoder") -> None:
     """Refuse parameters that every model has and that are out of range.
@@ -30,7 +46,7 @@ def check_parameters(model: "BaseAutoencoder") -> None:
     ParameterError
         Naming the first.
     """
-    check_number("n_components", model.n_components, low=1, integral=True)
+    check_number("n_components", model.n_components, low=1, high=_WIDEST, integral=True)
     if not isinstance(model.hidden_layer_sizes, str):
         if not isinstance(model.hidden_layer_sizes, Sequence):
             raise ParameterError(
@@ -38,9 +54,12 @@ def check_parameters(model: "BaseAutoencoder") -> None:
                 "whole numbers such as (512, 128), () for none, or 'auto'"
             )
         for width in model.hidden_layer_sizes:
-            check_number("each of hidden_layer_sizes", width, low=1, integral=True)
+            check_number("each of hidden_layer_sizes", width, low=1, high=_WIDEST, integral=True)
     else:
         check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
+    for name in ("tied_weights", "early_stopping"):
+        if not isinstance(value := getattr(model, name), bool | np.bool_):
+            raise ParameterError(f"{name}={value!r} is not allowed; give True or False")
     check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
     check_choice("activation", model.activation, ACTIVATIONS)
     check_choice("code_activation", model.code_activation, ("auto", *ACTIVATIONS))
@@ -51,6 +70,9 @@ def check_parameters(model: "BaseAutoencoder") -> None:
     check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
     check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
     check_number("weight_decay", model.weight_decay, low=0)
+    for name in ("learning_rate", "weight_decay"):
+        if getattr(model, name) == math.inf:
+            raise ParameterError(f"{name}=inf is not allowed; give a finite number")
     check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
     check_number(
         "validation_fraction",
@@ -61,6 +83,14 @@ def check_parameters(model: "BaseAutoencoder") -> None:
         open_high=True,
         words=("auto",),
     )
+    try:
+        check_random_state(model.random_state)
+    except ValueError as error:
+        raise ParameterError(
+            f"random_state={model.random_state!r} is not allowed; give a whole number from 0 to "
+            "4294967295, a RandomState, or None"
+        ) from error
+    choose_device(model.device)
 
 
 def choose_network(
@@ -80,7 +110,7 @@ def choose_network(
     Raises
     ------
     ParameterError
-        If the output cannot reach the data.
+        If the output cannot reach the data, or the network is larger than the memory.
     """
     hidden = model.hidden_layer_sizes
     if isinstance(hidden, str):
@@ -100,7 +130,7 @@ def choose_network(
         raise ParameterError(
             f"loss='cross_entropy' does not go with output={output!r}; use output='sigmoid'"
         )
-    return NetworkSpec(
+    spec = NetworkSpec(
         architecture="dense" if model.architecture == "auto" else model.architecture,
         sample_shape=sample_shape,
         n_components=int(model.n_components),
@@ -110,6 +140,22 @@ def choose_network(
         output=output,
         tied_weights=bool(model.tied_weights),
         n_heads=model._n_heads,
+    )
+    _check_size(spec)
+    return spec
+
+
+def _check_size(spec: NetworkSpec) -> None:
+    """Refuse a network that training could not hold; on the meta device it takes no memory."""
+    with torch.device("meta"):
+        halves = networks.build_encoder(spec), networks.build_decoder(spec)
+    weights = sum(weight.numel() for half in halves for weight in half.parameters())
+    check_fits(
+        weights * _NUMBERS_A_WEIGHT * torch.float32.itemsize,
+        f"training a network of {weights} weights (n_components={spec.n_components}, "
+        f"hidden_layer_sizes={spec.hidden_layer_sizes})",
+        "choose smaller ones",
+        ParameterError,
     )
 
 

@@ -5,6 +5,7 @@ during feature extraction", ICML, eqs. 5 to 7.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -60,7 +61,7 @@ class ContractiveAutoencoder(BaseAutoencoder):
     """
 
     contraction_weight: float = 0.1
-    contraction: str = "auto"
+    contraction: Literal["auto", "exact", "stochastic"] = "auto"
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,6 +54,7 @@ def restore(
     encoder = Encoder.restore(manifest, parts, path)
     decoder = Decoder.restore(manifest, parts, path)
     try:
+        _check_facts(manifest, encoder)
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in manifest["parameters"].items()
@@ -61,15 +63,15 @@ def restore(
         model.spec_ = encoder.spec
         model.scaling_ = encoder.scaling_
         model.sample_shape_ = encoder.sample_shape_
-        model.loss_ = str(manifest["loss"])
-        model.n_features_in_ = int(manifest["n_features_in"])
+        model.loss_ = manifest["loss"]
+        model.n_features_in_ = math.prod(model.sample_shape_)
         if (names := manifest["feature_names_in"]) is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
         for name in model._findings:
             setattr(model, name, np.asarray(manifest["findings"][name]))
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError(
             f"'{path}/{storage.MANIFEST}' is damaged or of another version of Narrows "
             f"({type(error).__name__}: {error}); copy the model's folder again, or train again"
@@ -80,6 +82,16 @@ def restore(
             "it states; copy the model's folder again, or train again"
         )
     return model
+
+
+def _check_facts(manifest: Mapping[str, Any], encoder: Encoder) -> None:
+    """Refuse what a manifest says of a model if it cannot be so."""
+    if not isinstance(manifest["parameters"], dict):
+        raise TypeError("the parameters are not named values")
+    if not isinstance(manifest["loss"], str):
+        raise TypeError(f"the loss is {manifest['loss']!r}, not a word")
+    if manifest["n_features_in"] != math.prod(encoder.sample_shape_):
+        raise ValueError(f"n_features_in is not that of rows of shape {encoder.sample_shape_}")
 
 
 def fingerprint(model: "BaseAutoencoder") -> str:

@@ -7,6 +7,7 @@ epoch's generators are seeded by the run's seed and the epoch's number.
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from narrows.atomic import atomic_file
+from narrows.atomic import atomic_file, check_output, explain_os_errors
 from narrows.errors import CheckpointError
 from narrows.training.history import History
 
@@ -67,7 +68,7 @@ class Checkpoint:
 
     def seed(self) -> int | None:
         """Return the seed of the run in the file, or ``None`` where there is no file."""
-        return int(self._facts()["seed"]) if self.path.exists() else None
+        return int(self._facts()["seed"]) if self._is_there() else None
 
     def restore(self, state: State) -> None:
         """Bring a run to where the file is, if there is one.
@@ -76,20 +77,34 @@ class Checkpoint:
         ------
         CheckpointError
             If the file is damaged or belongs to another run.
+        OutputError, OutputExistsError
+            If there is none, and none can be written.
         """
-        if not self.path.exists():
+        if not self._is_there():
+            check_output(self.path, overwrite=True, kind="file")
             return
         facts = self._facts()
-        with safe_open(self.path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            history = History.from_json(facts["history"])
+            best = _part(tensors, "best.")
+            weights = state.network.state_dict()
+            held_out = any("validation_loss" in record for record in history.epochs)
+            _check_shapes(best, weights if held_out else {})
+            moments = state.optimizer.state_dict()
+            moments["state"] = {}
+            optimized = [p for group in state.optimizer.param_groups for p in group["params"]]
+            for i, parameter in enumerate(optimized[: facts["n_optimized"]]):
+                moments["state"][i] = _part(tensors, f"optimizer.{i}.")
+                like = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+                _check_shapes(moments["state"][i], like)
+            _check_shapes(_part(tensors, "network."), weights)
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            raise self._damaged(error) from error
         state.network.load_state_dict(_part(tensors, "network."))
-        state.best = _part(tensors, "best.")
-        moments = state.optimizer.state_dict()
-        moments["state"] = {
-            i: _part(tensors, f"optimizer.{i}.") for i in range(facts["n_optimized"])
-        }
         state.optimizer.load_state_dict(moments)
-        state.history = History.from_json(facts["history"])
+        state.best, state.history = best, history
 
     def write(self, state: State) -> None:
         """Write the state, unless the last writing was too recent for what it costs."""
@@ -116,21 +131,46 @@ class Checkpoint:
         """Delete the file: its run is over."""
         self.path.unlink(missing_ok=True)
 
+    def _is_there(self) -> bool:
+        with explain_os_errors(self.path):  # looking is refused where one must not enter
+            return self.path.exists()
+
     def _facts(self) -> dict[str, Any]:
         try:
             with safe_open(self.path, framework="pt") as file:
                 facts: dict[str, Any] = json.loads((file.metadata() or {})["narrows"])
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise CheckpointError(
-                f"'{self.path}' is not a whole checkpoint of Narrows ({error}); "
-                "delete it to start anew"
-            ) from error
-        if facts["identity"] != self.identity:
+            _check_facts(facts)
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+            raise self._damaged(error) from error
+        if facts.get("identity") != self.identity:
             raise CheckpointError(
                 f"'{self.path}' is the checkpoint of another run (other data or parameters); "
                 "delete it to start anew, or name another file"
             )
         return facts
+
+    def _damaged(self, error: Exception) -> CheckpointError:
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        return CheckpointError(
+            f"'{self.path}' is not a whole checkpoint of Narrows ({reason}); "
+            "delete it to start anew"
+        )
+
+
+def _check_facts(facts: Any) -> None:
+    """Refuse a header that names no run."""
+    if not isinstance(facts, dict):
+        raise TypeError("its header names no run")
+    for name in ("seed", "n_optimized"):
+        if type(facts[name]) is not int or not 0 <= facts[name] < 2**63:
+            raise ValueError(f"its {name} is {facts[name]!r}")
+
+
+def _check_shapes(tensors: dict[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of other names or shapes than those they are to replace."""
+    for name in tensors.keys() | like.keys():
+        if name not in tensors or name not in like or tensors[name].shape != like[name].shape:
+            raise ValueError(f"its '{name}' is missing or of another shape")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

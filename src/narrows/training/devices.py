@@ -28,7 +28,7 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).cpu()  # "meta" is a device that holds no numbers
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ParameterError(
             f"device={name!r} is not available here; use 'auto', 'cpu' or a GPU that torch sees"

@@ -1,11 +1,13 @@
 """What training wrote down, epoch by epoch."""
 
 import csv
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from narrows.atomic import atomic_file
+from narrows.errors import FormatError
 
 Record = dict[str, float]
 Ending = Literal["max_epochs", "early_stopping", "interrupted", "running"]
@@ -20,7 +22,8 @@ class History:
     epochs : list of dict
         Each with ``epoch`` (from 1), ``loss`` and its terms (``reconstruction``, ``penalty`` where
         there is one), the same with ``validation_`` in front where rows were held out,
-        ``learning_rate`` at the epoch's end, and ``seconds`` since the start.
+        ``learning_rate`` at the epoch's end, and ``seconds`` since the start. Where training was
+        interrupted in its first epoch, its only record is of the steps done, without held-out rows.
     best_epoch : int
         The epoch whose weights were kept, from 1; the last where nothing was held out.
     ended : {"max_epochs", "early_stopping", "interrupted", "running"}
@@ -87,5 +90,30 @@ class History:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Build the history again from what :meth:`as_json` gave."""
-        return cls(**fields)
+        """Build the history again from what :meth:`as_json` gave.
+
+        Raises
+        ------
+        FormatError
+            If it did not give this.
+        """
+        history = cls(**fields)
+        epochs, best = history.epochs, history.best_epoch
+        if not isinstance(epochs, list) or not all(map(_is_record, epochs)):
+            raise FormatError("the history's epochs are not records of numbers; train again")
+        if type(best) is not int or not min(1, len(epochs)) <= best <= len(epochs):
+            raise FormatError(
+                f"the history's best epoch is {best!r}, of {len(epochs)} epochs; train again"
+            )
+        if history.ended not in get_args(Ending):
+            raise FormatError(f"the history ended by {history.ended!r}, not known; train again")
+        return history
+
+
+def _is_record(record: object) -> bool:
+    """Tell whether an epoch has what every epoch has, and nothing but finite numbers."""
+    return (
+        isinstance(record, dict)
+        and {"epoch", "loss", "learning_rate", "seconds"} <= record.keys()
+        and all(type(value) in (int, float) and math.isfinite(value) for value in record.values())
+    )

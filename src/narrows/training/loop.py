@@ -90,7 +90,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     optimizer : Optimizer, optional
         To go on with; a new Adam by default.
     checkpoint : Checkpoint, optional
-        Where to go on from, and where to leave the state after epochs.
+        Where to go on from, and where to leave the state after whole epochs.
     callbacks : sequence of callable
         Called with each epoch's record, as are those of
         :func:`narrows.training.progress.on_epoch`.
@@ -103,6 +103,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     ------
     DivergedError
         If the loss is no longer finite.
+    KeyboardInterrupt
+        If it comes before the first step, or before the end of a single pass at a constant rate;
+        later it ends training, and what was learned is kept.
     """
     device = settings.device
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
@@ -121,6 +124,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     elapsed = history["seconds"][-1] if len(history) else 0.0
     start = time.monotonic() - elapsed
     learning_rate = settings.learning_rate
+    means = _Means()
 
     try:
         for epoch in range(len(history), settings.max_epochs):
@@ -164,7 +168,13 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             history.ended = "max_epochs"
     except KeyboardInterrupt:
         if not len(history):
-            raise
+            if not (settings.cycle and means):
+                raise
+            record = {"epoch": 1, **means.read(), "learning_rate": learning_rate}
+            record["seconds"] = time.monotonic() - start
+            _check_finite(record, settings)
+            history.epochs.append(record)
+            history.best_epoch = 1
         history.ended = "interrupted"
     if state.best:
         network.load_state_dict(state.best)
@@ -217,6 +227,9 @@ class _Means:
     def __init__(self) -> None:
         self._terms: dict[str, list[Tensor]] = {}
         self._rows: list[int] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
 
     def add(self, parts: Loss, rows: int) -> None:
         for name, term in parts.items():
