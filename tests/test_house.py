@@ -43,6 +43,7 @@ PUBLIC_NAMES = [
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
+    "SparseAutoencoder",
     "VariationalAutoencoder",
     "__version__",
     "datasets",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Decoder,
         DenoisingAutoencoder,
         Encoder,
+        SparseAutoencoder,
         VariationalAutoencoder,
         load,
     )
@@ -40,6 +41,7 @@ _HOMES = {
     "DenoisingAutoencoder": "narrows.models",
     "Encoder": "narrows.models",
     "Library": "narrows.library",
+    "SparseAutoencoder": "narrows.models",
     "VariationalAutoencoder": "narrows.models",
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
@@ -54,6 +56,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "Encoder",
     "Library",
+    "SparseAutoencoder",
     "VariationalAutoencoder",
     "__version__",
     "datasets",

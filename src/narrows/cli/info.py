@@ -68,7 +68,22 @@ def _made(path: Path) -> dict[str, Any]:
     from narrows.storage import read_manifest
 
     manifest = read_manifest(path)
-    return {"created": manifest["created"], "versions": manifest["versions"]}
+    findings = manifest.get("findings", {}).items()
+    figures = {name.rstrip("_"): _figure(value) for name, value in findings}
+    return {
+        **{name: figure for name, figure in figures.items() if figure is not None},
+        "created": manifest["created"],
+        "versions": manifest["versions"],
+    }
+
+
+def _figure(value: Any) -> Any:
+    """Return what a line has room for: a number as it is, a list of yes and no as a count."""
+    if not isinstance(value, list):
+        return value
+    if value and all(isinstance(item, bool) for item in value):
+        return f"{sum(value)} of {len(value)}"
+    return None
 
 
 def _shown(value: Any) -> str:

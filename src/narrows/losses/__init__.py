@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from narrows.losses import jacobian, variational
+from narrows.losses import jacobian, sparsity, variational
 from narrows.losses.reconstruction import cross_entropy, squared_error
 
 LOSSES = ("squared_error", "cross_entropy")
@@ -15,6 +15,7 @@ __all__ = [
     "Loss",
     "cross_entropy",
     "jacobian",
+    "sparsity",
     "squared_error",
     "variational",
 ]

@@ -10,6 +10,7 @@ from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
 from narrows.models.registry import MODELS
+from narrows.models.sparse import SparseAutoencoder
 from narrows.models.variational import VariationalAutoencoder
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
+    "SparseAutoencoder",
     "VariationalAutoencoder",
     "load",
 ]

@@ -194,7 +194,7 @@ class BaseAutoencoder(Codec):
         return {}
 
     def _extend(self, network: Network) -> None:
-        """Add to a network that was just built what else is learned or counted while training.
+        """Add to a network that is to learn, new or again, what else is counted while training.
 
         Buffers of the network itself are kept by checkpoints, and left behind when it has learned.
         """
@@ -306,11 +306,11 @@ class BaseAutoencoder(Codec):
         rate = settings.learning_rate * _ONLINE_SHARE
         if mean is not None:
             network = networks.build(self.spec_, mean, settings.seed)
-            self._extend(network)
             done, optimizer = History(), None
         else:
             network = Network(self.encoder_, self.decoder_)
             done, optimizer = self.history_, self._optimizer
+        self._extend(network)
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
         # The optimiser's moments would be lost with a pass that diverges, so it is dropped first.

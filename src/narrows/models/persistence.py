@@ -68,7 +68,8 @@ def restore(
         if (names := manifest["feature_names_in"]) is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
         for name in model._findings:
-            setattr(model, name, np.asarray(manifest["findings"][name]))
+            # A single number comes back as one.
+            setattr(model, name, np.asarray(manifest["findings"][name])[()])
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

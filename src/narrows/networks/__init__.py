@@ -21,6 +21,7 @@ from narrows.networks.network import (
     Trace,
     is_pointwise,
 )
+from narrows.networks.sparse import Selection
 
 ARCHITECTURES: dict[str, ModuleType] = {"dense": dense}
 
@@ -33,6 +34,7 @@ __all__ = [
     "Layer",
     "Network",
     "NetworkSpec",
+    "Selection",
     "Trace",
     "build",
     "build_decoder",
@@ -93,4 +95,6 @@ def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
     ARCHITECTURES[spec.architecture].initialise(
         network.encoder, network.decoder, spec, mean, torch.Generator().manual_seed(seed)
     )
+    if isinstance(network.encoder.activation, Selection):
+        network.encoder.activation.reset()
     return network

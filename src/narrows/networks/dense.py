@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from narrows.networks.network import ACTIVATIONS, Centre, Decoder, Encoder, NetworkSpec
 from narrows.networks.outputs import BOUNDED_OUTPUTS
+from narrows.networks.sparse import build_code_activation
 
 # Mean-square gain of each activation; those that are not listed behave like a linear layer.
 _HALF_OPEN = {"relu", "leaky_relu", "silu", "gelu", "elu"}
@@ -30,14 +31,32 @@ class TransposedLinear(nn.Module):
         return functional.linear(x, self.weight.t(), self.bias)
 
 
+class UnitLinear(nn.Linear):
+    """A linear layer that multiplies each number it takes with a vector of length 1.
+
+    The length of a column of its matrix has no effect, so none can grow to let a code shrink.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in) to (B, out)."""
+        return functional.linear(x, functional.normalize(self.weight, dim=0), self.bias)
+
+
+class UnitTransposedLinear(TransposedLinear):
+    """The same, of another layer's matrix, transposed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in) to (B, out)."""
+        return functional.linear(x, functional.normalize(self.weight, dim=1).t(), self.bias)
+
+
 def build_encoder(spec: NetworkSpec) -> Encoder:
     """Build the encoder, (B, *sample_shape) to (B, K), its weights still to be filled in."""
     widths = (_features(spec), *spec.hidden_layer_sizes, spec.n_heads * spec.n_components)
     layers: list[nn.Module] = [Centre(spec.sample_shape), nn.Flatten()]
     for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
-    activation = ACTIVATIONS[spec.code_activation]()
-    return Encoder(nn.Sequential(*layers[:-1]), activation, spec.n_heads)
+    return Encoder(nn.Sequential(*layers[:-1]), build_code_activation(spec), spec.n_heads)
 
 
 def build_decoder(spec: NetworkSpec) -> Decoder:
@@ -47,6 +66,9 @@ def build_decoder(spec: NetworkSpec) -> Decoder:
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(widths):
         layers += [layer(fan_in, fan_out), ACTIVATIONS[spec.activation]()]
+    if spec.unit_columns:
+        first = UnitTransposedLinear if spec.tied_weights else UnitLinear
+        layers[0] = first(widths[0], widths[1])
     layers[-1] = nn.Unflatten(1, spec.sample_shape)
     return Decoder(nn.Sequential(*layers), spec.output)
 
@@ -93,6 +115,10 @@ def initialise(
                 continue
             gain = 2.0 if layer is not half[-1] and spec.activation in _HALF_OPEN else 1.0
             nn.init.normal_(layer.weight, 0, (gain / layer.in_features) ** 0.5, generator)
+    if spec.unit_columns and not spec.tied_weights:
+        # Units that decode to what they look for start useful: fewer die (Gao et al. 2024).
+        with torch.no_grad():
+            layers[1][0].weight.copy_(layers[0][-1].weight.t())
     start = mean.flatten()
     if spec.output in BOUNDED_OUTPUTS:
         # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.

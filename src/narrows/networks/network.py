@@ -1,7 +1,7 @@
 """Two halves that can part."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import dropwhile
 from typing import Any, NamedTuple, Self
 
@@ -47,8 +47,10 @@ class NetworkSpec:
         Width of the code, K.
     hidden_layer_sizes : tuple of int
         Widths between input and code; the decoder mirrors them.
-    activation, code_activation : str
-        Keys of :data:`ACTIVATIONS`.
+    activation : str
+        A key of :data:`ACTIVATIONS`.
+    code_activation : str
+        The same, or one of :data:`narrows.networks.sparse.SELECTIONS`.
     output : str
         What the decoder ends with, a key of :data:`narrows.networks.outputs.OUTPUT_MODULES`;
         users choose among :data:`OUTPUTS`, models may need more.
@@ -56,6 +58,10 @@ class NetworkSpec:
         Whether the decoder's matrices are the encoder's, transposed.
     n_heads : int
         Numbers that the encoder's body gives for each unit of the code.
+    n_active : int
+        Units that "topk" and "batch_topk" keep; 0 where there is no such number.
+    unit_columns : bool
+        Whether what the decoder's first layer multiplies each unit with has length 1.
     """
 
     architecture: str
@@ -67,19 +73,25 @@ class NetworkSpec:
     output: str
     tied_weights: bool
     n_heads: int = 1
+    n_active: int = 0
+    unit_columns: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
-        return asdict(self)
+        """Return the fields as JSON can hold them, those with a default only where they differ.
+
+        So a model's fingerprint stays what it was when a field is added.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
+    def from_json(cls, values: dict[str, Any]) -> Self:
         """Build the spec again from what :meth:`as_json` gave."""
-        values: dict[str, Any] = {
+        known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields.items()
+            for name, value in values.items()
         }
-        return cls(**values)
+        return cls(**known)
 
 
 class Centre(nn.Module):

@@ -1,0 +1,280 @@
+"""The sparse autoencoder: codes of which each row uses few units.
+
+By the divergence of mean activations from a small target (Lee, Ekanadham & Ng 2008; Ng 2011), by
+the codes' L1 norm (Olshausen & Field 1996), or by selection: TopK (Makhzani & Frey 2014; Gao et
+al. 2024), BatchTopK (Bussmann, Leask & Nanda 2024), JumpReLU (Rajamanoharan et al. 2024).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from narrows.errors import ParameterError
+from narrows.losses import Loss
+from narrows.losses.sparsity import Activity, silence
+from narrows.models.base import BaseAutoencoder
+from narrows.models.validation import check_choice, check_number
+from narrows.networks import Network, Selection, Trace
+from narrows.networks.sparse import JumpReLU
+from narrows.training.history import History
+
+# The code's activation under each kind of sparsity.
+_ACTIVATIONS = {
+    "kl": "sigmoid",
+    "l1": "relu",
+    "topk": "topk",
+    "batch_topk": "batch_topk",
+    "jumprelu": "jumprelu",
+}
+# What "auto" takes, of the kinds that have a weight.
+_WEIGHTS = {"kl": 1.0, "l1": 0.1, "jumprelu": 0.1}
+_SELECTED = ("topk", "batch_topk")
+# Rows whose codes are held at once to be measured.
+_BLOCK = 4096
+
+
+class Sparsity(NamedTuple):
+    """How sparse the codes of some rows are.
+
+    Attributes
+    ----------
+    mean_activation : ndarray of shape (K,), float32
+        Of each unit, the mean over rows.
+    active_share : ndarray of shape (n,), float32
+        Of each row, the share of units that are on: not zero, or above 1/2 for sigmoid units.
+    dead_units : ndarray of shape (K,), bool
+        Whether each unit is on for none of the rows.
+    """
+
+    mean_activation: NDArray[np.float32]
+    active_share: NDArray[np.float32]
+    dead_units: NDArray[np.bool_]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SparseAutoencoder(BaseAutoencoder):
+    """A network with codes that may be wider than the input, of which each row uses few units.
+
+    Parameters
+    ----------
+    sparsity : {"kl", "l1", "topk", "batch_topk", "jumprelu"}, default="kl"
+        What makes codes sparse. "kl" holds the mean activation of sigmoid units near a target;
+        "l1" charges rectified units for what they measure. "topk" keeps the largest units of each
+        row, "batch_topk" as many on average, "jumprelu" those above a threshold that each unit
+        learns, and charges for their number.
+    sparsity_target : float, default=0.05
+        The mean activation that "kl" aims at (rho), between 0 and 1.
+    sparsity_weight : float or "auto", default="auto"
+        Weight of the penalty of "kl" (beta), "l1" or "jumprelu"; "auto" takes 1, 0.1 or 0.1.
+    n_active : int or "auto", default="auto"
+        Units a row that "topk" and "batch_topk" keep, at most ``n_components``; "auto" takes the
+        square root of ``n_components``.
+    dead_after : int, default=10000
+        Training rows in a row for which a unit is never on, after which it counts as dead.
+    revival_weight : float, default=0.01
+        Weight of the term that lifts dead units until they are on again; 0 leaves them dead.
+        "kl" does not need it.
+    {parameters}
+
+    Attributes
+    ----------
+    mean_activation_ : ndarray of shape (K,), float32
+        Of each unit, over the training rows.
+    active_share_ : float
+        Share of the units that are on for a training row, on average.
+    dead_units_ : ndarray of shape (K,), bool
+        Whether each unit is on for none of the training rows.
+    {attributes}
+
+    Notes
+    -----
+    All but "kl" keep the columns of the decoder that multiply the code at length 1; otherwise the
+    codes could be made small by letting the decoder grow. ``hidden_layer_sizes="auto"`` takes none:
+    each unit then is one direction of the input.
+
+    Examples
+    --------
+    >>> from narrows import SparseAutoencoder, datasets
+    >>> digits = datasets.load("digits")
+    >>> model = SparseAutoencoder(
+    ...     256, sparsity="topk", n_active=8, max_epochs=5, random_state=0).fit(digits.X_train)
+    >>> set((model.transform(digits.X_test) != 0).sum(axis=1).tolist())
+    {8}
+    >>> model.code_sparsity(digits.X_test).active_share[:2].tolist()
+    [0.03125, 0.03125]
+    """
+
+    sparsity: Literal["kl", "l1", "topk", "batch_topk", "jumprelu"] = "kl"
+    sparsity_target: float = 0.05
+    sparsity_weight: float | Literal["auto"] = "auto"
+    n_active: int | Literal["auto"] = "auto"
+    dead_after: int = 10_000
+    revival_weight: float = 0.01
+
+    _findings: ClassVar[tuple[str, ...]] = ("mean_activation_", "active_share_", "dead_units_")
+
+    def code_sparsity(self, X: Any) -> Sparsity:
+        """Measure how sparse the codes of rows are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the training data.
+
+        Returns
+        -------
+        Sparsity
+            Mean activations (K,), the share of units on for each row (n,), dead units (K,).
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return self._measure(self._check_rows(X))
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
+        super().partial_fit(X, y)
+        self._find_sparsity(self._check_rows(X))
+        return self
+
+    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
+        super()._fit(X, damaged)
+        self._find_sparsity(X)
+        return self
+
+    def _measure(self, rows: NDArray[Any]) -> Sparsity:
+        bar = 0.5 if self.sparsity == "kl" else 0.0
+        total = np.zeros(self.spec_.n_components)
+        alive = np.zeros(self.spec_.n_components, bool)
+        shares = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            codes = self._encode(rows[block])
+            # Selection may keep a number below zero.
+            on = np.abs(codes) > bar
+            total += codes.sum(axis=0, dtype=np.float64)
+            alive |= on.any(axis=0)
+            shares[block] = on.mean(axis=1)
+        return Sparsity((total / len(rows)).astype(np.float32), shares, ~alive)
+
+    def _find_sparsity(self, X: NDArray[Any]) -> None:
+        found = self._measure(X)
+        self.mean_activation_ = found.mean_activation
+        self.active_share_ = found.active_share.mean(dtype=np.float64)
+        self.dead_units_ = found.dead_units
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_choice("sparsity", self.sparsity, tuple(_ACTIVATIONS))
+        check_number(
+            "sparsity_target", self.sparsity_target, low=0, high=1, open_low=True, open_high=True
+        )
+        check_number("sparsity_weight", self.sparsity_weight, low=0, words=("auto",))
+        check_number("dead_after", self.dead_after, low=1, integral=True)
+        check_number("revival_weight", self.revival_weight, low=0)
+        check_number(
+            "n_active",
+            self.n_active,
+            low=1,
+            high=self.n_components,
+            integral=True,
+            words=("auto",),
+        )
+        wrong = ""
+        if self.sparsity in _SELECTED and self.sparsity_weight != "auto":
+            wrong = (
+                f"sparsity_weight={self.sparsity_weight!r} has nothing to weigh with "
+                f"sparsity={self.sparsity!r}; leave it to 'auto', and set n_active"
+            )
+        if self.sparsity not in _SELECTED and self.n_active != "auto":
+            wrong = (
+                f"n_active={self.n_active!r} does not go with sparsity={self.sparsity!r}; use "
+                "'topk' or 'batch_topk', or leave n_active to 'auto'"
+            )
+        activation = _ACTIVATIONS[self.sparsity]
+        if self.code_activation not in ("auto", activation):
+            wrong = (
+                f"code_activation={self.code_activation!r} does not go with "
+                f"sparsity={self.sparsity!r}, whose codes are made by {activation!r}; leave it "
+                "to 'auto'"
+            )
+        if wrong:
+            raise ParameterError(wrong)
+
+    def _prepare(self, X: NDArray[Any]) -> Tensor:
+        mean = super()._prepare(X)
+        spec = self.spec_
+        n_active = 0
+        if self.sparsity in _SELECTED:
+            root = round(math.sqrt(spec.n_components))
+            n_active = root if isinstance(self.n_active, str) else int(self.n_active)
+        self.spec_ = replace(
+            spec,
+            hidden_layer_sizes=(
+                () if self.hidden_layer_sizes == "auto" else spec.hidden_layer_sizes
+            ),
+            code_activation=_ACTIVATIONS[self.sparsity],
+            n_active=n_active,
+            unit_columns=self.sparsity != "kl",
+        )
+        self._activity: Activity | None = None
+        self._is_new = True
+        return mean
+
+    def _extend(self, network: Network) -> None:
+        super()._extend(network)
+        kept = getattr(self, "_activity", None)
+        network.activity = Activity(self.spec_.n_components) if kept is None else kept
+        if self.__dict__.pop("_is_new", False) and self.sparsity == "kl":
+            # Sigmoids that start at 1/2 would spend the run on their way to the target.
+            last = [m for m in network.encoder.body.modules() if isinstance(m, nn.Linear)][-1]
+            nn.init.constant_(
+                last.bias, math.log(self.sparsity_target / (1 - self.sparsity_target))
+            )
+
+    def _keep(
+        self,
+        network: Network,
+        history: History,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        super()._keep(network, history, optimizer)
+        self._activity = getattr(network, "activity", None)
+
+    def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
+        penalties = super()._penalties(network, trace, generator)
+        activity = cast("Activity", network.activity)
+        if self.sparsity == "kl":
+            divergence = activity.divergence(trace.logits, self.sparsity_target).sum()
+            return {**penalties, "sparsity": self._weight() * divergence}
+        activation = network.encoder.activation
+        if self.sparsity == "l1":
+            penalties["sparsity"] = self._weight() * trace.code.sum(dim=1).mean()
+        if isinstance(activation, JumpReLU):
+            count = activation.count(trace.logits).sum(dim=1).mean()
+            penalties["sparsity"] = self._weight() * count
+        revival = torch.zeros((), device=trace.code.device)
+        if network.training:
+            activity.count(trace.code != 0)
+            if isinstance(activation, Selection):
+                activation.observe(trace.code)
+            dead = activity.silent >= self.dead_after
+            # Computing it costs more than waiting for the answer.
+            if self.revival_weight and bool(dead.any()):
+                bar: Tensor | float = 0.0
+                if isinstance(activation, Selection):
+                    bar = activation.bar(trace.logits.detach())
+                revival = self.revival_weight * silence(trace.logits, bar, dead)
+        return {**penalties, "revival": revival}
+
+    def _weight(self) -> float:
+        if isinstance(self.sparsity_weight, str):
+            return _WEIGHTS[self.sparsity]
+        return float(self.sparsity_weight)

@@ -1,0 +1,195 @@
+"""Code activations that keep a few units and drop the others.
+
+Makhzani & Frey (2014), "k-Sparse autoencoders", and Gao et al. (2024), "Scaling and evaluating
+sparse autoencoders": TopK. Bussmann, Leask & Nanda (2024), "BatchTopK sparse autoencoders".
+Rajamanoharan et al. (2024), "Jumping ahead: improving reconstruction fidelity with JumpReLU
+sparse autoencoders".
+
+All keep a pre-activation as it is or put zero in its place, so that the code of a unit moves with
+its own pre-activation alone wherever the choice stands. None changes its state when it is called.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from narrows.networks.network import ACTIVATIONS, NetworkSpec
+
+# Steps that the threshold's running mean looks back on.
+_MEMORY = 100
+# Where JumpReLU's thresholds start, and how near to one a pre-activation must be to move it.
+_FIRST_THRESHOLD, BANDWIDTH = 0.1, 0.1
+
+
+class Selection(nn.Module):
+    """A code activation that keeps some pre-activations of shape (B, K) and drops others."""
+
+    pointwise = True
+
+    def reset(self) -> None:
+        """Fill in what the module starts from."""
+
+    @abstractmethod
+    def bar(self, logits: Tensor) -> Tensor:
+        """Return what pre-activations (B, K) must reach to be kept, broadcast with them."""
+
+    def observe(self, code: Tensor) -> None:
+        """Learn, from the codes (B, K) of a training step, what selection needs in use."""
+        del code
+
+
+class TopK(Selection):
+    """Keep the ``k`` largest pre-activations of each row (Makhzani & Frey, algorithm 1).
+
+    Examples
+    --------
+    >>> TopK(2)(torch.tensor([[3.0, -1.0, 5.0, 0.5]]))
+    tensor([[3., 0., 5., 0.]])
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (B, K) to (B, K), of which k numbers a row are kept."""
+        values, units = logits.topk(self.k, dim=1)
+        return torch.zeros_like(logits).scatter(1, units, values)
+
+    def bar(self, logits: Tensor) -> Tensor:
+        """Return the k-th largest of each row, of shape (B, 1)."""
+        return logits.topk(self.k, dim=1).values[:, -1:]
+
+
+class BatchTopK(Selection):
+    """Keep the ``B * k`` largest pre-activations of a batch (Bussmann et al., eq. 4).
+
+    So that the code of a row does not depend on the rows beside it, what exceeds a threshold is
+    kept in use: the running mean of the smallest number kept in training (their eq. 6).
+
+    Examples
+    --------
+    >>> BatchTopK(1)(torch.tensor([[3.0, -1.0, 5.0], [0.5, 1.0, 2.0]]))
+    tensor([[3., 0., 5.],
+            [0., 0., 0.]])
+    """
+
+    threshold: Tensor
+    steps: Tensor
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def reset(self) -> None:
+        """Forget the threshold."""
+        self.threshold.zero_()
+        self.steps.zero_()
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (B, K) to (B, K)."""
+        if not self.training:
+            return torch.where(logits > self.threshold, logits, 0.0)
+        values, places = logits.flatten().topk(len(logits) * self.k)
+        return torch.zeros_like(logits).flatten().scatter(0, places, values).view_as(logits)
+
+    def bar(self, logits: Tensor) -> Tensor:
+        """Return the threshold, of shape ()."""
+        del logits
+        return self.threshold
+
+    def observe(self, code: Tensor) -> None:
+        """Let the smallest number kept enter the threshold."""
+        smallest = code.detach().masked_fill(code == 0, torch.inf).min()
+        self.steps.add_(1).clamp_(max=_MEMORY)
+        self.threshold += (smallest - self.threshold) / self.steps
+
+
+class JumpReLU(Selection):
+    """Keep what exceeds a threshold that each unit learns (Rajamanoharan et al., eq. 5).
+
+    The thresholds' gradients are the paper's pseudo-derivatives, eqs. 11 and 12, with a rectangle
+    of width ``bandwidth`` as kernel: where a pre-activation z is within half of it from the
+    threshold t, -t / bandwidth for the code and -1 / bandwidth for the number of units on.
+
+    Parameters
+    ----------
+    n_components : int
+        Width of the code, K.
+    bandwidth : float
+        The rectangle's, in units of the pre-activations.
+
+    Examples
+    --------
+    >>> jump = JumpReLU(3)
+    >>> jump.reset()
+    >>> z = torch.tensor([[0.02, 0.12, 2.0]])
+    >>> jump(z).tolist() == [[0.0, z[0, 1].item(), 2.0]]
+    True
+    >>> count = jump.count(z).sum()
+    >>> count.backward()
+    >>> (jump.log_threshold.grad / jump.threshold.detach()).tolist()  # per unit of t
+    [0.0, -10.0, 0.0]
+    """
+
+    def __init__(self, n_components: int, bandwidth: float = BANDWIDTH) -> None:
+        super().__init__()
+        self.bandwidth = bandwidth
+        # As a logarithm, so that no threshold can become negative.
+        self.log_threshold = nn.Parameter(torch.empty(n_components))
+
+    @property
+    def threshold(self) -> Tensor:
+        """What each unit must exceed, of shape (K,)."""
+        return self.log_threshold.exp()
+
+    def reset(self) -> None:
+        """Start the thresholds."""
+        with torch.no_grad():
+            self.log_threshold.fill_(_FIRST_THRESHOLD).log_()
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (B, K) to (B, K)."""
+        threshold = self.threshold
+        kept = torch.where(logits > threshold, logits, 0.0)
+        return kept + self._pull(logits, threshold, -threshold.detach())
+
+    def count(self, logits: Tensor) -> Tensor:
+        """Return 1 where a unit is on, 0 where not, (B, K): what thresholds learn from.
+
+        Its gradient with respect to the pre-activations is zero, as the paper has it.
+        """
+        threshold = self.threshold
+        return (logits > threshold) + self._pull(logits, threshold, -torch.ones_like(threshold))
+
+    def bar(self, logits: Tensor) -> Tensor:
+        """Return the thresholds, of shape (K,)."""
+        del logits
+        return self.threshold.detach()
+
+    def _pull(self, logits: Tensor, threshold: Tensor, height: Tensor) -> Tensor | float:
+        """Return zero, whose derivative by the threshold is the kernel times a height."""
+        if not torch.is_grad_enabled():
+            return 0.0
+        fixed = threshold.detach()
+        near = (logits.detach() - fixed).abs() < self.bandwidth / 2
+        return near * (height / self.bandwidth) * (threshold - fixed)
+
+
+_SELECTIONS: dict[str, Callable[[NetworkSpec], Selection]] = {
+    "topk": lambda spec: TopK(spec.n_active),
+    "batch_topk": lambda spec: BatchTopK(spec.n_active),
+    "jumprelu": lambda spec: JumpReLU(spec.n_components),
+}
+SELECTIONS = tuple(_SELECTIONS)
+
+
+def build_code_activation(spec: NetworkSpec) -> nn.Module:
+    """Build what comes after the code's layer."""
+    if spec.code_activation in _SELECTIONS:
+        return _SELECTIONS[spec.code_activation](spec)
+    return ACTIVATIONS[spec.code_activation]()
