@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_diver
 from narrows import Decoder, VariationalAutoencoder, datasets, load
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import variational
-from narrows.networks import outputs
+from narrows.networks import Network, outputs
 from narrows.training.progress import on_epoch
 
 SEED = 20240701
@@ -128,16 +128,16 @@ def test_the_gaussian_is_torchs():
     )
 
 
-def linear_gaussian(variance=0.3, slack=1.0):
-    """Make a model whose marginal is N(b, W W' + variance I), and the exact one.
+def linear_gaussian(variance=0.3, slack=1.0, scaling="none"):
+    """Make a model whose marginal is N(b, W W' + variance I) of scaled rows, and the exact one.
 
     Its encoder is the exact posterior of probabilistic PCA (Tipping & Bishop 1999, eq. 6), or, with
     slack, one of the same means and a larger variance.
     """
     model = quick(
         hidden_layer_sizes=(), activation="identity", likelihood="gaussian", variance=variance,
-        scaling="none",
-    ).fit(TABLE)  # fmt: skip
+        scaling=scaling, output="identity",
+    ).fit(TABLE * np.geomspace(0.1, 10, 6))  # fmt: skip
     rng = np.random.default_rng(SEED)
     # Orthogonal columns: the posterior's units are then independent, as the encoder has them.
     W = np.linalg.qr(rng.normal(size=(6, 3)))[0] * [2.0, 1.0, 0.5]
@@ -154,8 +154,11 @@ def linear_gaussian(variance=0.3, slack=1.0):
         encoding.weight[:3] = torch.from_numpy(to_mean)
         encoding.bias[:3] = torch.from_numpy(to_mean @ (centre - b))
         encoding.bias[3:] = torch.from_numpy(np.log(slack * variance * inverse))
-    X = rng.multivariate_normal(b, W @ W.T + variance * np.eye(6), 300)
-    return model, X, multivariate_normal(b, W @ W.T + variance * np.eye(6)).logpdf(X)
+    learned = model.scaling_
+    scale, shift = (np.broadcast_to(t.double().numpy(), 6) for t in (learned.scale, learned.shift))
+    exact = shift + scale * b, scale[:, None] * (W @ W.T + variance * np.eye(6)) * scale
+    X = rng.multivariate_normal(*exact, 300)
+    return model, X, multivariate_normal(*exact).logpdf(X)
 
 
 def test_with_the_exact_posterior_one_draw_is_enough():
@@ -178,6 +181,67 @@ def test_the_estimate_reaches_the_exact_log_likelihood_and_the_bounds_are_ordere
     assert truth.mean() - means[0] == pytest.approx(1.5 * (1 - np.log(2)), abs=0.05)
     estimate = model.log_likelihood(X, random_state=0)
     assert np.abs(estimate - truth).max() < 0.1
+
+
+@pytest.mark.parametrize("scaling", ["none", "global", "standard", "unit"])
+def test_likelihoods_are_densities_in_the_units_of_the_data(scaling):
+    model, X, truth = linear_gaussian(slack=1.5, scaling=scaling)
+    assert np.abs(model.log_likelihood(X, random_state=0) - truth).max() < 0.1
+    assert model.elbo(X, 100, random_state=0).mean() < truth.mean()
+
+
+def test_pixels_differ_from_shares_of_white_by_their_units_alone():
+    of_pixels, of_shares = (
+        quick(likelihood="continuous_bernoulli").fit(X) for X in (PICTURES, PICTURES / 255)
+    )
+    units = 20 * np.log(255)
+    for figure in ("elbo", "log_likelihood"):
+        pixels = getattr(of_pixels, figure)(PICTURES, 20, random_state=0)
+        shares = getattr(of_shares, figure)(PICTURES / 255, 20, random_state=0)
+        np.testing.assert_allclose(pixels + units, shares, atol=1e-2)
+    # A probability has no units.
+    of_pixels, of_shares = (
+        quick(likelihood="bernoulli").fit(X) for X in (PICTURES, PICTURES / 255)
+    )
+    np.testing.assert_allclose(
+        of_pixels.elbo(PICTURES, random_state=0),
+        of_shares.elbo(PICTURES / 255, random_state=0),
+        atol=1e-2,
+    )
+
+
+@pytest.mark.parametrize("X", [TABLE, UNIT], ids=["table", "unit"])
+def test_rows_beyond_single_precision_are_impossible_not_nan(X):
+    model = quick(likelihood="gaussian").fit(X)
+    far = X[:3] * np.array([[1e3], [1e6], [1e30]])
+    for figures in (model.elbo(far, random_state=0), model.log_likelihood(far, 5, random_state=0)):
+        assert (figures < model.elbo(X[:3], random_state=0)).all()
+        assert figures[2] == -np.inf
+
+
+def test_the_importance_weighted_gradient_is_that_of_its_definition():
+    """Burda et al. 2016, eq. 13: the sum over draws of normalised weights times gradients."""
+    model = quick(n_importance_samples=7, likelihood="gaussian", variance=0.5).fit(TABLE)
+    network = Network(model.encoder_, model.decoder_).double()
+    x = model.scaling_(torch.as_tensor(TABLE[:9])).double()
+    noise = torch.randn(7, 9, 3, generator=torch.Generator().manual_seed(SEED))
+    loss = model._loss(network, x, x, torch.Generator().manual_seed(SEED))
+    parameters = list(network.parameters())
+    ours = torch.autograd.grad(loss["importance_weighted_bound"], parameters)
+
+    truth = [torch.zeros_like(p) for p in parameters]
+    for row in range(len(x)):
+        mean, log_variance = network.encoder.trace(x[row : row + 1]).logits.chunk(2, dim=1)
+        posterior = Normal(mean[0], torch.exp(log_variance[0] / 2))
+        codes = mean[0] + posterior.stddev * noise[:, row]
+        joint = Normal(network.decoder(codes), 0.5**0.5).log_prob(x[row]).sum(1)
+        weights = joint + Normal(0, 1).log_prob(codes).sum(1) - posterior.log_prob(codes).sum(1)
+        share = torch.softmax(weights, 0).detach()
+        for draw in range(7):
+            slopes = torch.autograd.grad(weights[draw], parameters, retain_graph=True)
+            for total, part in zip(truth, slopes, strict=True):
+                total.sub_(share[draw] * part / len(x))
+    torch.testing.assert_close(list(ours), truth, rtol=1e-6, atol=1e-8)
 
 
 def test_draws_come_in_chunks_that_change_nothing(monkeypatch):
@@ -297,7 +361,6 @@ def test_a_row_unlike_the_others_is_less_likely(digits):
 def test_settled_codes_decode_as_before():
     """The shift and scale of codes that ends the training leaves the reconstructions alone."""
     from narrows.models.density import settle
-    from narrows.networks import Network
 
     model = quick(hidden_layer_sizes=(7,)).fit(TABLE)
     before, (means, variances) = model.reconstruct(TABLE), posterior(model, TABLE)
@@ -325,8 +388,7 @@ def test_the_learned_variance_is_what_is_left_and_is_kept(tmp_path):
     learned = float(model.decoder_.output.log_variance.detach().exp() * model.scaling_.scale**2)
     assert learned == pytest.approx(0.16, rel=0.05)
     exact = multivariate_normal(X.mean(0), np.cov(X.T)).logpdf(X)
-    units = X.shape[1] * np.log(float(model.scaling_.scale))
-    estimate = model.log_likelihood(X, 200, random_state=0) - units
+    estimate = model.log_likelihood(X, 200, random_state=0)
     assert estimate.mean() == pytest.approx(exact.mean(), abs=0.1)
 
     again = load(model.save(tmp_path / "model"))
@@ -364,6 +426,8 @@ def test_what_is_learned_from_is_minus_the_log_likelihood(X, parameters, likelih
     assert model.loss_ == likelihood
     X = X[:80]
     bound = model.elbo(X, 500, random_state=0).mean()
+    if likelihood != "bernoulli":  # what is learned from is of the scaled rows
+        bound += X[0].size * np.log(float(model.scaling_.scale))
     means, variances = posterior(model, X)
     left = (means**2 + variances - 1 - np.log(variances)).sum(1).mean() / 2
     reconstruction, divergence = (model.history_[k][0] for k in ("reconstruction", "divergence"))
@@ -441,7 +505,10 @@ def test_collapse_is_said_and_free_bits_prevent_it():
     ("parameters", "message"),
     [
         ({"likelihood": "poisson"}, "likelihood='poisson'.*'gaussian'"),
-        ({"likelihood": "bernoulli"}, "likelihood='bernoulli'.*between 0 and 1.*scaling='unit'"),
+        (
+            {"likelihood": "bernoulli"},
+            "likelihood='bernoulli'.*between 0 and 1.*data from -.* to .*scaling='unit'",
+        ),
         ({"likelihood": "continuous_bernoulli"}, "between 0 and 1.*scaling='unit'"),
         ({"likelihood": "bernoulli", "scaling": "unit", "output": "identity"}, "output='auto'"),
         ({"variance": 0.0}, "variance=0.0.*above 0"),

@@ -48,6 +48,15 @@ class Likelihood:
         """Whether it is zero beyond [0, 1]."""
         return self.name != "gaussian"
 
+    def log_volume(self, scaling: Scaling, n_features: int) -> float:
+        """Return the log of the volume, in the data's units, that the scaling maps to one.
+
+        A density is smaller by that factor in those units; a probability has none.
+        """
+        if self.name == "bernoulli":
+            return 0.0
+        return float(scaling.scale.double().log().expand(n_features).sum())
+
     def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
         """Return log p(x | h), in nats.
 
@@ -63,6 +72,7 @@ class Likelihood:
         Returns
         -------
         Tensor of shape (S, B)
+            Of the scaled rows.
         """
         flat, shape = codes.flatten(0, 1), codes.shape[:2]
         if self.name == "gaussian":
@@ -164,7 +174,7 @@ def estimate(
     Returns
     -------
     ndarray of shape (n,), float64
-        In nats, of the scaled rows.
+        In nats: of the density in the rows' own units, or of the probability of zeros and ones.
     """
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
@@ -196,5 +206,6 @@ def estimate(
             total -= math.log(n_samples)
         if likelihood.bounded:
             total[~within_unit(x).cpu()] = -math.inf
-        figures[block] = total.numpy()
-    return figures
+        # Rows so far off that they leave single precision are as good as impossible.
+        figures[block] = total.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy()
+    return figures - likelihood.log_volume(scaling, rows[0].size)

@@ -169,8 +169,8 @@ class VariationalAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n,), float64
-            In nats, of the scaled row: see :meth:`log_likelihood` for other units. The weight of
-            the divergence is 1, whatever was used to learn.
+            In nats, in the units of :meth:`log_likelihood`. The weight of the divergence is 1,
+            whatever was used to learn.
 
         Raises
         ------
@@ -202,10 +202,11 @@ class VariationalAutoencoder(BaseAutoencoder):
         Returns
         -------
         ndarray of shape (n,), float64
-            In nats; minus infinity for values beyond [0, 1] under likelihoods that end there. It
-            is of the density of scaled rows; for that of rows in the data's units subtract the
-            sum over features of ``log(scaling_.scale)`` (with one scale for all: the number of
-            features times its logarithm). A probability, of zeros and ones, has no units.
+            In nats, of the density of the rows in the units they came in, so that figures of
+            different ``scaling`` can be compared. Pixels from 0 to 255 have ``log(255)`` nats a
+            value less than the same pixels from 0 to 1, which most papers measure. With "bernoulli"
+            it is of a probability, which has no units. Minus infinity for rows that the likelihood
+            excludes.
 
         Raises
         ------
@@ -338,8 +339,10 @@ class VariationalAutoencoder(BaseAutoencoder):
             return "bounded_gaussian" if output == "sigmoid" else "gaussian"
         if not self.scaling_.bounded:
             raise ParameterError(
-                f"likelihood={self.loss_!r} needs data between 0 and 1, but the scaled data reach "
-                "beyond; use scaling='unit', or likelihood='gaussian'"
+                f"likelihood={self.loss_!r} needs data between 0 and 1, but with "
+                f"scaling={self.scaling!r} data from {self.scaling_.low:g} to "
+                f"{self.scaling_.high:g} reach beyond; use scaling='unit', or "
+                "likelihood='gaussian'"
             )
         if self.output == "identity":
             raise ParameterError(
