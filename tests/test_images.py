@@ -99,6 +99,15 @@ def test_opaque_modes_are_what_they_look_like() -> None:
     np.testing.assert_array_equal(read, np.repeat(GREY[..., None], 3, axis=-1))
 
 
+def test_lab_is_seen_in_colours_and_in_grey() -> None:
+    # CIE L*a*b*: a neutral grey has a = b = 0; sRGB's middle grey of 119 has L* of about 50.
+    # The file holds a and b as signed bytes; Pillow holds them with 128 added.
+    file = saved(Image.new("LAB", (2, 2), (128, 128, 128)), "TIFF")
+    assert bytes([128, 0, 0] * 4) in file
+    np.testing.assert_allclose(read_image(file, (2, 2, 3)), 119, atol=3)
+    np.testing.assert_allclose(read_image(file, (2, 2)), 119, atol=3)
+
+
 def test_transparent_parts_are_white() -> None:
     alpha = np.linspace(0, 255, GREY.size).astype(np.uint8).reshape(GREY.shape)
     over_white = lambda a: 255 + (a.astype(float) - 255) * (alpha / 255)  # noqa: E731

@@ -97,7 +97,9 @@ def decode(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> NDArray
         image.load()
         # Pillow turns TIFF files while it loads them, and then reports them as upright.
         turned = orientation(image)
-        small = _opaque(_eight_bits(image)).convert(mode)
+        # Pillow makes colours of LAB, but no grey.
+        plain = image.convert("RGB") if image.mode == "LAB" else _eight_bits(image)
+        small = _opaque(plain).convert(mode)
         small = small.resize(
             (height, width) if turned in _SIDEWAYS else (width, height),
             Image.Resampling.BICUBIC,
