@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from narrows import MODELS, Autoencoder
+from narrows import MODELS, Autoencoder, networks
 from narrows.errors import DataError, DivergedError, NotFittedError, ParameterError
 from narrows.training.progress import on_epoch
 
@@ -91,6 +91,43 @@ def test_reconstruction_error_is_the_mean_squared_difference_in_the_datas_units(
     np.testing.assert_allclose(model.reconstruction_error(GREY), truth, rtol=1e-5)
     np.testing.assert_allclose(model.score_samples(GREY), -truth, rtol=1e-5)
     assert model.score(GREY) == pytest.approx(-truth.mean(), rel=1e-5)
+
+
+def test_large_offsets_come_back_in_double_precision():
+    X = TABLE + 1e6
+    model = quick().fit(X)
+    restored = model.reconstruct(X)
+    assert restored.dtype == np.float64
+    truth = np.square(restored - X).mean(axis=1)
+    np.testing.assert_allclose(model.reconstruction_error(X), truth, rtol=1e-6)
+    # The same rows without the offset are learned alike: nothing is left of it in the error.
+    plain = quick().fit(TABLE)
+    np.testing.assert_allclose(
+        model.reconstruction_error(X), plain.reconstruction_error(TABLE), rtol=1e-3
+    )
+
+
+@pytest.mark.parametrize("output", ["sigmoid", "identity"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_decoder_starts_at_the_mean_row(output, tied):
+    spec = networks.NetworkSpec(
+        architecture="dense",
+        sample_shape=(4, 3),
+        n_components=2,
+        hidden_layer_sizes=(8,),
+        activation="silu",
+        code_activation="identity",
+        output=output,
+        tied_weights=tied,
+    )
+    mean = torch.linspace(0.05, 0.95, 12).view(4, 3)
+    network = networks.build(spec, mean, seed=SEED)
+    with torch.no_grad():
+        # All biases before the last are 0, and so is silu(0): the last one alone is left.
+        restored = network.decoder(torch.zeros(1, 2))[0]
+        of_mean = network(mean[None])[0]
+    torch.testing.assert_close(restored, mean, rtol=0, atol=1e-6)
+    torch.testing.assert_close(of_mean, mean, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.datasets import load_digits
 
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 
@@ -65,9 +66,15 @@ def test_a_constant_feature_stays_at_zero():
         (RNG.random((9, 4)) > 0.5, True),
         (RNG.random((9, 4)) * 16, False),
         (RNG.random((9, 4)) - 0.5, False),
+        (RNG.random((9, 4)) * 1e-3, False),
+        (0.4 + 0.2 * RNG.random((99, 4)), False),
+        (RNG.dirichlet(np.ones(64), 500), False),
+        (np.vstack([RNG.random((500, 4)) * 1e-3, np.ones(4)]), False),
+        (np.eye(64), True),
+        (load_digits().data / 16, True),
     ],
 )
-def test_auto_knows_data_between_zero_and_one(X, bounded):
+def test_auto_knows_data_that_fill_zero_to_one(X, bounded):
     assert Scaling.learn("auto", Statistics.of(X)).bounded == bounded
 
 
@@ -77,6 +84,13 @@ def test_auto_knows_data_between_zero_and_one(X, bounded):
         (RNG.integers(3, 200, (9, 4), dtype=np.uint8), 0, 255),
         (RNG.random((9, 4)), 0, 1),
         (np.arange(17.0).reshape(17, 1), 0, 16),
+        (np.arange(17.0).reshape(17, 1) / 1000, 0, 0.016),
+        (np.array([[3.0], [200.0]]), 0, 255),
+        (np.array([[-0.9], [0.8]]), -1, 1),
+        (np.array([[-0.4], [0.3]]), -0.5, 0.5),
+        (np.array([[-2.1], [2.6]]), -2.1, 2.6),
+        (np.array([[0], [1]], dtype=np.uint8), 0, 1),
+        (np.array([[1e6], [1e6 + 1]]), 1e6, 1e6 + 1),
     ],
 )
 def test_pictures_from_files_meet_the_datas_range(X, low, high):
@@ -95,3 +109,22 @@ def test_values_become_the_nearest_pixel(low, high):
     shares = np.array([0, 0.4, 0.6, 127.49, 127.51, 254.6, 255]) / 255
     pixels = scaling.to_pixels(low + shares * (high - low))
     assert pixels.tolist() == [0, 0, 1, 127, 128, 255, 255]
+
+
+@pytest.mark.parametrize("name", ["unit", "global", "standard"])
+@pytest.mark.parametrize("kind", ["float64", "int64"])
+def test_large_offsets_cost_no_precision(name, kind):
+    X = (1e6 + 1000 * RNG.normal(size=(200, 3))).astype(kind) + np.array([0, 10**9, 0], kind)
+    X = X - np.array([0, 0.25, 0]) if kind == "float64" else X
+    scaling = Scaling.learn(name, Statistics.of(X))
+    again = scaling.undo(scaling(torch.from_numpy(X))).numpy()
+    assert again.dtype == np.float64
+    # Single precision is left to the scaled values only, which are about as large as 1.
+    grid = float(scaling.scale.max()) * 8 * np.finfo(np.float32).eps
+    np.testing.assert_allclose(again, X, rtol=0, atol=grid)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float16", "float32", "int16", "bool"])
+def test_types_that_single_precision_holds_come_back_in_it(kind):
+    scaling = Scaling.learn("global", Statistics.of(RNG.integers(0, 2, (9, 4)).astype(kind)))
+    assert scaling.undo(torch.zeros(2, 4)).dtype == torch.float32

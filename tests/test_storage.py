@@ -1,5 +1,6 @@
 """Models on disk: bit-equal after the round trip, whole or not there, and never code."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -134,6 +135,11 @@ def alter(folder, **changes):
     path.write_text(json.dumps(manifest))
 
 
+def alter_scaling(folder, **changes):
+    manifest = json.loads((folder / storage.MANIFEST).read_text())
+    alter(folder, scaling=manifest["scaling"] | changes)
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -161,6 +167,12 @@ def weights(folder):
         (lambda f: alter(f, parameters=3), "damaged"),
         (lambda f: alter(f, network={}), "damaged"),
         (lambda f: alter(f, scaling={}), "damaged"),
+        (lambda f: alter_scaling(f, dtype="foo"), "foo"),
+        (lambda f: alter_scaling(f, dtype="U3"), "not a type of numbers"),
+        (lambda f: alter_scaling(f, dtype=None), "not a type of numbers"),
+        (lambda f: alter_scaling(f, low=float("nan")), "not two numbers"),
+        (lambda f: alter_scaling(f, high="1"), "not two numbers"),
+        (lambda f: alter_scaling(f, bounded="yes"), "not true or false"),
         (lambda f: alter(f, training=None), "damaged"),
         (lambda f: alter(f, weights={}), "damaged"),
         (lambda f: alter(f, weights={"encoder": {"file": "../x", "sha256": ""}}), "damaged"),
@@ -186,6 +198,39 @@ def test_a_damaged_model_says_what_is_wrong(folder, damage, message):
     said = str(caught.value).replace(str(folder), "")
     assert message in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("shift", torch.zeros(7)),
+        ("shift", torch.tensor(float("nan"))),
+        ("scale", torch.tensor(0.0)),
+        ("scale", torch.tensor(-1.0)),
+        ("scale", torch.tensor(float("inf"))),
+        ("scale", torch.ones(30, 1)),
+        ("scale", torch.tensor(1)),
+    ],
+)
+def test_a_half_with_an_impossible_scaling_is_refused(model, tmp_path, name, value):
+    decoder = model.split()[1]
+    changed = dataclasses.replace(decoder.scaling_, **{name: value})
+    half = Decoder(decoder.module, changed, decoder.spec, decoder.fingerprint_)
+    with pytest.raises(FormatError, match=f"scaling.{name}"):
+        load(half.save(tmp_path / "decoder"))
+
+
+def test_scalings_stored_in_single_precision_still_load(model, tmp_path):
+    decoder = model.split()[1]
+    old = dataclasses.replace(
+        decoder.scaling_, **{k: t.float() for k, t in decoder.scaling_.tensors().items()}
+    )
+    half = Decoder(decoder.module, old, decoder.spec, decoder.fingerprint_)
+    codes = model.transform(X)
+    np.testing.assert_array_equal(
+        load(half.save(tmp_path / "decoder")).inverse_transform(codes),
+        model.inverse_transform(codes),
+    )
 
 
 def test_a_manifest_that_claims_a_giant_costs_no_memory(folder):

@@ -90,7 +90,7 @@ def as_input(rows: "Rows", model: "Model | None" = None) -> Any:
 
 def write_restored(
     path: Path,
-    values: "NDArray[np.float32]",
+    values: "NDArray[np.floating]",
     model: "Model",
     *,
     names: list[str] | None,
@@ -108,8 +108,8 @@ def write_restored(
     return write(path, own, names=names, columns=columns, overwrite=overwrite)
 
 
-def own_type(values: "NDArray[np.float32]", dtype: str) -> "NDArray[Any]":
-    """Turn a model's float32 into the type its training data had; integers are rounded."""
+def own_type(values: "NDArray[np.floating]", dtype: str) -> "NDArray[Any]":
+    """Turn a model's floats into the type its training data had; integers are rounded."""
     import numpy as np
 
     kind = np.dtype(dtype)

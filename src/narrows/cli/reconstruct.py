@@ -29,8 +29,6 @@ def command(
 
     What is written has the type of the training data; pictures keep their names.
     """
-    import numpy as np
-
     from narrows.data.files import check_destination
 
     check_destination(to, overwrite=overwrite)
@@ -39,8 +37,7 @@ def command(
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
     X = as_input(rows, whole)
     restored = whole.reconstruct(X)
-    given = np.asarray(X, dtype=np.float32).reshape(restored.shape)
-    error = float(np.mean((restored - given) ** 2, dtype=np.float64))
+    error = float(whole.reconstruction_error(X).mean(dtype="float64"))
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
     record = {
         "output": to,

@@ -4,6 +4,7 @@ One pass collects each feature's mean and variance by the pairwise update of Cha
 (1983), eq. 2.1, which stays exact where sums of squares would cancel.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -16,6 +17,15 @@ from narrows.errors import ParameterError
 
 ScalingName = Literal["auto", "none", "unit", "global", "standard"]
 SCALINGS = ("auto", "none", "unit", "global", "standard")
+
+# What black and white usually are, the narrowest first, and the least share of it that is used by
+# data that mean it: the digits' 0 .. 16 are no dark pictures of 0 .. 255.
+_CONVENTIONS = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
+_LEAST_SHARE = 1 / 4
+# Data in [0, 1] whose features have a smaller root mean variance lie so near to each other that a
+# sigmoid learns them worse than a linear output does (measured on pictures, histograms, tables).
+_LEAST_SPREAD = 1 / 16
+_WIDE = (torch.float64, torch.int64, torch.int32)
 
 
 @dataclass(frozen=True)
@@ -67,9 +77,13 @@ class Scaling:
     Attributes
     ----------
     shift, scale : Tensor of shape () or (F,)
-        float32, on any one device.
+        float64.
     low, high : float
         The values that black and white stand for when rows are shown as, or read from, pictures.
+        Of nothing but zeros and ones, these; of other uint8, 0 and 255. Of other data, the
+        narrowest of [0, 1], [-0.5, 0.5], [-1, 1] and [0, 255] that holds them all, if the largest
+        magnitude is more than a quarter of its upper end; otherwise the smallest and the largest
+        value of the training data.
     bounded : bool
         Whether scaled values lie in [0, 1].
     dtype : str
@@ -110,15 +124,9 @@ class Scaling:
         """
         if name not in SCALINGS:
             raise ParameterError(f"scaling={name!r} is not known; use one of {', '.join(SCALINGS)}")
-        low, high, dtype = statistics.low, statistics.high, statistics.dtype
-        in_unit = low >= 0 and high <= 1
-        # An 8-bit type says its range by itself, and so does data that keeps to [0, 1].
-        if dtype == "uint8" and not statistics.binary:
-            low, high = 0.0, 255.0
-        elif in_unit:
-            low, high = 0.0, 1.0
+        low, high = _black_and_white(statistics)
         if name == "auto":
-            name = "unit" if in_unit or dtype == "uint8" else "global"
+            name = "unit" if _fills_its_range(statistics, low, high) else "global"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float
         match name:
@@ -134,33 +142,78 @@ class Scaling:
                 # mean of large values must not be taken for variance.
                 tiny = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
                 scale = np.where(scale > tiny, scale, 1.0)
+        in_unit = statistics.low >= 0 and statistics.high <= 1
         return cls(
-            torch.as_tensor(shift, dtype=torch.float32),
-            torch.as_tensor(scale, dtype=torch.float32),
+            torch.as_tensor(shift, dtype=torch.float64),
+            torch.as_tensor(scale, dtype=torch.float64),
             low,
             high,
             bounded=name == "unit" or (name == "none" and in_unit),
-            dtype=dtype,
+            dtype=statistics.dtype,
         )
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], width: int) -> Self:
+        """Build a scaling again from its ``tensors()`` and ``facts()``.
+
+        Parameters
+        ----------
+        tensors, facts : mapping
+            As stored, not to be trusted.
+        width : int
+            The number of features, F.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they are not those of a scaling.
+        """
+        scaling = cls(tensors["shift"], tensors["scale"], **facts)
+        for name, tensor in scaling.tensors().items():
+            if tensor.shape not in ((), (width,)) or not tensor.is_floating_point():
+                raise ValueError(
+                    f"scaling.{name} is {tensor.dtype} of shape {tuple(tensor.shape)}, not one "
+                    f"float or {width}"
+                )
+            if not tensor.isfinite().all() or (name == "scale" and not (tensor > 0).all()):
+                raise ValueError(f"scaling.{name} holds values that cannot be scaled by")
+        ends = (scaling.low, scaling.high)
+        if not all(type(end) in (int, float) for end in ends) or not np.isfinite(ends).all():
+            raise ValueError(f"scaling.low and scaling.high are {ends}, not two numbers")
+        if not isinstance(scaling.bounded, bool):
+            raise TypeError(f"scaling.bounded is {scaling.bounded!r}, not true or false")
+        if not isinstance(scaling.dtype, str) or np.dtype(scaling.dtype).kind not in "buif":
+            raise TypeError(f"scaling.dtype is {scaling.dtype!r}, not a type of numbers")
+        return scaling
+
+    @property
+    def value_type(self) -> type[np.float32 | np.float64]:
+        """The type that rows come back in: float64 where float32 cannot hold all training data."""
+        return np.float32 if np.can_cast(self.dtype, np.float32) else np.float64
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scale rows: any type, shape (B, ...), to float32 of the same shape."""
-        if self.shift.ndim:
-            wide = x.double() if x.dtype in (torch.float64, torch.int64, torch.int32) else x
-            return ((wide.flatten(1) - self.shift) / self.scale).float().view(x.shape)
-        y = x.to(torch.float32)
-        if self.shift != 0:
-            y = y - self.shift
-        return y if self.scale == 1 else y * (1 / self.scale)
+        shifted, scaled = bool((self.shift != 0).any()), bool((self.scale != 1).any())
+        if not shifted and not scaled:
+            return x.to(torch.float32)
+        # Differences of large values, and values below float32's range, need double precision.
+        kind = torch.float64 if x.dtype in _WIDE else torch.float32
+        shift, scale = (t.to(x.device, kind) for t in (self.shift, self.scale))
+        y = x.to(kind).flatten(1)
+        y = (y - shift).div_(scale) if shifted else y * (1 / scale)
+        return y.to(torch.float32).view(x.shape)
 
     def undo(self, y: Tensor) -> Tensor:
-        """Map the network's float32 rows of shape (B, ...) back to the data's units."""
-        if self.shift.ndim:
-            return (y.flatten(1) * self.scale + self.shift).view(y.shape)
-        return y * self.scale + self.shift
+        """Map the network's float32 rows of shape (B, ...) back to the data's units.
+
+        They come back in :attr:`value_type`.
+        """
+        kind = torch.float32 if self.value_type is np.float32 else torch.float64
+        shift, scale = (t.to(y.device, kind) for t in (self.shift, self.scale))
+        return (y.to(kind).flatten(1) * scale).add_(shift).view(y.shape)
 
     def from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-        """Turn pixels 0 .. 255 into values in the data's units.
+        """Turn pixels 0 .. 255 into values in the data's units, ``low`` .. ``high``.
 
         Parameters
         ----------
@@ -169,12 +222,12 @@ class Scaling:
         Returns
         -------
         ndarray
-            The same array where the data are such pixels, otherwise float32.
+            The same array where the data are such pixels, otherwise of :attr:`value_type`.
         """
         if (self.low, self.high) == (0.0, 255.0):
             return pixels
-        span = np.float32(self.high - self.low)
-        return pixels.astype(np.float32) * (span / np.float32(255)) + np.float32(self.low)
+        values = np.arange(256) * (self.high - self.low) / 255 + self.low
+        return values.astype(self.value_type)[pixels]
 
     def to_pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Turn values in the data's units into pixels 0 .. 255, rounded, cut off at the ends.
@@ -188,7 +241,9 @@ class Scaling:
         -------
         ndarray of uint8
         """
-        share = (np.asarray(values, np.float32) - self.low) / max(self.high - self.low, 1e-12)
+        span = self.high - self.low
+        own: NDArray[Any] = np.asarray(values, self.value_type)
+        share = (own - self.low) / (span or 1)
         pixels: NDArray[np.uint8] = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
         return pixels
 
@@ -199,3 +254,24 @@ class Scaling:
     def facts(self) -> dict[str, Any]:
         """Return what is kept in JSON."""
         return {"low": self.low, "high": self.high, "bounded": self.bounded, "dtype": self.dtype}
+
+
+def _black_and_white(statistics: Statistics) -> tuple[float, float]:
+    low, high = statistics.low, statistics.high
+    if statistics.binary:
+        return 0.0, 1.0
+    if statistics.dtype == "uint8":
+        return 0.0, 255.0
+    for black, white in _CONVENTIONS:
+        if black <= low and high <= white:
+            used = max(-low, high) > _LEAST_SHARE * white
+            return (black, white) if used else (low, high)
+    return low, high
+
+
+def _fills_its_range(statistics: Statistics, low: float, high: float) -> bool:
+    """Tell whether data are pixels, yes or no, or floats that make use of [0, 1]."""
+    if statistics.binary or statistics.dtype == "uint8":
+        return True
+    spread = float(np.sqrt(statistics.variance.mean()))
+    return (low, high) == (0.0, 1.0) and spread >= _LEAST_SPREAD

@@ -64,11 +64,13 @@ class BaseAutoencoder(Codec):
         What is made small, summed over features: "auto" takes cross-entropy for data of nothing
         but zeros and ones, squared error otherwise.
     scaling : {"auto", "unit", "global", "standard", "none"}, default="auto"
-        Learned from the training data, undone on the way out. "unit" maps the whole range of the
-        data (of uint8: 0 to 255) to [0, 1]; "global" subtracts each feature's mean and divides all
-        by one number, as PCA would have it; "standard" divides each feature by its own standard
-        deviation, for tables of mixed units; "auto" takes "unit" for uint8 and for data in [0, 1],
-        "global" otherwise.
+        Learned from the training data, undone on the way out. "unit" maps ``scaling_.low`` to
+        ``scaling_.high`` (of uint8: 0 to 255; otherwise the conventional range that the data use,
+        or their own) to [0, 1]; "global" subtracts each feature's mean and divides all by one
+        number, as PCA would have it; "standard" divides each feature by its own standard
+        deviation, for tables of mixed units; "auto" takes "unit" for uint8, for nothing but zeros
+        and ones, and for data that fill [0, 1] (the largest value above 1/4, the root of the
+        features' mean variance at least 1/16), "global" otherwise.
     corruption : str, callable, sequence of them, or None, default=None
         Damage to what the encoder sees while it learns, drawn afresh every step; what is to be
         restored stays clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop",

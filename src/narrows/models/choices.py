@@ -170,7 +170,10 @@ def choose_corruption(model: "BaseAutoencoder") -> Corruption | None:
     if model.corruption is None:
         return None
     scaling, shape = model.scaling_, model.sample_shape_
-    low, high = (scaling(torch.full((1, *shape), end))[0] for end in (scaling.low, scaling.high))
+    low, high = (
+        scaling(torch.full((1, *shape), end, dtype=torch.float64))[0]
+        for end in (scaling.low, scaling.high)
+    )
     return corruption.make(
         model.corruption, model.corruption_level, corruption.Limits(low, high), shape
     )

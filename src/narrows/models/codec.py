@@ -17,7 +17,7 @@ from narrows.models.halves import Decoder, Encoder, check_codes, decode, encode,
 from narrows.models.validation import check_rows
 
 # Rows whose reconstructions are held at once to be compared.
-_ERROR_BLOCK = 4096
+_ERROR_BLOCK = 1024
 
 
 class Codec(
@@ -74,7 +74,7 @@ class Codec(
         """
         return self._encode(self._check_rows(X))
 
-    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+    def inverse_transform(self, Z: Any) -> NDArray[np.floating]:
         """Decode codes.
 
         Parameters
@@ -84,8 +84,10 @@ class Codec(
 
         Returns
         -------
-        ndarray of shape (n, *sample_shape_), float32
+        ndarray of shape (n, *sample_shape_)
             Rows in the units of the training data; of uint8 pictures, numbers from 0 to 255.
+            float64 where float32 cannot hold all values of the training data's type (float64,
+            int32, int64), otherwise float32.
 
         Raises
         ------
@@ -95,7 +97,7 @@ class Codec(
         self._check_fitted()
         return self._decode(check_codes(Z, self.spec_.n_components))
 
-    def reconstruct(self, X: Any) -> NDArray[np.float32]:
+    def reconstruct(self, X: Any) -> NDArray[np.floating]:
         """Encode rows and decode their codes.
 
         Parameters
@@ -105,8 +107,8 @@ class Codec(
 
         Returns
         -------
-        ndarray of the shape of X, float32
-            In the same units.
+        ndarray of the shape of X
+            In the same units, of the type that :meth:`inverse_transform` gives.
 
         Raises
         ------
@@ -117,7 +119,7 @@ class Codec(
         decoded = self._decode(self._encode(rows))
         return decoded.reshape(np.shape(X)) if np.ndim(X) > 1 else decoded
 
-    def denoise(self, X: Any) -> NDArray[np.float32]:
+    def denoise(self, X: Any) -> NDArray[np.floating]:
         """Restore clean rows from damaged ones, by a model that was trained with ``corruption``.
 
         Parameters
@@ -127,8 +129,8 @@ class Codec(
 
         Returns
         -------
-        ndarray of the shape of X, float32
-            In the same units.
+        ndarray of the shape of X
+            In the same units, of the type that :meth:`inverse_transform` gives.
 
         Raises
         ------
@@ -156,11 +158,14 @@ class Codec(
             As :meth:`transform`.
         """
         rows = self._check_rows(X)
-        errors = np.empty(len(rows), np.float32)
+        errors = np.empty(len(rows), np.float32)  # as exact as the network is
         for start in range(0, len(rows), _ERROR_BLOCK):
             block = slice(start, start + _ERROR_BLOCK)
-            difference = self._decode(self._encode(rows[block])) - rows[block]
-            errors[block] = (difference**2).reshape(len(difference), -1).mean(axis=1)
+            decoded = self._decode(self._encode(rows[block]))
+            difference = np.subtract(decoded, rows[block], dtype=np.float64)
+            errors[block] = np.square(difference, out=difference).mean(
+                axis=tuple(range(1, difference.ndim))
+            )
         return errors
 
     def score_samples(self, X: Any) -> NDArray[np.float32]:
@@ -338,5 +343,5 @@ class Codec(
     def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         return encode(self.encoder_, self.scaling_, rows, self.spec_.n_components)
 
-    def _decode(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _decode(self, codes: NDArray[np.float32]) -> NDArray[np.floating]:
         return decode(self.decoder_, self.scaling_, codes, self.sample_shape_)

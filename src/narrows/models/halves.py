@@ -1,5 +1,6 @@
 """The two halves of a trained model, each of which lives, saves and loads alone."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,9 +127,8 @@ class Half(ABC):
         try:
             tensors = parts[cls.kind]
             spec = NetworkSpec.from_json(manifest["network"])
-            scaling = Scaling(
-                tensors["scaling.shift"], tensors["scaling.scale"], **manifest["scaling"]
-            )
+            own = {name: tensors[f"scaling.{name}"] for name in ("shift", "scale")}
+            scaling = Scaling.restore(own, manifest["scaling"], math.prod(spec.sample_shape))
             prefix = "weights."
             weights = {
                 name.removeprefix(prefix): tensor.to(torch.float32)
@@ -214,7 +214,7 @@ class Decoder(Half):
     kind = "decoder"
     build = staticmethod(networks.build_decoder)
 
-    def inverse_transform(self, Z: Any) -> NDArray[np.float32]:
+    def inverse_transform(self, Z: Any) -> NDArray[np.floating]:
         """Decode codes.
 
         Parameters
@@ -224,8 +224,9 @@ class Decoder(Half):
 
         Returns
         -------
-        ndarray of shape (n, *sample_shape), float32
-            In the units of the training data.
+        ndarray of shape (n, *sample_shape)
+            In the units of the training data; float64 where float32 cannot hold all values of
+            their type (float64, int32, int64), otherwise float32.
 
         Raises
         ------
@@ -247,10 +248,11 @@ def encode(
 
 def decode(
     module: nn.Module, scaling: Scaling, codes: NDArray[np.float32], sample_shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+) -> NDArray[np.floating]:
     """Decode codes that were checked already: (n, K) to (n, *sample_shape)."""
-    rows = np.empty((len(codes), *sample_shape), np.float32)
-    _run(lambda h: scaling.undo(module(h)), codes, rows, module)
+    rows = np.empty((len(codes), *sample_shape), scaling.value_type)
+    # Off the device first: not every device has double precision.
+    _run(lambda h: scaling.undo(module(h).cpu()), codes, rows, module)
     return rows
 
 
@@ -295,7 +297,7 @@ def _commas(shape: tuple[int, ...]) -> str:
 def _run(
     step: Callable[[Tensor], Tensor],
     rows: NDArray[Any],
-    out: NDArray[np.float32],
+    out: NDArray[np.floating],
     module: nn.Module,
 ) -> None:
     device = next(module.parameters()).device
