@@ -16,7 +16,6 @@ from narrows import losses, networks
 from narrows.corruption import Corruption
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, ScalingName, Statistics
-from narrows.errors import DataError
 from narrows.losses import Loss
 from narrows.models import choices, persistence
 from narrows.models.codec import Codec
@@ -374,13 +373,7 @@ class BaseAutoencoder(Codec):
     def _prepare(self, X: NDArray[Any]) -> Tensor:
         """Learn the scaling, choose network and loss, and return the scaled rows' mean."""
         statistics = Statistics.of(X)
-        # Rounding in the mean of equal rows must not be taken for variance.
-        rounding = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
-        if (np.sqrt(statistics.variance) <= rounding).all():
-            raise DataError(
-                f"all {len(X)} rows are equal; there is nothing to learn from constant features; "
-                "give rows that differ"
-            )
+        choices.check_variation(statistics, len(X))
         self.sample_shape_ = X.shape[1:]
         self.scaling_ = Scaling.learn(self.scaling, statistics)
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)

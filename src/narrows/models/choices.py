@@ -13,7 +13,7 @@ from narrows import corruption, networks
 from narrows.corruption import Corruption
 from narrows.data.memory import check_fits
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
-from narrows.errors import ParameterError
+from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
 from narrows.models.validation import check_choice, check_number
@@ -91,6 +91,23 @@ def check_parameters(model: "BaseAutoencoder") -> None:
             "4294967295, a RandomState, or None"
         ) from error
     choose_device(model.device)
+
+
+def check_variation(statistics: Statistics, n_rows: int) -> None:
+    """Refuse rows that are all the same.
+
+    Raises
+    ------
+    DataError
+        If no feature varies.
+    """
+    # Rounding in the mean of equal rows must not be taken for variance.
+    rounding = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
+    if (np.sqrt(statistics.variance) <= rounding).all():
+        raise DataError(
+            f"all {n_rows} rows are equal; there is nothing to learn from constant features; "
+            "give rows that differ"
+        )
 
 
 def choose_network(
