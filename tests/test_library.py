@@ -268,6 +268,18 @@ def link_table(path):
     (path / "table.lance").symlink_to(path.parent / "elsewhere.lance")
 
 
+def another_models_table(path):
+    """A table of codes as wide as the library's own."""
+    other = Library.create(path.parent / "other.lance", model=fit(draw(60), seed=1))
+    other.add(draw(60))
+    shutil.rmtree(path / "table.lance")
+    shutil.copytree(other.path / "table.lance", path / "table.lance")
+
+
+def replace_model(path):
+    fit(draw(60), seed=1).save(path / "model", overwrite=True)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -288,6 +300,8 @@ def link_table(path):
         pytest.param(remove("table.lance"), id="no table"),
         pytest.param(replace_table, id="foreign table"),
         pytest.param(truncate("table.lance/_versions/*.manifest"), id="truncated manifest"),
+        pytest.param(change(fingerprint="0" * 64), id="another model's fingerprint"),
+        pytest.param(another_models_table, id="another model's table"),
         pytest.param(remove("model"), id="no model"),
         pytest.param(remove("model/narrows.json"), id="no narrows.json"),
     ],
@@ -305,7 +319,7 @@ def test_a_damaged_library_is_not_opened(library, damage):
         pytest.param(truncate("table.lance/data/*"), id="truncated data"),
         pytest.param(remove("table.lance/data"), id="no data"),
         pytest.param(truncate("model/*.safetensors"), id="truncated model"),
-        pytest.param(change(fingerprint="0" * 64), id="another model"),
+        pytest.param(replace_model, id="another model"),
     ],
 )
 def test_damage_is_told_when_it_is_met(library, damage, pictures):
@@ -329,6 +343,18 @@ def test_a_damaged_picture_does_not_hide_the_others(library, pictures):
         with pytest.raises(FormatError, match="damaged") as caught:
             _ = match.picture
         one_line(caught)
+
+
+def test_a_table_keeps_its_model_s_name(library, pictures, model):
+    """Through additions, and where it has none it is taken as it is."""
+    table = lance.dataset(str(library.path / "table.lance"))
+    assert table.schema.metadata == {b"narrows-fingerprint": model.fingerprint_.encode()}
+    rows = table.to_table().replace_schema_metadata(None)
+    shutil.rmtree(library.path / "table.lance")
+    lance.write_dataset(rows, str(library.path / "table.lance"))
+    unnamed = Library.open(library.path)
+    unnamed.add(pictures)
+    assert len(unnamed) == 120
 
 
 def test_what_is_no_folder_is_not_opened(tmp_path):

@@ -166,7 +166,7 @@ def _write(
 ) -> None:
     model.save(path / contents.model)
     encoder, _ = halves(model)
-    table = Table.create(path / contents.table, encoder.n_components)
+    table = Table.create(path / contents.table, encoder.n_components, contents.fingerprint)
     if fill is not None:
         fill(table)
     contents.write(path)

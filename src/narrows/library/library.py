@@ -188,7 +188,7 @@ class Library:
                 f"given is {model.fingerprint_[:12]}; open the library with its own model (or "
                 "none), or build another library with this one"
             )
-        return cls(path, contents, Table(path / contents.table))
+        return cls(path, contents, Table(path / contents.table, contents.fingerprint))
 
     def __len__(self) -> int:
         return len(self._table)

@@ -21,6 +21,8 @@ from narrows.errors import FormatError, OutputError
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
 _FAILURES = (OSError, ValueError, RuntimeError)
+# In the metadata of the table's schema: the fingerprint of the model that makes the codes.
+_SIGNATURE = b"narrows-fingerprint"
 _DONE, _ABANDON = object(), object()
 
 
@@ -49,15 +51,18 @@ class Table:
     ----------
     path : Path
         The Lance table.
+    fingerprint : str
+        Of the model that its codes are expected to be of.
 
     Raises
     ------
     FormatError
-        If it is missing, damaged, or holds something else.
+        If it is missing, damaged, or holds something else, such as another model's codes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fingerprint: str) -> None:
         self.path = path
+        self.fingerprint = fingerprint
         with _explain_reading(path):
             self._dataset: Any = lance.dataset(str(path.absolute()))
             self._length = int(self._dataset.count_rows())
@@ -69,22 +74,31 @@ class Table:
                 f"'{self.path}' holds columns {', '.join(schema.names)} of other kinds than a "
                 "library's; restore it from a copy, or build the library again"
             )
+        # Tables of before codes were signed do not say whose they are.
+        signed = (schema.metadata or {}).get(_SIGNATURE, fingerprint.encode())
+        if signed != fingerprint.encode():
+            raise FormatError(
+                f"'{self.path}' holds codes of model {signed.decode(errors='replace')[:12]}, the "
+                f"library is of model {fingerprint[:12]}; restore it from a copy, or build the "
+                "library again"
+            )
 
     @classmethod
-    def create(cls, path: Path, width: int) -> Self:
-        """Create an empty table for codes of a width."""
+    def create(cls, path: Path, width: int, fingerprint: str) -> Self:
+        """Create an empty table for codes of a width, which the model of a fingerprint makes."""
+        schema = _schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
         try:
-            lance.write_dataset(_schema(width).empty_table(), str(path.absolute()), mode="create")
+            lance.write_dataset(schema.empty_table(), str(path.absolute()), mode="create")
         except _FAILURES as error:
             raise _cannot_write(path, error) from error
-        return cls(path)
+        return cls(path, fingerprint)
 
     def __len__(self) -> int:
         return self._length
 
     def latest(self) -> Self:
         """Return the table as it is now."""
-        return type(self)(self.path)
+        return type(self)(self.path, self.fingerprint)
 
     def append(self, batches: Iterator[Batch]) -> Self:
         """Append all batches in one commit, or none of them if anything goes wrong.
@@ -216,7 +230,8 @@ def _explain_reading(path: Path) -> Iterator[None]:
 
 def _cannot_write(path: Path, error: Exception) -> OutputError:
     return OutputError(
-        f"'{path}' could not be written: {_reason(error)}; what was there before is unharmed"
+        f"'{path}' could not be written: {_reason(error)}; what was there before is unharmed; "
+        "make room or choose another folder"
     )
 
 
