@@ -87,13 +87,25 @@ def test_a_late_fraction_does_not_spoil_a_column_of_integers(tmp_path: Path) -> 
         ("\n\n", DataError, "holds no rows"),
         ("a,b\n", DataError, "holds no rows"),
         ("a,b", DataError, "holds no rows"),
-        ("a,b\n1,2\n3\n", UnreadableFileError, "row 2 has 1 values where 2 are expected"),
-        ("a,b\n1,2\n3,4,5\n", UnreadableFileError, "row 2 has 3 values where 2"),
-        ("1,2\n3,4\n5\n", UnreadableFileError, "row 3 has 1 values where 2"),
-        ("a,b\n1,2\n3,red\n", DataError, r"the text 'red' \(row 2\) in column 'b'; only numbers"),
-        ("a,b\n1,2\n3,4\n,6\n", DataError, r"no value in column 'a', row 3 \(1 missing"),
-        ("a,b\n1,2\nNaN,4\n", DataError, "no value in column 'a', row 2"),
-        ("a,b\n,x\n", DataError, "no value in column 'a', row 1"),
+        (
+            "a,b\n1,2\n3\n",
+            UnreadableFileError,
+            "row 1, counted from 0, has 1 values where 2 are expected",
+        ),
+        ("a,b\n1,2\n3,4,5\n", UnreadableFileError, "row 1, counted from 0, has 3 values where 2"),
+        ("1,2\n3,4\n5\n", UnreadableFileError, "row 2, counted from 0, has 1 values where 2"),
+        (
+            "a,b\n1,2\n3,red\n",
+            DataError,
+            r"the text 'red' \(row 1, counted from 0\) in column 'b'; only numbers",
+        ),
+        (
+            "a,b\n1,2\n3,4\n,6\n",
+            DataError,
+            r"no value in column 'a', row 2, counted from 0 \(1 missing",
+        ),
+        ("a,b\n1,2\nNaN,4\n", DataError, "no value in column 'a', row 1, counted from 0"),
+        ("a,b\n,x\n", DataError, "no value in column 'a', row 0, counted from 0"),
         ("a,b\n1,2020-01-31\n", DataError, r"values of type date32\[day\] in column 'b'"),
         (",b\n0,2\n", DataError, "no name for column 1; .*index=False"),
         ("a,a\n1,2\n", DataError, "more than one column 'a'"),
@@ -140,11 +152,14 @@ def test_index_of_pandas_is_left_out(tmp_path: Path) -> None:
 def test_parquet_of_other_things_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     for column, message in (
-        (["red", "blue"], r"the text 'red' \(row 1\) in column 'a'"),
-        (pa.array(["red"]).dictionary_encode(), r"the text 'red' \(row 1\) in column 'a'"),
+        (["red", "blue"], r"the text 'red' \(row 0, counted from 0\) in column 'a'"),
+        (
+            pa.array(["red"]).dictionary_encode(),
+            r"the text 'red' \(row 0, counted from 0\) in column 'a'",
+        ),
         (pa.array([], pa.float64()), "holds no rows"),
         ([[1], [2]], "values of type list<.*> in column 'a'"),
-        ([1.5, None], "no value in column 'a', row 2"),
+        ([1.5, None], "no value in column 'a', row 1, counted from 0"),
     ):
         parquet.write_table(pa.table({"a": column}), path)
         with pytest.raises(DataError, match=message):

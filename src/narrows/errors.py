@@ -19,7 +19,8 @@
     └── LibraryError            (ValueError)         a library of pictures used against its nature
         └── WrongModelError                          codes of one model, questions of another
 
-Each message is one line that says the value, what was allowed, and the remedy.
+Each message is one line that says the value, what was allowed, and the remedy. Rows are counted
+from 0 in all of them, as in arrays and as in the names that rows of files have; they say so.
 """
 
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError

@@ -178,8 +178,8 @@ def _read_csv(path: Path) -> pa.Table:
         row = ragged[0]
         raise _unreadable(
             path,
-            f"its row {row.number - is_named} has {row.actual_columns} values where "
-            f"{row.expected_columns} are expected",
+            f"its row {row.number - is_named - 1}, counted from 0, has {row.actual_columns} values "
+            f"where {row.expected_columns} are expected",
         ) from error
 
 
@@ -224,8 +224,8 @@ def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise DataError(
-            f"'{path}' has no value in column {name!r}, row {row + 1} ({column.null_count} missing "
-            "in this column); fill them in or remove the rows"
+            f"'{path}' has no value in column {name!r}, row {row}, counted from 0 "
+            f"({column.null_count} missing in this column); fill them in or remove the rows"
         )
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
@@ -242,7 +242,7 @@ def _example(column: pa.ChunkedArray) -> str:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return f"values of type {column.type}"
     row = next((i for i, text in enumerate(column) if not _is_number(text.as_py())), 0)
-    return f"the text {column[row].as_py()[:40]!r} (row {row + 1})"
+    return f"the text {column[row].as_py()[:40]!r} (row {row}, counted from 0)"
 
 
 def _empty(path: Path) -> DataError:

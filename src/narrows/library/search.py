@@ -224,7 +224,8 @@ def _table(values: ArrayLike, what: str) -> Tensor:
     if len(tensor) and not all(end.isfinite() for end in torch.aminmax(tensor)):
         row = int(np.argmax(~np.isfinite(table).all(axis=1)))
         raise DataError(
-            f"{what} hold a value in row {row} that is not a finite float32; remove such rows"
+            f"{what} hold a value in row {row}, counted from 0, that is not a finite float32; "
+            "remove such rows"
         )
     return tensor
 
