@@ -122,7 +122,9 @@ def test_errors_come_out_as_they_are_and_leave_nothing(
 def test_the_systems_refusals_are_said_in_one_line(tmp_path: Path) -> None:
     for atomic in (atomic_file, atomic_folder):
         with (
-            pytest.raises(OutputError, match=r"out' could not be written: No space left.*behind$"),
+            pytest.raises(
+                OutputError, match=r"out' could not be written: No space left.*behind; make room"
+            ),
             atomic(tmp_path / "out"),
         ):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

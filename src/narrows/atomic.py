@@ -80,7 +80,8 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
-            f"'{path}' could not be written: {reason}; nothing was left behind"
+            f"'{path}' could not be written: {reason}; nothing was left behind; "
+            "make room or choose another place"
         ) from error
 
 

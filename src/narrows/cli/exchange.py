@@ -50,9 +50,16 @@ def load_for(path: Path, method: str) -> Any:
 
 
 def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
-    """Read data for a trained model, pictures in its sample shape, and list what was left out."""
+    """Read data for a trained model, pictures in its sample shape, and list what was left out.
+
+    Raises
+    ------
+    DataError
+        If the columns of a table are not those learned from.
+    """
     from narrows.cli.console import progress, report_skipped
     from narrows.data.files import read
+    from narrows.models.validation import check_columns
 
     with progress("reading") as advance:
         rows = read(
@@ -62,6 +69,7 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
             progress=advance,
         )
     report_skipped(rows.skipped)
+    check_columns(model, rows, path)
     return rows
 
 
@@ -80,12 +88,7 @@ def as_input(rows: "Rows", model: "Model | None" = None) -> Any:
     model : Autoencoder, Encoder or Decoder, optional
         The trained model that they are for; none before training.
     """
-    if rows.columns is not None and (model is None or hasattr(model, "feature_names_in_")):
-        import pyarrow as pa
-
-        # Columns' names travel with an Arrow table, and scikit-learn checks them.
-        return pa.table({name: rows.values[:, i] for i, name in enumerate(rows.columns)})
-    return rows.values if model is None else in_units(rows, model)
+    return in_units(rows, model) if model is not None and rows.pictures else rows.for_model(model)
 
 
 def write_restored(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.errors import DataError
+from narrows.errors import DataError, DataTypeError
 
 
 class ArraySource:
@@ -86,36 +86,104 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values)
 
 
-def read_rows(X: Any) -> Any:
+def read_rows(X: Any, model: object = None) -> Any:
     """Read what a path names, and take tensors off their device; give back anything else as it is.
 
     Parameters
     ----------
     X : path, Tensor, ndarray, DataFrame or list
         A path may name any data that :func:`narrows.data.files.read` knows.
+    model : object, optional
+        A trained model or half that the rows are for: a file's columns keep their names if it
+        knows its own.
 
     Returns
     -------
-    ndarray, DataFrame or list
+    ndarray, DataFrame, Arrow table or list
         What can be validated as an array.
+
+    Raises
+    ------
+    DataError
+        If it holds gaps, or a tensor is none of numbers in memory.
     """
     if isinstance(X, str | Path):
         # Read only here: what reads tables and pictures takes a while to import.
         from narrows.data import files
 
-        return files.read(X).values
+        return files.read(X).for_model(model)
     if isinstance(X, Tensor):
-        return X.detach().cpu().numpy()
+        return _tensor_values(X)
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        raise DataError(
+            f"X has {np.ma.getmaskarray(X).sum()} masked values; only arrays without gaps are "
+            "allowed; remove these rows or fill the gaps in (X.filled)"
+        )
     return X
 
 
-def check_finite(X: NDArray[Any]) -> None:
+def as_array_like(X: Any) -> Any:
+    """Turn lists and the like into arrays, and refuse what holds no rows.
+
+    Parameters
+    ----------
+    X : object
+        As :func:`read_rows` returns it.
+
+    Returns
+    -------
+    ndarray, DataFrame, Arrow table or sparse matrix
+        It has a shape of at least one dimension.
+
+    Raises
+    ------
+    DataError
+        If it is a single thing, or its rows are not of one shape.
+    """
+    given = X
+    if not hasattr(X, "shape"):
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise DataError(
+                "rows of different shapes were given; rows must all have the same shape: pad or "
+                "cut them, or leave some out"
+            ) from error
+    if X.shape == ():
+        raise DataError(
+            f"{_example(given)} of shape () was given, which holds no rows; give an array of "
+            "shape (n, features), pictures (n, H, W) or (n, H, W, C), a DataFrame, a Tensor or "
+            "a path"
+        )
+    return X
+
+
+def _example(given: object) -> str:
+    return repr(given)[:40] if given is None or np.isscalar(given) else f"a {type(given).__name__}"
+
+
+def _tensor_values(X: Tensor) -> NDArray[Any]:
+    # numpy lacks torch's narrow floats, which float32 holds exactly.
+    narrow = X.is_floating_point() and X.dtype not in (torch.float16, torch.float64)
+    try:
+        values: NDArray[Any] = (X.float() if narrow else X).numpy(force=True)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise DataTypeError(
+            f"a tensor of {X.dtype} and {X.layout} on {X.device} was given; only dense tensors of "
+            "numbers in memory are allowed: use X.to_dense(), or turn it into an array"
+        ) from error
+    return values
+
+
+def check_finite(X: NDArray[Any], name: str = "X") -> None:
     """Refuse values that are not finite, naming the first.
 
     Parameters
     ----------
     X : ndarray of shape (n, ...)
         Any numeric type.
+    name : str
+        What messages call them.
 
     Raises
     ------
@@ -132,7 +200,7 @@ def check_finite(X: NDArray[Any]) -> None:
             first = np.argwhere(~finite)[0]
             value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
             raise DataError(
-                f"Input X contains {value} ({(~finite).sum()} such values, the first in row "
+                f"Input {name} contains {value} ({(~finite).sum()} such values, the first in row "
                 f"{first[0]}, counted from 0); only finite numbers are allowed; remove these rows "
                 "or fill the gaps in"
             )
@@ -140,6 +208,6 @@ def check_finite(X: NDArray[Any]) -> None:
         largest = max(abs(float(X.max())), abs(float(X.min())))
         if largest > float(np.finfo(np.float32).max):
             raise DataError(
-                f"Input X contains {largest:g}, beyond what single precision holds (3.4e38); "
+                f"Input {name} contains {largest:g}, beyond what single precision holds (3.4e38); "
                 "divide the data by a constant, or remove these rows"
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, atomic_folder, check_output
@@ -25,7 +26,7 @@ from narrows.data.images import (
 )
 from narrows.data.memory import check_fits
 from narrows.data.names import png_paths
-from narrows.data.numpy_files import read_npy, read_npz
+from narrows.data.numpy_files import read_npy, read_npz, write_npy
 from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
 from narrows.errors import DataError, ParameterError
 
@@ -63,6 +64,23 @@ class Rows:
     columns: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pictures: bool = False
+
+    def for_model(self, model: object = None) -> Any:
+        """Return the values, with their columns' names where these are of use.
+
+        Parameters
+        ----------
+        model : object, optional
+            The trained model or half that they are for; none before training.
+
+        Returns
+        -------
+        ndarray of shape (n, ...), or Arrow table
+            The table if there are names, and the model learned from columns with names.
+        """
+        if self.columns is None or not (model is None or hasattr(model, "feature_names_in_")):
+            return self.values
+        return pa.table({name: self.values[:, i] for i, name in enumerate(self.columns)})
 
 
 def read(
@@ -233,8 +251,8 @@ def write(
         with atomic_file(path, overwrite=overwrite) as temporary:
             write_table(temporary, values, columns)
     elif suffix == ".npy":
-        with atomic_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
+        with atomic_file(path, overwrite=overwrite) as temporary:
+            write_npy(temporary, values)
     elif suffix == ".npz":
         with atomic_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
             if names is None:

@@ -4,6 +4,7 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,19 @@ def read_npy(path: Path) -> NDArray[Any]:
     if values is None:
         raise _unreadable(path, "it does not begin as a .npy file does")
     return _check(path, values)
+
+
+def write_npy(path: Path, values: NDArray[Any]) -> None:
+    """Write an array to a .npy file; a file that is there is replaced.
+
+    Raises
+    ------
+    OSError
+        With the system's own reason, such as a full disk.
+    """
+    with path.open("wb") as file:
+        # Into a file of the system's, numpy writes by a way that forgets why it failed.
+        np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
 
 
 def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from narrows.data import files
-from narrows.data.arrays import read_rows
+from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.codec import DefectError, decode, quietly
 from narrows.data.images import IMAGE_SUFFIXES, find_images, read_image, read_images
 from narrows.errors import DataError, FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table
 from narrows.models import Decoder, Encoder
+from narrows.models.validation import check_columns, check_rows
 
 _ROWS = 1024  # rows of an array that are stored at a time
 _FILES = 256  # files that are stored at a time, fewer if they have more bytes than this:
@@ -167,7 +168,7 @@ def understand(given: Any, encoder: Encoder) -> GivenFiles | GivenRows:
         A path may name a folder of pictures, a picture, or data that
         :func:`narrows.data.files.read` knows.
     encoder : Encoder
-        Says which shape rows have.
+        Says which shape rows have, and which columns if they have names.
 
     Raises
     ------
@@ -183,27 +184,25 @@ def understand(given: Any, encoder: Encoder) -> GivenFiles | GivenRows:
             return _pictures([path], encoder, single=True)
         rows = files.read(path)
         names = [f"{path}[{name}]" for name in rows.names]
+        check_columns(encoder, rows, path)
         given = rows.values
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return _pictures([Path(x) for x in given], encoder)
-    try:
-        values = np.asarray(read_rows(given))
-    except ValueError as error:
-        raise DataError(f"rows of different shapes were given ({error}); use one shape") from error
+    values = as_array_like(read_rows(given))
     shape = encoder.sample_shape_
-    single = values.shape == shape
+    single = tuple(values.shape) == shape
     if single:
-        values = values[None]
-    elif values.ndim == 2 and values.shape[1] == prod(shape):
-        values = values.reshape(-1, *shape)
-    if values.shape[1:] != shape:
+        # A row of a DataFrame has its columns' names.
+        values = values.to_frame().T if hasattr(values, "to_frame") else np.asarray(values)[None]
+    elif values.shape[1:] not in (shape, (prod(shape),)):
+        check_columns(encoder, values)
         raise DataError(
             f"an array of shape {values.shape} was given; the library's model takes pictures of "
             f"shape {shape}: give one such array, or one of shape (n, {str(shape)[1:]}"
         )
-    if not len(values):
+    if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
-    return GivenRows(values, names, single)
+    return GivenRows(check_rows(encoder, values), names, single)
 
 
 @dataclass(frozen=True)

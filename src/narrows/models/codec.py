@@ -11,10 +11,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags
 
 from narrows import storage
-from narrows.errors import DataError, NotFittedError
+from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
-from narrows.models.halves import Decoder, Encoder, check_codes, decode, encode, names_of
-from narrows.models.validation import check_rows
+from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
+from narrows.models.validation import check_codes, check_rows
 
 # Rows whose reconstructions are held at once to be compared.
 _ERROR_BLOCK = 1024
@@ -330,15 +330,7 @@ class Codec(
     def _check_rows(self, X: Any) -> NDArray[Any]:
         """Check rows to use, and bring flat ones into the shape of those learned from."""
         self._check_fitted()
-        rows = check_rows(self, X, fitting=False)
-        if rows.shape[1:] == self.sample_shape_:
-            return rows
-        if rows.ndim > 2 and len(self.sample_shape_) > 1:
-            raise DataError(
-                f"pictures of shape {rows.shape[1:]} were given, {self.sample_shape_} were learned "
-                "from; resize them"
-            )
-        return rows.reshape(len(rows), *self.sample_shape_)
+        return check_rows(self, X)
 
     def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         return encode(self.encoder_, self.scaling_, rows, self.spec_.n_components)

@@ -17,7 +17,7 @@ from narrows.corruption import Corruption
 from narrows.data.arrays import read_rows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
-from narrows.models.validation import check_number, check_rows
+from narrows.models.validation import check_columns, check_number, check_rows
 from narrows.networks import Network
 
 
@@ -92,6 +92,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
             return super().fit(X)
         self._check_parameters()
         clean = check_rows(self, targets, fitting=True)
+        X = read_rows(X)
+        check_columns(self, X)
         damaged = check_rows(self, X, fitting=True)
         if damaged.shape != clean.shape:
             raise DataError(

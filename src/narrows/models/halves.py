@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows import networks, storage
-from narrows.data.arrays import as_tensor, check_finite, read_rows
+from narrows.data.arrays import as_tensor
 from narrows.data.scaling import Scaling
-from narrows.errors import DataError, FormatError
+from narrows.errors import FormatError
+from narrows.models.validation import check_codes, check_rows
 from narrows.networks import NetworkSpec
 
 # Rows a pass: large enough for the matrix products, small enough for the cache.
@@ -183,8 +184,9 @@ class Encoder(Half):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), or path
-            In the units of the training data.
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            In the units of the training data. The columns of a table are held against those
+            learned from.
 
         Returns
         -------
@@ -194,15 +196,9 @@ class Encoder(Half):
         Raises
         ------
         DataError
-            If the rows are not of the shape the model was trained on, or not finite.
+            If the rows are not like those learned from, or not finite.
         """
-        rows = np.asarray(read_rows(X))
-        if rows.shape[1:] != self.sample_shape_:
-            raise DataError(
-                f"rows of shape {rows.shape[1:]} were given to an encoder of rows of shape "
-                f"{self.sample_shape_}; give an array of shape (n, {_commas(self.sample_shape_)})"
-            )
-        _check_numbers(rows)
+        rows = check_rows(self, X)
         return encode(self.module, self.scaling_, rows, self.n_components)
 
 
@@ -260,37 +256,6 @@ def names_of(owner: object) -> list[str] | None:
     """Return the columns that a model or a half learned from, where they had names."""
     names = getattr(owner, "feature_names_in_", None)
     return None if names is None else list(names)
-
-
-def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:
-    """Turn what was given into codes (n, K).
-
-    Raises
-    ------
-    DataError
-        If they have another width than the model's, or are not finite numbers.
-    """
-    codes = np.asarray(read_rows(Z))
-    if codes.ndim != 2 or codes.shape[1] != n_components:
-        raise DataError(
-            f"codes of shape {codes.shape} were given to a decoder of {n_components} numbers; "
-            f"give an array of shape (n, {n_components})"
-        )
-    _check_numbers(codes)
-    return codes.astype(np.float32, copy=False)
-
-
-def _check_numbers(values: NDArray[Any]) -> None:
-    if values.dtype.kind not in "buif":
-        raise DataError(
-            f"values of type {values.dtype} were given; only numbers are allowed; "
-            "leave text out or encode it as numbers"
-        )
-    check_finite(values)
-
-
-def _commas(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))
 
 
 @torch.inference_mode()

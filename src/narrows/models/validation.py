@@ -2,93 +2,238 @@
 
 import math
 import numbers
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
-from narrows.data.arrays import check_finite, read_rows
+from narrows.data.arrays import as_array_like, check_finite, read_rows
 from narrows.errors import DataError, DataTypeError, ParameterError
 
+_SHOWN = 3  # names of columns in a message
 
-def check_rows(estimator: BaseEstimator, X: Any, *, fitting: bool) -> NDArray[Any]:
+
+def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     """Turn what was given into an array of numbers, by scikit-learn's rules and for pictures too.
 
     Parameters
     ----------
-    estimator : BaseEstimator
-        Learns ``n_features_in_`` (of a picture: all its values) and ``feature_names_in_``, or is
-        held against them.
+    owner : BaseAutoencoder or Encoder
+        A model that learns ``n_features_in_`` (of a picture: all its values) and
+        ``feature_names_in_`` from the rows; or a trained one, or its encoder, that uses them.
     X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), Tensor, DataFrame or path
         The rows.
-    fitting : bool
-        Whether the estimator learns from these rows.
+    fitting : bool, default=False
+        Whether the owner learns from these rows.
 
     Returns
     -------
-    ndarray of the same shape
-        Of whatever numeric type it came in.
+    ndarray of shape (n, ...)
+        Of whatever numeric type it came in; in the shape learned from, if there is one.
 
     Raises
     ------
     DataError
-        If the rows cannot be used.
+        If the rows cannot be used, or are not like those learned from.
     """
-    X = read_rows(X)
-    if isinstance(X, list | tuple):
-        try:
-            X = np.asarray(X)
-        except ValueError as error:
-            raise DataError(f"{_one_line(error)}; rows must all have the same shape") from error
-    shape = X.shape if isinstance(X, np.ndarray) else None
-    if shape is not None and len(shape) > 4:
+    given = X
+    X = as_array_like(read_rows(X, None if fitting else owner))
+    shape = tuple(X.shape)
+    if len(shape) == 1:
+        raise DataError(
+            f"Expected 2D array, got 1D array of shape {shape}. Reshape your data: "
+            "X.reshape(1, -1) is one row, X.reshape(-1, 1) is one feature"
+        )
+    if len(shape) > 4:
         raise DataError(
             f"an array with {len(shape)} dimensions was given; tables (n, F) and pictures "
             "(n, H, W) or (n, H, W, C) are allowed; reshape it"
         )
-    is_picture = shape is not None and len(shape) > 2
+    if not fitting:
+        check_columns(owner, X, given)
+    if repeated := _repeated(_labels(X)):
+        raise DataError(f"the columns {_some(repeated)} come more than once; name every one once")
+    flat = X.reshape(len(X), math.prod(shape[1:])) if len(shape) > 2 else X
+    rows = _as_numbers(flat, type(owner).__name__, at_least=2 if fitting else 1)
+    if not fitting:
+        shape = _check_shape(owner, shape)
+    check_finite(rows)
+    if isinstance(owner, BaseEstimator):
+        _check_by_estimator(owner, flat, fitting=fitting)
+    return rows.reshape(-1, *shape[1:])
+
+
+def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:
+    """Turn what was given into codes (n, K).
+
+    Parameters
+    ----------
+    Z : array-like of shape (n, K), Tensor, DataFrame or path
+        The codes.
+    n_components : int
+        Their width, K.
+
+    Raises
+    ------
+    DataError
+        If they have another width than the model's, or are not finite numbers.
+    """
+    Z = as_array_like(read_rows(Z))
+    shape = tuple(Z.shape)
+    if len(shape) != 2 or shape[1] != n_components:
+        raise DataError(
+            f"codes of shape {shape} were given to a decoder of {n_components} numbers; "
+            f"give an array of shape (n, {n_components})"
+        )
+    codes = _as_numbers(Z, "Decoder", at_least=0, name="Z")
+    check_finite(codes, "Z")
+    return codes.astype(np.float32, copy=False)
+
+
+def check_columns(owner: object, X: Any, source: object = None) -> None:
+    """Refuse a table whose columns are not those learned from, in their order.
+
+    Parameters
+    ----------
+    owner : BaseAutoencoder, Encoder or Decoder
+        Trained. Where it has no ``feature_names_in_``, any columns will do.
+    X : object
+        A DataFrame, an Arrow table, or :class:`narrows.data.files.Rows`. What has no names, or
+        none that is text, is accepted.
+    source : object, optional
+        Where it came from; a path is named in the message.
+
+    Raises
+    ------
+    DataError
+        Naming the columns that are unexpected, missing, or in another place.
+    """
+    known, names = getattr(owner, "feature_names_in_", None), _labels(X)
+    is_named = any(isinstance(name, str) for name in names)
+    if known is None or not is_named or names == list(known):
+        return
+    known = list(known)
+    table = f"the table '{source}'" if isinstance(source, str | Path) else "the table given"
+    learned, found = dict.fromkeys(known), dict.fromkeys(names)
+    wrong = {
+        "unexpected": [name for name in found if name not in learned],
+        "missing": [name for name in learned if name not in found],
+        "repeated": _repeated(names),
+    }
+    differences = [f"{word} {_some(these)}" for word, these in wrong.items() if these]
+    if not differences:
+        place = next(i for i, name in enumerate(names) if name != known[i])
+        differences = [f"{names[place]!r} stands where {known[place]!r} did"]
+    raise DataError(
+        f"the columns of {table} are not those that the {type(owner).__name__} learned from: "
+        f"{'; '.join(differences)}; give the columns {_some(known)} by these names in this order "
+        "(feature_names_in_)"
+    )
+
+
+def _labels(X: Any) -> list[Any]:
+    """Return what a table calls its columns; nothing for an array."""
+    # An Arrow table's `columns` are the values.
+    labels = getattr(X, "column_names", None) or getattr(X, "columns", None)
+    return [] if labels is None else list(labels)
+
+
+def _repeated(names: list[Any]) -> list[Any]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _some(names: Sequence[Any]) -> str:
+    shown = ", ".join(repr(name)[:40] for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"
+
+
+def _check_shape(owner: Any, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Compare the shape of rows with the one learned from, and return what they are to have."""
+    learned: tuple[int, ...] = owner.sample_shape_
+    n_features, n_learned = math.prod(given[1:]), math.prod(learned)
+    if len(given) > 2 and len(learned) > 1 and given[1:] != learned:
+        raise DataError(
+            f"pictures of shape {given[1:]} were given, {learned} were learned from; resize them"
+        )
+    if n_features != n_learned:
+        raise DataError(
+            f"X has {n_features} features, but {type(owner).__name__} is expecting {n_learned} "
+            "features as input; give rows with the features learned from, of shape "
+            f"(n, {', '.join(map(str, learned))})"
+        )
+    return given[:1] + learned
+
+
+def _check_by_estimator(owner: BaseEstimator, X: Any, *, fitting: bool) -> None:
+    """Let scikit-learn keep the features' number and names, or warn where names are lost."""
     try:
-        rows: NDArray[Any] = validate_data(
-            estimator,
-            X.reshape(len(X), math.prod(X.shape[1:])) if is_picture else X,
-            reset=fitting,
+        validate_data(owner, X, reset=fitting, skip_check_array=True)
+    except TypeError as error:
+        raise DataTypeError(_one_line(error)) from error
+
+
+def _as_numbers(X: Any, owner: str, *, at_least: int, name: str = "X") -> NDArray[Any]:
+    """Turn a table into an array of booleans, integers or floats, with some rows at least."""
+    try:
+        _check_kind(X)
+        rows: NDArray[Any] = check_array(
+            X,
             dtype="numeric",
             ensure_all_finite=False,
-            ensure_min_samples=2 if fitting else 1,
+            ensure_min_samples=at_least,
+            estimator=owner,
+            input_name=name,
         )
-        # Older releases of scikit-learn let text through, for which there is no number.
-        rows = rows.astype(np.float64) if rows.dtype.kind not in "buif" else rows
-    except (ValueError, TypeError) as error:
+        # Of tables of objects, only those that pandas names so were turned into numbers.
+        rows = rows.astype(np.float64) if rows.dtype.kind == "O" else rows
+        _check_kind(rows)
+    except (ValueError, TypeError, OverflowError) as error:
         kind = DataTypeError if isinstance(error, TypeError) else DataError
         raise kind(_explain(X, error)) from error
-    check_finite(rows)
-    return rows.reshape(shape) if is_picture else rows
+    return rows
+
+
+def _check_kind(values: Any) -> None:
+    # scikit-learn has words of its own for complex numbers, and tries what objects hold.
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "buifcO":
+        raise TypeError(f"values of type {values.dtype} were given")
 
 
 def _explain(X: Any, error: Exception) -> str:
-    line = _one_line(error)
-    if np.ndim(X) == 1:
-        return (
-            f"Expected 2D array, got 1D array of shape {np.shape(X)}. Reshape your data: "
-            "X.reshape(1, -1) is one row, X.reshape(-1, 1) is one feature"
-        )
+    line = _one_line(error).rstrip(".")
     if "sample(s)" in line:
-        return f"{line} Give more rows."
-    if "convert" in line and hasattr(X, "dtypes"):
-        for name in X.columns:
+        return f"{line}; give more rows"
+    if "feature(s)" in line:
+        return f"{line}; give rows with features"
+    if "COO" in line:
+        return "a DataFrame of sparse columns was given; only dense ones are allowed; use to_dense"
+    if "Sparse data" in line or "np.matrix" in line:
+        return line
+    for name, column in _columns(X):
+        for value in column:
             try:
-                np.asarray(X[name], dtype=np.float64)
-            except (ValueError, TypeError):
+                float(value)
+            except (ValueError, TypeError, OverflowError):
                 return (
-                    f"column {name!r} holds text or objects, such as {X[name].iloc[0]!r}; only "
+                    f"column {name!r} holds {repr(value)[:40]}, which is no number; only real "
                     "numbers are allowed; leave the column out or encode it as numbers"
                 )
-    if "convert" in line or "strings" in line:
-        return f"{line}; only numbers are allowed; leave text out or encode it as numbers"
-    return line
+    return f"{line}; only real numbers are allowed; leave the rest out or encode it as numbers"
+
+
+def _columns(X: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield a table's columns, without gaps."""
+    if hasattr(X, "column_names"):
+        for name, column in zip(X.column_names, X.columns, strict=True):
+            yield name, column.drop_null().to_pylist()
+    elif hasattr(X, "items"):
+        for name, column in X.items():
+            yield name, column.dropna().tolist()
 
 
 def _one_line(error: Exception) -> str:
