@@ -11,7 +11,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from libraries import contents_of, fit, one_line
+from libraries import contents_of, draw, fit, one_line
 
 from narrows import Autoencoder, Library
 from narrows.errors import (
