@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from torch import nn
 from torch.autograd.functional import jacobian as naive_jacobian
 
@@ -69,8 +70,7 @@ def gradients(encoder, value):
 
 
 def probes(encoder, x):
-    code = encoder.trace(x).code
-    return torch.empty_like(code).bernoulli_(0.5, generator=generator()) * 2 - 1
+    return jacobian.draw_probes(len(x), encoder(x[:1]).shape[1], generator(), x.dtype)
 
 
 def assert_exact(encoder, x):
@@ -175,16 +175,38 @@ def test_activations_that_select_may_say_so_and_get_the_same_norm_faster(hidden)
     ids=["dense", "convolutional"],
 )
 def test_estimates_and_their_gradients_average_to_the_exact(encoder, shape):
-    """40 000 draws in one batch; the standard error of the gradients is about half of 1 %."""
-    x = rows(1, *shape)
-    truth = naive(encoder, x).mean()
-    exact = torch.cat([g.flatten() for g in gradients(encoder, truth)])
-    many = x.expand(40_000, *shape)
-    estimates = squared_norm(encoder, encoder.trace(many), probes(encoder, many))
-    assert estimates.std() > 0.1 * truth, "these are no estimates"
-    assert estimates.mean().item() == pytest.approx(truth.item(), rel=0.01)
-    ours = torch.cat([g.flatten() for g in gradients(encoder, estimates.mean())])
-    assert (ours - exact).norm().item() < 0.01 * exact.norm().item()
+    """10 000 draws of one row, and of each of 20 rows."""
+    for kinds in (rows(1, *shape), rows(20, *shape)):
+        x = kinds.repeat(10_000, *[1] * len(shape))
+        truth = naive(encoder, kinds).mean()
+        exact = torch.cat([g.flatten() for g in gradients(encoder, truth)])
+        estimates = squared_norm(encoder, encoder.trace(x), probes(encoder, x))
+        assert estimates.std() > 0.1 * truth, "these are no estimates"
+        assert estimates.mean().item() == pytest.approx(truth.item(), rel=0.01)
+        ours = torch.cat([g.flatten() for g in gradients(encoder, estimates.mean())])
+        assert (ours - exact).norm().item() < 0.01 * exact.norm().item()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 32, 33])
+def test_directions_of_a_group_of_rows_cover_all_alike(width):
+    group = 1 << (width - 1).bit_length()
+    u = jacobian.draw_probes(3 * group, width, generator(), torch.float64)
+    assert set(u.unique().tolist()) <= {-1.0, 1.0}
+    for rows_of_group in u.split(group):
+        torch.testing.assert_close(
+            rows_of_group.t() @ rows_of_group, group * torch.eye(width).double()
+        )
+    if width > 8:
+        assert not torch.equal(u[:group], u[group : 2 * group])
+
+
+def test_directions_of_each_row_are_any_signs_with_equal_chance():
+    """Pearson's test for each of four rows and all eight signs of three units, seed 1."""
+    noise = torch.Generator().manual_seed(1)
+    draws = torch.stack([jacobian.draw_probes(4, 3, noise) for _ in range(4_000)])
+    kinds = ((draws > 0) * torch.tensor([1, 2, 4])).sum(dim=2)
+    for row in kinds.t():
+        assert chisquare(row.bincount(minlength=8)).pvalue > 0.01
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

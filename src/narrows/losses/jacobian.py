@@ -4,6 +4,11 @@ Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders", ICM
 eq. 5, its closed form for one sigmoid layer eq. 6. The estimate is Hutchinson's (1990): where the
 entries of u are -1 or 1 with equal chance, E ||u^T J||^2 = trace(J J^T) = ||J||_F^2.
 
+Directions need not be independent from row to row for that. Those of neighbouring rows are chosen
+orthogonal: rows of a Hadamard matrix H, whose columns all change sign at random. Each is then still
+any vector of signs with equal chance, and P of them, P the next power of two from K on, satisfy
+sum u u^T = P I: as far as rows have Jacobians alike, the errors of their estimates cancel.
+
 Through linear layers W_1, ..., W_L, whose activations have the slopes d_1, ..., d_L at a row, the
 Jacobian is J = diag(d_L) W_L ... diag(d_1) W_1. All functions can be differentiated further.
 """
@@ -87,6 +92,47 @@ def layered_norm(weights: Sequence[Tensor], slopes: Sequence[Tensor | None]) -> 
     else:
         squares = (rows @ first).square().sum(dim=2)
     return _weighted_sum(squares, slopes[-1])
+
+
+def draw_probes(
+    n_rows: int, width: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Draw a random direction of signs for each row, those of a group of rows orthogonal.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the batch, B.
+    width : int
+        Of the code, K. Groups have as many rows as the next power of two.
+    generator : torch.Generator
+        Where the signs are drawn from; its device is the directions'.
+    dtype : torch.dtype
+        Of the directions.
+
+    Returns
+    -------
+    Tensor of shape (B, K)
+        Of -1 and 1.
+
+    Examples
+    --------
+    >>> probes = draw_probes(4, 4, torch.Generator().manual_seed(0))
+    >>> (probes @ probes.t()).tolist() == (4 * torch.eye(4)).tolist()
+    True
+    """
+    device = generator.device
+    group = 1 << (width - 1).bit_length()
+    row = torch.arange(n_rows, device=device)
+    # The entry of Sylvester's Hadamard matrix is -1 to the number of bits that its row's and its
+    # column's number share; folding the bits onto each other leaves whether that is odd.
+    parity = (row % group)[:, None] & torch.arange(width, device=device)
+    for shift in (16, 8, 4, 2, 1):
+        parity = parity ^ (parity >> shift)
+    n_groups = -(-n_rows // group)
+    flips = torch.randint(0, 2, (n_groups, width), generator=generator, device=device)
+    signs = (parity & 1) ^ flips[row // group]
+    return (1 - 2 * signs).to(dtype)
 
 
 def layered_estimate(

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from narrows.losses import Loss
+from narrows.losses import Loss, jacobian
 from narrows.models.base import BaseAutoencoder
 from narrows.models.sensitivity import is_cheap, squared_norm
 from narrows.models.validation import check_choice, check_number
@@ -71,7 +71,8 @@ class ContractiveAutoencoder(BaseAutoencoder):
     def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
         probes = None
         if self.contraction == "stochastic" or (self.contraction == "auto" and not is_cheap(trace)):
-            probes = torch.empty_like(trace.code).bernoulli_(0.5, generator=generator) * 2 - 1
+            n_rows, width = trace.code.shape
+            probes = jacobian.draw_probes(n_rows, width, generator, trace.code.dtype)
         norm = squared_norm(network.encoder, trace, probes).mean()
         return {
             **super()._penalties(network, trace, generator),
