@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy.linalg import subspace_angles
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -402,3 +403,13 @@ def test_views_backwards_are_taken():
     np.testing.assert_array_equal(
         model.transform(GREY[:, :, ::-1]), model.transform(GREY[:, :, ::-1].copy())
     )
+
+
+def test_paths_of_pictures_are_read_in_the_models_shape_and_units(tmp_path):
+    Image.fromarray(GREY[0]).save(tmp_path / "same.png")
+    Image.fromarray(GREY[0]).resize((50, 60), Image.Resampling.NEAREST).save(tmp_path / "big.png")
+    model = quick().fit(GREY / np.float32(255))
+    row = GREY[:1] / np.float32(255)
+    np.testing.assert_allclose(model.transform(tmp_path / "same.png"), model.transform(row))
+    assert model.transform(str(tmp_path / "big.png")).shape == (1, 3)
+    assert model.reconstruct(tmp_path).shape == (2, 6, 5)

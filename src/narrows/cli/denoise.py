@@ -7,7 +7,6 @@ import click
 
 from narrows.cli.console import PATH, answer, json_option, overwrite_option, skip_option, to_option
 from narrows.cli.exchange import (
-    as_input,
     data_argument,
     in_units,
     load_for,
@@ -50,7 +49,7 @@ def command(
     whole = load_for(model, "denoise")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
-    restored = whole.denoise(as_input(rows, whole))
+    restored = whole.denoise(rows.for_model(whole))
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     said = f"{len(restored)} rows restored in {to}"
     if clean is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
-from narrows.cli.exchange import as_input, data_argument, load_for, model_argument, read_for
+from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
 
 
 @click.command("encode")
@@ -28,7 +28,7 @@ def command(
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
     rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
-    codes = encoder.transform(as_input(rows, encoder))
+    codes = encoder.transform(rows.for_model(encoder))
     columns = [f"{type(encoder).__name__.lower()}{i}" for i in range(codes.shape[1])]
     write(to, codes, names=rows.names, columns=columns, overwrite=overwrite)
     record = {

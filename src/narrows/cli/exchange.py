@@ -78,19 +78,6 @@ def in_units(rows: "Rows", model: "Model") -> "NDArray[Any]":
     return model.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
 
 
-def as_input(rows: "Rows", model: "Model | None" = None) -> Any:
-    """Turn rows into what a model takes: in its units, and with the names of its columns.
-
-    Parameters
-    ----------
-    rows : Rows
-        As read from files.
-    model : Autoencoder, Encoder or Decoder, optional
-        The trained model that they are for; none before training.
-    """
-    return in_units(rows, model) if model is not None and rows.pictures else rows.for_model(model)
-
-
 def write_restored(
     path: Path,
     values: "NDArray[np.floating]",

@@ -6,7 +6,6 @@ import click
 
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
 from narrows.cli.exchange import (
-    as_input,
     data_argument,
     load_for,
     model_argument,
@@ -35,7 +34,7 @@ def command(
     whole = load_for(model, "reconstruct")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
-    X = as_input(rows, whole)
+    X = rows.for_model(whole)
     restored = whole.reconstruct(X)
     error = float(whole.reconstruction_error(X).mean(dtype="float64"))
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)

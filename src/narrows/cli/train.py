@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
-from narrows.cli.exchange import as_input, data_argument
+from narrows.cli.exchange import data_argument
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
@@ -113,7 +113,7 @@ def command(
     with training(), warnings.catch_warnings():
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
-        model.fit(as_input(rows))
+        model.fit(rows.for_model())
     model.save(to, overwrite=overwrite)
     interrupted = model.history_.ended == "interrupted"
     if interrupted:

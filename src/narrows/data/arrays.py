@@ -94,8 +94,8 @@ def read_rows(X: Any, model: object = None) -> Any:
     X : path, Tensor, ndarray, DataFrame or list
         A path may name any data that :func:`narrows.data.files.read` knows.
     model : object, optional
-        A trained model or half that the rows are for: a file's columns keep their names if it
-        knows its own.
+        A trained model or half that the rows are for: pictures are brought to its shape and
+        units, and a file's columns keep their names if it knows its own.
 
     Returns
     -------
@@ -111,7 +111,8 @@ def read_rows(X: Any, model: object = None) -> Any:
         # Read only here: what reads tables and pictures takes a while to import.
         from narrows.data import files
 
-        return files.read(X).for_model(model)
+        shape = getattr(model, "sample_shape_", None)
+        return files.read(X, sample_shape=shape).for_model(model)
     if isinstance(X, Tensor):
         return _tensor_values(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

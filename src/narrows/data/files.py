@@ -65,12 +65,12 @@ class Rows:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pictures: bool = False
 
-    def for_model(self, model: object = None) -> Any:
-        """Return the values, with their columns' names where these are of use.
+    def for_model(self, model: Any = None) -> Any:
+        """Return what a model takes: pictures in its units, tables with their columns' names.
 
         Parameters
         ----------
-        model : object, optional
+        model : BaseAutoencoder, Encoder or Decoder, optional
             The trained model or half that they are for; none before training.
 
         Returns
@@ -78,6 +78,8 @@ class Rows:
         ndarray of shape (n, ...), or Arrow table
             The table if there are names, and the model learned from columns with names.
         """
+        if self.pictures and model is not None:
+            return model.scaling_.from_pixels(self.values)
         if self.columns is None or not (model is None or hasattr(model, "feature_names_in_")):
             return self.values
         return pa.table({name: self.values[:, i] for i, name in enumerate(self.columns)})
