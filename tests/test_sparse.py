@@ -21,6 +21,7 @@ from narrows import (
 from narrows.cli.main import main
 from narrows.errors import DivergedError, NotFittedError, ParameterError
 from narrows.losses.sparsity import Activity, kl_sparsity, log_mean_sigmoid, silence
+from narrows.models.choices import choose_settings
 from narrows.models.contractive import squared_norm
 from narrows.networks.sparse import BatchTopK, JumpReLU, TopK
 from narrows.training.progress import on_epoch
@@ -352,7 +353,8 @@ def test_bodies_need_not_be_dense():
     network = networks.Network(networks.Encoder(body, TopK(3)), networks.Decoder(body, "identity"))
     model = quick(dead_after=80).fit(TABLE)
     model._activity = None
-    model._extend(network)
+    settings = choose_settings(model, model.spec_, len(TABLE), seed=SEED)
+    model._extend(network, settings, len(TABLE))
     trace = network.encoder.trace(torch.from_numpy(TABLE).float())
     terms = model._penalties(network, trace, torch.Generator())
     terms["revival"].backward()

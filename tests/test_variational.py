@@ -360,12 +360,12 @@ def test_a_row_unlike_the_others_is_less_likely(digits):
 
 def test_settled_codes_decode_as_before():
     """The shift and scale of codes that ends the training leaves the reconstructions alone."""
-    from narrows.models.density import settle
+    from narrows.models.posterior import map_codes
 
     model = quick(hidden_layer_sizes=(7,)).fit(TABLE)
     before, (means, variances) = model.reconstruct(TABLE), posterior(model, TABLE)
     shift, scale = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 3.0])
-    settle(Network(model.encoder_, model.decoder_), shift, scale)
+    map_codes(Network(model.encoder_, model.decoder_), shift, scale)
     np.testing.assert_allclose(model.reconstruct(TABLE), before, rtol=1e-4, atol=1e-5)
     now, now_variances = posterior(model, TABLE)
     np.testing.assert_allclose(now, (means - shift.numpy()) / scale.numpy(), rtol=1e-4, atol=1e-5)

@@ -1,6 +1,6 @@
-"""How far a reconstruction is from its input: summed over features, averaged over rows.
+"""How far a reconstruction is from its input, value by value.
 
-Sums over features are what the papers write, so that their weights can be used as printed.
+Models sum over features, as the papers do, so that their weights can be used as printed.
 """
 
 from torch import Tensor
@@ -8,44 +8,45 @@ from torch.nn import functional
 
 
 def squared_error(y: Tensor, x: Tensor) -> Tensor:
-    """Squared Euclidean distance from reconstruction to input, the mean over rows.
+    """Square of the difference between reconstruction and input.
 
     Parameters
     ----------
-    y, x : Tensor of shape (B, ...)
+    y, x : Tensor of one shape
 
     Returns
     -------
-    Tensor of shape ()
+    Tensor
+        Of each value, of the same shape.
 
     Examples
     --------
     >>> import torch
     >>> squared_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]]))
-    tensor(5.)
+    tensor([[1., 4.]])
     """
-    return functional.mse_loss(y, x, reduction="sum") / len(x)
+    return functional.mse_loss(y, x, reduction="none")
 
 
 def cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
-    """Binary cross-entropy of each feature, summed over features, the mean over rows.
+    """Binary cross-entropy between reconstruction and input.
 
     Parameters
     ----------
-    logits : Tensor of shape (B, ...)
+    logits : Tensor
         The reconstruction before its sigmoid, so that no logarithm of zero is taken.
-    x : Tensor of shape (B, ...)
+    x : Tensor of the same shape
         Between 0 and 1.
 
     Returns
     -------
-    Tensor of shape ()
-        In nats.
+    Tensor
+        Of each value, in nats, of the same shape.
 
     Examples
     --------
     >>> import torch
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))
-    tensor(1.3863)
+    tensor([[0.6931, 0.6931]])
     """
-    return functional.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+    return functional.binary_cross_entropy_with_logits(logits, x, reduction="none")

@@ -25,7 +25,7 @@ from narrows.models.validation import check_rows
 from narrows.networks import Network, Trace
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
-from narrows.training.loop import LossFunction, epoch_seed, new_optimizer, train
+from narrows.training.loop import LossFunction, TrainSettings, epoch_seed, new_optimizer, train
 from narrows.training.progress import print_epoch
 
 # Learning without a planned end goes at a constant share of the cycle's peak.
@@ -175,13 +175,17 @@ class BaseAutoencoder(Codec):
         """
         trace = network.encoder.trace(seen)
         restored = self._reconstruction_loss(network, trace.code, x, seen)
-        return {"reconstruction": restored, **self._penalties(network, trace, generator)}
+        return {"reconstruction": restored.mean(), **self._penalties(network, trace, generator)}
 
     def _reconstruction_loss(
         self, network: Network, code: Tensor, x: Tensor, seen: Tensor
     ) -> Tensor:
-        """Compare what codes (B, K) decode to with scaled rows ``x`` (B, ...)."""
+        """Return how far each scaled row is from what its code decodes to, (B,)."""
         del seen
+        return self._reconstruction_terms(network, code, x).flatten(1 - x.ndim).sum(-1)
+
+    def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        """Compare what codes (B, K) decode to with scaled rows (B, ...), value by value."""
         if self.loss_ == "cross_entropy":
             return losses.cross_entropy(network.decoder.logits(code), x)
         return losses.squared_error(network.decoder(code), x)
@@ -194,12 +198,13 @@ class BaseAutoencoder(Codec):
         del network, trace, generator
         return {}
 
-    def _extend(self, network: Network) -> None:
+    def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
         """Add to a network that is to learn, new or again, what else is counted while training.
 
-        Buffers of the network itself are kept by checkpoints, and left behind when it has learned.
+        It learns from ``n_rows`` rows an epoch. Buffers of the network itself are kept by
+        checkpoints, and left behind when it has learned.
         """
-        del network
+        del network, settings, n_rows
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn both halves from rows.
@@ -241,11 +246,11 @@ class BaseAutoencoder(Codec):
             )
             if (seed := checkpoint.seed()) is not None:
                 settings = replace(settings, seed=seed)
-        network = networks.build(self.spec_, mean, settings.seed)
-        self._extend(network)
-        network.to(settings.device)
         order = np.random.default_rng(settings.seed).permutation(len(X))
         held_out = choices.choose_held_out(self, self.spec_, len(X))
+        network = networks.build(self.spec_, mean, settings.seed)
+        self._extend(network, settings, len(X) - held_out)
+        network.to(settings.device)
         history = train(
             network,
             self._training_loss(),
@@ -311,7 +316,7 @@ class BaseAutoencoder(Codec):
         else:
             network = Network(self.encoder_, self.decoder_)
             done, optimizer = self.history_, self._optimizer
-        self._extend(network)
+        self._extend(network, settings, len(X))
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
         # The optimiser's moments would be lost with a pass that diverges, so it is dropped first.

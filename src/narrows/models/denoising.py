@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import read_rows
@@ -112,10 +111,6 @@ class DenoisingAutoencoder(BaseAutoencoder):
     ) -> Tensor:
         if self.corrupted_weight == self.intact_weight == 1:
             return super()._reconstruction_loss(network, code, x, seen)
-        if self.loss_ == "cross_entropy":
-            logits = network.decoder.logits(code)
-            terms = functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
-        else:
-            terms = (network.decoder(code) - x) ** 2
         weights = torch.where(seen == x, self.intact_weight, self.corrupted_weight)
-        return (weights * terms).sum() / len(x)
+        terms = weights * self._reconstruction_terms(network, code, x)
+        return terms.flatten(1 - x.ndim).sum(-1)

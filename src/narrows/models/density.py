@@ -1,143 +1,156 @@
-"""How likely rows are to a variational model, estimated by drawing many codes for each.
+"""What a model of a density does once it has learned: draw rows, and say how likely rows are.
 
 Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
 from narrows.data.scaling import Scaling
 from narrows.losses import variational
-from narrows.networks import Decoder, Encoder, Network, Trace
-from narrows.networks.outputs import Gaussian
-
-LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
-# A learned variance falls no lower: one pixel value in 256 is about as wide.
-LEAST_VARIANCE = 1e-6
+from narrows.models.codec import Codec
+from narrows.models.likelihood import Likelihood, within_unit
+from narrows.models.posterior import moments
+from narrows.models.validation import check_number
+from narrows.networks import Network
 
 # Numbers that the widest layer may give at once, and rows at once.
 _NUMBERS, _ROWS = 1 << 22, 256
-# Rows that tell the spread of all codes.
-_ROWS_TO_MEASURE = 10_000
 
 
-@dataclass(frozen=True)
-class Likelihood:
-    """The density of a row, given its code.
+class Density(Codec):
+    """The using half of a model whose codes are normal distributions around N(0, I)."""
 
-    Attributes
-    ----------
-    name : str
-        One of :data:`LIKELIHOODS`.
-    variance : float or "learned"
-        Of the Gaussian one.
-    """
+    variance: Any
 
-    name: str
-    variance: float | str
-
-    @property
-    def bounded(self) -> bool:
-        """Whether it is zero beyond [0, 1]."""
-        return self.name != "gaussian"
-
-    def log_volume(self, scaling: Scaling, n_features: int) -> float:
-        """Return the log of the volume, in the data's units, that the scaling maps to one.
-
-        A density is smaller by that factor in those units; a probability has none.
-        """
-        if self.name == "bernoulli":
-            return 0.0
-        return float(scaling.scale.double().log().expand(n_features).sum())
-
-    def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x | h), in nats.
+    def sample(
+        self, n: int, random_state: int | np.random.RandomState | None = None
+    ) -> NDArray[np.float32]:
+        """Decode codes drawn from N(0, I).
 
         Parameters
         ----------
-        decoder : Decoder
-            With the variance, where it is learned.
-        codes : Tensor of shape (S, B, K)
-            Draws for each row.
-        x : Tensor of shape (B, ...)
-            Scaled rows.
+        n : int
+            How many rows.
+        random_state : int, RandomState or None
+            Of the draws.
 
         Returns
         -------
-        Tensor of shape (S, B)
-            Of the scaled rows.
+        ndarray of shape (n, *sample_shape_), float32
+            The means of the likelihoods, in the units of the training data.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing learned yet.
+        ParameterError
+            If ``n`` is not a whole number of at least 1.
         """
-        flat, shape = codes.flatten(0, 1), codes.shape[:2]
-        if self.name == "gaussian":
-            mean = decoder(flat).view(*shape, *x.shape[1:])
-            values = variational.gaussian(mean, x, self._log_variance(decoder))
-        else:
-            of_one = variational.bernoulli
-            if self.name == "continuous_bernoulli":
-                of_one = variational.continuous_bernoulli
-            values = of_one(decoder.logits(flat).view(*shape, *x.shape[1:]), x)
-        return values.flatten(2).sum(2)
+        self._check_fitted()
+        check_number("n", n, low=1, integral=True)
+        codes = check_random_state(random_state).standard_normal((n, self.spec_.n_components))
+        return self._decode(codes.astype(np.float32))
 
-    def _log_variance(self, decoder: Decoder) -> Tensor:
-        if isinstance(decoder.output, Gaussian):
-            return torch.log(torch.exp(decoder.output.log_variance) + LEAST_VARIANCE)
-        return torch.tensor(math.log(float(self.variance)))
+    def elbo(
+        self,
+        X: Any,
+        n_samples: int = 10,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> NDArray[np.float64]:
+        """Estimate the evidence lower bound of each row, which its log likelihood is not below.
 
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+        n_samples : int, default=10
+            Codes drawn for each row; more make the estimate less noisy, not higher.
+        random_state : int, RandomState or None
+            Of the draws.
 
-def moments(trace: Trace) -> tuple[Tensor, Tensor]:
-    """Return the means and the log variances of the codes, (B, K) each."""
-    return trace.code, trace.logits.chunk(2, dim=1)[1]
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            In nats, in the units of :meth:`log_likelihood`. The weight of the divergence is 1,
+            whatever was used to learn.
 
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        ParameterError
+            If ``n_samples`` is not a whole number of at least 1.
+        """
+        return self._estimate(X, n_samples, random_state, bound=True)
 
-def within_unit(x: Tensor) -> Tensor:
-    """Tell which rows (B, ...) lie in [0, 1], but for the rounding of the scaling."""
-    return ((x > -1e-6) & (x < 1 + 1e-6)).flatten(1).all(1)
+    def log_likelihood(
+        self,
+        X: Any,
+        n_samples: int = 5000,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> NDArray[np.float64]:
+        """Estimate the log likelihood of each row by importance weighting.
 
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+        n_samples : int, default=5000
+            Codes drawn for each row. The estimate is in expectation never above the truth, and
+            rises to it with their number; memory does not grow with it.
+        random_state : int, RandomState or None
+            Of the draws.
 
-@torch.inference_mode()
-def measure_codes(encoder: Encoder, scaling: Scaling, rows: NDArray[Any]) -> tuple[Tensor, Tensor]:
-    """Return the means and variances of codes, (n, K) each, of as many rows as are enough."""
-    device = next(encoder.parameters()).device
-    some = as_tensor(rows[:: -(-len(rows) // _ROWS_TO_MEASURE)])
-    parts = [
-        moments(encoder.trace(scaling(some[start : start + 1024].to(device))))
-        for start in range(0, len(some), 1024)
-    ]
-    means, log_variances = (torch.cat(part) for part in zip(*parts, strict=True))
-    return means, log_variances.exp()
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            In nats, of the density of the rows in the units they came in, so that figures of
+            different ``scaling`` can be compared. Pixels from 0 to 255 have ``log(255)`` nats a
+            value less than the same pixels from 0 to 1, which most papers measure. With "bernoulli"
+            it is of a probability, which has no units. Minus infinity for rows that the likelihood
+            excludes.
 
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        ParameterError
+            If ``n_samples`` is not a whole number of at least 1.
+        """
+        return self._estimate(X, n_samples, random_state, bound=False)
 
-@torch.no_grad()
-def settle(network: Network, shift: Tensor, scale: Tensor) -> None:
-    """Make codes h into (h - shift) / scale, and let the decoder undo it: it decodes as before.
+    def _estimate(
+        self,
+        X: Any,
+        n_samples: int,
+        random_state: int | np.random.RandomState | None,
+        *,
+        bound: bool,
+    ) -> NDArray[np.float64]:
+        rows = self._check_rows(X)
+        check_number("n_samples", n_samples, low=1, integral=True)
+        seed = int(check_random_state(random_state).randint(2**31))
+        network = Network(self.encoder_, self.decoder_)
+        return estimate(
+            network,
+            self._likelihood(),
+            self.scaling_,
+            rows,
+            n_samples=int(n_samples),
+            seed=seed,
+            bound=bound,
+        )
 
-    Of all such maps, the one to mean 0 and variance 1 on the whole makes the divergence smallest.
-
-    Parameters
-    ----------
-    network : Network
-        Changed in place, unless its codes do not lie between two linear layers.
-    shift, scale : Tensor of shape (K,)
-        The scale above 0.
-    """
-    last = list(network.encoder.body.children())[-1]
-    first = next(network.decoder.body.children())
-    plain = isinstance(network.encoder.activation, nn.Identity)
-    if not (plain and isinstance(last, nn.Linear) and isinstance(first, nn.Linear)):
-        return
-    means, log_variances = slice(None, len(shift)), slice(len(shift), None)
-    last.weight[means] /= scale[:, None]
-    last.bias[means] = (last.bias[means] - shift) / scale
-    last.bias[log_variances] -= 2 * scale.log()
-    first.bias.add_(first.weight @ shift)
-    first.weight *= scale
+    def _likelihood(self) -> Likelihood:
+        return Likelihood(self.loss_, self.variance)
 
 
 @torch.inference_mode()
@@ -179,8 +192,7 @@ def estimate(
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     # As many rows and draws at once as the widest layer's numbers leave room for.
-    linear = (p.shape for p in network.parameters() if p.ndim > 1)
-    widest = max(rows[0].size, *(max(shape) for shape in linear))
+    widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
     n_rows = max(1, min(_ROWS, _NUMBERS // widest))
     figures = np.empty(len(rows))
     for start in range(0, len(rows), n_rows):
@@ -193,7 +205,7 @@ def estimate(
             shape = (min(n_draws, n_samples - done), *mean.shape)
             noise = torch.randn(shape, generator=generator, device=device)
             codes = variational.draw_codes(mean, log_variance, noise)
-            density = likelihood.log_density(network.decoder, codes, x)
+            density = likelihood.log_densities(network.decoder, codes, x).flatten(2).sum(2)
             if bound:
                 total += density.double().sum(0).cpu()
             else:
@@ -209,3 +221,20 @@ def estimate(
         # Rows so far off that they leave single precision are as good as impossible.
         figures[block] = total.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy()
     return figures - likelihood.log_volume(scaling, rows[0].size)
+
+
+def _widest(network: Network, x: Tensor) -> int:
+    """Count the numbers that the widest module gives on the way of one row (1, ...) and back."""
+    counts = [x.numel()]
+
+    def count(_module: nn.Module, _inputs: Any, given: Any) -> None:
+        if isinstance(given, Tensor):
+            counts.append(given.numel())
+
+    hooks = [module.register_forward_hook(count) for module in network.modules()]
+    try:
+        network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(counts)

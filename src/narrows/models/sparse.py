@@ -22,6 +22,7 @@ from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Trace
 from narrows.networks.sparse import JumpReLU
 from narrows.training.history import History
+from narrows.training.loop import TrainSettings
 
 # The code's activation under each kind of sparsity.
 _ACTIVATIONS = {
@@ -228,8 +229,8 @@ class SparseAutoencoder(BaseAutoencoder):
         self._is_new = True
         return mean
 
-    def _extend(self, network: Network) -> None:
-        super()._extend(network)
+    def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
+        super()._extend(network, settings, n_rows)
         kept = getattr(self, "_activity", None)
         network.activity = Activity(self.spec_.n_components) if kept is None else kept
         if self.__dict__.pop("_is_new", False) and self.sparsity == "kl":

@@ -12,28 +12,20 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from narrows.data.arrays import as_tensor
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
-from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
-from narrows.models.density import (
-    LEAST_VARIANCE,
-    LIKELIHOODS,
-    Likelihood,
-    estimate,
-    measure_codes,
-    moments,
-    settle,
-    within_unit,
-)
+from narrows.models.density import Density
+from narrows.models.likelihood import LEAST_VARIANCE, LIKELIHOODS, within_unit
+from narrows.models.posterior import measure_codes, moments, settle
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Trace
 from narrows.networks.outputs import Gaussian
 from narrows.training.history import History
+from narrows.training.loop import TrainSettings
 
 # Variance over the data of a code's mean above which Burda et al. call the unit active.
 _ACTIVE = 0.01
@@ -42,7 +34,7 @@ _ROWS_FOR_VARIANCE = 1_000
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class VariationalAutoencoder(BaseAutoencoder):
+class VariationalAutoencoder(Density, BaseAutoencoder):
     """A network that learns a density of the rows, and can draw new ones from it.
 
     The encoder gives each row a normal distribution of codes; ``transform`` gives its mean, and
@@ -60,7 +52,7 @@ class VariationalAutoencoder(BaseAutoencoder):
         Weight of the divergence of codes from N(0, I): the beta of beta-VAE.
     kl_warmup : float, default=0
         How long that weight rises from 0 along a line: below 1 a share of all steps, from 1 on a
-        number of epochs.
+        number of epochs. A call of ``partial_fit`` counts as an epoch.
     free_bits : float, default=0
         Nats that each unit of the code may tell on average without paying for them.
     n_importance_samples : int, default=1
@@ -72,7 +64,11 @@ class VariationalAutoencoder(BaseAutoencoder):
     ----------
     active_units_ : ndarray of shape (K,), bool
         Whether the mean of each unit varies over the training rows by more than 0.01 (variance).
-        Where none does, the codes say nothing: fitting warns of it.
+        The others say nothing of the rows; ``narrows info`` shows how many there are. Where no
+        unit is active, fitting warns of it.
+    warmup_done_ : float
+        Share of the warm-up that learning has gone through, from 0 to 1. It is saved with the
+        model, and ``partial_fit`` goes on from it.
     {attributes}
 
     Notes
@@ -82,6 +78,14 @@ class VariationalAutoencoder(BaseAutoencoder):
     which it is all but uniform, can never be said with certainty; and at 0 and 1 its density has
     no upper limit. A learned variance also finds by itself the balance between reconstruction and
     divergence that ``kl_weight`` would otherwise have to be tuned for.
+
+    Weight decay, and an early end, leave the codes of all rows together wider or narrower than
+    N(0, I), from which :meth:`sample` draws. ``fit`` therefore ends with a shift and a scale of
+    each unit that bring them to mean 0 and variance 1. They go into the encoder's last layer, and
+    their inverse into the decoder's first: what codes decode to stays the same, and the evidence
+    lower bound, averaged over the training rows, can only rise. It is left out where those layers
+    are not linear; with a ``code_activation``; and with ``n_importance_samples`` above 1, whose
+    bound need not rise. ``partial_fit`` leaves codes alone, so that those from before compare.
 
     Examples
     --------
@@ -104,7 +108,7 @@ class VariationalAutoencoder(BaseAutoencoder):
     n_importance_samples: int = 1
 
     _n_heads: ClassVar[int] = 2
-    _findings: ClassVar[tuple[str, ...]] = ("active_units_",)
+    _findings: ClassVar[tuple[str, ...]] = ("active_units_", "warmup_done_")
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
@@ -120,151 +124,23 @@ class VariationalAutoencoder(BaseAutoencoder):
         self._find_active_units(self._check_rows(X))
         return self
 
-    def sample(
-        self, n: int, random_state: int | np.random.RandomState | None = None
-    ) -> NDArray[np.float32]:
-        """Decode codes drawn from N(0, I).
-
-        Parameters
-        ----------
-        n : int
-            How many rows.
-        random_state : int, RandomState or None
-            Of the draws.
-
-        Returns
-        -------
-        ndarray of shape (n, *sample_shape_), float32
-            The means of the likelihoods, in the units of the training data.
-
-        Raises
-        ------
-        NotFittedError
-            If there is nothing learned yet.
-        ParameterError
-            If ``n`` is not a whole number of at least 1.
-        """
-        self._check_fitted()
-        check_number("n", n, low=1, integral=True)
-        codes = check_random_state(random_state).standard_normal((n, self.spec_.n_components))
-        return self._decode(codes.astype(np.float32))
-
-    def elbo(
-        self,
-        X: Any,
-        n_samples: int = 10,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> NDArray[np.float64]:
-        """Estimate the evidence lower bound of each row, which its log likelihood is not below.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Rows.
-        n_samples : int, default=10
-            Codes drawn for each row; more make the estimate less noisy, not higher.
-        random_state : int, RandomState or None
-            Of the draws.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            In nats, in the units of :meth:`log_likelihood`. The weight of the divergence is 1,
-            whatever was used to learn.
-
-        Raises
-        ------
-        NotFittedError, DataError
-            As :meth:`transform`.
-        ParameterError
-            If ``n_samples`` is not a whole number of at least 1.
-        """
-        return self._estimate(X, n_samples, random_state, bound=True)
-
-    def log_likelihood(
-        self,
-        X: Any,
-        n_samples: int = 5000,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> NDArray[np.float64]:
-        """Estimate the log likelihood of each row by importance weighting.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Rows.
-        n_samples : int, default=5000
-            Codes drawn for each row. The estimate is in expectation never above the truth, and
-            rises to it with their number; memory does not grow with it.
-        random_state : int, RandomState or None
-            Of the draws.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            In nats, of the density of the rows in the units they came in, so that figures of
-            different ``scaling`` can be compared. Pixels from 0 to 255 have ``log(255)`` nats a
-            value less than the same pixels from 0 to 1, which most papers measure. With "bernoulli"
-            it is of a probability, which has no units. Minus infinity for rows that the likelihood
-            excludes.
-
-        Raises
-        ------
-        NotFittedError, DataError
-            As :meth:`transform`.
-        ParameterError
-            If ``n_samples`` is not a whole number of at least 1.
-        """
-        return self._estimate(X, n_samples, random_state, bound=False)
-
-    def _estimate(
-        self,
-        X: Any,
-        n_samples: int,
-        random_state: int | np.random.RandomState | None,
-        *,
-        bound: bool,
-    ) -> NDArray[np.float64]:
-        rows = self._check_rows(X)
-        check_number("n_samples", n_samples, low=1, integral=True)
-        seed = int(check_random_state(random_state).randint(2**31))
-        network = Network(self.encoder_, self.decoder_)
-        return estimate(
-            network,
-            self._likelihood(),
-            self.scaling_,
-            rows,
-            n_samples=int(n_samples),
-            seed=seed,
-            bound=bound,
-        )
-
-    def _likelihood(self) -> Likelihood:
-        return Likelihood(self.loss_, self.variance)
-
     def _loss(self, network: Network, x: Tensor, seen: Tensor, generator: torch.Generator) -> Loss:
         trace = network.encoder.trace(seen)
         mean, log_variance = moments(trace)
         shape = (self.n_importance_samples, *mean.shape)
         noise = torch.randn(shape, generator=generator, device=mean.device)
         codes = variational.draw_codes(mean, log_variance, noise)
+        restored = self._reconstruction_loss(network, codes, x, seen)
         penalties = self._penalties(network, trace, generator)
         if self.n_importance_samples == 1:
-            return {
-                "reconstruction": self._reconstruction_loss(network, codes[0], x, seen),
-                **penalties,
-            }
+            return {"reconstruction": restored.mean(), **penalties}
         ratio = variational.log_prior_ratio(codes, log_variance, noise)
-        density = self._likelihood().log_density(network.decoder, codes, x)
-        weights = density + self._kl_factor(network) * ratio
+        weights = self._kl_factor(network) * ratio - restored
         bound = weights.logsumexp(0).mean() - math.log(len(weights))
         return {"importance_weighted_bound": -bound, **penalties}
 
-    def _reconstruction_loss(
-        self, network: Network, code: Tensor, x: Tensor, seen: Tensor
-    ) -> Tensor:
-        del seen
-        return -self._likelihood().log_density(network.decoder, code[None], x).mean()
+    def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        return -self._likelihood().log_densities(network.decoder, code, x)
 
     def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
         penalties = super()._penalties(network, trace, generator)
@@ -276,13 +152,13 @@ class VariationalAutoencoder(BaseAutoencoder):
 
     def _kl_factor(self, network: Network) -> Tensor | float:
         """Return the divergence's weight at this step, and count the step."""
-        steps = getattr(network, "steps", self._steps)
+        steps = getattr(network, "steps", None)
         # Held-out rows are measured with the full weight, or the first epochs would seem best.
         if steps is None or not network.training:
             return self.kl_weight
-        factor: Tensor = (steps / self._warmup_steps).clamp(max=1) * self.kl_weight
+        share: Tensor = steps / self._warmup_steps + float(self.warmup_done_)
         steps += 1
-        return factor
+        return share.clamp(max=1) * self.kl_weight
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -324,11 +200,7 @@ class VariationalAutoencoder(BaseAutoencoder):
         rows = as_tensor(X[:: -(-len(X) // _ROWS_FOR_VARIANCE)])
         # All that the decoder, which starts at the mean row, leaves unexplained.
         self._first_variance = float(self.scaling_(rows).var(dim=0).mean())
-        settings = choices.choose_settings(self, self.spec_, len(X), seed=0)
-        n_learned = len(X) - choices.choose_held_out(self, self.spec_, len(X))
-        epoch = -(-n_learned // settings.batch_size)
-        span = epoch if self.kl_warmup >= 1 else epoch * settings.max_epochs
-        self._warmup_steps = round(self.kl_warmup * span)
+        self.warmup_done_ = np.float64(0)
         return mean
 
     def _choose_output(self) -> str:
@@ -350,27 +222,25 @@ class VariationalAutoencoder(BaseAutoencoder):
             )
         return "sigmoid" if self.loss_ == "bernoulli" else "continuous_bernoulli"
 
-    def _extend(self, network: Network) -> None:
-        super()._extend(network)
+    def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
+        super()._extend(network, settings, n_rows)
+        epochs = self.kl_warmup if self.kl_warmup >= 1 else self.kl_warmup * settings.max_epochs
+        self._warmup_steps = round(epochs * -(-n_rows // settings.batch_size))
+        if self._warmup_steps:
+            # A buffer, so that a checkpoint keeps it, and the best weights have theirs.
+            network.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        else:
+            self.warmup_done_ = np.float64(1)
         # There only where the network is new.
         first_variance = self.__dict__.pop("_first_variance", None)
-        if first_variance is None:
-            return
-        self._steps: Tensor | None = None
-        if self._warmup_steps:
-            # A buffer, so that a checkpoint keeps it.
-            network.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        if isinstance(network.decoder.output, Gaussian):
+        if first_variance is not None and isinstance(network.decoder.output, Gaussian):
             first = math.log(max(first_variance, LEAST_VARIANCE))
             torch.nn.init.constant_(network.decoder.output.log_variance, first)
 
     def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
         super()._fit(X, damaged)
         if self.n_importance_samples == 1:
-            # Weight decay, and an early end, leave the codes wider than the bound would have them.
-            means, variances = measure_codes(self.encoder_, self.scaling_, X)
-            scale = (means.var(dim=0, correction=0) + variances.mean(dim=0)).sqrt()
-            settle(Network(self.encoder_, self.decoder_), means.mean(dim=0), scale)
+            settle(Network(self.encoder_, self.decoder_), self.scaling_, X)
         self._find_active_units(X)
         return self
 
@@ -381,7 +251,10 @@ class VariationalAutoencoder(BaseAutoencoder):
         optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         super()._keep(network, history, optimizer)
-        self._steps = getattr(network, "steps", getattr(self, "_steps", None))
+        steps = getattr(network, "steps", None)
+        if steps is not None:
+            done = self.warmup_done_ + float(steps) / self._warmup_steps
+            self.warmup_done_ = np.float64(min(done, 1))
 
     def _find_active_units(self, X: NDArray[Any]) -> None:
         """Find the units whose mean follows the rows; warn where there is none."""
