@@ -16,6 +16,7 @@ from narrows.corruption import Corruption
 from narrows.data.arrays import read_rows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
+from narrows.models.rollback import unchanged_on_failure
 from narrows.models.validation import check_columns, check_number, check_rows
 from narrows.networks import Network
 
@@ -89,17 +90,18 @@ class DenoisingAutoencoder(BaseAutoencoder):
         targets = read_rows(y)
         if np.asarray(targets).ndim < 2:
             return super().fit(X)
-        self._check_parameters()
-        clean = check_rows(self, targets, fitting=True)
-        X = read_rows(X)
-        check_columns(self, X)
-        damaged = check_rows(self, X, fitting=True)
-        if damaged.shape != clean.shape:
-            raise DataError(
-                f"damaged rows have shape {damaged.shape}, clean ones {clean.shape}; "
-                "give a clean row for each damaged one"
-            )
-        return self._fit(clean, damaged)
+        with unchanged_on_failure(self):
+            self._check_parameters()
+            clean = check_rows(self, targets, fitting=True)
+            X = read_rows(X)
+            check_columns(self, X)
+            damaged = check_rows(self, X, fitting=True)
+            if damaged.shape != clean.shape:
+                raise DataError(
+                    f"damaged rows have shape {damaged.shape}, clean ones {clean.shape}; "
+                    "give a clean row for each damaged one"
+                )
+            return self._fit(clean, damaged)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
