@@ -1,12 +1,13 @@
 """Damage by its statistics, and denoising by what it restores."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from narrows import DenoisingAutoencoder, load
 from narrows.corruption import CORRUPTIONS, DISTORTIONS, Limits, make
-from narrows.errors import DataError, ParameterError
+from narrows.errors import DataError, DivergedError, ParameterError
 
 SEED = 20240601
 RNG = np.random.default_rng(SEED)
@@ -245,3 +246,72 @@ def test_damage_goes_with_every_model():
 def test_bad_parameters_are_named_in_fit(parameters, message):
     with pytest.raises(ParameterError, match=message):
         quick(**parameters).fit(TABLE)
+
+
+def test_functions_of_the_users_cannot_touch_the_target_and_must_keep_the_shape():
+    X = np.random.default_rng(3).random((64, 6))
+
+    def pure(x, generator):
+        return x * 0
+
+    def in_place(x, generator):
+        return x.mul_(0)
+
+    first, second = (
+        DenoisingAutoencoder(2, corruption=f, max_epochs=2, random_state=0).fit(X)
+        for f in (pure, in_place)
+    )
+    assert first.history_["reconstruction"] == second.history_["reconstruction"]
+
+
+@pytest.mark.parametrize("returned", [lambda x: None, lambda x: x[:, :2]])
+def test_functions_that_return_no_such_rows_are_refused(returned):
+    def wrong(x, generator):
+        return returned(x)
+
+    with pytest.raises(ParameterError, match="must return a tensor of the shape"):
+        quick(corruption=wrong).fit(TABLE)
+
+
+def test_functions_are_not_stored_and_that_is_said(tmp_path):
+    X = np.random.default_rng(4).random((64, 6))
+
+    def halve(x, generator):
+        return x / 2
+
+    model = DenoisingAutoencoder(2, corruption=["masking", halve], max_epochs=1, random_state=0)
+    again = load(model.fit(X).save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.transform(X), model.transform(X))
+    with pytest.raises(ParameterError, match=r"'.*halve', which is not stored"):
+        again.partial_fit(X)
+    again.save(tmp_path / "again")
+    again.set_params(corruption=["masking", halve]).partial_fit(X)
+
+
+def test_limits_follow_the_rows_to_their_device():
+    """The meta device computes shapes alone, and refuses to be mixed with another."""
+    limits = Limits(torch.zeros(4, 4), torch.ones(4, 4))
+    damage = make("salt_and_pepper", 0.5, limits, (4, 4))
+    assert damage(torch.zeros(2, 4, 4, device="meta"), None).device.type == "meta"
+
+
+def test_pairs_keep_the_names_of_either_table_and_are_for_fit_alone():
+    rng = np.random.default_rng(5)
+    clean = rng.random((40, 3))
+    table = pd.DataFrame(clean, columns=["a", "b", "c"])
+    for noisy, target in ((table + 0.1, clean), (clean + 0.1, table)):
+        model = DenoisingAutoencoder(2, corruption=None, max_epochs=1, random_state=0)
+        model.fit(noisy, target)
+        assert list(model.feature_names_in_) == ["a", "b", "c"]
+    with pytest.raises(DataError, match="give pairs of rows to fit"):
+        model.partial_fit(table + 0.1, table)
+
+
+def test_a_failed_fit_on_pairs_leaves_the_model_as_it_was():
+    X = np.random.default_rng(6).random((40, 4))
+    model = DenoisingAutoencoder(2, corruption=None, max_epochs=2, random_state=0).fit(X**2, X)
+    before = model.transform(X)
+    model.set_params(learning_rate=1e30)
+    with pytest.raises(DivergedError):
+        model.fit(1000 * X**2, 1000 * X)
+    np.testing.assert_array_equal(model.transform(X), before)

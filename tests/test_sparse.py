@@ -14,6 +14,7 @@ from narrows import (
     DenoisingAutoencoder,
     Encoder,
     SparseAutoencoder,
+    VariationalAutoencoder,
     datasets,
     load,
     networks,
@@ -404,3 +405,20 @@ def test_the_command_line_trains_it_and_tells_of_it(tmp_path, capsys, monkeypatc
     assert "dead units" in shown
     assert main(f"train X.npy -o other {kind} 30".split()) == 2
     assert "n_active=30" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:none of the")  # two epochs need not lift a unit
+@pytest.mark.parametrize("sparsity", ["kl", "l1", "topk"])
+@pytest.mark.parametrize("sparse_first", [True, False])
+def test_sparse_codes_may_be_distributions_too(sparse_first, sparsity, tmp_path):
+    bases = (SparseAutoencoder, VariationalAutoencoder)[:: 1 if sparse_first else -1]
+    both = dataclass(kw_only=True, eq=False, repr=False)(type("SparseVariational", bases, {}))
+    try:
+        model = both(3, sparsity=sparsity, max_epochs=2, random_state=SEED).fit(TABLE)
+        again = load(model.save(tmp_path / "model"))
+    finally:
+        MODELS.pop("SparseVariational".lower())
+    assert {"reconstruction", "divergence"} <= set(model.history_.columns)
+    np.testing.assert_array_equal(again.transform(TABLE), model.transform(TABLE))
+    for name in ("active_units_", "mean_activation_", "dead_units_"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(model, name))

@@ -6,6 +6,7 @@ through the world. Damage is done to scaled rows, on their device, drawn afresh 
 """
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,31 @@ class Limits:
 
     low: Tensor
     high: Tensor
+
+    def on(self, device: torch.device) -> "Limits":
+        """Return the same where the rows are."""
+        return Limits(self.low.to(device), self.high.to(device))
+
+
+@dataclass(frozen=True)
+class Unstored:
+    """Stands for a user's function that a stored model was trained with: code is not stored.
+
+    Attributes
+    ----------
+    name : str
+        The function's.
+    """
+
+    name: str
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Say what is missing."""
+        del x, generator
+        raise ParameterError(
+            f"the model was trained with the function {self.name!r}, which is not stored with it; "
+            "give it again: set_params(corruption=...)"
+        )
 
 
 def gaussian(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
@@ -172,6 +198,7 @@ def make(
     """
     kinds: list[Any] = _as_list(corruption)
     levels: list[Any] = _as_list(level)
+    check_levels(level)
     if len(levels) == 1:
         levels *= len(kinds)
     if len(levels) != len(kinds):
@@ -189,6 +216,22 @@ def make(
     return damage
 
 
+def check_levels(level: Any) -> None:
+    """Refuse what is no level of corruption, nor a list of them.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first.
+    """
+    for one in _as_list(level):
+        is_number = isinstance(one, numbers.Real) and not isinstance(one, bool)
+        if not (is_number and 0 <= one <= 1) and not (isinstance(one, str) and one == "auto"):
+            raise ParameterError(
+                f"corruption_level={one!r} is not allowed; give a number from 0 to 1 or 'auto'"
+            )
+
+
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
@@ -197,25 +240,37 @@ def _step(
     kind: str | Corruption, level: float | str, limits: Limits, sample_shape: tuple[int, ...]
 ) -> Corruption:
     if callable(kind):
-        return kind
-    if kind not in CORRUPTIONS:
+        return _guard(kind)
+    if not isinstance(kind, str) or kind not in CORRUPTIONS:
         raise ParameterError(
             f"corruption={kind!r} is not known; use one of {', '.join(CORRUPTIONS)}, a list of "
             "them, or a function of rows and a generator"
         )
     if level == "auto":
         level = LEVELS[kind]
-    if isinstance(level, bool | str) or not 0 <= level <= 1:
-        raise ParameterError(
-            f"corruption_level={level!r} is not allowed; give a number from 0 to 1 or 'auto'"
-        )
     if kind in DISTORTIONS and len(sample_shape) < 2:
         raise ParameterError(
             f"corruption={kind!r} distorts pictures, the rows have shape {sample_shape}; "
             f"use one of {', '.join(VALUES)}, or give pictures (n, H, W) or (n, H, W, C)"
         )
-    function = CORRUPTIONS[kind]
-    return lambda x, generator: function(x, float(level), limits, generator)
+    function, number = CORRUPTIONS[kind], float(level)
+    return lambda x, generator: function(x, number, limits.on(x.device), generator)
+
+
+def _guard(function: Corruption) -> Corruption:
+    """Keep a user's function from changing its input, and from returning other shapes."""
+
+    def damage(x: Tensor, generator: torch.Generator) -> Tensor:
+        damaged = function(x.clone(), generator)
+        if not isinstance(damaged, Tensor) or damaged.shape != x.shape:
+            what = tuple(damaged.shape) if isinstance(damaged, Tensor) else type(damaged).__name__
+            raise ParameterError(
+                f"corruption={function!r} returned {what}; it must return a tensor of the shape "
+                f"that it is given, {tuple(x.shape)}"
+            )
+        return damaged
+
+    return damage
 
 
 def _uniform(x: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """``narrows denoise``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,12 @@ from narrows.cli.exchange import (
     write_restored,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from narrows import Autoencoder
+    from narrows.data.files import Rows
+
 
 @click.command("denoise")
 @model_argument
@@ -23,7 +29,8 @@ from narrows.cli.exchange import (
 @click.option(
     "--clean",
     type=PATH,
-    help="The clean originals, in the same order: how near the restored come to them is said.",
+    help="The clean originals, of the same names or in the same order: how near the restored come "
+    "to them is said.",
 )
 @skip_option
 @overwrite_option
@@ -55,7 +62,7 @@ def command(
     if clean is not None:
         from narrows.evaluation import compare_with_clean
 
-        originals = in_units(read_for(whole, clean, skip_unreadable=False), whole)
+        originals = _originals(read_for(whole, clean, skip_unreadable=False), rows, whole, clean)
         span = whole.scaling_.high - whole.scaling_.low
         before = compare_with_clean(in_units(rows, whole).reshape(restored.shape), originals, span)
         after = compare_with_clean(restored, originals, span)
@@ -67,3 +74,26 @@ def command(
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
     record["skipped"] = [{"path": path, "reason": reason} for path, reason in rows.skipped]
     answer(record, as_json, said)
+
+
+def _originals(found: "Rows", rows: "Rows", model: "Autoencoder", path: Path) -> "NDArray[Any]":
+    """Put clean pictures into the damaged ones' order, by their names; arrays have none."""
+    import numpy as np
+
+    from narrows.errors import DataError
+
+    values = in_units(found, model)
+    if not (rows.pictures and found.pictures) or found.names == rows.names:
+        return values
+    stems = {Path(name).with_suffix(""): place for place, name in enumerate(found.names)}
+    missing = [name for name in rows.names if Path(name).with_suffix("") not in stems]
+    if missing:
+        if len(rows.names) == len(found.names) == 1:
+            return values
+        raise DataError(
+            f"'{path}' has no clean original of {missing[0]!r} ({len(missing)} missing in all); "
+            "give the originals the names of the damaged pictures"
+        )
+    order = np.array([stems[Path(name).with_suffix("")] for name in rows.names])
+    ordered: NDArray[Any] = values[order]
+    return ordered

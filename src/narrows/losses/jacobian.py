@@ -1,8 +1,8 @@
 """How strongly a code answers to its input: the Jacobian's squared Frobenius norm, row by row.
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders", ICML: the penalty is
-eq. 5, its closed form for one sigmoid layer eq. 6. The estimate is Hutchinson's (1990): where the
-entries of u are -1 or 1 with equal chance, E ||u^T J||^2 = trace(J J^T) = ||J||_F^2.
+eq. 1; for one layer of sigmoids they give its closed form. The estimate is Hutchinson's (1990):
+where the entries of u are -1 or 1 with equal chance, E ||u^T J||^2 = trace(J J^T) = ||J||_F^2.
 
 Directions need not be independent from row to row for that. Those of neighbouring rows are chosen
 orthogonal: rows of a Hadamard matrix H, whose columns all change sign at random. Each is then still

@@ -10,7 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from narrows import corruption, networks
-from narrows.corruption import Corruption
+from narrows.corruption import Corruption, Unstored
 from narrows.data.memory import check_fits
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.errors import DataError, ParameterError
@@ -185,6 +185,7 @@ def choose_corruption(model: "BaseAutoencoder") -> Corruption | None:
         If the corruption is not known, or does not go with the rows.
     """
     if model.corruption is None:
+        corruption.check_levels(model.corruption_level)
         return None
     scaling, shape = model.scaling_, model.sample_shape_
     low, high = (
@@ -250,7 +251,11 @@ def choose_settings(
 
 
 def plain(value: Any) -> Any:
-    """Turn a parameter into what JSON can hold; what cannot be is left out as ``None``."""
+    """Turn a parameter into what JSON can hold; of a function, its name."""
+    if isinstance(value, Unstored):
+        return {"function": value.name}
+    if callable(value):
+        return {"function": getattr(value, "__qualname__", type(value).__name__)}
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
@@ -258,6 +263,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value if isinstance(value, bool | str) else None
+
+
+def unplain(value: Any) -> Any:
+    """Turn what JSON held into a parameter again."""
+    if isinstance(value, list):
+        return tuple(map(unplain, value))
+    return Unstored(str(value.get("function"))) if isinstance(value, dict) else value
 
 
 def feature_mean(

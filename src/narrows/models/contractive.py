@@ -1,7 +1,7 @@
 """The contractive autoencoder: min over f, g of the sum of L(x, g(f(x))) + lambda ||J_f(x)||_F^2.
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders: explicit invariance
-during feature extraction", ICML, eqs. 5 to 7.
+during feature extraction", ICML, eqs. 1 and 7.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The denoising autoencoder: min over f, g of the sum of L(x, g(f(x~))), x~ damaged, x clean.
 
 Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), "Stacked denoising autoencoders", JMLR 11,
-section 3; the emphasis on damaged values is its section 4.2, eqs. 7 and 8.
+section 3; the emphasis on damaged values is its section 3.4.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Clean rows, which are damaged while learning; or, with ``y``, rows that are damaged.
         y : array-like of the shape of X, optional
-            The clean rows. Anything of another shape, such as labels, is not used.
+            The clean rows. Labels, of shape (n,), are not used.
 
         Returns
         -------
@@ -93,15 +93,27 @@ class DenoisingAutoencoder(BaseAutoencoder):
         with unchanged_on_failure(self):
             self._check_parameters()
             clean = check_rows(self, targets, fitting=True)
+            names = getattr(self, "feature_names_in_", None)
             X = read_rows(X)
             check_columns(self, X)
             damaged = check_rows(self, X, fitting=True)
+            if names is not None:
+                self.feature_names_in_ = names
             if damaged.shape != clean.shape:
                 raise DataError(
                     f"damaged rows have shape {damaged.shape}, clean ones {clean.shape}; "
                     "give a clean row for each damaged one"
                 )
             return self._fit(clean, damaged)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
+        if np.asarray(read_rows(y)).ndim > 1:
+            raise DataError(
+                f"y of shape {np.shape(y)} was given, but partial_fit learns from clean rows, "
+                "which it damages by corruption; give pairs of rows to fit"
+            )
+        return super().partial_fit(X)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

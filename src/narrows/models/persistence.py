@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from narrows import networks, storage
 from narrows.errors import FormatError
-from narrows.models.choices import plain
+from narrows.models.choices import plain, unplain
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.training.history import History
 
@@ -41,7 +41,7 @@ def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path
         "n_features_in": model.n_features_in_,
         "feature_names_in": names_of(model),
         "training": model.history_.as_json(),
-        "findings": {name: getattr(model, name).tolist() for name in model._findings},
+        "findings": {name: getattr(model, name).tolist() for name in _findings(model)},
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
     return storage.write(path, manifest, parts, overwrite=overwrite)
@@ -56,8 +56,7 @@ def restore(
     try:
         _check_facts(manifest, encoder)
         known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in manifest["parameters"].items()
+            name: unplain(value) for name, value in manifest["parameters"].items()
         }
         model = cls(**known)
         model.spec_ = encoder.spec
@@ -67,7 +66,7 @@ def restore(
         model.n_features_in_ = math.prod(model.sample_shape_)
         if (names := manifest["feature_names_in"]) is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
-        for name in model._findings:
+        for name in _findings(model):
             # A single number comes back as one.
             setattr(model, name, np.asarray(manifest["findings"][name])[()])
         network = networks.join(encoder.module, decoder.module, encoder.spec)
@@ -114,9 +113,23 @@ def parameters(model: "BaseAutoencoder") -> dict[str, Any]:
     }
 
 
+def _functions(corruption: Any) -> list[Any]:
+    """List what tells one function of the user's from another of the same name."""
+    kinds = corruption if isinstance(corruption, list | tuple) else [corruption]
+    return [kind for kind in kinds if callable(kind)]
+
+
+def _findings(model: "BaseAutoencoder") -> list[str]:
+    """Name the fitted arrays that a model's class and its bases keep."""
+    names = (name for base in type(model).__mro__ for name in vars(base).get("_findings", ()))
+    return list(dict.fromkeys(names))
+
+
 def run_identity(model: "BaseAutoencoder", *data: NDArray[Any]) -> str:
     """Name a run by its parameters and its rows."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
+    code = [getattr(f, "__code__", None) for f in _functions(model.corruption)]
+    settings["code"] = [(c.co_code.hex(), str(c.co_names)) for c in code if c is not None]
     facts = [type(model).__name__, settings, [[X.shape, str(X.dtype)] for X in data]]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for X in data:

@@ -236,9 +236,10 @@ class SparseAutoencoder(BaseAutoencoder):
         if self.__dict__.pop("_is_new", False) and self.sparsity == "kl":
             # Sigmoids that start at 1/2 would spend the run on their way to the target.
             last = [m for m in network.encoder.body.modules() if isinstance(m, nn.Linear)][-1]
-            nn.init.constant_(
-                last.bias, math.log(self.sparsity_target / (1 - self.sparsity_target))
-            )
+            with torch.no_grad():
+                last.bias[: self.spec_.n_components] = math.log(
+                    self.sparsity_target / (1 - self.sparsity_target)
+                )
 
     def _keep(
         self,
@@ -253,13 +254,13 @@ class SparseAutoencoder(BaseAutoencoder):
         penalties = super()._penalties(network, trace, generator)
         activity = cast("Activity", network.activity)
         if self.sparsity == "kl":
-            divergence = activity.divergence(trace.logits, self.sparsity_target).sum()
+            divergence = activity.divergence(trace.selected, self.sparsity_target).sum()
             return {**penalties, "sparsity": self._weight() * divergence}
         activation = network.encoder.activation
         if self.sparsity == "l1":
             penalties["sparsity"] = self._weight() * trace.code.sum(dim=1).mean()
         if isinstance(activation, JumpReLU):
-            count = activation.count(trace.logits).sum(dim=1).mean()
+            count = activation.count(trace.selected).sum(dim=1).mean()
             penalties["sparsity"] = self._weight() * count
         revival = torch.zeros((), device=trace.code.device)
         if network.training:
@@ -271,8 +272,8 @@ class SparseAutoencoder(BaseAutoencoder):
             if self.revival_weight and bool(dead.any()):
                 bar: Tensor | float = 0.0
                 if isinstance(activation, Selection):
-                    bar = activation.bar(trace.logits.detach())
-                revival = self.revival_weight * silence(trace.logits, bar, dead)
+                    bar = activation.bar(trace.selected.detach())
+                revival = self.revival_weight * silence(trace.selected, bar, dead)
         return {**penalties, "revival": revival}
 
     def _weight(self) -> float:

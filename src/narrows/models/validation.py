@@ -16,6 +16,7 @@ from narrows.data.arrays import as_array_like, check_finite, read_rows
 from narrows.errors import DataError, DataTypeError, ParameterError
 
 _SHOWN = 3  # names of columns in a message
+_TOO_MUCH = 1e38  # for a parameter: sums in single precision would overflow
 
 
 def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
@@ -277,12 +278,13 @@ def check_number(
         return
     kind = numbers.Integral if integral else numbers.Real
     is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-    above = is_number and (low < value if open_low else low <= value)
+    above = is_number and (low < value if open_low else low <= value) and value < _TOO_MUCH
     if above and (value < high or (value == high and not open_high)):
         return
     what = "a whole number" if integral else "a number"
     if high == math.inf:
         span = f"above {low:g}" if open_low else f"of at least {low:g}"
+        span += f" and below {_TOO_MUCH:g}"
     else:
         span = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     choice = "".join(f" or {word!r}" for word in words)

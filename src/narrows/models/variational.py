@@ -29,6 +29,9 @@ from narrows.training.loop import TrainSettings
 
 # Variance over the data of a code's mean above which Burda et al. call the unit active.
 _ACTIVE = 0.01
+# What the history of this model alone has, beside held-out figures.
+_OWN_TERMS = {"epoch", "loss", "reconstruction", "divergence", "learning_rate", "seconds"}
+_OWN_TERMS |= {f"validation_{name}" for name in ("loss", "reconstruction", "divergence")}
 # Rows looked at to start the variance.
 _ROWS_FOR_VARIANCE = 1_000
 
@@ -84,8 +87,9 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
     each unit that bring them to mean 0 and variance 1. They go into the encoder's last layer, and
     their inverse into the decoder's first: what codes decode to stays the same, and the evidence
     lower bound, averaged over the training rows, can only rise. It is left out where those layers
-    are not linear; with a ``code_activation``; and with ``n_importance_samples`` above 1, whose
-    bound need not rise. ``partial_fit`` leaves codes alone, so that those from before compare.
+    are not linear; with a ``code_activation``; beside penalties of other models; and with
+    ``n_importance_samples`` above 1, whose bound need not rise. ``partial_fit`` leaves codes
+    alone, so that those from before compare.
 
     Examples
     --------
@@ -239,7 +243,8 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
 
     def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
         super()._fit(X, damaged)
-        if self.n_importance_samples == 1:
+        # Another penalty may have a say in how wide codes are.
+        if self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS:
             settle(Network(self.encoder_, self.decoder_), self.scaling_, X)
         self._find_active_units(X)
         return self

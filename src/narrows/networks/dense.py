@@ -118,7 +118,7 @@ def initialise(
     if spec.unit_columns and not spec.tied_weights:
         # Units that decode to what they look for start useful: fewer die (Gao et al. 2024).
         with torch.no_grad():
-            layers[1][0].weight.copy_(layers[0][-1].weight.t())
+            layers[1][0].weight.copy_(layers[0][-1].weight[: spec.n_components].t())
     start = mean.flatten()
     if spec.output in BOUNDED_OUTPUTS:
         # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.

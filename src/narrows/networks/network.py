@@ -152,6 +152,11 @@ class Trace(NamedTuple):
     logits: Tensor
     code: Tensor
 
+    @property
+    def selected(self) -> Tensor:
+        """The numbers that the code is made of, (B, K): of several heads the first's."""
+        return self.logits[:, : self.code.shape[1]]
+
 
 class Encoder(nn.Module):
     """A body that ends in plain numbers, and the function that makes codes of them.
