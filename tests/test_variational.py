@@ -4,24 +4,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from torch import nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
+from variational_kit import BINARY, PICTURES, RNG, SEED, TABLE, UNIT, posterior, quick
 
 from narrows import Decoder, VariationalAutoencoder, datasets, load
-from narrows.errors import DataError, NotFittedError, ParameterError
+from narrows.errors import DataError
 from narrows.losses import variational
 from narrows.networks import Network, outputs
-from narrows.training.progress import on_epoch
-
-SEED = 20240701
-RNG = np.random.default_rng(SEED)
-TABLE = RNG.normal(size=(80, 3)) @ RNG.normal(size=(3, 6)) + 0.1 * RNG.normal(size=(80, 6))
-UNIT = RNG.random((80, 6))
-BINARY = (RNG.random((80, 6)) < 0.4).astype(np.uint8)
-PICTURES = RNG.integers(0, 256, (40, 5, 4), dtype=np.uint8)
-
-
-def quick(**parameters):
-    return VariationalAutoencoder(3, **{"max_epochs": 2, "random_state": SEED, **parameters})
 
 
 def normal(*shape, seed=SEED):
@@ -255,6 +245,24 @@ def test_draws_come_in_chunks_that_change_nothing(monkeypatch):
     np.testing.assert_allclose(model.elbo(X[:40], 2000, 0), model.elbo(X[:40], 2000, 1), atol=0.2)
 
 
+def test_draws_at_once_are_bounded_by_the_widest_layer_of_any_kind(monkeypatch):
+    model = quick().fit(PICTURES)
+    model.decoder_.body = nn.Sequential(
+        nn.Linear(3, 20),
+        nn.Unflatten(1, (1, 5, 4)),
+        nn.Conv2d(1, 64, 3, padding=1),
+        nn.Conv2d(64, 1, 3, padding=1),
+        nn.Flatten(1, 2),
+    )
+    most = 64 * 5 * 4 * 10
+    monkeypatch.setattr("narrows.models.density._NUMBERS", most)
+    sizes = []
+    for module in model.decoder_.modules():
+        module.register_forward_hook(lambda _module, _codes, y: sizes.append(y.numel()))
+    assert np.isfinite(model.elbo(PICTURES, 3, random_state=0)).all()
+    assert max(sizes) == most
+
+
 @pytest.mark.parametrize(
     ("X", "likelihood"),
     [(BINARY, "bernoulli"), (UNIT, "continuous_bernoulli"), (UNIT, "gaussian")],
@@ -315,13 +323,6 @@ def digits():
     return VariationalAutoencoder(8, max_epochs=12, random_state=SEED).fit(X), X
 
 
-def posterior(model, X):
-    with torch.no_grad():
-        trace = model.encoder_.trace(model.scaling_(torch.as_tensor(X)))
-    means, log_variances = trace.logits.chunk(2, dim=1)
-    return means.double().numpy(), log_variances.double().exp().numpy()
-
-
 def test_the_codes_of_all_rows_are_close_to_the_prior(digits):
     model, X = digits
     means, variances = posterior(model, X)
@@ -358,20 +359,6 @@ def test_a_row_unlike_the_others_is_less_likely(digits):
     assert unusual.max() < np.median(usual)
 
 
-def test_settled_codes_decode_as_before():
-    """The shift and scale of codes that ends the training leaves the reconstructions alone."""
-    from narrows.models.posterior import map_codes
-
-    model = quick(hidden_layer_sizes=(7,)).fit(TABLE)
-    before, (means, variances) = model.reconstruct(TABLE), posterior(model, TABLE)
-    shift, scale = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 2.0, 3.0])
-    map_codes(Network(model.encoder_, model.decoder_), shift, scale)
-    np.testing.assert_allclose(model.reconstruct(TABLE), before, rtol=1e-4, atol=1e-5)
-    now, now_variances = posterior(model, TABLE)
-    np.testing.assert_allclose(now, (means - shift.numpy()) / scale.numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(now_variances, variances / scale.numpy() ** 2, rtol=1e-4)
-
-
 def test_the_learned_variance_is_what_is_left_and_is_kept(tmp_path):
     """A line in three dimensions and noise: the variance is known, in units of the scaling."""
     rng = np.random.default_rng(SEED)
@@ -403,141 +390,9 @@ def test_the_learned_variance_is_what_is_left_and_is_kept(tmp_path):
     assert again.partial_fit(X).n_iter_ == model.n_iter_ + 1
 
 
-@pytest.mark.parametrize(
-    ("X", "parameters", "likelihood"),
-    [
-        (BINARY, {}, "bernoulli"),
-        (UNIT, {}, "gaussian"),
-        (PICTURES, {}, "gaussian"),
-        (TABLE, {}, "gaussian"),
-        (BINARY, {"activation": "identity"}, "gaussian"),
-        (UNIT, {"likelihood": "bernoulli", "activation": "identity"}, "bernoulli"),
-        (TABLE, {"likelihood": "continuous_bernoulli", "scaling": "unit"}, "continuous_bernoulli"),
-        (UNIT, {"likelihood": "gaussian", "variance": 0.1}, "gaussian"),
-    ],
-    ids=lambda value: str(getattr(value, "shape", value)),
-)
-@pytest.mark.filterwarnings("ignore:none of the 3 units")  # nothing is learned
-def test_what_is_learned_from_is_minus_the_log_likelihood(X, parameters, likelihood):
-    # One epoch so slow that the weights do not move: its loss is that of the weights at the end.
-    model = quick(
-        early_stopping=False, max_epochs=1, learning_rate=1e-12, batch_size=80, **parameters
-    ).fit(np.concatenate([X] * 200) if len(X) < 50 else np.concatenate([X] * 100))
-    assert model.loss_ == likelihood
-    X = X[:80]
-    bound = model.elbo(X, 500, random_state=0).mean()
-    if likelihood != "bernoulli":  # what is learned from is of the scaled rows
-        bound += X[0].size * np.log(float(model.scaling_.scale))
-    means, variances = posterior(model, X)
-    left = (means**2 + variances - 1 - np.log(variances)).sum(1).mean() / 2
-    reconstruction, divergence = (model.history_[k][0] for k in ("reconstruction", "divergence"))
-    assert divergence >= left - 1e-4, "settling the codes made the divergence larger"
-    assert -reconstruction == pytest.approx(bound + left, abs=0.02 * abs(bound + left) + 0.1)
-
-
 def test_the_continuous_bernoulli_decodes_to_its_mean():
     model = quick(likelihood="continuous_bernoulli").fit(UNIT)
     codes = torch.as_tensor(model.transform(UNIT))
     with torch.no_grad():
         truth = ContinuousBernoulli(logits=model.decoder_.logits(codes).double()).mean
     np.testing.assert_allclose(model.reconstruct(UNIT), truth.numpy(), atol=1e-4)
-
-
-def test_importance_weighted_training_makes_the_tighter_bound_small():
-    still = {"early_stopping": False, "max_epochs": 1, "learning_rate": 1e-12, "batch_size": 80}
-    model = quick(n_importance_samples=5, **still).fit(np.concatenate([UNIT] * 100))
-    (loss,) = model.history_["importance_weighted_bound"]
-    estimate = np.mean([model.log_likelihood(UNIT, 5, seed).mean() for seed in range(50)])
-    assert -loss == pytest.approx(estimate, abs=0.03)
-    assert "divergence" not in model.history_.epochs[0]
-    assert model.elbo(UNIT, 500, 0).mean() < estimate - 0.05
-
-
-def test_the_divergence_warms_up_step_by_step():
-    # Free bits that no unit reaches make the divergence, but for its weight, 3 times 50.
-    parameters = {"free_bits": 50, "kl_weight": 2, "batch_size": 20, "max_epochs": 4}
-    rows = np.concatenate([TABLE] * 5)
-    for warmup in (2, 0.5):
-        model = quick(kl_warmup=warmup, early_stopping=False, **parameters).fit(rows)
-        # 20 steps an epoch, 40 in the warm-up: the means of 0 .. 19 and of 20 .. 39.
-        shares = np.array(model.history_["divergence"]) / 300
-        np.testing.assert_allclose(shares, [9.5 / 40, 29.5 / 40, 1, 1], rtol=1e-5)
-    model = quick(kl_warmup=2, validation_fraction=0.5, **parameters).fit(rows)
-    assert model.history_["validation_divergence"] == pytest.approx([300] * 4)
-    assert model.history_["divergence"][:2] == pytest.approx([300 * 4.5 / 20, 300 * 14.5 / 20])
-
-
-def test_the_warm_up_goes_on_in_partial_fit():
-    model = quick(kl_warmup=4, free_bits=50, batch_size=20, early_stopping=False)
-    for _ in range(6):
-        model.partial_fit(TABLE)
-    shares = np.array(model.history_["divergence"]) / 150
-    np.testing.assert_allclose(shares, np.array([1.5, 5.5, 9.5, 13.5, 16, 16]) / 16, rtol=1e-5)
-
-
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path):
-    def interrupt(record):
-        if record["epoch"] == 3:
-            raise SystemExit
-
-    parameters = {"max_epochs": 6, "kl_warmup": 0.8, "n_importance_samples": 1}
-    whole = quick(**parameters).fit(TABLE)
-    parts = quick(checkpoint=tmp_path / "run", **parameters)
-    with on_epoch(interrupt), pytest.raises(SystemExit):
-        parts.fit(TABLE)
-    assert (tmp_path / "run").exists()
-    parts.fit(TABLE)
-    assert parts.history_["divergence"] == whole.history_["divergence"]
-    np.testing.assert_array_equal(parts.transform(TABLE), whole.transform(TABLE))
-
-
-def test_collapse_is_said_and_free_bits_prevent_it():
-    rows = np.concatenate([TABLE] * 5)
-    parameters = {"max_epochs": 20, "hidden_layer_sizes": (16,), "learning_rate": 0.02}
-    with pytest.warns(UserWarning, match="none of the 3 units .*posterior collapse"):
-        model = quick(kl_weight=1000.0, **parameters).fit(rows)
-    assert not model.active_units_.any()
-    assert quick(kl_weight=1000.0, free_bits=1.0, **parameters).fit(rows).active_units_.any()
-    assert quick(**parameters).fit(rows).active_units_.any()
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"likelihood": "poisson"}, "likelihood='poisson'.*'gaussian'"),
-        (
-            {"likelihood": "bernoulli"},
-            "likelihood='bernoulli'.*between 0 and 1.*data from -.* to .*scaling='unit'",
-        ),
-        ({"likelihood": "continuous_bernoulli"}, "between 0 and 1.*scaling='unit'"),
-        ({"likelihood": "bernoulli", "scaling": "unit", "output": "identity"}, "output='auto'"),
-        ({"variance": 0.0}, "variance=0.0.*above 0"),
-        ({"variance": "estimated"}, "variance='estimated'.*'learned'"),
-        ({"variance": 0.1, "likelihood": "bernoulli"}, "variance=0.1.*'gaussian'"),
-        ({"kl_weight": -1.0}, "kl_weight=-1.0.*at least 0"),
-        ({"kl_warmup": -1}, "kl_warmup=-1.*at least 0"),
-        ({"free_bits": -0.5}, "free_bits=-0.5.*at least 0"),
-        ({"free_bits": 0.5, "n_importance_samples": 2}, "free_bits=0.5.*n_importance_samples=1"),
-        ({"n_importance_samples": 0}, "n_importance_samples=0.*at least 1"),
-        ({"n_importance_samples": 1.5}, "n_importance_samples=1.5.*whole number"),
-        ({"loss": "squared_error"}, "loss='squared_error'.*likelihood"),
-        ({"tied_weights": True}, "tied_weights=True.*tied_weights=False"),
-    ],
-    ids=str,
-)
-def test_parameters_that_cannot_be(parameters, message):
-    with pytest.raises(ParameterError, match=message) as caught:
-        quick(**parameters).fit(TABLE)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_asked_for_must_be_a_number_and_after_fit():
-    model = quick()
-    for ask in (lambda: model.sample(1), lambda: model.elbo(TABLE)):
-        with pytest.raises(NotFittedError):
-            ask()
-    model.fit(TABLE)
-    with pytest.raises(ParameterError, match="n=0"):
-        model.sample(0)
-    with pytest.raises(ParameterError, match="n_samples=0"):
-        model.log_likelihood(TABLE, 0)
