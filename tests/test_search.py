@@ -235,3 +235,29 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 60
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_few_queries_where_eight_bits_tell_nothing_apart(metric):
+    """Seed 9: a far code makes the steps of 8 bits wider than a cluster; half of it are copies."""
+    rng = np.random.default_rng(9)
+    codes = (1 + 1e-3 * rng.standard_normal((20_000, 6))).astype(np.float32)
+    codes[::2] = codes[1::2][::-1]
+    codes[7] = -1e4
+    codes[8] = 0
+    queries = np.concatenate([codes[:3], codes[7:9], codes[50:51] + np.float32(1e-4)])
+    assert_exact(codes, queries, 10, metric)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_few_queries_agree_with_many(metric):
+    """Seed 10: features of very different sizes; few queries take another way than many."""
+    rng = np.random.default_rng(10)
+    sizes = np.float32([1e-20, 1e-3, 1, 50, 0])
+    codes = rng.standard_normal((30_000, 5)).astype(np.float32) * sizes
+    queries = rng.standard_normal((60, 5)).astype(np.float32) * sizes
+    index = ExactIndex(codes, metric)
+    together = index.search(queries, 10)
+    alone = [index.search(query[None], 10) for query in queries]
+    for place in (0, 1):
+        np.testing.assert_array_equal(together[place], np.concatenate([a[place] for a in alone]))

@@ -1,13 +1,17 @@
 """The nearest codes, exactly.
 
-One pass over the codes in single precision finds the smallest score of each group of neighbouring
-rows; the k best rows can only lie in the groups with the best minima. Distances to the rows of
-those groups are then computed directly, by differences in double precision, so that neither
-cancellation nor an offset of the codes disturbs the order. A bound on the first pass's rounding
-(Higham, Accuracy and Stability of Numerical Algorithms, eq. 3.4) proves that no other group can
-hold a nearer row; where it cannot, more groups are looked into.
+One pass over the codes finds the smallest score of each group of neighbouring rows; the k best rows
+can only lie in the groups with the best minima. Distances to the rows of those groups are then
+computed directly, by differences in double precision, so that neither cancellation nor an offset of
+the codes disturbs the order. A bound on the first pass's rounding (Higham, Accuracy and Stability
+of Numerical Algorithms, eq. 3.4) proves that no other group can hold a nearer row; where it cannot,
+more groups are looked into.
+
+For a few queries the time goes into reading the codes, so the first pass reads 8 bits of each
+number, where the processor is made for that, and single precision only if that proves too little.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,14 +20,19 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from narrows.errors import DataError, ParameterError
+from narrows.library.rough import RoughCodes, is_fast
 
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
+Scores = tuple[Callable[[slice], Tensor], Tensor]
 
 _GROUP = 32  # rows that share one minimum
 _SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
 _QUERIES = 256  # queries that go through the codes together
 _SCORES = 2**19  # scores in memory at once: about what a processor's cache holds
+_MANY = 4096  # codes from which a first look in 8 bits pays
+_FEW = 16  # queries up to which it does
+_REACH = 32  # by how much more groups than without it are then looked into at most
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed directly
 
 
@@ -70,6 +79,9 @@ class ExactIndex:
             self._weights = (norms.square() / 2).float()
         else:
             self._weights = torch.where(norms > 0, -1 / norms, 0.0).float()
+        self._rough: RoughCodes | None = None
+        if len(self) >= _MANY and is_fast():
+            self._rough = RoughCodes(self._codes, _directions if metric == "cosine" else None)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -128,68 +140,124 @@ class ExactIndex:
 
     def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Search for one block of queries (Q, K), in double precision and centred."""
+        n_groups = -(-len(self) // _GROUP)
         distances = torch.empty(len(queries), k)
         rows = torch.empty(len(queries), k, dtype=torch.int64)
-        minima = self._minima(queries)
-        n_groups = minima.shape[1]
-        pending, wanted = torch.arange(len(queries)), k + _SPARE
-        while len(pending):
-            wanted = min(wanted, n_groups)
-            unproven = pending[:0]
-            for part in torch.split(pending, max(1, _MEMBERS // (wanted * _GROUP))):
-                best, groups = minima[part].topk(min(wanted + 1, n_groups), largest=False)
-                distances[part], rows[part] = self._look_into(
-                    queries[part], groups[:, :wanted].sort().values, k
-                )
-                if wanted < n_groups:
-                    proven = self._bound(queries[part], best[:, wanted]) > distances[part, -1]
-                    unproven = torch.cat([unproven, part[~proven]])
-            pending, wanted = unproven, 8 * wanted
+        pending = torch.arange(len(queries))
+        if self._rough is not None and len(queries) <= _FEW:
+            scores, error = self._rough_scores(queries)
+            minima = self._minima(len(queries), scores)
+            reach = min(_REACH * (k + _SPARE), n_groups)
+            distances, rows, proven = self._settle(queries, minima, error, k, reach)
+            pending = pending[~proven]
+        if not len(pending):
+            return distances, rows
+        scores, error = self._scores(queries[pending])
+        minima, reach = self._minima(len(pending), scores), k + _SPARE + 1
+        left = torch.arange(len(pending))
+        while len(left):
+            reach = min(reach, n_groups)
+            which = pending[left]
+            distances[which], rows[which], proven = self._settle(
+                queries[which], minima[left], error[left], k, reach
+            )
+            left, reach = left[~proven], 8 * reach
         return distances, rows
 
-    def _minima(self, queries: Tensor) -> Tensor:
-        """Return the smallest score in each group of rows, (Q, groups).
+    def _settle(
+        self, queries: Tensor, minima: Tensor, error: Tensor, k: int, reach: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return distances (Q, k), rows (Q, k), and whether they are proven (Q,).
 
-        The score is |c|^2 / 2 - q c, or -cos(q, c): less is nearer.
+        First the groups with the best minima are looked into, which gives a distance that the
+        k nearest do not exceed; then those that may hold something within it, if they are among
+        the best ``reach``.
         """
-        q = (queries if self.metric == "euclidean" else _unit(queries)).float()
+        distances = torch.empty(len(queries), k)
+        rows = torch.empty(len(queries), k, dtype=torch.int64)
+        proven = torch.ones(len(queries), dtype=torch.bool)
+        least = min(k + _SPARE, reach)
+        for part in torch.split(torch.arange(len(queries)), _part(least)):
+            best, groups = minima[part].topk(reach, largest=False)
+            distances[part], rows[part] = self._look_into(queries[part], groups[:, :least], k)
+            bounds = self._bound(queries[part], best, error[part])
+            within = ~(bounds > distances[part, -1:])
+            if reach < minima.shape[1]:
+                proven[part] = ~within[:, -1]
+            more = (proven[part] & within[:, least:].any(dim=1)).nonzero()[:, 0]
+            if not len(more):
+                continue
+            most = int(within[more].sum(dim=1).max())
+            for some in torch.split(more, _part(most)):
+                distances[part[some]], rows[part[some]] = self._look_into(
+                    queries[part[some]], groups[some, :most], k
+                )
+        return distances, rows, proven
+
+    def _minima(self, n_queries: int, scores: Callable[[slice], Tensor]) -> Tensor:
+        """Return the smallest score in each group of rows, (Q, groups)."""
         n_groups = -(-len(self) // _GROUP)
-        minima = torch.empty(n_groups, len(q))
-        n_block = max(1, _SCORES // (_GROUP * len(q))) * _GROUP
+        minima = torch.empty(n_groups, n_queries)
+        n_block = max(1, _SCORES // (_GROUP * n_queries)) * _GROUP
         for start in range(0, len(self), n_block):
-            scores = self._scores(q, slice(start, start + n_block))
-            whole = len(scores) // _GROUP
+            block = scores(slice(start, start + n_block))
+            whole = len(block) // _GROUP
             first = start // _GROUP
-            grouped = scores[: whole * _GROUP].view(whole, _GROUP, len(q))
+            grouped = block[: whole * _GROUP].view(whole, _GROUP, n_queries)
             torch.amin(grouped, dim=1, out=minima[first : first + whole])
-            if len(scores) > whole * _GROUP:
-                minima[first + whole] = scores[whole * _GROUP :].amin(dim=0)
+            if len(block) > whole * _GROUP:
+                minima[first + whole] = block[whole * _GROUP :].amin(dim=0)
         return minima.T.contiguous()
 
-    def _scores(self, q: Tensor, rows: slice) -> Tensor:
-        """Return the scores of some rows, (rows, Q), in single precision."""
-        codes, weights = self._codes[rows], self._weights[rows]
-        if self.metric == "cosine":
-            return (codes @ q.T).mul_(weights[:, None])
-        if len(q) == 1:  # the product with a vector runs at the memory's speed
-            return torch.addmv(weights, codes, q[0], alpha=-1)[:, None]
-        return torch.addmm(weights[:, None], codes, q.T, alpha=-1)
+    def _scores(self, queries: Tensor) -> Scores:
+        """Score rows in single precision: |c|^2 / 2 - q c, or -cos(q, c); less is nearer.
 
-    def _bound(self, queries: Tensor, scores: Tensor) -> Tensor:
-        """Return the least distance, float32 (Q,), that rows with no lower scores can have."""
+        Returns a function of a slice of the rows, which gives scores (rows, Q), and how far they
+        are from the truth (Q,), beyond the rounding of single precision.
+        """
+        euclidean = self.metric == "euclidean"
+        q = (queries if euclidean else _unit(queries)).float()
+
+        def scores(rows: slice) -> Tensor:
+            codes, weights = self._codes[rows], self._weights[rows]
+            if not euclidean:
+                return (codes @ q.T).mul_(weights[:, None])
+            if len(q) == 1:  # the product with a vector runs at the memory's speed
+                return torch.addmv(weights, codes, q[0], alpha=-1)[:, None]
+            return torch.addmm(weights[:, None], codes, q.T, alpha=-1)
+
+        return scores, torch.zeros(len(q), dtype=torch.float64)
+
+    def _rough_scores(self, queries: Tensor) -> Scores:
+        """Score rows in 8 bits; what it returns is as for :meth:`_scores`."""
+        assert self._rough is not None  # noqa: S101 - for mypy
+        if self.metric == "cosine":
+            products, error = self._rough.products(-_unit(queries))
+            return products, error
+        products, error = self._rough.products(-queries)
+        return lambda rows: products(rows).add_(self._weights[rows, None]), error
+
+    def _bound(self, queries: Tensor, scores: Tensor, error: Tensor) -> Tensor:
+        """Return the least distances, float32 (Q, s), that rows with no lower scores can have.
+
+        The scores (Q, s) have an error (Q,) besides the rounding of single precision.
+        """
+        error = error[:, None]
         width = queries.shape[1]
         unit, least = 2.0**-24 * (width + 8), 2.0**-125 * width  # rounding, and underflow
         if self.metric == "cosine":
-            return (1 + scores.double() - unit - least / self._smallest).float()
-        norms: Tensor = torch.linalg.vector_norm(queries, dim=1)
-        size = self._largest * (norms + self._largest)
-        error = torch.where(size < 1e37, unit * size + least, torch.inf)  # beyond: overflow
+            rounding = unit * (1 + error) + least / self._smallest
+            return (1 + scores.double() - error - rounding).float()
+        norms: Tensor = torch.linalg.vector_norm(queries, dim=1, keepdim=True)
+        size = self._largest * (norms + self._largest) + error
+        error = torch.where(size < 1e37, error + unit * size + least, torch.inf)  # else: overflow
         squares = 2 * (scores.double() - error) + norms.square()
         return squares.clamp(min=0).sqrt().float()
 
     def _look_into(self, queries: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return distances and rows of the k nearest rows of some groups, ascending, (Q, k)."""
-        rows = (groups[:, :, None] * _GROUP + torch.arange(_GROUP)).flatten(1)
+        # In ascending order, so that of rows at the same distance the lower comes first.
+        rows = (groups.sort().values[:, :, None] * _GROUP + torch.arange(_GROUP)).flatten(1)
         n_rows = max(1, _MEMBERS // queries.numel())
         pieces = [self._distances(queries, piece) for piece in torch.split(rows, n_rows, 1)]
         distances, order = torch.cat(pieces, dim=1).sort(dim=1, stable=True)
@@ -230,6 +298,11 @@ def _table(values: ArrayLike, what: str) -> Tensor:
     return tensor
 
 
+def _part(n_groups: int) -> int:
+    """Return how many queries may look into so many groups each at once."""
+    return max(1, _MEMBERS // (n_groups * _GROUP))
+
+
 def _norms(codes: Tensor) -> Tensor:
     """Return the lengths of rows (n, K) in double precision, (n,)."""
     blocks = torch.split(codes, 2**16)
@@ -240,3 +313,8 @@ def _unit(vectors: Tensor) -> Tensor:
     """Scale vectors along the last dimension to length 1; zero vectors stay zero."""
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / lengths.clamp(min=1e-300)
+
+
+def _directions(codes: Tensor) -> Tensor:
+    """Scale float32 codes to length 1 without overflow or underflow on the way."""
+    return _unit(codes.double()).float()
