@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_ROWS = 2**16  # codes that are rounded together
+_ROWS = 2**13  # codes that are rounded together
 _LEVELS = 127
 
 

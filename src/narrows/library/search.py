@@ -305,7 +305,7 @@ def _part(n_groups: int) -> int:
 
 def _norms(codes: Tensor) -> Tensor:
     """Return the lengths of rows (n, K) in double precision, (n,)."""
-    blocks = torch.split(codes, 2**16)
+    blocks = torch.split(codes, 2**13)
     return torch.cat([torch.linalg.vector_norm(block.double(), dim=1) for block in blocks])
 
 

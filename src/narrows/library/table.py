@@ -146,7 +146,9 @@ class Table:
         codes = np.empty((len(self), self.width), np.float32)
         start = 0
         with _explain_reading(self.path):
-            for batch in self._dataset.to_batches(columns=["code"], scan_in_order=True):
+            for batch in self._dataset.to_batches(
+                columns=["code"], scan_in_order=True, batch_readahead=2
+            ):
                 block = batch.column("code").flatten().to_numpy().reshape(-1, self.width)
                 codes[start : start + len(block)] = block
                 start += len(block)
