@@ -20,6 +20,7 @@ VERBS = {
     "denoise": "Restore clean data from damaged data.",
     "index": "Build a library of pictures that can be matched.",
     "match": "Find the nearest pictures of a library.",
+    "evaluate-matching": "Score how often a model's codes find what belongs together.",
     "split": "Part a model into its encoder and its decoder.",
     "info": "Describe a model or a library.",
     "demo": "Train, compare with PCA and match pictures of a well-known data set.",
@@ -64,7 +65,7 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"narrows.cli.{cmd_name}").command
+        command: click.Command = import_module(f"narrows.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

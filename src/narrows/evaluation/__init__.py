@@ -1,7 +1,17 @@
 """How good a model is, in figures and in pictures."""
 
 from narrows.evaluation.comparison import Scores, compare_with_pca
+from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
 from narrows.evaluation.plots import contact_sheet
 from narrows.evaluation.restoration import Restoration, compare_with_clean
 
-__all__ = ["Restoration", "Scores", "compare_with_clean", "compare_with_pca", "contact_sheet"]
+__all__ = [
+    "MatchingScores",
+    "Restoration",
+    "Scores",
+    "compare_with_clean",
+    "compare_with_pca",
+    "contact_sheet",
+    "evaluate_matching",
+    "score_ranking",
+]

@@ -1,0 +1,138 @@
+"""``narrows evaluate-matching``."""
+
+from dataclasses import asdict
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from narrows.cli.console import PATH, answer, json_option, skip_option, table
+from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+
+if TYPE_CHECKING:
+    from narrows.data.files import Rows
+
+
+@click.command("evaluate-matching")
+@model_argument
+@data_argument
+@click.option(
+    "--labels",
+    type=PATH,
+    metavar="CSV",
+    help="A heading, then one label a line, in the data's order; by default pictures' folders.",
+)
+@click.option(
+    "--pairs",
+    type=PATH,
+    metavar="CSV",
+    help="A heading, then two rows a line that belong together: names, or numbers from 0.",
+)
+@click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
+@click.option(
+    "--metric",
+    type=click.Choice(["euclidean", "cosine"]),
+    default="euclidean",
+    show_default=True,
+    help="The distance between codes.",
+)
+@skip_option
+@json_option
+def command(
+    *,
+    model: Path,
+    data: Path,
+    labels: Path | None,
+    pairs: Path | None,
+    k: tuple[int, ...],
+    metric: Literal["euclidean", "cosine"],
+    skip_unreadable: bool,
+    as_json: bool,
+) -> None:
+    """Score how often a model's codes find what belongs together.
+
+    Each row of DATA asks for the nearest of the others. Beside the model stand PCA, fitted on
+    these rows and as wide, and the raw rows. With -k 1 -k 5, precision and recall are of the first
+    one and five found.
+    """
+    from narrows.errors import ParameterError
+    from narrows.evaluation import evaluate_matching
+
+    if labels is not None and pairs is not None:
+        raise ParameterError("--labels and --pairs both say what belongs together; give one")
+    encoder = load_for(model, "transform")
+    rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
+    known: dict[str, Any] = (
+        {"pairs": _pairs(pairs, rows)} if pairs is not None else {"labels": _labels(labels, rows)}
+    )
+    scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
+    if as_json:
+        skipped = [{"path": path, "reason": reason} for path, reason in rows.skipped]
+        answer({"methods": [asdict(one) for one in scores], "skipped": skipped}, as_json=True)
+        return
+    table(
+        ["method", "width", *(f"{what}@{n}" for what in ("precision", "recall") for n in k), "mAP"],
+        [
+            [
+                one.method,
+                one.n_components,
+                *(f"{one.precision[n]:.4f}" for n in k),
+                *(f"{one.recall[n]:.4f}" for n in k),
+                f"{one.mean_average_precision:.4f}",
+            ]
+            for one in scores
+        ],
+        title=f"{scores[0].n_queries} queries among {len(rows.names)} rows",
+    )
+
+
+def _labels(path: Path | None, rows: "Rows") -> list[str]:
+    from narrows.errors import DataError
+
+    if path is None:
+        if not rows.pictures:
+            raise DataError("these rows lie in no folders; say what they are (--labels, --pairs)")
+        return [str(PurePath(name).parent) for name in rows.names]
+    lines = _lines(path, 1)
+    if len(lines) != len(rows.names):
+        raise DataError(
+            f"'{path}' has {len(lines)} labels for {len(rows.names)} rows; give one for each, "
+            "below a heading"
+        )
+    return [label for (label,) in lines]
+
+
+def _pairs(path: Path, rows: "Rows") -> list[list[int]]:
+    from narrows.errors import DataError
+
+    numbers = {str(number): number for number in range(len(rows.names))}
+    numbers |= {name: number for number, name in enumerate(rows.names)}
+    lines = _lines(path, 2)
+    for name in (name for line in lines for name in line):
+        if name not in numbers:
+            raise DataError(f"'{path}' names '{name}', which is no row; use names or numbers")
+    if not lines:
+        raise DataError(f"'{path}' has no pairs; give some, below a heading")
+    return [[numbers[name] for name in line] for line in lines]
+
+
+def _lines(path: Path, width: int) -> list[list[str]]:
+    """Read the lines of a CSV file below its heading, as text."""
+    import csv
+
+    from narrows.errors import MissingFileError, UnreadableFileError
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in csv.reader(file) if line][1:]
+    except FileNotFoundError as error:
+        raise MissingFileError(f"'{path}' does not exist; give a CSV file") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFileError(f"'{path}' is no readable CSV file: {error}") from error
+    for number, line in enumerate(lines):
+        if len(line) != width:
+            raise UnreadableFileError(
+                f"'{path}' has {len(line)} values in row {number}, counted from 0 below the "
+                f"heading, where {width} belong"
+            )
+    return lines
