@@ -20,6 +20,7 @@ VERBS = {
     "denoise": "Restore clean data from damaged data.",
     "index": "Build a library of pictures that can be matched.",
     "match": "Find the nearest pictures of a library.",
+    "duplicates": "Group the near-identical pictures of a library.",
     "evaluate-matching": "Score how often a model's codes find what belongs together.",
     "split": "Part a model into its encoder and its decoder.",
     "info": "Describe a model or a library.",
