@@ -413,3 +413,27 @@ def test_paths_of_pictures_are_read_in_the_models_shape_and_units(tmp_path):
     np.testing.assert_allclose(model.transform(tmp_path / "same.png"), model.transform(row))
     assert model.transform(str(tmp_path / "big.png")).shape == (1, 3)
     assert model.reconstruct(tmp_path).shape == (2, 6, 5)
+
+
+def test_the_largest_integers_are_not_taken_for_negative_ones():
+    X = np.random.default_rng(SEED).integers(2**62, 2**64 - 1, (60, 4), dtype=np.uint64)
+    model, wide = quick().fit(X), quick().fit(X.astype(np.float64))
+    np.testing.assert_array_equal(model.transform(X), wide.transform(X.astype(np.float64)))
+
+
+def test_errors_of_large_data_do_not_overflow():
+    X = np.random.default_rng(SEED).normal(size=(50, 4)) * 1e30
+    model = quick().fit(X)
+    truth = ((model.reconstruct(X) - X) ** 2).mean(axis=1)
+    np.testing.assert_allclose(model.reconstruction_error(X), truth)
+    assert np.isfinite(model.score(X))
+
+
+def test_lists_of_tensors_that_learn_are_taken():
+    rows = [torch.rand(8, requires_grad=True) for _ in range(20)]
+    assert quick().fit(rows).n_features_in_ == 8
+
+
+def test_a_checkpoint_is_a_path():
+    with pytest.raises(ParameterError, match="checkpoint=5 is not allowed; give a path"):
+        quick(checkpoint=5).fit(TABLE)

@@ -1,8 +1,23 @@
 """``python -m narrows`` is the command ``narrows``."""
 
+import os
 import sys
 
 from narrows.cli.main import main
 
+
+def run() -> None:
+    """Run the command line, and end the process with its exit code."""
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 1
+    # All is written. A normal end would take apart, in no order, the threads that pyarrow and
+    # torch keep, and is aborted by the system now and then: exit code 134 instead of ours.
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -33,7 +33,12 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: boo
     first, second = to
     if first.resolve() == second.resolve():
         raise ParameterError(f"both halves would go to '{first}'; name two different folders")
+    whole = model.resolve()
     for folder in to:
+        if whole in (folder.resolve(), *folder.resolve().parents):
+            raise ParameterError(
+                f"'{folder}' is the model '{model}' itself, or lies in it; name folders elsewhere"
+            )
         check_destination(folder, overwrite=overwrite)
     encoder, decoder = load_for(model, "split").split()
     encoder.save(first, overwrite=overwrite)

@@ -77,7 +77,8 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
     if values.dtype.byteorder not in "=|" or values.dtype == np.longdouble:
         values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
     if values.dtype.kind == "u" and values.dtype.itemsize > 1:
-        values = values.astype(np.int64)
+        # The largest 64-bit integers without a sign have no place among those with one.
+        values = values.astype(np.float64 if values.dtype.itemsize == 8 else np.int64)
     if any(stride < 0 for stride in values.strides):
         values = np.ascontiguousarray(values)
     with warnings.catch_warnings():
@@ -142,6 +143,8 @@ def as_array_like(X: Any) -> Any:
         If it is a single thing, or its rows are not of one shape.
     """
     given = X
+    if isinstance(X, list | tuple) and X and all(isinstance(row, Tensor) for row in X):
+        X = [_tensor_values(row) for row in X]
     if not hasattr(X, "shape"):
         try:
             X = np.asarray(X)
@@ -191,24 +194,21 @@ def check_finite(X: NDArray[Any], name: str = "X") -> None:
     DataError
         If a value is NaN or infinite.
     """
-    if X.dtype.kind != "f":
+    if X.dtype.kind != "f" or not X.size:
         return
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = X.sum(dtype=np.float64)
-    if not np.isfinite(total):
+    with np.errstate(invalid="ignore"):
+        largest = max(float(X.max()), -float(X.min()))
+    if not np.isfinite(largest):
         finite = np.isfinite(X)
-        if not finite.all():
-            first = np.argwhere(~finite)[0]
-            value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
-            raise DataError(
-                f"Input {name} contains {value} ({(~finite).sum()} such values, the first in row "
-                f"{first[0]}, counted from 0); only finite numbers are allowed; remove these rows "
-                "or fill the gaps in"
-            )
-    if X.dtype.itemsize > 4 and X.size:
-        largest = max(abs(float(X.max())), abs(float(X.min())))
-        if largest > float(np.finfo(np.float32).max):
-            raise DataError(
-                f"Input {name} contains {largest:g}, beyond what single precision holds (3.4e38); "
-                "divide the data by a constant, or remove these rows"
-            )
+        first = np.argwhere(~finite)[0]
+        value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
+        raise DataError(
+            f"Input {name} contains {value} ({(~finite).sum()} such values, the first in row "
+            f"{first[0]}, counted from 0); only finite numbers are allowed; remove these rows "
+            "or fill the gaps in"
+        )
+    if largest > float(np.finfo(np.float32).max):
+        raise DataError(
+            f"Input {name} contains {largest:g}, beyond what single precision holds (3.4e38); "
+            "divide the data by a constant, or remove these rows"
+        )

@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -70,9 +71,6 @@ def check_parameters(model: "BaseAutoencoder") -> None:
     check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
     check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
     check_number("weight_decay", model.weight_decay, low=0)
-    for name in ("learning_rate", "weight_decay"):
-        if getattr(model, name) == math.inf:
-            raise ParameterError(f"{name}=inf is not allowed; give a finite number")
     check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
     check_number(
         "validation_fraction",
@@ -83,6 +81,10 @@ def check_parameters(model: "BaseAutoencoder") -> None:
         open_high=True,
         words=("auto",),
     )
+    if not isinstance(model.checkpoint, str | Path | None):
+        raise ParameterError(
+            f"checkpoint={model.checkpoint!r} is not allowed; give a path, or None"
+        )
     try:
         check_random_state(model.random_state)
     except ValueError as error:
@@ -105,8 +107,9 @@ def check_variation(statistics: Statistics, n_rows: int) -> None:
     rounding = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
     if (np.sqrt(statistics.variance) <= rounding).all():
         raise DataError(
-            f"all {n_rows} rows are equal; there is nothing to learn from constant features; "
-            "give rows that differ"
+            f"all {n_rows} rows are equal, or differ by less than can be computed with; there is "
+            "nothing to learn from constant features; give rows that differ, or multiply them by "
+            "a constant"
         )
 
 

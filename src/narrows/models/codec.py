@@ -18,6 +18,7 @@ from narrows.models.validation import check_codes, check_rows
 
 # Rows whose reconstructions are held at once to be compared.
 _ERROR_BLOCK = 1024
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Codec(
@@ -139,7 +140,7 @@ class Codec(
         """
         return self.reconstruct(X)
 
-    def reconstruction_error(self, X: Any) -> NDArray[np.float32]:
+    def reconstruction_error(self, X: Any) -> NDArray[np.floating]:
         """Measure how far each row is from its reconstruction; lower is better.
 
         Parameters
@@ -150,7 +151,8 @@ class Codec(
         Returns
         -------
         ndarray of shape (n,), float32
-            The mean over features of the squared difference, in the data's units squared.
+            The mean over features of the squared difference, in the data's units squared; float64
+            where one of them is beyond 3.4e38.
 
         Raises
         ------
@@ -158,7 +160,7 @@ class Codec(
             As :meth:`transform`.
         """
         rows = self._check_rows(X)
-        errors = np.empty(len(rows), np.float32)  # as exact as the network is
+        errors = np.empty(len(rows))
         for start in range(0, len(rows), _ERROR_BLOCK):
             block = slice(start, start + _ERROR_BLOCK)
             decoded = self._decode(self._encode(rows[block]))
@@ -166,9 +168,10 @@ class Codec(
             errors[block] = np.square(difference, out=difference).mean(
                 axis=tuple(range(1, difference.ndim))
             )
-        return errors
+        # The network is no more exact than single precision, which may be too small for squares.
+        return errors if errors.max() > _LARGEST else errors.astype(np.float32)
 
-    def score_samples(self, X: Any) -> NDArray[np.float32]:
+    def score_samples(self, X: Any) -> NDArray[np.floating]:
         """Return minus the reconstruction error of each row: higher is better.
 
         Parameters
