@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from cli_kit import TINY, Run, as_nobody, pictures, save_parquet, save_pictures, table
 
@@ -315,7 +316,7 @@ def test_folders_that_must_not_be_entered(code: int, line: str, run: Run, made: 
 @pytest.mark.longer
 def test_the_exit_code_is_ours_whatever_threads_are_left(tmp_path: Path) -> None:
     """Readers of Parquet keep threads, whose end used to abort one process in three."""
-    save_parquet(tmp_path / "text.parquet", {"a": [1.0, 2.0], "t": ["x", "y"]})
+    pd.DataFrame({"a": [1.0, 2.0], "t": ["x", "y"]}).to_parquet(tmp_path / "text.parquet")
     for _ in range(20):
         done = subprocess.run(
             [sys.executable, "-m", "narrows", "train", "text.parquet", "-o", "model"],
