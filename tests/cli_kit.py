@@ -36,13 +36,14 @@ def table(n: int = 40) -> NDArray[np.float64]:
 
 
 def pictures(n: int = 40) -> NDArray[np.uint8]:
-    """Discs of random places and sizes."""
+    """Discs of random places and sizes, each of a brightness of its own."""
     generator = np.random.default_rng(0)
     y, x = np.mgrid[:12, :10]
     places = generator.uniform(3, 8, (n, 2))
     sizes = generator.uniform(2, 4, n)
     inside = [(y - c[0]) ** 2 + (x - c[1]) ** 2 < r * r for c, r in zip(places, sizes, strict=True)]
-    return np.where(inside, 230, 20).astype(np.uint8)
+    brightness = 230 - np.arange(n)[:, None, None]
+    return np.where(inside, brightness, 20).astype(np.uint8)
 
 
 def save_pictures(folder: Path, values: NDArray[np.uint8]) -> None:

@@ -306,8 +306,9 @@ def test_adding_to_a_library(run: Run, made: Path) -> None:
     assert run(*index, "--add", "--overwrite").code == 2
     assert run(*index, "--add", "--json").json == {
         "output": "p.lance",
-        "added": 40,
-        "rows": 80,
+        "added": 0,
+        "present": 40,
+        "rows": 40,
         "skipped": [],
     }
     assert run(*index, "--overwrite", "--json").json["rows"] == 40

@@ -292,7 +292,11 @@ def replace_model(path):
         pytest.param(lambda p: rename_table(p, "a\0b"), id="table with NUL"),
         pytest.param(link_table, id="table linked"),
         pytest.param(change(format="else"), id="foreign"),
-        pytest.param(change(format_version=2), id="newer"),
+        pytest.param(change(format_version=3), id="newer"),
+        pytest.param(change(format_version=1), id="older"),
+        pytest.param(change(version=0), id="version 0"),
+        pytest.param(change(next_id=True), id="next id true"),
+        pytest.param(change(adding=None), id="adding nothing"),
         pytest.param(change(table=3), id="table is 3"),
         pytest.param(change(table="no.lance"), id="table elsewhere"),
         pytest.param(change(model="../model"), id="model outside"),
@@ -330,13 +334,21 @@ def test_damage_is_told_when_it_is_met(library, damage, pictures):
     assert str(library.path) in one_line(caught)
 
 
+def publish(path):
+    """Let readers see what something else has done to the table."""
+    version = lance.dataset(str(path / "table.lance")).version
+    change(version=version)(path)
+
+
 def test_a_damaged_picture_does_not_hide_the_others(library, pictures):
     path = str(library.path / "table.lance")
     rows = lance.dataset(path).to_table(limit=2)
+    place = rows.column_names.index("picture")
     for contents in (b"\x93NUMPY and no more", b"no picture"):
         column = pa.array([contents], pa.large_binary())
-        damaged = rows.slice(1).set_column(2, rows.schema.field("picture"), column)
+        damaged = rows.slice(1).set_column(place, rows.schema.field("picture"), column)
         lance.write_dataset(damaged, path, mode="append")
+    publish(library.path)
     found = Library.open(library.path).match(pictures[1], k=3)
     np.testing.assert_array_equal(found[0].picture, pictures[1])
     for match in found[1:]:
@@ -346,15 +358,17 @@ def test_a_damaged_picture_does_not_hide_the_others(library, pictures):
 
 
 def test_a_table_keeps_its_model_s_name(library, pictures, model):
-    """Through additions, and where it has none it is taken as it is."""
+    """Through additions; a table without one is not the library's."""
+    library.add(draw(3, seed=1), metadata={"year": [1, 2, 3]})
     table = lance.dataset(str(library.path / "table.lance"))
     assert table.schema.metadata == {b"narrows-fingerprint": model.fingerprint_.encode()}
     rows = table.to_table().replace_schema_metadata(None)
     shutil.rmtree(library.path / "table.lance")
     lance.write_dataset(rows, str(library.path / "table.lance"))
-    unnamed = Library.open(library.path)
-    unnamed.add(pictures)
-    assert len(unnamed) == 120
+    publish(library.path)
+    with pytest.raises(FormatError, match="of model") as caught:
+        Library.open(library.path)
+    one_line(caught)
 
 
 def test_what_is_no_folder_is_not_opened(tmp_path):

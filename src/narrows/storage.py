@@ -100,7 +100,7 @@ class Kind:
         if facts.get("format_version") != self.version:
             raise FormatError(
                 f"'{path}' has format version {facts.get('format_version')!r}, this Narrows reads "
-                f"version {self.version}; install a Narrows that reads it"
+                f"version {self.version}; install a Narrows that reads it, or {self.again}"
             )
         return facts
 

@@ -20,7 +20,9 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
 @model_argument
 @data_argument
 @to_option("The folder of the library.")
-@click.option("--add", is_flag=True, help="Add to the library where there is one already.")
+@click.option(
+    "--add", is_flag=True, help="Add what is new to the library where there is one already."
+)
 @skip_option
 @overwrite_option
 @json_option
@@ -70,7 +72,9 @@ def command(
     record = {
         "output": to,
         "added": added.count,
+        "present": added.present,
         "rows": len(library),
         "skipped": [{"path": path, "reason": reason} for path, reason in added.skipped],
     }
-    answer(record, as_json, f"{added.count} pictures added, {len(library)} in {to}")
+    present = f", {added.present} already there" if added.present else ""
+    answer(record, as_json, f"{added.count} pictures added{present}, {len(library)} in {to}")

@@ -1,12 +1,17 @@
 """From what users give to rows of the table."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from narrows.data.images import Progress
 from narrows.errors import ParameterError
-from narrows.library.pictures import GivenFiles, GivenRows
-from narrows.library.table import Batch
+from narrows.library import commits
+from narrows.library.columns import fit_metadata, new_fields, understand_metadata
+from narrows.library.commits import Batch
+from narrows.library.folder import Turn
+from narrows.library.pictures import GivenFiles, GivenRows, understand
+from narrows.library.table import Table
 from narrows.models import Encoder
 
 
@@ -18,55 +23,122 @@ class Added:
     ----------
     count : int
         How many pictures were added.
+    present : int
+        How many were left out because the library has the same picture already, or because they
+        were given more than once.
     skipped : list of (str, str)
         Files that could not be read and were left out, each with the reason.
     """
 
     count: int
+    present: int
     skipped: list[tuple[str, str]]
 
 
-def encode(
-    encoder: Encoder,
-    given: GivenFiles | GivenRows,
-    names: Sequence[str] | None,
-    skipped: list[tuple[str, str]] | None,
-    progress: Progress | None,
-) -> Iterator[Batch]:
-    """Check the names now; read and encode the pictures part by part, as they are asked for.
+@dataclass
+class Addition:
+    """Pictures on their way into a library; whatever is wrong with their number is told at once.
 
-    Parameters
+    Attributes
     ----------
     encoder : Encoder
         Makes the codes.
     given : GivenFiles or GivenRows
         The pictures.
-    names : sequence of str, or None
-        One for each; None takes the files' own.
+    paths : list of str, or None
+        What each is called; None names them by their ids.
+    metadata : pyarrow.Table, or None
+        Users' columns, a row for each.
     skipped : list, or None
         Takes the files that cannot be read, each with the reason; None refuses them.
-    progress : callable, optional
+    progress : callable, or None
         Called with the number of pictures done and the number of all.
-
-    Returns
-    -------
-    iterator of Batch
-
-    Raises
-    ------
-    ParameterError
-        If there are not as many names as pictures, or they are not strings.
     """
-    paths = given.names if names is None else _check_names(names, len(given))
 
-    def batches() -> Iterator[Batch]:
-        for part in given.parts(skipped):
-            own = None if paths is None else [paths[number] for number in part.numbers]
-            yield Batch(own, part.contents, encoder.transform(part.rows))
-            if progress is not None:
-                progress(part.numbers[-1] + 1, len(given))
+    encoder: Encoder
+    given: GivenFiles | GivenRows
+    paths: list[str] | None
+    metadata: Any
+    skipped: list[tuple[str, str]] | None
+    progress: Progress | None
+    _known: set[str] = field(default_factory=set)
+    _unmet: set[str] = field(default_factory=set)
 
-    return batches()
+    @classmethod
+    def of(
+        cls,
+        X: Any,
+        encoder: Encoder,
+        *,
+        names: Sequence[str] | None,
+        metadata: Any,
+        skip_unreadable: bool,
+        progress: Progress | None,
+    ) -> "Addition":
+        """Check what :meth:`narrows.Library.add` was given."""
+        given = understand(X, encoder)
+        return cls(
+            encoder,
+            given,
+            given.names if names is None else _check_names(names, len(given)),
+            None if metadata is None else understand_metadata(metadata, len(given)),
+            [] if skip_unreadable else None,
+            progress,
+        )
+
+    def fill(self, table: Table) -> Table:
+        """Put everything into an empty table that nobody sees yet."""
+        return commits.append(self._extend(table), self._batches(), 0)
+
+    def join(self, turn: Turn) -> Added:
+        """Add what is new to a library; readers see it when all of it is there.
+
+        What an interrupted addition has left is used if it is given again, and otherwise removed.
+        """
+        table = turn.table
+        before = turn.contents.open_table(turn.path)
+        begun = table.hashes(f"id >= {turn.contents.next_id}")
+        self._known, self._unmet = set(table.hashes()), set(begun)
+        if self._new_fields(table):
+            turn.begin_adding()
+            table = self._extend(table)
+        first = max(turn.contents.next_id, *(number + 1 for number in begun.values()), 0)
+        table = commits.append(table, self._batches(), first, before=turn.begin_adding)
+        table = commits.remove(table, [begun[digest] for digest in self._unmet])
+        if table.version != turn.contents.version:
+            largest = int(table.ids[-1]) if len(table) else -1
+            turn.publish(table, max(turn.contents.next_id, largest + 1))
+        return self.report(len(table) - len(before))
+
+    def report(self, count: int) -> Added:
+        """Say what was done, when so many pictures have come in."""
+        skipped = self.skipped or []
+        return Added(count, len(self.given) - count - len(skipped), skipped)
+
+    def _new_fields(self, table: Table) -> list[Any]:
+        """Return the columns that a table lacks; the others have to fit."""
+        if self.metadata is None:
+            return []
+        fit_metadata(self.metadata, table.dataset.schema)
+        return new_fields(self.metadata, table.dataset.schema)
+
+    def _extend(self, table: Table) -> Table:
+        return commits.extend(table, self._new_fields(table))
+
+    def _batches(self) -> Iterator[Batch]:
+        """Read and encode the pictures part by part, as they are asked for."""
+        for part in self.given.parts(self.skipped, self._known):
+            self._unmet.difference_update(part.met)
+            if part.numbers:
+                yield Batch(
+                    None if self.paths is None else [self.paths[n] for n in part.numbers],
+                    part.hashes,
+                    part.contents,
+                    self.encoder.transform(part.rows),
+                    None if self.metadata is None else self.metadata.take(part.numbers),
+                )
+            if self.progress is not None:
+                self.progress(part.done, len(self.given))
 
 
 def _check_names(names: Sequence[str], count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The folder of a library: ``library.json``, a copy of the model, and the table.
 
-``library.json`` names the other two, so that replacing it in one step replaces the library.
+``library.json`` names the other two, and the version of the table that readers see, so that
+replacing it in one step replaces the library, or shows all of a change at once.
 """
 
 import fcntl
@@ -11,19 +12,20 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
 from narrows import storage
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
-from narrows.errors import OutputExistsError
+from narrows.errors import LibraryError, OutputExistsError
+from narrows.library import commits
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 
 FORMAT = "narrows-library"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "library.json"
 
 LIBRARY = storage.Kind(
@@ -47,11 +49,20 @@ class Contents:
         Of the model that made the codes.
     model, table : str
         The names of their folders.
+    version : int
+        Of the table: what is beyond it, nobody has been told of.
+    next_id : int
+        Of the next picture; ids of removed pictures are not given again.
+    adding : bool
+        Whether what is beyond the version is the beginning of an addition, and nothing else.
     """
 
     fingerprint: str
     model: str = "model"
     table: str = "table.lance"
+    version: int = 1
+    next_id: int = 0
+    adding: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -65,13 +76,23 @@ class Contents:
             If there is something else, something damaged, or a library of a newer version.
         """
         facts = LIBRARY.read(path)
-        values: dict[str, Any] = {n: facts.get(n) for n in ("fingerprint", "model", "table")}
-        if not all(storage.is_file_name(value) for value in values.values()):
+        values: dict[str, Any] = {field.name: facts.get(field.name) for field in fields(cls)}
+        names = (values["fingerprint"], values["model"], values["table"])
+        if not all(storage.is_file_name(value) for value in names):
             raise LIBRARY.damaged(path, "it does not name a fingerprint, a model and a table")
+        for name, least in (("version", 1), ("next_id", 0)):
+            if type(values[name]) is not int or not least <= values[name] < 2**63:
+                raise LIBRARY.damaged(path, f"its {name!r} is {values[name]!r}, not a number of it")
+        if type(values["adding"]) is not bool:
+            raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not true or false")
         for name in (values["model"], values["table"]):
             if (path / name).is_symlink():
                 raise LIBRARY.damaged(path, f"'{name}' is a link that leads out of the library")
         return cls(**values)
+
+    def open_table(self, path: Path) -> Table:
+        """Open the table, at the version that readers see."""
+        return Table(path / self.table, self.fingerprint, self.version)
 
     def write(self, path: Path) -> None:
         """Write it in one step."""
@@ -85,10 +106,93 @@ class Contents:
             file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
+class Turn:
+    """One writer's turn at a library, while the others wait.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    contents : Contents
+        What ``library.json`` says now.
+    resume : bool
+        Whether the beginning of an addition is gone on with; otherwise the table is taken back to
+        what readers see.
+
+    Attributes
+    ----------
+    path : Path
+        The library.
+    contents : Contents
+        What readers see.
+    table : Table
+        The latest version.
+    """
+
+    def __init__(self, path: Path, contents: Contents, *, resume: bool) -> None:
+        self.path = path
+        self.contents = contents
+        self.table = Table(path / contents.table, contents.fingerprint)
+        if contents.adding and resume:
+            return
+        if self.table.version != contents.version:
+            self.publish(commits.restore(contents.open_table(path)))
+        elif contents.adding:
+            self.publish(self.table)
+
+    def publish(self, table: Table, next_id: int | None = None) -> None:
+        """Let readers see a version of the table, whole."""
+        self.table = table
+        next_id = self.contents.next_id if next_id is None else next_id
+        self._write(version=table.version, next_id=next_id, adding=False)
+
+    def begin_adding(self) -> None:
+        """Say that what is going to be beyond the readers' version are additions."""
+        if not self.contents.adding:
+            self._write(adding=True)
+
+    def clean(self) -> None:
+        """Remove the models and tables of the library's past, and what crashes have left."""
+        _remove(*_others(self.path, self.contents))
+
+    def _write(self, **changes: Any) -> None:
+        contents = replace(self.contents, **changes)
+        contents.write(self.path)
+        self.contents = contents
+
+
+@contextmanager
+def turn(path: Path, contents: Contents, *, resume: bool = False) -> Iterator[Turn]:
+    """Wait for a turn at writing.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    contents : Contents
+        What it was when it was opened.
+    resume : bool
+        As for :class:`Turn`.
+
+    Raises
+    ------
+    LibraryError
+        If the library was replaced by another, or moved to another model, since.
+    """
+    with writing(path):
+        now = Contents.read(path)
+        if (now.fingerprint, now.table) != (contents.fingerprint, contents.table):
+            raise LibraryError(
+                f"'{path}' was replaced by another library since it was opened, or moved to "
+                "another model; refresh() or open it again"
+            )
+        yield Turn(path, now, resume=resume)
+
+
 def create(
     path: str | Path,
     model: BaseAutoencoder | Encoder,
-    fill: Callable[[Table], object] | None = None,
+    fill: Callable[[Table], Table] | None = None,
     *,
     overwrite: bool,
 ) -> Path:
@@ -101,7 +205,7 @@ def create(
     model : BaseAutoencoder or Encoder
         What makes the codes.
     fill : callable, optional
-        Fills the empty table before anybody can see it.
+        Gets the empty table, before anybody can see it, and returns the filled one.
     overwrite : bool
         Whether a library that is there already is replaced.
 
@@ -162,23 +266,29 @@ def _write(
     path: Path,
     model: BaseAutoencoder | Encoder,
     contents: Contents,
-    fill: Callable[[Table], object] | None,
+    fill: Callable[[Table], Table] | None,
 ) -> None:
     model.save(path / contents.model)
     encoder, _ = halves(model)
     table = Table.create(path / contents.table, encoder.n_components, contents.fingerprint)
     if fill is not None:
-        fill(table)
-    contents.write(path)
+        table = fill(table)
+    next_id = int(table.ids[-1]) + 1 if len(table) else 0
+    replace(contents, version=table.version, next_id=next_id).write(path)
 
 
 def _others(path: Path, contents: Contents) -> list[Path]:
     """List the models and tables of the library's past."""
-    ours = re.compile(r"model(-[0-9a-f]{8})?|table(-[0-9a-f]{8})?\.lance")
+    ours = re.compile(
+        r"\.?model(-[0-9a-f]{8})?(\.\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.\w{8}\.json"
+    )
     now = (contents.model, contents.table)
     return [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in now]
 
 
 def _remove(*folders: Path) -> None:
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_file():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

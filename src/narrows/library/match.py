@@ -23,11 +23,14 @@ class Match:
         :meth:`narrows.Library.match`.
     path : str
         Where the picture came from.
+    metadata : dict
+        What users' columns say of it; None where they say nothing.
     """
 
     id: int
     distance: float
     path: str
+    metadata: dict[str, Any]
     _row: int = field(repr=False, compare=False)
     _pictures: StoredPictures = field(repr=False, compare=False)
 

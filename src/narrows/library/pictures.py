@@ -3,10 +3,11 @@
 A picture file is stored as it is, byte for byte; a row of an array as the .npy file of it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -39,15 +40,32 @@ class Part(NamedTuple):
     ----------
     numbers : list of int
         Which of those given they are.
+    hashes : list of str
+        SHA-256 of what is stored of each.
     contents : list of bytes
         What is stored of each.
     rows : ndarray of shape (n, *sample_shape)
         The same, decoded, in the data's units.
+    met : list of str
+        SHA-256 of all that were read for this part, known or not.
+    done : int
+        How many of those given have been seen to, with these.
     """
 
     numbers: list[int]
+    hashes: list[str]
     contents: list[bytes]
     rows: NDArray[Any]
+    met: list[str]
+    done: int
+
+
+class Loaded(NamedTuple):
+    """A file's hash, and, if it is not known yet, its bytes and its pixels."""
+
+    hash: str
+    contents: bytes = b""
+    pixels: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +103,22 @@ class GivenFiles:
             pixels, _, _ = read_images(self.paths, shape)
         return self.encoder.scaling_.from_pixels(pixels)
 
-    def parts(self, skipped: list[tuple[str, str]] | None) -> Iterator[Part]:
-        """Read them part by part; list those that cannot be read, or refuse them if None."""
-        load = partial(_load, shape=self.encoder.sample_shape_)
+    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
+        """Read them part by part, but for those whose hash is known.
+
+        Parameters
+        ----------
+        skipped : list, or None
+            Takes the files that cannot be read, each with the reason; None refuses them.
+        known : set of str
+            Hashes; grows by those of what is read.
+        """
+        load = partial(_load, shape=self.encoder.sample_shape_, known=known)
+        unreadable = 0
         for numbers in self._split():
             with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
                 loaded = list(threads.map(load, (self.paths[i] for i in numbers)))
-            kept, contents, pixels = [], [], []
+            new: list[tuple[int, Loaded]] = []
             for number, result in zip(numbers, loaded, strict=True):
                 if isinstance(result, str):
                     if skipped is None:
@@ -101,13 +128,23 @@ class GivenFiles:
                             "(--skip-unreadable, skip_unreadable=True)"
                         )
                     skipped.append((str(self.paths[number]), result))
-                else:
-                    kept.append(number)
-                    contents.append(result[0])
-                    pixels.append(result[1])
-            if kept:
-                yield Part(kept, contents, self.encoder.scaling_.from_pixels(np.stack(pixels)))
-        if skipped and len(skipped) == len(self):
+                    unreadable += 1
+                elif result.hash not in known:
+                    known.add(result.hash)
+                    new.append((number, result))
+            shape = (0, *self.encoder.sample_shape_)
+            pixels = [one.pixels for _, one in new if one.pixels is not None]
+            yield Part(
+                [number for number, _ in new],
+                [one.hash for _, one in new],
+                [one.contents for _, one in new],
+                self.encoder.scaling_.from_pixels(
+                    np.stack(pixels) if pixels else np.empty(shape, np.uint8)
+                ),
+                [result.hash for result in loaded if isinstance(result, Loaded)],
+                numbers[-1] + 1,
+            )
+        if skipped and unreadable == len(self):
             raise DataError(
                 f"none of the {len(self)} pictures can be read; the first is '{skipped[0][0]}': "
                 f"{skipped[0][1]}; give pictures that can"
@@ -151,12 +188,27 @@ class GivenRows:
         """Return them."""
         return self.rows
 
-    def parts(self, skipped: list[tuple[str, str]] | None) -> Iterator[Part]:
-        """Yield them part by part; none is ever unreadable."""
+    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
+        """Yield them part by part, but for those whose hash is known; none is ever unreadable."""
         del skipped
         for start in range(0, len(self), _ROWS):
             rows = np.ascontiguousarray(self.rows[start : start + _ROWS])
-            yield Part(list(range(start, start + len(rows))), _npy_files(rows), rows)
+            contents = _npy_files(rows)
+            hashes = [sha256(file).hexdigest() for file in contents]
+            new: dict[str, int] = {}
+            for place, digest in enumerate(hashes):
+                if digest not in known:
+                    known.add(digest)
+                    new[digest] = place
+            places = list(new.values())
+            yield Part(
+                [start + place for place in places],
+                list(new),
+                [contents[place] for place in places],
+                rows[places],
+                hashes,
+                start + len(rows),
+            )
 
 
 def understand(given: Any, encoder: Encoder) -> GivenFiles | GivenRows:
@@ -225,7 +277,7 @@ class StoredPictures:
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """Read pictures as stored, (n, *sample_shape), in the data's units."""
-        return np.stack([self._decode(contents) for contents in self.table.take(rows, "picture")])
+        return np.stack([self._decode(row["picture"]) for row in self.table.take(rows, "picture")])
 
     def restore(self, row: int) -> NDArray[np.float32]:
         """Decode one picture from its code alone, in the data's units."""
@@ -234,7 +286,7 @@ class StoredPictures:
                 "this library was made with an encoder alone, so codes cannot be decoded; "
                 "build it with the whole model"
             )
-        code = np.asarray(self.table.take([row], "code"), np.float32)
+        code = np.asarray([self.table.take([row], "code")[0]["code"]], np.float32)
         picture: NDArray[np.float32] = self.decoder.inverse_transform(code)[0]
         return picture
 
@@ -262,11 +314,14 @@ def _pictures(paths: list[Path], encoder: Encoder, *, single: bool = False) -> G
     return GivenFiles(paths, encoder, single)
 
 
-def _load(path: Path, shape: tuple[int, ...]) -> tuple[bytes, NDArray[np.uint8]] | str:
+def _load(path: Path, shape: tuple[int, ...], known: Collection[str]) -> Loaded | str:
     """Read a file once, for storing and for encoding; or say why that is impossible."""
     try:
         contents = path.read_bytes()
-        return contents, decode(contents, shape)
+        digest = sha256(contents).hexdigest()
+        if digest in known:
+            return Loaded(digest)
+        return Loaded(digest, contents, decode(contents, shape))
     except FileNotFoundError as error:
         raise MissingFileError(f"'{path}' does not exist; give files that do") from error
     except DefectError as error:

@@ -1,51 +1,32 @@
 """The rows of a library: one Lance table, seen at one version.
 
-Lance appends in one commit: a crash leaves the version before it or after it, and whoever has
-opened the version before keeps reading it unharmed.
+Each change is one commit: a crash leaves the version before it or after it, and whoever has opened
+the version before keeps reading it unharmed. Rows are counted in the order of their ids, which is
+the order in which they were added, wherever Lance has put them.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from queue import Full, Queue
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import lance
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from narrows.errors import FormatError, OutputError
+from narrows.errors import FormatError, OutputError, ParameterError
+from narrows.library.columns import metadata_fields, own_columns, own_schema
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
-_FAILURES = (OSError, ValueError, RuntimeError)
+FAILURES = (OSError, ValueError, RuntimeError)
 # In the metadata of the table's schema: the fingerprint of the model that makes the codes.
 _SIGNATURE = b"narrows-fingerprint"
-_DONE, _ABANDON = object(), object()
-
-
-class Batch(NamedTuple):
-    """Rows to append.
-
-    Attributes
-    ----------
-    paths : list of str, or None
-        Where the pictures came from; None names them by their ids.
-    pictures : list of bytes
-        Files, whole.
-    codes : ndarray of float32 and shape (n, K)
-        Their codes.
-    """
-
-    paths: list[str] | None
-    pictures: list[bytes]
-    codes: NDArray[np.float32]
 
 
 class Table:
-    """One version of a table of id, path, picture and code.
+    """One version of a table of ids, pictures, codes and whatever else is known of them.
 
     Parameters
     ----------
@@ -53,6 +34,8 @@ class Table:
         The Lance table.
     fingerprint : str
         Of the model that its codes are expected to be of.
+    version : int, optional
+        By default the latest.
 
     Raises
     ------
@@ -60,22 +43,22 @@ class Table:
         If it is missing, damaged, or holds something else, such as another model's codes.
     """
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, version: int | None = None) -> None:
         self.path = path
         self.fingerprint = fingerprint
-        with _explain_reading(path):
-            self._dataset: Any = lance.dataset(str(path.absolute()))
-            self._length = int(self._dataset.count_rows())
-        schema = self._dataset.schema
+        with self.explain_reading():
+            self.dataset: Any = lance.dataset(str(path.absolute()), version=version)
+            self._length = int(self.dataset.count_rows())
+        schema = self.dataset.schema
         code = schema.field("code").type if "code" in schema.names else None
         self.width: int = getattr(code, "list_size", 0)
-        if self.width < 1 or not schema.equals(_schema(self.width)):
+        names = own_columns()
+        if self.width < 1 or not _first(schema, len(names)).equals(own_schema(self.width)):
             raise FormatError(
                 f"'{self.path}' holds columns {', '.join(schema.names)} of other kinds than a "
                 "library's; restore it from a copy, or build the library again"
             )
-        # Tables of before codes were signed do not say whose they are.
-        signed = (schema.metadata or {}).get(_SIGNATURE, fingerprint.encode())
+        signed = (schema.metadata or {}).get(_SIGNATURE, b"?")
         if signed != fingerprint.encode():
             raise FormatError(
                 f"'{self.path}' holds codes of model {signed.decode(errors='replace')[:12]}, the "
@@ -86,160 +69,181 @@ class Table:
     @classmethod
     def create(cls, path: Path, width: int, fingerprint: str) -> Self:
         """Create an empty table for codes of a width, which the model of a fingerprint makes."""
-        schema = _schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
+        schema = own_schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
         try:
             lance.write_dataset(schema.empty_table(), str(path.absolute()), mode="create")
-        except _FAILURES as error:
-            raise _cannot_write(path, error) from error
+        except FAILURES as error:
+            raise cannot_write(path, error) from error
         return cls(path, fingerprint)
 
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def version(self) -> int:
+        """Which of the table's versions this is."""
+        return int(self.dataset.version)
+
+    @property
+    def metadata(self) -> list[str]:
+        """The names of the users' columns."""
+        return [field.name for field in metadata_fields(self.dataset.schema)]
+
     def latest(self) -> Self:
         """Return the table as it is now."""
         return type(self)(self.path, self.fingerprint)
 
-    def append(self, batches: Iterator[Batch]) -> Self:
-        """Append all batches in one commit, or none of them if anything goes wrong.
-
-        The caller sees to it that nobody else appends at the same time.
-
-        Parameters
-        ----------
-        batches : iterator of Batch
-            What it raises is raised again here.
-
-        Returns
-        -------
-        Table
-            The new version.
-
-        Raises
-        ------
-        OutputError
-            If the rows cannot be written.
-        """
-        # Lance pulls rows in threads of its own, and passes on no more than the text of what goes
-        # wrong there. So it writes beside us, and the rows are made here, one batch ahead.
-        handed: Queue[Any] = Queue(maxsize=1)
-        rows = pa.RecordBatchReader.from_batches(self._dataset.schema, _receive(handed))
-        first = self._largest_id() + 1
-        with ThreadPoolExecutor(1) as thread:
-            written = thread.submit(lance.write_dataset, rows, self._dataset, mode="append")
-            try:
-                for batch in self._number(batches, first):
-                    if not _hand_over(batch, handed, written):
-                        break
-            except BaseException:
-                _hand_over(_ABANDON, handed, written)
-                raise
-            _hand_over(_DONE, handed, written)
-        try:
-            written.result()
-        except _FAILURES as error:
-            raise _cannot_write(self.path, error) from error
-        return self.latest()
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """All ids, (n,), ascending."""
+        return self._ids_as_stored if self._order is None else self._ids_as_stored[self._order]
 
     def codes(self) -> NDArray[np.float32]:
         """Read all codes, (n, K)."""
         codes = np.empty((len(self), self.width), np.float32)
+        places = None if self._order is None else np.argsort(self._order)
         start = 0
-        with _explain_reading(self.path):
-            for batch in self._dataset.to_batches(
+        with self.explain_reading():
+            for batch in self.dataset.to_batches(
                 columns=["code"], scan_in_order=True, batch_readahead=2
             ):
                 block = batch.column("code").flatten().to_numpy().reshape(-1, self.width)
-                codes[start : start + len(block)] = block
+                rows: Any = slice(start, start + len(block))
+                codes[rows if places is None else places[rows]] = block
                 start += len(block)
         return codes
 
-    def take(self, rows: Sequence[int] | NDArray[np.int64], column: str) -> list[Any]:
-        """Read one column of some rows, in their order."""
-        with _explain_reading(self.path):
-            taken = self._dataset.take(np.asarray(rows, np.int64).tolist(), columns=[column])
-        values: list[Any] = taken.column(column).to_pylist()
+    def take(self, rows: Sequence[int] | NDArray[np.int64], *columns: str) -> list[dict[str, Any]]:
+        """Read some columns of some rows, in their order."""
+        wanted = np.asarray(rows, np.int64)
+        if self._order is not None:
+            wanted = self._order[wanted]
+        with self.explain_reading():
+            taken = self.dataset.take(wanted.tolist(), columns=list(columns))
+        values: list[dict[str, Any]] = taken.to_pylist()
         return values
 
-    def _number(self, batches: Iterator[Batch], first: int) -> Iterator[Any]:
-        """Give rows their ids, from the first on."""
-        for batch in batches:
-            ids = range(first, first + len(batch.pictures))
-            paths = map(str, ids) if batch.paths is None else map(_printable, batch.paths)
-            codes = pa.array(np.ascontiguousarray(batch.codes, np.float32).ravel())
-            yield pa.record_batch(
-                [
-                    pa.array(ids, pa.int64()),
-                    pa.array(paths, pa.string()),
-                    pa.array(batch.pictures, pa.large_binary()),
-                    pa.FixedSizeListArray.from_arrays(codes, self.width),
-                ],
-                schema=self._dataset.schema,
-            )
-            first = ids.stop
+    def column(self, name: str, where: str | None = None) -> Any:
+        """Read one column whole, or of the rows that a filter lets through, as Arrow has it."""
+        self._check_filter(where)
+        with self.explain_reading():
+            return self.dataset.to_table(columns=[name], filter=where).column(name)
 
-    def _largest_id(self) -> int:
-        # Ids increase from row to row, so the last rows have the largest.
-        if not len(self):
-            return -1
-        return int(self.take([len(self) - 1], "id")[0])
+    def count(self, where: str | None) -> int:
+        """Count the rows, or those that a filter lets through."""
+        return len(self) if where is None else len(self.column("id", where))
 
+    def ids_where(self, where: str) -> NDArray[np.int64]:
+        """Return the ids of the rows that a filter lets through, ascending."""
+        return np.sort(self.column("id", where).to_numpy())
 
-def _receive(handed: "Queue[Any]") -> Iterator[Any]:  # pragma: no cover - in Lance's threads
-    while (batch := handed.get()) is not _DONE:
-        if batch is _ABANDON:
-            raise RuntimeError("no more rows: those who make them met an error")
-        yield batch
+    def hashes(self, where: str | None = None) -> dict[str, int]:
+        """Return the id of each picture by its hash, or of those that a filter lets through."""
+        hashes = self.column("hash", where).to_pylist()
+        return dict(zip(hashes, self.column("id", where).to_pylist(), strict=True))
 
+    def rows_of(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Find the rows that have these ids.
 
-def _hand_over(batch: Any, handed: "Queue[Any]", written: "Future[Any]") -> bool:
-    """Wait until there is room for a batch; tell whether somebody is still there to take it."""
-    while not written.done():
+        Raises
+        ------
+        ParameterError
+            If there is none of an id.
+        """
         try:
-            handed.put(batch, timeout=0.1)
-        except Full:
-            continue
-        return True
-    return False
+            wanted = np.asarray(ids)
+        except ValueError as error:
+            raise ParameterError(f"ids are no list of numbers ({error}); give integers") from error
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise ParameterError(
+                f"ids have shape {wanted.shape} and type {wanted.dtype}; give a list of integers"
+            )
+        wanted = wanted.astype(np.int64)
+        rows = np.searchsorted(self.ids, wanted)
+        there = np.zeros(len(wanted), bool)
+        inside = rows < len(self)
+        there[inside] = self.ids[rows[inside]] == wanted[inside]
+        if not there.all():
+            raise ParameterError(
+                f"there is no picture of id {wanted[~there][0]} in '{self.path.parent}'; "
+                "use ids that matches have"
+            )
+        return rows
+
+    @cached_property
+    def _ids_as_stored(self) -> NDArray[np.int64]:
+        ids: NDArray[np.int64] = self.column("id").to_numpy()
+        return ids
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64] | None:
+        """Where rows are stored, by id; None if they are stored in the order of their ids."""
+        ids = self._ids_as_stored
+        return None if np.all(ids[1:] > ids[:-1]) else np.argsort(ids)
+
+    def _check_filter(self, where: str | None) -> None:
+        if where is None:
+            return
+        if not isinstance(where, str) or not where.strip():
+            raise ParameterError(f'where={where!r} is no filter; write one like "id < 10"')
+        try:
+            self.dataset.scanner(columns=["id"], filter=where).explain_plan()
+        except FAILURES as error:
+            fields = {field.name: field.type for field in self.dataset.schema}
+            columns = ", ".join(f"{name} ({kind})" for name, kind in fields.items())
+            raise ParameterError(
+                f"where={where!r} is no filter of this library: {reason(error)}; "
+                f"its columns are {columns}"
+            ) from error
+
+    @contextmanager
+    def explain_reading(self) -> Iterator[None]:
+        """Turn what Lance says about a table that it cannot read into one clear line."""
+        try:
+            yield
+        except FAILURES as error:
+            if self._is_past():
+                raise FormatError(
+                    f"the version of '{self.path}' that was opened has been removed since, by "
+                    "compacting, replacing or re-encoding the library; refresh() or open it again"
+                ) from error
+            raise FormatError(
+                f"'{self.path}' is missing or damaged ({reason(error)}); see what can be saved "
+                "(narrows verify --repair, Library.verify), restore it from a copy, or build the "
+                "library again"
+            ) from error
+
+    def _is_past(self) -> bool:
+        """Tell whether somebody has removed this version, and not damaged it."""
+        if not hasattr(self, "dataset"):
+            return False
+        if not self.path.exists():
+            return self.path.parent.exists() and any(self.path.parent.glob("table*.lance"))
+        try:
+            latest = lance.dataset(str(self.path.absolute()))
+        except FAILURES:
+            return False
+        return all(version["version"] != self.version for version in latest.versions())
 
 
-def _printable(path: str) -> str:
-    """Write the bytes of a file's name that are no text as escapes, as Arrow holds only text."""
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def _schema(width: int) -> Any:
-    return pa.schema(
-        [
-            pa.field("id", pa.int64(), nullable=False),
-            pa.field("path", pa.string(), nullable=False),
-            pa.field("picture", pa.large_binary(), nullable=False),
-            pa.field("code", pa.list_(pa.float32(), width), nullable=False),
-        ]
-    )
-
-
-@contextmanager
-def _explain_reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _FAILURES as error:
-        raise FormatError(
-            f"'{path}' is missing or damaged ({_reason(error)}); restore it from a copy, or build "
-            "the library again"
-        ) from error
-
-
-def _cannot_write(path: Path, error: Exception) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
+    """Make the error that says why a table could not be written."""
     return OutputError(
-        f"'{path}' could not be written: {_reason(error)}; what was there before is unharmed; "
+        f"'{path}' could not be written: {reason(error)}; what was there before is unharmed; "
         "make room or choose another folder"
     )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Cut Lance's places in its own source out of a message, and keep one line."""
     text = " ".join(str(error).split())
     if by_system := re.search(r"([A-Z][a-z -]+) \(os error \d+\)", text):
         return by_system[1]
     return re.sub(r",? \S+\.rs:\d+:\d+", "", text)[:200]
+
+
+def _first(schema: Any, count: int) -> Any:
+    """Return the first columns of a schema."""
+    for number in reversed(range(count, len(schema))):
+        schema = schema.remove(number)
+    return schema

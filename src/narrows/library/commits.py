@@ -1,0 +1,231 @@
+"""Changes of a library's table, each of them one commit or several in a row.
+
+Whoever calls these sees to it that nobody else changes the table at the same time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import methodcaller
+from queue import Full, Queue
+from typing import Any, NamedTuple
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from narrows.library.columns import fit_metadata
+from narrows.library.table import FAILURES, Table, cannot_write
+
+# Pictures, and bytes of them, that are committed together: what an interruption can cost.
+_ROWS, _BYTES = 4096, 2**28
+_IDS = 10_000  # ids in one filter
+_COMPACTED = 256  # rows in memory at a time while they are moved
+_DONE, _ABANDON = object(), object()
+
+
+class Batch(NamedTuple):
+    """Rows to append.
+
+    Attributes
+    ----------
+    paths : list of str, or None
+        Where the pictures came from; None names them by their ids.
+    hashes : list of str
+        SHA-256 of the pictures.
+    pictures : list of bytes
+        Files, whole.
+    codes : ndarray of float32 and shape (n, K)
+        Their codes.
+    metadata : pyarrow.Table or None
+        Users' columns.
+    """
+
+    paths: list[str] | None
+    hashes: list[str]
+    pictures: list[bytes]
+    codes: NDArray[np.float32]
+    metadata: Any
+
+
+def append(
+    table: Table,
+    batches: Iterator[Batch],
+    first_id: int,
+    *,
+    before: Callable[[], None] = lambda: None,
+) -> Table:
+    """Append batches, some thousand pictures in a commit.
+
+    Parameters
+    ----------
+    table : Table
+        Its latest version.
+    batches : iterator of Batch
+        What it raises is raised again here, after the commits that were complete.
+    first_id : int
+        The id of the first row.
+    before : callable
+        Called once before the first commit, if there is one.
+
+    Returns
+    -------
+    Table
+        The new version.
+
+    Raises
+    ------
+    OutputError
+        If the rows cannot be written.
+    """
+    added = datetime.now(UTC)
+    for batch in batches:
+        before()
+        before = _nothing
+        group = _Group(chain([batch], batches))
+        rows = (_record(b, first, added, table) for b, first in group.numbered(first_id))
+        table = append_once(table, rows)
+        first_id += group.count
+    return table
+
+
+def append_once(table: Table, rows: Iterator[Any]) -> Table:
+    """Append Arrow record batches in one commit, or none of them if anything goes wrong."""
+    # Lance pulls rows in threads of its own, and passes on no more than the text of what goes
+    # wrong there. So it writes beside us, and the rows are made here, one batch ahead.
+    handed: Queue[Any] = Queue(maxsize=1)
+    reader = pa.RecordBatchReader.from_batches(table.dataset.schema, _receive(handed))
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(lance.write_dataset, reader, table.dataset, mode="append")
+        try:
+            for batch in rows:
+                if not _hand_over(batch, handed, written):
+                    break
+        except BaseException:
+            _hand_over(_ABANDON, handed, written)
+            raise
+        _hand_over(_DONE, handed, written)
+    try:
+        written.result()
+    except FAILURES as error:
+        raise cannot_write(table.path, error) from error
+    return table.latest()
+
+
+def extend(table: Table, fields: Sequence[Any]) -> Table:
+    """Add columns, with nulls in the rows that there are."""
+    return (
+        _change(table, lambda dataset: dataset.add_columns(pa.schema(fields))) if fields else table
+    )
+
+
+def remove(table: Table, ids: Sequence[int]) -> Table:
+    """Remove rows by their ids."""
+    for start in range(0, len(ids), _IDS):
+        some = ", ".join(map(str, ids[start : start + _IDS]))
+        table = _change(table, methodcaller("delete", f"id IN ({some})"))
+    return table
+
+
+def restore(table: Table) -> Table:
+    """Make this version of a table the latest."""
+    return _change(table, lambda dataset: dataset.restore())
+
+
+def compact(table: Table) -> Table:
+    """Put rows together that many commits have scattered, and leave out the removed ones."""
+    return _change(table, lambda dataset: dataset.optimize.compact_files(batch_size=_COMPACTED))
+
+
+def forget(table: Table, keep: timedelta) -> int:
+    """Delete versions that are older than this, and what crashes have left; return the bytes."""
+    freed = 0
+
+    def clean(dataset: Any) -> None:
+        nonlocal freed
+        # Nobody else writes, so what belongs to no version never will.
+        stats = dataset.cleanup_old_versions(older_than=keep, delete_unverified=True)
+        freed = int(stats.bytes_removed)
+
+    _change(table, clean)
+    return freed
+
+
+def _change(table: Table, change: Callable[[Any], object]) -> Table:
+    try:
+        change(table.dataset)
+    except FAILURES as error:
+        raise cannot_write(table.path, error) from error
+    return table.latest()
+
+
+class _Group:
+    """As many batches as go into one commit."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self.count = 0
+
+    def numbered(self, first: int) -> Iterator[tuple[Batch, int]]:
+        """Yield the batches, each with the id of its first row."""
+        size = 0
+        for batch in self._batches:
+            yield batch, first + self.count
+            self.count += len(batch.pictures)
+            size += sum(map(len, batch.pictures))
+            if self.count >= _ROWS or size >= _BYTES:
+                return
+
+
+def _nothing() -> None:
+    """Do nothing, the second time."""
+
+
+def _record(batch: Batch, first: int, added: datetime, table: Table) -> Any:
+    """Make an Arrow record batch of a batch whose first row gets this id."""
+    schema = table.dataset.schema
+    n = len(batch.pictures)
+    ids = range(first, first + n)
+    codes = pa.array(np.ascontiguousarray(batch.codes, np.float32).ravel())
+    columns = {
+        "id": pa.array(ids, pa.int64()),
+        "hash": pa.array(batch.hashes, pa.string()),
+        "path": pa.array(
+            map(str, ids) if batch.paths is None else map(_printable, batch.paths), pa.string()
+        ),
+        "added": pa.array([added] * n, schema.field("added").type),
+        "picture": pa.array(batch.pictures, pa.large_binary()),
+        "code": pa.FixedSizeListArray.from_arrays(codes, table.width),
+    }
+    if batch.metadata is not None:
+        fitting = fit_metadata(batch.metadata, schema)
+        columns |= {name: fitting.column(name).combine_chunks() for name in fitting.column_names}
+    for field in schema:
+        if field.name not in columns:
+            columns[field.name] = pa.nulls(n, field.type)
+    return pa.record_batch([columns[name] for name in schema.names], schema=schema)
+
+
+def _receive(handed: "Queue[Any]") -> Iterator[Any]:  # pragma: no cover - in Lance's threads
+    while (batch := handed.get()) is not _DONE:
+        if batch is _ABANDON:
+            raise RuntimeError("no more rows: those who make them met an error")
+        yield batch
+
+
+def _hand_over(batch: Any, handed: "Queue[Any]", written: "Future[Any]") -> bool:
+    """Wait until there is room for a batch; tell whether somebody is still there to take it."""
+    while not written.done():
+        try:
+            handed.put(batch, timeout=0.1)
+        except Full:
+            continue
+        return True
+    return False
+
+
+def _printable(path: str) -> str:
+    """Write the bytes of a file's name that are no text as escapes, as Arrow holds only text."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")

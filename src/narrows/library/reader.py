@@ -1,0 +1,268 @@
+"""A library as its readers see it: at one moment, until they refresh it."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows import storage
+from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
+from narrows.library import folder
+from narrows.library.folder import Contents
+from narrows.library.match import Match
+from narrows.library.pictures import StoredPictures, understand
+from narrows.library.rerank import pixel_distances
+from narrows.library.search import METRICS, ExactIndex, Metric
+from narrows.library.table import Table
+from narrows.models import BaseAutoencoder, Decoder, Encoder, load
+
+_CANDIDATES = 32  # pictures that are compared by their pixels at a time
+
+
+class Reader:
+    """What :class:`narrows.Library` does without changing anything.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    contents : Contents
+        What it is made of.
+    table : Table
+        The pictures.
+    """
+
+    def __init__(self, path: Path, contents: Contents, table: Table) -> None:
+        self.path = path
+        self._contents = contents
+        self._use(table)
+
+    def _use(self, table: Table) -> None:
+        self._table = table
+        self._codes: NDArray[np.float32] | None = None
+        self._indexes: dict[Metric, ExactIndex] = {}
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, model: BaseAutoencoder | Encoder | Decoder | None = None
+    ) -> Self:
+        """Open a library.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder.
+        model : BaseAutoencoder, Encoder or Decoder, optional
+            A model that the library is expected to be of; it is compared, and not used.
+
+        Returns
+        -------
+        Library
+            With the pictures that are in it now.
+
+        Raises
+        ------
+        MissingFileError
+            If there is nothing at ``path``.
+        FormatError
+            If it is no library, damaged, or of a newer version of Narrows.
+        WrongModelError
+            If the library's codes were made by another model than the one given.
+        """
+        path = Path(path)
+        contents = Contents.read(path)
+        if not storage.is_model(path / contents.model):
+            raise FormatError(
+                f"'{path}' lacks the copy of its model, '{contents.model}'; restore it from a "
+                "copy, or build the library again"
+            )
+        if model is not None and model.fingerprint_ != contents.fingerprint:
+            raise WrongModelError(
+                f"the codes in '{path}' were made by model {contents.fingerprint[:12]}, the one "
+                f"given is {model.fingerprint_[:12]}; open the library with its own model (or "
+                "none), or build another library with this one"
+            )
+        return cls(path, contents, contents.open_table(path))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __repr__(self) -> str:
+        return f"Library('{self.path}', {len(self)} pictures)"
+
+    @cached_property
+    def model(self) -> BaseAutoencoder | Encoder:
+        """The library's copy of its model, loaded when first needed."""
+        model = load(self.path / self._contents.model)
+        if isinstance(model, Decoder) or model.fingerprint_ != self._contents.fingerprint:
+            raise FormatError(
+                f"the model in '{self.path}' is not the one that made its codes, "
+                f"{self._contents.fingerprint[:12]}; restore it from a copy, or build the library "
+                "again"
+            )
+        return model
+
+    def count(self, where: str | None = None) -> int:
+        """Count the pictures, or those that a filter lets through.
+
+        Parameters
+        ----------
+        where : str, optional
+            A filter of columns, in SQL, such as ``"label = 'boot' AND year > 2010"``.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ParameterError
+            If the filter is none of this library's; the message shows its columns.
+        """
+        return self._table.count(where)
+
+    def refresh(self) -> Self:
+        """See what writers have done since the library was opened, or refreshed: all or nothing.
+
+        Returns
+        -------
+        Library
+            Itself.
+
+        Raises
+        ------
+        MissingFileError, FormatError
+            As :meth:`open`.
+        """
+        contents = Contents.read(self.path)
+        if contents.fingerprint != self._contents.fingerprint:
+            for name in ("model", "_halves"):
+                self.__dict__.pop(name, None)
+        if contents != self._contents:
+            self._use(contents.open_table(self.path))
+            self._contents = contents
+        return self
+
+    def match(
+        self,
+        query: Any,
+        k: int = 5,
+        *,
+        metric: Metric = "euclidean",
+        rerank: Literal["pixels"] | None = None,
+        n_candidates: int = 100,
+    ) -> list[Any]:
+        """Find the pictures nearest to one's own.
+
+        Parameters
+        ----------
+        query : path, sequence of paths, or array-like
+            One picture: a file, or an array of shape ``sample_shape_``. A batch: a folder, a
+            sequence of files, a file of data, or an array of shape (n, *sample_shape_). Arrays
+            are in the units of the model's training data.
+        k : int, default=5
+            How many; beyond the number of pictures it gives them all.
+        metric : {"euclidean", "cosine"}, default="euclidean"
+            How far codes are from one another, exactly; see
+            :class:`narrows.library.search.ExactIndex`.
+        rerank : {None, "pixels"}, default=None
+            With "pixels", the ``n_candidates`` nearest by code (at least k) are put in order by
+            the mean squared difference between their pixels, as stored, and the query's. That,
+            in the data's units squared, is then the matches' ``distance``.
+        n_candidates : int, default=100
+            How many pictures re-ranking looks at.
+
+        Returns
+        -------
+        list of Match, or list of lists of Match
+            The nearest first; of those at the same distance, the one added earlier. For a batch
+            one list for each query.
+
+        Raises
+        ------
+        LibraryError
+            If the library is empty.
+        ParameterError
+            If k, metric, rerank or n_candidates is not allowed.
+        MissingFileError, UnreadableFileError, DataError
+            If the query is not there, or no picture that fits the model.
+
+        Notes
+        -----
+        The code of one picture may differ in its last digits with the number of pictures that are
+        encoded together, so a picture's distance to itself may be tiny instead of zero.
+        """
+        _check_count("k", k)
+        _check_count("n_candidates", n_candidates)
+        if rerank not in (None, "pixels"):
+            raise ParameterError(f"rerank={rerank!r} is not known; use 'pixels' or None")
+        if metric not in METRICS:
+            raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
+        if not len(self):
+            raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
+        given = understand(query, self._halves[0])
+        queries = given.read()
+        count = k if rerank is None else max(k, n_candidates)
+        codes = self._halves[0].transform(queries)
+        distances, rows = self._index(metric).search(codes, count)
+        if rerank == "pixels":
+            distances, rows = self._rerank(queries, rows, k)
+        matches = self._matches(distances, rows)
+        return matches[0] if given.single else matches
+
+    @cached_property
+    def _halves(self) -> tuple[Encoder, Decoder | None]:
+        return folder.halves(self.model)
+
+    @property
+    def _pictures(self) -> StoredPictures:
+        return StoredPictures(self._table, *self._halves)
+
+    def _index(self, metric: Metric) -> ExactIndex:
+        if self._codes is None:
+            self._codes = self._table.codes()
+        if metric not in self._indexes:
+            self._indexes[metric] = ExactIndex(self._codes, metric)
+        return self._indexes[metric]
+
+    def _rerank(
+        self, queries: NDArray[Any], rows: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Order each query's candidates, rows (Q, n), by their pixels; keep k."""
+        by_pixels = np.empty(rows.shape, np.float32)
+        rows = np.sort(rows, axis=1)
+        for query, candidates, distances in zip(queries, rows, by_pixels, strict=True):
+            for start in range(0, len(candidates), _CANDIDATES):
+                part = slice(start, start + _CANDIDATES)
+                distances[part] = pixel_distances(query, self._pictures.read(candidates[part]))
+        order = np.argsort(by_pixels, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(by_pixels, order, 1), np.take_along_axis(rows, order, 1)
+
+    def _matches(
+        self, distances: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> list[list[Match]]:
+        found, places = np.unique(rows, return_inverse=True)
+        known = self._table.take(found, "id", "path", *self._table.metadata)
+        about = [(row.pop("id"), row.pop("path"), row) for row in known]
+        pictures = self._pictures
+        return [
+            [
+                Match(
+                    about[place][0],
+                    float(distance),
+                    about[place][1],
+                    about[place][2],
+                    int(found[place]),
+                    pictures,
+                )
+                for distance, place in zip(*pair, strict=True)
+            ]
+            for pair in zip(distances, places.reshape(rows.shape), strict=True)
+        ]
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ParameterError(f"{name}={value!r} is not allowed; use an integer of at least 1")

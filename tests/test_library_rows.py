@@ -1,0 +1,173 @@
+"""A library's rows: what is there once, what users say of it, what is removed.
+
+The seed of everything random here is 0.
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import lance
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from libraries import draw, one_line
+
+from narrows import Library
+from narrows.data.images import encode_png
+from narrows.errors import DataError, FormatError, ParameterError
+
+
+def rows_of(library, *columns):
+    return lance.dataset(str(library.path / "table.lance")).to_table(columns=list(columns))
+
+
+def test_a_row_says_what_and_since_when(tmp_path, photos, model):
+    before = datetime.now(UTC)
+    library, _ = Library.build(tmp_path / "pictures.lance", photos, model=model)
+    rows = rows_of(library, "picture", "hash", "added").to_pylist()
+    assert len({row["hash"] for row in rows}) == 30
+    for row in rows:
+        assert row["hash"] == hashlib.sha256(row["picture"]).hexdigest()
+        assert before <= row["added"] <= datetime.now(UTC)
+
+
+def test_the_same_picture_is_added_once(library, pictures):
+    added = library.add(pictures)
+    assert (added.count, added.present, len(library)) == (0, 60, 60)
+    new = draw(2, seed=1)
+    added = library.add(np.concatenate([pictures[:3], new, new]))
+    assert (added.count, added.present, len(library)) == (2, 5, 62)
+
+
+def test_a_folder_again_adds_only_what_is_new(tmp_path, photos, model, pictures):
+    library = Library.create(tmp_path / "pictures.lance", model=model)
+    library.add(photos)
+    (photos / "00.png").unlink()
+    (photos / "05.png").rename(photos / "renamed.png")
+    (photos / "01.png").write_bytes(encode_png(draw(1, seed=1)[0]))
+    (photos / "bad.png").write_text("no picture")
+    added = library.add(photos, skip_unreadable=True)
+    assert (added.count, added.present, len(added.skipped)) == (1, 28, 1)
+    assert len(library) == 31
+    for number in (0, 1, 5):
+        assert library.match(pictures[number], k=1)[0].path == str(photos / f"{number:02}.png")
+
+
+def test_columns_of_one_s_own(library):
+    X = draw(8, seed=1)
+    library.add(X[:2], metadata={"label": ["boot", None], "year": [2009, 2011]})
+    library.add(X[2:4], metadata=pd.DataFrame({"year": [2012, 2013], "sold": [True, False]}))
+    library.add(X[4:5])
+    library.add(X[5:6], metadata=pa.table({"label": pa.array(["boot"]).dictionary_encode()}))
+    found = [library.match(x, k=1)[0].metadata for x in X[:6]]
+    assert found == [
+        {"label": "boot", "year": 2009, "sold": None},
+        {"label": None, "year": 2011, "sold": None},
+        {"label": None, "year": 2012, "sold": True},
+        {"label": None, "year": 2013, "sold": False},
+        {"label": None, "year": None, "sold": None},
+        {"label": "boot", "year": None, "sold": None},
+    ]
+    assert library.count("label = 'boot'") == 2
+    assert library.count("label = 'boot' AND year > 2010") == 0
+    assert library.count("year > 2010") == 3
+    assert library.count() == 66
+
+
+def test_what_is_left_out_takes_its_metadata_along(tmp_path, photos, model, pictures):
+    library = Library.create(tmp_path / "pictures.lance", model=model)
+    library.add(photos / "03.png", metadata={"n": [103]})
+    (photos / "04.png").write_text("no picture")
+    library.add(photos, metadata={"n": range(30)}, skip_unreadable=True)
+    for number in (2, 5, 29):
+        assert library.match(pictures[number], k=1)[0].metadata == {"n": number}
+    assert library.match(pictures[3], k=1)[0].metadata == {"n": 103}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error", "words"),
+    [
+        ({"year": ["new"] * 2}, DataError, "'year' holds string.*int64"),
+        ({"year": [1.5, 2]}, DataError, "'year' holds double.*int64"),
+        ({"tags": [[1], [2]]}, DataError, "'tags' holds list"),
+        ({"big": np.array([2**63, 1], np.uint64)}, DataError, "'big'.*int64"),
+        ({"id": [1, 2]}, ParameterError, "'id'.*rename"),
+        ({"year": [1]}, ParameterError, "1 rows for 2 pictures"),
+        ({}, ParameterError, "at least one"),
+        ({"year": 3}, ParameterError, "dict"),
+        (["year"], ParameterError, "list"),
+    ],
+)
+def test_metadata_that_are_not_allowed(library, metadata, error, words):
+    library.add(draw(1, seed=2), metadata={"year": [2000]})
+    with pytest.raises(error, match=words) as caught:
+        library.add(draw(2, seed=1), metadata=metadata)
+    one_line(caught)
+    assert len(Library.open(library.path)) == 61
+
+
+def test_removed_pictures_are_gone_and_their_ids_with_them(library, pictures):
+    assert library.remove([59, 3, 3]) == 2
+    assert library.remove(where="id >= 57 OR path = '5'") == 3
+    assert library.remove(where="id > 1000") == library.remove([]) == 0
+    assert len(library) == len(Library.open(library.path)) == 55
+    found = [one[0] for one in library.match(pictures, k=1)]
+    gone = {3, 5, 57, 58, 59}
+    for number, match in enumerate(found):
+        assert (match.id == number) == (number not in gone)
+    assert library.add(pictures[[3, 59]]).count == 2
+    assert [one[0].id for one in library.match(pictures[[3, 59, 4]], k=1)] == [60, 61, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"ids": [3, 61]}, "id 61"),
+        ({"ids": [-1]}, "id -1"),
+        ({"ids": ["3"]}, "integers"),
+        ({"ids": [[1], [2, 3]]}, "integers"),
+        ({}, "one of them"),
+        ({"ids": [1], "where": "id = 1"}, "one of them"),
+        ({"where": "lable = 'boot'"}, "lable.*columns are id .*label"),
+        ({"where": "label = = 1"}, "columns are id .*label"),
+        ({"where": "year + 1"}, "columns are id .*year"),
+        ({"where": ""}, "where=''"),
+    ],
+)
+def test_removals_that_are_not_allowed(library, arguments, words):
+    library.add(draw(1, seed=2), metadata={"label": ["a"], "year": [1]})
+    with pytest.raises(ParameterError, match=words) as caught:
+        library.remove(**arguments)
+    one_line(caught)
+    assert len(Library.open(library.path)) == 61
+
+
+def test_compacting_frees_what_was_removed_and_changes_nothing_else(library, pictures):
+    library.add(draw(5, seed=1))
+    library.remove(range(10, 60))
+    query = draw(1, seed=2)[0]
+    expected = library.match(query, k=20)
+    old = Library.open(library.path)
+    library.compact(keep=timedelta(days=1))
+    assert old.match(query, k=20) == expected
+    assert library.compact(keep=timedelta(0)) > 0
+    assert library.match(query, k=20) == Library.open(library.path).match(query, k=20) == expected
+    stored = b"".join(p.read_bytes() for p in library.path.rglob("*.lance") if p.is_file())
+    assert pictures[9].tobytes() in stored
+    assert pictures[10].tobytes() not in stored
+    with pytest.raises(FormatError, match=r"removed since.*refresh") as caught:
+        old.match(draw(1, seed=3)[0])[0].picture  # noqa: B018
+    one_line(caught)
+    assert old.refresh().match(query, k=20) == expected
+
+
+def test_a_reader_sees_all_of_an_addition_when_it_refreshes(library):
+    reader = Library.open(library.path)
+    X = draw(5000, seed=4)
+    seen = []
+    library.add(X, progress=lambda *_: seen.append(len(reader.refresh())))
+    assert set(seen) == {60}
+    assert len(reader) == 60
+    assert len(reader.refresh()) == 5060
+    assert reader.match(X[4999], k=1)[0].id == 5059
