@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cli_kit import Run
 from libraries import draw
+from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from narrows import Library, errors
@@ -48,8 +49,17 @@ def test_without_a_gap_only_rounding_counts_as_the_same():
     assert suggest_threshold([0.6, 0.7, 0.8], usual=1.0) == pytest.approx(1e-4)
 
 
+def add_copies(library, pictures, numbers):
+    """Add the same pictures as files of other kinds: the same file again would add nothing."""
+    folder = library.path.parent / "copies"
+    folder.mkdir()
+    for name, number in numbers.items():
+        Image.fromarray(pictures[number]).save(folder / name)
+    library.add([folder / name for name in numbers], names=list(numbers))
+
+
 def test_a_librarys_copies_are_found_and_nothing_is_changed(library, pictures):
-    library.add(pictures[[4, 9, 4]], names=["a", "b", "c"])
+    add_copies(library, pictures, {"a.bmp": 4, "b.bmp": 9, "c.tiff": 4})
     found = find(library)
     assert [[match.id for match in each] for each in found.groups] == [[4, 60, 62], [9, 61]]
     assert [match.distance < 1e-3 for match in found.groups[0]] == [True] * 3
@@ -57,14 +67,14 @@ def test_a_librarys_copies_are_found_and_nothing_is_changed(library, pictures):
 
 
 def test_the_command_prints_and_writes_the_groups(library, pictures, run: Run):
-    library.add(pictures[[4]], names=["a, copy"])
+    add_copies(library, pictures, {"a, copy.bmp": 4})
     answered = run("duplicates", str(library.path), "--json").json
-    assert [[one["path"] for one in each] for each in answered["groups"]] == [["4", "a, copy"]]
+    assert [[one["path"] for one in each] for each in answered["groups"]] == [["4", "a, copy.bmp"]]
     assert run("duplicates", str(library.path), "-o", "found.csv").code == 0
     rows = list(csv.DictReader(Path("found.csv").read_text("utf-8").splitlines()))
     assert [(row["group"], row["id"], row["path"]) for row in rows] == [
         ("0", "4", "4"),
-        ("0", "60", "a, copy"),
+        ("0", "60", "a, copy.bmp"),
     ]
     assert run("duplicates", str(library.path), "-o", "found.csv").code == 5
     assert run("duplicates", str(library.path), "-o", "found.txt").code == 2

@@ -84,7 +84,7 @@ def find(
     >>> X = np.random.default_rng(0).random((100, 8, 8), dtype=np.float32)
     >>> model = Autoencoder(4, max_epochs=2, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     library, _ = Library.build(f"{folder}/pictures.lance", [*X, X[7]], model=model)
+    ...     library, _ = Library.build(f"{folder}/pictures.lance", [*X, X[7] + 1e-5], model=model)
     ...     [[match.id for match in group] for group in find(library).groups]
     [[7, 100]]
     """

@@ -208,9 +208,8 @@ class Table:
                     "compacting, replacing or re-encoding the library; refresh() or open it again"
                 ) from error
             raise FormatError(
-                f"'{self.path}' is missing or damaged ({reason(error)}); see what can be saved "
-                "(narrows verify --repair, Library.verify), restore it from a copy, or build the "
-                "library again"
+                f"'{self.path}' is missing or damaged ({reason(error)}); restore it from a "
+                "copy, or build the library again"
             ) from error
 
     def _is_past(self) -> bool:
