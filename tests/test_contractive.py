@@ -357,3 +357,13 @@ def test_bad_parameters_are_named_in_fit(parameters, message):
 def test_nothing_is_measured_before_fit():
     with pytest.raises(NotFittedError):
         quick().jacobian_norm(TABLE)
+
+
+def test_the_exact_norm_is_reported_whatever_was_learned_from(tmp_path):
+    model = quick(hidden_layer_sizes=(7, 5), contraction="stochastic").fit(TABLE)
+    assert model.mean_jacobian_norm_ == pytest.approx(model.jacobian_norm(TABLE).mean())
+    again = load(model.save(tmp_path / "model"))
+    assert again.mean_jacobian_norm_ == model.mean_jacobian_norm_
+    assert again.partial_fit(TABLE[:9]).mean_jacobian_norm_ == pytest.approx(
+        again.jacobian_norm(TABLE[:9]).mean()
+    )

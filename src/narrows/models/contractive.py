@@ -5,16 +5,20 @@ during feature extraction", ICML, eqs. 1 and 7.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from narrows.losses import Loss, jacobian
 from narrows.models.base import BaseAutoencoder
-from narrows.models.sensitivity import is_cheap, squared_norm
+from narrows.models.sensitivity import is_cheap, measure, squared_norm
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Trace
 
+# Training rows over which the norm is reported.
+_ROWS_MEASURED = 1_000
 CONTRACTIONS = ("auto", "exact", "stochastic")
 
 
@@ -38,6 +42,8 @@ class ContractiveAutoencoder(BaseAutoencoder):
 
     Attributes
     ----------
+    mean_jacobian_norm_ : float
+        The mean of :meth:`jacobian_norm`, exact, over at most 1 000 training rows.
     {attributes}
 
     Notes
@@ -60,8 +66,26 @@ class ContractiveAutoencoder(BaseAutoencoder):
     True
     """
 
+    _findings: ClassVar[tuple[str, ...]] = ("mean_jacobian_norm_",)
+
     contraction_weight: float = 0.1
     contraction: Literal["auto", "exact", "stochastic"] = "auto"
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
+        super().partial_fit(X, y)
+        self._find_norm(self._check_rows(X))
+        return self
+
+    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
+        super()._fit(X, damaged)
+        self._find_norm(X)
+        return self
+
+    def _find_norm(self, X: NDArray[Any]) -> None:
+        rows = X[:: -(-len(X) // _ROWS_MEASURED)]
+        norms = measure(self.encoder_, self.scaling_, rows)
+        self.mean_jacobian_norm_ = norms.mean(dtype=np.float64)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
