@@ -205,7 +205,7 @@ def test_what_is_not_there_is_missing(tmp_path: Path) -> None:
 def test_no_permission_is_said_in_one_line(nobody: Path) -> None:
     for name in ("a.npy", "a.npz", "a.csv", "a.parquet", "a-idx1-ubyte", "a.png"):
         (nobody / name).touch(mode=0)
-        with pytest.raises(UnreadableFileError, match=f"{name}'.*Permission denied"):
+        with pytest.raises(UnreadableFileError, match=f"{name}' cannot.*Permission denied; allow"):
             read(nobody / name)
     (nobody / "closed").mkdir(mode=0)
     for path in (nobody / "closed", nobody / "closed" / "a.npy"):

@@ -66,14 +66,14 @@ def check_exists(path: Path, wanted: str) -> None:
     MissingFileError
         If there is nothing.
     UnreadableFileError
-        If a folder on the way must not be entered.
+        If it must not be read, or a folder on the way must not be entered.
     """
     try:
-        exists = path.exists()
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except FileNotFoundError as error:
+        raise MissingFileError(f"'{path}' does not exist; give {wanted}") from error
     except OSError as error:
         raise _refusal(error) from error
-    if not exists:
-        raise MissingFileError(f"'{path}' does not exist; give {wanted}")
 
 
 def find_images(folder: str | Path) -> list[Path]:
