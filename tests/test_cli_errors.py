@@ -100,7 +100,7 @@ BAD_INPUT = [
     (2, "train {made}/photos -o new --random-state -1", "random_state=-1 .*from 0 to 4294967295"),
     (2, "train {made}/photos -o new --device meta", "device='meta' is not available.*'cpu'"),
     (2, "train {made}/photos -o new --device foo", "device='foo' is not available.*'cpu'"),
-    (2, "train {made}/photos -o new --learning-rate nan", "learning_rate=nan .*below 1e.38"),
+    (2, "train {made}/photos -o new --learning-rate nan", "learning_rate=nan .*above 0 or 'auto'"),
     (2, "train {made}/photos -o new --learning-rate inf", "learning_rate=inf .*below 1e.38"),
     (2, "train {made}/photos -o new --activation loud", "activation='loud' .*'silu'"),
     (2, "train {made}/photos -o new --hidden-layer-sizes 3,x", "'3,x' is not of the form INT,"),

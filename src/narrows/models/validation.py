@@ -284,7 +284,8 @@ def check_number(
     what = "a whole number" if integral else "a number"
     if high == math.inf:
         span = f"above {low:g}" if open_low else f"of at least {low:g}"
-        span += f" and below {_TOO_MUCH:g}"
+        if is_number and value >= _TOO_MUCH:
+            span += f" and below {_TOO_MUCH:g}"
     else:
         span = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     choice = "".join(f" or {word!r}" for word in words)
