@@ -43,7 +43,8 @@ class ContractiveAutoencoder(BaseAutoencoder):
     Attributes
     ----------
     mean_jacobian_norm_ : float
-        The mean of :meth:`jacobian_norm`, exact, over at most 1 000 training rows.
+        The mean of :meth:`jacobian_norm`, exact, over at most 1 000 training rows. ``fit`` measures
+        it; after ``partial_fit``, which would take longer to measure than to learn, there is none.
     {attributes}
 
     Notes
@@ -74,18 +75,15 @@ class ContractiveAutoencoder(BaseAutoencoder):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
         super().partial_fit(X, y)
-        self._find_norm(self._check_rows(X))
+        self.__dict__.pop("mean_jacobian_norm_", None)
         return self
 
     def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
         super()._fit(X, damaged)
-        self._find_norm(X)
-        return self
-
-    def _find_norm(self, X: NDArray[Any]) -> None:
         rows = X[:: -(-len(X) // _ROWS_MEASURED)]
         norms = measure(self.encoder_, self.scaling_, rows)
         self.mean_jacobian_norm_ = norms.mean(dtype=np.float64)
+        return self
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

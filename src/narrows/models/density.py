@@ -44,7 +44,7 @@ class Density(Codec):
 
         Returns
         -------
-        ndarray of shape (n, *sample_shape_), float32
+        ndarray of shape (n, *sample_shape_), float32, or float64 as :meth:`inverse_transform`
             The means of the likelihoods, in the units of the training data.
 
         Raises

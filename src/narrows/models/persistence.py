@@ -41,7 +41,9 @@ def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path
         "n_features_in": model.n_features_in_,
         "feature_names_in": names_of(model),
         "training": model.history_.as_json(),
-        "findings": {name: getattr(model, name).tolist() for name in _findings(model)},
+        "findings": {
+            name: getattr(model, name).tolist() for name in _findings(model) if hasattr(model, name)
+        },
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
     return storage.write(path, manifest, parts, overwrite=overwrite)
@@ -66,9 +68,10 @@ def restore(
         model.n_features_in_ = math.prod(model.sample_shape_)
         if (names := manifest["feature_names_in"]) is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
-        for name in _findings(model):
+        found = manifest["findings"]
+        for name in (name for name in _findings(model) if name in found):
             # A single number comes back as one.
-            setattr(model, name, np.asarray(manifest["findings"][name])[()])
+            setattr(model, name, np.asarray(found[name])[()])
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -113,14 +116,15 @@ def parameters(model: "BaseAutoencoder") -> dict[str, Any]:
     }
 
 
-def _functions(corruption: Any) -> list[Any]:
-    """List what tells one function of the user's from another of the same name."""
+def _instructions(corruption: Any) -> list[str]:
+    """Tell users' functions apart that have the same name: by what Python made of them."""
     kinds = corruption if isinstance(corruption, list | tuple) else [corruption]
-    return [kind for kind in kinds if callable(kind)]
+    codes = (getattr(kind, "__code__", None) for kind in kinds)
+    return [f"{code.co_code.hex()} {code.co_names}" for code in codes if code is not None]
 
 
 def _findings(model: "BaseAutoencoder") -> list[str]:
-    """Name the fitted arrays that a model's class and its bases keep."""
+    """Name the fitted arrays that a model's class and its bases keep, where they were found."""
     names = (name for base in type(model).__mro__ for name in vars(base).get("_findings", ()))
     return list(dict.fromkeys(names))
 
@@ -128,9 +132,8 @@ def _findings(model: "BaseAutoencoder") -> list[str]:
 def run_identity(model: "BaseAutoencoder", *data: NDArray[Any]) -> str:
     """Name a run by its parameters and its rows."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
-    code = [getattr(f, "__code__", None) for f in _functions(model.corruption)]
-    settings["code"] = [(c.co_code.hex(), str(c.co_names)) for c in code if c is not None]
-    facts = [type(model).__name__, settings, [[X.shape, str(X.dtype)] for X in data]]
+    shapes = [[X.shape, str(X.dtype)] for X in data]
+    facts = [type(model).__name__, settings, _instructions(model.corruption), shapes]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for X in data:
         for start in range(0, len(X), _BLOCK):
