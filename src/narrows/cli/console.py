@@ -27,6 +27,17 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def metric_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb its ``--metric``."""
+    return click.option(
+        "--metric",
+        type=click.Choice(["euclidean", "cosine"]),
+        default="euclidean",
+        show_default=True,
+        help="The distance between codes.",
+    )(function)
+
+
 def to_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
     return click.option("-o", "--to", required=True, type=PATH, help=text)

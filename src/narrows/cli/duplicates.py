@@ -9,6 +9,7 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    metric_option,
     note,
     overwrite_option,
     progress,
@@ -23,13 +24,7 @@ from narrows.cli.console import (
     type=float,
     help="The largest distance between duplicates' codes.  [default: suggested by the data]",
 )
-@click.option(
-    "--metric",
-    type=click.Choice(["euclidean", "cosine"]),
-    default="euclidean",
-    show_default=True,
-    help="The distance between codes.",
-)
+@metric_option
 @click.option("-o", "--to", type=PATH, help="Write the groups into a file: .csv.")
 @overwrite_option
 @json_option

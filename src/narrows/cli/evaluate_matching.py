@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, skip_option, table
+from narrows.cli.console import PATH, answer, json_option, metric_option, skip_option, table
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
     help="A heading, then two rows a line that belong together: names, or numbers from 0.",
 )
 @click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
-@click.option(
-    "--metric",
-    type=click.Choice(["euclidean", "cosine"]),
-    default="euclidean",
-    show_default=True,
-    help="The distance between codes.",
-)
+@metric_option
 @skip_option
 @json_option
 def command(

@@ -9,6 +9,7 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    metric_option,
     note,
     overwrite_option,
     skip_option,
@@ -31,13 +32,7 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 @click.argument("library", type=PATH, metavar="LIBRARY")
 @click.argument("query", type=PATH, metavar="QUERY")
 @click.option("-k", default=5, show_default=True, help="How many to find for each query.")
-@click.option(
-    "--metric",
-    type=click.Choice(["euclidean", "cosine"]),
-    default="euclidean",
-    show_default=True,
-    help="The distance between codes.",
-)
+@metric_option
 @click.option(
     "--rerank",
     type=click.Choice(["pixels"]),

@@ -7,6 +7,7 @@ import click
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
 from narrows.cli.exchange import (
     data_argument,
+    in_units,
     load_for,
     model_argument,
     read_for,
@@ -28,15 +29,17 @@ def command(
 
     What is written has the type of the training data; pictures keep their names.
     """
+    import numpy as np
+
     from narrows.data.files import check_destination
 
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
-    X = rows.for_model(whole)
-    restored = whole.reconstruct(X)
-    error = float(whole.reconstruction_error(X).mean(dtype="float64"))
+    restored = whole.reconstruct(rows.for_model(whole))
+    given = in_units(rows, whole).reshape(restored.shape)
+    error = float(np.square(np.subtract(restored, given, dtype=np.float64)).mean())
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
     record = {
         "output": to,
