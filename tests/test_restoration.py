@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from narrows import DenoisingAutoencoder, datasets
@@ -84,3 +85,24 @@ def test_originals_that_do_not_fit_leave_nothing_behind(folder, capsys):
     assert main([*arguments, "--clean", str(folder / "few.npy")]) == 3
     assert "same order" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_clean_pictures_are_found_by_their_names(folder, tmp_path, capsys):
+    clean, noisy = (np.load(folder / name)[:4] for name in ("clean.npy", "noisy.npy"))
+    for where, pictures, names, suffix in (
+        ("noisy", noisy, "abcd", ".png"),
+        ("clean", clean[::-1], "dcba", ".bmp"),
+        ("others", clean, "abce", ".png"),
+    ):
+        (tmp_path / where).mkdir()
+        for picture, name in zip(pictures, names, strict=True):
+            Image.fromarray(picture).save(tmp_path / where / f"{name}{suffix}")
+    arguments = ["denoise", str(folder / "model"), str(tmp_path / "noisy"), "-o"]
+    arguments += [str(tmp_path / "out"), "--json", "--clean"]
+    assert main([*arguments, str(tmp_path / "clean")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["psnr"]["damaged"] == pytest.approx(compare_with_clean(noisy, clean, 255).psnr)
+    arguments[4] = str(tmp_path / "none")
+    assert main([*arguments, str(tmp_path / "others")]) == 3
+    assert "no clean original of 'd.png'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
