@@ -145,7 +145,7 @@ class ExactIndex:
         rows = torch.empty(len(queries), k, dtype=torch.int64)
         pending = torch.arange(len(queries))
         if self._rough is not None and len(queries) <= _FEW:
-            scores, error = self._rough_scores(queries)
+            scores, error = self._rough_scores(self._rough, queries)
             minima = self._minima(len(queries), scores)
             reach = min(_REACH * (k + _SPARE), n_groups)
             distances, rows, proven = self._settle(queries, minima, error, k, reach)
@@ -228,13 +228,11 @@ class ExactIndex:
 
         return scores, torch.zeros(len(q), dtype=torch.float64)
 
-    def _rough_scores(self, queries: Tensor) -> Scores:
+    def _rough_scores(self, rough: RoughCodes, queries: Tensor) -> Scores:
         """Score rows in 8 bits; what it returns is as for :meth:`_scores`."""
-        assert self._rough is not None  # noqa: S101 - for mypy
         if self.metric == "cosine":
-            products, error = self._rough.products(-_unit(queries))
-            return products, error
-        products, error = self._rough.products(-queries)
+            return rough.products(-_unit(queries))
+        products, error = rough.products(-queries)
         return lambda rows: products(rows).add_(self._weights[rows, None]), error
 
     def _bound(self, queries: Tensor, scores: Tensor, error: Tensor) -> Tensor:
