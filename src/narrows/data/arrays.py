@@ -3,37 +3,48 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, DataTypeError
 
 
+class TensorRows(Protocol):
+    """Rows that come as tensors: a tensor, or what makes them when they are asked for."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """Return neighbouring rows, or those of some numbers."""
+
+
 class ArraySource:
-    """Rows of an array in memory, taken by index without copying the whole.
+    """Rows of an array, taken by index without copying the whole.
 
     Parameters
     ----------
-    values : ndarray of shape (n, ...)
+    values : ndarray or LazyRows of shape (n, ...)
         The rows, of any type that torch has.
     rows : ndarray of int, optional
         Which rows belong to the source; all by default.
-    partners : ndarray of shape (n, ...), optional
+    partners : ndarray or LazyRows of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
     """
 
     def __init__(
         self,
-        values: NDArray[Any],
+        values: NDArray[Any] | LazyRows,
         rows: NDArray[np.int64] | None = None,
-        partners: NDArray[Any] | None = None,
+        partners: NDArray[Any] | LazyRows | None = None,
     ) -> None:
-        self._values = as_tensor(values)
-        self._partners = None if partners is None else as_tensor(partners)
+        self._values = as_rows(values)
+        self._partners = None if partners is None else as_rows(partners)
         self._rows = None if rows is None else torch.from_numpy(rows)
         self.sample_shape = tuple(values.shape[1:])
 
@@ -59,6 +70,24 @@ class ArraySource:
                 pair = (self._values[share], self._partners[share])
                 kind = torch.promote_types(pair[0].dtype, pair[1].dtype)
                 yield torch.stack([row.to(kind) for row in pair], dim=1)
+
+
+class _Made:
+    """Lazy rows as tensors."""
+
+    def __init__(self, rows: LazyRows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        return as_tensor(self._rows[index if isinstance(index, slice) else index.numpy()])
+
+
+def as_rows(values: NDArray[Any] | LazyRows) -> TensorRows:
+    """Wrap rows so that some of them can be taken as tensors; see :func:`as_tensor`."""
+    return _Made(values) if isinstance(values, LazyRows) else as_tensor(values)
 
 
 def as_tensor(values: NDArray[Any]) -> Tensor:
@@ -179,7 +208,7 @@ def _tensor_values(X: Tensor) -> NDArray[Any]:
     return values
 
 
-def check_finite(X: NDArray[Any], name: str = "X") -> None:
+def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:
     """Refuse values that are not finite, naming the first.
 
     Parameters
@@ -188,6 +217,8 @@ def check_finite(X: NDArray[Any], name: str = "X") -> None:
         Any numeric type.
     name : str
         What messages call them.
+    first_row : int
+        The number of the first row, if these are some of many.
 
     Raises
     ------
@@ -204,8 +235,8 @@ def check_finite(X: NDArray[Any], name: str = "X") -> None:
         value = "NaN" if np.isnan(X[tuple(first)]) else "infinity"
         raise DataError(
             f"Input {name} contains {value} ({(~finite).sum()} such values, the first in row "
-            f"{first[0]}, counted from 0); only finite numbers are allowed; remove these rows "
-            "or fill the gaps in"
+            f"{first_row + first[0]}, counted from 0); only finite numbers are allowed; remove "
+            "these rows or fill the gaps in"
         )
     if largest > float(np.finfo(np.float32).max):
         raise DataError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows import networks, storage
-from narrows.data.arrays import as_tensor
+from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
 from narrows.errors import FormatError
 from narrows.models.validation import check_codes, check_rows
@@ -266,7 +266,7 @@ def _run(
     module: nn.Module,
 ) -> None:
     device = next(module.parameters()).device
-    source, target = as_tensor(rows), torch.from_numpy(out)
+    source, target = as_rows(rows), torch.from_numpy(out)
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
         target[block] = step(source[block].to(device))

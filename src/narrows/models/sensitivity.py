@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.data.arrays import as_tensor
+from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
 from narrows.losses import jacobian
 from narrows.networks import Encoder, Trace, is_pointwise
@@ -37,7 +37,7 @@ def measure(encoder: Encoder, scaling: Scaling, rows: NDArray[Any]) -> NDArray[n
     -------
     ndarray of shape (n,), float32
     """
-    source = as_tensor(rows)
+    source = as_rows(rows)
     device = next(encoder.parameters()).device
     norms = torch.empty(len(rows))
     # The first row alone shows how many may follow at once.

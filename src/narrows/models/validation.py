@@ -13,8 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_finite, read_rows
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, DataTypeError, ParameterError
 
+_BLOCK = 4096  # lazy rows that are looked at together
 _SHOWN = 3  # names of columns in a message
 _TOO_MUCH = 1e38  # for a parameter: sums in single precision would overflow
 
@@ -35,13 +37,17 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     Returns
     -------
     ndarray of shape (n, ...)
-        Of whatever numeric type it came in; in the shape learned from, if there is one.
+        Of whatever numeric type it came in; in the shape learned from, if there is one. Lazy rows
+        stay such: whoever uses them takes slices, as of an array.
 
     Raises
     ------
     DataError
         If the rows cannot be used, or are not like those learned from.
     """
+    if isinstance(X, LazyRows):
+        lazy: NDArray[Any] = _check_lazy(owner, X, fitting=fitting)
+        return lazy
     given = X
     X = as_array_like(read_rows(X, None if fitting else owner))
     shape = tuple(X.shape)
@@ -67,6 +73,27 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     if isinstance(owner, BaseEstimator):
         _check_by_estimator(owner, flat, fitting=fitting)
     return rows.reshape(-1, *shape[1:])
+
+
+def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
+    """Check rows that never stand in memory together."""
+    least = 2 if fitting else 1
+    if len(X) < least:
+        raise DataError(
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of {least} is "
+            f"required by {type(owner).__name__}; give more rows"
+        )
+    if not fitting and X.shape[1:] != owner.sample_shape_:
+        raise DataError(
+            f"rows of shape {X.shape[1:]} were given, {owner.sample_shape_} were learned from; "
+            "cut them as those"
+        )
+    for start in range(0, len(X), _BLOCK):
+        check_finite(X[start : start + _BLOCK], first_row=start)
+    if fitting:
+        owner.n_features_in_ = math.prod(X.shape[1:])
+        owner.__dict__.pop("feature_names_in_", None)
+    return X
 
 
 def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:

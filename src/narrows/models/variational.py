@@ -117,7 +117,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
         if self.__sklearn_is_fitted__():
-            rows = self.scaling_(as_tensor(self._check_rows(X)))
+            rows = self.scaling_(as_tensor(np.asarray(self._check_rows(X))))
             if self.loss_ != "gaussian" and not bool(within_unit(rows).all()):
                 raise DataError(
                     f"scaled rows reach from {float(rows.min()):.3g} to {float(rows.max()):.3g}; "

@@ -1,0 +1,57 @@
+"""Rows that are made when they are asked for, and look like an array until then."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LazyRows(ABC):
+    """Rows of one shape that never stand in memory together.
+
+    They have an array's length, shape and type; slices and arrays of row numbers give arrays. A
+    model's ``fit``, and everything that it does with rows afterwards, takes them as it takes
+    arrays, and reads as many at a time as it needs.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The number of rows, and the shape of one.
+    dtype : dtype
+        The type of their values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these numbers, from 0 to n - 1, as an array (len(rows), ...)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions, as an array has it."""
+        return len(self.shape)
+
+    def __getitem__(self, index: int | slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return one row, some neighbouring rows, or the rows of some numbers."""
+        if isinstance(index, slice):
+            return self.take(np.arange(*index.indices(len(self))))
+        rows = np.asarray(index, np.int64)
+        if rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"there is no row {rows.min()} or {rows.max()} among {len(self)}")
+        taken = self.take(np.atleast_1d(np.where(rows < 0, rows + len(self), rows)))
+        return taken if rows.ndim else taken[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Put all rows into one array, for whoever has to have them so."""
+        if copy is False:
+            raise ValueError("rows that are made when asked for are always a copy")
+        return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
