@@ -4,6 +4,7 @@ The seed of everything random here is 0.
 """
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 
 import lance
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from libraries import draw, one_line
+from libraries import contents_of, draw, one_line
 
 from narrows import Library
 from narrows.data.images import encode_png
@@ -171,3 +172,74 @@ def test_a_reader_sees_all_of_an_addition_when_it_refreshes(library):
     assert len(reader) == 60
     assert len(reader.refresh()) == 5060
     assert reader.match(X[4999], k=1)[0].id == 5059
+
+
+def metadata_of(library, *ids):
+    """What is said of pictures, by way of a filter that Lance reads itself."""
+    contents = json.loads((library.path / "library.json").read_text())
+    table = lance.dataset(str(library.path / contents["table"]), version=contents["version"])
+    own = {"id", "hash", "path", "added", "picture", "code"}
+    rows = {row.pop("id"): row for row in table.to_table().to_pylist()}
+    return [{name: rows[i][name] for name in rows[i] if name not in own} for i in ids]
+
+
+def test_columns_are_updated_where_they_are(library, pictures):
+    library.add(draw(40, seed=1), metadata={"year": range(40), "label": ["a"] * 40})
+    library.remove([60, 62])
+    reader = Library.open(library.path)
+    before = library.match(pictures, k=3)
+    assert library.update([99, 3, 61], {"year": [1, None, 2], "price": [0.5, 1, 2]}) == 3
+    assert library.update("year > 37", {"label": "late", "year": None}) == 1
+    assert library.update("label = 'a' AND id < 65", pa.table({"price": [1.0, 2.0, 3.0]})) == 3
+    assert library.update(np.array([4]), pd.DataFrame({"label": ["b"]})) == 1
+    assert metadata_of(library, 99, 3, 61, 98, 63, 64, 4, 5, 65) == [
+        {"year": 1, "label": "a", "price": 0.5},
+        {"year": None, "label": None, "price": 1.0},
+        {"year": 2, "label": "a", "price": 1.0},
+        {"year": None, "label": "late", "price": None},
+        {"year": 3, "label": "a", "price": 2.0},
+        {"year": 4, "label": "a", "price": 3.0},
+        {"year": None, "label": "b", "price": None},
+        {"year": None, "label": None, "price": None},
+        {"year": 5, "label": "a", "price": None},
+    ]
+    after = library.match(pictures, k=3)
+    assert [[m.id for m in found] for found in after] == [[m.id for m in found] for found in before]
+    assert reader.count("year = 38") == 1
+    assert reader.refresh().count("year = 38") == 0
+    library.compact(keep=timedelta(0))
+    assert library.count("price > 0") == 5
+    assert len(library) == 98
+    assert library.add(draw(40, seed=1)).count == 2
+
+
+def test_an_update_of_nothing_changes_nothing(library):
+    before = contents_of(library.path)
+    assert library.update([], {"label": []}) == library.update("id < 0", {"label": "a"}) == 0
+    assert library.update([3], {"label": None}) == 1
+    assert contents_of(library.path) == before
+
+
+@pytest.mark.parametrize(
+    ("which", "metadata", "error", "words"),
+    [
+        ([3, 61], {"year": 1}, ParameterError, "id 61"),
+        ([3, 4, 3], {"year": 1}, ParameterError, "id 3 is given more than once"),
+        ([3], {"year": [1, 2]}, ParameterError, "2 rows for 1 pictures"),
+        ("id < 9", {"year": [1, 2]}, ParameterError, "2 rows for 9 pictures"),
+        ("lable = 1", {"year": 1}, ParameterError, "lable.*columns are id"),
+        ([3], {"code": 1}, ParameterError, "'code'.*rename"),
+        ([3], {"year": "new"}, DataError, "'year' holds string.*int64"),
+        ([3], {"tags": [[1]]}, DataError, "'tags' holds list"),
+        ([3], 7, ParameterError, "int"),
+        (7, {"year": 1}, ParameterError, "list of integers"),
+    ],
+)
+def test_updates_that_are_not_allowed(library, which, metadata, error, words):
+    library.add(draw(1, seed=2), metadata={"year": [2000]})
+    library.remove([60])
+    before = contents_of(library.path)
+    with pytest.raises(error, match=words) as caught:
+        library.update(which, metadata)
+    one_line(caught)
+    assert contents_of(library.path) == before

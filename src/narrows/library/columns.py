@@ -95,6 +95,16 @@ def understand_metadata(given: Any, count: int, what: str = "pictures") -> Any:
     return pa.table(columns)
 
 
+def spread(given: Any, count: int) -> Any:
+    """Repeat the single values among a mapping's columns, so that there is one for each row."""
+    if not isinstance(given, Mapping):
+        return given
+    return {
+        name: [value] * count if isinstance(value, str) or not hasattr(value, "__len__") else value
+        for name, value in given.items()
+    }
+
+
 def new_fields(metadata: Any, schema: Any) -> list[Any]:
     """Return the fields of a user's columns that a table does not have yet."""
     return [

@@ -129,6 +129,36 @@ def remove(table: Table, ids: Sequence[int]) -> Table:
     return table
 
 
+def update(table: Table, ids: NDArray[np.int64], columns: Any) -> Table:
+    """Change users' columns of the rows of these ids; what else is stored of them stays in place.
+
+    Parameters
+    ----------
+    table : Table
+        Its latest version, with these columns in it.
+    ids : ndarray of int64 and shape (n,)
+        Each once.
+    columns : pyarrow.Table
+        n rows, of the types that the table's columns have.
+    """
+    values = columns.add_column(0, "id", pa.array(ids, pa.int64()))
+
+    def change(dataset: Any) -> None:
+        fragments, fields = [], set()
+        for fragment in dataset.get_fragments():
+            there = fragment.to_table(columns=["id"]).column("id").to_numpy()
+            if np.isin(there, ids).any():
+                changed, modified = fragment.update_columns(values, left_on="id", right_on="id")
+                fragments.append(changed)
+                fields.update(modified)
+        step = lance.LanceOperation.Update(
+            updated_fragments=fragments, fields_modified=sorted(fields)
+        )
+        lance.LanceDataset.commit(dataset, step, read_version=dataset.version)
+
+    return _change(table, change)
+
+
 def restore(table: Table) -> Table:
     """Make this version of a table the latest."""
     return _change(table, lambda dataset: dataset.restore())

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from narrows import storage
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
-from narrows.errors import LibraryError, OutputExistsError
+from narrows.errors import FormatError, LibraryError, OutputExistsError
 from narrows.library import commits
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder
@@ -106,6 +106,26 @@ class Contents:
             file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
+def look(path: Path) -> tuple[Contents, Table]:
+    """Open a library as it is now, whatever writers do meanwhile.
+
+    Raises
+    ------
+    MissingFileError, FormatError
+        As :meth:`Contents.read`; also if the table cannot be opened.
+    """
+    contents = Contents.read(path)
+    while True:
+        try:
+            return contents, contents.open_table(path)
+        except FormatError:
+            # Between the two steps, a writer may have removed the version that was named.
+            now = Contents.read(path)
+            if now == contents:
+                raise
+            contents = now
+
+
 class Turn:
     """One writer's turn at a library, while the others wait.
 
@@ -180,13 +200,24 @@ def turn(path: Path, contents: Contents, *, resume: bool = False) -> Iterator[Tu
         If the library was replaced by another, or moved to another model, since.
     """
     with writing(path):
-        now = Contents.read(path)
-        if (now.fingerprint, now.table) != (contents.fingerprint, contents.table):
-            raise LibraryError(
-                f"'{path}' was replaced by another library since it was opened, or moved to "
-                "another model; refresh() or open it again"
-            )
-        yield Turn(path, now, resume=resume)
+        yield Turn(path, still(path, contents), resume=resume)
+
+
+def still(path: Path, contents: Contents) -> Contents:
+    """Return what a library is made of now, if it still is the one that was opened.
+
+    Raises
+    ------
+    LibraryError
+        If it is not.
+    """
+    now = Contents.read(path)
+    if (now.fingerprint, now.table) != (contents.fingerprint, contents.table):
+        raise LibraryError(
+            f"'{path}' was replaced by another library since it was opened, or moved to "
+            "another model; refresh() or open it again"
+        )
+    return now
 
 
 def create(
@@ -233,15 +264,43 @@ def create(
             f"'{path}' is not a library of Narrows and is not replaced; choose another name"
         )
     with writing(path):
-        suffix = f"-{secrets.token_hex(4)}"
-        contents = Contents(contents.fingerprint, f"model{suffix}", f"table{suffix}.lance")
-        try:
-            _write(path, model, contents, fill)
-        except BaseException:
-            _remove(path / contents.model, path / contents.table)
-            raise
-        _remove(*_others(path, contents))
+        _remove(*_others(path, rewrite(path, model, fill)))
     return path
+
+
+def rewrite(
+    path: Path,
+    model: BaseAutoencoder | Encoder,
+    fill: Callable[[Table], Table] | None,
+    next_id: int = 0,
+) -> Contents:
+    """Put another model and table in a library's place, in one step; the old ones stay beside.
+
+    Whoever calls this sees to it that nobody else writes.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    model, fill
+        As for :func:`create`.
+    next_id : int
+        The least that the next picture may get.
+
+    Returns
+    -------
+    Contents
+        What the library is made of now.
+    """
+    suffix = f"-{secrets.token_hex(4)}"
+    contents = Contents(model.fingerprint_, f"model{suffix}", f"table{suffix}.lance")
+    try:
+        return _write(path, model, contents, fill, next_id)
+    except BaseException:
+        # Ctrl-C may come when the new ones are in place already.
+        if Contents.read(path).table != contents.table:
+            _remove(path / contents.model, path / contents.table)
+        raise
 
 
 def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
@@ -267,14 +326,17 @@ def _write(
     model: BaseAutoencoder | Encoder,
     contents: Contents,
     fill: Callable[[Table], Table] | None,
-) -> None:
+    next_id: int = 0,
+) -> Contents:
     model.save(path / contents.model)
     encoder, _ = halves(model)
     table = Table.create(path / contents.table, encoder.n_components, contents.fingerprint)
     if fill is not None:
         table = fill(table)
-    next_id = int(table.ids[-1]) + 1 if len(table) else 0
-    replace(contents, version=table.version, next_id=next_id).write(path)
+    next_id = max(next_id, int(table.ids[-1]) + 1 if len(table) else 0)
+    contents = replace(contents, version=table.version, next_id=next_id)
+    contents.write(path)
+    return contents
 
 
 def _others(path: Path, contents: Contents) -> list[Path]:

@@ -12,7 +12,9 @@ from narrows.data.images import Progress
 from narrows.errors import ParameterError
 from narrows.library import commits, folder
 from narrows.library.adding import Added, Addition
+from narrows.library.columns import fit_metadata, new_fields, spread, understand_metadata
 from narrows.library.reader import Reader
+from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Encoder
 
 
@@ -237,6 +239,61 @@ class Library(Reader):
         self.refresh()
         return len(found)
 
+    def update(self, which: Sequence[int] | NDArray[np.int64] | str, metadata: Any) -> int:
+        """Change columns of one's own, or add some, for pictures that are there: all, or nothing.
+
+        Parameters
+        ----------
+        which : sequence of int, or str
+            The ids of the pictures, each once; or a filter of columns, in SQL, such as
+            ``"label = 'boot' AND year > 2010"``.
+        metadata : DataFrame, pyarrow.Table, or mapping of str to sequence or to a single value
+            The columns that change, a row for each picture: in the order of ``which``, or of the
+            ids if that is a filter. A single value, None among them, is for all of these pictures.
+            Types and new columns are as for :meth:`add`; other columns and ids stay.
+
+        Returns
+        -------
+        int
+            How many pictures these are.
+
+        Raises
+        ------
+        ParameterError
+            If there is no picture of an id, an id is there twice, the filter is none, or the
+            metadata are no columns or have another length.
+        DataError
+            If a value does not fit its column.
+        LibraryError, OutputError
+            As :meth:`add`.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from narrows import Autoencoder, Library
+        >>> X = np.random.default_rng(0).random((50, 8, 8), dtype=np.float32)
+        >>> model = Autoencoder(4, max_epochs=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     library, _ = Library.build(f"{folder}/pictures.lance", X, model=model)
+        ...     library.update([3, 7], {"label": ["boot", "shoe"], "year": 2010})
+        ...     library.update("label = 'boot'", {"year": 2011})
+        ...     library.match(X[3], k=1)[0].metadata
+        2
+        1
+        {'label': 'boot', 'year': 2011}
+        """
+        with folder.turn(self.path, self._contents) as turn:
+            table = turn.table
+            ids = table.ids_where(which) if isinstance(which, str) else _once(table, which)
+            count = len(ids)
+            columns = understand_metadata(spread(metadata, count), count)
+            columns = fit_metadata(columns, table.dataset.schema)
+            if count and columns.num_columns:
+                table = commits.extend(table, new_fields(columns, table.dataset.schema))
+                turn.publish(commits.update(table, ids, columns))
+        self.refresh()
+        return count
+
     def compact(self, *, keep: timedelta = timedelta(hours=1)) -> int:
         """Put together what many additions have scattered, and free what nobody reads any more.
 
@@ -262,6 +319,17 @@ class Library(Reader):
             turn.clean()
         self.refresh()
         return freed
+
+
+def _once(table: Table, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Check that there are pictures of these ids, and none of them twice."""
+    found: NDArray[np.int64] = table.ids[table.rows_of(ids)]
+    values, counts = np.unique(found, return_counts=True)
+    if len(values) < len(found):
+        raise ParameterError(
+            f"the id {values[counts > 1][0]} is given more than once; give each picture one row"
+        )
+    return found
 
 
 def _check_model(model: object) -> None:

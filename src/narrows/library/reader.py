@@ -72,7 +72,7 @@ class Reader:
             If the library's codes were made by another model than the one given.
         """
         path = Path(path)
-        contents = Contents.read(path)
+        contents, table = folder.look(path)
         if not storage.is_model(path / contents.model):
             raise FormatError(
                 f"'{path}' lacks the copy of its model, '{contents.model}'; restore it from a "
@@ -84,7 +84,7 @@ class Reader:
                 f"given is {model.fingerprint_[:12]}; open the library with its own model (or "
                 "none), or build another library with this one"
             )
-        return cls(path, contents, contents.open_table(path))
+        return cls(path, contents, table)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -95,7 +95,13 @@ class Reader:
     @cached_property
     def model(self) -> BaseAutoencoder | Encoder:
         """The library's copy of its model, loaded when first needed."""
-        model = load(self.path / self._contents.model)
+        path = self.path / self._contents.model
+        if not path.exists() and Contents.read(self.path).model != path.name:
+            raise FormatError(
+                f"'{self.path}' was replaced or moved to another model since it was opened, and "
+                "its old model removed; refresh() or open it again"
+            )
+        model = load(path)
         if isinstance(model, Decoder) or model.fingerprint_ != self._contents.fingerprint:
             raise FormatError(
                 f"the model in '{self.path}' is not the one that made its codes, "
@@ -136,13 +142,14 @@ class Reader:
         MissingFileError, FormatError
             As :meth:`open`.
         """
-        contents = Contents.read(self.path)
+        if Contents.read(self.path) == self._contents:
+            return self
+        contents, table = folder.look(self.path)
         if contents.fingerprint != self._contents.fingerprint:
             for name in ("model", "_halves"):
                 self.__dict__.pop(name, None)
-        if contents != self._contents:
-            self._use(contents.open_table(self.path))
-            self._contents = contents
+        self._use(table)
+        self._contents = contents
         return self
 
     def match(
