@@ -25,7 +25,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"library", "evaluation"},
+    {"library", "evaluation", "signals"},
     {"models"},
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
@@ -49,6 +49,7 @@ PUBLIC_NAMES = [
     "datasets",
     "errors",
     "load",
+    "signals",
 ]
 
 # Modules that run what they read, and those that pickle behind one's back.

@@ -60,9 +60,9 @@ def test_they_never_stand_in_memory_together():
 def test_what_cannot_be_learned_from_is_refused():
     gap = TABLE.copy()
     gap[150, 2] = np.nan
-    with pytest.raises(DataError, match="NaN .* in row 150"):
+    with pytest.raises(DataError, match=r"NaN .* in row 150"):
         Autoencoder(1).fit(Doubled(gap))
-    with pytest.raises(DataError, match="1 sample.*minimum of 2"):
+    with pytest.raises(DataError, match=r"1 sample.*minimum of 2"):
         Autoencoder(1).fit(Doubled(TABLE[:1]))
     model = Autoencoder(1, max_epochs=1).fit(Doubled(TABLE))
     with pytest.raises(DataError, match=r"\(5,\) were given, \(6,\) were learned from"):

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from narrows import datasets, errors
+    from narrows import datasets, errors, signals
     from narrows.library import Library
     from narrows.models import (
         MODELS,
@@ -46,6 +46,7 @@ _HOMES = {
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
     "load": "narrows.models",
+    "signals": "narrows.signals",
 }
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "datasets",
     "errors",
     "load",
+    "signals",
 ]
 
 

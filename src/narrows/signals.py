@@ -1,0 +1,187 @@
+"""Signals over time: cut into windows, and encoded, restored and denoised whole.
+
+A model learns from windows (``model.fit(Windows(signal, 512))``); ``architecture="convolutional"``
+learns patterns wherever in a window they stand. In use the functions here cut a long signal as the
+model learned it, and let the windows that come back fade into one another.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.data.audio import SOUND_SUFFIXES, Signal, find_signals, read, write
+from narrows.data.signals import Windows, overlap_add, window_starts
+from narrows.errors import DataError
+from narrows.models import BaseAutoencoder, Decoder, Encoder
+
+__all__ = [
+    "SOUND_SUFFIXES",
+    "Signal",
+    "Windows",
+    "decode",
+    "denoise",
+    "encode",
+    "find_signals",
+    "overlap_add",
+    "read",
+    "reconstruct",
+    "window_starts",
+    "write",
+]
+
+
+def encode(
+    model: BaseAutoencoder | Encoder, signal: NDArray[Any], hop: int | None = None
+) -> NDArray[np.float32]:
+    """Encode a signal, window by window.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder or Encoder
+        Trained on windows of L samples.
+    signal : ndarray of shape (T,) or (T, C)
+        With the channels that the model learned from; T at least L.
+    hop : int, optional
+        Samples from a window's start to the next one's; L / 2 by default.
+
+    Returns
+    -------
+    ndarray of shape (n, K), float32
+        The codes of the windows, in their order; :func:`window_starts` tells where each begins.
+
+    Raises
+    ------
+    DataError, ParameterError
+        If the signal is shorter than a window, does not fit the model, or the hop is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import Autoencoder, signals
+    >>> wave = np.sin(np.arange(3000) / 9)
+    >>> model = Autoencoder(4, max_epochs=20, random_state=0).fit(signals.Windows(wave, 64))
+    >>> codes = signals.encode(model, wave)
+    >>> again = signals.decode(model, codes, n_samples=3000)
+    >>> codes.shape, again.shape, bool(((again - wave) ** 2).mean() < 0.05 * wave.var())
+    ((93, 4), (3000,), True)
+    """
+    return model.transform(Windows(signal, _length(model), hop))
+
+
+def decode(
+    model: BaseAutoencoder | Decoder,
+    codes: NDArray[Any],
+    hop: int | None = None,
+    n_samples: int | None = None,
+) -> NDArray[Any]:
+    """Restore a signal from the codes of its windows, without seams.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder or Decoder
+        Of the model that made the codes.
+    codes : ndarray of shape (n, K)
+        What :func:`encode` gave.
+    hop : int, optional
+        The one that the signal was encoded with; L / 2 by default.
+    n_samples : int, optional
+        The signal's length, T. By default the one that these windows, all ``hop`` apart, make.
+
+    Returns
+    -------
+    ndarray of shape (T,) or (T, C)
+        In the units of the training data.
+
+    Raises
+    ------
+    DataError, ParameterError
+        If the codes do not fit the model, or signals of that length have another number of windows.
+    """
+    length = _length(model)
+    hop = length // 2 if hop is None else hop
+    if n_samples is None:
+        n_samples = (len(codes) - 1) * hop + length
+    starts = window_starts(n_samples, length, hop)
+    if len(starts) != len(codes):
+        raise DataError(
+            f"a signal of {n_samples} samples has {len(starts)} windows of {length}, {hop} apart, "
+            f"and {len(codes)} codes were given; give the hop and the length that it was encoded "
+            "with"
+        )
+    return overlap_add(model.inverse_transform(codes), starts)
+
+
+def reconstruct(
+    model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None
+) -> NDArray[Any]:
+    """Encode and decode a signal.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        Trained on windows of L samples.
+    signal : ndarray of shape (T,) or (T, C)
+        With the channels that the model learned from; T at least L.
+    hop : int, optional
+        Samples from a window's start to the next one's; L / 2 by default. Fewer take longer, and
+        average over more windows.
+
+    Returns
+    -------
+    ndarray of the signal's shape
+        In the same units.
+
+    Raises
+    ------
+    DataError, ParameterError
+        As :func:`encode`.
+    """
+    windows = Windows(signal, _length(model), hop)
+    starts = window_starts(len(signal), _length(model), hop)
+    return overlap_add(model.reconstruct(windows), starts)
+
+
+def denoise(model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None) -> NDArray[Any]:
+    """Restore a clean signal from a noisy one, by a model that was trained with ``corruption``.
+
+    Parameters
+    ----------
+    model, signal, hop
+        As for :func:`reconstruct`.
+
+    Returns
+    -------
+    ndarray of the signal's shape
+        In the same units.
+
+    Raises
+    ------
+    DataError, ParameterError
+        As :func:`encode`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import DenoisingAutoencoder, signals
+    >>> clean = np.sin(np.arange(4000) / 9)
+    >>> model = DenoisingAutoencoder(
+    ...     4, corruption_level=0.3, max_epochs=20, random_state=0).fit(signals.Windows(clean, 64))
+    >>> noise = np.random.default_rng(0).normal(0, 0.2, len(clean))
+    >>> restored = signals.denoise(model, clean + noise)
+    >>> bool(((restored - clean) ** 2).mean() < 0.2 * (noise**2).mean())
+    True
+    """
+    windows = Windows(signal, _length(model), hop)
+    starts = window_starts(len(signal), _length(model), hop)
+    return overlap_add(model.denoise(windows), starts)
+
+
+def _length(model: BaseAutoencoder | Encoder | Decoder) -> int:
+    shape = model.sample_shape_
+    if len(shape) > 2:
+        raise DataError(
+            f"the {type(model).__name__} learned from rows of shape {shape}, which are no windows "
+            "of a signal; give a model that was trained on windows (L,) or (L, C)"
+        )
+    return int(shape[0])
