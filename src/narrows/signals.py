@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.audio import SOUND_SUFFIXES, Signal, find_signals, read, write
+from narrows.data.audio import (
+    SOUND_SUFFIXES,
+    Signal,
+    check_signal_output,
+    find_signals,
+    read,
+    write,
+)
 from narrows.data.signals import Windows, overlap_add, window_starts
 from narrows.errors import DataError
 from narrows.models import BaseAutoencoder, Decoder, Encoder
@@ -19,6 +26,7 @@ __all__ = [
     "SOUND_SUFFIXES",
     "Signal",
     "Windows",
+    "check_signal_output",
     "decode",
     "denoise",
     "encode",
@@ -26,6 +34,7 @@ __all__ = [
     "overlap_add",
     "read",
     "reconstruct",
+    "snr",
     "window_starts",
     "write",
 ]
@@ -175,6 +184,34 @@ def denoise(model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None
     windows = Windows(signal, _length(model), hop)
     starts = window_starts(len(signal), _length(model), hop)
     return overlap_add(model.denoise(windows), starts)
+
+
+def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:
+    """Return the ratio of a clean signal's power to that of what was added to it, in decibels.
+
+    Parameters
+    ----------
+    values, clean : ndarray of the same shape
+        The signal as it is, and as it ought to be.
+
+    Raises
+    ------
+    DataError
+        If they have different shapes.
+
+    Examples
+    --------
+    >>> round(snr(np.array([1.1, -1.1]), np.array([1.0, -1.0])), 6)
+    20.0
+    """
+    if np.shape(values) != np.shape(clean):
+        raise DataError(
+            f"the signal has shape {np.shape(values)}, the clean one {np.shape(clean)}; give a "
+            "clean sample for each"
+        )
+    truth = np.asarray(clean, np.float64)
+    added = np.square(values - truth).sum()
+    return float(10 * np.log10(np.square(truth).sum() / added)) if added else float("inf")
 
 
 def _length(model: BaseAutoencoder | Encoder | Decoder) -> int:

@@ -6,22 +6,51 @@ import click
 
 from narrows.cli.console import PATH, answer, json_option, overwrite_option, to_option
 from narrows.cli.exchange import load_for, model_argument, write_restored
+from narrows.cli.waves import hop_option, is_signal, signal_option
 
 
 @click.command("decode")
 @model_argument
 @click.argument("codes", type=PATH, metavar="CODES")
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@signal_option
+@hop_option
+@click.option("--samples", type=int, help="A signal's length.  [default: that of its windows]")
+@click.option("--rate", type=int, help="Samples a second, which sound files state.")
 @overwrite_option
 @json_option
-def command(*, model: Path, codes: Path, to: Path, overwrite: bool, as_json: bool) -> None:
+def command(
+    *,
+    model: Path,
+    codes: Path,
+    to: Path,
+    signal: bool,
+    hop: int | None,
+    samples: int | None,
+    rate: int | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Turn codes back into data.
 
     MODEL is a model or its decoder alone. What is written has the type of the training data;
-    pictures are numbered in the order of the codes, unless an .npz file has their names.
+    pictures are numbered in the order of the codes, unless an .npz file has their names. With
+    --signal, or for a sound file, the codes are those of a signal's windows.
     """
     from narrows.data.files import check_destination, read
 
+    if is_signal(to, signal):
+        from narrows import signals
+        from narrows.atomic import check_output
+
+        check_output(to, overwrite=overwrite, kind="file")
+        signals.check_signal_output(to, rate)
+        decoder = load_for(model, "inverse_transform")
+        values = signals.decode(decoder, read(codes).values, hop, samples)
+        signals.write(to, signals.Signal(values, rate), overwrite=overwrite)
+        record = {"output": to, "samples": len(values), "rate": rate}
+        answer(record, as_json, f"{len(values)} samples decoded in {to}")
+        return
     check_destination(to, overwrite=overwrite)
     decoder = load_for(model, "inverse_transform")
     check_destination(to, overwrite=overwrite, sample_shape=decoder.sample_shape_)

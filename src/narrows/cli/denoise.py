@@ -14,6 +14,7 @@ from narrows.cli.exchange import (
     read_for,
     write_restored,
 )
+from narrows.cli.waves import is_signal, restore_signal, signal_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     help="The clean originals, of the same names or in the same order: how near the restored come "
     "to them is said.",
 )
+@signal_options
 @skip_option
 @overwrite_option
 @json_option
@@ -41,6 +43,9 @@ def command(
     data: Path,
     to: Path,
     clean: Path | None,
+    signal: bool,
+    columns: str | None,
+    hop: int | None,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -48,10 +53,24 @@ def command(
     """Restore clean data from damaged data.
 
     MODEL is a model that was trained with damage: narrows train --model denoising. What is written
-    has the type of the training data; pictures keep their names.
+    has the type of the training data; pictures keep their names, and the windows of a signal fade
+    into one another.
     """
     from narrows.data.files import check_destination
 
+    if is_signal(data, signal):
+        restore_signal(
+            load_for(model, "denoise"),
+            "denoise",
+            data,
+            to,
+            columns=columns,
+            hop=hop,
+            clean=clean,
+            overwrite=overwrite,
+            as_json=as_json,
+        )
+        return
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "denoise")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)

@@ -8,6 +8,7 @@ import click
 
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
 from narrows.cli.exchange import data_argument
+from narrows.cli.waves import columns_option, hop_option, is_signal, read_windows
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
@@ -75,6 +76,14 @@ def image_size_of(word: str) -> int | tuple[int, int] | str:
 @click.option(
     "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
 )
+@click.option(
+    "--window",
+    type=int,
+    help="Take DATA for a signal (sound, or a table or array) or a folder of sound, and learn from "
+    "windows of so many samples.",
+)
+@hop_option
+@columns_option
 @skip_option
 @overwrite_option
 @json_option
@@ -85,41 +94,53 @@ def command(
     model_name: str,
     image_size: int | tuple[int, int] | Literal["auto"],
     color: bool | None,
+    window: int | None,
+    hop: int | None,
+    columns: str | None,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
 ) -> int:
-    """Train a model on pictures or a table.
+    """Train a model on pictures, a table or a signal.
 
     Ctrl-C ends training early and keeps what was learned.
     """
     from narrows import MODELS
     from narrows.cli.console import note, progress, report_skipped, training
     from narrows.data.files import read
+    from narrows.errors import ParameterError
     from narrows.storage import check_destination
 
     check_destination(to, overwrite=overwrite)
-    with progress("reading") as advance:
-        rows = read(
-            data,
-            image_size=image_size,
-            color="auto" if color is None else color,
-            skip_unreadable=skip_unreadable,
-            progress=advance,
-        )
-    report_skipped(rows.skipped)
+    skipped: list[tuple[str, str]] = []
+    X: Any
+    if window is not None:
+        X = read_windows(data, columns, window, hop)
+    elif is_signal(data, hop is not None or columns is not None):
+        raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
+    else:
+        with progress("reading") as advance:
+            rows = read(
+                data,
+                image_size=image_size,
+                color="auto" if color is None else color,
+                skip_unreadable=skip_unreadable,
+                progress=advance,
+            )
+        X, skipped = rows.for_model(), rows.skipped
+        report_skipped(skipped)
     model = MODELS[model_name](**parameters)
     with training(), warnings.catch_warnings():
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
-        model.fit(rows.for_model())
+        model.fit(X)
     model.save(to, overwrite=overwrite)
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
         note(f"stopped by Ctrl-C; what was learned is kept in {to}")
-    record = {"output": to, "rows": len(rows.values), **_figures(model)}
-    record["skipped"] = [{"path": path, "reason": reason} for path, reason in rows.skipped]
+    record = {"output": to, "rows": len(X), **_figures(model)}
+    record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
     answer(
         record,
         as_json,

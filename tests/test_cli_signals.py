@@ -1,0 +1,103 @@
+"""Signals on the command line: sound and tables, there and back."""
+
+import json
+import re
+from contextlib import redirect_stderr
+from io import StringIO
+
+import numpy as np
+import pytest
+
+from narrows import load, signals
+from narrows.cli.main import main
+
+SEED = 0
+TRAIN = ["--n-components", "4", "--max-epochs", "8", "--random-state", str(SEED)]
+
+
+def run(capsys, *words):
+    code = main([*map(str, words), "--json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    return json.loads(said.out)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("signals")
+    clean = np.sin(np.arange(8000) / 9) / 2
+    noise = np.random.default_rng(SEED).normal(0, 0.1, len(clean))
+    (folder / "sound").mkdir()
+    signals.write(folder / "sound" / "a.wav", signals.Signal(clean, 8000, subtype="FLOAT"))
+    signals.write(folder / "sound" / "b.wav", signals.Signal(clean[::-1], 8000, subtype="FLOAT"))
+    signals.write(folder / "noisy.wav", signals.Signal(clean + noise, 8000, subtype="FLOAT"))
+    wide = np.stack([np.arange(8000), clean], axis=1)
+    signals.write(folder / "wide.csv", signals.Signal(wide, columns=["time", "heart"]))
+    denoising = ["--model", "denoising", "--corruption-level", "0.3"]
+    words = ["train", folder / "sound", "-o", folder / "model", "--window", 64, "--hop", 8]
+    assert main([*map(str, words), *denoising, *TRAIN]) == 0
+    return folder
+
+
+def test_sound_is_denoised_and_judged(folder, tmp_path, capsys):
+    said = run(
+        capsys, "denoise", folder / "model", folder / "noisy.wav", "-o", tmp_path / "clean.wav",
+        "--clean", folder / "sound" / "a.wav", "--hop", 16,
+    )  # fmt: skip
+    noisy, clean = (signals.read(folder / name) for name in ("noisy.wav", "sound/a.wav"))
+    restored = signals.read(tmp_path / "clean.wav")
+    assert (restored.rate, restored.subtype) == (8000, "FLOAT")
+    truth = signals.denoise(load(folder / "model"), noisy.values, hop=16)
+    np.testing.assert_array_equal(restored.values, truth.astype(np.float32))
+    assert said["snr"]["damaged"] == pytest.approx(signals.snr(noisy.values, clean.values))
+    assert said["snr"]["restored"] == pytest.approx(signals.snr(truth, clean.values))
+    assert said["snr"]["restored"] > said["snr"]["damaged"] + 5
+
+
+def test_codes_go_one_way_and_come_back(folder, tmp_path, capsys):
+    sound = folder / "sound" / "a.wav"
+    said = run(capsys, "encode", folder / "model", sound, "-o", tmp_path / "codes.npy")
+    assert said["rows"] == len(signals.window_starts(8000, 64))
+    words = ["-o", tmp_path / "again.wav", "--rate", 8000, "--samples", 8000]
+    run(capsys, "decode", folder / "model", tmp_path / "codes.npy", *words)
+    run(capsys, "reconstruct", folder / "model", sound, "-o", tmp_path / "other.wav")
+    again, other = (signals.read(tmp_path / name).values for name in ("again.wav", "other.wav"))
+    np.testing.assert_allclose(again, other, atol=2**-14)
+
+
+def test_a_column_of_a_table_is_a_signal(folder, tmp_path, capsys):
+    words = ["--window", 50, "--columns", "heart", "-o", tmp_path / "model", *TRAIN]
+    run(capsys, "train", folder / "wide.csv", *words)
+    model = load(tmp_path / "model")
+    assert model.sample_shape_ == (50,)
+    words = ["--signal", "--columns", "heart", "-o", tmp_path / "heart.csv"]
+    run(capsys, "reconstruct", tmp_path / "model", folder / "wide.csv", *words)
+    heart = signals.read(tmp_path / "heart.csv")
+    assert heart.columns == ["heart"]
+    truth = signals.reconstruct(model, signals.read(folder / "wide.csv", ["heart"]).values)
+    np.testing.assert_allclose(heart.values, truth)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "message"),
+    [
+        (2, "train {0}/noisy.wav -o {1}/new", "is a signal; say how many samples"),
+        (3, "train {0}/noisy.wav -o {1}/new --window 9000", "shorter than a window of 9000"),
+        (2, "train {0}/noisy.wav -o {1}/new --window 64 --hop 65", "hop=65 .*from 1 to"),
+        (2, "train {0}/wide.csv -o {1}/new --window 64 --columns x", "no column 'x'"),
+        (3, "train {0}/model -o {1}/new --window 64", "holds no sound files"),
+        (2, "denoise {0}/model {0}/noisy.wav -o {1}/new.png", "no place for a signal"),
+        (5, "denoise {0}/model {0}/noisy.wav -o {0}/noisy.wav", "exists"),
+        (2, "reconstruct {0}/model {0}/wide.csv --signal --columns heart -o {1}/new.wav", "rate"),
+        (3, "encode {0}/model {0}/wide.csv --signal -o {1}/new.npy", r"\(64, 2\) were given"),
+        (2, "decode {0}/model {0}/wide.csv -o {1}/new.wav", "rate"),
+        (3, "denoise {0}/model {0}/nowhere.wav -o {1}/new.wav", "does not exist"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(folder, tmp_path, code, words, message):
+    with redirect_stderr(StringIO()) as heard:
+        assert main(words.format(folder, tmp_path).split()) == code
+    said = heard.getvalue()
+    assert re.search(message, said)
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
