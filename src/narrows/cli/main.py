@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 VERBS = {
-    "train": "Train a model on pictures or a table.",
+    "train": "Train a model on pictures, a table or a signal.",
     "encode": "Turn data into codes.",
     "decode": "Turn codes back into data.",
     "reconstruct": "Encode and decode data in one go.",
