@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,6 +298,18 @@ def test_a_library_of_an_encoder_alone_matches_and_cannot_draw(run: Run, made: P
     refused = run("match", "p.lance", made / "photos", "--save", "s.png")
     assert refused.code == 4
     assert "encoder alone" in refused.err
+
+
+def test_an_index_may_refer_to_pictures(run: Run, made: Path) -> None:
+    mine = Path(shutil.copytree(made / "photos", "mine"))
+    arguments = ["index", made / "model", mine, "-o", "p.lance", "--reference"]
+    assert run(*arguments, "--json").json["rows"] == 40
+    match = ["match", "p.lance", mine, "--rerank", "pixels", "--json"]
+    assert all(query["matches"][0]["distance"] == 0 for query in run(*match).json["queries"])
+    next(mine.rglob("*.png")).rename("elsewhere.png")
+    refused = run("match", "p.lance", "elsewhere.png", "--rerank", "pixels")
+    assert refused.code == 3
+    assert "not there any more" in refused.err
 
 
 def test_adding_to_a_library(run: Run, made: Path) -> None:

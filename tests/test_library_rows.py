@@ -178,7 +178,7 @@ def metadata_of(library, *ids):
     """What is said of pictures, by way of a filter that Lance reads itself."""
     contents = json.loads((library.path / "library.json").read_text())
     table = lance.dataset(str(library.path / contents["table"]), version=contents["version"])
-    own = {"id", "hash", "path", "added", "picture", "code"}
+    own = {"id", "hash", "path", "added", "picture", "reference", "thumbnail", "code"}
     rows = {row.pop("id"): row for row in table.to_table().to_pylist()}
     return [{name: rows[i][name] for name in rows[i] if name not in own} for i in ids]
 

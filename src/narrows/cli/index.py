@@ -23,6 +23,11 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
 @click.option(
     "--add", is_flag=True, help="Add what is new to the library where there is one already."
 )
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="Leave the files where they are, and keep their paths and thumbnails.",
+)
 @skip_option
 @overwrite_option
 @json_option
@@ -32,6 +37,7 @@ def command(
     data: Path,
     to: Path,
     add: bool,
+    reference: bool,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -39,8 +45,11 @@ def command(
     """Build a library of pictures that can be matched.
 
     The library holds the pictures, their codes and a copy of the model: nothing else is needed
-    to match. With --add, the model has to be the one that made the codes that are there.
+    to match, unless --reference leaves the pictures where they are. With --add, the model has to
+    be the one that made the codes that are there.
     """
+    from typing import Literal
+
     from narrows import Library
     from narrows.atomic import explain_os_errors
     from narrows.errors import OutputExistsError, ParameterError
@@ -55,15 +64,19 @@ def command(
             "another name"
         )
     encoder = load_for(model, "transform")
+    store: Literal["pictures", "references"] = "references" if reference else "pictures"
     with progress("indexing") as advance:
         if add and exists:
             library = Library.open(to, model=encoder)
-            added = library.add(data, skip_unreadable=skip_unreadable, progress=advance)
+            added = library.add(
+                data, store=store, skip_unreadable=skip_unreadable, progress=advance
+            )
         else:
             library, added = Library.build(
                 to,
                 data,
                 model=encoder,
+                store=store,
                 overwrite=overwrite,
                 skip_unreadable=skip_unreadable,
                 progress=advance,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,28 +87,57 @@ def decode(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> NDArray
     >>> decode(file.getvalue(), (1, 2)).tolist()
     [[255, 255]]
     """
-    height, width = sample_shape[:2]
-    mode = "RGB" if sample_shape[2:] == (3,) else "L"
     with open_picture(source) as image:
-        sideways = image.format in ("JPEG", "MPO") and orientation(image) in _SIDEWAYS
-        wanted = (height, width) if sideways else (width, height)
-        # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where twice the final size is left.
-        drafted = image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
-        image.load()
-        # Pillow turns TIFF files while it loads them, and then reports them as upright.
-        turned = orientation(image)
-        # Pillow makes colours of LAB, but no grey.
-        plain = image.convert("RGB") if image.mode == "LAB" else _eight_bits(image)
-        small = _opaque(plain).convert(mode)
-        small = small.resize(
-            (height, width) if turned in _SIDEWAYS else (width, height),
-            Image.Resampling.BICUBIC,
-            box=drafted[1] if drafted else None,
-            reducing_gap=_REDUCING_GAP,
-        )
-        if turned in _UPRIGHT:
-            small = small.transpose(_UPRIGHT[turned])
-        return np.asarray(small).reshape(sample_shape)
+        return fit(unpack(image, sample_shape, mode_of(sample_shape)), sample_shape)
+
+
+class Unpacked(NamedTuple):
+    """A picture's pixels, with nothing transparent and of no more than 8 bits.
+
+    ``box`` is the part of them that is the picture, where a JPEG was decoded at a fraction of its
+    size, and ``turned`` the orientation in which they lie.
+    """
+
+    image: Image.Image
+    box: tuple[float, float, float, float] | None
+    turned: int
+
+
+def mode_of(sample_shape: tuple[int, ...]) -> str:
+    """Name what Pillow calls pictures of a shape: in colour or grey."""
+    return "RGB" if sample_shape[2:] == (3,) else "L"
+
+
+def unpack(image: Image.Image, sample_shape: tuple[int, ...], mode: str) -> Unpacked:
+    """Decode as much of a picture as rows of a shape need; ``mode`` is what a JPEG may give."""
+    height, width = sample_shape[:2]
+    sideways = image.format in ("JPEG", "MPO") and orientation(image) in _SIDEWAYS
+    wanted = (height, width) if sideways else (width, height)
+    # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where twice the final size is left.
+    drafted = image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
+    image.load()
+    # Pillow turns TIFF files while it loads them, and then reports them as upright.
+    turned = orientation(image)
+    # Pillow makes colours of LAB, but no grey.
+    plain = image.convert("RGB") if image.mode == "LAB" else _eight_bits(image)
+    return Unpacked(_opaque(plain), drafted[1] if drafted else None, turned)
+
+
+def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Stretch a picture to a row of the shape."""
+    height, width = sample_shape[:2]
+    small = unpacked.image.convert(mode_of(sample_shape)).resize(
+        (height, width) if unpacked.turned in _SIDEWAYS else (width, height),
+        Image.Resampling.BICUBIC,
+        box=unpacked.box,
+        reducing_gap=_REDUCING_GAP,
+    )
+    return np.asarray(turn(small, unpacked.turned)).reshape(sample_shape)
+
+
+def turn(image: Image.Image, turned: int) -> Image.Image:
+    """Set a picture upright that lies in an orientation."""
+    return image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:

@@ -10,7 +10,7 @@ from narrows.library import commits
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
 from narrows.library.commits import Batch
 from narrows.library.folder import Turn
-from narrows.library.pictures import GivenFiles, GivenRows, understand
+from narrows.library.given import GivenFiles, GivenRows, Store, understand
 from narrows.library.table import Table
 from narrows.models import Encoder
 
@@ -72,11 +72,12 @@ class Addition:
         *,
         names: Sequence[str] | None,
         metadata: Any,
+        store: Store,
         skip_unreadable: bool,
         progress: Progress | None,
     ) -> "Addition":
         """Check what :meth:`narrows.Library.add` was given."""
-        given = understand(X, encoder)
+        given = understand(X, encoder, store=store)
         return cls(
             encoder,
             given,
@@ -134,6 +135,8 @@ class Addition:
                     None if self.paths is None else [self.paths[n] for n in part.numbers],
                     part.hashes,
                     part.contents,
+                    part.references,
+                    part.thumbnails,
                     self.encoder.transform(part.rows),
                     None if self.metadata is None else self.metadata.take(part.numbers),
                 )

@@ -28,10 +28,15 @@ def own_schema(width: int) -> Any:
         "hash": pa.string(),
         "path": pa.string(),
         "added": pa.timestamp("us", "UTC"),
-        "picture": pa.large_binary(),
+        "picture": pa.large_binary(),  # the file; null where there is a reference
+        "reference": pa.string(),  # the absolute path of a file that is not copied
+        "thumbnail": pa.binary(),  # a small JPEG file; null where the picture is small itself
         "code": pa.list_(pa.float32(), width),
     }
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+    optional = ("picture", "reference", "thumbnail")
+    return pa.schema(
+        [pa.field(*column, nullable=column[0] in optional) for column in columns.items()]
+    )
 
 
 def own_columns() -> list[str]:

@@ -35,8 +35,12 @@ class Batch(NamedTuple):
         Where the pictures came from; None names them by their ids.
     hashes : list of str
         SHA-256 of the pictures.
-    pictures : list of bytes
-        Files, whole.
+    pictures : list of (bytes or None)
+        Files, whole; None where there is a reference instead.
+    references : list of (str or None)
+        Absolute paths of files.
+    thumbnails : list of (bytes or None)
+        JPEG files; None where the picture is small itself.
     codes : ndarray of float32 and shape (n, K)
         Their codes.
     metadata : pyarrow.Table or None
@@ -45,7 +49,9 @@ class Batch(NamedTuple):
 
     paths: list[str] | None
     hashes: list[str]
-    pictures: list[bytes]
+    pictures: list[bytes | None]
+    references: list[str | None]
+    thumbnails: list[bytes | None]
     codes: NDArray[np.float32]
     metadata: Any
 
@@ -204,7 +210,7 @@ class _Group:
         for batch in self._batches:
             yield batch, first + self.count
             self.count += len(batch.pictures)
-            size += sum(map(len, batch.pictures))
+            size += sum(len(file) for file in batch.pictures if file is not None)
             if self.count >= _ROWS or size >= _BYTES:
                 return
 
@@ -227,6 +233,8 @@ def _record(batch: Batch, first: int, added: datetime, table: Table) -> Any:
         ),
         "added": pa.array([added] * n, schema.field("added").type),
         "picture": pa.array(batch.pictures, pa.large_binary()),
+        "reference": pa.array(batch.references, pa.string()),
+        "thumbnail": pa.array(batch.thumbnails, pa.binary()),
         "code": pa.FixedSizeListArray.from_arrays(codes, table.width),
     }
     if batch.metadata is not None:

@@ -25,7 +25,7 @@ from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 
 FORMAT = "narrows-library"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "library.json"
 
 LIBRARY = storage.Kind(

@@ -13,6 +13,7 @@ from narrows.errors import ParameterError
 from narrows.library import commits, folder
 from narrows.library.adding import Added, Addition
 from narrows.library.columns import fit_metadata, new_fields, spread, understand_metadata
+from narrows.library.given import Store
 from narrows.library.reader import Reader
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Encoder
@@ -22,7 +23,7 @@ class Library(Reader):
     """Pictures, their codes, and a copy of the model that made them, in one folder.
 
     Made by :meth:`create`, :meth:`build` or :meth:`open`. The folder holds all that matching needs:
-    ``library.json``, the model, and a Lance table of id, path, picture and code, which
+    ``library.json``, the model, and a Lance table of id, path, picture, thumbnail and code, which
     ``lance.dataset("pictures.lance/table.lance")`` reads too.
 
     Examples
@@ -92,6 +93,7 @@ class Library(Reader):
         model: BaseAutoencoder | Encoder,
         names: Sequence[str] | None = None,
         metadata: Any = None,
+        store: Store = "pictures",
         overwrite: bool = False,
         skip_unreadable: bool = False,
         progress: Progress | None = None,
@@ -105,7 +107,7 @@ class Library(Reader):
         ----------
         path, model, overwrite
             As for :meth:`create`.
-        X, names, metadata, skip_unreadable, progress
+        X, names, metadata, store, skip_unreadable, progress
             As for :meth:`add`.
 
         Returns
@@ -125,6 +127,7 @@ class Library(Reader):
             encoder,
             names=names,
             metadata=metadata,
+            store=store,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
@@ -137,6 +140,7 @@ class Library(Reader):
         *,
         names: Sequence[str] | None = None,
         metadata: Any = None,
+        store: Store = "pictures",
         skip_unreadable: bool = False,
         progress: Progress | None = None,
     ) -> Added:
@@ -158,6 +162,10 @@ class Library(Reader):
             Columns of one's own, a row for each picture: numbers, texts, truth values, dates or
             times. Columns that the library has keep their types; new ones are null in the rows
             that there are.
+        store : {"pictures", "references"}, default="pictures"
+            With "references", picture files stay where they are and the library keeps their
+            absolute paths and thumbnails instead. Whoever needs a picture then reads its file,
+            and is told if that is gone or has changed.
         skip_unreadable : bool, default=False
             Whether files that cannot be read are left out and listed instead of raising.
         progress : callable, optional
@@ -174,8 +182,8 @@ class Library(Reader):
         DataError
             If there are no pictures, or they do not fit the model.
         ParameterError
-            If there are not as many names or rows of metadata as pictures, or the metadata are no
-            columns.
+            If there are not as many names or rows of metadata as pictures, the metadata are no
+            columns, or rows of data are to be referred to.
         LibraryError
             If the library was replaced by another since it was opened.
         OutputError
@@ -194,6 +202,7 @@ class Library(Reader):
             self._halves[0],
             names=names,
             metadata=metadata,
+            store=store,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )

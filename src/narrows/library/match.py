@@ -45,6 +45,21 @@ class Match:
         return picture
 
     @cached_property
+    def thumbnail(self) -> NDArray[np.uint8]:
+        """The picture to look at: uint8 of shape (height, width), or (height, width, 3) in colour.
+
+        In the picture's own proportions, upright, of 128 pixels at most in height and width; kept
+        in the library, also where it only refers to the file. Of what was added as an array, it
+        is the array.
+
+        Raises
+        ------
+        LibraryError
+            If the library's rows are no pictures.
+        """
+        return self._pictures.thumbnail(self._row)
+
+    @cached_property
     def decoded(self) -> NDArray[np.float32]:
         """The picture restored from its code alone, of the same shape and units, float32.
 

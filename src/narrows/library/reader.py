@@ -11,8 +11,9 @@ from narrows import storage
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
 from narrows.library.folder import Contents
+from narrows.library.given import understand
 from narrows.library.match import Match
-from narrows.library.pictures import StoredPictures, understand
+from narrows.library.pictures import StoredPictures
 from narrows.library.rerank import pixel_distances
 from narrows.library.search import METRICS, ExactIndex, Metric
 from narrows.library.table import Table

@@ -1,0 +1,350 @@
+"""What users give, as rows to encode and as files to store."""
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from narrows.data import files
+from narrows.data.arrays import as_array_like, read_rows
+from narrows.data.codec import DefectError, quietly
+from narrows.data.images import IMAGE_SUFFIXES, find_images, read_image, read_images
+from narrows.data.scaling import Scaling
+from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
+from narrows.errors import DataError, MissingFileError, ParameterError
+from narrows.errors import UnreadableFileError as Unreadable
+from narrows.library.pictures import is_shape_of_picture
+from narrows.models import Encoder
+from narrows.models.validation import check_columns, check_rows
+
+_ROWS = 1024  # rows of an array that are stored at a time
+_FILES = 256  # files that are stored at a time, fewer if they have more bytes than this:
+_BYTES = 2**26
+
+Store: TypeAlias = Literal["pictures", "references"]
+
+
+class Part(NamedTuple):
+    """Some of what was given, on its way into a library.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Which of those given they are.
+    hashes : list of str
+        SHA-256 of each file's contents.
+    contents : list of (bytes or None)
+        What is stored of each; None where that is a reference.
+    references : list of (str or None)
+        The absolute path of each, where it is not stored itself.
+    thumbnails : list of (bytes or None)
+        JPEG files; None where a picture is small itself.
+    rows : ndarray of shape (n, *sample_shape)
+        The same, decoded, in the data's units.
+    met : list of str
+        SHA-256 of all that were read for this part, known or not.
+    done : int
+        How many of those given have been seen to, with these.
+    """
+
+    numbers: list[int]
+    hashes: list[str]
+    contents: list[bytes | None]
+    references: list[str | None]
+    thumbnails: list[bytes | None]
+    rows: NDArray[Any]
+    met: list[str]
+    done: int
+
+
+class Loaded(NamedTuple):
+    """A file's hash, and, if it is not known yet, what is stored of it, and its pixels."""
+
+    hash: str
+    contents: bytes | None = None
+    reference: str | None = None
+    thumbnail: bytes | None = None
+    pixels: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class GivenFiles:
+    """Picture files.
+
+    Attributes
+    ----------
+    paths : list of Path
+        The files.
+    encoder : Encoder
+        Says in which shape and units rows are wanted.
+    single : bool
+        Whether one picture was meant, rather than a number of them.
+    store : {"pictures", "references"}
+        What is kept of each.
+    """
+
+    paths: list[Path]
+    encoder: Encoder
+    single: bool = False
+    store: Store = "pictures"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def names(self) -> list[str]:
+        """The paths, as given."""
+        return [str(path) for path in self.paths]
+
+    def read(self) -> NDArray[Any]:
+        """Read all of them, (n, *sample_shape), in the data's units."""
+        shape = self.encoder.sample_shape_
+        if len(self) == 1:
+            pixels = read_image(self.paths[0], shape)[None]
+        else:
+            pixels, _, _ = read_images(self.paths, shape)
+        return self.encoder.scaling_.from_pixels(pixels)
+
+    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
+        """Read them part by part, but for those whose hash is known.
+
+        Parameters
+        ----------
+        skipped : list, or None
+            Takes the files that cannot be read, each with the reason; None refuses them.
+        known : set of str
+            Hashes; grows by those of what is read.
+        """
+        load = partial(
+            _load,
+            shape=self.encoder.sample_shape_,
+            known=known,
+            refer=self.store == "references",
+        )
+        unreadable = 0
+        for numbers in self._split():
+            with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
+                loaded = list(threads.map(load, (self.paths[i] for i in numbers)))
+            new: list[tuple[int, Loaded]] = []
+            for number, result in zip(numbers, loaded, strict=True):
+                if isinstance(result, str):
+                    if skipped is None:
+                        raise Unreadable(
+                            f"'{self.paths[number]}' is not a readable picture: {result}; nothing "
+                            "was added; repair or remove it, or leave out what cannot be read "
+                            "(--skip-unreadable, skip_unreadable=True)"
+                        )
+                    skipped.append((str(self.paths[number]), result))
+                    unreadable += 1
+                elif result.hash not in known:
+                    known.add(result.hash)
+                    new.append((number, result))
+            shape = (0, *self.encoder.sample_shape_)
+            pixels = [one.pixels for _, one in new if one.pixels is not None]
+            yield Part(
+                [number for number, _ in new],
+                [one.hash for _, one in new],
+                [one.contents for _, one in new],
+                [one.reference for _, one in new],
+                [one.thumbnail for _, one in new],
+                self.encoder.scaling_.from_pixels(
+                    np.stack(pixels) if pixels else np.empty(shape, np.uint8)
+                ),
+                [result.hash for result in loaded if isinstance(result, Loaded)],
+                numbers[-1] + 1,
+            )
+        if skipped and unreadable == len(self):
+            raise DataError(
+                f"none of the {len(self)} pictures can be read; the first is '{skipped[0][0]}': "
+                f"{skipped[0][1]}; give pictures that can"
+            )
+
+    def _split(self) -> Iterator[list[int]]:
+        part: list[int] = []
+        size = 0
+        for number, path in enumerate(self.paths):
+            own = path.stat().st_size if path.is_file() else 0
+            if part and (len(part) == _FILES or size + own > _BYTES):
+                yield part
+                part, size = [], 0
+            part.append(number)
+            size += own
+        yield part
+
+
+@dataclass(frozen=True)
+class GivenRows:
+    """Rows in memory.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, *sample_shape)
+        In the data's units.
+    scaling : Scaling
+        Between these and pixels.
+    names : list of str, or None
+        Where they came from, if from a file.
+    single : bool
+        Whether one picture was meant, rather than a number of them.
+    """
+
+    rows: NDArray[Any]
+    scaling: Scaling
+    names: list[str] | None = None
+    single: bool = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self) -> NDArray[Any]:
+        """Return them."""
+        return self.rows
+
+    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
+        """Yield them part by part, but for those whose hash is known; none is ever unreadable."""
+        del skipped
+        for start in range(0, len(self), _ROWS):
+            rows = np.ascontiguousarray(self.rows[start : start + _ROWS])
+            contents = _npy_files(rows)
+            hashes = [sha256(file).hexdigest() for file in contents]
+            new: dict[str, int] = {}
+            for place, digest in enumerate(hashes):
+                if digest not in known:
+                    known.add(digest)
+                    new[digest] = place
+            places = list(new.values())
+            yield Part(
+                [start + place for place in places],
+                list(new),
+                [contents[place] for place in places],
+                [None] * len(places),
+                [self._thumbnail(rows[place]) for place in places],
+                rows[places],
+                hashes,
+                start + len(rows),
+            )
+
+    def _thumbnail(self, row: NDArray[Any]) -> bytes | None:
+        return (
+            encode_thumbnail(self.scaling.to_pixels(row))
+            if is_shape_of_picture(row.shape)
+            else None
+        )
+
+
+def understand(
+    given: Any, encoder: Encoder, *, store: Store = "pictures"
+) -> GivenFiles | GivenRows:
+    """Tell what a user gave.
+
+    Parameters
+    ----------
+    given : path, sequence of paths, or array-like of shape sample_shape or (n, *sample_shape)
+        A path may name a folder of pictures, a picture, or data that
+        :func:`narrows.data.files.read` knows.
+    encoder : Encoder
+        Says which shape rows have, and which columns if they have names.
+    store : {"pictures", "references"}
+        What is kept of each, when it comes to that.
+
+    Raises
+    ------
+    MissingFileError, DataError
+        If there is no such file, or its contents do not fit the model.
+    ParameterError
+        If rows of data, which are no files, are to be referred to.
+    """
+    if store not in ("pictures", "references"):
+        raise ParameterError(f"store={store!r} is not known; use 'pictures' or 'references'")
+    names = None
+    if isinstance(given, str | Path):
+        path = Path(given)
+        if path.is_dir():
+            return _pictures(find_images(path), encoder, store)
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return _pictures([path], encoder, store, single=True)
+        rows = files.read(path)
+        names = [f"{path}[{name}]" for name in rows.names]
+        check_columns(encoder, rows, path)
+        given = rows.values
+    elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
+        return _pictures([Path(x) for x in given], encoder, store)
+    if store == "references":
+        raise ParameterError(
+            "store='references' is for picture files, and rows of data were given, which are in no "
+            "file of their own; store them as they are"
+        )
+    values = as_array_like(read_rows(given))
+    shape = encoder.sample_shape_
+    single = tuple(values.shape) == shape
+    if single:
+        # A row of a DataFrame has its columns' names.
+        values = values.to_frame().T if hasattr(values, "to_frame") else np.asarray(values)[None]
+    elif values.shape[1:] not in (shape, (prod(shape),)):
+        check_columns(encoder, values)
+        raise DataError(
+            f"an array of shape {values.shape} was given; the library's model takes pictures of "
+            f"shape {shape}: give one such array, or one of shape (n, {str(shape)[1:]}"
+        )
+    if not values.shape[0]:
+        raise DataError("no pictures were given; give at least one")
+    return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single)
+
+
+def _pictures(
+    paths: list[Path], encoder: Encoder, store: Store, *, single: bool = False
+) -> GivenFiles:
+    shape = encoder.sample_shape_
+    if not is_shape_of_picture(shape):
+        raise DataError(
+            f"'{paths[0]}' is a picture, and the library's model takes rows of shape {shape}; "
+            "give arrays or tables"
+        )
+    return GivenFiles(paths, encoder, single, store)
+
+
+def _load(
+    path: Path, shape: tuple[int, ...], known: Collection[str], *, refer: bool
+) -> Loaded | str:
+    """Read a file once, for storing and for encoding; or say why that is impossible."""
+    reference = str(path.absolute()) if refer else None
+    if reference is not None and not _is_text(reference):
+        return "its name is no UTF-8 text, so that it cannot be referred to; store the picture"
+    try:
+        contents = path.read_bytes()
+        digest = sha256(contents).hexdigest()
+        if digest in known:
+            return Loaded(digest)
+        pixels, thumbnail = decode_with_thumbnail(contents, shape, always=refer)
+        return Loaded(digest, None if refer else contents, reference, thumbnail, pixels)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"'{path}' does not exist; give files that do") from error
+    except DefectError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _npy_files(rows: NDArray[Any]) -> list[bytes]:
+    """Turn rows into .npy files, which all have the same header."""
+    file = BytesIO()
+    np.lib.format.write_array(file, rows[0], allow_pickle=False)
+    header = file.getvalue()[: -rows[0].nbytes]
+    return [header + row.tobytes() for row in rows]
