@@ -4,5 +4,6 @@ from narrows.library.adding import Added
 from narrows.library.library import Library
 from narrows.library.match import Match
 from narrows.library.search import ExactIndex
+from narrows.library.verify import Problem, Verification
 
-__all__ = ["Added", "ExactIndex", "Library", "Match"]
+__all__ = ["Added", "ExactIndex", "Library", "Match", "Problem", "Verification"]

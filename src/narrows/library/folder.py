@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from narrows import storage
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
-from narrows.errors import FormatError, LibraryError, OutputExistsError
+from narrows.errors import FormatError, LibraryError, OutputExistsError, ParameterError
 from narrows.library import commits
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder
@@ -171,9 +171,13 @@ class Turn:
         if not self.contents.adding:
             self._write(adding=True)
 
-    def clean(self) -> None:
-        """Remove the models and tables of the library's past, and what crashes have left."""
-        _remove(*_others(self.path, self.contents))
+    def clean(self) -> int:
+        """Remove models and tables of the library's past and what crashes left; give the bytes."""
+        others = _others(self.path, self.contents)
+        files = [file for other in others for file in (other, *other.rglob("*")) if file.is_file()]
+        freed = sum(file.stat().st_size for file in files)
+        _remove(*others)
+        return freed
 
     def _write(self, **changes: Any) -> None:
         contents = replace(self.contents, **changes)
@@ -301,6 +305,15 @@ def rewrite(
         if Contents.read(path).table != contents.table:
             _remove(path / contents.model, path / contents.table)
         raise
+
+
+def check_model(model: object) -> None:
+    """Refuse what makes no codes."""
+    if not isinstance(model, BaseAutoencoder | Encoder):
+        raise ParameterError(
+            f"model is a {type(model).__name__}, which makes no codes for a library; "
+            "give a fitted Autoencoder, or the Encoder of one"
+        )
 
 
 def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:

@@ -1,25 +1,18 @@
 """A library of pictures: encode them once, find the nearest to one's own from then on."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from narrows.data.images import Progress
-from narrows.errors import ParameterError
-from narrows.library import commits, folder
+from narrows.library import folder
 from narrows.library.adding import Added, Addition
-from narrows.library.columns import fit_metadata, new_fields, spread, understand_metadata
 from narrows.library.given import Store
-from narrows.library.reader import Reader
-from narrows.library.table import Table
+from narrows.library.keeper import Keeper
 from narrows.models import BaseAutoencoder, Encoder
 
 
-class Library(Reader):
+class Library(Keeper):
     """Pictures, their codes, and a copy of the model that made them, in one folder.
 
     Made by :meth:`create`, :meth:`build` or :meth:`open`. The folder holds all that matching needs:
@@ -81,7 +74,7 @@ class Library(Reader):
         OutputExistsError, OutputError
             If something is there that is not to be replaced, or the folder cannot be written.
         """
-        _check_model(model)
+        folder.check_model(model)
         return cls.open(folder.create(path, model, overwrite=overwrite))
 
     @classmethod
@@ -120,7 +113,7 @@ class Library(Reader):
         NarrowsError
             What :meth:`create` and :meth:`add` raise.
         """
-        _check_model(model)
+        folder.check_model(model)
         encoder, _ = folder.halves(model)
         addition = Addition.of(
             X,
@@ -210,140 +203,3 @@ class Library(Reader):
             added = addition.join(turn)
         self.refresh()
         return added
-
-    def remove(
-        self, ids: Sequence[int] | NDArray[np.int64] | None = None, *, where: str | None = None
-    ) -> int:
-        """Remove pictures from the library; their ids are not given again.
-
-        Parameters
-        ----------
-        ids : sequence of int, optional
-            Of the pictures.
-        where : str, optional
-            Instead of ids: a filter of columns, in SQL, such as ``"added < '2026-01-01'"``.
-
-        Returns
-        -------
-        int
-            How many were removed.
-
-        Raises
-        ------
-        ParameterError
-            If neither or both are given, there is no picture of an id, or the filter is none.
-        LibraryError, OutputError
-            As :meth:`add`.
-        """
-        if (ids is None) == (where is None):
-            raise ParameterError("give the ids of the pictures to remove, or where; one of them")
-        with folder.turn(self.path, self._contents) as turn:
-            table = turn.table
-            if where is not None:
-                found = table.ids_where(where)
-            else:
-                found = np.unique(table.ids[table.rows_of(ids if ids is not None else [])])
-            if len(found):
-                turn.publish(commits.remove(table, found.tolist()))
-        self.refresh()
-        return len(found)
-
-    def update(self, which: Sequence[int] | NDArray[np.int64] | str, metadata: Any) -> int:
-        """Change columns of one's own, or add some, for pictures that are there: all, or nothing.
-
-        Parameters
-        ----------
-        which : sequence of int, or str
-            The ids of the pictures, each once; or a filter of columns, in SQL, such as
-            ``"label = 'boot' AND year > 2010"``.
-        metadata : DataFrame, pyarrow.Table, or mapping of str to sequence or to a single value
-            The columns that change, a row for each picture: in the order of ``which``, or of the
-            ids if that is a filter. A single value, None among them, is for all of these pictures.
-            Types and new columns are as for :meth:`add`; other columns and ids stay.
-
-        Returns
-        -------
-        int
-            How many pictures these are.
-
-        Raises
-        ------
-        ParameterError
-            If there is no picture of an id, an id is there twice, the filter is none, or the
-            metadata are no columns or have another length.
-        DataError
-            If a value does not fit its column.
-        LibraryError, OutputError
-            As :meth:`add`.
-
-        Examples
-        --------
-        >>> import tempfile, numpy as np
-        >>> from narrows import Autoencoder, Library
-        >>> X = np.random.default_rng(0).random((50, 8, 8), dtype=np.float32)
-        >>> model = Autoencoder(4, max_epochs=2, random_state=0).fit(X)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     library, _ = Library.build(f"{folder}/pictures.lance", X, model=model)
-        ...     library.update([3, 7], {"label": ["boot", "shoe"], "year": 2010})
-        ...     library.update("label = 'boot'", {"year": 2011})
-        ...     library.match(X[3], k=1)[0].metadata
-        2
-        1
-        {'label': 'boot', 'year': 2011}
-        """
-        with folder.turn(self.path, self._contents) as turn:
-            table = turn.table
-            ids = table.ids_where(which) if isinstance(which, str) else _once(table, which)
-            count = len(ids)
-            columns = understand_metadata(spread(metadata, count), count)
-            columns = fit_metadata(columns, table.dataset.schema)
-            if count and columns.num_columns:
-                table = commits.extend(table, new_fields(columns, table.dataset.schema))
-                turn.publish(commits.update(table, ids, columns))
-        self.refresh()
-        return count
-
-    def compact(self, *, keep: timedelta = timedelta(hours=1)) -> int:
-        """Put together what many additions have scattered, and free what nobody reads any more.
-
-        Parameters
-        ----------
-        keep : timedelta, default=timedelta(hours=1)
-            What removed pictures and earlier versions took is freed if it is older than this.
-            Readers that opened the library before that, and have not refreshed, have to.
-
-        Returns
-        -------
-        int
-            How many bytes were freed.
-
-        Raises
-        ------
-        LibraryError, OutputError
-            As :meth:`add`.
-        """
-        with folder.turn(self.path, self._contents) as turn:
-            turn.publish(commits.compact(turn.table))
-            freed = commits.forget(turn.table, keep)
-            turn.clean()
-        self.refresh()
-        return freed
-
-
-def _once(table: Table, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Check that there are pictures of these ids, and none of them twice."""
-    found: NDArray[np.int64] = table.ids[table.rows_of(ids)]
-    values, counts = np.unique(found, return_counts=True)
-    if len(values) < len(found):
-        raise ParameterError(
-            f"the id {values[counts > 1][0]} is given more than once; give each picture one row"
-        )
-    return found
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, BaseAutoencoder | Encoder):
-        raise ParameterError(
-            f"model is a {type(model).__name__}, which makes no codes for a library; "
-            "give a fitted Autoencoder, or the Encoder of one"
-        )

@@ -59,7 +59,7 @@ class StoredPictures:
             if row["picture"] is not None:
                 yield row["picture"]
             else:
-                yield _fetch(row["reference"], row["hash"], self.table.path.parent)
+                yield fetch(row["reference"], row["hash"], self.table.path.parent)
 
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
         """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""
@@ -90,20 +90,32 @@ class StoredPictures:
         picture: NDArray[np.float32] = self.decoder.inverse_transform(code)[0]
         return picture
 
-    def _decode(self, contents: bytes) -> NDArray[Any]:
+    def decode(self, contents: bytes) -> NDArray[Any]:
+        """Decode one picture, as stored, to a row of the encoder's shape, in the data's units.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged, or of another kind or shape than the encoder takes.
+        """
         shape = self.encoder.sample_shape_
-        try:
-            if not contents.startswith(_NPY):
-                return self.encoder.scaling_.from_pixels(read_image(contents, shape))
+        if contents.startswith(_NPY):
             row: NDArray[Any] = np.lib.format.read_array(BytesIO(contents), allow_pickle=False)
             return row.reshape(shape)
+        if not is_shape_of_picture(shape):
+            raise ValueError(f"it is a picture file, and the model takes rows of shape {shape}")
+        return self.encoder.scaling_.from_pixels(read_image(contents, shape))
+
+    def _decode(self, contents: bytes) -> NDArray[Any]:
+        try:
+            return self.decode(contents)
         except ValueError as error:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> FormatError:
         return FormatError(
-            f"a picture in '{self.table.path}' is damaged ({error}); restore the library from "
-            "a copy, or build it again"
+            f"a picture in '{self.table.path}' is damaged ({error}); keep what can be read "
+            "(narrows verify --repair), or restore the library from a copy"
         )
 
 
@@ -112,7 +124,7 @@ def is_shape_of_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
 
 
-def _fetch(reference: str | None, digest: str, library: Path) -> bytes:
+def fetch(reference: str | None, digest: str, library: Path) -> bytes:
     """Read a file that a library refers to, if it is still the one."""
     remedy = f"put it back, or remove it from '{library}' and add it again"
     if reference is None:

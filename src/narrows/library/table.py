@@ -202,15 +202,27 @@ class Table:
         try:
             yield
         except FAILURES as error:
-            if self._is_past():
-                raise FormatError(
-                    f"the version of '{self.path}' that was opened has been removed since, by "
-                    "compacting, replacing or re-encoding the library; refresh() or open it again"
-                ) from error
+            self.check_present()
+            remedy = "keep what can be read (narrows verify --repair), or restore it from a copy"
+            if not hasattr(self, "dataset"):
+                remedy = "restore it from a copy, or build the library again"
             raise FormatError(
-                f"'{self.path}' is missing or damaged ({reason(error)}); restore it from a "
-                "copy, or build the library again"
+                f"'{self.path}' is missing or damaged ({reason(error)}); {remedy}"
             ) from error
+
+    def check_present(self) -> None:
+        """Make sure that this version is there still.
+
+        Raises
+        ------
+        FormatError
+            If somebody has removed it.
+        """
+        if self._is_past():
+            raise FormatError(
+                f"the version of '{self.path}' that was opened has been removed since, by "
+                "compacting, replacing or re-encoding the library; refresh() or open it again"
+            )
 
     def _is_past(self) -> bool:
         """Tell whether somebody has removed this version, and not damaged it."""

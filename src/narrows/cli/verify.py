@@ -1,0 +1,57 @@
+"""``narrows verify``."""
+
+from pathlib import Path
+
+import click
+
+from narrows.cli.console import PATH, answer, json_option, progress, table
+
+# Rows that are shown; --json gives all.
+_SHOWN = 20
+
+
+@click.command("verify")
+@click.argument("library", type=PATH, metavar="LIBRARY")
+@click.option(
+    "--repair", is_flag=True, help="Make wrong codes again and remove what cannot be read."
+)
+@json_option
+def command(*, library: Path, repair: bool, as_json: bool) -> int:
+    """Look at every row of a library: its picture, its code, its id.
+
+    The exit code is 4 if something is wrong and was not repaired. Repairing writes the library
+    anew beside the old one; "narrows compact" frees the old one's room.
+    """
+    from narrows import Library
+
+    with progress("verifying") as advance:
+        found = Library.open(library).verify(repair=repair, progress=advance)
+    code = 0 if found.ok else 4
+    removed, kept = (
+        sum(problem.repair == kind for problem in found.problems) for kind in ("remove", "keep")
+    )
+    if as_json:
+        problems = [
+            {"id": one.id, "path": one.path, "what": one.what, "repair": one.repair}
+            for one in found.problems
+        ]
+        record = {"ok": found.ok, "rows": found.rows, "repaired": found.repaired}
+        answer({**record, "problems": problems}, as_json=True)
+        return code
+    if found.problems:
+        shown = [
+            ("-" if one.id is None else one.id, one.path or "-", one.what, one.repair)
+            for one in found.problems[:_SHOWN]
+        ]
+        table(["id", "path", "what is wrong", "repair"], shown)
+    said = f"{found.rows} rows, {len(found.problems)} problems"
+    if len(found.problems) > _SHOWN:
+        said += f" of which the first {_SHOWN} are shown (--json shows all)"
+    if found.repaired:
+        said += f"; repaired: {removed} rows removed, {len(found.problems) - removed - kept} mended"
+    elif len(found.problems) > kept:
+        said += f"; repair them with: narrows verify {library} --repair"
+    if kept:
+        said += f"; {kept} pictures stay as they are, for an installation that can decode them"
+    answer({}, False, said)
+    return code

@@ -1,0 +1,270 @@
+"""Whether a library is what it should be, row by row; and its rows for another table."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from narrows.data.codec import quietly
+from narrows.data.images import Progress
+from narrows.errors import DataError, FormatError, NarrowsError
+from narrows.library import commits, salvage
+from narrows.library.columns import metadata_fields
+from narrows.library.pictures import StoredPictures, fetch
+from narrows.library.salvage import Chunk
+from narrows.library.table import Table
+from narrows.models import Encoder
+
+# The columns without which a row is lost; the code is made again, a path becomes the id.
+_NEEDED = {"id", "hash", "added"}
+# How far a code may be from what the model gives now, of the code's largest number: what rounding
+# in single precision makes of other numbers of rows at a time, and of other processors.
+_TOLERANCE = 1e-4
+_CODE = "its code is not what the model gives"
+Repair = Literal["remove", "correct", "keep"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a row.
+
+    Attributes
+    ----------
+    id : int or None
+        The picture's; None if it cannot be read.
+    path : str or None
+        As the picture's matches have it; None if it cannot be read.
+    what : str
+        What is wrong.
+    repair : {"remove", "correct", "keep"}
+        What repairing does: it removes what cannot be read, corrects what can be made again, and
+        keeps a picture that is unharmed, but cannot be decoded by this installation.
+    """
+
+    id: int | None
+    path: str | None
+    what: str
+    repair: Repair
+
+
+class Defect(NamedTuple):
+    """What is wrong with a row whose name is known, and what repairing does, as in Problem."""
+
+    what: str
+    repair: Repair
+
+    @property
+    def lost(self) -> bool:
+        """Whether the row cannot be kept."""
+        return self.repair == "remove"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What :meth:`narrows.Library.verify` found.
+
+    Attributes
+    ----------
+    rows : int
+        How many were looked at.
+    problems : list of Problem
+        In the order in which rows are stored.
+    repaired : bool
+        Whether something was repaired.
+    """
+
+    rows: int
+    problems: list[Problem]
+    repaired: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong, or nothing any more."""
+        left = [p for p in self.problems if not self.repaired or p.repair == "keep"]
+        return not left
+
+
+@dataclass
+class Rows:
+    """All rows of a table, looked at one by one.
+
+    Attributes
+    ----------
+    table : Table
+        Where they are.
+    encoder : Encoder
+        Makes the codes.
+    next_id : int
+        All ids have to be lower; grows with each that is given anew.
+    progress : callable, or None
+        Called with the number of rows done and the number of all.
+    moving : bool
+        Whether the codes are to be of another model: those that there are do not matter, and
+        whatever else is wrong is raised.
+    problems : list of Problem
+        Grows with the rows that have been looked at.
+    """
+
+    table: Table
+    encoder: Encoder
+    next_id: int
+    progress: Progress | None = None
+    moving: bool = False
+    problems: list[Problem] = field(default_factory=list)
+    _met: set[int] = field(default_factory=set)
+
+    def verify(self) -> Verification:
+        """Look at all of them.
+
+        Raises
+        ------
+        FormatError
+            If the version has been removed meanwhile.
+        """
+        for _ in self._mended():
+            pass
+        if self.problems:
+            self.table.check_present()
+        return Verification(len(self.table), self.problems)
+
+    def fill(self, table: Table) -> Table:
+        """Put them into an empty table for codes of the encoder, repaired.
+
+        Raises
+        ------
+        FormatError, DataError
+            If they are moving, and a row is damaged or a picture does not fit the encoder.
+        OutputError
+            If they cannot be written.
+        """
+        table = commits.extend(table, metadata_fields(self.table.dataset.schema))
+        schema = table.dataset.schema
+        rows = (
+            pa.record_batch([columns[name] for name in schema.names], schema=schema)
+            for columns in self._mended()
+        )
+        return commits.append_once(table, rows)
+
+    def _mended(self) -> Iterator[dict[str, Any]]:
+        """Yield the columns of the rows that can be kept, as they should be."""
+        end = self.next_id
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            for chunk in salvage.read(self.table):
+                stored = (chunk.columns[c].to_pylist() for c in ("picture", "reference", "hash"))
+                with quietly():
+                    loaded = list(threads.map(self._load, *stored))
+                defects = [self._defects(chunk, *pair) for pair in enumerate(loaded)]
+                kept = [n for n, found in enumerate(defects) if not any(f.lost for f in found)]
+                columns = {
+                    name: column.take(pa.array(kept, pa.int64()))
+                    for name, column in chunk.columns.items()
+                }
+                of_kept = [defects[row] for row in kept]
+                columns["code"] = self._codes(columns, [loaded[row] for row in kept], of_kept)
+                columns["id"] = self._ids(columns, of_kept, end)
+                columns["path"] = pc.fill_null(columns["path"], columns["id"].cast(pa.string()))
+                self._tell(chunk, defects)
+                if kept:
+                    yield columns
+                if self.progress is not None:
+                    self.progress(chunk.start + len(chunk), len(self.table))
+
+    def _load(
+        self, picture: bytes | None, reference: str | None, digest: str | None
+    ) -> NDArray[Any] | Defect:
+        """Decode a picture as stored or referred to, or say what is wrong with it."""
+        if picture is None and reference is not None and digest is not None:
+            try:
+                picture = fetch(reference, digest, self.table.path.parent)
+            except NarrowsError as error:
+                # The disk that it lies on may come back.
+                return Defect(f"its file {error}", "keep")
+        if picture is None or digest is None or sha256(picture).hexdigest() != digest:
+            return Defect("its picture is not the one that was added (another SHA-256)", "remove")
+        try:
+            return StoredPictures(self.table, self.encoder, None).decode(picture)
+        except ValueError as error:
+            return Defect(f"its picture is unharmed, and cannot be decoded: {error}", "keep")
+
+    def _defects(self, chunk: Chunk, row: int, loaded: NDArray[Any] | Defect) -> list[Defect]:
+        """List what is wrong with a row, but for its code and its id."""
+        missing = chunk.unreadable.get(row, [])
+        what = f"its {' and its '.join(missing)} cannot be read"
+        held = any(chunk.columns[name][row].is_valid for name in ("picture", "reference"))
+        if set(missing) & _NEEDED or (missing and not held):
+            return [Defect(what, "remove")]
+        found = [loaded] if isinstance(loaded, Defect) else []
+        if missing and not (self.moving and missing == ["code"]):
+            found.append(Defect(what, "correct"))
+        return found
+
+    def _codes(
+        self,
+        columns: dict[str, Any],
+        loaded: list[NDArray[Any] | Defect],
+        defects: list[list[Defect]],
+    ) -> Any:
+        """Encode the pictures; where that is impossible, the code stays as it is."""
+        width = self.encoder.n_components
+        rows = [row for row, one in enumerate(loaded) if not isinstance(one, Defect)]
+        codes = np.full((len(loaded), width), np.nan, np.float32)
+        if not self.moving:
+            unreadable = [np.nan] * width
+            stored = [unreadable if c is None else c for c in columns["code"].to_pylist()]
+            codes = np.asarray(stored, np.float32).reshape(-1, width)
+        if rows:
+            made = self.encoder.transform(np.stack([loaded[row] for row in rows]))
+            if not self.moving:
+                for place in np.flatnonzero(_differ(codes[rows], made)):
+                    if not defects[rows[place]]:
+                        defects[rows[place]].append(Defect(_CODE, "correct"))
+            codes[rows] = made
+        return pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), width)
+
+    def _ids(self, columns: dict[str, Any], defects: list[list[Defect]], end: int) -> Any:
+        """Give new ids to rows that have those of others, or such as were never given."""
+        ids = columns["id"].to_pylist()
+        for row, number in enumerate(ids):
+            if 0 <= number < end and number not in self._met:
+                self._met.add(number)
+                continue
+            what = "is another picture's too" if 0 <= number < end else "was never given"
+            defects[row].append(Defect(f"its id {what}", "correct"))
+            ids[row] = self.next_id
+            self.next_id += 1
+        return pa.array(ids, pa.int64())
+
+    def _tell(self, chunk: Chunk, defects: list[list[Defect]]) -> None:
+        ids, paths = (chunk.columns[name].to_pylist() for name in ("id", "path"))
+        for row, found in enumerate(defects):
+            place = "" if ids[row] is not None else f"row {chunk.start + row} of the table: "
+            for what, repair in found:
+                self.problems.append(Problem(ids[row], paths[row], place + what, repair))
+        if chunk.damage:
+            self.problems.append(Problem(None, None, chunk.damage, "correct"))
+        if self.moving and self.problems:
+            first = self.problems[0]
+            name = "a row" if first.id is None else f"picture {first.id} ('{first.path}')"
+            if first.repair == "keep":
+                raise DataError(
+                    f"{name} of '{self.table.path.parent}' cannot be used with this model: "
+                    f"{first.what}; nothing was changed; give another model, or remove it first"
+                )
+            raise FormatError(
+                f"{name} of '{self.table.path.parent}' is damaged: {first.what}; nothing was "
+                "changed; repair the library first (narrows verify --repair)"
+            )
+
+
+def _differ(stored: NDArray[np.float32], made: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which codes, (n, K), are others than rounding would make."""
+    far = np.abs(stored.astype(np.float64) - made).max(axis=1)
+    near: NDArray[np.bool_] = far <= _TOLERANCE * np.abs(made).max(axis=1)
+    return ~near
