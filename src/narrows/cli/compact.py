@@ -18,7 +18,9 @@ from narrows.cli.console import PATH, answer, json_option
 )
 @json_option
 def command(*, library: Path, keep: float, as_json: bool) -> None:
-    """Put a library's rows together and free what nobody reads any more.
+    """Free the room that a library no longer needs.
+
+    Its rows are put together, and what nobody reads any more is removed.
 
     What was there before repairing or moving to another model is freed whatever its age.
     """

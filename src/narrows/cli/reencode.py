@@ -13,7 +13,9 @@ from narrows.cli.exchange import load_for, model_argument
 @model_argument
 @json_option
 def command(*, library: Path, model: Path, as_json: bool) -> None:
-    """Move a library to another model: make all its codes anew, and show them at once.
+    """Move a library to another model.
+
+    All its codes are made anew, and shown at once.
 
     If it is interrupted, the library is what it was. "narrows compact" frees the room that the
     old codes take.

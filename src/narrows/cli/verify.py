@@ -17,7 +17,9 @@ _SHOWN = 20
 )
 @json_option
 def command(*, library: Path, repair: bool, as_json: bool) -> int:
-    """Look at every row of a library: its picture, its code, its id.
+    """Look at every row of a library, and repair it.
+
+    Its picture, its code, its id: are they what was added, and what the model gives?
 
     The exit code is 4 if something is wrong and was not repaired. Repairing writes the library
     anew beside the old one; "narrows compact" frees the old one's room.
