@@ -255,6 +255,8 @@ def test_narrow_floats_are_the_numbers_that_they_are(given: Given) -> None:
 def test_what_is_no_table_of_numbers_is_refused_by_all_alike(given: Given, kind: str) -> None:
     X, words = NO_NUMBERS[kind]
     for way in ("fit", "partial_fit anew", *WAYS):
+        if way == "match" and X is None:
+            continue  # it says that one of several things has to be given
         with pytest.raises(DataError, match=words) as caught:
             given[way](X)
         assert "\n" not in str(caught.value)

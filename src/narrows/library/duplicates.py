@@ -98,7 +98,7 @@ def find(
         members = members[np.argsort(labels[members], kind="stable")]
         firsts = members[np.searchsorted(labels[members], labels[members])]
         distances = _between(codes[members], codes[firsts], metric)
-        found = library._matches(distances[None], members[None])[0]
+        found = library._matches([(distances, members)])[0]
         edges = np.flatnonzero(np.diff(labels[members])) + 1
         bounds = [0, *edges.tolist(), len(members)]
         groups = [found[a:b] for a, b in pairwise(bounds)]

@@ -31,7 +31,8 @@ class Keeper(Reader):
         ids : sequence of int, optional
             Of the pictures.
         where : str, optional
-            Instead of ids: a filter of columns, in SQL, such as ``"added < '2026-01-01'"``.
+            Instead of ids: a filter of columns, in SQL, such as
+            ``"added < TIMESTAMP '2026-01-01'"``.
 
         Returns
         -------

@@ -1,19 +1,20 @@
 """A library as its readers see it: at one moment, until they refresh it."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from narrows import storage
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
 from narrows.library.folder import Contents
-from narrows.library.given import understand
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
+from narrows.library.queries import Found, Queries
 from narrows.library.rerank import pixel_distances
 from narrows.library.search import METRICS, ExactIndex, Metric
 from narrows.library.table import Table
@@ -155,14 +156,17 @@ class Reader:
 
     def match(
         self,
-        query: Any,
+        query: Any = None,
         k: int = 5,
         *,
+        codes: ArrayLike | None = None,
+        ids: int | Sequence[int] | NDArray[np.int64] | None = None,
+        where: str | None = None,
         metric: Metric = "euclidean",
         rerank: Literal["pixels"] | None = None,
         n_candidates: int = 100,
     ) -> list[Any]:
-        """Find the pictures nearest to one's own.
+        """Find the pictures nearest to one's own, to a code, or to one that is in the library.
 
         Parameters
         ----------
@@ -172,6 +176,15 @@ class Reader:
             are in the units of the model's training data.
         k : int, default=5
             How many; beyond the number of pictures it gives them all.
+        codes : array-like of shape (K,) or (n, K), optional
+            Instead of a query: what the library's model made of it, elsewhere perhaps.
+        ids : int or sequence of int, optional
+            Instead of a query: pictures that are in the library. No picture is among its own
+            matches; others with the same code are.
+        where : str, optional
+            A filter of columns, in SQL, such as ``"label = 'boot' AND year > 2010"`` or
+            ``"path LIKE 'photos/%' AND added > TIMESTAMP '2026-01-01'"``. Only pictures that it
+            lets through are looked at, and k counts them; if there are none, there are no matches.
         metric : {"euclidean", "cosine"}, default="euclidean"
             How far codes are from one another, exactly; see
             :class:`narrows.library.search.ExactIndex`.
@@ -191,16 +204,36 @@ class Reader:
         Raises
         ------
         LibraryError
-            If the library is empty.
+            If the library is empty, or codes are to be re-ranked where there is no decoder.
         ParameterError
-            If k, metric, rerank or n_candidates is not allowed.
+            If k, metric, rerank or n_candidates is not allowed, not exactly one of query, codes
+            and ids is given, there is no picture of an id, or the filter is none of this
+            library's; the message shows its columns.
         MissingFileError, UnreadableFileError, DataError
-            If the query is not there, or no picture that fits the model.
+            If the query is not there, or no picture that fits the model; if codes are not finite
+            or of another width.
 
         Notes
         -----
         The code of one picture may differ in its last digits with the number of pictures that are
         encoded together, so a picture's distance to itself may be tiny instead of zero.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from narrows import Autoencoder, Library
+        >>> X = np.random.default_rng(0).random((50, 8, 8), dtype=np.float32)
+        >>> model = Autoencoder(4, max_epochs=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     library, _ = Library.build(
+        ...         f"{folder}/pictures.lance", X, model=model, metadata={"year": range(2000, 2050)}
+        ...     )
+        ...     [match.id for match in library.match(codes=model.transform(X[7:8])[0], k=1)]
+        ...     7 in [match.id for match in library.match(ids=7, k=49)]
+        ...     [match.metadata for match in library.match(X[7], where="year < 2002")]
+        [7]
+        False
+        [{'year': 2000}, {'year': 2001}]
         """
         _check_count("k", k)
         _check_count("n_candidates", n_candidates)
@@ -210,15 +243,13 @@ class Reader:
             raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
         if not len(self):
             raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
-        given = understand(query, self._halves[0])
-        queries = given.read()
-        count = k if rerank is None else max(k, n_candidates)
-        codes = self._halves[0].transform(queries)
-        distances, rows = self._index(metric).search(codes, count)
+        queries = Queries.of(query, codes, ids, self._pictures, self._all_codes)
+        among = None if where is None else self._table.rows_of(self._table.ids_where(where))
+        found = self._nearest(queries, k if rerank is None else max(k, n_candidates), metric, among)
         if rerank == "pixels":
-            distances, rows = self._rerank(queries, rows, k)
-        matches = self._matches(distances, rows)
-        return matches[0] if given.single else matches
+            found = self._rerank(queries.pictures, found, k)
+        matches = self._matches(found)
+        return matches[0] if queries.single else matches
 
     @cached_property
     def _halves(self) -> tuple[Encoder, Decoder | None]:
@@ -228,46 +259,54 @@ class Reader:
     def _pictures(self) -> StoredPictures:
         return StoredPictures(self._table, *self._halves)
 
-    def _index(self, metric: Metric) -> ExactIndex:
+    def _all_codes(self) -> NDArray[np.float32]:
         if self._codes is None:
             self._codes = self._table.codes()
+        return self._codes
+
+    def _index(self, metric: Metric) -> ExactIndex:
         if metric not in self._indexes:
-            self._indexes[metric] = ExactIndex(self._codes, metric)
+            self._indexes[metric] = ExactIndex(self._all_codes(), metric)
         return self._indexes[metric]
 
-    def _rerank(
-        self, queries: NDArray[Any], rows: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Order each query's candidates, rows (Q, n), by their pixels; keep k."""
-        by_pixels = np.empty(rows.shape, np.float32)
-        rows = np.sort(rows, axis=1)
-        for query, candidates, distances in zip(queries, rows, by_pixels, strict=True):
+    def _nearest(
+        self, queries: Queries, count: int, metric: Metric, among: NDArray[np.int64] | None
+    ) -> list[Found]:
+        """Find the codes nearest to each query, but for its own; among some rows, if so wished."""
+        index = self._index(metric)
+        if among is not None:
+            index = index.among(among)
+        own = queries.rows is not None
+        return queries.without_themselves(*index.search(queries.codes, count + own), count)
+
+    def _rerank(self, queries: NDArray[Any], found: list[Found], k: int) -> list[Found]:
+        """Order each query's candidates by their pixels; keep k."""
+        ordered: list[Found] = []
+        for query, (_, unordered) in zip(queries, found, strict=True):
+            candidates = np.sort(unordered)
+            distances = np.empty(len(candidates), np.float32)
             for start in range(0, len(candidates), _CANDIDATES):
                 part = slice(start, start + _CANDIDATES)
                 distances[part] = pixel_distances(query, self._pictures.read(candidates[part]))
-        order = np.argsort(by_pixels, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(by_pixels, order, 1), np.take_along_axis(rows, order, 1)
+            order = np.argsort(distances, kind="stable")[:k]
+            ordered.append((distances[order], candidates[order]))
+        return ordered
 
-    def _matches(
-        self, distances: NDArray[np.float32], rows: NDArray[np.int64]
-    ) -> list[list[Match]]:
-        found, places = np.unique(rows, return_inverse=True)
-        known = self._table.take(found, "id", "path", *self._table.metadata)
-        about = [(row.pop("id"), row.pop("path"), row) for row in known]
+    def _matches(self, found: Sequence[Found]) -> list[list[Match]]:
+        """Describe what was found for each query: distances and rows."""
+        rows = np.unique(np.concatenate([rows for _, rows in found]))
+        known = self._table.take(rows, "id", "path", *self._table.metadata)
+        about = {
+            int(row): (known_of.pop("id"), known_of.pop("path"), known_of)
+            for row, known_of in zip(rows, known, strict=True)
+        }
         pictures = self._pictures
         return [
             [
-                Match(
-                    about[place][0],
-                    float(distance),
-                    about[place][1],
-                    about[place][2],
-                    int(found[place]),
-                    pictures,
-                )
-                for distance, place in zip(*pair, strict=True)
+                Match(about[row][0], distance, *about[row][1:], row, pictures)
+                for distance, row in zip(distances.tolist(), places.tolist(), strict=True)
             ]
-            for pair in zip(distances, places.reshape(rows.shape), strict=True)
+            for distances, places in found
         ]
 
 

@@ -6,6 +6,8 @@ query to 8 bits, and both are bounded (see :meth:`RoughCodes.products`).
 """
 
 from collections.abc import Callable
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -48,6 +50,12 @@ class RoughCodes:
             target.copy_(levels)
             squares = max(squares, int(levels.square_().sum(dim=1, dtype=torch.float64).max()))
         self._largest = squares**0.5
+
+    def among(self, rows: Tensor) -> Self:
+        """Return some of the codes only, as they were rounded."""
+        part = copy(self)
+        part._bytes = self._bytes[rows]
+        return part
 
     def products(self, queries: Tensor) -> tuple[Callable[[slice], Tensor], Tensor]:
         """Return q c for some rows, about, and how far it may be from the truth.

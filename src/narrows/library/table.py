@@ -126,8 +126,14 @@ class Table:
     def column(self, name: str, where: str | None = None) -> Any:
         """Read one column whole, or of the rows that a filter lets through, as Arrow has it."""
         self._check_filter(where)
-        with self.explain_reading():
-            return self.dataset.to_table(columns=[name], filter=where).column(name)
+        try:
+            with self.explain_reading():
+                return self.dataset.to_table(columns=[name], filter=where).column(name)
+        except FormatError as error:
+            # A filter may be well formed and fail on a value, as by a division by zero.
+            if where is None or "filter expression" not in str(error.__cause__):
+                raise
+            raise self._no_filter(where, error.__cause__) from error
 
     def count(self, where: str | None) -> int:
         """Count the rows, or those that a filter lets through."""
@@ -189,12 +195,15 @@ class Table:
         try:
             self.dataset.scanner(columns=["id"], filter=where).explain_plan()
         except FAILURES as error:
-            fields = {field.name: field.type for field in self.dataset.schema}
-            columns = ", ".join(f"{name} ({kind})" for name, kind in fields.items())
-            raise ParameterError(
-                f"where={where!r} is no filter of this library: {reason(error)}; "
-                f"its columns are {columns}"
-            ) from error
+            raise self._no_filter(where, error) from error
+
+    def _no_filter(self, where: str, error: object) -> ParameterError:
+        fields = {field.name: field.type for field in self.dataset.schema}
+        columns = ", ".join(f"{name} ({kind})" for name, kind in fields.items())
+        why = re.sub(r"^([A-Z][\w ]*: )+(?=\S)", "", reason(error))
+        return ParameterError(
+            f"where={where!r} is no filter of this library: {why}; its columns are {columns}"
+        )
 
     @contextmanager
     def explain_reading(self) -> Iterator[None]:
@@ -245,7 +254,7 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
     )
 
 
-def reason(error: Exception) -> str:
+def reason(error: object) -> str:
     """Cut Lance's places in its own source out of a message, and keep one line."""
     text = " ".join(str(error).split())
     if by_system := re.search(r"([A-Z][a-z -]+) \(os error \d+\)", text):

@@ -96,7 +96,7 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
     return X
 
 
-def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:
+def check_codes(Z: Any, n_components: int, name: str = "Z") -> NDArray[np.float32]:
     """Turn what was given into codes (n, K).
 
     Parameters
@@ -105,6 +105,8 @@ def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:
         The codes.
     n_components : int
         Their width, K.
+    name : str
+        What messages call them.
 
     Raises
     ------
@@ -118,8 +120,8 @@ def check_codes(Z: Any, n_components: int) -> NDArray[np.float32]:
             f"codes of shape {shape} were given to a decoder of {n_components} numbers; "
             f"give an array of shape (n, {n_components})"
         )
-    codes = _as_numbers(Z, "Decoder", at_least=0, name="Z")
-    check_finite(codes, "Z")
+    codes = _as_numbers(Z, "Decoder", at_least=0, name=name)
+    check_finite(codes, name)
     return codes.astype(np.float32, copy=False)
 
 
