@@ -176,7 +176,7 @@ def test_pictures_do_not_fit_a_model_of_tables(tmp_path, photos):
         ({"k": 1.5}, r"k=1\.5"),
         ({"k": True}, "k=True"),
         ({"metric": "manhattan"}, "metric='manhattan'"),
-        ({"rerank": "ssim"}, "rerank='ssim'"),
+        ({"rerank": "mse"}, "rerank='mse'"),
         ({"rerank": "pixels", "n_candidates": 0}, "n_candidates=0"),
     ],
 )

@@ -206,11 +206,11 @@ def test_what_cannot_be_looked_for_is_refused_in_one_line(labelled, what):
     one_line(caught)
 
 
-def test_codes_have_no_pixels_without_a_decoder(tmp_path, model, pictures, codes):
+def test_codes_are_not_reranked_without_a_decoder(tmp_path, model, pictures, codes):
     encoder = model.split()[0]
     library, _ = Library.build(tmp_path / "p.lance", pictures, model=encoder)
     assert library.match(codes=codes[3], k=1)[0].id == 3
-    with pytest.raises(LibraryError, match=r"no pixels.*encoder alone; give") as caught:
+    with pytest.raises(LibraryError, match=r"encoder alone.*cannot be decoded; build") as caught:
         library.match(codes=codes[3], rerank="pixels")
     one_line(caught)
 

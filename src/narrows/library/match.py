@@ -68,4 +68,6 @@ class Match:
         LibraryError
             If the library was made with an encoder alone.
         """
-        return self._pictures.restore(self._row)
+        code = self._pictures.code(self._row)
+        picture: NDArray[np.float32] = self._pictures.restore(code[None])[0]
+        return picture

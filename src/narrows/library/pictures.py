@@ -79,16 +79,18 @@ class StoredPictures:
             )
         return pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
 
-    def restore(self, row: int) -> NDArray[np.float32]:
-        """Decode one picture from its code alone, in the data's units."""
+    def restore(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Decode pictures from codes (n, K) alone, in the data's units."""
         if self.decoder is None:
             raise LibraryError(
                 "this library was made with an encoder alone, so codes cannot be decoded; "
                 "build it with the whole model"
             )
-        code = np.asarray([self.table.take([row], "code")[0]["code"]], np.float32)
-        picture: NDArray[np.float32] = self.decoder.inverse_transform(code)[0]
-        return picture
+        return self.decoder.inverse_transform(codes)
+
+    def code(self, row: int) -> NDArray[np.float32]:
+        """Return one picture's code, (K,), as stored."""
+        return np.asarray(self.table.take([row], "code")[0]["code"], np.float32)
 
     def decode(self, contents: bytes) -> NDArray[Any]:
         """Decode one picture, as stored, to a row of the encoder's shape, in the data's units.

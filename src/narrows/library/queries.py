@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.errors import DataError, LibraryError, ParameterError
+from narrows.errors import DataError, ParameterError
 from narrows.library.given import understand
 from narrows.library.pictures import StoredPictures
 from narrows.models.validation import check_codes
 
-Found = tuple[NDArray[np.float32], NDArray[np.int64]]  # distances and rows, both (n,), near first
+# Distances and rows, both (n,), the nearest first.
+Found = tuple[NDArray[np.floating], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,7 @@ class Queries:
             )
         codes = check_codes(values, width, "codes")
 
-        def restore() -> NDArray[Any]:
-            if library.decoder is None:
-                raise LibraryError(
-                    "a code has no pixels to order by where the library was made with an encoder "
-                    "alone; give a query or ids, or leave rerank out"
-                )
-            return library.decoder.inverse_transform(codes)
-
-        return cls(codes, single, None, restore)
+        return cls(codes, single, None, lambda: library.restore(codes))
 
     @cached_property
     def pictures(self) -> NDArray[Any]:

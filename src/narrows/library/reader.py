@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +15,10 @@ from narrows.library.folder import Contents
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
 from narrows.library.queries import Found, Queries
-from narrows.library.rerank import pixel_distances
+from narrows.library.rerank import Read, Rerank, RerankOn, check_rerank, comparison, reorder
 from narrows.library.search import METRICS, ExactIndex, Metric
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load
-
-_CANDIDATES = 32  # pictures that are compared by their pixels at a time
 
 
 class Reader:
@@ -163,7 +161,8 @@ class Reader:
         ids: int | Sequence[int] | NDArray[np.int64] | None = None,
         where: str | None = None,
         metric: Metric = "euclidean",
-        rerank: Literal["pixels"] | None = None,
+        rerank: Rerank | None = None,
+        rerank_on: RerankOn = "stored",
         n_candidates: int = 100,
     ) -> list[Any]:
         """Find the pictures nearest to one's own, to a code, or to one that is in the library.
@@ -188,10 +187,15 @@ class Reader:
         metric : {"euclidean", "cosine"}, default="euclidean"
             How far codes are from one another, exactly; see
             :class:`narrows.library.search.ExactIndex`.
-        rerank : {None, "pixels"}, default=None
+        rerank : {None, "pixels", "ssim"}, default=None
             With "pixels", the ``n_candidates`` nearest by code (at least k) are put in order by
-            the mean squared difference between their pixels, as stored, and the query's. That,
-            in the data's units squared, is then the matches' ``distance``.
+            the mean squared difference between their pixels and the query's; with "ssim" by
+            1 - SSIM, the structural similarity (Wang et al. 2004), from 0 for the same to 2. That,
+            in the data's units squared or without units, is then the matches' ``distance``.
+        rerank_on : {"stored", "decoded"}, default="stored"
+            Which pictures of the library the query's is compared with: those stored, or those
+            restored from their codes, for which no picture is read. Of codes that are looked for,
+            the picture is what the decoder makes of them.
         n_candidates : int, default=100
             How many pictures re-ranking looks at.
 
@@ -204,11 +208,12 @@ class Reader:
         Raises
         ------
         LibraryError
-            If the library is empty, or codes are to be re-ranked where there is no decoder.
+            If the library is empty; if it has no decoder, and codes are to be re-ranked, or what
+            is decoded; if "ssim" is to compare what is no picture.
         ParameterError
-            If k, metric, rerank or n_candidates is not allowed, not exactly one of query, codes
-            and ids is given, there is no picture of an id, or the filter is none of this
-            library's; the message shows its columns.
+            If k, metric, rerank, rerank_on or n_candidates is not allowed, not exactly one of
+            query, codes and ids is given, there is no picture of an id, or the filter is none of
+            this library's; the message shows its columns.
         MissingFileError, UnreadableFileError, DataError
             If the query is not there, or no picture that fits the model; if codes are not finite
             or of another width.
@@ -237,17 +242,17 @@ class Reader:
         """
         _check_count("k", k)
         _check_count("n_candidates", n_candidates)
-        if rerank not in (None, "pixels"):
-            raise ParameterError(f"rerank={rerank!r} is not known; use 'pixels' or None")
         if metric not in METRICS:
             raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
         if not len(self):
             raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
+        check_rerank(rerank, rerank_on, self._pictures)
         queries = Queries.of(query, codes, ids, self._pictures, self._all_codes)
         among = None if where is None else self._table.rows_of(self._table.ids_where(where))
         found = self._nearest(queries, k if rerank is None else max(k, n_candidates), metric, among)
-        if rerank == "pixels":
-            found = self._rerank(queries.pictures, found, k)
+        if rerank is not None:
+            compare = comparison(rerank, self._pictures)
+            found = reorder(queries.pictures, found, k, self._reading(rerank_on), compare)
         matches = self._matches(found)
         return matches[0] if queries.single else matches
 
@@ -279,18 +284,12 @@ class Reader:
         own = queries.rows is not None
         return queries.without_themselves(*index.search(queries.codes, count + own), count)
 
-    def _rerank(self, queries: NDArray[Any], found: list[Found], k: int) -> list[Found]:
-        """Order each query's candidates by their pixels; keep k."""
-        ordered: list[Found] = []
-        for query, (_, unordered) in zip(queries, found, strict=True):
-            candidates = np.sort(unordered)
-            distances = np.empty(len(candidates), np.float32)
-            for start in range(0, len(candidates), _CANDIDATES):
-                part = slice(start, start + _CANDIDATES)
-                distances[part] = pixel_distances(query, self._pictures.read(candidates[part]))
-            order = np.argsort(distances, kind="stable")[:k]
-            ordered.append((distances[order], candidates[order]))
-        return ordered
+    def _reading(self, on: RerankOn) -> Read:
+        pictures = self._pictures
+        if on == "stored":
+            return pictures.read
+        codes = self._all_codes()
+        return lambda rows: pictures.restore(codes[rows])
 
     def _matches(self, found: Sequence[Found]) -> list[list[Match]]:
         """Describe what was found for each query: distances and rows."""

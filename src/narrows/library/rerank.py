@@ -1,31 +1,184 @@
 """A second look at the candidates that codes suggested: at their pixels."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.errors import LibraryError, ParameterError
+from narrows.library.pictures import StoredPictures, is_shape_of_picture
+from narrows.library.queries import Found
 
-def pixel_distances(query: NDArray[Any], pictures: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the mean squared difference between a picture and each of some others.
+Rerank: TypeAlias = Literal["pixels", "ssim"]
+RerankOn: TypeAlias = Literal["stored", "decoded"]
+Compare = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
+Read = Callable[[NDArray[np.int64]], NDArray[Any]]
+
+_READ = 256  # pictures that are read at a time
+_NUMBERS = 2**17  # pixels that are compared at a time: about what a processor's cache holds
+# Wang et al. 2004, section III.C.
+_WINDOW, _SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
+
+
+def check_rerank(rerank: Rerank | None, on: RerankOn, library: StoredPictures) -> None:
+    """Make sure that candidates can be ordered again so.
+
+    Raises
+    ------
+    ParameterError
+        If one of these is not known, or nothing is to be ordered on what is decoded.
+    LibraryError
+        If the library's rows are no pictures, and that matters.
+    """
+    if rerank is not None and rerank not in get_args(Rerank):
+        raise ParameterError(f"rerank={rerank!r} is not known; use 'pixels', 'ssim' or None")
+    if on not in get_args(RerankOn):
+        raise ParameterError(f"rerank_on={on!r} is not known; use 'stored' or 'decoded'")
+    if rerank is None and on == "decoded":
+        raise ParameterError(
+            "rerank_on='decoded' says on what to re-rank, and rerank=None not to; "
+            "give rerank='pixels' or 'ssim'"
+        )
+    shape = library.encoder.sample_shape_
+    if rerank == "ssim" and not is_shape_of_picture(shape):
+        raise LibraryError(
+            f"rerank='ssim' compares pictures, and rows of shape {shape} are none; use 'pixels'"
+        )
+
+
+def comparison(rerank: Rerank, library: StoredPictures) -> Compare:
+    """Return the function that says how far pictures in a library's units are apart."""
+    if rerank == "pixels":
+        return pixel_distances
+    scaling = library.encoder.scaling_
+    data_range = scaling.high - scaling.low or 1.0
+    return lambda one, other: ssim_distances(one, other, data_range)
+
+
+def reorder(
+    queries: NDArray[Any], found: Sequence[Found], k: int, read: Read, compare: Compare
+) -> list[Found]:
+    """Order each query's candidates by how far the pictures are apart; keep k.
+
+    Each picture is read once, whatever the number of queries that it is a candidate of.
 
     Parameters
     ----------
-    query : ndarray of shape sample_shape
-        In any units.
-    pictures : ndarray of shape (n, *sample_shape)
+    queries : ndarray of shape (Q, *sample_shape)
+        Their pictures.
+    found : sequence of (distances, rows)
+        The candidates of each.
+    k : int
+        How many to keep of each.
+    read : callable
+        Gives the pictures of rows, (n, *sample_shape), in the same units.
+    compare : callable
+        Gives the distances, (n,), between pictures and as many others.
+
+    Returns
+    -------
+    list of (distances, rows)
+        Ascending; of rows at the same distance the lower comes first.
+    """
+    rows = np.concatenate([np.sort(rows) for _, rows in found])
+    asked = np.repeat(np.arange(len(found)), [len(rows) for _, rows in found])
+    pairs = np.argsort(rows, kind="stable")
+    candidates, starts = np.unique(rows[pairs], return_index=True)
+    starts = np.append(starts, len(pairs))
+    n_compared = max(1, _NUMBERS // max(1, queries[0].size))
+    distances = np.empty(len(rows))
+    for first in range(0, len(candidates), _READ):
+        some = candidates[first : first + _READ]
+        pictures = read(some)
+        for start in range(starts[first], starts[first + len(some)], n_compared):
+            which = pairs[start : min(start + n_compared, starts[first + len(some)])]
+            others = pictures[np.searchsorted(some, rows[which])]
+            distances[which] = compare(queries[asked[which]], others)
+    ordered: list[Found] = []
+    for query in range(len(found)):
+        own = slice(*np.searchsorted(asked, [query, query + 1]))
+        order = np.argsort(distances[own], kind="stable")[:k]
+        ordered.append((distances[own][order], rows[own][order]))
+    return ordered
+
+
+def pixel_distances(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean squared difference between pictures and as many others.
+
+    Parameters
+    ----------
+    one, other : ndarray of shape (n, *sample_shape)
         In the same units.
 
     Returns
     -------
-    ndarray of float32 and shape (n,)
+    ndarray of float64 and shape (n,)
         In these units squared.
 
     Examples
     --------
-    >>> pixel_distances(np.array([[0, 3]]), np.array([[[0, 3]], [[4, 3]]]))
-    array([0., 8.], dtype=float32)
+    >>> pixel_distances(np.array([[0, 3], [0, 3]]), np.array([[0, 3], [4, 3]]))
+    array([0., 8.])
     """
-    differences = (pictures.astype(np.float64) - query).reshape(len(pictures), -1)
+    differences = np.subtract(one, other, dtype=np.float64).reshape(len(one), -1)
     means: NDArray[np.float64] = np.square(differences).mean(axis=1)
-    return means.astype(np.float32)
+    return means
+
+
+def ssim_distances(
+    one: NDArray[Any], other: NDArray[Any], data_range: float
+) -> NDArray[np.float64]:
+    """Return 1 - SSIM of pictures and as many others; SSIM is the structural similarity.
+
+    Wang, Bovik, Sheikh & Simoncelli (2004), Image Quality Assessment: From Error Visibility to
+    Structural Similarity, eq. 13 with the window and the constants of their section III.C, the mean
+    (eq. 17) over all places where the window lies inside the picture, and over the channels. It is
+    11 pixels wide; along a side that is shorter, the largest odd number that fits.
+
+    Parameters
+    ----------
+    one, other : ndarray of shape (n, H, W) or (n, H, W, C)
+        In the same units.
+    data_range : float
+        The distance from black to white.
+
+    Returns
+    -------
+    ndarray of float64 and shape (n,)
+        From 0 for the same to 2.
+
+    Examples
+    --------
+    >>> black, white = np.zeros((1, 16, 16)), np.ones((1, 16, 16))
+    >>> ssim_distances(black, black, 1.0), ssim_distances(black, white, 1.0).round(4)
+    (array([0.]), array([0.9999]))
+    """
+    height, width = one.shape[1:3]
+    down, across = _windows(height), _windows(width).T
+    x, y = (
+        np.moveaxis(pictures.reshape(len(pictures), height, width, -1).astype(np.float64), 3, 1)
+        for pictures in (one, other)
+    )
+    # Windows are products of two Gaussians, so that matrices make all their means at once.
+    mean_x, mean_y = down @ x @ across, down @ y @ across
+    product = mean_x * mean_y
+    squares = mean_x**2 + mean_y**2
+    variances = down @ (x * x + y * y) @ across - squares
+    covariance = down @ (x * y) @ across - product
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    ssim = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+    distances: NDArray[np.float64] = 1 - ssim.mean(axis=(1, 2, 3))
+    return distances
+
+
+@cache
+def _windows(side: int) -> NDArray[np.float64]:
+    """Return the weights of a Gaussian window at each place along a side, (places, side)."""
+    size = min(_WINDOW, side - 1 + side % 2)
+    weights = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * _SIGMA**2))
+    places = np.zeros((side - size + 1, side))
+    for place, row in enumerate(places):
+        row[place : place + size] = weights / weights.sum()
+    return places
