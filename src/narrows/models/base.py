@@ -1,6 +1,5 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +16,13 @@ from narrows.corruption import Corruption
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, ScalingName, Statistics
 from narrows.losses import Loss
-from narrows.models import choices, persistence
+from narrows.models import choices
 from narrows.models.codec import Codec
 from narrows.models.registry import inherit_defaults, register
 from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
+from narrows.models.runs import Run, plan
 from narrows.models.validation import check_rows
 from narrows.networks import Network, Trace
-from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
 from narrows.training.loop import LossFunction, TrainSettings, epoch_seed, new_optimizer, train
 from narrows.training.progress import print_epoch
@@ -56,9 +55,9 @@ class BaseAutoencoder(Codec):
         Whether the decoder's matrices are the encoder's, transposed.
     architecture : {"auto", "dense"}, default="auto"
         What the halves are made of.
-    output : {"auto", "sigmoid", "identity"}, default="auto"
-        What the decoder ends with: "auto" takes a sigmoid for scaled data in [0, 1], nothing
-        otherwise or with ``activation="identity"``.
+    output : str, default="auto"
+        What the decoder ends with, one of the same: "auto" takes a sigmoid for scaled data in
+        [0, 1], nothing otherwise or with ``activation="identity"``.
     loss : {"auto", "squared_error", "cross_entropy"}, default="auto"
         What is made small, summed over features: "auto" takes cross-entropy for data of nothing
         but zeros and ones, squared error otherwise.
@@ -237,40 +236,16 @@ class BaseAutoencoder(Codec):
     def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
         """Learn to restore checked rows from themselves, or from damaged ones beside them."""
         mean = self._prepare(X)
-        settings = choices.choose_settings(self, self.spec_, len(X), self._draw_seed())
-        checkpoint = None
-        if self.checkpoint is not None:
-            checkpoint = Checkpoint(
-                self.checkpoint,
-                persistence.run_identity(self, X, *(() if damaged is None else (damaged,))),
-            )
-            if (seed := checkpoint.seed()) is not None:
-                settings = replace(settings, seed=seed)
-        order = np.random.default_rng(settings.seed).permutation(len(X))
-        held_out = choices.choose_held_out(self, self.spec_, len(X))
-        network = networks.build(self.spec_, mean, settings.seed)
-        self._extend(network, settings, len(X) - held_out)
-        network.to(settings.device)
-        history = train(
-            network,
-            self._training_loss(),
-            ArraySource(X, np.sort(order[held_out:]), damaged),
-            prepare=self._scale,
-            settings=settings,
-            validation=ArraySource(X, np.sort(order[:held_out]), damaged) if held_out else None,
-            checkpoint=checkpoint,
-            callbacks=(print_epoch,) if self.verbose else (),
-        )
-        self._keep(network, history)
-        if history.ended == "interrupted":
-            warnings.warn(
-                f"training was interrupted after {self.n_iter_} epochs; the model keeps what it "
-                "learned",
-                stacklevel=2,
-            )
-        elif checkpoint is not None:
-            checkpoint.remove()
+        run = plan(self, X, damaged, self._draw_seed())
+        network = self._first_network(run, mean)
+        self._extend(network, run.settings, len(run.rows))
+        self._keep(network, run.train(network, self._training_loss(), self._scale, self.verbose))
+        run.finish(self.history_)
         return self
+
+    def _first_network(self, run: Run, mean: Tensor) -> Network:
+        """Build the network that a run starts from."""
+        return networks.build(self.spec_, mean, run.settings.seed)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more rows: one pass over them, from where learning stands.
@@ -382,6 +357,7 @@ class BaseAutoencoder(Codec):
         self.sample_shape_ = X.shape[1:]
         self.scaling_ = Scaling.learn(self.scaling, statistics)
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
+        choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
         return choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
 

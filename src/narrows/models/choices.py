@@ -19,6 +19,7 @@ from narrows.losses import LOSSES
 from narrows.models import defaults
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, OUTPUTS, NetworkSpec
+from narrows.networks.outputs import reach
 from narrows.training.devices import choose_device
 from narrows.training.loop import TrainSettings
 
@@ -30,11 +31,13 @@ Activation = Literal[
     "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
 ]
 Architecture = Literal["auto", "dense"]
-Output = Literal["auto", "identity", "sigmoid"]
+Output = Activation | Literal["auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]
 
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
+# Of codes in single precision, held against what an activation can reach.
+_ROUNDING = 1e-6
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
 _NUMBERS_A_WEIGHT = 4
 
@@ -177,6 +180,27 @@ def _check_size(spec: NetworkSpec) -> None:
         "choose smaller ones",
         ParameterError,
     )
+
+
+def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> None:
+    """Refuse an output that cannot be what the scaled data are.
+
+    Raises
+    ------
+    ParameterError
+        If they go beyond its reach.
+    """
+    low, high = -math.inf, math.inf  # centred data go both ways
+    if scaling.shift.ndim == 0:
+        low, high = (
+            float((x - scaling.shift) / scaling.scale) for x in (statistics.low, statistics.high)
+        )
+    least, most = reach(spec.output)
+    if spec.output != "sigmoid" and not least - _ROUNDING <= low <= high <= most + _ROUNDING:
+        raise ParameterError(
+            f"output={spec.output!r} stays between {least:g} and {most:g}, but the scaled data "
+            "reach beyond; use scaling='unit' or 'none', or leave output to 'auto'"
+        )
 
 
 def choose_corruption(model: "BaseAutoencoder") -> Corruption | None:

@@ -23,7 +23,7 @@ from narrows.models.likelihood import LEAST_VARIANCE, LIKELIHOODS, within_unit
 from narrows.models.posterior import measure_codes, moments, settle
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Trace
-from narrows.networks.outputs import Gaussian
+from narrows.networks.outputs import Gaussian, with_variance
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings
 
@@ -212,7 +212,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if self.loss_ == "gaussian":
             if self.variance != "learned":
                 return output
-            return "bounded_gaussian" if output == "sigmoid" else "gaussian"
+            return with_variance(output)
         if not self.scaling_.bounded:
             raise ParameterError(
                 f"likelihood={self.loss_!r} needs data between 0 and 1, but with "
@@ -220,9 +220,10 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
                 f"{self.scaling_.high:g} reach beyond; use scaling='unit', or "
                 "likelihood='gaussian'"
             )
-        if self.output == "identity":
+        if self.output not in ("auto", "sigmoid"):
             raise ParameterError(
-                f"likelihood={self.loss_!r} does not go with output='identity'; use output='auto'"
+                f"likelihood={self.loss_!r} does not go with output={self.output!r}; use "
+                "output='auto'"
             )
         return "sigmoid" if self.loss_ == "bernoulli" else "continuous_bernoulli"
 

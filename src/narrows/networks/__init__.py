@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from narrows.networks import dense
+from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.network import (
-    ACTIVATIONS,
     OUTPUTS,
     Decoder,
     Encoder,

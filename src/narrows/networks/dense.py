@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from narrows.networks.network import ACTIVATIONS, Centre, Decoder, Encoder, NetworkSpec
-from narrows.networks.outputs import BOUNDED_OUTPUTS
+from narrows.networks.activations import ACTIVATIONS
+from narrows.networks.network import Centre, Decoder, Encoder, NetworkSpec
+from narrows.networks.outputs import invert
 from narrows.networks.sparse import build_code_activation
 
 # Mean-square gain of each activation; those that are not listed behave like a linear layer.
@@ -119,12 +120,8 @@ def initialise(
         # Units that decode to what they look for start useful: fewer die (Gao et al. 2024).
         with torch.no_grad():
             layers[1][0].weight.copy_(layers[0][-1].weight[: spec.n_components].t())
-    start = mean.flatten()
-    if spec.output in BOUNDED_OUTPUTS:
-        # Features that hardly ever leave 0 or 1 would otherwise start where the sigmoid is flat.
-        start = torch.logit(start, eps=1e-3)
     with torch.no_grad():
-        layers[1][-1].bias.copy_(start)
+        layers[1][-1].bias.copy_(invert(spec.output, mean.flatten()))
 
 
 def _features(spec: NetworkSpec) -> int:

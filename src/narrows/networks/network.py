@@ -1,6 +1,5 @@
 """Two halves that can part."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from itertools import dropwhile
 from typing import Any, NamedTuple, Self
@@ -8,20 +7,10 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.outputs import OUTPUT_MODULES
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "identity": nn.Identity,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "softplus": nn.Softplus,
-}
-OUTPUTS = ("identity", "sigmoid")
+OUTPUTS = tuple(ACTIVATIONS)
 
 
 def is_pointwise(activation: nn.Module) -> bool:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from narrows.networks.network import ACTIVATIONS, NetworkSpec
+from narrows.networks.activations import ACTIVATIONS
+from narrows.networks.network import NetworkSpec
 
 # Steps that the threshold's running mean looks back on.
 _MEMORY = 100
