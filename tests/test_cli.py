@@ -260,11 +260,13 @@ def test_a_match_names_the_picture_itself_first(run: Run, made: Path) -> None:
     assert len(found["matches"]) == 3
     assert found["matches"][0]["path"].endswith("left/07.png")
     plain = run("match", made / "pictures.lance", query, "-k", "3").out.splitlines()
-    assert plain[0].split() == ["distance", "path"]
-    assert [line.split()[1] for line in plain[1:]] == [m["path"] for m in found["matches"]]
+    assert plain[0].split() == ["distance", "id", "path"]
+    assert [line.split()[2] for line in plain[1:]] == [m["path"] for m in found["matches"]]
 
 
-@pytest.mark.parametrize("options", [["--metric", "cosine"], ["--rerank", "pixels"]], ids=str)
+@pytest.mark.parametrize(
+    "options", [["--metric", "cosine"], ["--rerank", "pixels"], ["--rerank", "ssim"]], ids=str
+)
 def test_matching_passes_its_options_on(options: list[str], run: Run, made: Path) -> None:
     query = made / "photos" / "left" / "07.png"
     answered = run("match", made / "pictures.lance", query, *options, "--json").json

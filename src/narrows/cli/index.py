@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from narrows.cli.console import (
+    PATH,
     answer,
     json_option,
     overwrite_option,
@@ -28,6 +29,13 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     is_flag=True,
     help="Leave the files where they are, and keep their paths and thumbnails.",
 )
+@click.option(
+    "--metadata",
+    type=PATH,
+    metavar="FILE",
+    help="A table (.csv, .tsv, .parquet) with a row for each picture: its column path, file, "
+    "file_name or filename says which, the others are kept with it.",
+)
 @skip_option
 @overwrite_option
 @json_option
@@ -38,6 +46,7 @@ def command(
     to: Path,
     add: bool,
     reference: bool,
+    metadata: Path | None,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -69,13 +78,18 @@ def command(
         if add and exists:
             library = Library.open(to, model=encoder)
             added = library.add(
-                data, store=store, skip_unreadable=skip_unreadable, progress=advance
+                data,
+                metadata=metadata,
+                store=store,
+                skip_unreadable=skip_unreadable,
+                progress=advance,
             )
         else:
             library, added = Library.build(
                 to,
                 data,
                 model=encoder,
+                metadata=metadata,
                 store=store,
                 overwrite=overwrite,
                 skip_unreadable=skip_unreadable,

@@ -21,7 +21,12 @@ def command(*, path: Path, as_json: bool) -> None:
 
     if LIBRARY.is_at(path):
         library = Library.open(path)
-        record = {"kind": "library", "rows": len(library), **_describe(library.model)}
+        record = {
+            "kind": "library",
+            "rows": len(library),
+            "columns": library.columns,
+            **_describe(library.model),
+        }
         manifest = path / Contents.read(path).model
     else:
         model = load(path)
@@ -87,10 +92,10 @@ def _figure(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return ", ".join(f"{name} {item}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return " x ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None or value == {} else str(value)

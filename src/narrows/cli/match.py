@@ -30,13 +30,29 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 
 @click.command("match")
 @click.argument("library", type=PATH, metavar="LIBRARY")
-@click.argument("query", type=PATH, metavar="QUERY")
+@click.argument("query", type=PATH, metavar="[QUERY]", required=False)
+@click.option(
+    "--id", "ids", type=int, multiple=True, help="Instead of QUERY: a picture that is in there."
+)
 @click.option("-k", default=5, show_default=True, help="How many to find for each query.")
+@click.option(
+    "--where",
+    metavar="FILTER",
+    help="Match only pictures that an SQL filter of columns lets through: \"label = 'boot' AND "
+    'year > 2010"; `narrows info LIBRARY` lists your columns.',
+)
 @metric_option
 @click.option(
     "--rerank",
-    type=click.Choice(["pixels"]),
-    help="Order the nearest candidates by the distance between pixels.",
+    type=click.Choice(["pixels", "ssim"]),
+    help="Order the nearest candidates by the squared difference between pixels, or by 1 - SSIM.",
+)
+@click.option(
+    "--rerank-on",
+    type=click.Choice(["stored", "decoded"]),
+    default="stored",
+    show_default=True,
+    help="The library's pictures that are then compared: as stored, or restored from their codes.",
 )
 @click.option(
     "--n-candidates",
@@ -56,10 +72,13 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 def command(
     *,
     library: Path,
-    query: Path,
+    query: Path | None,
+    ids: tuple[int, ...],
     k: int,
+    where: str | None,
     metric: Literal["euclidean", "cosine"],
-    rerank: Literal["pixels"] | None,
+    rerank: Literal["pixels", "ssim"] | None,
+    rerank_on: Literal["stored", "decoded"],
     n_candidates: int,
     save: Path | None,
     skip_unreadable: bool,
@@ -69,12 +88,14 @@ def command(
     """Find the nearest pictures of a library.
 
     QUERY is a picture, a folder of them, or any other data that the library's model takes; each
-    row is a query of its own.
+    row is a query of its own. With --id, pictures of the library are looked for among the others.
     """
     from narrows import Library
     from narrows.atomic import check_output
     from narrows.errors import ParameterError
 
+    if (query is None) == (not ids):
+        raise ParameterError("give QUERY or --id, one of them")
     if save is not None:
         check_output(save, overwrite=overwrite, kind="file")
         if save.suffix.lower() != ".png":
@@ -84,28 +105,58 @@ def command(
     opened = Library.open(library)
     if save is not None:
         _check_decoder(opened)
-    rows = read_for(opened.model, query, skip_unreadable=skip_unreadable)
-    X = in_units(rows, opened.model)
-    found = opened.match(X, k, metric=metric, rerank=rerank, n_candidates=n_candidates)
+    looked_for, names, skipped = _queries(opened, query, ids, skip_unreadable=skip_unreadable)
+    found = opened.match(
+        **looked_for,
+        k=k,
+        where=where,
+        metric=metric,
+        rerank=rerank,
+        rerank_on=rerank_on,
+        n_candidates=n_candidates,
+    )
     if save is not None:
-        title = "Nearest pictures by code" + (", ordered by pixels" if rerank else "")
-        _draw(save, opened, X, rows.names, found, title=title, overwrite=overwrite)
+        X = opened.read(ids) if ids else looked_for["query"]
+        title = "Nearest pictures by code"
+        if rerank is not None:
+            title += ", ordered by " + {"pixels": "pixels", "ssim": "SSIM"}[rerank]
+        _draw(save, opened, X, names, found, title=title, overwrite=overwrite)
     if as_json:
-        answer(_record(rows.names, found, rows.skipped, save), as_json=True)
+        answer(_record(names, found, skipped, save), as_json=True)
         return
-    one = len(rows.names) == 1
+    _show(names, found, list(opened.columns))
+    if where is not None and not any(found):
+        note("the filter lets no picture through")
+    if save is not None:
+        answer({}, False, f"contact sheet in {save}")
+
+
+def _queries(
+    library: "Library", query: Path | None, ids: tuple[int, ...], *, skip_unreadable: bool
+) -> tuple[dict[str, Any], list[str], list[tuple[str, str]]]:
+    """Return what is looked for, as it is given to a library, its names, and what was left out."""
+    if query is None:
+        return {"ids": ids}, [f"id {number}" for number in ids], []
+    rows = read_for(library.model, query, skip_unreadable=skip_unreadable)
+    return {"query": in_units(rows, library.model)}, rows.names, rows.skipped
+
+
+def _show(names: list[str], found: "list[list[Match]]", columns: list[str]) -> None:
+    one = len(names) == 1
     table(
-        ["distance", "path"] if one else ["query", "distance", "path"],
+        [*([] if one else ["query"]), "distance", "id", "path", *columns],
         [
-            [f"{match.distance:.6g}", match.path]
-            if one
-            else [name, f"{match.distance:.6g}", match.path]
-            for name, matches in zip(rows.names, found, strict=True)
+            [
+                *([] if one else [name]),
+                f"{match.distance:.6g}",
+                match.id,
+                match.path,
+                *("-" if value is None else value for value in match.metadata.values()),
+            ]
+            for name, matches in zip(names, found, strict=True)
             for match in matches
         ],
     )
-    if save is not None:
-        answer({}, False, f"contact sheet in {save}")
 
 
 def _record(
@@ -118,7 +169,12 @@ def _record(
         {
             "query": name,
             "matches": [
-                {"id": match.id, "distance": match.distance, "path": match.path}
+                {
+                    "id": match.id,
+                    "distance": match.distance,
+                    "path": match.path,
+                    "metadata": match.metadata,
+                }
                 for match in matches
             ],
         }

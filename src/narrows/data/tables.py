@@ -65,6 +65,47 @@ def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
            [3. , 4. ]]), ['width', 'height'])
     """
     path = Path(path)
+    table = read_columns(path)
+    names = table.column_names
+    columns = [_numbers(path, *column) for column in zip(names, table.columns, strict=True)]
+    values = np.empty(
+        (table.num_rows, len(names)), np.result_type(np.float32, *(c.dtype for c in columns))
+    )
+    for index, column in enumerate(columns):
+        values[:, index] = column
+    return values, names
+
+
+def read_columns(path: str | Path) -> pa.Table:
+    r"""Read a table of columns of whatever kinds: numbers, texts, truth values, dates.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file ending in .csv, .tsv or .parquet, as for :func:`read_table`.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of a text file have the kind that all their values are of; what is empty is null.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError, DataError
+        As :func:`read_table`, except that values may be missing, or no numbers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from narrows.data.tables import read_columns
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "labels.csv")
+    ...     _ = file.write_text("path,label,year\n1.png,boot,2010\n2.png,,2011\n")
+    ...     read_columns(file).to_pydict()
+    {'path': ['1.png', '2.png'], 'label': ['boot', None], 'year': [2010, 2011]}
+    """
+    path = Path(path)
     try:
         table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
         names = table.column_names
@@ -76,13 +117,7 @@ def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
     _check_names(path, names)
     if table.num_rows == 0 or not names:
         raise _empty(path)
-    columns = [_numbers(path, *column) for column in zip(names, table.columns, strict=True)]
-    values = np.empty(
-        (table.num_rows, len(names)), np.result_type(np.float32, *(c.dtype for c in columns))
-    )
-    for index, column in enumerate(columns):
-        values[:, index] = column
-    return values, names
+    return table
 
 
 def write_table(path: str | Path, values: NDArray[Any], columns: list[str] | None = None) -> None:

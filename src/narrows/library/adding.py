@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from narrows.data.images import Progress
@@ -11,6 +12,7 @@ from narrows.library.columns import fit_metadata, new_fields, understand_metadat
 from narrows.library.commits import Batch
 from narrows.library.folder import Turn
 from narrows.library.given import GivenFiles, GivenRows, Store, understand
+from narrows.library.joining import read_metadata
 from narrows.library.table import Table
 from narrows.models import Encoder
 
@@ -78,6 +80,9 @@ class Addition:
     ) -> "Addition":
         """Check what :meth:`narrows.Library.add` was given."""
         given = understand(X, encoder, store=store)
+        if isinstance(metadata, str | Path):
+            folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
+            metadata = read_metadata(Path(metadata), given, folder)
         return cls(
             encoder,
             given,

@@ -151,10 +151,13 @@ class Library(Keeper):
         names : sequence of str, optional
             What the matches' ``path`` says, one for each picture; by default the file's path
             as given, the file's and the row's name (``data.npy[7]``), or the id for an array.
-        metadata : DataFrame, pyarrow.Table, or mapping of str to sequence, optional
+        metadata : DataFrame, pyarrow.Table, mapping of str to sequence, or path, optional
             Columns of one's own, a row for each picture: numbers, texts, truth values, dates or
             times. Columns that the library has keep their types; new ones are null in the rows
-            that there are.
+            that there are. A path names a table (.csv, .tsv, .parquet) with a row for each
+            picture file, in any order: its column ``path``, ``file``, ``file_name`` or
+            ``filename`` says which, by the file's path as given, in the folder given, or in full,
+            or by its name alone where no other file has it. For rows of data it has theirs.
         store : {"pictures", "references"}, default="pictures"
             With "references", picture files stay where they are and the library keeps their
             absolute paths and thumbnails instead. Whoever needs a picture then reads its file,
@@ -173,7 +176,8 @@ class Library(Keeper):
         MissingFileError, UnreadableFileError
             If a file is not there, or cannot be read and is not to be skipped.
         DataError
-            If there are no pictures, or they do not fit the model.
+            If there are no pictures, or they do not fit the model; if a file has no row in the
+            table of metadata or several, or a row no file.
         ParameterError
             If there are not as many names or rows of metadata as pictures, the metadata are no
             columns, or rows of data are to be referred to.

@@ -129,6 +129,26 @@ class Reader:
         """
         return self._table.count(where)
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """One's own columns: the name and the type of each, as Arrow calls it."""
+        return {
+            name: str(self._table.dataset.schema.field(name).type) for name in self._table.metadata
+        }
+
+    def read(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Read pictures by their ids, (n, *sample_shape_), in the model's units.
+
+        Raises
+        ------
+        ParameterError
+            If there is no picture of an id.
+        MissingFileError, UnreadableFileError
+            If the library only refers to a file, and that is gone or has changed.
+        """
+        rows = self._table.rows_of(ids)
+        return self._pictures.read(rows)
+
     def refresh(self) -> Self:
         """See what writers have done since the library was opened, or refreshed: all or nothing.
 
