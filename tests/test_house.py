@@ -44,6 +44,7 @@ PUBLIC_NAMES = [
     "Encoder",
     "Library",
     "SparseAutoencoder",
+    "StackedAutoencoder",
     "VariationalAutoencoder",
     "__version__",
     "datasets",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         DenoisingAutoencoder,
         Encoder,
         SparseAutoencoder,
+        StackedAutoencoder,
         VariationalAutoencoder,
         load,
     )
@@ -42,6 +43,7 @@ _HOMES = {
     "Encoder": "narrows.models",
     "Library": "narrows.library",
     "SparseAutoencoder": "narrows.models",
+    "StackedAutoencoder": "narrows.models",
     "VariationalAutoencoder": "narrows.models",
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
@@ -58,6 +60,7 @@ __all__ = [
     "Encoder",
     "Library",
     "SparseAutoencoder",
+    "StackedAutoencoder",
     "VariationalAutoencoder",
     "__version__",
     "datasets",

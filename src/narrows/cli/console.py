@@ -130,7 +130,8 @@ def training() -> Iterator[None]:
     with _bar("training") as advance:
 
         def show(record: dict[str, float]) -> None:
-            advance(int(record["epoch"]), int(record["max_epochs"]), _losses(record))
+            words = _layer(record) + _losses(record)
+            advance(int(record["epoch"]), int(record["max_epochs"]), words)
 
         with on_epoch(show):
             yield
@@ -171,7 +172,12 @@ def _lines(label: str) -> Iterator[Advance]:
 
 
 def _epoch(record: dict[str, float]) -> str:
-    return f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  {_losses(record)}"
+    epoch = f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}"
+    return f"{_layer(record)}{epoch}  {_losses(record)}"
+
+
+def _layer(record: dict[str, float]) -> str:
+    return f"layer {record['layer']:.0f}/{record['n_layers']:.0f}  " if "layer" in record else ""
 
 
 def _losses(record: dict[str, float]) -> str:

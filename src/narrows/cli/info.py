@@ -37,6 +37,8 @@ def command(*, path: Path, as_json: bool) -> None:
     if as_json:
         answer(record, as_json=True)
         return
+    for number, layer in enumerate(record.pop("layers", []), 1):
+        record[f"layer {number}"] = {name: _shown(layer[name]) for name in ("epochs", "loss")}
     table(
         ["", str(path)], [[key.replace("_", " "), _shown(value)] for key, value in record.items()]
     )
@@ -56,16 +58,8 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
         "weights": sum(weights.values()),
     }
     history = getattr(model, "history_", None)
-    if history is not None and len(history):
-        best = history.epochs[history.best_epoch - 1]
-        record |= {
-            "epochs": len(history),
-            "ended": history.ended,
-            "best_epoch": history.best_epoch,
-            "loss": best["loss"],
-            "validation_loss": best.get("validation_loss"),
-            "seconds": history.epochs[-1]["seconds"],
-        }
+    if history is not None and (len(history) or history.layers):
+        record |= history.summary()
     return record | {"fingerprint": model.fingerprint_}
 
 

@@ -166,17 +166,10 @@ def _model_options(ctx: click.Context) -> list[click.Parameter]:
 
 
 def _figures(model: "Autoencoder") -> dict[str, Any]:
-    history = model.history_
-    best = history.epochs[history.best_epoch - 1]
     return {
         "model": type(model).__name__,
         "n_components": model.n_components,
         "sample_shape": model.sample_shape_,
-        "epochs": len(history),
-        "ended": history.ended,
-        "best_epoch": history.best_epoch,
-        "loss": best["loss"],
-        "validation_loss": best.get("validation_loss"),
-        "seconds": history.epochs[-1]["seconds"],
+        **model.history_.summary(),
         "fingerprint": model.fingerprint_,
     }

@@ -11,6 +11,7 @@ from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
 from narrows.models.registry import MODELS
 from narrows.models.sparse import SparseAutoencoder
+from narrows.models.stacked import StackedAutoencoder
 from narrows.models.variational import VariationalAutoencoder
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DenoisingAutoencoder",
     "Encoder",
     "SparseAutoencoder",
+    "StackedAutoencoder",
     "VariationalAutoencoder",
     "load",
 ]

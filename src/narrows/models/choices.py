@@ -1,17 +1,16 @@
 """From a model's parameters and its data to a network and a plan of training."""
 
 import math
-import numbers
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
 from narrows import corruption, networks
-from narrows.corruption import Corruption, Unstored
+from narrows.corruption import Corruption
 from narrows.data.memory import check_fits
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.errors import DataError, ParameterError
@@ -275,28 +274,6 @@ def choose_settings(
         seed=seed,
         device=choose_device(model.device),
     )
-
-
-def plain(value: Any) -> Any:
-    """Turn a parameter into what JSON can hold; of a function, its name."""
-    if isinstance(value, Unstored):
-        return {"function": value.name}
-    if callable(value):
-        return {"function": getattr(value, "__qualname__", type(value).__name__)}
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return value if isinstance(value, bool | str) else None
-
-
-def unplain(value: Any) -> Any:
-    """Turn what JSON held into a parameter again."""
-    if isinstance(value, list):
-        return tuple(map(unplain, value))
-    return Unstored(str(value.get("function"))) if isinstance(value, dict) else value
 
 
 def feature_mean(

@@ -238,7 +238,7 @@ def encode(
 ) -> NDArray[np.float32]:
     """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
     codes = np.empty((len(rows), n_components), np.float32)
-    _run(lambda x: module(scaling(x)), rows, codes, module)
+    run_in_blocks(lambda x: module(scaling(x)), rows, codes, module)
     return codes
 
 
@@ -248,7 +248,7 @@ def decode(
     """Decode codes that were checked already: (n, K) to (n, *sample_shape)."""
     rows = np.empty((len(codes), *sample_shape), scaling.value_type)
     # Off the device first: not every device has double precision.
-    _run(lambda h: scaling.undo(module(h).cpu()), codes, rows, module)
+    run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module)
     return rows
 
 
@@ -259,12 +259,13 @@ def names_of(owner: object) -> list[str] | None:
 
 
 @torch.inference_mode()
-def _run(
+def run_in_blocks(
     step: Callable[[Tensor], Tensor],
     rows: NDArray[Any],
     out: NDArray[np.floating],
     module: nn.Module,
 ) -> None:
+    """Write what a step makes of each row; both are on the module's device in between."""
     device = next(module.parameters()).device
     source, target = as_rows(rows), torch.from_numpy(out)
     for start in range(0, len(rows), _BLOCK):

@@ -3,17 +3,20 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from narrows import networks, storage
+from narrows.corruption import Unstored
 from narrows.errors import FormatError
-from narrows.models.choices import plain, unplain
 from narrows.models.halves import Decoder, Encoder, names_of
+from narrows.models.registry import MODELS
 from narrows.training.history import History
 
 if TYPE_CHECKING:
@@ -74,7 +77,9 @@ def restore(
             setattr(model, name, np.asarray(found[name])[()])
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+    ) as error:  # fmt: skip
         raise FormatError(
             f"'{path}/{storage.MANIFEST}' is damaged or of another version of Narrows "
             f"({type(error).__name__}: {error}); copy the model's folder again, or train again"
@@ -108,12 +113,39 @@ def fingerprint(model: "BaseAutoencoder") -> str:
     return storage.fingerprint(facts, parts)
 
 
-def parameters(model: "BaseAutoencoder") -> dict[str, Any]:
+def parameters(model: BaseEstimator) -> dict[str, Any]:
     """Return the constructor's parameters as JSON can hold them; paths are of one machine only."""
     return {
         name: None if name == "checkpoint" else plain(value)
         for name, value in model.get_params(deep=False).items()
     }
+
+
+def plain(value: Any) -> Any:
+    """Turn a parameter into what JSON can hold; of a function, its name."""
+    if isinstance(value, Unstored):
+        return {"function": value.name}
+    if isinstance(value, BaseEstimator):
+        return {"model": type(value).__name__, "parameters": parameters(value)}
+    if callable(value):
+        return {"function": getattr(value, "__qualname__", type(value).__name__)}
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value if isinstance(value, bool | str) else None
+
+
+def unplain(value: Any) -> Any:
+    """Turn what JSON held into a parameter again."""
+    if isinstance(value, list):
+        return tuple(map(unplain, value))
+    if not isinstance(value, dict):
+        return value
+    if "model" not in value:
+        return Unstored(str(value.get("function")))
+    classes = {model.__name__: model for model in MODELS.values()}
+    return classes[value["model"]](**{k: unplain(v) for k, v in value["parameters"].items()})
 
 
 def _instructions(corruption: Any) -> list[str]:

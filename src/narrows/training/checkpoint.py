@@ -106,10 +106,10 @@ class Checkpoint:
         state.optimizer.load_state_dict(moments)
         state.best, state.history = best, history
 
-    def write(self, state: State) -> None:
-        """Write the state, unless the last writing was too recent for what it costs."""
+    def write(self, state: State, *, at_once: bool = False) -> None:
+        """Write the state, at once or unless the last writing was too recent for what it costs."""
         start = time.monotonic()
-        if start < self._due:
+        if start < self._due and not at_once:
             return
         moments = state.optimizer.state_dict()["state"]
         tensors = {f"network.{k}": v for k, v in _untied(state.network).items()}

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -28,6 +28,8 @@ class History:
         The epoch whose weights were kept, from 1; the last where nothing was held out.
     ended : {"max_epochs", "early_stopping", "interrupted", "running"}
         Why training stopped.
+    layers : list of History
+        Of layers that were trained one by one before the whole, the first one first; else empty.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class History:
     epochs: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     ended: Ending = "running"
+    layers: list["History"] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -53,6 +56,27 @@ class History:
     def columns(self) -> list[str]:
         """The names of what was recorded, in the order they came."""
         return list(dict.fromkeys(name for record in self.epochs for name in record))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what to say of a run in a few figures, of each layer's too where there are any.
+
+        Examples
+        --------
+        >>> epochs = [{"epoch": 1, "loss": 2.0, "seconds": 0.5}]
+        >>> summary = History(epochs, 1, "max_epochs").summary()
+        >>> list(summary), summary["loss"]
+        (['epochs', 'ended', 'best_epoch', 'loss', 'validation_loss', 'seconds'], 2.0)
+        """
+        best: Record = self.epochs[self.best_epoch - 1] if self.epochs else {}
+        own: dict[str, Any] = {
+            "epochs": len(self),
+            "ended": self.ended,
+            "best_epoch": self.best_epoch,
+            "loss": best.get("loss"),
+            "validation_loss": best.get("validation_loss"),
+        }
+        own["seconds"] = sum(h.epochs[-1]["seconds"] for h in (self, *self.layers) if h.epochs)
+        return {**own, "layers": [h.summary() for h in self.layers]} if self.layers else own
 
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a line an epoch.
@@ -84,8 +108,9 @@ class History:
         return Path(path)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them."""
-        return asdict(self)
+        """Return the fields as JSON can hold them; without layers where there are none."""
+        own = {"epochs": self.epochs, "best_epoch": self.best_epoch, "ended": self.ended}
+        return {**own, "layers": [h.as_json() for h in self.layers]} if self.layers else own
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
@@ -96,7 +121,10 @@ class History:
         FormatError
             If it did not give this.
         """
-        history = cls(**fields)
+        layers = fields.get("layers", [])
+        # Layers have none themselves: what a file nests deeper is not followed.
+        history = cls(**{name: value for name, value in fields.items() if name != "layers"})
+        history.layers = [cls.from_json({**layer, "layers": []}) for layer in layers]
         epochs, best = history.epochs, history.best_epoch
         if not isinstance(epochs, list) or not all(map(_is_record, epochs)):
             raise FormatError("the history's epochs are not records of numbers; train again")

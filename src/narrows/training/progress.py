@@ -39,6 +39,26 @@ def on_epoch(callback: Callback) -> Iterator[None]:
         _listeners.reset(token)
 
 
+@contextmanager
+def telling(**facts: float) -> Iterator[None]:
+    """Add facts to all records that callbacks get while the block runs.
+
+    Parameters
+    ----------
+    **facts : float
+        Such as ``layer`` and ``n_layers`` where layers are trained one by one.
+    """
+
+    def add(callback: Callback) -> Callback:
+        return lambda record: callback({**record, **facts})
+
+    token = _listeners.set(tuple(map(add, _listeners.get())))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
 def listeners() -> tuple[Callback, ...]:
     """Return the callbacks of the blocks that surround this call, the outermost first."""
     return _listeners.get()
@@ -46,7 +66,8 @@ def listeners() -> tuple[Callback, ...]:
 
 def print_epoch(record: Record) -> None:
     """Print one line of an epoch, for ``verbose``."""
-    line = f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  loss {record['loss']:.5g}"
+    line = f"layer {record['layer']:.0f}/{record['n_layers']:.0f}  " if "layer" in record else ""
+    line += f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  loss {record['loss']:.5g}"
     if "validation_loss" in record:
         line += f"  validation {record['validation_loss']:.5g}"
     print(f"{line}  {record['seconds']:.1f} s", flush=True)  # noqa: T201

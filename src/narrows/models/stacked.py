@@ -1,0 +1,291 @@
+"""The stacked autoencoder: depth, learned one layer at a time, then fine-tuned as one network.
+
+Hinton & Salakhutdinov (2006), "Reducing the dimensionality of data with neural networks"; Bengio,
+Lamblin, Popovici & Larochelle (2007), "Greedy layer-wise training of deep networks"; with denoising
+layers Vincent et al. (2010), "Stacked denoising autoencoders"; with contractive ones Rifai et al.
+(2011), "Contractive auto-encoders".
+"""
+
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from narrows.corruption import Corruption
+from narrows.data.scratch import scratch_rows
+from narrows.errors import ParameterError
+from narrows.models import choices
+from narrows.models.base import BaseAutoencoder
+from narrows.models.halves import run_in_blocks
+from narrows.models.layers import (
+    ScaledRows,
+    check_layer_models,
+    check_layers,
+    make_layer,
+    n_layers,
+    naming,
+    start,
+)
+from narrows.models.rollback import unchanged_on_failure
+from narrows.models.runs import Run
+from narrows.models.validation import check_number, check_rows
+from narrows.networks import Network
+from narrows.networks.stacking import put_layer, stages, take_layer
+from narrows.training.checkpoint import State
+from narrows.training.history import History
+from narrows.training.loop import epoch_seed, new_optimizer
+from narrows.training.progress import on_epoch, print_epoch, telling
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StackedAutoencoder(BaseAutoencoder):
+    """A deep network whose layers are trained one by one, then unrolled and fine-tuned together.
+
+    Each layer is an autoencoder of its own, which learns from the codes of the layer below. The
+    deep network that they make is saved, parted and used as any other.
+
+    Parameters
+    ----------
+    layer_model : str, estimator, or sequence of them, default="denoising"
+        What each layer is: the name of a model, or a model with its own parameters, of which a
+        copy is trained; one for all, or one for each, the code's layer last. The stack sets the
+        shape, the code's activation and the scaling of each.
+    pretraining_epochs : int or "auto", default="auto"
+        Passes over the data for each layer; "auto" takes as many as ``max_epochs``.
+    pretraining_learning_rate : float or "auto", default="auto"
+        The peak of each layer's schedule; "auto" is the layer's own, 0.01.
+    layer_corruption : str, callable, sequence of them, or None, default="auto"
+        Damage to what each layer sees while it learns, codes included: one for all, or one for
+        each. "auto" takes "masking" for denoising layers, none for others.
+    layer_corruption_level : float, "auto", or sequence of them, default="auto"
+        How much, from 0 to 1: one for all, or one for each.
+    fine_tune : bool, default=True
+        Whether the deep network is trained after its layers; ``max_epochs``, ``learning_rate``,
+        ``corruption`` and the like are those of this training.
+    {parameters}
+
+    Attributes
+    ----------
+    layer_histories_ : list of History
+        Of each layer's own training, the lowest first; ``history_`` is that of the fine-tuning.
+    {attributes}
+
+    Notes
+    -----
+    Layers learn from the rows that are not held out. Codes that pass from one layer to the next
+    are computed once; where they take more than half of the free memory, they are kept in a
+    temporary file (``TMPDIR``), which never outlives the training.
+
+    A ``checkpoint`` keeps the layers that are complete, and then the fine-tuning; a file beside
+    it, its name followed by ".layer", keeps the layer that is being trained. Ctrl-C while layers
+    are trained ends the whole training: layers that were not reached have their first weights.
+
+    Examples
+    --------
+    >>> from narrows import StackedAutoencoder, datasets
+    >>> digits = datasets.load("digits")
+    >>> model = StackedAutoencoder(
+    ...     8, hidden_layer_sizes=(64, 32), activation="sigmoid", layer_model="denoising",
+    ...     layer_corruption_level=0.2, pretraining_epochs=3, max_epochs=3, random_state=0)
+    >>> model = model.fit(digits.X_train)
+    >>> [len(history) for history in model.layer_histories_], len(model.history_)
+    ([3, 3, 3], 3)
+    >>> model.transform(digits.X_test).shape
+    (360, 8)
+    """
+
+    layer_model: str | BaseAutoencoder | Sequence[str | BaseAutoencoder] = "denoising"
+    pretraining_epochs: int | Literal["auto"] = "auto"
+    pretraining_learning_rate: float | Literal["auto"] = "auto"
+    layer_corruption: str | Corruption | Sequence[str | Corruption | None] | None = "auto"
+    layer_corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    fine_tune: bool = True
+    architecture: choices.Architecture = "dense"
+
+    @property
+    def layer_histories_(self) -> list[History]:
+        """The history of each layer's own training, the lowest first."""
+        self._check_fitted()
+        return self.history_.layers
+
+    def partial_fit(self, X: Any, y: Any = None, *, layer: int | None = None) -> Self:
+        """Learn from more rows: one pass over them, of a single layer or of the deep network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows like the ones before.
+        y : object
+            Not used.
+        layer : int or None, default=None
+            Which layer learns, from 1, the lowest, to ``len(hidden_layer_sizes) + 1``: from the
+            codes that the layers below it now give. ``None`` goes on with the deep network.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError, DivergedError
+            As :meth:`fit`.
+
+        Examples
+        --------
+        >>> from narrows import StackedAutoencoder
+        >>> X = np.random.default_rng(0).random((100, 8))
+        >>> model = StackedAutoencoder(2, hidden_layer_sizes=(6,), random_state=0)
+        >>> for layer in (1, 1, 2, None):
+        ...     model = model.partial_fit(X, layer=layer)
+        >>> [len(history) for history in model.layer_histories_], len(model.history_)
+        ([2, 1], 1)
+        """
+        if layer is None:
+            return super().partial_fit(X, y)
+        with unchanged_on_failure(self):
+            self._check_parameters()
+            if self.__sklearn_is_fitted__():
+                X = self._check_rows(X)
+            else:
+                X = check_rows(self, X, fitting=True)
+                start(self, X)
+            check_number("layer", layer, low=1, high=n_layers(self.spec_), integral=True)
+            self._learn_layer(X, int(layer) - 1)
+        return self
+
+    def _learn_layer(self, X: NDArray[Any], place: int) -> None:
+        """Let one layer, from 0, learn from what the layers below it make of rows."""
+        network = Network(self.encoder_, self.decoder_)
+        codes: Any = ScaledRows(X, np.arange(len(X)), self.scaling_)
+        for below in stages(network.encoder)[:place]:
+            codes = _encode(below, codes)
+        # Those that learned last time: their optimisers go on.
+        kept: dict[int, BaseAutoencoder] = dict(getattr(self, "_layers", {}))
+        histories = list(self.history_.layers)
+        with naming(place, n_layers(self.spec_)):
+            layer = kept.get(place)
+            if layer is None:
+                layer = kept[place] = make_layer(self, place, self._draw_seed())
+                start(layer, codes)
+            if len(histories[place]) or len(self.history_):
+                take_layer(network, Network(layer.encoder_, layer.decoder_), place)
+            layer.partial_fit(codes)
+        put_layer(Network(layer.encoder_, layer.decoder_), network, place)
+        done = histories[place]
+        record = {**layer.history_.epochs[-1], "epoch": len(done) + 1}
+        histories[place] = History([*done.epochs, record], len(done) + 1, layer.history_.ended)
+        self.history_ = replace(self.history_, layers=histories)
+        self._layers = kept
+
+    def _first_network(self, run: Run, mean: Tensor) -> Network:
+        """Build the deep network, and train its layers."""
+        network = super()._first_network(run, mean).to(run.settings.device)
+        self._extend(network, run.settings, len(run.rows))
+        optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
+        state = State(network, optimizer, {}, History(), run.settings.seed)
+        if run.checkpoint is not None:
+            run.checkpoint.restore(state)
+        if not len(state.history):
+            self._pretrain(run, network, state)
+        if not self.fine_tune:
+            run.settings = replace(run.settings, max_epochs=0)
+        self._histories = state.history.layers
+        return network
+
+    def _pretrain(self, run: Run, network: Network, state: State) -> None:
+        """Train the layers that are still to be trained, each on the codes of the one below."""
+        codes: Any = ScaledRows(run.X, run.rows, self.scaling_)
+        count = n_layers(self.spec_)
+        for place, stage in enumerate(stages(network.encoder)):
+            if place >= len(state.history.layers):
+                if run.checkpoint is not None:
+                    run.checkpoint.write(state, at_once=True)
+                layer = self._train_layer(place, codes, run)
+                put_layer(Network(layer.encoder_, layer.decoder_), network, place)
+                state.history.layers.append(layer.history_)
+                if layer.history_.ended == "interrupted":
+                    # Neither what comes after it nor what the checkpoint has.
+                    run.settings = replace(run.settings, max_epochs=0)
+                    run.checkpoint = None
+                    return
+            if place < count - 1:
+                codes = _encode(stage, codes)
+        if run.checkpoint is not None:
+            run.checkpoint.write(state, at_once=True)
+
+    def _train_layer(self, place: int, codes: Any, run: Run) -> BaseAutoencoder:
+        count = n_layers(self.spec_)
+        seed = epoch_seed(run.settings.seed, place, "layer") % 2**32
+        layer = make_layer(self, place, seed)
+        if run.checkpoint is not None:
+            layer.checkpoint = f"{run.checkpoint.path}.layer"
+        saying = on_epoch(print_epoch) if self.verbose else nullcontext()
+        with (
+            naming(place, count),
+            saying,
+            telling(layer=place + 1, n_layers=count),
+            warnings.catch_warnings(),
+        ):
+            # Said of the whole.
+            warnings.filterwarnings("ignore", message="training was interrupted")
+            return layer.fit(codes)
+
+    def _keep(
+        self,
+        network: Network,
+        history: History,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        kept = history.layers or self.__dict__.get("_histories", [])
+        missing = n_layers(self.spec_) - len(kept)
+        history.layers = self._histories = [*kept, *(History() for _ in range(missing))]
+        if any(layer.ended == "interrupted" for layer in history.layers) and not len(history):
+            history.ended = "interrupted"
+        super()._keep(network, history, optimizer)
+
+    def _prepare(self, X: NDArray[Any]) -> Tensor:
+        mean = super()._prepare(X)
+        self._layers, self._histories = {}, []
+        last = check_layers(self)
+        self.spec_ = replace(
+            self.spec_,
+            code_activation=last.code_activation,
+            n_active=last.n_active,
+            unit_columns=last.unit_columns,
+        )
+        return mean
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_layer_models(self.layer_model)
+        check_number(
+            "pretraining_epochs", self.pretraining_epochs, low=1, integral=True, words=("auto",)
+        )
+        check_number(
+            "pretraining_learning_rate",
+            self.pretraining_learning_rate,
+            low=0,
+            open_low=True,
+            words=("auto",),
+        )
+        if not isinstance(self.fine_tune, bool | np.bool_):
+            raise ParameterError(f"fine_tune={self.fine_tune!r} is not allowed; give True or False")
+        if self.architecture != "dense":
+            raise ParameterError(
+                f"architecture={self.architecture!r} does not go with layers that are trained one "
+                "by one; leave it to 'dense'"
+            )
+
+
+def _encode(stage: nn.Module, codes: Any) -> NDArray[np.float32]:
+    """Compute the next codes of all rows, once."""
+    linear = next(module for module in stage.children() if isinstance(module, nn.Linear))
+    made = scratch_rows((len(codes), linear.out_features))
+    run_in_blocks(stage, codes, made, stage)
+    return made
