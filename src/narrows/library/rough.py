@@ -9,7 +9,9 @@ from collections.abc import Callable
 from copy import copy
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _ROWS = 2**13  # codes that are rounded together
@@ -24,6 +26,11 @@ def is_fast() -> bool:
     able = torch.cpu.get_capabilities()
     vnni = able.get("avx512_vnni") or able.get("avx_vnni")
     return bool(vnni and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def take(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    """Copy some rows; numpy does so several times as fast as torch."""
+    return torch.from_numpy(values.numpy().take(rows, axis=0))
 
 
 class RoughCodes:
@@ -51,10 +58,10 @@ class RoughCodes:
             squares = max(squares, int(levels.square_().sum(dim=1, dtype=torch.float64).max()))
         self._largest = squares**0.5
 
-    def among(self, rows: Tensor) -> Self:
+    def among(self, rows: NDArray[np.int64]) -> Self:
         """Return some of the codes only, as they were rounded."""
         part = copy(self)
-        part._bytes = self._bytes[rows]
+        part._bytes = take(self._bytes, rows)
         return part
 
     def products(self, queries: Tensor) -> tuple[Callable[[slice], Tensor], Tensor]:

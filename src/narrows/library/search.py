@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from narrows.errors import DataError, ParameterError
-from narrows.library.rough import RoughCodes, is_fast
+from narrows.library.rough import RoughCodes, is_fast, take
 
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
@@ -156,16 +156,18 @@ class ExactIndex:
         >>> index.among([1, 2]).search([[0.0, 0.0]], k=2)
         (array([[1., 5.]], dtype=float32), array([[2, 1]]))
         """
-        chosen = np.unique(np.asarray(rows))
+        chosen = np.asarray(rows)
+        if chosen.ndim != 1 or not (chosen[1:] > chosen[:-1]).all():
+            chosen = np.unique(chosen)
         places = chosen if self._rows is None else np.searchsorted(self._rows.numpy(), chosen)
         if chosen.size and not self._has(chosen, places):
             raise ParameterError("rows are no positions in the codes of this index; give integers")
-        which = torch.from_numpy(places.astype(np.int64))
+        places = places.astype(np.int64, copy=False)
         part = copy(self)
-        part._codes, part._weights = self._codes[which], self._weights[which]
-        part._rows = torch.from_numpy(chosen.astype(np.int64))
+        part._codes, part._weights = take(self._codes, places), take(self._weights, places)
+        part._rows = torch.from_numpy(chosen.astype(np.int64, copy=False))
         if self._rough is not None:
-            part._rough = self._rough.among(which) if len(which) >= _MANY else None
+            part._rough = self._rough.among(places) if len(places) >= _MANY else None
         return part
 
     def _has(self, rows: NDArray[Any], places: NDArray[Any]) -> bool:
