@@ -5,6 +5,7 @@ the .npy file of it.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, quietly
-from narrows.data.images import read_image
+from narrows.data.codec import DefectError, decode, quietly
 from narrows.data.thumbnails import preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
@@ -44,8 +45,9 @@ class StoredPictures:
     decoder: Decoder | None
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
-        """Read pictures as stored, (n, *sample_shape), in the data's units."""
-        return np.stack([self._decode(contents) for contents in self.contents(rows)])
+        """Read pictures as stored, (n, *sample_shape), in the data's units; on all processors."""
+        with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            return np.stack(list(threads.map(self._decode, self.contents(rows))))
 
     def contents(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[bytes]:
         """Give what is in pictures' files, those that are only referred to among them.
@@ -72,7 +74,8 @@ class StoredPictures:
                     return preview(contents)
             except DefectError as error:
                 raise self._damaged(error) from error
-        pixels = self.encoder.scaling_.to_pixels(self._decode(contents))
+        with quietly():
+            pixels = self.encoder.scaling_.to_pixels(self._decode(contents))
         if not is_shape_of_picture(pixels.shape):
             raise LibraryError(
                 f"rows of shape {pixels.shape} are no pictures and have no thumbnails; use picture"
@@ -100,17 +103,25 @@ class StoredPictures:
         ValueError
             If it is damaged, or of another kind or shape than the encoder takes.
         """
+        with quietly():
+            return self._row(contents)
+
+    def _row(self, contents: bytes) -> NDArray[Any]:
+        """Do so without setting Pillow's warnings, which all threads share."""
         shape = self.encoder.sample_shape_
         if contents.startswith(_NPY):
             row: NDArray[Any] = np.lib.format.read_array(BytesIO(contents), allow_pickle=False)
             return row.reshape(shape)
         if not is_shape_of_picture(shape):
             raise ValueError(f"it is a picture file, and the model takes rows of shape {shape}")
-        return self.encoder.scaling_.from_pixels(read_image(contents, shape))
+        try:
+            return self.encoder.scaling_.from_pixels(decode(contents, shape))
+        except DefectError as error:
+            raise ValueError(f"it is no readable picture: {error}") from error
 
     def _decode(self, contents: bytes) -> NDArray[Any]:
         try:
-            return self.decode(contents)
+            return self._row(contents)
         except ValueError as error:
             raise self._damaged(error) from error
 
