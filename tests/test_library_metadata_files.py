@@ -200,6 +200,15 @@ def test_the_command_matches_by_id(indexed):
     assert Path("s.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_matches_codes(run, indexed):
+    assert run("encode", "model", "photos", "-o", "codes.npz").code == 0
+    answered = indexed("--codes", "codes.npz", "-k", "1", "--save", "s.png", "--json").json
+    queries = answered["queries"]
+    assert [query["query"] for query in queries] == NAMES
+    assert [query["matches"][0]["path"] for query in queries] == [f"photos/{n}" for n in NAMES]
+    assert Path("s.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_command_finds_nothing_where_no_picture_passes(indexed):
     found = indexed("--id", "3", "--where", "year > 3000")
     assert (found.code, found.err) == (0, "the filter lets no picture through\n")
@@ -210,8 +219,11 @@ def test_the_command_finds_nothing_where_no_picture_passes(indexed):
 @pytest.mark.parametrize(
     ("code", "arguments", "words"),
     [
-        (2, [], "give QUERY or --id, one of them"),
-        (2, ["photos/a.png", "--id", "3"], "give QUERY or --id, one of them"),
+        (2, [], "give QUERY, --id or --codes, one of them"),
+        (2, ["photos/a.png", "--id", "3"], "give QUERY, --id or --codes, one of them"),
+        (2, ["--codes", "labels.csv", "--id", "3"], "give QUERY, --id or --codes, one of them"),
+        (3, ["--codes", "labels.csv"], "labels.csv"),
+        (3, ["--codes", "wide.npy"], "codes of shape (3, 7) were given, and this library's have 4"),
         (2, ["--id", "5"], "no picture of id 5 in 'p.lance'"),
         (2, ["--id", "boot"], "'boot' is not a valid integer"),
         (2, ["--id", "3", "--where", "labl = 'boot'"], "its columns are id (int64), hash"),
@@ -222,6 +234,7 @@ def test_the_command_finds_nothing_where_no_picture_passes(indexed):
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(indexed, code, arguments, words):
+    np.save("wide.npy", np.zeros((3, 7)))
     said = indexed(*arguments)
     assert said.code == code
     assert said.out == ""

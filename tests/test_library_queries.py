@@ -41,6 +41,12 @@ def nearest(codes, queries, k, metric="euclidean", among=None):
     return rows[places], distances
 
 
+def nearest_others(codes, ids):
+    """The same for rows of these codes, which are not among their own."""
+    pairs = [nearest(codes, codes[[own]], 60, among=np.delete(np.arange(60), own)) for own in ids]
+    return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
+
+
 def check(found, rows, distances):
     assert [[match.id for match in one] for one in found] == np.asarray(rows).tolist()
     np.testing.assert_allclose([[m.distance for m in one] for one in found], distances, atol=1e-5)
@@ -97,6 +103,17 @@ def test_ids_are_those_of_the_library_after_removals(tmp_path, model, pictures, 
         library.match(ids=[20], k=60, where="id < 25"),
         *nearest(codes, codes[[20]], 60, among=left[left < 25]),
     )
+
+
+def test_rows_that_an_update_has_moved_are_found_as_before(tmp_path, model, pictures, codes):
+    library, _ = Library.build(
+        tmp_path / "p.lance", pictures, model=model, metadata={"n": range(60), "label": ["a"] * 60}
+    )
+    library.update([50, 2, 31], {"label": ["b;", "b;", "c"]})
+    check(library.match(ids=[50, 7], k=59), *nearest_others(codes, [50, 7]))
+    found = library.match(codes=codes[:1], where="label = 'b;' OR n IN (3, 31)", k=9)
+    check(found, *nearest(codes, codes[:1], 9, among=[2, 3, 31, 50]))
+    assert {match.id: match.metadata["n"] for match in found[0]} == {n: n for n in (2, 3, 31, 50)}
 
 
 FILTERS = {
@@ -188,6 +205,7 @@ WRONG = {
     "unknown column": ({"where": "labl = 'boot'"}, ParameterError, "labl.*label .string., year"),
     "no condition": ({"where": "year"}, ParameterError, "does not return a boolean.*columns are"),
     "broken": ({"where": "year > "}, ParameterError, "where='year > ' is no filter.*columns are"),
+    "two filters": ({"where": "year > 2010; label = 'boot'"}, ParameterError, "semicolon.*columns"),
     "another type": ({"where": "label > 3"}, ParameterError, "label > 3.*columns are"),
     "fails on a value": ({"where": "1 / (id - 3) > 0"}, ParameterError, "Divide by zero.*columns"),
     "no number": ({"where": "CAST(label AS INT) > 3"}, ParameterError, "Cannot cast.*columns"),

@@ -34,6 +34,12 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 @click.option(
     "--id", "ids", type=int, multiple=True, help="Instead of QUERY: a picture that is in there."
 )
+@click.option(
+    "--codes",
+    type=PATH,
+    metavar="FILE",
+    help="Instead of QUERY: what `narrows encode` made of it with the library's model.",
+)
 @click.option("-k", default=5, show_default=True, help="How many to find for each query.")
 @click.option(
     "--where",
@@ -74,6 +80,7 @@ def command(
     library: Path,
     query: Path | None,
     ids: tuple[int, ...],
+    codes: Path | None,
     k: int,
     where: str | None,
     metric: Literal["euclidean", "cosine"],
@@ -88,14 +95,15 @@ def command(
     """Find the nearest pictures of a library.
 
     QUERY is a picture, a folder of them, or any other data that the library's model takes; each
-    row is a query of its own. With --id, pictures of the library are looked for among the others.
+    row is a query of its own. With --id, pictures of the library are looked for among the others;
+    with --codes, the pictures that somebody has encoded already.
     """
     from narrows import Library
     from narrows.atomic import check_output
     from narrows.errors import ParameterError
 
-    if (query is None) == (not ids):
-        raise ParameterError("give QUERY or --id, one of them")
+    if [query is None, not ids, codes is None].count(False) != 1:
+        raise ParameterError("give QUERY, --id or --codes, one of them")
     if save is not None:
         check_output(save, overwrite=overwrite, kind="file")
         if save.suffix.lower() != ".png":
@@ -105,7 +113,9 @@ def command(
     opened = Library.open(library)
     if save is not None:
         _check_decoder(opened)
-    looked_for, names, skipped = _queries(opened, query, ids, skip_unreadable=skip_unreadable)
+    looked_for, names, skipped = _queries(
+        opened, query, ids, codes, skip_unreadable=skip_unreadable
+    )
     found = opened.match(
         **looked_for,
         k=k,
@@ -116,7 +126,7 @@ def command(
         n_candidates=n_candidates,
     )
     if save is not None:
-        X = opened.read(ids) if ids else looked_for["query"]
+        X = _pictures(opened, looked_for)
         title = "Nearest pictures by code"
         if rerank is not None:
             title += ", ordered by " + {"pixels": "pixels", "ssim": "SSIM"}[rerank]
@@ -132,13 +142,35 @@ def command(
 
 
 def _queries(
-    library: "Library", query: Path | None, ids: tuple[int, ...], *, skip_unreadable: bool
+    library: "Library",
+    query: Path | None,
+    ids: tuple[int, ...],
+    codes: Path | None,
+    *,
+    skip_unreadable: bool,
 ) -> tuple[dict[str, Any], list[str], list[tuple[str, str]]]:
     """Return what is looked for, as it is given to a library, its names, and what was left out."""
-    if query is None:
-        return {"ids": ids}, [f"id {number}" for number in ids], []
-    rows = read_for(library.model, query, skip_unreadable=skip_unreadable)
-    return {"query": in_units(rows, library.model)}, rows.names, rows.skipped
+    from narrows.data.files import read
+
+    if query is not None:
+        rows = read_for(library.model, query, skip_unreadable=skip_unreadable)
+        return {"query": in_units(rows, library.model)}, rows.names, rows.skipped
+    if codes is not None:
+        made = read(codes)
+        return {"codes": made.values}, made.names, []
+    return {"ids": ids}, [f"id {number}" for number in ids], []
+
+
+def _pictures(library: "Library", looked_for: dict[str, Any]) -> "NDArray[np.generic]":
+    """Return the pictures of what is looked for; of codes, those that the decoder restores."""
+    if "ids" in looked_for:
+        return library.read(looked_for["ids"])
+    if "codes" in looked_for:
+        model: Any = library.model
+        restored: NDArray[np.generic] = model.inverse_transform(looked_for["codes"])
+        return restored
+    pictures: NDArray[np.generic] = looked_for["query"]
+    return pictures
 
 
 def _show(names: list[str], found: "list[list[Match]]", columns: list[str]) -> None:

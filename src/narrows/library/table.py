@@ -192,6 +192,9 @@ class Table:
             return
         if not isinstance(where, str) or not where.strip():
             raise ParameterError(f'where={where!r} is no filter; write one like "id < 10"')
+        # Lance passes over whatever follows a semicolon.
+        if ";" in re.sub(r"'[^']*'|`[^`]*`", "", where):
+            raise self._no_filter(where, "a semicolon stands outside of a text")
         try:
             self.dataset.scanner(columns=["id"], filter=where).explain_plan()
         except FAILURES as error:
