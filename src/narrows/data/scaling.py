@@ -5,7 +5,7 @@ One pass collects each feature's mean and variance by the pairwise update of Cha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -35,7 +35,7 @@ class Statistics:
     Attributes
     ----------
     mean, variance : ndarray of shape (F,)
-        Of each feature, in float64.
+        Of each feature, in float64; of shape () where features are pooled.
     low, high : float
         The smallest and the largest value of all.
     binary : bool
@@ -68,6 +68,11 @@ class Statistics:
             mean += delta * len(rows) / total
             count = total
         return cls(mean, spread / count, low, high, binary, X.dtype.name)
+
+    def pooled(self) -> Self:
+        """Return those of all values together, as if there were one feature."""
+        variance = self.variance.mean() + self.mean.var()
+        return replace(self, mean=self.mean.mean(), variance=np.asarray(variance))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,20 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
 
 from narrows import losses, networks
-from narrows.corruption import Corruption
 from narrows.data.arrays import ArraySource
-from narrows.data.scaling import Scaling, ScalingName, Statistics
+from narrows.data.scaling import Scaling, Statistics
 from narrows.losses import Loss
 from narrows.models import choices
 from narrows.models.codec import Codec
+from narrows.models.parameters import Parameters
 from narrows.models.registry import inherit_defaults, register
 from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
 from narrows.models.runs import Run, plan
@@ -32,80 +29,11 @@ _ONLINE_SHARE = 1 / 3
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseAutoencoder(Codec):
+class BaseAutoencoder(Parameters, Codec):
     """The root of all models.
 
     A new model is a dataclass that inherits from this, adds its parameters as fields, and says in
     ``_penalties`` (or in ``_loss``, where it differs in more) what it makes small.
-
-    Parameters
-    ----------
-    n_components : int, default=32
-        Width of the code, K; in Python the only parameter that may stand without its name.
-    hidden_layer_sizes : tuple of int or "auto", default="auto"
-        Widths of the layers between input and code; the decoder mirrors them. ``()`` has none;
-        "auto" chooses two from the number of features.
-    activation : str, default="silu"
-        After each hidden layer: "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh",
-        "sigmoid" or "softplus".
-    code_activation : str, default="auto"
-        After the code's layer; one of the same. "auto" takes what the model asks for, or
-        "identity".
-    tied_weights : bool, default=False
-        Whether the decoder's matrices are the encoder's, transposed.
-    architecture : {"auto", "dense"}, default="auto"
-        What the halves are made of.
-    output : str, default="auto"
-        What the decoder ends with, one of the same: "auto" takes a sigmoid for scaled data in
-        [0, 1], nothing otherwise or with ``activation="identity"``.
-    loss : {"auto", "squared_error", "cross_entropy"}, default="auto"
-        What is made small, summed over features: "auto" takes cross-entropy for data of nothing
-        but zeros and ones, squared error otherwise.
-    scaling : {"auto", "unit", "global", "standard", "none"}, default="auto"
-        Learned from the training data, undone on the way out. "unit" maps ``scaling_.low`` to
-        ``scaling_.high`` (of uint8: 0 to 255; otherwise the conventional range that the data use,
-        or their own) to [0, 1]; "global" subtracts each feature's mean and divides all by one
-        number, as PCA would have it; "standard" divides each feature by its own standard
-        deviation, for tables of mixed units; "auto" takes "unit" for uint8, for nothing but zeros
-        and ones, and for data that fill [0, 1] (the largest value above 1/4, the root of the
-        features' mean variance at least 1/16), "global" otherwise.
-    corruption : str, callable, sequence of them, or None, default=None
-        Damage to what the encoder sees while it learns, drawn afresh every step; what is to be
-        restored stays clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop",
-        "border", "rotation", "mirror", "blur", "brightness" or "contrast"; or a function of
-        scaled rows (B, ...) and a torch generator. Several are done in their order.
-    corruption_level : float, "auto", or sequence of them, default="auto"
-        From 0 to 1: the noise's standard deviation in scaled units, the share of values masked or
-        set to an extreme, how far a distortion goes. One for all, or one for each.
-    max_epochs : int or "auto", default="auto"
-        Passes over the data; "auto" chooses 5 to 100 from the number of rows.
-    batch_size : int or "auto", default="auto"
-        Rows a step; "auto" chooses 32 to 512 from the number of rows.
-    learning_rate : float or "auto", default="auto"
-        The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
-        takes 0.003, without hidden layers 0.01.
-    weight_decay : float, default=0.1
-        Share of each weight, times the learning rate, that every step takes away (AdamW): it keeps
-        a network that is larger than its data from learning the data by heart.
-    early_stopping : bool, default=True
-        Whether rows are held out, training stops when their loss no longer falls, and the weights
-        that were best on them are kept.
-    validation_fraction : float or "auto", default="auto"
-        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
-        of fewer than 95 or where there are no hidden layers.
-    n_iter_no_change : int, default=10
-        Epochs without a smaller held-out loss after which training stops; they count from where
-        the learning rate has fallen below half its peak.
-    checkpoint : path or None, default=None
-        A file that keeps the state of training. If it is there when ``fit`` starts with the same
-        data and parameters, training goes on from it; it is removed when training is complete.
-    device : str, default="auto"
-        "auto" (a GPU where there is one), "cpu", "cuda", ...
-    random_state : int, RandomState or None, default=None
-        Of the first weights, the rows held out, shuffling and noise. An int makes results the
-        same every time.
-    verbose : int, default=0
-        Whether a line is printed for each epoch.
 
     Attributes
     ----------
@@ -124,29 +52,6 @@ class BaseAutoencoder(Codec):
     fingerprint_ : str
         SHA-256 of the weights and of what decides their meaning.
     """
-
-    n_components: int = field(default=32, kw_only=False)
-    hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto"
-    activation: choices.Activation = "silu"
-    code_activation: choices.Activation | Literal["auto"] = "auto"
-    tied_weights: bool = False
-    architecture: choices.Architecture = "auto"
-    output: choices.Output = "auto"
-    loss: choices.LossName = "auto"
-    scaling: ScalingName = "auto"
-    corruption: str | Corruption | Sequence[str | Corruption] | None = None
-    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
-    max_epochs: int | Literal["auto"] = "auto"
-    batch_size: int | Literal["auto"] = "auto"
-    learning_rate: float | Literal["auto"] = "auto"
-    weight_decay: float = 0.1
-    early_stopping: bool = True
-    validation_fraction: float | Literal["auto"] = "auto"
-    n_iter_no_change: int = 10
-    checkpoint: str | Path | None = None
-    device: str = "auto"
-    random_state: int | np.random.RandomState | None = None
-    verbose: int = 0
 
     # Numbers that the encoder's body gives for each unit of the code.
     _n_heads: ClassVar[int] = 1
@@ -355,7 +260,8 @@ class BaseAutoencoder(Codec):
         statistics = Statistics.of(X)
         choices.check_variation(statistics, len(X))
         self.sample_shape_ = X.shape[1:]
-        self.scaling_ = Scaling.learn(self.scaling, statistics)
+        alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
+        self.scaling_ = Scaling.learn(self.scaling, statistics.pooled() if alike else statistics)
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
         choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)

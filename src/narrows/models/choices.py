@@ -17,7 +17,7 @@ from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
 from narrows.models.validation import check_choice, check_number
-from narrows.networks import ACTIVATIONS, ARCHITECTURES, OUTPUTS, NetworkSpec
+from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach
 from narrows.training.devices import choose_device
 from narrows.training.loop import TrainSettings
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 Activation = Literal[
     "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
 ]
-Architecture = Literal["auto", "dense"]
+Architecture = Literal["auto", "dense", "convolutional", "convolutional_1d", "fully_convolutional"]
+Normalization = Literal["none", "batch", "layer"]
 Output = Activation | Literal["auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]
 
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
+_DEEPEST = 10_000
 # Of codes in single precision, held against what an activation can reach.
 _ROUNDING = 1e-6
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
@@ -64,6 +66,11 @@ def check_parameters(model: "BaseAutoencoder") -> None:
         if not isinstance(value := getattr(model, name), bool | np.bool_):
             raise ParameterError(f"{name}={value!r} is not allowed; give True or False")
     check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
+    check_choice("normalization", model.normalization, NORMALIZATIONS)
+    check_number("residual_blocks", model.residual_blocks, low=0, high=_DEEPEST, integral=True)
+    check_number(
+        "kernel_size", model.kernel_size, low=1, high=_WIDEST, integral=True, words=("auto",)
+    )
     check_choice("activation", model.activation, ACTIVATIONS)
     check_choice("code_activation", model.code_activation, ("auto", *ACTIVATIONS))
     check_choice("output", model.output, ("auto", *OUTPUTS))
@@ -134,9 +141,10 @@ def choose_network(
     ParameterError
         If the output cannot reach the data, or the network is larger than the memory.
     """
+    architecture = choose_architecture(model, sample_shape)
     hidden = model.hidden_layer_sizes
     if isinstance(hidden, str):
-        hidden = defaults.choose_hidden_layer_sizes(math.prod(sample_shape), model.n_components)
+        hidden = defaults.choose_hidden_layer_sizes(architecture, sample_shape, model.n_components)
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
@@ -153,7 +161,7 @@ def choose_network(
             f"loss='cross_entropy' does not go with output={output!r}; use output='sigmoid'"
         )
     spec = NetworkSpec(
-        architecture="dense" if model.architecture == "auto" else model.architecture,
+        architecture=architecture,
         sample_shape=sample_shape,
         n_components=int(model.n_components),
         hidden_layer_sizes=tuple(int(width) for width in hidden),
@@ -162,9 +170,90 @@ def choose_network(
         output=output,
         tied_weights=bool(model.tied_weights),
         n_heads=model._n_heads,
+        normalization=model.normalization,
+        residual_blocks=int(model.residual_blocks),
+        kernel_size=_choose_kernel_size(model, architecture, sample_shape),
     )
+    check_shape(spec)
     _check_size(spec)
     return spec
+
+
+def choose_architecture(model: "BaseAutoencoder", sample_shape: tuple[int, ...]) -> str:
+    """Choose convolutions for pictures that are large enough, unless told.
+
+    Raises
+    ------
+    ParameterError
+        If the rows do not have the axes that the architecture wants.
+    """
+    if model.architecture == "auto":
+        # Widths that were given are those of dense layers.
+        given = model.hidden_layer_sizes != "auto"
+        return "dense" if given else defaults.choose_architecture(sample_shape)
+    if model.architecture == "convolutional_1d" and len(sample_shape) > 2:
+        raise ParameterError(
+            f"architecture='convolutional_1d' takes signals (L,) or (L, C), rows of shape "
+            f"{sample_shape} were given; use 'convolutional' for pictures"
+        )
+    return model.architecture
+
+
+def check_shape(spec: NetworkSpec) -> None:
+    """Refuse what cannot be built.
+
+    Raises
+    ------
+    ParameterError
+        If rows cannot be halved as often as there are stages, or parameters contradict each other.
+    """
+    if spec.residual_blocks and not spec.hidden_layer_sizes:
+        raise ParameterError(
+            f"residual_blocks={spec.residual_blocks} needs a hidden layer to follow; give "
+            "hidden_layer_sizes, or leave residual_blocks at 0"
+        )
+    if spec.residual_blocks and spec.tied_weights:
+        raise ParameterError(
+            "tied_weights=True does not go with residual_blocks, whose transpose is another "
+            "function; use tied_weights=False"
+        )
+    if spec.is_map and (spec.unit_columns or spec.code_activation not in ACTIVATIONS):
+        raise ParameterError(
+            "architecture='fully_convolutional' does not go with sparse codes, of which units are "
+            "counted: its codes have as many as the pictures have places; use 'convolutional', or "
+            "sparsity='kl'"
+        )
+    if spec.architecture == "dense":
+        return
+    n_axes = networks.n_axes_of(spec.architecture, spec.sample_shape)
+    smallest, stages = min(spec.sample_shape[:n_axes]), len(spec.hidden_layer_sizes)
+    possible = defaults.most_stages(smallest)
+    if stages > possible:
+        raise ParameterError(
+            f"hidden_layer_sizes={spec.hidden_layer_sizes} would halve rows of shape "
+            f"{spec.sample_shape} {stages} times; they can be halved {possible} times; give fewer "
+            "layers, larger pictures or longer signals, or use architecture='dense'"
+        )
+
+
+def _choose_kernel_size(
+    model: "BaseAutoencoder", architecture: str, sample_shape: tuple[int, ...]
+) -> int:
+    if architecture == "dense":
+        if model.kernel_size != "auto":
+            raise ParameterError(
+                f"kernel_size={model.kernel_size!r} does not go with architecture='dense', which "
+                "has no kernels; leave it to 'auto', or choose 'convolutional'"
+            )
+        return 0
+    if isinstance(model.kernel_size, str):
+        return defaults.choose_kernel_size(networks.n_axes_of(architecture, sample_shape))
+    if model.kernel_size % 2 == 0:
+        raise ParameterError(
+            f"kernel_size={model.kernel_size!r} is not allowed; give an odd number, so that there "
+            "is a middle"
+        )
+    return int(model.kernel_size)
 
 
 def _check_size(spec: NetworkSpec) -> None:

@@ -14,7 +14,7 @@ from narrows import storage
 from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
 from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
-from narrows.models.validation import check_codes, check_rows
+from narrows.models.validation import check_codes, check_rows, check_sample_shape
 
 # Rows whose reconstructions are held at once to be compared.
 _ERROR_BLOCK = 1024
@@ -75,13 +75,18 @@ class Codec(
         """
         return self._encode(self._check_rows(X))
 
-    def inverse_transform(self, Z: Any) -> NDArray[np.floating]:
+    def inverse_transform(
+        self, Z: Any, sample_shape: tuple[int, ...] | None = None
+    ) -> NDArray[np.floating]:
         """Decode codes.
 
         Parameters
         ----------
         Z : array-like of shape (n, K)
             Codes.
+        sample_shape : tuple of int, optional
+            Of the pictures that they were made of, where a fully convolutional model encoded
+            others than those learned from.
 
         Returns
         -------
@@ -96,7 +101,8 @@ class Codec(
             If there is nothing learned yet, or the codes have another width.
         """
         self._check_fitted()
-        return self._decode(check_codes(Z, self.spec_.n_components))
+        spec = self.spec_.at(check_sample_shape(self.spec_, sample_shape))
+        return self._decode(check_codes(Z, spec.code_width), spec.sample_shape)
 
     def reconstruct(self, X: Any) -> NDArray[np.floating]:
         """Encode rows and decode their codes.
@@ -117,7 +123,7 @@ class Codec(
             As :meth:`transform`.
         """
         rows = self._check_rows(X)
-        decoded = self._decode(self._encode(rows))
+        decoded = self._decode(self._encode(rows), rows.shape[1:])
         return decoded.reshape(np.shape(X)) if np.ndim(X) > 1 else decoded
 
     def denoise(self, X: Any) -> NDArray[np.floating]:
@@ -163,7 +169,7 @@ class Codec(
         errors = np.empty(len(rows))
         for start in range(0, len(rows), _ERROR_BLOCK):
             block = slice(start, start + _ERROR_BLOCK)
-            decoded = self._decode(self._encode(rows[block]))
+            decoded = self._decode(self._encode(rows[block]), rows.shape[1:])
             difference = np.subtract(decoded, rows[block], dtype=np.float64)
             errors[block] = np.square(difference, out=difference).mean(
                 axis=tuple(range(1, difference.ndim))
@@ -320,8 +326,8 @@ class Codec(
 
     @property
     def _n_features_out(self) -> int:
-        n_components: int = self.spec_.n_components
-        return n_components
+        width: int = self.spec_.code_width
+        return width
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -336,7 +342,10 @@ class Codec(
         return check_rows(self, X)
 
     def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        return encode(self.encoder_, self.scaling_, rows, self.spec_.n_components)
+        return encode(self.encoder_, self.scaling_, rows, self.spec_)
 
-    def _decode(self, codes: NDArray[np.float32]) -> NDArray[np.floating]:
-        return decode(self.decoder_, self.scaling_, codes, self.sample_shape_)
+    def _decode(
+        self, codes: NDArray[np.float32], sample_shape: tuple[int, ...] | None = None
+    ) -> NDArray[np.floating]:
+        spec = self.spec_ if sample_shape is None else self.spec_.at(tuple(sample_shape))
+        return decode(self.decoder_, self.scaling_, codes, spec)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from narrows.errors import ParameterError
 from narrows.losses import Loss, jacobian
 from narrows.models.base import BaseAutoencoder
 from narrows.models.sensitivity import is_cheap, measure, squared_norm
@@ -89,6 +90,11 @@ class ContractiveAutoencoder(BaseAutoencoder):
         super()._check_parameters()
         check_number("contraction_weight", self.contraction_weight, low=0)
         check_choice("contraction", self.contraction, CONTRACTIONS)
+        if self.normalization == "batch":
+            raise ParameterError(
+                "normalization='batch' makes a row's code depend on the rows beside it, which then "
+                "has no Jacobian of its own to contract; use 'layer' or 'none'"
+            )
 
     def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
         probes = None

@@ -3,25 +3,79 @@
 `benchmarks/foundation.py` prints what these choices give on three data sets.
 """
 
+import math
+
 # Steps after which longer training hardly lowers the error of the data sets tried.
 _STEPS = 9_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 _WIDEST, _NARROWEST = 1024, 256
+_SMALLEST_PICTURE = 32
+_CHANNELS, _MOST_CHANNELS = 32, 256
+_LAST_HALVINGS, _STAGES_TO_MAP = 2, 2
+_KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 _HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
 _RATE, _RATE_OF_ONE_LAYER = 3e-3, 1e-2
 
 
-def choose_hidden_layer_sizes(n_features: int, n_components: int) -> tuple[int, ...]:
-    """Choose two layers that narrow by four, the first about as wide as the input.
+def choose_architecture(sample_shape: tuple[int, ...]) -> str:
+    """Choose convolutions for pictures of 32 pixels and more along both sides.
 
     Examples
     --------
-    >>> choose_hidden_layer_sizes(784, 32)
-    (1024, 256)
+    >>> choose_architecture((28, 28)), choose_architecture((48, 32, 3))
+    ('dense', 'convolutional')
     """
-    first = min(_WIDEST, max(_NARROWEST, 1 << (n_features - 1).bit_length()))
-    second = max(first // 4, 2 * n_components)
-    return (first, second) if second < first else (first,)
+    is_large = len(sample_shape) > 1 and min(sample_shape[:2]) >= _SMALLEST_PICTURE
+    return "convolutional" if is_large else "dense"
+
+
+def most_stages(extent: int) -> int:
+    """Tell how often an extent can be halved, rounding up, before it is 1.
+
+    Examples
+    --------
+    >>> most_stages(28), most_stages(33)
+    (5, 6)
+    """
+    return (extent - 1).bit_length()
+
+
+def choose_hidden_layer_sizes(
+    architecture: str, sample_shape: tuple[int, ...], n_components: int
+) -> tuple[int, ...]:
+    """Choose two dense layers that narrow by four, the first about as wide as the input.
+
+    Of convolutions, choose as many stages as leave four places along the shorter side, each with
+    twice the channels of the one before; where the code is a map, two.
+
+    Examples
+    --------
+    >>> choose_hidden_layer_sizes("dense", (784,), 32)
+    (1024, 256)
+    >>> choose_hidden_layer_sizes("convolutional", (32, 32, 3), 128)
+    (32, 64, 128)
+    """
+    if architecture == "dense":
+        features = math.prod(sample_shape)
+        first = min(_WIDEST, max(_NARROWEST, 1 << (features - 1).bit_length()))
+        second = max(first // 4, 2 * n_components)
+        return (first, second) if second < first else (first,)
+    places = sample_shape[:1] if architecture == "convolutional_1d" else sample_shape[:2]
+    n_stages = max(1, most_stages(min(places)) - _LAST_HALVINGS)
+    if architecture == "fully_convolutional":
+        n_stages = min(n_stages, _STAGES_TO_MAP)
+    return tuple(min(_MOST_CHANNELS, _CHANNELS << stage) for stage in range(n_stages))
+
+
+def choose_kernel_size(n_axes: int) -> int:
+    """Choose long kernels for signals, small ones for pictures.
+
+    Examples
+    --------
+    >>> choose_kernel_size(1), choose_kernel_size(2)
+    (9, 3)
+    """
+    return _KERNEL_OF_SIGNALS if n_axes == 1 else _KERNEL_OF_PICTURES
 
 
 def choose_batch_size(n_rows: int) -> int:

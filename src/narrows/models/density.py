@@ -56,7 +56,7 @@ class Density(Codec):
         """
         self._check_fitted()
         check_number("n", n, low=1, integral=True)
-        codes = check_random_state(random_state).standard_normal((n, self.spec_.n_components))
+        codes = check_random_state(random_state).standard_normal((n, self.spec_.code_width))
         return self._decode(codes.astype(np.float32))
 
     def elbo(

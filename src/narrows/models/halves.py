@@ -15,11 +15,12 @@ from narrows import networks, storage
 from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
 from narrows.errors import FormatError
-from narrows.models.validation import check_codes, check_rows
+from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec
 
-# Rows a pass: large enough for the matrix products, small enough for the cache.
-_BLOCK = 1024
+# Rows a pass: large enough for the matrix products, small enough for the cache; and the values of
+# rows that are large.
+_BLOCK, _VALUES = 1024, 1 << 22
 
 
 class Half(ABC):
@@ -69,7 +70,7 @@ class Half(ABC):
     @property
     def n_components(self) -> int:
         """The width of a code, K."""
-        return self.spec.n_components
+        return self.spec.code_width
 
     def __repr__(self) -> str:
         return (
@@ -199,7 +200,7 @@ class Encoder(Half):
             If the rows are not like those learned from, or not finite.
         """
         rows = check_rows(self, X)
-        return encode(self.module, self.scaling_, rows, self.n_components)
+        return encode(self.module, self.scaling_, rows, self.spec)
 
 
 class Decoder(Half):
@@ -210,13 +211,18 @@ class Decoder(Half):
     kind = "decoder"
     build = staticmethod(networks.build_decoder)
 
-    def inverse_transform(self, Z: Any) -> NDArray[np.floating]:
+    def inverse_transform(
+        self, Z: Any, sample_shape: tuple[int, ...] | None = None
+    ) -> NDArray[np.floating]:
         """Decode codes.
 
         Parameters
         ----------
         Z : array-like of shape (n, K)
             Codes.
+        sample_shape : tuple of int, optional
+            Of the pictures that they were made of, where a fully convolutional model encoded
+            others than those learned from.
 
         Returns
         -------
@@ -229,24 +235,26 @@ class Decoder(Half):
         DataError
             If the codes have another width than the model's, or are not finite.
         """
-        codes = check_codes(Z, self.n_components)
-        return decode(self.module, self.scaling_, codes, self.sample_shape_)
+        spec = self.spec.at(check_sample_shape(self.spec, sample_shape))
+        return decode(self.module, self.scaling_, check_codes(Z, spec.code_width), spec)
 
 
 def encode(
-    module: nn.Module, scaling: Scaling, rows: NDArray[Any], n_components: int
+    module: nn.Module, scaling: Scaling, rows: NDArray[Any], spec: NetworkSpec
 ) -> NDArray[np.float32]:
     """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
-    codes = np.empty((len(rows), n_components), np.float32)
+    codes = np.empty((len(rows), spec.at(rows.shape[1:]).code_width), np.float32)
     run_in_blocks(lambda x: module(scaling(x)), rows, codes, module)
     return codes
 
 
 def decode(
-    module: nn.Module, scaling: Scaling, codes: NDArray[np.float32], sample_shape: tuple[int, ...]
+    module: networks.Decoder, scaling: Scaling, codes: NDArray[np.float32], spec: NetworkSpec
 ) -> NDArray[np.floating]:
-    """Decode codes that were checked already: (n, K) to (n, *sample_shape)."""
-    rows = np.empty((len(codes), *sample_shape), scaling.value_type)
+    """Decode codes that were checked already: (n, K) to (n, *spec.sample_shape)."""
+    rows = np.empty((len(codes), *spec.sample_shape), scaling.value_type)
+    if spec.is_map:
+        module = networks.decoder_at(module, spec)
     # Off the device first: not every device has double precision.
     run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module)
     return rows
@@ -268,6 +276,8 @@ def run_in_blocks(
     """Write what a step makes of each row; both are on the module's device in between."""
     device = next(module.parameters()).device
     source, target = as_rows(rows), torch.from_numpy(out)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    largest = max(math.prod(rows.shape[1:]), math.prod(out.shape[1:]))
+    size = min(_BLOCK, max(1, _VALUES // largest))
+    for start in range(0, len(rows), size):
+        block = slice(start, start + size)
         target[block] = step(source[block].to(device))

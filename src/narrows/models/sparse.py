@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, silence
+from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Trace
@@ -152,8 +153,8 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _measure(self, rows: NDArray[Any]) -> Sparsity:
         bar = 0.5 if self.sparsity == "kl" else 0.0
-        total = np.zeros(self.spec_.n_components)
-        alive = np.zeros(self.spec_.n_components, bool)
+        total = np.zeros(self.spec_.code_width)
+        alive = np.zeros(self.spec_.code_width, bool)
         shares = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -216,15 +217,15 @@ class SparseAutoencoder(BaseAutoencoder):
         if self.sparsity in _SELECTED:
             root = round(math.sqrt(spec.n_components))
             n_active = root if isinstance(self.n_active, str) else int(self.n_active)
+        if self.hidden_layer_sizes == "auto" and self.architecture in ("auto", "dense"):
+            spec = replace(spec, architecture="dense", hidden_layer_sizes=(), kernel_size=0)
         self.spec_ = replace(
             spec,
-            hidden_layer_sizes=(
-                () if self.hidden_layer_sizes == "auto" else spec.hidden_layer_sizes
-            ),
             code_activation=_ACTIVATIONS[self.sparsity],
             n_active=n_active,
             unit_columns=self.sparsity != "kl",
         )
+        choices.check_shape(self.spec_)
         self._activity: Activity | None = None
         self._is_new = True
         return mean
@@ -232,7 +233,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
         super()._extend(network, settings, n_rows)
         kept = getattr(self, "_activity", None)
-        network.activity = Activity(self.spec_.n_components) if kept is None else kept
+        network.activity = Activity(self.spec_.code_width) if kept is None else kept
         if self.__dict__.pop("_is_new", False) and self.sparsity == "kl":
             # Sigmoids that start at 1/2 would spend the run on their way to the target.
             last = [m for m in network.encoder.body.modules() if isinstance(m, nn.Linear)][-1]

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array, validate_data
 from narrows.data.arrays import as_array_like, check_finite, read_rows
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, DataTypeError, ParameterError
+from narrows.networks import NetworkSpec
 
 _BLOCK = 4096  # lazy rows that are looked at together
 _SHOWN = 3  # names of columns in a message
@@ -125,6 +126,44 @@ def check_codes(Z: Any, n_components: int, name: str = "Z") -> NDArray[np.float3
     return codes.astype(np.float32, copy=False)
 
 
+def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Compare a shape of rows with what a network can encode and decode.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        Of the network. Where its code is a map, rows of any extent will do.
+    given : tuple of int or None
+        The shape; None stands for the one learned from.
+
+    Returns
+    -------
+    tuple of int
+        The shape.
+
+    Raises
+    ------
+    DataError
+        If the network cannot make such rows.
+    """
+    learned = spec.sample_shape
+    if given is None or tuple(given) == learned:
+        return learned
+    if not spec.is_map:
+        raise DataError(
+            f"rows of shape {tuple(given)} were asked for, {learned} were learned from; only "
+            "models with architecture='fully_convolutional' take others"
+        )
+    least = 2 ** len(spec.hidden_layer_sizes) // 2 + 1
+    if len(given) != len(learned) or given[2:] != learned[2:] or min(given[:2]) < least:
+        wanted = ", ".join([f"at least {least}"] * len(learned[:2]) + [f"{n}" for n in learned[2:]])
+        raise DataError(
+            f"pictures of shape {tuple(given)} were given, and ({wanted}) is allowed; resize them, "
+            "or train with fewer hidden layers"
+        )
+    return tuple(given)
+
+
 def check_columns(owner: object, X: Any, source: object = None) -> None:
     """Refuse a table whose columns are not those learned from, in their order.
 
@@ -186,6 +225,10 @@ def _check_shape(owner: Any, given: tuple[int, ...]) -> tuple[int, ...]:
     """Compare the shape of rows with the one learned from, and return what they are to have."""
     learned: tuple[int, ...] = owner.sample_shape_
     n_features, n_learned = math.prod(given[1:]), math.prod(learned)
+    if len(given) > 2 and given[1:] != learned:
+        spec = getattr(owner, "spec_", getattr(owner, "spec", None))
+        if spec is not None and spec.is_map:
+            return given[:1] + check_sample_shape(spec, given[1:])
     if len(given) > 2 and len(learned) > 1 and given[1:] != learned:
         raise DataError(
             f"pictures of shape {given[1:]} were given, {learned} were learned from; resize them"

@@ -9,8 +9,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from narrows.networks import dense
+from narrows.networks import convolutional, dense
 from narrows.networks.activations import ACTIVATIONS
+from narrows.networks.convolutional import n_axes_of
+from narrows.networks.layers import NORMALIZATIONS
 from narrows.networks.network import (
     OUTPUTS,
     Decoder,
@@ -23,11 +25,17 @@ from narrows.networks.network import (
 )
 from narrows.networks.sparse import Selection
 
-ARCHITECTURES: dict[str, ModuleType] = {"dense": dense}
+ARCHITECTURES: dict[str, ModuleType] = {
+    "dense": dense,
+    "convolutional": convolutional,
+    "convolutional_1d": convolutional,
+    "fully_convolutional": convolutional,
+}
 
 __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
+    "NORMALIZATIONS",
     "OUTPUTS",
     "Decoder",
     "Encoder",
@@ -39,8 +47,10 @@ __all__ = [
     "build",
     "build_decoder",
     "build_encoder",
+    "decoder_at",
     "is_pointwise",
     "join",
+    "n_axes_of",
 ]
 
 
@@ -54,6 +64,14 @@ def build_decoder(spec: NetworkSpec) -> Decoder:
     """Build a decoder whose weights are still to be filled in."""
     decoder: Decoder = ARCHITECTURES[spec.architecture].build_decoder(spec)
     return decoder
+
+
+def decoder_at(decoder: Decoder, spec: NetworkSpec) -> Decoder:
+    """Build the decoder of the same weights for rows of another extent, where codes are maps."""
+    with torch.device("meta"):
+        other = build_decoder(spec)
+    other.load_state_dict(decoder.state_dict(), assign=True)
+    return other.eval()
 
 
 def join(encoder: Encoder, decoder: Decoder, spec: NetworkSpec) -> Network:

@@ -1,6 +1,7 @@
 """Two halves that can part."""
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import dropwhile
 from typing import Any, NamedTuple, Self
 
@@ -33,9 +34,9 @@ class NetworkSpec:
     sample_shape : tuple of int
         The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
     n_components : int
-        Width of the code, K.
+        Width of the code, K; where the code is a map, its channels.
     hidden_layer_sizes : tuple of int
-        Widths between input and code; the decoder mirrors them.
+        Widths, or channels, between input and code; the decoder mirrors them.
     activation : str
         A key of :data:`ACTIVATIONS`.
     code_activation : str
@@ -51,6 +52,12 @@ class NetworkSpec:
         Units that "topk" and "batch_topk" keep; 0 where there is no such number.
     unit_columns : bool
         Whether what the decoder's first layer multiplies each unit with has length 1.
+    normalization : str
+        A key of :data:`narrows.networks.layers.NORMALIZATIONS`.
+    residual_blocks : int
+        How many of them there are in each half.
+    kernel_size : int
+        Of convolutions, along each axis; 0 where there are none.
     """
 
     architecture: str
@@ -64,6 +71,33 @@ class NetworkSpec:
     n_heads: int = 1
     n_active: int = 0
     unit_columns: bool = False
+    normalization: str = "none"
+    residual_blocks: int = 0
+    kernel_size: int = 0
+
+    @property
+    def code_width(self) -> int:
+        """Numbers in one code: K, or, where the code is a map, K times its places."""
+        return self.n_components * math.prod(self.map_size)
+
+    @property
+    def map_size(self) -> tuple[int, ...]:
+        """The code's extent along the axes that it keeps of the row; ``()`` where it keeps none."""
+        if not self.is_map:
+            return ()
+        # Every stage halves, and rounds up.
+        return tuple(-(-n // 2 ** len(self.hidden_layer_sizes)) for n in self.sample_shape[:2])
+
+    @property
+    def is_map(self) -> bool:
+        """Whether codes are maps, and rows of any extent can be encoded."""
+        return self.architecture == "fully_convolutional"
+
+    def at(self, sample_shape: tuple[int, ...]) -> Self:
+        """Return the spec of a network of the same weights for rows of another extent."""
+        return (
+            self if sample_shape == self.sample_shape else replace(self, sample_shape=sample_shape)
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them, those with a default only where they differ.
@@ -92,9 +126,13 @@ class Centre(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, sample_shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(sample_shape))
+        self.register_buffer("mean", torch.zeros(shape))
+
+    def learn(self, mean: Tensor) -> None:
+        """Take over the mean row, or its mean over places where rows of any extent are encoded."""
+        self.mean.copy_(mean.reshape(-1, self.mean.numel()).mean(0).view_as(self.mean))
 
     def forward(self, x: Tensor) -> Tensor:
         """Subtract the mean from rows of shape (B, ...)."""
