@@ -177,7 +177,7 @@ def function_norm(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (B,)
-        For the price of K passes back through the function, done side by side.
+        For the price of K passes back through the function.
 
     Examples
     --------
@@ -217,16 +217,17 @@ def _pull_back(function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor |
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         code = function(x)
-        units = torch.eye(code.shape[1], dtype=code.dtype, device=code.device)
-        (rows,) = torch.autograd.grad(
-            code,
-            x,
-            units.unsqueeze(1).expand(-1, *code.shape) if probes is None else probes,
-            create_graph=further,
-            is_grads_batched=probes is None,
-        )
-    squares = rows.square().flatten(1 - x.ndim).sum(dim=-1)
-    return squares.sum(dim=0) if probes is None else squares
+        width = code.shape[1]
+        if probes is not None:
+            directions = [probes]
+        else:
+            directions = [unit.expand_as(code) for unit in torch.eye(width).to(code)]
+        # One unit at a time: not every layer's gradient can be taken for all of them side by side.
+        rows = [
+            torch.autograd.grad(code, x, each, retain_graph=True, create_graph=further)[0]
+            for each in directions
+        ]
+    return torch.stack([row.square().flatten(1 - x.ndim).sum(dim=-1) for row in rows]).sum(dim=0)
 
 
 def _times(rows: Tensor, slopes: Tensor | None) -> Tensor:

@@ -281,6 +281,12 @@ class StackedAutoencoder(BaseAutoencoder):
                 f"architecture={self.architecture!r} does not go with layers that are trained one "
                 "by one; leave it to 'dense'"
             )
+        for name, plain in (("normalization", "none"), ("residual_blocks", 0)):
+            if (value := getattr(self, name)) != plain:
+                raise ParameterError(
+                    f"{name}={value!r} does not go with layers that are trained one by one; leave "
+                    f"it at {plain!r}, or use Autoencoder, which trains deep networks by it"
+                )
 
 
 def _encode(stage: nn.Module, codes: Any) -> NDArray[np.float32]:

@@ -71,7 +71,8 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     if not fitting:
         shape = _check_shape(owner, shape)
     check_finite(rows)
-    if isinstance(owner, BaseEstimator):
+    # Pictures of another size than those learned from have another number of features.
+    if isinstance(owner, BaseEstimator) and (fitting or shape[1:] == owner.sample_shape_):
         _check_by_estimator(owner, flat, fitting=fitting)
     return rows.reshape(-1, *shape[1:])
 
@@ -225,7 +226,7 @@ def _check_shape(owner: Any, given: tuple[int, ...]) -> tuple[int, ...]:
     """Compare the shape of rows with the one learned from, and return what they are to have."""
     learned: tuple[int, ...] = owner.sample_shape_
     n_features, n_learned = math.prod(given[1:]), math.prod(learned)
-    if len(given) > 2 and given[1:] != learned:
+    if len(given) == len(learned) + 1 and given[1:] != learned:
         spec = getattr(owner, "spec_", getattr(owner, "spec", None))
         if spec is not None and spec.is_map:
             return given[:1] + check_sample_shape(spec, given[1:])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from narrows.networks.dense import TransposedLinear, UnitLinear
+from narrows.networks.layers import TransposedLinear, UnitLinear
 from narrows.networks.network import Centre, Encoder, Network
 
 
