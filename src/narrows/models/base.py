@@ -175,6 +175,7 @@ class BaseAutoencoder(Parameters, Codec):
 
         Examples
         --------
+        >>> import numpy as np
         >>> from narrows import Autoencoder
         >>> X = np.random.default_rng(0).random((100, 8))
         >>> model = Autoencoder(2, random_state=0)
