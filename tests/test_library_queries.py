@@ -156,6 +156,12 @@ def test_a_filter_that_nothing_passes_finds_nothing(labelled, pictures, rerank):
     assert labelled.match(ids=[1, 2], where="id = 1", rerank=rerank)[0] == []
 
 
+@pytest.mark.parametrize("rerank", [None, "pixels"])
+def test_no_queries_have_no_matches(labelled, rerank):
+    assert labelled.match(ids=[], rerank=rerank) == []
+    assert labelled.match(codes=np.zeros((0, 4)), rerank=rerank) == []
+
+
 def test_candidates_to_rerank_are_those_that_pass(labelled, pictures, model, codes):
     query = draw(1, seed=1)[0]
     rows = FILTERS["label = 'boot' AND year > 2010"]

@@ -269,6 +269,8 @@ class Reader:
         check_rerank(rerank, rerank_on, self._pictures)
         queries = Queries.of(query, codes, ids, self._pictures, self._all_codes)
         among = None if where is None else self._table.rows_of(self._table.ids_where(where))
+        if not len(queries.codes):
+            return []
         found = self._nearest(queries, k if rerank is None else max(k, n_candidates), metric, among)
         if rerank is not None:
             compare = comparison(rerank, self._pictures)
