@@ -2,7 +2,7 @@
 
     python benchmarks/search.py [--rows 1000000] [--width 32] [--rounds 21] [--threads 1]
 
-Needs faiss-cpu (pip install --group benchmarks). CPU time, medians of rounds in which all take
+Needs faiss-cpu (pip install "narrows[faiss]"). CPU time, medians of rounds in which all take
 their turns. FAISS Flat's many queries are timed both as it is and made to use its matrix products.
 Then the memory that opening a library's codes and indexing them takes beyond the imports, in a
 process of its own.

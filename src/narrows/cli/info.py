@@ -8,7 +8,7 @@ import click
 from narrows.cli.console import PATH, answer, json_option, table
 
 if TYPE_CHECKING:
-    from narrows import Autoencoder, Decoder, Encoder
+    from narrows import Autoencoder, Decoder, Encoder, Library
 
 
 @click.command("info")
@@ -27,6 +27,8 @@ def command(*, path: Path, as_json: bool) -> None:
             "columns": library.columns,
             **_describe(library.model),
         }
+        if recall := _recall(library):
+            record["approximate_recall"] = recall
         manifest = path / Contents.read(path).model
     else:
         model = load(path)
@@ -61,6 +63,14 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     if history is not None and (len(history) or history.layers):
         record |= history.summary()
     return record | {"fingerprint": model.fingerprint_}
+
+
+def _recall(library: "Library") -> dict[str, float]:
+    return {
+        f"{metric}@{k}": round(recall, 4)
+        for metric, recalls in library.recall.items()
+        for k, recall in recalls.items()
+    }
 
 
 def _made(path: Path) -> dict[str, Any]:

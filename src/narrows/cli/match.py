@@ -49,6 +49,14 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 )
 @metric_option
 @click.option(
+    "--search",
+    type=click.Choice(["auto", "exact", "approximate"]),
+    default="auto",
+    show_default=True,
+    help="Look at all codes, or at most of them not (needs narrows[faiss]); auto does so above a "
+    "million.",
+)
+@click.option(
     "--rerank",
     type=click.Choice(["pixels", "ssim"]),
     help="Order the nearest candidates by the squared difference between pixels, or by 1 - SSIM.",
@@ -84,6 +92,7 @@ def command(
     k: int,
     where: str | None,
     metric: Literal["euclidean", "cosine"],
+    search: Literal["auto", "exact", "approximate"],
     rerank: Literal["pixels", "ssim"] | None,
     rerank_on: Literal["stored", "decoded"],
     n_candidates: int,
@@ -121,6 +130,7 @@ def command(
         k=k,
         where=where,
         metric=metric,
+        search=search,
         rerank=rerank,
         rerank_on=rerank_on,
         n_candidates=n_candidates,

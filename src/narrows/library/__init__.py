@@ -3,7 +3,7 @@
 from narrows.library.adding import Added
 from narrows.library.library import Library
 from narrows.library.match import Match
-from narrows.library.search import ExactIndex
+from narrows.library.search import ApproximateIndex, ExactIndex
 from narrows.library.verify import Problem, Verification
 
-__all__ = ["Added", "ExactIndex", "Library", "Match", "Problem", "Verification"]
+__all__ = ["Added", "ApproximateIndex", "ExactIndex", "Library", "Match", "Problem", "Verification"]

@@ -356,6 +356,7 @@ def _others(path: Path, contents: Contents) -> list[Path]:
     """List the models and tables of the library's past."""
     ours = re.compile(
         r"\.?model(-[0-9a-f]{8})?(\.\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.\w{8}\.json"
+        r"|\.index-\w+\.\w{8}\.safetensors"
     )
     now = (contents.model, contents.table)
     return [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in now]

@@ -12,11 +12,12 @@ from narrows import storage
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
 from narrows.library.folder import Contents
+from narrows.library.indexes import Indexes, Search
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
 from narrows.library.queries import Found, Queries
 from narrows.library.rerank import Read, Rerank, RerankOn, check_rerank, comparison, reorder
-from narrows.library.search import METRICS, ExactIndex, Metric
+from narrows.library.search import METRICS, ApproximateIndex, ExactIndex, Metric
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load
 
@@ -42,7 +43,7 @@ class Reader:
     def _use(self, table: Table) -> None:
         self._table = table
         self._codes: NDArray[np.float32] | None = None
-        self._indexes: dict[Metric, ExactIndex] = {}
+        self._indexes = Indexes(self.path, self._all_codes)
 
     @classmethod
     def open(
@@ -181,6 +182,7 @@ class Reader:
         ids: int | Sequence[int] | NDArray[np.int64] | None = None,
         where: str | None = None,
         metric: Metric = "euclidean",
+        search: Search = "auto",
         rerank: Rerank | None = None,
         rerank_on: RerankOn = "stored",
         n_candidates: int = 100,
@@ -205,8 +207,15 @@ class Reader:
             ``"path LIKE 'photos/%' AND added > TIMESTAMP '2026-01-01'"``. Only pictures that it
             lets through are looked at, and k counts them; if there are none, there are no matches.
         metric : {"euclidean", "cosine"}, default="euclidean"
-            How far codes are from one another, exactly; see
+            How far codes are from one another; see
             :class:`narrows.library.search.ExactIndex`.
+        search : {"auto", "exact", "approximate"}, default="auto"
+            "approximate" does not look at all codes and may miss a neighbour; the distances of
+            those it finds are exact. It needs ``narrows[faiss]``. Its index is a file in the
+            library's folder, which is made when first needed, and again when codes have changed;
+            where that cannot be written, it is made in memory. "auto" is "exact" up to 1 048 576
+            codes (2^20), without FAISS, and where the file is missing and cannot be written; a
+            filter always makes the search exact. See :attr:`recall`.
         rerank : {None, "pixels", "ssim"}, default=None
             With "pixels", the ``n_candidates`` nearest by code (at least k) are put in order by
             the mean squared difference between their pixels and the query's; with "ssim" by
@@ -230,10 +239,12 @@ class Reader:
         LibraryError
             If the library is empty; if it has no decoder, and codes are to be re-ranked, or what
             is decoded; if "ssim" is to compare what is no picture.
+        MissingDependencyError
+            If an approximate search is asked for without FAISS.
         ParameterError
-            If k, metric, rerank, rerank_on or n_candidates is not allowed, not exactly one of
-            query, codes and ids is given, there is no picture of an id, or the filter is none of
-            this library's; the message shows its columns.
+            If k, metric, search, rerank, rerank_on or n_candidates is not allowed, not exactly one
+            of query, codes and ids is given, there is no picture of an id, or the filter is none
+            of this library's; the message shows its columns.
         MissingFileError, UnreadableFileError, DataError
             If the query is not there, or no picture that fits the model; if codes are not finite
             or of another width.
@@ -271,12 +282,22 @@ class Reader:
         among = None if where is None else self._table.rows_of(self._table.ids_where(where))
         if not len(queries.codes):
             return []
-        found = self._nearest(queries, k if rerank is None else max(k, n_candidates), metric, among)
+        index = self._indexes.choose(search, metric, among)
+        found = self._nearest(queries, k if rerank is None else max(k, n_candidates), index)
         if rerank is not None:
             compare = comparison(rerank, self._pictures)
             found = reorder(queries.pictures, found, k, self._reading(rerank_on), compare)
         matches = self._matches(found)
         return matches[0] if queries.single else matches
+
+    @property
+    def recall(self) -> dict[Metric, dict[int, float]]:
+        """What approximate searches find, by metric and by k: which share of the k nearest.
+
+        As measured when their indexes were built, on codes of the library itself. A metric whose
+        index is not there, or not one of these codes, is missing.
+        """
+        return self._indexes.recalls()
 
     @cached_property
     def _halves(self) -> tuple[Encoder, Decoder | None]:
@@ -291,18 +312,10 @@ class Reader:
             self._codes = self._table.codes()
         return self._codes
 
-    def _index(self, metric: Metric) -> ExactIndex:
-        if metric not in self._indexes:
-            self._indexes[metric] = ExactIndex(self._all_codes(), metric)
-        return self._indexes[metric]
-
     def _nearest(
-        self, queries: Queries, count: int, metric: Metric, among: NDArray[np.int64] | None
+        self, queries: Queries, count: int, index: ExactIndex | ApproximateIndex
     ) -> list[Found]:
-        """Find the codes nearest to each query, but for its own; among some rows, if so wished."""
-        index = self._index(metric)
-        if among is not None:
-            index = index.among(among)
+        """Find the codes nearest to each query, but for its own."""
         own = queries.rows is not None
         return queries.without_themselves(*index.search(queries.codes, count + own), count)
 

@@ -1,0 +1,390 @@
+"""The nearest codes, nearly all of them, without looking at most of the others.
+
+Space is cut into cells around centroids (k-means); a search looks into the cells nearest to the
+query (an inverted file: Jégou, Douze and Schmid 2011, by FAISS), in half precision. Of what it
+finds there, somewhat more than was asked for, the true distances are computed, in double
+precision, and those decide. How many cells are looked into is chosen when the index is built, by
+the recall on a sample of the codes themselves.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from narrows.errors import MissingDependencyError
+from narrows.library.exact import ExactIndex
+from narrows.library.inverted import MEASURED, InvertedLists, owner_of
+from narrows.library.vectors import (
+    Metric,
+    as_table,
+    check_metric,
+    check_search,
+    unit_vectors,
+)
+
+_SEED = 0
+_SAMPLE = 512  # codes by which the recall is measured
+_WANTED = 0.995  # recall on them; pictures that are not in the library lie a little further off
+_PER_LIST = 64  # codes of each cell that k-means looks at
+_FEWEST = 32  # codes of each cell there are at least, in the mean
+_ROWS = 2**16  # codes prepared at a time
+_MEMBERS = 2**18  # numbers in memory at once while distances are computed
+
+
+class ApproximateIndex:
+    """Approximate nearest neighbours among codes in memory, by FAISS (``narrows[faiss]``).
+
+    Building it takes some 20 seconds of processor time for a million codes of 32 numbers;
+    :meth:`save` and :meth:`load` spare the next process that. The distances it gives are exact;
+    what it may do is miss a neighbour.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n, K)
+        Finite numbers. float32 arrays are not copied and must stay as they are while the index
+        is in use; other types are converted to float32. Besides them, the index takes half of
+        their memory and 8 bytes a row.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As for :class:`narrows.library.search.ExactIndex`.
+
+    Attributes
+    ----------
+    recall : dict of int to float
+        By k, 10 and 100: which share of the k nearest a search finds, in the mean over a sample
+        of the codes, each looked for among the others.
+    n_lists : int
+        How many cells there are.
+    n_probes : dict of int to int
+        By k: how many of them a search looks into.
+
+    Raises
+    ------
+    MissingDependencyError
+        If FAISS is not installed.
+    DataError, ParameterError
+        As for :class:`narrows.library.search.ExactIndex`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.random.default_rng(0).standard_normal((5000, 8))
+    >>> index = ApproximateIndex(codes)
+    >>> distances, rows = index.search(codes[:2], k=3)
+    >>> distances.shape, rows[:, 0], index.recall[10] > 0.99
+    ((2, 3), array([0, 1]), True)
+    """
+
+    def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
+        self._take(codes, metric)
+        owner = owner_of(self._codes, self.metric)
+        self._parts = self._learn(owner) if len(self) else _nothing(owner, self._codes.shape[1])
+        self._assemble()
+        if len(self):
+            self._parts = self._measure(self._parts)
+
+    @classmethod
+    def load(cls, path: str | Path, codes: ArrayLike, metric: Metric = "euclidean") -> Self:
+        """Load what was saved, for the same codes.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. It is trusted with nothing: see :mod:`narrows.library.inverted`.
+        codes, metric
+            As when it was built; the codes are not in the file.
+
+        Returns
+        -------
+        ApproximateIndex
+
+        Raises
+        ------
+        MissingFileError
+            If there is no such file.
+        FormatError
+            If it belongs to other codes or another metric, or is damaged.
+        MissingDependencyError, DataError, ParameterError
+            As when building.
+        """
+        index = cls.__new__(cls)
+        index._take(codes, metric)
+        owner, shape = owner_of(index._codes, index.metric), index._codes.shape
+        index._parts = InvertedLists.read(Path(path), owner, (shape[0], shape[1]))
+        index._assemble()
+        return index
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Save what :meth:`load` needs besides the codes: the centroids, and each code's cell.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        overwrite : bool, default=False
+            Whether a file that is there already is replaced.
+
+        Raises
+        ------
+        OutputExistsError, OutputError
+            If something is there that is not to be replaced, or it cannot be written.
+        """
+        self._parts.write(Path(path), overwrite=overwrite)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """By k: which share of the k nearest a search finds."""
+        return self._parts.recall
+
+    @property
+    def n_lists(self) -> int:
+        """How many cells there are."""
+        return len(self._parts.centroids)
+
+    @property
+    def n_probes(self) -> dict[int, int]:
+        """By k: how many cells a search looks into."""
+        return dict(zip(MEASURED, self._parts.probes.tolist(), strict=True))
+
+    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the k codes nearest to each query, or nearly so.
+
+        Parameters
+        ----------
+        queries, k
+            As for :meth:`narrows.library.search.ExactIndex.search`.
+
+        Returns
+        -------
+        distances : ndarray of float32 and shape (Q, min(k, n))
+            Exact, ascending in each row.
+        rows : ndarray of int64 and shape (Q, min(k, n))
+            Positions in ``codes``; of rows found at the same distance the lower comes first.
+
+        Raises
+        ------
+        DataError, ParameterError
+            As for the exact search.
+        """
+        given, k = check_search(queries, k, self._codes.shape)
+        table = given.numpy()
+        if not k or not len(table):
+            return np.empty((len(table), k), np.float32), np.empty((len(table), k), np.int64)
+        return self._search(table, k, self._probes_for(k))
+
+    def _take(self, codes: ArrayLike, metric: Metric) -> None:
+        self._faiss: Any = _faiss()
+        self.metric = check_metric(metric)
+        self._codes: NDArray[np.float32] = as_table(codes, "codes").numpy()
+        self._parameters: dict[int, Any] = {}
+        self._shift, self._scale = np.zeros(self._codes.shape[1]), 1.0
+        if self.metric == "euclidean" and len(self):
+            # Around zero and at most 1, so that half precision holds them and squares stay finite.
+            table = torch.from_numpy(self._codes)
+            low, high = (end.double().numpy() for end in torch.aminmax(table, dim=0))
+            self._shift = low / 2 + high / 2
+            self._scale = 1 / max(float((high - self._shift).max()), 1e-300)
+
+    def _prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Put vectors (m, K) into the units of the index."""
+        if self.metric == "cosine":
+            return unit_vectors(torch.from_numpy(vectors).double()).float().numpy()
+        return ((vectors - self._shift) * self._scale).astype(np.float32)
+
+    def _blocks(self) -> "list[NDArray[np.float32]]":
+        return [self._codes[start : start + _ROWS] for start in range(0, len(self), _ROWS)]
+
+    def _learn(self, owner: NDArray[np.uint8]) -> InvertedLists:
+        """Find centroids, and the nearest of them to each code."""
+        n, width = self._codes.shape
+        n_lists = max(1, min(round(4 * n**0.5), n // _FEWEST))
+        rng = np.random.default_rng(_SEED)
+        sample = np.sort(rng.choice(n, min(n, _PER_LIST * n_lists), replace=False))
+        means = self._faiss.Kmeans(
+            width,
+            n_lists,
+            niter=10,
+            seed=_SEED,
+            spherical=self.metric == "cosine",
+            min_points_per_centroid=1,
+            max_points_per_centroid=_PER_LIST,
+        )
+        means.train(self._prepare(self._codes[sample]))
+        coarse = self._coarse(means.centroids)
+        lists = [coarse.search(self._prepare(block), 1)[1][:, 0] for block in self._blocks()]
+        return InvertedLists(
+            owner,
+            means.centroids,
+            np.concatenate(lists).astype(np.int32),
+            np.ones(len(MEASURED), np.int32),
+            np.zeros(len(MEASURED)),
+        )
+
+    def _coarse(self, centroids: NDArray[np.float32]) -> Any:
+        kind = self._faiss.IndexFlatIP if self.metric == "cosine" else self._faiss.IndexFlatL2
+        coarse = kind(centroids.shape[1])
+        coarse.add(centroids)
+        return coarse
+
+    def _assemble(self) -> None:
+        """Put the codes into the cells where they belong."""
+        faiss, parts = self._faiss, self._parts
+        self._cells = self._coarse(parts.centroids)
+        self._index = faiss.IndexIVFScalarQuantizer(
+            self._cells,
+            self._codes.shape[1],
+            len(parts.centroids),
+            faiss.ScalarQuantizer.QT_fp16,
+            faiss.METRIC_INNER_PRODUCT if self.metric == "cosine" else faiss.METRIC_L2,
+        )
+        self._index.is_trained = True
+        start = 0
+        for block in self._blocks():
+            vectors = self._prepare(block)
+            rows = np.arange(start, start + len(block))
+            lists = parts.lists[rows].astype(np.int64)
+            self._index.add_core(
+                len(block), *(faiss.swig_ptr(values) for values in (vectors, rows, lists))
+            )
+            start += len(block)
+
+    def _probes_for(self, k: int) -> int:
+        few, many = self._parts.probes.tolist()
+        if k <= MEASURED[0]:
+            return int(few)
+        return int(min(many * max(1, -(-k // MEASURED[1])), self.n_lists))
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int, n_probes: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search in so many cells; for queries whose cells do not hold k codes, exactly."""
+        if n_probes not in self._parameters:
+            self._parameters[n_probes] = self._faiss.SearchParametersIVF(nprobe=n_probes)
+        # Some more than wanted, because half precision may misplace the last ones.
+        count = min(k + k // 2 + 6, len(self))
+        _, rows = self._index.search(
+            self._prepare(queries), count, params=self._parameters[n_probes]
+        )
+        short = rows[:, -1] < 0
+        if not short.any():
+            return self._nearest(queries, rows, k)
+        distances = np.empty((len(rows), k), np.float32)
+        if not short.all():
+            distances[~short], rows[~short, :k] = self._nearest(queries[~short], rows[~short], k)
+        exact = ExactIndex(self._codes, self.metric)
+        distances[short], rows[short, :k] = exact.search(queries[short], k)
+        return distances, rows[:, :k]
+
+    def _nearest(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Keep the k nearest of some rows, (Q, m); of those at the same distance the lower ones."""
+        rows.sort(axis=1)
+        step = max(1, _MEMBERS // (rows.shape[1] * queries.shape[1]))
+        pieces = [
+            self._distances(queries[start : start + step], rows[start : start + step])
+            for start in range(0, len(rows), step)
+        ]
+        distances = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        order = distances.argsort(axis=1, kind="stable")[:, :k]
+        which = np.arange(len(rows))[:, None]
+        return distances[which, order], rows[which, order]
+
+    def _distances(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does."""
+        codes = self._codes[rows]
+        if self.metric == "euclidean":
+            differences = np.subtract(codes, queries[:, None], dtype=np.float64)
+            distances = np.sqrt(np.einsum("qmk,qmk->qm", differences, differences))
+        else:
+            c, q = _unit(codes.astype(np.float64)), _unit(queries[:, None].astype(np.float64))
+            zeros = (~c.any(axis=2)).astype(float) + ~q.any(axis=2)
+            distances = (np.square(c - q).sum(axis=2) + zeros) / 2
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            single: NDArray[np.float32] = distances.astype(np.float32)
+        return single
+
+    def _measure(self, parts: InvertedLists) -> InvertedLists:
+        """Choose how many cells are looked into, and say which share of the nearest that finds."""
+        rng = np.random.default_rng(_SEED + 1)
+        sample = np.sort(rng.choice(len(self), min(len(self), _SAMPLE), replace=False))
+        queries, most = self._codes[sample], min(MEASURED[-1] + 1, len(self))
+        truth, _ = _others(*ExactIndex(self._codes, self.metric).search(queries, most), sample)
+        probes, recalls, n_probes = [], [], 1
+        for k in MEASURED:
+            wanted = min(k, truth.shape[1])
+            while True:
+                found, _ = _others(*self._search(queries, min(k + 1, len(self)), n_probes), sample)
+                recall = _recall(found[:, :wanted], truth[:, :wanted])
+                if recall >= _WANTED or n_probes == self.n_lists:
+                    break
+                n_probes = min(n_probes + max(1, n_probes // 4), self.n_lists)
+            probes.append(n_probes)
+            recalls.append(recall)
+        return replace(
+            parts, probes=np.array(probes, np.int32), recalls=np.array(recalls, np.float64)
+        )
+
+
+def is_installed() -> bool:
+    """Tell whether there is FAISS."""
+    try:
+        _faiss()
+    except MissingDependencyError:
+        return False
+    return True
+
+
+def _faiss() -> ModuleType:
+    try:
+        import faiss
+    except (ImportError, OSError) as error:  # OSError: its C++ library is missing
+        raise MissingDependencyError(
+            f"approximate search needs the package faiss-cpu ({error}); install it by "
+            "pip install 'narrows[faiss]', or search exactly"
+        ) from error
+    module: ModuleType = faiss
+    return module
+
+
+def _nothing(owner: NDArray[np.uint8], width: int) -> InvertedLists:
+    ones = np.ones(len(MEASURED))
+    return InvertedLists(
+        owner,
+        np.zeros((1, width), np.float32),
+        np.empty(0, np.int32),
+        ones.astype(np.int32),
+        ones,
+    )
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    sizes = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: NDArray[np.float64] = vectors / np.maximum(sizes, 1e-300)
+    return scaled
+
+
+def _others(
+    distances: NDArray[np.float32], rows: NDArray[np.int64], own: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Take each query's own row out of what it found, (Q, m); of copies of it, the last."""
+    others = rows != own[:, None]
+    others[others.all(axis=1), -1] = False
+    shape = len(rows), -1
+    return distances[others].reshape(shape), rows[others].reshape(shape)
+
+
+def _recall(found: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """Return the share of distances (Q, k) that are no longer than the k-th nearest's."""
+    if not truth.size:
+        return 1.0
+    return float((found <= truth[:, -1:] * (1 + 1e-6)).mean())

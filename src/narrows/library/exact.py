@@ -1,0 +1,326 @@
+"""The nearest codes, exactly.
+
+One pass over the codes finds the smallest score of each group of neighbouring rows; the k best rows
+can only lie in the groups with the best minima. Distances to the rows of those groups are then
+computed directly, by differences in double precision, so that neither cancellation nor an offset of
+the codes disturbs the order. A bound on the first pass's rounding (Higham, Accuracy and Stability
+of Numerical Algorithms, eq. 3.4) proves that no other group can hold a nearer row; where it cannot,
+more groups are looked into.
+
+For a few queries the time goes into reading the codes, so the first pass reads 8 bits of each
+number, where the processor is made for that, and single precision only if that proves too little.
+"""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from narrows.errors import ParameterError
+from narrows.library.rough import RoughCodes, is_fast, take
+from narrows.library.vectors import (
+    Metric,
+    as_table,
+    check_metric,
+    check_search,
+    directions,
+    lengths,
+    unit_vectors,
+)
+
+Scores = tuple[Callable[[slice], Tensor], Tensor]
+
+_GROUP = 32  # rows that share one minimum
+_SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
+_QUERIES = 256  # queries that go through the codes together
+_SCORES = 2**19  # scores in memory at once: about what a processor's cache holds
+_MANY = 4096  # codes from which a first look in 8 bits pays
+_FEW = 16  # queries up to which it does
+_REACH = 32  # by how much more groups than without it are then looked into at most
+_MEMBERS = 2**18  # numbers in memory at once while distances are computed directly
+
+
+class ExactIndex:
+    """Exact nearest neighbours among codes in memory.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n, K)
+        Finite numbers. float32 arrays are not copied and must stay as they are while the index
+        is in use; other types are converted to float32.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        ``"euclidean"`` is ||q - c||, not squared. ``"cosine"`` is 1 - cos(q, c), from 0 to 2; a
+        zero vector has no direction and lies at distance 1 from everything, itself included.
+
+    Raises
+    ------
+    DataError
+        If the codes are not a table of finite numbers.
+    ParameterError
+        If the metric is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> index = ExactIndex(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]]))
+    >>> distances, rows = index.search([[0.0, 0.0]], k=2)
+    >>> distances, rows
+    (array([[0., 1.]], dtype=float32), array([[0, 2]]))
+    """
+
+    def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
+        self.metric = check_metric(metric)
+        self._codes = as_table(codes, "codes")
+        self._shift = torch.zeros(self._codes.shape[1], dtype=torch.float64)
+        if metric == "euclidean":
+            self._center()
+        norms = lengths(self._codes)
+        self._largest = float(norms.max()) if len(norms) else 0.0
+        self._smallest = float(norms[norms > 0].min()) if norms.any() else 1.0
+        if metric == "euclidean":
+            self._weights = (norms.square() / 2).float()
+        else:
+            self._weights = torch.where(norms > 0, -1 / norms, 0.0).float()
+        self._rows: Tensor | None = (
+            None  # what the codes' rows are called, where that is not 0 to n
+        )
+        self._rough: RoughCodes | None = None
+        if len(self) >= _MANY and is_fast():
+            self._rough = RoughCodes(self._codes, directions if metric == "cosine" else None)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the k codes nearest to each query.
+
+        Parameters
+        ----------
+        queries : array-like of shape (Q, K)
+            Finite numbers, used as float32.
+        k : int
+            How many, at least 1; beyond the number of codes it gives them all.
+
+        Returns
+        -------
+        distances : ndarray of float32 and shape (Q, min(k, n))
+            Ascending in each row.
+        rows : ndarray of int64 and shape (Q, min(k, n))
+            Positions in ``codes``; of rows at the same distance the lower comes first.
+
+        Raises
+        ------
+        DataError
+            If the queries are not a table of finite numbers as wide as the codes.
+        ParameterError
+            If k is not an integer of at least 1.
+        """
+        table, k = check_search(queries, k, self._codes.shape)
+        distances = torch.empty(len(table), k)
+        rows = torch.empty(len(table), k, dtype=torch.int64)
+        if k and len(table):
+            for part in torch.split(torch.arange(len(table)), _QUERIES):
+                distances[part], rows[part] = self._search(table[part].double() - self._shift, k)
+        return distances.numpy(), (rows if self._rows is None else self._rows[rows]).numpy()
+
+    def among(self, rows: ArrayLike) -> Self:
+        """Return an index of some of the codes only; its searches call them by the same numbers.
+
+        Nothing is computed anew, so this takes no longer than copying these codes.
+
+        Parameters
+        ----------
+        rows : array-like of int and shape (m,)
+            Positions in ``codes``, in any order; what comes twice counts once.
+
+        Returns
+        -------
+        ExactIndex
+
+        Raises
+        ------
+        ParameterError
+            If there are no such rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> index = ExactIndex(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]]))
+        >>> index.among([1, 2]).search([[0.0, 0.0]], k=2)
+        (array([[1., 5.]], dtype=float32), array([[2, 1]]))
+        """
+        chosen = np.asarray(rows)
+        if chosen.ndim != 1 or not (chosen[1:] > chosen[:-1]).all():
+            chosen = np.unique(chosen)
+        places = chosen if self._rows is None else np.searchsorted(self._rows.numpy(), chosen)
+        if chosen.size and not self._has(chosen, places):
+            raise ParameterError("rows are no positions in the codes of this index; give integers")
+        places = places.astype(np.int64, copy=False)
+        part = copy(self)
+        part._codes, part._weights = take(self._codes, places), take(self._weights, places)
+        part._rows = torch.from_numpy(chosen.astype(np.int64, copy=False))
+        if self._rough is not None:
+            part._rough = self._rough.among(places) if len(places) >= _MANY else None
+        return part
+
+    def _has(self, rows: NDArray[Any], places: NDArray[Any]) -> bool:
+        """Tell whether the codes at some places are called by these numbers, ascending."""
+        if rows.dtype.kind not in "iu" or places[0] < 0 or places[-1] >= len(self):
+            return False
+        return self._rows is None or np.array_equal(self._rows.numpy()[places], rows)
+
+    def _center(self) -> None:
+        """Take a common offset out of the features in which that is free of rounding."""
+        if not len(self._codes):
+            return
+        low, high = torch.aminmax(self._codes, dim=0)
+        # By Sterbenz's lemma x - y is exact where y / 2 <= x <= 2 y.
+        exact = ((low > 0) & (high <= 2 * low)) | ((high < 0) & (low >= 2 * high))
+        if exact.any():
+            shift = torch.where(exact, low / 2 + high / 2, 0.0)
+            self._codes = self._codes - shift
+            self._shift = shift.double()
+
+    def _search(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Search for one block of queries (Q, K), in double precision and centred."""
+        n_groups = -(-len(self) // _GROUP)
+        distances = torch.empty(len(queries), k)
+        rows = torch.empty(len(queries), k, dtype=torch.int64)
+        pending = torch.arange(len(queries))
+        if self._rough is not None and len(queries) <= _FEW:
+            scores, error = self._rough_scores(self._rough, queries)
+            minima = self._minima(len(queries), scores)
+            reach = min(_REACH * (k + _SPARE), n_groups)
+            distances, rows, proven = self._settle(queries, minima, error, k, reach)
+            pending = pending[~proven]
+        if not len(pending):
+            return distances, rows
+        scores, error = self._scores(queries[pending])
+        minima, reach = self._minima(len(pending), scores), k + _SPARE + 1
+        left = torch.arange(len(pending))
+        while len(left):
+            reach = min(reach, n_groups)
+            which = pending[left]
+            distances[which], rows[which], proven = self._settle(
+                queries[which], minima[left], error[left], k, reach
+            )
+            left, reach = left[~proven], 8 * reach
+        return distances, rows
+
+    def _settle(
+        self, queries: Tensor, minima: Tensor, error: Tensor, k: int, reach: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return distances (Q, k), rows (Q, k), and whether they are proven (Q,).
+
+        First the groups with the best minima are looked into, which gives a distance that the
+        k nearest do not exceed; then those that may hold something within it, if they are among
+        the best ``reach``.
+        """
+        distances = torch.empty(len(queries), k)
+        rows = torch.empty(len(queries), k, dtype=torch.int64)
+        proven = torch.ones(len(queries), dtype=torch.bool)
+        least = min(k + _SPARE, reach)
+        for part in torch.split(torch.arange(len(queries)), _part(least)):
+            best, groups = minima[part].topk(reach, largest=False)
+            distances[part], rows[part] = self._look_into(queries[part], groups[:, :least], k)
+            bounds = self._bound(queries[part], best, error[part])
+            within = ~(bounds > distances[part, -1:])
+            if reach < minima.shape[1]:
+                proven[part] = ~within[:, -1]
+            more = (proven[part] & within[:, least:].any(dim=1)).nonzero()[:, 0]
+            if not len(more):
+                continue
+            most = int(within[more].sum(dim=1).max())
+            for some in torch.split(more, _part(most)):
+                distances[part[some]], rows[part[some]] = self._look_into(
+                    queries[part[some]], groups[some, :most], k
+                )
+        return distances, rows, proven
+
+    def _minima(self, n_queries: int, scores: Callable[[slice], Tensor]) -> Tensor:
+        """Return the smallest score in each group of rows, (Q, groups)."""
+        n_groups = -(-len(self) // _GROUP)
+        minima = torch.empty(n_groups, n_queries)
+        n_block = max(1, _SCORES // (_GROUP * n_queries)) * _GROUP
+        for start in range(0, len(self), n_block):
+            block = scores(slice(start, start + n_block))
+            whole = len(block) // _GROUP
+            first = start // _GROUP
+            grouped = block[: whole * _GROUP].view(whole, _GROUP, n_queries)
+            torch.amin(grouped, dim=1, out=minima[first : first + whole])
+            if len(block) > whole * _GROUP:
+                minima[first + whole] = block[whole * _GROUP :].amin(dim=0)
+        return minima.T.contiguous()
+
+    def _scores(self, queries: Tensor) -> Scores:
+        """Score rows in single precision: |c|^2 / 2 - q c, or -cos(q, c); less is nearer.
+
+        Returns a function of a slice of the rows, which gives scores (rows, Q), and how far they
+        are from the truth (Q,), beyond the rounding of single precision.
+        """
+        euclidean = self.metric == "euclidean"
+        q = (queries if euclidean else unit_vectors(queries)).float()
+
+        def scores(rows: slice) -> Tensor:
+            codes, weights = self._codes[rows], self._weights[rows]
+            if not euclidean:
+                return (codes @ q.T).mul_(weights[:, None])
+            if len(q) == 1:  # the product with a vector runs at the memory's speed
+                return torch.addmv(weights, codes, q[0], alpha=-1)[:, None]
+            return torch.addmm(weights[:, None], codes, q.T, alpha=-1)
+
+        return scores, torch.zeros(len(q), dtype=torch.float64)
+
+    def _rough_scores(self, rough: RoughCodes, queries: Tensor) -> Scores:
+        """Score rows in 8 bits; what it returns is as for :meth:`_scores`."""
+        if self.metric == "cosine":
+            return rough.products(-unit_vectors(queries))
+        products, error = rough.products(-queries)
+        return lambda rows: products(rows).add_(self._weights[rows, None]), error
+
+    def _bound(self, queries: Tensor, scores: Tensor, error: Tensor) -> Tensor:
+        """Return the least distances, float32 (Q, s), that rows with no lower scores can have.
+
+        The scores (Q, s) have an error (Q,) besides the rounding of single precision.
+        """
+        error = error[:, None]
+        width = queries.shape[1]
+        unit, least = 2.0**-24 * (width + 8), 2.0**-125 * width  # rounding, and underflow
+        if self.metric == "cosine":
+            rounding = unit * (1 + error) + least / self._smallest
+            return (1 + scores.double() - error - rounding).float()
+        norms: Tensor = torch.linalg.vector_norm(queries, dim=1, keepdim=True)
+        size = self._largest * (norms + self._largest) + error
+        error = torch.where(size < 1e37, error + unit * size + least, torch.inf)  # else: overflow
+        squares = 2 * (scores.double() - error) + norms.square()
+        return squares.clamp(min=0).sqrt().float()
+
+    def _look_into(self, queries: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return distances and rows of the k nearest rows of some groups, ascending, (Q, k)."""
+        # In ascending order, so that of rows at the same distance the lower comes first.
+        rows = (groups.sort().values[:, :, None] * _GROUP + torch.arange(_GROUP)).flatten(1)
+        n_rows = max(1, _MEMBERS // queries.numel())
+        pieces = [self._distances(queries, piece) for piece in torch.split(rows, n_rows, 1)]
+        distances, order = torch.cat(pieces, dim=1).sort(dim=1, stable=True)
+        return distances[:, :k], rows.gather(1, order[:, :k])
+
+    def _distances(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """Return the distances between queries (Q, K) and rows (Q, R), float32 (Q, R)."""
+        codes = self._codes[rows.clamp(max=len(self) - 1)].double()
+        q = queries[:, None]
+        if self.metric == "euclidean":
+            distances = codes.sub_(q).square_().sum(dim=2).sqrt_()
+        else:
+            # 1 - ab = (|a - b|^2 + (1 - |a|^2) + (1 - |b|^2)) / 2 with a and b of length 1 or 0.
+            zeros = (codes == 0).all(dim=2).double() + (q == 0).all(dim=2).double()
+            distances = ((unit_vectors(codes) - unit_vectors(q)).square_().sum(dim=2) + zeros) / 2
+        return distances.float().masked_fill_(rows >= len(self), torch.inf)
+
+
+def _part(n_groups: int) -> int:
+    """Return how many queries may look into so many groups each at once."""
+    return max(1, _MEMBERS // (n_groups * _GROUP))

@@ -1,0 +1,154 @@
+"""Inverted lists on disk: which cell of space each code lies in; plain numbers, checked when read.
+
+A file may come from anybody. What FAISS writes is not read, since nothing in FAISS checks it: the
+numbers here cannot lead out of bounds, and at worst make a search miss something.
+"""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from narrows.atomic import atomic_file
+from narrows.errors import FormatError, MissingFileError
+from narrows.library.vectors import Metric
+
+MEASURED = (10, 100)  # for so many nearest the probes are chosen and the recall measured
+_FORMAT = 1
+_MOST_BYTES = 2**16  # of a file beside its numbers
+
+
+@dataclass(frozen=True)
+class InvertedLists:
+    """Cells, and in which of them each code lies.
+
+    Attributes
+    ----------
+    owner : ndarray of uint8 and shape (32,)
+        SHA-256 of the codes and the metric; see :func:`owner_of`.
+    centroids : ndarray of float32 and shape (L, K)
+        The middle of each cell, in the index's own units.
+    lists : ndarray of int32 and shape (n,)
+        The cell of each code.
+    probes : ndarray of int32 and shape (2,)
+        How many cells are looked into for the 10 nearest, and for the 100 nearest.
+    recalls : ndarray of float64 and shape (2,)
+        Which share of the 10 and of the 100 nearest is then found, as measured.
+    """
+
+    owner: NDArray[np.uint8]
+    centroids: NDArray[np.float32]
+    lists: NDArray[np.int32]
+    probes: NDArray[np.int32]
+    recalls: NDArray[np.float64]
+
+    @classmethod
+    def read(cls, path: Path, owner: NDArray[np.uint8], shape: tuple[int, int]) -> Self:
+        """Read and check a file.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        owner : ndarray of uint8 and shape (32,)
+            Whose it is expected to be.
+        shape : tuple of int
+            Of the codes.
+
+        Raises
+        ------
+        MissingFileError
+            If there is none.
+        FormatError
+            If it is of other codes, damaged, or something else.
+        """
+        if not path.exists():
+            raise MissingFileError(f"there is no index '{path}'; build one and save it")
+        values = _load(path, most=_MOST_BYTES + 4 * shape[0] * (shape[1] + 1))
+        if set(values) != {"format", "check", *(field.name for field in fields(cls))}:
+            raise _no_index(path, "it holds other things")
+        check, version = values.pop("check"), values.pop("format")
+        if version.tolist() != [_FORMAT]:
+            raise _no_index(path, f"its format is {version.tolist()}, not [{_FORMAT}]")
+        if not np.array_equal(values["owner"], owner):
+            raise _no_index(path, "it belongs to other codes, or another metric")
+        read = cls(**values)
+        if not np.array_equal(check, read._check()) or not read._is_sound(shape):
+            raise _no_index(path, "it is damaged")
+        return read
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """By k: which share of the k nearest a search finds."""
+        return dict(zip(MEASURED, self.recalls.tolist(), strict=True))
+
+    def write(self, path: Path, *, overwrite: bool) -> None:
+        """Write a file in one step."""
+        numbers = {"format": np.array([_FORMAT], np.int32), "check": self._check(), **vars(self)}
+        with atomic_file(path, overwrite=overwrite) as file:
+            file.write_bytes(save(numbers))
+
+    def _check(self) -> NDArray[np.uint8]:
+        digest = hashlib.sha256()
+        for field in fields(self):
+            digest.update(getattr(self, field.name).tobytes())
+        return np.frombuffer(digest.digest(), np.uint8)
+
+    def _is_sound(self, shape: tuple[int, int]) -> bool:
+        """Tell whether every number is one that building could have given."""
+        count, width = shape
+        n_lists = len(self.centroids) if self.centroids.ndim == 2 else 0
+        kinds = {
+            "centroids": (np.float32, (n_lists, width)),
+            "lists": (np.int32, (count,)),
+            "probes": (np.int32, (len(MEASURED),)),
+            "recalls": (np.float64, (len(MEASURED),)),
+        }
+        for name, (kind, expected) in kinds.items():
+            value = getattr(self, name)
+            if value.dtype != kind or value.shape != expected:
+                return False
+        return (
+            0 < n_lists <= count
+            and bool(np.isfinite(self.centroids).all())
+            and _within(self.lists, 0, n_lists - 1)
+            and _within(self.probes, 1, n_lists)
+            and _within(self.recalls, 0, 1)
+        )
+
+
+def owner_of(codes: NDArray[np.float32], metric: Metric) -> NDArray[np.uint8]:
+    """Name codes and a metric by their contents, (32,)."""
+    digest = hashlib.sha256(f"{metric} {codes.shape}".encode())
+    digest.update(codes.data if codes.size else b"")
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _load(path: Path, most: int) -> dict[str, NDArray[Any]]:
+    try:
+        # A pipe or a device may never end.
+        fits = path.is_file() and path.stat().st_size <= most
+        data = path.read_bytes() if fits else b""
+    except OSError as error:
+        raise _no_index(path, f"it cannot be read: {error.strerror}") from error
+    if not fits:
+        raise _no_index(path, "it is too large, or no file")
+    try:
+        return dict(load(data))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _no_index(path, "it is no safetensors file, or damaged") from error
+
+
+def _within(values: NDArray[Any], low: float, high: float) -> bool:
+    return bool(((values >= low) & (values <= high)).all())
+
+
+def _no_index(path: Path, reason: str) -> FormatError:
+    return FormatError(
+        f"'{path}' is no approximate index of these codes: {reason}; build the index again"
+    )
