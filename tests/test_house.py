@@ -42,6 +42,7 @@ PUBLIC_NAMES = [
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
+    "EncoderClassifier",
     "Library",
     "SparseAutoencoder",
     "StackedAutoencoder",

@@ -296,6 +296,8 @@ def damaged(x, generator):
         ({"pretraining_learning_rate": -1}, "pretraining_learning_rate=-1"),
         ({"fine_tune": 1}, "fine_tune=1"),
         ({"architecture": "auto"}, "architecture='auto'"),
+        ({"normalization": "batch"}, "other remedies"),
+        ({"residual_blocks": 2}, "other remedies"),
         ({"hidden_layer_sizes": (10**7, 10**7)}, "choose smaller ones"),
     ],
     ids=str,

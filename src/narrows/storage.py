@@ -27,6 +27,8 @@ MANIFEST = "narrows.json"
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
+# As this module names them: nothing else in a folder is its own to delete.
+_WEIGHTS_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.safetensors")
 # No way out of the folder, whatever a manifest says.
 _FILE_NAME = re.compile(r"\w[\w.-]*")
 
@@ -229,8 +231,8 @@ def write(path: str | Path, manifest: Mapping[str, Any], parts: Parts, *, overwr
             file.write_bytes(data)
     with atomic_file(path / MANIFEST, overwrite=True) as file:
         file.write_text(text, encoding="utf-8")
-    for stale in path.glob("*coder-*.safetensors"):
-        if stale.name not in names.values():
+    for stale in path.glob("*.safetensors"):
+        if _WEIGHTS_NAME.fullmatch(stale.name) and stale.name not in names.values():
             stale.unlink()
     return path
 

@@ -33,13 +33,15 @@ def load_for(path: Path, method: str) -> Any:
     Raises
     ------
     FormatError
-        If it is the other half.
+        If it is the other half, or a classifier.
     """
     from narrows import load
     from narrows.errors import FormatError
 
     model = load(path)
     if not hasattr(model, method):
+        if hasattr(model, "predict"):
+            raise FormatError(f"'{path}' is a classifier; give a model, or a half of one")
         half = type(model).__name__.lower()
         needed = {"transform": "the encoder", "inverse_transform": "the decoder"}.get(method)
         raise FormatError(

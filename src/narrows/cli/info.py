@@ -32,7 +32,7 @@ def command(*, path: Path, as_json: bool) -> None:
         manifest = path / Contents.read(path).model
     else:
         model = load(path)
-        kinds = {"Encoder": "encoder", "Decoder": "decoder"}
+        kinds = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "classifier"}
         record = {"kind": kinds.get(type(model).__name__, "model"), **_describe(model)}
         manifest = path
     record |= _made(manifest)
@@ -47,9 +47,8 @@ def command(*, path: Path, as_json: bool) -> None:
 
 
 def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
-    modules = [
-        getattr(model, name) for name in ("module", "encoder_", "decoder_") if hasattr(model, name)
-    ]
+    names = ("network_",) if hasattr(model, "classes_") else ("module", "encoder_", "decoder_")
+    modules = [getattr(model, name) for name in names if hasattr(model, name)]
     # Tied weights belong to both halves and count once.
     weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
     record: dict[str, Any] = {
@@ -59,6 +58,8 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
         "data_type": model.scaling_.dtype,
         "weights": sum(weights.values()),
     }
+    if hasattr(model, "classes_"):
+        record["classes"] = len(model.classes_)
     history = getattr(model, "history_", None)
     if history is not None and (len(history) or history.layers):
         record |= history.summary()

@@ -6,6 +6,7 @@ from narrows import storage
 from narrows.errors import FormatError
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
+from narrows.models.classifier import EncoderClassifier
 from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.halves import Decoder, Encoder
@@ -22,6 +23,7 @@ __all__ = [
     "Decoder",
     "DenoisingAutoencoder",
     "Encoder",
+    "EncoderClassifier",
     "SparseAutoencoder",
     "StackedAutoencoder",
     "VariationalAutoencoder",
@@ -29,8 +31,8 @@ __all__ = [
 ]
 
 
-def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:
-    """Read a model, or one half of one, from its folder.
+def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClassifier:
+    """Read a model, one half of one, or a classifier, from its folder.
 
     Nothing in the folder is run as code: it may come from a stranger.
 
@@ -41,7 +43,7 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:
 
     Returns
     -------
-    BaseAutoencoder, Encoder or Decoder
+    BaseAutoencoder, Encoder, Decoder or EncoderClassifier
         What was saved; its codes are equal to the saved one's bit for bit on the same machine.
 
     Raises
@@ -68,6 +70,8 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:
             return Encoder.restore(manifest, parts, path)
         case "decoder":
             return Decoder.restore(manifest, parts, path)
+        case "classifier":
+            return EncoderClassifier.restore(manifest, parts, path)
         case "model":
             classes = {model.__name__: model for model in MODELS.values()}
             name = manifest.get("model")
@@ -79,6 +83,6 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder:
             )
         case kind:
             raise FormatError(
-                f"'{path}' says it holds a {kind!r}; a model, an encoder or a decoder is allowed; "
-                "name a folder that a model was saved to"
+                f"'{path}' says it holds a {kind!r}; a model, an encoder, a decoder or a "
+                "classifier is allowed; name a folder that a model was saved to"
             )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
-from narrows.models.validation import check_choice, check_number
+from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach
 from narrows.training.devices import choose_device
@@ -24,6 +24,7 @@ from narrows.training.loop import TrainSettings
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
+    from narrows.models.classifier import EncoderClassifier
 
 # What parameters may be; the command line shows these words.
 Activation = Literal[
@@ -41,6 +42,20 @@ _DEEPEST = 10_000
 _ROUNDING = 1e-6
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
 _NUMBERS_A_WEIGHT = 4
+
+
+class Trained(Protocol):
+    """What has the parameters of training."""
+
+    max_epochs: int | Literal["auto"]
+    batch_size: int | Literal["auto"]
+    learning_rate: float | Literal["auto"]
+    weight_decay: float
+    early_stopping: bool
+    validation_fraction: float | Literal["auto"]
+    n_iter_no_change: int
+    device: str
+    random_state: int | np.random.RandomState | None
 
 
 def check_parameters(model: "BaseAutoencoder") -> None:
@@ -62,9 +77,7 @@ def check_parameters(model: "BaseAutoencoder") -> None:
             check_number("each of hidden_layer_sizes", width, low=1, high=_WIDEST, integral=True)
     else:
         check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
-    for name in ("tied_weights", "early_stopping"):
-        if not isinstance(value := getattr(model, name), bool | np.bool_):
-            raise ParameterError(f"{name}={value!r} is not allowed; give True or False")
+    check_flag("tied_weights", model.tied_weights)
     check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
     check_choice("normalization", model.normalization, NORMALIZATIONS)
     check_number("residual_blocks", model.residual_blocks, low=0, high=_DEEPEST, integral=True)
@@ -76,6 +89,22 @@ def check_parameters(model: "BaseAutoencoder") -> None:
     check_choice("output", model.output, ("auto", *OUTPUTS))
     check_choice("loss", model.loss, ("auto", *LOSSES))
     check_choice("scaling", model.scaling, SCALINGS)
+    check_training(model)
+    if not isinstance(model.checkpoint, str | Path | None):
+        raise ParameterError(
+            f"checkpoint={model.checkpoint!r} is not allowed; give a path, or None"
+        )
+
+
+def check_training(model: Trained) -> None:
+    """Refuse parameters of training that are out of range.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first.
+    """
+    check_flag("early_stopping", model.early_stopping)
     check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
     check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
     check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
@@ -90,10 +119,6 @@ def check_parameters(model: "BaseAutoencoder") -> None:
         open_high=True,
         words=("auto",),
     )
-    if not isinstance(model.checkpoint, str | Path | None):
-        raise ParameterError(
-            f"checkpoint={model.checkpoint!r} is not allowed; give a path, or None"
-        )
     try:
         check_random_state(model.random_state)
     except ValueError as error:
@@ -291,7 +316,7 @@ def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> 
         )
 
 
-def choose_corruption(model: "BaseAutoencoder") -> Corruption | None:
+def choose_corruption(model: "BaseAutoencoder | EncoderClassifier") -> Corruption | None:
     """Make the damage that a model is to undo, if any; the model's scaling is known.
 
     Raises
@@ -320,7 +345,7 @@ def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statist
     return "cross_entropy" if yes_or_no else "squared_error"
 
 
-def choose_held_out(model: "BaseAutoencoder", spec: NetworkSpec, n_rows: int) -> int:
+def choose_held_out(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
     """Choose how many rows are held out to stop early and to keep the best weights.
 
     Raises
@@ -343,9 +368,7 @@ def choose_held_out(model: "BaseAutoencoder", spec: NetworkSpec, n_rows: int) ->
     return held_out
 
 
-def choose_settings(
-    model: "BaseAutoencoder", spec: NetworkSpec, n_rows: int, seed: int
-) -> TrainSettings:
+def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -> TrainSettings:
     """Plan the training of such a network on so many rows."""
     size = model.batch_size
     size = defaults.choose_batch_size(n_rows) if isinstance(size, str) else int(size)

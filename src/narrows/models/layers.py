@@ -101,6 +101,8 @@ def make_layer(stack: "StackedAutoencoder", place: int, seed: int) -> BaseAutoen
         "hidden_layer_sizes": (),
         "tied_weights": spec.tied_weights,
         "architecture": "dense",
+        "normalization": "none",
+        "residual_blocks": 0,
         "output": spec.activation if place else stack.spec_.output,
         "scaling": "none",
         "device": stack.device,

@@ -34,7 +34,7 @@ from narrows.models.layers import (
 )
 from narrows.models.rollback import unchanged_on_failure
 from narrows.models.runs import Run
-from narrows.models.validation import check_number, check_rows
+from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import Network
 from narrows.networks.stacking import put_layer, stages, take_layer
 from narrows.training.checkpoint import State
@@ -274,12 +274,17 @@ class StackedAutoencoder(BaseAutoencoder):
             open_low=True,
             words=("auto",),
         )
-        if not isinstance(self.fine_tune, bool | np.bool_):
-            raise ParameterError(f"fine_tune={self.fine_tune!r} is not allowed; give True or False")
+        check_flag("fine_tune", self.fine_tune)
         if self.architecture != "dense":
             raise ParameterError(
                 f"architecture={self.architecture!r} does not go with layers that are trained one "
                 "by one; leave it to 'dense'"
+            )
+        if self.normalization != "none" or self.residual_blocks:
+            raise ParameterError(
+                f"normalization={self.normalization!r}, residual_blocks={self.residual_blocks!r} "
+                "are other remedies for depth than layers trained one by one; use another model, "
+                "or leave them to 'none' and 0"
             )
         for name, plain in (("normalization", "none"), ("residual_blocks", 0)):
             if (value := getattr(self, name)) != plain:

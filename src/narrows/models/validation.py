@@ -365,6 +365,18 @@ def check_number(
     raise ParameterError(f"{name}={value!r} is not allowed; give {what} {span}{choice}")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Refuse a parameter that is neither true nor false.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ParameterError(f"{name}={value!r} is not allowed; give True or False")
+
+
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Refuse a parameter that is not one of some words.
 

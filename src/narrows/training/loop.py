@@ -3,23 +3,24 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.data.source import Source
 from narrows.errors import DivergedError
 from narrows.losses import Loss
-from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint, State
 from narrows.training.history import History, Record
 from narrows.training.progress import Callback, listeners
 from narrows.training.schedule import constant, one_cycle
 
-LossFunction = Callable[[Network, Tensor, torch.Generator], Loss]
+# From the network, a prepared batch and a generator for noise, to the terms.
+LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 
 # Rows a batch where only the forward pass is wanted.
 _EVALUATION_BATCH = 1024
@@ -60,11 +61,11 @@ class TrainSettings:
 
 
 def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
-    network: Network,
+    network: nn.Module,
     loss: LossFunction,
     source: Source,
     *,
-    prepare: Callable[[Tensor], Tensor],
+    prepare: Callable[[Tensor], Any],
     settings: TrainSettings,
     validation: Source | None = None,
     optimizer: torch.optim.Optimizer | None = None,
@@ -75,14 +76,14 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
 
     Parameters
     ----------
-    network : Network
+    network : Module
         On ``settings.device``; trained in place, and left with its best weights.
     loss : callable
         From the network, a batch of scaled rows and a generator for noise, to its terms.
     source : Source
         The rows.
     prepare : callable
-        From a batch as the source gives it to scaled float32 rows.
+        From a batch as the source gives it to what the loss takes: scaled float32 rows.
     settings : TrainSettings
         How long, how fast, where.
     validation : Source, optional
@@ -139,7 +140,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             for step, batch in enumerate(batches, epoch * steps_per_epoch):
                 learning_rate = rate(step)
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate
+                    group["lr"] = learning_rate * group["share"]
                 parts = loss(network, prepare(batch.to(device, non_blocking=True)), noise)
                 optimizer.zero_grad(set_to_none=True)
                 sum(parts.values(), start=zero).backward()  # type: ignore[no-untyped-call]
@@ -184,10 +185,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
 
 @torch.no_grad()
 def evaluate(
-    network: Network,
+    network: nn.Module,
     loss: LossFunction,
     source: Source,
-    prepare: Callable[[Tensor], Tensor],
+    prepare: Callable[[Tensor], Any],
     settings: TrainSettings,
 ) -> dict[str, float]:
     """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
@@ -201,17 +202,24 @@ def evaluate(
 
 
 def new_optimizer(
-    network: Network, learning_rate: float, weight_decay: float
+    network: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    shares: Mapping[nn.Module, float] | None = None,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, alg. 2), fused into one pass.
 
     Only matrices decay: a bias that shrinks would pull the mean reconstruction off the data's.
+    Parts of the network may learn at a share of the rate each.
     """
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for module, share in (shares or {network: 1.0}).items():
+        parameters = list(module.parameters())
+        for decay, of_it in (
+            (weight_decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        ):
+            groups.append({"params": of_it, "weight_decay": decay, "share": share})
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 

@@ -1,0 +1,296 @@
+"""An encoder that was trained without labels, with a softmax on top that is trained with them.
+
+Hinton & Salakhutdinov (2006), "Reducing the dimensionality of data with neural networks"; Vincent
+et al. (2010), "Stacked denoising autoencoders", section 6: pretraining without labels, then
+fine-tuning by the cross-entropy of the classes.
+"""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from torch import Tensor, nn
+from torch.nn import functional
+
+from narrows import networks, storage
+from narrows.corruption import Corruption
+from narrows.data.arrays import ArraySource, as_rows, read_rows
+from narrows.data.scaling import Statistics
+from narrows.data.scratch import scratch_rows
+from narrows.errors import DataError, NotFittedError, ParameterError
+from narrows.losses import Loss
+from narrows.models import choices
+from narrows.models.autoencoder import Autoencoder
+from narrows.models.base import BaseAutoencoder
+from narrows.models.classes import FittedClassifier, check_labels
+from narrows.models.halves import Encoder, run_in_blocks
+from narrows.models.layers import start
+from narrows.models.rollback import unchanged_on_failure
+from narrows.models.validation import check_flag, check_number, check_rows
+from narrows.networks.classifier import Classifier, SoftmaxHead
+from narrows.training.loop import new_optimizer, train
+from narrows.training.progress import print_epoch
+
+# What "auto" takes for the peak of the learning rate, and the encoder's share of it.
+_RATE, _ENCODER_SHARE = 1e-2, 0.1
+# Rows whose codes tell the softmax what to expect.
+_ROWS_TO_START = 10_000
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class EncoderClassifier(FittedClassifier):
+    """A classifier on the codes of an encoder, which learns on with the labels or stays as it is.
+
+    Parameters
+    ----------
+    encoder : model, Encoder, path or None, default=None
+        What was trained without labels: a model, its half, or the folder that either was saved
+        to. It is copied, and stays as it is. ``None`` is a new :class:`Autoencoder`'s, untrained;
+        in Python the only parameter that may stand without its name.
+    from_scratch : bool, default=False
+        Whether the encoder's weights are drawn anew, to see what its training was good for. It
+        may then be a model that is not fitted.
+    fine_tune : bool, default=True
+        Whether the encoder learns too, or the softmax alone.
+    corruption : str, callable, sequence of them, or None, default=None
+        Damage to rows while they are learned from, as of the models. It needs ``fine_tune``.
+    corruption_level : float, "auto", or sequence of them, default="auto"
+        From 0 to 1.
+    max_epochs : int or "auto", default="auto"
+        Passes over the data; "auto" chooses 5 to 100 from the number of rows.
+    batch_size : int or "auto", default="auto"
+        Rows a step; "auto" chooses 32 to 512 from the number of rows.
+    learning_rate : float or "auto", default="auto"
+        The peak of the one-cycle schedule; "auto" takes 0.01.
+    encoder_learning_rate : float or "auto", default="auto"
+        The same of the encoder; "auto" takes a tenth of ``learning_rate``.
+    weight_decay : float, default=0.1
+        Share of each weight, times the learning rate, that every step takes away (AdamW).
+    early_stopping : bool, default=True
+        Whether rows are held out, training stops when their loss no longer falls, and the weights
+        that were best on them are kept.
+    validation_fraction : float or "auto", default="auto"
+        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
+        of fewer than 95.
+    n_iter_no_change : int, default=10
+        Epochs without a smaller held-out loss after which training stops; they count from where
+        the learning rate has fallen below half its peak.
+    device : str, default="auto"
+        "auto" (a GPU where there is one), "cpu", "cuda", ...
+    random_state : int, RandomState or None, default=None
+        Of the first weights, the rows held out, shuffling and noise.
+    verbose : int, default=0
+        Whether a line is printed for each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    encoder_ : Encoder
+        The encoder as it is now, with the scaling it came with.
+    network_ : torch.nn.Module
+        From scaled rows (B, ...) to logits (B, n_classes).
+    history_ : History
+        The cross-entropy, epoch by epoch.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Values in one row.
+    fingerprint_ : str
+        SHA-256 of the weights and of what decides their meaning.
+
+    Examples
+    --------
+    >>> from narrows import DenoisingAutoencoder, EncoderClassifier, datasets
+    >>> X, y, X_test, y_test = datasets.load("digits")
+    >>> model = DenoisingAutoencoder(16, max_epochs=10, random_state=0).fit(X)
+    >>> classifier = EncoderClassifier(model, max_epochs=10, random_state=0).fit(X[:500], y[:500])
+    >>> bool(classifier.score(X_test, y_test) > 0.85)
+    True
+    >>> classifier.predict_proba(X_test).shape
+    (360, 10)
+    """
+
+    encoder: BaseAutoencoder | Encoder | str | Path | None = field(default=None, kw_only=False)
+    from_scratch: bool = False
+    fine_tune: bool = True
+    corruption: str | Corruption | Sequence[str | Corruption] | None = None
+    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    max_epochs: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate: float | Literal["auto"] = "auto"
+    encoder_learning_rate: float | Literal["auto"] = "auto"
+    weight_decay: float = 0.1
+    early_stopping: bool = True
+    validation_fraction: float | Literal["auto"] = "auto"
+    n_iter_no_change: int = 10
+    device: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn classes from labelled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the encoder's training data.
+        y : array-like of shape (n,)
+            Their labels: integers, strings, booleans.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError
+            If a parameter, the rows or the labels cannot be used.
+        NotFittedError
+            If the encoder has learned nothing, and not ``from_scratch``.
+        DivergedError
+            If training left the finite numbers.
+        """
+        with unchanged_on_failure(self):
+            self._check_parameters()
+            seed = int(check_random_state(self.random_state).randint(2**31))
+            rows = self._take_rows(X, seed)
+            self.classes_, numbers = np.unique(check_labels(y, rows), return_inverse=True)
+            if len(self.classes_) < 2:
+                raise DataError(
+                    f"all {len(rows)} rows are of the class {self.classes_[0]!r}; at least two "
+                    "classes are needed; give rows of others too"
+                )
+            self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), seed)
+        return self
+
+    def _take_rows(self, X: Any, seed: int) -> NDArray[Any]:
+        """Make the encoder to start from, and check the rows against it."""
+        half = _half_of(self.encoder, self.from_scratch)
+        given = read_rows(X, half if isinstance(half, Encoder) else None)
+        rows = check_rows(self, given, fitting=True)
+        if not isinstance(half, Encoder):
+            model = clone(half).set_params(device=self.device, random_state=seed)
+            start(model, rows)
+            self.encoder_ = model.split()[0]
+            return rows
+        rows = check_rows(half, given)
+        module = copy.deepcopy(half.module)
+        if self.from_scratch:
+            mean = choices.feature_mean(Statistics.of(rows), half.scaling_, half.sample_shape_)
+            module = networks.build(half.spec, mean, seed).encoder
+        names = getattr(self, "feature_names_in_", None)
+        self.encoder_ = Encoder(module, half.scaling_, half.spec, half.fingerprint_, names)
+        return rows
+
+    def _learn(self, rows: NDArray[Any], numbers: Tensor, seed: int) -> None:
+        """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
+        spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
+        settings = choices.choose_settings(self, spec, len(rows), seed)
+        rate = _RATE if isinstance(self.learning_rate, str) else float(self.learning_rate)
+        settings = replace(settings, learning_rate=rate)
+        device = settings.device
+        module.to(device).eval()
+        some = rows if not self.fine_tune else rows[:: -(-len(rows) // _ROWS_TO_START)]
+        codes = torch.from_numpy(self._encode(some))
+        head = SoftmaxHead(codes.shape[1], len(self.classes_)).to(device)
+        head.start(codes)
+        self.network_ = Classifier(module, head)
+        damage = choices.choose_corruption(self)
+        source = as_rows(rows)
+
+        def prepare(batch: Tensor) -> tuple[Tensor, Tensor]:
+            chosen = batch.cpu()
+            x = scaling(source[chosen]) if self.fine_tune else codes[chosen]
+            return x.to(device), numbers[chosen].to(device)
+
+        def loss(
+            network: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator
+        ) -> Loss:
+            x, classes = batch
+            if damage is not None and network.training:
+                x = damage(x, generator)
+            return {"cross_entropy": functional.cross_entropy(network(x), classes)}
+
+        network: nn.Module = self.network_ if self.fine_tune else head
+        shares: dict[nn.Module, float] = {head: 1.0}
+        if self.fine_tune:
+            own = self.encoder_learning_rate
+            shares[module] = _ENCODER_SHARE if isinstance(own, str) else own / rate
+        order = np.random.default_rng(seed).permutation(len(rows))
+        held_out, learned = np.split(order, [choices.choose_held_out(self, spec, len(rows))])
+        self.history_ = train(
+            network,
+            loss,
+            ArraySource(np.sort(learned)),
+            prepare=prepare,
+            settings=settings,
+            validation=ArraySource(np.sort(held_out)) if len(held_out) else None,
+            optimizer=new_optimizer(network, rate, settings.weight_decay, shares),
+            callbacks=(print_epoch,) if self.verbose else (),
+        )
+        self.network_.eval()
+        if self.history_.ended == "interrupted":
+            warnings.warn(
+                f"training was interrupted after {self.n_iter_} epochs; the classifier keeps what "
+                "it learned",
+                stacklevel=3,
+            )
+
+    def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Compute the codes of rows, maps as rows of numbers."""
+        module, scaling = self.encoder_.module, self.encoder_.scaling_
+        codes = scratch_rows((len(rows), self.encoder_.spec.code_width))
+        run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module)
+        return codes
+
+    def __sklearn_clone__(self) -> Self:
+        """Keep what the encoder has learned: scikit-learn's own clone would drop it."""
+        given = self.get_params(deep=False)
+        encoder = given.pop("encoder")
+        fresh = isinstance(encoder, BaseAutoencoder) and not encoder.__sklearn_is_fitted__()
+        others = {name: clone(value, safe=False) for name, value in given.items()}
+        return type(self)(clone(encoder) if fresh else encoder, **others)
+
+    def _check_parameters(self) -> None:
+        choices.check_training(self)
+        check_flag("from_scratch", self.from_scratch)
+        check_flag("fine_tune", self.fine_tune)
+        check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
+        if self.corruption is not None and not self.fine_tune:
+            raise ParameterError(
+                f"corruption={self.corruption!r} needs fine_tune=True: an encoder that stays as it "
+                "is encodes each row once"
+            )
+
+
+def _half_of(encoder: Any, from_scratch: bool) -> Encoder | BaseAutoencoder:
+    """Find the encoder that was given, or the model to draw a new one for."""
+    if encoder is None:
+        return Autoencoder()
+    if isinstance(encoder, str | Path):
+        manifest, parts = storage.read(encoder)
+        return Encoder.restore(manifest, parts, encoder)
+    if isinstance(encoder, Encoder):
+        return encoder
+    if not isinstance(encoder, BaseAutoencoder):
+        raise ParameterError(
+            f"encoder={encoder!r} is not allowed; give a trained model, its encoder, the folder "
+            "of either, or None"
+        )
+    if encoder.__sklearn_is_fitted__():
+        return encoder.split()[0]
+    if from_scratch:
+        return encoder
+    raise NotFittedError(
+        f"the encoder, {encoder!r}, has learned nothing yet; fit it first, or set "
+        "from_scratch=True to start from fresh weights"
+    )
