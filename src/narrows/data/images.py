@@ -299,7 +299,7 @@ def read_images(
     blocks = [range(start, len(files))[:_BLOCK] for start in range(0, len(files), _BLOCK)]
     read_block = partial(_read_block, files, pixels, skip_unreadable=skip_unreadable)
     reasons: dict[int, str] = {}
-    with quietly(), ThreadPoolExecutor(_n_processors()) as threads:
+    with quietly(), ThreadPoolExecutor(n_processors()) as threads:
         try:
             for block, unreadable in zip(blocks, threads.map(read_block, blocks), strict=True):
                 reasons |= unreadable
@@ -373,7 +373,7 @@ def _refuse_folder(error: OSError) -> None:
     raise _refusal(error) from error
 
 
-def _n_processors() -> int:
+def n_processors() -> int:
     """Count the processors this process may use, not those the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -11,6 +11,8 @@ from narrows.data.codec import Unpacked, fit, is_grey, mode_of, open_picture, tu
 
 SIDE = 128
 """Pixels of a thumbnail's longer side; no picture needs one that is not larger."""
+# Shrinking by a whole number is many times faster, and is done where it leaves so many pixels.
+_ENOUGH = 96
 _QUALITY = 80  # as JPEG counts it
 # Pillow first shrinks by whole numbers, to no less than this many times the final size.
 _REDUCING_GAP = 2.0
@@ -33,9 +35,9 @@ def decode_with_thumbnail(
     pixels : ndarray of uint8, of shape ``sample_shape``
         The same as :func:`decode` gives.
     thumbnail : bytes or None
-        A JPEG file, upright and in the picture's own proportions, whose longer side has
-        :data:`SIDE` pixels; fewer if the picture, or the fraction of its size at which
-        it was decoded, has fewer. In colour if the picture is.
+        A JPEG file, upright and in the picture's own proportions, whose longer side has at most
+        :data:`SIDE` pixels, and at least three quarters of that unless the picture, or the
+        fraction of its size at which it was decoded, has fewer. In colour if the picture is.
 
     Raises
     ------
@@ -110,6 +112,10 @@ def _upright_and_small(unpacked: Unpacked) -> Image.Image:
     if image.mode not in ("L", "RGB", "YCbCr"):
         image = image.convert("L" if is_grey(image) else "RGB")
     if (side := max(image.size)) > SIDE:
-        width, height = (max(1, round(n * SIDE / side)) for n in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)
+        factor = -(-side // SIDE)
+        if side >= _ENOUGH * factor:
+            image = image.reduce(factor)
+        else:
+            width, height = (max(1, round(n * SIDE / side)) for n in image.size)
+            image = image.resize((width, height), Image.Resampling.BOX, reducing_gap=_REDUCING_GAP)
     return turn(image, unpacked.turned)

@@ -1,18 +1,21 @@
 """From what users give to rows of the table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from narrows.data.codec import quietly
 from narrows.data.images import Progress
-from narrows.errors import ParameterError
+from narrows.errors import DataError, ParameterError
 from narrows.library import commits
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
 from narrows.library.commits import Batch
 from narrows.library.folder import Turn
-from narrows.library.given import GivenFiles, GivenRows, Store, understand
+from narrows.library.given import GivenFiles, GivenRows, Store, check_store, understand
 from narrows.library.joining import read_metadata
+from narrows.library.stream import GivenStream
 from narrows.library.table import Table
 from narrows.models import Encoder
 
@@ -45,26 +48,28 @@ class Addition:
     ----------
     encoder : Encoder
         Makes the codes.
-    given : GivenFiles or GivenRows
+    given : GivenFiles, GivenRows or GivenStream
         The pictures.
-    paths : list of str, or None
-        What each is called; None names them by their ids.
+    names : list of str, or None
+        What each is called; None leaves it to where they came from, or to their ids.
     metadata : pyarrow.Table, or None
         Users' columns, a row for each.
     skipped : list, or None
         Takes the files that cannot be read, each with the reason; None refuses them.
     progress : callable, or None
-        Called with the number of pictures done and the number of all.
+        Called with the number of pictures done and the number of all; twice with that of those
+        done if nobody knows of how many.
     """
 
     encoder: Encoder
-    given: GivenFiles | GivenRows
-    paths: list[str] | None
+    given: GivenFiles | GivenRows | GivenStream
+    names: list[str] | None
     metadata: Any
     skipped: list[tuple[str, str]] | None
     progress: Progress | None
     _known: set[str] = field(default_factory=set)
     _unmet: set[str] = field(default_factory=set)
+    _done: int = 0
 
     @classmethod
     def of(
@@ -79,6 +84,15 @@ class Addition:
         progress: Progress | None,
     ) -> "Addition":
         """Check what :meth:`narrows.Library.add` was given."""
+        skipped: list[tuple[str, str]] | None = [] if skip_unreadable else None
+        if isinstance(X, Iterator):
+            check_store(store)
+            if names is not None or metadata is not None:
+                raise ParameterError(
+                    "names and metadata are for pictures whose number is known, and an iterator "
+                    "was given; give a sequence, or update() the pictures when they are added"
+                )
+            return cls(encoder, GivenStream(X, encoder, store), None, None, skipped, progress)
         given = understand(X, encoder, store=store)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
@@ -86,15 +100,15 @@ class Addition:
         return cls(
             encoder,
             given,
-            given.names if names is None else _check_names(names, len(given)),
+            None if names is None else _check_names(names, len(given)),
             None if metadata is None else understand_metadata(metadata, len(given)),
-            [] if skip_unreadable else None,
+            skipped,
             progress,
         )
 
     def fill(self, table: Table) -> Table:
         """Put everything into an empty table that nobody sees yet."""
-        return commits.append(self._extend(table), self._batches(), 0)
+        return self._append(self._extend(table), 0)
 
     def join(self, turn: Turn) -> Added:
         """Add what is new to a library; readers see it when all of it is there.
@@ -109,7 +123,7 @@ class Addition:
             turn.begin_adding()
             table = self._extend(table)
         first = max(turn.contents.next_id, *(number + 1 for number in begun.values()), 0)
-        table = commits.append(table, self._batches(), first, before=turn.begin_adding)
+        table = self._append(table, first, turn.begin_adding)
         table = commits.remove(table, [begun[digest] for digest in self._unmet])
         if table.version != turn.contents.version:
             largest = int(table.ids[-1]) if len(table) else -1
@@ -119,7 +133,7 @@ class Addition:
     def report(self, count: int) -> Added:
         """Say what was done, when so many pictures have come in."""
         skipped = self.skipped or []
-        return Added(count, len(self.given) - count - len(skipped), skipped)
+        return Added(count, self._done - count - len(skipped), skipped)
 
     def _new_fields(self, table: Table) -> list[Any]:
         """Return the columns that a table lacks; the others have to fit."""
@@ -131,13 +145,19 @@ class Addition:
     def _extend(self, table: Table) -> Table:
         return commits.extend(table, self._new_fields(table))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _append(self, table: Table, first: int, before: Callable[[], None] = lambda: None) -> Table:
+        # Not left to the collector of garbage: threads may be reading ahead.
+        with quietly(), closing(self._batches()) as batches:
+            return commits.append(table, batches, first, before=before)
+
+    def _batches(self) -> Generator[Batch]:
         """Read and encode the pictures part by part, as they are asked for."""
         for part in self.given.parts(self.skipped, self._known):
+            self._done = part.done
             self._unmet.difference_update(part.met)
             if part.numbers:
                 yield Batch(
-                    None if self.paths is None else [self.paths[n] for n in part.numbers],
+                    [self.names[n] for n in part.numbers] if self.names else part.names,
                     part.hashes,
                     part.contents,
                     part.references,
@@ -146,7 +166,13 @@ class Addition:
                     None if self.metadata is None else self.metadata.take(part.numbers),
                 )
             if self.progress is not None:
-                self.progress(part.done, len(self.given))
+                total = part.done if isinstance(self.given, GivenStream) else len(self.given)
+                self.progress(part.done, total)
+        if self.skipped and len(self.skipped) == self._done:
+            raise DataError(
+                f"none of the {self._done} pictures can be read; the first is "
+                f"'{self.skipped[0][0]}': {self.skipped[0][1]}; give pictures that can"
+            )
 
 
 def _check_names(names: Sequence[str], count: int) -> list[str]:

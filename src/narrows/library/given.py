@@ -1,23 +1,29 @@
 """What users give, as rows to encode and as files to store."""
 
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.data.codec import DefectError, quietly
-from narrows.data.images import IMAGE_SUFFIXES, find_images, read_image, read_images
+from narrows.data.codec import DefectError
+from narrows.data.images import (
+    IMAGE_SUFFIXES,
+    find_images,
+    n_processors,
+    read_image,
+    read_images,
+)
 from narrows.data.scaling import Scaling
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
@@ -29,6 +35,7 @@ from narrows.models.validation import check_columns, check_rows
 _ROWS = 1024  # rows of an array that are stored at a time
 _FILES = 256  # files that are stored at a time, fewer if they have more bytes than this:
 _BYTES = 2**26
+_BLOCK = 4  # files that a thread takes at a time
 
 Store: TypeAlias = Literal["pictures", "references"]
 
@@ -40,6 +47,8 @@ class Part(NamedTuple):
     ----------
     numbers : list of int
         Which of those given they are.
+    names : list of str, or None
+        Where they came from, if that is known.
     hashes : list of str
         SHA-256 of each file's contents.
     contents : list of (bytes or None)
@@ -57,6 +66,7 @@ class Part(NamedTuple):
     """
 
     numbers: list[int]
+    names: list[str] | None
     hashes: list[str]
     contents: list[bytes | None]
     references: list[str | None]
@@ -83,27 +93,25 @@ class GivenFiles:
     Attributes
     ----------
     paths : list of Path
-        The files.
+        The files; where they are none, what errors call them.
     encoder : Encoder
         Says in which shape and units rows are wanted.
     single : bool
         Whether one picture was meant, rather than a number of them.
     store : {"pictures", "references"}
         What is kept of each.
+    contents : list of bytes, or None
+        What would be in the files, where they are none.
     """
 
     paths: list[Path]
     encoder: Encoder
     single: bool = False
     store: Store = "pictures"
+    contents: list[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @property
-    def names(self) -> list[str]:
-        """The paths, as given."""
-        return [str(path) for path in self.paths]
 
     def read(self) -> NDArray[Any]:
         """Read all of them, (n, *sample_shape), in the data's units."""
@@ -115,7 +123,9 @@ class GivenFiles:
         return self.encoder.scaling_.from_pixels(pixels)
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
-        """Read them part by part, but for those whose hash is known.
+        """Read them part by part, one part ahead, but for those whose hash is known.
+
+        Whoever asks does so within :func:`narrows.data.codec.quietly`.
 
         Parameters
         ----------
@@ -124,16 +134,8 @@ class GivenFiles:
         known : set of str
             Hashes; grows by those of what is read.
         """
-        load = partial(
-            _load,
-            shape=self.encoder.sample_shape_,
-            known=known,
-            refer=self.store == "references",
-        )
-        unreadable = 0
-        for numbers in self._split():
-            with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-                loaded = list(threads.map(load, (self.paths[i] for i in numbers)))
+        shape = self.encoder.sample_shape_
+        for numbers, loaded in self._loaded(known):
             new: list[tuple[int, Loaded]] = []
             for number, result in zip(numbers, loaded, strict=True):
                 if isinstance(result, str):
@@ -144,35 +146,57 @@ class GivenFiles:
                             "(--skip-unreadable, skip_unreadable=True)"
                         )
                     skipped.append((str(self.paths[number]), result))
-                    unreadable += 1
                 elif result.hash not in known:
                     known.add(result.hash)
                     new.append((number, result))
-            shape = (0, *self.encoder.sample_shape_)
             pixels = [one.pixels for _, one in new if one.pixels is not None]
             yield Part(
                 [number for number, _ in new],
+                None if self.contents else [str(self.paths[number]) for number, _ in new],
                 [one.hash for _, one in new],
                 [one.contents for _, one in new],
                 [one.reference for _, one in new],
                 [one.thumbnail for _, one in new],
                 self.encoder.scaling_.from_pixels(
-                    np.stack(pixels) if pixels else np.empty(shape, np.uint8)
+                    np.stack(pixels) if pixels else np.empty((0, *shape), np.uint8)
                 ),
                 [result.hash for result in loaded if isinstance(result, Loaded)],
                 numbers[-1] + 1,
             )
-        if skipped and unreadable == len(self):
-            raise DataError(
-                f"none of the {len(self)} pictures can be read; the first is '{skipped[0][0]}': "
-                f"{skipped[0][1]}; give pictures that can"
-            )
+
+    def _loaded(self, known: set[str]) -> Iterator[tuple[list[int], list["Loaded | str"]]]:
+        """Read them on all processors; while a part is looked at, the next is on its way."""
+        load = partial(
+            _load, shape=self.encoder.sample_shape_, known=known, refer=self.store == "references"
+        )
+
+        def load_block(numbers: list[int]) -> list[Loaded | str]:
+            return [
+                load(self.paths[n], None if self.contents is None else self.contents[n])
+                for n in numbers
+            ]
+
+        with ThreadPoolExecutor(n_processors()) as threads:
+            try:
+                before: tuple[list[int], list[Future[list[Loaded | str]]]] | None = None
+                for numbers in chain(self._split(), [[]]):
+                    blocks = [numbers[at : at + _BLOCK] for at in range(0, len(numbers), _BLOCK)]
+                    begun = [threads.submit(load_block, block) for block in blocks]
+                    if before is not None:
+                        yield before[0], [one for block in before[1] for one in block.result()]
+                    before = numbers, begun
+            finally:
+                # After an error or Ctrl-C, what has not begun does not begin.
+                threads.shutdown(cancel_futures=True)
 
     def _split(self) -> Iterator[list[int]]:
         part: list[int] = []
         size = 0
         for number, path in enumerate(self.paths):
-            own = path.stat().st_size if path.is_file() else 0
+            if self.contents is not None:
+                own = len(self.contents[number])
+            else:
+                own = path.stat().st_size if path.is_file() else 0
             if part and (len(part) == _FILES or size + own > _BYTES):
                 yield part
                 part, size = [], 0
@@ -224,6 +248,7 @@ class GivenRows:
             places = list(new.values())
             yield Part(
                 [start + place for place in places],
+                None if self.names is None else [self.names[start + place] for place in places],
                 list(new),
                 [contents[place] for place in places],
                 [None] * len(places),
@@ -263,26 +288,21 @@ def understand(
     ParameterError
         If rows of data, which are no files, are to be referred to.
     """
-    if store not in ("pictures", "references"):
-        raise ParameterError(f"store={store!r} is not known; use 'pictures' or 'references'")
+    check_store(store)
     names = None
     if isinstance(given, str | Path):
         path = Path(given)
         if path.is_dir():
-            return _pictures(find_images(path), encoder, store)
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            return _pictures([path], encoder, store, single=True)
+            return as_files(find_images(path), encoder, store)
+        if is_picture_file(path):
+            return as_files([path], encoder, store, single=True)
         rows = files.read(path)
         names = [f"{path}[{name}]" for name in rows.names]
         check_columns(encoder, rows, path)
         given = rows.values
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
-        return _pictures([Path(x) for x in given], encoder, store)
-    if store == "references":
-        raise ParameterError(
-            "store='references' is for picture files, and rows of data were given, which are in no "
-            "file of their own; store them as they are"
-        )
+        return as_files([Path(x) for x in given], encoder, store)
+    check_store(store, files=False)
     values = as_array_like(read_rows(given))
     shape = encoder.sample_shape_
     single = tuple(values.shape) == shape
@@ -300,27 +320,54 @@ def understand(
     return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single)
 
 
-def _pictures(
-    paths: list[Path], encoder: Encoder, store: Store, *, single: bool = False
+def is_picture_file(path: str | Path) -> bool:
+    """Tell from its name whether a path is that of one picture."""
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES and not Path(path).is_dir()
+
+
+def check_store(store: Store, *, files: bool = True) -> None:
+    """Refuse what is no way to store things, or none to store what is in no files."""
+    if store not in ("pictures", "references"):
+        raise ParameterError(f"store={store!r} is not known; use 'pictures' or 'references'")
+    if store == "references" and not files:
+        raise ParameterError(
+            "store='references' is for picture files, and rows of data were given, which are in no "
+            "file of their own; store them as they are"
+        )
+
+
+def as_files(
+    paths: list[Path],
+    encoder: Encoder,
+    store: Store,
+    *,
+    single: bool = False,
+    contents: list[bytes] | None = None,
 ) -> GivenFiles:
+    """Take picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
     shape = encoder.sample_shape_
     if not is_shape_of_picture(shape):
         raise DataError(
             f"'{paths[0]}' is a picture, and the library's model takes rows of shape {shape}; "
             "give arrays or tables"
         )
-    return GivenFiles(paths, encoder, single, store)
+    return GivenFiles(paths, encoder, single, store, contents)
 
 
 def _load(
-    path: Path, shape: tuple[int, ...], known: Collection[str], *, refer: bool
+    path: Path,
+    contents: bytes | None,
+    shape: tuple[int, ...],
+    known: Collection[str],
+    *,
+    refer: bool,
 ) -> Loaded | str:
     """Read a file once, for storing and for encoding; or say why that is impossible."""
     reference = str(path.absolute()) if refer else None
     if reference is not None and not _is_text(reference):
         return "its name is no UTF-8 text, so that it cannot be referred to; store the picture"
     try:
-        contents = path.read_bytes()
+        contents = path.read_bytes() if contents is None else contents
         digest = sha256(contents).hexdigest()
         if digest in known:
             return Loaded(digest)

@@ -144,13 +144,17 @@ class Library(Keeper):
 
         Parameters
         ----------
-        X : path, sequence of paths, or array-like of shape (n, *sample_shape_)
+        X : path, sequence of paths, array-like of shape (n, *sample_shape_), or iterator
             A folder of pictures, a picture, several pictures, any file of data that
             :func:`narrows.data.files.read` knows, or pictures in memory, in the units of the
             model's training data. Picture files are kept byte for byte, arrays as they are.
+            An iterator, such as a generator, may yield any of these, single arrays of shape
+            ``sample_shape_``, what is in picture files as bytes, and Pillow's pictures, which
+            are kept as PNG files; of what it yields, no more than a few thousand are in memory.
         names : sequence of str, optional
             What the matches' ``path`` says, one for each picture; by default the file's path
             as given, the file's and the row's name (``data.npy[7]``), or the id for an array.
+            Not for an iterator.
         metadata : DataFrame, pyarrow.Table, mapping of str to sequence, or path, optional
             Columns of one's own, a row for each picture: numbers, texts, truth values, dates or
             times. Columns that the library has keep their types; new ones are null in the rows
@@ -165,7 +169,8 @@ class Library(Keeper):
         skip_unreadable : bool, default=False
             Whether files that cannot be read are left out and listed instead of raising.
         progress : callable, optional
-            Called with the number of pictures done and the number of all.
+            Called with the number of pictures done and the number of all, of an iterator with
+            that of those done, twice.
 
         Returns
         -------
