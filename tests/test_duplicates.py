@@ -1,16 +1,21 @@
 """Groups of near-identical pictures, beside brute force; the seed of everything random is 0."""
 
 import csv
+import json
+from base64 import b64decode
+from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_kit import Run
 from libraries import draw
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from narrows import Library, errors
+from narrows import Autoencoder, Library, errors
+from narrows.data.images import read_images
 from narrows.library.duplicates import find, group, suggest_threshold
 
 RANDOM = np.random.default_rng(0)
@@ -76,6 +81,9 @@ def test_the_command_prints_and_writes_the_groups(library, pictures, run: Run):
         ("0", "4", "4"),
         ("0", "60", "a, copy.bmp"),
     ]
+    assert run("duplicates", str(library.path), "-o", "found.json").code == 0
+    written = json.loads(Path("found.json").read_text("utf-8"))
+    assert written == {name: answered[name] for name in ("threshold", "pictures", "groups")}
     assert run("duplicates", str(library.path), "-o", "found.csv").code == 5
     assert run("duplicates", str(library.path), "-o", "found.txt").code == 2
     assert run("duplicates", str(library.path), "--threshold", "-1").code == 2
@@ -88,3 +96,109 @@ def test_what_cannot_be_grouped_is_refused(tmp_path, model):
     with pytest.raises(errors.ParameterError, match="threshold='often'"):
         group(draw(3).reshape(3, -1), "often")
     assert group([[1.0, 2.0]])[0].tolist() == [-1]
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its elements, their attributes, the texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_page_shows_pictures_and_runs_and_loads_nothing(library, pictures, run: Run, photos):
+    names = ["a<script>alert(1)</script>/\"x' onerror=alert(1)&amp;.bmp", "\u202egnp.exe\n", "gone"]
+    copies = library.path.parent / "copies"
+    copies.mkdir()
+    files = [copies / name for name in ("a.bmp", "b.bmp", "c.bmp")]
+    for number, file in zip((4, 9, 4), files, strict=True):
+        Image.fromarray(pictures[number]).save(file, "TIFF" if file.stem == "c" else "BMP")
+    library.add(files[:2], names=names[:2])
+    library.add(files[2:], names=names[2:], store="references")
+    found = find(library)
+    assert [[match.id for match in each] for each in found.groups] == [[4, 60, 62], [9, 61]]
+    before = {p: p.read_bytes() for p in library.path.rglob("*") if p.is_file()}
+    assert run("duplicates", library.path, "-o", "found.html").code == 0
+    assert {p: p.read_bytes() for p in library.path.rglob("*") if p.is_file()} == before
+    page = Page(Path("found.html").read_text("utf-8"))
+    assert not page.all("script")
+    assert {name for _, attributes in page.elements for name in attributes} <= {
+        *("lang", "charset", "http-equiv", "content", "name", "class", "alt", "src")
+    }
+    policy = next(each["content"] for each in page.all("meta") if "http-equiv" in each)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    shown = "".join(page.texts)
+    for text in (
+        "a<script>alert(1)<",
+        "\"x' onerror=alert(1)&amp;.bmp",
+        "\\u202egnp.exe\\n",
+        "id 62",
+    ):
+        assert text in shown
+    sources = [each["src"].split(",", 1) for each in page.all("img")]
+    images = [np.asarray(Image.open(BytesIO(b64decode(data)))) for _, data in sources]
+    assert {kind for kind, _ in sources} <= {"data:image/png;base64", "data:image/jpeg;base64"}
+    # The last of the first group has a thumbnail, which is a JPEG file of its own.
+    for number, image in zip((4, 4, 4, 9, 9), images, strict=True):
+        assert np.abs(image.astype(float) - pictures[number]).mean() < 30
+    for number in (0, 1, 3, 4):
+        np.testing.assert_array_equal(images[number], pictures[(4, 4, 4, 9, 9)[number]])
+
+
+def test_the_page_says_what_it_does_not_show(tmp_path, model, run: Run):
+    """Of many copies some; nothing of rows that are no pictures; that there are none."""
+    X = np.tile(draw(1), (100, 1, 1))
+    X[:, 0, 0] = np.arange(100) % 2  # they are no two the same
+    X[:, 0, 1] = np.arange(100) // 2
+    Library.build(tmp_path / "many.lance", X, model=model)
+    threshold = ["--threshold", "1000"]
+    assert run("duplicates", tmp_path / "many.lance", "-o", "many.html", *threshold).code == 0
+    page = Page(Path("many.html").read_text("utf-8"))
+    assert len(page.all("img")) == 60
+    assert "and 40 more" in "".join(page.texts)
+    rows = RANDOM.normal(size=(20, 4)).astype(np.float32)
+    of_rows = Autoencoder(2, max_epochs=1, random_state=0).fit(rows)
+    Library.build(tmp_path / "rows.lance", rows, model=of_rows)
+    assert run("duplicates", tmp_path / "rows.lance", "-o", "rows.html", *threshold).code == 0
+    page = Page(Path("rows.html").read_text("utf-8"))
+    assert not page.all("img")
+    assert page.texts.count("no thumbnail") == 20
+    threshold = ["--threshold", "0"]
+    assert run("duplicates", tmp_path / "rows.lance", "-o", "none.html", *threshold).code == 0
+    assert "No two pictures are that near" in Path("none.html").read_text("utf-8")
+
+
+def test_the_suggestion_finds_pictures_that_were_resized_saved_again_or_are_noisy(tmp_path):
+    """Each of 60 of 240 cloudy pictures in three other versions: all are found, nothing else."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    expected = set()
+    for number in range(240):
+        cloud = Image.fromarray(random.integers(0, 256, (7, 9), np.uint8))
+        image = cloud.resize((180, 140), Image.Resampling.BICUBIC).filter(ImageFilter.DETAIL)
+        image.save(folder / f"{number:03}.png")
+        if number % 4:
+            continue
+        noisy = np.asarray(image, float) + random.normal(0, 5, (140, 180))
+        image.resize((90, 70)).save(folder / f"{number:03} half.png")
+        image.save(folder / f"{number:03} again.jpg", quality=30)
+        noisy = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+        noisy.save(folder / f"{number:03} noisy.png")
+        expected.add(frozenset(f"{number:03}{kind}" for kind in ("", " half", " again", " noisy")))
+    X, _, _ = read_images(sorted(folder.glob("???.png")), (16, 16))
+    model = Autoencoder(16, max_epochs=20, random_state=0).fit(X)
+    library, _ = Library.build(tmp_path / "photos.lance", folder, model=model)
+    groups = {frozenset(Path(match.path).stem for match in each) for each in find(library).groups}
+    assert groups == expected

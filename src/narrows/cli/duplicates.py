@@ -1,7 +1,7 @@
 """``narrows duplicates``."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,6 +16,13 @@ from narrows.cli.console import (
     table,
 )
 
+if TYPE_CHECKING:
+    from narrows import Library
+    from narrows.library.duplicates import Duplicates
+
+_SUFFIXES = (".csv", ".json", ".html")
+_COLUMNS = ["group", "id", "distance", "path"]
+
 
 @click.command("duplicates")
 @click.argument("library", type=PATH, metavar="LIBRARY")
@@ -25,7 +32,9 @@ from narrows.cli.console import (
     help="The largest distance between duplicates' codes.  [default: suggested by the data]",
 )
 @metric_option
-@click.option("-o", "--to", type=PATH, help="Write the groups into a file: .csv.")
+@click.option(
+    "-o", "--to", type=PATH, help="Write the groups into a file: .csv, .json, or .html to look at."
+)
 @overwrite_option
 @json_option
 def command(
@@ -42,47 +51,68 @@ def command(
     Nothing is deleted or changed. Distances are to the first picture of the group.
     """
     from narrows import Library
-    from narrows.atomic import atomic_file, check_output
+    from narrows.atomic import check_output
     from narrows.errors import ParameterError
     from narrows.library.duplicates import find
 
     if to is not None:
         check_output(to, overwrite=overwrite, kind="file")
-        if to.suffix.lower() != ".csv":
-            raise ParameterError(f"'{to}' does not end in .csv; name it so")
+        if to.suffix.lower() not in _SUFFIXES:
+            raise ParameterError(f"'{to}' does not end in {', '.join(_SUFFIXES)}; name it so")
     opened = Library.open(library)
     with progress("comparing") as advance:
         found = find(
             opened, "auto" if threshold is None else threshold, metric=metric, progress=advance
         )
-    columns = ["group", "id", "distance", "path"]
     rows = [
         (number, match.id, match.distance, match.path)
         for number, group in enumerate(found.groups)
         for match in group
     ]
+    groups = [
+        [{"id": match.id, "distance": match.distance, "path": match.path} for match in group]
+        for group in found.groups
+    ]
+    record = {"threshold": found.threshold, "pictures": len(opened), "groups": groups}
     if to is not None:
-        import csv
-
-        with (
-            atomic_file(to, overwrite=overwrite) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        _write(to, found, opened, rows, record, overwrite=overwrite)
     said = (
         f"{len(found.groups)} groups of {len(rows)} pictures among {len(opened)}, "
         f"threshold {found.threshold:.6g}"
     )
     if as_json:
-        groups = [
-            [{"id": match.id, "distance": match.distance, "path": match.path} for match in group]
-            for group in found.groups
-        ]
-        record = {"threshold": found.threshold, "pictures": len(opened), "groups": groups}
         answer({**record, "output": to}, as_json=True)
     elif to is not None:
         answer({}, False, f"{said}, in {to}")
     else:
         if rows:
-            table(columns, [(n, id_, f"{far:.6g}", path) for n, id_, far, path in rows])
+            table(_COLUMNS, [(n, id_, f"{far:.6g}", path) for n, id_, far, path in rows])
         note(said)
+
+
+def _write(
+    to: Path,
+    found: "Duplicates",
+    library: "Library",
+    rows: list[tuple[int, int, float, str]],
+    record: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    import csv
+    import json
+
+    from narrows.atomic import atomic_file
+    from narrows.library.page import draw
+
+    with (
+        atomic_file(to, overwrite=overwrite) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        match to.suffix.lower():
+            case ".csv":
+                csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+            case ".json":
+                file.write(json.dumps(record, indent=2) + "\n")
+            case _:
+                file.writelines(draw(found, name=library.path.name, count=len(library)))

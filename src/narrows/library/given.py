@@ -34,8 +34,8 @@ from narrows.models.validation import check_columns, check_rows
 
 _ROWS = 1024  # rows of an array that are stored at a time
 _FILES = 256  # files that are stored at a time, fewer if they have more bytes than this:
-_BYTES = 2**26
-_BLOCK = 4  # files that a thread takes at a time
+_BYTES = 2**24  # larger parts were slower, as their memory is new each time
+_BLOCKS = 64  # tasks for threads that a part makes
 
 Store: TypeAlias = Literal["pictures", "references"]
 
@@ -180,7 +180,8 @@ class GivenFiles:
             try:
                 before: tuple[list[int], list[Future[list[Loaded | str]]]] | None = None
                 for numbers in chain(self._split(), [[]]):
-                    blocks = [numbers[at : at + _BLOCK] for at in range(0, len(numbers), _BLOCK)]
+                    size = -(-len(numbers) // _BLOCKS) or 1
+                    blocks = [numbers[at : at + size] for at in range(0, len(numbers), size)]
                     begun = [threads.submit(load_block, block) for block in blocks]
                     if before is not None:
                         yield before[0], [one for block in before[1] for one in block.result()]
