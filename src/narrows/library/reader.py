@@ -226,7 +226,9 @@ class Reader:
             restored from their codes, for which no picture is read. Of codes that are looked for,
             the picture is what the decoder makes of them.
         n_candidates : int, default=100
-            How many pictures re-ranking looks at.
+            How many pictures re-ranking looks at. Of the ten nearest by their pixels, 97 % are
+            among the 100 nearest by 32 codes of Fashion-MNIST, 57 % among the ten nearest
+            (``benchmarks/reranking.py``).
 
         Returns
         -------
