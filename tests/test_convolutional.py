@@ -15,6 +15,7 @@ from narrows import (
     load,
     networks,
 )
+from narrows.data.files import read, write
 from narrows.errors import DataError, ParameterError
 
 SEED = 20251125
@@ -258,3 +259,20 @@ def test_sizes_that_cannot_be_used_are_said():
         model.transform(blobs(4, 12, 12, 1))
     with pytest.raises(DataError, match="only models with architecture='fully_convolutional'"):
         small("convolutional").fit(X).inverse_transform(np.zeros((1, 3)), sample_shape=(9, 9, 3))
+
+
+def test_the_command_line_restores_pictures_of_another_size(run, tmp_path):
+    write(tmp_path / "learn", blobs(20, 12, 12), names=[f"{i}.png" for i in range(20)])
+    write(tmp_path / "large", blobs(2, 25, 18), names=["a.png", "b.png"])
+    train = ("train", tmp_path / "learn", "-o", tmp_path / "model", "--architecture")
+    options = ("--hidden-layer-sizes", "4", "--n-components", "2", "--max-epochs", "1")
+    assert run(*train, "fully_convolutional", *options).code == 0
+    for verb in ("denoise", "reconstruct"):
+        result = run(verb, tmp_path / "model", tmp_path / "large", "-o", tmp_path / verb)
+        assert result.code == 0, result.err
+        assert read(tmp_path / verb).values.shape == (2, 25, 18)
+    write(tmp_path / "large", blobs(1, 9, 9), names=["c.png"], overwrite=True)
+    result = run("encode", tmp_path / "model", tmp_path / "large", "-o", tmp_path / "codes.npy")
+    assert result.code != 0
+    assert "a.png' has 25 x 18 pixels" in result.err
+    assert "one at a time" in result.err

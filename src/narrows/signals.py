@@ -75,7 +75,30 @@ def encode(
     >>> codes.shape, again.shape, bool(((again - wave) ** 2).mean() < 0.05 * wave.var())
     ((93, 4), (3000,), True)
     """
-    return model.transform(Windows(signal, _length(model), hop))
+    return model.transform(windows_for(model, signal, hop))
+
+
+def windows_for(
+    model: BaseAutoencoder | Encoder, signal: NDArray[Any], hop: int | None = None
+) -> Windows:
+    """Cut a signal into the windows that a model encodes.
+
+    Parameters
+    ----------
+    model, signal, hop
+        As for :func:`encode`.
+
+    Returns
+    -------
+    Windows
+        Rows that are made when they are asked for.
+
+    Raises
+    ------
+    DataError, ParameterError
+        As :func:`encode`.
+    """
+    return Windows(signal, _length(model), hop)
 
 
 def decode(
@@ -146,7 +169,7 @@ def reconstruct(
     DataError, ParameterError
         As :func:`encode`.
     """
-    windows = Windows(signal, _length(model), hop)
+    windows = windows_for(model, signal, hop)
     starts = window_starts(len(signal), _length(model), hop)
     return overlap_add(model.reconstruct(windows), starts)
 
@@ -181,7 +204,7 @@ def denoise(model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None
     >>> bool(((restored - clean) ** 2).mean() < 0.2 * (noise**2).mean())
     True
     """
-    windows = Windows(signal, _length(model), hop)
+    windows = windows_for(model, signal, hop)
     starts = window_starts(len(signal), _length(model), hop)
     return overlap_add(model.denoise(windows), starts)
 

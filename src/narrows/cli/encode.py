@@ -14,6 +14,7 @@ from narrows.cli.waves import is_signal, read_signal, signal_options
 @data_argument
 @to_option("A file for the codes: .npy, .npz, .csv or .parquet.")
 @signal_options
+@click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
 @skip_option
 @overwrite_option
 @json_option
@@ -25,6 +26,7 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    onnx: bool,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -39,15 +41,21 @@ def command(
 
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
+    transform = encoder.transform
+    if onnx:
+        from narrows.onnx import OnnxEncoder
+
+        transform = OnnxEncoder(encoder).transform
     names, skipped = None, []
     if is_signal(data, signal):
         from narrows import signals
 
-        codes = signals.encode(encoder, read_signal(data, columns).values, hop)
+        windows = signals.windows_for(encoder, read_signal(data, columns).values, hop)
+        codes = transform(windows)
     else:
         rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
         names, skipped = rows.names, rows.skipped
-        codes = encoder.transform(rows.for_model(encoder))
+        codes = transform(rows.for_model(encoder))
     units = [f"{type(encoder).__name__.lower()}{i}" for i in range(codes.shape[1])]
     write(to, codes, names=names, columns=units, overwrite=overwrite)
     record = {

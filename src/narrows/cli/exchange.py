@@ -52,7 +52,7 @@ def load_for(path: Path, method: str) -> Any:
 
 
 def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
-    """Read data for a trained model, pictures in its sample shape, and list what was left out.
+    """Read data for a trained model, pictures as it takes them, and list what was left out.
 
     Raises
     ------
@@ -67,6 +67,7 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
         rows = read(
             path,
             sample_shape=model.sample_shape_,
+            own_size=model.takes_any_size_,
             skip_unreadable=skip_unreadable,
             progress=advance,
         )

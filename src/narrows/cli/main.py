@@ -26,6 +26,7 @@ VERBS = {
     "compact": "Free the room that a library no longer needs.",
     "evaluate-matching": "Score how often a model's codes find what belongs together.",
     "split": "Part a model into its encoder and its decoder.",
+    "export": "Write a half of a model as an ONNX file.",
     "info": "Describe a model or a library.",
     "demo": "Train, compare with PCA and match pictures of a well-known data set.",
     "checks": "Test this installation against known answers.",

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, atomic_folder, check_output
-from narrows.data.codec import is_picture
+from narrows.data.codec import DefectError, is_picture, open_picture, quietly, upright_size
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
     IMAGE_SUFFIXES,
@@ -91,6 +92,7 @@ def read(
     sample_shape: tuple[int, ...] | None = None,
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
+    own_size: bool = False,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> Rows:
@@ -107,6 +109,9 @@ def read(
     image_size, color
         Where ``sample_shape`` is not given, how to choose it; see
         :func:`narrows.data.images.choose_sample_shape`.
+    own_size : bool, default=False
+        Whether pictures keep their height and width, which must be the same for all; of
+        ``sample_shape`` the colours alone then count.
     skip_unreadable : bool, default=False
         Whether pictures that cannot be read are left out and listed instead of raising.
     progress : callable, optional
@@ -124,7 +129,8 @@ def read(
     UnreadableFileError
         If a file is truncated, damaged or foreign, or must not be read.
     DataError
-        If it holds no rows or something else than numbers, or is of no kind listed above.
+        If it holds no rows or something else than numbers, is of no kind listed above, or has
+        pictures of several sizes where they are to keep their own.
     ParameterError
         If ``image_size`` or ``color`` is not allowed.
 
@@ -147,6 +153,8 @@ def read(
         files = find_images(path) if path.is_dir() else [path]
         if sample_shape is None:
             sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
+        elif own_size:
+            sample_shape = (*_common_size(files), *sample_shape[2:])
         check_fits(
             len(files) * math.prod(sample_shape),
             f"{len(files)} pictures of shape {sample_shape}",
@@ -179,6 +187,22 @@ def read(
             f"'{path}' holds no values: its shape is {values.shape}; give at least one row"
         )
     return Rows(values, names or [str(row) for row in range(len(values))], columns)
+
+
+def _common_size(files: Sequence[Path]) -> tuple[int, int]:
+    """Return the height and width that all pictures have; unreadable ones are reported later."""
+    sizes: dict[tuple[int, int], Path] = {}
+    with quietly():
+        for file in files:
+            with suppress(DefectError), open_picture(file) as image:
+                sizes.setdefault(upright_size(image), file)
+    if len(sizes) > 1:
+        (one, first), (other, second), *_ = sizes.items()
+        raise DataError(
+            f"'{first}' has {one[0]} x {one[1]} pixels, '{second}' has {other[0]} x {other[1]}; "
+            "give pictures of one size together, or one at a time"
+        )
+    return next(iter(sizes), (1, 1))
 
 
 def write(

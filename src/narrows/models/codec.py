@@ -290,6 +290,12 @@ class Codec(
         self._check_fitted()
         return persistence.fingerprint(self)
 
+    @property
+    def takes_any_size_(self) -> bool:
+        """Whether pictures of another size than those learned from can be encoded."""
+        self._check_fitted()
+        return bool(self.spec_.is_map)
+
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
         """Build the model again from what :func:`narrows.storage.read` gave.

@@ -18,9 +18,9 @@ from narrows.errors import FormatError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec
 
-# Rows a pass: large enough for the matrix products, small enough for the cache; and the values of
-# rows that are large.
-_BLOCK, _VALUES = 1024, 1 << 22
+# Rows a pass: large enough for the matrix products, small enough for the cache, where convolutions
+# have more to keep; and the values of rows that are large.
+_BLOCK, _CONVOLVED, _VALUES = 1024, 128, 1 << 22
 
 
 class Half(ABC):
@@ -66,6 +66,11 @@ class Half(ABC):
     def sample_shape_(self) -> tuple[int, ...]:
         """The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``."""
         return self.spec.sample_shape
+
+    @property
+    def takes_any_size_(self) -> bool:
+        """Whether pictures of another size than those learned from can be encoded."""
+        return self.spec.is_map
 
     @property
     def n_components(self) -> int:
@@ -277,7 +282,8 @@ def run_in_blocks(
     device = next(module.parameters()).device
     source, target = as_rows(rows), torch.from_numpy(out)
     largest = max(math.prod(rows.shape[1:]), math.prod(out.shape[1:]))
-    size = min(_BLOCK, max(1, _VALUES // largest))
+    most = _CONVOLVED if networks.convolves(module) else _BLOCK
+    size = min(most, max(1, _VALUES // largest))
     for start in range(0, len(rows), size):
         block = slice(start, start + size)
         target[block] = step(source[block].to(device))

@@ -12,7 +12,7 @@ from torch import Tensor
 from narrows.networks import convolutional, dense
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.convolutional import n_axes_of
-from narrows.networks.layers import NORMALIZATIONS
+from narrows.networks.layers import NORMALIZATIONS, convolves
 from narrows.networks.network import (
     OUTPUTS,
     Decoder,
@@ -47,6 +47,7 @@ __all__ = [
     "build",
     "build_decoder",
     "build_encoder",
+    "convolves",
     "decoder_at",
     "is_pointwise",
     "join",

@@ -76,7 +76,8 @@ class ChannelsFirst(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Move the axis of channels, or make one."""
-        return (x if self.has_channels else x.unsqueeze(-1)).movedim(-1, 1)
+        y = x if self.has_channels else x.unsqueeze(-1)
+        return y.movedim(y.ndim - 1, 1)
 
 
 class ChannelsLast(nn.Module):
@@ -88,7 +89,7 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Move the axis of channels, or drop it."""
-        return x.movedim(1, -1) if self.has_channels else x.squeeze(1)
+        return x.movedim(1, x.ndim - 1) if self.has_channels else x.squeeze(1)
 
 
 class Unflatten(nn.Module):

@@ -239,6 +239,11 @@ def weighted(body: nn.Module) -> Iterator[Weighted]:
     return (module for module in body.modules() if isinstance(module, Weighted))
 
 
+def convolves(module: nn.Module) -> bool:
+    """Tell whether there are convolutions in a module."""
+    return any(isinstance(layer, _ConvNd) for layer in module.modules())
+
+
 def start_units(encoder: nn.Module, decoder: nn.Module, spec: NetworkSpec) -> None:
     """Let units that decode to vectors of length 1 decode to what they look for.
 
