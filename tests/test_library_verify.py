@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from libraries import contents_of, draw, fit, one_line
+from PIL import Image
 
-from narrows import Library
+from narrows import Autoencoder, Library
 from narrows.data.images import encode_png
 from narrows.errors import DataError, FormatError, LibraryError
 
@@ -135,6 +136,35 @@ def flip(path):
 
 def remove(path):
     path.unlink()
+
+
+def test_thumbnails_are_made_again(tmp_path, model, photos):
+    """Of files that are referred to, of large ones that are stored, and of large arrays."""
+    for number in range(3):
+        Image.fromarray(draw(1, number)[0]).resize((200, 150)).save(photos / f"large {number}.jpg")
+    library, _ = Library.build(tmp_path / "stored.lance", photos, model=model)
+    other, _ = Library.build(tmp_path / "references.lance", photos, model=model, store="references")
+    X = np.random.default_rng(0).random((8, 150, 200), dtype=np.float32)
+    large = Autoencoder(2, hidden_layer_sizes=(4,), max_epochs=1, random_state=0).fit(X)
+    arrays, _ = Library.build(tmp_path / "arrays.lance", X, model=large)
+    for one, number in ((library, 21), (other, 3), (arrays, 5)):
+        rows = rows_of(one)
+        change(one, number, thumbnail=rows[number]["thumbnail"][:30])
+        assert [(p.id, p.what, p.repair) for p in one.verify().problems] == [
+            (number, "its thumbnail cannot be read", "correct")
+        ]
+        assert one.verify(repair=True).ok
+        assert one.verify().problems == []
+        repaired = rows_of(one)
+        assert repaired.keys() == rows.keys()
+        assert all(repaired[n]["thumbnail"] == row["thumbnail"] for n, row in rows.items())
+        assert all(repaired[n]["hash"] == row["hash"] for n, row in rows.items())
+    change(other, 3, thumbnail=b"")
+    (photos / "03.png").unlink()
+    found = other.verify(repair=True)
+    assert [(p.id, p.repair) for p in found.problems] == [(3, "keep"), (3, "correct")]
+    assert rows_of(other)[3]["thumbnail"] is None
+    assert [p.repair for p in other.verify().problems] == ["keep"]
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, remove])

@@ -145,15 +145,16 @@ class Keeper(Reader):
 
         Whether the picture's bytes are those that were added (by their SHA-256) and can be
         decoded; whether the code is what the model gives, but for rounding in single precision;
-        whether the id is one that was given, and only once; whether all columns can be read.
+        whether the id is one that was given, and only once; whether all columns can be read, and
+        its thumbnail is a picture.
 
         Parameters
         ----------
         repair : bool, default=False
             Whether what is wrong is put right, in one step: rows that cannot be read are removed,
-            codes are made again, ids that two rows have are replaced by new ones. The library is
-            written anew beside the old one for that, whose room :meth:`compact` frees. What an
-            interrupted addition has left is lost.
+            codes and thumbnails are made again, ids that two rows have are replaced by new ones.
+            The library is written anew beside the old one for that, whose room :meth:`compact`
+            frees. What an interrupted addition has left is lost.
         progress : callable, optional
             Called with the number of pictures done and the number of all.
 

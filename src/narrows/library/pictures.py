@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from narrows.data.codec import DefectError, decode, quietly
-from narrows.data.thumbnails import preview
+from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table
@@ -81,6 +81,21 @@ class StoredPictures:
                 f"rows of shape {pixels.shape} are no pictures and have no thumbnails; use picture"
             )
         return pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
+
+    def make_thumbnail(self, contents: bytes, *, always: bool) -> bytes | None:
+        """Make the thumbnail of a picture as stored; see :mod:`narrows.data.thumbnails`.
+
+        Raises
+        ------
+        ValueError, DefectError
+            If the picture is damaged.
+        """
+        shape = self.encoder.sample_shape_
+        if not contents.startswith(_NPY):
+            return decode_with_thumbnail(contents, shape, always=always)[1]
+        if not is_shape_of_picture(shape):
+            return None
+        return encode_thumbnail(self.encoder.scaling_.to_pixels(self.decode(contents)))
 
     def restore(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Decode pictures from codes (n, K) alone, in the data's units."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
@@ -12,8 +13,9 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import quietly
+from narrows.data.codec import DefectError, quietly
 from narrows.data.images import Progress
+from narrows.data.thumbnails import preview
 from narrows.errors import DataError, FormatError, NarrowsError
 from narrows.library import commits, salvage
 from narrows.library.columns import metadata_fields
@@ -24,6 +26,7 @@ from narrows.models import Encoder
 
 # The columns without which a row is lost; the code is made again, a path becomes the id.
 _NEEDED = {"id", "hash", "added"}
+_MADE = {"code", "thumbnail"}
 # How far a code may be from what the model gives now, of the code's largest number: what rounding
 # in single precision makes of other numbers of rows at a time, and of other processors.
 _TOLERANCE = 1e-4
@@ -160,6 +163,8 @@ class Rows:
                 stored = (chunk.columns[c].to_pylist() for c in ("picture", "reference", "hash"))
                 with quietly():
                     loaded = list(threads.map(self._load, *stored))
+                    for row in _spoiled(chunk, threads):
+                        chunk.unreadable.setdefault(row, []).append("thumbnail")
                 defects = [self._defects(chunk, *pair) for pair in enumerate(loaded)]
                 kept = [n for n, found in enumerate(defects) if not any(f.lost for f in found)]
                 columns = {
@@ -170,6 +175,8 @@ class Rows:
                 columns["code"] = self._codes(columns, [loaded[row] for row in kept], of_kept)
                 columns["id"] = self._ids(columns, of_kept, end)
                 columns["path"] = pc.fill_null(columns["path"], columns["id"].cast(pa.string()))
+                lost = ["thumbnail" in chunk.unreadable.get(row, []) for row in kept]
+                columns["thumbnail"] = self._thumbnails(columns, lost)
                 self._tell(chunk, defects)
                 if kept:
                     yield columns
@@ -201,7 +208,7 @@ class Rows:
         if set(missing) & _NEEDED or (missing and not held):
             return [Defect(what, "remove")]
         found = [loaded] if isinstance(loaded, Defect) else []
-        if missing and not (self.moving and missing == ["code"]):
+        if missing and not (self.moving and set(missing) <= _MADE):
             found.append(Defect(what, "correct"))
         return found
 
@@ -227,6 +234,23 @@ class Rows:
                         defects[rows[place]].append(Defect(_CODE, "correct"))
             codes[rows] = made
         return pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), width)
+
+    def _thumbnails(self, columns: dict[str, Any], lost: list[bool]) -> Any:
+        """Make those anew that are lost, where the picture can be read."""
+        if not any(lost):
+            return columns["thumbnail"]
+        stored = [columns[name].to_pylist() for name in ("picture", "reference", "hash")]
+        made = columns["thumbnail"].to_pylist()
+        pictures = StoredPictures(self.table, self.encoder, None)
+        for row, (picture, reference, digest) in enumerate(zip(*stored, strict=True)):
+            if not lost[row]:
+                continue
+            made[row] = None
+            # A picture that is away or cannot be decoded is a defect of its own.
+            with suppress(NarrowsError, ValueError, DefectError), quietly():
+                contents = picture or fetch(reference, digest, self.table.path.parent)
+                made[row] = pictures.make_thumbnail(contents, always=picture is None)
+        return pa.array(made, columns["thumbnail"].type)
 
     def _ids(self, columns: dict[str, Any], defects: list[list[Defect]], end: int) -> Any:
         """Give new ids to rows that have those of others, or such as were never given."""
@@ -261,6 +285,19 @@ class Rows:
                 f"{name} of '{self.table.path.parent}' is damaged: {first.what}; nothing was "
                 "changed; repair the library first (narrows verify --repair)"
             )
+
+
+def _spoiled(chunk: Chunk, threads: ThreadPoolExecutor) -> list[int]:
+    """Find the thumbnails that can be read, and are no pictures."""
+
+    def is_spoiled(thumbnail: bytes | None) -> bool:
+        try:
+            return thumbnail is not None and not preview(thumbnail).size
+        except DefectError:
+            return True
+
+    spoiled = threads.map(is_spoiled, chunk.columns["thumbnail"].to_pylist())
+    return [row for row, one in enumerate(spoiled) if one]
 
 
 def _differ(stored: NDArray[np.float32], made: NDArray[np.float32]) -> NDArray[np.bool_]:
