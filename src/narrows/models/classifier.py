@@ -39,8 +39,9 @@ from narrows.networks.classifier import Classifier, SoftmaxHead
 from narrows.training.loop import new_optimizer, train
 from narrows.training.progress import print_epoch
 
-# What "auto" takes for the peak of the learning rate, and the encoder's share of it.
-_RATE, _ENCODER_SHARE = 1e-2, 0.1
+# What "auto" takes for the peak of the softmax's learning rate, over the codes' width at most: a
+# step of Adam moves every weight as far; and of the encoder's.
+_RATE, _RATE_OVER_WIDTH, _ENCODER_RATE = 1e-2, 1.0, 1e-3
 # Rows whose codes tell the softmax what to expect.
 _ROWS_TO_START = 10_000
 
@@ -69,14 +70,15 @@ class EncoderClassifier(FittedClassifier):
     batch_size : int or "auto", default="auto"
         Rows a step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
-        The peak of the one-cycle schedule; "auto" takes 0.01.
+        The peak of the one-cycle schedule of the softmax; "auto" takes 0.01, or one over the
+        code's width where that is less.
     encoder_learning_rate : float or "auto", default="auto"
-        The same of the encoder; "auto" takes a tenth of ``learning_rate``.
+        The same of the encoder; "auto" takes 0.001.
     weight_decay : float, default=0.1
         Share of each weight, times the learning rate, that every step takes away (AdamW).
-    early_stopping : bool, default=True
+    early_stopping : bool, default=False
         Whether rows are held out, training stops when their loss no longer falls, and the weights
-        that were best on them are kept.
+        that were best on them are kept. Of classes the loss may rise while the errors still fall.
     validation_fraction : float or "auto", default="auto"
         Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
         of fewer than 95.
@@ -129,7 +131,7 @@ class EncoderClassifier(FittedClassifier):
     learning_rate: float | Literal["auto"] = "auto"
     encoder_learning_rate: float | Literal["auto"] = "auto"
     weight_decay: float = 0.1
-    early_stopping: bool = True
+    early_stopping: bool = False
     validation_fraction: float | Literal["auto"] = "auto"
     n_iter_no_change: int = 10
     device: str = "auto"
@@ -195,7 +197,11 @@ class EncoderClassifier(FittedClassifier):
         """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
         settings = choices.choose_settings(self, spec, len(rows), seed)
-        rate = _RATE if isinstance(self.learning_rate, str) else float(self.learning_rate)
+        rate = (
+            min(_RATE, _RATE_OVER_WIDTH / spec.code_width)
+            if isinstance(self.learning_rate, str)
+            else float(self.learning_rate)
+        )
         settings = replace(settings, learning_rate=rate)
         device = settings.device
         module.to(device).eval()
@@ -224,7 +230,7 @@ class EncoderClassifier(FittedClassifier):
         shares: dict[nn.Module, float] = {head: 1.0}
         if self.fine_tune:
             own = self.encoder_learning_rate
-            shares[module] = _ENCODER_SHARE if isinstance(own, str) else own / rate
+            shares[module] = (_ENCODER_RATE if isinstance(own, str) else own) / rate
         order = np.random.default_rng(seed).permutation(len(rows))
         held_out, learned = np.split(order, [choices.choose_held_out(self, spec, len(rows))])
         self.history_ = train(

@@ -280,12 +280,6 @@ class StackedAutoencoder(BaseAutoencoder):
                 f"architecture={self.architecture!r} does not go with layers that are trained one "
                 "by one; leave it to 'dense'"
             )
-        if self.normalization != "none" or self.residual_blocks:
-            raise ParameterError(
-                f"normalization={self.normalization!r}, residual_blocks={self.residual_blocks!r} "
-                "are other remedies for depth than layers trained one by one; use another model, "
-                "or leave them to 'none' and 0"
-            )
         for name, plain in (("normalization", "none"), ("residual_blocks", 0)):
             if (value := getattr(self, name)) != plain:
                 raise ParameterError(

@@ -16,7 +16,7 @@ from narrows.errors import DivergedError
 from narrows.losses import Loss
 from narrows.training.checkpoint import Checkpoint, State
 from narrows.training.history import History, Record
-from narrows.training.progress import Callback, listeners
+from narrows.training.progress import Callback, listeners, starters
 from narrows.training.schedule import constant, one_cycle
 
 # From the network, a prepared batch and a generator for noise, to the terms.
@@ -126,6 +126,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     start = time.monotonic() - elapsed
     learning_rate = settings.learning_rate
     means = _Means()
+    for starter in starters():
+        starter(network)
 
     try:
         for epoch in range(len(history), settings.max_epochs):

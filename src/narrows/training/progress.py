@@ -4,10 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from torch import nn
+
 from narrows.training.history import Record
 
 Callback = Callable[[Record], None]
 
+Starter = Callable[[nn.Module], None]
+
+_starters: ContextVar[tuple[Starter, ...]] = ContextVar("starters", default=())
 _listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
 
 
@@ -37,6 +42,27 @@ def on_epoch(callback: Callback) -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+@contextmanager
+def on_start(callback: Starter) -> Iterator[None]:
+    """Call ``callback`` with each network that is about to be trained while the block runs.
+
+    Parameters
+    ----------
+    callback : callable
+        Takes the network before its first step, and must not change it.
+    """
+    token = _starters.set((*_starters.get(), callback))
+    try:
+        yield
+    finally:
+        _starters.reset(token)
+
+
+def starters() -> tuple[Starter, ...]:
+    """Return the callbacks of the blocks that surround this call, the outermost first."""
+    return _starters.get()
 
 
 @contextmanager

@@ -1,0 +1,285 @@
+"""Depth and its remedies: the same deep network plain, pretrained, normalised and residual.
+
+Bengio, Lamblin, Popovici & Larochelle (2007), "Greedy layer-wise training of deep networks"; Ioffe
+& Szegedy (2015), "Batch normalization"; He et al. (2016), "Identity mappings in deep residual
+networks".
+"""
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from narrows.data.arrays import as_tensor
+from narrows.data.scaling import Scaling, Statistics
+from narrows.errors import DataError, DivergedError, ParameterError
+from narrows.losses import squared_error
+from narrows.models.autoencoder import Autoencoder
+from narrows.models.base import BaseAutoencoder
+from narrows.models.choices import Activation
+from narrows.models.stacked import StackedAutoencoder
+from narrows.models.validation import check_choice, check_number
+from narrows.networks import Network
+from narrows.networks.layers import ResidualBlock
+from narrows.training.progress import on_start, telling
+
+Remedy = Literal["plain", "pretrained", "normalised", "residual"]
+REMEDIES: tuple[Remedy, ...] = ("plain", "pretrained", "normalised", "residual")
+
+_BLOCK = 1024
+# Rows of the batch that the gradients at the start are of.
+_ROWS_OF_GRADIENT = 500
+# Errors that differ by less than this share are called equal, and the quicker network is named.
+_EQUAL = 0.02
+
+
+@dataclass(frozen=True)
+class DepthRun:
+    """What one network reached.
+
+    Attributes
+    ----------
+    remedy : {"plain", "pretrained", "normalised", "residual"}
+        What was done about depth.
+    depth : int
+        Layers with an activation, of both halves together.
+    test_error : float or None
+        Mean squared error of a test row's values, in scaled units; ``None`` where training left
+        the finite numbers.
+    losses : list of float
+        Of the training rows, epoch by epoch, in the same units.
+    gradient_norms : list of float
+        Before the first step of all layers together: how strongly a row's loss answers to what
+        each layer, or residual block, gives, from the rows on. Layers that hardly matter learn
+        nothing, and those below them neither.
+    seconds : float
+        Of processor time that training took, pretraining included.
+    """
+
+    remedy: Remedy
+    depth: int
+    test_error: float | None
+    losses: list[float]
+    gradient_norms: list[float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DepthReport:
+    """Networks of several depths, each without and with remedies.
+
+    Attributes
+    ----------
+    runs : list of DepthRun
+        By depth, then by remedy.
+    mean_row_error : float
+        The test error of giving back the mean of the training rows, whatever was given.
+    pca_error : float or None
+        The test error of PCA with codes as wide; ``None`` where it cannot have any.
+    best : DepthRun
+        The quickest of those whose test error is within 2 % of the smallest.
+    """
+
+    runs: list[DepthRun]
+    mean_row_error: float
+    pca_error: float | None
+    best: DepthRun
+
+
+def compare_depths(
+    X: NDArray[Any],
+    *,
+    depths: Sequence[int] = (4, 12, 24),
+    remedies: Sequence[Remedy] = REMEDIES,
+    width: int = 128,
+    n_components: int = 16,
+    activation: Activation = "sigmoid",
+    max_epochs: int = 10,
+    test_fraction: float = 0.2,
+    random_state: int = 0,
+    **parameters: Any,
+) -> DepthReport:
+    """Train the same deep network plain and with each remedy, at several depths.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
+        Rows, of which some are kept for the test.
+    depths : sequence of int, default=(4, 12, 24)
+        Layers with an activation, of both halves together: even numbers from 4 on.
+    remedies : sequence of str, default=all
+        "plain" is none; "pretrained" trains denoising layers one by one first, for half as many
+        epochs each; "normalised" has batch normalisation after each layer; "residual" has a way
+        past each pair of layers but the first, one more layer in a half where that does not come
+        out even.
+    width : int, default=128
+        Of every layer.
+    n_components : int, default=16
+        Of the code, K, which is linear.
+    activation : str, default="sigmoid"
+        After each layer.
+    max_epochs : int, default=10
+        Passes over the rows.
+    test_fraction : float, default=0.2
+        Share of the rows kept for the test.
+    random_state : int, default=0
+        Of the test rows, the first weights and the shuffling.
+    **parameters
+        Others of :class:`narrows.Autoencoder`, such as ``batch_size``.
+
+    Returns
+    -------
+    DepthReport
+
+    Raises
+    ------
+    ParameterError, DataError
+        If a parameter or the rows cannot be used.
+
+    Examples
+    --------
+    >>> from narrows import datasets
+    >>> X = datasets.load("digits").X_train[:300]
+    >>> report = compare_depths(X, depths=(4,), width=16, max_epochs=2)
+    >>> [run.remedy for run in report.runs], len(report.runs[0].gradient_norms)
+    (['plain', 'pretrained', 'normalised', 'residual'], 6)
+    """
+    _check(depths, remedies, width, max_epochs, test_fraction)
+    order = np.random.default_rng(random_state).permutation(len(X))
+    n_test = round(test_fraction * len(X))
+    if not 0 < n_test < len(X) - 1:
+        raise DataError(f"{len(X)} rows are too few to keep {n_test} for the test; give more rows")
+    test, train = X[np.sort(order[:n_test])], X[np.sort(order[n_test:])]
+    common = {
+        "n_components": n_components,
+        "activation": activation,
+        "max_epochs": max_epochs,
+        "random_state": random_state,
+        **parameters,
+    }
+    # Also for networks that diverge, and keep nothing.
+    scaling = Scaling.learn(parameters.get("scaling", "auto"), Statistics.of(train))
+    runs = []
+    for depth in depths:
+        for remedy in remedies:
+            model = _model(remedy, depth, width, common)
+            runs.append(_run(model, remedy, depth, (train, test), scaling))
+    seen, unseen = (scaling(as_tensor(rows)).flatten(1).numpy() for rows in (train, test))
+    pca_error = None
+    if n_components <= min(seen.shape):
+        pca = PCA(n_components, random_state=0).fit(seen)
+        pca_error = float(((pca.inverse_transform(pca.transform(unseen)) - unseen) ** 2).mean())
+    mean_row_error = float(((unseen - seen.mean(axis=0)) ** 2).mean())
+    return DepthReport(runs, mean_row_error, pca_error, _best(runs))
+
+
+def _check(
+    depths: Sequence[int],
+    remedies: Sequence[Remedy],
+    width: int,
+    max_epochs: int,
+    test_fraction: float,
+) -> None:
+    for depth in depths:
+        check_number("each of depths", depth, low=4, integral=True)
+        if depth % 2:
+            raise ParameterError(f"depths={depth!r} does not part into two halves; give even ones")
+    for remedy in remedies:
+        check_choice("each of remedies", remedy, REMEDIES)
+    if not (depths and remedies):
+        raise ParameterError("there is nothing to compare; give at least one depth and one remedy")
+    check_number("width", width, low=1, integral=True)
+    check_number("max_epochs", max_epochs, low=1, integral=True)
+    check_number("test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
+
+
+def _model(remedy: Remedy, depth: int, width: int, common: dict[str, Any]) -> BaseAutoencoder:
+    """Make an untrained model of a depth; its loss is in the units of its error."""
+    half = depth // 2
+    same = {**common, "hidden_layer_sizes": (width,) * half, "loss": "squared_error"}
+    match remedy:
+        case "plain":
+            return Autoencoder(**same, architecture="dense")
+        case "pretrained":
+            return StackedAutoencoder(**same, pretraining_epochs=-(-common["max_epochs"] // 2))
+        case "normalised":
+            return Autoencoder(**same, architecture="dense", normalization="batch")
+        case "residual":
+            same["hidden_layer_sizes"] = (width,)
+            return Autoencoder(**same, architecture="dense", residual_blocks=half // 2)
+
+
+def _run(
+    model: BaseAutoencoder,
+    remedy: Remedy,
+    depth: int,
+    rows: tuple[NDArray[Any], NDArray[Any]],
+    scaling: Scaling,
+) -> DepthRun:
+    train, test = rows
+    first: dict[str, Network] = {}
+
+    def keep(network: nn.Module) -> None:
+        # Of a stack's layers and the whole, the whole comes last.
+        first["network"] = copy.deepcopy(cast("Network", network))
+
+    begin = time.process_time()
+    error, losses = None, []
+    with on_start(keep), telling(depth=depth):
+        try:
+            model.fit(train)
+        except DivergedError:
+            pass
+        else:
+            error = _error(Network(model.encoder_, model.decoder_), test, scaling)
+            losses = [loss / train[0].size for loss in model.history_["loss"]]
+    seconds = time.process_time() - begin
+    some = scaling(as_tensor(train[:_ROWS_OF_GRADIENT]))
+    norms = _gradient_norms(first["network"], some)
+    return DepthRun(remedy, depth, error, losses, norms, seconds)
+
+
+def _gradient_norms(network: Network, x: Tensor) -> list[float]:
+    """Measure, over rows, the mean length of the loss's gradient by what each layer gives."""
+    given: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        output.retain_grad()
+        given.append(output)
+
+    for body in (network.encoder.body, network.decoder.body):
+        for module in body.children():
+            if isinstance(module, nn.Linear | ResidualBlock):
+                module.register_forward_hook(keep)
+    network.train()
+    x = x.to(next(network.parameters()).device)
+    squared_error(network(x), x).sum().backward()  # type: ignore[no-untyped-call]
+    return [float(output.grad.norm(dim=1).mean()) for output in given if output.grad is not None]
+
+
+@torch.inference_mode()
+def _error(network: Network, rows: NDArray[Any], scaling: Scaling) -> float:
+    """Return the mean squared error of scaled values."""
+    device = next(network.parameters()).device
+    total = 0.0
+    for start in range(0, len(rows), _BLOCK):
+        x = scaling(as_tensor(rows[start : start + _BLOCK])).to(device)
+        total += float((network(x) - x).double().square().sum())
+    return total / rows.size
+
+
+def _best(runs: list[DepthRun]) -> DepthRun:
+    """Choose the quickest of those that are as good as the best."""
+    errors = {run.test_error for run in runs} - {None}
+    if not errors:
+        raise DivergedError("training left the finite numbers every time; lower learning_rate")
+    bar = min(error for error in errors if error is not None) * (1 + _EQUAL)
+    good = [run for run in runs if run.test_error is not None and run.test_error <= bar]
+    return min(good, key=lambda run: run.seconds)
