@@ -120,6 +120,7 @@ def photographs(folder, size, epochs, choose):
     start = time.process_time()
     model = DenoisingAutoencoder(
         size,
+        architecture="dense",
         corruption=list(DAMAGE),
         corruption_level=list(DAMAGE.values()),
         max_epochs=epochs,

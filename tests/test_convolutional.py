@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter1d
 from torch import nn
 from torch.autograd.functional import jacobian as naive_jacobian
 
@@ -14,6 +15,7 @@ from narrows import (
     VariationalAutoencoder,
     load,
     networks,
+    signals,
 )
 from narrows.data.files import read, write
 from narrows.errors import DataError, ParameterError
@@ -259,6 +261,25 @@ def test_sizes_that_cannot_be_used_are_said():
         model.transform(blobs(4, 12, 12, 1))
     with pytest.raises(DataError, match="only models with architecture='fully_convolutional'"):
         small("convolutional").fit(X).inverse_transform(np.zeros((1, 3)), sample_shape=(9, 9, 3))
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_signals_are_denoised_by_convolutions_over_time(channels):
+    """Better than the best that a fixed filter, the mean over 3 to 31 samples, can do."""
+    generator = np.random.default_rng(SEED)
+    time = np.arange(6000)
+    waves = [np.sin(time / 9 + 3 * np.sin(time / 200)), np.sign(np.sin(time / 25))]
+    clean = np.stack(waves, axis=1) if channels else waves[1]
+    noisy = clean + generator.normal(0, 0.5, clean.shape)
+    model = DenoisingAutoencoder(
+        32, architecture="convolutional_1d", corruption="gaussian", corruption_level=0.5,
+        scaling="none", hidden_layer_sizes=(32, 32), max_epochs=12, random_state=SEED,
+    ).fit(signals.Windows(clean, length=128, hop=4))  # fmt: skip
+    restored = signals.denoise(model, noisy, hop=32)
+    filtered = max(
+        signals.snr(uniform_filter1d(noisy, size, axis=0), clean) for size in range(3, 32, 2)
+    )
+    assert signals.snr(restored, clean) > filtered > signals.snr(noisy, clean)
 
 
 def test_the_command_line_restores_pictures_of_another_size(run, tmp_path):

@@ -51,8 +51,11 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     modules = [getattr(model, name) for name in names if hasattr(model, name)]
     # Tied weights belong to both halves and count once.
     weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
+    spec = getattr(model, "spec_", None) or model.spec
     record: dict[str, Any] = {
         "model": type(model).__name__,
+        "architecture": spec.architecture,
+        "hidden_layer_sizes": spec.hidden_layer_sizes,
         "n_components": model.n_components,
         "sample_shape": model.sample_shape_,
         "data_type": model.scaling_.dtype,
