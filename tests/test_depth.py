@@ -10,6 +10,7 @@ from PIL import Image
 from narrows import Autoencoder, datasets
 from narrows.errors import DataError, DivergedError, ParameterError
 from narrows.evaluation import compare_depths, draw_depths
+from narrows.training.progress import on_epoch
 
 SEED = 20250304
 X = datasets.load("digits").X_train
@@ -62,6 +63,19 @@ def test_deep_sigmoids_learn_with_each_remedy_and_not_without():
 def test_what_diverges_is_reported_and_what_all_do_is_an_error():
     with pytest.raises(DivergedError, match="every time"):
         report_of(remedies=("plain",), activation="relu", learning_rate=1e30)
+
+
+@pytest.mark.filterwarnings("ignore:training was interrupted")
+def test_ctrl_c_ends_the_comparison():
+    seen = []
+
+    def interrupt(record):
+        seen.append(record["epoch"])
+        raise KeyboardInterrupt
+
+    with on_epoch(interrupt), pytest.raises(KeyboardInterrupt):
+        report_of()
+    assert seen == [1]
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,10 @@ def compare_depths(
     ------
     ParameterError, DataError
         If a parameter or the rows cannot be used.
+    DivergedError
+        If training left the finite numbers every time.
+    KeyboardInterrupt
+        On Ctrl-C: half a comparison says nothing.
 
     Examples
     --------
@@ -238,6 +242,8 @@ def _run(
         except DivergedError:
             pass
         else:
+            if model.history_.ended == "interrupted":
+                raise KeyboardInterrupt
             error = _error(Network(model.encoder_, model.decoder_), test, scaling)
             losses = [loss / train[0].size for loss in model.history_["loss"]]
     seconds = time.process_time() - begin
