@@ -317,6 +317,18 @@ def test_a_damaged_library_is_not_opened(library, damage):
     assert str(library.path) in one_line(caught)
 
 
+def test_a_list_of_rows_that_is_cut_anywhere_is_told(library):
+    """In places Lance itself is surprised, and raises what is no error of Python's."""
+    version = json.loads((library.path / "library.json").read_text())["version"]
+    file = library.path / "table.lance" / "_versions" / f"{2**64 - 1 - version}.manifest"
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 7):
+        file.write_bytes(whole[:length])
+        with pytest.raises(FormatError, match="damaged") as caught:
+            Library.open(library.path)
+        one_line(caught)
+
+
 @pytest.mark.parametrize(
     "damage",
     [

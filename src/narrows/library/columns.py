@@ -34,8 +34,13 @@ def own_schema(width: int) -> Any:
         "code": pa.list_(pa.float32(), width),
     }
     optional = ("picture", "reference", "thumbnail")
+    # Pictures are compressed already, and trying it again costs more than writing them.
+    plain = {"picture": {"lance-encoding:compression": "none"}}
     return pa.schema(
-        [pa.field(*column, nullable=column[0] in optional) for column in columns.items()]
+        [
+            pa.field(*column, nullable=column[0] in optional, metadata=plain.get(column[0]))
+            for column in columns.items()
+        ]
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from narrows.library.table import FAILURES, Table
+from narrows.library.table import FAILURES, Table, panics_as_failures
 
 _ROWS = 64  # in memory at a time
 _PROBES = 32  # rows that are tried before a column of a file is given up
@@ -51,10 +51,12 @@ def read(table: Table) -> Iterator[Chunk]:
 def _read(fragment: Any, schema: Any, start: int) -> Iterator[Chunk]:
     done, count = 0, int(fragment.count_rows())
     try:
-        for batch in fragment.to_batches(columns=schema.names, batch_size=_ROWS, batch_readahead=1):
-            batch.validate(full=True)
-            yield Chunk(start + done, dict(zip(schema.names, batch.columns, strict=True)), {})
-            done += len(batch)
+        batches = fragment.to_batches(columns=schema.names, batch_size=_ROWS, batch_readahead=1)
+        with panics_as_failures():
+            for batch in batches:
+                batch.validate(full=True)
+                yield Chunk(start + done, dict(zip(schema.names, batch.columns, strict=True)), {})
+                done += len(batch)
     except FAILURES:
         pass
     if done == count:
@@ -91,7 +93,8 @@ def _try(fragment: Any, name: str, first: int, count: int) -> Any:
     """Read one column of some rows; None if that is impossible."""
     try:
         scanner = fragment.scanner(columns=[name], offset=first, limit=count, batch_readahead=1)
-        column = scanner.to_table().column(name).combine_chunks()
+        with panics_as_failures():
+            column = scanner.to_table().column(name).combine_chunks()
         column.validate(full=True)
     except FAILURES:
         return None

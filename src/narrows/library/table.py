@@ -212,7 +212,8 @@ class Table:
     def explain_reading(self) -> Iterator[None]:
         """Turn what Lance says about a table that it cannot read into one clear line."""
         try:
-            yield
+            with panics_as_failures():
+                yield
         except FAILURES as error:
             self.check_present()
             remedy = "keep what can be read (narrows verify --repair), or restore it from a copy"
@@ -243,10 +244,23 @@ class Table:
         if not self.path.exists():
             return self.path.parent.exists() and any(self.path.parent.glob("table*.lance"))
         try:
-            latest = lance.dataset(str(self.path.absolute()))
+            with panics_as_failures():
+                latest = lance.dataset(str(self.path.absolute()))
         except FAILURES:
             return False
         return all(version["version"] != self.version for version in latest.versions())
+
+
+@contextmanager
+def panics_as_failures() -> Iterator[None]:
+    """Raise as an error what Lance raises beside all errors when damage takes it by surprise."""
+    try:
+        yield
+    except BaseException as error:
+        # Its class is made anew by every extension that is written in Rust.
+        if type(error).__name__ == "PanicException":
+            raise RuntimeError(f"Lance gave up: {error}") from error
+        raise
 
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
