@@ -32,7 +32,7 @@ from narrows.library.vectors import (
     unit_vectors,
 )
 
-Scores = tuple[Callable[[slice], Tensor], Tensor]
+Scores = tuple[Callable[[slice, Tensor], Tensor], Tensor]
 
 _GROUP = 32  # rows that share one minimum
 _SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
@@ -241,13 +241,14 @@ class ExactIndex:
                 )
         return distances, rows, proven
 
-    def _minima(self, n_queries: int, scores: Callable[[slice], Tensor]) -> Tensor:
+    def _minima(self, n_queries: int, scores: Callable[[slice, Tensor], Tensor]) -> Tensor:
         """Return the smallest score in each group of rows, (Q, groups)."""
         n_groups = -(-len(self) // _GROUP)
         minima = torch.empty(n_groups, n_queries)
         n_block = max(1, _SCORES // (_GROUP * n_queries)) * _GROUP
+        space = torch.empty(min(n_block, len(self)), n_queries)  # memory that is new costs time
         for start in range(0, len(self), n_block):
-            block = scores(slice(start, start + n_block))
+            block = scores(slice(start, start + n_block), space[: len(self) - start])
             whole = len(block) // _GROUP
             first = start // _GROUP
             grouped = block[: whole * _GROUP].view(whole, _GROUP, n_queries)
@@ -259,28 +260,30 @@ class ExactIndex:
     def _scores(self, queries: Tensor) -> Scores:
         """Score rows in single precision: |c|^2 / 2 - q c, or -cos(q, c); less is nearer.
 
-        Returns a function of a slice of the rows, which gives scores (rows, Q), and how far they
-        are from the truth (Q,), beyond the rounding of single precision.
+        Returns a function of a slice of the rows and of space for as many scores, which gives
+        scores (rows, Q), and how far they are from the truth (Q,), beyond the rounding of single
+        precision.
         """
         euclidean = self.metric == "euclidean"
         q = (queries if euclidean else unit_vectors(queries)).float()
 
-        def scores(rows: slice) -> Tensor:
+        def scores(rows: slice, space: Tensor) -> Tensor:
             codes, weights = self._codes[rows], self._weights[rows]
             if not euclidean:
-                return (codes @ q.T).mul_(weights[:, None])
-            if len(q) == 1:  # the product with a vector runs at the memory's speed
-                return torch.addmv(weights, codes, q[0], alpha=-1)[:, None]
-            return torch.addmm(weights[:, None], codes, q.T, alpha=-1)
+                return torch.mm(codes, q.T, out=space).mul_(weights[:, None])
+            if len(q) == 1:  # the product with a vector is nearest to the memory's speed
+                return torch.addmv(weights, codes, q[0], alpha=-1, out=space[:, 0])[:, None]
+            return torch.addmm(weights[:, None], codes, q.T, alpha=-1, out=space)
 
         return scores, torch.zeros(len(q), dtype=torch.float64)
 
     def _rough_scores(self, rough: RoughCodes, queries: Tensor) -> Scores:
         """Score rows in 8 bits; what it returns is as for :meth:`_scores`."""
         if self.metric == "cosine":
-            return rough.products(-unit_vectors(queries))
+            products, error = rough.products(-unit_vectors(queries))
+            return lambda rows, _: products(rows), error
         products, error = rough.products(-queries)
-        return lambda rows: products(rows).add_(self._weights[rows, None]), error
+        return lambda rows, _: products(rows).add_(self._weights[rows, None]), error
 
     def _bound(self, queries: Tensor, scores: Tensor, error: Tensor) -> Tensor:
         """Return the least distances, float32 (Q, s), that rows with no lower scores can have.

@@ -21,6 +21,8 @@ from narrows.library.columns import metadata_fields, own_columns, own_schema
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
 FAILURES = (OSError, ValueError, RuntimeError)
+# Lance reads many files of a table at once by default, and holds what it has read.
+_FRUGAL: dict[str, Any] = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 2**22}
 # In the metadata of the table's schema: the fingerprint of the model that makes the codes.
 _SIGNATURE = b"narrows-fingerprint"
 
@@ -104,9 +106,7 @@ class Table:
         places = None if self._order is None else np.argsort(self._order)
         start = 0
         with self.explain_reading():
-            for batch in self.dataset.to_batches(
-                columns=["code"], scan_in_order=True, batch_readahead=2
-            ):
+            for batch in self.dataset.to_batches(columns=["code"], scan_in_order=True, **_FRUGAL):
                 block = batch.column("code").flatten().to_numpy().reshape(-1, self.width)
                 rows: Any = slice(start, start + len(block))
                 codes[rows if places is None else places[rows]] = block

@@ -11,6 +11,7 @@ from narrows.errors import DataError, ParameterError
 
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
+_ROWS = 2**13  # codes that are looked at together
 _SMALL = 2**14  # numbers that are looked at soonest one by one
 
 
@@ -70,8 +71,11 @@ def _is_finite(table: NDArray[np.float32]) -> bool:
 
 def lengths(codes: Tensor) -> Tensor:
     """Return the lengths of rows (n, K) in double precision, (n,)."""
-    blocks = torch.split(codes, 2**13)
-    return torch.cat([torch.linalg.vector_norm(block.double(), dim=1) for block in blocks])
+    # Into one tensor: pieces of it among larger ones that come and go would scatter the heap.
+    sizes = torch.empty(len(codes), dtype=torch.float64)
+    for block, target in zip(torch.split(codes, _ROWS), torch.split(sizes, _ROWS), strict=True):
+        target.copy_(torch.linalg.vector_norm(block.double(), dim=1))
+    return sizes
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
