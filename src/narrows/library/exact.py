@@ -74,7 +74,7 @@ class ExactIndex:
 
     def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
         self.metric = check_metric(metric)
-        self._codes = as_table(codes, "codes")
+        self._codes = torch.from_numpy(as_table(codes, "codes"))
         self._shift = torch.zeros(self._codes.shape[1], dtype=torch.float64)
         if metric == "euclidean":
             self._center()
@@ -119,7 +119,8 @@ class ExactIndex:
         ParameterError
             If k is not an integer of at least 1.
         """
-        table, k = check_search(queries, k, self._codes.shape)
+        given, k = check_search(queries, k, self._codes.shape)
+        table = torch.from_numpy(given)
         distances = torch.empty(len(table), k)
         rows = torch.empty(len(table), k, dtype=torch.int64)
         if k and len(table):

@@ -1,6 +1,6 @@
 """Tables of numbers whose rows are looked for, and the distances between them."""
 
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ def check_metric(metric: str) -> Metric:
     return cast("Metric", metric)
 
 
-def check_search(queries: ArrayLike, k: int, shape: tuple[int, ...]) -> tuple[Tensor, int]:
+def check_search(
+    queries: ArrayLike, k: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], int]:
     """Return queries as a table, and how many codes of a table of this shape can be found.
 
     Raises
@@ -41,11 +43,11 @@ def check_search(queries: ArrayLike, k: int, shape: tuple[int, ...]) -> tuple[Te
     return table, min(int(k), shape[0])
 
 
-def as_table(values: ArrayLike, what: str) -> Tensor:
-    """Wrap a table of finite numbers in a float32 tensor, without a copy where that is possible."""
+def as_table(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    """Make a table of finite numbers float32 and contiguous, without a copy where possible."""
     try:
         with np.errstate(over="ignore"):
-            table: NDArray[Any] = np.require(values, np.float32, ["C", "W"])
+            table: NDArray[np.float32] = np.require(values, np.float32, ["C", "W"])
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} are not a table of numbers ({error}); use an array") from error
     if table.ndim != 2 or not table.shape[1]:
@@ -59,7 +61,7 @@ def as_table(values: ArrayLike, what: str) -> Tensor:
             f"{what} hold a value in row {row}, counted from 0, that is not a finite float32; "
             "remove such rows"
         )
-    return torch.from_numpy(table)
+    return table
 
 
 def _is_finite(table: NDArray[np.float32]) -> bool:
