@@ -268,13 +268,13 @@ class ApproximateIndex:
         if n_probes not in self._parameters:
             self._parameters[n_probes] = self._faiss.SearchParametersIVF(nprobe=n_probes)
         # Some more than wanted, because half precision may misplace the last ones.
-        count = min(k + k // 2 + 6, len(self))
+        count = min(k + k // 4 + 4, len(self))
         _, rows = self._index.search(
             self._prepare(queries), count, params=self._parameters[n_probes]
         )
-        short = rows[:, -1] < 0
-        if not short.any():
+        if rows[:, -1].min() >= 0:
             return self._nearest(queries, rows, k)
+        short = rows[:, -1] < 0
         distances = np.empty((len(rows), k), np.float32)
         if not short.all():
             distances[~short], rows[~short, :k] = self._nearest(queries[~short], rows[~short], k)

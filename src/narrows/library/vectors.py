@@ -45,11 +45,15 @@ def check_search(
 
 def as_table(values: ArrayLike, what: str) -> NDArray[np.float32]:
     """Make a table of finite numbers float32 and contiguous, without a copy where possible."""
-    try:
-        with np.errstate(over="ignore"):
-            table: NDArray[np.float32] = np.require(values, np.float32, ["C", "W"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what} are not a table of numbers ({error}); use an array") from error
+    table: NDArray[np.float32]
+    if isinstance(values, np.ndarray) and values.dtype == np.float32 and values.flags.carray:
+        table = values  # what follows would give the same, and later
+    else:
+        try:
+            with np.errstate(over="ignore"):
+                table = np.require(values, np.float32, ["C", "W"])
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{what} are not a table of numbers ({error}); use an array") from error
     if table.ndim != 2 or not table.shape[1]:
         raise DataError(
             f"{what} have shape {table.shape}; use two dimensions, one row a code "
