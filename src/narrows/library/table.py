@@ -192,11 +192,15 @@ class Table:
             return
         if not isinstance(where, str) or not where.strip():
             raise ParameterError(f'where={where!r} is no filter; write one like "id < 10"')
-        # Lance passes over whatever follows a semicolon.
-        if ";" in re.sub(r"'[^']*'|`[^`]*`", "", where):
-            raise self._no_filter(where, "a semicolon stands outside of a text")
+        # Lance passes over whatever follows an expression: a semicolon, LIMIT, a closing
+        # parenthesis too many. In parentheses of ours, that is an error.
+        depth = 0
+        for sign in re.sub(r"'[^']*'|`[^`]*`|\"[^\"]*\"|[^()]", "", where):
+            depth += 1 if sign == "(" else -1
+            if depth < 0:
+                raise self._no_filter(where, "it closes a parenthesis that is not open")
         try:
-            self.dataset.scanner(columns=["id"], filter=where).explain_plan()
+            self.dataset.scanner(columns=["id"], filter=f"({where}\n)").explain_plan()
         except FAILURES as error:
             raise self._no_filter(where, error) from error
 
