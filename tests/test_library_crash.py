@@ -82,7 +82,7 @@ def test_an_error_far_into_an_addition_leaves_what_was_there(library):
     assert len(library) == 5060
 
 
-def interrupt(library, X, after):
+def interrupt(library, X, after, **others):
     """Stop an addition when so many of its pictures have been encoded."""
 
     def stop(done, total):
@@ -90,7 +90,7 @@ def interrupt(library, X, after):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        library.add(X, progress=stop)
+        library.add(X, progress=stop, **others)
 
 
 def test_an_interrupted_addition_goes_on_where_it_stopped(library, monkeypatch):
@@ -108,6 +108,15 @@ def test_an_interrupted_addition_goes_on_where_it_stopped(library, monkeypatch):
     assert sum(encoded) == 6000 - 4096
     found = [one[0].id for one in library.match(X[[0, 4095, 4096, 5999]], k=1)]
     assert found == [60, 4155, 4156, 6059]
+
+
+def test_an_addition_with_other_names_or_metadata_is_another(library):
+    X = draw(5000, seed=4)
+    wrong, right = ({"names": [word] * 5000, "metadata": {"label": [word] * 5000}} for word in "wr")
+    interrupt(library, X, after=5000, **wrong)
+    assert library.add(X, **right).count == 5000
+    assert library.count("path = 'r' AND label = 'r'") == 5000
+    assert len(library) == 5060
 
 
 @pytest.mark.parametrize("then", ["add", "remove", "compact"])

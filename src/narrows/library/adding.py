@@ -3,8 +3,11 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from narrows.data.codec import quietly
 from narrows.data.images import Progress
@@ -56,6 +59,8 @@ class Addition:
         Users' columns, a row for each.
     skipped : list, or None
         Takes the files that cannot be read, each with the reason; None refuses them.
+    name : str
+        Differs where the same pictures would become other rows.
     progress : callable, or None
         Called with the number of pictures done and the number of all; twice with that of those
         done if nobody knows of how many.
@@ -66,6 +71,7 @@ class Addition:
     names: list[str] | None
     metadata: Any
     skipped: list[tuple[str, str]] | None
+    name: str
     progress: Progress | None
     _known: set[str] = field(default_factory=set)
     _unmet: set[str] = field(default_factory=set)
@@ -92,19 +98,17 @@ class Addition:
                     "names and metadata are for pictures whose number is known, and an iterator "
                     "was given; give a sequence, or update() the pictures when they are added"
                 )
-            return cls(encoder, GivenStream(X, encoder, store), None, None, skipped, progress)
+            stream = GivenStream(X, encoder, store)
+            return cls(encoder, stream, None, None, skipped, f"stream {store}", progress)
         given = understand(X, encoder, store=store)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
             metadata = read_metadata(Path(metadata), given, folder)
-        return cls(
-            encoder,
-            given,
-            None if names is None else _check_names(names, len(given)),
-            None if metadata is None else understand_metadata(metadata, len(given)),
-            skipped,
-            progress,
-        )
+        checked = None if names is None else _check_names(names, len(given))
+        columns = None if metadata is None else understand_metadata(metadata, len(given))
+        source = str(X) if isinstance(X, str | Path) else ""
+        name = _name_of((source, store, checked), columns)
+        return cls(encoder, given, checked, columns, skipped, name, progress)
 
     def fill(self, table: Table) -> Table:
         """Put everything into an empty table that nobody sees yet."""
@@ -113,17 +117,18 @@ class Addition:
     def join(self, turn: Turn) -> Added:
         """Add what is new to a library; readers see it when all of it is there.
 
-        What an interrupted addition has left is used if it is given again, and otherwise removed.
+        What the same addition has left when it was interrupted is used as far as it is given again,
+        and otherwise removed.
         """
         table = turn.table
         before = turn.contents.open_table(turn.path)
         begun = table.hashes(f"id >= {turn.contents.next_id}")
         self._known, self._unmet = set(table.hashes()), set(begun)
         if self._new_fields(table):
-            turn.begin_adding()
+            turn.begin_adding(self.name)
             table = self._extend(table)
         first = max(turn.contents.next_id, *(number + 1 for number in begun.values()), 0)
-        table = self._append(table, first, turn.begin_adding)
+        table = self._append(table, first, lambda: turn.begin_adding(self.name))
         table = commits.remove(table, [begun[digest] for digest in self._unmet])
         if table.version != turn.contents.version:
             largest = int(table.ids[-1]) if len(table) else -1
@@ -173,6 +178,16 @@ class Addition:
                 f"none of the {self._done} pictures can be read; the first is "
                 f"'{self.skipped[0][0]}': {self.skipped[0][1]}; give pictures that can"
             )
+
+
+def _name_of(facts: object, columns: Any) -> str:
+    digest = sha256(repr(facts).encode())
+    if columns is not None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, columns.schema) as stream:
+            stream.write_table(columns)
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
 
 
 def _check_names(names: Sequence[str], count: int) -> list[str]:

@@ -25,7 +25,7 @@ from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 
 FORMAT = "narrows-library"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST = "library.json"
 
 LIBRARY = storage.Kind(
@@ -53,8 +53,9 @@ class Contents:
         Of the table: what is beyond it, nobody has been told of.
     next_id : int
         Of the next picture; ids of removed pictures are not given again.
-    adding : bool
-        Whether what is beyond the version is the beginning of an addition, and nothing else.
+    adding : str
+        If what is beyond the version is the beginning of an addition, and nothing else, the name
+        of that addition; otherwise empty.
     """
 
     fingerprint: str
@@ -62,7 +63,7 @@ class Contents:
     table: str = "table.lance"
     version: int = 1
     next_id: int = 0
-    adding: bool = False
+    adding: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -83,8 +84,8 @@ class Contents:
         for name, least in (("version", 1), ("next_id", 0)):
             if type(values[name]) is not int or not least <= values[name] < 2**63:
                 raise LIBRARY.damaged(path, f"its {name!r} is {values[name]!r}, not a number of it")
-        if type(values["adding"]) is not bool:
-            raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not true or false")
+        if type(values["adding"]) is not str:
+            raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not a text")
         for name in (values["model"], values["table"]):
             if (path / name).is_symlink():
                 raise LIBRARY.damaged(path, f"'{name}' is a link that leads out of the library")
@@ -135,9 +136,9 @@ class Turn:
         The library.
     contents : Contents
         What ``library.json`` says now.
-    resume : bool
-        Whether the beginning of an addition is gone on with; otherwise the table is taken back to
-        what readers see.
+    resume : str
+        The name of the addition whose beginning is gone on with; otherwise the table is taken
+        back to what readers see.
 
     Attributes
     ----------
@@ -149,11 +150,11 @@ class Turn:
         The latest version.
     """
 
-    def __init__(self, path: Path, contents: Contents, *, resume: bool) -> None:
+    def __init__(self, path: Path, contents: Contents, *, resume: str) -> None:
         self.path = path
         self.contents = contents
         self.table = Table(path / contents.table, contents.fingerprint)
-        if contents.adding and resume:
+        if contents.adding and contents.adding == resume:
             return
         if self.table.version != contents.version:
             self.publish(commits.restore(contents.open_table(path)))
@@ -164,12 +165,12 @@ class Turn:
         """Let readers see a version of the table, whole."""
         self.table = table
         next_id = self.contents.next_id if next_id is None else next_id
-        self._write(version=table.version, next_id=next_id, adding=False)
+        self._write(version=table.version, next_id=next_id, adding="")
 
-    def begin_adding(self) -> None:
-        """Say that what is going to be beyond the readers' version are additions."""
+    def begin_adding(self, name: str) -> None:
+        """Say that what is going to be beyond the readers' version is an addition's."""
         if not self.contents.adding:
-            self._write(adding=True)
+            self._write(adding=name)
 
     def clean(self) -> int:
         """Remove models and tables of the library's past and what crashes left; give the bytes."""
@@ -186,7 +187,7 @@ class Turn:
 
 
 @contextmanager
-def turn(path: Path, contents: Contents, *, resume: bool = False) -> Iterator[Turn]:
+def turn(path: Path, contents: Contents, *, resume: str = "") -> Iterator[Turn]:
     """Wait for a turn at writing.
 
     Parameters
@@ -195,7 +196,7 @@ def turn(path: Path, contents: Contents, *, resume: bool = False) -> Iterator[Tu
         The library.
     contents : Contents
         What it was when it was opened.
-    resume : bool
+    resume : str
         As for :class:`Turn`.
 
     Raises

@@ -196,8 +196,8 @@ class Library(Keeper):
         Another process or thread that writes to the same library waits until this is done. One that
         only matches does not wait, and sees the new pictures after :meth:`refresh`.
 
-        If it is interrupted, readers see nothing of it. The same addition, begun again, goes on
-        where it stopped, give or take some thousand pictures.
+        If it is interrupted, readers see nothing of it. The same addition, with the same names and
+        metadata, begun again, goes on where it stopped, give or take some thousand pictures.
         """
         addition = Addition.of(
             X,
@@ -208,7 +208,7 @@ class Library(Keeper):
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
-        with folder.turn(self.path, self._contents, resume=True) as turn:
+        with folder.turn(self.path, self._contents, resume=addition.name) as turn:
             added = addition.join(turn)
         self.refresh()
         return added
