@@ -276,6 +276,23 @@ def test_matching_passes_its_options_on(options: list[str], run: Run, made: Path
     assert got == [match.id for match in expected]
 
 
+def test_names_do_not_command_the_terminal(run: Run, made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    odd = "\x1b[31mred\n\udcff"
+    shutil.copy(made / "photos" / "left" / "01.png", folder / f"{odd}.png")
+    (folder / f"{odd}.jpg").touch()
+    shown = r"\x1b[31mred\n"
+    done = run("index", made / "model", folder, "-o", "p.lance", "--skip-unreadable")
+    assert rf"{shown}\udcff.jpg" in done.err
+    done = run("match", "p.lance", folder, "--skip-unreadable")
+    assert rf"{shown}\xff.png" in done.out
+    assert len(done.out.splitlines()) == 2
+    refused = run("match", "p.lance", folder / f"{odd}.jpg")
+    assert refused.code == 3
+    assert "\x1b" not in refused.err
+
+
 def test_matching_draws_a_contact_sheet(run: Run, made: Path) -> None:
     query = made / "photos" / "left" / "01.png"
     arguments = ["match", made / "pictures.lance", query, "-k", "1", "--save", "s.png"]

@@ -169,6 +169,14 @@ def test_frames_tell_the_querys_class_from_another_with_and_without_colour() -> 
     assert {"even", "odd"} <= {text.get_text() for text in figure.texts}
 
 
+def test_names_that_are_no_text_are_drawn_all_the_same() -> None:
+    queries = np.zeros((1, 8, 8), np.uint8)
+    names = ["\udcff\x1b\n.png"]  # as Python has a name of the bytes FF 1B 0A
+    figure = contact_sheet(queries, queries, some_matches(queries, k=1), names=names)
+    FigureCanvasAgg(figure).draw()
+    assert "\N{REPLACEMENT CHARACTER}" * 3 + ".png" in {text.get_text() for text in figure.texts}
+
+
 def test_a_name_that_looks_like_a_formula_is_shown_as_it_is() -> None:
     queries = np.zeros((1, 8, 8), np.uint8)
     figure = contact_sheet(queries, queries, some_matches(queries, k=1), names=["$a_b$.png"])

@@ -62,7 +62,17 @@ def skip_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def note(message: str) -> None:
     """Say something that is not the answer."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
+
+
+def printable(text: str) -> str:
+    """Write as escapes what would command the terminal, or is not to be seen.
+
+    Names of files, and whatever a library says, may come from strangers.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
@@ -76,7 +86,8 @@ def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """Print a table: framed on a terminal, in plain aligned columns elsewhere."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    columns = [printable(name) for name in columns]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     right = [
         bool(cells) and all(_is_number(row[column]) for row in cells)
         for column in range(len(columns))

@@ -176,7 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, hint: str = "") -> None:
-    click.echo(f"narrows: error: {' '.join(message.split())}{hint}", err=True)
+    from narrows.cli.console import note
+
+    note(f"narrows: error: {' '.join(message.split())}{hint}")
 
 
 def _hint(error: click.ClickException) -> str:
@@ -185,4 +187,6 @@ def _hint(error: click.ClickException) -> str:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"narrows: warning: {' '.join(str(message).split())}", err=True)
+    from narrows.cli.console import note
+
+    note(f"narrows: warning: {' '.join(str(message).split())}")

@@ -270,5 +270,7 @@ def _figure(distance: float) -> str:
 
 def _short(path: str, width: int = 15) -> str:
     """Return a path's last part, its middle left out where it is too long."""
-    name = PurePath(path).name
+    name = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in PurePath(path).name
+    )
     return name if len(name) <= width else f"{name[: width - 8]}…{name[-7:]}"
