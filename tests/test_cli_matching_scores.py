@@ -64,3 +64,6 @@ def test_labels_and_pairs_together_and_rows_without_folders_are_refused(run: Run
     assert both.code == 2
     np.save("rows.npy", pictures())
     assert run("evaluate-matching", "model", "rows.npy").code == 3
+    alone = run("evaluate-matching", "model", "photos/left")
+    assert alone.code == 3
+    assert "one folder" in alone.err

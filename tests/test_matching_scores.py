@@ -83,6 +83,7 @@ def test_a_model_stands_beside_pixels_and_pca():
         ({"labels": LABELS, "pairs": PAIRS}, errors.ParameterError, "either labels or pairs"),
         ({"labels": LABELS[:5]}, errors.DataError, "60 rows"),
         ({"labels": np.arange(60)}, errors.DataError, "no two rows"),
+        ({"labels": [None, *["a"] * 59]}, errors.DataError, "several kinds"),
         ({"pairs": [[0, 60]]}, errors.DataError, "0 to 60"),
         ({"pairs": [[0.5, 1.0]]}, errors.DataError, "row numbers"),
         ({"labels": LABELS, "k": (0,)}, errors.ParameterError, "k=0"),
@@ -92,3 +93,9 @@ def test_a_model_stands_beside_pixels_and_pca():
 def test_what_cannot_be_scored_is_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         score_ranking(CODES, **arguments)
+
+
+@pytest.mark.parametrize("codes", [[[np.nan]] * 4, np.zeros((4, 0)), np.zeros(4), [["a"]] * 4])
+def test_what_are_no_codes_cannot_be_scored(codes):
+    with pytest.raises(errors.DataError, match=r"codes .* give"):
+        score_ranking(codes, [0, 0, 1, 1])

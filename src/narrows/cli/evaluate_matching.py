@@ -86,7 +86,13 @@ def _labels(path: Path | None, rows: "Rows") -> list[str]:
     if path is None:
         if not rows.pictures:
             raise DataError("these rows lie in no folders; say what they are (--labels, --pairs)")
-        return [str(PurePath(name).parent) for name in rows.names]
+        folders = [str(PurePath(name).parent) for name in rows.names]
+        if len(set(folders)) == 1:
+            raise DataError(
+                "these pictures lie in one folder, which does not say what belongs together; sort "
+                "them into several, or say it (--labels, --pairs)"
+            )
+        return folders
     lines = _lines(path, 1)
     if len(lines) != len(rows.names):
         raise DataError(

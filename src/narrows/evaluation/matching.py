@@ -91,7 +91,8 @@ def score_ranking(
     ParameterError
         If k or the metric is not allowed, or not exactly one of labels and pairs is given.
     DataError
-        If labels or pairs do not fit the codes, or nothing belongs together.
+        If the codes are no table of finite numbers, labels or pairs do not fit them, or nothing
+        belongs together.
 
     Notes
     -----
@@ -108,7 +109,7 @@ def score_ranking(
     for value in k:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ParameterError(f"k={value!r} is not allowed; use integers of at least 1")
-    table = np.asarray(codes, np.float64)
+    table = _as_table(codes)
     n = len(table)
     belongs = _Relevance.of(n, labels, pairs)
     queries = np.flatnonzero(belongs.counts)
@@ -194,6 +195,18 @@ def evaluate_matching(
     ]
 
 
+def _as_table(codes: ArrayLike) -> NDArray[np.float64]:
+    try:
+        table = np.asarray(codes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"codes are no table of numbers ({error}); give an array") from error
+    if table.ndim != 2 or not table.shape[1] or not np.isfinite(table).all():
+        raise DataError(
+            f"codes of shape {table.shape} are no table of finite numbers; give one row a code"
+        )
+    return table
+
+
 @dataclass(frozen=True)
 class _Relevance:
     """Which rows belong together: by their groups' numbers, or by a symmetric matrix."""
@@ -212,7 +225,12 @@ class _Relevance:
                 raise DataError(
                     f"labels have shape {values.shape}, the data {n} rows; give one for each"
                 )
-            _, groups, sizes = np.unique(values, return_inverse=True, return_counts=True)
+            try:
+                _, groups, sizes = np.unique(values, return_inverse=True, return_counts=True)
+            except TypeError as error:
+                raise DataError(
+                    f"labels are of several kinds ({error}); give all texts or all numbers"
+                ) from error
             return cls(groups, None, sizes[groups] - 1)
         known = np.asarray(pairs)
         if known.ndim != 2 or known.shape[1] != 2 or known.dtype.kind not in "iu":
