@@ -95,6 +95,9 @@ def test_what_cannot_be_grouped_is_refused(tmp_path, model):
         find(empty)
     with pytest.raises(errors.ParameterError, match="threshold='often'"):
         group(draw(3).reshape(3, -1), "often")
+    for threshold in (None, [0.5], True, float("nan")):
+        with pytest.raises(errors.ParameterError, match="is not allowed; give a number"):
+            group(draw(3).reshape(3, -1), threshold)
     assert group([[1.0, 2.0]])[0].tolist() == [-1]
 
 

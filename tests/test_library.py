@@ -186,7 +186,16 @@ def test_parameters_that_are_not_allowed(library, pictures, parameters, words):
     one_line(caught)
 
 
-@pytest.mark.parametrize(("names", "words"), [(["a"], "1 names for 60"), ([1] * 60, "1, which")])
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a"], "1 names for 60"),
+        ([1] * 60, "1, which"),
+        (["\ud800"] * 60, "no text"),
+        ("a" * 60, "no list"),
+        (60, "names=60"),
+    ],
+)
 def test_names_that_are_not_allowed(library, pictures, names, words):
     with pytest.raises(ParameterError, match=words) as caught:
         library.add(pictures, names=names)
@@ -220,6 +229,12 @@ def test_places_where_no_library_can_be(tmp_path, library, model):
         Library.create(tmp_path / "no" / "such", model=model)
     one_line(caught)
     assert len(Library.open(library.path)) == 60
+
+
+def test_what_is_no_model_is_refused(library):
+    with pytest.raises(ParameterError, match="model is a str") as caught:
+        Library.open(library.path, model="model")
+    one_line(caught)
 
 
 def test_another_model_is_refused(library, pictures, model):

@@ -159,6 +159,7 @@ def test_files_that_are_no_tables(folder, small):
 
 
 def test_pictures_are_read_by_their_ids(library, pictures):
+    assert library.read([]).shape == (0, *pictures.shape[1:])
     np.testing.assert_array_equal(library.read([7, 3, 7]), pictures[[7, 3, 7]])
     with pytest.raises(ParameterError, match="no picture of id 60"):
         library.read([60])

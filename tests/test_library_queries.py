@@ -207,6 +207,8 @@ WRONG = {
     "an unknown id": ({"ids": -1}, ParameterError, "no picture of id -1"),
     "no id": ({"ids": "boot"}, ParameterError, "give a list of integers"),
     "half an id": ({"ids": [1.5]}, ParameterError, "give a list of integers"),
+    "ragged ids": ({"ids": [[1], [2, 3]]}, ParameterError, "no list of numbers"),
+    "a set": ({"ids": {1, 2}}, ParameterError, "give a list of integers"),
     "ids in a square": ({"ids": [[1, 2], [3, 4]]}, ParameterError, r"shape \(2, 2\)"),
     "unknown column": ({"where": "labl = 'boot'"}, ParameterError, "labl.*label .string., year"),
     "no condition": ({"where": "year"}, ParameterError, "does not return a boolean.*columns are"),

@@ -297,6 +297,15 @@ def test_a_library_that_was_replaced_is_not_repaired(several, model):
     one_line(caught)
 
 
+def test_the_command_says_what_becomes_of_files_that_are_gone(run, made, tmp_path):
+    shutil.copytree(made / "photos", tmp_path / "photos")
+    run("index", made / "model", tmp_path / "photos", "-o", "p.lance", "--reference")
+    (tmp_path / "photos" / "left" / "01.png").unlink()
+    done = run("verify", "p.lance", "--repair")
+    assert done.code == 4
+    assert "1 pictures stay as they are, until their files are back" in done.out
+
+
 def test_the_command_verifies_and_repairs(run, made, tmp_path):
     library = tmp_path / "pictures.lance"
     shutil.copytree(made / "pictures.lance", library)

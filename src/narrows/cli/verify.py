@@ -54,6 +54,9 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
     elif len(found.problems) > kept:
         said += f"; repair them with: narrows verify {library} --repair"
     if kept:
-        said += f"; {kept} pictures stay as they are, for an installation that can decode them"
+        said += (
+            f"; {kept} pictures stay as they are, until their files are back or an installation "
+            "can decode them"
+        )
     answer({}, False, said)
     return code

@@ -1,6 +1,6 @@
 """From what users give to rows of the table."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -191,9 +191,20 @@ def _name_of(facts: object, columns: Any) -> str:
 
 
 def _check_names(names: Sequence[str], count: int) -> list[str]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ParameterError(f"names={names!r} is no list of names; give one for each picture")
     names = list(names)
     if len(names) != count:
         raise ParameterError(f"names has {len(names)} names for {count} pictures; give one each")
-    if wrong := [name for name in names if not isinstance(name, str)]:
+    if wrong := [name for name in names if not isinstance(name, str) or not _is_text(name)]:
         raise ParameterError(f"names holds {wrong[0]!r}, which is no text; give strings")
     return names
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be written, as those of files can."""
+    try:
+        name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

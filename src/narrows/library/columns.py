@@ -77,13 +77,14 @@ def understand_metadata(given: Any, count: int, what: str = "pictures") -> Any:
     Raises
     ------
     ParameterError
-        If they are no columns, have a name that a library's own have, or another length.
+        If they are no columns, have a name that a library's own have or that it cannot have,
+        or another length.
     DataError
         If they hold something else than numbers, texts, truth values, dates and times.
     """
     try:
         table = pa.table(dict(given) if isinstance(given, Mapping) else given)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise ParameterError(
             f"metadata is a {type(given).__name__} that makes no columns "
             f"({' '.join(str(error).split())[:200]}); give a DataFrame or a dictionary of lists"
@@ -94,6 +95,11 @@ def understand_metadata(given: Any, count: int, what: str = "pictures") -> Any:
         raise ParameterError(
             f"metadata has a column {taken[0]!r}, and a library's own columns are "
             f"{', '.join(own_columns())}; rename it"
+        )
+    if unfit := [name for name in names if {".", "`"} & set(name) or name.startswith("_row")]:
+        raise ParameterError(
+            f"metadata has a column {unfit[0]!r}; names with a point or a backtick in them, or "
+            "beginning with '_row', have a meaning of their own to the table; rename it"
         )
     if len(set(names)) < len(names) or not names:
         raise ParameterError(f"metadata has the columns {names}; give at least one, each once")

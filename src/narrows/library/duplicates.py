@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -140,7 +141,10 @@ def group(
     """
     if metric not in METRICS:
         raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
-    if threshold != "auto" and (isinstance(threshold, bool | str) or not 0 <= threshold < np.inf):
+    if isinstance(threshold, bool) or not (
+        (isinstance(threshold, Real) and 0 <= threshold < np.inf)
+        or (isinstance(threshold, str) and threshold == "auto")
+    ):
         raise ParameterError(
             f"threshold={threshold!r} is not allowed; give a number of at least 0, or 'auto'"
         )

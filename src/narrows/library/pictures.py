@@ -46,6 +46,9 @@ class StoredPictures:
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """Read pictures as stored, (n, *sample_shape), in the data's units; on all processors."""
+        if not len(rows):
+            none = np.empty((0, *self.encoder.sample_shape_), np.uint8)
+            return self.encoder.scaling_.from_pixels(none)
         with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
             return np.stack(list(threads.map(self._decode, self.contents(rows))))
 

@@ -1,6 +1,6 @@
 """What is looked for in a library: pictures, codes, or pictures that are in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -67,8 +67,9 @@ class Queries:
         if codes is not None:
             return cls._of_codes(codes, library)
         if ids is not None:
-            rows = library.table.rows_of([ids] if np.ndim(ids) == 0 else ids)
-            return cls(all_codes()[rows], np.ndim(ids) == 0, rows, lambda: library.read(rows))
+            single = getattr(ids, "ndim", int(isinstance(ids, Iterable))) == 0
+            rows = library.table.rows_of([ids] if single else ids)
+            return cls(all_codes()[rows], single, rows, lambda: library.read(rows))
         pictures = understand(query, library.encoder)
         values = pictures.read()
         return cls(library.encoder.transform(values), pictures.single, None, lambda: values)

@@ -65,6 +65,8 @@ class Reader:
 
         Raises
         ------
+        ParameterError
+            If ``model`` is no model.
         MissingFileError
             If there is nothing at ``path``.
         FormatError
@@ -72,6 +74,10 @@ class Reader:
         WrongModelError
             If the library's codes were made by another model than the one given.
         """
+        if not isinstance(model, BaseAutoencoder | Encoder | Decoder | None):
+            raise ParameterError(
+                f"model is a {type(model).__name__}; give the library's model or one of its halves"
+            )
         path = Path(path)
         contents, table = folder.look(path)
         if not storage.is_model(path / contents.model):
