@@ -227,6 +227,8 @@ def test_jacobian_norms_of_convolutions_are_autograds(architecture):
         ({"hidden_layer_sizes": (4,) * 5}, (9, 16), r"5 times; they can be halved 4 times"),
         ({"hidden_layer_sizes": (4,) * 6}, (33, 1, 3), r"6 times; they can be halved 0 times"),
         ({"kernel_size": 4}, (9, 9), "kernel_size=4 is not allowed; give an odd number"),
+        ({"kernel_size": 35}, (9, 16), "kernel_size=35 is not allowed.* of at most 31, beyond"),
+        ({"kernel_size": 10**6 + 1}, (9, 9), "of at most 17, beyond"),
         ({"kernel_size": 0}, (9, 9), "kernel_size=0 is not allowed"),
         ({"architecture": "dense", "kernel_size": 3}, (9, 9), "does not go with"),
         ({"architecture": "convolutional_1d"}, (9, 9, 3), "takes signals"),
@@ -242,6 +244,17 @@ def test_what_cannot_be_built_is_said(parameters, shape, words):
     model = Autoencoder(3, **{"architecture": "convolutional", **parameters})
     with pytest.raises(ParameterError, match=words):
         model.fit(blobs(10, *shape))
+
+
+def test_codes_of_maps_can_be_held_near_a_target():
+    X = blobs(20, 9, 11)
+    model = SparseAutoencoder(
+        3, architecture="fully_convolutional", hidden_layer_sizes=(4,), max_epochs=1,
+        sparsity_target=0.1, random_state=0,
+    ).fit(X)  # fmt: skip
+    assert model.transform(X).shape == (20, 3 * 5 * 6)
+    # Sigmoids start at the target, not at 1/2.
+    assert abs(model.mean_activation_.mean() - 0.1) < 0.05
 
 
 def test_sparse_maps_are_refused():

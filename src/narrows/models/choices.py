@@ -271,12 +271,14 @@ def _choose_kernel_size(
                 "has no kernels; leave it to 'auto', or choose 'convolutional'"
             )
         return 0
+    n_axes = networks.n_axes_of(architecture, sample_shape)
     if isinstance(model.kernel_size, str):
-        return defaults.choose_kernel_size(networks.n_axes_of(architecture, sample_shape))
-    if model.kernel_size % 2 == 0:
+        return defaults.choose_kernel_size(n_axes)
+    widest = 2 * max(sample_shape[:n_axes]) - 1
+    if model.kernel_size % 2 == 0 or model.kernel_size > widest:
         raise ParameterError(
             f"kernel_size={model.kernel_size!r} is not allowed; give an odd number, so that there "
-            "is a middle"
+            f"is a middle, of at most {widest}, beyond which no number of a row is seen"
         )
     return int(model.kernel_size)
 

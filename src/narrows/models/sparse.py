@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from narrows.errors import ParameterError
 from narrows.losses import Loss
@@ -21,6 +21,7 @@ from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Trace
+from narrows.networks.layers import weighted
 from narrows.networks.sparse import JumpReLU
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings
@@ -236,9 +237,9 @@ class SparseAutoencoder(BaseAutoencoder):
         network.activity = Activity(self.spec_.code_width) if kept is None else kept
         if self.__dict__.pop("_is_new", False) and self.sparsity == "kl":
             # Sigmoids that start at 1/2 would spend the run on their way to the target.
-            last = [m for m in network.encoder.body.modules() if isinstance(m, nn.Linear)][-1]
+            *_, last = weighted(network.encoder.body)
             with torch.no_grad():
-                last.bias[: self.spec_.n_components] = math.log(
+                cast("Tensor", last.bias)[: self.spec_.n_components] = math.log(
                     self.sparsity_target / (1 - self.sparsity_target)
                 )
 
