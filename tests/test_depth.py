@@ -83,6 +83,8 @@ def test_ctrl_c_ends_the_comparison():
     [
         ({"depths": (5,)}, ParameterError, "does not part into two halves"),
         ({"depths": (2,)}, ParameterError, "each of depths=2"),
+        ({"depths": (10**20,)}, ParameterError, r"each of depths=10+ is not allowed"),
+        ({"random_state": -1}, ParameterError, "random_state=-1"),
         ({"depths": ()}, ParameterError, "at least one depth"),
         ({"remedies": ("prayer",)}, ParameterError, "each of remedies='prayer'"),
         ({"width": 0}, ParameterError, "width=0"),
@@ -120,4 +122,5 @@ def test_the_command_answers_draws_and_says_which_to_use(run: Run, tmp_path):
     told = run("depth", tmp_path / "X.npy", *words.split(), "--overwrite", "--remedies", "plain")
     assert told.code == 0
     assert "Use 4 layers, plain" in told.out
-    assert run("depth", tmp_path / "X.npy", "--depths", "four").code == 2
+    for wrong in (("--depths", "four"), ("--random-state", "-1"), ("--rows", "0")):
+        assert run("depth", tmp_path / "X.npy", *wrong).code == 2

@@ -55,8 +55,12 @@ def numbers_of(value: str) -> list[int]:
     show_default=True,
     help="The peak of the schedule, for all networks.",
 )
-@click.option("--rows", type=int, help="Take so many rows, drawn at random.  [default: all]")
-@click.option("--random-state", type=int, default=0, show_default=True, help="Of all chance.")
+@click.option(
+    "--rows", type=click.IntRange(1), help="Take so many rows, drawn at random.  [default: all]"
+)
+@click.option(
+    "--random-state", type=click.IntRange(0), default=0, show_default=True, help="Of all chance."
+)
 @click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
 @overwrite_option
 @json_option
@@ -87,7 +91,7 @@ def command(
     with progress("reading") as advance:
         X = read(data, progress=advance).values
     if rows is not None and rows < len(X):
-        X = X[np.sort(np.random.default_rng(random_state).permutation(len(X))[: max(rows, 0)])]
+        X = X[np.sort(np.random.default_rng(random_state).permutation(len(X))[:rows])]
     with training():
         report = compare_depths(X, random_state=random_state, **parameters)
     if save is not None:

@@ -38,6 +38,8 @@ _BLOCK = 1024
 _ROWS_OF_GRADIENT = 500
 # Errors that differ by less than this share are called equal, and the quicker network is named.
 _EQUAL = 0.02
+# Of what networks can be built from, and scikit-learn's generators too.
+_DEEPEST, _WIDEST, _LARGEST_SEED = 10_000, 10**7, 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def compare_depths(
     (['plain', 'pretrained', 'normalised', 'residual'], 6)
     """
     _check(depths, remedies, width, max_epochs, test_fraction)
+    check_number("random_state", random_state, low=0, high=_LARGEST_SEED, integral=True)
     order = np.random.default_rng(random_state).permutation(len(X))
     n_test = round(test_fraction * len(X))
     if not 0 < n_test < len(X) - 1:
@@ -192,14 +195,14 @@ def _check(
     test_fraction: float,
 ) -> None:
     for depth in depths:
-        check_number("each of depths", depth, low=4, integral=True)
+        check_number("each of depths", depth, low=4, high=_DEEPEST, integral=True)
         if depth % 2:
             raise ParameterError(f"depths={depth!r} does not part into two halves; give even ones")
     for remedy in remedies:
         check_choice("each of remedies", remedy, REMEDIES)
     if not (depths and remedies):
         raise ParameterError("there is nothing to compare; give at least one depth and one remedy")
-    check_number("width", width, low=1, integral=True)
+    check_number("width", width, low=1, high=_WIDEST, integral=True)
     check_number("max_epochs", max_epochs, low=1, integral=True)
     check_number("test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
 
