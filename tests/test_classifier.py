@@ -182,7 +182,7 @@ def test_damaged_files_are_refused(tmp_path):
         ({"max_epochs": 0}, Y, ParameterError, "max_epochs=0"),
         ({}, None, DataError, "requires y to be passed"),
         ({}, Y[:5], DataError, "inconsistent numbers of samples"),
-        ({}, np.zeros(len(X)), DataError, "two classes are needed"),
+        ({}, np.zeros(len(X)), DataError, r"class 0\.0; .*two classes are needed"),
         ({}, np.linspace(0, 1, len(X)), DataError, "Unknown label type"),
         ({}, np.full(len(X), np.nan), DataError, "NaN"),
     ],

@@ -167,9 +167,10 @@ class EncoderClassifier(FittedClassifier):
             rows = self._take_rows(X, seed)
             self.classes_, numbers = np.unique(check_labels(y, rows), return_inverse=True)
             if len(self.classes_) < 2:
+                (only,) = self.classes_.tolist()
                 raise DataError(
-                    f"all {len(rows)} rows are of the class {self.classes_[0]!r}; at least two "
-                    "classes are needed; give rows of others too"
+                    f"all {len(rows)} rows are of the class {only!r}; at least two classes are "
+                    "needed; give rows of others too"
                 )
             self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), seed)
         return self
