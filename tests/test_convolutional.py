@@ -270,8 +270,13 @@ def test_sizes_that_cannot_be_used_are_said():
     model = small("fully_convolutional").fit(X)
     with pytest.raises(DataError, match=r"\(2, 12, 3\) were given, and \(at least 3, at least 3"):
         model.transform(blobs(4, 2, 12, 3))
-    with pytest.raises(DataError, match=r"allowed; resize"):
-        model.transform(blobs(4, 12, 12, 1))
+    for shape in ((12, 12, 1), (20, 12)):
+        with pytest.raises(DataError, match=r"least 3, 3\) is allowed; give them the channels"):
+            model.transform(blobs(4, *shape))
+    with pytest.raises(DataError, match=r"least 3\) is allowed; give them the channels"):
+        small("fully_convolutional").fit(X[..., 0]).transform(X)
+    with pytest.raises(DataError, match=r"decoder of 27 numbers.*or the size of the pictures"):
+        model.inverse_transform(np.zeros((4, 75)))
     with pytest.raises(DataError, match="only models with architecture='fully_convolutional'"):
         small("convolutional").fit(X).inverse_transform(np.zeros((1, 3)), sample_shape=(9, 9, 3))
 
@@ -300,11 +305,23 @@ def test_the_command_line_restores_pictures_of_another_size(run, tmp_path):
     write(tmp_path / "large", blobs(2, 25, 18), names=["a.png", "b.png"])
     train = ("train", tmp_path / "learn", "-o", tmp_path / "model", "--architecture")
     options = ("--hidden-layer-sizes", "4", "--n-components", "2", "--max-epochs", "1")
-    assert run(*train, "fully_convolutional", *options).code == 0
+    assert "maps of 2 x 6 x 6 numbers" in run(*train, "fully_convolutional", *options).out
     for verb in ("denoise", "reconstruct"):
         result = run(verb, tmp_path / "model", tmp_path / "large", "-o", tmp_path / verb)
         assert result.code == 0, result.err
         assert read(tmp_path / verb).values.shape == (2, 25, 18)
+    codes = tmp_path / "codes.npz"
+    result = run("encode", tmp_path / "model", tmp_path / "large", "-o", codes)
+    assert "2 maps of 2 x 13 x 9 numbers" in result.out
+    assert "--image-size 25x18" in result.out
+    decode = ("decode", tmp_path / "model", codes, "-o", tmp_path / "decoded")
+    refused = run(*decode)
+    assert refused.code != 0
+    assert "decoder of 72 numbers" in refused.err
+    assert run(*decode, "--image-size", "25x18").code == 0
+    for name in ("a.png", "b.png"):
+        decoded, restored = ((tmp_path / f / name).read_bytes() for f in ("decoded", "denoise"))
+        assert decoded == restored
     write(tmp_path / "large", blobs(1, 9, 9), names=["c.png"], overwrite=True)
     result = run("encode", tmp_path / "model", tmp_path / "large", "-o", tmp_path / "codes.npy")
     assert result.code != 0

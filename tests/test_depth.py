@@ -60,6 +60,18 @@ def test_deep_sigmoids_learn_with_each_remedy_and_not_without():
     assert report.best.remedy != "plain"
 
 
+def test_networks_that_are_no_better_than_pca_or_the_mean_row_are_not_recommended():
+    plain = report_of(depths=(24,), remedies=("plain",))
+    assert plain.best.test_error > 0.98 * plain.mean_row_error
+    assert plain.unbeaten == "the mean row"
+    short = report_of(remedies=("residual",), activation="silu", max_epochs=3)
+    assert short.pca_error < short.best.test_error < 0.98 * short.mean_row_error
+    assert short.unbeaten == "PCA"
+    wide = report_of(remedies=("plain",), width=64, activation="silu", max_epochs=30)
+    assert wide.best.test_error < 0.98 * wide.pca_error
+    assert wide.unbeaten is None
+
+
 def test_what_diverges_is_reported_and_what_all_do_is_an_error():
     with pytest.raises(DivergedError, match="every time"):
         report_of(remedies=("plain",), activation="relu", learning_rate=1e30)
@@ -121,6 +133,9 @@ def test_the_command_answers_draws_and_says_which_to_use(run: Run, tmp_path):
     assert again.code == 5
     told = run("depth", tmp_path / "X.npy", *words.split(), "--overwrite", "--remedies", "plain")
     assert told.code == 0
-    assert "Use 4 layers, plain" in told.out
+    assert "Use none of these networks: the best, 4 layers, plain, does not beat" in told.out
+    longer = words.replace("--max-epochs 2", "--max-epochs 40").replace("--width 8", "--width 64")
+    won = run("depth", tmp_path / "X.npy", *longer.split(), "--overwrite", "--remedies", "plain")
+    assert "Use 4 layers, plain: nothing quicker" in won.out
     for wrong in (("--depths", "four"), ("--random-state", "-1"), ("--rows", "0")):
         assert run("depth", tmp_path / "X.npy", *wrong).code == 2

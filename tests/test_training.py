@@ -10,7 +10,13 @@ from safetensors.torch import save
 
 from narrows import Autoencoder
 from narrows.data.arrays import ArraySource
-from narrows.errors import CheckpointError, OutputExistsError, ParameterError
+from narrows.errors import (
+    CheckpointError,
+    DivergedError,
+    NotFittedError,
+    OutputExistsError,
+    ParameterError,
+)
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings, train
 from narrows.training.progress import on_epoch
@@ -90,6 +96,16 @@ def test_one_cycle_rises_and_falls_to_zero():
     assert rates[-1] < 1e-4
     # Steps beyond the plan, as of a source that grew, stay at the end of the cycle.
     assert rate(5000) == 0
+
+
+@pytest.mark.parametrize("parameters", [{}, {"activation": "sigmoid", "weight_decay": 1e3}])
+def test_a_last_step_out_of_the_finite_numbers_is_an_error(parameters):
+    """The loss of each step is of the weights before it."""
+    wild = model(max_epochs=1, batch_size=90, learning_rate=9e37, **parameters)
+    with pytest.raises(DivergedError, match="diverged in epoch 1"):
+        wild.fit(X)
+    with pytest.raises(NotFittedError):
+        wild.transform(X)
 
 
 @pytest.mark.parametrize("size", [1, 7, 30, 90, 1000])

@@ -1,11 +1,12 @@
 """``narrows decode``."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from narrows.cli.console import PATH, answer, json_option, overwrite_option, to_option
-from narrows.cli.exchange import load_for, model_argument, write_restored
+from narrows.cli.exchange import image_size_of, load_for, model_argument, write_restored
 from narrows.cli.waves import hop_option, is_signal, signal_option
 
 
@@ -13,6 +14,14 @@ from narrows.cli.waves import hop_option, is_signal, signal_option
 @model_argument
 @click.argument("codes", type=PATH, metavar="CODES")
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@click.option(
+    "--image-size",
+    type=image_size_of,
+    default="auto",
+    metavar="SIZE",
+    help="Of the pictures that were encoded, where the model takes any: a side, or HEIGHTxWIDTH.  "
+    "[default: that learned from]",
+)
 @signal_option
 @hop_option
 @click.option("--samples", type=int, help="A signal's length.  [default: that of its windows]")
@@ -24,6 +33,7 @@ def command(
     model: Path,
     codes: Path,
     to: Path,
+    image_size: int | tuple[int, int] | Literal["auto"],
     signal: bool,
     hop: int | None,
     samples: int | None,
@@ -53,9 +63,13 @@ def command(
         return
     check_destination(to, overwrite=overwrite)
     decoder = load_for(model, "inverse_transform")
-    check_destination(to, overwrite=overwrite, sample_shape=decoder.sample_shape_)
+    shape = learned = decoder.sample_shape_
+    if image_size != "auto":
+        sides = (image_size,) * len(learned[:2]) if isinstance(image_size, int) else image_size
+        shape = (*sides, *learned[2:])
+    check_destination(to, overwrite=overwrite, sample_shape=shape)
     rows = read(codes)
-    restored = decoder.inverse_transform(rows.values)
+    restored = decoder.inverse_transform(rows.values, sample_shape=shape)
     write_restored(to, restored, decoder, names=rows.names, columns=None, overwrite=overwrite)
-    record = {"output": to, "rows": len(restored), "sample_shape": decoder.sample_shape_}
+    record = {"output": to, "rows": len(restored), "sample_shape": shape}
     answer(record, as_json, f"{len(restored)} rows decoded in {to}")

@@ -77,7 +77,8 @@ def command(
     """Compare the remedies for depth on one's own data.
 
     Trains the same deep network plain, pretrained layer by layer, batch-normalised and residual,
-    at several depths. A fifth of the rows is kept for the test. Says which network to use.
+    at several depths. A fifth of the rows is kept for the test. Says which network to use, or that
+    none of them is better than the mean row or PCA.
     """
     import numpy as np
 
@@ -98,7 +99,8 @@ def command(
         with atomic_file(save, overwrite=overwrite) as temporary:
             draw_depths(report).savefig(temporary, format="png")
     if as_json:
-        answer({**asdict(report), "rows": len(X), "picture": save}, as_json=True)
+        record = {**asdict(report), "unbeaten": report.unbeaten}
+        answer({**record, "rows": len(X), "picture": save}, as_json=True)
         return
     _tell(report)
 
@@ -121,4 +123,12 @@ def _tell(report: "DepthReport") -> None:
         + ("" if report.pca_error is None else f", PCA {report.pca_error:.5f}"),
     )
     best = report.best
-    click.echo(f"Use {best.depth} layers, {best.remedy}: nothing quicker is within 2 % of it.")
+    named = f"{best.depth} layers, {best.remedy}"
+    if report.unbeaten is None:
+        click.echo(f"Use {named}: nothing quicker is within 2 % of it.")
+        return
+    advice = "use PCA, or let" if report.unbeaten == "PCA" else "let"
+    click.echo(
+        f"Use none of these networks: the best, {named}, does not beat {report.unbeaten}; {advice} "
+        "them learn longer (--max-epochs), from more rows, or with another --activation."
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
-from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+from narrows.cli.exchange import code_words, data_argument, load_for, model_argument, read_for
 from narrows.cli.waves import is_signal, read_signal, signal_options
 
 
@@ -41,7 +41,7 @@ def command(
 
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
-    transform = encoder.transform
+    spec, transform = getattr(encoder, "spec", None) or encoder.spec_, encoder.transform
     if onnx:
         from narrows.onnx import OnnxEncoder
 
@@ -55,13 +55,21 @@ def command(
     else:
         rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
         names, skipped = rows.names, rows.skipped
-        codes = transform(rows.for_model(encoder))
+        X = rows.for_model(encoder)
+        if spec.is_map and len(X.shape) > len(spec.sample_shape):
+            spec = spec.at(X.shape[1:])
+        codes = transform(X)
     units = [f"{type(encoder).__name__.lower()}{i}" for i in range(codes.shape[1])]
     write(to, codes, names=names, columns=units, overwrite=overwrite)
     record = {
         "output": to,
         "rows": len(codes),
         "n_components": codes.shape[1],
+        "sample_shape": spec.sample_shape,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
     }
-    answer(record, as_json, f"{len(codes)} codes of {codes.shape[1]} numbers in {to}")
+    told = f"{len(codes)} {code_words(spec)} in {to}"
+    if spec.sample_shape != encoder.sample_shape_:
+        size = "x".join(map(str, spec.sample_shape[:2]))
+        told += f"; to decode them, give --image-size {size}"
+    answer(record, as_json, told)

@@ -13,11 +13,30 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.data.files import Rows
+    from narrows.networks import NetworkSpec
 
     Model = Autoencoder | Encoder | Decoder
 
 model_argument = click.argument("model", type=PATH, metavar="MODEL")
 data_argument = click.argument("data", type=PATH, metavar="DATA")
+
+
+def image_size_of(word: str) -> int | tuple[int, int] | str:
+    """Read ``auto``, a side such as ``64``, or height and width such as ``48x64``."""
+    if word == "auto":
+        return word
+    parts = word.split("x")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{word!r} is not 'auto', a side (64) or HEIGHTxWIDTH (48x64)")
+    sides = [int(part) for part in parts]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def code_words(spec: "NetworkSpec") -> str:
+    """Tell what the codes of a network are, many of them."""
+    if not spec.is_map:
+        return f"codes of {spec.code_width} numbers"
+    return f"maps of {' x '.join(map(str, (spec.n_components, *spec.map_size)))} numbers"
 
 
 def load_for(path: Path, method: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
-from narrows.cli.exchange import data_argument
+from narrows.cli.exchange import code_words, data_argument, image_size_of
 from narrows.cli.waves import columns_option, hop_option, is_signal, read_windows
 
 if TYPE_CHECKING:
@@ -43,17 +43,6 @@ class TrainCommand(click.Command):
                 shown = (p for p in parameters if isinstance(p, click.Option))
                 records = (option.get_help_record(ctx) for option in shown)
                 formatter.write_dl([record for record in records if record is not None])
-
-
-def image_size_of(word: str) -> int | tuple[int, int] | str:
-    """Read ``auto``, a side such as ``64``, or height and width such as ``48x64``."""
-    if word == "auto":
-        return word
-    parts = word.split("x")
-    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{word!r} is not 'auto', a side (64) or HEIGHTxWIDTH (48x64)")
-    sides = [int(part) for part in parts]
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 @click.command("train", cls=TrainCommand)
@@ -144,7 +133,7 @@ def command(
     answer(
         record,
         as_json,
-        f"{record['model']} with codes of {record['n_components']} numbers, trained on "
+        f"{record['model']} with {code_words(model.spec_)}, trained on "
         f"{record['rows']} rows for {record['epochs']} epochs ({record['seconds']:.1f} s), in {to}",
     )
     return 130 if interrupted else 0

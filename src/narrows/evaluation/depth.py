@@ -94,6 +94,14 @@ class DepthReport:
     pca_error: float | None
     best: DepthRun
 
+    @property
+    def unbeaten(self) -> Literal["the mean row", "PCA"] | None:
+        """What needs no network, and is not beaten by more than 2 % by the best of them."""
+        bar = cast("float", self.best.test_error) * (1 + _EQUAL)
+        if bar >= self.mean_row_error:
+            return "the mean row"
+        return "PCA" if self.pca_error is not None and bar >= self.pca_error else None
+
 
 def compare_depths(
     X: NDArray[Any],

@@ -102,7 +102,8 @@ class Codec(
         """
         self._check_fitted()
         spec = self.spec_.at(check_sample_shape(self.spec_, sample_shape))
-        return self._decode(check_codes(Z, spec.code_width), spec.sample_shape)
+        codes = check_codes(Z, spec.code_width, are_maps=spec.is_map)
+        return self._decode(codes, spec.sample_shape)
 
     def reconstruct(self, X: Any) -> NDArray[np.floating]:
         """Encode rows and decode their codes.

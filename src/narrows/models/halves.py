@@ -241,7 +241,8 @@ class Decoder(Half):
             If the codes have another width than the model's, or are not finite.
         """
         spec = self.spec.at(check_sample_shape(self.spec, sample_shape))
-        return decode(self.module, self.scaling_, check_codes(Z, spec.code_width), spec)
+        codes = check_codes(Z, spec.code_width, are_maps=spec.is_map)
+        return decode(self.module, self.scaling_, codes, spec)
 
 
 def encode(

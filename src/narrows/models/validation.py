@@ -98,7 +98,9 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
     return X
 
 
-def check_codes(Z: Any, n_components: int, name: str = "Z") -> NDArray[np.float32]:
+def check_codes(
+    Z: Any, n_components: int, name: str = "Z", *, are_maps: bool = False
+) -> NDArray[np.float32]:
     """Turn what was given into codes (n, K).
 
     Parameters
@@ -109,11 +111,13 @@ def check_codes(Z: Any, n_components: int, name: str = "Z") -> NDArray[np.float3
         Their width, K.
     name : str
         What messages call them.
+    are_maps : bool
+        Whether their width hangs on the size of the pictures.
 
     Raises
     ------
     DataError
-        If they have another width than the model's, or are not finite numbers.
+        If they have another width, or are not finite numbers.
     """
     Z = as_array_like(read_rows(Z))
     shape = tuple(Z.shape)
@@ -121,6 +125,7 @@ def check_codes(Z: Any, n_components: int, name: str = "Z") -> NDArray[np.float3
         raise DataError(
             f"codes of shape {shape} were given to a decoder of {n_components} numbers; "
             f"give an array of shape (n, {n_components})"
+            + (", or the size of the pictures that were encoded (sample_shape)" if are_maps else "")
         )
     codes = _as_numbers(Z, "Decoder", at_least=0, name=name)
     check_finite(codes, name)
@@ -158,9 +163,10 @@ def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tupl
     least = 2 ** len(spec.hidden_layer_sizes) // 2 + 1
     if len(given) != len(learned) or given[2:] != learned[2:] or min(given[:2]) < least:
         wanted = ", ".join([f"at least {least}"] * len(learned[:2]) + [f"{n}" for n in learned[2:]])
+        resize = "resize them, or train with fewer hidden layers"
+        remedy = resize if given[2:] == learned[2:] else "give them the channels learned from"
         raise DataError(
-            f"pictures of shape {tuple(given)} were given, and ({wanted}) is allowed; resize them, "
-            "or train with fewer hidden layers"
+            f"pictures of shape {tuple(given)} were given, and ({wanted}) is allowed; {remedy}"
         )
     return tuple(given)
 
@@ -226,11 +232,12 @@ def _check_shape(owner: Any, given: tuple[int, ...]) -> tuple[int, ...]:
     """Compare the shape of rows with the one learned from, and return what they are to have."""
     learned: tuple[int, ...] = owner.sample_shape_
     n_features, n_learned = math.prod(given[1:]), math.prod(learned)
-    if len(given) == len(learned) + 1 and given[1:] != learned:
+    of_pictures = len(given) > 2 and len(learned) > 1
+    if (of_pictures or len(given) == len(learned) + 1) and given[1:] != learned:
         spec = getattr(owner, "spec_", getattr(owner, "spec", None))
         if spec is not None and spec.is_map:
             return given[:1] + check_sample_shape(spec, given[1:])
-    if len(given) > 2 and len(learned) > 1 and given[1:] != learned:
+    if of_pictures and given[1:] != learned:
         raise DataError(
             f"pictures of shape {given[1:]} were given, {learned} were learned from; resize them"
         )

@@ -182,6 +182,13 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     if state.best:
         network.load_state_dict(state.best)
     network.eval()
+    if len(history):
+        # No later loss tells what the last step did. Weights whose squares overflow give no codes.
+        weights = {
+            f"the sum of squares of {name}": float(weight.detach().square().sum())
+            for name, weight in network.named_parameters()
+        }
+        _check_finite({"epoch": history.epochs[-1]["epoch"], **weights}, settings)
     return history
 
 
