@@ -3,14 +3,19 @@
 from narrows.evaluation.comparison import Scores, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths
 from narrows.evaluation.depth_plot import draw_depths
+from narrows.evaluation.map_scores import MapScores, score_map
+from narrows.evaluation.maps import MAP_METHODS, Projection, project
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
 from narrows.evaluation.plots import contact_sheet
 from narrows.evaluation.restoration import Restoration, compare_with_clean
 
 __all__ = [
+    "MAP_METHODS",
     "DepthReport",
     "DepthRun",
+    "MapScores",
     "MatchingScores",
+    "Projection",
     "Restoration",
     "Scores",
     "compare_depths",
@@ -19,5 +24,7 @@ __all__ = [
     "contact_sheet",
     "draw_depths",
     "evaluate_matching",
+    "project",
+    "score_map",
     "score_ranking",
 ]

@@ -22,6 +22,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
 from narrows.errors import DataError, ParameterError
+from narrows.evaluation.given import groups_of
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 
@@ -220,18 +221,8 @@ class _Relevance:
         if (labels is None) == (pairs is None):
             raise ParameterError("give either labels or pairs, and not both")
         if labels is not None:
-            values = np.asarray(labels)
-            if values.shape != (n,):
-                raise DataError(
-                    f"labels have shape {values.shape}, the data {n} rows; give one for each"
-                )
-            try:
-                _, groups, sizes = np.unique(values, return_inverse=True, return_counts=True)
-            except TypeError as error:
-                raise DataError(
-                    f"labels are of several kinds ({error}); give all texts or all numbers"
-                ) from error
-            return cls(groups, None, sizes[groups] - 1)
+            _, groups = groups_of(labels, n)
+            return cls(groups, None, np.bincount(groups)[groups] - 1)
         known = np.asarray(pairs)
         if known.ndim != 2 or known.shape[1] != 2 or known.dtype.kind not in "iu":
             raise DataError(

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from narrows.losses import jacobian, sparsity, variational
+from narrows.losses.neighbors import nearest, neighbor_loss
 from narrows.losses.reconstruction import cross_entropy, squared_error
 
 LOSSES = ("squared_error", "cross_entropy")
@@ -15,6 +16,8 @@ __all__ = [
     "Loss",
     "cross_entropy",
     "jacobian",
+    "nearest",
+    "neighbor_loss",
     "sparsity",
     "squared_error",
     "variational",
