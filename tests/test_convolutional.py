@@ -234,6 +234,7 @@ def test_jacobian_norms_of_convolutions_are_autograds(architecture):
         ({"architecture": "convolutional_1d"}, (9, 9, 3), "takes signals"),
         ({"hidden_layer_sizes": (10**7, 10**7)}, (9, 9), "GB of memory"),
         ({"hidden_layer_sizes": (10**8,)}, (9, 9), "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": (10**6,)}, (128, 128), r"on 10 rows at a time.*smaller batch_size"),
         ({"residual_blocks": -1}, (9, 9), "residual_blocks=-1"),
         ({"residual_blocks": 2, "hidden_layer_sizes": ()}, (9, 9), "needs a hidden layer"),
         ({"residual_blocks": 2, "tied_weights": True}, (9, 9), "tied_weights=True does not go"),

@@ -291,7 +291,7 @@ def damaged(x, generator):
         ({"layer_corruption": ["masking", "blur", None]}, "layer 2 of 3: corruption='blur'"),
         ({"layer_model": DenoisingAutoencoder(batch_size=0)}, "layer 1 of 3: batch_size=0"),
         ({"layer_model": DenoisingAutoencoder(hidden_layer_sizes=(4,))}, "layer 1 of 3: hidden"),
-        ({"layer_model": "sparse"}, "layer 1 of 3: code_activation='silu' does not go"),
+        ({"layer_model": "sparse"}, "layer 1 of 3: .*or activation='sigmoid'$"),
         ({"pretraining_epochs": 0}, "pretraining_epochs=0"),
         ({"pretraining_learning_rate": -1}, "pretraining_learning_rate=-1"),
         ({"fine_tune": 1}, "fine_tune=1"),

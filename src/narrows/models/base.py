@@ -263,7 +263,7 @@ class BaseAutoencoder(Parameters, Codec):
         self.sample_shape_ = X.shape[1:]
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
         self.scaling_ = Scaling.learn(self.scaling, statistics.pooled() if alike else statistics)
-        self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_)
+        self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_, len(X))
         choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
         return choices.feature_mean(statistics, self.scaling_, self.sample_shape_)

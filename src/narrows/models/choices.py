@@ -11,11 +11,11 @@ from sklearn.utils import check_random_state
 
 from narrows import corruption, networks
 from narrows.corruption import Corruption
-from narrows.data.memory import check_fits
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
+from narrows.models.sizes import check_memory
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach
@@ -40,8 +40,6 @@ _WIDEST = 10**7
 _DEEPEST = 10_000
 # Of codes in single precision, held against what an activation can reach.
 _ROUNDING = 1e-6
-# Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
-_NUMBERS_A_WEIGHT = 4
 
 
 class Trained(Protocol):
@@ -148,7 +146,7 @@ def check_variation(statistics: Statistics, n_rows: int) -> None:
 
 
 def choose_network(
-    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling
+    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
 ) -> NetworkSpec:
     """Fill in what the user left to "auto".
 
@@ -160,11 +158,13 @@ def choose_network(
         Of one row.
     scaling : Scaling
         Learned from the training data.
+    n_rows : int
+        How many rows those are.
 
     Raises
     ------
     ParameterError
-        If the output cannot reach the data, or the network is larger than the memory.
+        If the output cannot reach the data, or training would take more than the memory.
     """
     architecture = choose_architecture(model, sample_shape)
     hidden = model.hidden_layer_sizes
@@ -200,7 +200,7 @@ def choose_network(
         kernel_size=_choose_kernel_size(model, architecture, sample_shape),
     )
     check_shape(spec)
-    _check_size(spec)
+    check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
     return spec
 
 
@@ -283,20 +283,6 @@ def _choose_kernel_size(
     return int(model.kernel_size)
 
 
-def _check_size(spec: NetworkSpec) -> None:
-    """Refuse a network that training could not hold; on the meta device it takes no memory."""
-    with torch.device("meta"):
-        halves = networks.build_encoder(spec), networks.build_decoder(spec)
-    weights = sum(weight.numel() for half in halves for weight in half.parameters())
-    check_fits(
-        weights * _NUMBERS_A_WEIGHT * torch.float32.itemsize,
-        f"training a network of {weights} weights (n_components={spec.n_components}, "
-        f"hidden_layer_sizes={spec.hidden_layer_sizes})",
-        "choose smaller ones",
-        ParameterError,
-    )
-
-
 def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> None:
     """Refuse an output that cannot be what the scaled data are.
 
@@ -372,8 +358,7 @@ def choose_held_out(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
 
 def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -> TrainSettings:
     """Plan the training of such a network on so many rows."""
-    size = model.batch_size
-    size = defaults.choose_batch_size(n_rows) if isinstance(size, str) else int(size)
+    size = _choose_batch_size(model, n_rows)
     epochs = model.max_epochs
     epochs = defaults.choose_max_epochs(n_rows, size) if isinstance(epochs, str) else int(epochs)
     rate = model.learning_rate
@@ -388,6 +373,11 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         seed=seed,
         device=choose_device(model.device),
     )
+
+
+def _choose_batch_size(model: Trained, n_rows: int) -> int:
+    given = model.batch_size
+    return defaults.choose_batch_size(n_rows) if isinstance(given, str) else int(given)
 
 
 def feature_mean(

@@ -17,7 +17,7 @@ from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.registry import MODELS
 from narrows.models.validation import check_rows
-from narrows.networks import NetworkSpec
+from narrows.networks import ACTIVATIONS, NetworkSpec
 from narrows.networks.outputs import with_variance
 from narrows.training.history import History
 
@@ -110,8 +110,6 @@ def make_layer(stack: "StackedAutoencoder", place: int, seed: int) -> BaseAutoen
         "checkpoint": None,
         "verbose": 0,
     }
-    if not is_last or stack.code_activation != "auto":
-        parameters["code_activation"] = stack.code_activation if is_last else spec.activation
     if stack.loss != "auto" and (place == 0 or spec.activation == "sigmoid"):
         parameters["loss"] = stack.loss
     if isinstance(given, str):
@@ -132,6 +130,11 @@ def make_layer(stack: "StackedAutoencoder", place: int, seed: int) -> BaseAutoen
                 f"hidden_layer_sizes={layer.hidden_layer_sizes!r} of a layer's model is not "
                 "allowed: each is one layer; give the stack's hidden_layer_sizes instead"
             )
+    if is_last and stack.code_activation != "auto":
+        parameters["code_activation"] = stack.code_activation
+    elif not is_last and not hasattr(layer, "sparsity"):
+        # Sparse models make codes in their own way, which is held against the stack's activation.
+        parameters["code_activation"] = spec.activation
     if stack.pretraining_epochs != "auto":
         parameters["max_epochs"] = stack.pretraining_epochs
     if stack.pretraining_learning_rate != "auto":
@@ -194,10 +197,11 @@ def _check_unrolls(stack: "StackedAutoencoder", layer: NetworkSpec, place: int) 
     """Refuse a layer that is more than its place in the deep network holds."""
     spec = stack.spec_
     is_last = place == n_layers(spec) - 1
-    if not is_last and layer.code_activation != spec.activation:
+    if not is_last and (made_by := layer.code_activation) != spec.activation:
+        instead = f" or activation={made_by!r}" if made_by in ACTIVATIONS else ""
         raise ParameterError(
-            f"its codes are made by {layer.code_activation!r}, and only the last layer's may be "
-            f"other than activation={spec.activation!r}; use another layer_model or activation"
+            f"its codes are made by {made_by!r}, and only the last layer's may be other than "
+            f"activation={spec.activation!r}; use another layer_model{instead}"
         )
     if not is_last and layer.unit_columns and spec.tied_weights:
         raise ParameterError(
