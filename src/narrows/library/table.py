@@ -22,7 +22,13 @@ from narrows.library.columns import metadata_fields, own_columns, own_schema
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
 FAILURES = (OSError, ValueError, RuntimeError)
 # Lance reads many files of a table at once by default, and holds what it has read.
-_FRUGAL: dict[str, Any] = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 2**22}
+# Small batches, made by several threads, leave the least of the heap in pieces.
+_FRUGAL: dict[str, Any] = {
+    "batch_size": 1024,
+    "batch_readahead": 1,
+    "fragment_readahead": 1,
+    "io_buffer_size": 2**20,
+}
 # In the metadata of the table's schema: the fingerprint of the model that makes the codes.
 _SIGNATURE = b"narrows-fingerprint"
 
