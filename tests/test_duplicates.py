@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from cli_kit import Run
 from libraries import draw
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from narrows import Autoencoder, Library, errors
+from narrows import Autoencoder, Library, datasets, errors
 from narrows.data.images import read_images
 from narrows.library.duplicates import find, group, suggest_threshold
+from narrows.library.likeness import unexplained
 
 RANDOM = np.random.default_rng(0)
 
@@ -83,7 +84,9 @@ def test_the_command_prints_and_writes_the_groups(library, pictures, run: Run):
     ]
     assert run("duplicates", str(library.path), "-o", "found.json").code == 0
     written = json.loads(Path("found.json").read_text("utf-8"))
-    assert written == {name: answered[name] for name in ("threshold", "pictures", "groups")}
+    assert written == {
+        name: answered[name] for name in ("threshold", "confirmed", "pictures", "groups")
+    }
     assert run("duplicates", str(library.path), "-o", "found.csv").code == 5
     assert run("duplicates", str(library.path), "-o", "found.txt").code == 2
     assert run("duplicates", str(library.path), "--threshold", "-1").code == 2
@@ -182,26 +185,93 @@ def test_the_page_says_what_it_does_not_show(tmp_path, model, run: Run):
     assert "No two pictures are that near" in Path("none.html").read_text("utf-8")
 
 
-def test_the_suggestion_finds_pictures_that_were_resized_saved_again_or_are_noisy(tmp_path):
-    """Each of 60 of 240 cloudy pictures in three other versions: all are found, nothing else."""
+def brighter(image):
+    return ImageEnhance.Brightness(image).enhance(1.1)
+
+
+def cropped(image):
+    x, y = round(0.02 * image.width), round(0.02 * image.height)
+    return image.crop((x, y, image.width - x, image.height - y))
+
+
+def noisy(image):
+    pixels = np.asarray(image, float)
+    pixels = pixels + np.random.default_rng(1).normal(0, 5, pixels.shape)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+SLIGHT = {
+    " half.png": lambda image: image.resize((90, 70)),
+    " again.jpg": lambda image: image,
+    " noisy.png": noisy,
+}
+MOVED = {" brighter.png": brighter, " cropped.png": cropped}
+
+
+@pytest.mark.parametrize("kinds", [SLIGHT, MOVED, SLIGHT | MOVED, {}], ids=len)
+def test_versions_of_pictures_are_found_and_nothing_else(tmp_path, kinds):
+    """Each of 60 of 240 cloudy pictures in other versions: all are found, nothing else."""
     random = np.random.default_rng(0)
     folder = tmp_path / "photos"
     folder.mkdir()
     expected = set()
     for number in range(240):
-        cloud = Image.fromarray(random.integers(0, 256, (7, 9), np.uint8))
+        cloud = Image.fromarray(random.integers(0, 200, (7, 9), np.uint8))
         image = cloud.resize((180, 140), Image.Resampling.BICUBIC).filter(ImageFilter.DETAIL)
         image.save(folder / f"{number:03}.png")
-        if number % 4:
+        if number % 4 or not kinds:
             continue
-        noisy = np.asarray(image, float) + random.normal(0, 5, (140, 180))
-        image.resize((90, 70)).save(folder / f"{number:03} half.png")
-        image.save(folder / f"{number:03} again.jpg", quality=30)
-        noisy = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-        noisy.save(folder / f"{number:03} noisy.png")
-        expected.add(frozenset(f"{number:03}{kind}" for kind in ("", " half", " again", " noisy")))
+        for kind, change in kinds.items():
+            options = {"quality": 30} if kind.endswith("jpg") else {}
+            change(image).save(folder / f"{number:03}{kind}", **options)
+        expected.add(frozenset(f"{number:03}{kind.split('.')[0]}" for kind in ("", *kinds)))
     X, _, _ = read_images(sorted(folder.glob("???.png")), (16, 16))
     model = Autoencoder(16, max_epochs=20, random_state=0).fit(X)
     library, _ = Library.build(tmp_path / "photos.lance", folder, model=model)
     groups = {frozenset(Path(match.path).stem for match in each) for each in find(library).groups}
     assert groups == expected
+
+
+def test_pictures_that_are_alike_anyway_are_no_duplicates(tmp_path):
+    """Many a handwritten digit is another one moved a little, and there are no copies of any."""
+    X = datasets.load("digits").X_train
+    model = Autoencoder(8, max_epochs=5, random_state=0).fit(X)
+    found = find(Library.build(tmp_path / "digits.lance", X, model=model)[0])
+    assert (found.groups, found.confirmed) == ([], 0)
+
+
+def test_brighter_pictures_are_found_among_files_that_are_gone(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(40):
+        cloud = Image.fromarray(random.integers(0, 200, (4, 4), np.uint8))
+        image = cloud.resize((16, 16), Image.Resampling.BICUBIC)
+        image.save(tmp_path / f"{number}.png")
+        if number in (3, 5):
+            brighter(image).save(tmp_path / f"{number} brighter.png")
+    files = sorted(tmp_path.glob("*.png"))
+    model = Autoencoder(8, max_epochs=5, random_state=0).fit(read_images(files, (16, 16))[0])
+    library, _ = Library.build(tmp_path / "l.lance", files, model=model, store="references")
+    (tmp_path / "5.png").unlink()
+    found = find(library)
+    names = [{Path(match.path).stem for match in each} for each in found.groups]
+    assert (names, found.confirmed) == ([{"3", "3 brighter"}], 1)
+    assert find(library, threshold=0.0).groups == []
+
+
+def test_what_brightness_and_moving_explain_is_what_regression_says():
+    """The share of the variance that ordinary least squares leaves."""
+    x, y = np.meshgrid(np.linspace(0, 4, 12), np.linspace(0, 3, 10))
+    other = np.sin(x) + np.cos(y * 1.3 + x)
+    one = 0.8 * (np.sin(x + 0.03) + np.cos((y + 0.02) * 1.3 + x + 0.03)) + 5
+    one = one + np.random.default_rng(0).normal(0, 0.05, one.shape)
+    down, across = np.gradient(other)
+    along_x = (np.arange(12) - 5.5) * 12 / 11
+    along_y = (np.arange(10) - 4.5)[:, None] * 10 / 9
+    terms = [np.ones_like(other), other, across, down, along_x * across, along_y * down]
+    terms = np.stack([term.ravel() for term in terms], axis=1)
+    residual = one.ravel() - terms @ np.linalg.lstsq(terms, one.ravel(), rcond=None)[0]
+    found = unexplained(one[None], other[None])
+    assert found == pytest.approx([(residual**2).mean() / one.var()], rel=1e-6)
+    assert 0 < found[0] < 0.05
+    flat = np.ones((1, 10, 12))
+    assert unexplained(one[None], flat) == unexplained(flat, one[None]) == [1]

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from narrows.data.text import printable
+
 # Whether a file can be read is found out, and said, where it is read.
 PATH = click.Path(path_type=Path, readable=False)
 
@@ -65,14 +67,9 @@ def note(message: str) -> None:
     click.echo(printable(message), err=True)
 
 
-def printable(text: str) -> str:
-    """Write as escapes what would command the terminal, or is not to be seen.
-
-    Names of files, and whatever a library says, may come from strangers.
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+def counted(count: int, what: str) -> str:
+    """Say how many of something there are: "1 group", "2 groups"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:

@@ -8,6 +8,7 @@ import click
 from narrows.cli.console import (
     PATH,
     answer,
+    counted,
     json_option,
     metric_option,
     note,
@@ -48,7 +49,9 @@ def command(
 ) -> None:
     """Group the near-identical pictures of a library.
 
-    Nothing is deleted or changed. Distances are to the first picture of the group.
+    Nothing is deleted or changed. Distances are to the first picture of the group. Without
+    --threshold, pixels decide where codes do not: pictures of which one is a little brighter,
+    darker or cropped are found too.
     """
     from narrows import Library
     from narrows.atomic import check_output
@@ -73,13 +76,20 @@ def command(
         [{"id": match.id, "distance": match.distance, "path": match.path} for match in group]
         for group in found.groups
     ]
-    record = {"threshold": found.threshold, "pictures": len(opened), "groups": groups}
+    record = {
+        "threshold": found.threshold,
+        "confirmed": found.confirmed,
+        "pictures": len(opened),
+        "groups": groups,
+    }
     if to is not None:
         _write(to, found, opened, rows, record, overwrite=overwrite)
     said = (
-        f"{len(found.groups)} groups of {len(rows)} pictures among {len(opened)}, "
-        f"threshold {found.threshold:.6g}"
+        f"{counted(len(found.groups), 'group')} of {counted(len(rows), 'picture')} among "
+        f"{len(opened)}, threshold {found.threshold:.6g}"
     )
+    if found.confirmed:
+        said += f" and {counted(found.confirmed, 'pair')} farther apart, by their pixels"
     if as_json:
         answer({**record, "output": to}, as_json=True)
     elif to is not None:

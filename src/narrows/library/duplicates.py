@@ -13,7 +13,9 @@ from scipy.sparse.csgraph import connected_components
 from narrows.data.images import Progress
 from narrows.errors import LibraryError, ParameterError
 from narrows.library.library import Library
+from narrows.library.likeness import confirm
 from narrows.library.match import Match
+from narrows.library.pictures import StoredPictures
 from narrows.library.search import METRICS, ExactIndex, Metric
 
 _NEIGHBOURS = 8  # looked at first; where all are within the threshold, twice as many
@@ -21,6 +23,8 @@ _QUERIES = 1024  # between two reports of progress
 _SAMPLE = 2000  # random pairs that say how far apart two pictures usually are
 _SAME = 1e-4  # of that: distances that rounding makes
 _UNRELATED = 0.5  # of that: duplicates are nearer in any case
+_DOUBTFUL = 4  # nearest neighbours whose pixels decide where their codes do not
+_JUDGED = 500  # pictures whose farther neighbours say how alike others are
 _RATIO = 2.0  # how much farther the far side of the gap must lie than its near side
 
 
@@ -35,10 +39,14 @@ class Duplicates:
     groups : list of list of Match
         The largest group first. In each the pictures in the order of their ids; ``distance`` is
         to the first, whose own is 0.
+    confirmed : int
+        How many pairs are in one group although their codes are farther apart: their pixels are
+        those of one picture.
     """
 
     threshold: float
     groups: list[list[Match]]
+    confirmed: int = 0
 
 
 def find(
@@ -55,8 +63,12 @@ def find(
     library : Library
         With pictures in it.
     threshold : float or "auto", default="auto"
-        The largest distance between the codes of duplicates; "auto" takes that of
-        :func:`suggest_threshold`.
+        The largest distance between the codes of duplicates. "auto" takes that of
+        :func:`suggest_threshold`, and beyond it looks at the pixels of each picture and the
+        nearest four others: versions of one picture are those that differ, but for a thirtieth of
+        their variance, in brightness, in contrast, and by being moved or cropped a little
+        (:func:`narrows.library.likeness.unexplained`). Where pictures of the library are more
+        alike than that anyway, as digits are, less has to be left.
     metric : {"euclidean", "cosine"}, default="euclidean"
         The distance between codes.
     progress : callable, optional
@@ -91,8 +103,14 @@ def find(
     """
     if not len(library):
         raise LibraryError(f"the library '{library.path}' is empty; add pictures to it first")
+    _check(threshold, metric)
     codes = library._table.codes()
-    labels, threshold = group(codes, threshold, metric=metric, progress=progress)
+    near = _look(codes, metric, progress)
+    confirmed = np.empty((0, 2), np.int64)
+    if threshold == "auto":
+        threshold = near.suggest()
+        confirmed = _confirmed(near, library._pictures, threshold)
+    labels = _labels(near, threshold, confirmed)
     groups = []
     if (labels >= 0).any():
         members = np.flatnonzero(labels >= 0)
@@ -103,7 +121,7 @@ def find(
         edges = np.flatnonzero(np.diff(labels[members])) + 1
         bounds = [0, *edges.tolist(), len(members)]
         groups = [found[a:b] for a, b in pairwise(bounds)]
-    return Duplicates(threshold, groups)
+    return Duplicates(float(threshold), groups, len(confirmed))
 
 
 def group(
@@ -139,37 +157,11 @@ def group(
     >>> group([[0.0], [0.1], [5.0], [5.1], [9.0], [5.2]], threshold=0.15)
     (array([ 1,  1,  0,  0, -1,  0]), 0.15)
     """
-    if metric not in METRICS:
-        raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
-    if isinstance(threshold, bool) or not (
-        (isinstance(threshold, Real) and 0 <= threshold < np.inf)
-        or (isinstance(threshold, str) and threshold == "auto")
-    ):
-        raise ParameterError(
-            f"threshold={threshold!r} is not allowed; give a number of at least 0, or 'auto'"
-        )
-    # Equal codes are one point, so that many copies do not make many neighbours.
-    table = np.asarray(codes, np.float32) + np.float32(0)
-    points, where, copies = np.unique(table, axis=0, return_inverse=True, return_counts=True)
-    where = where.reshape(-1)
-    index = ExactIndex(points, metric)
-    distances, rows = _neighbours(index, points, progress)
+    _check(threshold, metric)
+    near = _look(codes, metric, progress)
     if threshold == "auto":
-        nearest = distances[:, 0] if distances.shape[1] else np.full(len(points), np.inf)
-        threshold = suggest_threshold(
-            np.where(copies > 1, 0, nearest)[where], _usual_distance(table, metric)
-        )
-    edges = _edges(index, points, distances, rows, threshold)
-    graph = coo_array((np.ones(len(edges[0]), bool), edges), shape=(len(points),) * 2)
-    component = connected_components(graph, directed=False)[1][where]
-    _, first, component, sizes = np.unique(
-        component, return_index=True, return_inverse=True, return_counts=True
-    )
-    order = np.lexsort((first, -sizes))  # the largest first, then the one added earlier
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    rank[sizes < 2] = -1
-    return rank[component], float(threshold)
+        threshold = near.suggest()
+    return _labels(near, threshold), float(threshold)
 
 
 def suggest_threshold(nearest: ArrayLike, usual: float) -> float:
@@ -211,10 +203,45 @@ def suggest_threshold(nearest: ArrayLike, usual: float) -> float:
     return float(max(floor, middle[widest]))
 
 
-def _neighbours(
-    index: ExactIndex, points: NDArray[np.float32], progress: Progress | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Find each point's nearest others, (n, min(8, n - 1))."""
+@dataclass(frozen=True)
+class _Near:
+    """What is near to what: equal codes are one point, lest many copies make many neighbours."""
+
+    points: NDArray[np.float32]  # (m, K)
+    where: NDArray[np.int64]  # (n,): the point of each code
+    first: NDArray[np.int64]  # (m,): a code of each point
+    copies: NDArray[np.int64]  # (m,)
+    index: ExactIndex
+    distances: NDArray[np.float32]  # (m, min(8, m - 1)), of each point's nearest others
+    rows: NDArray[np.int64]  # the same shape: which those are
+    usual: float
+
+    def suggest(self) -> float:
+        if not self.distances.shape[1]:
+            return suggest_threshold(np.where(self.copies > 1, 0, np.inf)[self.where], self.usual)
+        nearest = np.where(self.copies > 1, 0, self.distances[:, 0])
+        return suggest_threshold(nearest[self.where], self.usual)
+
+
+def _check(threshold: object, metric: str) -> None:
+    if metric not in METRICS:
+        raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
+    if isinstance(threshold, bool) or not (
+        (isinstance(threshold, Real) and 0 <= float(threshold) < np.inf)
+        or (isinstance(threshold, str) and threshold == "auto")
+    ):
+        raise ParameterError(
+            f"threshold={threshold!r} is not allowed; give a number of at least 0, or 'auto'"
+        )
+
+
+def _look(codes: ArrayLike, metric: Metric, progress: Progress | None) -> _Near:
+    """Find each point's nearest others."""
+    table = np.asarray(codes, np.float32) + np.float32(0)
+    points, first, where, copies = np.unique(
+        table, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    index = ExactIndex(points, metric)
     k = min(_NEIGHBOURS, len(points) - 1)
     distances = np.empty((len(points), k), np.float32)
     rows = np.empty((len(points), k), np.int64)
@@ -223,7 +250,45 @@ def _neighbours(
         distances[part], rows[part] = _others(index, points, part, k)
         if progress is not None:
             progress(int(part[-1]) + 1, len(points))
-    return distances, rows
+    usual = _usual_distance(table, metric)
+    return _Near(points, where.reshape(-1), first, copies, index, distances, rows, usual)
+
+
+def _confirmed(near: _Near, pictures: StoredPictures, threshold: float) -> NDArray[np.int64]:
+    """Return the pairs of pictures, (n, 2), farther apart than this, whose pixels are the same."""
+    count = len(near.points)
+    doubtful = (near.distances > threshold) & (near.distances <= _UNRELATED * near.usual)
+    doubtful[:, _DOUBTFUL:] = False
+    pairs = np.column_stack([np.nonzero(doubtful)[0], near.rows[doubtful]])
+    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
+    judged = np.random.default_rng(0).permutation(count)[:_JUDGED]
+    _, farther = _others(near.index, near.points, judged, min(2 * _NEIGHBOURS, count - 1))
+    farther = farther[:, _NEIGHBOURS:]
+    others = np.column_stack([np.repeat(judged, farther.shape[1]), farther.reshape(-1)])
+    pairs = near.first[pairs]
+    found: NDArray[np.int64] = pairs[confirm(pictures, pairs, near.first[others])]
+    return found
+
+
+def _labels(
+    near: _Near, threshold: float, confirmed: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Give the group's number to each code, from 0 for the largest; -1 to those alone."""
+    ends, others = _edges(near.index, near.points, near.distances, near.rows, threshold)
+    if confirmed is not None:
+        ends = np.concatenate([ends, near.where[confirmed[:, 0]]])
+        others = np.concatenate([others, near.where[confirmed[:, 1]]])
+    graph = coo_array((np.ones(len(ends), bool), (ends, others)), shape=(len(near.points),) * 2)
+    component = connected_components(graph, directed=False)[1][near.where]
+    _, first, component, sizes = np.unique(
+        component, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.lexsort((first, -sizes))  # the largest first, then the one added earlier
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    rank[sizes < 2] = -1
+    labels: NDArray[np.int64] = rank[component]
+    return labels
 
 
 def _others(

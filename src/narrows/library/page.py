@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from narrows.data.text import printable
 from narrows.errors import NarrowsError
 from narrows.library.duplicates import Duplicates
 from narrows.library.match import Match
@@ -90,8 +91,8 @@ def draw(found: Duplicates, *, name: str, count: int) -> Iterator[str]:
     yield (
         f"<header><h1>{title}</h1>\n<p>{_number(len(found.groups), 'group')} of "
         f"{_number(pictures, 'picture')} among {count:,}, whose codes are at most "
-        f"{found.threshold:.4g} apart. Distances are to the first of the group. Nothing was "
-        "changed or removed.</p></header>\n<main>\n"
+        f"{found.threshold:.4g} apart{_confirmed(found.confirmed)}. Distances are to the first of "
+        "the group. Nothing was changed or removed.</p></header>\n<main>\n"
     )
     for number, group in enumerate(found.groups):
         size = _number(len(group), "picture")
@@ -133,11 +134,11 @@ def _file(pixels: NDArray[np.uint8], kind: str, options: dict[str, int]) -> str:
 
 
 def _text(name: str) -> str:
-    """Escape a text, and show what cannot be seen in it, or would turn what follows around."""
-    shown = (
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name
-    )
-    return escape("".join(shown))
+    return escape(printable(name))
+
+
+def _confirmed(pairs: int) -> str:
+    return f", or whose pixels are those of one picture ({_number(pairs, 'pair')})" * bool(pairs)
 
 
 def _number(count: int, what: str) -> str:
