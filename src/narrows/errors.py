@@ -46,7 +46,7 @@ class UnreadableFileError(DataError):
     """A file is not what it claims to be: truncated, foreign or damaged."""
 
 
-class NotFittedError(NarrowsError, SklearnNotFittedError):  # type: ignore[misc]
+class NotFittedError(NarrowsError, SklearnNotFittedError):  # type: ignore[misc]  # untyped
     """A model was used before ``fit``."""
 
 

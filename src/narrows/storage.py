@@ -7,7 +7,8 @@ replacing the JSON in one step replaces the model, and a crash leaves the old on
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -302,6 +303,49 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     ):
         raise MODEL.damaged(path, "its 'feature_names_in' are not a list of texts, or null")
     return manifest
+
+
+@contextmanager
+def explain_damage(what: str, path: str | Path) -> Iterator[None]:
+    """Say of whatever goes wrong in the block that a model's contents do not belong together.
+
+    Parameters
+    ----------
+    what : str
+        What is built from them.
+    path : str or Path
+        Where they are from.
+
+    Raises
+    ------
+    FormatError
+        Naming both.
+    """
+    try:
+        yield
+    except (
+        KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split())[:200]
+        raise FormatError(
+            f"the {what} in '{path}' is damaged or of another version of Narrows "
+            f"({type(error).__name__}: {reason}); copy its folder again, whole, or train again"
+        ) from error
+
+
+def check_fingerprint(found: str, manifest: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a model that is not the one that its manifest states.
+
+    Raises
+    ------
+    FormatError
+        If the fingerprints differ.
+    """
+    if found != manifest["fingerprint"]:
+        raise FormatError(
+            f"'{path}/{MANIFEST}' was altered: the {manifest['kind']}'s fingerprint is not the one "
+            "it states; copy its folder again, whole, or train again"
+        )
 
 
 def is_file_name(name: object) -> bool:

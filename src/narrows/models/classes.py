@@ -1,7 +1,6 @@
 """What a classifier does once it has learned: classify, save."""
 
 import math
-from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -9,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, assert_all_finite, check_consistent_length
+from sklearn.base import ClassifierMixin
+from sklearn.utils import assert_all_finite, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
@@ -18,8 +17,9 @@ from torch import Tensor
 from narrows import storage
 from narrows.data.arrays import read_rows
 from narrows.data.scaling import Scaling
-from narrows.errors import DataError, FormatError, NotFittedError, ParameterError
+from narrows.errors import DataError, ParameterError
 from narrows.models import persistence
+from narrows.models.fitted import Fitted
 from narrows.models.halves import Encoder, names_of, run_in_blocks
 from narrows.models.persistence import unplain
 from narrows.models.validation import check_rows
@@ -28,9 +28,8 @@ from narrows.training.history import History
 
 
 class FittedClassifier(
-    ClassifierMixin,  # type: ignore[misc]
-    BaseEstimator,  # type: ignore[misc]
-    ABC,
+    ClassifierMixin,  # type: ignore[misc]  # untyped
+    Fitted,
 ):
     """The using half of scikit-learn's contract; :class:`EncoderClassifier` adds the learning."""
 
@@ -111,44 +110,6 @@ class FittedClassifier(
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the classifier to a folder of safetensors and JSON; :func:`narrows.load` reads it.
-
-        Parameters
-        ----------
-        path : str or Path
-            The folder. A crash leaves what was there, or the whole classifier.
-        overwrite : bool, default=False
-            Whether a model that is there already is replaced.
-
-        Returns
-        -------
-        Path
-            The folder.
-
-        Raises
-        ------
-        NotFittedError
-            If there is nothing learned yet.
-        ParameterError
-            If the labels are neither numbers nor texts.
-        OutputExistsError, OutputError
-            If the folder is there already, or cannot be written.
-        """
-        self._check_fitted()
-        manifest = {
-            "kind": "classifier",
-            "fingerprint": self.fingerprint_,
-            # The encoder is the one below; where it came from may be gone.
-            "parameters": {**persistence.parameters(self), "encoder": None},
-            "network": self.encoder_.spec.as_json(),
-            "scaling": self.scaling_.facts(),
-            "classes": _plain_labels(self.classes_),
-            "feature_names_in": names_of(self),
-            "training": self.history_.as_json(),
-        }
-        return storage.write(path, manifest, self._parts(), overwrite=overwrite)
-
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
         """Build the classifier again from what :func:`narrows.storage.read` gave.
@@ -161,7 +122,7 @@ class FittedClassifier(
             If the manifest and the tensors do not belong together.
         """
         encoder = Encoder.restore(manifest, parts, path)
-        try:
+        with storage.explain_damage("classifier", path):
             known = {name: unplain(value) for name, value in manifest["parameters"].items()}
             classifier = cls(**{**known, "encoder": encoder})
             labels, dtype = manifest["classes"]["labels"], np.dtype(manifest["classes"]["dtype"])
@@ -175,17 +136,7 @@ class FittedClassifier(
             classifier.n_features_in_ = math.prod(encoder.sample_shape_)
             if (names := names_of(encoder)) is not None:
                 classifier.feature_names_in_ = np.asarray(names, dtype=object)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise FormatError(
-                f"the classifier in '{path}' is damaged or of another version of Narrows "
-                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); copy its folder "
-                "again, or train again"
-            ) from error
-        if classifier.fingerprint_ != manifest["fingerprint"]:
-            raise FormatError(
-                f"'{path}/{storage.MANIFEST}' was altered: the classifier's fingerprint is not the "
-                "one it states; copy its folder again, or train again"
-            )
+        storage.check_fingerprint(classifier.fingerprint_, manifest, path)
         return classifier
 
     @property
@@ -223,20 +174,22 @@ class FittedClassifier(
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
+    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        manifest = {
+            "kind": "classifier",
+            "fingerprint": self.fingerprint_,
+            # The encoder is the one below; where it came from may be gone.
+            "parameters": {**persistence.parameters(self), "encoder": None},
+            "network": self.encoder_.spec.as_json(),
+            "scaling": self.scaling_.facts(),
+            "classes": _plain_labels(self.classes_),
+            "feature_names_in": names_of(self),
+            "training": self.history_.as_json(),
+        }
+        return manifest, self._parts()
 
     def _parts(self) -> dict[str, dict[str, Tensor]]:
         return {"encoder": self.encoder_.tensors(), "head": self.network_.head.state_dict()}
-
-    def _check_fitted(self) -> None:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                f"this {type(self).__name__} is not fitted yet: it has learned nothing; "
-                "call fit first, or load one"
-            )
 
 
 def check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:

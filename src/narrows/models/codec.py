@@ -1,18 +1,17 @@
 """What a model does once it has learned: encode, decode, measure, part, save."""
 
-from abc import ABC
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 
 from narrows import storage
-from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
+from narrows.models.fitted import Fitted
 from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 
@@ -22,10 +21,9 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Codec(
-    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
-    TransformerMixin,  # type: ignore[misc]
-    BaseEstimator,  # type: ignore[misc]
-    ABC,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped
+    TransformerMixin,  # type: ignore[misc]  # untyped
+    Fitted,
 ):
     """The using half of scikit-learn's contract; :class:`BaseAutoencoder` adds the learning.
 
@@ -261,30 +259,6 @@ class Codec(
         around = (self.scaling_, self.spec_, self.fingerprint_, names_of(self))
         return Encoder(self.encoder_, *around), Decoder(self.decoder_, *around)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the model to a folder of safetensors and JSON; :func:`narrows.load` reads it.
-
-        Parameters
-        ----------
-        path : str or Path
-            The folder. A crash leaves what was there, or the whole model.
-        overwrite : bool, default=False
-            Whether a model that is there already is replaced.
-
-        Returns
-        -------
-        Path
-            The folder.
-
-        Raises
-        ------
-        NotFittedError
-            If there is nothing learned yet.
-        OutputExistsError, OutputError
-            If the folder is there already, or cannot be written.
-        """
-        return persistence.save(self, path, overwrite=overwrite)
-
     @property
     def fingerprint_(self) -> str:
         """SHA-256, in hexadecimal, of the weights and of what decides their meaning."""
@@ -327,7 +301,6 @@ class Codec(
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
@@ -336,12 +309,8 @@ class Codec(
         width: int = self.spec_.code_width
         return width
 
-    def _check_fitted(self) -> None:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                f"this {type(self).__name__} is not fitted yet: it has learned nothing; "
-                "call fit first, or load a model"
-            )
+    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        return persistence.stored(self)
 
     def _check_rows(self, X: Any) -> NDArray[Any]:
         """Check rows to use, and bring flat ones into the shape of those learned from."""

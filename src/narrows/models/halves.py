@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from narrows import networks, storage
 from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
-from narrows.errors import FormatError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec
 
@@ -131,7 +130,7 @@ class Half(ABC):
         FormatError
             If the manifest and the tensors do not belong together.
         """
-        try:
+        with storage.explain_damage(cls.kind, path):
             tensors = parts[cls.kind]
             spec = NetworkSpec.from_json(manifest["network"])
             own = {name: tensors[f"scaling.{name}"] for name in ("shift", "scale")}
@@ -149,13 +148,6 @@ class Half(ABC):
             module.requires_grad_(requires_grad=True).eval()
             names = manifest["feature_names_in"]
             return cls(module, scaling, spec, str(manifest["fingerprint"]), names)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise FormatError(
-                f"the {cls.kind} in '{path}' is damaged or of another version of Narrows "
-                f"({type(error).__name__}: {reason[:200]}); copy the model's folder again, or "
-                "train again"
-            ) from error
 
 
 class Encoder(Half):

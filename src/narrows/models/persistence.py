@@ -14,7 +14,6 @@ from sklearn.base import BaseEstimator
 
 from narrows import networks, storage
 from narrows.corruption import Unstored
-from narrows.errors import FormatError
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.models.registry import MODELS
 from narrows.training.history import History
@@ -30,8 +29,8 @@ _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
 _BLOCK = 4096
 
 
-def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path:
-    """Write a model's folder; see :meth:`narrows.models.BaseAutoencoder.save`."""
+def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
+    """Return a fitted model's manifest and tensors; :func:`restore` takes them."""
     encoder, decoder = model.split()
     manifest = {
         "kind": "model",
@@ -49,7 +48,7 @@ def save(model: "BaseAutoencoder", path: str | Path, *, overwrite: bool) -> Path
         },
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
-    return storage.write(path, manifest, parts, overwrite=overwrite)
+    return manifest, parts
 
 
 def restore(
@@ -58,7 +57,7 @@ def restore(
     """Build a model again; see :meth:`narrows.models.BaseAutoencoder.restore`."""
     encoder = Encoder.restore(manifest, parts, path)
     decoder = Decoder.restore(manifest, parts, path)
-    try:
+    with storage.explain_damage("model", path):
         _check_facts(manifest, encoder)
         known: dict[str, Any] = {
             name: unplain(value) for name, value in manifest["parameters"].items()
@@ -77,18 +76,7 @@ def restore(
             setattr(model, name, np.asarray(found[name])[()])
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
-    except (
-        KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
-    ) as error:  # fmt: skip
-        raise FormatError(
-            f"'{path}/{storage.MANIFEST}' is damaged or of another version of Narrows "
-            f"({type(error).__name__}: {error}); copy the model's folder again, or train again"
-        ) from error
-    if model.fingerprint_ != manifest["fingerprint"]:
-        raise FormatError(
-            f"'{path}/{storage.MANIFEST}' was altered: the model's fingerprint is not the one "
-            "it states; copy the model's folder again, or train again"
-        )
+    storage.check_fingerprint(model.fingerprint_, manifest, path)
     return model
 
 

@@ -55,7 +55,7 @@ def tie(encoder: Encoder, decoder: Decoder) -> None:
     matrices = [m.weight for m in encoder.body.children() if isinstance(m, nn.Linear)]
     for layer in decoder.body.children():
         if isinstance(layer, TransposedLinear):
-            layer.weight = matrices.pop()  # type: ignore[assignment]
+            layer.weight = cast("nn.Parameter", matrices.pop())
 
 
 def initialise(

@@ -86,7 +86,7 @@ class Checkpoint:
         facts = self._facts()
         try:
             with safe_open(self.path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
             history = History.from_json(facts["history"])
             best = _part(tensors, "best.")
             weights = state.network.state_dict()

@@ -96,4 +96,4 @@ def print_epoch(record: Record) -> None:
     line += f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  loss {record['loss']:.5g}"
     if "validation_loss" in record:
         line += f"  validation {record['validation_loss']:.5g}"
-    print(f"{line}  {record['seconds']:.1f} s", flush=True)  # noqa: T201
+    print(f"{line}  {record['seconds']:.1f} s", flush=True)  # noqa: T201 (verbose)
