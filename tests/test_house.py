@@ -26,6 +26,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"library", "evaluation", "signals", "onnx"},
+    {"plots"},
     {"models"},
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
@@ -51,6 +52,7 @@ PUBLIC_NAMES = [
     "datasets",
     "errors",
     "load",
+    "plots",
     "signals",
 ]
 

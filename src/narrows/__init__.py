@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from narrows import datasets, errors, signals
+    from narrows import datasets, errors, plots, signals
     from narrows.library import Library
     from narrows.models import (
         MODELS,
@@ -50,6 +50,7 @@ _HOMES = {
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
     "load": "narrows.models",
+    "plots": "narrows.plots",
     "signals": "narrows.signals",
 }
 
@@ -69,6 +70,7 @@ __all__ = [
     "datasets",
     "errors",
     "load",
+    "plots",
     "signals",
 ]
 

@@ -6,8 +6,8 @@ from narrows.evaluation.depth_plot import draw_depths
 from narrows.evaluation.map_scores import MapScores, score_map
 from narrows.evaluation.maps import MAP_METHODS, Projection, project
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
-from narrows.evaluation.plots import contact_sheet
 from narrows.evaluation.restoration import Restoration, compare_with_clean
+from narrows.plots.sheet import contact_sheet
 
 __all__ = [
     "MAP_METHODS",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from narrows.evaluation.depth import DepthReport
-from narrows.evaluation.plots import FAINT, INK
+from narrows.plots.sheet import FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Pictures of results, drawn with matplotlib's objects alone: no window, no global state."""
+"""Queries beside their matches, by matplotlib's objects alone: no window, no global state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.errors import DataError
+from narrows.plots.pixels import value_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +151,7 @@ def contact_sheet(
         cell_height=_CELL * min(1, max(0.4, height / width)),
     )
     figure = Figure(figsize=(layout.width, layout.height), dpi=150, facecolor="white")
-    draw = _Drawing(figure, layout, limits or _value_range(queries))
+    draw = _Drawing(figure, layout, limits or value_range(queries))
     draw.headings(title)
     for block, found in enumerate(matches):
         own = label(names[block]) if label else None
@@ -247,14 +248,6 @@ class _Drawing:
         style = {"va": "center", "color": INK, "parse_math": False, **style}
         x, y = left / self._layout.width, 1 - top / self._layout.height
         self._figure.text(x, y, words, **style)
-
-
-def _value_range(pictures: NDArray[Any]) -> tuple[float, float]:
-    """Guess what black and white are; all pictures of a sheet share them."""
-    if pictures.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = float(pictures.min()), float(pictures.max())
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 def _ordinal(number: int) -> str:
