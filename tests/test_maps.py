@@ -11,8 +11,8 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from narrows import Autoencoder, datasets
 from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
-from narrows.evaluation import MAP_METHODS, project, score_map
-from narrows.losses import nearest, neighbor_loss
+from narrows.evaluation import MAP_METHODS, Projection, maps, project, score_map
+from narrows.evaluation.landmarks import Landmarks
 
 RNG = np.random.default_rng(0)
 BLOBS = np.repeat(8 * RNG.random((4, 6)), 30, axis=0) + 0.3 * RNG.random((120, 6))
@@ -25,20 +25,35 @@ def digits() -> datasets.Dataset:
     return datasets.load("digits")
 
 
-def test_the_neighbor_loss_is_the_cross_entropy_by_its_definition() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(30, 5, dtype=torch.float64, generator=generator)
-    codes = torch.randn(30, 2, dtype=torch.float64, generator=generator, requires_grad=True)
-    order = euclidean_distances(rows.numpy()).argsort(axis=1)
-    neighbors = nearest(rows, 4)
-    assert (neighbors.numpy() == order[:, 1:5]).all()
-    w = 1 / (1 + torch.cdist(codes, codes).square())
-    w = w - torch.diag(torch.diag(w))
-    p = torch.zeros(30, 30, dtype=torch.float64).scatter_(1, neighbors, 1 / 120)
-    p = (p + p.T) / 2
-    divergence = -(p * (w / w.sum() + torch.eye(30)).log()).sum()
-    torch.testing.assert_close(neighbor_loss(codes, neighbors), divergence)
-    assert torch.autograd.gradcheck(lambda y: neighbor_loss(y, neighbors), codes)
+@pytest.fixture(scope="module")
+def learned(digits: datasets.Dataset) -> Projection:
+    return project(digits.X_train)
+
+
+def test_places_among_landmarks_are_the_means_of_their_definition() -> None:
+    rows, new = RNG.normal(size=(41, 5)), RNG.normal(size=(300, 5))
+    layout = RNG.normal(size=(41, 2))
+    tensors = [torch.tensor(x, dtype=torch.float32) for x in (rows, layout)]
+    landmarks = Landmarks.of(*tensors)
+    fifth = [np.median(np.sort(euclidean_distances(x), axis=1)[:, 5]) for x in (rows, layout)]
+    assert (landmarks.near_rows, landmarks.near_places) == pytest.approx(fifth, rel=1e-5)
+    apart = euclidean_distances(new, rows)
+    p = np.exp(-((apart / (0.6 * fifth[0])) ** 2))
+    away = euclidean_distances(layout[apart.argmin(axis=1)], layout)
+    weights = p / (1 + (away / (1.2 * fifth[1])) ** 2)
+    expected = weights @ layout / weights.sum(axis=1, keepdims=True)
+    placed = landmarks.encode(torch.tensor(new, dtype=torch.float32))
+    np.testing.assert_allclose(placed.numpy(), expected, atol=1e-4)
+    back = np.exp(-((euclidean_distances(expected, layout) / fifth[1]) ** 2))
+    restored = landmarks.decode(torch.tensor(expected, dtype=torch.float32))
+    truth = back @ rows / back.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(restored.numpy(), truth, atol=1e-4)
+
+
+def test_rows_far_from_all_landmarks_lie_on_the_map_all_the_same() -> None:
+    made = project(BLOBS)
+    far = made.transform(1e4 * BLOBS)
+    assert (np.abs(far) <= 1.01 * np.abs(made.points).max(axis=0)).all()
 
 
 def test_trustworthiness_is_what_scikit_learn_says_of_the_rows_drawn() -> None:
@@ -79,29 +94,51 @@ def test_the_map_of_pca_is_that_of_scikit_learn(digits: datasets.Dataset) -> Non
     )
 
 
-def test_the_default_map_keeps_the_classes_of_digits_together(digits: datasets.Dataset) -> None:
+def test_the_default_map_keeps_the_classes_of_digits_together(
+    digits: datasets.Dataset, learned: Projection
+) -> None:
     """Without having seen a label, and for rows that it did not learn from."""
-    made = project(digits.X_train)
+    made = learned
     assert made.points.dtype == np.float32
     assert (made.transform(digits.X_train) == made.points).all()
     scores = score_map(digits.X_train, made.points, digits.y_train)
     plane = score_map(digits.X_train, project(digits.X_train, method="pca").points, digits.y_train)
-    assert scores.trustworthiness > 0.97 > plane.trustworthiness
+    assert scores.trustworthiness > 0.98
+    assert plane.trustworthiness < 0.85
     assert scores.neighbor_accuracy is not None
-    assert scores.neighbor_accuracy > 0.93
+    assert scores.neighbor_accuracy > 0.97
     new = score_map(digits.X_test, made.transform(digits.X_test), digits.y_test)
-    assert new.trustworthiness > 0.87
+    assert new.trustworthiness > 0.95
     assert new.neighbor_accuracy is not None
-    assert new.neighbor_accuracy > 0.85
+    assert new.neighbor_accuracy > 0.9
 
 
-def test_the_same_seed_gives_the_same_map() -> None:
+def test_the_default_map_restores_rows_it_has_not_seen_better_than_pca(
+    digits: datasets.Dataset, learned: Projection
+) -> None:
+    """A code of two numbers each."""
+    errors = []
+    for made in (learned, project(digits.X_train, method="pca")):
+        restored = made.inverse_transform(made.transform(digits.X_test))
+        assert restored.shape == digits.X_test.shape
+        errors.append(((restored - digits.X_test) ** 2).mean())
+    assert errors[0] < 0.75 * errors[1]
+
+
+def test_landmarks_stand_for_more_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of blobs, one landmark for each of three rows keeps what is near to what."""
+    monkeypatch.setattr(maps, "_LANDMARKS", 40)
+    made = project(BLOBS)
+    scores = score_map(BLOBS, made.points, WHICH, n_neighbors=5)
+    assert scores.neighbor_accuracy == 1
+    assert scores.trustworthiness > 0.9
+
+
+def test_the_same_seed_gives_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "_LANDMARKS", 40)
     one, same, other = (project(BLOBS, random_state=seed).points for seed in (0, 0, 1))
     assert (one == same).all()
     assert (one != other).any()
-    state = torch.random.get_rng_state()
-    project(BLOBS)
-    assert (torch.random.get_rng_state() == state).all()
 
 
 def test_a_map_of_a_models_codes_is_one_of_its_codes() -> None:
@@ -110,6 +147,7 @@ def test_a_map_of_a_models_codes_is_one_of_its_codes() -> None:
     codes = project(model.transform(BLOBS), method="pca")
     np.testing.assert_array_equal(made.points, codes.points)
     np.testing.assert_array_equal(made.transform(BLOBS[:5]), codes.points[:5])
+    assert made.inverse_transform(made.points).shape == (120, 3)
     with pytest.raises(DataError, match="features"):
         made.transform(BLOBS[:, :4])
 
@@ -190,3 +228,23 @@ def test_a_missing_package_is_named(
     with pytest.raises(MissingDependencyError, match=rf"{package}.*narrows\[{method}\]"):
         project(BLOBS, method=method)
     assert method in MAP_METHODS
+
+
+@pytest.mark.parametrize(
+    ("method", "module"),
+    [("tsne", "openTSNE"), pytest.param("umap", "umap", marks=pytest.mark.longer)],
+)
+@pytest.mark.filterwarnings("ignore")  # of these packages and what they are made of
+def test_other_layouts_place_new_rows_where_their_neighbours_lie(
+    method: str, module: str, digits: datasets.Dataset
+) -> None:
+    pytest.importorskip(module)
+    X, y = digits.X_test, digits.y_test
+    made = project(X, method=method)
+    assert score_map(X, made.points, y).trustworthiness > 0.95
+    assert (project(X, method=method).points == made.points).all()
+    moved = np.linalg.norm(made.transform(X) - made.points, axis=1)
+    assert np.median(moved) < 0.05 * made.points.std()
+    new = score_map(digits.X_train, made.transform(digits.X_train), digits.y_train)
+    assert new.neighbor_accuracy is not None
+    assert new.neighbor_accuracy > 0.85

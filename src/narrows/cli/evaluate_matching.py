@@ -1,13 +1,14 @@
 """``narrows evaluate-matching``."""
 
 from dataclasses import asdict
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from narrows.cli.console import PATH, answer, json_option, metric_option, skip_option, table
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+from narrows.cli.labels import check_width, labels_option, read_labels, read_lines
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
 @click.command("evaluate-matching")
 @model_argument
 @data_argument
-@click.option(
-    "--labels",
-    type=PATH,
-    metavar="CSV",
-    help="A heading, then one label a line, in the data's order; by default pictures' folders.",
-)
+@labels_option
 @click.option(
     "--pairs",
     type=PATH,
@@ -57,7 +53,9 @@ def command(
     encoder = load_for(model, "transform")
     rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
     known: dict[str, Any] = (
-        {"pairs": _pairs(pairs, rows)} if pairs is not None else {"labels": _labels(labels, rows)}
+        {"pairs": _pairs(pairs, rows)}
+        if pairs is not None
+        else {"labels": read_labels(labels, rows)}
     )
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
     if as_json:
@@ -80,59 +78,16 @@ def command(
     )
 
 
-def _labels(path: Path | None, rows: "Rows") -> list[str]:
-    from narrows.errors import DataError
-
-    if path is None:
-        if not rows.pictures:
-            raise DataError("these rows lie in no folders; say what they are (--labels, --pairs)")
-        folders = [str(PurePath(name).parent) for name in rows.names]
-        if len(set(folders)) == 1:
-            raise DataError(
-                "these pictures lie in one folder, which does not say what belongs together; sort "
-                "them into several, or say it (--labels, --pairs)"
-            )
-        return folders
-    lines = _lines(path, 1)
-    if len(lines) != len(rows.names):
-        raise DataError(
-            f"'{path}' has {len(lines)} labels for {len(rows.names)} rows; give one for each, "
-            "below a heading"
-        )
-    return [label for (label,) in lines]
-
-
 def _pairs(path: Path, rows: "Rows") -> list[list[int]]:
     from narrows.errors import DataError
 
     numbers = {str(number): number for number in range(len(rows.names))}
     numbers |= {name: number for number, name in enumerate(rows.names)}
-    lines = _lines(path, 2)
+    _, *lines = read_lines(path) or [[]]
+    check_width(path, lines, 2)
     for name in (name for line in lines for name in line):
         if name not in numbers:
             raise DataError(f"'{path}' names '{name}', which is no row; use names or numbers")
     if not lines:
         raise DataError(f"'{path}' has no pairs; give some, below a heading")
     return [[numbers[name] for name in line] for line in lines]
-
-
-def _lines(path: Path, width: int) -> list[list[str]]:
-    """Read the lines of a CSV file below its heading, as text."""
-    import csv
-
-    from narrows.errors import MissingFileError, UnreadableFileError
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file) if line][1:]
-    except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give a CSV file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableFileError(f"'{path}' is no readable CSV file: {error}") from error
-    for number, line in enumerate(lines):
-        if len(line) != width:
-            raise UnreadableFileError(
-                f"'{path}' has {len(line)} values in row {number}, counted from 0 below the "
-                f"heading, where {width} belong"
-            )
-    return lines

@@ -162,7 +162,11 @@ def write_table(path: str | Path, values: NDArray[Any], columns: list[str] | Non
         raise ParameterError(
             f"columns has {len(names)} names for {values.shape[1]} columns; give one for each"
         )
-    table = pa.table([pa.array(column) for column in values.T], names=names)
+    write_columns(path, pa.table([pa.array(column) for column in values.T], names=names))
+
+
+def write_columns(path: Path, table: pa.Table) -> None:
+    """Write a table of columns of whatever kinds to a file ending in .csv, .tsv or .parquet."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         parquet.write_table(table, path)

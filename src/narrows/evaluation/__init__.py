@@ -3,6 +3,7 @@
 from narrows.evaluation.comparison import Scores, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths
 from narrows.evaluation.depth_plot import draw_depths
+from narrows.evaluation.map_page import map_page
 from narrows.evaluation.map_scores import MapScores, score_map
 from narrows.evaluation.maps import MAP_METHODS, Projection, project
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
@@ -24,6 +25,7 @@ __all__ = [
     "contact_sheet",
     "draw_depths",
     "evaluate_matching",
+    "map_page",
     "project",
     "score_map",
     "score_ranking",

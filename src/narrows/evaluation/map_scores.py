@@ -9,8 +9,11 @@ from sklearn.manifold import trustworthiness
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from narrows.data.arrays import as_tensor
 from narrows.errors import DataError
 from narrows.evaluation.given import flat_rows, groups_of
+from narrows.models.base import BaseAutoencoder
+from narrows.models.halves import Encoder
 from narrows.models.validation import check_number
 
 _VOTERS, _FOLDS = 5, 5
@@ -49,13 +52,15 @@ def score_map(
     n_neighbors: int = 15,
     n_samples: int = 5000,
     random_state: int = 0,
+    model: BaseAutoencoder | Encoder | None = None,
 ) -> MapScores:
     """Measure a map against the rows that it shows.
 
     Parameters
     ----------
     X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
-        The rows. Distances between them count as they are: scale columns of different units.
+        The rows. Without a model, distances between them count as they are: scale columns of
+        different units.
     points : array-like of shape (n, 2)
         Where each lies.
     y : array-like of shape (n,), optional
@@ -67,6 +72,8 @@ def score_map(
         order n_samples².
     random_state : int, default=0
         Of the draw, and of the parts of cross-validation.
+    model : BaseAutoencoder or Encoder, optional
+        Fitted: rows, in the units of its training data, are scaled as it scales them.
 
     Returns
     -------
@@ -101,6 +108,9 @@ def score_map(
     if n > n_samples:
         drawn = np.sort(np.random.default_rng(random_state).permutation(n)[:n_samples])
         rows, places = rows[drawn], places[drawn]
+    if model is not None:
+        shaped = rows.reshape(len(rows), *np.shape(X)[1:])
+        rows = model.scaling_(as_tensor(shaped)).flatten(1).numpy()
     k = min(n_neighbors, (len(rows) - 1) // 2)
     return MapScores(float(trustworthiness(rows, places, n_neighbors=k)), accuracy, len(rows), k)
 

@@ -1,30 +1,38 @@
 """Rows on a plane, so that similar ones lie together: by four methods, each of which places more.
 
-The default is an autoencoder whose code has two numbers, and which keeps neighbours beside each
-other as t-SNE does (:mod:`narrows.losses.neighbors` has the papers): its encoder is the map. t-SNE
-and UMAP place nothing but the rows they were given, and an encoder learns their layout.
+t-SNE lays out landmarks, which stand for the rows around them, and all rows are placed among these
+(:mod:`narrows.evaluation.landmarks`), as are rows that come later: that is the default. t-SNE and
+UMAP as other packages have them lay out all rows given, of which some are the landmarks for others.
+
+van der Maaten & Hinton (2008), "Visualizing data using t-SNE", JMLR 9; Kobak & Berens (2019), "The
+art of using t-SNE for single-cell transcriptomics", Nature Communications 10 (start from PCA);
+McInnes, Healy & Melville (2018), "UMAP", arXiv:1802.03426.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from narrows.errors import DataError, MissingDependencyError
 from narrows.evaluation.given import flat_rows
-from narrows.evaluation.map_network import learn_layout, learn_map
+from narrows.evaluation.landmarks import Landmarks
 from narrows.models.validation import check_choice, check_number
 
 MapMethod = Literal["autoencoder", "pca", "tsne", "umap"]
 MAP_METHODS: tuple[MapMethod, ...] = ("autoencoder", "pca", "tsne", "umap")
 
-# Columns that the networks and layouts see, and rows that PCA and the autoencoder learn from.
-_WIDTH, _ROWS_OF_PCA, _ROWS = 50, 20_000, 100_000
-_BLOCK = 8192
+# Columns that everything but PCA sees, rows that those are chosen from, and landmarks.
+_WIDTH, _ROWS_OF_PCA, _LANDMARKS = 50, 20_000, 3_000
+_ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
+_BLOCK = 1024
 _LARGEST_SEED = 2**31 - 1
 _PERPLEXITY, _NEIGHBORS_OF_UMAP = 30, 15
 
@@ -34,6 +42,14 @@ class Coder(Protocol):
 
     def transform(self, X: Any, /) -> NDArray[np.float32]:
         """Encode rows, (n, ...) to (n, K)."""
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """From flat rows (n, F) to places (n, 2), and back."""
+
+    encode: Callable[[NDArray[Any]], NDArray[np.float32]]
+    decode: Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +66,9 @@ class Projection:
 
     points: NDArray[np.float32]
     method: MapMethod
-    _place: Callable[[NDArray[Any]], NDArray[np.float32]]
+    _halves: _Halves
     _model: Coder | None
-    _width: int
+    _row_shape: tuple[int, ...]
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place rows, the map's own or new ones.
@@ -65,7 +81,7 @@ class Projection:
         Returns
         -------
         ndarray of shape (m, 2), float32
-            Of "tsne" and "umap": where a network that learned the layout puts them.
+            Of "tsne" and "umap": where those of the map's rows lie that are nearest to them.
 
         Raises
         ------
@@ -82,12 +98,49 @@ class Projection:
         (360, 2)
         """
         table = _table(X, self._model)
-        if table.shape[1] != self._width:
+        width = math.prod(self._row_shape)
+        if table.shape[1] != width:
             raise DataError(
-                f"rows of {table.shape[1]} numbers were given to a map of rows of {self._width}; "
+                f"rows of {table.shape[1]} numbers were given to a map of rows of {width}; "
                 "give rows like those that it was made from"
             )
-        return self._place(table)
+        return self._halves.encode(table)
+
+    def inverse_transform(self, points: ArrayLike) -> NDArray[Any]:
+        """Restore rows from places on the map.
+
+        Parameters
+        ----------
+        points : array-like of shape (m, 2)
+            Places.
+
+        Returns
+        -------
+        ndarray of shape (m, ...)
+            Rows like those that the map was made from; of a map of codes, codes.
+
+        Raises
+        ------
+        DataError
+            If they are no finite places.
+
+        Examples
+        --------
+        >>> from narrows import datasets
+        >>> from narrows.evaluation import project
+        >>> X = datasets.load("digits").X_test
+        >>> error = {}
+        >>> for method in ("autoencoder", "pca"):
+        ...     drawn = project(X, method=method)
+        ...     restored = drawn.inverse_transform(drawn.points)
+        ...     error[method] = ((restored - X) ** 2).mean()
+        >>> bool(error["autoencoder"] < error["pca"])
+        True
+        """
+        places = flat_rows(points, "points")
+        if places.shape[1] != 2:
+            raise DataError(f"points have shape {places.shape}; give two numbers for each")
+        return self._halves.decode(places).reshape(len(places), *self._row_shape)
 
 
 def project(
@@ -104,11 +157,10 @@ def project(
     X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
         Rows, or codes.
     method : {"autoencoder", "pca", "tsne", "umap"}, default="autoencoder"
-        "autoencoder": a network with a code of two numbers that keeps neighbours beside each
-        other; it places new rows at once. Of more than 100 000 rows, it learns from so many, drawn
-        at random. "pca": the two directions in which the rows differ most. "tsne" (needs openTSNE,
-        ``narrows[tsne]``) starts from PCA; "umap" needs ``narrows[umap]``. A network learns from
-        their layout where new rows belong.
+        "autoencoder": a code of two numbers, by at most 3 000 landmarks that t-SNE lays out; it
+        places rows at once, and restores them from their places. "pca": the two directions in
+        which the rows differ most. "tsne" (needs openTSNE, ``narrows[tsne]``), from PCA on, and
+        "umap" (needs ``narrows[umap]``) lay out all rows, which takes longer.
     model : BaseAutoencoder or Encoder, optional
         Fitted: the map is then one of its codes for X, which is in the units of its training data.
         Without a model distances between rows count as they are: scale columns of different units.
@@ -128,8 +180,6 @@ def project(
         the model.
     MissingDependencyError
         If the method needs a package that is not installed.
-    DivergedError
-        If training left the finite numbers.
 
     Examples
     --------
@@ -146,63 +196,85 @@ def project(
         raise DataError(f"{len(table)} rows make no map; give at least 3")
     if (table == table[0]).all():
         raise DataError("all rows are the same, and make no map; give rows that differ")
-    make = {"autoencoder": _by_autoencoder, "pca": _by_pca}.get(method)
-    points, place = make(table, random_state) if make else _by_layout(table, random_state, method)
-    return Projection(points, method, place, model, table.shape[1])
+    if method == "pca":
+        halves = _by_pca(table, random_state)
+        points = halves.encode(table)
+    elif method == "autoencoder":
+        halves = _by_landmarks(table, random_state)
+        points = halves.encode(table)
+    else:
+        points, halves = _by_layout(table, random_state, method)
+    row_shape = np.shape(X)[1:] if model is None else table.shape[1:]
+    return Projection(points, method, halves, model, row_shape)
 
 
 def _table(X: Any, model: Coder | None) -> NDArray[Any]:
     return flat_rows(X) if model is None else model.transform(X)
 
 
-_Map = tuple[NDArray[np.float32], Callable[[NDArray[Any]], NDArray[np.float32]]]
-
-
-def _by_pca(table: NDArray[Any], seed: int) -> _Map:
+def _by_pca(table: NDArray[Any], seed: int) -> "_Halves":
     if table.shape[1] < 2:
         raise DataError("rows of one number have no second direction; give at least two columns")
     pca = PCA(2, random_state=seed).fit(table)
-
-    def place(rows: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(pca.transform(rows), np.float32)
-
-    return place(table), place
-
-
-def _by_autoencoder(table: NDArray[Any], seed: int) -> _Map:
-    reduce = _reduction(table, seed)
-    reduced = reduce(_some(table, _ROWS, seed))
-    network, _ = learn_map(reduced, seed)
-
-    def place(rows: NDArray[Any]) -> NDArray[np.float32]:
-        return _encode(network.encoder, reduce, rows)
-
-    return place(table), place
+    return _Halves(
+        lambda rows: np.asarray(pca.transform(rows), np.float32),
+        lambda points: np.asarray(pca.inverse_transform(points)),
+    )
 
 
-def _by_layout(table: NDArray[Any], seed: int, method: str) -> _Map:
-    """Lay out by another package, and learn where it would have put other rows."""
-    reduce = _reduction(table, seed)
-    reduced = reduce(table)
-    points = _tsne(reduced, seed) if method == "tsne" else _umap(reduced, seed)
-    centre, spread = points.mean(axis=0), points.std()
-    encoder, _ = learn_layout(reduced, (points - centre) / spread, seed)
+def _by_landmarks(table: NDArray[Any], seed: int) -> _Halves:
+    reduction = _Reduction.of(table, seed)
+    rows = reduction(_some(table, _ROWS_OF_KMEANS, seed))
+    if len(rows) > _LANDMARKS:
+        means = KMeans(
+            _LANDMARKS,
+            init=_some(rows, _LANDMARKS, seed),
+            n_init=1,
+            max_iter=_STEPS_OF_KMEANS,
+            random_state=seed,
+        )
+        rows = means.fit(rows).cluster_centers_
+    layout = TSNE(
+        perplexity=_perplexity(rows),
+        init="pca" if rows.shape[1] > 1 else "random",
+        max_iter=_STEPS_OF_TSNE,
+        random_state=seed,
+        n_jobs=1,
+    )
+    return _around(reduction, rows, layout.fit_transform(rows))
 
-    def place(rows: NDArray[Any]) -> NDArray[np.float32]:
-        placed: NDArray[np.float32] = _encode(encoder, reduce, rows) * spread + centre
-        return placed
 
-    return points, place
+def _by_layout(table: NDArray[Any], seed: int, method: str) -> tuple[NDArray[np.float32], _Halves]:
+    """Lay out by another package, and place others among some of these rows."""
+    reduction = _Reduction.of(table, seed)
+    rows = reduction(table)
+    points = _tsne(rows, seed) if method == "tsne" else _umap(rows, seed)
+    both = _some(np.hstack([rows, points]), _LANDMARKS, seed)
+    return points, _around(reduction, both[:, :-2], both[:, -2:])
+
+
+def _around(
+    reduction: "_Reduction", rows: NDArray[np.float32], places: NDArray[np.float32]
+) -> _Halves:
+    """Make an autoencoder of landmarks."""
+    landmarks = Landmarks.of(*(torch.tensor(x, dtype=torch.float32) for x in (rows, places)))
+
+    def encode(given: NDArray[Any]) -> NDArray[np.float32]:
+        return landmarks.encode(torch.from_numpy(reduction(given))).numpy()
+
+    def decode(given: NDArray[Any]) -> NDArray[Any]:
+        return reduction.undo(landmarks.decode(torch.tensor(given, dtype=torch.float32)).numpy())
+
+    return _Halves(encode, decode)
 
 
 def _tsne(reduced: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     try:
-        from openTSNE import TSNE
+        import openTSNE
     except ImportError as error:
         raise _missing("tsne", "openTSNE") from error
-    perplexity = min(_PERPLEXITY, (len(reduced) - 1) / 3)
-    made = TSNE(perplexity=perplexity, initialization="pca", random_state=seed).fit(reduced)
-    return np.asarray(made, np.float32)
+    made = openTSNE.TSNE(perplexity=_perplexity(reduced), initialization="pca", random_state=seed)
+    return np.asarray(made.fit(reduced), np.float32)
 
 
 def _umap(reduced: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
@@ -228,34 +300,35 @@ def _some(table: NDArray[Any], most: int, seed: int) -> NDArray[Any]:
     return table[np.sort(np.random.default_rng(seed).permutation(len(table))[:most])]
 
 
-def _reduction(table: NDArray[Any], seed: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Learn the directions in which rows differ most; one scale for all keeps their distances."""
-    some = _some(table, _ROWS_OF_PCA, seed)
-    kind = np.result_type(table.dtype, np.float32)
-    pca = PCA(min(_WIDTH, *some.shape), random_state=seed).fit(some.astype(kind))
-    scale = np.sqrt(pca.explained_variance_.mean())
-    if not scale > 0:
-        raise DataError("all rows are the same but for a few; give rows that differ")
-    mean, directions = pca.mean_, (pca.components_.T / scale)
+def _perplexity(rows: NDArray[Any]) -> float:
+    return min(_PERPLEXITY, (len(rows) - 1) / 3)
 
-    def reduce(rows: NDArray[Any]) -> NDArray[np.float32]:
-        out = np.empty((len(rows), directions.shape[1]), np.float32)
+
+@dataclass(frozen=True)
+class _Reduction:
+    """The directions in which rows differ most; one scale for all of them keeps distances."""
+
+    mean: NDArray[Any]
+    directions: NDArray[Any]  # (F, k), orthonormal
+    scale: float
+
+    @classmethod
+    def of(cls, table: NDArray[Any], seed: int) -> "_Reduction":
+        some = _some(table, _ROWS_OF_PCA, seed)
+        pca = PCA(min(_WIDTH, *some.shape), random_state=seed)
+        pca.fit(some.astype(np.result_type(table.dtype, np.float32)))
+        scale = math.sqrt(pca.explained_variance_.mean())
+        if not scale > 0:
+            raise DataError("all rows are the same but for a few; give rows that differ")
+        return cls(pca.mean_, pca.components_.T, scale)
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        out = np.empty((len(rows), self.directions.shape[1]), np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
-            out[block] = (rows[block].astype(kind) - mean) @ directions
+            out[block] = (rows[block] - self.mean) @ self.directions / self.scale
         return out
 
-    return reduce
-
-
-@torch.inference_mode()
-def _encode(
-    encoder: torch.nn.Module,
-    reduce: Callable[[NDArray[Any]], NDArray[np.float32]],
-    rows: NDArray[Any],
-) -> NDArray[np.float32]:
-    out = np.empty((len(rows), 2), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        out[block] = encoder(torch.from_numpy(reduce(rows[block]))).numpy()
-    return out
+    def undo(self, reduced: NDArray[np.float32]) -> NDArray[Any]:
+        restored: NDArray[Any] = self.scale * reduced @ self.directions.T + self.mean
+        return restored

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from narrows.losses import jacobian, sparsity, variational
-from narrows.losses.neighbors import nearest, neighbor_loss
 from narrows.losses.reconstruction import cross_entropy, squared_error
 
 LOSSES = ("squared_error", "cross_entropy")
@@ -16,8 +15,6 @@ __all__ = [
     "Loss",
     "cross_entropy",
     "jacobian",
-    "nearest",
-    "neighbor_loss",
     "sparsity",
     "squared_error",
     "variational",

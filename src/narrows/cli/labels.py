@@ -1,0 +1,122 @@
+"""What samples are, as users say it: by a file, or by the folders that pictures lie in."""
+
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli.console import PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from narrows.data.files import Rows
+
+_COLUMN = "label"
+
+
+def labels_option(function: "Callable[..., Any]") -> "Callable[..., Any]":
+    """Give a verb its ``--labels``."""
+    return click.option(
+        "--labels",
+        type=PATH,
+        metavar="FILE",
+        help="A CSV file with one label a line below a heading, or with a column called label, in "
+        "the data's order; or an IDX file. By default pictures' folders.",
+    )(function)
+
+
+def read_labels(path: Path | None, rows: "Rows") -> list[str]:
+    """Tell what each row is.
+
+    Raises
+    ------
+    DataError
+        If there is not one label for each, or nothing that says it.
+    """
+    from narrows.data.idx import is_idx, read_idx
+    from narrows.errors import DataError
+
+    if path is None:
+        return folders_of(rows)
+    if path.is_file() and is_idx(path):
+        values = read_idx(path)
+        labels = [str(value) for value in values] if values.ndim == 1 else []
+    else:
+        labels = _column(path)
+    if len(labels) != len(rows.names):
+        raise DataError(
+            f"'{path}' has {len(labels)} labels for {len(rows.names)} rows; give one for each, "
+            "below a heading"
+        )
+    return labels
+
+
+def lie_in_folders(rows: "Rows") -> bool:
+    """Tell whether pictures lie in several folders."""
+    return rows.pictures and len({str(PurePath(name).parent) for name in rows.names}) > 1
+
+
+def folders_of(rows: "Rows") -> list[str]:
+    """Return the folder that each picture lies in.
+
+    Raises
+    ------
+    DataError
+        If they lie in none, or all in one.
+    """
+    from narrows.errors import DataError
+
+    if not rows.pictures:
+        raise DataError("these rows lie in no folders; say what they are (--labels, --pairs)")
+    folders = [str(PurePath(name).parent) for name in rows.names]
+    if len(set(folders)) == 1:
+        raise DataError(
+            "these pictures lie in one folder, which does not say what belongs together; sort "
+            "them into several, or say it (--labels, --pairs)"
+        )
+    return folders
+
+
+def read_lines(path: Path) -> list[list[str]]:
+    """Read the lines of a CSV file as text, the heading first.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError
+        If there are none, or they are not equally long.
+    """
+    import csv
+
+    from narrows.errors import MissingFileError, UnreadableFileError
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except FileNotFoundError as error:
+        raise MissingFileError(f"'{path}' does not exist; give a CSV file") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFileError(f"'{path}' is no readable CSV file: {error}") from error
+    return lines
+
+
+def check_width(path: Path, lines: list[list[str]], width: int) -> None:
+    """Refuse lines below a heading that are not of one width."""
+    from narrows.errors import UnreadableFileError
+
+    for number, line in enumerate(lines):
+        if len(line) != width:
+            raise UnreadableFileError(
+                f"'{path}' has {len(line)} values in row {number}, counted from 0 below the "
+                f"heading, where {width} belong"
+            )
+
+
+def _column(path: Path) -> list[str]:
+    heading, *lines = read_lines(path) or [[]]
+    if _COLUMN in heading:
+        column, width = heading.index(_COLUMN), len(heading)
+    else:
+        column, width = 0, 1
+    check_width(path, lines, width)
+    return [line[column] for line in lines]

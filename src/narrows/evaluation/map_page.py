@@ -1,0 +1,188 @@
+"""A map as a page to look at, in one file that needs no network.
+
+Names and labels are text of strangers: they stand in the page as data, never as markup, and the
+page forbids itself to load anything and to run anything but its own script.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from io import BytesIO
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from narrows.data.codec import is_picture
+from narrows.data.text import printable
+from narrows.errors import DataError
+from narrows.evaluation.given import flat_rows, groups_of
+
+# Told apart by all kinds of colour vision as far as ten can be: Okabe & Ito's, and three darker.
+_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A7F00", "#7F7F7F",
+    "#5E3C99", "#8C510A",
+)  # fmt: skip
+_SHADES = 32
+_MOST_POINTS = 200_000  # more than a browser draws while one moves the map
+_MOST_NAMES = 400_000  # characters
+_MOST_OF_SHEET = 2_600_000  # bytes of pictures, before base64 adds a third
+_MOST_PIXELS = 2**24  # of the sheet, which every browser shows
+_SIDES = (48, 40, 32, 28, 24, 20, 16)  # of thumbnails; too small ones show nothing
+_QUALITY = 75
+
+
+def map_page(
+    points: ArrayLike,
+    *,
+    title: str,
+    summary: str = "",
+    labels: ArrayLike | None = None,
+    values: ArrayLike | None = None,
+    value: str = "value",
+    names: Sequence[str] | None = None,
+    pictures: NDArray[np.uint8] | None = None,
+) -> str:
+    """Draw a map as one HTML file: hovering shows what a point is, and scrolling looks closer.
+
+    Parameters
+    ----------
+    points : array-like of shape (n, 2)
+        Where each row lies. Of more than 200 000, so many are drawn, at random.
+    title, summary : str
+        What stands above the map.
+    labels : array-like of shape (n,), optional
+        Colours by class, with a key; choosing a class there shows it alone.
+    values : array-like of shape (n,), optional
+        Colours by a number, with a scale; not beside labels.
+    value : str, default="value"
+        What the numbers are called.
+    names : sequence of str, optional
+        Of the rows; left out where they are longer than 400 000 characters together.
+    pictures : ndarray of uint8 and shape (n, H, W) or (n, H, W, C), optional
+        Shown small beside the point; left out where they would take more than some megabytes.
+
+    Returns
+    -------
+    str
+        The page, of fewer than 5 MB.
+
+    Raises
+    ------
+    DataError
+        If anything does not fit the points.
+
+    Examples
+    --------
+    >>> page = map_page([[0, 0], [1, 2], [3, 1]], title="Three", labels=["a", "b", "<b>"])
+    >>> "<title>Three</title>" in page, "<b>" in page.split("<script", 1)[1]
+    (True, False)
+    """
+    places = flat_rows(points, "points")
+    if places.shape[1] != 2:
+        raise DataError(f"points have shape {places.shape}; give two numbers for each row")
+    beside: dict[str, Any] = {"values": values, "names": names, "pictures": pictures}
+    for what, given in beside.items():
+        if given is not None and len(given) != len(places):
+            raise DataError(
+                f"{len(given)} {what} were given for {len(places)} points; give one for each"
+            )
+    data: dict[str, Any] = {"colours": _COLOURS}
+    rows = np.arange(len(places))
+    if len(places) > _MOST_POINTS:
+        rows = np.sort(np.random.default_rng(0).permutation(len(places))[:_MOST_POINTS])
+        summary = f"{summary} {_MOST_POINTS:,} of them are drawn.".strip()
+        data["rows"] = rows.tolist()
+    where = _whole_numbers(places[rows])
+    data["places"] = _base64(where.tobytes())
+    if labels is not None:
+        classes, groups = groups_of(labels, len(places))
+        groups = groups[rows]
+        data |= {
+            "classes": [printable(str(name)) for name in classes],
+            "counts": np.bincount(groups, minlength=len(classes)).tolist(),
+            "groups": _base64(groups.astype("<u2").tobytes()),
+            "middles": [_middle(where[groups == g]) for g in range(len(classes))],
+        }
+    elif values is not None:
+        data |= {"value": value, **_shaded(flat_rows(np.reshape(values, (-1, 1)), value)[rows, 0])}
+    if names is not None and sum(map(len, names)) <= _MOST_NAMES:
+        data["names"] = [printable(names[int(row)]) for row in rows]
+    if pictures is not None and (sheet := _sheet(pictures[rows])) is not None:
+        data["sheet"] = sheet
+    here = files("narrows.evaluation")
+    script = here.joinpath("map_page.js").read_text("utf-8")
+    page = Template(here.joinpath("map_page.html").read_text("utf-8"))
+    return page.substitute(
+        title=escape(printable(title)),
+        summary=escape(printable(summary)),
+        hash=_base64(sha256(script.encode()).digest()),
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+        script=script,
+    )
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _whole_numbers(places: NDArray[Any]) -> NDArray[np.uint16]:
+    """Lay points into a square of 65 536 by 65 536, of the same scale along both sides."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    scale = float((high - low).max()) or 1.0
+    centred = (places - (low + high) / 2) / scale
+    whole: NDArray[np.uint16] = np.rint((centred + 0.5) * 65535).clip(0, 65535).astype("<u2")
+    return whole
+
+
+def _middle(places: NDArray[np.uint16]) -> list[float]:
+    return np.median(places, axis=0).tolist() if len(places) else [0.0, 0.0]
+
+
+def _shaded(values: NDArray[Any]) -> dict[str, Any]:
+    """Spread values over the colours, the few extreme ones beyond the ends left aside."""
+    from matplotlib import colormaps, rcParams
+    from matplotlib.colors import to_hex
+
+    low, high = (float(end) for end in np.quantile(values, (0.01, 0.99)))
+    share = (values - low) / ((high - low) or 1.0)
+    shades = (share * _SHADES).clip(0, _SHADES - 1).astype(np.uint8)
+    ramp = colormaps[rcParams["image.cmap"]](np.linspace(0, 1, _SHADES))
+    return {
+        "shades": _base64(shades.tobytes()),
+        "ramp": [to_hex(color) for color in ramp],
+        "ends": [low, high],
+        "values": [float(f"{value:.4g}") for value in values],
+    }
+
+
+def _sheet(pictures: NDArray[np.uint8]) -> dict[str, Any] | None:
+    """Put all pictures on one sheet, as large as is small enough; none if they are too many."""
+    if not is_picture(pictures[0]):
+        return None
+    n, longest = len(pictures), max(pictures.shape[1:3])
+    columns = int(np.ceil(np.sqrt(n)))
+    for side in (side for side in (longest, *_SIDES) if side <= min(longest, _SIDES[0])):
+        if (columns * side) ** 2 > _MOST_PIXELS:
+            continue
+        sheet = Image.new("L" if pictures[0].squeeze().ndim == 2 else "RGB", (columns * side,) * 2)
+        for number, pixels in enumerate(pictures):
+            picture = Image.fromarray(pixels.squeeze())
+            picture.thumbnail((side, side), Image.Resampling.BOX)
+            sheet.paste(picture, (number % columns * side, number // columns * side))
+        file = BytesIO()
+        sheet.save(file, "JPEG", quality=_QUALITY)
+        if file.tell() <= _MOST_OF_SHEET:
+            return {
+                "columns": columns,
+                "side": side,
+                "width": sheet.width,
+                "height": sheet.height,
+                "source": f"data:image/jpeg;base64,{_base64(file.getvalue())}",
+            }
+    return None
