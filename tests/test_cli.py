@@ -331,6 +331,27 @@ def test_an_index_may_refer_to_pictures(run: Run, made: Path) -> None:
     assert "not there any more" in refused.err
 
 
+def test_a_contact_sheet_shows_files_that_are_gone_by_their_thumbnails(
+    run: Run, made: Path
+) -> None:
+    mine = Path(shutil.copytree(made / "photos", "mine"))
+    sheet = ["match", "p.lance", made / "photos" / "left" / "01.png", "-k", "3", "--save"]
+    assert run("index", made / "model", mine, "-o", "p.lance", "--reference").code == 0
+    assert run(*sheet, "whole.png").err == ""
+    for file in mine.rglob("*.png"):
+        file.unlink()
+    done = run(*sheet, "s.png")
+    assert done.code == 0
+    (line,) = done.err.splitlines()
+    assert "the contact sheet shows the thumbnail of picture" in line
+    assert line.endswith("(and 2 more)")
+    assert "is not there any more" in line
+    with Image.open("whole.png") as whole, Image.open("s.png") as image:
+        difference = np.asarray(whole, float) - np.asarray(image, float)
+    assert np.abs(difference).max() > 0
+    assert np.abs(difference).mean() < 3  # they are JPEG files
+
+
 def test_adding_to_a_library(run: Run, made: Path) -> None:
     index = ["index", made / "model", made / "photos", "-o", "p.lance"]
     assert run(*index, "--add", "--json").json["rows"] == 40

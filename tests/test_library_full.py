@@ -13,6 +13,7 @@ from datetime import timedelta
 import lance
 import numpy as np
 import pytest
+from cli_kit import as_nobody
 from libraries import contents_of, draw, fit, one_line
 
 from narrows import Library
@@ -143,3 +144,31 @@ def test_a_disk_that_is_full(operation, disk, model, other):
         refused(library, operation, other)
     leave(None)
     succeeds(library, operation, other)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        *[operation for name, operation in OPERATIONS.items() if name != "build"],
+        lambda library, _: library.remove([3]),
+        lambda library, _: library.remove(where="id < 0"),
+    ],
+    ids=[*[name for name in OPERATIONS if name != "build"], "remove", "remove nothing"],
+)
+def test_who_may_not_write_is_told_what_to_do(library, other, operation):
+    """In one line, whatever is to be written, and nothing is changed; reading goes on."""
+    library.match(ids=3, k=1)
+    before = contents_of(library.path)
+    for parent in library.path.parents[:4]:
+        if parent.owner() == library.path.owner():
+            parent.chmod(parent.stat().st_mode | 0o755)
+    library.path.chmod(0o555)
+    try:
+        with as_nobody():
+            assert len(library.match(ids=3, k=1)) == 1
+            with pytest.raises(OutputError, match="get the right to write there") as caught:
+                operation(library, other)
+    finally:
+        library.path.chmod(0o755)
+    assert f"'{library.path}' could not be written: Permission denied" in one_line(caught)
+    assert contents_of(library.path) == before

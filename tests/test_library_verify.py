@@ -196,6 +196,50 @@ def test_a_file_of_rows_that_is_lost_costs_only_its_rows(several, damage, pictur
     assert rows_of(Library.open(several.path)).keys() == left.keys() | set(range(150, 200))
 
 
+@pytest.mark.parametrize("damage", [truncate, flip, remove])
+def test_a_lost_list_of_removed_rows_costs_no_row_that_is_there(several, damage):
+    """Removed rows come back and are told of; of a picture that was added again the later row."""
+    several.update([61, 80, 105], {"label": ["a", "b", "c"]})
+    before = rows_of(several)
+    several.remove([3, 61, 70])
+    assert several.add(draw(50, seed=1)[10:11]).count == 1
+    rows = rows_of(several)
+    assert set(rows) == set(range(151)) - {3, 61, 70}
+    for place in several.path.glob("table*/_deletions/*"):
+        if place.name.startswith("1-"):
+            damage(place)
+    opened = Library.open(several.path)
+    found = opened.verify()
+    assert (found.rows, found.ok) == (150, False)
+    assert [(p.id, p.path, p.repair) for p in found.problems] == [(None, None, "correct")]
+    assert found.problems[0].what == (
+        "the file that says which 2 of rows 59 to 108 of the table were removed is lost; those "
+        "come back, but for pictures that were added again"
+    )
+    with pytest.raises(FormatError, match=r"narrows verify --repair") as caught:
+        opened.reencode(fit(draw(60), seed=1))
+    one_line(caught)
+    assert opened.verify(repair=True).ok
+    after = rows_of(opened)
+    for number, row in (rows | {61: before[61]}).items():
+        np.testing.assert_allclose(after[number].pop("code"), row.pop("code"), rtol=1e-4, atol=1e-5)
+        assert after.pop(number) == row
+    assert not after
+    assert opened.verify().problems == []
+    assert opened.add(draw(50, seed=1)).present == 50
+
+
+def test_lost_rows_and_a_lost_list_of_removed_ones(several):
+    """The rows of the data's file are lost, and nothing else."""
+    several.remove([61, 109])
+    truncate(data_file(several, 1))
+    for place in several.path.glob("table*/_deletions/*"):
+        place.unlink()
+    assert several.verify(repair=True).ok
+    assert several.verify().problems == []
+    assert set(rows_of(several)) == set(range(60)) | set(range(110, 150))
+
+
 def test_a_file_of_a_user_s_column_that_is_lost_costs_only_the_column(several):
     several.update(range(60, 110), {"label": "a"})
     rows = rows_of(several)

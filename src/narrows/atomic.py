@@ -62,12 +62,17 @@ def check_output(
     if not has_parent:
         raise OutputError(f"'{path}' cannot be written: there is no folder '{parent}'; create it")
     for folder in (parent, path) if is_folder else (parent,):
-        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+        if not may_write(folder):
             raise OutputError(
                 f"'{path}' cannot be written: no permission to write in '{folder}'; "
                 "choose another folder"
             )
     return path
+
+
+def may_write(folder: Path) -> bool:
+    """Tell whether files may be made and removed in a folder."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """``narrows match``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -246,16 +247,52 @@ def _draw(
         note(f"the contact sheet shows the first {_MOST_DRAWN} of {len(X)} queries")
         X, names, found = X[:_MOST_DRAWN], names[:_MOST_DRAWN], found[:_MOST_DRAWN]
     model: Any = library.model
+    away: dict[int, str] = {}
+    shown = [
+        [_drawable(match, model.scaling_, away) for match in matches[:_MOST_COLUMNS]]
+        for matches in found
+    ]
+    if away:
+        more = f" (and {len(away) - 1} more)" if len(away) > 1 else ""
+        note(f"the contact sheet shows {next(iter(away.values()))}{more}")
     figure = contact_sheet(
         X,
         model.reconstruct(X),
-        [matches[:_MOST_COLUMNS] for matches in found],
+        shown,
         names=names,
         limits=(model.scaling_.low, model.scaling_.high),
         title=title,
     )
     with atomic_file(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format="png")
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    """A match whose file is away, to be drawn by its thumbnail."""
+
+    distance: float
+    path: str
+    picture: "NDArray[Any]"
+    decoded: "NDArray[Any]"
+
+
+def _drawable(match: "Match", scaling: Any, away: dict[int, str]) -> "Match | _StandIn":
+    """Return a match that can be drawn; what is shown instead of its picture goes into ``away``."""
+    import numpy as np
+
+    from narrows.errors import MissingFileError, NarrowsError, UnreadableFileError
+
+    try:
+        match.picture  # noqa: B018  it is read here, once
+    except (MissingFileError, UnreadableFileError) as error:
+        try:
+            picture, what = scaling.from_pixels(match.thumbnail), "the thumbnail"
+        except NarrowsError:
+            picture, what = scaling.from_pixels(np.full((1, 1), 255, np.uint8)), "a blank instead"
+        away[match.id] = f"{what} of picture {match.id}: {error}"
+        return _StandIn(match.distance, match.path, picture, match.decoded)
+    return match
 
 
 def _check_decoder(library: "Library") -> None:

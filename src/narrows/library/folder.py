@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from narrows import storage
-from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
+from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors, may_write
 from narrows.errors import FormatError, LibraryError, OutputExistsError, ParameterError
 from narrows.library import commits
-from narrows.library.table import Table
+from narrows.library.table import Table, cannot_write
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 
 FORMAT = "narrows-library"
@@ -324,10 +324,18 @@ def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Keep other writers waiting, in this process and in others; the end of a process lets go."""
+    """Keep other writers waiting, in this process and in others; the end of a process lets go.
+
+    Raises
+    ------
+    OutputError
+        If the library must not be written to.
+    """
     with explain_os_errors(path):
         handle = os.open(path, os.O_RDONLY)
     try:
+        if not may_write(path):
+            raise cannot_write(path, PermissionError("Permission denied"))
         with explain_os_errors(path):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield

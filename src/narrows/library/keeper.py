@@ -154,7 +154,9 @@ class Keeper(Reader):
             Whether what is wrong is put right, in one step: rows that cannot be read are removed,
             codes and thumbnails are made again, ids that two rows have are replaced by new ones.
             The library is written anew beside the old one for that, whose room :meth:`compact`
-            frees. What an interrupted addition has left is lost.
+            frees. What an interrupted addition has left is lost. Where the list of removed rows
+            is, they come back, since they cannot be told from the others; of a picture that was
+            removed and added again only the later row is kept.
         progress : callable, optional
             Called with the number of pictures done and the number of all.
 

@@ -2,11 +2,17 @@
 
 Lance reads a file of rows whole or says that it cannot. Where it cannot, each column is read alone
 and halved until what is damaged stands by itself, so that a damaged page costs only its own rows.
+Which rows of a file were removed stands in another one; where that is lost, all rows are read.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import lance
 import pyarrow as pa
 
 from narrows.library.table import FAILURES, Table, panics_as_failures
@@ -15,7 +21,8 @@ _ROWS = 64  # in memory at a time
 _PROBES = 32  # rows that are tried before a column of a file is given up
 
 
-class Chunk(NamedTuple):
+@dataclass(frozen=True)
+class Chunk:
     """Some rows that are stored one after another.
 
     Attributes
@@ -28,12 +35,15 @@ class Chunk(NamedTuple):
         What cannot be read of which row, counted from the first of these.
     damage : str
         What else is wrong with the file that they are in.
+    revived : bool
+        Whether there may be rows among them that were removed.
     """
 
     start: int
     columns: dict[str, Any]
     unreadable: dict[int, list[str]]
     damage: str = ""
+    revived: bool = False
 
     def __len__(self) -> int:
         return len(self.columns["id"])
@@ -42,10 +52,45 @@ class Chunk(NamedTuple):
 def read(table: Table) -> Iterator[Chunk]:
     """Read all rows of a table as they are stored, some at a time."""
     start = 0
+    schema = table.dataset.schema
     for fragment in table.dataset.get_fragments():
-        for chunk in _read(fragment, table.dataset.schema, start):
-            yield chunk
-            start += len(chunk)
+        if _knows_its_removed(fragment):
+            for chunk in _read(fragment, schema, start):
+                yield chunk
+                start += len(chunk)
+            continue
+        count = fragment.num_deletions
+        damage = (
+            f"the file that says which {count} of rows {start} to "
+            f"{start + fragment.physical_rows - 1} of the table were removed is lost; those come "
+            "back, but for pictures that were added again"
+        )
+        with _with_removed(table, fragment) as whole:
+            for chunk in _read(whole, schema, start):
+                said = "; ".join(filter(None, (damage, chunk.damage)))
+                yield replace(chunk, revived=True, damage=said)
+                start, damage = start + len(chunk), ""
+
+
+def _knows_its_removed(fragment: Any) -> bool:
+    if fragment.deletion_file() is None:
+        return True
+    try:
+        with panics_as_failures():
+            fragment.scanner(columns=[], with_row_address=True).to_table()
+    except FAILURES:
+        return False
+    return True
+
+
+@contextmanager
+def _with_removed(table: Table, fragment: Any) -> Iterator[Any]:
+    """Give a fragment with the rows that were removed from it, in a table of its own."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "data").symlink_to(table.path.absolute() / "data")
+        whole = replace(fragment.metadata, deletion_file=None)
+        step = lance.LanceOperation.Overwrite(table.dataset.lance_schema, [whole])
+        yield lance.LanceDataset.commit(folder, step).get_fragments()[0]
 
 
 def _read(fragment: Any, schema: Any, start: int) -> Iterator[Chunk]:

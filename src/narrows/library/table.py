@@ -275,9 +275,12 @@ def panics_as_failures() -> Iterator[None]:
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
     """Make the error that says why a table could not be written."""
+    why = reason(error)
+    remedy = "make room or choose another folder"
+    if why in ("Permission denied", "Read-only file system"):
+        remedy = "get the right to write there, or copy the library and change the copy"
     return OutputError(
-        f"'{path}' could not be written: {reason(error)}; what was there before is unharmed; "
-        "make room or choose another folder"
+        f"'{path}' could not be written: {why}; what was there before is unharmed; {remedy}"
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
@@ -122,6 +123,7 @@ class Rows:
     moving: bool = False
     problems: list[Problem] = field(default_factory=list)
     _met: set[int] = field(default_factory=set)
+    _count: int = 0
 
     def verify(self) -> Verification:
         """Look at all of them.
@@ -135,7 +137,7 @@ class Rows:
             pass
         if self.problems:
             self.table.check_present()
-        return Verification(len(self.table), self.problems)
+        return Verification(self._count, self.problems)
 
     def fill(self, table: Table) -> Table:
         """Put them into an empty table for codes of the encoder, repaired.
@@ -167,6 +169,8 @@ class Rows:
                         chunk.unreadable.setdefault(row, []).append("thumbnail")
                 defects = [self._defects(chunk, *pair) for pair in enumerate(loaded)]
                 kept = [n for n, found in enumerate(defects) if not any(f.lost for f in found)]
+                if chunk.revived:
+                    kept = [n for n in kept if not self._added_again(chunk, n)]
                 columns = {
                     name: column.take(pa.array(kept, pa.int64()))
                     for name, column in chunk.columns.items()
@@ -180,8 +184,25 @@ class Rows:
                 self._tell(chunk, defects)
                 if kept:
                     yield columns
+                self._count = chunk.start + len(chunk)
                 if self.progress is not None:
-                    self.progress(chunk.start + len(chunk), len(self.table))
+                    self.progress(self._count, max(self._count, len(self.table)))
+
+    def _added_again(self, chunk: Chunk, row: int) -> bool:
+        """Tell whether a picture that was removed, perhaps, is there under a later id."""
+        latest = self._latest[chunk.columns["hash"][row].as_py()]
+        return bool(latest > chunk.columns["id"][row].as_py())
+
+    @cached_property
+    def _latest(self) -> dict[str, int]:
+        """The highest id of each picture, by its hash."""
+        latest: dict[str, int] = {}
+        for chunk in salvage.read(self.table):
+            pairs = (chunk.columns[name].to_pylist() for name in ("hash", "id"))
+            for digest, number in zip(*pairs, strict=True):
+                if digest is not None and number is not None:
+                    latest[digest] = max(number, latest.get(digest, number))
+        return latest
 
     def _load(
         self, picture: bytes | None, reference: str | None, digest: str | None
