@@ -119,6 +119,11 @@ def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
         note(f"skipped {path}: {reason}")
 
 
+def skipped_record(skipped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """Say the same as JSON."""
+    return [{"path": path, "reason": reason} for path, reason in skipped]
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Advance]:
     """Show how far something is; the block calls what it gets with (done, total)."""

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, metric_option, skip_option, table
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    metric_option,
+    skip_option,
+    skipped_record,
+    table,
+)
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
 from narrows.cli.labels import check_width, labels_option, read_labels, read_lines
 
@@ -59,8 +67,8 @@ def command(
     )
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
     if as_json:
-        skipped = [{"path": path, "reason": reason} for path, reason in rows.skipped]
-        answer({"methods": [asdict(one) for one in scores], "skipped": skipped}, as_json=True)
+        record = {"methods": [asdict(one) for one in scores]}
+        answer({**record, "skipped": skipped_record(rows.skipped)}, as_json=True)
         return
     table(
         ["method", "width", *(f"{what}@{n}" for what in ("precision", "recall") for n in k), "mAP"],

@@ -7,11 +7,13 @@ import click
 from narrows.cli.console import (
     PATH,
     answer,
+    counted,
     json_option,
     overwrite_option,
     progress,
     report_skipped,
     skip_option,
+    skipped_record,
     to_option,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
@@ -101,7 +103,9 @@ def command(
         "added": added.count,
         "present": added.present,
         "rows": len(library),
-        "skipped": [{"path": path, "reason": reason} for path, reason in added.skipped],
+        "skipped": skipped_record(added.skipped),
     }
     present = f", {added.present} already there" if added.present else ""
-    answer(record, as_json, f"{added.count} pictures added{present}, {len(library)} in {to}")
+    answer(
+        record, as_json, f"{counted(added.count, 'picture')} added{present}, {len(library)} in {to}"
+    )

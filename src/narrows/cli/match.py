@@ -14,6 +14,7 @@ from narrows.cli.console import (
     note,
     overwrite_option,
     skip_option,
+    skipped_record,
     table,
 )
 from narrows.cli.exchange import in_units, read_for
@@ -226,7 +227,7 @@ def _record(
     return {
         "queries": queries,
         "contact_sheet": save,
-        "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+        "skipped": skipped_record(skipped),
     }
 
 

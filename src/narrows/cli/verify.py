@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, progress, table
+from narrows.cli.console import PATH, answer, counted, json_option, progress, table
 
 # Rows that are shown; --json gives all.
 _SHOWN = 20
@@ -46,17 +46,18 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
             for one in found.problems[:_SHOWN]
         ]
         table(["id", "path", "what is wrong", "repair"], shown)
-    said = f"{found.rows} rows, {len(found.problems)} problems"
+    said = f"{counted(found.rows, 'row')}, {counted(len(found.problems), 'problem')}"
     if len(found.problems) > _SHOWN:
         said += f" of which the first {_SHOWN} are shown (--json shows all)"
     if found.repaired:
-        said += f"; repaired: {removed} rows removed, {len(found.problems) - removed - kept} mended"
+        mended = len(found.problems) - removed - kept
+        said += f"; repaired: {counted(removed, 'row')} removed, {mended} mended"
     elif len(found.problems) > kept:
         said += f"; repair them with: narrows verify {library} --repair"
     if kept:
         said += (
-            f"; {kept} pictures stay as they are, until their files are back or an installation "
-            "can decode them"
+            f"; kept as they are until their files are back, or an installation can decode them: "
+            f"{counted(kept, 'picture')}"
         )
     answer({}, False, said)
     return code

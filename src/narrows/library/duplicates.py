@@ -11,12 +11,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from narrows.data.images import Progress
-from narrows.errors import LibraryError, ParameterError
+from narrows.errors import ParameterError
 from narrows.library.library import Library
 from narrows.library.likeness import confirm
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
-from narrows.library.search import METRICS, ExactIndex, Metric
+from narrows.library.search import ExactIndex, Metric, check_metric
 
 _NEIGHBOURS = 8  # looked at first; where all are within the threshold, twice as many
 _QUERIES = 1024  # between two reports of progress
@@ -101,8 +101,7 @@ def find(
     ...     [[match.id for match in group] for group in find(library).groups]
     [[7, 100]]
     """
-    if not len(library):
-        raise LibraryError(f"the library '{library.path}' is empty; add pictures to it first")
+    library._check_filled()
     _check(threshold, metric)
     codes = library._table.codes()
     near = _look(codes, metric, progress)
@@ -224,8 +223,7 @@ class _Near:
 
 
 def _check(threshold: object, metric: str) -> None:
-    if metric not in METRICS:
-        raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
+    check_metric(metric)
     if isinstance(threshold, bool) or not (
         (isinstance(threshold, Real) and 0 <= float(threshold) < np.inf)
         or (isinstance(threshold, str) and threshold == "auto")

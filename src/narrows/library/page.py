@@ -46,10 +46,10 @@ section {{ background: var(--card); border: 1px solid var(--line); border-radius
 ul {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem;
   list-style: none; margin: 0; padding: 0; }}
 li {{ min-width: 0; font-size: .8rem; }}
-.frame {{ display: grid; place-items: center; height: 8rem; margin: 0 0 .4rem;
+.frame {{ display: grid; place-items: center; aspect-ratio: 4 / 3; margin: 0 0 .4rem;
   background: #8881; border-radius: .25rem; color: var(--quiet); }}
-img {{ max-width: 100%; max-height: 100%; }}
-img.small {{ height: 100%; image-rendering: pixelated; object-fit: contain; }}
+img {{ width: 100%; height: 100%; min-height: 0; object-fit: contain; }}
+img.small {{ image-rendering: pixelated; }}
 li b, li span {{ display: block; overflow-wrap: anywhere; }}
 li b {{ font-weight: 500; }}
 li span {{ color: var(--quiet); font-variant-numeric: tabular-nums; }}

@@ -17,7 +17,7 @@ from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
 from narrows.library.queries import Found, Queries
 from narrows.library.rerank import Read, Rerank, RerankOn, check_rerank, comparison, reorder
-from narrows.library.search import METRICS, ApproximateIndex, ExactIndex, Metric
+from narrows.library.search import ApproximateIndex, ExactIndex, Metric, check_metric
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load
 
@@ -281,10 +281,8 @@ class Reader:
         """
         _check_count("k", k)
         _check_count("n_candidates", n_candidates)
-        if metric not in METRICS:
-            raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
-        if not len(self):
-            raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
+        check_metric(metric)
+        self._check_filled()
         check_rerank(rerank, rerank_on, self._pictures)
         queries = Queries.of(query, codes, ids, self._pictures, self._all_codes)
         among = None if where is None else self._table.rows_of(self._table.ids_where(where))
@@ -314,6 +312,10 @@ class Reader:
     @property
     def _pictures(self) -> StoredPictures:
         return StoredPictures(self._table, *self._halves)
+
+    def _check_filled(self) -> None:
+        if not len(self):
+            raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
 
     def _all_codes(self) -> NDArray[np.float32]:
         if self._codes is None:

@@ -2,6 +2,6 @@
 
 from narrows.library.approximate import ApproximateIndex
 from narrows.library.exact import ExactIndex
-from narrows.library.vectors import METRICS, Metric
+from narrows.library.vectors import METRICS, Metric, check_metric
 
-__all__ = ["METRICS", "ApproximateIndex", "ExactIndex", "Metric"]
+__all__ = ["METRICS", "ApproximateIndex", "ExactIndex", "Metric", "check_metric"]
