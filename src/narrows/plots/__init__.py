@@ -6,15 +6,31 @@ matplotlib's own, Okabe & Ito's take their place, which the colour-blind can tel
 """
 
 from narrows.plots.curves import history, learning_rate
-from narrows.plots.scores import error_by_size
+from narrows.plots.distributions import (
+    activation_rates,
+    code_units,
+    error_distribution,
+    singular_values,
+)
+from narrows.plots.points import embedding
+from narrows.plots.scores import error_by_size, features
 from narrows.plots.sheet import contact_sheet
 from narrows.plots.tiles import picture_grid, pictures
+from narrows.plots.weights import filters, model_filters
 
 __all__ = [
+    "activation_rates",
+    "code_units",
     "contact_sheet",
+    "embedding",
     "error_by_size",
+    "error_distribution",
+    "features",
+    "filters",
     "history",
     "learning_rate",
+    "model_filters",
     "picture_grid",
     "pictures",
+    "singular_values",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.errors import DataError
-from narrows.plots.style import axes_or_new, looks
+from narrows.plots.style import axes_or_new, legend_above, looks
 from narrows.training.history import History
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
     -------
     Axes
         Logarithmic upwards where the terms lie more than one and a half decades apart. Training
-        rows have solid lines, held-out rows dashed ones. Where rows were held out, a vertical line
-        marks the epoch whose weights were kept.
+        rows have solid lines, held-out rows dashed ones with hollow marks; where there are such, a
+        vertical line marks the epoch whose weights were kept.
 
     Raises
     ------
@@ -89,6 +89,7 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
                         linestyle=dashes,
                         # Lines that lie on each other show their marks in turn.
                         markevery=(min(place * every // len(terms), len(values) - 1), every),
+                        fillstyle="none" if prefix else "full",
                         label="_nolegend_",
                         **look,
                     )
@@ -96,12 +97,16 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
     if _is_wide(ax):
         ax.set_yscale("log")
     if has_held_out:
-        for words, dashes in (("training rows", "-"), ("held-out rows", "--")):
-            ax.plot([], [], color=ax.xaxis.label.get_color(), linestyle=dashes, label=words)
+        for words, dashes, fill in (
+            ("training rows", "-", "full"),
+            ("held-out rows", "--", "none"),
+        ):
+            look = {"color": ax.xaxis.label.get_color(), "marker": "o", "fillstyle": fill}
+            ax.plot([], [], linestyle=dashes, label=words, **look)
         _mark_best(ax, runs[-1])
     ax.set_ylabel("loss per row")
     _finish(ax, runs)
-    ax.legend()
+    legend_above(ax, columns=2)
     return ax
 
 
@@ -137,6 +142,8 @@ def learning_rate(history: History, *, ax: "Axes | None" = None) -> "Axes":
     >>> list(ax.lines[0].get_ydata()) == model.history_["learning_rate"]
     True
     """
+    from matplotlib.ticker import FuncFormatter
+
     runs = _runs(history)
     ax = axes_or_new(ax)
     [look] = looks(1)
@@ -144,7 +151,8 @@ def learning_rate(history: History, *, ax: "Axes | None" = None) -> "Axes":
         every = max(1, len(run.history) // _MARKS)
         ax.plot(run.epochs(), run.values("learning_rate"), markevery=every, **look)
     ax.set_ylim(bottom=0)
-    ax.ticklabel_format(axis="y", scilimits=(-3, 3))
+    # Without a power of ten in the corner, where a layer's name may stand.
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_ylabel("learning rate")
     _finish(ax, runs)
     return ax

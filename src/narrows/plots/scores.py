@@ -1,13 +1,15 @@
 """How good models are, beside PCA."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from narrows.data.text import printable
 from narrows.errors import DataError
-from narrows.plots.given import as_pairs
-from narrows.plots.style import axes_or_new, looks
+from narrows.plots.given import as_numbers, as_pairs
+from narrows.plots.style import axes_or_new, legend_above, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,3 +121,70 @@ def _scale(ax: "Axes", sizes: NDArray[np.float64]) -> None:
     ax.yaxis.set_major_formatter(plain)
     # Within a decade there may be a single tick; those between then have their number too.
     ax.yaxis.set_minor_formatter(plain if high / low < 10 else NullFormatter())
+
+
+def features(
+    scores: Mapping[str, Mapping[str, tuple[float, float]]], *, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw how well classifiers do on representations: codes, PCA's codes, the raw rows.
+
+    Parameters
+    ----------
+    scores : mapping of str to mapping of str to (float, float)
+        Of each representation and each classifier, the accuracy's mean and standard deviation, as
+        cross-validation gives them.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        With a line for each representation, and a mark for each classifier.
+
+    Raises
+    ------
+    DataError
+        If there are no scores, or they are not pairs of finite numbers.
+    ParameterError
+        If ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import narrows
+    >>> ax = narrows.plots.features({
+    ...     "codes": {"logistic regression": (0.84, 0.01), "5 neighbours": (0.85, 0.01)},
+    ...     "PCA": {"logistic regression": (0.80, 0.01), "5 neighbours": (0.83, 0.01)}})
+    >>> [text.get_text() for text in ax.get_yticklabels()]
+    ['codes', 'PCA']
+    """
+    found = {
+        (place, classifier): as_numbers(f"the scores of '{name}' by '{classifier}'", score)
+        for place, (name, own) in enumerate(scores.items())
+        for classifier, score in own.items()
+    }
+    if not found:
+        raise DataError("there are no scores; give at least one representation and classifier")
+    if any(score.shape != (2,) for score in found.values()):
+        raise DataError("a score is a mean and a standard deviation; give both")
+    ax = axes_or_new(ax)
+    classifiers = list(dict.fromkeys(classifier for _, classifier in found))
+    step = 0.6 / len(classifiers)
+    for k, (classifier, look) in enumerate(zip(classifiers, looks(len(classifiers)), strict=True)):
+        own_places = [place for place, other in found if other == classifier]
+        y = np.array(own_places) + step * (k - (len(classifiers) - 1) / 2)
+        mean, spread = np.array([found[place, classifier] for place in own_places]).T
+        ax.errorbar(mean, y, xerr=spread, linestyle="none", label=printable(classifier), capsize=3,
+                    **look)  # fmt: skip
+        for value, end, height in zip(mean, mean + spread, y, strict=True):
+            ax.annotate(f"{value:.3f}", (end, height), xytext=(6, 0), va="center",
+                        textcoords="offset points")  # fmt: skip
+    ax.set_yticks(range(len(scores)), [printable(name) for name in scores], parse_math=False)
+    ax.set_ylim(len(scores) - 0.5, -0.5)
+    # To the right of the last mark stands its figure.
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, high + 0.15 * (high - low))
+    ax.set_xlabel("accuracy, cross-validated")
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_axisbelow(True)
+    legend_above(ax, columns=2)
+    return ax

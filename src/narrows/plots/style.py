@@ -4,7 +4,11 @@ Okabe & Ito (2008), "Color universal design": eight colours that every kind of c
 apart. Lines and points differ by mark or dash as well, for print in grey.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from narrows.errors import ParameterError
 
@@ -17,6 +21,8 @@ COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
     "#56B4E9", "#000000", "#F0E442", "#8A8A8A", "#6B2A10",
 )  # fmt: skip
+# Of a legend's lines, times its letters; what it may take of the axes; points in an inch.
+_LINE, _MOST_FOR_LEGENDS, _POINTS = 1.15, 0.5, 72
 MARKERS = "osD^vP*X<>"
 
 
@@ -39,6 +45,40 @@ def looks(n: int) -> list[dict[str, Any]]:
         {"color": own[i % len(own)], "marker": MARKERS[(i + lap) % len(MARKERS)]}
         for i, lap in enumerate(laps)
     ]
+
+
+def legend_above(ax: "Axes", *, columns: int) -> None:
+    """Put a legend into the upper corner, with room above the data, so that it hides none."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    lines = -(-len(ax.get_legend_handles_labels()[1]) // columns)
+    size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
+    around = 2 * (rcParams["legend.borderpad"] + rcParams["legend.borderaxespad"])
+    tall = size * (_LINE * lines + rcParams["legend.labelspacing"] * (lines - 1) + around)
+    height = ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi * _POINTS
+    share = min(_MOST_FOR_LEGENDS, tall / height)
+    scale = ax.yaxis.get_transform()
+    low, high = scale.transform(np.asarray(ax.get_ylim()))
+    top = scale.inverted().transform(np.array([high + (high - low) * share / (1 - share)]))
+    ax.set_ylim(top=float(top[0]))
+    # Nothing of what crosses the axes from top to bottom is to be seen through it.
+    ax.legend(loc="upper right", ncols=columns, framealpha=1)
+
+
+def text_size(ax: "Axes", texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return about how wide and high texts are, (n, 2), in the units of the axes' linear data."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties()
+    points = [text_to_path.get_text_width_height_descent(text, font, False)[0] for text in texts]
+    box, figure = ax.get_position(), ax.figure.bbox
+    inside = np.array([box.width * figure.width, box.height * figure.height])
+    spans = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    extent = np.array([points, [_LINE * font.get_size()] * len(points)]).T
+    size: NDArray[np.float64] = extent / _POINTS * ax.figure.dpi / inside * spans
+    return size
 
 
 def axes_or_new(ax: "Axes | None", *, ratio: float | None = None) -> "Axes":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from narrows.data.text import printable
 from narrows.errors import DataError, ParameterError
 from narrows.plots.given import as_pictures
 from narrows.plots.pixels import Tiles, check_limits, shades, value_range
@@ -176,10 +177,10 @@ def _draw(
     ax.set_yticks([])
     if names is not None:
         middles = [tiles.corner(columns * i)[1] + (tiles.height - 1) / 2 for i in range(lines)]
-        ax.set_yticks(middles, _plain(names), parse_math=False)
+        ax.set_yticks(middles, [printable(name) for name in names], parse_math=False)
     if captions is not None:
         middles = [tiles.corner(i)[0] + (tiles.width - 1) / 2 for i in range(columns)]
-        captions = _plain(captions)
+        captions = [printable(caption) for caption in captions]
         ax.set_xticks(middles, captions, parse_math=False)
         _fit(ax, captions, 1 / ratio)
     return ax
@@ -194,25 +195,27 @@ def _ratio(pictures: float, *, names: bool, captions: bool) -> float:
     return min(_TALLEST, (inside * pictures + _BELOW * captions) / width)
 
 
-def _plain(words: Sequence[str]) -> list[str]:
-    """Leave out what no font has."""
-    return [
-        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in w) for w in words
-    ]
-
-
 def _fit(ax: "Axes", captions: Sequence[str], aspect: float) -> None:
-    """Write captions smaller, and if need be aslant, where they would run into each other."""
+    """Break captions, write them smaller, or aslant, where they would run into each other."""
     from matplotlib.textpath import text_to_path
 
+    font = ax.get_xticklabels()[0].get_fontproperties().copy()
+
+    def width(words: str) -> float:
+        return max(
+            float(text_to_path.get_text_width_height_descent(line, font, False)[0])
+            for line in words.split("\n")
+        )
+
     box, figure = ax.get_position(), ax.figure.bbox
-    width = min(box.width * figure.width, box.height * figure.height * aspect)
-    room = _LAID_OUT * width / ax.figure.dpi * _POINTS / len(captions)
-    labels = ax.get_xticklabels()
-    font = labels[0].get_fontproperties()
-    widths = (text_to_path.get_text_width_height_descent(c, font, False)[0] for c in captions)
-    share = room / max(1e-9, *widths)
-    for label in labels:
-        label.set_fontsize(font.get_size() * min(1, max(_SMALLEST, share)))
-        if share < _SMALLEST:
-            label.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
+    inside = min(box.width * figure.width, box.height * figure.height * aspect)
+    room = _LAID_OUT * inside / ax.figure.dpi * _POINTS / len(captions)
+    if max(map(width, captions)) > room:
+        broken = [caption.replace(" ", "\n") for caption in captions]
+        share = room / max(1e-9, *map(width, broken))
+        aslant = share < _SMALLEST
+        ax.set_xticklabels(captions if aslant else broken, parse_math=False)
+        for label in ax.get_xticklabels():
+            label.set_fontsize(font.get_size() * min(1, max(_SMALLEST, share)))
+            if aslant:
+                label.set(rotation=45, ha="right", va="top", rotation_mode="anchor")

@@ -1,0 +1,269 @@
+"""How figures are distributed: errors over rows, and what each unit of the code does."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from narrows.errors import DataError
+from narrows.plots.given import as_numbers, as_pairs
+from narrows.plots.style import axes_or_new, colours, legend_above, looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Errors further apart than this are drawn on a logarithmic axis, down to this share of the largest.
+_DECADES, _LEAST = 2, 1e-6
+_FEWEST_BINS, _MOST_BINS, _RATE_BINS = 10, 50, 25
+# What a line of marks takes at most, in points, and the least that a mark may.
+_ROOM_FOR_MARKS, _SMALLEST_MARK = 300, 1.5
+_HATCH = "////"
+# The rows between these percentiles are shown as a band.
+_BAND = (10, 90)
+
+
+def error_distribution(
+    errors: ArrayLike, *, threshold: float | None = None, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw a histogram of the rows' reconstruction errors, the outliers apart.
+
+    Parameters
+    ----------
+    errors : array-like of shape (n,)
+        As a model's ``reconstruction_error`` gives them.
+    threshold : float, optional
+        Rows of larger errors are outliers: they are hatched, marked one by one below the bars, and
+        counted.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        Logarithmic from left to right where the errors span more than two decades; there, errors
+        below a millionth of the largest count as that.
+
+    Raises
+    ------
+    DataError
+        If the errors, or the threshold, are not finite numbers of at least zero.
+    ParameterError
+        If ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import narrows
+    >>> errors = np.random.default_rng(0).gamma(5, size=200)
+    >>> ax = narrows.plots.error_distribution(errors, threshold=12)
+    >>> ax.get_legend().get_texts()[0].get_text()
+    'outliers: 2 of 200'
+    """
+    found = as_numbers("errors", errors)
+    limit = np.inf if threshold is None else float(as_numbers("thresholds", [threshold])[0])
+    if min(found.min(), limit) < 0:
+        raise DataError(f"{min(found.min(), limit):g} is no error; give numbers of at least zero")
+    least = max(_LEAST * found.max(), found[found > 0].min(initial=np.inf))
+    wide = found.max() > 10**_DECADES * least
+    shown = np.maximum(found, least) if wide else found
+    n_bins = int(np.clip(np.sqrt(len(found)), _FEWEST_BINS, _MOST_BINS))
+    scaled = np.histogram_bin_edges(np.log10(shown) if wide else shown, n_bins)
+    edges = 10**scaled if wide else scaled
+    # Rounding must not leave out the smallest or the largest.
+    edges[0], edges[-1] = min(edges[0], shown.min()), max(edges[-1], shown.max())
+    is_outlier = found > limit
+    names = ("_nolegend_", f"outliers: {is_outlier.sum()} of {len(found)}")
+    ax = axes_or_new(ax)
+    _stack(ax, (shown[~is_outlier], shown[is_outlier]), edges, names)
+    if wide:
+        ax.set_xscale("log")
+    ax.set(xlabel="reconstruction error", ylabel="rows")
+    if threshold is not None:
+        color = colours()[1]
+        beyond = shown[is_outlier]
+        ax.plot(beyond, np.zeros(len(beyond)), "|", color=color, clip_on=False, zorder=3)
+        label = "threshold: " + np.format_float_positional(limit, 3, fractional=False, trim="-")
+        ax.axvline(limit, color=color, linestyle="--", label=label)
+        legend_above(ax, columns=2)
+    return ax
+
+
+def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw each code unit's mean and variance over the rows, beside those of N(0, 1).
+
+    A variational model wants its codes to be distributed so; a unit of variance 0 has collapsed:
+    it says nothing of the row.
+
+    Parameters
+    ----------
+    means, variances : array-like of shape (K,)
+        Of each unit.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        With the units in the order of their variances, the largest first.
+
+    Raises
+    ------
+    DataError
+        If there are not as many means as variances, or a variance is below zero.
+    ParameterError
+        If ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import narrows
+    >>> ax = narrows.plots.code_units([0.1, 0.0, -0.2], [0.9, 0.0, 1.1])
+    >>> ax.lines[0].get_ydata().tolist()
+    [1.1, 0.9, 0.0]
+    """
+    from matplotlib import rcParams
+
+    mean, variance = as_pairs(("means", "variances"), means, variances)
+    if variance.min() < 0:
+        raise DataError(f"a variance is {variance.min():g}; give numbers of at least zero")
+    order = np.argsort(-variance, kind="stable")
+    units = np.arange(1, len(order) + 1)
+    ax = axes_or_new(ax)
+    one, other = looks(2)
+    for name, y, target, look, dashes, zorder in (
+        ("variance", variance[order], 1, one, "--", 3),
+        ("mean", mean[order], 0, other, ":", 2),
+    ):
+        size = min(rcParams["lines.markersize"], max(_SMALLEST_MARK, _ROOM_FOR_MARKS / len(units)))
+        ax.plot(units, y, linestyle="none", label=name, markersize=size, zorder=zorder, **look)
+        label = f"{name} of N(0, 1)"
+        ax.axhline(target, color=look["color"], linestyle=dashes, label=label, zorder=1)
+    _count_units(ax, len(units))
+    ax.set(xlabel="unit of the code, by variance", ylabel="over the rows")
+    legend_above(ax, columns=2)
+    return ax
+
+
+def activation_rates(rates: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw a histogram of the share of rows on which each unit is on, dead units apart.
+
+    Parameters
+    ----------
+    rates : array-like of shape (K,)
+        Of each unit, between 0 and 1.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        Whose legend counts the dead units, which are on for no row.
+
+    Raises
+    ------
+    DataError
+        If the rates are not numbers between 0 and 1.
+    ParameterError
+        If ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import narrows
+    >>> ax = narrows.plots.activation_rates([0.1, 0.0, 0.3, 0.2])
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['in use: 3 of 4', 'dead: 1 of 4']
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    found = as_numbers("rates", rates)
+    if found.min() < 0 or found.max() > 1:
+        raise DataError(
+            f"rates lie between {found.min():g} and {found.max():g}; give shares from 0 to 1"
+        )
+    dead = found == 0
+    ax = axes_or_new(ax)
+    edges = np.linspace(0, found.max() or 1.0, _RATE_BINS + 1)
+    names = (f"in use: {(~dead).sum()} of {len(found)}", f"dead: {dead.sum()} of {len(found)}")
+    _stack(ax, (found[~dead], found[dead]), edges, names)
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.set(xlabel="rows on which a unit is on", ylabel="units")
+    legend_above(ax, columns=2)
+    return ax
+
+
+def singular_values(
+    values: ArrayLike, *, label: str | None = None, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw the singular values of the encoder's Jacobian: in how many directions codes answer.
+
+    Rifai et al. (2011), "Contractive auto-encoders", figure 3: a contractive encoder answers to few
+    directions, those in which the data vary.
+
+    Parameters
+    ----------
+    values : array-like of shape (n, K)
+        Of each row's Jacobian.
+    label : str, optional
+        What the curve stands for, where several are drawn on the same axes, one call each.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        With the mean over rows of the largest, the second largest, and so on; the band holds eight
+        rows in ten.
+
+    Raises
+    ------
+    DataError
+        If the values are not finite, below zero, or not so shaped.
+    ParameterError
+        If ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import narrows
+    >>> ax = narrows.plots.singular_values([[3.0, 0.5], [0.1, 2.0]])
+    >>> ax.lines[0].get_ydata().tolist()
+    [2.5, 0.3]
+    """
+    found = as_numbers("values", values, 2)
+    if found.min() < 0:
+        raise DataError(f"a singular value is {found.min():g}; give numbers of at least zero")
+    descending = -np.sort(-found, axis=1)
+    ax = axes_or_new(ax)
+    n_before = len(ax.lines)
+    look = looks(n_before + 1)[-1]
+    dashes = ("-", "--", "-.", ":")[n_before % 4]
+    ranks = np.arange(1, found.shape[1] + 1)
+    every = max(1, len(ranks) // 16)
+    low, high = np.percentile(descending, _BAND, axis=0)
+    ax.fill_between(ranks, low, high, color=look["color"], alpha=0.2, linewidth=0)
+    name = label or "mean of the rows, and eight in ten"
+    ax.plot(ranks, descending.mean(axis=0), linestyle=dashes, label=name, markevery=every, **look)
+    _count_units(ax, max(len(line.get_path()) for line in ax.lines))
+    ax.autoscale(axis="y")
+    ax.set_ylim(bottom=0)
+    ax.set(xlabel="singular value, the largest first", ylabel="of the encoder's Jacobian")
+    ax.legend()
+    return ax
+
+
+def _stack(
+    ax: "Axes",
+    parts: tuple[NDArray[np.float64], NDArray[np.float64]],
+    edges: NDArray[np.float64],
+    names: tuple[str, str],
+) -> None:
+    """Draw a histogram of two parts, the second on top of the first and hatched."""
+    ax.hist(list(parts), edges.tolist(), stacked=True, color=colours()[:2], label=list(names))
+    for bar in ax.containers[1]:
+        bar.set(hatch=_HATCH, edgecolor=ax.get_facecolor(), linewidth=0)
+
+
+def _count_units(ax: "Axes", n: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set_xlim(0.5, n + 0.5)

@@ -1,0 +1,201 @@
+"""Maps: rows as points in the plane."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from narrows.data.text import printable
+from narrows.errors import DataError, ParameterError
+from narrows.plots.given import as_numbers
+from narrows.plots.style import MARKERS, axes_or_new, colours, text_size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Classes that have a colour of their own, that are listed beside the map, and that are named on it.
+_COLOURED, _LISTED, _NAMED = 10, 12, 30
+# Of all points' area, in points squared; and of one.
+_AREA, _SMALLEST, _LARGEST = 20_000, 2, 30
+_ALPHA = 0.7
+# The share of points at either end whose values are beyond the colours.
+_BEYOND = 1.0
+# Names that overlap are moved apart so often, and so much further than needed. They need more room
+# where a legend will make the map smaller.
+_ROUNDS, _PAST, _CLOSER = 200, 0.01, 1.2
+
+
+def embedding(
+    points: ArrayLike,
+    *,
+    labels: ArrayLike | None = None,
+    values: ArrayLike | None = None,
+    label_names: Sequence[str] | None = None,
+    value_name: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw a map: one point a row, coloured by its label or by a value.
+
+    Parameters
+    ----------
+    points : array-like of shape (n, 2)
+        As :func:`narrows.evaluation.project` places them.
+    labels : array-like of shape (n,), optional
+        Classes, of any kind. Up to 10 differ by colour (or as many as the user's cycle has); then
+        colours come again with other marks. Up to 30 are named on the map, up to 12 are listed
+        beside it too.
+    values : array-like of shape (n,), optional
+        Instead of labels: numbers such as errors. Colours span the middle 98 % of them.
+    label_names : sequence of str, optional
+        The classes' names, in the order of the sorted labels; by default the labels themselves.
+    value_name : str, optional
+        What the values are, for the colour bar.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        Of equal scale in both directions, without ticks: only distances mean anything.
+
+    Raises
+    ------
+    DataError
+        If points, labels, values or names do not fit each other, or are not finite.
+    ParameterError
+        If both labels and values are given, or ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import narrows
+    >>> points = np.random.default_rng(0).normal(size=(50, 2))
+    >>> ax = narrows.plots.embedding(points, labels=points[:, 0] > 0, label_names=["left", "right"])
+    >>> [text.get_text() for text in ax.texts]
+    ['left', 'right']
+    """
+    from matplotlib.cm import ScalarMappable
+
+    places = as_numbers("points", points, 2)
+    if places.shape[1] != 2:
+        raise DataError(f"points have the shape {places.shape}; give two numbers each, (n, 2)")
+    if labels is not None and values is not None:
+        raise ParameterError("points are coloured by labels or by values; give one of the two")
+    size = min(_LARGEST, max(_SMALLEST, _AREA / len(places)))
+    look: dict[str, Any] = {"s": size, "alpha": _ALPHA, "linewidths": 0, "rasterized": True}
+    classes = None if labels is None else _Classes(labels, label_names, len(places))
+    numbers = None if values is None else as_numbers("values", values)
+    if numbers is not None and len(numbers) != len(places):
+        raise DataError(f"there are {len(numbers)} values for {len(places)} points; give one each")
+    x, y = places.T
+    ax = axes_or_new(ax)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set(xticks=[], yticks=[])
+    if classes is not None:
+        classes.draw(ax, places, look)
+    elif numbers is not None:
+        low, high = np.percentile(numbers, [_BEYOND, 100 - _BEYOND])
+        drawn = ax.scatter(x, y, c=numbers, vmin=low, vmax=high, **look)
+        ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
+        extend = ends.get((bool(numbers.min() < low), bool(numbers.max() > high)), "neither")
+        # Of the colours alone: the points' own let others shine through.
+        opaque = ScalarMappable(drawn.norm, drawn.cmap)
+        ax.figure.colorbar(opaque, ax=ax, label=value_name or "", extend=extend, pad=0.02)
+    else:
+        ax.scatter(x, y, color=colours()[0], **look)
+    return ax
+
+
+class _Classes:
+    """Which class each point has, and how classes are told apart."""
+
+    def __init__(self, labels: ArrayLike, names: Sequence[str] | None, n: int) -> None:
+        given = np.asarray(labels)
+        if given.shape != (n,):
+            raise DataError(
+                f"labels have the shape {given.shape} for {n} points; give one label each"
+            )
+        try:
+            found, self.of = np.unique(given, return_inverse=True)
+        except TypeError as error:
+            raise DataError(f"labels are of several kinds ({error}); give one kind") from error
+        if names is not None and len(names) != len(found):
+            raise DataError(
+                f"there are {len(names)} label_names for {len(found)} classes; give one for each"
+            )
+        self.names = [printable(str(name)) for name in (found if names is None else names)]
+
+    def draw(self, ax: "Axes", places: NDArray[np.float64], look: dict[str, Any]) -> None:
+        """Draw the points in the order given, so that no class hides another; name the classes."""
+        from matplotlib.colors import to_rgba_array
+
+        own = to_rgba_array(colours()[:_COLOURED])
+        laps, shades = np.divmod(self.of, len(own))
+        for lap in np.unique(laps):
+            chosen = laps == lap
+            marker = MARKERS[lap % len(MARKERS)]
+            x, y = places[chosen].T
+            ax.scatter(x, y, c=own[shades[chosen]], marker=marker, **look)
+        if len(self.names) <= _LISTED:
+            self._list(ax, own)
+        if len(self.names) <= _NAMED:
+            medians = [np.median(places[self.of == k], axis=0) for k in range(len(self.names))]
+            _write_names(ax, self.names, np.array(medians))
+
+    def _list(self, ax: "Axes", own: NDArray[Any]) -> None:
+        from matplotlib.lines import Line2D
+
+        handles = [
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                label=name,
+                color=own[k % len(own)],
+                marker=MARKERS[k // len(own) % len(MARKERS)],
+            )
+            for k, name in enumerate(self.names)
+        ]
+        # Beside the map, where whoever lays out the figure makes room for it.
+        beside = ax.figure.get_layout_engine() is not None
+        where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        ax.legend(handles=handles, handletextpad=0, **(where if beside else {"loc": "best"}))
+
+
+def _write_names(ax: "Axes", names: Sequence[str], medians: NDArray[np.float64]) -> None:
+    """Write each class's name at its median, or near; with a line to it where that is far off."""
+    from matplotlib.patheffects import withStroke
+
+    ax.apply_aspect()
+    halo = [withStroke(linewidth=3, foreground=ax.get_facecolor())]
+    size = _CLOSER * text_size(ax, names)
+    for name, median, place in zip(names, medians, _spread(medians, size), strict=True):
+        x, y = place
+        text = ax.text(
+            x, y, name, ha="center", va="center", path_effects=halo, parse_math=False, zorder=4
+        )
+        # One that was moved less is still at its median.
+        if (np.abs(place - median) > size[0, 1]).any():
+            line = np.array([median, place]).T
+            ax.plot(*line, color=text.get_color(), linewidth=0.8, path_effects=halo, zorder=3)
+
+
+def _spread(middles: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move boxes of these sizes (n, 2) apart, the shorter way each, as far as they overlap."""
+    places = middles.copy()
+    for _ in range(_ROUNDS):
+        moved = False
+        for k in range(len(places)):
+            for other in range(k):
+                gap = places[k] - places[other]
+                lack = (size[k] + size[other]) / 2 - np.abs(gap)
+                if (lack > 0).all():
+                    axis = int(np.argmin(lack))
+                    step = (lack[axis] / 2 + _PAST * size[k, axis]) * (1 if gap[axis] >= 0 else -1)
+                    places[k, axis] += step
+                    places[other, axis] -= step
+                    moved = True
+        if not moved:
+            break
+    return places
