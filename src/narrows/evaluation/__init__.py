@@ -7,24 +7,38 @@ from narrows.evaluation.map_page import map_page
 from narrows.evaluation.map_scores import MapScores, score_map
 from narrows.evaluation.maps import MAP_METHODS, Projection, project
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
+from narrows.evaluation.report import (
+    Comparison,
+    Figures,
+    Finding,
+    Report,
+    compare_models,
+    make_report,
+)
 from narrows.evaluation.restoration import Restoration, compare_with_clean
 from narrows.plots.sheet import contact_sheet
 
 __all__ = [
     "MAP_METHODS",
+    "Comparison",
     "DepthReport",
     "DepthRun",
+    "Figures",
+    "Finding",
     "MapScores",
     "MatchingScores",
     "Projection",
+    "Report",
     "Restoration",
     "Scores",
     "compare_depths",
+    "compare_models",
     "compare_with_clean",
     "compare_with_pca",
     "contact_sheet",
     "draw_depths",
     "evaluate_matching",
+    "make_report",
     "map_page",
     "project",
     "score_map",

@@ -211,8 +211,37 @@ def function_estimate(function: Callable[[Tensor], Tensor], x: Tensor, probes: T
     return _pull_back(function, x, probes)
 
 
+def function_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Jacobian of any function of rows, each by itself.
+
+    Parameters
+    ----------
+    function, x : callable and Tensor
+        As :func:`function_norm`.
+
+    Returns
+    -------
+    Tensor of shape (B, K, F)
+        With the rows' features laid flat.
+
+    Examples
+    --------
+    >>> function_jacobian(lambda x: x**2, torch.tensor([[1.0, 2.0]])).tolist()
+    [[[2.0, 0.0], [0.0, 4.0]]]
+    """
+    return torch.stack([row.flatten(1 - x.ndim) for row in _pulled_back(function, x, None)], dim=1)
+
+
 def _pull_back(function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None) -> Tensor:
     """Sum the squares of u^T J, for the direction given or for all the code's units."""
+    rows = _pulled_back(function, x, probes)
+    return torch.stack([row.square().flatten(1 - x.ndim).sum(dim=-1) for row in rows]).sum(dim=0)
+
+
+def _pulled_back(
+    function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None
+) -> list[Tensor]:
+    """Return u^T J (B, ...), for the direction given or for each of the code's units."""
     further = torch.is_grad_enabled()
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -223,11 +252,10 @@ def _pull_back(function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor |
         else:
             directions = [unit.expand_as(code) for unit in torch.eye(width).to(code)]
         # One unit at a time: not every layer's gradient can be taken for all of them side by side.
-        rows = [
+        return [
             torch.autograd.grad(code, x, each, retain_graph=True, create_graph=further)[0]
             for each in directions
         ]
-    return torch.stack([row.square().flatten(1 - x.ndim).sum(dim=-1) for row in rows]).sum(dim=0)
 
 
 def _times(rows: Tensor, slopes: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
@@ -21,7 +22,14 @@ from narrows.models.runs import Run, plan
 from narrows.models.validation import check_rows
 from narrows.networks import Network, Trace
 from narrows.training.history import History
-from narrows.training.loop import LossFunction, TrainSettings, epoch_seed, new_optimizer, train
+from narrows.training.loop import (
+    LossFunction,
+    TrainSettings,
+    epoch_seed,
+    evaluate,
+    new_optimizer,
+    train,
+)
 from narrows.training.progress import print_epoch
 
 # Learning without a planned end goes at a constant share of the cycle's peak.
@@ -223,6 +231,46 @@ class BaseAutoencoder(Parameters, Codec):
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
         return self
+
+    def loss_terms(
+        self, X: Any, random_state: int | np.random.RandomState | None = None
+    ) -> dict[str, float]:
+        """Measure on rows what training makes small, term by term.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Clean rows; a model with a ``corruption`` damages them first.
+        random_state : int, RandomState or None
+            Of damage and noise.
+
+        Returns
+        -------
+        dict of str to float
+            The terms that ``history_`` has for each epoch, the mean over these rows, and their sum
+            as ``loss``. On rows not learned from they tell whether the model was overfitted.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+
+        Examples
+        --------
+        >>> from narrows import Autoencoder, datasets
+        >>> digits = datasets.load("digits")
+        >>> model = Autoencoder(8, max_epochs=5, random_state=0).fit(digits.X_train)
+        >>> sorted(model.loss_terms(digits.X_test))
+        ['loss', 'reconstruction']
+        """
+        rows = self._check_rows(X)
+        seed = int(check_random_state(random_state).randint(2**31))
+        settings = choices.choose_settings(self, self.spec_, len(rows), seed)
+        network = Network(self.encoder_, self.decoder_)
+        self._extend(network, settings, len(rows))
+        network.to(settings.device)
+        loss = self._training_loss()
+        return evaluate(network, loss, ArraySource(rows), self._scale, settings)
 
     def _check_parameters(self) -> None:
         """Refuse parameters out of range; a model adds checks of its own to those of ``super()``.

@@ -241,6 +241,31 @@ class Codec(
         rows = self._check_rows(X)
         return sensitivity.measure(self.encoder_, self.scaling_, rows)
 
+    def jacobian_singular_values(self, X: Any) -> NDArray[np.float32]:
+        """Measure along how many directions each row can move without its code standing still.
+
+        Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders", section 5.3:
+        a contractive model answers to few directions, those along which the data vary.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the training data; K passes for each of them.
+
+        Returns
+        -------
+        ndarray of shape (n, min(K, F)), float32
+            The singular values of the Jacobian of the code with respect to the scaled row, the
+            largest first. The root of the sum of their squares is :meth:`jacobian_norm`.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        return sensitivity.measure_singular_values(self.encoder_, self.scaling_, rows)
+
     def split(self) -> tuple[Encoder, Decoder]:
         """Part the model into its two halves, each of which works and saves alone.
 

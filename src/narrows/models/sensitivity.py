@@ -50,6 +50,33 @@ def measure(encoder: Encoder, scaling: Scaling, rows: NDArray[Any]) -> NDArray[n
     return norms.numpy()
 
 
+@torch.no_grad()
+def measure_singular_values(
+    encoder: Encoder, scaling: Scaling, rows: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Singular values of the Jacobian of each row's code, the largest first.
+
+    Parameters
+    ----------
+    encoder, scaling, rows
+        As :func:`measure`.
+
+    Returns
+    -------
+    ndarray of shape (n, min(K, F)), float32
+    """
+    source = as_rows(rows)
+    device = next(encoder.parameters()).device
+    values: list[Tensor] = []
+    start, size = 0, 1
+    while start < len(rows):
+        x = scaling(source[start : start + size].to(device))
+        matrices = jacobian.function_jacobian(encoder, x)
+        values.append(torch.linalg.svdvals(matrices).cpu())
+        start, size = start + size, min(_ROWS, max(1, _BLOCK // matrices[0].numel()))
+    return torch.cat(values).numpy()
+
+
 def squared_norm(encoder: Encoder, trace: Trace, probes: Tensor | None = None) -> Tensor:
     """Squared Frobenius norm of the Jacobian of codes with respect to rows.
 

@@ -1,0 +1,88 @@
+"""``narrows compare``: which model for these data."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from narrows.cli.console import (
+    answer,
+    json_option,
+    overwrite_option,
+    progress,
+    skip_option,
+    table,
+    to_option,
+    training,
+)
+from narrows.cli.depth import words_of
+from narrows.cli.exchange import data_argument
+from narrows.cli.labels import labels_option, lie_in_folders, read_labels
+
+
+@click.command("compare")
+@data_argument
+@to_option("The folder of the comparison: a page, its plots as PNG files, and figures as JSON.")
+@labels_option
+@click.option(
+    "--models",
+    type=words_of,
+    default="",
+    metavar="TEXT,...",
+    help="Which to compare, as narrows train names them.  [default: all]",
+)
+@click.option(
+    "--n-components", type=int, default=32, show_default=True, help="Numbers that a code tells."
+)
+@click.option(
+    "--max-epochs", type=int, default=10, show_default=True, help="The budget of each model."
+)
+@click.option(
+    "--random-state",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Of all chance.",
+)
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *,
+    data: Path,
+    to: Path,
+    labels: Path | None,
+    skip_unreadable: bool,
+    overwrite: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Train PCA and all models under one budget, and set them side by side.
+
+    A fifth of DATA is kept for measuring. Codes of all models tell as many numbers of a row; sparse
+    ones choose them among eight times as many units.
+    """
+    from narrows.atomic import check_output
+    from narrows.data.files import read
+    from narrows.evaluation import compare_models
+
+    check_output(to, overwrite=overwrite)
+    with progress("reading") as advance:
+        rows = read(data, skip_unreadable=skip_unreadable, progress=advance)
+    known = None
+    if labels is not None or lie_in_folders(rows):
+        known = read_labels(labels, rows)
+    title = f"Which model for {data.name}?"
+    with training():
+        found = compare_models(rows.for_model(), known, title=title, **parameters)
+    page = found.save(to, overwrite=overwrite)
+    if as_json:
+        answer({"output": page, **found.as_json()}, as_json=True)
+        return
+    heading, *lines = found.table
+    table(heading, lines)
+    click.echo()
+    for finding in found.verdict:
+        click.echo(f"{finding.text} {finding.remedy}".strip())
+    click.echo()
+    click.echo(page)

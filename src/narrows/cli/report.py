@@ -1,0 +1,119 @@
+"""``narrows report``: whether a model is any good."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    overwrite_option,
+    skip_option,
+    table,
+    to_option,
+    training,
+)
+from narrows.cli.depth import numbers_of
+from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+from narrows.cli.labels import labels_option, lie_in_folders, read_labels
+
+if TYPE_CHECKING:
+    from narrows.evaluation import Report
+
+
+@click.command("report")
+@model_argument
+@data_argument
+@to_option("The folder of the report: a page, its plots as PNG files, and all figures as JSON.")
+@labels_option
+@click.option(
+    "--train",
+    type=PATH,
+    metavar="DATA",
+    help="What the model learned from: PCA, and the models of --sweep, then learn from it too.  "
+    "[default: each half of DATA by turns]",
+)
+@click.option(
+    "--sweep",
+    type=numbers_of,
+    default="",
+    metavar="INT,...",
+    help="Train models like this one with other widths of code, and draw their errors.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(10),
+    default=10_000,
+    show_default=True,
+    help="Look at so many rows at most, drawn at random.",
+)
+@click.option(
+    "--random-state",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Of all chance.",
+)
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *,
+    model: Path,
+    data: Path,
+    to: Path,
+    labels: Path | None,
+    train: Path | None,
+    sweep: list[int],
+    rows: int,
+    random_state: int,
+    skip_unreadable: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Say whether a model is any good, and show it.
+
+    DATA are best such as the model has not learned from. The page compares with PCA of the same
+    code size, says what limits the model and what to try next, and shows restored samples, training
+    curves, a map, what the code means, filters, errors with outliers, and how good codes are as
+    features.
+    """
+    from narrows.atomic import check_output
+    from narrows.evaluation import make_report
+
+    check_output(to, overwrite=overwrite)
+    whole = load_for(model, "reconstruct")
+    given = read_for(whole, data, skip_unreadable=skip_unreadable)
+    known = None
+    if labels is not None or lie_in_folders(given):
+        known = read_labels(labels, given)
+    learned_from: Any = None
+    if train is not None:
+        learned_from = read_for(whole, train, skip_unreadable=skip_unreadable).for_model(whole)
+    with training():
+        report = make_report(
+            whole,
+            given.for_model(whole),
+            known,
+            X_train=learned_from,
+            sweep=tuple(sweep),
+            max_rows=rows,
+            title=f"Is {model.name} any good?",
+            random_state=random_state,
+        )
+    page = report.save(to, overwrite=overwrite)
+    if as_json:
+        answer({"output": page, **report.as_json()}, as_json=True)
+        return
+    _tell(report)
+    click.echo(page)
+
+
+def _tell(report: "Report") -> None:
+    table(["figure", "value"], report.facts)
+    click.echo()
+    for finding in report.verdict:
+        click.echo(f"{finding.text} {finding.remedy}".strip())
+    click.echo()

@@ -1,0 +1,92 @@
+"""Findings as one page that needs nothing else: pictures inside, no script, no network."""
+
+import json
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from narrows.atomic import atomic_folder
+from narrows.evaluation.report.render import Part
+from narrows.evaluation.report.verdict import Finding
+
+
+class Page(ABC):
+    """A title, a verdict, and the parts that it rests on.
+
+    Attributes
+    ----------
+    title, subtitle : str
+        Above all; any text.
+    verdict : list of Finding
+        In plain words.
+    facts : list of (str, str)
+        The figures that one looks for first, by name.
+    parts : list of Part
+        Plots, tables and sentences, drawn when first asked for.
+    """
+
+    title: str
+    subtitle: str
+    verdict: list[Finding]
+    facts: list[tuple[str, str]]
+
+    @cached_property
+    def parts(self) -> list[Part]:  # noqa: D102 (an attribute, described above)
+        return self._make_parts()
+
+    @abstractmethod
+    def _make_parts(self) -> list[Part]:
+        """Draw."""
+
+    @abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """Return figures and verdict as JSON can hold them."""
+
+    def to_html(self) -> str:
+        """Return the page: one file that needs no network and runs nothing."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        environment = Environment(
+            loader=PackageLoader("narrows.evaluation", "report"),
+            autoescape=True,
+            undefined=StrictUndefined,
+        )
+        environment.filters["base64"] = lambda png: b64encode(png).decode()
+        return environment.get_template("page.html").render(page=self)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write ``index.html``, each plot as a PNG file, and ``report.json``.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Appears whole or not at all.
+        overwrite : bool, default=False
+            Whether a folder that is there already is replaced.
+
+        Returns
+        -------
+        Path
+            The page.
+
+        Raises
+        ------
+        OutputExistsError, OutputError
+            If the folder is there already, or cannot be written.
+        """
+        page, figures = self.to_html(), json.dumps(self.as_json(), indent=1, allow_nan=False)
+        with atomic_folder(folder, overwrite=overwrite) as temporary:
+            (temporary / "index.html").write_text(page, encoding="utf-8")
+            (temporary / "report.json").write_text(figures, encoding="utf-8")
+            for part in self.parts:
+                for picture in part.pictures:
+                    (temporary / f"{picture.name}.png").write_bytes(picture.png)
+        return Path(folder) / "index.html"
+
+    def _repr_html_(self) -> str:
+        """Show the page inside a notebook, where its style touches nothing else."""
+        page = escape(self.to_html(), quote=True)
+        return f'<iframe srcdoc="{page}" style="width:100%;height:40rem;border:0"></iframe>'

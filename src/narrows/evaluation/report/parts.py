@@ -1,0 +1,380 @@
+"""The parts of a report: what each measures beyond the figures, and draws."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows import plots
+from narrows.errors import DataError
+from narrows.evaluation.report import latent
+from narrows.evaluation.report.figures import Figures
+from narrows.evaluation.report.measure import Coded
+from narrows.evaluation.report.render import Part, picture
+from narrows.evaluation.report.yardstick import Yardstick
+from narrows.models.base import BaseAutoencoder
+from narrows.models.contractive import ContractiveAutoencoder
+from narrows.models.density import Density
+from narrows.models.posterior import measure_codes
+from narrows.models.sparse import SparseAutoencoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+_SHOWN, _WORST, _SAMPLES, _FILTERS = 4, 8, 24, 48
+_ENDS = {
+    "max_epochs": "as many as were allowed",
+    "early_stopping": "ended early, as the loss on rows held out no longer fell",
+    "interrupted": "then it was interrupted",
+    "running": "as many as there have been so far",
+}
+# Rows whose Jacobians are decomposed.
+_JACOBIANS = 100
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is reported on.
+
+    Attributes
+    ----------
+    model : BaseAutoencoder
+        Fitted.
+    coded : Coded
+        Rows and what the model makes of them.
+    yardstick : Yardstick
+        PCA on the same rows.
+    labels : ndarray of shape (n,) or None
+        Of the rows.
+    points : ndarray of shape (n, 2) or None
+        The map.
+    figures : Figures
+        All that was measured.
+    random_state : int
+        Of all chance.
+    """
+
+    model: BaseAutoencoder
+    coded: Coded
+    yardstick: Yardstick
+    labels: NDArray[Any] | None
+    points: NDArray[np.floating] | None
+    figures: Figures
+    random_state: int
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the rows are pictures."""
+        shape = self.figures.sample_shape
+        grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
+        return grey_or_colour and self.model.spec_.architecture != "convolutional_1d"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The values of black and white."""
+        return self.model.scaling_.low, self.model.scaling_.high
+
+
+def make_parts(subject: Subject) -> list[Part]:
+    """Draw every part that these rows and this model allow, in the order of the page."""
+    makers = (_restored, _size, _training, _map, _latent, _filters, _errors, _units, _features)
+    return [part for maker in makers if (part := maker(subject)) is not None]
+
+
+def _restored(subject: Subject) -> Part:
+    part = Part("restored", "Original and restored")
+    if not subject.pictures:
+        part.words.append(_no_pictures(subject))
+        return part
+    model, coded = subject.model, subject.coded
+    order = np.argsort(coded.errors, kind="stable")
+    kinds = {
+        "best": order[:_SHOWN],
+        "typical": latent.typical_rows(coded.errors, _SHOWN),
+        "worst": order[::-1][:_SHOWN],
+    }
+    size = min(subject.figures.errors.pca_components, subject.yardstick.most)
+    scale = 255 if coded.X.dtype == np.uint8 else 1
+    for kind, which in kinds.items():
+        own = coded.X[which]
+        lines: dict[str, NDArray[Any]] = {"original": own}
+        seen = latent.damage(model, own, subject.random_state)
+        if seen is not None:
+            lines["damaged"] = seen
+        lines["restored"] = model.reconstruct(own if seen is None else seen)
+        by_pca = subject.yardstick.reconstruct(which, size) * scale
+        lines[f"PCA, {size}"] = by_pca.reshape(own.shape)
+        captions = [f"{error:.2g}" for error in coded.errors[which]]
+
+        def draw(axes: "Axes", lines: Any = lines, captions: Any = captions) -> None:
+            plots.pictures(lines, captions=captions, limits=subject.limits, ax=axes)
+
+        caption = f"The {kind} restored; below each, its error."
+        part.pictures.append(picture(f"restored-{kind}", caption, draw, tiles=True))
+    return part
+
+
+def _size(subject: Subject) -> Part:
+    figures = subject.figures
+    errors = figures.errors
+    curve = {size: error for size, error in figures.pca_curve.items() if error > 0}
+    part = Part("size", "Error against code size")
+    part.words.append(
+        "The mean squared error that is left when a row is told by so many numbers, by PCA "
+        f"fitted on other rows and by the model. The mean row alone leaves {errors.mean_row:.3g}."
+    )
+    sweep = figures.sweep or None
+
+    def draw(axes: "Axes") -> None:
+        plots.error_by_size(
+            list(curve),
+            list(curve.values()),
+            model_size=errors.pca_components,
+            model_error=errors.model,
+            model_curve=(list(sweep), list(sweep.values())) if sweep else None,
+            ax=axes,
+        )
+
+    part.pictures.append(picture("error-by-size", "Lower is better.", draw))
+    sizes = sorted({*curve, *(sweep or ()), errors.pca_components})
+    rows = [
+        [
+            str(size),
+            f"{curve[size]:.3g}" if size in curve else "",
+            f"{errors.model:.3g}"
+            if size == errors.pca_components
+            else f"{sweep[size]:.3g}"
+            if sweep and size in sweep
+            else "",
+        ]
+        for size in sizes
+    ]
+    part.table.extend([["numbers", "PCA", figures.model], *rows])
+    return part
+
+
+def _training(subject: Subject) -> Part:
+    history, learning = subject.model.history_, subject.figures.learning
+    part = Part("training", "Training")
+    part.words.append(
+        f"{learning.epochs} epochs, {_ENDS[learning.ended]}; the weights are those of epoch "
+        f"{learning.best_epoch}."
+    )
+    if learning.train_loss is not None and learning.rows_loss is not None:
+        part.words.append(
+            f"The reconstruction term was {learning.train_loss:.4g} on the training rows, and is "
+            f"{learning.rows_loss:.4g} on these (without outliers)."
+        )
+    if len(history):
+        draws: dict[str, Callable[[Axes], object]] = {
+            "losses": lambda axes: plots.history(history, ax=axes),
+            "learning-rate": lambda axes: plots.learning_rate(history, ax=axes),
+        }
+        captions = ("Every term of the loss.", "The learning rate.")
+        for (name, draw), caption in zip(draws.items(), captions, strict=True):
+            part.pictures.append(picture(name, caption, draw))
+    return part
+
+
+def _map(subject: Subject) -> Part:
+    part = Part("map", "Map")
+    found, points = subject.figures.map, subject.points
+    if found is None or points is None:
+        part.words.append("Left out: there are too few rows for a map.")
+        return part
+    words = f"By {found.method}; trustworthiness {found.trustworthiness:.3f}"
+    if found.neighbor_accuracy is not None:
+        words += f", 5-nearest-neighbour accuracy {found.neighbor_accuracy:.3f}"
+    part.words.append(f"{words}.")
+    if subject.labels is not None:
+        labels = subject.labels
+        part.pictures.append(
+            picture(
+                "map-labels",
+                "By label.",
+                lambda axes: plots.embedding(points, labels=labels, ax=axes),
+                tall=True,
+            )
+        )
+    errors = subject.coded.errors
+    part.pictures.append(
+        picture(
+            "map-errors",
+            "By error.",
+            lambda axes: plots.embedding(points, values=errors, ax=axes),
+            tall=True,
+        )
+    )
+    return part
+
+
+def _latent(subject: Subject) -> Part:
+    model, part = subject.model, Part("latent", "What the code means")
+    if not subject.pictures:
+        part.words.append(_no_pictures(subject))
+        return part
+    if model.takes_any_size_:
+        part.words.append("Left out: the code is a map, whose numbers belong to places.")
+        return part
+    limits = subject.limits
+    lines = latent.traverse(model, subject.coded)
+    part.pictures.append(
+        picture(
+            "traversal",
+            "The most varied units of a typical row's code, each moved over its range.",
+            lambda axes: plots.pictures(lines, limits=limits, ax=axes),
+            tiles=True,
+        )
+    )
+    between, (first, last) = latent.interpolate(model, subject.coded)
+    part.pictures.append(
+        picture(
+            "interpolation",
+            f"From row {first} to row {last}: decoded between their codes, and faded over.",
+            lambda axes: plots.pictures(between, limits=limits, ax=axes),
+            tiles=True,
+        )
+    )
+    if isinstance(model, Density):
+        drawn = model.sample(_SAMPLES, random_state=subject.random_state)
+        part.pictures.append(
+            picture(
+                "samples",
+                "Decoded from codes drawn from N(0, I).",
+                lambda axes: plots.picture_grid(drawn, columns=8, limits=limits, ax=axes),
+                tiles=True,
+            )
+        )
+    return part
+
+
+def _filters(subject: Subject) -> Part:
+    part = Part("filters", "Filters")
+    try:
+        weights = plots.model_filters(subject.model, n=_FILTERS)
+    except DataError:
+        part.words.append(_no_pictures(subject))
+        return part
+    part.pictures.append(
+        picture(
+            "filters",
+            "Weights of the first layer's units, each by its own largest; grey is 0.",
+            lambda axes: plots.filters(weights, columns=12, ax=axes),
+            tiles=True,
+        )
+    )
+    return part
+
+
+def _errors(subject: Subject) -> Part:
+    found, errors = subject.figures.errors, subject.coded.errors
+    part = Part("errors", "Errors and outliers")
+    part.words.append(
+        f"{found.outliers} of {len(errors)} rows have an error above {found.outlier_threshold:.3g},"
+        " four robust standard deviations of the logarithms above their median."
+    )
+    part.pictures.append(
+        picture(
+            "errors",
+            "How errors are distributed over the rows.",
+            lambda axes: plots.error_distribution(
+                errors, threshold=found.outlier_threshold, ax=axes
+            ),
+        )
+    )
+    order = np.argsort(errors)[::-1][:_WORST]
+    if subject.pictures:
+        worst = subject.coded.X[order]
+        lines = {"original": worst, "restored": subject.model.reconstruct(worst)}
+        captions = [f"row {row}" for row in order]
+        part.pictures.append(
+            picture(
+                "worst",
+                "The largest errors.",
+                lambda axes: plots.pictures(
+                    lines, captions=captions, limits=subject.limits, ax=axes
+                ),
+                tiles=True,
+            )
+        )
+    part.table.append(["row", "error"])
+    part.table.extend([str(row), f"{errors[row]:.3g}"] for row in order.tolist())
+    return part
+
+
+def _units(subject: Subject) -> Part:
+    model, units = subject.model, subject.figures.units
+    part = Part("units", "Units of the code")
+    part.words.append(f"{units.unused} of {units.n} units are {units.kind} on these rows.")
+    X, codes = subject.coded.X, subject.coded.codes
+    if isinstance(model, Density):
+        means, variances = (
+            t.cpu().numpy() for t in measure_codes(model.encoder_, model.scaling_, X)
+        )
+        caption = "Mean and variance of each unit over all rows, beside those of N(0, 1)."
+        total = means.var(axis=0) + variances.mean(axis=0)
+        part.pictures.append(
+            picture(
+                "code-units",
+                caption,
+                lambda axes: plots.code_units(means.mean(axis=0), total, ax=axes),
+            )
+        )
+    if isinstance(model, SparseAutoencoder):
+        part.words.append(f"On average {units.on:.1f} units are on for a row.")
+        bar = 0.5 if model.sparsity == "kl" else 0.0
+        rates = (np.abs(codes) > bar).mean(axis=0)
+        part.pictures.append(
+            picture(
+                "activation-rates",
+                "For how many of the rows each unit is on.",
+                lambda axes: plots.activation_rates(rates, ax=axes),
+            )
+        )
+    if isinstance(model, ContractiveAutoencoder):
+        some = latent.typical_rows(subject.coded.errors, _JACOBIANS)
+        values = model.jacobian_singular_values(X[some])
+        part.words.append(
+            f"A row can move along about {_directions(values):.1f} directions before its code "
+            "answers less than half as much as along the first."
+        )
+        part.pictures.append(
+            picture(
+                "singular-values",
+                "Singular values of the code's Jacobian, the mean over rows and their spread "
+                "(Rifai et al. 2011).",
+                lambda axes: plots.singular_values(values, ax=axes),
+            )
+        )
+    return part
+
+
+def _features(subject: Subject) -> Part | None:
+    scores = subject.figures.features
+    part = Part("features", "Codes as features")
+    if not scores:
+        words = "labels were not given" if subject.labels is None else "labels have too few classes"
+        part.words.append(f"Left out: {words}.")
+        return part
+    methods = list(next(iter(scores.values())))
+    part.words.append("Accuracy by five-fold cross-validation, mean and standard deviation.")
+    part.table.append(["representation", *methods])
+    for name, of_it in scores.items():
+        cells = [f"{mean:.3f} \N{PLUS-MINUS SIGN} {std:.3f}" for mean, std in of_it.values()]
+        part.table.append([name, *cells])
+    part.pictures.append(
+        picture("features", "Higher is better.", lambda axes: plots.features(scores, ax=axes))
+    )
+    return part
+
+
+def _directions(values: NDArray[np.floating]) -> float:
+    """Count the singular values that are at least half the first, the mean over rows."""
+    return float((values >= values[:, :1] / 2).sum(axis=1).mean())
+
+
+def _no_pictures(subject: Subject) -> str:
+    return f"Left out: rows of shape {subject.figures.sample_shape} are no pictures to be shown."

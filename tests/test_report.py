@@ -1,0 +1,305 @@
+"""Reports: their figures against direct computations, and their verdict against planted defects.
+
+All random numbers come from seed 0.
+"""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from narrows import (
+    Autoencoder,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    SparseAutoencoder,
+    VariationalAutoencoder,
+    datasets,
+)
+from narrows.errors import DataError, NotFittedError, OutputExistsError, ParameterError
+from narrows.evaluation import Report, make_report
+
+DIGITS = datasets.load("digits")
+X, X_TEST, Y_TEST = DIGITS.X_train, DIGITS.X_test, DIGITS.y_test
+
+
+@pytest.fixture(scope="module")
+def good() -> Autoencoder:
+    return Autoencoder(16, max_epochs=30, random_state=0).fit(X)
+
+
+@pytest.fixture(scope="module")
+def report(good: Autoencoder) -> Report:
+    return make_report(good, X_TEST, Y_TEST, sweep=(2, 4))
+
+
+def rules(report: Report) -> list[str]:
+    return [finding.rule for finding in report.verdict]
+
+
+def judged(model: Any, rows: NDArray[Any]) -> list[str]:
+    return rules(make_report(model, rows))
+
+
+def test_a_good_model_is_better_than_pca_and_nothing_limits_it(report: Report) -> None:
+    assert rules(report) == ["better", "room"]
+
+
+def test_an_untrained_model_is_named() -> None:
+    model = Autoencoder(16, max_epochs=1, learning_rate=1e-6, random_state=0).fit(X)
+    assert {"nothing_learned", "undertrained"} <= set(judged(model, X_TEST))
+
+
+def test_a_model_that_still_learned_when_training_ended_is_named() -> None:
+    model = Autoencoder(16, max_epochs=5, learning_rate=1e-4, random_state=0).fit(X)
+    assert "undertrained" in judged(model, X_TEST)
+
+
+def test_a_model_overfitted_on_200_rows_is_named() -> None:
+    model = Autoencoder(
+        16, early_stopping=False, max_epochs=150, weight_decay=0, random_state=0
+    ).fit(X[:200])
+    assert "overfitted" in judged(model, X_TEST)
+
+
+@pytest.mark.filterwarnings("ignore:none of the 16 units:UserWarning")
+def test_a_collapsed_variational_model_is_named() -> None:
+    model = VariationalAutoencoder(16, kl_weight=100, max_epochs=20, random_state=0).fit(X)
+    assert "collapsed" in judged(model, X_TEST)
+
+
+def test_a_variational_model_overfitted_on_200_rows_is_named() -> None:
+    model = VariationalAutoencoder(
+        16, early_stopping=False, max_epochs=250, weight_decay=0, random_state=0
+    ).fit(X[:200])
+    assert "overfitted" in judged(model, X_TEST)
+
+
+def test_half_the_units_of_a_sparse_model_dead_are_named() -> None:
+    import torch
+
+    model = SparseAutoencoder(64, sparsity="l1", max_epochs=20, random_state=0).fit(X)
+    assert "dead" not in judged(model, X_TEST)
+    (linear,) = (m for m in model.encoder_.modules() if isinstance(m, torch.nn.Linear))
+    with torch.no_grad():
+        linear.weight[::2] = 0
+        linear.bias[::2] = -1
+    found = make_report(model, X_TEST)
+    assert "dead" in rules(found)
+    assert found.figures.units.unused >= 32
+
+
+def test_five_per_cent_outliers_are_named_and_the_worst(good: Autoencoder) -> None:
+    rng = np.random.default_rng(0)
+    rows = X_TEST.copy()
+    planted = rng.permutation(len(rows))[: len(rows) // 20]
+    rows[planted] = rng.integers(0, 256, (len(planted), 8, 8))
+    found = make_report(good, rows)
+    assert rules(found) == ["better", "outliers", "room"]
+    assert found.figures.errors.outliers == len(planted)
+    (part,) = (part for part in found.parts if part.name == "errors")
+    worst = {int(row) for row, _ in part.table[1:]}
+    assert worst <= set(planted.tolist())
+
+
+def test_a_linear_data_set_is_left_to_pca() -> None:
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(3000, 4)) @ rng.normal(size=(4, 30))
+    rows = (plane + 0.1 * rng.normal(size=plane.shape)).astype(np.float32)
+    model = Autoencoder(4, max_epochs=60, random_state=0).fit(rows[:2000])
+    found = make_report(model, rows[2000:])
+    assert found.verdict[0].rule == "linear"
+    assert "PCA is as good" in found.verdict[0].text
+
+
+def test_a_model_worse_than_pca_is_named() -> None:
+    model = Autoencoder(16, max_epochs=2, learning_rate=1e-3, random_state=0).fit(X)
+    assert judged(model, X_TEST)[0] == "worse"
+
+
+def test_the_errors_are_the_model_s_and_those_of_pca_fitted_on_the_other_half(
+    good: Autoencoder, report: Report
+) -> None:
+    rows = X_TEST.reshape(len(X_TEST), -1) / 255.0
+    errors = report.figures.errors
+    restored = good.reconstruct(X_TEST).reshape(rows.shape) / 255.0
+    np.testing.assert_allclose(errors.model, ((restored - rows) ** 2).mean(), rtol=1e-5)
+    halves = np.array_split(np.random.default_rng(0).permutation(len(rows)), 2)
+    for size, of_size in ((4, report.figures.pca_curve[4]), (16, errors.pca)):
+        squares = 0.0
+        for seen, measured in (halves, halves[::-1]):
+            pca = PCA(size, svd_solver="full").fit(rows[seen])
+            away = pca.inverse_transform(pca.transform(rows[measured])) - rows[measured]
+            squares += float((away**2).sum())
+        np.testing.assert_allclose(of_size, squares / rows.size, rtol=1e-4)
+
+
+def test_pca_learns_from_the_training_rows_where_they_are_given(good: Autoencoder) -> None:
+    found = make_report(good, X_TEST, X_train=X)
+    pca = PCA(16, svd_solver="full").fit(X.reshape(len(X), -1) / 255.0)
+    rows = X_TEST.reshape(len(X_TEST), -1) / 255.0
+    away = pca.inverse_transform(pca.transform(rows)) - rows
+    np.testing.assert_allclose(found.figures.errors.pca, (away**2).mean(), rtol=1e-4)
+
+
+def test_the_loss_on_these_rows_is_the_one_that_training_makes_small(good: Autoencoder) -> None:
+    restored = good.reconstruct(X_TEST) / 255.0
+    loss = ((restored - X_TEST / 255.0) ** 2).sum(axis=(1, 2)).mean()
+    np.testing.assert_allclose(good.loss_terms(X_TEST)["reconstruction"], loss, rtol=1e-5)
+
+
+def test_the_loss_terms_are_those_of_the_history() -> None:
+    for model in (
+        SparseAutoencoder(32, max_epochs=2, random_state=0),
+        VariationalAutoencoder(4, max_epochs=2, kl_warmup=0.5, random_state=0),
+        ContractiveAutoencoder(4, max_epochs=2, random_state=0),
+        DenoisingAutoencoder(4, max_epochs=2, random_state=0),
+    ):
+        model.fit(X)
+        terms = model.loss_terms(X_TEST, random_state=0)
+        about = {"epoch", "learning_rate", "seconds"}
+        names = {name for name in model.history_.columns if not name.startswith("validation_")}
+        assert set(terms) == names - about
+        assert terms == model.loss_terms(X_TEST, random_state=0)
+        assert terms["loss"] == pytest.approx(sum(terms.values()) - terms["loss"])
+
+
+def test_features_are_scored_by_cross_validation(good: Autoencoder, report: Report) -> None:
+    scores = report.figures.features
+    assert list(scores) == ["codes", "PCA, 16", "raw"]
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    parts = StratifiedKFold(5, shuffle=True, random_state=0)
+    truth = cross_val_score(classifier, good.transform(X_TEST), Y_TEST, cv=parts)
+    mean, spread = scores["codes"]["logistic regression"]
+    np.testing.assert_allclose((mean, spread), (truth.mean(), truth.std()), atol=1e-12)
+
+
+def test_the_sweep_trains_models_with_other_codes(report: Report) -> None:
+    sweep = report.figures.sweep
+    assert list(sweep) == [2, 4]
+    assert sweep[2] > sweep[4] > report.figures.errors.model
+
+
+def test_singular_values_are_those_of_the_jacobian(good: Autoencoder) -> None:
+    import torch
+
+    rows = X_TEST[:3]
+    values = good.jacobian_singular_values(rows)
+    assert values.shape == (3, 16)
+    scaled = torch.from_numpy(rows / np.float32(255)).float()
+    for row, found in zip(scaled, values, strict=True):
+        matrix = torch.func.jacrev(lambda x: good.encoder_(x[None])[0])(row).reshape(16, 64)
+        np.testing.assert_allclose(found, torch.linalg.svdvals(matrix).detach(), rtol=1e-4)
+    root = np.sqrt((values**2).sum(axis=1))
+    np.testing.assert_allclose(root, good.jacobian_norm(rows), rtol=1e-4)
+
+
+def test_the_page_needs_nothing_else_and_holds_every_plot(report: Report, tmp_path: Path) -> None:
+    page = report.save(tmp_path / "report")
+    html = page.read_text("utf-8")
+    sources = re.findall(r'<img alt="[^"]+" src="data:image/png;base64,([^"]+)"', html)
+    files = {path.read_bytes() for path in page.parent.glob("*.png")}
+    assert {base64.b64decode(source) for source in sources} == files
+    assert len(files) == len(sources) >= 12
+    assert not re.search(r"https?:|<script|<link|@import|url\(", html)
+    assert page.stat().st_size < 5e6
+    for finding in report.verdict:
+        assert f'href="#{finding.part}"' in html
+        assert f'id="{finding.part}"' in html
+    kept = json.loads((page.parent / "report.json").read_text("utf-8"))
+    assert kept["figures"]["errors"]["model"] == report.figures.errors.model
+    assert [finding["rule"] for finding in kept["verdict"]] == rules(report)
+    with pytest.raises(OutputExistsError):
+        report.save(tmp_path / "report")
+
+
+def test_the_page_escapes_what_it_is_given(good: Autoencoder) -> None:
+    found = make_report(good, X_TEST, title="<script>alert(1)</script>")
+    assert "<script" not in found.to_html()
+    assert "&lt;script&gt;" in found.to_html()
+    assert found._repr_html_().startswith('<iframe srcdoc="&lt;!doctype html&gt;')
+
+
+@pytest.mark.parametrize(
+    ("model", "pictures"),
+    [
+        (VariationalAutoencoder(4, max_epochs=5, random_state=0), {"samples", "code-units"}),
+        (SparseAutoencoder(32, max_epochs=5, random_state=0), {"activation-rates"}),
+        (ContractiveAutoencoder(4, max_epochs=5, random_state=0), {"singular-values"}),
+        (Autoencoder(2, max_epochs=5, random_state=0), {"traversal", "interpolation", "filters"}),
+    ],
+    ids=["variational", "sparse", "contractive", "two numbers"],
+)
+def test_each_model_has_its_own_pictures(model: Any, pictures: set[str]) -> None:
+    found = make_report(model.fit(X), X_TEST[:100])
+    assert pictures <= {picture.name for part in found.parts for picture in part.pictures}
+
+
+def test_a_denoising_model_is_shown_damaged_rows() -> None:
+    model = DenoisingAutoencoder(16, max_epochs=5, random_state=0).fit(X)
+    found = make_report(model, X_TEST[:100])
+    assert found.figures.learning.rows_loss is not None
+    plain = Autoencoder(16, max_epochs=5, random_state=0).fit(X)
+    assert model.loss_terms(X_TEST)["loss"] > plain.loss_terms(X_TEST)["loss"]
+
+
+def test_of_tables_the_parts_with_pictures_are_left_out_with_a_word() -> None:
+    rows = X.reshape(len(X), -1).astype(np.float64)
+    found = make_report(Autoencoder(8, max_epochs=5, random_state=0).fit(rows), rows[:200])
+    left_out = {part.name for part in found.parts if any("Left out" in w for w in part.words)}
+    assert left_out == {"restored", "latent", "filters", "features"}
+    names = {picture.name for part in found.parts for picture in part.pictures}
+    assert {"error-by-size", "losses", "map-errors", "errors"} <= names
+
+
+def test_labels_of_one_class_leave_scores_out_with_a_word(good: Autoencoder) -> None:
+    found = make_report(good, X_TEST, np.zeros(len(X_TEST)))
+    assert found.figures.features == {}
+    assert found.figures.map is not None
+    assert found.figures.map.neighbor_accuracy is None
+    words = [word for part in found.parts if part.name == "features" for word in part.words]
+    assert words == ["Left out: labels have too few classes."]
+
+
+def test_few_rows_have_a_report_without_a_map(good: Autoencoder) -> None:
+    found = make_report(good, X_TEST[:12], Y_TEST[:12])
+    assert found.figures.map is None
+    assert found.verdict[0].rule == "no_yardstick"
+
+
+def test_no_more_rows_than_wished_are_looked_at(good: Autoencoder) -> None:
+    found = make_report(good, X_TEST, Y_TEST, max_rows=100)
+    assert (found.figures.n_rows, found.figures.n_given) == (100, len(X_TEST))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"y": Y_TEST[:-1]}, DataError, r"labels have shape \(359,\), the data 360 rows"),
+        ({"X": X_TEST[:9]}, DataError, "9 rows are too few for a report; give at least 10"),
+        ({"X": X_TEST[:, :4]}, DataError, "shape"),
+        ({"sweep": (0,)}, ParameterError, "sweep"),
+        ({"max_rows": 3}, ParameterError, "max_rows"),
+    ],
+    ids=["labels", "few", "shape", "sweep", "rows"],
+)
+def test_bad_input_is_refused_in_a_line(
+    good: Autoencoder, given: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make_report(good, **{"X": X_TEST, **given})
+
+
+def test_a_model_that_has_learned_nothing_is_refused() -> None:
+    with pytest.raises(NotFittedError):
+        make_report(Autoencoder(4), X_TEST)
