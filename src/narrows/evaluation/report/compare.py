@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from narrows.evaluation.report.figures import Figures
 from narrows.evaluation.report.page import Page
 from narrows.evaluation.report.render import Part, picture
 from narrows.evaluation.report.report import Report, check_labels, make_report
-from narrows.evaluation.report.verdict import Finding, percent
+from narrows.evaluation.report.verdict import RULES, Finding, percent
 from narrows.models import MODELS
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.validation import check_number
@@ -206,12 +206,16 @@ def _judge(reports: dict[str, Report]) -> list[Finding]:
             f"{percent(scores[first])} of the rows rightly."
         )
         findings.append(Finding("features", "good", text, "", "features"))
+    limits: dict[str, list[str]] = {}
+    remedies = {}
     for name, report in reports.items():
-        findings += [
-            replace(finding, text=f"{name}: {finding.text}", part="table")
-            for finding in report.verdict[1:]
-            if finding.weight == "bad"
-        ]
+        for finding in report.verdict[1:]:
+            if finding.weight == "bad":
+                limits.setdefault(finding.rule, []).append(name)
+                remedies[finding.rule] = finding.remedy
+    for rule, names in limits.items():
+        text = f"{RULES[rule]}: {', '.join(names)}."
+        findings.append(Finding(rule, "bad", text, remedies[rule], "table"))
     return findings
 
 
@@ -290,13 +294,13 @@ def _draw_map(points: NDArray[np.floating], by: dict[str, Any], axes: "Axes") ->
 
 
 def _features(reports: dict[str, Report]) -> Part | None:
-    scores: dict[str, Any] = {}
-    for name, report in reports.items():
-        found = report.figures.features
-        if not found:
-            return None
-        for representation, of_it in found.items():
-            scores[name if representation == "codes" else representation] = of_it
+    found = {name: report.figures.features for name, report in reports.items()}
+    if not all(found.values()):
+        return None
+    # Beside codes of one width PCA's and the rows' own scores are the same for all.
+    first = next(iter(found.values()))
+    scores = {name: of_it for name, of_it in first.items() if name != "codes"}
+    scores |= {name: of_its["codes"] for name, of_its in found.items()}
     part = Part("features", "Codes as features")
     part.words.append("Accuracy by five-fold cross-validation, mean and standard deviation.")
     part.pictures.append(

@@ -19,6 +19,15 @@ _STILL_FALLING = 0.01
 _BY_HEART = 2.0
 # Shares of rows, and of units, that are worth a word.
 _OUTLIERS = 0.01
+# What each limit is called where several models have it.
+RULES = {
+    "nothing_learned": "Next to nothing learned",
+    "undertrained": "Trained for too short a time",
+    "overfitted": "Overfitted",
+    "dead": "With dead units",
+    "collapsed": "With collapsed units",
+    "constant": "With constant units",
+}
 _UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
 
 
