@@ -141,7 +141,7 @@ def test_it_comes_back_from_disk(tmp_path, y):
     assert again.history_ == classifier.history_
     assert again.fit(X, y).score(X, y) > 0.8
     classifier.fit(X[:300], y[:300]).save(tmp_path / "classifier", overwrite=True)
-    assert len(list((tmp_path / "classifier").iterdir())) == 3
+    assert len(list((tmp_path / "classifier").iterdir())) == 4
 
 
 def test_columns_by_name(tmp_path):

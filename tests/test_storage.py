@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_what_is_there_is_not_overwritten_unless_asked(model, folder, tmp_path):
     other = Autoencoder(n_components=2, max_epochs=1, random_state=SEED).fit(X)
     other.save(folder, overwrite=True)
     assert load(folder).fingerprint_ == other.fingerprint_
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
     treasure = tmp_path / "photos"
     treasure.mkdir()
     (treasure / "me.png").write_bytes(b"1")
@@ -113,18 +114,23 @@ def test_nothing_is_left_behind_when_saving_fails(model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_old_model(model, folder, monkeypatch):
+@pytest.mark.parametrize("file", ["encoder", "decoder", "history", "narrows"])
+def test_a_full_disk_leaves_the_old_model(model, folder, monkeypatch, file):
     other = Autoencoder(n_components=2, max_epochs=1, random_state=SEED).fit(X)
-    before = model.fingerprint_
+    before, history = model.fingerprint_, (folder / "history.csv").read_bytes()
+    write = Path.write_bytes
 
-    def full(self, *args, **kwargs):
-        raise OSError(28, "No space left on device")
+    def full(self, data):
+        if file in self.name:
+            raise OSError(28, "No space left on device")
+        return write(self, data)
 
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match="No space left"):
         other.save(folder, overwrite=True)
     monkeypatch.undo()
     assert load(folder).fingerprint_ == before
+    assert (folder / "history.csv").read_bytes() == history
     assert not list(folder.glob(".*"))
 
 
@@ -261,7 +267,7 @@ def test_a_missing_folder(tmp_path):
 
 def test_nothing_in_a_folder_is_pickled(folder):
     for path in folder.iterdir():
-        assert path.suffix in {".json", ".safetensors"}
+        assert path.suffix in {".json", ".safetensors", ".csv"}
     assert all(isinstance(t, torch.Tensor) for t in load_file(weights(folder)).values())
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +29,7 @@ MANIFEST = "narrows.json"
 Parts = Mapping[str, Mapping[str, Tensor]]
 
 # As this module names them: nothing else in a folder is its own to delete.
-_WEIGHTS_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.safetensors")
+_OWN_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.safetensors|history(-layer-\d+)?\.(csv|png)")
 # No way out of the folder, whatever a manifest says.
 _FILE_NAME = re.compile(r"\w[\w.-]*")
 
@@ -181,7 +181,14 @@ def fingerprint(facts: Mapping[str, Any], parts: Parts) -> str:
     return digest.hexdigest()
 
 
-def write(path: str | Path, manifest: Mapping[str, Any], parts: Parts, *, overwrite: bool) -> Path:
+def write(
+    path: str | Path,
+    manifest: Mapping[str, Any],
+    parts: Parts,
+    *,
+    overwrite: bool,
+    notes: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write a model so that it appears whole or not at all.
 
     Parameters
@@ -195,6 +202,9 @@ def write(path: str | Path, manifest: Mapping[str, Any], parts: Parts, *, overwr
     overwrite : bool
         Whether a model that is there already is replaced. A folder that holds something else
         never is.
+    notes : mapping of str to bytes, optional
+        Files for people, by their names, which reading ignores. Those of the model that was there
+        go.
 
     Returns
     -------
@@ -220,20 +230,23 @@ def write(path: str | Path, manifest: Mapping[str, Any], parts: Parts, *, overwr
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "weights": {p: {"file": names[p], "sha256": digests[p]} for p in contents},
     }
-    text = json.dumps(complete, indent=2) + "\n"
+    # In the order in which they take their places: with the first, the model is another.
+    last = {MANIFEST: f"{json.dumps(complete, indent=2)}\n".encode(), **(notes or {})}
     if not path.exists():
         with atomic_folder(path) as folder:
             for part, data in contents.items():
                 (folder / names[part]).write_bytes(data)
-            (folder / MANIFEST).write_text(text, encoding="utf-8")
+            for name, data in last.items():
+                (folder / name).write_bytes(data)
         return path
     for part, data in contents.items():
         with atomic_file(path / names[part], overwrite=True) as file:
             file.write_bytes(data)
-    with atomic_file(path / MANIFEST, overwrite=True) as file:
-        file.write_text(text, encoding="utf-8")
-    for stale in path.glob("*.safetensors"):
-        if _WEIGHTS_NAME.fullmatch(stale.name) and stale.name not in names.values():
+    with ExitStack() as all_written:
+        for name, data in reversed(last.items()):
+            all_written.enter_context(atomic_file(path / name, overwrite=True)).write_bytes(data)
+    for stale in path.iterdir():
+        if _OWN_NAME.fullmatch(stale.name) and stale.name not in {*names.values(), *last}:
             stale.unlink()
     return path
 

@@ -13,6 +13,7 @@ from narrows.cli.waves import columns_option, hop_option, is_signal, read_window
 if TYPE_CHECKING:
     from narrows import Autoencoder
 
+_SIZE = (6.4, 6.0)  # of the picture, in inches
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
 
 
@@ -125,6 +126,7 @@ def command(
         warnings.filterwarnings("ignore", message="training was interrupted")
         model.fit(X)
     model.save(to, overwrite=overwrite)
+    _draw(model, to)
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
         note(f"stopped by Ctrl-C; what was learned is kept in {to}")
@@ -152,6 +154,23 @@ def _model_options(ctx: click.Context) -> list[click.Parameter]:
         ctx.meta[_OPTIONS] = options(MODELS[name])
     made: list[click.Parameter] = ctx.meta[_OPTIONS]
     return made
+
+
+def _draw(model: "Autoencoder", folder: Path) -> None:
+    """Leave a picture of how training went beside the model."""
+    from matplotlib.figure import Figure
+
+    from narrows import plots
+    from narrows.atomic import atomic_file
+
+    figure = Figure(figsize=_SIZE, dpi=150, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    plots.history(model.history_, ax=upper).set_xlabel("")
+    # The layers' names stand above.
+    for text in plots.learning_rate(model.history_, ax=lower).texts:
+        text.set_visible(False)
+    with atomic_file(folder / "history.png", overwrite=True) as file:
+        figure.savefig(file)
 
 
 def _figures(model: "Autoencoder") -> dict[str, Any]:

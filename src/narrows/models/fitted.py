@@ -9,6 +9,8 @@ from sklearn.utils import Tags
 
 from narrows import storage
 from narrows.errors import NotFittedError
+from narrows.models.display import learned_html
+from narrows.training.history import History
 
 
 class Fitted(
@@ -16,6 +18,8 @@ class Fitted(
     ABC,
 ):
     """An estimator that takes pictures too, and says so itself where it has learned nothing."""
+
+    history_: History
 
     @abstractmethod
     def __sklearn_is_fitted__(self) -> bool:
@@ -32,6 +36,8 @@ class Fitted(
         ----------
         path : str or Path
             The folder, of safetensors and JSON. A crash leaves what was there, or the whole.
+            ``history.csv`` in it says how training went, of a stack's layers
+            ``history-layer-1.csv`` and so on; loading does without them.
         overwrite : bool, default=False
             Whether a model that is there already is replaced.
 
@@ -50,7 +56,9 @@ class Fitted(
             If the folder is there already, or cannot be written.
         """
         self._check_fitted()
-        return storage.write(path, *self._stored(), overwrite=overwrite)
+        return storage.write(
+            path, *self._stored(), overwrite=overwrite, notes=self.history_.files()
+        )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -70,3 +78,14 @@ class Fitted(
                 f"this {type(self).__name__} is not fitted yet: it has learned nothing; "
                 "call fit first, or load one"
             )
+
+    def _repr_html_inner(self) -> str:
+        """Return scikit-learn's diagram, and below it what was learned."""
+        diagram: str = super()._repr_html_inner()
+        return diagram + learned_html(self) if self.__sklearn_is_fitted__() else diagram
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._repr_html_inner()
+        return bundle

@@ -3,6 +3,7 @@
 import csv
 import math
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -10,6 +11,8 @@ from narrows.atomic import atomic_file
 from narrows.errors import FormatError
 
 Record = dict[str, float]
+# What every epoch has.
+_ALWAYS = ("epoch", "loss", "learning_rate", "seconds")
 Ending = Literal["max_epochs", "early_stopping", "interrupted", "running"]
 
 
@@ -98,14 +101,30 @@ class History:
         OutputExistsError, OutputError
             If it is there already, or cannot be written.
         """
-        with (
-            atomic_file(path, overwrite=overwrite) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as stream,
-        ):
-            writer = csv.DictWriter(stream, self.columns)
-            writer.writeheader()
-            writer.writerows(self.epochs)
+        with atomic_file(path, overwrite=overwrite) as temporary:
+            temporary.write_bytes(self._csv())
         return Path(path)
+
+    def files(self) -> dict[str, bytes]:
+        r"""Return the contents of the CSV files that a model's folder has, by their names.
+
+        ``history.csv``, and ``history-layer-1.csv`` and so on of a stack's layers.
+
+        Examples
+        --------
+        >>> History([{"epoch": 1, "loss": 2.0}], best_epoch=1).files()
+        {'history.csv': b'epoch,loss\r\n1,2.0\r\n'}
+        """
+        layers = {f"history-layer-{k}.csv": h for k, h in enumerate(self.layers, 1)}
+        return {name: h._csv() for name, h in {"history.csv": self, **layers}.items()}
+
+    def _csv(self) -> bytes:
+        stream = StringIO(newline="")
+        # Without an epoch, at least what every epoch has.
+        writer = csv.DictWriter(stream, self.columns or _ALWAYS)
+        writer.writeheader()
+        writer.writerows(self.epochs)
+        return stream.getvalue().encode()
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them; without layers where there are none."""
@@ -141,6 +160,6 @@ def _is_record(record: object) -> bool:
     """Tell whether an epoch has what every epoch has, and nothing but finite numbers."""
     return (
         isinstance(record, dict)
-        and {"epoch", "loss", "learning_rate", "seconds"} <= record.keys()
+        and record.keys() >= set(_ALWAYS)
         and all(type(value) in (int, float) and math.isfinite(value) for value in record.values())
     )
