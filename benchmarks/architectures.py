@@ -50,6 +50,13 @@ def colour(given):
             "learning_rate": 2e-3,
             "max_epochs": 30,
         },
+        "the same, wider, mirrored pictures too": {
+            "architecture": "convolutional",
+            "hidden_layer_sizes": (48, 96, 192),
+            "batch_size": 32,
+            "learning_rate": 2e-3,
+            "max_epochs": 24,
+        },
     }
     shorter = {"max_epochs": given.epochs} if given.epochs else {}
     for title, parameters in rows.items():
