@@ -1,6 +1,7 @@
 """Maps of Fashion-MNIST's test pictures, made from the training pictures: how good, how fast.
 
     python benchmarks/maps.py [--folder DATA] [--methods autoencoder pca] [--held-out] [--both]
+                              [--model MODEL]
 
 One thread. Each map learns from the 60 000 training pictures, and places the 10 000 test pictures,
 which it has not seen; with --both it learns from all 70 000. t-SNE and UMAP lay out the rows they
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from narrows import datasets
+from narrows import datasets, load
 from narrows.evaluation import MAP_METHODS, project, score_map
 
 SEED = 0
@@ -29,7 +30,9 @@ def main():
     parser.add_argument("--methods", nargs="+", default=["autoencoder", "pca"], choices=MAP_METHODS)
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--both", action="store_true")
+    parser.add_argument("--model", help="a folder, as narrows train writes it")
     arguments = parser.parse_args()
+    model = None if arguments.model is None else load(arguments.model)
     data = datasets.load("fashion-mnist", arguments.folder)
     X, X_new, y_new = data.X_train, data.X_test, data.y_test
     if arguments.held_out:
@@ -41,7 +44,7 @@ def main():
     for method in arguments.methods:
         rows = X_new if method in ("tsne", "umap") else X
         start = time.process_time()
-        made = project(rows, method=method, random_state=SEED)
+        made = project(rows, method=method, model=model, random_state=SEED)
         seconds = time.process_time() - start
         start = time.process_time()
         points = made.transform(X_new)
@@ -50,6 +53,8 @@ def main():
             points = made.points
         scores = score_map(X_new, points, y_new, random_state=SEED)
         restored = made.inverse_transform(points)
+        if model is not None:
+            restored = model.inverse_transform(restored)
         error = ((restored - X_new) ** 2).mean() / 255**2
         print(
             f"| {method} | {len(rows):,} | {seconds:.1f} | {rate:,.0f} "

@@ -165,6 +165,15 @@ def test_a_few_rows_make_a_map(n: int) -> None:
         assert np.isfinite(project(X).points).all()
 
 
+def test_rows_that_come_again_and_again_make_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "_LANDMARKS", 40)
+    points = project(np.repeat(BLOBS[::6], 30, axis=0)).points.reshape(20, 30, 2)
+    assert (np.ptp(points, axis=1) < 1e-3).all()
+    assert len(np.unique(points[:, 0].round(1), axis=0)) == 20
+    two = project(np.repeat(BLOBS[[0, 60]], [50, 1], axis=0)).points
+    assert np.isfinite(two).all()
+
+
 @pytest.mark.parametrize(
     ("X", "error", "words"),
     [

@@ -27,6 +27,7 @@ VERBS = {
     "evaluate-matching": "Score how often a model's codes find what belongs together.",
     "report": "Say whether a model is any good, and show it.",
     "compare": "Train PCA and all models under one budget, and set them side by side.",
+    "map": "Lay a model's codes out on a plane, and look at it.",
     "depth": "Compare the remedies for depth on one's own data.",
     "split": "Part a model into its encoder and its decoder.",
     "export": "Write a half of a model as an ONNX file.",

@@ -106,11 +106,19 @@ function name() {
 
 function again() { if (!waiting) { waiting = true; requestAnimationFrame(draw); } }
 
+function number(value) {
+  const size = Math.abs(value);
+  return size && (size < 1e-3 || size >= 1e6) ? value.toExponential(2)
+    : value.toLocaleString("en", {maximumSignificantDigits: 3});
+}
+
 function resize() {
   const box = canvas.getBoundingClientRect();
   size = {w: box.width, h: box.height, ratio: devicePixelRatio || 1};
   canvas.width = Math.round(size.w * size.ratio);
   canvas.height = Math.round(size.h * size.ratio);
+  about.hidden = true;
+  at = -1;
   draw();
 }
 
@@ -146,7 +154,7 @@ function tell() {
     picture.style.backgroundPosition = `${-(at % columns) * side * grow}px ${-Math.floor(at / columns) * side * grow}px`;
   }
   if (groups) add(about, "b", data.classes[groups[at]]);
-  if (data.values) add(about, "b", data.value + " " + data.values[at].toPrecision(3));
+  if (data.values) add(about, "b", data.value + " " + number(data.values[at]));
   add(about, "span", data.names ? data.names[at] : "row " + (data.rows ? data.rows[at] : at));
   const [x, y] = screen(at), w = about.offsetWidth, h = about.offsetHeight;
   about.style.left = Math.max(4, x + 16 + w > size.w ? x - 16 - w : x + 16) + "px";
@@ -218,7 +226,7 @@ if (groups) {
   bar.id = "bar";
   bar.style.background = `linear-gradient(90deg, ${data.ramp.join(",")})`;
   ends.id = "ends";
-  for (const end of data.ends) add(ends, "span", end.toPrecision(3));
+  for (const end of data.ends) add(ends, "span", number(end));
 } else key.hidden = true;
 
 addEventListener("resize", resize);

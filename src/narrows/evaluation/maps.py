@@ -224,7 +224,8 @@ def _by_pca(table: NDArray[Any], seed: int) -> "_Halves":
 
 def _by_landmarks(table: NDArray[Any], seed: int) -> _Halves:
     reduction = _Reduction.of(table, seed)
-    rows = reduction(_some(table, _ROWS_OF_KMEANS, seed))
+    # Rows that come again and again would leave k-means fewer means than landmarks.
+    rows = np.unique(reduction(_some(table, _ROWS_OF_KMEANS, seed)), axis=0)
     if len(rows) > _LANDMARKS:
         means = KMeans(
             _LANDMARKS,
@@ -236,7 +237,7 @@ def _by_landmarks(table: NDArray[Any], seed: int) -> _Halves:
         rows = means.fit(rows).cluster_centers_
     layout = TSNE(
         perplexity=_perplexity(rows),
-        init="pca" if rows.shape[1] > 1 else "random",
+        init="pca" if min(rows.shape) > 1 else "random",
         max_iter=_STEPS_OF_TSNE,
         random_state=seed,
         n_jobs=1,

@@ -1,0 +1,222 @@
+"""``narrows map``: a model's codes on a plane."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    overwrite_option,
+    progress,
+    skip_option,
+)
+from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+from narrows.cli.labels import labels_option, lie_in_folders, read_labels
+from narrows.data.text import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from narrows.data.files import Rows
+    from narrows.evaluation import MapScores
+
+_ERROR = "reconstruction error"
+
+
+@click.command("map")
+@model_argument
+@data_argument
+@click.option(
+    "-o",
+    "--to",
+    "outputs",
+    required=True,
+    multiple=True,
+    type=PATH,
+    help="A picture (.png), a table (.csv, .parquet) or a page to look around in (.html); give it "
+    "again for more.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["autoencoder", "pca", "tsne", "umap"]),
+    default="autoencoder",
+    show_default=True,
+    help="What lays the codes out.",
+)
+@labels_option
+@click.option(
+    "--color",
+    type=click.Choice(["label", "error"]),
+    help="By label, or by reconstruction error.  [default: label if there are any]",
+)
+@click.option(
+    "--metric-free", is_flag=True, help="Leave out trustworthiness and neighbour accuracy."
+)
+@click.option(
+    "--random-state",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Of all chance.",
+)
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *,
+    model: Path,
+    data: Path,
+    outputs: tuple[Path, ...],
+    method: Literal["autoencoder", "pca", "tsne", "umap"],
+    labels: Path | None,
+    color: Literal["label", "error"] | None,
+    metric_free: bool,
+    random_state: int,
+    skip_unreadable: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Lay a model's codes out on a plane, and look at it.
+
+    Similar samples lie together. Says how far to trust the map: trustworthiness, whether those
+    near each other on it are so in DATA, and, with labels, how often the five nearest on the map
+    name a sample's label.
+    """
+    from narrows.atomic import atomic_file
+    from narrows.evaluation import project, score_map
+
+    _check_outputs(outputs, overwrite=overwrite)
+    coder = load_for(model, "reconstruct" if color == "error" else "transform")
+    rows = read_for(coder, data, skip_unreadable=skip_unreadable)
+    known = None
+    if labels is not None or color == "label" or lie_in_folders(rows):
+        known = read_labels(labels, rows)
+    X = rows.for_model(coder)
+    errors = None
+    if color == "error" or (known is None and hasattr(coder, "reconstruction_error")):
+        errors = coder.reconstruction_error(X)
+    with progress("mapping"):
+        made = project(X, method=method, model=coder, random_state=random_state)
+    scores = None
+    if not metric_free:
+        values = X if rows.pictures else rows.values
+        scores = score_map(values, made.points, known, model=coder, random_state=random_state)
+    shown = _Shown(made.points, rows, known, errors, _words(model, data, rows, method, scores))
+    with ExitStack() as stack:
+        places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
+        for path, place in zip(outputs, places, strict=True):
+            _WRITERS[path.suffix.lower()](place, shown)
+    skipped = [{"path": path, "reason": reason} for path, reason in rows.skipped]
+    record = {"method": method, "rows": len(rows.names), "outputs": outputs, "skipped": skipped}
+    answer(
+        {**record, **(asdict(scores) if scores else {})},
+        as_json,
+        *shown.words[1:],
+        *(f"Written to {path}" for path in outputs),
+    )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the outputs show."""
+
+    points: "NDArray[np.float32]"
+    rows: "Rows"
+    labels: list[str] | None
+    errors: "NDArray[np.floating] | None"
+    words: tuple[str, ...]  # a title, then what is known of the map
+
+    @property
+    def by(self) -> dict[str, Any]:
+        """What the points are coloured by."""
+        return {"labels": self.labels} if self.errors is None else {"values": self.errors}
+
+
+def _check_outputs(outputs: tuple[Path, ...], *, overwrite: bool) -> None:
+    from narrows.atomic import check_output
+    from narrows.errors import ParameterError
+
+    for path in outputs:
+        if path.suffix.lower() not in _WRITERS:
+            raise ParameterError(
+                f"-o '{path}' is none of a map's files; let it end in {', '.join(_WRITERS)}"
+            )
+        check_output(path, overwrite=overwrite, kind="file")
+    if len(set(outputs)) < len(outputs):
+        raise ParameterError("-o names one file twice; name each once")
+
+
+def _words(
+    model: Path, data: Path, rows: "Rows", method: str, scores: "MapScores | None"
+) -> tuple[str, ...]:
+    """Say in a title and in lines what the map shows, and how far it can be trusted."""
+    title = f"Map of {data.name} by {model.name}"
+    lines = [f"{len(rows.names):,} samples, laid out by {method}."]
+    if scores is not None:
+        lines.append(
+            f"Trustworthiness {scores.trustworthiness:.3f} ({scores.n_neighbors} neighbours, "
+            f"{scores.n_rows:,} samples)."
+        )
+        if scores.neighbor_accuracy is not None:
+            lines.append(f"5 nearest on the map name the label: {scores.neighbor_accuracy:.3f}.")
+    return printable(title), *lines
+
+
+def _write_picture(place: Path, shown: _Shown) -> None:
+    from matplotlib.figure import Figure
+
+    from narrows.plots import embedding
+
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    axes = embedding(shown.points, **shown.by, value_name=_ERROR, ax=figure.subplots())
+    axes.set_title(shown.words[0], parse_math=False)
+    axes.set_xlabel("\n".join(shown.words[1:]))
+    figure.savefig(place, format="png", dpi=150)
+
+
+def _write_table(place: Path, shown: _Shown) -> None:
+    import pyarrow as pa
+
+    from narrows.data.tables import write_columns
+
+    columns: dict[str, Any] = {
+        "name": shown.rows.names,
+        "x": shown.points[:, 0],
+        "y": shown.points[:, 1],
+    }
+    if shown.labels is not None:
+        columns["label"] = shown.labels
+    if shown.errors is not None:
+        columns["error"] = shown.errors
+    write_columns(place, pa.table(columns))
+
+
+def _write_page(place: Path, shown: _Shown) -> None:
+    from narrows.evaluation import map_page
+
+    values = shown.rows.values
+    page = map_page(
+        shown.points,
+        title=shown.words[0],
+        summary=" ".join(shown.words[1:]),
+        **shown.by,
+        value=_ERROR,
+        names=shown.rows.names if shown.rows.pictures else None,
+        pictures=values if values.dtype == "uint8" and values.ndim > 2 else None,
+    )
+    place.write_text(page, "utf-8")
+
+
+_WRITERS: dict[str, Callable[[Path, _Shown], None]] = {
+    ".png": _write_picture,
+    ".csv": _write_table,
+    ".parquet": _write_table,
+    ".html": _write_page,
+}
