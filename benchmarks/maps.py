@@ -1,7 +1,7 @@
 """Maps of Fashion-MNIST's test pictures, made from the training pictures: how good, how fast.
 
     python benchmarks/maps.py [--folder DATA] [--methods autoencoder pca] [--held-out] [--both]
-                              [--model MODEL]
+                              [--model MODEL] [--distances restored]
 
 One thread. Each map learns from the 60 000 training pictures, and places the 10 000 test pictures,
 which it has not seen; with --both it learns from all 70 000. t-SNE and UMAP lay out the rows they
@@ -31,6 +31,7 @@ def main():
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument("--both", action="store_true")
     parser.add_argument("--model", help="a folder, as narrows train writes it")
+    parser.add_argument("--distances", default="auto", choices=["auto", "restored", "codes"])
     arguments = parser.parse_args()
     model = None if arguments.model is None else load(arguments.model)
     data = datasets.load("fashion-mnist", arguments.folder)
@@ -44,7 +45,13 @@ def main():
     for method in arguments.methods:
         rows = X_new if method in ("tsne", "umap") else X
         start = time.process_time()
-        made = project(rows, method=method, model=model, random_state=SEED)
+        made = project(
+            rows,
+            method=method,
+            model=model,
+            distances=arguments.distances,
+            random_state=SEED,
+        )
         seconds = time.process_time() - start
         start = time.process_time()
         points = made.transform(X_new)
@@ -53,7 +60,7 @@ def main():
             points = made.points
         scores = score_map(X_new, points, y_new, random_state=SEED)
         restored = made.inverse_transform(points)
-        if model is not None:
+        if made.distances == "codes":
             restored = model.inverse_transform(restored)
         error = ((restored - X_new) ** 2).mean() / 255**2
         print(

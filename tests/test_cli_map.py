@@ -30,6 +30,7 @@ def test_a_map_as_picture_tables_and_page(run: Run) -> None:
     scores = score_map(X, made.points, labels, model=load("model"))
     assert answered["outputs"] == outputs
     assert (answered["rows"], answered["method"]) == (40, "autoencoder")
+    assert answered["distances"] == "restored"
     assert answered["trustworthiness"] == pytest.approx(scores.trustworthiness)
     assert answered["neighbor_accuracy"] == pytest.approx(scores.neighbor_accuracy)
     frame = pd.read_csv("map.csv")
@@ -45,7 +46,7 @@ def test_a_map_as_picture_tables_and_page(run: Run) -> None:
 @pytest.mark.usefixtures("trained")
 def test_what_it_says(run: Run) -> None:
     said = run("map", "model", "photos", "-o", "map.csv", "--method", "pca").out.splitlines()
-    assert said[0] == "40 samples, laid out by pca."
+    assert said[0] == "40 samples, laid out by pca of what their codes restore."
     assert said[1].startswith("Trustworthiness 0.")
     assert said[2].startswith("5 nearest on the map name the label: 0.")
     assert said[3] == "Written to map.csv"
@@ -114,7 +115,11 @@ def test_data_and_models_that_do_not_fit_are_refused(run: Run) -> None:
     assert run("split", "model", "-o", "encoder", "decoder").code == 0
     assert run("map", "decoder", "photos", "-o", "map.csv").code == 4
     assert run("map", "encoder", "photos", "-o", "map.csv", "--color", "error").code == 4
-    assert run("map", "encoder", "photos", "-o", "map.csv").code == 0
+    of_encoder = run("map", "encoder", "photos", "-o", "map.csv", "--json").json
+    of_codes = run("map", "model", "photos", "-o", "c.csv", "--distances", "codes", "--json").json
+    assert of_encoder["distances"] == of_codes["distances"] == "codes"
+    assert of_encoder["trustworthiness"] == of_codes["trustworthiness"]
+    assert run("map", "encoder", "photos", "-o", "d.csv", "--distances", "restored").code == 2
     np.save("rows.npy", pictures())
     alone = run("map", "model", "rows.npy", "-o", "rows.csv", "--color", "label")
     assert (alone.code, "--labels" in alone.err) == (3, True)

@@ -141,15 +141,34 @@ def test_the_same_seed_gives_the_same_map(monkeypatch: pytest.MonkeyPatch) -> No
     assert (one != other).any()
 
 
-def test_a_map_of_a_models_codes_is_one_of_its_codes() -> None:
-    model = Autoencoder(3, max_epochs=2, random_state=0).fit(BLOBS)
-    made = project(BLOBS, model=model, method="pca")
-    codes = project(model.transform(BLOBS), method="pca")
-    np.testing.assert_array_equal(made.points, codes.points)
-    np.testing.assert_array_equal(made.transform(BLOBS[:5]), codes.points[:5])
-    assert made.inverse_transform(made.points).shape == (120, 3)
-    with pytest.raises(DataError, match="features"):
-        made.transform(BLOBS[:, :4])
+def test_a_map_by_a_model_is_one_of_what_it_restores_or_of_its_codes() -> None:
+    spread = BLOBS * [1, 1, 1, 1, 1, 1e6]  # columns of different units
+    model = Autoencoder(3, max_epochs=20, random_state=0).fit(spread)
+    restored = model.scaling_(torch.from_numpy(model.reconstruct(spread))).numpy()
+    for distances, table in (("auto", restored), ("codes", model.transform(spread))):
+        made = project(spread, model=model, method="pca", distances=distances)
+        expected = project(table, method="pca")
+        np.testing.assert_allclose(made.points, expected.points, atol=1e-5)
+        np.testing.assert_allclose(made.transform(spread[:5]), expected.points[:5], atol=1e-5)
+        back = made.inverse_transform(made.points)
+        truth = expected.inverse_transform(expected.points)
+        if distances == "auto":
+            truth = model.scaling_.undo(torch.from_numpy(truth)).numpy()
+        np.testing.assert_allclose(back, truth, rtol=1e-4, atol=1e-4)
+        with pytest.raises(DataError, match="features"):
+            made.transform(spread[:, :4])
+    encoder, _ = model.split()
+    assert project(spread, model=encoder, method="pca").distances == "codes"
+    with pytest.raises(ParameterError, match="whole model"):
+        project(spread, model=encoder, distances="restored")
+
+
+def test_a_code_of_two_numbers_is_a_map_already() -> None:
+    model = Autoencoder(2, max_epochs=2, random_state=0).fit(BLOBS)
+    for coder in (model, model.split()[0]):
+        made = project(BLOBS, model=coder)
+        np.testing.assert_array_equal(made.points, model.transform(BLOBS))
+        np.testing.assert_array_equal(made.inverse_transform(made.points), made.points)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

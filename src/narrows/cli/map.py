@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows.data.files import Rows
-    from narrows.evaluation import MapScores
+    from narrows.evaluation import MapScores, Projection
 
 _ERROR = "reconstruction error"
 
@@ -49,6 +49,14 @@ _ERROR = "reconstruction error"
     default="autoencoder",
     show_default=True,
     help="What lays the codes out.",
+)
+@click.option(
+    "--distances",
+    type=click.Choice(["auto", "restored", "codes"]),
+    default="auto",
+    show_default=True,
+    help="Between what codes restore, or between codes; auto is the first, unless MODEL is an "
+    "encoder alone, or DATA are very large.",
 )
 @labels_option
 @click.option(
@@ -75,6 +83,7 @@ def command(
     data: Path,
     outputs: tuple[Path, ...],
     method: Literal["autoencoder", "pca", "tsne", "umap"],
+    distances: Literal["auto", "restored", "codes"],
     labels: Path | None,
     color: Literal["label", "error"] | None,
     metric_free: bool,
@@ -103,18 +112,26 @@ def command(
     if color == "error" or (known is None and hasattr(coder, "reconstruction_error")):
         errors = coder.reconstruction_error(X)
     with progress("mapping"):
-        made = project(X, method=method, model=coder, random_state=random_state)
+        made = project(
+            X, method=method, model=coder, distances=distances, random_state=random_state
+        )
     scores = None
     if not metric_free:
         values = X if rows.pictures else rows.values
         scores = score_map(values, made.points, known, model=coder, random_state=random_state)
-    shown = _Shown(made.points, rows, known, errors, _words(model, data, rows, method, scores))
+    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, scores))
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
             _WRITERS[path.suffix.lower()](place, shown)
     skipped = [{"path": path, "reason": reason} for path, reason in rows.skipped]
-    record = {"method": method, "rows": len(rows.names), "outputs": outputs, "skipped": skipped}
+    record = {
+        "method": method,
+        "distances": made.distances,
+        "rows": len(rows.names),
+        "outputs": outputs,
+        "skipped": skipped,
+    }
     answer(
         {**record, **(asdict(scores) if scores else {})},
         as_json,
@@ -154,11 +171,12 @@ def _check_outputs(outputs: tuple[Path, ...], *, overwrite: bool) -> None:
 
 
 def _words(
-    model: Path, data: Path, rows: "Rows", method: str, scores: "MapScores | None"
+    model: Path, data: Path, made: "Projection", scores: "MapScores | None"
 ) -> tuple[str, ...]:
     """Say in a title and in lines what the map shows, and how far it can be trusted."""
     title = f"Map of {data.name} by {model.name}"
-    lines = [f"{len(rows.names):,} samples, laid out by {method}."]
+    near = "what their codes restore" if made.distances == "restored" else "their codes"
+    lines = [f"{len(made.points):,} samples, laid out by {made.method} of {near}."]
     if scores is not None:
         lines.append(
             f"Trustworthiness {scores.trustworthiness:.3f} ({scores.n_neighbors} neighbours, "

@@ -12,7 +12,7 @@ McInnes, Healy & Melville (2018), "UMAP", arXiv:1802.03426.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from sklearn.manifold import TSNE
 from narrows.errors import DataError, MissingDependencyError
 from narrows.evaluation.given import flat_rows
 from narrows.evaluation.landmarks import Landmarks
+from narrows.evaluation.map_space import DISTANCES, Distances, Space
+from narrows.models.base import BaseAutoencoder
+from narrows.models.halves import Encoder
 from narrows.models.validation import check_choice, check_number
 
 MapMethod = Literal["autoencoder", "pca", "tsne", "umap"]
@@ -35,13 +38,6 @@ _ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
 _BLOCK = 1024
 _LARGEST_SEED = 2**31 - 1
 _PERPLEXITY, _NEIGHBORS_OF_UMAP = 30, 15
-
-
-class Coder(Protocol):
-    """A fitted model, or the encoder of one."""
-
-    def transform(self, X: Any, /) -> NDArray[np.float32]:
-        """Encode rows, (n, ...) to (n, K)."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +58,15 @@ class Projection:
         Where each row lies.
     method : {"autoencoder", "pca", "tsne", "umap"}
         What made it.
+    distances : {"rows", "codes", "restored"}
+        What its distances are between.
     """
 
     points: NDArray[np.float32]
     method: MapMethod
+    distances: Literal["rows", "codes", "restored"]
     _halves: _Halves
-    _model: Coder | None
-    _row_shape: tuple[int, ...]
+    _space: Space
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place rows, the map's own or new ones.
@@ -97,14 +95,7 @@ class Projection:
         >>> drawn.transform(digits.X_test).shape
         (360, 2)
         """
-        table = _table(X, self._model)
-        width = math.prod(self._row_shape)
-        if table.shape[1] != width:
-            raise DataError(
-                f"rows of {table.shape[1]} numbers were given to a map of rows of {width}; "
-                "give rows like those that it was made from"
-            )
-        return self._halves.encode(table)
+        return self._halves.encode(self._space.table(X))
 
     def inverse_transform(self, points: ArrayLike) -> NDArray[Any]:
         """Restore rows from places on the map.
@@ -117,7 +108,7 @@ class Projection:
         Returns
         -------
         ndarray of shape (m, ...)
-            Rows like those that the map was made from; of a map of codes, codes.
+            Rows like those that the map was made from; codes where distances are between codes.
 
         Raises
         ------
@@ -140,14 +131,15 @@ class Projection:
         places = flat_rows(points, "points")
         if places.shape[1] != 2:
             raise DataError(f"points have shape {places.shape}; give two numbers for each")
-        return self._halves.decode(places).reshape(len(places), *self._row_shape)
+        return self._space.rows(self._halves.decode(places))
 
 
 def project(
     X: Any,
     *,
     method: MapMethod = "autoencoder",
-    model: Coder | None = None,
+    model: BaseAutoencoder | Encoder | None = None,
+    distances: Distances = "auto",
     random_state: int = 0,
 ) -> Projection:
     """Lay rows out on a plane.
@@ -162,8 +154,14 @@ def project(
         which the rows differ most. "tsne" (needs openTSNE, ``narrows[tsne]``), from PCA on, and
         "umap" (needs ``narrows[umap]``) lay out all rows, which takes longer.
     model : BaseAutoencoder or Encoder, optional
-        Fitted: the map is then one of its codes for X, which is in the units of its training data.
-        Without a model distances between rows count as they are: scale columns of different units.
+        Fitted: the map then shows what it keeps of X, which is in the units of its training data.
+        If its code has two numbers, "autoencoder" takes these. Without a model distances between
+        rows count as they are: scale columns of different units.
+    distances : {"auto", "restored", "codes"}, default="auto"
+        Of the model: between what codes restore, in the units that it scales rows to, or between
+        codes, whose units only the decoder knows. The former keep more of what is near in X, the
+        latter often more of the classes. "auto" is "restored", but "codes" of an encoder alone, of
+        pictures of any size, and of more than 2^27 values.
     random_state : int, default=0
         The same number gives the same map.
 
@@ -190,13 +188,19 @@ def project(
     ((360, 2), True)
     """
     check_choice("method", method, MAP_METHODS)
+    check_choice("distances", distances, DISTANCES)
     check_number("random_state", random_state, low=0, high=_LARGEST_SEED, integral=True)
-    table = _table(X, model)
+    is_map = method == "autoencoder" and model is not None and _code_width(model) == 2
+    space = Space.of(X, model, "codes" if is_map else distances)
+    table = space.table(X)
     if len(table) < 3:
         raise DataError(f"{len(table)} rows make no map; give at least 3")
     if (table == table[0]).all():
         raise DataError("all rows are the same, and make no map; give rows that differ")
-    if method == "pca":
+    if is_map:
+        halves = _Halves(lambda codes: codes, lambda points: points)
+        points = table
+    elif method == "pca":
         halves = _by_pca(table, random_state)
         points = halves.encode(table)
     elif method == "autoencoder":
@@ -204,12 +208,12 @@ def project(
         points = halves.encode(table)
     else:
         points, halves = _by_layout(table, random_state, method)
-    row_shape = np.shape(X)[1:] if model is None else table.shape[1:]
-    return Projection(points, method, halves, model, row_shape)
+    return Projection(points, method, space.kind, halves, space)
 
 
-def _table(X: Any, model: Coder | None) -> NDArray[Any]:
-    return flat_rows(X) if model is None else model.transform(X)
+def _code_width(model: BaseAutoencoder | Encoder) -> int:
+    spec = model.spec if isinstance(model, Encoder) else model.spec_
+    return spec.code_width
 
 
 def _by_pca(table: NDArray[Any], seed: int) -> "_Halves":
