@@ -10,6 +10,7 @@ from narrows.cli.console import (
     json_option,
     overwrite_option,
     progress,
+    random_state_option,
     skip_option,
     table,
     to_option,
@@ -37,13 +38,7 @@ from narrows.cli.labels import labels_option, lie_in_folders, read_labels
 @click.option(
     "--max-epochs", type=int, default=10, show_default=True, help="The budget of each model."
 )
-@click.option(
-    "--random-state",
-    type=click.IntRange(0, 2**31 - 1),
-    default=0,
-    show_default=True,
-    help="Of all chance.",
-)
+@random_state_option
 @skip_option
 @overwrite_option
 @json_option

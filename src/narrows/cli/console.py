@@ -41,6 +41,17 @@ def metric_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def random_state_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb its ``--random-state``."""
+    return click.option(
+        "--random-state",
+        type=click.IntRange(0, 2**31 - 1),
+        default=0,
+        show_default=True,
+        help="Of all chance.",
+    )(function)
+
+
 def to_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
     return click.option("-o", "--to", required=True, type=PATH, help=text)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, overwrite_option, table, training
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    overwrite_option,
+    random_state_option,
+    table,
+    training,
+)
 from narrows.cli.exchange import data_argument
 from narrows.cli.parameters import reader
 
@@ -58,9 +66,7 @@ def numbers_of(value: str) -> list[int]:
 @click.option(
     "--rows", type=click.IntRange(1), help="Take so many rows, drawn at random.  [default: all]"
 )
-@click.option(
-    "--random-state", type=click.IntRange(0), default=0, show_default=True, help="Of all chance."
-)
+@random_state_option
 @click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
 @overwrite_option
 @json_option

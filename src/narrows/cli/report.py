@@ -10,6 +10,7 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
+    random_state_option,
     skip_option,
     table,
     to_option,
@@ -49,13 +50,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Look at so many rows at most, drawn at random.",
 )
-@click.option(
-    "--random-state",
-    type=click.IntRange(0, 2**31 - 1),
-    default=0,
-    show_default=True,
-    help="Of all chance.",
-)
+@random_state_option
 @skip_option
 @overwrite_option
 @json_option
