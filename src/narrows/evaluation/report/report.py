@@ -150,7 +150,7 @@ def make_report(
     points = None
     found_map = None
     if len(coded.rows) >= _FEWEST_FOR_MAP:
-        points, found_map = _make_map(coded, labels, random_state)
+        points, found_map = _make_map(model, coded.X, labels, random_state)
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
@@ -188,16 +188,15 @@ def _some(X: NDArray[Any], random_state: int) -> NDArray[Any]:
 
 
 def _make_map(
-    coded: Coded, labels: NDArray[Any] | None, random_state: int
+    model: BaseAutoencoder, X: NDArray[Any], labels: NDArray[Any] | None, random_state: int
 ) -> tuple[NDArray[np.floating], Map]:
-    """Lay the codes out in two dimensions; codes of two numbers are there already."""
-    method, points = "the code itself", coded.codes
-    if coded.codes.shape[1] != 2:
-        projection = project(coded.codes, random_state=random_state)
-        method, points = projection.method, projection.points
+    """Lay the codes out in two dimensions."""
+    made = project(X, model=model, random_state=random_state)
     several = labels is not None and len(np.unique(labels)) > 1
-    scores = score_map(coded.rows, points, labels if several else None, random_state=random_state)
-    return points, Map(method, scores.trustworthiness, scores.neighbor_accuracy)
+    scores = score_map(
+        X, made.points, labels if several else None, model=model, random_state=random_state
+    )
+    return made.points, Map(made.method, scores.trustworthiness, scores.neighbor_accuracy)
 
 
 def _features(
