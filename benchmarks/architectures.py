@@ -44,13 +44,13 @@ def colour(given):
             "architecture": "convolutional",
             "hidden_layer_sizes": (64, 128, 256),
         },
-        "convolutional, steps of 32, mirrored pictures too": {
+        "convolutional, steps of 32 for 30 epochs, mirrored pictures too": {
             "architecture": "convolutional",
             "batch_size": 32,
             "learning_rate": 2e-3,
             "max_epochs": 30,
         },
-        "the same, wider, mirrored pictures too": {
+        "wider, steps of 32 for 24 epochs, mirrored pictures too": {
             "architecture": "convolutional",
             "hidden_layer_sizes": (48, 96, 192),
             "batch_size": 32,
