@@ -237,8 +237,7 @@ def test_the_importance_weighted_gradient_is_that_of_its_definition():
 def test_draws_come_in_chunks_that_change_nothing(monkeypatch):
     model, X, truth = linear_gaussian(slack=2.0)
     whole = model.log_likelihood(X[:40], 2000, random_state=0)
-    monkeypatch.setattr("narrows.models.density._NUMBERS", 6 * 7 * 50)
-    monkeypatch.setattr("narrows.models.density._ROWS", 7)
+    monkeypatch.setattr("narrows.models.density._CODES", 7 * 50)
     in_chunks = model.log_likelihood(X[:40], 2000, random_state=0)
     assert not np.array_equal(in_chunks, whole), "the same draws: there were no chunks"
     np.testing.assert_allclose(in_chunks, truth[:40], atol=0.15)
@@ -256,10 +255,11 @@ def test_draws_at_once_are_bounded_by_the_widest_layer_of_any_kind(monkeypatch):
     )
     most = 64 * 5 * 4 * 10
     monkeypatch.setattr("narrows.models.density._NUMBERS", most)
+    monkeypatch.setattr("narrows.models.density._CODES", 1 << 30)
     sizes = []
     for module in model.decoder_.modules():
         module.register_forward_hook(lambda _module, _codes, y: sizes.append(y.numel()))
-    assert np.isfinite(model.elbo(PICTURES, 3, random_state=0)).all()
+    assert np.isfinite(model.elbo(PICTURES, 5, random_state=0)).all()
     assert max(sizes) == most
 
 

@@ -65,11 +65,16 @@ class ArraySource:
         for batch in order.tensor_split(n_batches):
             share = batch if world_size == 1 else batch.tensor_split(world_size)[rank]
             if self._partners is None:
-                yield self._values[share]
+                yield _take(self._values, share)
             else:
-                pair = (self._values[share], self._partners[share])
+                pair = (_take(self._values, share), _take(self._partners, share))
                 kind = torch.promote_types(pair[0].dtype, pair[1].dtype)
                 yield torch.stack([row.to(kind) for row in pair], dim=1)
+
+
+def _take(rows: TensorRows, index: Tensor) -> Tensor:
+    # Copies whole rows, where indexing works out the place of every number.
+    return rows.index_select(0, index) if isinstance(rows, Tensor) else rows[index]
 
 
 class _Made:

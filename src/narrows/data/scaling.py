@@ -6,6 +6,7 @@ One pass collects each feature's mean and variance by the pairwise update of Cha
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -198,15 +199,42 @@ class Scaling:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scale rows: any type, shape (B, ...), to float32 of the same shape."""
-        shifted, scaled = bool((self.shift != 0).any()), bool((self.scale != 1).any())
-        if not shifted and not scaled:
-            return x.to(torch.float32)
         # Differences of large values, and values below float32's range, need double precision.
         kind = torch.float64 if x.dtype in _WIDE else torch.float32
-        shift, scale = (t.to(x.device, kind) for t in (self.shift, self.scale))
+        shift, factor, scale = self._constants(x.device, kind)
+        if shift is None and factor is None:
+            return x.to(torch.float32)
         y = x.to(kind).flatten(1)
-        y = (y - shift).div_(scale) if shifted else y * (1 / scale)
+        if shift is not None:
+            y = (y - shift).div_(scale)
+        elif factor is not None:
+            y = y * factor
         return y.to(torch.float32).view(x.shape)
+
+    def _constants(
+        self, device: torch.device, kind: torch.dtype
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Return shift, 1 / scale and scale where rows are; the first two only if they do anything.
+
+        They are looked at and moved once: on a GPU each look would make every batch wait.
+        """
+        key = (device, kind)
+        if key not in self._moved:
+            shifted, scaled = bool((self.shift != 0).any()), bool((self.scale != 1).any())
+            with torch.inference_mode(mode=False):  # what is made within could not be learned by
+                shift, scale = (t.to(device, kind) for t in (self.shift, self.scale))
+                self._moved[key] = (
+                    shift if shifted else None,
+                    1 / scale if scaled else None,
+                    scale,
+                )
+        return self._moved[key]
+
+    @cached_property
+    def _moved(
+        self,
+    ) -> dict[tuple[torch.device, torch.dtype], tuple[Tensor | None, Tensor | None, Tensor]]:
+        return {}
 
     def undo(self, y: Tensor) -> Tensor:
         """Map the network's float32 rows of shape (B, ...) back to the data's units.

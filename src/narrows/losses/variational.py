@@ -40,6 +40,27 @@ def bernoulli(a: Tensor, x: Tensor) -> Tensor:
     return a * x - functional.softplus(a)
 
 
+def bernoulli_sum(a: Tensor, x: Tensor) -> Tensor:
+    """Sum :func:`bernoulli` over the last axis, whose values are written down but once.
+
+    Parameters
+    ----------
+    a, x : Tensor of shape (..., F)
+        As :func:`bernoulli`.
+
+    Returns
+    -------
+    Tensor of shape (...,)
+
+    Examples
+    --------
+    >>> bernoulli_sum(torch.zeros(2), torch.tensor([0.0, 1.0]))
+    tensor(-1.3863)
+    """
+    products: Tensor = torch.linalg.vecdot(a, x)
+    return products - functional.softplus(a).sum(-1)
+
+
 def continuous_bernoulli(a: Tensor, x: Tensor) -> Tensor:
     """Log density of values in [0, 1] that is proportional to exp(a x), normaliser included.
 
@@ -90,6 +111,29 @@ def gaussian(mean: Tensor, x: Tensor, log_variance: Tensor) -> Tensor:
     """
     constant = math.log(2 * math.pi)
     return -0.5 * ((x - mean) ** 2 * torch.exp(-log_variance) + log_variance + constant)
+
+
+def gaussian_sum(mean: Tensor, x: Tensor, log_variance: Tensor) -> Tensor:
+    """Sum :func:`gaussian` over the last axis: all its values have the same variance.
+
+    Parameters
+    ----------
+    mean, x : Tensor of shape (..., F)
+        Of shapes that broadcast with each other.
+    log_variance : Tensor of shape ()
+
+    Returns
+    -------
+    Tensor of shape (...,)
+
+    Examples
+    --------
+    >>> gaussian_sum(torch.zeros(2), torch.ones(2), torch.zeros(()))
+    tensor(-2.8379)
+    """
+    squares = functional.mse_loss(mean, x.expand_as(mean), reduction="none").sum(-1)
+    constant = mean.shape[-1] * (log_variance + math.log(2 * math.pi))
+    return -0.5 * (squares * torch.exp(-log_variance) + constant)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

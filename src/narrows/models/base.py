@@ -94,6 +94,10 @@ class BaseAutoencoder(Parameters, Codec):
     ) -> Tensor:
         """Return how far each scaled row is from what its code decodes to, (B,)."""
         del seen
+        return self._reconstruction_sums(network, code, x)
+
+    def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        """Sum :meth:`_reconstruction_terms` over each row's values; (B,)."""
         return self._reconstruction_terms(network, code, x).flatten(1 - x.ndim).sum(-1)
 
     def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:

@@ -20,9 +20,11 @@ from narrows.models.likelihood import Likelihood, within_unit
 from narrows.models.posterior import moments
 from narrows.models.validation import check_number
 from narrows.networks import Network
+from narrows.training.loop import keep_freed_memory
 
-# Numbers that the widest layer may give at once, and rows at once.
-_NUMBERS, _ROWS = 1 << 22, 256
+# Numbers that the widest layer may give at once, and codes decoded at once: products of fewer are
+# slower, and what more of them give leaves the caches before it is summed.
+_NUMBERS, _CODES = 1 << 22, 2048
 
 
 class Density(Codec):
@@ -191,21 +193,23 @@ def estimate(
     """
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    # As many rows and draws at once as the widest layer's numbers leave room for.
+    # As many draws at once as the widest layer's numbers leave room for, of as many rows as that.
     widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
-    n_rows = max(1, min(_ROWS, _NUMBERS // widest))
+    n_codes = max(1, min(_CODES, _NUMBERS // widest))
+    n_rows = max(1, n_codes // n_samples)
     figures = np.empty(len(rows))
+    keep_freed_memory()
     for start in range(0, len(rows), n_rows):
         block = slice(start, start + n_rows)
         x = scaling(as_tensor(rows[block]).to(device))
         mean, log_variance = moments(network.encoder.trace(x))
-        n_draws = max(1, _NUMBERS // (widest * len(x)))
+        n_draws = max(1, n_codes // len(x))
         total = torch.full((len(x),), 0.0 if bound else -math.inf, dtype=torch.float64)
         for done in range(0, n_samples, n_draws):
             shape = (min(n_draws, n_samples - done), *mean.shape)
             noise = torch.randn(shape, generator=generator, device=device)
             codes = variational.draw_codes(mean, log_variance, noise)
-            density = likelihood.log_densities(network.decoder, codes, x).flatten(2).sum(2)
+            density = likelihood.log_density(network.decoder, codes, x)
             if bound:
                 total += density.double().sum(0).cpu()
             else:

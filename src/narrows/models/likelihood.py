@@ -71,6 +71,29 @@ class Likelihood:
             return variational.bernoulli(logits, x)
         return variational.continuous_bernoulli(logits, x)
 
+    def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x | h) of each row, in nats.
+
+        Parameters
+        ----------
+        decoder, codes, x : Decoder and Tensor
+            As :meth:`log_densities`.
+
+        Returns
+        -------
+        Tensor of shape (..., B)
+            The sum of :meth:`log_densities` over a row's values, by fewer passes over them.
+        """
+        shape = (*codes.shape[:-1], x[0].numel())
+        flat, x = codes.flatten(0, -2), x.flatten(1)
+        if self.name == "gaussian":
+            mean = decoder(flat).view(shape)
+            return variational.gaussian_sum(mean, x, self._log_variance(decoder))
+        logits = decoder.logits(flat).view(shape)
+        if self.name == "bernoulli":
+            return variational.bernoulli_sum(logits, x)
+        return variational.continuous_bernoulli(logits, x).sum(-1)
+
     def _log_variance(self, decoder: Decoder) -> Tensor:
         if isinstance(decoder.output, Gaussian):
             return torch.log(torch.exp(decoder.output.log_variance) + LEAST_VARIANCE)

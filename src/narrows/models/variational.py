@@ -146,6 +146,9 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
     def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
         return -self._likelihood().log_densities(network.decoder, code, x)
 
+    def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        return -self._likelihood().log_density(network.decoder, code, x)
+
     def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
         penalties = super()._penalties(network, trace, generator)
         if self.n_importance_samples > 1:
