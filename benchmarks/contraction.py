@@ -1,11 +1,12 @@
 """What the contractive penalty costs, and what it does.
 
-    python benchmarks/contraction.py steps [--rounds 7] [--steps 20]
-    python benchmarks/contraction.py mnist [--folder DATA] [--epochs 20] [--weights 0 1 10]
+    python -m benchmarks.contraction steps [--rounds 7] [--steps 20] [--peers]
+    python -m benchmarks.contraction mnist [--folder DATA] [--epochs 20] [--weights 0 1 10]
 
 "steps": CPU time of a training step, beside the plain model's; one thread, batches of 128 rows of
 784 numbers. The models take turns in every round, so that what else the machine does meets them
-alike; the medians of the rounds' times and ratios are printed.
+alike; the medians of the rounds' times and ratios are printed. --peers: beside a step of
+`autoencoders`' contractive model of one layer too, or of a plain Jacobian where that is missing.
 
 "mnist": the mean Frobenius norm of the Jacobian over test pictures for the paper's model (1 000
 sigmoid units, tied weights, cross-entropy) under several weights of the penalty, beside the plain
@@ -19,6 +20,8 @@ import time
 import numpy as np
 import torch
 
+from benchmarks import peers
+from benchmarks.measuring import best, compared, table, turns
 from narrows import Autoencoder, ContractiveAutoencoder, datasets
 from narrows.networks import Network
 from narrows.training.loop import new_optimizer
@@ -26,13 +29,23 @@ from narrows.training.loop import new_optimizer
 SEED = 0
 ROWS, FEATURES = 128, 784
 
-# Name, parameters, ways to compute the penalty.
+# Name, parameters, ways to compute the penalty, and the most of a plain step each may take.
+ONE_LAYER = {"n_components": 512, "code_activation": "sigmoid"}
 CASES = (
-    ("784-512 sigmoid", {"n_components": 512, "code_activation": "sigmoid"}, (), ["exact"]),
+    ("784-512 sigmoid", ONE_LAYER, (), ["exact"]),
     ("784-512-32", {"n_components": 32}, (512,), ["exact", "stochastic"]),
     ("784-512-128-32", {"n_components": 32}, (512, 128), ["stochastic", "exact"]),
     ("784-1024-256-32", {"n_components": 32}, (1024, 256), ["stochastic", "exact"]),
 )
+
+
+GOALS = {
+    ("784-512 sigmoid", "exact"): 1.5,
+    ("784-512-32", "exact"): 3,
+    ("784-512-128-32", "stochastic"): 1.9,
+    ("784-512-128-32", "exact"): 12,
+}
+PEERS_GOAL = 50
 
 
 def stepper(model, X):
@@ -63,8 +76,8 @@ def measure_steps(options):
     torch.set_num_threads(1)
     X = np.random.default_rng(SEED).random((ROWS, FEATURES), dtype=np.float32)
     print(f"torch {torch.__version__}, {options.rounds} rounds of {options.steps} steps\n")
-    print("| encoder | contraction | plain, ms a step | contractive, ms a step | ratio |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| encoder | contraction | plain, ms a step | contractive, ms a step | ratio | goal |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, parameters, hidden, ways in CASES:
         common = {
             **parameters, "hidden_layer_sizes": hidden, "max_epochs": 1, "random_state": SEED,
@@ -84,7 +97,23 @@ def measure_steps(options):
                 a / b for a, b in zip(times[way], times["plain"], strict=True)
             )
             plain, ours = (1e3 * statistics.median(times[w]) for w in ("plain", way))
-            print(f"| {name} | {way} | {plain:.2f} | {ours:.2f} | {ratio:.2f} |", flush=True)
+            goal = f"≤ {GOALS[name, way]}" if (name, way) in GOALS else ""
+            cells = f"{plain:.2f} | {ours:.2f} | {ratio:.2f} | {goal}"
+            print(f"| {name} | {way} | {cells} |", flush=True)
+    if options.peers:
+        beside_peers(X)
+
+
+def beside_peers(X):
+    model = ContractiveAutoencoder(
+        **ONE_LAYER, hidden_layer_sizes=(), max_epochs=1, batch_size=ROWS, early_stopping=False,
+        random_state=SEED,
+    )  # fmt: skip
+    ours, theirs = stepper(model, X), peers.contractive_step(X, ONE_LAYER["n_components"])
+    seconds = best(turns({"ours": lambda: [ours() for _ in range(20)], "theirs": theirs}, 4))
+    table("ratio of CPU-seconds", "measured", "goal", "met")
+    what = f"{peers.AUTOENCODERS} contractive step, 784-512 sigmoid / ours"
+    compared(what, 20 * seconds["theirs"] / seconds["ours"], PEERS_GOAL)
 
 
 def measure_mnist(options):
@@ -121,6 +150,7 @@ def main():
     parser.add_argument("what", choices=("steps", "mnist"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--folder", help="where MNIST lies")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument(

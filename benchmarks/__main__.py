@@ -1,0 +1,123 @@
+"""All that is claimed of speed, beside the peers, in one run.
+
+    pip install -r benchmarks/requirements.txt
+    python -m benchmarks [--quick] [--only NAME ...] [--folder DATA] [--results FOLDER]
+
+Each benchmark runs in a process of its own, by the command that is written above its tables; the
+tables go to FOLDER/NAME.md as they are printed, and to FOLDER/NAME.json as numbers. --quick takes
+two minutes, with fewer rows and rounds, and writes to FOLDER/quick. FOLDER is benchmarks/results.
+Benchmarks of the library are there under their own names (search, matching, duplicates, reranking);
+those that need photographs run with --folder alone.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# Arguments in full and, where it takes part, of a quick run.
+BENCHMARKS = {
+    "rates": ("training", "rates", "rates --rounds 2 --rows 2560 --epochs 2"),
+    "choice": ("training", "choice", None),
+    "quality": ("training", "quality", None),
+    "busy": ("training", "busy --rounds 4", "busy --rounds 1 --rows 2560"),
+    "contraction": ("contraction", "steps --peers", "steps --rounds 2 --steps 3"),
+    "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
+    "likelihood": ("using", "likelihood", "likelihood --rounds 1 --likelihood-rows 2"),
+    "memory": ("using", "memory", "memory --memory-rows 50000"),
+    "startup": ("using", "startup", "startup --rounds 2"),
+    "growth": (
+        "growth",
+        "--plot benchmarks/results/growth.png",
+        "--rows 10000 30000 100000 --rounds 1",
+    ),
+    "search": ("search", "", "exact --rows 100000 --rounds 3"),
+    "matching": ("matching", "", None),
+    "duplicates": ("duplicates", "", None),
+    "reranking": ("reranking", "", None),
+    "adding": ("library", "adding", None),
+    "opening": ("library", "startup", None),
+}
+# Those that look for data sets, and those that cannot run without being told where.
+WITH_DATA = ("choice", "quality", "reranking")
+ONLY_WITH_FOLDER = ("matching", "duplicates", "adding", "opening")
+
+
+def run(command):
+    """Run a benchmark, show what it prints as it does, and return it."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    lines = []
+    with subprocess.Popen(  # noqa: S603 (the benchmarks of this folder)
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    return "".join(lines), process.returncode
+
+
+def tables(text):
+    """Read Markdown tables back, each a list of rows by their headings, with numbers as such."""
+    found, headings = [], None
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            headings = None
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if headings is None:
+            headings = cells
+            found.append([])
+        elif not set(line) <= set("|- :"):
+            values = [number(cell) for cell in cells]
+            found[-1].append(dict(zip(headings, values, strict=False)))
+    return found
+
+
+def number(cell):
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--folder", help="where the data sets lie")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    given = parser.parse_args()
+    folder = given.results / "quick" if given.quick else given.results
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in given.only or BENCHMARKS:
+        script, full, quick = BENCHMARKS[name]
+        arguments = quick if given.quick else full
+        if arguments is None or (name in ONLY_WITH_FOLDER and not given.folder):
+            continue
+        command = [f"benchmarks.{script}", *arguments.split()]
+        shown = f"python -m {' '.join(command)}"
+        if given.folder and name in (*WITH_DATA, *ONLY_WITH_FOLDER):
+            command += ["--folder", given.folder]
+        print(f"\n# {name}\n\n`{shown}`", flush=True)
+        start = time.monotonic()
+        text, status = run(command)
+        if status:
+            failed.append(name)
+            continue
+        facts = {"command": shown, "processor": platform.machine(), "tables": tables(text)}
+        (folder / f"{name}.md").write_text(f"# {name}\n\n`{shown}`\n{text}", "utf-8")
+        numbers = json.dumps(facts, indent=1, ensure_ascii=False)
+        (folder / f"{name}.json").write_text(numbers + "\n", "utf-8")
+        print(f"\n{time.monotonic() - start:.0f} s by the clock", flush=True)
+    if failed:
+        sys.exit(f"not measured, for they ended with an error: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
