@@ -70,8 +70,10 @@ def load_for(path: Path, method: str) -> Any:
     return model
 
 
-def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
+def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: bool = True) -> "Rows":
     """Read data for a trained model, pictures as it takes them, and list what was left out.
+
+    Pictures for a model that takes any size keep their own, if so wished.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool) -> "Rows":
         rows = read(
             path,
             sample_shape=model.sample_shape_,
-            own_size=model.takes_any_size_,
+            own_size=own_size and model.takes_any_size_,
             skip_unreadable=skip_unreadable,
             progress=advance,
         )

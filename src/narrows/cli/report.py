@@ -80,13 +80,14 @@ def command(
 
     check_output(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
-    given = read_for(whole, data, skip_unreadable=skip_unreadable)
+    given = read_for(whole, data, skip_unreadable=skip_unreadable, own_size=False)
     known = None
     if labels is not None or lie_in_folders(given):
         known = read_labels(labels, given)
     learned_from: Any = None
     if train is not None:
-        learned_from = read_for(whole, train, skip_unreadable=skip_unreadable).for_model(whole)
+        seen = read_for(whole, train, skip_unreadable=skip_unreadable, own_size=False)
+        learned_from = seen.for_model(whole)
     with training():
         report = make_report(
             whole,
@@ -95,6 +96,7 @@ def command(
             X_train=learned_from,
             sweep=tuple(sweep),
             max_rows=rows,
+            names=given.names if given.pictures else None,
             title=f"Is {model.name} any good?",
             random_state=random_state,
         )

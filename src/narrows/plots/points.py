@@ -160,7 +160,11 @@ class _Classes:
         # Beside the map, where whoever lays out the figure makes room for it.
         beside = ax.figure.get_layout_engine() is not None
         where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-        ax.legend(handles=handles, handletextpad=0, **(where if beside else {"loc": "best"}))
+        legend = ax.legend(
+            handles=handles, handletextpad=0, **(where if beside else {"loc": "best"})
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
 
 
 def _write_names(ax: "Axes", names: Sequence[str], medians: NDArray[np.float64]) -> None:

@@ -63,7 +63,9 @@ def legend_above(ax: "Axes", *, columns: int) -> None:
     top = scale.inverted().transform(np.array([high + (high - low) * share / (1 - share)]))
     ax.set_ylim(top=float(top[0]))
     # Nothing of what crosses the axes from top to bottom is to be seen through it.
-    ax.legend(loc="upper right", ncols=columns, framealpha=1)
+    legend = ax.legend(loc="upper right", ncols=columns, framealpha=1)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def text_size(ax: "Axes", texts: Sequence[str]) -> NDArray[np.float64]:

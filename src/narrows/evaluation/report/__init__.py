@@ -2,7 +2,17 @@
 
 from narrows.evaluation.report.compare import Comparison, compare_models
 from narrows.evaluation.report.figures import Figures
+from narrows.evaluation.report.render import Part
 from narrows.evaluation.report.report import Report, make_report
 from narrows.evaluation.report.verdict import Finding, judge
 
-__all__ = ["Comparison", "Figures", "Finding", "Report", "compare_models", "judge", "make_report"]
+__all__ = [
+    "Comparison",
+    "Figures",
+    "Finding",
+    "Part",
+    "Report",
+    "compare_models",
+    "judge",
+    "make_report",
+]

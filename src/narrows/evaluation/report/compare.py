@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from narrows import plots
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.report import latent
-from narrows.evaluation.report.figures import Figures
+from narrows.evaluation.report.figures import Accuracy, Figures
+from narrows.evaluation.report.measure import pixel_scale
 from narrows.evaluation.report.page import Page
 from narrows.evaluation.report.render import Part, picture
 from narrows.evaluation.report.report import Report, check_labels, make_report
@@ -34,6 +35,8 @@ _FEWEST = 50
 _WIDER = 8
 _SHOWN = 6
 _NEAR = 0.02
+_NEIGHBORS = "5 nearest neighbours"
+_BESIDE = {"raw": "the rows themselves"}
 
 
 class Comparison(Page):
@@ -194,29 +197,38 @@ def _build(name: str, width: int, max_epochs: int, random_state: int) -> "BaseAu
 def _judge(reports: dict[str, Report]) -> list[Finding]:
     """Name the best model for each purpose, and what limits each."""
     findings = [_best_at_restoring(reports)]
-    scores = {
-        name: report.figures.features["codes"]["5 nearest neighbours"][0]
-        for name, report in reports.items()
-        if report.figures.features
-    }
-    if scores:
-        first = max(scores, key=scores.__getitem__)
-        text = (
-            f"Best features: the codes of {first}, by which 5 nearest neighbours name "
-            f"{percent(scores[first])} of the rows rightly."
-        )
-        findings.append(Finding("features", "good", text, "", "features"))
+    if all(report.figures.features for report in reports.values()):
+        findings.append(_best_features(reports))
     limits: dict[str, list[str]] = {}
     remedies = {}
     for name, report in reports.items():
-        for finding in report.verdict[1:]:
-            if finding.weight == "bad":
+        for finding in report.verdict:
+            if finding.rule in RULES:
                 limits.setdefault(finding.rule, []).append(name)
                 remedies[finding.rule] = finding.remedy
     for rule, names in limits.items():
         text = f"{RULES[rule]}: {', '.join(names)}."
         findings.append(Finding(rule, "bad", text, remedies[rule], "table"))
     return findings
+
+
+def _best_features(reports: dict[str, Report]) -> Finding:
+    scores = {name: score[_NEIGHBORS][0] for name, score in _representations(reports).items()}
+    first = max(scores, key=scores.__getitem__)
+    named = f"5 nearest neighbours name {percent(scores[first])} of the rows rightly"
+    if first in reports:
+        text = f"Best features: the codes of {first}, by which {named}."
+        return Finding("features", "good", text, "", "features")
+    text = f"No codes are better features than {_BESIDE.get(first, first)}, by which {named}."
+    return Finding("features", "note", text, "", "features")
+
+
+def _representations(reports: dict[str, Report]) -> dict[str, dict[str, Accuracy]]:
+    """Return PCA's scores and the rows' own, which are about the same for all, then the codes'."""
+    found = {name: report.figures.features for name, report in reports.items()}
+    first = next(iter(found.values()))
+    beside = {name: of_it for name, of_it in first.items() if name != "codes"}
+    return beside | {name: of_its["codes"] for name, of_its in found.items()}
 
 
 def _best_at_restoring(reports: dict[str, Report]) -> Finding:
@@ -241,10 +253,10 @@ def _restored(reports: dict[str, Report]) -> Part | None:
         return None
     which = latent.typical_rows(first.coded.errors, _SHOWN)
     own: NDArray[Any] = first.coded.X[which]
-    scale = 255 if own.dtype == np.uint8 else 1
     lines: dict[str, NDArray[Any]] = {"original": own}
     size = min(first.figures.errors.pca_components, first.yardstick.most)
-    lines["PCA"] = (first.yardstick.reconstruct(which, size) * scale).reshape(own.shape)
+    by_pca = first.yardstick.reconstruct(which, size) * pixel_scale(own)
+    lines["PCA"] = by_pca.reshape(own.shape)
     lines |= {name: subject.model.reconstruct(own) for name, subject in subjects.items()}
 
     def draw(axes: "Axes") -> None:
@@ -294,13 +306,9 @@ def _draw_map(points: NDArray[np.floating], by: dict[str, Any], axes: "Axes") ->
 
 
 def _features(reports: dict[str, Report]) -> Part | None:
-    found = {name: report.figures.features for name, report in reports.items()}
-    if not all(found.values()):
+    if not all(report.figures.features for report in reports.values()):
         return None
-    # Beside codes of one width PCA's and the rows' own scores are the same for all.
-    first = next(iter(found.values()))
-    scores = {name: of_it for name, of_it in first.items() if name != "codes"}
-    scores |= {name: of_its["codes"] for name, of_its in found.items()}
+    scores = _representations(reports)
     part = Part("features", "Codes as features")
     part.words.append("Accuracy by five-fold cross-validation, mean and standard deviation.")
     part.pictures.append(

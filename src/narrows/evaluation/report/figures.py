@@ -54,7 +54,9 @@ class Learning:
     rows_loss : float or None
         The same on the rows of the report.
     excess : float or None
-        How much larger the error on these rows is than on the training rows, as a share.
+        How much larger the squared error on these rows, without outliers, is than on the training
+        rows, as a share; ``None`` where the training rows are not given and the loss does not tell
+        it.
     """
 
     epochs: int

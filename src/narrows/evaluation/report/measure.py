@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.errors import DataError
 from narrows.evaluation.report.figures import Errors, Learning, Units
 from narrows.evaluation.report.yardstick import Rows, Yardstick
 from narrows.models.base import BaseAutoencoder
@@ -22,6 +23,7 @@ _CONSTANT = 1e-4
 # Variance of a code's mean above which Burda, Grosse & Salakhutdinov (2016) call the unit active.
 _ACTIVE = 0.01
 _FEWEST_EPOCHS = 5
+_LEAST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,31 @@ class Coded:
     @classmethod
     def of(cls, model: BaseAutoencoder, X: NDArray[Any]) -> "Coded":
         """Encode and measure rows."""
-        scale = 255.0 if X.dtype == np.uint8 else 1.0
-        errors = np.asarray(model.reconstruction_error(X) / scale**2, np.float32)
-        return cls(X, as_rows(X), model.transform(X), errors)
+        codes = model.transform(X)
+        if tuple(X.shape[1:]) != tuple(model.sample_shape_):
+            raise DataError(
+                f"rows have shape {X.shape[1:]}, those learned from {model.sample_shape_}; bring "
+                "them to that for a report"
+            )
+        with np.errstate(over="ignore"):
+            errors = np.asarray(model.reconstruction_error(X) / pixel_scale(X) ** 2, np.float32)
+        if not np.isfinite(errors).all():
+            row = int(np.argmax(~np.isfinite(errors)))
+            raise DataError(
+                f"the error of row {row}, counted from 0, is beyond 3.4e38; leave out rows so far "
+                "from those learned from"
+            )
+        return cls(X, as_rows(X), codes, errors)
+
+
+def pixel_scale(X: NDArray[Any]) -> float:
+    """Return what values are divided by to be counted: 8-bit pixels are, from 0 to 1."""
+    return 255.0 if X.dtype == np.uint8 else 1.0
 
 
 def as_rows(X: NDArray[Any]) -> Rows:
-    """Lay samples flat, and let 8-bit pixels count from 0 to 1."""
-    rows = np.asarray(X, np.float32).reshape(len(X), -1)
-    return rows / np.float32(255) if X.dtype == np.uint8 else rows
+    """Lay samples flat, as they are counted."""
+    return np.asarray(X, np.float32).reshape(len(X), -1) / np.float32(pixel_scale(X))
 
 
 def measure_errors(coded: Coded, units: Units, yardstick: Yardstick) -> Errors:
@@ -84,7 +102,8 @@ def outlier_threshold(errors: NDArray[np.floating]) -> float:
     >>> f"{np.log(outlier_threshold(errors)):.1f} standard deviations"
     '4.0 standard deviations'
     """
-    logs = np.log(np.maximum(errors, np.finfo(np.float32).tiny))
+    # Each once: where most rows are the same, their own spread is none.
+    logs = np.log(np.maximum(np.unique(errors), _LEAST))
     middle = np.median(logs)
     return float(np.exp(middle + _FAR * _NORMAL * np.median(np.abs(logs - middle))))
 
@@ -105,7 +124,11 @@ def measure_units(model: BaseAutoencoder, coded: Coded) -> Units:
 
 
 def measure_learning(
-    model: BaseAutoencoder, coded: Coded, threshold: float, random_state: int
+    model: BaseAutoencoder,
+    coded: Coded,
+    threshold: float,
+    learned_from: NDArray[Any] | None,
+    random_state: int,
 ) -> Learning:
     """Read a model's history, and set its loss on these rows beside that on the training rows.
 
@@ -117,7 +140,10 @@ def measure_learning(
     train = best.get("reconstruction")
     here = model.loss_terms(X, random_state=random_state).get("reconstruction")
     excess = None
-    if train is not None and here is not None:
+    if learned_from is not None:
+        typical = _mean(coded.errors[coded.errors <= threshold])
+        excess = typical / max(_mean(Coded.of(model, learned_from).errors), _LEAST) - 1
+    elif train is not None and here is not None:
         excess = _excess(model, train, here)
     return Learning(
         epochs=len(history),
@@ -130,16 +156,19 @@ def measure_learning(
     )
 
 
-def _excess(model: BaseAutoencoder, train: float, here: float) -> float:
-    """Tell by which share the error on these rows is larger than on those learned from.
+def _excess(model: BaseAutoencoder, train: float, here: float) -> float | None:
+    """Tell by which share the squared error on these rows is larger than on those learned from.
 
     With a learned variance v of F features, the negative log density of a row is
     F/2 log(2 pi v) + SE / (2 v), and v is SE / F of the training rows: a relative excess r of the
-    squared error raises it by r F / 2.
+    squared error raises it by r F / 2. Other densities do not tell it.
     """
-    if isinstance(model, VariationalAutoencoder) and model.loss_ == "gaussian":
+    if model.loss_ == "squared_error":
+        return (here - train) / max(train, _LEAST)
+    learned = isinstance(model, VariationalAutoencoder) and model.variance == "learned"
+    if learned and model.loss_ == "gaussian":
         return 2 * (here - train) / math.prod(model.sample_shape_)
-    return (here - train) / max(abs(train), float(np.finfo(np.float32).tiny))
+    return None
 
 
 def _late_fall(history: History) -> float | None:

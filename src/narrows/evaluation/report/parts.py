@@ -10,7 +10,7 @@ from narrows import plots
 from narrows.errors import DataError
 from narrows.evaluation.report import latent
 from narrows.evaluation.report.figures import Figures
-from narrows.evaluation.report.measure import Coded
+from narrows.evaluation.report.measure import Coded, pixel_scale
 from narrows.evaluation.report.render import Part, picture
 from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
@@ -45,6 +45,8 @@ class Subject:
         Fitted.
     coded : Coded
         Rows and what the model makes of them.
+    names : list of str
+        What the rows are called.
     yardstick : Yardstick
         PCA on the same rows.
     labels : ndarray of shape (n,) or None
@@ -59,6 +61,7 @@ class Subject:
 
     model: BaseAutoencoder
     coded: Coded
+    names: list[str]
     yardstick: Yardstick
     labels: NDArray[Any] | None
     points: NDArray[np.floating] | None
@@ -97,22 +100,25 @@ def _restored(subject: Subject) -> Part:
         "worst": order[::-1][:_SHOWN],
     }
     size = min(subject.figures.errors.pca_components, subject.yardstick.most)
-    scale = 255 if coded.X.dtype == np.uint8 else 1
     for kind, which in kinds.items():
         own = coded.X[which]
         lines: dict[str, NDArray[Any]] = {"original": own}
         seen = latent.damage(model, own, subject.random_state)
         if seen is not None:
             lines["damaged"] = seen
-        lines["restored"] = model.reconstruct(own if seen is None else seen)
-        by_pca = subject.yardstick.reconstruct(which, size) * scale
+        given = own if seen is None else seen
+        lines["restored"] = model.reconstruct(given)
+        scale = pixel_scale(own)
+        flat = np.asarray(given, np.float32).reshape(len(own), -1) / np.float32(scale)
+        by_pca = subject.yardstick.reconstruct(which, size, flat) * scale
         lines[f"PCA, {size}"] = by_pca.reshape(own.shape)
-        captions = [f"{error:.2g}" for error in coded.errors[which]]
+        away = (lines["restored"].astype(np.float64) - own).reshape(len(own), -1) / scale
+        captions = [f"{error:.2g}" for error in np.square(away).mean(axis=1)]
 
         def draw(axes: "Axes", lines: Any = lines, captions: Any = captions) -> None:
             plots.pictures(lines, captions=captions, limits=subject.limits, ax=axes)
 
-        caption = f"The {kind} restored; below each, its error."
+        caption = f"The {kind} rows; below each, the error of what the model restored."
         part.pictures.append(picture(f"restored-{kind}", caption, draw, tiles=True))
     return part
 
@@ -152,7 +158,7 @@ def _size(subject: Subject) -> Part:
         ]
         for size in sizes
     ]
-    part.table.extend([["numbers", "PCA", figures.model], *rows])
+    part.table.extend([["numbers", "PCA", "model"], *rows])
     return part
 
 
@@ -183,7 +189,7 @@ def _map(subject: Subject) -> Part:
     part = Part("map", "Map")
     found, points = subject.figures.map, subject.points
     if found is None or points is None:
-        part.words.append("Left out: there are too few rows for a map.")
+        part.words.append("Left out: there are too few rows for a map, or they are all the same.")
         return part
     words = f"By {found.method}; trustworthiness {found.trustworthiness:.3f}"
     if found.neighbor_accuracy is not None:
@@ -233,7 +239,8 @@ def _latent(subject: Subject) -> Part:
     part.pictures.append(
         picture(
             "interpolation",
-            f"From row {first} to row {last}: decoded between their codes, and faded over.",
+            f"From {subject.names[first]} to {subject.names[last]}: decoded between their codes, "
+            "and faded over.",
             lambda axes: plots.pictures(between, limits=limits, ax=axes),
             tiles=True,
         )
@@ -289,7 +296,7 @@ def _errors(subject: Subject) -> Part:
     if subject.pictures:
         worst = subject.coded.X[order]
         lines = {"original": worst, "restored": subject.model.reconstruct(worst)}
-        captions = [f"row {row}" for row in order]
+        captions = [subject.names[row] for row in order]
         part.pictures.append(
             picture(
                 "worst",
@@ -301,7 +308,7 @@ def _errors(subject: Subject) -> Part:
             )
         )
     part.table.append(["row", "error"])
-    part.table.extend([str(row), f"{errors[row]:.3g}"] for row in order.tolist())
+    part.table.extend([subject.names[row], f"{errors[row]:.3g}"] for row in order.tolist())
     return part
 
 
@@ -315,7 +322,15 @@ def _units(subject: Subject) -> Part:
             t.cpu().numpy() for t in measure_codes(model.encoder_, model.scaling_, X)
         )
         caption = "Mean and variance of each unit over all rows, beside those of N(0, 1)."
-        total = means.var(axis=0) + variances.mean(axis=0)
+        told = means.var(axis=0)
+        total = told + variances.mean(axis=0)
+        part.words.append(
+            "A unit has collapsed where the mean of its code varies over the rows by at most 0.01 "
+            "(variance); the rest of its variance is noise."
+        )
+        part.table.append(["unit", "variance of its mean"])
+        least = np.argsort(told, kind="stable")[:_WORST]
+        part.table.extend([str(unit), f"{told[unit]:.3g}"] for unit in least.tolist())
         part.pictures.append(
             picture(
                 "code-units",

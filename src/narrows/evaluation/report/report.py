@@ -1,5 +1,7 @@
 """One report that says whether a model is any good."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -7,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from narrows.errors import DataError
+from narrows.errors import DataError, ParameterError
 from narrows.evaluation.given import groups_of
 from narrows.evaluation.map_scores import score_map
 from narrows.evaluation.maps import project
@@ -80,6 +82,7 @@ def make_report(
     X_train: Any = None,
     sweep: tuple[int, ...] = (),
     max_rows: int = 10_000,
+    names: Sequence[str] | None = None,
     title: str = "Is the model any good?",
     random_state: int = 0,
 ) -> Report:
@@ -100,6 +103,8 @@ def make_report(
         Widths of code with which models like this one are trained, for the curve.
     max_rows : int, default=10_000
         More rows are drawn from at random.
+    names : sequence of n str, optional
+        What rows are called, such as their files; by default their numbers, counted from 0.
     title : str
         Of the page.
     random_state : int
@@ -128,8 +133,7 @@ def make_report(
     'better'
     """
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
-    for width in sweep:
-        check_number("sweep", width, low=1, integral=True)
+    others = _others(model, sweep)
     given = np.asarray(X)
     labels = check_labels(y, len(given))
     if len(given) < _FEWEST:
@@ -147,10 +151,11 @@ def make_report(
         random_state=random_state,
     )
     errors = measure_errors(coded, units, yardstick)
-    points = None
-    found_map = None
+    points, found_map = None, None
     if len(coded.rows) >= _FEWEST_FOR_MAP:
-        points, found_map = _make_map(model, coded.X, labels, random_state)
+        # Rows that are all the same, or to the model, have no places.
+        with suppress(DataError):
+            points, found_map = _make_map(model, coded.X, labels, random_state)
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
@@ -159,14 +164,19 @@ def make_report(
         sample_shape=tuple(coded.X.shape[1:]),
         n_components=units.n,
         errors=errors,
-        learning=measure_learning(model, coded, errors.outlier_threshold, random_state),
+        learning=measure_learning(
+            model, coded, errors.outlier_threshold, learned_from, random_state
+        ),
         units=units,
         map=found_map,
         features={} if labels is None else _features(coded, labels, width, random_state),
-        sweep=_sweep(model, coded, learned_from, sweep, random_state),
+        sweep=_sweep(others, coded, learned_from, random_state),
         pca_curve=_curve(yardstick, width, sweep),
     )
-    return Report(title, Subject(model, coded, yardstick, labels, points, figures, random_state))
+    called = [f"row {row}" if names is None else names[row] for row in chosen.tolist()]
+    return Report(
+        title, Subject(model, coded, called, yardstick, labels, points, figures, random_state)
+    )
 
 
 def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
@@ -214,24 +224,37 @@ def _features(
         return {}
 
 
+def _others(model: BaseAutoencoder, sweep: Sequence[int]) -> dict[int, BaseAutoencoder]:
+    """Make models like this one with other widths of code, not fitted yet."""
+    others = {}
+    for width in sweep:
+        other = clone(model).set_params(n_components=width, checkpoint=None)
+        try:
+            other._check_parameters()
+        except ParameterError as error:
+            raise ParameterError(
+                f"no model of the sweep can have codes of {width}: {error}"
+            ) from error
+        others[int(width)] = other
+    return others
+
+
 def _sweep(
-    model: BaseAutoencoder,
+    others: dict[int, BaseAutoencoder],
     coded: Coded,
     learned_from: NDArray[Any] | None,
-    sweep: tuple[int, ...],
     random_state: int,
 ) -> dict[int, float]:
-    """Train models like this one with other widths, and measure them on rows not learned from."""
+    """Train models, and measure them on rows not learned from."""
     if learned_from is None:
         order = np.random.default_rng(random_state).permutation(len(coded.X))
         seen, measured = (coded.X[np.sort(half)] for half in np.array_split(order, 2))
     else:
         seen, measured = learned_from, coded.X
-    found = {}
-    for width in sweep:
-        other = clone(model).set_params(n_components=width, checkpoint=None)
-        found[width] = float(Coded.of(other.fit(seen), measured).errors.mean(dtype=np.float64))
-    return found
+    return {
+        width: float(Coded.of(other.fit(seen), measured).errors.mean(dtype=np.float64))
+        for width, other in others.items()
+    }
 
 
 def _curve(yardstick: Yardstick, width: int, sweep: tuple[int, ...]) -> dict[int, float]:

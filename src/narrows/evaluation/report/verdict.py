@@ -12,6 +12,8 @@ Weight = Literal["good", "note", "bad"]
 _NOTHING = 0.9
 # Of PCA's error, either way: what counts as the same.
 _SAME = 0.05
+# Of the mean row's error: what PCA leaves by rounding alone.
+_EXACT = 1e-6
 # Share of all the fall that the last tenth of the epochs still adds, when training ends too soon.
 _STILL_FALLING = 0.01
 # How much larger the error on these rows is than on the training rows, when those were learned by
@@ -73,7 +75,7 @@ def judge(figures: Figures) -> list[Finding]:
     findings = [_compare(figures)]
     for rule in _LIMITS:
         findings += rule(figures)
-    if not any(finding.weight == "bad" for finding in findings):
+    if [finding.rule for finding in findings] == ["better"]:
         findings += _room(figures)
     return findings
 
@@ -100,7 +102,16 @@ def _compare(figures: Figures) -> Finding:
             "To compare with PCA, use a code narrower than the rows, or give more rows.",
             part,
         )
-    ratio = errors.model / errors.pca if errors.pca else float("inf")
+    if errors.pca <= _EXACT * errors.mean_row:
+        return Finding(
+            "linear",
+            "note",
+            f"PCA is exact: with the same {size} it leaves nothing of these rows (the model "
+            f"{errors.model:.3g}, {_percent_of_mean(share)}).",
+            "Use PCA here, or a narrower code: these rows lie in a plane of so few directions.",
+            part,
+        )
+    ratio = errors.model / errors.pca
     with_same = f"({errors.pca:.3g}) with the same {size}"
     if abs(ratio - 1) <= _SAME:
         return Finding(
@@ -126,7 +137,7 @@ def _compare(figures: Figures) -> Finding:
         "bad",
         f"The model is worse than PCA: its error of {errors.model:.3g} is {ratio:.2f} times PCA's "
         f"{with_same}.",
-        "",
+        "Train longer, or use PCA.",
         part,
     )
 
@@ -210,9 +221,9 @@ def _room(figures: Figures) -> Iterator[Finding]:
         yield Finding(
             "room",
             "note",
-            "Nothing on this page limits the model but the width of its code. Twice as many "
-            f"numbers would leave PCA {percent(curve[2 * size] / curve[size])} of its error.",
-            f"For smaller errors, try n_components={2 * size}.",
+            "None of the limits that this report looks for was found. Twice as many numbers would "
+            f"leave PCA {percent(curve[2 * size] / curve[size])} of its error.",
+            f"For smaller errors, try n_components={2 * size}{_longer(figures)}.",
             "size",
         )
 
@@ -223,6 +234,17 @@ _LIMITS: tuple[Callable[[Figures], Iterator[Finding]], ...] = (
     _unused,
     _outliers,
 )
+
+
+def _longer(figures: Figures) -> str:
+    """Suggest more epochs where the last of those allowed was the best."""
+    learning = figures.learning
+    last = learning.ended == "max_epochs" and learning.best_epoch == learning.epochs
+    return f", or more than {learning.epochs} epochs" if last else ""
+
+
+def _percent_of_mean(share: float) -> str:
+    return f"{percent(share)} of the mean row's"
 
 
 def percent(share: float) -> str:

@@ -66,14 +66,17 @@ class Yardstick:
             errors[measured] = np.maximum(away - kept, 0) / self._rows.shape[1]
         return errors
 
-    def reconstruct(self, which: NDArray[np.int64], size: int) -> Rows:
-        """Return what PCA of a size makes of some of the rows, (len(which), F)."""
-        restored = np.empty((len(which), self._rows.shape[1]), np.float32)
-        for pca, measured, scores in self._parts:
-            place = {row: at for at, row in enumerate(measured.tolist())}
-            here = [number for number, row in enumerate(which.tolist()) if row in place]
-            chosen = scores[[place[int(which[number])] for number in here], :size]
-            restored[here] = chosen @ pca.components_[:size] + pca.mean_
+    def reconstruct(self, which: NDArray[np.int64], size: int, seen: Rows | None = None) -> Rows:
+        """Return what PCA of a size makes of some of the rows, (len(which), F).
+
+        Of what is ``seen`` of them, where that is not the rows themselves.
+        """
+        seen = self._rows[which] if seen is None else seen
+        restored = np.empty_like(seen)
+        for pca, measured, _ in self._parts:
+            here = np.isin(which, measured)
+            basis = pca.components_[:size]
+            restored[here] = (seen[here] - pca.mean_) @ basis.T @ basis + pca.mean_
         return restored
 
 
