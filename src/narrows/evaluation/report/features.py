@@ -12,7 +12,6 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from narrows.errors import DataError
 from narrows.evaluation.report.figures import Accuracy
@@ -72,8 +71,7 @@ def score_features(
     for name, values in representations.items():
         scores[name] = {}
         for method, classifier in classifiers.items():
-            # Several threads wait for one another longer than these small products take.
-            with warnings.catch_warnings(), threadpool_limits(1):
+            with warnings.catch_warnings():
                 # It is compared at a fixed number of steps, for all representations the same.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 found = cross_val_score(classifier, values[kept], numbers[kept], cv=parts)

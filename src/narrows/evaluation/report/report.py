@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.given import groups_of
@@ -132,6 +133,33 @@ def make_report(
     >>> report.verdict[0].rule
     'better'
     """
+    # numpy's threads spin while they wait for one another: on a busy machine they take several
+    # times as long as one.
+    with threadpool_limits(1, user_api="blas"):
+        subject = _measure(
+            model,
+            X,
+            y,
+            X_train,
+            sweep=sweep,
+            max_rows=max_rows,
+            names=names,
+            random_state=random_state,
+        )
+    return Report(title, subject)
+
+
+def _measure(
+    model: BaseAutoencoder,
+    X: Any,
+    y: ArrayLike | None,
+    X_train: Any,
+    *,
+    sweep: tuple[int, ...],
+    max_rows: int,
+    names: Sequence[str] | None,
+    random_state: int,
+) -> Subject:
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
     given = np.asarray(X)
@@ -174,9 +202,7 @@ def make_report(
         pca_curve=_curve(yardstick, width, sweep),
     )
     called = [f"row {row}" if names is None else names[row] for row in chosen.tolist()]
-    return Report(
-        title, Subject(model, coded, called, yardstick, labels, points, figures, random_state)
-    )
+    return Subject(model, coded, called, yardstick, labels, points, figures, random_state)
 
 
 def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
