@@ -1,12 +1,11 @@
 """How fast models learn, beside the peers and beside what multiplications alone would take.
 
-    python -m benchmarks.training [rates] [choice] [quality] [busy] [--rounds 5] [--rows 12800]
-        [--folder DATA]
+    python -m benchmarks.training [rates] [choice] [quality] [busy] [compiled]
+        [--rounds 5] [--rows 12800] [--epochs 4] [--folder DATA]
 
-CPU time, the best of rounds in which all take their turns; everything by way of the public `fit`.
-Narrows is given uint8 pictures, the peers the floats from 0 to 1 that they want. The network is
-784-512-16-512-784 with rectifiers and
-a sigmoid at the end, the one that pythae builds, one thread.
+CPU time of one thread, the best of rounds in which all take their turns; all by the public `fit`.
+Narrows is given uint8 pictures, the peers the floats from 0 to 1 that they want. The network is the
+one that pythae builds, 784-512-16-512-784 with rectifiers and a sigmoid at the end.
 
 rates: rows a CPU-second of Autoencoder and VariationalAutoencoder at batch 128 and of Autoencoder
 at its own choice, beside pythae's, scikit-learn's MLPRegressor with two threads, a bare loop with
@@ -17,6 +16,8 @@ batches of 128: epochs of the latter are matched to the CPU-seconds of the forme
 quality: CPU-seconds until the test error on Fashion-MNIST with 16 codes is below 0.0131, all
 start-up of the process included, with everybody's own defaults but the epochs: the least that get
 there. Peers are measured after each epoch, and their measuring is not counted.
+compiled: a bare step by torch.compile beside the same as it is, and after how many rows the seconds
+of compiling are earned back.
 busy: the rate by the clock of fit with two threads beside two processes that are never idle.
 """
 
@@ -37,7 +38,7 @@ from benchmarks.measuring import SEED, Products, best, compared, pictures, row, 
 from narrows import Autoencoder, VariationalAutoencoder, datasets
 from narrows.models import defaults
 
-PARTS = ("rates", "choice", "quality", "busy")
+PARTS = ("rates", "choice", "quality", "busy", "compiled")
 BATCH = 128
 WIDTHS = (784, 512, 16)
 LAYERS = WIDTHS[0] * WIDTHS[1] + WIDTHS[1] * WIDTHS[2]
@@ -57,12 +58,13 @@ def rates(given):
     scaled = X / np.float32(255)
     tensor, products, epochs = torch.from_numpy(scaled), Products(), given.epochs
     plain = {"epochs": epochs, "per_device_train_batch_size": BATCH, "learning_rate": 1e-3}
+    some = scaled[: len(scaled) // 4]  # for the peer that takes longest
     # What the model would choose for all 60 000 pictures, as for these.
-    own = defaults.choose_batch_size(60_000)
+    own = own_batch(60_000)
     regressor = MLPRegressor(
         hidden_layer_sizes=(512, 16, 512),
         batch_size=BATCH,
-        max_iter=epochs,
+        max_iter=1,
         tol=0,
         n_iter_no_change=10**6,
     )
@@ -83,7 +85,7 @@ def rates(given):
 
     def two_threads():
         with threadpool_limits(2):
-            regressor.fit(scaled, scaled)
+            regressor.fit(some, some)
 
     def fit_by_two():
         torch.set_num_threads(2)
@@ -105,6 +107,7 @@ def rates(given):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLPRegressor's, that it was ended early
         seconds = best(turns(ways, given.rounds))
+    seconds["regressor"] *= epochs * len(scaled) / len(some)
     floor = given.rows * epochs * products.seconds(MULTIPLICATIONS, seconds["products"])
     print(f"\n{given.rows} rows, {epochs} epochs, best of {given.rounds} rounds, CPU time")
     table("what", "rows a CPU-second", "of the floor")
@@ -125,6 +128,11 @@ def rates(given):
     compared("variational, batch 128 / pythae's VAE", variational, 1.55)
 
 
+def own_batch(rows):
+    large = defaults.choose_large_batch("dense", WIDTHS[1:2], rows)
+    return large[0] if large else defaults.choose_batch_size(rows)
+
+
 def choice(given):
     data = datasets.load("fashion-mnist", given.folder)
 
@@ -138,7 +146,7 @@ def choice(given):
     own, error = measure(max_epochs=epochs)
     table("batch", "epochs", "CPU-seconds", "test error")
     row(
-        f"own choice, {defaults.choose_batch_size(len(data.X_train))}",
+        f"own choice, {own_batch(len(data.X_train))}",
         epochs,
         f"{own:.1f}",
         f"{error:.5f}",
@@ -293,6 +301,34 @@ def busy(given):
     compared("fit beside busy processes / undisturbed, best", max(ratios), 0.4)
 
 
+def compiled(given):
+    """Compile forward and backward passes; the optimiser is fused already."""
+    x = torch.rand(BATCH, WIDTHS[0], generator=torch.Generator().manual_seed(SEED))
+    network = peers.Plain()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def steps(loss):
+        def some():
+            for _ in range(20):
+                optimizer.zero_grad()
+                loss(x).backward()
+                optimizer.step()
+
+        return some
+
+    start = time.process_time()
+    faster = torch.compile(network.loss)
+    steps(faster)()
+    spent = time.process_time() - start
+    ways = {"plain": steps(network.loss), "compiled": steps(faster)}
+    seconds = {name: taken / 20 for name, taken in best(turns(ways, given.rounds)).items()}
+    saved = (seconds["plain"] - seconds["compiled"]) / BATCH
+    table("what", "measured")
+    row("CPU-seconds to compile in this process, its compilers' own left out", f"{spent:.1f}")
+    row("compiled step / plain step", f"{seconds['compiled'] / seconds['plain']:.3f}")
+    row("rows until it is earned back", f"{spent / saved:.3g}" if saved > 0 else "never")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
@@ -304,9 +340,10 @@ def main():
     parser.add_argument("--folder", help="where Fashion-MNIST lies")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    parts = dict(zip(PARTS, (rates, choice, quality, busy, compiled), strict=True))
     for part in given.parts or PARTS:
         print(f"\n## {part}")
-        {"rates": rates, "choice": choice, "quality": quality, "busy": busy}[part](given)
+        parts[part](given)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Baldi & Hornik (1989): with linear halves and squared error it spans the PCA sub
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from narrows.models.base import BaseAutoencoder
 
@@ -33,3 +34,5 @@ class Autoencoder(BaseAutoencoder):
     >>> codes.shape, model.inverse_transform(codes).shape
     ((360, 8), (360, 8, 8))
     """
+
+    _bears_large_batches: ClassVar[bool] = True
