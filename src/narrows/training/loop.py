@@ -252,26 +252,29 @@ def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
 
 
 class _Means:
-    """Means over rows of a loss's terms, read back from the device once."""
+    """Means over rows of a loss's terms, read back from the device once.
+
+    Sums, not the terms themselves: small numbers that stay between what steps allot and free would
+    keep the heap from using its gaps again, and it would grow with the number of steps.
+    """
 
     def __init__(self) -> None:
-        self._terms: dict[str, list[Tensor]] = {}
-        self._rows: list[int] = []
+        self._sums: dict[str, Tensor] = {}
+        self._rows = 0
 
     def __bool__(self) -> bool:
-        return bool(self._rows)
+        return self._rows > 0
 
     def add(self, parts: Loss, rows: int) -> None:
         for name, term in parts.items():
-            self._terms.setdefault(name, []).append(term.detach())
-        self._rows.append(rows)
+            if name not in self._sums:
+                kind = torch.float32 if term.device.type == "mps" else torch.float64
+                self._sums[name] = torch.zeros((), dtype=kind, device=term.device)
+            self._sums[name].add_(term.detach(), alpha=rows)
+        self._rows += rows
 
     def read(self) -> Record:
-        rows = torch.tensor(self._rows, dtype=torch.float64)
-        means = {
-            name: float(torch.stack(values).cpu().double() @ rows / rows.sum())
-            for name, values in self._terms.items()
-        }
+        means = {name: float(total) / self._rows for name, total in self._sums.items()}
         return {"loss": sum(means.values()), **means}
 
 
