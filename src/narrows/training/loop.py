@@ -239,8 +239,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep what each step frees for the next one.
 
     glibc gives large blocks back to the system, which clears them page by page when they are asked
-    for again: a twentieth of a step. It ceases to for blocks as large as one that was freed before,
-    up to 32 MiB; this one is freed untouched, so that it takes no memory.
+    for again. It ceases to for blocks as large as one that was freed before, up to 32 MiB; this one
+    is freed untouched, so that it takes no memory.
     """
     torch.empty(_BLOCK, dtype=torch.uint8)
 
