@@ -60,7 +60,7 @@ def rates(given):
     plain = {"epochs": epochs, "per_device_train_batch_size": BATCH, "learning_rate": 1e-3}
     some = scaled[: len(scaled) // 4]  # for the peer that takes longest
     # What the model would choose for all 60 000 pictures, as for these.
-    own = own_batch(60_000)
+    own = defaults.choose_batch_size(60_000)
     regressor = MLPRegressor(
         hidden_layer_sizes=(512, 16, 512),
         batch_size=BATCH,
@@ -128,11 +128,6 @@ def rates(given):
     compared("variational, batch 128 / pythae's VAE", variational, 1.55)
 
 
-def own_batch(rows):
-    large = defaults.choose_large_batch("dense", WIDTHS[1:2], rows)
-    return large[0] if large else defaults.choose_batch_size(rows)
-
-
 def choice(given):
     data = datasets.load("fashion-mnist", given.folder)
 
@@ -146,7 +141,7 @@ def choice(given):
     own, error = measure(max_epochs=epochs)
     table("batch", "epochs", "CPU-seconds", "test error")
     row(
-        f"own choice, {own_batch(len(data.X_train))}",
+        f"own choice, {defaults.choose_batch_size(len(data.X_train))}",
         epochs,
         f"{own:.1f}",
         f"{error:.5f}",

@@ -5,7 +5,6 @@ Baldi & Hornik (1989): with linear halves and squared error it spans the PCA sub
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from narrows.models.base import BaseAutoencoder
 
@@ -34,5 +33,3 @@ class Autoencoder(BaseAutoencoder):
     >>> codes.shape, model.inverse_transform(codes).shape
     ((360, 8), (360, 8, 8))
     """
-
-    _bears_large_batches: ClassVar[bool] = True

@@ -63,8 +63,6 @@ class BaseAutoencoder(Parameters, Codec):
 
     # Numbers that the encoder's body gives for each unit of the code.
     _n_heads: ClassVar[int] = 1
-    # Whether larger batches at a higher rate learn as much, epoch by epoch.
-    _bears_large_batches: ClassVar[bool] = False
     # Fitted arrays, beside the weights, that saving keeps.
     _findings: ClassVar[tuple[str, ...]] = ()
 

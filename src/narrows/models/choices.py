@@ -200,7 +200,7 @@ def choose_network(
         kernel_size=_choose_kernel_size(model, architecture, sample_shape),
     )
     check_shape(spec)
-    check_memory(spec, min(n_rows, _choose_batch_size(model, spec, n_rows)))
+    check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
     return spec
 
 
@@ -358,17 +358,14 @@ def choose_held_out(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
 
 def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -> TrainSettings:
     """Plan the training of such a network on so many rows."""
-    size, large = _choose_batch_size(model, spec, n_rows), _choose_large_batch(model, spec, n_rows)
+    size = _choose_batch_size(model, n_rows)
     epochs = model.max_epochs
-    if isinstance(epochs, str):
-        # Large batches come with a higher rate, not with more epochs.
-        usual = min(size, defaults.choose_batch_size(n_rows)) if large else size
-        epochs = defaults.choose_max_epochs(n_rows, usual)
+    epochs = defaults.choose_max_epochs(n_rows, size) if isinstance(epochs, str) else int(epochs)
     rate = model.learning_rate
     if isinstance(rate, str):
-        rate = large[1] if large else defaults.choose_learning_rate(spec.hidden_layer_sizes)
+        rate = defaults.choose_learning_rate(spec.hidden_layer_sizes)
     return TrainSettings(
-        max_epochs=int(epochs),
+        max_epochs=epochs,
         batch_size=size,
         learning_rate=float(rate),
         weight_decay=float(model.weight_decay),
@@ -378,18 +375,9 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
     )
 
 
-def _choose_batch_size(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
+def _choose_batch_size(model: Trained, n_rows: int) -> int:
     given = model.batch_size
-    if not isinstance(given, str):
-        return int(given)
-    large = _choose_large_batch(model, spec, n_rows)
-    return large[0] if large else defaults.choose_batch_size(n_rows)
-
-
-def _choose_large_batch(model: Trained, spec: NetworkSpec, n_rows: int) -> tuple[int, float] | None:
-    if model.batch_size != "auto" or not getattr(model, "_bears_large_batches", False):
-        return None
-    return defaults.choose_large_batch(spec.architecture, spec.hidden_layer_sizes, n_rows)
+    return defaults.choose_batch_size(n_rows) if isinstance(given, str) else int(given)
 
 
 def feature_mean(

@@ -15,9 +15,6 @@ _LAST_HALVINGS, _STAGES_TO_MAP = 2, 2
 _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 _HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
 _RATE, _RATE_OF_ONE_LAYER = 3e-3, 1e-2
-# Of which numbers of rows larger batches leave steps enough, and in how deep networks.
-_ROWS_FOR_LARGE = range(50_000, 200_000)
-_LARGE, _RATE_OF_LARGE, _DEEPEST_FOR_LARGE = 256, 6e-3, 2
 
 
 def choose_architecture(sample_shape: tuple[int, ...]) -> str:
@@ -93,26 +90,6 @@ def choose_batch_size(n_rows: int) -> int:
         if n_rows >= least:
             return size
     return min(32, n_rows)
-
-
-def choose_large_batch(
-    architecture: str, hidden_layer_sizes: tuple[int, ...], n_rows: int
-) -> tuple[int, float] | None:
-    """Choose twice the rows a step and twice the rate, where as many epochs then learn as much.
-
-    A row takes less time, for a step's fixed costs are shared by more. With four times the rows no
-    rate was found: at 0.01 codes of 32 numbers were learned badly.
-
-    Examples
-    --------
-    >>> choose_large_batch("dense", (1024, 256), 60_000)
-    (256, 0.006)
-    >>> choose_large_batch("dense", (1024, 256), 10_000)
-    """
-    shallow = 1 <= len(hidden_layer_sizes) <= _DEEPEST_FOR_LARGE
-    if architecture == "dense" and shallow and n_rows in _ROWS_FOR_LARGE:
-        return _LARGE, _RATE_OF_LARGE
-    return None
 
 
 def choose_max_epochs(n_rows: int, batch_size: int) -> int:

@@ -71,11 +71,10 @@ class Parameters:
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
-        Rows a step; "auto" chooses 32 to 512 from the number of rows, and for a plain autoencoder
-        of one or two dense hidden layers 256 already from 50 000 rows on.
+        Rows a step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
         The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
-        takes 0.003, without hidden layers 0.01, and 0.006 where it chose 256 rows a step for such.
+        takes 0.003, without hidden layers 0.01.
     weight_decay : float, default=0.1
         Share of each weight, times the learning rate, that every step takes away (AdamW): it keeps
         a network that is larger than its data from learning the data by heart.
