@@ -182,6 +182,16 @@ def test_the_loss_terms_are_those_of_the_history() -> None:
         assert terms["loss"] == pytest.approx(sum(terms.values()) - terms["loss"])
 
 
+def test_measuring_a_loss_leaves_the_model_as_it_was() -> None:
+    model = VariationalAutoencoder(4, kl_warmup=0.9, max_epochs=2, random_state=0)
+    model.partial_fit(X[:600])
+    assert 0 < model.warmup_done_ < 1
+    before = dict(vars(model))
+    model.loss_terms(X_TEST[:1], random_state=0)
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())
+
+
 def test_features_are_scored_by_cross_validation(good: Autoencoder, report: Report) -> None:
     scores = report.figures.features
     assert list(scores) == ["codes", "PCA, 16", "raw"]

@@ -1,5 +1,6 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -271,9 +272,11 @@ class BaseAutoencoder(Parameters, Codec):
         seed = int(check_random_state(random_state).randint(2**31))
         settings = choices.choose_settings(self, self.spec_, len(rows), seed)
         network = Network(self.encoder_, self.decoder_)
-        self._extend(network, settings, len(rows))
+        # What a model notes of the run to come, it notes on a copy: measuring changes nothing.
+        twin = copy(self)
+        twin._extend(network, settings, len(rows))
         network.to(settings.device)
-        loss = self._training_loss()
+        loss = twin._training_loss()
         return evaluate(network, loss, ArraySource(rows), self._scale, settings)
 
     def _check_parameters(self) -> None:
