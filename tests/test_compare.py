@@ -1,6 +1,7 @@
 """Comparisons of models side by side; the seed of everything random is 0."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from narrows import MODELS, Autoencoder, datasets
 from narrows.errors import DataError, ParameterError
-from narrows.evaluation import Comparison, compare_models
+from narrows.evaluation import Comparison, compare_models, make_report
 
 DIGITS = datasets.load("digits")
 X, Y = DIGITS.X_test, DIGITS.y_test
@@ -37,6 +38,16 @@ def test_every_model_is_measured_on_the_rows_that_none_has_seen(found: Compariso
     assert list(errors) == ["PCA", *TRIED]
     assert errors["PCA"] == pytest.approx((away**2).mean(), rel=1e-3)
     assert errors["autoencoder"] == pytest.approx(own, rel=1e-3)
+
+
+def test_each_report_is_the_one_that_the_model_has_alone(found: Comparison) -> None:
+    """What is the same for several models is measured once."""
+    train, test = split()
+    for name in ("autoencoder", "variational"):
+        model = MODELS[name](8, max_epochs=20, random_state=0).fit(X[train])
+        alone = make_report(model, X[test], Y[test], X_train=X[train])
+        assert found.reports[name].figures.features == alone.figures.features
+        assert found.reports[name].figures.errors == alone.figures.errors
 
 
 def test_codes_tell_as_many_numbers(found: Comparison) -> None:
@@ -98,10 +109,10 @@ def test_on_a_plane_no_model_beats_pca() -> None:
     ids=["model", "components", "epochs", "rows", "labels"],
 )
 def test_bad_input_is_refused_in_a_line(
-    given: dict[str, object], error: type[Exception], message: str
+    given: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        compare_models(**{"X": X, **given})  # type: ignore[arg-type]
+        compare_models(**{"X": X, **given})
 
 
 def test_the_commands_write_pages_and_say_where(run: Run) -> None:

@@ -379,10 +379,11 @@ def test_no_more_rows_than_wished_are_looked_at(good: Autoencoder) -> None:
         ({"X": X_TEST[:9]}, DataError, "9 rows are too few for a report; give at least 10"),
         ({"X": X_TEST[:, :4]}, DataError, "shape"),
         ({"X": X_TEST * 1e25}, DataError, "the error of row 0, counted from 0, is beyond"),
+        ({"names": ["a"]}, DataError, "there are 1 names for 360 rows; give one for each"),
         ({"sweep": (0,)}, ParameterError, "sweep"),
         ({"max_rows": 3}, ParameterError, "max_rows"),
     ],
-    ids=["labels", "few", "shape", "huge", "sweep", "rows"],
+    ids=["labels", "few", "shape", "huge", "names", "sweep", "rows"],
 )
 def test_bad_input_is_refused_in_a_line(
     good: Autoencoder, given: dict[str, Any], error: type[Exception], message: str

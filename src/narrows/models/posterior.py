@@ -10,6 +10,8 @@ from narrows.data.arrays import as_tensor
 from narrows.data.scaling import Scaling
 from narrows.networks import Encoder, Network, Trace
 
+# Variance over the rows of a code's mean above which Burda et al. (2016) call the unit active.
+ACTIVE = 0.01
 # Rows that tell the spread of all codes, and how many of them are encoded at once.
 _ROWS, _BLOCK = 10_000, 1024
 

@@ -52,11 +52,14 @@ class Sparsity(NamedTuple):
         Of each row, the share of units that are on: not zero, or above 1/2 for sigmoid units.
     dead_units : ndarray of shape (K,), bool
         Whether each unit is on for none of the rows.
+    unit_share : ndarray of shape (K,), float64
+        Of each unit, the share of rows for which it is on.
     """
 
     mean_activation: NDArray[np.float32]
     active_share: NDArray[np.float32]
     dead_units: NDArray[np.bool_]
+    unit_share: NDArray[np.float64]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -132,7 +135,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Returns
         -------
         Sparsity
-            Mean activations (K,), the share of units on for each row (n,), dead units (K,).
+            Mean activations (K,), the share of units on for each row (n,), dead units (K,), and the
+            share of rows for which each unit is on (K,).
 
         Raises
         ------
@@ -155,7 +159,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _measure(self, rows: NDArray[Any]) -> Sparsity:
         bar = 0.5 if self.sparsity == "kl" else 0.0
         total = np.zeros(self.spec_.code_width)
-        alive = np.zeros(self.spec_.code_width, bool)
+        counts = np.zeros(self.spec_.code_width, np.int64)
         shares = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -163,9 +167,10 @@ class SparseAutoencoder(BaseAutoencoder):
             # Selection may keep a number below zero.
             on = np.abs(codes) > bar
             total += codes.sum(axis=0, dtype=np.float64)
-            alive |= on.any(axis=0)
+            counts += on.sum(axis=0)
             shares[block] = on.mean(axis=1)
-        return Sparsity((total / len(rows)).astype(np.float32), shares, ~alive)
+        means = (total / len(rows)).astype(np.float32)
+        return Sparsity(means, shares, counts == 0, counts / len(rows))
 
     def _find_sparsity(self, X: NDArray[Any]) -> None:
         found = self._measure(X)

@@ -20,15 +20,13 @@ from narrows.losses import Loss, variational
 from narrows.models.base import BaseAutoencoder
 from narrows.models.density import Density
 from narrows.models.likelihood import LEAST_VARIANCE, LIKELIHOODS, within_unit
-from narrows.models.posterior import measure_codes, moments, settle
+from narrows.models.posterior import ACTIVE, measure_codes, moments, settle
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Trace
 from narrows.networks.outputs import Gaussian, with_variance
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings
 
-# Variance over the data of a code's mean above which Burda et al. call the unit active.
-_ACTIVE = 0.01
 # What the history of this model alone has, beside held-out figures.
 _OWN_TERMS = {"epoch", "loss", "reconstruction", "divergence", "learning_rate", "seconds"}
 _OWN_TERMS |= {f"validation_{name}" for name in ("loss", "reconstruction", "divergence")}
@@ -268,7 +266,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
     def _find_active_units(self, X: NDArray[Any]) -> None:
         """Find the units whose mean follows the rows; warn where there is none."""
         means, _ = measure_codes(self.encoder_, self.scaling_, X)
-        self.active_units_ = (means.var(dim=0, correction=0) > _ACTIVE).cpu().numpy()
+        self.active_units_ = (means.var(dim=0, correction=0) > ACTIVE).cpu().numpy()
         if len(means) > 1 and not self.active_units_.any():
             warnings.warn(
                 f"none of the {len(self.active_units_)} units of the code is active: they say "

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from narrows import plots
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.report import latent
-from narrows.evaluation.report.figures import Accuracy, Figures
+from narrows.evaluation.report.figures import Figures, Scores
 from narrows.evaluation.report.measure import pixel_scale
 from narrows.evaluation.report.page import Page
 from narrows.evaluation.report.render import Part, picture
-from narrows.evaluation.report.report import Report, check_labels, make_report
+from narrows.evaluation.report.report import Report, by_one_thread, check_labels, measure
 from narrows.evaluation.report.verdict import RULES, Finding, percent
 from narrows.models import MODELS
 from narrows.models.sparse import SparseAutoencoder
@@ -171,19 +171,27 @@ def compare_models(
     order = np.random.default_rng(random_state).permutation(len(rows))
     test, train = np.split(order, [round(_TEST_SHARE * len(rows))])
     test, train = np.sort(test[:_TEST_ROWS]), np.sort(train)
-    reports, seconds = {}, {}
+    reports: dict[str, Report] = {}
+    seconds: dict[str, float] = {}
+    known: Scores = {}
     for name in names:
         model = _build(name, int(n_components), int(max_epochs), random_state)
         start = time.process_time()
         model.fit(rows[train])
         seconds[name] = time.process_time() - start
-        reports[name] = make_report(
-            model,
-            rows[test],
-            None if labels is None else labels[test],
-            X_train=rows[train],
-            random_state=random_state,
-        )
+        with by_one_thread():
+            subject = measure(
+                model,
+                rows[test],
+                None if labels is None else labels[test],
+                rows[train],
+                random_state=random_state,
+                known=known,
+            )
+        reports[name] = Report(name, subject)
+        # The rows' own scores, and those of PCA of the same size, are the same for the next.
+        found = subject.figures.features
+        known |= {of: scores for of, scores in found.items() if of != "codes"}
     return Comparison(title, reports, seconds)
 
 
@@ -223,7 +231,7 @@ def _best_features(reports: dict[str, Report]) -> Finding:
     return Finding("features", "note", text, "", "features")
 
 
-def _representations(reports: dict[str, Report]) -> dict[str, dict[str, Accuracy]]:
+def _representations(reports: dict[str, Report]) -> Scores:
     """Return PCA's scores and the rows' own, which are about the same for all, then the codes'."""
     found = {name: report.figures.features for name, report in reports.items()}
     first = next(iter(found.values()))

@@ -6,6 +6,9 @@ from typing import Literal
 Accuracy = tuple[float, float]
 """Mean and standard deviation over the parts of a cross-validation, from 0 to 1."""
 
+Scores = dict[str, dict[str, Accuracy]]
+"""Of each representation, the accuracy of each classifier."""
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -153,6 +156,6 @@ class Figures:
     learning: Learning
     units: Units
     map: Map | None = None
-    features: dict[str, dict[str, Accuracy]] = field(default_factory=dict)
+    features: Scores = field(default_factory=dict)
     sweep: dict[int, float] = field(default_factory=dict)
     pca_curve: dict[int, float] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from narrows.errors import DataError
 from narrows.evaluation.report.figures import Errors, Learning, Units
 from narrows.evaluation.report.yardstick import Rows, Yardstick
 from narrows.models.base import BaseAutoencoder
+from narrows.models.posterior import ACTIVE
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.variational import VariationalAutoencoder
 from narrows.training.history import History
@@ -20,8 +21,6 @@ from narrows.training.history import History
 _FAR, _NORMAL = 4.0, 1.4826
 # Of a unit, against the mean over units: the share of variance below which it is constant.
 _CONSTANT = 1e-4
-# Variance of a code's mean above which Burda, Grosse & Salakhutdinov (2016) call the unit active.
-_ACTIVE = 0.01
 _FEWEST_EPOCHS = 5
 _LEAST = float(np.finfo(np.float32).tiny)
 
@@ -119,7 +118,7 @@ def measure_units(model: BaseAutoencoder, coded: Coded) -> Units:
         numbers = n if model.sparsity == "kl" else max(1, round(on))
         return Units(n, int(sparsity.dead_units.sum()), "dead", numbers, on)
     if isinstance(model, VariationalAutoencoder):
-        return Units(n, int((variances <= _ACTIVE).sum()), "collapsed", n)
+        return Units(n, int((variances <= ACTIVE).sum()), "collapsed", n)
     return Units(n, int((variances <= _CONSTANT * variances.mean()).sum()), "constant", n)
 
 

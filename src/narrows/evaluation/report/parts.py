@@ -16,12 +16,10 @@ from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
 from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.density import Density
-from narrows.models.posterior import measure_codes
+from narrows.models.posterior import ACTIVE, measure_codes
 from narrows.models.sparse import SparseAutoencoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.axes import Axes
 
 _SHOWN, _WORST, _SAMPLES, _FILTERS = 4, 8, 24, 48
@@ -84,7 +82,7 @@ class Subject:
 def make_parts(subject: Subject) -> list[Part]:
     """Draw every part that these rows and this model allow, in the order of the page."""
     makers = (_restored, _size, _training, _map, _latent, _filters, _errors, _units, _features)
-    return [part for maker in makers if (part := maker(subject)) is not None]
+    return [maker(subject) for maker in makers]
 
 
 def _restored(subject: Subject) -> Part:
@@ -132,7 +130,7 @@ def _size(subject: Subject) -> Part:
         "The mean squared error that is left when a row is told by so many numbers, by PCA "
         f"fitted on other rows and by the model. The mean row alone leaves {errors.mean_row:.3g}."
     )
-    sweep = figures.sweep or None
+    sweep = figures.sweep
 
     def draw(axes: "Axes") -> None:
         plots.error_by_size(
@@ -145,21 +143,16 @@ def _size(subject: Subject) -> Part:
         )
 
     part.pictures.append(picture("error-by-size", "Lower is better.", draw))
-    sizes = sorted({*curve, *(sweep or ()), errors.pca_components})
-    rows = [
-        [
-            str(size),
-            f"{curve[size]:.3g}" if size in curve else "",
-            f"{errors.model:.3g}"
-            if size == errors.pca_components
-            else f"{sweep[size]:.3g}"
-            if sweep and size in sweep
-            else "",
-        ]
-        for size in sizes
-    ]
-    part.table.extend([["numbers", "PCA", "model"], *rows])
+    sizes = sorted({*curve, *sweep, errors.pca_components})
+    # Models of the sweep learned from other rows: where one is as wide, the model itself counts.
+    of_models = {**sweep, errors.pca_components: errors.model}
+    part.table.append(["numbers", "PCA", "model"])
+    part.table.extend([str(n), _figure(curve.get(n)), _figure(of_models.get(n))] for n in sizes)
     return part
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _training(subject: Subject) -> Part:
@@ -175,13 +168,18 @@ def _training(subject: Subject) -> Part:
             f"{learning.rows_loss:.4g} on these (without outliers)."
         )
     if len(history):
-        draws: dict[str, Callable[[Axes], object]] = {
-            "losses": lambda axes: plots.history(history, ax=axes),
-            "learning-rate": lambda axes: plots.learning_rate(history, ax=axes),
-        }
-        captions = ("Every term of the loss.", "The learning rate.")
-        for (name, draw), caption in zip(draws.items(), captions, strict=True):
-            part.pictures.append(picture(name, caption, draw))
+        part.pictures.append(
+            picture(
+                "losses", "Every term of the loss.", lambda axes: plots.history(history, ax=axes)
+            )
+        )
+        part.pictures.append(
+            picture(
+                "learning-rate",
+                "The learning rate.",
+                lambda axes: plots.learning_rate(history, ax=axes),
+            )
+        )
     return part
 
 
@@ -316,7 +314,7 @@ def _units(subject: Subject) -> Part:
     model, units = subject.model, subject.figures.units
     part = Part("units", "Units of the code")
     part.words.append(f"{units.unused} of {units.n} units are {units.kind} on these rows.")
-    X, codes = subject.coded.X, subject.coded.codes
+    X = subject.coded.X
     if isinstance(model, Density):
         means, variances = (
             t.cpu().numpy() for t in measure_codes(model.encoder_, model.scaling_, X)
@@ -325,8 +323,8 @@ def _units(subject: Subject) -> Part:
         told = means.var(axis=0)
         total = told + variances.mean(axis=0)
         part.words.append(
-            "A unit has collapsed where the mean of its code varies over the rows by at most 0.01 "
-            "(variance); the rest of its variance is noise."
+            "A unit has collapsed where the mean of its code varies over the rows by at most "
+            f"{ACTIVE} (variance); the rest of its variance is noise."
         )
         part.table.append(["unit", "variance of its mean"])
         least = np.argsort(told, kind="stable")[:_WORST]
@@ -340,8 +338,7 @@ def _units(subject: Subject) -> Part:
         )
     if isinstance(model, SparseAutoencoder):
         part.words.append(f"On average {units.on:.1f} units are on for a row.")
-        bar = 0.5 if model.sparsity == "kl" else 0.0
-        rates = (np.abs(codes) > bar).mean(axis=0)
+        rates = model.code_sparsity(X).unit_share
         part.pictures.append(
             picture(
                 "activation-rates",
@@ -367,7 +364,7 @@ def _units(subject: Subject) -> Part:
     return part
 
 
-def _features(subject: Subject) -> Part | None:
+def _features(subject: Subject) -> Part:
     scores = subject.figures.features
     part = Part("features", "Codes as features")
     if not scores:

@@ -1,7 +1,7 @@
 """One report that says whether a model is any good."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,7 @@ from narrows.evaluation.given import groups_of
 from narrows.evaluation.map_scores import score_map
 from narrows.evaluation.maps import project
 from narrows.evaluation.report.features import score_features
-from narrows.evaluation.report.figures import Accuracy, Figures, Map
+from narrows.evaluation.report.figures import Figures, Map, Scores
 from narrows.evaluation.report.measure import (
     Coded,
     as_rows,
@@ -54,6 +54,8 @@ class Report(Page):
         The figures that one looks for first, by name.
     parts : list of Part
         Plots, tables and sentences, drawn when first asked for.
+    subject : Subject
+        The model, the rows, and what was made of them.
     """
 
     def __init__(self, title: str, subject: Subject) -> None:
@@ -98,8 +100,10 @@ def make_report(
     y : array-like of shape (n,), optional
         Labels: colours of the map, and what classifiers are to find.
     X_train : array-like, optional
-        What PCA is fitted on, and models of the sweep; by default each half of X by turns (PCA),
-        the first half (models).
+        What the model learned from: PCA and the models of the sweep learn from it too, and the
+        errors on it tell overfitting, whatever the loss. By default PCA learns from each half of X
+        by turns, models from one half, and overfitting is told by what the history has of a loss
+        that is a squared error.
     sweep : tuple of int
         Widths of code with which models like this one are trained, for the curve.
     max_rows : int, default=10_000
@@ -119,7 +123,7 @@ def make_report(
     ------
     NotFittedError, DataError
         If there is nothing learned yet, the rows do not fit the model, there are too few of them,
-        or labels are not one for each.
+        or labels or names are not one for each.
     ParameterError
         If a width of the sweep is not allowed.
 
@@ -133,10 +137,8 @@ def make_report(
     >>> report.verdict[0].rule
     'better'
     """
-    # numpy's threads spin while they wait for one another: on a busy machine they take several
-    # times as long as one.
-    with threadpool_limits(1, user_api="blas"):
-        subject = _measure(
+    with by_one_thread():
+        subject = measure(
             model,
             X,
             y,
@@ -149,21 +151,33 @@ def make_report(
     return Report(title, subject)
 
 
-def _measure(
+def by_one_thread() -> AbstractContextManager[object]:
+    """Keep numpy to one thread: several spin while they wait, for long on a busy machine."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
+
+
+def measure(
     model: BaseAutoencoder,
     X: Any,
     y: ArrayLike | None,
     X_train: Any,
     *,
-    sweep: tuple[int, ...],
-    max_rows: int,
-    names: Sequence[str] | None,
     random_state: int,
+    sweep: tuple[int, ...] = (),
+    max_rows: int = 10_000,
+    names: Sequence[str] | None = None,
+    known: Scores | None = None,
 ) -> Subject:
+    """Measure what :func:`make_report` shows; ``known`` are scores of features of the same rows."""
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
     given = np.asarray(X)
     labels = check_labels(y, len(given))
+    if names is not None and len(names) != len(given):
+        raise DataError(
+            f"there are {len(names)} names for {len(given)} rows; give one for each, or none"
+        )
     if len(given) < _FEWEST:
         raise DataError(f"{len(given)} rows are too few for a report; give at least {_FEWEST}")
     chosen = np.sort(np.random.default_rng(random_state).permutation(len(given))[:max_rows])
@@ -179,11 +193,7 @@ def _measure(
         random_state=random_state,
     )
     errors = measure_errors(coded, units, yardstick)
-    points, found_map = None, None
-    if len(coded.rows) >= _FEWEST_FOR_MAP:
-        # Rows that are all the same, or to the model, have no places.
-        with suppress(DataError):
-            points, found_map = _make_map(model, coded.X, labels, random_state)
+    points, found_map = _make_map(model, coded.X, labels, random_state)
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
@@ -197,7 +207,9 @@ def _measure(
         ),
         units=units,
         map=found_map,
-        features={} if labels is None else _features(coded, labels, width, random_state),
+        features={}
+        if labels is None
+        else _features(coded, labels, width, random_state, known or {}),
         sweep=_sweep(others, coded, learned_from, random_state),
         pca_curve=_curve(yardstick, width, sweep),
     )
@@ -225,9 +237,14 @@ def _some(X: NDArray[Any], random_state: int) -> NDArray[Any]:
 
 def _make_map(
     model: BaseAutoencoder, X: NDArray[Any], labels: NDArray[Any] | None, random_state: int
-) -> tuple[NDArray[np.floating], Map]:
-    """Lay the codes out in two dimensions."""
-    made = project(X, model=model, random_state=random_state)
+) -> tuple[NDArray[np.floating] | None, Map | None]:
+    """Lay the codes out in two dimensions, where there are enough and they are not all the same."""
+    if len(X) < _FEWEST_FOR_MAP:
+        return None, None
+    try:
+        made = project(X, model=model, random_state=random_state)
+    except DataError:
+        return None, None
     several = labels is not None and len(np.unique(labels)) > 1
     scores = score_map(
         X, made.points, labels if several else None, model=model, random_state=random_state
@@ -236,18 +253,23 @@ def _make_map(
 
 
 def _features(
-    coded: Coded, labels: NDArray[Any], width: int, random_state: int
-) -> dict[str, dict[str, Accuracy]]:
+    coded: Coded, labels: NDArray[Any], width: int, random_state: int, known: Scores
+) -> Scores:
+    """Score codes, PCA's codes and rows, except what is known of the same rows; none of few."""
     rows = slice(_FEATURE_ROWS)
     found = {"codes": coded.codes[rows]}
-    if width <= min(coded.rows[rows].shape):
+    by_pca = f"PCA, {width}"
+    if by_pca not in known and width <= min(coded.rows[rows].shape):
         pca = fit_pca(coded.rows, width, random_state)
-        found[f"PCA, {width}"] = pca.transform(coded.rows[rows])
-    found["raw"] = coded.rows[rows]
+        found[by_pca] = pca.transform(coded.rows[rows])
+    if "raw" not in known:
+        found["raw"] = coded.rows[rows]
     try:
-        return score_features(found, labels[rows], random_state=random_state)
+        scores = score_features(found, labels[rows], random_state=random_state)
     except DataError:
         return {}
+    beside = {**known, **scores}
+    return {name: beside[name] for name in ("codes", by_pca, "raw") if name in beside}
 
 
 def _others(model: BaseAutoencoder, sweep: Sequence[int]) -> dict[int, BaseAutoencoder]:

@@ -89,7 +89,8 @@ def _compare(figures: Figures) -> Finding:
             "bad",
             f"The model has learned next to nothing of these rows: its error of {errors.model:.3g} "
             f"is {percent(share)} of what the mean row alone leaves ({errors.mean_row:.3g}).",
-            "",
+            "Train longer, or with another learning_rate. Where these rows are of another kind "
+            "than those learned from, learn from such rows too.",
             part,
         )
     size = _numbers(errors.pca_components)
@@ -107,7 +108,7 @@ def _compare(figures: Figures) -> Finding:
             "linear",
             "note",
             f"PCA is exact: with the same {size} it leaves nothing of these rows (the model "
-            f"{errors.model:.3g}, {_percent_of_mean(share)}).",
+            f"{errors.model:.3g}, {percent(share)} of the mean row's).",
             "Use PCA here, or a narrower code: these rows lie in a plane of so few directions.",
             part,
         )
@@ -241,10 +242,6 @@ def _longer(figures: Figures) -> str:
     learning = figures.learning
     last = learning.ended == "max_epochs" and learning.best_epoch == learning.epochs
     return f", or more than {learning.epochs} epochs" if last else ""
-
-
-def _percent_of_mean(share: float) -> str:
-    return f"{percent(share)} of the mean row's"
 
 
 def percent(share: float) -> str:

@@ -49,9 +49,14 @@ class Yardstick:
         self.most = min(most, fewest, rows.shape[1])
         self._rows = rows
         self._parts = []
+        # What PCA of no size leaves, and what each component then explains of it, (n, 1 + most).
+        self._squares = np.empty((len(rows), 1 + self.most))
         for seen, measured in parts:
             pca = fit_pca(seen, self.most, random_state)
-            self._parts.append((pca, measured, pca.transform(rows[measured])))
+            self._parts.append((pca, measured))
+            away = np.square(rows[measured] - pca.mean_).sum(axis=1, dtype=np.float64)
+            scores = pca.transform(rows[measured])
+            self._squares[measured] = np.column_stack([away, -np.square(scores, dtype=np.float64)])
 
     def errors(self, size: int) -> NDArray[np.float32]:
         """Return each row's mean squared error, (n,); of size 0 the mean row is all there is.
@@ -59,11 +64,8 @@ class Yardstick:
         The components are orthonormal: what a size leaves is the distance to the mean, less the
         squares of that many scores.
         """
-        errors = np.empty(len(self._rows), np.float32)
-        for pca, measured, scores in self._parts:
-            away = np.square(self._rows[measured] - pca.mean_).sum(axis=1, dtype=np.float64)
-            kept = np.square(scores[:, :size]).sum(axis=1, dtype=np.float64)
-            errors[measured] = np.maximum(away - kept, 0) / self._rows.shape[1]
+        left = self._squares[:, : 1 + size].sum(axis=1)
+        errors: NDArray[np.float32] = np.maximum(left / self._rows.shape[1], 0).astype(np.float32)
         return errors
 
     def reconstruct(self, which: NDArray[np.int64], size: int, seen: Rows | None = None) -> Rows:
@@ -73,7 +75,7 @@ class Yardstick:
         """
         seen = self._rows[which] if seen is None else seen
         restored = np.empty_like(seen)
-        for pca, measured, _ in self._parts:
+        for pca, measured in self._parts:
             here = np.isin(which, measured)
             basis = pca.components_[:size]
             restored[here] = (seen[here] - pca.mean_) @ basis.T @ basis + pca.mean_
