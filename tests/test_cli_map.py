@@ -50,7 +50,7 @@ def test_what_it_says(run: Run) -> None:
     assert said[1].startswith("Trustworthiness 0.")
     assert said[2].startswith("5 nearest on the map name the label: 0.")
     assert said[3] == "Written to map.csv"
-    again = run("map", "model", "photos", "-o", "map.csv", "--overwrite", "--metric-free", "--json")
+    again = run("map", "model", "photos", "-o", "map.csv", "--overwrite", "--no-scores", "--json")
     assert "trustworthiness" not in again.json
 
 

@@ -6,19 +6,18 @@ from typing import Any
 import click
 
 from narrows.cli.console import (
-    answer,
     json_option,
     overwrite_option,
     progress,
     random_state_option,
     skip_option,
-    table,
     to_option,
     training,
 )
 from narrows.cli.depth import words_of
 from narrows.cli.exchange import data_argument
-from narrows.cli.labels import labels_option, lie_in_folders, read_labels
+from narrows.cli.labels import labels_of, labels_option
+from narrows.cli.report import tell
 
 
 @click.command("compare")
@@ -64,20 +63,9 @@ def command(
     check_output(to, overwrite=overwrite)
     with progress("reading") as advance:
         rows = read(data, skip_unreadable=skip_unreadable, progress=advance)
-    known = None
-    if labels is not None or lie_in_folders(rows):
-        known = read_labels(labels, rows)
+    known = labels_of(labels, rows)
     title = f"Which model for {data.name}?"
     with training():
         found = compare_models(rows.for_model(), known, title=title, **parameters)
-    page = found.save(to, overwrite=overwrite)
-    if as_json:
-        answer({"output": page, **found.as_json()}, as_json=True)
-        return
     heading, *lines = found.table
-    table(heading, lines)
-    click.echo()
-    for finding in found.verdict:
-        click.echo(f"{finding.text} {finding.remedy}".strip())
-    click.echo()
-    click.echo(page)
+    tell(found, to, heading, lines, overwrite=overwrite, as_json=as_json)

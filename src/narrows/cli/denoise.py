@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    overwrite_option,
+    skip_option,
+    skipped_record,
+    to_option,
+)
 from narrows.cli.exchange import (
     data_argument,
     in_units,
@@ -91,7 +99,7 @@ def command(
             if pair[1] is not None:
                 said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
-    record["skipped"] = [{"path": path, "reason": reason} for path, reason in rows.skipped]
+    record["skipped"] = skipped_record(rows.skipped)
     answer(record, as_json, said)
 
 

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.console import (
+    answer,
+    json_option,
+    overwrite_option,
+    skip_option,
+    skipped_record,
+    to_option,
+)
 from narrows.cli.exchange import code_words, data_argument, load_for, model_argument, read_for
 from narrows.cli.waves import is_signal, read_signal, signal_options
 
@@ -66,7 +73,7 @@ def command(
         "rows": len(codes),
         "n_components": codes.shape[1],
         "sample_shape": spec.sample_shape,
-        "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+        "skipped": skipped_record(skipped),
     }
     told = f"{len(codes)} {code_words(spec)} in {to}"
     if spec.sample_shape != encoder.sample_shape_:

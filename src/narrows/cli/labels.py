@@ -52,6 +52,11 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
     return labels
 
 
+def labels_of(path: Path | None, rows: "Rows") -> list[str] | None:
+    """Tell what each row is, where a file or several folders say it; None where nothing does."""
+    return read_labels(path, rows) if path is not None or lie_in_folders(rows) else None
+
+
 def lie_in_folders(rows: "Rows") -> bool:
     """Tell whether pictures lie in several folders."""
     return rows.pictures and len({str(PurePath(name).parent) for name in rows.names}) > 1

@@ -14,10 +14,12 @@ from narrows.cli.console import (
     json_option,
     overwrite_option,
     progress,
+    random_state_option,
     skip_option,
+    skipped_record,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
-from narrows.cli.labels import labels_option, lie_in_folders, read_labels
+from narrows.cli.labels import labels_of, labels_option, read_labels
 from narrows.data.text import printable
 
 if TYPE_CHECKING:
@@ -65,15 +67,12 @@ _ERROR = "reconstruction error"
     help="By label, or by reconstruction error.  [default: label if there are any]",
 )
 @click.option(
-    "--metric-free", is_flag=True, help="Leave out trustworthiness and neighbour accuracy."
-)
-@click.option(
-    "--random-state",
-    type=click.IntRange(0, 2**31 - 1),
-    default=0,
+    "--scores/--no-scores",
+    default=True,
     show_default=True,
-    help="Of all chance.",
+    help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
+@random_state_option
 @skip_option
 @overwrite_option
 @json_option
@@ -86,7 +85,7 @@ def command(
     distances: Literal["auto", "restored", "codes"],
     labels: Path | None,
     color: Literal["label", "error"] | None,
-    metric_free: bool,
+    scores: bool,
     random_state: int,
     skip_unreadable: bool,
     overwrite: bool,
@@ -104,9 +103,7 @@ def command(
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
     rows = read_for(coder, data, skip_unreadable=skip_unreadable)
-    known = None
-    if labels is not None or color == "label" or lie_in_folders(rows):
-        known = read_labels(labels, rows)
+    known = read_labels(labels, rows) if color == "label" else labels_of(labels, rows)
     X = rows.for_model(coder)
     errors = None
     if color == "error" or (known is None and hasattr(coder, "reconstruction_error")):
@@ -115,25 +112,24 @@ def command(
         made = project(
             X, method=method, model=coder, distances=distances, random_state=random_state
         )
-    scores = None
-    if not metric_free:
+    found = None
+    if scores:
         values = X if rows.pictures else rows.values
-        scores = score_map(values, made.points, known, model=coder, random_state=random_state)
-    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, scores))
+        found = score_map(values, made.points, known, model=coder, random_state=random_state)
+    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, found))
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
             _WRITERS[path.suffix.lower()](place, shown)
-    skipped = [{"path": path, "reason": reason} for path, reason in rows.skipped]
     record = {
         "method": method,
         "distances": made.distances,
         "rows": len(rows.names),
         "outputs": outputs,
-        "skipped": skipped,
+        "skipped": skipped_record(rows.skipped),
     }
     answer(
-        {**record, **(asdict(scores) if scores else {})},
+        {**record, **(asdict(found) if found else {})},
         as_json,
         *shown.words[1:],
         *(f"Written to {path}" for path in outputs),

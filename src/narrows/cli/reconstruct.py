@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.console import (
+    answer,
+    json_option,
+    overwrite_option,
+    skip_option,
+    skipped_record,
+    to_option,
+)
 from narrows.cli.exchange import (
     data_argument,
     in_units,
@@ -69,7 +76,7 @@ def command(
         "output": to,
         "rows": len(restored),
         "mean_squared_error": error,
-        "skipped": [{"path": path, "reason": reason} for path, reason in rows.skipped],
+        "skipped": skipped_record(rows.skipped),
     }
     answer(
         record,

@@ -1,5 +1,6 @@
 """``narrows report``: whether a model is any good."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,10 @@ from narrows.cli.console import (
 )
 from narrows.cli.depth import numbers_of
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
-from narrows.cli.labels import labels_option, lie_in_folders, read_labels
+from narrows.cli.labels import labels_of, labels_option
 
 if TYPE_CHECKING:
-    from narrows.evaluation import Report
+    from narrows.evaluation import Comparison, Report
 
 
 @click.command("report")
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     "--train",
     type=PATH,
     metavar="DATA",
-    help="What the model learned from: PCA, and the models of --sweep, then learn from it too.  "
+    help="What the model learned from: PCA, and the models of --sweep, then learn from it too, and "
+    "errors on it tell overfitting, whatever the loss.  "
     "[default: each half of DATA by turns]",
 )
 @click.option(
@@ -81,9 +83,7 @@ def command(
     check_output(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
     given = read_for(whole, data, skip_unreadable=skip_unreadable, own_size=False)
-    known = None
-    if labels is not None or lie_in_folders(given):
-        known = read_labels(labels, given)
+    known = labels_of(labels, given)
     learned_from: Any = None
     if train is not None:
         seen = read_for(whole, train, skip_unreadable=skip_unreadable, own_size=False)
@@ -100,17 +100,26 @@ def command(
             title=f"Is {model.name} any good?",
             random_state=random_state,
         )
-    page = report.save(to, overwrite=overwrite)
+    tell(report, to, ["figure", "value"], report.facts, overwrite=overwrite, as_json=as_json)
+
+
+def tell(
+    found: "Report | Comparison",
+    to: Path,
+    heading: Sequence[str],
+    lines: Sequence[Sequence[object]],
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Write a page, and say what is on it: a table, the verdict, and last where it is."""
+    page = found.save(to, overwrite=overwrite)
     if as_json:
-        answer({"output": page, **report.as_json()}, as_json=True)
+        answer({"output": page, **found.as_json()}, as_json=True)
         return
-    _tell(report)
-    click.echo(page)
-
-
-def _tell(report: "Report") -> None:
-    table(["figure", "value"], report.facts)
+    table(heading, lines)
     click.echo()
-    for finding in report.verdict:
+    for finding in found.verdict:
         click.echo(f"{finding.text} {finding.remedy}".strip())
     click.echo()
+    click.echo(page)

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import answer, json_option, overwrite_option, skip_option, to_option
+from narrows.cli.console import (
+    answer,
+    json_option,
+    overwrite_option,
+    skip_option,
+    skipped_record,
+    to_option,
+)
 from narrows.cli.exchange import code_words, data_argument, image_size_of
 from narrows.cli.waves import columns_option, hop_option, is_signal, read_windows
 
@@ -131,7 +138,7 @@ def command(
     if interrupted:
         note(f"stopped by Ctrl-C; what was learned is kept in {to}")
     record = {"output": to, "rows": len(X), **_figures(model)}
-    record["skipped"] = [{"path": path, "reason": reason} for path, reason in skipped]
+    record["skipped"] = skipped_record(skipped)
     answer(
         record,
         as_json,

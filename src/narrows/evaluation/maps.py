@@ -216,7 +216,7 @@ def _code_width(model: BaseAutoencoder | Encoder) -> int:
     return spec.code_width
 
 
-def _by_pca(table: NDArray[Any], seed: int) -> "_Halves":
+def _by_pca(table: NDArray[Any], seed: int) -> _Halves:
     if table.shape[1] < 2:
         raise DataError("rows of one number have no second direction; give at least two columns")
     pca = PCA(2, random_state=seed).fit(table)

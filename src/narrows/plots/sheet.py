@@ -263,6 +263,7 @@ def _figure(distance: float) -> str:
 
 def _short(path: str, width: int = 15) -> str:
     """Return a path's last part, its middle left out where it is too long."""
+    # One sign for each: escapes, as they stand elsewhere, would leave no room for the name.
     name = "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in PurePath(path).name
     )
