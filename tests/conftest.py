@@ -100,6 +100,16 @@ def run(
     return run
 
 
+@pytest.fixture
+def figures_closed() -> Iterator[None]:
+    """Leave no figure of pyplot's to the next test."""
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with pictures, a table, a model of each, codes and a library."""

@@ -23,7 +23,8 @@ from narrows.data.text import printable
 from narrows.errors import DataError
 from narrows.evaluation.given import flat_rows, groups_of
 
-# Told apart by all kinds of colour vision as far as ten can be: Okabe & Ito's, and three darker.
+# Told apart by all kinds of colour vision as far as ten can be: Okabe & Ito's, but for black and
+# yellow, of which one is not seen on a dark page and the other hardly on a light one; and others.
 _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A7F00", "#7F7F7F",
     "#5E3C99", "#8C510A",
