@@ -25,7 +25,7 @@ BENCHMARKS = {
     "choice": ("training", "choice", None),
     "quality": ("training", "quality", None),
     "busy": ("training", "busy --rounds 4", "busy --rounds 1 --rows 2560"),
-    "compiled": ("training", "compiled", None),
+    "steps": ("steps", "", None),
     "contraction": ("contraction", "steps --peers", "steps --rounds 2 --steps 3"),
     "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
     "likelihood": ("using", "likelihood", "likelihood --rounds 1 --likelihood-rows 2"),

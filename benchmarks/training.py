@@ -1,6 +1,6 @@
 """How fast models learn, beside the peers and beside what multiplications alone would take.
 
-    python -m benchmarks.training [rates] [choice] [quality] [busy] [compiled]
+    python -m benchmarks.training [rates] [choice] [quality] [busy]
         [--rounds 5] [--rows 12800] [--epochs 4] [--folder DATA]
 
 CPU time of one thread, the best of rounds in which all take their turns; all by the public `fit`.
@@ -16,8 +16,6 @@ batches of 128: epochs of the latter are matched to the CPU-seconds of the forme
 quality: CPU-seconds until the test error on Fashion-MNIST with 16 codes is below 0.0131, all
 start-up of the process included, with everybody's own defaults but the epochs: the least that get
 there. Peers are measured after each epoch, and their measuring is not counted.
-compiled: a bare step by torch.compile beside the same as it is, and after how many rows the seconds
-of compiling are earned back.
 busy: the rate by the clock of fit with two threads beside two processes that are never idle.
 """
 
@@ -38,7 +36,7 @@ from benchmarks.measuring import SEED, Products, best, compared, pictures, row, 
 from narrows import Autoencoder, VariationalAutoencoder, datasets
 from narrows.models import defaults
 
-PARTS = ("rates", "choice", "quality", "busy", "compiled")
+PARTS = ("rates", "choice", "quality", "busy")
 BATCH = 128
 WIDTHS = (784, 512, 16)
 LAYERS = WIDTHS[0] * WIDTHS[1] + WIDTHS[1] * WIDTHS[2]
@@ -293,34 +291,6 @@ def busy(given):
     compared("fit beside busy processes / undisturbed, best", max(ratios), 0.4)
 
 
-def compiled(given):
-    """Compile forward and backward passes; the optimiser is fused already."""
-    x = torch.rand(BATCH, WIDTHS[0], generator=torch.Generator().manual_seed(SEED))
-    network = peers.Plain()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
-
-    def steps(loss):
-        def some():
-            for _ in range(20):
-                optimizer.zero_grad()
-                loss(x).backward()
-                optimizer.step()
-
-        return some
-
-    start = time.process_time()
-    faster = torch.compile(network.loss)
-    steps(faster)()
-    spent = time.process_time() - start
-    ways = {"plain": steps(network.loss), "compiled": steps(faster)}
-    seconds = {name: taken / 20 for name, taken in best(turns(ways, given.rounds)).items()}
-    saved = (seconds["plain"] - seconds["compiled"]) / BATCH
-    table("what", "measured")
-    row("CPU-seconds to compile in this process, its compilers' own left out", f"{spent:.1f}")
-    row("compiled step / plain step", f"{seconds['compiled'] / seconds['plain']:.3f}")
-    row("rows until it is earned back", f"{spent / saved:.3g}" if saved > 0 else "never")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
@@ -332,7 +302,7 @@ def main():
     parser.add_argument("--folder", help="where Fashion-MNIST lies")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    parts = dict(zip(PARTS, (rates, choice, quality, busy, compiled), strict=True))
+    parts = dict(zip(PARTS, (rates, choice, quality, busy), strict=True))
     for part in given.parts or PARTS:
         print(f"\n## {part}")
         parts[part](given)

@@ -8,14 +8,30 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from narrows import Autoencoder, VariationalAutoencoder
+from narrows import MODELS, Autoencoder, VariationalAutoencoder, datasets, signals
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, Statistics
+from narrows.training.devices import near, rounded_products
 from narrows.training.loop import TrainSettings, new_optimizer, train
 from narrows.training.schedule import one_cycle
 
 SEED = 20261125
 X = np.random.default_rng(SEED).integers(0, 256, (320, 12), np.uint8)
+
+
+META = torch.device("meta")  # computes shapes and no numbers, so that reading one is an error
+
+
+def settings(device):
+    return TrainSettings(
+        max_epochs=10,
+        batch_size=32,
+        learning_rate=3e-3,
+        weight_decay=0.1,
+        n_iter_no_change=None,
+        seed=SEED,
+        device=device,
+    )
 
 
 class Waits(TorchDispatchMode):
@@ -77,15 +93,6 @@ def test_a_hundred_steps_end_where_a_naive_loop_does():
         nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 12), nn.Sigmoid()) for _ in range(2)
     )
     naive.load_state_dict(fast.state_dict())
-    settings = TrainSettings(
-        max_epochs=10,
-        batch_size=32,
-        learning_rate=3e-3,
-        weight_decay=0.1,
-        n_iter_no_change=None,
-        seed=SEED,
-        device=torch.device("cpu"),
-    )
     order = []
 
     class Told(ArraySource):
@@ -101,7 +108,14 @@ def test_a_hundred_steps_end_where_a_naive_loop_does():
 
     scaling = Scaling.learn("auto", Statistics.of(X))
     optimizer = new_optimizer(fast, 3e-3, 0.1)
-    train(fast, loss, Told(X), prepare=scaling, settings=settings, optimizer=optimizer)
+    train(
+        fast,
+        loss,
+        Told(X),
+        prepare=scaling,
+        settings=settings(torch.device("cpu")),
+        optimizer=optimizer,
+    )
 
     assert len(order) == 100
     rate = one_cycle(3e-3, 100)
@@ -124,3 +138,69 @@ def test_every_row_comes_once_in_batches():
     source = ArraySource(X, rows=np.arange(0, 320, 2))
     seen = torch.cat(list(source.batches(32, seed=SEED)))
     assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, X[::2].tolist()))
+
+
+def test_an_epoch_on_a_device_reads_nothing_before_its_end(monkeypatch):
+    """Rows, scaling, steps and sums stay there; the epoch's means are the first to be read."""
+    monkeypatch.setattr(torch, "Generator", lambda *_: torch.default_generator)
+    network = nn.Sequential(nn.Linear(12, 8), nn.SiLU(), nn.Linear(8, 12)).to(META)
+    seen = []
+
+    def loss(network, x, _generator):
+        seen.append((x.device.type, len(x)))
+        return {"reconstruction": nn.functional.mse_loss(network(x), x)}
+
+    source = ArraySource(X, rows=np.arange(0, 310)).to(META)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, foreach=False)
+    optimizer.param_groups[0]["share"] = 1.0
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta tensor"):
+        train(
+            network,
+            loss,
+            source,
+            prepare=Scaling.learn("standard", Statistics.of(X)),
+            settings=settings(META),
+            optimizer=optimizer,
+        )
+    # Shapes differ by a row at most, so that a device records few of them.
+    assert {device for device, _ in seen} == {"meta"}
+    assert [rows for _, rows in seen] == [31] * 10
+
+
+@pytest.mark.parametrize(("free", "moved"), [(X.nbytes * 2, True), (X.nbytes * 2 - 1, False)])
+def test_rows_move_to_a_gpu_that_has_room_for_them(monkeypatch, free, moved):
+    source, there = ArraySource(X), object()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, free))
+    monkeypatch.setattr(ArraySource, "to", lambda *_: there)
+    assert near(source, torch.device("cuda")) is (there if moved else source)
+
+
+def test_rows_that_are_made_when_asked_for_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 40, 1 << 40))
+    source = ArraySource(signals.Windows(np.zeros(100), 10))
+    assert near(source, torch.device("cuda")) is source
+    assert near(ArraySource(X), torch.device("cpu")).n_bytes == X.nbytes
+
+
+@pytest.mark.parametrize(
+    ("name", "able", "rounds"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
+)
+def test_products_are_rounded_only_where_the_hardware_does_it(monkeypatch, name, able, rounds):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: able)
+    monkeypatch.setattr(torch, "autocast", lambda *given: given)
+    context = rounded_products(torch.device(name))
+    assert (context == (name, torch.bfloat16)) is rounds
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_learn_as_much_with_rounded_products(monkeypatch, name):
+    """The processor's bfloat16 stands in for a GPU's: the terms come out as in single precision."""
+    digits = datasets.load("digits").X_train[:640]
+    model = MODELS[name](8, max_epochs=3, early_stopping=False, random_state=SEED)
+    exact = model.fit(digits).loss_terms(digits, random_state=SEED)
+    rounding = torch.autocast("cpu", torch.bfloat16)
+    monkeypatch.setattr("narrows.training.loop.rounded_products", lambda _: rounding)
+    rounded = model.fit(digits).loss_terms(digits, random_state=SEED)
+    assert all(weight.dtype == torch.float32 for weight in model.encoder_.parameters())
+    assert rounded != exact, "nothing was rounded"
+    assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.05)

@@ -1,9 +1,11 @@
 """Rows in memory: numpy arrays, torch tensors and whatever turns into them."""
 
+import math
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -46,10 +48,26 @@ class ArraySource:
         self._values = as_rows(values)
         self._partners = None if partners is None else as_rows(partners)
         self._rows = None if rows is None else torch.from_numpy(rows)
+        self._device = torch.device("cpu")
         self.sample_shape = tuple(values.shape[1:])
 
     def __len__(self) -> int:
         return len(self._values if self._rows is None else self._rows)
+
+    @property
+    def n_bytes(self) -> float:
+        """What all rows take in memory; infinity where they are made when asked for."""
+        kept = [rows for rows in (self._values, self._partners) if rows is not None]
+        return sum(rows.nbytes if isinstance(rows, Tensor) else math.inf for rows in kept)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same source with its rows, which are in memory, on a device."""
+        moved = copy(self)
+        moved._device = device
+        for name in ("_values", "_partners"):
+            if isinstance(rows := getattr(self, name), Tensor):
+                setattr(moved, name, rows.to(device))
+        return moved
 
     def batches(
         self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
@@ -61,6 +79,7 @@ class ArraySource:
             order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         if self._rows is not None:
             order = self._rows[order]
+        order = order.to(self._device)
         n_batches = -(-len(self) // size)
         for batch in order.tensor_split(n_batches):
             share = batch if world_size == 1 else batch.tensor_split(world_size)[rank]

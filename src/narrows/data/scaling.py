@@ -53,8 +53,8 @@ class Statistics:
     dtype: str
 
     @classmethod
-    def of(cls, X: NDArray[Any], block: int = 4096) -> Self:
-        """Collect them in blocks of rows, so that no float copy of the whole is made."""
+    def of(cls, X: NDArray[Any], block: int = 1024) -> Self:
+        """Collect them in blocks of rows whose float copies the processor's caches hold."""
         count = 0
         mean = np.zeros(X[0].size)
         spread = np.zeros(X[0].size)

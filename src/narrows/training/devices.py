@@ -1,8 +1,15 @@
 """Where the numbers are crunched."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
+from narrows.data.arrays import ArraySource
+from narrows.data.source import Source
 from narrows.errors import ParameterError
+
+# Of a GPU's free memory, what the rows may take; the rest is for the network and its steps.
+_SHARE_FOR_ROWS = 1 / 2
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,3 +41,18 @@ def choose_device(name: str) -> torch.device:
             f"device={name!r} is not available here; use 'auto', 'cpu' or a GPU that torch sees"
         ) from error
     return device
+
+
+def near(source: Source, device: torch.device) -> Source:
+    """Put rows in memory onto a GPU that has room for them, so that steps wait for no copy."""
+    if device.type != "cuda" or not isinstance(source, ArraySource):
+        return source
+    free, _ = torch.cuda.mem_get_info(device)
+    return source.to(device) if source.n_bytes <= free * _SHARE_FOR_ROWS else source
+
+
+def rounded_products(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a GPU that can multiplies in bfloat16, and sums in float32."""
+    if device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

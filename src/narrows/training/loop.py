@@ -15,6 +15,7 @@ from narrows.data.source import Source
 from narrows.errors import DivergedError
 from narrows.losses import Loss
 from narrows.training.checkpoint import Checkpoint, State
+from narrows.training.devices import near, rounded_products
 from narrows.training.history import History, Record
 from narrows.training.progress import Callback, listeners, starters
 from narrows.training.schedule import constant, one_cycle
@@ -111,6 +112,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         later it ends training, and what was learned is kept.
     """
     device = settings.device
+    source = near(source, device)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
     state = State(network, optimizer, {}, History(), settings.seed)
     if checkpoint is not None:
@@ -128,6 +130,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     start = time.monotonic() - elapsed
     learning_rate = settings.learning_rate
     means = _Means()
+    products = rounded_products(device)
     keep_freed_memory()
     for starter in starters():
         starter(network)
@@ -146,7 +149,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 learning_rate = rate(step)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
-                parts = loss(network, prepare(batch.to(device, non_blocking=True)), noise)
+                x = prepare(batch.to(device, non_blocking=True))
+                with products:
+                    parts = loss(network, x, noise)
                 optimizer.zero_grad(set_to_none=True)
                 sum(parts.values(), start=zero).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
