@@ -17,7 +17,7 @@ INPUTS      := pyproject.toml constraints.txt tools/make-venv.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-longer test-lowest lint format wheel lock clean
+.PHONY: help demo test test-longer test-lowest lint format web wheel lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ format: $(VENV)/.installed-dev ## put the code into the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+web: ## build the page that `narrows serve` shows from web/ (needs Node 18 or newer)
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
 wheel: $(VENV)/.installed-dev ## build dist/narrows-*.whl
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist \
 	    --build-constraint constraints.txt .
@@ -65,6 +68,7 @@ lock: ## write constraints.txt anew from the newest versions
 
 clean: ## remove everything that these targets made
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-lowest narrows-demo dist build htmlcov .coverage .coverage.* \
+	    web/node_modules \
 	    .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
