@@ -29,6 +29,7 @@ VERBS = {
     "compare": "Train PCA and all models under one budget, and set them side by side.",
     "map": "Lay a model's codes out on a plane, and look at it.",
     "depth": "Compare the remedies for depth on one's own data.",
+    "serve": "Show a library, a model and training in the browser.",
     "split": "Part a model into its encoder and its decoder.",
     "export": "Write a half of a model as an ONNX file.",
     "info": "Describe a model or a library.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from narrows.cli.console import (
+    PATH,
     answer,
     json_option,
     overwrite_option,
@@ -80,6 +81,13 @@ class TrainCommand(click.Command):
     "windows of so many samples.",
 )
 @hop_option
+@click.option(
+    "--log",
+    type=PATH,
+    metavar="CSV",
+    help="Also write a line after every epoch, for `narrows serve --training` to show while "
+    "training goes on.",
+)
 @columns_option
 @skip_option
 @overwrite_option
@@ -93,6 +101,7 @@ def command(
     color: bool | None,
     window: int | None,
     hop: int | None,
+    log: Path | None,
     columns: str | None,
     skip_unreadable: bool,
     overwrite: bool,
@@ -104,12 +113,16 @@ def command(
     Ctrl-C ends training early and keeps what was learned.
     """
     from narrows import MODELS
+    from narrows.atomic import check_output
     from narrows.cli.console import note, progress, report_skipped, training
     from narrows.data.files import read
     from narrows.errors import ParameterError
     from narrows.storage import check_destination
+    from narrows.training.progress import logged
 
     check_destination(to, overwrite=overwrite)
+    if log is not None:
+        check_output(log, overwrite=overwrite, kind="file")
     skipped: list[tuple[str, str]] = []
     X: Any
     if window is not None:
@@ -128,7 +141,7 @@ def command(
         X, skipped = rows.for_model(), rows.skipped
         report_skipped(skipped)
     model = MODELS[model_name](**parameters)
-    with training(), warnings.catch_warnings():
+    with training(), logged(log), warnings.catch_warnings():
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
         model.fit(X)

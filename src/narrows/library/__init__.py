@@ -2,8 +2,17 @@
 
 from narrows.library.adding import Added
 from narrows.library.library import Library
-from narrows.library.match import Match
+from narrows.library.match import Item, Match
 from narrows.library.search import ApproximateIndex, ExactIndex
 from narrows.library.verify import Problem, Verification
 
-__all__ = ["Added", "ApproximateIndex", "ExactIndex", "Library", "Match", "Problem", "Verification"]
+__all__ = [
+    "Added",
+    "ApproximateIndex",
+    "ExactIndex",
+    "Item",
+    "Library",
+    "Match",
+    "Problem",
+    "Verification",
+]

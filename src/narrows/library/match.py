@@ -1,4 +1,4 @@
-"""What a search in a library finds."""
+"""Pictures of a library, as they are handed out: by themselves, or as what a search finds."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,16 +11,13 @@ from narrows.library.pictures import StoredPictures
 
 
 @dataclass(frozen=True)
-class Match:
-    """One picture of a library, and how far it is from what was looked for.
+class Item:
+    """One picture of a library, and what is known of it.
 
     Attributes
     ----------
     id : int
         The picture's number in its library; unique there, and never changed.
-    distance : float
-        Between the codes, or between the pixels after re-ranking; see
-        :meth:`narrows.Library.match`.
     path : str
         Where the picture came from.
     metadata : dict
@@ -28,7 +25,6 @@ class Match:
     """
 
     id: int
-    distance: float
     path: str
     metadata: dict[str, Any]
     _row: int = field(repr=False, compare=False)
@@ -68,6 +64,26 @@ class Match:
         LibraryError
             If the library was made with an encoder alone.
         """
-        code = self._pictures.code(self._row)
-        picture: NDArray[np.float32] = self._pictures.restore(code[None])[0]
+        picture: NDArray[np.float32] = self._pictures.restore(self.code[None])[0]
         return picture
+
+    @cached_property
+    def code(self) -> NDArray[np.float32]:
+        """The picture's code, (K,)."""
+        return self._pictures.code(self._row)
+
+
+@dataclass(frozen=True)
+class Match(Item):
+    """One picture of a library, and how far it is from what was looked for.
+
+    It has the attributes of :class:`Item`, and one more.
+
+    Attributes
+    ----------
+    distance : float
+        Between the codes, or between the pixels after re-ranking; see
+        :meth:`narrows.Library.match`.
+    """
+
+    distance: float = field(kw_only=True)

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from narrows import storage
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
+from narrows.library.browsing import Browsing
 from narrows.library.folder import Contents
 from narrows.library.indexes import Indexes, Search
 from narrows.library.match import Match
-from narrows.library.pictures import StoredPictures
 from narrows.library.queries import Found, Queries
 from narrows.library.rerank import Read, Rerank, RerankOn, check_rerank, comparison, reorder
 from narrows.library.search import ApproximateIndex, ExactIndex, Metric, check_metric
@@ -22,7 +22,7 @@ from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load
 
 
-class Reader:
+class Reader(Browsing):
     """What :class:`narrows.Library` does without changing anything.
 
     Parameters
@@ -116,45 +116,6 @@ class Reader:
                 "again"
             )
         return model
-
-    def count(self, where: str | None = None) -> int:
-        """Count the pictures, or those that a filter lets through.
-
-        Parameters
-        ----------
-        where : str, optional
-            A filter of columns, in SQL, such as ``"label = 'boot' AND year > 2010"``.
-
-        Returns
-        -------
-        int
-
-        Raises
-        ------
-        ParameterError
-            If the filter is none of this library's; the message shows its columns.
-        """
-        return self._table.count(where)
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """One's own columns: the name and the type of each, as Arrow calls it."""
-        return {
-            name: str(self._table.dataset.schema.field(name).type) for name in self._table.metadata
-        }
-
-    def read(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
-        """Read pictures by their ids, (n, *sample_shape_), in the model's units.
-
-        Raises
-        ------
-        ParameterError
-            If there is no picture of an id.
-        MissingFileError, UnreadableFileError
-            If the library only refers to a file, and that is gone or has changed.
-        """
-        rows = self._table.rows_of(ids)
-        return self._pictures.read(rows)
 
     def refresh(self) -> Self:
         """See what writers have done since the library was opened, or refreshed: all or nothing.
@@ -305,22 +266,9 @@ class Reader:
         """
         return self._indexes.recalls()
 
-    @cached_property
-    def _halves(self) -> tuple[Encoder, Decoder | None]:
-        return folder.halves(self.model)
-
-    @property
-    def _pictures(self) -> StoredPictures:
-        return StoredPictures(self._table, *self._halves)
-
     def _check_filled(self) -> None:
         if not len(self):
             raise LibraryError(f"the library '{self.path}' is empty; add pictures to it first")
-
-    def _all_codes(self) -> NDArray[np.float32]:
-        if self._codes is None:
-            self._codes = self._table.codes()
-        return self._codes
 
     def _nearest(
         self, queries: Queries, count: int, index: ExactIndex | ApproximateIndex
@@ -339,15 +287,10 @@ class Reader:
     def _matches(self, found: Sequence[Found]) -> list[list[Match]]:
         """Describe what was found for each query: distances and rows."""
         rows = np.unique(np.concatenate([rows for _, rows in found]))
-        known = self._table.take(rows, "id", "path", *self._table.metadata)
-        about = {
-            int(row): (known_of.pop("id"), known_of.pop("path"), known_of)
-            for row, known_of in zip(rows, known, strict=True)
-        }
-        pictures = self._pictures
+        about = dict(zip(rows.tolist(), self._items(rows), strict=True))
         return [
             [
-                Match(about[row][0], distance, *about[row][1:], row, pictures)
+                Match(**vars(about[row]), distance=distance)
                 for distance, row in zip(distances.tolist(), places.tolist(), strict=True)
             ]
             for distances, places in found

@@ -104,12 +104,12 @@ class Table:
     @cached_property
     def ids(self) -> NDArray[np.int64]:
         """All ids, (n,), ascending."""
-        return self._ids_as_stored if self._order is None else self._ids_as_stored[self._order]
+        return self._ids_as_stored if self.order is None else self._ids_as_stored[self.order]
 
     def codes(self) -> NDArray[np.float32]:
         """Read all codes, (n, K)."""
         codes = np.empty((len(self), self.width), np.float32)
-        places = None if self._order is None else np.argsort(self._order)
+        places = None if self.order is None else np.argsort(self.order)
         start = 0
         with self.explain_reading():
             for batch in self.dataset.to_batches(columns=["code"], scan_in_order=True, **_FRUGAL):
@@ -122,8 +122,8 @@ class Table:
     def take(self, rows: Sequence[int] | NDArray[np.int64], *columns: str) -> list[dict[str, Any]]:
         """Read some columns of some rows, in their order."""
         wanted = np.asarray(rows, np.int64)
-        if self._order is not None:
-            wanted = self._order[wanted]
+        if self.order is not None:
+            wanted = self.order[wanted]
         with self.explain_reading():
             taken = self.dataset.take(wanted.tolist(), columns=list(columns))
         values: list[dict[str, Any]] = taken.to_pylist()
@@ -188,7 +188,7 @@ class Table:
         return ids
 
     @cached_property
-    def _order(self) -> NDArray[np.int64] | None:
+    def order(self) -> NDArray[np.int64] | None:
         """Where rows are stored, by id; None if they are stored in the order of their ids."""
         ids = self._ids_as_stored
         return None if np.all(ids[1:] > ids[:-1]) else np.argsort(ids)

@@ -1,11 +1,14 @@
 """Who is told of each epoch, without a parameter in every call between them and the loop."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from torch import nn
 
+from narrows.errors import NarrowsError, OutputError
 from narrows.training.history import Record
 
 Callback = Callable[[Record], None]
@@ -58,6 +61,44 @@ def on_start(callback: Starter) -> Iterator[None]:
         yield
     finally:
         _starters.reset(token)
+
+
+@contextmanager
+def logged(path: Path | None) -> Iterator[None]:
+    """Write a line of a CSV file after each epoch while the block runs, for others to follow.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file, which is written anew; ``None`` writes none.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+            columns: list[str] = []
+
+            def write(record: Record) -> None:
+                if not columns:
+                    columns.extend(record)
+                    file.write(",".join(columns) + "\n")
+                # Layers that are trained one by one may have more to tell; the first says what.
+                file.write(",".join(f"{record.get(name, math.nan):.9g}" for name in columns) + "\n")
+
+            with on_epoch(write):
+                yield
+    except OSError as error:
+        if isinstance(error, NarrowsError):
+            raise
+        raise OutputError(
+            f"'{path}' cannot be written ({error.strerror}); name another file"
+        ) from error
 
 
 def starters() -> tuple[Starter, ...]:

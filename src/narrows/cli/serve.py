@@ -1,0 +1,63 @@
+"""``narrows serve``."""
+
+from pathlib import Path
+
+import click
+
+from narrows.cli.console import PATH, answer, json_option, note
+
+
+@click.command("serve")
+@click.argument("path", type=PATH, metavar="LIBRARY")
+@click.option(
+    "--training",
+    type=PATH,
+    multiple=True,
+    metavar="LOG",
+    help="Also show how training goes: what `narrows train --log` writes, or a folder of logs and "
+    "models. May be given several times.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="0 for any that is free.",
+)
+@click.option("--writable", is_flag=True, help="Let pictures be added, changed and removed.")
+@click.option(
+    "--open/--no-open", "shows", default=False, help="Open the page in the browser.  [default: no]"
+)
+@json_option
+def command(
+    *,
+    path: Path,
+    training: tuple[Path, ...],
+    host: str,
+    port: int,
+    writable: bool,
+    shows: bool,
+    as_json: bool,
+) -> None:
+    """Serve a library, or a model, as a web page and over HTTP.
+
+    On the page one drops a picture and sees the nearest ones, looks at the map of all, moves the
+    code's units, restores damaged pictures, and follows training. Only this machine can reach it,
+    unless --host names another of its addresses; then the address that is printed holds a token.
+    Ctrl-C ends it.
+    """
+    from narrows.errors import MissingFileError
+    from narrows.web import serve
+
+    for one in training:
+        if not one.exists():
+            raise MissingFileError(f"'{one}' does not exist; give a log or a folder of logs")
+
+    def ready(address: str) -> None:
+        answer({"address": address}, as_json, address)
+        note("Ctrl-C ends it.")
+        if shows:
+            click.launch(address)
+
+    serve(path, training=training, host=host, port=port, writable=writable, ready=ready)

@@ -1,0 +1,203 @@
+"""The application: addresses, and what goes wrong in the words of the house."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from narrows import errors
+from narrows.web import routes
+from narrows.web.batching import Batcher
+from narrows.web.maps import LibraryMap
+from narrows.web.metrics import Metrics
+from narrows.web.report import ReportMaker
+from narrows.web.security import App, Guard, Message, Receive, Scope, Send, TooLargeError
+from narrows.web.served import Served
+
+STATIC = Path(__file__).parent / "static"
+
+# The first that fits counts.
+_STATUS = (
+    (errors.ParameterError, 400),
+    (errors.MissingFileError, 404),
+    (errors.OutputError, 503),
+    (errors.NarrowsError, 422),
+)
+_log = logging.getLogger("narrows.web")
+
+
+def create_app(
+    path: str | Path,
+    *,
+    training: Sequence[str | Path] = (),
+    writable: bool = False,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    cache: Path | None = None,
+) -> Starlette:
+    """Make the application that serves a library or a model.
+
+    Parameters
+    ----------
+    path : str or Path
+        A library, or a model, or an encoder.
+    training : sequence of str or Path
+        Logs of training, and folders of logs or of models.
+    writable : bool, default=False
+        Whether pictures may be added, changed and removed.
+    host : str, default="127.0.0.1"
+        The address that it is going to listen on: requests that go by another name are refused.
+    token : str, optional
+        What a request has to know, as a bearer or a cookie.
+    cache : Path, optional
+        Where maps are kept; by default the user's cache.
+
+    Returns
+    -------
+    Starlette
+        An ASGI application.
+
+    Raises
+    ------
+    NarrowsError
+        If there is no library, model or encoder at ``path``.
+    """
+    served = Served(Path(path))
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        state = app.state
+        state.served, state.metrics, state.writable = served, metrics, writable
+        state.training = [Path(one) for one in training]
+        state.match = Batcher(served.match, metrics.batch)
+        state.encode = Batcher(lambda _, rows: served.encode(rows), metrics.batch)
+        state.report = ReportMaker(served)
+        library = served.library
+        state.map = None if library is None or not len(library) else LibraryMap(served, cache)
+        state.changed = partial(_changed, app)
+        yield
+        for batcher in (state.match, state.encode):
+            batcher.close()
+        await state.report.close()
+        if state.map is not None:
+            state.map.close()
+
+    return Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(_Measured, metrics=metrics),
+            Middleware(Guard, host=host, token=token),
+        ],
+        exception_handlers={
+            errors.NarrowsError: _explain,
+            HTTPException: _explain_http,
+            TooLargeError: _explain_size,
+            ClientDisconnect: _gone,
+            Exception: _fault,
+        },
+    )
+
+
+def _routes() -> list[Route | Mount]:
+    return [
+        Route("/", routes.index),
+        Route("/report", routes.report_page),
+        Route("/api/health", routes.health),
+        Route("/api/info", routes.info),
+        Route("/api/metrics", routes.metrics),
+        Route("/api/openapi.json", routes.openapi),
+        Route("/api/match", routes.match, methods=["POST"]),
+        Route("/api/items", routes.items),
+        Route("/api/items", routes.add, methods=["POST"]),
+        Route("/api/items/{id}", routes.item),
+        Route("/api/items/{id}", routes.change, methods=["PATCH"]),
+        Route("/api/items/{id}", routes.remove, methods=["DELETE"]),
+        Route("/api/items/{id}/{kind}", routes.view),
+        Route("/api/encode", routes.encode, methods=["POST"]),
+        Route("/api/decode", routes.decode, methods=["POST"]),
+        Route("/api/reconstruct", routes.reconstruct, methods=["POST"]),
+        Route("/api/denoise", routes.denoise, methods=["POST"]),
+        Route("/api/latent", routes.latent),
+        Route("/api/sample", routes.sample, methods=["POST"]),
+        Route("/api/map", routes.map_points),
+        Route("/api/map", routes.map_place, methods=["POST"]),
+        Route("/api/map/legend", routes.map_legend),
+        Route("/api/map/ids", routes.map_ids),
+        Route("/api/training", routes.training),
+        Route("/api/report", routes.report),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+
+
+def _changed(app: Starlette) -> None:
+    """Let the map follow a change of the library."""
+    if not len(app.state.served.opened()):
+        app.state.map = None
+    elif app.state.map is None:
+        app.state.map = LibraryMap(app.state.served)
+    else:
+        app.state.map.refresh()
+
+
+class _Measured:
+    """Middleware that counts requests and their time."""
+
+    def __init__(self, app: App, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            # Names of routes, which are few, not addresses, of which strangers make as many as
+            # they like.
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.request(scope["method"], route, status, time.perf_counter() - start)
+
+
+async def _explain(_: Request, error: Exception) -> Response:
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    return JSONResponse({"error": str(error)}, status)
+
+
+async def _explain_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (it is registered for these)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _explain_size(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 413)
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    del error
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    _log.error("a fault in Narrows, at %s", request.url.path, exc_info=error)
+    return JSONResponse({"error": "a fault in Narrows; its log tells more"}, 500)

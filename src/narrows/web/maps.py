@@ -1,0 +1,205 @@
+"""The library on a plane: at once by two principal components, then by the default map."""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pooch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from narrows.atomic import atomic_file
+from narrows.errors import LibraryError, NarrowsError, ParameterError
+from narrows.web.served import Served
+
+if TYPE_CHECKING:
+    from narrows.library import Library
+
+# Rows that principal components are found from, and those whose pictures are read together.
+_ROWS_OF_PCA, _BLOCK = 20_000, 1024
+# Colours that a byte can name; the last one is for what is missing.
+_COLOURS, _MISSING = 255, 255
+# A whole number with more different values than this is a quantity, not a name.
+_MOST_NAMES = 20
+_NEIGHBOURS = 5
+
+_log = logging.getLogger("narrows.web")
+
+
+class LibraryMap:
+    """The places of a library's pictures, from -1 to 1, and what they are coloured by.
+
+    The final map is computed in the background, and kept in the user's cache under the SHA-256 of
+    the codes that it shows.
+    """
+
+    def __init__(self, served: Served, cache: Path | None = None) -> None:
+        self._served = served
+        self._cache = cache or Path(pooch.os_cache("narrows")) / "maps"
+        self._threads = ThreadPoolExecutor(2, "map")
+        self._errors: Future[NDArray[np.float64]] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        library = self._served.opened()
+        self.ids = library.ids
+        self._codes = library.codes
+        self._colours: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
+        self._errors = None
+        self._preview = _preview(self._codes)
+        self._final = self._threads.submit(_final, self._codes, self._cache)
+
+    def refresh(self) -> None:
+        """Begin anew if the library has changed."""
+        if not np.array_equal(self.ids, self._served.opened().ids):
+            self._start()
+
+    @property
+    def state(self) -> str:
+        """Whether the places are a preview, or final."""
+        done = self._final.done() and self._final.exception() is None
+        return "final" if done else "preview"
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """The places, (n, 2), as they are now."""
+        return self._final.result() if self.state == "final" else self._preview
+
+    def bytes(self, color: str) -> bytes | None:
+        """Return all x, all y, and all colours; None while colours are being computed."""
+        colours = self.colours(color)
+        if colours is None:
+            return None
+        points = self.points
+        return (
+            points[:, 0].astype("<f4").tobytes()
+            + points[:, 1].astype("<f4").tobytes()
+            + colours[0].tobytes()
+        )
+
+    def colours(self, color: str) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
+        """Return a byte for each picture and what the bytes stand for; None while computed.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such column.
+        """
+        if color not in self._colours:
+            if color == "none":
+                values: Any = None
+            elif color == "error" and color not in self._served.opened().columns:
+                if self._errors is None:
+                    self._served.whole()
+                    self._errors = self._threads.submit(_errors, self._served, self.ids)
+                if not self._errors.done():
+                    return None
+                values = self._errors.result().tolist()
+            else:
+                values = self._served.opened().column(color)
+            self._colours[color] = _colours(values, len(self.ids))
+        return self._colours[color]
+
+    def place(self, code: NDArray[np.float32]) -> tuple[float, float]:
+        """Place a code at the mean of its nearest neighbours' places, the nearer the heavier."""
+        distances = np.square(self._codes - code).sum(axis=1)
+        nearest = np.argpartition(distances, min(_NEIGHBOURS, len(distances) - 1))[:_NEIGHBOURS]
+        weights = 1 / (distances[nearest].astype(np.float64) + 1e-12)
+        x, y = weights @ self.points[nearest] / weights.sum()
+        return float(x), float(y)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len(codes) < 2 or codes.shape[1] < 2:
+        first = codes[:, :1] if codes.size else np.zeros((len(codes), 1), np.float32)
+        return _centred(np.hstack([first, np.zeros_like(first)]))
+    some = codes[:: max(1, len(codes) // _ROWS_OF_PCA)]
+    if len(some) < 2:
+        some = codes
+    return _centred(PCA(2, svd_solver="covariance_eigh").fit(some).transform(codes))
+
+
+def _final(codes: NDArray[np.float32], cache: Path) -> NDArray[np.float32]:
+    from narrows.evaluation import project
+
+    file = cache / f"{sha256(repr(codes.shape).encode() + codes.tobytes()).hexdigest()}.npy"
+    known = _read(file, len(codes))
+    if known is not None:
+        return known
+    places = _centred(project(codes, random_state=0).points)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file, overwrite=True) as temporary, temporary.open("wb") as out:
+            np.save(out, places, allow_pickle=False)
+    except (OSError, NarrowsError) as error:
+        _log.warning("the map is not kept for the next time: %s", error)
+    return places
+
+
+def _read(file: Path, count: int) -> NDArray[np.float32] | None:
+    """Read a map from the cache; None if it is not there, or not what it should be."""
+    try:
+        places = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    fits = isinstance(places, np.ndarray) and places.shape == (count, 2)
+    if not fits or places.dtype != np.float32 or not np.isfinite(places).all():
+        return None
+    found: NDArray[np.float32] = places
+    return found
+
+
+def _centred(points: NDArray[Any]) -> NDArray[np.float32]:
+    low, high = points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf)
+    if not len(points):
+        return np.empty((0, 2), np.float32)
+    half = float((high - low).max()) / 2 or 1.0
+    centred: NDArray[np.float32] = ((points - (low + high) / 2) / half).astype(np.float32)
+    return centred
+
+
+def _errors(served: Served, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    library: Library = served.opened()
+    errors = np.empty(len(ids))
+    for start in range(0, len(ids), _BLOCK):
+        rows = library.read(ids[start : start + _BLOCK])
+        errors[start : start + len(rows)] = served.model.reconstruction_error(rows)
+    return errors
+
+
+def _colours(values: list[Any] | None, count: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    if values is None:
+        return np.zeros(count, np.uint8), {"kind": "none", "labels": None, "min": None, "max": None}
+    known = {value for value in values if value is not None}
+    numeric = all(isinstance(value, int | float) for value in known)
+    names = known and not (
+        any(isinstance(value, float) for value in known) or (numeric and len(known) > _MOST_NAMES)
+    )
+    if names and len(known) <= _COLOURS:
+        order = sorted(known, key=lambda value: (str(type(value)), value))
+        number = {value: place for place, value in enumerate(order)}
+        bytes_ = np.array([number.get(value, _MISSING) for value in values], np.uint8)
+        labels = [str(value) for value in order]
+        return bytes_, {"kind": "categories", "labels": labels, "min": None, "max": None}
+    if not numeric:
+        raise ParameterError(
+            f"the column has {len(known)} different values, more than {_COLOURS} colours; "
+            "colour by a column of numbers or of fewer names"
+        )
+    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    finite = np.isfinite(numbers)
+    if not finite.any():
+        raise LibraryError("the column says nothing to colour by; choose another")
+    # Outliers must not leave all others in one colour.
+    low, high = np.percentile(numbers[finite], [1, 99])
+    share = np.clip((numbers - low) / ((high - low) or 1), 0, 1)
+    bytes_ = np.where(finite, np.rint(np.nan_to_num(share) * (_COLOURS - 1)), _MISSING)
+    ends = {"min": float(low), "max": float(high)}
+    return bytes_.astype(np.uint8), {"kind": "range", "labels": None, **ends}

@@ -1,0 +1,96 @@
+"""The report on the library's model, made by a process of its own.
+
+    python -m narrows.web.report LIBRARY PAGE
+
+It measures for half a minute; in another process, and at the lowest priority, it holds up no
+request.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from narrows.web.served import Served
+
+_MOST_ROWS = 10_000
+
+
+class ReportMaker:
+    """Make the report when it is first asked for."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._folder = tempfile.TemporaryDirectory(prefix="narrows-report-")
+        self.page = Path(self._folder.name) / "report.html"
+        self._task: asyncio.Task[str] | None = None
+
+    def state(self) -> tuple[str, str]:
+        """Return "computing", "ready" or "failed", and why it failed; begin if nobody has."""
+        self._served.whole()
+        self._served.opened()
+        if self._task is None:
+            self._task = asyncio.create_task(self._make())
+        if not self._task.done():
+            return "computing", ""
+        why = self._task.result()
+        return ("failed", why) if why else ("ready", "")
+
+    async def _make(self) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "narrows.web.report",
+            str(self._served.path),
+            str(self.page),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, said = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
+        lines = said.decode(errors="replace").strip().splitlines()
+        return "" if process.returncode == 0 else (lines or ["the report ended without a word"])[-1]
+
+    async def close(self) -> None:
+        """Stop what is being made, and remove the page."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._folder.cleanup()
+
+
+def main() -> None:
+    """Make a report on a library's pictures."""
+    import numpy as np
+
+    from narrows.errors import NarrowsError
+    from narrows.evaluation import make_report
+
+    path, page = map(Path, sys.argv[1:])
+    os.nice(19)
+    try:
+        served = Served(path)
+        library = served.opened()
+        ids = library.ids
+        if len(ids) > _MOST_ROWS:
+            ids = np.sort(np.random.default_rng(0).choice(ids, _MOST_ROWS, replace=False))
+        items = library.items(ids)
+        labels = [item.metadata.get("label") for item in items]
+        report = make_report(
+            served.whole(),
+            library.read(ids),
+            None if None in labels else np.array(labels),
+            names=[item.path for item in items],
+            title=f"Is the model of {path.name} any good?",
+        )
+        report.save(page)
+    except NarrowsError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Who may ask, from where, and how much: before any request reaches what it is for."""
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MOST_BYTES = 64 * 2**20
+_COOKIE = "narrows"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+# Nothing but this server's own files; a report has its styles inside, and runs nothing.
+_PAGE = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+REPORT = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'; sandbox"
+)
+_HEADERS = {
+    "Content-Security-Policy": _PAGE,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class TooLargeError(Exception):
+    """A request's body is larger than is taken."""
+
+
+class Guard:
+    """Middleware that refuses what other pages, other hosts and strangers ask.
+
+    Parameters
+    ----------
+    app : callable
+        What is guarded.
+    host : str
+        The address that is listened on.
+    token : str, optional
+        What everybody has to know.
+    """
+
+    def __init__(self, app: App, *, host: str, token: str | None) -> None:
+        self._app = app
+        self._token = token
+        self._hosts = {"localhost", "127.0.0.1", "::1", host}
+        # Listening on all addresses, it goes by any of the machine's.
+        self._any_address = host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound to)
+        if self._any_address:
+            self._hosts |= {socket.gethostname(), socket.getfqdn()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it with why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refuse(scope)
+        if refusal is not None:
+            await refusal(scope, receive, _with_headers(send))
+            return
+        await self._app(scope, _bounded(receive), _with_headers(send))
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not self._is_ours(headers.get("host", "")):
+            return _refusal(403, "this server does not go by that name; use the address it printed")
+        if not _from_here(scope["method"], headers):
+            return _refusal(403, "the request comes from another page; use this server's own")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MOST_BYTES:
+            return _refusal(413, f"{length} bytes are too many; send at most {MOST_BYTES}")
+        return None if self._token is None else self._ask_token(scope, headers, self._token)
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in self._hosts or (self._any_address and _is_address(name))
+
+    @staticmethod
+    def _ask_token(scope: Scope, headers: Headers, token: str) -> Response | None:
+        given = parse_qs(scope["query_string"].decode("latin-1"))
+        by_address = given.pop("token", [""])[0]
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        cookie = cookie_parser(headers.get("cookie", "")).get(_COOKIE, "")
+        known = [
+            secrets.compare_digest(one.encode(), token.encode())
+            for one in (by_address, bearer, cookie)
+        ]
+        if not any(known):
+            return _refusal(401, "the token is missing or wrong; open the address that was printed")
+        if by_address and scope["method"] == "GET":
+            # Out of the address bar and the history, into a cookie that no script reads.
+            rest = urlencode(given, doseq=True)
+            answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
+            answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
+            return answer
+        return None
+
+
+def _from_here(method: str, headers: Headers) -> bool:
+    """Tell whether a request that changes or sends something was made by our own page."""
+    if method in _SAFE:
+        return True
+    origin = headers.get("origin")
+    if origin is not None:
+        return urlsplit(origin).netloc == headers.get("host")
+    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Count what comes, whatever was said of its length."""
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MOST_BYTES:
+            raise TooLargeError(f"the request is too large; send at most {MOST_BYTES} bytes")
+        return message
+
+    return counted
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-store")
+        await send(message)
+
+    return sending
+
+
+def _refusal(status: int, why: str) -> Response:
+    return JSONResponse({"error": why}, status)

@@ -1,0 +1,105 @@
+"""The application on an address, until somebody ends it."""
+
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from secrets import token_urlsafe
+
+from narrows.errors import MissingDependencyError, ParameterError
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    path: str | Path,
+    *,
+    training: tuple[Path, ...] = (),
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    writable: bool = False,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve a library or a model until Ctrl-C.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of either.
+    training : tuple of Path
+        Logs of training to show, and folders of them.
+    host : str, default="127.0.0.1"
+        The address to listen on. With any but this machine's own, whoever asks has to know a
+        token, which is drawn anew and is in the address that is printed.
+    port : int, default=8765
+        0 for any that is free.
+    writable : bool, default=False
+        Whether pictures may be added, changed and removed.
+    ready : callable
+        Told the address when connections are taken.
+
+    Raises
+    ------
+    ParameterError
+        If the address cannot be listened on.
+    MissingDependencyError
+        Without ``narrows[web]``.
+    NarrowsError
+        If there is nothing at ``path`` that can be served.
+    """
+    try:
+        import uvicorn
+
+        from narrows.web.app import create_app
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"serving needs {error.name}; pip install 'narrows[web]'"
+        ) from error
+    token = None if host in _LOCAL else token_urlsafe(24)
+    listening = _listen(host, port)
+    with listening:
+        app = create_app(path, training=training, writable=writable, host=host, token=token)
+        bound = listening.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{bound}/" + (f"?token={token}" if token else "")
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=2,
+                limit_concurrency=512,
+                h11_max_incomplete_event_size=2**16,
+            )
+        )
+        ready(address)
+        sys.stdout.flush()
+        server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the socket.
+
+    Raises
+    ------
+    ParameterError
+        If that is not possible, naming a port that is free.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ParameterError(f"--host {host!r} is no address of this machine ({error})") from error
+    listening = socket.socket(family, kind)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise ParameterError(
+            f"port {port} of {host} cannot be listened on ({error.strerror}); use another, or "
+            "--port 0 for any that is free"
+        ) from error
+    return listening

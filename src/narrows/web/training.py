@@ -1,0 +1,63 @@
+"""Runs of training, read from the logs that ``narrows train --log`` writes while it goes on."""
+
+import csv
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+# A log that was written to so many seconds ago is of a run that goes on, unless it takes longer
+# over an epoch.
+_LIVE = 30.0
+_MOST_FILES = 100
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
+    """Read all logs, and a word that changes when they do.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Logs, and folders of logs and of models with a ``history.csv``.
+    """
+    runs, seen = [], sha256()
+    for name, file in _files(paths):
+        try:
+            state, text = file.stat(), file.read_text("utf-8", errors="replace")
+        except OSError:
+            continue  # gone since it was listed
+        live = file.name != "history.csv" and time.time() - state.st_mtime < _LIVE
+        seen.update(f"{name}\n{live}\n{text}".encode())
+        columns, rows = _parse(text)
+        runs.append({"name": name, "columns": columns, "rows": rows, "live": live})
+    return runs, seen.hexdigest()[:32]
+
+
+def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    found = []
+    for path in paths:
+        if path.is_dir():
+            found += [(file.stem, file) for file in sorted(path.glob("*.csv"))]
+            found += [(file.parent.name, file) for file in sorted(path.glob("*/history.csv"))]
+        else:
+            found.append((path.stem, path))
+    return found[:_MOST_FILES]
+
+
+def _parse(text: str) -> tuple[list[str], list[list[float | None]]]:
+    """Read whole lines of numbers; the last may be half written."""
+    lines = [line for line in csv.reader(text[: text.rfind("\n") + 1].splitlines()) if line]
+    if not lines:
+        return [], []
+    columns = lines[0]
+    whole = [line for line in lines[1:] if len(line) == len(columns)]
+    return columns, [[_number(word) for word in line] for line in whole]
+
+
+def _number(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
