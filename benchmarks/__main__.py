@@ -42,6 +42,7 @@ BENCHMARKS = {
     "reranking": ("reranking", "", None),
     "adding": ("library", "adding", None),
     "opening": ("library", "startup", None),
+    "web": ("web", "", None),
 }
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("choice", "quality", "reranking")

@@ -10,10 +10,13 @@ from libraries import draw, fit
 from PIL import Image
 from starlette.testclient import TestClient
 
-from narrows import Library, VariationalAutoencoder
+from narrows import Autoencoder, Library, VariationalAutoencoder
 from narrows.data.images import encode_png
+from narrows.errors import OutputError
 from narrows.evaluation import project
+from narrows.training.progress import logged, on_epoch
 from narrows.web.app import create_app
+from narrows.web.training import read_runs
 
 SEED = 8
 COUNT = 60
@@ -230,6 +233,30 @@ def test_runs_of_training(library, tmp_path):
         assert client.get("/api/training", headers=tag).status_code == 304
         log.write_text("epoch,loss\n1,2.5\n2,nan\n3,1.5\n")
         assert client.get("/api/training", headers=tag).json()["runs"][0]["rows"][2] == [3, 1.5]
+
+
+def test_the_report_is_made_when_it_is_asked_for(client):
+    assert client.get("/report").status_code == 404
+    assert client.get("/api/report").status_code == 202
+    client.portal.call(client.app.state.report.wait)
+    assert client.get("/api/report").json() == {"state": "ready", "url": "/report"}
+    page = client.get("/report")
+    assert "pictures.lance" in page.text
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.endswith("sandbox")
+    assert "script" not in policy
+
+
+def test_training_is_logged_line_by_line(tmp_path, pictures):
+    log, seen = tmp_path / "run.csv", []
+    with logged(log), on_epoch(lambda _: seen.append(log.read_text("utf-8"))):
+        model = Autoencoder(3, max_epochs=3, random_state=SEED).fit(pictures)
+    # Each line is there as soon as its epoch is over, or by the end of the next at the latest.
+    assert [len(text.splitlines()) for text in seen] == [2, 3, 4]
+    rows = read_runs([log])[0][0]["rows"]
+    np.testing.assert_allclose([row[1] for row in rows], model.history_["loss"], rtol=1e-8)
+    with pytest.raises(OutputError, match="cannot be written"), logged(tmp_path):
+        pytest.fail("nothing is trained without its log")
 
 
 def test_a_writable_library(library, model, tmp_path):

@@ -179,9 +179,11 @@ class _Measured:
             self._metrics.request(scope["method"], route, status, time.perf_counter() - start)
 
 
-async def _explain(_: Request, error: Exception) -> Response:
+async def _explain(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    return JSONResponse({"error": str(error)}, status)
+    # Where the library lies is nobody's business.
+    path = request.app.state.served.path
+    return JSONResponse({"error": str(error).replace(str(path), path.name)}, status)
 
 
 async def _explain_http(_: Request, error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """The report on the library's model, made by a process of its own.
 
-    python -m narrows.web.report LIBRARY PAGE
+    python -m narrows.web.report LIBRARY FOLDER
 
 It measures for half a minute; in another process, and at the lowest priority, it holds up no
 request.
@@ -23,7 +23,7 @@ class ReportMaker:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._folder = tempfile.TemporaryDirectory(prefix="narrows-report-")
-        self.page = Path(self._folder.name) / "report.html"
+        self.page = Path(self._folder.name) / "report" / "index.html"
         self._task: asyncio.Task[str] | None = None
 
     def state(self) -> tuple[str, str]:
@@ -37,13 +37,18 @@ class ReportMaker:
         why = self._task.result()
         return ("failed", why) if why else ("ready", "")
 
+    async def wait(self) -> None:
+        """Return when what was begun is done."""
+        if self._task is not None:
+            await self._task
+
     async def _make(self) -> str:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "narrows.web.report",
             str(self._served.path),
-            str(self.page),
+            str(self.page.parent),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -70,7 +75,7 @@ def main() -> None:
     from narrows.errors import NarrowsError
     from narrows.evaluation import make_report
 
-    path, page = map(Path, sys.argv[1:])
+    path, to = map(Path, sys.argv[1:])
     os.nice(19)
     try:
         served = Served(path)
@@ -87,7 +92,7 @@ def main() -> None:
             names=[item.path for item in items],
             title=f"Is the model of {path.name} any good?",
         )
-        report.save(page)
+        report.save(to)
     except NarrowsError as error:
         sys.exit(str(error))
 

@@ -1,0 +1,279 @@
+"""Who may ask the server, from where, and how much; and that nothing sent to it makes it fail."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import zlib
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from libraries import draw, fit
+from schemathesis import GenerationMode
+from starlette.testclient import TestClient
+
+from narrows import Library
+from narrows.data.images import encode_png
+from narrows.errors import ParameterError
+from narrows.web import serve
+from narrows.web.app import create_app
+
+SEED = 9
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    X = draw(20, SEED)
+    path = tmp_path_factory.mktemp("web") / "pictures.lance"
+    metadata = {"label": [f"kind {i % 3}" for i in range(20)]}
+    return Library.build(path, X, model=fit(X), metadata=metadata)[0].path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def client(path, cache):
+    app = create_app(path, cache=cache)
+    with TestClient(app, base_url="http://127.0.0.1:8765") as client:
+        yield client
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:99", "[::1]:8765"])
+def test_own_names_are_answered(client, host):
+    assert client.get("/api/health", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "[", "10.0.0.1"],
+)
+def test_other_names_are_refused(client, host):
+    """A page whose name was rebound to this machine sends its own name."""
+    answer = client.get("/api/health", headers={"Host": host})
+    assert answer.status_code == 403
+    assert "address it printed" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:8765"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_only_the_own_page_sends(client, headers, status):
+    answer = client.post("/api/match", params={"id": 1}, headers=headers)
+    assert answer.status_code == status
+
+
+def test_every_answer_says_what_a_browser_may_do(client):
+    for address in ("/", "/api/health", "/nowhere", "/static/app.js"):
+        headers = client.get(address).headers
+        policy = dict(
+            part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";")
+        )
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd",
+     "/api/items/..%2f..%2fetc%2fpasswd/picture", "/static/%00", "/report/../library.json"],
+)  # fmt: skip
+def test_no_path_leaves_the_page(client, address):
+    answer = client.get(address)
+    assert answer.status_code in (400, 404)
+    assert "root:" not in answer.text
+    assert "import" not in answer.text
+
+
+class TestToken:
+    TOKEN = "a-token-of-some-length"  # noqa: S105 (of a test)
+
+    @pytest.fixture
+    def guarded(self, path, cache):
+        app = create_app(path, host="0.0.0.0", token=self.TOKEN, cache=cache)  # noqa: S104
+        with TestClient(app, base_url="http://192.168.1.5:8765") as client:
+            yield client
+
+    def test_it_is_asked_for_everywhere(self, guarded):
+        for address in ("/", "/api/info", "/static/app.js", "/api/items/1/picture"):
+            assert guarded.get(address).status_code == 401
+            wrong = guarded.get(address, headers={"Authorization": "Bearer a-token"})
+            assert wrong.status_code == 401
+            assert self.TOKEN not in wrong.text
+        assert guarded.get("/?token=ä").status_code == 401
+
+    def test_it_moves_from_the_address_into_a_cookie(self, guarded):
+        answer = guarded.get(f"/api/items?limit=2&token={self.TOKEN}", follow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/api/items?limit=2")
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert guarded.get("/api/info").status_code == 200
+
+    def test_a_bearer_is_let_in(self, guarded):
+        headers = {"Authorization": f"Bearer {self.TOKEN}"}
+        assert guarded.get("/api/info", headers=headers).status_code == 200
+
+    def test_a_name_that_is_not_the_machines_is_refused(self, guarded):
+        headers = {"Authorization": f"Bearer {self.TOKEN}", "Host": "evil.example"}
+        assert guarded.get("/api/info", headers=headers).status_code == 403
+
+
+def test_bodies_are_bounded(client):
+    """Also those that do not say how long they are."""
+    said = client.post(
+        "/api/match", content=b"", headers={"Content-Length": str(2**40), "Content-Type": "a/b"}
+    )
+    assert said.status_code == 413
+
+    def parts():
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(65):
+            yield bytes(2**20)
+
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post("/api/match", content=parts(), headers=kind)
+    assert answer.status_code == 413
+    assert "at most" in answer.json()["error"]
+
+
+def chunk(kind, data):
+    return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+
+def test_pictures_are_bounded_in_pixels(client):
+    """A few hundred bytes that unpack to 40 000 x 40 000 pixels."""
+    head = (40_000).to_bytes(4) * 2 + bytes([8, 0, 0, 0, 0])
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    answer = client.post("/api/match", files={"file": ("a.png", bomb, "image/png")})
+    assert answer.status_code == 422
+    assert "pixels that are safe" in answer.json()["error"]
+
+
+def malformed(generator):
+    """A picture that was cut, changed or mixed up, in a body that may be so too."""
+    png = bytearray(encode_png(draw(1, SEED)[0]))
+    for place in generator.integers(0, len(png), generator.integers(0, 12)):
+        png[place] = generator.integers(256)
+    contents = bytes(png[: generator.integers(len(png) + 1)])
+    if generator.random() < 0.2:
+        contents = generator.bytes(200)
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n'
+        b"Content-Type: image/png\r\n\r\n" + contents + b"\r\n--b--\r\n"
+    )
+    if generator.random() < 0.5:
+        broken = bytearray(body)
+        for place in generator.integers(0, len(body), generator.integers(1, 6)):
+            broken[place] = generator.integers(256)
+        body = bytes(broken[: generator.integers(1, len(broken) + 1)])
+    return body
+
+
+# The parser leaves what it had of a broken body to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_five_hundred_malformed_uploads(client):
+    generator = np.random.default_rng(SEED)
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    statuses = set()
+    for number in range(500):
+        address = ("/api/match", "/api/encode", "/api/denoise", "/api/map")[number % 4]
+        answer = client.post(address, content=malformed(generator), headers=kind)
+        statuses.add(answer.status_code)
+        assert answer.status_code < 500, answer.text
+        assert "Traceback" not in answer.text
+        assert answer.status_code == 200 or list(answer.json()) == ["error"]
+    assert {200, 400, 422} <= statuses
+
+
+@pytest.fixture(scope="module")
+def described(path, cache):
+    return schemathesis.openapi.from_asgi(
+        "/api/openapi.json", create_app(path, host="testserver", cache=cache)
+    )
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_whatever_the_description_allows_and_forbids(described, mode):
+    """Never a fault, and never an answer that is not described."""
+    asked = []
+    for result in described.get_all_operations():
+        operation = result.ok()
+
+        @seed(SEED)
+        @settings(max_examples=20, database=None, deadline=None, suppress_health_check=HealthCheck)
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case):
+            # What fits the description may still be no picture, no filter, or no id that is there.
+            checks = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
+            asked.append(case.call_and_validate(excluded_checks=checks).status_code)
+
+        try:
+            ask()
+        except Unsatisfiable:
+            assert mode is GenerationMode.NEGATIVE  # nothing that is said here can be wrong
+    assert len(asked) > 200
+    assert max(asked) < 500
+
+
+def started(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "narrows", "serve", *map(str, arguments), "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_command_serves_until_it_is_interrupted(path):
+    process = started(path)
+    try:
+        address = json.loads(process.stdout.readline())["address"]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        with urllib.request.urlopen(f"{address}api/health") as answer:  # noqa: S310 (our own)
+            assert json.load(answer)["status"] == "ok"
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in said
+
+
+def test_another_address_has_a_token(path):
+    process = started(path, "--host", "0.0.0.0")  # noqa: S104
+    try:
+        address = json.loads(process.stdout.readline())["address"]
+        found = re.fullmatch(r"http://0\.0\.0\.0:(\d+)/\?token=([\w-]{32})", address)
+        assert found
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def test_a_port_that_is_taken_is_named(path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ParameterError, match=f"port {port} of 127.0.0.1 cannot.*--port 0"):
+            serve(path, port=port)
