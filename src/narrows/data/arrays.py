@@ -86,9 +86,13 @@ class ArraySource:
             if self._partners is None:
                 yield _take(self._values, share)
             else:
-                pair = (_take(self._values, share), _take(self._partners, share))
-                kind = torch.promote_types(pair[0].dtype, pair[1].dtype)
-                yield torch.stack([row.to(kind) for row in pair], dim=1)
+                yield paired(_take(self._values, share), _take(self._partners, share))
+
+
+def paired(rows: Tensor, partners: Tensor) -> Tensor:
+    """Put two times (B, ...) side by side, (B, 2, ...)."""
+    kind = torch.promote_types(rows.dtype, partners.dtype)
+    return torch.stack([rows.to(kind), partners.to(kind)], dim=1)
 
 
 def _take(rows: TensorRows, index: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from narrows.data.images import (
 from narrows.data.memory import check_fits
 from narrows.data.names import png_paths
 from narrows.data.numpy_files import read_npy, read_npz, write_npy
+from narrows.data.stored import join
 from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
 from narrows.errors import DataError, ParameterError
 
@@ -36,7 +37,7 @@ _WRITTEN = "a file ending in .npy, .npz, .csv, .tsv or .parquet"
 _READ = (
     ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
     + ", ".join(sorted(IMAGE_SUFFIXES))
-    + ") or a folder of pictures"
+    + ") or a folder of pictures or of .npy files"
 )
 
 
@@ -48,7 +49,8 @@ class Rows:
     ----------
     values : ndarray of shape (n, ...)
         One row for each sample; pictures as uint8 (n, height, width[, 3]). An array from a .npy
-        file is mapped from the disk and read where it is used.
+        file is mapped from the disk and read where it is used; of a folder of many such, it is
+        :class:`narrows.data.stored.PartRows`.
     names : list of str
         One for each row: a picture's path within the folder, the name that an .npz file holds,
         and otherwise "0", "1" and so on.
@@ -103,7 +105,8 @@ def read(
     path : str or Path
         A .npy file; an .npz file with one array, or one called X, arr_0 or data; a .csv, .tsv or
         .parquet file with nothing but numbers; an IDX file of any name, compressed by gzip or not;
-        a picture; a folder with pictures in it or in its subfolders.
+        a picture; a folder with pictures in it or in its subfolders, or with .npy files, whose
+        rows follow one another in the order of their names.
     sample_shape : tuple of int, optional
         The shape that pictures are to have: a trained model's ``sample_shape_``.
     image_size, color
@@ -149,6 +152,9 @@ def read(
     path = Path(path)
     check_exists(path, _READ)
     suffix = path.suffix.lower()
+    if path.is_dir() and (parts := sorted(path.glob("*.npy"))):
+        values = join([read_npy(part) for part in parts], parts)
+        return Rows(values, [str(row) for row in range(len(values))])
     if path.is_dir() or suffix in IMAGE_SUFFIXES:
         files = find_images(path) if path.is_dir() else [path]
         if sample_shape is None:

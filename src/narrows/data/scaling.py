@@ -4,6 +4,7 @@ One pass collects each feature's mean and variance by the pairwise update of Cha
 (1983), eq. 2.1, which stays exact where sums of squares would cancel.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ _LEAST_SHARE = 1 / 4
 # Data in [0, 1] whose features have a smaller root mean variance lie so near to each other that a
 # sigmoid learns them worse than a linear output does (measured on pictures, histograms, tables).
 _LEAST_SPREAD = 1 / 16
+_VALUES = 1 << 23  # that are looked at together
 _WIDE = (torch.float64, torch.int64, torch.int32)
 
 
@@ -55,6 +57,7 @@ class Statistics:
     @classmethod
     def of(cls, X: NDArray[Any], block: int = 1024) -> Self:
         """Collect them in blocks of rows whose float copies the processor's caches hold."""
+        block = min(block, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
         count = 0
         mean = np.zeros(X[0].size)
         spread = np.zeros(X[0].size)

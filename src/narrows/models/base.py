@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from narrows import losses, networks
-from narrows.data.arrays import ArraySource
+from narrows.data.blocks import source_of
 from narrows.data.scaling import Scaling, Statistics
 from narrows.losses import Loss
 from narrows.models import choices
@@ -220,7 +220,7 @@ class BaseAutoencoder(Parameters, Codec):
             now = train(
                 network,
                 self._training_loss(),
-                ArraySource(X),
+                source_of(X),
                 prepare=self._scale,
                 settings=replace(
                     settings,
@@ -277,7 +277,7 @@ class BaseAutoencoder(Parameters, Codec):
         twin._extend(network, settings, len(rows))
         network.to(settings.device)
         loss = twin._training_loss()
-        return evaluate(network, loss, ArraySource(rows), self._scale, settings)
+        return evaluate(network, loss, source_of(rows), self._scale, settings)
 
     def _check_parameters(self) -> None:
         """Refuse parameters out of range; a model adds checks of its own to those of ``super()``.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.data.arrays import ArraySource
+from narrows.data.blocks import source_of
 from narrows.models import choices, persistence
 from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint
@@ -54,11 +54,11 @@ class Run:
         verbose: int,
     ) -> History:
         """Make a loss small; ``prepare`` scales batches. Returns what was written down."""
-        held_out = ArraySource(self.X, self.held_out, self.damaged) if len(self.held_out) else None
+        held_out = source_of(self.X, self.held_out, self.damaged) if len(self.held_out) else None
         return train(
             network.to(self.settings.device),
             loss,
-            ArraySource(self.X, self.rows, self.damaged),
+            source_of(self.X, self.rows, self.damaged),
             prepare=prepare,
             settings=self.settings,
             validation=held_out,

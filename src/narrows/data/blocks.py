@@ -1,0 +1,119 @@
+"""Batches of rows on a disk, shuffled by blocks so that it is read in long runs."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from narrows.data.arrays import ArraySource, as_tensor, paired
+from narrows.data.lazy import LazyRows
+from narrows.data.source import Source
+from narrows.data.stored import StoredRows
+
+# Neighbours that stay together on the way into memory, fewer where a row alone is long.
+_BLOCK, _BLOCK_BYTES = 64, 1 << 18
+# Bytes of rows that are mixed with each other.
+_MIXED = 1 << 26
+
+
+class BlockSource:
+    """Rows that do not fit into memory, mixed well enough to learn from.
+
+    Blocks of 64 neighbouring rows come in random order; as many as make 64 MiB are read together
+    and mixed row by row. The order depends on the seed and the size of a batch alone, not on how
+    many ranks share the batches.
+
+    Parameters
+    ----------
+    values : LazyRows or ndarray of shape (n, ...)
+        The rows.
+    rows : ndarray of int, optional
+        Which rows belong to the source, ascending; all by default.
+    partners : LazyRows or ndarray of shape (n, ...), optional
+        A second row for each; batches are then pairs (B, 2, ...).
+    mixed : int
+        Bytes of rows that are mixed with each other; at least a batch is.
+    """
+
+    def __init__(
+        self,
+        values: LazyRows | NDArray[Any],
+        rows: NDArray[np.int64] | None = None,
+        partners: LazyRows | NDArray[Any] | None = None,
+        *,
+        mixed: int = _MIXED,
+    ) -> None:
+        self._values, self._rows, self._partners = values, rows, partners
+        self._mixed = mixed
+        self._width = math.prod(values.shape[1:]) * values.dtype.itemsize
+        self._block = min(_BLOCK, max(1, _BLOCK_BYTES // self._width))
+        self.sample_shape = tuple(values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._values) if self._rows is None else len(self._rows)
+
+    def batches(
+        self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Tensor]:
+        """Yield every row once; see :class:`narrows.data.source.Source`."""
+        n_batches = -(-len(self) // size)
+        # As torch's tensor_split parts rows among batches, and a batch among ranks.
+        ends = np.cumsum(_parted(len(self), n_batches))
+        together = max(1, self._mixed // (self._width * size))
+        order = _Order(len(self), self._block, seed)
+        for first in range(0, n_batches, together):
+            stops = ends[first : first + together]
+            start = int(ends[first - 1]) if first else 0
+            window = order.between(start, int(stops[-1]))
+            shares = []
+            for batch in np.split(window, stops[:-1] - start):
+                share_ends = np.cumsum(_parted(len(batch), world_size))
+                share_start = int(share_ends[rank - 1]) if rank else 0
+                shares.append(batch[share_start : int(share_ends[rank])])
+            taken = self._take(np.concatenate(shares))
+            yield from torch.split(taken, [len(share) for share in shares])
+
+    def _take(self, places: NDArray[np.int64]) -> Tensor:
+        rows = places if self._rows is None else self._rows[places]
+        taken = as_tensor(self._values[rows])
+        return taken if self._partners is None else paired(taken, as_tensor(self._partners[rows]))
+
+
+class _Order:
+    """The numbers from 0 to n - 1, as they are or in blocks of random order."""
+
+    def __init__(self, n: int, block: int, seed: int | None) -> None:
+        self._n, self._block = n, block
+        self._random = None if seed is None else np.random.default_rng(seed)
+        if self._random is not None:
+            self._blocks = self._random.permutation(-(-n // block))
+            self._ends = np.cumsum(np.minimum(block, n - self._blocks * block))
+
+    def between(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return those in some places, mixed with each other; to be called place after place."""
+        if self._random is None:
+            return np.arange(start, stop)
+        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right")
+        mine = self._blocks[first : last + 1, None] * self._block + np.arange(self._block)
+        numbers = mine[mine < self._n]
+        begins = int(self._ends[first - 1]) if first else 0
+        return self._random.permutation(numbers[start - begins : stop - begins])
+
+
+def source_of(
+    values: NDArray[Any] | LazyRows,
+    rows: NDArray[np.int64] | None = None,
+    partners: NDArray[Any] | LazyRows | None = None,
+) -> Source:
+    """Give rows in batches: those on a disk in blocks, all others one by one."""
+    on_disk = isinstance(values, StoredRows) or isinstance(partners, StoredRows)
+    return (BlockSource if on_disk else ArraySource)(values, rows, partners)
+
+
+def _parted(n: int, parts: int) -> NDArray[np.int64]:
+    """Part n rows: all parts alike, the first ones by a row larger."""
+    return np.full(parts, n // parts) + (np.arange(parts) < n % parts)

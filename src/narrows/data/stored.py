@@ -1,0 +1,191 @@
+"""Rows that stay on a disk, and are read in runs of neighbours."""
+
+import mmap
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.data.lazy import LazyRows
+from narrows.errors import DataError, UnreadableFileError
+
+SMALL = 1 << 26
+"""Bytes of rows that are rather held in memory: shuffled as a whole, they need no reading."""
+
+_GAP = 8  # rows between two wanted ones that are read over, rather than begin anew
+
+
+class StoredRows(LazyRows):
+    """Rows on a disk; a kind of storage says how neighbouring ones are read."""
+
+    @abstractmethod
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows, each from a first row to before another, (R, 2), one after another."""
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return rows of these numbers; what lies together on the disk is read together."""
+        if not len(rows):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        first = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - _GAP - 1) > _GAP)
+        begin, end = ascending[first], ascending[np.append(first[1:], len(rows)) - 1] + 1
+        offsets = np.cumsum(end - begin) - (end - begin)
+        place = np.empty_like(order)
+        place[order] = ascending + np.repeat(offsets - begin, np.diff(np.append(first, len(rows))))
+        found = np.empty((int((end - begin).sum()), *self.shape[1:]), self.dtype)
+        self.read(np.stack([begin, end], 1), found)
+        in_order = len(place) == len(found) and bool((place == np.arange(len(place))).all())
+        return found if in_order else found.take(place, axis=0)
+
+
+class FileRows(StoredRows):
+    """Rows of an array in a file, which is opened only while it is read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Where the rows begin, in bytes.
+    shape, dtype
+        Of all of them together.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: Any) -> None:
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self._offset = offset
+        with self._open() as file:
+            self._stamp = _stamp(file)
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows.
+
+        Raises
+        ------
+        DataError
+            If the file is no longer what it was.
+        """
+        if not into.size:
+            return
+        room = into.reshape(-1).view(np.uint8).data
+        width = into[0].nbytes
+        with self._open() as file:
+            self._check(file)
+            filled = 0
+            for begin, end in (runs * width).tolist():
+                done = begin
+                while done < end:
+                    piece = room[filled : filled + end - done]
+                    count = os.preadv(file.fileno(), [piece], self._offset + done)
+                    if not count:
+                        raise self._changed()
+                    done, filled = done + count, filled + count
+            self._check(file)
+
+    def reshaped(self, shape: tuple[int, ...]) -> "FileRows":
+        """Return the same values as rows of another shape."""
+        return FileRows(self.path, self._offset, shape, self.dtype)
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise UnreadableFileError(
+                f"'{self.path}' can no longer be read: {error.strerror}; put it back, and begin "
+                "again"
+            ) from error
+
+    def _check(self, file: BinaryIO) -> None:
+        if _stamp(file) != self._stamp:
+            raise self._changed()
+
+    def _changed(self) -> DataError:
+        return DataError(
+            f"'{self.path}' was changed while it was read; leave it alone until this has ended, "
+            "and begin again"
+        )
+
+
+class PartRows(StoredRows):
+    """Rows of several files, one file after another.
+
+    Parameters
+    ----------
+    parts : sequence of StoredRows
+        Of rows of the same shape and type.
+    """
+
+    def __init__(self, parts: Sequence[StoredRows]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows, which may go on from one file to the next."""
+        filled = 0
+        for part, end in zip(self._parts, self._ends, strict=True):
+            start = end - len(part)
+            mine = np.clip(runs - start, 0, len(part))
+            mine = mine[mine[:, 0] < mine[:, 1]]
+            count = int((mine[:, 1] - mine[:, 0]).sum())
+            if count:
+                part.read(mine, into[filled : filled + count])
+            filled += count
+
+
+def stored(values: Any) -> Any:
+    """Turn a large array that is mapped from a file into rows that are read from it.
+
+    What is mapped fills the memory page by page, and a file that shrinks ends the process.
+    Anything else is given back as it is.
+    """
+    large = isinstance(values, np.memmap) and values.nbytes > SMALL and values.ndim > 1
+    return (_of_file(values) if large else None) or values
+
+
+def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
+    """Put arrays that are mapped from files one after another: in memory only if they are small.
+
+    Raises
+    ------
+    DataError
+        If they are not of one shape and type, one holds nothing, or its bytes are in the order
+        of another machine.
+    """
+    first, parts = arrays[0], [_of_file(array) for array in arrays]
+    for array, part, path in zip(arrays, parts, paths, strict=True):
+        alike = array.shape[1:] == first.shape[1:] and array.dtype == first.dtype
+        if not alike or not array.size or part is None:
+            raise DataError(
+                f"'{path}' holds {array.dtype} of shape {array.shape}, '{paths[0]}' {first.dtype} "
+                f"of shape {first.shape}; the .npy files of a folder hold rows of one shape and "
+                "type, row after row (C order), at least one each: save it again so"
+            )
+    if sum(array.nbytes for array in arrays) <= SMALL:
+        return np.concatenate(arrays)
+    return PartRows([part for part in parts if part is not None])
+
+
+def _of_file(values: NDArray[Any]) -> FileRows | None:
+    """Find where in its file a mapped array is, if it is there as it is in memory."""
+    root: Any = values
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    plain = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap) and root.mode != "c"
+    if not plain or not root.filename or not values.flags.c_contiguous:
+        return None
+    if not values.dtype.isnative:
+        return None
+    offset = root.offset + values.ctypes.data - root.ctypes.data
+    return FileRows(Path(root.filename), offset, values.shape, values.dtype)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, ...]:
+    facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
