@@ -30,6 +30,8 @@ BENCHMARKS = {
     "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
     "likelihood": ("using", "likelihood", "likelihood --rounds 1 --likelihood-rows 2"),
     "memory": ("using", "memory", "memory --memory-rows 50000"),
+    "batches": ("scale", "batches", "batches --rows 100000 --rounds 1"),
+    "disk": ("scale", "training --rows 200000", None),
     "startup": ("using", "startup", "startup --rounds 2"),
     "growth": (
         "growth",

@@ -15,6 +15,9 @@ from torch import Tensor
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, DataTypeError
 
+# Lazy rows, and values of them, that are looked at together.
+_BLOCK, _VALUES = 4096, 1 << 23
+
 
 class TensorRows(Protocol):
     """Rows that come as tensors: a tensor, or what makes them when they are asked for."""
@@ -235,6 +238,13 @@ def _tensor_values(X: Tensor) -> NDArray[Any]:
             "numbers in memory are allowed: use X.to_dense(), or turn it into an array"
         ) from error
     return values
+
+
+def check_all_finite(X: LazyRows) -> None:
+    """Refuse values that are not finite, as :func:`check_finite`, some rows at a time."""
+    block = min(_BLOCK, max(1, _VALUES // math.prod(X.shape[1:])))
+    for start in range(0, len(X) if X.dtype.kind == "f" else 0, block):
+        check_finite(X[start : start + block], first_row=start)
 
 
 def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:

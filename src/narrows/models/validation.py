@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
-from narrows.data.arrays import as_array_like, check_finite, read_rows
+from narrows.data.arrays import as_array_like, check_all_finite, check_finite, read_rows
 from narrows.data.lazy import LazyRows
 from narrows.data.stored import FileRows, stored
 from narrows.errors import DataError, DataTypeError, ParameterError
 from narrows.networks import NetworkSpec
 
-_BLOCK = 4096  # lazy rows that are looked at together
-_VALUES = 1 << 23  # and values
 _SHOWN = 3  # names of columns in a message
 _TOO_MUCH = 1e38  # for a parameter: sums in single precision would overflow
 
@@ -50,9 +48,6 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     """
     given = X
     X = stored(as_array_like(read_rows(X, None if fitting else owner)))
-    if isinstance(X, LazyRows):
-        lazy: NDArray[Any] = _check_lazy(owner, X, fitting=fitting)
-        return lazy
     shape = tuple(X.shape)
     if len(shape) == 1:
         raise DataError(
@@ -64,6 +59,9 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
             f"an array with {len(shape)} dimensions was given; tables (n, F) and pictures "
             "(n, H, W) or (n, H, W, C) are allowed; reshape it"
         )
+    if isinstance(X, LazyRows):
+        lazy: NDArray[Any] = _check_lazy(owner, X, fitting=fitting)
+        return lazy
     if not fitting:
         check_columns(owner, X, given)
     if repeated := _repeated(_labels(X)):
@@ -87,11 +85,6 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of {least} is "
             f"required by {type(owner).__name__}; give more rows"
         )
-    if X.ndim > 4:
-        raise DataError(
-            f"rows of shape {X.shape[1:]} were given; tables (n, F) and pictures (n, H, W) or "
-            "(n, H, W, C) are allowed; reshape them"
-        )
     if not fitting and isinstance(X, FileRows):
         X = X.reshaped(_check_shape(owner, X.shape))
     elif not fitting and X.shape[1:] != owner.sample_shape_:
@@ -99,9 +92,7 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
             f"rows of shape {X.shape[1:]} were given, {owner.sample_shape_} were learned from; "
             "cut them as those"
         )
-    block = min(_BLOCK, max(1, _VALUES // math.prod(X.shape[1:])))
-    for start in range(0, len(X) if X.dtype.kind == "f" else 0, block):
-        check_finite(X[start : start + block], first_row=start)
+    check_all_finite(X)
     if fitting:
         owner.n_features_in_ = math.prod(X.shape[1:])
         owner.__dict__.pop("feature_names_in_", None)
