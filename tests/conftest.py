@@ -23,7 +23,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 # Fixtures that several files share.
-pytest_plugins = ["libraries"]
+pytest_plugins = ["browser_kit", "libraries"]
 
 # The same examples in every run; a test of its own may ask for more of them.
 settings.register_profile("narrows", deadline=None, derandomize=True, print_blob=True)

@@ -28,17 +28,23 @@ export function createMap(info: Info): View {
   let ids = new Uint32Array(), values = new Uint8Array(), legend: Legend | null = null;
   let only = -1, at = -1, dropped: { x: number; y: number; name: string } | null = null, mark: HTMLImageElement | null = null;
   let outline: [number, number][] = [], tool: "move" | "lasso" = "move", chosen = new Set<number>();
-  let color = "", timer = 0, waiting = false;
+  let color = "", timer = 0, waiting = false, stale = false;
 
   const selection = new Selection(info.library.columns, i => {
     const named = legend?.kind === "categories" ? legend.labels?.[values[i] ?? NONE] : undefined;
     return { id: ids[i] as number, x: points.x[i] as number, y: points.y[i] as number, text: named ?? "" };
   }, () => pick([]), status);
 
-  function again(): void {
+  /** Draw in the next frame: what lies over the points, and those too where they have changed. */
+  function again(all = true): void {
+    stale ||= all;
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; points.draw(); drawOver(); });
+    requestAnimationFrame(() => {
+      if (stale) points.draw();
+      drawOver();
+      waiting = stale = false;
+    });
   }
 
   function ring(x: number, y: number, radius: number): void {
@@ -125,7 +131,7 @@ export function createMap(info: Info): View {
     frame.dataset["at"] = i < 0 ? "" : String(ids[i]);
     if (i < 0) about.hide();
     else about.show(ids[i] as number, points.screen(points.x[i] as number, points.y[i] as number));
-    again();
+    again(false);
   }
 
   function pick(found: number[]): void {
@@ -135,7 +141,13 @@ export function createMap(info: Info): View {
   }
 
   async function load(): Promise<void> {
+    clearTimeout(timer);
     const answer = await call("/api/map", { color: color || "none" });
+    if (answer.status === 202) { // errors take a while to measure
+      status.say("The errors are being measured.");
+      timer = window.setTimeout(() => trying(load()), 1000);
+      return;
+    }
     const [bytes, which, key_] = await Promise.all([
       answer.arrayBuffer(), call("/api/map/ids").then(got => got.arrayBuffer()), get<Legend>("/api/map/legend", { color: color || "none" })]);
     const n = bytes.byteLength / 9;
@@ -151,7 +163,6 @@ export function createMap(info: Info): View {
     const state = answer.headers.get("X-Map-State");
     frame.dataset["state"] = state ?? "";
     status.say(state === "preview" ? `${count(n)} pictures, laid out roughly for now; a better map is being made.` : `${count(n)} pictures`);
-    clearTimeout(timer);
     if (state === "preview") timer = window.setTimeout(() => trying(wait()), 1000);
   }
 
@@ -168,7 +179,7 @@ export function createMap(info: Info): View {
     const { x, y } = await send<{ x: number; y: number }>("/api/map", name);
     dropped = { x, y, name };
     mark = h("img", { src: preview(name), alt: "" });
-    mark.addEventListener("load", again);
+    mark.addEventListener("load", () => again(false));
     shown.replaceChildren(`Ringed: ${title(name)} `, h("a", { href: address("match", { picture: name }) }, "Match it"));
     again();
   }
@@ -193,7 +204,7 @@ export function createMap(info: Info): View {
     outline: (path, done) => {
       outline = done ? [] : path;
       if (done) pick(points.inside(path));
-      again();
+      again(false);
     },
   });
   frame.append(about.element);
