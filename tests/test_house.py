@@ -26,13 +26,14 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"web"},
+    {"scale"},
     {"library", "evaluation", "signals", "onnx"},
     {"plots"},
     {"models"},
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
     {"data"},
-    {"atomic"},
+    {"atomic", "ranks"},
     {"errors"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

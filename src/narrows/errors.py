@@ -58,6 +58,10 @@ class CheckpointError(NarrowsError, ValueError):
     """A checkpoint belongs to another run or is damaged."""
 
 
+class WorkerError(NarrowsError, RuntimeError):
+    """Processes that work together do not: one is lost, out of reach, or of another version."""
+
+
 class FormatError(NarrowsError, ValueError):
     """A model or library on disk is damaged, incomplete or foreign."""
 

@@ -52,7 +52,7 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
         "output exists or cannot be written",
         frozenset({"OutputExistsError", "OutputError"}),
     ),
-    (6, "training failed", frozenset({"DivergedError", "CheckpointError"})),
+    (6, "training failed", frozenset({"DivergedError", "CheckpointError", "WorkerError"})),
     (
         7,
         "optional package or data set not to be had",

@@ -1,6 +1,9 @@
 """``narrows train``: the models' parameters are its options."""
 
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,10 +95,51 @@ class TrainCommand(click.Command):
 @skip_option
 @overwrite_option
 @json_option
-def command(
-    *,
+def command(*, data: Path, to: Path, **options: Any) -> int:
+    """Train a model on pictures, a table or a signal.
+
+    Ctrl-C ends training early and keeps what was learned.
+
+    "torchrun --nproc-per-node N -m narrows train ..." shares each batch out over N processes. They
+    keep a checkpoint beside the model until it is done, at which those that torchrun starts again
+    (--max-restarts) go on, as does the same command after Ctrl-C.
+    """
+    from narrows.scale.processes import is_launched, together
+
+    if not is_launched():
+        return _train(data, to, True, **options)
+    with _told_once(), together() as is_first, nullcontext() if is_first else _silence():
+        if options["checkpoint"] is None:
+            options["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
+        return _train(data, to, is_first, **options)
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Let of several processes that fail only the first one say why."""
+    from narrows.cli.main import exit_code
+    from narrows.errors import NarrowsError
+    from narrows.scale.processes import fails_first
+
+    try:
+        yield
+    except NarrowsError as error:
+        if fails_first():
+            raise
+        raise click.exceptions.Exit(exit_code(error) or 1) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def _train(
     data: Path,
     to: Path,
+    is_first: bool,
+    *,
     model_name: str,
     image_size: int | tuple[int, int] | Literal["auto"],
     color: bool | None,
@@ -108,10 +152,7 @@ def command(
     as_json: bool,
     **parameters: Any,
 ) -> int:
-    """Train a model on pictures, a table or a signal.
-
-    Ctrl-C ends training early and keeps what was learned.
-    """
+    """Train by this process, which writes and answers if it is the first of those that do."""
     from narrows import MODELS
     from narrows.atomic import check_output
     from narrows.cli.console import note, progress, report_skipped, training
@@ -141,10 +182,12 @@ def command(
         X, skipped = rows.for_model(), rows.skipped
         report_skipped(skipped)
     model = MODELS[model_name](**parameters)
-    with training(), logged(log), warnings.catch_warnings():
+    with training(), logged(log if is_first else None), warnings.catch_warnings():
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
         model.fit(X)
+    if not is_first:
+        return 0
     model.save(to, overwrite=overwrite)
     _draw(model, to)
     interrupted = model.history_.ended == "interrupted"

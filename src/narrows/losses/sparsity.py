@@ -28,6 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from narrows import ranks
+
 # Rows that the running means look back on.
 _MEMORY = 4096
 
@@ -89,7 +91,8 @@ class Activity(nn.Module):
 
     def count(self, on: Tensor) -> None:
         """Note which units are on, of shape (B, K)."""
-        self.silent = torch.where(on.any(dim=0), 0.0, self.silent + len(on))
+        used = ranks.highest(on.any(dim=0).to(self.silent.dtype)) > 0
+        self.silent = torch.where(used, 0.0, self.silent + ranks.total(len(on)))
 
     def divergence(self, logits: Tensor, target: float) -> Tensor:
         """KL(rho || R) of each sigmoid unit, R the running mean.
@@ -118,8 +121,9 @@ class Activity(nn.Module):
         batch = log_mean_sigmoid(logits), log_mean_sigmoid(-logits)
         means = [mean.detach() for mean in batch]
         if self.training:
-            self.rows += len(logits)
-            share = (len(logits) / self.rows.clamp(max=max(_MEMORY, len(logits)))).clamp(max=1)
+            n_rows = ranks.total(len(logits))
+            self.rows += n_rows
+            share = (n_rows / self.rows.clamp(max=max(_MEMORY, n_rows))).clamp(max=1)
             means = [
                 torch.logaddexp((-share).log1p() + kept, share.log() + new)
                 for kept, new in zip((self.log_on, self.log_off), means, strict=True)
@@ -133,12 +137,18 @@ class Activity(nn.Module):
 def log_mean_sigmoid(logits: Tensor) -> Tensor:
     """Logarithm of the mean over rows of the sigmoid: of (B, K) to (K,), finite everywhere.
 
+    Of processes that train together, over the rows of all.
+
     Examples
     --------
     >>> log_mean_sigmoid(torch.tensor([[-200.0], [-200.0]]))
     tensor([-200.])
     """
-    return functional.logsigmoid(logits).logsumexp(dim=0) - math.log(len(logits))
+    total = functional.logsigmoid(logits).logsumexp(dim=0)
+    if ranks.size() > 1:
+        largest = ranks.highest(total)
+        total = ranks.add((total - largest).exp()).log() + largest
+    return total - math.log(ranks.total(len(logits)))
 
 
 def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from narrows import ranks
+
 # Nearer to a = 0 than this the closed form cancels, and a series takes its place.
 _NEAR_ZERO = 0.4
 
@@ -170,14 +172,15 @@ def free_bits(divergences: Tensor, least: float) -> Tensor:
     Returns
     -------
     Tensor of shape ()
-        The mean over rows.
+        The mean over rows, those of all processes that train together.
 
     Examples
     --------
     >>> free_bits(torch.tensor([[0.1, 2.0], [0.1, 4.0]]), 0.5)
     tensor(3.5000)
     """
-    return divergences.mean(0).clamp(min=least).sum()
+    mean = ranks.add(divergences.sum(0)) / ranks.total(len(divergences))
+    return mean.clamp(min=least).sum()
 
 
 def draw_codes(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

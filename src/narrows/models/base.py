@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from narrows import losses, networks
+from narrows import losses, networks, ranks
 from narrows.data.blocks import source_of
 from narrows.data.scaling import Scaling, Statistics
 from narrows.losses import Loss
@@ -309,7 +309,7 @@ class BaseAutoencoder(Parameters, Codec):
         return loss
 
     def _draw_seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31))
+        return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
 
     def _prepare(self, X: NDArray[Any]) -> Tensor:
         """Learn the scaling, choose network and loss, and return the scaled rows' mean."""

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows import ranks
 from narrows.data.blocks import source_of
+from narrows.errors import DataError, ParameterError
 from narrows.models import choices, persistence
 from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint
@@ -19,6 +21,9 @@ from narrows.training.progress import print_epoch
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
+
+# Rows that processes compare before they train together.
+_ROWS_COMPARED = 256
 
 
 @dataclass
@@ -84,11 +89,14 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
     Raises
     ------
     ParameterError
-        If no rows can be held out as wished.
+        If no rows can be held out as wished, or a batch has fewer rows than processes share it.
+    DataError
+        If processes that train together see other rows than each other.
     CheckpointError
         If the checkpoint is of another run.
     """
     settings = choices.choose_settings(model, model.spec_, len(X), seed)
+    _check_rows_are_the_same(model, X)
     checkpoint = None
     if model.checkpoint is not None:
         data = (X,) if damaged is None else (X, damaged)
@@ -97,4 +105,24 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
             settings = replace(settings, seed=kept)
     order = np.random.default_rng(settings.seed).permutation(len(X))
     held_out, rows = np.split(order, [choices.choose_held_out(model, model.spec_, len(X))])
+    _check_shares(len(rows), settings.batch_size)
     return Run(X, damaged, np.sort(rows), np.sort(held_out), settings, checkpoint)
+
+
+def _check_rows_are_the_same(model: "BaseAutoencoder", X: NDArray[Any]) -> None:
+    """Hold a few rows, and the parameters, of all processes against each other."""
+    if ranks.size() > 1:
+        some = np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])
+        digest = persistence.run_identity(model, some)[:12]
+        ranks.check_same(
+            "its rows or parameters", f"{len(X)} rows, fingerprint {digest}", DataError
+        )
+
+
+def _check_shares(n_rows: int, batch_size: int) -> None:
+    smallest = n_rows // -(-n_rows // batch_size)
+    if smallest < ranks.size():
+        raise ParameterError(
+            f"batches of {smallest} rows cannot be shared by {ranks.size()} processes; start at "
+            f"most {smallest}, or give a larger batch_size"
+        )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from narrows import ranks
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.network import NetworkSpec
 
@@ -85,6 +86,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, ...) to the same shape."""
+        if self.training and ranks.size() > 1:
+            return self._over_all(x)
         # A single value has no variance.
         by_batch = self.training and x.numel() > x.shape[1]
         return functional.batch_norm(
@@ -97,6 +100,24 @@ class BatchNorm(nn.Module):
             _MOMENTUM,
             _EPSILON,
         )
+
+    def _over_all(self, x: Tensor) -> Tensor:
+        """Do the same over the rows of all processes, by sums that CPUs can exchange too."""
+        x = x.float()
+        axes = [0, *range(2, x.ndim)]
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        n_rows = x.new_full((1,), x.numel() // x.shape[1])
+        sums = ranks.add(torch.cat([x.sum(axes), n_rows]))
+        count = sums[-1]
+        mean = sums[:-1] / count
+        centred = x - mean.view(shape)
+        variance = ranks.add(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, _MOMENTUM)
+            self.running_var.lerp_(variance * (count / (count - 1)), _MOMENTUM)
+        scale = self.weight * (variance + _EPSILON).rsqrt()
+        y: Tensor = centred * scale.view(shape) + self.bias.view(shape)
+        return y
 
 
 class LayerNorm(nn.Module):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from narrows import ranks
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.network import NetworkSpec
 
@@ -95,6 +96,12 @@ class BatchTopK(Selection):
         """Map (B, K) to (B, K)."""
         if not self.training:
             return torch.where(logits > self.threshold, logits, 0.0)
+        if ranks.size() > 1:
+            count = ranks.total(len(logits)) * self.k
+            own = logits.detach().flatten()
+            largest = own.topk(min(count, own.numel())).values
+            least = ranks.gathered(largest, -torch.inf).topk(count).values[-1]
+            return torch.where(logits >= least, logits, 0.0)
         values, places = logits.flatten().topk(len(logits) * self.k)
         return torch.zeros_like(logits).flatten().scatter(0, places, values).view_as(logits)
 
@@ -105,7 +112,7 @@ class BatchTopK(Selection):
 
     def observe(self, code: Tensor) -> None:
         """Let the smallest number kept enter the threshold."""
-        smallest = code.detach().masked_fill(code == 0, torch.inf).min()
+        smallest = ranks.lowest(code.detach().masked_fill(code == 0, torch.inf).min())
         self.steps.add_(1).clamp_(max=_MEMORY)
         self.threshold += (smallest - self.threshold) / self.steps
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from narrows import ranks
 from narrows.atomic import atomic_file, check_output, explain_os_errors
 from narrows.errors import CheckpointError
 from narrows.training.history import History
@@ -107,7 +108,16 @@ class Checkpoint:
         state.best, state.history = best, history
 
     def write(self, state: State, *, at_once: bool = False) -> None:
-        """Write the state, at once or unless the last writing was too recent for what it costs."""
+        """Write the state, at once or unless the last writing was too recent for what it costs.
+
+        Of processes that train together the first one writes; at once, the others wait for it.
+        """
+        if ranks.rank() == 0:
+            self._write(state, at_once=at_once)
+        if at_once:
+            ranks.wait()
+
+    def _write(self, state: State, *, at_once: bool) -> None:
         start = time.monotonic()
         if start < self._due and not at_once:
             return
@@ -129,7 +139,9 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file: its run is over."""
-        self.path.unlink(missing_ok=True)
+        if ranks.rank() == 0:
+            self.path.unlink(missing_ok=True)
+        ranks.wait()
 
     def _is_there(self) -> bool:
         with explain_os_errors(self.path):  # looking is refused where one must not enter

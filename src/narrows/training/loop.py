@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from narrows import ranks
 from narrows.data.source import Source
-from narrows.errors import DivergedError
+from narrows.errors import CheckpointError, DivergedError
 from narrows.losses import Loss
 from narrows.training.checkpoint import Checkpoint, State
 from narrows.training.devices import near, rounded_products
 from narrows.training.history import History, Record
 from narrows.training.progress import Callback, listeners, starters
 from narrows.training.schedule import constant, one_cycle
+from narrows.training.together import purpose, shared, weighted
 
 # From the network, a prepared batch and a generator for noise, to the terms.
 LossFunction = Callable[[Any, Any, torch.Generator], Loss]
@@ -109,7 +111,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         If the loss is no longer finite.
     KeyboardInterrupt
         If it comes before the first step, or before the end of a single pass at a constant rate;
-        later it ends training, and what was learned is kept.
+        later it ends training, and what was learned is kept. Where several processes train
+        together it ends them, and the checkpoint is what is kept.
     """
     device = settings.device
     source = near(source, device)
@@ -118,6 +121,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     if checkpoint is not None:
         checkpoint.restore(state)
     history = state.history
+    ranks.check_same("the checkpoint", f"epoch {len(history)}", CheckpointError)
+    step_loss = shared(network, loss)
     steps_per_epoch = -(-len(source) // settings.batch_size)
     rate = (
         one_cycle(settings.learning_rate, settings.max_epochs * steps_per_epoch)
@@ -141,19 +146,21 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 history.ended = "early_stopping"
                 break
             network.train()
-            noise.manual_seed(epoch_seed(settings.seed, epoch, "noise"))
+            noise.manual_seed(epoch_seed(settings.seed, epoch, purpose("noise")))
             shuffling = epoch_seed(settings.seed, epoch, "shuffling")
             means = _Means()
-            batches = source.batches(settings.batch_size, seed=shuffling)
+            batches = source.batches(
+                settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=ranks.size()
+            )
             for step, batch in enumerate(batches, epoch * steps_per_epoch):
                 learning_rate = rate(step)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
                 x = prepare(batch.to(device, non_blocking=True))
                 with products:
-                    parts = loss(network, x, noise)
+                    parts = step_loss(x, noise)
                 optimizer.zero_grad(set_to_none=True)
-                sum(parts.values(), start=zero).backward()  # type: ignore[no-untyped-call]
+                weighted(parts, zero, len(batch)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 # Kept on the device until the epoch ends, so that no step waits for the host.
                 means.add(parts, len(batch))
@@ -173,11 +180,13 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                     state.best = {k: v.clone() for k, v in network.state_dict().items()}
             if checkpoint is not None:
                 checkpoint.write(state)
-            for callback in (*listeners(), *callbacks):
+            for callback in (*listeners(), *callbacks) if ranks.rank() == 0 else ():
                 callback({**record, "max_epochs": settings.max_epochs})
         else:
             history.ended = "max_epochs"
     except KeyboardInterrupt:
+        if ranks.size() > 1:
+            raise
         if not len(history):
             if not (settings.cycle and means):
                 raise
@@ -211,10 +220,16 @@ def evaluate(
     """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
     network.eval()
     noise = torch.Generator(settings.device)
-    noise.manual_seed(epoch_seed(settings.seed, 0, "validation"))
     means = _Means()
-    for batch in source.batches(_EVALUATION_BATCH, seed=None):
-        means.add(loss(network, prepare(batch.to(settings.device)), noise), len(batch))
+    rank, size = ranks.rank(), ranks.size()
+    # Whole batches go round the processes, each measured by one as if it were alone.
+    with ranks.placed(0, 1):
+        for number, batch in enumerate(source.batches(_EVALUATION_BATCH, seed=None)):
+            is_own = number % size == rank
+            if is_own or number == 0:  # all have to know the terms
+                noise.manual_seed(epoch_seed(settings.seed, number, "validation"))
+                parts = loss(network, prepare(batch.to(settings.device)), noise)
+                means.add(parts, len(batch) if is_own else 0)
     return means.read()
 
 
@@ -279,7 +294,8 @@ class _Means:
         self._rows += rows
 
     def read(self) -> Record:
-        means = {name: float(total) / self._rows for name, total in self._sums.items()}
+        rows = ranks.total(self._rows)
+        means = {name: float(ranks.add(total)) / rows for name, total in self._sums.items()}
         return {"loss": sum(means.values()), **means}
 
 
