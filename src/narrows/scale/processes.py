@@ -66,6 +66,9 @@ def together() -> Iterator[bool]:
                 "its version", f"narrows {__version__}, torch {torch.__version__}", WorkerError
             )
             yield rank == 0
+            ranks.wait()
+        # Threads of a group that is left to the interpreter's end may abort it.
+        distributed.destroy_process_group()
     except RuntimeError as error:
         if isinstance(error, NarrowsError) or not _is_lost(error):
             raise
