@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -181,14 +181,20 @@ class _Measured:
 
 async def _explain(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    return _said(request, str(error), status)
+
+
+async def _explain_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (it is registered for these)
+    return _said(request, error.detail, error.status_code, error.headers)
+
+
+def _said(
+    request: Request, why: str, status: int, headers: Mapping[str, str] | None = None
+) -> Response:
     # Where the library lies is nobody's business.
     path = request.app.state.served.path
-    return JSONResponse({"error": str(error).replace(str(path), path.name)}, status)
-
-
-async def _explain_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 (it is registered for these)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    return JSONResponse({"error": why.replace(str(path), path.name)}, status, headers)
 
 
 async def _explain_size(_: Request, error: Exception) -> Response:
