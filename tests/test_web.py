@@ -181,7 +181,7 @@ def points(answer):
 
 
 def wait_for_the_map(client):
-    client.app.state.map._final.result(60)
+    client.app.state.map()._final.result(60)
     answer = client.get("/api/map", params={"color": "label"})
     assert answer.headers["X-Map-State"] == "final"
     return answer
@@ -208,7 +208,7 @@ def test_the_map_has_every_picture_at_its_place(client, library):
 
 def test_the_map_by_error(client, library):
     while (answer := client.get("/api/map", params={"color": "error"})).status_code == 202:
-        client.app.state.map._errors.result(60)
+        client.app.state.map()._errors.result(60)
     errors = library.model.reconstruction_error(library.read(library.ids))
     shown = points(answer)[1]
     assert shown[np.argmin(errors)] == 0
@@ -276,6 +276,38 @@ def test_a_writable_library(library, model, tmp_path):
         ids = np.frombuffer(client.get("/api/map/ids").content, "<u4")
         assert ids.tolist() == [1, 2, 3, 4]
     assert Library.open(path).items([2])[0].metadata == {"label": "z"}
+
+
+def test_what_others_do_to_the_library_is_seen(model, tmp_path):
+    X = draw(6, SEED + 5)
+    library = Library.build(tmp_path / "own.lance", X[:3], model=model)[0]
+    with TestClient(
+        create_app(library.path, cache=tmp_path), base_url="http://localhost"
+    ) as client:
+        library.add(X[3:])
+        assert client.get("/api/items").json()["total"] == 6
+        assert len(client.get("/api/map/ids").content) == 4 * 6
+        other = fit(X, seed=1)
+        library.reencode(other)
+        shown = client.get("/api/items/2").json()
+        np.testing.assert_allclose(shown["code"], other.transform(X[2:3])[0], rtol=1e-4, atol=1e-5)
+        assert client.get("/api/info").json()["model"]["fingerprint"] == other.fingerprint_
+
+
+def test_an_empty_library_says_so(model, tmp_path):
+    path = Library.create(tmp_path / "own.lance", model=model).path
+    with TestClient(
+        create_app(path, writable=True, cache=tmp_path), base_url="http://localhost"
+    ) as client:
+        assert client.get("/api/items").json() == {"total": 0, "items": []}
+        for answer in (
+            client.get("/api/map"),
+            client.get("/api/latent"),
+            client.post("/api/match", files=file_of(draw(1)[0])),
+        ):
+            refused(answer, 422, "is empty")
+        assert client.post("/api/items", files=file_of(draw(1)[0])).status_code == 201
+        assert len(client.get("/api/map").content) == 9
 
 
 def test_a_library_to_be_read_is_not_written(client, library):

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -18,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from narrows import errors
 from narrows.web import routes
 from narrows.web.batching import Batcher
-from narrows.web.maps import LibraryMap
+from narrows.web.maps import Maps
 from narrows.web.metrics import Metrics
 from narrows.web.report import ReportMaker
 from narrows.web.security import App, Guard, Message, Receive, Scope, Send, TooLargeError
@@ -83,15 +82,15 @@ def create_app(
         state.match = Batcher(served.match, metrics.batch)
         state.encode = Batcher(lambda _, rows: served.encode(rows), metrics.batch)
         state.report = ReportMaker(served)
-        library = served.library
-        state.map = None if library is None or not len(library) else LibraryMap(served, cache)
-        state.changed = partial(_changed, app)
+        maps = Maps(served, cache)
+        state.map = maps.current
+        if served.library is not None and len(served.library):
+            maps.current()  # so that it is there when it is asked for
         yield
         for batcher in (state.match, state.encode):
             batcher.close()
         await state.report.close()
-        if state.map is not None:
-            state.map.close()
+        maps.close()
 
     return Starlette(
         routes=_routes(),
@@ -141,16 +140,6 @@ def _routes() -> list[Route | Mount]:
     ]
 
 
-def _changed(app: Starlette) -> None:
-    """Let the map follow a change of the library."""
-    if not len(app.state.served.opened()):
-        app.state.map = None
-    elif app.state.map is None:
-        app.state.map = LibraryMap(app.state.served)
-    else:
-        app.state.map.refresh()
-
-
 class _Measured:
     """Middleware that counts requests and their time."""
 
@@ -194,7 +183,10 @@ def _said(
 ) -> Response:
     # Where the library lies is nobody's business.
     path = request.app.state.served.path
-    return JSONResponse({"error": why.replace(str(path), path.name)}, status, headers)
+    shown = why.replace(str(path), path.name)
+    # What was asked may hold what is no text.
+    shown = shown.encode("utf-8", "replace").decode()
+    return JSONResponse({"error": shown}, status, headers)
 
 
 async def _explain_size(_: Request, error: Exception) -> Response:

@@ -4,7 +4,8 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pooch
@@ -13,10 +14,8 @@ from sklearn.decomposition import PCA
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
+from narrows.library import Library
 from narrows.web.served import Served
-
-if TYPE_CHECKING:
-    from narrows.library import Library
 
 # Rows that principal components are found from, and those whose pictures are read together.
 _ROWS_OF_PCA, _BLOCK = 20_000, 1024
@@ -29,33 +28,56 @@ _NEIGHBOURS = 5
 _log = logging.getLogger("narrows.web")
 
 
-class LibraryMap:
-    """The places of a library's pictures, from -1 to 1, and what they are coloured by.
+class Maps:
+    """The map of the library as it is, made anew when that has changed.
 
-    The final map is computed in the background, and kept in the user's cache under the SHA-256 of
-    the codes that it shows.
+    Parameters
+    ----------
+    served : Served
+        What is served.
+    cache : Path, optional
+        Where final maps are kept, by default the user's cache.
     """
 
     def __init__(self, served: Served, cache: Path | None = None) -> None:
         self._served = served
         self._cache = cache or Path(pooch.os_cache("narrows")) / "maps"
         self._threads = ThreadPoolExecutor(2, "map")
-        self._errors: Future[NDArray[np.float64]] | None = None
-        self._start()
+        self._map: LibraryMap | None = None
+        self._lock = Lock()
 
-    def _start(self) -> None:
+    def current(self) -> "LibraryMap":
+        """Return the map; of a library that is not empty."""
         library = self._served.opened()
+        with self._lock:
+            if self._map is None or self._map.library is not library:
+                self._map = LibraryMap(library, self._served, self._threads, self._cache)
+            return self._map
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class LibraryMap:
+    """The places of a library's pictures, from -1 to 1, and what they are coloured by.
+
+    The final map is computed in the background, and kept in the cache under the SHA-256 of the
+    codes that it shows.
+    """
+
+    def __init__(
+        self, library: Library, served: Served, threads: ThreadPoolExecutor, cache: Path
+    ) -> None:
+        self.library = library
         self.ids = library.ids
+        self._served = served
+        self._threads = threads
         self._codes = library.codes
         self._colours: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
-        self._errors = None
+        self._errors: Future[NDArray[np.float64]] | None = None
         self._preview = _preview(self._codes)
-        self._final = self._threads.submit(_final, self._codes, self._cache)
-
-    def refresh(self) -> None:
-        """Begin anew if the library has changed."""
-        if not np.array_equal(self.ids, self._served.opened().ids):
-            self._start()
+        self._final = threads.submit(_final, self._codes, cache)
 
     @property
     def state(self) -> str:
@@ -91,15 +113,16 @@ class LibraryMap:
         if color not in self._colours:
             if color == "none":
                 values: Any = None
-            elif color == "error" and color not in self._served.opened().columns:
+            elif color == "error" and color not in self.library.columns:
                 if self._errors is None:
-                    self._served.whole()
-                    self._errors = self._threads.submit(_errors, self._served, self.ids)
+                    self._errors = self._threads.submit(
+                        _errors, self.library, self._served.whole(), self.ids
+                    )
                 if not self._errors.done():
                     return None
                 values = self._errors.result().tolist()
             else:
-                values = self._served.opened().column(color)
+                values = self.library.column(color)
             self._colours[color] = _colours(values, len(self.ids))
         return self._colours[color]
 
@@ -110,10 +133,6 @@ class LibraryMap:
         weights = 1 / (distances[nearest].astype(np.float64) + 1e-12)
         x, y = weights @ self.points[nearest] / weights.sum()
         return float(x), float(y)
-
-    def close(self) -> None:
-        """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -165,12 +184,11 @@ def _centred(points: NDArray[Any]) -> NDArray[np.float32]:
     return centred
 
 
-def _errors(served: Served, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    library: Library = served.opened()
+def _errors(library: Library, model: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     errors = np.empty(len(ids))
     for start in range(0, len(ids), _BLOCK):
         rows = library.read(ids[start : start + _BLOCK])
-        errors[start : start + len(rows)] = served.model.reconstruction_error(rows)
+        errors[start : start + len(rows)] = model.reconstruction_error(rows)
     return errors
 
 

@@ -134,7 +134,6 @@ async def add(request: Request) -> Response:
     read_query(request.query_params)
     contents = await _uploads(request, _MOST_FILES)
     answer = await _offload(_served(request).add, contents)
-    request.app.state.changed()
     return JSONResponse(answer, 201)
 
 
@@ -169,7 +168,6 @@ async def change(request: Request) -> Response:
     if not isinstance(metadata, dict) or len(body) > 1:
         raise ParameterError('the body has no metadata; send {"metadata": {column: value}}')
     changed = await _offload(_served(request).change, one.id, metadata)
-    request.app.state.changed()
     return JSONResponse(_served(request).describe(changed))
 
 
@@ -179,7 +177,6 @@ async def remove(request: Request) -> Response:
     read_query(request.query_params)
     one = await _found(request)
     await _offload(_served(request).remove, one.id)
-    request.app.state.changed()
     return Response(status_code=204)
 
 
@@ -281,18 +278,20 @@ async def sample(request: Request) -> Response:
     return JSONResponse(plain(await _offload(_served(request).sample, count, seed)))
 
 
-def _map(request: Request) -> Any:
-    found = request.app.state.map
-    if found is None:
-        raise LibraryError("a model is served alone, so there is no map; serve a library")
-    return found
+async def _map(request: Request) -> Any:
+    """Return the map of the library as it is now."""
+    library = await _offload(_served(request).opened)
+    if not len(library):
+        raise LibraryError("the library is empty, so there is no map; add pictures to it first")
+    return await _offload(request.app.state.map)
 
 
 async def map_points(request: Request) -> Response:
     """Give every picture's place and colour, nine bytes each."""
     wanted = read_query(request.query_params, "color")
-    state = _map(request).state
-    found = await _offload(_map(request).bytes, wanted["color"])
+    shown = await _map(request)
+    state = shown.state
+    found = await _offload(shown.bytes, wanted["color"])
     if found is None:
         return JSONResponse({"state": "computing"}, 202)
     headers = {"X-Map-State": state, "Cache-Control": "no-store"}
@@ -302,7 +301,7 @@ async def map_points(request: Request) -> Response:
 async def map_legend(request: Request) -> Response:
     """Say what the map's colours stand for."""
     wanted = read_query(request.query_params, "color")
-    found = _map(request)
+    found = await _map(request)
     colours = await _offload(found.colours, wanted["color"])
     if colours is None:
         return JSONResponse({"state": "computing"}, 202)
@@ -312,14 +311,14 @@ async def map_legend(request: Request) -> Response:
 async def map_ids(request: Request) -> Response:
     """Give every picture's id, in the map's order."""
     read_query(request.query_params)
-    ids = _map(request).ids.astype("<u4").tobytes()
+    ids = (await _map(request)).ids.astype("<u4").tobytes()
     return Response(ids, media_type="application/octet-stream")
 
 
 async def map_place(request: Request) -> Response:
     """Place one picture on the map."""
     wanted = read_query(request.query_params, "id")
-    found = _map(request)
+    found = await _map(request)
     if wanted["id"] is None:
         code = await request.app.state.encode((), await _row(request, None))
     else:

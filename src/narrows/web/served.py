@@ -2,9 +2,9 @@
 
 import base64
 import math
-import os
 from datetime import date
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +49,9 @@ class Served:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.library: Library | None = None
-        if (path / "library.json").exists():
+        self._stamp = _stamp(path)
+        self._lock = Lock()
+        if self._stamp is not None:
             self.library = Library.open(path)
             self.model: Any = self.library.model
         else:
@@ -66,16 +68,17 @@ class Served:
 
     def info(self) -> dict[str, Any]:
         """Tell what is served."""
-        model = self.model
         library = None
         if self.library is not None:
+            opened = self.opened()
             library = {
                 "name": self.path.name,
-                "count": len(self.library),
-                "columns": self.library.columns,
+                "count": len(opened),
+                "columns": opened.columns,
                 "metrics": ["euclidean", "cosine"],
                 "reranks": ["pixels", "ssim"],
             }
+        model = self.model
         return {
             "version": __version__,
             "library": library,
@@ -93,7 +96,9 @@ class Served:
         }
 
     def opened(self) -> Library:
-        """Return the library.
+        """Return the library as it is now, opened anew if somebody has changed it.
+
+        Requests that are being answered keep the one that they began with.
 
         Raises
         ------
@@ -102,6 +107,13 @@ class Served:
         """
         if self.library is None:
             raise LibraryError("a model is served alone; serve a library for this")
+        stamp = _stamp(self.path)
+        if stamp != self._stamp:
+            with self._lock:
+                library = Library.open(self.path)
+                if library.model.fingerprint_ != self.model.fingerprint_:
+                    self.model = library.model
+                self.library, self._stamp = library, stamp
         return self.library
 
     def whole(self) -> Any:
@@ -278,6 +290,8 @@ class Served:
             codes = np.random.default_rng(0).standard_normal((_CODES, width))
         else:
             every = self.opened().codes
+            if not len(every):
+                raise LibraryError("the library is empty, so its code has no units to show")
             codes = every[:: max(1, len(every) // _CODES)]
         variance = codes.var(axis=0, dtype=np.float64)
         total = float(variance.sum()) or 1.0
@@ -357,6 +371,15 @@ class Served:
         return {"count": added.count, "total": len(self.opened())}
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what changes with every change of a library; None where there is none."""
+    try:
+        state = (path / "library.json").stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
 def _address(item: Item, kind: str) -> str:
     return f"/api/items/{item.id}/{kind}"
 
@@ -372,12 +395,3 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def memory() -> int:
-    """Return the bytes that this process has in memory, 0 where the system does not say."""
-    try:
-        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
