@@ -91,7 +91,8 @@ def rate(title, folder, shape, rounds):
     medians = {name: np.median(own, axis=0) for name, own in seconds.items()}
     size = sum(file.stat().st_size for file in files) / len(files) / 1000
     print(f"\n{title}: {len(files)} files of {size:.0f} kB\n")
-    print("| what | ms a file, by the clock | CPU | rate / decode's, by the clock | CPU |")
+    print("| what | ms a file, by the clock | ms a file, CPU ", end="")
+    print("| rate / decode's, by the clock | rate, CPU |")
     print("| --- | --- | --- | --- | --- |")
     for name, taken in medians.items():
         wall, cpu = 1000 * taken / len(files)

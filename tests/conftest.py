@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,11 @@ for _name, _value in {
     "MPLBACKEND": "agg",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# Who starts the tests in the background of a script has them ignore Ctrl-C, and all that they start
+# would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures that several files share.
 pytest_plugins = ["browser_kit", "libraries"]
