@@ -253,7 +253,9 @@ def test_training_is_logged_line_by_line(tmp_path, pictures):
         model = Autoencoder(3, max_epochs=3, random_state=SEED).fit(pictures)
     # Each line is there as soon as its epoch is over, or by the end of the next at the latest.
     assert [len(text.splitlines()) for text in seen] == [2, 3, 4]
-    rows = read_runs([log])[0][0]["rows"]
+    run = read_runs([log])[0][0]
+    assert run["columns"] == model.history_.columns
+    rows = run["rows"]
     np.testing.assert_allclose([row[1] for row in rows], model.history_["loss"], rtol=1e-8)
     with pytest.raises(OutputError, match="cannot be written"), logged(tmp_path):
         pytest.fail("nothing is trained without its log")

@@ -86,7 +86,7 @@ def logged(path: Path | None) -> Iterator[None]:
 
             def write(record: Record) -> None:
                 if not columns:
-                    columns.extend(record)
+                    columns.extend(name for name in record if name != "max_epochs")
                     file.write(",".join(columns) + "\n")
                 # Layers that are trained one by one may have more to tell; the first says what.
                 file.write(",".join(f"{record.get(name, math.nan):.9g}" for name in columns) + "\n")
