@@ -15,6 +15,7 @@ from narrows.data.images import encode_png
 from narrows.errors import OutputError
 from narrows.evaluation import project
 from narrows.training.progress import logged, on_epoch
+from narrows.web import report
 from narrows.web.app import create_app
 from narrows.web.training import read_runs
 
@@ -245,6 +246,20 @@ def test_the_report_is_made_when_it_is_asked_for(client):
     policy = page.headers["Content-Security-Policy"]
     assert policy.endswith("sandbox")
     assert "script" not in policy
+
+
+def test_the_report_is_of_the_librarys_pictures(library, tmp_path, monkeypatch):
+    """What the server starts as a process of its own, within this one."""
+    lowered = []
+    monkeypatch.setattr("os.nice", lowered.append)
+    monkeypatch.setattr("sys.argv", ["report", str(library.path), str(tmp_path / "report")])
+    report.main()
+    assert lowered == [19]
+    said = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"))
+    assert said["figures"]["n_rows"] == COUNT
+    monkeypatch.setattr("sys.argv", ["report", str(library.path), str(tmp_path / "report")])
+    with pytest.raises(SystemExit, match="exists"):
+        report.main()
 
 
 def test_training_is_logged_line_by_line(tmp_path, pictures):

@@ -272,6 +272,21 @@ def test_another_address_has_a_token(path):
         process.communicate(timeout=60)
 
 
+def test_the_command_gives_its_options_on(path, run, monkeypatch):
+    """All but waiting for requests, within this process."""
+    served = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, **_: served.append(server))
+    monkeypatch.setattr("click.launch", served.append)
+    answer = run("serve", path, "--port", "0", "--json", "--open", "--training", path)
+    address = json.loads(answer.out)["address"]
+    assert answer.code == 0
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+    assert served[0] == address
+    assert served[1].config.host == "127.0.0.1"
+    refused = run("serve", path, "--training", "nowhere.csv")
+    assert (refused.code, "'nowhere.csv' does not exist" in refused.err) == (3, True)
+
+
 def test_a_port_that_is_taken_is_named(path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -40,7 +40,7 @@ def command(
     shows: bool,
     as_json: bool,
 ) -> None:
-    """Serve a library, or a model, as a web page and over HTTP.
+    """Show a library, a model and training in the browser.
 
     On the page one drops a picture and sees the nearest ones, looks at the map of all, moves the
     code's units, restores damaged pictures, and follows training. Only this machine can reach it,
