@@ -192,11 +192,19 @@ def test_products_are_rounded_only_where_the_hardware_does_it(monkeypatch, name,
     assert (context == (name, torch.bfloat16)) is rounds
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_models_learn_as_much_with_rounded_products(monkeypatch, name):
+PENALTIES = [
+    ("contractive", {"contraction": way, "hidden_layer_sizes": sizes})
+    for way in ("exact", "stochastic")
+    for sizes in ((), (32,), (48, 32))
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), [*((name, {}) for name in MODELS), *PENALTIES])
+def test_models_learn_as_much_with_rounded_products(monkeypatch, name, parameters):
     """The processor's bfloat16 stands in for a GPU's: the terms come out as in single precision."""
     digits = datasets.load("digits").X_train[:640]
-    model = MODELS[name](8, max_epochs=3, early_stopping=False, random_state=SEED)
+    common = {"max_epochs": 3, "early_stopping": False, "random_state": SEED}
+    model = MODELS[name](8, **common, **parameters)
     exact = model.fit(digits).loss_terms(digits, random_state=SEED)
     rounding = torch.autocast("cpu", torch.bfloat16)
     monkeypatch.setattr("narrows.training.loop.rounded_products", lambda _: rounding)

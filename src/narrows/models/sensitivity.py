@@ -103,15 +103,18 @@ def squared_norm(encoder: Encoder, trace: Trace, probes: Tensor | None = None) -
     weights = [layer.linear.weight for layer in trace.layers]
     values = [layer.values for layer in trace.layers]
     weights[-1], values[-1] = weights[-1][:width], values[-1][:, :width]
-    slopes = [
-        None
-        if isinstance(layer.activation, torch.nn.Identity)
-        else jacobian.slope(layer.activation, value)
-        for layer, value in zip(trace.layers, values, strict=True)
-    ]
-    if probes is None:
-        return jacobian.layered_norm(weights, slopes)
-    return jacobian.layered_estimate(weights, slopes, probes)
+    # Where products are rounded, sums of squares of products of rounded ones would be off by more
+    # than a penalty may be; and the exact norm's own way back expects what it saw on the way forth.
+    with torch.autocast(trace.code.device.type, enabled=False):
+        slopes = [
+            None
+            if isinstance(layer.activation, torch.nn.Identity)
+            else jacobian.slope(layer.activation, value.to(weight.dtype))
+            for layer, value, weight in zip(trace.layers, values, weights, strict=True)
+        ]
+        if probes is None:
+            return jacobian.layered_norm(weights, slopes)
+        return jacobian.layered_estimate(weights, slopes, probes.to(weights[-1].dtype))
 
 
 def _is_layered(trace: Trace) -> bool:
