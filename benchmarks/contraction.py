@@ -1,12 +1,13 @@
 """What the contractive penalty costs, and what it does.
 
-    python -m benchmarks.contraction steps [--rounds 7] [--steps 20] [--peers]
+    python -m benchmarks.contraction steps [--rounds 5] [--steps 40] [--peers]
     python -m benchmarks.contraction mnist [--folder DATA] [--epochs 20] [--weights 0 1 10]
 
-"steps": CPU time of a training step, beside the plain model's; one thread, batches of 128 rows of
-784 numbers. The models take turns in every round, so that what else the machine does meets them
-alike; the medians of the rounds' times and ratios are printed. --peers: beside a step of
-`autoencoders`' contractive model of one layer too, or of a plain Jacobian where that is missing.
+"steps": CPU time of `fit` for one epoch of so many steps, beside the plain model's; one thread,
+batches of 128 rows of 784 numbers. The models take turns in every round, so that what else the
+machine does meets them alike; the medians of the rounds' times and ratios are printed. --peers:
+beside a step of `autoencoders`' contractive model of one layer too, or of a plain Jacobian where
+that is missing.
 
 "mnist": the mean Frobenius norm of the Jacobian over test pictures for the paper's model (1 000
 sigmoid units, tied weights, cross-entropy) under several weights of the penalty, beside the plain
@@ -16,6 +17,7 @@ one's; Rifai et al. (2011), table 1, have 17.5e-4 for the plain and 0.73e-4 for 
 import argparse
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,11 +25,9 @@ import torch
 from benchmarks import peers
 from benchmarks.measuring import best, compared, table, turns
 from narrows import Autoencoder, ContractiveAutoencoder, datasets
-from narrows.networks import Network
-from narrows.training.loop import new_optimizer
 
 SEED = 0
-ROWS, FEATURES = 128, 784
+BATCH, FEATURES = 128, 784
 
 # Name, parameters, ways to compute the penalty, and the most of a plain step each may take.
 ONE_LAYER = {"n_components": 512, "code_activation": "sigmoid"}
@@ -48,72 +48,47 @@ GOALS = {
 PEERS_GOAL = 50
 
 
-def stepper(model, X):
-    """Fit for one epoch, which builds everything, and return what does one more step."""
-    model.fit(X)
-    network = Network(model.encoder_, model.decoder_).train()
-    optimizer = new_optimizer(network, 1e-3, 0.1)
-    x = torch.from_numpy(X)
-    generator = torch.Generator().manual_seed(SEED)
-
-    def step():
-        parts = model._loss(network, x, x, generator)
-        optimizer.zero_grad(set_to_none=True)
-        sum(parts.values()).backward()
-        optimizer.step()
-
-    return step
-
-
-def cpu_time(step, steps):
-    start = time.process_time()
-    for _ in range(steps):
-        step()
-    return (time.process_time() - start) / steps
-
-
 def measure_steps(options):
     torch.set_num_threads(1)
-    X = np.random.default_rng(SEED).random((ROWS, FEATURES), dtype=np.float32)
+    shape = (options.steps * BATCH, FEATURES)
+    X = np.random.default_rng(SEED).random(shape, dtype=np.float32)
     print(f"torch {torch.__version__}, {options.rounds} rounds of {options.steps} steps\n")
     print("| encoder | contraction | plain, ms a step | contractive, ms a step | ratio | goal |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, parameters, hidden, ways in CASES:
         common = {
             **parameters, "hidden_layer_sizes": hidden, "max_epochs": 1, "random_state": SEED,
-            "batch_size": ROWS, "early_stopping": False,
+            "batch_size": BATCH, "early_stopping": False,
         }  # fmt: skip
-        steps = {"plain": stepper(Autoencoder(**common), X)} | {
-            way: stepper(ContractiveAutoencoder(**common, contraction=way), X) for way in ways
+        models = {"plain": Autoencoder(**common)} | {
+            way: ContractiveAutoencoder(**common, contraction=way) for way in ways
         }
-        times = {way: [] for way in steps}
-        for round_number in range(options.rounds + 1):
-            for way, step in steps.items():
-                seconds = cpu_time(step, options.steps)
-                if round_number:  # the first only warms up
-                    times[way].append(seconds)
+        fits = {way: partial(model.fit, X) for way, model in models.items()}
+        times = turns(fits, options.rounds)
         for way in ways:
             ratio = statistics.median(
                 a / b for a, b in zip(times[way], times["plain"], strict=True)
             )
-            plain, ours = (1e3 * statistics.median(times[w]) for w in ("plain", way))
+            plain, ours = (
+                1e3 * statistics.median(times[w]) / options.steps for w in ("plain", way)
+            )
             goal = f"≤ {GOALS[name, way]}" if (name, way) in GOALS else ""
             cells = f"{plain:.2f} | {ours:.2f} | {ratio:.2f} | {goal}"
             print(f"| {name} | {way} | {cells} |", flush=True)
     if options.peers:
-        beside_peers(X)
+        beside_peers(X, options.steps)
 
 
-def beside_peers(X):
+def beside_peers(X, steps):
     model = ContractiveAutoencoder(
-        **ONE_LAYER, hidden_layer_sizes=(), max_epochs=1, batch_size=ROWS, early_stopping=False,
+        **ONE_LAYER, hidden_layer_sizes=(), max_epochs=1, batch_size=BATCH, early_stopping=False,
         random_state=SEED,
     )  # fmt: skip
-    ours, theirs = stepper(model, X), peers.contractive_step(X, ONE_LAYER["n_components"])
-    seconds = best(turns({"ours": lambda: [ours() for _ in range(20)], "theirs": theirs}, 4))
+    theirs = peers.contractive_step(X[:BATCH], ONE_LAYER["n_components"])
+    seconds = best(turns({"ours": partial(model.fit, X), "theirs": theirs}, 4))
     table("ratio of CPU-seconds", "measured", "goal", "met")
     what = f"{peers.AUTOENCODERS} contractive step, 784-512 sigmoid / ours"
-    compared(what, 20 * seconds["theirs"] / seconds["ours"], PEERS_GOAL)
+    compared(what, steps * seconds["theirs"] / seconds["ours"], PEERS_GOAL)
 
 
 def measure_mnist(options):
@@ -148,8 +123,8 @@ def measure_mnist(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("steps", "mnist"))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--folder", help="where MNIST lies")
     parser.add_argument("--epochs", type=int, default=20)

@@ -9,8 +9,8 @@ the speed of large matrix products, and ONNX Runtime on the same weights.
 likelihood: `log_likelihood(X, 5000)` of zeros and ones by a variational autoencoder of
 784-512-16-512-784, beside the decoder's multiplications alone and pythae's get_nll; and what more
 memory 20 000 draws take than 5 000 at its peak.
-memory: the peak of training on N uint8 pictures beyond the same on 1 000, in processes of their
-own, beside the pictures themselves.
+memory: the peak of training on N uint8 pictures in a process of its own, beyond the pictures and
+the model; with and without what importing torch and scikit-learn takes; and what a row more takes.
 startup: CPU-seconds of `narrows --help` and `import narrows`, and whether they import torch.
 """
 
@@ -138,12 +138,18 @@ def run(script, *words):
 def memory(given):
     imported = float(run(IMPORTS))
     table("rows", "array, MiB", "weights, MiB", "imports, MiB", "peak, MiB", "beyond these, MiB")
-    for rows in (1000, given.memory_rows):
+    by_rows = []
+    for rows in (given.memory_rows // 2, given.memory_rows):
         array, weights, peak = map(float, run(TRAINING, rows).split())
-        beyond = peak - array - weights - imported
-        row(rows, *(f"{n:.0f}" for n in (array, weights, imported, peak, beyond)))
+        by_rows.append(peak - array - weights - imported)
+        row(rows, *(f"{n:.0f}" for n in (array, weights, imported, peak, by_rows[-1])))
     table("what", "measured", "goal", "met")
-    compared("MB beyond array, model and imports", beyond * 2**20 / 1e6, 200, at_most=True)
+    half, whole = (2**20 * beyond for beyond in by_rows)
+    compared("MB beyond array, model and imports", whole / 1e6, 200, at_most=True)
+    with_imports = (whole + imported * 2**20) / 1e6
+    compared("MB beyond array and model, imports included", with_imports, 200, at_most=True)
+    each = (whole - half) / (given.memory_rows / 2)
+    row("bytes a row more takes beyond its picture", f"{each:.3g}", "", "")
 
 
 def startup(given):

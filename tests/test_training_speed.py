@@ -1,24 +1,33 @@
 """What makes training fast: no waiting inside a step, and nothing that changes the mathematics."""
 
 from collections import Counter
+from contextlib import nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from narrows import MODELS, Autoencoder, VariationalAutoencoder, datasets, signals
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, Statistics
-from narrows.training.devices import near, rounded_products
-from narrows.training.loop import TrainSettings, new_optimizer, train
+from narrows.training.devices import near, rounded_products, sent
+from narrows.training.loop import TrainSettings, train
+from narrows.training.progress import on_start
 from narrows.training.schedule import one_cycle
 
 SEED = 20261125
 X = np.random.default_rng(SEED).integers(0, 256, (320, 12), np.uint8)
 
 
+PENALTIES = [
+    ("contractive", {"contraction": way, "hidden_layer_sizes": sizes})
+    for way in ("exact", "stochastic")
+    for sizes in ((), (32,), (48, 32))
+]
 META = torch.device("meta")  # computes shapes and no numbers, so that reading one is an error
 
 
@@ -34,34 +43,81 @@ def settings(device):
     )
 
 
-class Waits(TorchDispatchMode):
-    """Count what would make the host wait for a GPU: numbers read off a tensor one by one."""
+class Moves(TorchFunctionMode):
+    """Count tensors that are asked for on the host, which the processor's own already are."""
 
-    READS = ("_local_scalar_dense", "equal", "nonzero", "masked_select", "unique")
-
-    def __init__(self):
+    def __init__(self, counted):
         super().__init__()
-        self.counted = Counter()
+        self.counted = counted
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.__name__.split(".")[0]
-        self.counted["calls"] += 1
-        self.counted["waits"] += name in self.READS
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.counted["waits"] += getattr(func, "__name__", "") in ("cpu", "numpy", "tolist")
         return func(*args, **kwargs or {})
 
 
-def waits(kind, batch_size):
-    model = kind(3, max_epochs=2, batch_size=batch_size, early_stopping=False, random_state=SEED)
-    with Waits() as counter:
+class Waits(TorchDispatchMode):
+    """Count what would make the host wait for a GPU: numbers read off a tensor, rows by a mask."""
+
+    READS = ("_local_scalar_dense", "equal", "nonzero", "masked_select", "unique")
+
+    def __init__(self, *, moves=True):
+        super().__init__()
+        self.counted = Counter()
+        self._moves = Moves(self.counted) if moves else nullcontext()
+
+    def __enter__(self):
+        self._moves.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        super().__exit__(*raised)
+        self._moves.__exit__(*raised)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__.split(".")[0]
+        masked = name.startswith(("index", "_index")) and any(
+            isinstance(mask, torch.Tensor) and mask.dtype == torch.bool
+            for given in args[1:2]
+            for mask in (given if isinstance(given, list | tuple) else ())
+        )
+        self.counted["calls"] += 1
+        self.counted["waits"] += masked or name in self.READS
+        return func(*args, **kwargs or {})
+
+
+def waits(name, parameters, batch_size):
+    common = {"max_epochs": 2, "early_stopping": False, "random_state": SEED}
+    model = MODELS[name](3, batch_size=batch_size, **common, **parameters)
+    # A stack's first layer is handed rows that were scaled on the host, and never left it.
+    with Waits(moves=name != "stacked") as counter:
         model.fit(X)
     return counter.counted
 
 
-@pytest.mark.parametrize("kind", [Autoencoder, VariationalAutoencoder])
-def test_no_step_waits_for_a_number(kind):
-    few, many = waits(kind, 160), waits(kind, 10)
+def test_waiting_is_seen():
+    x = torch.ones(3)
+    for wait in (x.cpu, x.numpy, x.tolist, x.sum().item, lambda: x[x > 0], lambda: bool(x[0])):
+        with Waits() as counter:
+            wait()
+        assert counter.counted["waits"] >= 1
+
+
+@pytest.mark.parametrize(("name", "parameters"), [*((name, {}) for name in MODELS), *PENALTIES])
+def test_no_step_waits_for_a_number(name, parameters):
+    few, many = waits(name, parameters, 160), waits(name, parameters, 10)
     assert many["calls"] > 5 * few["calls"], "the steps were not seen"
     assert many["waits"] == few["waits"]
+
+
+def test_no_draw_of_a_likelihood_waits_for_a_number():
+    model = VariationalAutoencoder(3, max_epochs=1, random_state=SEED).fit(X)
+    waited = []
+    for n_samples in (2048, 20480):
+        with Waits() as counter:
+            model.log_likelihood(X[:2], n_samples, random_state=SEED)
+        waited.append(counter.counted)
+    assert waited[1]["calls"] > 3 * waited[0]["calls"], "the draws were not seen"
+    assert waited[1]["waits"] == waited[0]["waits"]
 
 
 @pytest.mark.parametrize("kind", ["unit", "standard"])
@@ -86,38 +142,32 @@ def test_what_was_scaled_without_gradients_can_be_learned_from():
     torch.testing.assert_close(row.grad, truth)
 
 
-def test_a_hundred_steps_end_where_a_naive_loop_does():
+def test_a_hundred_steps_end_where_a_naive_loop_does(monkeypatch):
     """Within the rounding of float32: shuffling, scaling, steps and rates are what they say."""
-    torch.manual_seed(SEED)
-    fast, naive = (
-        nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 12), nn.Sigmoid()) for _ in range(2)
-    )
-    naive.load_state_dict(fast.state_dict())
-    order = []
+    order, begun = [], []
+    batches = ArraySource.batches
 
-    class Told(ArraySource):
-        def batches(self, size, *, seed, rank=0, world_size=1):
-            for batch in super().batches(size, seed=seed, rank=rank, world_size=world_size):
-                order.append(batch.clone())
-                yield batch
+    def told(source, size, *, seed, rank=0, world_size=1):
+        for batch in batches(source, size, seed=seed, rank=rank, world_size=world_size):
+            order.append(batch.clone())
+            yield batch
 
-    def loss(network, x, _generator):
-        return {
-            "reconstruction": nn.functional.mse_loss(network(x), x, reduction="none").sum(1).mean()
-        }
-
-    scaling = Scaling.learn("auto", Statistics.of(X))
-    optimizer = new_optimizer(fast, 3e-3, 0.1)
-    train(
-        fast,
-        loss,
-        Told(X),
-        prepare=scaling,
-        settings=settings(torch.device("cpu")),
-        optimizer=optimizer,
-    )
+    monkeypatch.setattr(ArraySource, "batches", told)
+    model = Autoencoder(
+        3, hidden_layer_sizes=(8,), activation="tanh", learning_rate=3e-3, weight_decay=0.1,
+        batch_size=32, max_epochs=10, early_stopping=False, random_state=SEED,
+    )  # fmt: skip
+    with on_start(lambda network: begun.append([p.detach().clone() for p in network.parameters()])):
+        model.fit(X)
 
     assert len(order) == 100
+    (weights,) = begun
+    widths = (12, 8, 3, 8, 12)
+    linear = [nn.Linear(a, b) for a, b in pairwise(widths)]
+    naive = nn.Sequential(linear[0], nn.Tanh(), linear[1], linear[2], nn.Tanh(), linear[3])
+    for ours, truth in zip(naive.parameters(), weights, strict=True):
+        ours.data.copy_(truth)
+    mean = torch.from_numpy(X.mean(0) / 255).float()
     rate = one_cycle(3e-3, 100)
     decay = [{"params": [p for p in naive.parameters() if p.ndim > 1]}]
     decay += [{"params": [p for p in naive.parameters() if p.ndim == 1], "weight_decay": 0.0}]
@@ -127,10 +177,12 @@ def test_a_hundred_steps_end_where_a_naive_loop_does():
         for group in adam.param_groups:
             group["lr"] = rate(step)
         adam.zero_grad()
-        ((naive(x) - x) ** 2).sum(1).mean().backward()
+        y = torch.sigmoid(naive(x - mean))
+        ((y - x) ** 2).sum(1).mean().backward()
         adam.step()
     # Adam turns the rounding of tiny gradients into a share of a step each.
-    for ours, truth in zip(fast.parameters(), naive.parameters(), strict=True):
+    learned = [*model.encoder_.parameters(), *model.decoder_.parameters()]
+    for ours, truth in zip(learned, naive.parameters(), strict=True):
         torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-5)
 
 
@@ -182,6 +234,16 @@ def test_rows_that_are_made_when_asked_for_stay_where_they_are(monkeypatch):
     assert near(ArraySource(X), torch.device("cpu")).n_bytes == X.nbytes
 
 
+def test_batches_go_to_a_gpu_from_memory_it_copies_from_by_itself(monkeypatch):
+    batch, went = torch.ones(2, 3), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda batch: went.append("pinned") or batch)
+    monkeypatch.setattr(torch.Tensor, "to", lambda _batch, *to, **how: went.append((to, how)))
+    for device in (torch.device("cuda"), torch.device("cpu")):
+        sent(batch, device)
+    copies = [((torch.device(name),), {"non_blocking": True}) for name in ("cuda", "cpu")]
+    assert went == ["pinned", *copies]
+
+
 @pytest.mark.parametrize(
     ("name", "able", "rounds"), [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
 )
@@ -190,13 +252,6 @@ def test_products_are_rounded_only_where_the_hardware_does_it(monkeypatch, name,
     monkeypatch.setattr(torch, "autocast", lambda *given: given)
     context = rounded_products(torch.device(name))
     assert (context == (name, torch.bfloat16)) is rounds
-
-
-PENALTIES = [
-    ("contractive", {"contraction": way, "hidden_layer_sizes": sizes})
-    for way in ("exact", "stochastic")
-    for sizes in ((), (32,), (48, 32))
-]
 
 
 @pytest.mark.parametrize(("name", "parameters"), [*((name, {}) for name in MODELS), *PENALTIES])

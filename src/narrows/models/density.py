@@ -192,6 +192,8 @@ def estimate(
         In nats: of the density in the rows' own units, or of the probability of zeros and ones.
     """
     device = next(network.parameters()).device
+    # Apple's GPUs have no double precision.
+    kind = torch.float32 if device.type == "mps" else torch.float64
     generator = torch.Generator(device).manual_seed(seed)
     # As many draws at once as the widest layer's numbers leave room for, of as many rows as that.
     widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
@@ -204,26 +206,27 @@ def estimate(
         x = scaling(as_tensor(rows[block]).to(device))
         mean, log_variance = moments(network.encoder.trace(x))
         n_draws = max(1, n_codes // len(x))
-        total = torch.full((len(x),), 0.0 if bound else -math.inf, dtype=torch.float64)
+        # Kept on the device, so that no chunk waits for the host.
+        total = torch.full((len(x),), 0.0 if bound else -math.inf, dtype=kind, device=device)
         for done in range(0, n_samples, n_draws):
             shape = (min(n_draws, n_samples - done), *mean.shape)
             noise = torch.randn(shape, generator=generator, device=device)
             codes = variational.draw_codes(mean, log_variance, noise)
             density = likelihood.log_density(network.decoder, codes, x)
             if bound:
-                total += density.double().sum(0).cpu()
+                total += density.to(kind).sum(0)
             else:
                 weights = density + variational.log_prior_ratio(codes, log_variance, noise)
-                total = torch.logaddexp(total, weights.double().logsumexp(0).cpu())
+                total = torch.logaddexp(total, weights.to(kind).logsumexp(0))
         if bound:
-            divergence = variational.gaussian_kl(mean, log_variance).double().sum(1).cpu()
+            divergence = variational.gaussian_kl(mean, log_variance).to(kind).sum(1)
             total = total / n_samples - divergence
         else:
             total -= math.log(n_samples)
         if likelihood.bounded:
-            total[~within_unit(x).cpu()] = -math.inf
+            total.masked_fill_(~within_unit(x), -math.inf)
         # Rows so far off that they leave single precision are as good as impossible.
-        figures[block] = total.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy()
+        figures[block] = total.nan_to_num(nan=-math.inf, neginf=-math.inf).cpu().numpy()
     return figures - likelihood.log_volume(scaling, rows[0].size)
 
 

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from narrows.data.arrays import ArraySource
 from narrows.data.source import Source
@@ -49,6 +50,13 @@ def near(source: Source, device: torch.device) -> Source:
         return source
     free, _ = torch.cuda.mem_get_info(device)
     return source.to(device) if source.n_bytes <= free * _SHARE_FOR_ROWS else source
+
+
+def sent(batch: Tensor, device: torch.device) -> Tensor:
+    """Put a batch where the network is; a GPU copies by itself from memory that stays in place."""
+    if device.type == "cuda" and batch.device.type == "cpu":
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=True)
 
 
 def rounded_products(device: torch.device) -> AbstractContextManager[object]:

@@ -16,7 +16,7 @@ from narrows.data.source import Source
 from narrows.errors import CheckpointError, DivergedError
 from narrows.losses import Loss
 from narrows.training.checkpoint import Checkpoint, State
-from narrows.training.devices import near, rounded_products
+from narrows.training.devices import near, rounded_products, sent
 from narrows.training.history import History, Record
 from narrows.training.progress import Callback, listeners, starters
 from narrows.training.schedule import constant, one_cycle
@@ -156,7 +156,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 learning_rate = rate(step)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
-                x = prepare(batch.to(device, non_blocking=True))
+                x = prepare(sent(batch, device))
                 with products:
                     parts = step_loss(x, noise)
                 optimizer.zero_grad(set_to_none=True)
