@@ -1,13 +1,13 @@
 """What the contractive penalty costs, and what it does.
 
-    python -m benchmarks.contraction steps [--rounds 5] [--steps 40] [--peers]
+    python -m benchmarks.contraction steps [--rounds 4] [--steps 160] [--peers]
     python -m benchmarks.contraction mnist [--folder DATA] [--epochs 20] [--weights 0 1 10]
 
 "steps": CPU time of `fit` for one epoch of so many steps, beside the plain model's; one thread,
-batches of 128 rows of 784 numbers. The models take turns in every round, so that what else the
-machine does meets them alike; the medians of the rounds' times and ratios are printed. --peers:
-beside a step of `autoencoders`' contractive model of one layer too, or of a plain Jacobian where
-that is missing.
+batches of 128 rows of 784 numbers. What comes before the steps is counted too: a contractive model
+measures its norm first. The models take turns in every round, so that what else the machine does
+meets them alike; the medians of the rounds' times and ratios are printed. --peers: beside a step of
+`autoencoders`' contractive model of one layer too, or of a plain Jacobian where that is missing.
 
 "mnist": the mean Frobenius norm of the Jacobian over test pictures for the paper's model (1 000
 sigmoid units, tied weights, cross-entropy) under several weights of the penalty, beside the plain
@@ -35,7 +35,7 @@ CASES = (
     ("784-512 sigmoid", ONE_LAYER, (), ["exact"]),
     ("784-512-32", {"n_components": 32}, (512,), ["exact", "stochastic"]),
     ("784-512-128-32", {"n_components": 32}, (512, 128), ["stochastic", "exact"]),
-    ("784-1024-256-32", {"n_components": 32}, (1024, 256), ["stochastic", "exact"]),
+    ("784-1024-256-32", {"n_components": 32}, (1024, 256), ["stochastic"]),
 )
 
 
@@ -123,8 +123,8 @@ def measure_mnist(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("steps", "mnist"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--folder", help="where MNIST lies")
     parser.add_argument("--epochs", type=int, default=20)
