@@ -17,7 +17,7 @@ from PIL import Image
 
 from narrows.data.files import read, write
 from narrows.data.images import encode_png
-from narrows.data.names import png_paths
+from narrows.data.names import RowNames, png_paths
 from narrows.errors import (
     DataError,
     MissingFileError,
@@ -332,3 +332,21 @@ def test_what_cannot_be_written_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ParameterError, match="names has 1 names for 7 rows"):
         write(tmp_path / "out.npz", FLOATS, names=["a"])
+
+
+def test_a_folder_of_arrays_and_pictures_is_refused_by_the_names_of_both(tmp_path):
+    np.save(tmp_path / "rows.npy", FLOATS)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "dark.png").write_bytes(encode_png(PICTURES[0]))
+    with pytest.raises(DataError, match=r"'rows\.npy'\) and pictures \('more/dark\.png'\)"):
+        read(tmp_path)
+
+
+def test_rows_without_names_are_called_by_numbers_that_take_no_memory(tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((10**6, 1), np.uint8))
+    names = read(tmp_path / "rows.npy").names
+    assert isinstance(names, RowNames)
+    assert (len(names), names[-1], names[7:9]) == (10**6, "999999", ["7", "8"])
+    assert read(tmp_path / "rows.npy").names == names
+    assert names != names[:3]
+    assert RowNames(["a", "b"], "x[", "]") == ["x[a]", "x[b]"]

@@ -1,5 +1,6 @@
 """Between files and models: what is read is given to a model, what a model gives is written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def write_restored(
     values: "NDArray[np.floating]",
     model: "Model",
     *,
-    names: list[str] | None,
+    names: Sequence[str] | None,
     columns: list[str] | None,
     overwrite: bool,
 ) -> Path:

@@ -1,5 +1,6 @@
 """``narrows match``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,7 +161,7 @@ def _queries(
     codes: Path | None,
     *,
     skip_unreadable: bool,
-) -> tuple[dict[str, Any], list[str], list[tuple[str, str]]]:
+) -> tuple[dict[str, Any], Sequence[str], list[tuple[str, str]]]:
     """Return what is looked for, as it is given to a library, its names, and what was left out."""
     from narrows.data.files import read
 
@@ -185,7 +186,7 @@ def _pictures(library: "Library", looked_for: dict[str, Any]) -> "NDArray[np.gen
     return pictures
 
 
-def _show(names: list[str], found: "list[list[Match]]", columns: list[str]) -> None:
+def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) -> None:
     one = len(names) == 1
     table(
         [*([] if one else ["query"]), "distance", "id", "path", *columns],
@@ -204,7 +205,7 @@ def _show(names: list[str], found: "list[list[Match]]", columns: list[str]) -> N
 
 
 def _record(
-    names: list[str],
+    names: Sequence[str],
     found: "list[list[Match]]",
     skipped: list[tuple[str, str]],
     save: Path | None,
@@ -235,7 +236,7 @@ def _draw(
     path: Path,
     library: "Library",
     X: "NDArray[np.generic]",
-    names: list[str],
+    names: Sequence[str],
     found: "list[list[Match]]",
     *,
     title: str,

@@ -26,7 +26,7 @@ from narrows.data.images import (
     read_images,
 )
 from narrows.data.memory import check_fits
-from narrows.data.names import png_paths
+from narrows.data.names import RowNames, png_paths
 from narrows.data.numpy_files import read_npy, read_npz, write_npy
 from narrows.data.stored import join
 from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
@@ -51,7 +51,7 @@ class Rows:
         One row for each sample; pictures as uint8 (n, height, width[, 3]). An array from a .npy
         file is mapped from the disk and read where it is used; of a folder of many such, it is
         :class:`narrows.data.stored.PartRows`.
-    names : list of str
+    names : sequence of str
         One for each row: a picture's path within the folder, the name that an .npz file holds,
         and otherwise "0", "1" and so on.
     columns : list of str or None
@@ -63,7 +63,7 @@ class Rows:
     """
 
     values: NDArray[Any]
-    names: list[str]
+    names: Sequence[str]
     columns: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pictures: bool = False
@@ -153,8 +153,9 @@ def read(
     check_exists(path, _READ)
     suffix = path.suffix.lower()
     if path.is_dir() and (parts := sorted(path.glob("*.npy"))):
+        _check_alone(path, parts)
         values = join([read_npy(part) for part in parts], parts)
-        return Rows(values, [str(row) for row in range(len(values))])
+        return Rows(values, RowNames(range(len(values))))
     if path.is_dir() or suffix in IMAGE_SUFFIXES:
         files = find_images(path) if path.is_dir() else [path]
         if sample_shape is None:
@@ -192,7 +193,19 @@ def read(
         raise DataError(
             f"'{path}' holds no values: its shape is {values.shape}; give at least one row"
         )
-    return Rows(values, names or [str(row) for row in range(len(values))], columns)
+    return Rows(values, names or RowNames(range(len(values))), columns)
+
+
+def _check_alone(folder: Path, arrays: Sequence[Path]) -> None:
+    """Refuse a folder of arrays that has pictures too, which would be passed over."""
+    try:
+        picture = find_images(folder)[0].relative_to(folder)
+    except DataError:
+        return
+    raise DataError(
+        f"'{folder}' holds arrays ('{arrays[0].name}') and pictures ('{picture}'), of which only "
+        "one kind can be read; move one of them to a folder of its own"
+    )
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:
@@ -353,7 +366,7 @@ def _write_pictures(
 ) -> None:
     _check_pictures(path, values)
     if names is None:
-        names = [str(row) for row in range(len(values))]
+        names = RowNames(range(len(values)))
     with atomic_folder(path, overwrite=overwrite) as temporary:
         for picture, place in zip(values, png_paths(names), strict=True):
             file = temporary / place

@@ -1,10 +1,51 @@
-"""Names of rows to places of files in a folder: never outside of it, never two at one place."""
+"""Names of rows, and their places as files in a folder: never outside, never two at one place."""
 
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import overload
 
 from narrows.data.images import IMAGE_SUFFIXES
+
+
+class RowNames(Sequence[str]):
+    """Names that are put together when asked for: those of millions of rows take no memory.
+
+    Parameters
+    ----------
+    of : sequence
+        What they are made of, such as the range of the rows' numbers.
+    before, after : str
+        What stands around each.
+
+    Examples
+    --------
+    >>> names = RowNames(range(3), "rows.npy[", "]")
+    >>> len(names), names[-1], names[:2]
+    (3, 'rows.npy[2]', ['rows.npy[0]', 'rows.npy[1]'])
+    """
+
+    def __init__(self, of: Sequence[object], before: str = "", after: str = "") -> None:
+        self._of, self._before, self._after = of, before, after
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [f"{self._before}{one}{self._after}" for one in self._of[index]]
+        return f"{self._before}{self._of[index]}{self._after}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
 
 
 def png_paths(names: Sequence[str]) -> list[PurePosixPath]:

@@ -24,6 +24,7 @@ from narrows.data.images import (
     read_image,
     read_images,
 )
+from narrows.data.names import RowNames
 from narrows.data.scaling import Scaling
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
@@ -216,7 +217,7 @@ class GivenRows:
         In the data's units.
     scaling : Scaling
         Between these and pixels.
-    names : list of str, or None
+    names : sequence of str, or None
         Where they came from, if from a file.
     single : bool
         Whether one picture was meant, rather than a number of them.
@@ -224,7 +225,7 @@ class GivenRows:
 
     rows: NDArray[Any]
     scaling: Scaling
-    names: list[str] | None = None
+    names: Sequence[str] | None = None
     single: bool = False
 
     def __len__(self) -> int:
@@ -290,7 +291,7 @@ def understand(
         If rows of data, which are no files, are to be referred to.
     """
     check_store(store)
-    names = None
+    names: Sequence[str] | None = None
     if isinstance(given, str | Path):
         path = Path(given)
         if path.is_dir():
@@ -298,7 +299,7 @@ def understand(
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
         rows = files.read(path)
-        names = [f"{path}[{name}]" for name in rows.names]
+        names = RowNames(rows.names, f"{path}[", "]")
         check_columns(encoder, rows, path)
         given = rows.values
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
