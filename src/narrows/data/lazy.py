@@ -1,5 +1,6 @@
 """Rows that are made when they are asked for, and look like an array until then."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -20,10 +21,13 @@ class LazyRows(ABC):
         The number of rows, and the shape of one.
     dtype : dtype
         The type of their values.
+    columns : list of str or None
+        What the features of a table are called.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    columns: list[str] | None = None
 
     @abstractmethod
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -39,6 +43,16 @@ class LazyRows(ABC):
     def ndim(self) -> int:
         """The number of dimensions, as an array has it."""
         return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What they would take in memory."""
+        return self.size * self.dtype.itemsize
 
     def __getitem__(self, index: int | slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return one row, some neighbouring rows, or the rows of some numbers."""

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from math import prod
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,12 @@ from narrows.errors import OutputError
 _SHARE = 1 / 2
 
 
-def scratch_rows(shape: tuple[int, ...]) -> NDArray[np.float32]:
+def fits(n_bytes: int) -> bool:
+    """Tell whether rows on the way take at most half of the memory that is free."""
+    return n_bytes <= _SHARE * available()
+
+
+def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """Make an array to be filled, in memory if it takes at most half of what is free.
 
     Otherwise it is mapped to a file in the folder for temporary files (the environment variable
@@ -24,30 +30,46 @@ def scratch_rows(shape: tuple[int, ...]) -> NDArray[np.float32]:
     Parameters
     ----------
     shape : tuple of int
+    dtype : dtype
 
     Returns
     -------
-    ndarray of float32
+    ndarray
 
     Raises
     ------
     OutputError
         If the file has no room.
     """
-    n_bytes = prod(shape) * np.dtype(np.float32).itemsize
-    if n_bytes <= _SHARE * available():
-        return np.empty(shape, np.float32)
+    if fits(prod(shape) * np.dtype(dtype).itemsize):
+        return np.empty(shape, dtype)
+    with scratch_file(shape, dtype) as file:
+        return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def scratch_file(shape: tuple[int, ...], dtype: Any) -> IO[bytes]:
+    """Make a file without a name that has room for rows.
+
+    Raises
+    ------
+    OutputError
+        If there is none.
+    """
+    n_bytes = prod(shape) * np.dtype(dtype).itemsize
+    file = None
     try:
-        with tempfile.TemporaryFile(prefix="narrows-") as file:
-            if hasattr(os, "posix_fallocate"):
-                # Taken now: a full disk would otherwise end the process when pages are written.
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
-            else:
-                file.truncate(n_bytes)
-            return np.memmap(file, np.float32, "r+", shape=shape)
+        file = tempfile.TemporaryFile(prefix="narrows-")  # noqa: SIM115 (the caller closes it)
+        if hasattr(os, "posix_fallocate"):
+            # Taken now: a full disk would otherwise end the process when pages are written.
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            file.truncate(n_bytes)
     except OSError as error:
+        if file is not None:
+            file.close()
         raise OutputError(
             f"an array of shape {shape} takes {n_bytes / 1e9:.3g} GB, for which there is room "
             f"neither in memory nor in '{tempfile.gettempdir()}' ({error.strerror}); set TMPDIR to "
-            "a folder with more room, or choose narrower layers"
+            "a folder with more room, or give fewer or narrower rows"
         ) from error
+    return file

@@ -4,8 +4,9 @@ import mmap
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,12 @@ _GAP = 8  # rows between two wanted ones that are read over, rather than begin a
 
 class StoredRows(LazyRows):
     """Rows on a disk; a kind of storage says how neighbouring ones are read."""
+
+    def reshaped(self, shape: tuple[int, ...]) -> Self:
+        """Return the same values as rows of another shape."""
+        other = copy(self)
+        other.shape = shape
+        return other
 
     @abstractmethod
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
@@ -72,24 +79,11 @@ class FileRows(StoredRows):
         """
         if not into.size:
             return
-        room = into.reshape(-1).view(np.uint8).data
-        width = into[0].nbytes
         with self._open() as file:
             self._check(file)
-            filled = 0
-            for begin, end in (runs * width).tolist():
-                done = begin
-                while done < end:
-                    piece = room[filled : filled + end - done]
-                    count = os.preadv(file.fileno(), [piece], self._offset + done)
-                    if not count:
-                        raise self._changed()
-                    done, filled = done + count, filled + count
+            if not read_runs(file.fileno(), self._offset, runs, into):
+                raise self._changed()
             self._check(file)
-
-    def reshaped(self, shape: tuple[int, ...]) -> "FileRows":
-        """Return the same values as rows of another shape."""
-        return FileRows(self.path, self._offset, shape, self.dtype)
 
     def _open(self) -> BinaryIO:
         try:
@@ -137,6 +131,51 @@ class PartRows(StoredRows):
             if count:
                 part.read(mine, into[filled : filled + count])
             filled += count
+
+
+class SpooledRows(StoredRows):
+    """Rows in a file without a name, which is gone with the last of them.
+
+    Parameters
+    ----------
+    file : file
+        Holds nothing but the rows; may be closed afterwards.
+    shape, dtype
+        Of all of them together.
+    """
+
+    def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> None:
+        self._handle = _Handle(os.dup(file.fileno()))
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        if into.size:
+            read_runs(self._handle.number, 0, runs, into)
+
+
+class _Handle:
+    """A file that is closed with the last rows that are in it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+def read_runs(handle: int, offset: int, runs: NDArray[np.int64], into: NDArray[Any]) -> bool:
+    """Read runs of rows that begin at a place of a file; tell whether the file has them all."""
+    room = into.reshape(-1).view(np.uint8).data
+    filled = 0
+    for begin, end in (runs * into[0].nbytes).tolist():
+        done = begin
+        while done < end:
+            count = os.preadv(handle, [room[filled : filled + end - done]], offset + done)
+            if not count:
+                return False
+            done, filled = done + count, filled + count
+    return True
 
 
 def stored(values: Any) -> Any:

@@ -16,6 +16,7 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.lance_rows import reason
 from narrows.errors import FormatError, OutputError, ParameterError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
 
@@ -282,14 +283,6 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
     return OutputError(
         f"'{path}' could not be written: {why}; what was there before is unharmed; {remedy}"
     )
-
-
-def reason(error: object) -> str:
-    """Cut Lance's places in its own source out of a message, and keep one line."""
-    text = " ".join(str(error).split())
-    if by_system := re.search(r"([A-Z][a-z -]+) \(os error \d+\)", text):
-        return by_system[1]
-    return re.sub(r",? \S+\.rs:\d+:\d+", "", text)[:200]
 
 
 def _first(schema: Any, count: int) -> Any:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, read_rows
 from narrows.data.lazy import LazyRows
-from narrows.data.stored import FileRows, stored
+from narrows.data.stored import StoredRows, stored
 from narrows.errors import DataError, DataTypeError, ParameterError
 from narrows.networks import NetworkSpec
 
@@ -60,6 +60,8 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
             "(n, H, W) or (n, H, W, C) are allowed; reshape it"
         )
     if isinstance(X, LazyRows):
+        if not fitting:
+            check_columns(owner, X, given)
         lazy: NDArray[Any] = _check_lazy(owner, X, fitting=fitting)
         return lazy
     if not fitting:
@@ -85,7 +87,7 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of {least} is "
             f"required by {type(owner).__name__}; give more rows"
         )
-    if not fitting and isinstance(X, FileRows):
+    if not fitting and isinstance(X, StoredRows):
         X = X.reshaped(_check_shape(owner, X.shape))
     elif not fitting and X.shape[1:] != owner.sample_shape_:
         raise DataError(
@@ -96,6 +98,8 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
     if fitting:
         owner.n_features_in_ = math.prod(X.shape[1:])
         owner.__dict__.pop("feature_names_in_", None)
+        if X.columns is not None:
+            owner.feature_names_in_ = np.asarray(X.columns, dtype=object)
     return X
 
 

@@ -1,0 +1,134 @@
+"""Rows in a Lance dataset."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from narrows.data import stored
+from narrows.data.columns import Layout
+from narrows.data.stored import PartRows, StoredRows
+from narrows.errors import DataError, UnreadableFileError
+
+NAME = "name"
+"""The column of the rows' names."""
+
+# What Lance raises; it has no class of its own for what went wrong with a file.
+_FAILURES = (OSError, ValueError, RuntimeError)
+_NAMES = 4096  # read at a time
+
+
+class LanceNames(Sequence[str]):
+    """Names of rows in a column of a Lance dataset, read when asked for."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._numbers = range(dataset.count_rows())
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _NAMES):
+            yield from self[start : start + _NAMES]
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if not isinstance(index, slice):
+            return self._take([self._numbers[index]])[0]
+        return self._take(list(self._numbers[index]))
+
+    def _take(self, rows: list[int]) -> list[str]:
+        column = self._dataset.take(rows, columns=[NAME])[NAME] if rows else []
+        return [str(name) for name in column]
+
+
+def read_lance(path: Path) -> tuple[Any, Sequence[str] | None, list[str] | None]:
+    """Open a Lance dataset as it is now; what is written to it later is not seen.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder.
+
+    Returns
+    -------
+    rows : StoredRows, or ndarray if they are few
+        A column of lists or tensors of one shape, which is called "rows" or the only one; where
+        there is none, all columns of numbers.
+    names : sequence of str or None
+        Of the rows, where there is a column of texts called "name".
+    columns : list of str or None
+        What the features of a table are called.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is damaged.
+    DataError
+        If it holds no rows, or something else than numbers.
+    """
+    try:
+        dataset = lance.dataset(str(path.absolute()))
+        schema, fragments = dataset.schema, dataset.get_fragments()
+        counts = [fragment.count_rows() for fragment in fragments]
+        first = dataset.take([0]) if sum(counts) else None
+    except _FAILURES as error:
+        raise UnreadableFileError(
+            f"'{path}' is not a readable Lance dataset: {reason(error)}; restore it from a copy"
+        ) from error
+    if first is None:
+        raise DataError(f"'{path}' holds no rows; give at least one")
+    named = NAME in schema.names and pa.types.is_string(schema.field(NAME).type)
+    if named:
+        schema = schema.remove(schema.names.index(NAME))
+    layout = Layout.of(path, schema, lambda name: first[name][0].as_py())
+    starts = np.cumsum([0, *counts]).tolist()
+    parts = [
+        _Fragment(fragment, layout, count, start)
+        for fragment, count, start in zip(fragments, counts, starts[:-1], strict=True)
+        if count
+    ]
+    rows: Any = PartRows(parts)
+    rows.columns = layout.names if layout.is_table else None
+    names = LanceNames(dataset) if named else None
+    small = rows.nbytes <= stored.SMALL
+    return rows[:] if small else rows, names, rows.columns
+
+
+class _Fragment(StoredRows):
+    """The rows of one of the files that a dataset consists of."""
+
+    def __init__(self, fragment: Any, layout: Layout, count: int, start: int) -> None:
+        self._fragment, self._layout, self._start = fragment, layout, start
+        self.shape, self.dtype = (count, *layout.shape), layout.dtype
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        rows = np.concatenate([np.arange(begin, end) for begin, end in runs])
+        try:
+            taken = self._fragment.take(rows, columns=self._layout.names)
+        except _FAILURES as error:
+            raise DataError(
+                f"'{self._layout.path}' can no longer be read ({reason(error)}); leave it alone "
+                "until this has ended, and begin again"
+            ) from error
+        self._layout.fill(taken.columns, into, self._start + rows)
+
+
+def reason(error: object) -> str:
+    """Cut Lance's places in its own source out of a message, and keep one line."""
+    text = " ".join(str(error).split())
+    if by_system := re.search(r"([A-Z][a-z -]+) \(os error \d+\)", text):
+        return by_system[1]
+    return re.sub(r",? \S+\.rs:\d+:\d+", "", text)[:200]

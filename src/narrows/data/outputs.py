@@ -1,0 +1,187 @@
+"""Rows to any file or folder that a user may name, whole or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.atomic import atomic_file, atomic_folder, check_output
+from narrows.data.codec import is_picture
+from narrows.data.images import encode_png
+from narrows.data.names import RowNames, png_paths
+from narrows.data.numpy_files import write_npy
+from narrows.data.tables import TABLE_SUFFIXES, write_table
+from narrows.errors import DataError, ParameterError
+
+_WRITTEN = "a file ending in .npy, .npz, .csv, .tsv or .parquet"
+
+
+def write(
+    path: str | Path,
+    values: NDArray[Any],
+    *,
+    names: Sequence[str] | None = None,
+    columns: list[str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write rows to an array, a table, a folder of pictures or a picture, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file ending in .npy, .npz, .csv, .tsv or .parquet; ending in .png, for one picture;
+        without an ending, or a folder that exists, for a folder of PNG files.
+    values : ndarray of shape (n, ...)
+        The rows: any numbers for .npy and .npz; (n, columns) or (n,) for tables; uint8 of shape
+        (n, height, width) or (n, height, width, 1, 3 or 4) for pictures.
+    names : sequence of str, optional
+        One for each row. In a folder they name the files, and what stands before a "/" names
+        subfolders; endings of pictures become .png, numbers are filled with zeros to the same
+        width, parts that would lead out of the folder are left out, and of names that would be
+        the same, all but the first get "-2", "-3" and so on. An .npz file keeps them.
+    columns : list of str, optional
+        The names of a table's columns; x0, x1, x2 and so on by default.
+    overwrite : bool, default=False
+        Whether a file that exists is replaced. In a folder that exists, the files of the same
+        names are replaced and others stay.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OutputExistsError
+        If the output exists and ``overwrite`` is false.
+    OutputError
+        If it cannot be written: no such folder, no permission, no room.
+    ParameterError
+        If the ending is another, or there are not as many names as rows or columns.
+    DataError
+        If the values do not fit the kind of file.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from narrows.data.files import read, write
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = write(Path(folder, "codes.npz"), np.eye(2), names=["a.jpg", "b.jpg"])
+    ...     read(file).names
+    ['a.jpg', 'b.jpg']
+    """
+    path = check_destination(path, overwrite=overwrite)
+    values = np.asarray(values)
+    if names is not None and len(names) != len(values):
+        raise ParameterError(
+            f"names has {len(names)} names for {len(values)} rows; give one for each"
+        )
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"values of type {values.dtype} are not written; give numbers")
+    suffix = path.suffix.lower()
+    if path.is_dir() or not suffix:
+        _write_pictures(path, values, names, overwrite)
+    elif suffix == ".png":
+        _write_picture(path, values, overwrite)
+    elif suffix in TABLE_SUFFIXES:
+        with atomic_file(path, overwrite=overwrite) as temporary:
+            write_table(temporary, values, columns)
+    elif suffix == ".npy":
+        with atomic_file(path, overwrite=overwrite) as temporary:
+            write_npy(temporary, values)
+    elif suffix == ".npz":
+        with atomic_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+            if names is None:
+                np.savez(file, X=values)
+            else:
+                np.savez(file, X=values, names=np.array(names, dtype=str))
+    return path
+
+
+def check_destination(
+    path: str | Path, *, overwrite: bool, sample_shape: tuple[int, ...] | None = None
+) -> Path:
+    """Refuse, before any work is done, what :func:`write` would refuse after it.
+
+    Parameters
+    ----------
+    path, overwrite
+        As for :func:`write`.
+    sample_shape : tuple of int, optional
+        The shape of one row, where it is known: pictures go into no table, and what is no picture
+        goes into no folder of pictures.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    OutputExistsError, OutputError, ParameterError
+        As :func:`write`, for the path and the shape alone.
+    """
+    path = check_output(path, overwrite=overwrite)
+    suffix = path.suffix.lower()
+    if not path.is_dir():
+        check_output(path, overwrite=overwrite, kind="file" if suffix else "folder")
+    if not path.is_dir() and suffix not in {"", ".png", ".npy", ".npz", *TABLE_SUFFIXES}:
+        raise ParameterError(
+            f"'{path}' ends in {path.suffix}, which is not written; name {_WRITTEN}, or a folder "
+            "for pictures"
+        )
+    if sample_shape is not None:
+        _check_kind(path, sample_shape)
+    return path
+
+
+def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
+    suffix = path.suffix.lower()
+    is_pictures = len(sample_shape) == 2 or (
+        len(sample_shape) == 3 and sample_shape[2] in (1, 3, 4)
+    )
+    if (path.is_dir() or suffix in ("", ".png")) and not is_pictures:
+        raise ParameterError(
+            f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "
+            f"name {_WRITTEN}"
+        )
+    if not path.is_dir() and suffix in TABLE_SUFFIXES and len(sample_shape) > 1:
+        raise ParameterError(
+            f"'{path}' would hold a table, and rows of shape {sample_shape} are no rows of one; "
+            "name a file ending in .npy or .npz, or a folder for pictures"
+        )
+
+
+def _write_pictures(
+    path: Path, values: NDArray[Any], names: Sequence[str] | None, overwrite: bool
+) -> None:
+    _check_pictures(path, values)
+    if names is None:
+        names = RowNames(range(len(values)))
+    with atomic_folder(path, overwrite=overwrite) as temporary:
+        for picture, place in zip(values, png_paths(names), strict=True):
+            file = temporary / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encode_png(picture))
+
+
+def _write_picture(path: Path, values: NDArray[Any], overwrite: bool) -> None:
+    _check_pictures(path, values)
+    if len(values) != 1:
+        raise DataError(
+            f"{len(values)} pictures do not go into '{path}'; name a folder, without an ending"
+        )
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(encode_png(values[0]))
+
+
+def _check_pictures(path: Path, values: NDArray[Any]) -> None:
+    if not (values.ndim > 2 and len(values) and is_picture(values[0])):
+        raise DataError(
+            f"values of shape {values.shape} and type {values.dtype} are no pictures for '{path}', "
+            "which are uint8 of shape (n, height, width) or (n, height, width, 1, 3 or 4); "
+            f"name {_WRITTEN}"
+        )

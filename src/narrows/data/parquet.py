@@ -1,0 +1,150 @@
+"""Rows in Parquet files: unpacked once, in memory or, where that is too small, on the disk."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from narrows.data.columns import Layout, has_lists
+from narrows.data.scratch import fits, scratch_file
+from narrows.data.stored import SpooledRows
+from narrows.errors import DataError, UnreadableFileError
+
+# Values that are unpacked at a time.
+_VALUES = 1 << 22
+
+
+def is_plain(path: Path) -> bool:
+    """Tell whether a file is a table of features that takes at most half of the free memory."""
+    with _Opened(path) as file:
+        small = fits(file.rows * len(file.schema) * np.dtype(np.float64).itemsize)
+        return small and not has_lists(file.schema)
+
+
+def read_parquet(paths: Sequence[Path]) -> tuple[Any, list[str] | None]:
+    """Unpack the rows of files, one file after another.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Parquet files of the same columns.
+
+    Returns
+    -------
+    rows : ndarray of shape (n, ...), or SpooledRows
+        A column of lists or tensors of one shape, which is called "rows" or the only one; where
+        there is none, all columns of numbers. What takes more than half of the free memory is
+        unpacked into a file without a name in the folder for temporary files (``TMPDIR``).
+    columns : list of str or None
+        What the features of a table are called.
+
+    Raises
+    ------
+    UnreadableFileError
+        If one is no Parquet file.
+    DataError
+        If they hold no rows, other columns than each other, or something else than numbers.
+    OutputError
+        If there is no room.
+    """
+    layouts, total = [], 0
+    for path in paths:
+        with _Opened(path) as file:
+            total += file.rows
+            if file.rows:
+                layouts.append(Layout.of(path, file.schema, file.first))
+    if not layouts:
+        raise DataError(f"'{paths[0]}' holds no rows; give at least one")
+    one = layouts[0]
+    for other in layouts:
+        if (other.names, other.shape, other.dtype) != (one.names, one.shape, one.dtype):
+            raise DataError(
+                f"'{other.path}' has {_told(other)}, '{one.path}' {_told(one)}; the Parquet files "
+                "of a folder hold the same columns"
+            )
+    columns = one.names if one.is_table else None
+    shape = (total, *one.shape)
+    if fits(math.prod(shape) * one.dtype.itemsize):
+        values = np.empty(shape, one.dtype)
+        done = 0
+        for rows in _unpacked(layouts):
+            values[done : done + len(rows)] = rows
+            done += len(rows)
+        return values, columns
+    with scratch_file(shape, one.dtype) as file:
+        for rows in _unpacked(layouts):
+            file.write(rows.data)
+        file.flush()
+        spooled = SpooledRows(file, shape, one.dtype)
+    spooled.columns = columns
+    return spooled, columns
+
+
+def _unpacked(layouts: Sequence[Layout]) -> Iterator[NDArray[Any]]:
+    for layout in layouts:
+        size = max(1, _VALUES // math.prod(layout.shape))
+        with _Opened(layout.path) as file:
+            done = 0
+            for batch in file.batches(size, layout.names):
+                rows = np.empty((batch.num_rows, *layout.shape), layout.dtype)
+                columns = [pa.chunked_array([column]) for column in batch.columns]
+                layout.fill(columns, rows, range(done, done + len(rows)))
+                done += len(rows)
+                yield rows
+
+
+class _Opened:
+    """A Parquet file, whose defects become errors of one line within a `with` block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        with self._explained():
+            # Opened by its handle, a folder or a pattern of names is not taken for many files.
+            self._handle = self._path.open("rb")
+        try:
+            with self._explained():
+                self._file = parquet.ParquetFile(self._handle, buffer_size=1 << 20)
+                self.rows: int = self._file.metadata.num_rows
+                schema = self._file.schema_arrow
+                index = (schema.pandas_metadata or {}).get("index_columns", [])
+                self.schema = pa.schema([field for field in schema if field.name not in index])
+        except UnreadableFileError:
+            self._handle.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.close()
+
+    def first(self, name: str) -> Any:
+        """Return the first value of a column."""
+        return next(self.batches(1, [name])).column(0)[0].as_py()
+
+    def batches(self, size: int, names: list[str]) -> Iterator[Any]:
+        """Read some columns, so many rows at a time."""
+        with self._explained():
+            yield from self._file.iter_batches(size, columns=names, use_threads=False)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise UnreadableFileError(
+                f"'{self._path}' is not a readable Parquet table: {why}; repair it or choose "
+                "another"
+            ) from error
+
+
+def _told(layout: Layout) -> str:
+    names = ", ".join(layout.names[:3]) + (", ..." if len(layout.names) > 3 else "")
+    return f"rows of shape {layout.shape} and {layout.dtype} in {names}"
