@@ -5,7 +5,7 @@ import numbers
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,13 +59,10 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
             f"an array with {len(shape)} dimensions was given; tables (n, F) and pictures "
             "(n, H, W) or (n, H, W, C) are allowed; reshape it"
         )
-    if isinstance(X, LazyRows):
-        if not fitting:
-            check_columns(owner, X, given)
-        lazy: NDArray[Any] = _check_lazy(owner, X, fitting=fitting)
-        return lazy
     if not fitting:
         check_columns(owner, X, given)
+    if isinstance(X, LazyRows):
+        return cast("NDArray[Any]", _check_lazy(owner, X, fitting=fitting))
     if repeated := _repeated(_labels(X)):
         raise DataError(f"the columns {_some(repeated)} come more than once; name every one once")
     flat = X.reshape(len(X), math.prod(shape[1:])) if len(shape) > 2 else X
@@ -81,8 +78,7 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
 
 def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
     """Check rows that never stand in memory together."""
-    least = 2 if fitting else 1
-    if len(X) < least:
+    if len(X) < (least := 2 if fitting else 1):
         raise DataError(
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of {least} is "
             f"required by {type(owner).__name__}; give more rows"
@@ -97,8 +93,8 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
     check_all_finite(X)
     if fitting:
         owner.n_features_in_ = math.prod(X.shape[1:])
-        owner.__dict__.pop("feature_names_in_", None)
-        if X.columns is not None:
+        vars(owner).pop("feature_names_in_", None)
+        if X.columns:
             owner.feature_names_in_ = np.asarray(X.columns, dtype=object)
     return X
 
