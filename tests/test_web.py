@@ -290,6 +290,8 @@ def test_a_writable_library(library, model, tmp_path):
         assert changed.json()["metadata"] == {"label": "z"}
         assert client.delete("/api/items/0").status_code == 204
         refused(client.get("/api/items/0"), 404, "0")
+        named = client.patch("/api/items/2", json={"metadata": {"a\0": 1}})
+        refused(named, 400, "'a\\x00' with a NUL")
         ids = np.frombuffer(client.get("/api/map/ids").content, "<u4")
         assert ids.tolist() == [1, 2, 3, 4]
     assert Library.open(path).items([2])[0].metadata == {"label": "z"}
@@ -385,6 +387,13 @@ def test_monitoring_counts(client):
     assert int(text.partition(line)[2].split()[0]) >= 1
     assert f"narrows_pictures {COUNT}\n" in text
     assert "narrows_batch_size_count" in text
+    refused(client.get("/api/metrics", params={"seconds": 1}), 400, "known are: none")
+    for method in ("MADE-UP", "UP-TOO"):
+        client.request(method, "/api/health")
+    text = client.get("/api/metrics").text
+    line = 'narrows_requests_total{method="other",route="/api/health",status="405"} '
+    assert f"{line}2\n" in text
+    assert "UP" not in text
 
 
 def test_the_description_names_every_address(client):

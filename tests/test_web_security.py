@@ -63,6 +63,13 @@ def test_other_names_are_refused(client, host):
     assert "address it printed" in answer.json()["error"]
 
 
+def test_a_name_is_the_same_in_capitals(path, cache):
+    app = create_app(path, host="Studio.Example", cache=cache)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        for name in ("Studio.Example", "studio.example:8765"):
+            assert client.get("/api/health", headers={"Host": name}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -72,6 +79,7 @@ def test_other_names_are_refused(client, host):
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "http://127.0.0.1:1"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://[bad"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],
@@ -132,9 +140,39 @@ class TestToken:
         assert "samesite=strict" in cookie.lower()
         assert guarded.get("/api/info").status_code == 200
 
-    def test_a_bearer_is_let_in(self, guarded):
-        headers = {"Authorization": f"Bearer {self.TOKEN}"}
+    @pytest.mark.parametrize("asked", ["//evil.example/", "///evil.example", "/\\evil.example"])
+    def test_it_leads_to_no_other_host(self, guarded, asked):
+        scope = {
+            "type": "http", "method": "GET", "path": asked, "raw_path": asked.encode(),
+            "query_string": f"token={self.TOKEN}".encode(), "root_path": "",
+            "headers": [(b"host", b"192.168.1.5:8765")], "server": ("192.168.1.5", 8765),
+        }  # fmt: skip
+        said = []
+
+        async def ask():
+            async def send(message):
+                said.append(message)
+
+            await guarded.app(scope, None, send)
+
+        guarded.portal.call(ask)
+        assert dict(said[0]["headers"])[b"location"] == b"/" + asked.lstrip("/\\").encode()
+
+    def test_servers_on_other_ports_have_cookies_of_their_own(self, guarded):
+        """A browser sends what one port's server has set to all ports of the host."""
+        names = []
+        for port in (8765, 8766):
+            base = f"http://192.168.1.5:{port}"
+            answer = guarded.get(f"{base}/?token={self.TOKEN}", follow_redirects=False)
+            names.append(answer.headers["Set-Cookie"].partition("=")[0])
+        assert names[0] != names[1]
+
+    @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+    def test_a_bearer_is_let_in(self, guarded, scheme):
+        headers = {"Authorization": f"{scheme} {self.TOKEN}"}
         assert guarded.get("/api/info", headers=headers).status_code == 200
+        for other in (f"Basic {self.TOKEN}", self.TOKEN):
+            assert guarded.get("/api/info", headers={"Authorization": other}).status_code == 401
 
     def test_a_name_that_is_not_the_machines_is_refused(self, guarded):
         headers = {"Authorization": f"Bearer {self.TOKEN}", "Host": "evil.example"}
@@ -170,6 +208,15 @@ def test_pictures_are_bounded_in_pixels(client):
     answer = client.post("/api/match", files={"file": ("a.png", bomb, "image/png")})
     assert answer.status_code == 422
     assert "pixels that are safe" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, "1e999", "NaN", "1000001"])
+def test_numbers_are_bounded(client, number):
+    kind = {"Content-Type": "application/json"}
+    body = f'{{"codes": [[0, 0, 0, {number}]]}}'
+    answer = client.post("/api/decode", content=body, headers=kind)
+    assert answer.status_code == 400
+    assert "between -1e+06 and 1e+06" in answer.json()["error"]
 
 
 def malformed(generator):
@@ -265,8 +312,10 @@ def test_another_address_has_a_token(path):
     process = started(path, "--host", "0.0.0.0")  # noqa: S104
     try:
         address = json.loads(process.stdout.readline())["address"]
-        found = re.fullmatch(r"http://0\.0\.0\.0:(\d+)/\?token=([\w-]{32})", address)
-        assert found
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
+        asked = address.replace("/?", "/api/health?")
+        with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(asked) as found:
+            assert json.load(found)["status"] == "ok"
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

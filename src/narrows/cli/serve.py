@@ -56,6 +56,8 @@ def command(
 
     def ready(address: str) -> None:
         answer({"address": address}, as_json, address)
+        if host in ("0.0.0.0", "::"):  # noqa: S104 (not bound to)
+            note("Other machines reach it under this one's name or address instead.")
         note("Ctrl-C ends it.")
         if shows:
             click.launch(address)

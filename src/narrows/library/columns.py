@@ -101,6 +101,8 @@ def understand_metadata(given: Any, count: int, what: str = "pictures") -> Any:
             f"metadata has a column {unfit[0]!r}; names with a point or a backtick in them, or "
             "beginning with '_row', have a meaning of their own to the table; rename it"
         )
+    if unfit := [name for name in names if "\0" in name]:
+        raise ParameterError(f"metadata has a column {unfit[0]!r} with a NUL in it; rename it")
     if len(set(names)) < len(names) or not names:
         raise ParameterError(f"metadata has the columns {names}; give at least one, each once")
     if len(table) != count:

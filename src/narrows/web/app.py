@@ -1,6 +1,7 @@
 """The application: addresses, and what goes wrong in the words of the house."""
 
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +33,9 @@ _STATUS = (
     (errors.OutputError, 503),
     (errors.NarrowsError, 422),
 )
+# A path from the root in quotes, whatever it holds: its last part.
+_PLACE = re.compile(r"'/(?:(?!'[ ,;:.)]).)*/((?:(?!'[ ,;:.)])[^/])+)'(?=[ ,;:.)]|$)")
+_LONGEST = 2000
 _log = logging.getLogger("narrows.web")
 
 
@@ -170,7 +174,10 @@ class _Measured:
 
 async def _explain(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    return _said(request, str(error), status)
+    why = str(error)
+    if status != 400:  # what was asked is said again as it was
+        why = _PLACE.sub(r"'\1'", why[:_LONGEST])
+    return _said(request, why, status)
 
 
 async def _explain_http(request: Request, error: Exception) -> Response:
@@ -181,9 +188,9 @@ async def _explain_http(request: Request, error: Exception) -> Response:
 def _said(
     request: Request, why: str, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    # Where the library lies is nobody's business.
+    # Where the library and its pictures' files lie is nobody's business.
     path = request.app.state.served.path
-    shown = why.replace(str(path), path.name)
+    shown = why.replace(str(path.absolute()), path.name).replace(str(path), path.name)
     # What was asked may hold what is no text.
     shown = shown.encode("utf-8", "replace").decode()
     return JSONResponse({"error": shown}, status, headers)

@@ -43,7 +43,6 @@ class Batcher:
         return await future
 
     async def _until_done(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             key = next(iter(self._waiting))
             waiting = self._waiting.pop(key)
@@ -51,17 +50,25 @@ class Batcher:
             if later:  # behind those of other keys
                 self._waiting[key] = later
             self._observe(len(batch))
-            items = [item for item, _ in batch]
-            done = loop.run_in_executor(self._thread, self._run, key, items)
-            await asyncio.wait([done])
-            failure = done.exception()
-            for place, (_, future) in enumerate(batch):
-                if future.done():  # whoever asked has gone
-                    continue
-                if failure is None:
-                    future.set_result(done.result()[place])
-                else:
-                    future.set_exception(failure)
+            await self._work_on(key, batch)
+
+    async def _work_on(self, key: Hashable, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+        items = [item for item, _ in batch]
+        done = asyncio.get_running_loop().run_in_executor(self._thread, self._run, key, items)
+        await asyncio.wait([done])
+        failure = done.exception()
+        if failure is not None and len(batch) > 1:
+            # Only whoever asked for what cannot be done is to be told so.
+            for one in batch:
+                await self._work_on(key, [one])
+            return
+        for place, (_, future) in enumerate(batch):
+            if future.done():  # whoever asked has gone
+                continue
+            if failure is None:
+                future.set_result(done.result()[place])
+            else:
+                future.set_exception(failure)
 
     def close(self) -> None:
         """End the thread."""

@@ -6,12 +6,16 @@ from narrows.web.parameters import PARAMETERS
 
 _ERRORS = {
     400: "A parameter is not allowed.",
+    401: "The token is missing or wrong, where one has to be known.",
     403: "Not from here, or the library is served to be read.",
     404: "There is no such picture.",
     413: "Too large.",
     415: "Another kind of content is wanted.",
     422: "It cannot be done with this library, model or picture.",
+    503: "Too much is asked for at once, or the library cannot be written.",
 }
+# Ways to look at a picture of the library.
+KINDS = ("picture", "thumbnail", "reconstruction")
 _STRING = {"type": "string"}
 _NULL_STRING = {"type": ["string", "null"]}
 _NUMBER = {"type": "number"}
@@ -153,8 +157,10 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
             "get": _get("Where the report is", {"state": _STRING, "url": _STRING}, computing=True)
         },
     }
-    for kind in ("picture", "thumbnail", "reconstruction"):
+    for kind in KINDS:
         paths[f"/api/items/{{id}}/{kind}"] = {"get": _plain(f"The {kind}", "image/png")}
+    for path in ("/api/training", *(f"/api/items/{{id}}/{kind}" for kind in KINDS)):
+        paths[path]["get"]["responses"]["304"] = {"description": "If-None-Match is its ETag."}
     if writable:
         _add_writing(paths)
     number = {"name": "id", "in": "path", "required": True, "schema": PARAMETERS["id"].schema}

@@ -1,7 +1,6 @@
 """What each address answers."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from narrows import __version__
 from narrows.errors import DataError, LibraryError, ParameterError
-from narrows.web.openapi import describe
+from narrows.web.openapi import KINDS, describe
 from narrows.web.parameters import read_query
 from narrows.web.security import REPORT
 from narrows.web.served import Served, plain
@@ -24,7 +23,6 @@ _MOST_FILES, _MOST_CODES, _MOST_SAMPLES = 64, 256, 64
 _PNG = "image/png"
 _STATIC = Path(__file__).parent / "static"
 _LARGEST = 2**31 - 1
-_KINDS = ("picture", "thumbnail", "reconstruction")
 _LARGEST_CODE = 1e6
 
 
@@ -85,6 +83,7 @@ async def info(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Tell a monitoring system how things go."""
+    read_query(request.query_params)
     library = _served(request).library
     text = request.app.state.metrics.text(0 if library is None else len(library))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
@@ -92,6 +91,7 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """Describe all this."""
+    read_query(request.query_params)
     return JSONResponse(describe(__version__, writable=request.app.state.writable))
 
 
@@ -189,8 +189,8 @@ async def view(request: Request) -> Response:
     """Show one picture of the library."""
     read_query(request.query_params)
     served, kind = _served(request), request.path_params["kind"]
-    if kind not in _KINDS:
-        raise HTTPException(404, f"there is no {kind[:40]!r}; ask for {', '.join(_KINDS)}")
+    if kind not in KINDS:
+        raise HTTPException(404, f"there is no {kind[:40]!r}; ask for {', '.join(KINDS)}")
     one = await _found(request)
     # Pictures never change, what is restored from them does when the model does.
     tag = f'"{served.model.fingerprint_[:16]}-{one.id}-{kind}"'
@@ -238,8 +238,7 @@ def _is_number(value: Any) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
-        and abs(value) <= _LARGEST_CODE
+        and abs(value) <= _LARGEST_CODE  # which what is no number is not
     )
 
 
@@ -350,6 +349,7 @@ async def report(request: Request) -> Response:
 
 async def report_page(request: Request) -> Response:
     """Show the report."""
+    read_query(request.query_params)
     page = request.app.state.report.page
     if not page.exists():
         raise HTTPException(404, "the report is not made yet; ask for /api/report")

@@ -18,7 +18,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES = 64 * 2**20
-_COOKIE = "narrows"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # Nothing but this server's own files; a report has its styles inside, and runs nothing.
 _PAGE = (
@@ -60,11 +59,11 @@ class Guard:
     def __init__(self, app: App, *, host: str, token: str | None) -> None:
         self._app = app
         self._token = token
-        self._hosts = {"localhost", "127.0.0.1", "::1", host}
+        self._hosts = {"localhost", "127.0.0.1", "::1", host.lower()}
         # Listening on all addresses, it goes by any of the machine's.
         self._any_address = host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound to)
         if self._any_address:
-            self._hosts |= {socket.gethostname(), socket.getfqdn()}
+            self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it with why not."""
@@ -99,8 +98,12 @@ class Guard:
     def _ask_token(scope: Scope, headers: Headers, token: str) -> Response | None:
         given = parse_qs(scope["query_string"].decode("latin-1"))
         by_address = given.pop("token", [""])[0]
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        cookie = cookie_parser(headers.get("cookie", "")).get(_COOKIE, "")
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            bearer = ""
+        # Browsers keep one jar for all ports of a host.
+        name = f"narrows-{(scope.get('server') or ('', 0))[1]}"
+        cookie = cookie_parser(headers.get("cookie", "")).get(name, "")
         known = [
             secrets.compare_digest(one.encode(), token.encode())
             for one in (by_address, bearer, cookie)
@@ -110,8 +113,9 @@ class Guard:
         if by_address and scope["method"] == "GET":
             # Out of the address bar and the history, into a cookie that no script reads.
             rest = urlencode(given, doseq=True)
-            answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
-            answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
+            path = "/" + scope["path"].lstrip("/\\")  # two at its beginning lead to other hosts
+            answer = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
+            answer.set_cookie(name, token, httponly=True, samesite="strict")
             return answer
         return None
 
@@ -122,7 +126,10 @@ def _from_here(method: str, headers: Headers) -> bool:
         return True
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc == headers.get("host")
+        try:
+            return urlsplit(origin).netloc == headers.get("host")
+        except ValueError:
+            return False
     return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
 
 

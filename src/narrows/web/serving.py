@@ -10,6 +10,8 @@ from secrets import token_urlsafe
 from narrows.errors import MissingDependencyError, ParameterError
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+# All addresses of a machine are none that can be opened.
+_OPENED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not bound to)
 
 
 def serve(
@@ -56,12 +58,13 @@ def serve(
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"
         ) from error
-    token = None if host in _LOCAL else token_urlsafe(24)
+    token = None if host.lower() in _LOCAL else token_urlsafe(24)
     listening = _listen(host, port)
     with listening:
         app = create_app(path, training=training, writable=writable, host=host, token=token)
         bound = listening.getsockname()[1]
-        shown = f"[{host}]" if ":" in host else host
+        shown = _OPENED.get(host, host)
+        shown = f"[{shown}]" if ":" in shown else shown
         address = f"http://{shown}:{bound}/" + (f"?token={token}" if token else "")
         # It warns of every byte of a broken upload.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
