@@ -33,7 +33,7 @@ FLOORS = (
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
     {"data"},
-    {"atomic", "ranks"},
+    {"atomic", "ranks", "remote"},
     {"errors"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

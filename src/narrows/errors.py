@@ -9,12 +9,14 @@
     │   └── UnreadableFileError                      a file that is not what it claims to be
     ├── NotFittedError          (sklearn's)          a model used before ``fit``
     ├── DivergedError           (ArithmeticError)    training left the finite numbers
+    ├── WorkerError             (RuntimeError)       processes that do not work together
     ├── CheckpointError         (ValueError)         a checkpoint of another run, or damaged
     ├── FormatError             (ValueError)         a model or library that is damaged or foreign
     ├── OutputExistsError       (FileExistsError)    an output that would be overwritten
     ├── OutputError             (OSError)            an output that cannot be written
     ├── MissingFileError        (FileNotFoundError)  an input that is not there
     ├── DownloadError           (OSError)            a data set that is neither here nor to be had
+    ├── StoreError              (RuntimeError)       an object store that is out of reach
     ├── MissingDependencyError  (ImportError)        an optional package that is not installed
     └── LibraryError            (ValueError)         a library of pictures used against its nature
         └── WrongModelError                          codes of one model, questions of another
@@ -80,6 +82,10 @@ class MissingFileError(NarrowsError, FileNotFoundError):
 
 class DownloadError(NarrowsError, OSError):
     """A data set is not on this machine and could not be downloaded."""
+
+
+class StoreError(NarrowsError, RuntimeError):
+    """An object store does not answer, or refuses."""
 
 
 class MissingDependencyError(NarrowsError, ImportError):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
 from narrows.errors import FormatError, MissingFileError, OutputExistsError
+from narrows.remote import Place, place
 
 FORMAT = "narrows-model"
 FORMAT_VERSION = 1
@@ -58,14 +59,14 @@ class Kind:
     made: str
     again: str
 
-    def is_at(self, path: str | Path) -> bool:
+    def is_at(self, path: str | Place) -> bool:
         """Tell whether a folder looks like one; those that must not be entered do not."""
         try:
-            return (Path(path) / self.manifest).is_file()
+            return (place(path) / self.manifest).is_file()
         except OSError:
             return False
 
-    def read(self, path: str | Path) -> dict[str, Any]:
+    def read(self, path: str | Place) -> dict[str, Any]:
         """Read a folder's JSON file, and check what it says of itself.
 
         Raises
@@ -74,27 +75,28 @@ class Kind:
             If there is nothing at ``path``.
         FormatError
             If there is something else, or something damaged, closed to us, or of a newer version.
+        StoreError
+            If it is in an object store that does not answer, or refuses.
         """
-        path = Path(path)
+        path = place(path)
         try:
-            exists = path.exists()
-            facts = json.loads((path / self.manifest).read_text("utf-8")) if exists else None
+            facts = json.loads((path / self.manifest).read_text("utf-8"))
         except PermissionError as error:
             raise FormatError(
                 f"'{path}' must not be read: {error.strerror}; ask its owner for access, or name "
                 f"a folder that a {self.what} {self.made}"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, FileNotFoundError) and not path.exists():
+                raise MissingFileError(
+                    f"there is no {self.what} '{path}'; check the path, or {self.first}"
+                ) from error
             raise FormatError(
                 f"'{path}' is not a {self.what} of Narrows: {self.manifest} is missing or "
                 f"unreadable in it; name a folder that a {self.what} {self.made}"
             ) from error
         except (ValueError, RecursionError) as error:
             raise self.damaged(path, str(error)) from error
-        if not exists:
-            raise MissingFileError(
-                f"there is no {self.what} '{path}'; check the path, or {self.first}"
-            )
         if not isinstance(facts, dict) or facts.get("format") != self.format:
             raise FormatError(
                 f"'{path}' is not a {self.what} of Narrows: its {self.manifest} does not say "
@@ -107,10 +109,10 @@ class Kind:
             )
         return facts
 
-    def damaged(self, path: str | Path, reason: str) -> FormatError:
+    def damaged(self, path: str | Place, reason: str) -> FormatError:
         """Make the error that says why a folder's JSON file cannot be used."""
         return FormatError(
-            f"'{Path(path) / self.manifest}' is damaged: {' '.join(reason.split())}; restore it "
+            f"'{place(path) / self.manifest}' is damaged: {' '.join(reason.split())}; restore it "
             f"from a copy, or {self.again}"
         )
 
@@ -126,7 +128,7 @@ MODEL = Kind(
 )
 
 
-def is_model(path: str | Path) -> bool:
+def is_model(path: str | Place) -> bool:
     """Tell whether a folder looks like a model of Narrows."""
     return MODEL.is_at(path)
 
@@ -278,7 +280,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]
     return manifest, {part: _read_weights(path, e) for part, e in manifest["weights"].items()}
 
 
-def read_manifest(path: str | Path) -> dict[str, Any]:
+def read_manifest(path: str | Place) -> dict[str, Any]:
     """Read what a model's JSON file says, without its weights.
 
     Parameters

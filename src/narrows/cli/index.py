@@ -64,21 +64,23 @@ def command(
     from narrows import Library
     from narrows.atomic import explain_os_errors
     from narrows.errors import OutputExistsError, ParameterError
+    from narrows.remote import place
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
+    where = place(to)
     with explain_os_errors(to):
-        exists = to.exists()
+        exists = where.exists()
     if exists and not add and not overwrite:
         raise OutputExistsError(
-            f"'{to}' exists already; add to it (--add), replace it (--overwrite) or choose "
+            f"'{where}' exists already; add to it (--add), replace it (--overwrite) or choose "
             "another name"
         )
     encoder = load_for(model, "transform")
     store: Literal["pictures", "references"] = "references" if reference else "pictures"
     with progress("indexing") as advance:
         if add and exists:
-            library = Library.open(to, model=encoder)
+            library = Library.open(where, model=encoder)
             added = library.add(
                 data,
                 metadata=metadata,
@@ -88,7 +90,7 @@ def command(
             )
         else:
             library, added = Library.build(
-                to,
+                where,
                 data,
                 model=encoder,
                 metadata=metadata,
@@ -99,7 +101,7 @@ def command(
             )
     report_skipped(added.skipped)
     record = {
-        "output": to,
+        "output": str(where),
         "added": added.count,
         "present": added.present,
         "rows": len(library),
@@ -107,5 +109,7 @@ def command(
     }
     present = f", {added.present} already there" if added.present else ""
     answer(
-        record, as_json, f"{counted(added.count, 'picture')} added{present}, {len(library)} in {to}"
+        record,
+        as_json,
+        f"{counted(added.count, 'picture')} added{present}, {len(library)} in {where}",
     )

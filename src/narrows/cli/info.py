@@ -9,6 +9,7 @@ from narrows.cli.console import PATH, answer, json_option, table
 
 if TYPE_CHECKING:
     from narrows import Autoencoder, Decoder, Encoder, Library
+    from narrows.remote import Place
 
 
 @click.command("info")
@@ -18,6 +19,7 @@ def command(*, path: Path, as_json: bool) -> None:
     """Describe a model or a library."""
     from narrows import Library, load
     from narrows.library.folder import LIBRARY, Contents
+    from narrows.remote import place
 
     if LIBRARY.is_at(path):
         library = Library.open(path)
@@ -29,7 +31,7 @@ def command(*, path: Path, as_json: bool) -> None:
         }
         if recall := _recall(library):
             record["approximate_recall"] = recall
-        manifest = path / Contents.read(path).model
+        manifest: Place = place(path) / Contents.read(place(path)).model
     else:
         model = load(path)
         kinds = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "classifier"}
@@ -77,7 +79,7 @@ def _recall(library: "Library") -> dict[str, float]:
     }
 
 
-def _made(path: Path) -> dict[str, Any]:
+def _made(path: "Place") -> dict[str, Any]:
     from narrows.storage import read_manifest
 
     manifest = read_manifest(path)

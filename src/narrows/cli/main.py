@@ -55,8 +55,8 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
     (6, "training failed", frozenset({"DivergedError", "CheckpointError", "WorkerError"})),
     (
         7,
-        "optional package or data set not to be had",
-        frozenset({"MissingDependencyError", "DownloadError"}),
+        "optional package, data set or object store not to be had",
+        frozenset({"MissingDependencyError", "DownloadError", "StoreError"}),
     ),
     (130, "stopped by Ctrl-C", frozenset()),
 )

@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from narrows import storage
-from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors, may_write
-from narrows.errors import FormatError, LibraryError, OutputExistsError, ParameterError
+from narrows.atomic import atomic_file, explain_os_errors, may_write
+from narrows.errors import FormatError, LibraryError, ParameterError
 from narrows.library import commits
 from narrows.library.table import Table, cannot_write
 from narrows.models import BaseAutoencoder, Decoder, Encoder
+from narrows.remote import Place, Remote
 
 FORMAT = "narrows-library"
 FORMAT_VERSION = 4
@@ -66,7 +68,7 @@ class Contents:
     adding: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Place) -> Self:
         """Read and check it.
 
         Raises
@@ -87,15 +89,15 @@ class Contents:
         if type(values["adding"]) is not str:
             raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not a text")
         for name in (values["model"], values["table"]):
-            if (path / name).is_symlink():
+            if isinstance(path, Path) and (path / name).is_symlink():
                 raise LIBRARY.damaged(path, f"'{name}' is a link that leads out of the library")
         return cls(**values)
 
-    def open_table(self, path: Path) -> Table:
+    def open_table(self, path: Place) -> Table:
         """Open the table, at the version that readers see."""
         return Table(path / self.table, self.fingerprint, self.version)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Place) -> None:
         """Write it in one step."""
         facts = {
             "format": FORMAT,
@@ -103,11 +105,15 @@ class Contents:
             **asdict(self),
             "versions": {name: version(name) for name in ("narrows", "pylance")},
         }
+        contents = f"{json.dumps(facts, indent=2)}\n".encode()
+        if isinstance(path, Remote):
+            (path / MANIFEST).write_bytes(contents)
+            return
         with atomic_file(path / MANIFEST, overwrite=True) as file:
-            file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            file.write_bytes(contents)
 
 
-def look(path: Path) -> tuple[Contents, Table]:
+def look(path: Place) -> tuple[Contents, Table]:
     """Open a library as it is now, whatever writers do meanwhile.
 
     Raises
@@ -174,11 +180,7 @@ class Turn:
 
     def clean(self) -> int:
         """Remove models and tables of the library's past and what crashes left; give the bytes."""
-        others = _others(self.path, self.contents)
-        files = [file for other in others for file in (other, *other.rglob("*")) if file.is_file()]
-        freed = sum(file.stat().st_size for file in files)
-        _remove(*others)
-        return freed
+        return clean(self.path, self.contents)
 
     def _write(self, **changes: Any) -> None:
         contents = replace(self.contents, **changes)
@@ -186,8 +188,17 @@ class Turn:
         self.contents = contents
 
 
+def clean(path: Path, contents: Contents) -> int:
+    """Remove models and tables of a library's past and what crashes left; give the bytes."""
+    others = _others(path, contents)
+    files = [file for other in others for file in (other, *other.rglob("*")) if file.is_file()]
+    freed = sum(file.stat().st_size for file in files)
+    _remove(*others)
+    return freed
+
+
 @contextmanager
-def turn(path: Path, contents: Contents, *, resume: str = "") -> Iterator[Turn]:
+def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator[Turn]:
     """Wait for a turn at writing.
 
     Parameters
@@ -202,10 +213,11 @@ def turn(path: Path, contents: Contents, *, resume: str = "") -> Iterator[Turn]:
     Raises
     ------
     LibraryError
-        If the library was replaced by another, or moved to another model, since.
+        If the library was replaced by another, or moved to another model, since, or is in an
+        object store.
     """
-    with writing(path):
-        yield Turn(path, still(path, contents), resume=resume)
+    with writing(path) as folder:
+        yield Turn(folder, still(folder, contents), resume=resume)
 
 
 def still(path: Path, contents: Contents) -> Contents:
@@ -225,54 +237,6 @@ def still(path: Path, contents: Contents) -> Contents:
     return now
 
 
-def create(
-    path: str | Path,
-    model: BaseAutoencoder | Encoder,
-    fill: Callable[[Table], Table] | None = None,
-    *,
-    overwrite: bool,
-) -> Path:
-    """Make a library; a crash leaves what was there, or the new library, whole.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder.
-    model : BaseAutoencoder or Encoder
-        What makes the codes.
-    fill : callable, optional
-        Gets the empty table, before anybody can see it, and returns the filled one.
-    overwrite : bool
-        Whether a library that is there already is replaced.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    OutputExistsError, OutputError
-        If something is there that is not to be replaced, or the folder cannot be written.
-    """
-    path = check_output(path, overwrite=overwrite)
-    contents = Contents(model.fingerprint_)
-    with explain_os_errors(path):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-    if not path.exists():
-        with atomic_folder(path) as folder:
-            _write(folder, model, contents, fill)
-        return path
-    if not LIBRARY.is_at(path):
-        raise OutputExistsError(
-            f"'{path}' is not a library of Narrows and is not replaced; choose another name"
-        )
-    with writing(path):
-        _remove(*_others(path, rewrite(path, model, fill)))
-    return path
-
-
 def rewrite(
     path: Path,
     model: BaseAutoencoder | Encoder,
@@ -287,8 +251,10 @@ def rewrite(
     ----------
     path : Path
         The library.
-    model, fill
-        As for :func:`create`.
+    model : BaseAutoencoder or Encoder
+        What makes the codes.
+    fill : callable or None
+        Gets the empty table, before anybody can see it, and returns the filled one.
     next_id : int
         The least that the next picture may get.
 
@@ -300,7 +266,7 @@ def rewrite(
     suffix = f"-{secrets.token_hex(4)}"
     contents = Contents(model.fingerprint_, f"model{suffix}", f"table{suffix}.lance")
     try:
-        return _write(path, model, contents, fill, next_id)
+        return fill_in(path, model, contents, fill, next_id)
     except BaseException:
         # Ctrl-C may come when the new ones are in place already.
         if Contents.read(path).table != contents.table:
@@ -323,14 +289,26 @@ def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Place) -> Iterator[Path]:
     """Keep other writers waiting, in this process and in others; the end of a process lets go.
+
+    Yields
+    ------
+    Path
+        The library.
 
     Raises
     ------
     OutputError
         If the library must not be written to.
+    LibraryError
+        If it is in an object store, where nothing keeps writers waiting.
     """
+    if isinstance(path, Remote):
+        raise LibraryError(
+            f"'{path}' is in an object store, where libraries are read, and replaced as a whole; "
+            "change one on a disk, and build it there anew (narrows index --overwrite)"
+        )
     with explain_os_errors(path):
         handle = os.open(path, os.O_RDONLY)
     try:
@@ -338,19 +316,20 @@ def writing(path: Path) -> Iterator[None]:
             raise cannot_write(path, PermissionError("Permission denied"))
         with explain_os_errors(path):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield path
     finally:
         os.close(handle)
 
 
-def _write(
-    path: Path,
+def fill_in(
+    path: Place,
     model: BaseAutoencoder | Encoder,
     contents: Contents,
     fill: Callable[[Table], Table] | None,
     next_id: int = 0,
 ) -> Contents:
-    model.save(path / contents.model)
+    """Write model, table and, last, ``library.json`` in a library's folder."""
+    _save(model, path / contents.model)
     encoder, _ = halves(model)
     table = Table.create(path / contents.table, encoder.n_components, contents.fingerprint)
     if fill is not None:
@@ -359,6 +338,14 @@ def _write(
     contents = replace(contents, version=table.version, next_id=next_id)
     contents.write(path)
     return contents
+
+
+def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
+    if isinstance(path, Path):
+        model.save(path)
+        return
+    with TemporaryDirectory() as folder:
+        path.upload(model.save(Path(folder, path.name)))
 
 
 def _others(path: Path, contents: Contents) -> list[Path]:

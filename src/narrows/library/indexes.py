@@ -20,6 +20,7 @@ from narrows.library.approximate import ApproximateIndex, is_installed
 from narrows.library.exact import ExactIndex
 from narrows.library.inverted import InvertedLists, owner_of
 from narrows.library.vectors import Metric
+from narrows.remote import Place, Remote
 
 Search = Literal["auto", "exact", "approximate"]
 SEARCHES: tuple[str, ...] = get_args(Search)
@@ -32,13 +33,13 @@ class Indexes:
 
     Parameters
     ----------
-    path : Path
-        The library's folder.
+    path : Path or Remote
+        The library's folder; no index is kept in an object store.
     codes : callable
         Gives all codes, (n, K).
     """
 
-    def __init__(self, path: Path, codes: Callable[[], NDArray[np.float32]]) -> None:
+    def __init__(self, path: Place, codes: Callable[[], NDArray[np.float32]]) -> None:
         self._path = path
         self._codes = codes
         self._exact: dict[Metric, ExactIndex] = {}
@@ -78,18 +79,26 @@ class Indexes:
         Otherwise it is built, and its file replaced if that can be written.
         """
         if metric not in self._approximate:
-            file, codes = index_file(self._path, metric), self._codes()
-            try:
-                index = ApproximateIndex.load(file, codes, metric)
-            except (MissingFileError, FormatError):
-                index = ApproximateIndex(codes, metric)
-                self._keep(index, file)
-            self._approximate[metric] = index
+            self._approximate[metric] = self._load_or_build(metric)
         return self._approximate[metric]
+
+    def _load_or_build(self, metric: Metric) -> ApproximateIndex:
+        codes = self._codes()
+        if isinstance(self._path, Remote):
+            return ApproximateIndex(codes, metric)
+        file = index_file(self._path, metric)
+        try:
+            return ApproximateIndex.load(file, codes, metric)
+        except (MissingFileError, FormatError):
+            index = ApproximateIndex(codes, metric)
+            self._keep(index, file)
+            return index
 
     def recalls(self) -> dict[Metric, dict[int, float]]:
         """Return the recall of each approximate index whose file is of these codes."""
         found: dict[Metric, dict[int, float]] = {}
+        if isinstance(self._path, Remote):
+            return found
         metrics: tuple[Metric, ...] = get_args(Metric)
         for metric in metrics:
             file = index_file(self._path, metric)
@@ -104,7 +113,7 @@ class Indexes:
 
     def _is_worthwhile(self, metric: Metric) -> bool:
         """Tell whether an approximate index pays: for many codes, if it lasts longer than we."""
-        if len(self._codes()) <= _MANY or not is_installed():
+        if len(self._codes()) <= _MANY or not is_installed() or isinstance(self._path, Remote):
             return False
         return index_file(self._path, metric).exists() or os.access(self._path, os.W_OK)
 

@@ -186,13 +186,13 @@ class Keeper(Reader):
         if not repair:
             table = self._contents.open_table(self.path)
             return Rows(table, self._halves[0], self._contents.next_id, progress).verify()
-        with folder.writing(self.path):
-            contents = folder.still(self.path, self._contents)
-            table = contents.open_table(self.path)
+        with folder.writing(self.path) as path:
+            contents = folder.still(path, self._contents)
+            table = contents.open_table(path)
             found = Rows(table, self._halves[0], contents.next_id, progress).verify()
             if any(problem.repair != "keep" for problem in found.problems):
                 rows = Rows(table, self._halves[0], contents.next_id)
-                folder.rewrite(self.path, self.model, rows.fill, contents.next_id)
+                folder.rewrite(path, self.model, rows.fill, contents.next_id)
                 found = replace(found, repaired=True)
         self.refresh()
         return found
@@ -254,7 +254,7 @@ class Keeper(Reader):
             turn.clean()
             contents = turn.contents
             rows = Rows(turn.table, encoder, contents.next_id, progress, moving=True)
-            folder.rewrite(self.path, model, rows.fill, contents.next_id)
+            folder.rewrite(turn.path, model, rows.fill, contents.next_id)
         self.refresh()
         return len(self)
 

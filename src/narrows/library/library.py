@@ -1,15 +1,15 @@
 """A library of pictures: encode them once, find the nearest to one's own from then on."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from narrows.data.images import Progress
-from narrows.library import folder
+from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
 from narrows.library.given import Store
 from narrows.library.keeper import Keeper
 from narrows.models import BaseAutoencoder, Encoder
+from narrows.remote import Place, place
 
 
 class Library(Keeper):
@@ -46,22 +46,27 @@ class Library(Keeper):
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: str | Place,
         *,
         model: BaseAutoencoder | Encoder,
         overwrite: bool = False,
+        storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Make a library with no pictures in it.
 
         Parameters
         ----------
         path : str or Path
-            The folder. A crash leaves what was there, or the new library, whole.
+            The folder, or its address in an object store, such as "s3://bucket/pictures.lance". A
+            crash leaves what was there, or the new library, whole; in an object store, perhaps with
+            tables beside it that nobody reads.
         model : BaseAutoencoder or Encoder
             A fitted model, of which the library keeps a copy. With an encoder alone, matches
             cannot be decoded.
         overwrite : bool, default=False
             Whether a library that is there already is replaced, with all its pictures.
+        storage_options : mapping of str to str, optional
+            Lance's options for the object store; what is missing comes from the environment.
 
         Returns
         -------
@@ -71,16 +76,16 @@ class Library(Keeper):
         ------
         ParameterError, NotFittedError
             If the model makes no codes.
-        OutputExistsError, OutputError
+        OutputExistsError, OutputError, StoreError
             If something is there that is not to be replaced, or the folder cannot be written.
         """
         folder.check_model(model)
-        return cls.open(folder.create(path, model, overwrite=overwrite))
+        return cls.open(publishing.create(place(path, storage_options), model, overwrite=overwrite))
 
     @classmethod
     def build(
         cls,
-        path: str | Path,
+        path: str | Place,
         X: Any,
         *,
         model: BaseAutoencoder | Encoder,
@@ -90,6 +95,7 @@ class Library(Keeper):
         overwrite: bool = False,
         skip_unreadable: bool = False,
         progress: Progress | None = None,
+        storage_options: Mapping[str, str] | None = None,
     ) -> tuple[Self, Added]:
         """Make a library with pictures in it, in one step.
 
@@ -98,7 +104,7 @@ class Library(Keeper):
 
         Parameters
         ----------
-        path, model, overwrite
+        path, model, overwrite, storage_options
             As for :meth:`create`.
         X, names, metadata, store, skip_unreadable, progress
             As for :meth:`add`.
@@ -124,7 +130,8 @@ class Library(Keeper):
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
-        library = cls.open(folder.create(path, model, addition.fill, overwrite=overwrite))
+        where = place(path, storage_options)
+        library = cls.open(publishing.create(where, model, addition.fill, overwrite=overwrite))
         return library, addition.report(len(library))
 
     def add(

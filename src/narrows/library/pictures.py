@@ -22,6 +22,7 @@ from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table
 from narrows.models import Decoder, Encoder
+from narrows.remote import Place
 
 _NPY = b"\x93NUMPY"
 
@@ -155,7 +156,7 @@ def is_shape_of_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
 
 
-def fetch(reference: str | None, digest: str, library: Path) -> bytes:
+def fetch(reference: str | None, digest: str, library: Place) -> bytes:
     """Read a file that a library refers to, if it is still the one."""
     remedy = f"put it back, or remove it from '{library}' and add it again"
     if reference is None:

@@ -1,8 +1,7 @@
 """A library as its readers see it: at one moment, until they refresh it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from narrows.library.rerank import Read, Rerank, RerankOn, check_rerank, compari
 from narrows.library.search import ApproximateIndex, ExactIndex, Metric, check_metric
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load
+from narrows.remote import Place, on_disk, place
 
 
 class Reader(Browsing):
@@ -27,7 +27,7 @@ class Reader(Browsing):
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         The folder.
     contents : Contents
         What it is made of.
@@ -35,7 +35,7 @@ class Reader(Browsing):
         The pictures.
     """
 
-    def __init__(self, path: Path, contents: Contents, table: Table) -> None:
+    def __init__(self, path: Place, contents: Contents, table: Table) -> None:
         self.path = path
         self._contents = contents
         self._use(table)
@@ -47,16 +47,22 @@ class Reader(Browsing):
 
     @classmethod
     def open(
-        cls, path: str | Path, *, model: BaseAutoencoder | Encoder | Decoder | None = None
+        cls,
+        path: str | Place,
+        *,
+        model: BaseAutoencoder | Encoder | Decoder | None = None,
+        storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Open a library.
 
         Parameters
         ----------
         path : str or Path
-            The folder.
+            The folder, or its address in an object store, such as "s3://bucket/pictures.lance".
         model : BaseAutoencoder, Encoder or Decoder, optional
             A model that the library is expected to be of; it is compared, and not used.
+        storage_options : mapping of str to str, optional
+            Lance's options for the object store; what is missing comes from the environment.
 
         Returns
         -------
@@ -73,12 +79,14 @@ class Reader(Browsing):
             If it is no library, damaged, or of a newer version of Narrows.
         WrongModelError
             If the library's codes were made by another model than the one given.
+        StoreError
+            If the object store does not answer, or refuses.
         """
         if not isinstance(model, BaseAutoencoder | Encoder | Decoder | None):
             raise ParameterError(
                 f"model is a {type(model).__name__}; give the library's model or one of its halves"
             )
-        path = Path(path)
+        path = place(path, storage_options)
         contents, table = folder.look(path)
         if not storage.is_model(path / contents.model):
             raise FormatError(
@@ -108,7 +116,8 @@ class Reader(Browsing):
                 f"'{self.path}' was replaced or moved to another model since it was opened, and "
                 "its old model removed; refresh() or open it again"
             )
-        model = load(path)
+        with on_disk(path) as folder:
+            model = load(folder)
         if isinstance(model, Decoder) or model.fingerprint_ != self._contents.fingerprint:
             raise FormatError(
                 f"the model in '{self.path}' is not the one that made its codes, "

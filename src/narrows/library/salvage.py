@@ -15,6 +15,7 @@ from typing import Any
 import lance
 import pyarrow as pa
 
+from narrows.errors import FormatError
 from narrows.library.table import FAILURES, Table, panics_as_failures
 
 _ROWS = 64  # in memory at a time
@@ -86,6 +87,11 @@ def _knows_its_removed(fragment: Any) -> bool:
 @contextmanager
 def _with_removed(table: Table, fragment: Any) -> Iterator[Any]:
     """Give a fragment with the rows that were removed from it, in a table of its own."""
+    if not isinstance(table.path, Path):
+        raise FormatError(
+            f"'{table.path}' has lost the list of its removed rows; copy the library to a disk and "
+            "repair it there (narrows verify --repair)"
+        )
     with TemporaryDirectory() as folder:
         (Path(folder) / "data").symlink_to(table.path.absolute() / "data")
         whole = replace(fragment.metadata, deletion_file=None)

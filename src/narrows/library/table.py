@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import lance
@@ -17,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.lance_rows import reason
-from narrows.errors import FormatError, OutputError, ParameterError
+from narrows.errors import FormatError, OutputError, ParameterError, StoreError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
+from narrows.remote import Place, Remote, lance_address, refusal
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
 FAILURES = (OSError, ValueError, RuntimeError)
@@ -39,7 +39,7 @@ class Table:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         The Lance table.
     fingerprint : str
         Of the model that its codes are expected to be of.
@@ -50,13 +50,15 @@ class Table:
     ------
     FormatError
         If it is missing, damaged, or holds something else, such as another model's codes.
+    StoreError
+        If it is in an object store that does not answer, or refuses.
     """
 
-    def __init__(self, path: Path, fingerprint: str, version: int | None = None) -> None:
+    def __init__(self, path: Place, fingerprint: str, version: int | None = None) -> None:
         self.path = path
         self.fingerprint = fingerprint
         with self.explain_reading():
-            self.dataset: Any = lance.dataset(str(path.absolute()), version=version)
+            self.dataset: Any = lance.dataset(**lance_address(path), version=version)
             self._length = int(self.dataset.count_rows())
         schema = self.dataset.schema
         code = schema.field("code").type if "code" in schema.names else None
@@ -76,11 +78,11 @@ class Table:
             )
 
     @classmethod
-    def create(cls, path: Path, width: int, fingerprint: str) -> Self:
+    def create(cls, path: Place, width: int, fingerprint: str) -> Self:
         """Create an empty table for codes of a width, which the model of a fingerprint makes."""
         schema = own_schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
         try:
-            lance.write_dataset(schema.empty_table(), str(path.absolute()), mode="create")
+            lance.write_dataset(schema.empty_table(), **lance_address(path), mode="create")
         except FAILURES as error:
             raise cannot_write(path, error) from error
         return cls(path, fingerprint)
@@ -226,6 +228,8 @@ class Table:
             with panics_as_failures():
                 yield
         except FAILURES as error:
+            if (out_of_reach := refusal(self.path, error)) is not None:
+                raise out_of_reach from error
             self.check_present()
             remedy = "keep what can be read (narrows verify --repair), or restore it from a copy"
             if not hasattr(self, "dataset"):
@@ -253,10 +257,10 @@ class Table:
         if not hasattr(self, "dataset"):
             return False
         if not self.path.exists():
-            return self.path.parent.exists() and any(self.path.parent.glob("table*.lance"))
+            return _has_tables(self.path.parent)
         try:
             with panics_as_failures():
-                latest = lance.dataset(str(self.path.absolute()))
+                latest = lance.dataset(**lance_address(self.path))
         except FAILURES:
             return False
         return all(version["version"] != self.version for version in latest.versions())
@@ -274,8 +278,10 @@ def panics_as_failures() -> Iterator[None]:
         raise
 
 
-def cannot_write(path: Path, error: Exception) -> OutputError:
+def cannot_write(path: Place, error: Exception) -> OutputError | StoreError:
     """Make the error that says why a table could not be written."""
+    if (out_of_reach := refusal(path, error)) is not None:
+        return out_of_reach
     why = reason(error)
     remedy = "make room or choose another folder"
     if why in ("Permission denied", "Read-only file system"):
@@ -283,6 +289,12 @@ def cannot_write(path: Path, error: Exception) -> OutputError:
     return OutputError(
         f"'{path}' could not be written: {why}; what was there before is unharmed; {remedy}"
     )
+
+
+def _has_tables(library: Place) -> bool:
+    if isinstance(library, Remote):
+        return any(name.startswith("table") for name in library.names())
+    return library.exists() and any(library.glob("table*.lance"))
 
 
 def _first(schema: Any, count: int) -> Any:

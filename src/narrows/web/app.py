@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from narrows import errors
+from narrows.remote import place
 from narrows.web import routes
 from narrows.web.batching import Batcher
 from narrows.web.maps import Maps
@@ -31,6 +32,7 @@ _STATUS = (
     (errors.ParameterError, 400),
     (errors.MissingFileError, 404),
     (errors.OutputError, 503),
+    (errors.StoreError, 503),
     (errors.NarrowsError, 422),
 )
 # A path from the root in quotes, whatever it holds: its last part.
@@ -75,7 +77,7 @@ def create_app(
     NarrowsError
         If there is no library, model or encoder at ``path``.
     """
-    served = Served(Path(path))
+    served = Served(place(path))
     metrics = Metrics()
 
     @asynccontextmanager

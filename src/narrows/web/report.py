@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from narrows.remote import place
 from narrows.web.served import Served
 
 _MOST_ROWS = 10_000
@@ -75,7 +76,7 @@ def main() -> None:
     from narrows.errors import NarrowsError
     from narrows.evaluation import make_report
 
-    path, to = map(Path, sys.argv[1:])
+    path, to = place(sys.argv[1]), Path(sys.argv[2])
     os.nice(19)
     try:
         served = Served(path)

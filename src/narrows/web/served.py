@@ -3,7 +3,6 @@
 import base64
 import math
 from datetime import date
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +22,13 @@ from narrows.errors import (
 )
 from narrows.library import Item, Library
 from narrows.models import load
+from narrows.remote import Place, on_disk, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
+_MANIFEST = "library.json"
 # Codes that the sliders' ranges are measured on.
 _CODES = 10_000
 
@@ -37,7 +38,7 @@ class Served:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         Of either.
 
     Raises
@@ -46,16 +47,17 @@ class Served:
         If it is neither.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self.library: Library | None = None
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path / _MANIFEST)
         self._lock = Lock()
         if self._stamp is not None:
             self.library = Library.open(path)
             self.model: Any = self.library.model
         else:
-            self.model = load(path)
+            with on_disk(path) as folder:
+                self.model = load(folder)
         if not hasattr(self.model, "transform"):
             raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
         shape = self.model.sample_shape_
@@ -107,13 +109,13 @@ class Served:
         """
         if self.library is None:
             raise LibraryError("a model is served alone; serve a library for this")
-        stamp = _stamp(self.path)
-        if stamp != self._stamp:
+        now = stamp(self.path / _MANIFEST)
+        if now != self._stamp:
             with self._lock:
                 library = Library.open(self.path)
                 if library.model.fingerprint_ != self.model.fingerprint_:
                     self.model = library.model
-                self.library, self._stamp = library, stamp
+                self.library, self._stamp = library, now
         return self.library
 
     def whole(self) -> Any:
@@ -369,15 +371,6 @@ class Served:
             self.read(one)
         added = self.opened().add(iter(contents))
         return {"count": added.count, "total": len(self.opened())}
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes with every change of a library; None where there is none."""
-    try:
-        state = (path / "library.json").stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns
 
 
 def _address(item: Item, kind: str) -> str:

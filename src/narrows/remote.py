@@ -1,0 +1,275 @@
+"""Folders in an object store, ``s3://bucket/folder``, by way of Lance's own access to it.
+
+Addresses, keys and everything else are what Lance takes as storage options, or finds in the
+environment: ``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID``, ``AWS_DEFAULT_REGION`` and the like.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from narrows.errors import MissingFileError, StoreError
+
+# A Path has one slash where an address has two.
+_ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(?=[^/])")
+# How long to wait for an answer to the first question; the later ones have Lance's own patience.
+_BOUNDED = {
+    "timeout": "10s",
+    "connect_timeout": "5s",
+    "client_max_retries": "1",
+    "download_retry_count": "0",
+}
+_FAILURES = (OSError, ValueError, RuntimeError)
+# What is wrong, by words of the messages: Lance has no classes for it.
+_REASONS = (
+    (r"NoSuchBucket|ContainerNotFound", "there is no such bucket; create it, or correct its name"),
+    (
+        r"credential|FailedToLoadToken",
+        "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what else "
+        "your store knows you by",
+    ),
+    (
+        r"AccessDenied|Forbidden|\b40[13]\b|InvalidAccessKeyId|SignatureDoesNotMatch",
+        "access is denied; get the right to it, or correct the credentials",
+    ),
+    (
+        r"error sending request|timed? ?out|connection",
+        "nobody answers; check the network and AWS_ENDPOINT (http:// needs AWS_ALLOW_HTTP=true)",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A folder or file in an object store, with what is used of a Path.
+
+    Attributes
+    ----------
+    address : str
+        Such as "s3://bucket/folder".
+    options : mapping of str to str
+        Lance's storage options, which come before the environment's.
+    """
+
+    address: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __truediv__(self, name: str) -> "Remote":
+        return Remote(f"{self.address}/{name}", self.options)
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.address.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "Remote":
+        """The folder around it."""
+        return Remote(self.address.rpartition("/")[0], self.options)
+
+    def exists(self) -> bool:
+        """Tell whether there is anything below the address."""
+        return bool(self.names())
+
+    def is_file(self) -> bool:
+        """Tell whether there is an object of this address."""
+        try:
+            self.read_bytes()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self) -> list[str]:
+        """List what is below, each by its address from here on.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer, or refuses.
+        """
+        # Lance asks for a list again and again where nobody answers, for one object it does not.
+        (self / "library.json").is_file()
+        with self._explained():
+            found: list[str] = self._session.list()
+        return found
+
+    def read_bytes(self) -> bytes:
+        """Read the object of this address, one that is small.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        StoreError
+            If the store does not answer, or refuses.
+        """
+        with tempfile.TemporaryDirectory() as folder, self.parent._explained():
+            copy = Path(folder, "copy")
+            try:
+                self.parent._bounded.download_file(self.name, str(copy))
+            except _FAILURES as error:
+                if re.search("NoSuchKey|BlobNotFound|No such object", str(error)):
+                    raise FileNotFoundError(2, "no such object", self.address) from error
+                raise
+            return copy.read_bytes()
+
+    def read_text(self, encoding: str) -> str:
+        """Read the object as text; see :meth:`read_bytes`."""
+        return self.read_bytes().decode(encoding)
+
+    def write_bytes(self, contents: bytes) -> None:
+        """Write the object in one step.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer, or refuses.
+        """
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(contents)
+            file.flush()
+            self._upload(Path(file.name))
+
+    def upload(self, folder: Path) -> None:
+        """Write a copy of a folder below the address; what it raises is as for write_bytes."""
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                (self / file.relative_to(folder).as_posix())._upload(file)
+
+    def remove(self) -> None:
+        """Remove what is below, as far as that is possible: what nobody reads any more."""
+        # Lance's early versions cannot; what is small may stay.
+        with suppress(*_FAILURES, AttributeError):
+            for name in self._session.list():
+                self._session.delete_file(name)
+
+    def _upload(self, file: Path) -> None:
+        with self.parent._explained():
+            self.parent._session.upload_file(str(file), self.name)
+
+    @cached_property
+    def _session(self) -> Any:
+        return _session(self.address, self.options)
+
+    @cached_property
+    def _bounded(self) -> Any:
+        return _session(self.address, {**_BOUNDED, **self.options})
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except _FAILURES as error:
+            raise explained(self, error) from error
+
+
+Place: TypeAlias = Path | Remote
+
+
+def place(path: "str | Path | Remote", options: Mapping[str, str] | None = None) -> Place:
+    """Tell a folder in an object store from one on a disk.
+
+    Parameters
+    ----------
+    path : str, Path or Remote
+        A path, or an address: one that has been a Path since is known again.
+    options : mapping of str to str, optional
+        Lance's storage options.
+
+    Returns
+    -------
+    Path or Remote
+
+    Examples
+    --------
+    >>> place("photos"), str(place("s3://bucket/photos.lance/")), str(place(Path("s3://b/lib")))
+    (PosixPath('photos'), 's3://bucket/photos.lance', 's3://b/lib')
+    """
+    if isinstance(path, Remote):
+        return path
+    found = _ADDRESS.match(str(path))
+    if found is None:
+        return Path(path)
+    rest = str(path)[found.end() :].rstrip("/")
+    return Remote(f"{found[1]}://{rest}", dict(options or {}))
+
+
+def lance_address(path: Place) -> dict[str, Any]:
+    """Say where a table is in Lance's words, as keyword arguments."""
+    if isinstance(path, Remote):
+        return {"uri": path.address, "storage_options": dict(path.options)}
+    return {"uri": str(path.absolute())}
+
+
+@contextmanager
+def on_disk(path: Place) -> Iterator[Path]:
+    """Give a folder on this disk: itself, or a copy as long as the block runs.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at an address.
+    StoreError
+        If the store does not answer, or refuses.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        names = path.names()
+        if not names:
+            raise MissingFileError(f"there is nothing at '{path}'; check the address")
+        for name in names:
+            # A stranger may have called an object anything.
+            if ".." not in PurePosixPath(name).parts and not name.startswith("/"):
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                with path._explained():
+                    path._session.download_file(name, str(copy / name))
+        yield copy
+
+
+def stamp(file: Place) -> object:
+    """Return what changes with every change of a small file; None where there is none."""
+    try:
+        if isinstance(file, Remote):
+            return file.read_bytes()
+        state = file.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
+def refusal(path: Place, error: Exception) -> StoreError | None:
+    """Say why a store could not be used, if it is one, and what went wrong is of this kind."""
+    if isinstance(path, Remote) and _reason(error) is not None:
+        return explained(path, error)
+    return None
+
+
+def explained(path: Remote, error: Exception) -> StoreError:
+    """Make the error that says in one line why an object store could not be used."""
+    text = " ".join(str(error).split())[:200]
+    reason = _reason(error) or f"{text}; check the address and the storage options"
+    return StoreError(f"'{path}' is out of reach: {reason}")
+
+
+def _reason(error: Exception) -> str | None:
+    found = (text for words, text in _REASONS if re.search(words, str(error), re.IGNORECASE))
+    return next(found, None)
+
+
+def _session(address: str, options: Mapping[str, str]) -> Any:
+    from lance.file import LanceFileSession
+
+    return LanceFileSession(address, dict(options))
