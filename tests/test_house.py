@@ -54,6 +54,7 @@ PUBLIC_NAMES = [
     "datasets",
     "errors",
     "load",
+    "pack",
     "plots",
     "signals",
 ]

@@ -8,7 +8,7 @@ from pyarrow import parquet as pq
 
 from narrows import Autoencoder
 from narrows.data import parquet, stored
-from narrows.data.files import read
+from narrows.data.files import read, write
 from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, UnreadableFileError
 
@@ -197,6 +197,12 @@ def test_files_of_other_columns_do_not_go_together(tmp_path):
     np.save(folder / "rows.npy", TABLE)
     with pytest.raises(DataError, match=r"holds \.npy \('rows\.npy'\) and \.parquet"):
         read(folder)
+
+
+def test_tables_beside_pictures_are_about_these(tmp_path):
+    folder = write(tmp_path / "photos", PICTURES[:2])
+    save_parquet(folder / "metadata.parquet", features())
+    assert read(folder).pictures
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path, small_memory):

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from narrows import datasets, errors, plots, signals
+    from narrows.data.packing import pack
     from narrows.library import Library
     from narrows.models import (
         MODELS,
@@ -50,6 +51,7 @@ _HOMES = {
     "datasets": "narrows.datasets",
     "errors": "narrows.errors",
     "load": "narrows.models",
+    "pack": "narrows.data.packing",
     "plots": "narrows.plots",
     "signals": "narrows.signals",
 }
@@ -70,6 +72,7 @@ __all__ = [
     "datasets",
     "errors",
     "load",
+    "pack",
     "plots",
     "signals",
 ]

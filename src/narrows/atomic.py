@@ -121,12 +121,12 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            _sync(temporary)
+            sync(temporary)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
-                _sync(file)
+                sync(file)
             if path.exists():
                 _move_over(temporary, path)
             else:
@@ -168,7 +168,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def _move_over(source: Path, target: Path) -> None:
@@ -191,7 +191,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

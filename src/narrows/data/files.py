@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +63,7 @@ class Rows:
     skipped : list of (str, str)
         Files that could not be read and were left out, each with the reason.
     pictures : bool
-        Whether the rows come from picture files.
+        Whether the rows come from picture files, be it that these were packed.
     """
 
     values: NDArray[Any]
@@ -213,41 +214,50 @@ def _read_file(path: Path) -> Rows:
 def _read_folder(path: Path) -> Rows | None:
     """Read a folder of anything but pictures."""
     values: Any
-    names = columns = None
+    columns = None
     if (path / "_versions").is_dir():
         from narrows.data.lance_rows import read_lance  # Lance takes a while to import
 
-        values, names, columns = read_lance(path)
-    elif (kind := _kind_of(path)) is None:
+        values, names, columns, pictures = read_lance(path)
+        return Rows(values, names or RowNames(range(len(values))), columns, pictures=pictures)
+    if (kind := _kind_of(path)) is None:
         return None
-    elif kind == ".npy":
-        parts = sorted(path.glob("*.npy"))
+    parts = sorted(path.glob(f"*{kind}"))
+    if kind == ".npy":
         values = join([read_npy(part) for part in parts], parts)
     else:
-        values, columns = read_parquet(sorted(path.glob("*.parquet")))
-    return Rows(values, names or RowNames(range(len(values))), columns)
+        values, columns = read_parquet(parts)
+    return Rows(values, RowNames(range(len(values))), columns)
 
 
-def _kind_of(folder: Path) -> str | None:
-    """Tell what a folder holds rows in, or None if pictures; what would be passed over is refused.
+def holds_rows(folder: Path) -> bool:
+    """Tell whether a folder is a Lance dataset, or holds arrays or tables, instead of pictures.
 
     Raises
     ------
     DataError
-        If it holds several kinds.
+        If it holds arrays and pictures.
     """
-    found = {kind: path.name for kind in _IN_PARTS if (path := next(folder.glob(f"*{kind}"), None))}
+    return (folder / "_versions").is_dir() or _kind_of(folder) is not None
+
+
+def _kind_of(folder: Path) -> str | None:
+    """Tell what a folder holds rows in, or None if pictures, which tables may stand beside."""
+    found = [(kind, path) for kind in _IN_PARTS for path in islice(folder.glob(f"*{kind}"), 1)]
     if not found:
         return None
     with suppress(DataError):
-        found["pictures"] = str(find_images(folder)[0].relative_to(folder))
+        found.append(("pictures", find_images(folder)[0]))
+    kinds = [kind for kind, _ in found]
+    if kinds == [".parquet", "pictures"]:
+        return None
     if len(found) > 1:
-        kinds = " and ".join(f"{kind} ('{name}')" for kind, name in found.items())
+        named = " and ".join(f"{kind} ('{path.relative_to(folder)}')" for kind, path in found)
         raise DataError(
-            f"'{folder}' holds {kinds}, of which only one kind can be read; move the others to a "
+            f"'{folder}' holds {named}, of which only one kind can be read; move the others to a "
             "folder of their own"
         )
-    return next(iter(found))
+    return kinds[0]
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:

@@ -5,9 +5,7 @@ file has identical pixels wherever it is read for one sample shape.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,6 +21,7 @@ from narrows.data.codec import (
     quietly,
     upright_size,
 )
+from narrows.data.decoding import Progress, decode_files
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 
 __all__ = [
@@ -43,12 +42,10 @@ IMAGE_SUFFIXES = frozenset(
 )  # fmt: skip
 """Endings by which files in a folder are taken for pictures, in lower case."""
 
-Progress: TypeAlias = Callable[[int, int], None]
 Pixels: TypeAlias = NDArray[np.uint8]
 ImageSize: TypeAlias = Literal["auto"] | int | tuple[int, int]
 
 _LARGEST_KEPT = 64
-_BLOCK = 16  # pictures that a thread decodes between two reports of progress
 
 
 def check_exists(path: Path, wanted: str) -> None:
@@ -296,18 +293,7 @@ def read_images(
         raise DataError("no picture files were given; give at least one")
     files = [Path(path) for path in paths]
     pixels = np.empty((len(files), *sample_shape), np.uint8)
-    blocks = [range(start, len(files))[:_BLOCK] for start in range(0, len(files), _BLOCK)]
-    read_block = partial(_read_block, files, pixels, skip_unreadable=skip_unreadable)
-    reasons: dict[int, str] = {}
-    with quietly(), ThreadPoolExecutor(n_processors()) as threads:
-        try:
-            for block, unreadable in zip(blocks, threads.map(read_block, blocks), strict=True):
-                reasons |= unreadable
-                if progress is not None:
-                    progress(block.stop, len(files))
-        finally:
-            # After an error or Ctrl-C, what has not begun does not begin.
-            threads.shutdown(cancel_futures=True)
+    reasons = decode_files(files, pixels, skip_unreadable=skip_unreadable, progress=progress)
     kept = [index for index in range(len(files)) if index not in reasons]
     if not kept:
         raise DataError(
@@ -319,24 +305,6 @@ def read_images(
             pixels[row] = pixels[index]
     skipped = [(files[index], reason) for index, reason in reasons.items()]
     return pixels[: len(kept)], [files[index] for index in kept], skipped
-
-
-def _read_block(
-    files: list[Path], pixels: Pixels, block: range, *, skip_unreadable: bool
-) -> dict[int, str]:
-    """Read some of the files into their rows, and give the reasons of those that failed."""
-    reasons = {}
-    for index in block:
-        try:
-            pixels[index] = decode(files[index], pixels.shape[1:])
-        except DefectError as error:
-            if not skip_unreadable:
-                raise UnreadableFileError(
-                    f"'{files[index]}' is not a readable picture: {error}; repair or remove it, "
-                    "or leave out what cannot be read (--skip-unreadable, skip_unreadable=True)"
-                ) from error
-            reasons[index] = str(error)
-    return reasons
 
 
 def _check_sample_shape(sample_shape: tuple[int, ...]) -> None:
@@ -371,10 +339,3 @@ def _refusal(error: OSError) -> UnreadableFileError:
 
 def _refuse_folder(error: OSError) -> None:
     raise _refusal(error) from error
-
-
-def n_processors() -> int:
-    """Count the processors this process may use, not those the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import lance
 import numpy as np
@@ -18,9 +18,17 @@ from narrows.errors import DataError, UnreadableFileError
 NAME = "name"
 """The column of the rows' names."""
 
+PICTURES = b"narrows-pictures"
+"""In the metadata of the schema: the rows are pixels of pictures."""
+
 # What Lance raises; it has no class of its own for what went wrong with a file.
 _FAILURES = (OSError, ValueError, RuntimeError)
 _NAMES = 4096  # read at a time
+
+
+def is_lance(path: Path) -> bool:
+    """Tell whether a folder is a Lance dataset."""
+    return (path / "_versions").is_dir()
 
 
 class LanceNames(Sequence[str]):
@@ -53,16 +61,11 @@ class LanceNames(Sequence[str]):
         return [str(name) for name in column]
 
 
-def read_lance(path: Path) -> tuple[Any, Sequence[str] | None, list[str] | None]:
-    """Open a Lance dataset as it is now; what is written to it later is not seen.
+class Found(NamedTuple):
+    """What a dataset holds.
 
-    Parameters
+    Attributes
     ----------
-    path : Path
-        Its folder.
-
-    Returns
-    -------
     rows : StoredRows, or ndarray if they are few
         A column of lists or tensors of one shape, which is called "rows" or the only one; where
         there is none, all columns of numbers.
@@ -70,6 +73,23 @@ def read_lance(path: Path) -> tuple[Any, Sequence[str] | None, list[str] | None]
         Of the rows, where there is a column of texts called "name".
     columns : list of str or None
         What the features of a table are called.
+    pictures : bool
+        Whether the rows are pixels of pictures that were packed.
+    """
+
+    rows: Any
+    names: Sequence[str] | None
+    columns: list[str] | None
+    pictures: bool
+
+
+def read_lance(path: Path) -> Found:
+    """Open a Lance dataset as it is now; what is written to it later is not seen.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder.
 
     Raises
     ------
@@ -103,7 +123,8 @@ def read_lance(path: Path) -> tuple[Any, Sequence[str] | None, list[str] | None]
     rows.columns = layout.names if layout.is_table else None
     names = LanceNames(dataset) if named else None
     small = rows.nbytes <= stored.SMALL
-    return rows[:] if small else rows, names, rows.columns
+    pictures = PICTURES in (schema.metadata or {})
+    return Found(rows[:] if small else rows, names, rows.columns, pictures)
 
 
 class _Fragment(StoredRows):

@@ -8,13 +8,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows.data.stored import MappedRows, StoredRows
 from narrows.errors import ParameterError
 
 ScalingName = Literal["auto", "none", "unit", "global", "standard"]
@@ -248,20 +249,28 @@ class Scaling:
         shift, scale = (t.to(y.device, kind) for t in (self.shift, self.scale))
         return (y.to(kind).flatten(1) * scale).add_(shift).view(y.shape)
 
-    def from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+    @overload
+    def from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[Any]: ...
+
+    @overload
+    def from_pixels(self, pixels: StoredRows) -> StoredRows: ...
+
+    def from_pixels(self, pixels: Any) -> Any:
         """Turn pixels 0 .. 255 into values in the data's units, ``low`` .. ``high``.
 
         Parameters
         ----------
-        pixels : ndarray of uint8
+        pixels : ndarray of uint8, or StoredRows of these
 
         Returns
         -------
-        ndarray
+        ndarray, or StoredRows
             The same array where the data are such pixels, otherwise of :attr:`value_type`.
         """
         if (self.low, self.high) == (0.0, 255.0):
             return pixels
+        if isinstance(pixels, StoredRows):
+            return MappedRows(pixels, self.from_pixels)
         values = np.arange(256) * (self.high - self.low) / 255 + self.low
         return values.astype(self.value_type)[pixels]
 

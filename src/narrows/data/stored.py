@@ -3,7 +3,7 @@
 import mmap
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
@@ -152,6 +152,29 @@ class SpooledRows(StoredRows):
         """Read runs of rows."""
         if into.size:
             read_runs(self._handle.number, 0, runs, into)
+
+
+class MappedRows(StoredRows):
+    """Rows that a function makes of others, shape by shape.
+
+    Parameters
+    ----------
+    rows : StoredRows
+        The others.
+    function : callable
+        From an array of them to one of the same shape.
+    """
+
+    def __init__(self, rows: StoredRows, function: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        self._rows, self._function = rows, function
+        self.shape, self.columns = rows.shape, rows.columns
+        self.dtype = function(np.zeros((1, *rows.shape[1:]), rows.dtype)).dtype
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        given = np.empty((len(into), *self._rows.shape[1:]), self._rows.dtype)
+        self._rows.read(runs, given)
+        into[...] = self._function(given).reshape(into.shape)
 
 
 class _Handle:

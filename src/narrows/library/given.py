@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.codec import DefectError
+from narrows.data.decoding import n_processors
 from narrows.data.images import (
     IMAGE_SUFFIXES,
     find_images,
-    n_processors,
     read_image,
     read_images,
 )
@@ -294,14 +294,14 @@ def understand(
     names: Sequence[str] | None = None
     if isinstance(given, str | Path):
         path = Path(given)
-        if path.is_dir():
+        if path.is_dir() and not files.holds_rows(path):
             return as_files(find_images(path), encoder, store)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
         rows = files.read(path)
         names = RowNames(rows.names, f"{path}[", "]")
         check_columns(encoder, rows, path)
-        given = rows.values
+        given = encoder.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)

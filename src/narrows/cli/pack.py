@@ -1,0 +1,78 @@
+"""``narrows pack``."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from narrows.cli.console import (
+    PATH,
+    answer,
+    json_option,
+    note,
+    overwrite_option,
+    progress,
+    report_skipped,
+    skip_option,
+    skipped_record,
+    to_option,
+)
+from narrows.cli.exchange import image_size_of
+
+
+@click.command("pack")
+@click.argument("photos", type=PATH, metavar="PHOTOS")
+@to_option("The dataset: data.lance.")
+@click.option(
+    "--image-size",
+    "--size",
+    type=image_size_of,
+    default="auto",
+    metavar="SIZE",
+    help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
+)
+@click.option(
+    "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
+)
+@skip_option
+@overwrite_option
+@json_option
+def command(
+    *,
+    photos: Path,
+    to: Path,
+    image_size: int | tuple[int, int] | Literal["auto"],
+    color: bool | None,
+    skip_unreadable: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Decode a folder of pictures once, into a Lance dataset to learn from.
+
+    "narrows train" and the other verbs take the dataset as they take the folder, read it from the
+    disk, and decode nothing again. Stopped in whatever way, the same command goes on where it was.
+    """
+    from narrows import pack
+
+    with progress("packing") as advance:
+        packed = pack(
+            photos,
+            to,
+            image_size=image_size,
+            color="auto" if color is None else color,
+            skip_unreadable=skip_unreadable,
+            overwrite=overwrite,
+            progress=advance,
+        )
+    if packed.resumed:
+        note(f"{packed.resumed} pictures had been packed before")
+    report_skipped(packed.skipped)
+    record = {
+        "output": to,
+        "rows": packed.count,
+        "sample_shape": packed.sample_shape,
+        "resumed": packed.resumed,
+        "skipped": skipped_record(packed.skipped),
+    }
+    shape = " x ".join(map(str, packed.sample_shape))
+    answer(record, as_json, f"{packed.count} pictures of {shape} in {to}")

@@ -1,0 +1,87 @@
+"""Many picture files to pixels, by all processors."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.data.codec import DefectError, decode, quietly
+from narrows.errors import UnreadableFileError
+
+Progress: TypeAlias = Callable[[int, int], None]
+Pixels: TypeAlias = NDArray[np.uint8]
+
+_BLOCK = 16  # pictures that a thread decodes between two reports of progress
+
+
+def decode_files(
+    files: Sequence[Path],
+    pixels: Pixels,
+    *,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> dict[int, str]:
+    """Read pictures, with all processors, into rows that are there already.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The picture files.
+    pixels : ndarray of uint8, of shape (n, *sample_shape)
+        A row for each.
+    skip_unreadable, progress
+        As for :func:`read_images`.
+
+    Returns
+    -------
+    dict of int to str
+        The places of files that cannot be read, and why.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError
+        As :func:`read_images`.
+    """
+    blocks = [range(start, len(files))[:_BLOCK] for start in range(0, len(files), _BLOCK)]
+    read_block = partial(_read_block, files, pixels, skip_unreadable=skip_unreadable)
+    reasons: dict[int, str] = {}
+    with quietly(), ThreadPoolExecutor(n_processors()) as threads:
+        try:
+            for block, unreadable in zip(blocks, threads.map(read_block, blocks), strict=True):
+                reasons |= unreadable
+                if progress is not None:
+                    progress(block.stop, len(files))
+        finally:
+            # After an error or Ctrl-C, what has not begun does not begin.
+            threads.shutdown(cancel_futures=True)
+    return reasons
+
+
+def _read_block(
+    files: Sequence[Path], pixels: Pixels, block: range, *, skip_unreadable: bool
+) -> dict[int, str]:
+    """Read some of the files into their rows, and give the reasons of those that failed."""
+    reasons = {}
+    for index in block:
+        try:
+            pixels[index] = decode(files[index], pixels.shape[1:])
+        except DefectError as error:
+            if not skip_unreadable:
+                raise UnreadableFileError(
+                    f"'{files[index]}' is not a readable picture: {error}; repair or remove it, "
+                    "or leave out what cannot be read (--skip-unreadable, skip_unreadable=True)"
+                ) from error
+            reasons[index] = str(error)
+    return reasons
+
+
+def n_processors() -> int:
+    """Count the processors this process may use, not those the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

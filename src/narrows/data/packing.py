@@ -1,0 +1,296 @@
+"""Folders of pictures, decoded once and packed into a Lance dataset.
+
+The dataset is made in a hidden folder beside its place, a fragment for each part of the pictures.
+What is there of a part is written down when it is complete, so that packing that was killed goes on
+where it was; when all are there, one commit puts them together, and one renaming shows them.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import lance
+import numpy as np
+import pyarrow as pa
+from lance.fragment import FragmentMetadata, write_fragments
+from numpy.typing import NDArray
+
+from narrows.atomic import atomic_file, check_output, sync
+from narrows.data.columns import ROWS
+from narrows.data.decoding import decode_files
+from narrows.data.images import ImageSize, Progress, choose_sample_shape, find_images
+from narrows.data.lance_rows import NAME, PICTURES, is_lance, reason
+from narrows.errors import DataError, OutputError, OutputExistsError
+
+# Pictures, and bytes of them, that are written at a time: what a crash can cost.
+_PICTURES, _BYTES = 8192, 1 << 26
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What :func:`pack` did.
+
+    Attributes
+    ----------
+    path : Path
+        The dataset.
+    count : int
+        How many pictures are in it.
+    sample_shape : tuple of int
+        Of each: (height, width) in grey, (height, width, 3) in colour.
+    resumed : int
+        How many files an earlier call had been through.
+    skipped : list of (str, str)
+        Files that could not be read and were left out, each with the reason.
+    """
+
+    path: Path
+    count: int
+    sample_shape: tuple[int, ...]
+    resumed: int
+    skipped: list[tuple[str, str]]
+
+
+def pack(
+    folder: str | Path,
+    to: str | Path,
+    *,
+    image_size: ImageSize = "auto",
+    color: Literal["auto"] | bool = "auto",
+    skip_unreadable: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Decode, set upright and resize all pictures of a folder, once, into a Lance dataset.
+
+    Models learn from the dataset as from the folder, without decoding anything again and without
+    holding it in memory. The same call, made again after it was stopped in whatever way, goes on
+    where it was as long as the files are the same.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Searched through with its subfolders.
+    to : str or Path
+        The dataset, such as ``data.lance``. It appears when it is complete. Until then, what is
+        done is in a hidden folder beside it, ``.data.lance.packing``.
+    image_size, color
+        See :func:`narrows.data.images.choose_sample_shape`.
+    skip_unreadable : bool, default=False
+        Whether files that cannot be read are left out and listed instead of raising.
+    overwrite : bool, default=False
+        Whether a Lance dataset that is there already is replaced, when the new one is complete.
+    progress : callable, optional
+        Called with the number of files done and the number of all.
+
+    Returns
+    -------
+    Packed
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError, DataError
+        If there are no pictures, or one of them cannot be read.
+    ParameterError
+        If ``image_size`` or ``color`` is not allowed.
+    OutputExistsError, OutputError
+        If the dataset exists, is being packed by another process, or cannot be written. What is
+        done is kept.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from narrows import Autoencoder, pack
+    >>> from narrows.data.files import write
+    >>> pictures = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write(Path(folder, "photos"), pictures)
+    ...     packed = pack(Path(folder, "photos"), Path(folder, "data.lance"))
+    ...     model = Autoencoder(2, max_epochs=1).fit(packed.path)
+    >>> packed.count, packed.sample_shape, model.sample_shape_
+    (20, (8, 8), (8, 8))
+    """
+    folder, to = Path(folder), check_output(to, overwrite=overwrite, kind="folder")
+    if to.exists() and not is_lance(to):
+        raise OutputExistsError(f"'{to}' is no Lance dataset and is not replaced; name another")
+    files = find_images(folder)
+    with _Work.of(to) as work:
+        shape = work.begin(_facts(files, folder, (image_size, color)))
+        if shape is None:
+            shape = choose_sample_shape(files, image_size=image_size, color=color)
+            work.choose(shape)
+        size = max(1, min(_PICTURES, _BYTES // prod(shape)))
+        parts = [files[start : start + size] for start in range(0, len(files), size)]
+        done = resumed = 0
+        for number, part in enumerate(parts):
+            if work.part(number) is not None:
+                resumed += len(part)
+            else:
+                pixels = np.empty((len(part), *shape), np.uint8)
+                reasons = decode_files(
+                    part,
+                    pixels,
+                    skip_unreadable=skip_unreadable,
+                    progress=_after(done, len(files), progress),
+                )
+                kept = [place for place in range(len(part)) if place not in reasons]
+                names = [part[place].relative_to(folder).as_posix() for place in kept]
+                skipped = [(str(part[place]), why) for place, why in reasons.items()]
+                work.write(number, pixels[kept] if reasons else pixels, names, skipped)
+            done += len(part)
+            if progress is not None:
+                progress(done, len(files))
+        count, skipped = work.finish(len(parts), shape)
+    return Packed(to, count, shape, resumed, skipped)
+
+
+def _after(done: int, total: int, progress: Progress | None) -> Progress | None:
+    """Count on from what is done."""
+    return None if progress is None else lambda more, _: progress(done + more, total)
+
+
+class _Work:
+    """The hidden folder in which a dataset grows, while this process has it locked."""
+
+    def __init__(self, to: Path) -> None:
+        self._to = to
+        self._path = to.with_name(f".{to.name}.packing")
+        self._rows = self._path / "rows"
+
+    @classmethod
+    @contextmanager
+    def of(cls, to: Path) -> Iterator["_Work"]:
+        """Make the folder, or take the one that is there."""
+        work = cls(to)
+        with work._explained():
+            work._path.mkdir(exist_ok=True)
+            handle = os.open(work._path / "lock", os.O_CREAT | os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise OutputError(
+                    f"'{to}' is being packed by another process; wait for it, or name another"
+                ) from error
+            yield work
+        finally:
+            os.close(handle)
+
+    def begin(self, facts: str) -> tuple[int, ...] | None:
+        """Throw away what is of other files; return the shape that was chosen for these."""
+        with self._explained():
+            plan = self._read("plan.json")
+            if plan is not None and plan.get("facts") == facts:
+                return tuple(plan["shape"])
+            for path in self._path.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != "lock":
+                    path.unlink()
+            self._facts = facts
+        return None
+
+    def choose(self, shape: tuple[int, ...]) -> None:
+        """Write down how the work is done."""
+        with self._explained():
+            self._keep("plan.json", {"facts": self._facts, "shape": shape})
+
+    def part(self, number: int) -> dict[str, Any] | None:
+        """Return what is known of a part that is complete."""
+        known = self._read(f"{number:06}.json")
+        files = [] if known is None else known["files"]
+        return known if all((self._rows / "data" / file).exists() for file in files) else None
+
+    def write(
+        self,
+        number: int,
+        pixels: NDArray[np.uint8],
+        names: list[str],
+        skipped: list[tuple[str, str]],
+    ) -> None:
+        """Write a part and then, when it is on the disk, that it is complete."""
+        known: dict[str, Any] = {"fragments": [], "files": [], "skipped": skipped}
+        with self._explained():
+            if len(pixels):
+                # Of names that are no text, what can be shown.
+                texts = [name.encode(errors="backslashreplace").decode() for name in names]
+                rows = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
+                table = pa.table({ROWS: rows, NAME: pa.array(texts, pa.string())})
+                fragments = write_fragments(table, str(self._rows.absolute()), mode="create")
+                for fragment in fragments:
+                    known["fragments"].append(json.dumps(fragment.to_json()))
+                    known["files"] += [file.path for file in fragment.files]
+                for file in known["files"]:
+                    sync(self._rows / "data" / file)
+            self._keep(f"{number:06}.json", known)
+
+    def finish(self, n_parts: int, shape: tuple[int, ...]) -> tuple[int, list[tuple[str, str]]]:
+        """Put all parts together, and show them."""
+        parts = [part for number in range(n_parts) if (part := self.part(number)) is not None]
+        skipped = [(path, why) for part in parts for path, why in part["skipped"]]
+        fragments = [FragmentMetadata.from_json(one) for part in parts for one in part["fragments"]]
+        if not fragments:
+            raise DataError(
+                f"none of the {len(skipped)} pictures can be read; the first is "
+                f"'{skipped[0][0]}': {skipped[0][1]}; give pictures that can"
+            )
+        with self._explained():
+            rows = pa.field(ROWS, pa.fixed_shape_tensor(pa.uint8(), shape))
+            schema = pa.schema([rows, (NAME, pa.string())], {PICTURES: b"yes"})
+            operation = lance.LanceOperation.Overwrite(schema, fragments)
+            dataset = lance.LanceDataset.commit(str(self._rows.absolute()), operation)
+            count: int = dataset.count_rows()
+            whole = {file for part in parts for file in part["files"]}
+            for file in (self._rows / "data").iterdir():
+                if file.name not in whole:  # of a part that was cut short
+                    file.unlink()
+            for folder in self._rows.rglob("*"):
+                sync(folder)
+            before = self._path / "before"
+            if self._to.exists():
+                self._to.rename(before)
+            self._rows.rename(self._to)
+            sync(self._to.parent)
+            shutil.rmtree(self._path)
+        return count, skipped
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            facts = json.loads((self._path / name).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return facts if isinstance(facts, dict) else None
+
+    def _keep(self, name: str, facts: dict[str, Any]) -> None:
+        with atomic_file(self._path / name, overwrite=True) as file:
+            file.write_text(json.dumps(facts), "utf-8")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or reason(error)
+            raise OutputError(
+                f"'{self._to}' could not be packed: {why}; what is done is kept in "
+                f"'{self._path}': make room and give the same command again, which goes on there"
+            ) from error
+
+
+def _facts(files: Sequence[Path], folder: Path, asked: object) -> str:
+    """Name what is to be packed: the files as they are now, and how."""
+    digest = sha256(repr((str(folder.absolute()), asked, _PICTURES, _BYTES)).encode())
+    for file in files:
+        found = file.stat()
+        facts = (os.fspath(file.relative_to(folder)), found.st_size, found.st_mtime_ns)
+        digest.update(repr(facts).encode(errors="surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,232 @@
+"""Pictures packed into a Lance dataset: once, whole, and going on after whatever stops it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lance
+import numpy as np
+import pytest
+from PIL import Image
+
+from narrows import Autoencoder, Library, pack
+from narrows.data import packing, stored
+from narrows.data.files import read, write
+from narrows.data.stored import StoredRows
+from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
+
+SEED = 0
+PICTURES = np.random.default_rng(SEED).integers(0, 256, (50, 6, 5), np.uint8)
+NAMES = [f"{'left' if number % 2 else 'right'}/{number:02}.png" for number in range(50)]
+ORDER = np.argsort(NAMES)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_PICTURES", 8)
+    return write(tmp_path / "photos", PICTURES, names=NAMES)
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    monkeypatch.setattr(stored, "SMALL", 0)
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_what_is_packed_is_what_the_folder_holds(photos, tmp_path, on_disk):
+    told = []
+    packed = pack(photos, tmp_path / "data.lance", progress=lambda *done: told.append(done))
+    assert (packed.count, packed.sample_shape, packed.resumed) == (50, (6, 5), 0)
+    found, folder = read(packed.path), read(photos)
+    assert isinstance(found.values, StoredRows)
+    assert found.pictures
+    np.testing.assert_array_equal(found.values[:], folder.values)
+    np.testing.assert_array_equal(found.values[:], PICTURES[ORDER])
+    assert list(found.names) == folder.names
+    assert told[-1] == (50, 50)
+    assert sorted(told) == told
+    assert leftovers(tmp_path) == []
+    one, other = (
+        Autoencoder(2, max_epochs=1, random_state=SEED).fit(path) for path in (photos, packed.path)
+    )
+    np.testing.assert_array_equal(one.transform(photos), one.transform(packed.path))
+    assert other.sample_shape_ == (6, 5)
+
+
+def test_pictures_are_set_upright_and_brought_to_a_size(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    colours = np.random.default_rng(SEED).integers(0, 256, (30, 20, 3), np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter
+    Image.fromarray(colours).save(photos / "lying.png", exif=exif)
+    Image.fromarray(np.rot90(colours, -1)).save(photos / "upright.png")
+    packed = pack(photos, tmp_path / "data.lance", image_size=(10, 15))
+    values = read(packed.path).values
+    assert values.shape == (2, 10, 15, 3)
+    np.testing.assert_allclose(values[0].astype(int), values[1], atol=1)
+    grey = pack(photos, tmp_path / "grey.lance", image_size=8, color=False)
+    assert grey.sample_shape == (8, 8)
+
+
+def test_models_in_other_units_take_what_is_packed(photos, tmp_path, on_disk):
+    packed = pack(photos, tmp_path / "data.lance")
+    units = (PICTURES[ORDER] / 255).astype(np.float32)
+    model = Autoencoder(2, max_epochs=2, random_state=SEED).fit(units)
+    np.testing.assert_allclose(model.transform(packed.path), model.transform(photos), atol=1e-6)
+    one, other = (
+        Library.build(tmp_path / f"of-{path.name}", path, model=model)[0].codes
+        for path in (photos, packed.path)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [0, 3, 6])
+def test_packing_that_was_killed_goes_on_where_it_was(photos, tmp_path, part):
+    lines = f"""
+import os, signal, sys
+from narrows.data import packing
+packing._PICTURES = 8
+keep = packing._Work._keep
+def dies(self, name, facts):
+    if name == "{part:06}.json":  # its rows are written, and nobody knows
+        os.kill(os.getpid(), signal.SIGKILL)
+    keep(self, name, facts)
+packing._Work._keep = dies
+packing.pack(*sys.argv[1:])
+"""
+    arguments = [str(photos), str(tmp_path / "data.lance")]
+    killed = subprocess.run([sys.executable, "-c", lines, *arguments], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "data.lance").exists()
+    packed = pack(*arguments)
+    assert (packed.count, packed.resumed) == (50, 8 * part)
+    np.testing.assert_array_equal(read(packed.path).values, PICTURES[ORDER])
+    whole = {
+        file.path
+        for one in lance.dataset(str(packed.path)).get_fragments()
+        for file in one.data_files()
+    }
+    assert {file.name for file in (packed.path / "data").iterdir()} == whole
+    assert leftovers(tmp_path) == []
+
+
+def test_files_that_cannot_be_read_are_listed_or_refused(photos, tmp_path):
+    (photos / "left" / "00-broken.jpg").write_bytes(b"what is this")
+    with pytest.raises(UnreadableFileError, match=r"00-broken\.jpg' is not a readable picture"):
+        pack(photos, tmp_path / "data.lance")
+    packed = pack(photos, tmp_path / "data.lance", skip_unreadable=True)
+    assert packed.count == 50
+    assert [Path(path).name for path, _ in packed.skipped] == ["00-broken.jpg"]
+    np.testing.assert_array_equal(read(packed.path).values, PICTURES[ORDER])
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "a.png").write_bytes(b"what is this")
+    with pytest.raises(DataError, match="none of the 1 pictures can be read"):
+        pack(bad, tmp_path / "bad.lance", skip_unreadable=True)
+
+
+def test_other_files_or_sizes_begin_anew(photos, tmp_path):
+    to = tmp_path / "data.lance"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        for size in ("auto", 4):
+            with pytest.raises(KeyboardInterrupt):
+                pack(photos, to, image_size=size)
+    os.utime(photos / NAMES[0], ns=(1, 1))
+    packed = pack(photos, to, image_size=4)
+    assert (packed.resumed, packed.sample_shape) == (0, (4, 4))
+
+
+def stop_after(patch, parts):
+    done = packing._Work.write
+
+    def write(work, number, *rest):
+        if number == parts:
+            raise KeyboardInterrupt
+        done(work, number, *rest)
+
+    patch.setattr(packing._Work, "write", write)
+
+
+def test_a_part_whose_rows_are_gone_is_made_again(photos, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            pack(photos, tmp_path / "data.lance")
+    next((tmp_path / ".data.lance.packing" / "rows" / "data").iterdir()).unlink()
+    packed = pack(photos, tmp_path / "data.lance")
+    assert packed.resumed == 16
+    np.testing.assert_array_equal(read(packed.path).values, PICTURES[ORDER])
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("full")])
+def test_a_disk_that_fills_shows_nothing_and_keeps_what_is_done(
+    photos, tmp_path, monkeypatch, error
+):
+    writing, calls = packing.write_fragments, []
+
+    def fills(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) > 4:
+            raise error
+        return writing(*arguments, **options)
+
+    monkeypatch.setattr(packing, "write_fragments", fills)
+    with pytest.raises(OutputError, match=r"could not be packed: .*give the same command") as told:
+        pack(photos, tmp_path / "data.lance")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "data.lance").exists()
+    monkeypatch.setattr(packing, "write_fragments", writing)
+    assert pack(photos, tmp_path / "data.lance").resumed == 32
+
+
+def test_nothing_is_replaced_unasked_and_nothing_but_datasets(photos, tmp_path):
+    to = tmp_path / "data.lance"
+    pack(photos, to, image_size=3)
+    with pytest.raises(OutputExistsError, match="exists already"):
+        pack(photos, to)
+    assert read(pack(photos, to, overwrite=True).path).values.shape == (50, 6, 5)
+    assert leftovers(tmp_path) == []
+    with pytest.raises(OutputExistsError, match="is no Lance dataset"):
+        pack(photos, photos, overwrite=True)
+
+
+def test_two_do_not_pack_into_one_place(photos, tmp_path):
+    with (
+        packing._Work.of(tmp_path / "data.lance"),
+        pytest.raises(OutputError, match="is being packed by another process"),
+    ):
+        pack(photos, tmp_path / "data.lance")
+
+
+def test_names_that_are_no_text_are_kept_as_far_as_they_can_be_shown(tmp_path):
+    photos = write(tmp_path / "photos", PICTURES[:2], names=["a", "b"])
+    (photos / "a.png").rename(photos / os.fsdecode(b"\xff.png"))
+    assert list(read(pack(photos, tmp_path / "data.lance").path).names) == ["b.png", "\\udcff.png"]
+
+
+def test_the_command_packs_and_trains(run, photos, tmp_path):
+    told = run("pack", photos, "-o", "data.lance", "--size", "4")
+    assert (told.code, told.out) == (0, "50 pictures of 4 x 4 in data.lance\n")
+    assert run("pack", photos, "-o", "data.lance").code == 5
+    (photos / "broken.gif").write_bytes(b"what is this")
+    told = run("pack", photos, "-o", "data.lance", "--skip-unreadable", "--overwrite", "--json")
+    assert told.json["rows"] == 50
+    assert told.json["sample_shape"] == [6, 5]
+    assert "broken.gif" in told.err
+    assert run("train", "data.lance", "-o", "model", "--max-epochs", "1").code == 0
+    assert run("encode", "model", "data.lance", "-o", "codes.npz").code == 0
+    assert list(np.load("codes.npz")["names"]) == [NAMES[place] for place in ORDER]
+
+
+def test_the_command_says_what_had_been_packed_before(run, photos):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 2)
+        assert run("pack", photos, "-o", "data.lance").code == 130
+    assert "16 pictures had been packed before" in run("pack", photos, "-o", "data.lance").err
