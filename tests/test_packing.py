@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import packing, stored
+from narrows.data import files, packing, stored
 from narrows.data.files import read, write
 from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
@@ -230,3 +230,40 @@ def test_the_command_says_what_had_been_packed_before(run, photos):
         stop_after(patch, 2)
         assert run("pack", photos, "-o", "data.lance").code == 130
     assert "16 pictures had been packed before" in run("pack", photos, "-o", "data.lance").err
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    monkeypatch.setattr(files, "fits", lambda _: False)
+
+
+def test_a_folder_beyond_memory_is_decoded_when_it_is_asked_for(photos, small_memory):
+    with pytest.warns(UserWarning, match=r"50 pictures of shape \(6, 5\) take .*narrows pack"):
+        rows = read(photos)
+    assert isinstance(rows.values, StoredRows)
+    np.testing.assert_array_equal(rows.values[:], PICTURES[ORDER])
+    np.testing.assert_array_equal(rows.values[[3, 3, -1]], PICTURES[ORDER][[3, 3, -1]])
+    assert rows.names == [NAMES[place] for place in ORDER]
+    with pytest.warns(UserWarning, match="narrows pack"):
+        model = Autoencoder(2, max_epochs=1, random_state=SEED).fit(photos)
+    np.testing.assert_array_equal(model.transform(rows.values), model.transform(PICTURES[ORDER]))
+
+
+def test_pictures_beyond_memory_that_cannot_be_read_are_listed_or_refused(photos, small_memory):
+    (photos / "left" / "00-broken.jpg").write_bytes(b"what is this")
+    told = []
+    with pytest.warns(UserWarning, match="narrows pack"):
+        rows = read(photos, skip_unreadable=True, progress=lambda *done: told.append(done))
+    assert (len(rows.values), told) == (50, [(51, 51)])
+    assert [Path(path).name for path, _ in rows.skipped] == ["00-broken.jpg"]
+    with pytest.warns(UserWarning, match="narrows pack"):
+        rows = read(photos)
+    with pytest.raises(UnreadableFileError, match=r"00-broken\.jpg' is not a readable picture"):
+        Autoencoder(1).fit(rows.values)
+    for file in photos.rglob("*.png"):
+        file.unlink()
+    with (
+        pytest.warns(UserWarning, match="narrows pack"),
+        pytest.raises(DataError, match="none of the 1 pictures can be read"),
+    ):
+        read(photos, skip_unreadable=True)

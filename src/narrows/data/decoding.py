@@ -1,22 +1,26 @@
 """Many picture files to pixels, by all processors."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.codec import DefectError, decode, quietly
+from narrows.data.stored import StoredRows
 from narrows.errors import UnreadableFileError
 
 Progress: TypeAlias = Callable[[int, int], None]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 _BLOCK = 16  # pictures that a thread decodes between two reports of progress
+# Pictures, and bytes of them, that are looked at together.
+_PICTURES, _BYTES = 4096, 1 << 26
 
 
 def decode_files(
@@ -66,7 +70,7 @@ def _read_block(
     files: Sequence[Path], pixels: Pixels, block: range, *, skip_unreadable: bool
 ) -> dict[int, str]:
     """Read some of the files into their rows, and give the reasons of those that failed."""
-    reasons = {}
+    reasons: dict[int, str] = {}
     for index in block:
         try:
             pixels[index] = decode(files[index], pixels.shape[1:])
@@ -77,6 +81,49 @@ def _read_block(
                     "or leave out what cannot be read (--skip-unreadable, skip_unreadable=True)"
                 ) from error
             reasons[index] = str(error)
+    return reasons
+
+
+class PictureRows(StoredRows):
+    """Pictures of one shape in files, decoded whenever they are asked for.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        All of which can be read.
+    sample_shape : tuple of int
+        Of each.
+    """
+
+    def __init__(self, files: Sequence[Path], sample_shape: tuple[int, ...]) -> None:
+        self._files, self._sample_shape = files, sample_shape
+        self.shape, self.dtype = (len(files), *sample_shape), np.dtype(np.uint8)
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Decode runs of files."""
+        files = [file for begin, end in runs.tolist() for file in self._files[begin:end]]
+        decode_files(files, into.reshape(len(into), *self._sample_shape))
+
+
+def find_unreadable(
+    files: Sequence[Path], sample_shape: tuple[int, ...], progress: Progress | None = None
+) -> dict[int, str]:
+    """Decode all pictures, keep none, and return the places of those that cannot be read, and why.
+
+    Raises
+    ------
+    MissingFileError
+        If a file does not exist.
+    """
+    size = max(1, min(_PICTURES, _BYTES // math.prod(sample_shape)))
+    pixels = np.empty((size, *sample_shape), np.uint8)
+    reasons: dict[int, str] = {}
+    for start in range(0, len(files), size):
+        some = files[start : start + size]
+        found = decode_files(some, pixels[: len(some)], skip_unreadable=True)
+        reasons |= {start + place: reason for place, reason in found.items()}
+        if progress is not None:
+            progress(start + len(some), len(files))
     return reasons
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from narrows.data.codec import DefectError, open_picture, quietly, upright_size
+from narrows.data.decoding import PictureRows, find_unreadable
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
     IMAGE_SUFFIXES,
@@ -29,6 +31,7 @@ from narrows.data.names import RowNames
 from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.outputs import check_destination, write
 from narrows.data.parquet import is_plain, read_parquet
+from narrows.data.scratch import fits
 from narrows.data.stored import join
 from narrows.data.tables import TABLE_SUFFIXES, read_table
 from narrows.errors import DataError, ParameterError
@@ -36,6 +39,8 @@ from narrows.errors import DataError, ParameterError
 __all__ = ["Rows", "check_destination", "read", "write"]
 
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
+# Pictures that are decoded at the same time, at most.
+_AT_ONCE = 64
 _IN_PARTS = (".npy", ".parquet")
 _READ = (
     ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
@@ -53,7 +58,8 @@ class Rows:
     values : ndarray of shape (n, ...)
         One row for each sample; pictures as uint8 (n, height, width[, 3]). An array from a .npy
         file is mapped from the disk and read where it is used; of a folder of many such, of a
-        Lance dataset, and of Parquet files that take more than half of the free memory, they are
+        Lance dataset, and of Parquet and picture files that take more than half of the free
+        memory, they are
         :class:`narrows.data.stored.StoredRows`.
     names : sequence of str
         One for each row: a picture's path within the folder, the name that an .npz file holds,
@@ -171,14 +177,17 @@ def read(
     elif own_size:
         sample_shape = (*_common_size(files), *sample_shape[2:])
     check_fits(
-        len(files) * math.prod(sample_shape),
+        min(len(files), _AT_ONCE) * math.prod(sample_shape),
         f"{len(files)} pictures of shape {sample_shape}",
-        "give fewer, or bring them to a smaller size (--image-size, image_size)",
+        "bring them to a smaller size (--image-size, image_size)",
         DataError if image_size == "auto" else ParameterError,
     )
-    pixels, used, skipped = read_images(
-        files, sample_shape, skip_unreadable=skip_unreadable, progress=progress
-    )
+    if fits(len(files) * math.prod(sample_shape)):
+        pixels, used, skipped = read_images(
+            files, sample_shape, skip_unreadable=skip_unreadable, progress=progress
+        )
+    else:
+        pixels, used, skipped = _stream(files, sample_shape, skip_unreadable, progress)
     root = path if path.is_dir() else path.parent
     return Rows(
         pixels,
@@ -186,6 +195,30 @@ def read(
         skipped=[(str(file), reason) for file, reason in skipped],
         pictures=True,
     )
+
+
+def _stream(
+    files: list[Path],
+    sample_shape: tuple[int, ...],
+    skip_unreadable: bool,
+    progress: Progress | None,
+) -> tuple[Any, list[Path], list[tuple[Path, str]]]:
+    """Leave pictures that memory does not hold in their files; as `read_images` otherwise."""
+    warnings.warn(
+        f"{len(files)} pictures of shape {sample_shape} take "
+        f"{len(files) * math.prod(sample_shape) / 1e9:.3g} GB, more than half of the memory that "
+        "is free; they are decoded anew whenever they are needed: narrows pack does it once",
+        stacklevel=3,
+    )
+    reasons = find_unreadable(files, sample_shape, progress) if skip_unreadable else {}
+    used = [file for place, file in enumerate(files) if place not in reasons]
+    if not used:
+        raise DataError(
+            f"none of the {len(files)} pictures can be read; the first is '{files[0]}': "
+            f"{reasons[0]}; give pictures that can"
+        )
+    skipped = [(files[place], reason) for place, reason in reasons.items()]
+    return PictureRows(used, sample_shape), used, skipped
 
 
 def _read_file(path: Path) -> Rows:
