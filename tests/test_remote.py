@@ -272,12 +272,18 @@ def test_a_copy_on_disk_stays_in_its_folder(options) -> None:
     assert not copy.exists()
 
 
-def test_a_server_shows_it_and_what_replaces_it(model, options, by_environment) -> None:
+def test_a_server_shows_it_and_what_replaces_it(
+    model, options, by_environment, monkeypatch
+) -> None:
     pytest.importorskip("starlette")
-    from narrows.web.served import Served
+    from narrows.web.source import Source
 
     Library.build(ADDRESS, draw(5), model=model)
-    served = Served(place(ADDRESS))
-    assert served.info()["library"]["count"] == 5
+    source = Source(place(ADDRESS))
+    assert source.now().info()["library"]["count"] == 5
     Library.build(ADDRESS, draw(6), model=model, overwrite=True)
-    assert len(served.opened()) == 6
+    monkeypatch.setattr("narrows.web.source._SECONDS", 1e9)
+    # A store takes its time: it is not asked for every request.
+    assert len(source.now().opened()) == 5
+    monkeypatch.setattr("narrows.web.source._SECONDS", 0)
+    assert len(source.now().opened()) == 6

@@ -85,6 +85,23 @@ def test_matches_have_thumbnails_in_their_own_proportions(tmp_path, model):
     }
 
 
+def test_thumbnails_are_read_together_as_files(tmp_path, model):
+    """Those that are kept as they are kept, the others made of pictures that are small."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "small.png").write_bytes(as_file(smooth(40, 30), "PNG"))
+    (folder / "wide.jpg").write_bytes(as_file(smooth(640, 320), "JPEG"))
+    library, _ = Library.build(tmp_path / "pictures.lance", folder, model=model)
+    library.add(np.zeros((1, *SHAPE), np.uint8))
+    files = library.thumbnails([2, 1, 0, 1])
+    assert [file[:2] for file in files] == [b"\x89P", b"\xff\xd8", b"\x89P", b"\xff\xd8"]
+    for file, item in zip(files, library.items([2, 1, 0, 1]), strict=True):
+        with Image.open(BytesIO(file)) as image:
+            np.testing.assert_array_equal(np.asarray(image), item.thumbnail)
+    with pytest.raises(ParameterError, match="no picture of id 9"):
+        library.thumbnails([9])
+
+
 def test_arrays_have_thumbnails_too(tmp_path):
     random = np.random.default_rng(0)
     for shape, seen in [((6, 5), (6, 5)), ((6, 5, 1), (6, 5)), ((10, 200, 3), (5, 100, 3))]:

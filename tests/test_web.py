@@ -240,7 +240,7 @@ def test_the_report_is_made_when_it_is_asked_for(client):
     assert client.get("/report").status_code == 404
     assert client.get("/api/report").status_code == 202
     client.portal.call(client.app.state.report.wait)
-    assert client.get("/api/report").json() == {"state": "ready", "url": "/report"}
+    assert client.get("/api/report").json() == {"state": "ready", "url": "/report", "current": True}
     page = client.get("/report")
     assert "pictures.lance" in page.text
     policy = page.headers["Content-Security-Policy"]

@@ -1,16 +1,22 @@
 """The server while much is asked at once, and while others change what it serves."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
+from io import BytesIO
 
 import httpx
 import numpy as np
 import pytest
 from libraries import draw, fit
+from PIL import Image
 
-from narrows import Library
+from narrows import Autoencoder, Decoder, Encoder, Library
 from narrows.data.images import encode_png
+from narrows.web import served
 from narrows.web.app import create_app
+from narrows.web.batching import Worker
+from narrows.web.views import Views
 
 SEED = 10
 
@@ -73,3 +79,211 @@ def test_one_that_fails_spoils_nobody_elses_request(referring, cache):
         [match["id"] for match in answers[1].json()["matches"]],
         [match.id for match in library.match(ids=1, k=12)],
     )
+
+
+def test_networks_work_in_one_thread(library, cache, monkeypatch):
+    """Whichever requests come: torch's threads are set for that one."""
+    threads = set()
+    for half, name in ((Encoder, "transform"), (Decoder, "inverse_transform")):
+        original = getattr(half, name)
+
+        def noting(self, given, *, original=original):
+            threads.add(threading.current_thread())
+            return original(self, given)
+
+        monkeypatch.setattr(half, name, noting)
+    for name in ("transform", "inverse_transform", "reconstruct"):
+        original = getattr(Autoencoder, name)
+
+        def noting(self, given, *, original=original):
+            threads.add(threading.current_thread())
+            return original(self, given)
+
+        monkeypatch.setattr(Autoencoder, name, noting)
+    picture = {"file": encode_png(draw(1, SEED)[0])}
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            answers = await asyncio.gather(
+                client.post("/api/match", files=picture),
+                client.post("/api/match", params={"id": 3}),
+                client.post("/api/encode", files=picture),
+                client.post("/api/reconstruct", files=picture),
+                client.post("/api/denoise", files=picture),
+                client.post("/api/map", files=picture),
+                client.post("/api/decode", json={"codes": [[0, 1, 2, 3]]}),
+                client.post("/api/sample", json={"n": 40}),
+                client.get("/api/items/3/reconstruction"),
+            )
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(ask()) == [200] * 9
+    assert len(threads) == 1
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory, model):
+    path = tmp_path_factory.mktemp("web") / "pictures.lance"
+    return Library.build(path, draw(30, SEED), model=model)[0]
+
+
+def png_of(width, height):
+    """A black picture in two colours: a few kilobytes, however large."""
+    file = BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
+    """What they take all together is what one takes."""
+    decoded, now, most, lock = [], set(), [], threading.Lock()
+    original = served.decode
+
+    def noting(contents, shape):
+        with lock:
+            now.add(object_ := object())
+            most.append(len(now))
+        try:
+            return original(contents, shape)
+        finally:
+            decoded.append(len(contents))
+            with lock:
+                now.remove(object_)
+
+    monkeypatch.setattr(served, "decode", noting)
+    large = {"file": png_of(4200, 4100)}
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            requests = [
+                client.post(f"/api/{name}", files=large)
+                for name in 2 * ("match", "encode", "denoise", "map")
+            ]
+            return [answer.status_code for answer in await asyncio.gather(*requests)]
+
+    assert asyncio.run(ask()) == [200] * 8
+    assert len(decoded) == 8
+    assert max(most) == 1
+
+
+def test_pixels_are_counted_whatever_pillow_warns_of(library, cache, monkeypatch):
+    """Python's warnings are one list for all threads, which may be set aside by another."""
+    monkeypatch.setattr("PIL.Image.warnings.warn", lambda *_: None)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10_000)
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            return await client.post("/api/match", files={"file": png_of(101, 100)})
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 422
+    assert "10100 pixels, more than the 10000 that are safe" in answer.json()["error"]
+
+
+def test_bodies_are_bounded_all_together(library, cache, monkeypatch):
+    monkeypatch.setattr("narrows.web.security.MOST_AT_ONCE", 300_000)
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    async def ask():
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly():
+            yield b"--x\r\n" + HEAD + bytes(200_000)
+            begun.set()
+            await go_on.wait()
+            yield b"\r\n--x--\r\n"
+
+        async with asking(library.path, cache) as client:
+            first = asyncio.create_task(client.post("/api/encode", content=slowly(), headers=kind))
+            await begun.wait()
+            second = await client.post("/api/encode", files={"file": bytes(200_000)})
+            go_on.set()
+            await first
+            third = await client.post("/api/encode", files={"file": bytes(200_000)})
+            return second, third
+
+    second, third = asyncio.run(ask())
+    assert second.status_code == 503
+    assert "try again later" in second.json()["error"]
+    assert third.status_code == 422  # no picture, but taken
+
+
+HEAD = b'Content-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+
+
+def test_a_body_that_never_comes_is_not_waited_for(library, cache, monkeypatch):
+    monkeypatch.setattr("narrows.web.security.SECONDS", 0.01)
+
+    async def never():
+        yield b"--x\r\n" + HEAD
+        await asyncio.Event().wait()
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            kind = {"Content-Type": "multipart/form-data; boundary=x"}
+            return await client.post("/api/match", content=never(), headers=kind)
+
+    assert asyncio.run(ask()).status_code == 400
+
+
+def test_json_is_bounded_by_what_can_be_asked(library, cache):
+    async def ask():
+        async with asking(library.path, cache) as client:
+            kind = {"Content-Type": "application/json"}
+            return [
+                await client.post(f"/api/{name}", content=b" " * 2**20, headers=kind)
+                for name in ("decode", "sample")
+            ]
+
+    for answer in asyncio.run(ask()):
+        assert answer.status_code == 413
+        assert "JSON is too large" in answer.json()["error"]
+
+
+def test_thumbnails_are_read_together_and_kept(library, cache, monkeypatch):
+    asked = []
+    original = Library.thumbnails
+
+    def noting(self, ids):
+        asked.append(list(ids))
+        return original(self, ids)
+
+    monkeypatch.setattr(Library, "thumbnails", noting)
+    addresses = [f"/api/items/{number}/thumbnail" for number in range(12)]
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            first = await asyncio.gather(*map(client.get, addresses))
+            reads = len(asked)
+            again = await asyncio.gather(*map(client.get, addresses))
+            return first, reads, again
+
+    first, reads, again = asyncio.run(ask())
+    assert sorted(number for ids in asked for number in ids) == list(range(12))
+    assert len(asked) == reads < 12
+    truth = [encode_png(item.thumbnail) for item in library.items(range(12))]
+    assert [answer.content for answer in first] == truth
+    assert [answer.content for answer in again] == truth
+
+
+def test_no_more_pictures_are_kept_than_fit(library, monkeypatch):
+    size = len(library.thumbnails([0])[0])
+    asked = []
+    original = Library.thumbnails
+    monkeypatch.setattr(
+        Library, "thumbnails", lambda self, ids: asked.extend(ids) or original(self, ids)
+    )
+
+    async def ask():
+        inference = Worker("inference")
+        views = Views(inference, most_bytes=4 * size)
+        shown = served.Served("a", library, library.model, "1")
+        for number in (0, 1, 2, 3, 4, 5, 5, 4, 0):
+            await views(shown, number, "thumbnail")
+        views.close()
+        inference.close()
+
+    asyncio.run(ask())
+    # What was looked at longest ago has gone.
+    assert asked[:6] == [0, 1, 2, 3, 4, 5]
+    assert asked[6:] == [0]

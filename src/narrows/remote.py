@@ -247,7 +247,7 @@ def stamp(file: Place) -> object:
         state = file.stat()
     except OSError:
         return None
-    return state.st_ino, state.st_mtime_ns
+    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns
 
 
 def refusal(path: Place, error: Exception) -> StoreError | None:

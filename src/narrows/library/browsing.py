@@ -151,6 +151,34 @@ class Browsing:
         """
         return self._items(self._table.rows_of(ids))
 
+    def thumbnails(self, ids: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
+        """Read pictures to look at, small, for pages and other programs.
+
+        Faster than :attr:`Match.thumbnail` of one after another.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Of :attr:`ids`, in any order.
+
+        Returns
+        -------
+        list of bytes
+            What is in JPEG or PNG files, of 128 pixels at most in height and width; arrays as they
+            are.
+
+        Raises
+        ------
+        ParameterError
+            If there is no picture of an id.
+        LibraryError
+            If the library's rows are no pictures.
+        MissingFileError, UnreadableFileError
+            If the library only refers to a file that is no larger than a thumbnail, and that is
+            gone or has changed.
+        """
+        return self._pictures.thumbnails(self._table.rows_of(ids))
+
     def _items(self, rows: NDArray[np.int64]) -> list[Item]:
         """Read what is known of rows, in their order."""
         known = self._table.take(rows, "id", "path", *self._table.metadata)

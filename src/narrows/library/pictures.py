@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, decode, quietly
+from narrows.data.codec import DefectError, decode, encode_png, quietly
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
@@ -24,7 +24,9 @@ from narrows.library.table import Table
 from narrows.models import Decoder, Encoder
 from narrows.remote import Place
 
-_NPY = b"\x93NUMPY"
+_NPY, _JPEG = b"\x93NUMPY", b"\xff\xd8"
+# Files, perhaps of many megabytes each, that are in memory together.
+_BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ class StoredPictures:
         if not len(rows):
             none = np.empty((0, *self.encoder.sample_shape_), np.uint8)
             return self.encoder.scaling_.from_pixels(none)
+        decoded: list[NDArray[Any]] = []
         with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            return np.stack(list(threads.map(self._decode, self.contents(rows))))
+            for start in range(0, len(rows), _BLOCK):
+                decoded += threads.map(self._decode, self.contents(rows[start : start + _BLOCK]))
+        return np.stack(decoded)
 
     def contents(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[bytes]:
         """Give what is in pictures' files, those that are only referred to among them.
@@ -70,8 +75,18 @@ class StoredPictures:
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
         """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""
         contents = self.table.take([row], "thumbnail")[0]["thumbnail"]
-        if contents is None:
-            contents = next(self.contents([row]))
+        return self._preview(next(self.contents([row])) if contents is None else contents)
+
+    def thumbnails(self, rows: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
+        """Return pictures to look at, small, as JPEG files where such are kept, or PNG files."""
+        kept = [one["thumbnail"] or b"" for one in self.table.take(rows, "thumbnail")]
+        others = self.contents([row for row, one in zip(rows, kept, strict=True) if not one])
+        return [
+            one if one.startswith(_JPEG) else encode_png(self._preview(one or next(others)))
+            for one in kept
+        ]
+
+    def _preview(self, contents: bytes) -> NDArray[np.uint8]:
         if not contents.startswith(_NPY):
             try:
                 with quietly():

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,12 +19,15 @@ from starlette.staticfiles import StaticFiles
 from narrows import errors
 from narrows.remote import place
 from narrows.web import routes
-from narrows.web.batching import Batcher
-from narrows.web.maps import Maps
+from narrows.web.batching import Batcher, Worker
+from narrows.web.maps import LibraryMap, Maps
 from narrows.web.metrics import Metrics
 from narrows.web.report import ReportMaker
-from narrows.web.security import App, Guard, Message, Receive, Scope, Send, TooLargeError
+from narrows.web.security import App, BusyError, Guard, Message, Receive, Scope, Send, TooLargeError
 from narrows.web.served import Served
+from narrows.web.source import Source
+from narrows.web.uploads import Uploads
+from narrows.web.views import Views
 
 STATIC = Path(__file__).parent / "static"
 
@@ -77,24 +81,29 @@ def create_app(
     NarrowsError
         If there is no library, model or encoder at ``path``.
     """
-    served = Served(place(path))
+    source = Source(place(path))
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         state = app.state
-        state.served, state.metrics, state.writable = served, metrics, writable
+        state.metrics, state.writable = metrics, writable
         state.training = [Path(one) for one in training]
-        state.match = Batcher(served.match, metrics.batch)
-        state.encode = Batcher(lambda _, rows: served.encode(rows), metrics.batch)
-        state.report = ReportMaker(served)
-        maps = Maps(served, cache)
+        state.source, state.uploads = source, Uploads()
+        state.inference = Worker("inference")
+        state.match = Batcher(_match, state.inference, metrics.batch)
+        state.encode = Batcher(Served.encode, state.inference, metrics.batch)
+        state.place = Batcher(LibraryMap.place, state.inference, metrics.batch)
+        state.views = Views(state.inference)
+        state.report = ReportMaker(source)
+        maps = Maps(source, cache)
         state.map = maps.current
-        if served.library is not None and len(served.library):
+        library = source.now().library
+        if library is not None and len(library):
             maps.current()  # so that it is there when it is asked for
         yield
-        for batcher in (state.match, state.encode):
-            batcher.close()
+        state.inference.close()
+        state.views.close()
         await state.report.close()
         maps.close()
 
@@ -109,10 +118,16 @@ def create_app(
             errors.NarrowsError: _explain,
             HTTPException: _explain_http,
             TooLargeError: _explain_size,
+            BusyError: _explain_size,
             ClientDisconnect: _gone,
             Exception: _fault,
         },
     )
+
+
+def _match(key: tuple[Any, ...], items: list[Any]) -> Any:
+    served, by, *options = key
+    return served.match(by, dict(options), items)
 
 
 def _routes() -> list[Route | Mount]:
@@ -191,15 +206,18 @@ def _said(
     request: Request, why: str, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
     # Where the library and its pictures' files lie is nobody's business.
-    path = request.app.state.served.path
-    shown = why.replace(str(path.absolute()), path.name).replace(str(path), path.name)
+    path = request.app.state.source.path
+    places = [str(path.absolute()), str(path)] if isinstance(path, Path) else [str(path)]
+    shown = why
+    for where in places:
+        shown = shown.replace(where, path.name)
     # What was asked may hold what is no text.
     shown = shown.encode("utf-8", "replace").decode()
     return JSONResponse({"error": shown}, status, headers)
 
 
 async def _explain_size(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 413)
+    return JSONResponse({"error": str(error)}, 503 if isinstance(error, BusyError) else 413)
 
 
 async def _gone(_: Request, error: Exception) -> Response:

@@ -1,24 +1,55 @@
-"""Requests that come at the same time, answered together."""
+"""What networks do, in one thread; and requests that come at the same time, answered together."""
 
 import asyncio
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-# Pictures that are encoded and looked for together.
+import torch
+
+from narrows.data.decoding import n_processors
+
+# Items that are worked on together.
 _MOST = 64
+
+
+class Worker:
+    """One thread, which works on one thing after another.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name, initializer=_leave_processors)
+
+    async def __call__(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Run a function there, after what is waiting already."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *given)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_processors() -> None:
+    """Have torch leave half of the processors to requests, files and pictures."""
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), n_processors() // 2)))
 
 
 class Batcher:
     """Collect what comes while the last batch is worked on, and work on that next.
 
-    A single request waits for nothing. All work is done by one thread, which has torch's threads
-    for itself.
+    A single request waits for nothing.
 
     Parameters
     ----------
     run : callable
         From a key and a list of items to a result for each item.
+    worker : Worker
+        Where that is done, beside what other batchers have to do.
     observe : callable
         Told the size of each batch.
     """
@@ -26,12 +57,13 @@ class Batcher:
     def __init__(
         self,
         run: Callable[[Any, list[Any]], Any],
+        worker: Worker,
         observe: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._run = run
+        self._worker = worker
         self._observe = observe
         self._waiting: dict[Hashable, list[tuple[Any, asyncio.Future[Any]]]] = {}
-        self._thread = ThreadPoolExecutor(1, "inference")
         self._work: asyncio.Task[None] | None = None
 
     async def __call__(self, key: Hashable, item: Any) -> Any:
@@ -54,9 +86,9 @@ class Batcher:
 
     async def _work_on(self, key: Hashable, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
         items = [item for item, _ in batch]
-        done = asyncio.get_running_loop().run_in_executor(self._thread, self._run, key, items)
-        await asyncio.wait([done])
-        failure = done.exception()
+        work = asyncio.ensure_future(self._worker(self._run, key, items))
+        await asyncio.wait([work])
+        failure = work.exception()
         if failure is not None and len(batch) > 1:
             # Only whoever asked for what cannot be done is to be told so.
             for one in batch:
@@ -66,10 +98,6 @@ class Batcher:
             if future.done():  # whoever asked has gone
                 continue
             if failure is None:
-                future.set_result(done.result()[place])
+                future.set_result(work.result()[place])
             else:
                 future.set_exception(failure)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -4,7 +4,7 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from sklearn.decomposition import PCA
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
-from narrows.library import Library
 from narrows.web.served import Served
+from narrows.web.source import Source
 
 # Rows that principal components are found from, and those whose pictures are read together.
 _ROWS_OF_PCA, _BLOCK = 20_000, 1024
@@ -24,6 +24,8 @@ _COLOURS, _MISSING = 255, 255
 # A whole number with more different values than this is a quantity, not a name.
 _MOST_NAMES = 20
 _NEIGHBOURS = 5
+# Rows that a better map than the preview is made of.
+_LEAST = 3
 
 _log = logging.getLogger("narrows.web")
 
@@ -33,29 +35,43 @@ class Maps:
 
     Parameters
     ----------
-    served : Served
+    source : Source
         What is served.
     cache : Path, optional
         Where final maps are kept, by default the user's cache.
     """
 
-    def __init__(self, served: Served, cache: Path | None = None) -> None:
-        self._served = served
+    def __init__(self, source: Source, cache: Path | None = None) -> None:
+        self._source = source
         self._cache = cache or Path(pooch.os_cache("narrows")) / "maps"
         self._threads = ThreadPoolExecutor(2, "map")
         self._map: LibraryMap | None = None
         self._lock = Lock()
 
     def current(self) -> "LibraryMap":
-        """Return the map; of a library that is not empty."""
-        library = self._served.opened()
+        """Return the map.
+
+        Raises
+        ------
+        LibraryError
+            If there is no library, or nothing in it.
+        """
         with self._lock:
-            if self._map is None or self._map.library is not library:
-                self._map = LibraryMap(library, self._served, self._threads, self._cache)
+            served = self._source.now()
+            if not len(served.opened()):
+                raise LibraryError(
+                    "the library is empty, so there is no map; add pictures to it first"
+                )
+            if self._map is None or self._map.served is not served:
+                if self._map is not None:
+                    self._map.cancel()
+                self._map = LibraryMap(served, self._threads, self._cache)
             return self._map
 
     def close(self) -> None:
         """End the threads."""
+        if self._map is not None:
+            self._map.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -63,32 +79,37 @@ class LibraryMap:
     """The places of a library's pictures, from -1 to 1, and what they are coloured by.
 
     The final map is computed in the background, and kept in the cache under the SHA-256 of the
-    codes that it shows.
+    codes that it shows. Where there can be no better one, the preview is final.
     """
 
-    def __init__(
-        self, library: Library, served: Served, threads: ThreadPoolExecutor, cache: Path
-    ) -> None:
-        self.library = library
-        self.ids = library.ids
-        self._served = served
+    def __init__(self, served: Served, threads: ThreadPoolExecutor, cache: Path) -> None:
+        self.served = served
+        self.ids = served.ids
         self._threads = threads
-        self._codes = library.codes
         self._colours: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
         self._errors: Future[NDArray[np.float64]] | None = None
-        self._preview = _preview(self._codes)
-        self._final = threads.submit(_final, self._codes, cache)
+        self._lock, self._outdated = Lock(), Event()
+        self._preview = _preview(served.codes)
+        self._final = threads.submit(_final, served.codes, self._preview, cache)
+        self._final.add_done_callback(_tell_failure)
+
+    def cancel(self) -> None:
+        """Stop what is being computed, as far as that is possible: nobody looks at it any more."""
+        self._outdated.set()
+        self._final.cancel()
 
     @property
     def state(self) -> str:
         """Whether the places are a preview, or final."""
-        done = self._final.done() and self._final.exception() is None
-        return "final" if done else "preview"
+        return "final" if self._final.done() else "preview"
 
     @property
     def points(self) -> NDArray[np.float32]:
         """The places, (n, 2), as they are now."""
-        return self._final.result() if self.state == "final" else self._preview
+        done = self._final.done() and not self._final.cancelled()
+        if done and self._final.exception() is None:
+            return self._final.result()
+        return self._preview
 
     def bytes(self, color: str) -> bytes | None:
         """Return all x, all y, and all colours; None while colours are being computed."""
@@ -109,30 +130,53 @@ class LibraryMap:
         ------
         ParameterError
             If there is no such column.
+        NarrowsError
+            If pictures cannot be read; whoever asks again has it tried again.
         """
-        if color not in self._colours:
-            if color == "none":
-                values: Any = None
-            elif color == "error" and color not in self.library.columns:
-                if self._errors is None:
-                    self._errors = self._threads.submit(
-                        _errors, self.library, self._served.whole(), self.ids
-                    )
-                if not self._errors.done():
-                    return None
-                values = self._errors.result().tolist()
-            else:
-                values = self.library.column(color)
-            self._colours[color] = _colours(values, len(self.ids))
+        if color in self._colours:
+            return self._colours[color]
+        library = self.served.opened()
+        values: Any = None
+        if color == "error" and color not in library.columns:
+            errors = self._measured()
+            if errors is None:
+                return None
+            values = errors.tolist()
+        elif color != "none":
+            values = library.column(color)
+        self._colours[color] = _colours(values, len(self.ids))
         return self._colours[color]
 
-    def place(self, code: NDArray[np.float32]) -> tuple[float, float]:
-        """Place a code at the mean of its nearest neighbours' places, the nearer the heavier."""
-        distances = np.square(self._codes - code).sum(axis=1)
-        nearest = np.argpartition(distances, min(_NEIGHBOURS, len(distances) - 1))[:_NEIGHBOURS]
-        weights = 1 / (distances[nearest].astype(np.float64) + 1e-12)
-        x, y = weights @ self.points[nearest] / weights.sum()
-        return float(x), float(y)
+    def _measured(self) -> NDArray[np.float64] | None:
+        """Return the errors of all pictures; None while they are being measured."""
+        with self._lock:
+            if self._errors is None:
+                self.served.whole()
+                self._errors = self._threads.submit(_errors, self.served, self._outdated)
+            measuring = self._errors
+            if not measuring.done():
+                return None
+            if measuring.cancelled() or measuring.exception() is not None:
+                self._errors = None
+        return measuring.result()
+
+    def place(self, codes: list[NDArray[np.float32]]) -> list[tuple[float, float]]:
+        """Place codes at the mean of their nearest neighbours' places, the nearer the heavier."""
+        found = self.served.opened().match(codes=np.stack(codes), k=_NEIGHBOURS)
+        points = self.points
+        places = []
+        for matches in found:
+            rows = np.searchsorted(self.ids, [match.id for match in matches])
+            weights = 1 / (np.square([match.distance for match in matches]) + 1e-12)
+            x, y = weights @ points[rows] / weights.sum()
+            places.append((float(x), float(y)))
+        return places
+
+
+def _tell_failure(final: Future[Any]) -> None:
+    failure = None if final.cancelled() else final.exception()
+    if failure is not None:
+        _log.error("the map stays a preview, the better one failed: %s", failure)
 
 
 def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,9 +189,13 @@ def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
     return _centred(PCA(2, svd_solver="covariance_eigh").fit(some).transform(codes))
 
 
-def _final(codes: NDArray[np.float32], cache: Path) -> NDArray[np.float32]:
+def _final(
+    codes: NDArray[np.float32], preview: NDArray[np.float32], cache: Path
+) -> NDArray[np.float32]:
     from narrows.evaluation import project
 
+    if len(codes) < _LEAST or (codes == codes[0]).all():
+        return preview
     file = cache / f"{sha256(repr(codes.shape).encode() + codes.tobytes()).hexdigest()}.npy"
     known = _read(file, len(codes))
     if known is not None:
@@ -184,9 +232,12 @@ def _centred(points: NDArray[Any]) -> NDArray[np.float32]:
     return centred
 
 
-def _errors(library: Library, model: Any, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _errors(served: Served, outdated: Event) -> NDArray[np.float64]:
+    library, model, ids = served.opened(), served.whole(), served.ids
     errors = np.empty(len(ids))
     for start in range(0, len(ids), _BLOCK):
+        if outdated.is_set():
+            raise LibraryError("the library has changed meanwhile; ask again")
         rows = library.read(ids[start : start + _BLOCK])
         errors[start : start + len(rows)] = model.reconstruction_error(rows)
     return errors

@@ -36,8 +36,8 @@ _ITEM = {
     "id": _INTEGER,
     "path": _STRING,
     "metadata": {"type": "object"},
-    "picture": _STRING,
-    "thumbnail": _STRING,
+    "picture": _NULL_STRING,
+    "thumbnail": _NULL_STRING,
     "reconstruction": _NULL_STRING,
 }
 _QUERY = _object(
@@ -131,7 +131,7 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
             "get": _plain(
                 "Every picture's place and colour: all x, then all y, as little-endian float32 "
                 "from -1 to 1, then a byte of colour each. The header X-Map-State is preview or "
-                "final.",
+                "final; X-Map-Version is that of the legend and the ids that belong to it.",
                 "application/octet-stream",
                 ("color",),
                 computing=True,
@@ -154,11 +154,17 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
         },
         "/api/training": {"get": _get("Runs of training", {"runs": _list(_RUN)})},
         "/api/report": {
-            "get": _get("Where the report is", {"state": _STRING, "url": _STRING}, computing=True)
+            "get": _get(
+                "Where the report is; a newer one is being made if it is not of the current state",
+                {"state": _STRING, "url": _STRING, "current": {"type": "boolean"}},
+                computing=True,
+            )
         },
     }
     for kind in KINDS:
         paths[f"/api/items/{{id}}/{kind}"] = {"get": _plain(f"The {kind}", "image/png")}
+        content = paths[f"/api/items/{{id}}/{kind}"]["get"]["responses"]["200"]["content"]
+        content["image/jpeg"] = content["image/png"]
     for path in ("/api/training", *(f"/api/items/{{id}}/{kind}" for kind in KINDS)):
         paths[path]["get"]["responses"]["304"] = {"description": "If-None-Match is its ETag."}
     if writable:

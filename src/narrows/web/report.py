@@ -8,34 +8,49 @@ request.
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from narrows.remote import place
 from narrows.web.served import Served
+from narrows.web.source import Source
 
 _MOST_ROWS = 10_000
 
 
 class ReportMaker:
-    """Make the report when it is first asked for."""
+    """Make the report when it is first asked for, and again when the library has changed."""
 
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._folder = tempfile.TemporaryDirectory(prefix="narrows-report-")
-        self.page = Path(self._folder.name) / "report" / "index.html"
         self._task: asyncio.Task[str] | None = None
+        self._version = ""
+        self._count = 0
+        self.page: Path | None = None
 
-    def state(self) -> tuple[str, str]:
-        """Return "computing", "ready" or "failed", and why it failed; begin if nobody has."""
-        self._served.whole()
-        self._served.opened()
-        if self._task is None:
+    def state(self, served: Served) -> tuple[str, str]:
+        """Say how it stands with the report, and why it failed; begin if that has to be.
+
+        Returns
+        -------
+        state : {"computing", "ready", "outdated", "failed"}
+            "outdated" if there is one of the library before it was changed, and a new one is being
+            made.
+        why : str
+        """
+        served.whole()
+        served.opened()
+        if self._task is None or (self._task.done() and self._version != served.version):
+            self._version = served.version
             self._task = asyncio.create_task(self._make())
         if not self._task.done():
-            return "computing", ""
+            return "computing" if self.page is None else "outdated", ""
         why = self._task.result()
+        if why:
+            self._task = None  # whoever asks again has it tried again
         return ("failed", why) if why else ("ready", "")
 
     async def wait(self) -> None:
@@ -44,12 +59,14 @@ class ReportMaker:
             await self._task
 
     async def _make(self) -> str:
+        self._count += 1
+        to = Path(self._folder.name) / f"report-{self._count}"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "narrows.web.report",
-            str(self._served.path),
-            str(self.page.parent),
+            str(self._source.path),
+            str(to),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -58,8 +75,13 @@ class ReportMaker:
         except asyncio.CancelledError:
             process.kill()
             raise
-        lines = said.decode(errors="replace").strip().splitlines()
-        return "" if process.returncode == 0 else (lines or ["the report ended without a word"])[-1]
+        if process.returncode != 0:
+            lines = said.decode(errors="replace").strip().splitlines()
+            return (lines or ["the report ended without a word"])[-1]
+        if self.page is not None:
+            shutil.rmtree(self.page.parent, ignore_errors=True)
+        self.page = to / "index.html"
+        return ""
 
     async def close(self) -> None:
         """Stop what is being made, and remove the page."""
@@ -79,7 +101,7 @@ def main() -> None:
     path, to = place(sys.argv[1]), Path(sys.argv[2])
     os.nice(19)
     try:
-        served = Served(path)
+        served = Source(path).now()
         library = served.opened()
         ids = library.ids
         if len(ids) > _MOST_ROWS:

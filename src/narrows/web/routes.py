@@ -1,33 +1,39 @@
 """What each address answers."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from narrows import __version__
-from narrows.errors import DataError, LibraryError, ParameterError
+from narrows.errors import DataError, ParameterError
+from narrows.web.maps import LibraryMap
 from narrows.web.openapi import KINDS, describe
 from narrows.web.parameters import read_query
-from narrows.web.security import REPORT
-from narrows.web.served import Served, plain
+from narrows.web.security import REPORT, TooLargeError
+from narrows.web.served import Served, data_uri
 from narrows.web.training import read_runs
 
-_MOST_FILES, _MOST_CODES, _MOST_SAMPLES = 64, 256, 64
+_MOST_CODES, _MOST_SAMPLES = 256, 64
+# Of JSON; codes take as many more as their numbers have digits.
+_MOST_BYTES, _BYTES_OF_NUMBER = 2**18, 32
+# Codes that are decoded at a time.
+_DECODED = 16
 _PNG = "image/png"
 _STATIC = Path(__file__).parent / "static"
 _LARGEST = 2**31 - 1
 _LARGEST_CODE = 1e6
 
 
-def _served(request: Request) -> Served:
-    served: Served = request.app.state.served
+async def _now(request: Request) -> Served:
+    """Return what is served now; a request is answered from this alone."""
+    served: Served = await _offload(request.app.state.source.now)
     return served
 
 
@@ -36,30 +42,23 @@ async def _offload(function: Callable[..., Any], *given: Any) -> Any:
     return await run_in_threadpool(function, *given)
 
 
-async def _uploads(request: Request, most: int) -> list[bytes]:
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise HTTPException(415, "send the picture as multipart/form-data, in the field 'file'")
-    async with request.form(max_files=most, max_fields=0) as form:
-        files = [one for one in form.getlist("file") if isinstance(one, UploadFile)]
-        if not files or len(files) != len(form.multi_items()):
-            raise ParameterError("the field 'file' is missing, or others are there; send one file")
-        return [await one.read() for one in files]
-
-
-async def _row(request: Request, number: int | None) -> Any:
+async def _row(request: Request, served: Served, number: int | None) -> Any:
     """Return the row that a request is about: of the library, or of the picture that it sends."""
-    served = _served(request)
     if number is not None:
         return (await _offload(lambda: served.opened().read([number])))[0]
-    contents = (await _uploads(request, 1))[0]
-    return await _offload(served.read, contents)
+    return (await request.app.state.uploads.rows(request, served, 1))[0]
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _json(request: Request, most: int = _MOST_BYTES) -> dict[str, Any]:
     if not request.headers.get("content-type", "").startswith("application/json"):
         raise HTTPException(415, "send JSON, with the content type application/json")
+    contents = b""
+    async for chunk in request.stream():
+        contents += chunk
+        if len(contents) > most:
+            raise TooLargeError(f"the JSON is too large; send at most {most} bytes here")
     try:
-        body = json.loads(await request.body())
+        body = json.loads(contents)
     except (ValueError, RecursionError) as error:
         raise ParameterError(f"the body is no JSON: {error}") from error
     if not isinstance(body, dict):
@@ -77,14 +76,14 @@ async def info(request: Request) -> Response:
     """Tell what is served."""
     read_query(request.query_params)
     state = request.app.state
-    facts = await _offload(_served(request).info)
+    facts = (await _now(request)).info()
     return JSONResponse({**facts, "writable": state.writable, "training": bool(state.training)})
 
 
 async def metrics(request: Request) -> Response:
     """Tell a monitoring system how things go."""
     read_query(request.query_params)
-    library = _served(request).library
+    library = (await _now(request)).library
     text = request.app.state.metrics.text(0 if library is None else len(library))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
@@ -103,21 +102,18 @@ async def match(request: Request) -> Response:
     number = wanted.pop("id")
     if wanted["rerank"] == "none":
         wanted["rerank"] = None
-    _served(request).opened()
+    served = await _now(request)
+    served.opened()
     by = "file" if number is None else "id"
-    if number is None:
-        item = await _row(request, None)
-    else:
-        item = number
-        await _offload(_served(request).item, number)  # one who asks wrongly spoils no batch
-    answer = await request.app.state.match((by, *sorted(wanted.items())), item)
-    return JSONResponse(answer)
+    item = await _row(request, served, None) if number is None else number
+    found = await request.app.state.match((served, by, *sorted(wanted.items())), item)
+    return JSONResponse(await _offload(served.finish_match, *found))
 
 
 async def items(request: Request) -> Response:
     """List pictures of the library, by a filter or by their ids."""
     wanted = read_query(request.query_params, "ids", "where", "limit", "offset")
-    served = _served(request)
+    served = await _now(request)
     if wanted["ids"] is not None:
         found = await _offload(lambda: served.opened().items(wanted["ids"]))
         total = len(found)
@@ -132,9 +128,8 @@ async def add(request: Request) -> Response:
     """Add pictures to the library."""
     _check_writable(request)
     read_query(request.query_params)
-    contents = await _uploads(request, _MOST_FILES)
-    answer = await _offload(_served(request).add, contents)
-    return JSONResponse(answer, 201)
+    state = request.app.state
+    return JSONResponse(await state.uploads.add(request, state.source), 201)
 
 
 def _number(request: Request) -> int:
@@ -144,9 +139,9 @@ def _number(request: Request) -> int:
     return int(word)
 
 
-async def _found(request: Request) -> Any:
+async def _found(request: Request, served: Served) -> Any:
     try:
-        return await _offload(_served(request).item, _number(request))
+        return await _offload(served.item, _number(request))
     except ParameterError as error:
         raise HTTPException(404, str(error)) from error
 
@@ -154,7 +149,8 @@ async def _found(request: Request) -> Any:
 async def item(request: Request) -> Response:
     """Tell all of one picture."""
     read_query(request.query_params)
-    served, one = _served(request), await _found(request)
+    served = await _now(request)
+    one = await _found(request, served)
     code = await _offload(lambda: one.code)
     return JSONResponse({**served.describe(one), "code": code.tolist()})
 
@@ -163,20 +159,21 @@ async def change(request: Request) -> Response:
     """Write columns of one picture."""
     _check_writable(request)
     read_query(request.query_params)
-    one, body = await _found(request), await _json(request)
+    served = await _now(request)
+    one, body = await _found(request, served), await _json(request)
     metadata = body.get("metadata")
     if not isinstance(metadata, dict) or len(body) > 1:
         raise ParameterError('the body has no metadata; send {"metadata": {column: value}}')
-    changed = await _offload(_served(request).change, one.id, metadata)
-    return JSONResponse(_served(request).describe(changed))
+    changed = await _offload(request.app.state.source.change, one.id, metadata)
+    return JSONResponse(served.describe(changed))
 
 
 async def remove(request: Request) -> Response:
     """Remove one picture."""
     _check_writable(request)
     read_query(request.query_params)
-    one = await _found(request)
-    await _offload(_served(request).remove, one.id)
+    one = await _found(request, await _now(request))
+    await _offload(request.app.state.source.remove, one.id)
     return Response(status_code=204)
 
 
@@ -188,37 +185,42 @@ def _check_writable(request: Request) -> None:
 async def view(request: Request) -> Response:
     """Show one picture of the library."""
     read_query(request.query_params)
-    served, kind = _served(request), request.path_params["kind"]
+    kind, number = request.path_params["kind"], _number(request)
     if kind not in KINDS:
         raise HTTPException(404, f"there is no {kind[:40]!r}; ask for {', '.join(KINDS)}")
-    one = await _found(request)
-    # Pictures never change, what is restored from them does when the model does.
-    tag = f'"{served.model.fingerprint_[:16]}-{one.id}-{kind}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
-    if request.headers.get("if-none-match") == tag:
+    served = await _now(request)
+    # Another library of the same model may come in the place of this one.
+    tag = f'"{served.version}-{number}-{kind}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(await _offload(served.view, one.id, kind), 200, headers, _PNG)
+    try:
+        shown = await request.app.state.views(served, number, kind)
+    except ParameterError as error:
+        raise HTTPException(404, str(error)) from error
+    return Response(shown.contents, 200, headers, shown.kind)
 
 
 async def encode(request: Request) -> Response:
     """Encode pictures."""
     read_query(request.query_params)
-    served = _served(request)
-    contents = await _uploads(request, _MOST_FILES)
-    rows = [await _offload(served.read, one) for one in contents]
-    codes = [await request.app.state.encode((), row) for row in rows]
+    served = await _now(request)
+    rows = await request.app.state.uploads.rows(request, served)
+    encode = request.app.state.encode
+    codes = await asyncio.gather(*(encode(served, row) for row in rows))
     return JSONResponse({"codes": [code.tolist() for code in codes]})
 
 
 async def decode(request: Request) -> Response:
     """Decode codes: to one PNG file if that is asked for, or to data URIs."""
     read_query(request.query_params)
-    served, body = _served(request), await _json(request)
-    codes = body.get("codes")
+    served = await _now(request)
+    width = served.width
     served.whole()
+    body = await _json(request, _MOST_BYTES + _MOST_CODES * width * _BYTES_OF_NUMBER)
+    codes = body.get("codes")
     if not isinstance(codes, list) or not 1 <= len(codes) <= _MOST_CODES or len(body) > 1:
         raise ParameterError(f'send {{"codes": [[...], ...]}} of 1 to {_MOST_CODES} codes')
-    width = served.model.spec_.code_width
     for code in codes:
         if not isinstance(code, list) or len(code) != width or not all(map(_is_number, code)):
             raise ParameterError(
@@ -227,11 +229,19 @@ async def decode(request: Request) -> Response:
             )
     if not served.shows_pictures:
         raise DataError("the model's rows are no pictures; decode its codes in Python")
-    restored = await _offload(served.decode, codes)
+    files = await _decoded(request, served, codes)
     if len(codes) == 1 and _PNG in request.headers.get("accept", ""):
-        return Response(await _offload(served.png, restored[0]), media_type=_PNG)
-    pictures = await _offload(lambda: [served.picture(row) for row in restored])
-    return JSONResponse({"pictures": pictures})
+        return Response(files[0], media_type=_PNG)
+    return JSONResponse({"pictures": [data_uri(file) for file in files]})
+
+
+async def _decoded(request: Request, served: Served, codes: list[list[float]]) -> list[bytes]:
+    """Decode some codes at a time, so that others get their turn and little is in memory."""
+    files: list[bytes] = []
+    for start in range(0, len(codes), _DECODED):
+        some = codes[start : start + _DECODED]
+        files += await request.app.state.inference(served.decode, some)
+    return files
 
 
 def _is_number(value: Any) -> bool:
@@ -245,23 +255,26 @@ def _is_number(value: Any) -> bool:
 async def reconstruct(request: Request) -> Response:
     """Encode and decode one picture."""
     wanted = read_query(request.query_params, "id")
-    row = await _row(request, wanted["id"])
-    return JSONResponse(await _offload(_served(request).reconstruct, row))
+    served = await _now(request)
+    row = await _row(request, served, wanted["id"])
+    return JSONResponse(await request.app.state.inference(served.reconstruct, row))
 
 
 async def denoise(request: Request) -> Response:
     """Damage one picture, as wished, and restore it."""
     wanted = read_query(request.query_params, "id", "corruption", "amount", "seed")
-    row = await _row(request, wanted.pop("id"))
+    served = await _now(request)
+    row = await _row(request, served, wanted.pop("id"))
     return JSONResponse(
-        await _offload(lambda: _served(request).denoise(row, **wanted)),
+        await request.app.state.inference(lambda: served.denoise(row, **wanted)),
     )
 
 
 async def latent(request: Request) -> Response:
     """Tell how the code's units vary."""
     read_query(request.query_params)
-    return JSONResponse(await _offload(_served(request).latent))
+    served = await _now(request)
+    return JSONResponse((await _offload(lambda: served.spread)).describe())
 
 
 async def sample(request: Request) -> Response:
@@ -274,56 +287,60 @@ async def sample(request: Request) -> Response:
             raise ParameterError(
                 f"{name}={str(value)[:40]!r} is not allowed; use an integer from {low} to {high}"
             )
-    return JSONResponse(plain(await _offload(_served(request).sample, count, seed)))
+    served = await _now(request)
+    codes = (await _offload(served.draw, count, seed)).tolist()
+    pictures: list[str | None] = [None] * count
+    if served.shows_pictures:
+        pictures = [data_uri(file) for file in await _decoded(request, served, codes)]
+    return JSONResponse({"codes": codes, "pictures": pictures})
 
 
-async def _map(request: Request) -> Any:
-    """Return the map of the library as it is now."""
-    library = await _offload(_served(request).opened)
-    if not len(library):
-        raise LibraryError("the library is empty, so there is no map; add pictures to it first")
-    return await _offload(request.app.state.map)
+async def _map(request: Request) -> tuple[LibraryMap, dict[str, str]]:
+    """Return the map of the library as it is now, and headers that say which that is."""
+    shown: LibraryMap = await _offload(request.app.state.map)
+    return shown, {"X-Map-Version": shown.served.version}
 
 
 async def map_points(request: Request) -> Response:
     """Give every picture's place and colour, nine bytes each."""
     wanted = read_query(request.query_params, "color")
-    shown = await _map(request)
-    state = shown.state
+    shown, headers = await _map(request)
+    headers["X-Map-State"] = shown.state
     found = await _offload(shown.bytes, wanted["color"])
     if found is None:
         return JSONResponse({"state": "computing"}, 202)
-    headers = {"X-Map-State": state, "Cache-Control": "no-store"}
     return Response(found, 200, headers, "application/octet-stream")
 
 
 async def map_legend(request: Request) -> Response:
     """Say what the map's colours stand for."""
     wanted = read_query(request.query_params, "color")
-    found = await _map(request)
-    colours = await _offload(found.colours, wanted["color"])
+    shown, headers = await _map(request)
+    colours = await _offload(shown.colours, wanted["color"])
     if colours is None:
         return JSONResponse({"state": "computing"}, 202)
-    return JSONResponse({"count": len(found.ids), "state": found.state, **colours[1]})
+    legend = {"count": len(shown.ids), "state": shown.state, **colours[1]}
+    return JSONResponse(legend, headers=headers)
 
 
 async def map_ids(request: Request) -> Response:
     """Give every picture's id, in the map's order."""
     read_query(request.query_params)
-    ids = (await _map(request)).ids.astype("<u4").tobytes()
-    return Response(ids, media_type="application/octet-stream")
+    shown, headers = await _map(request)
+    return Response(shown.ids.astype("<u4").tobytes(), 200, headers, "application/octet-stream")
 
 
 async def map_place(request: Request) -> Response:
     """Place one picture on the map."""
     wanted = read_query(request.query_params, "id")
-    found = await _map(request)
+    shown, headers = await _map(request)
+    served, state = shown.served, request.app.state
     if wanted["id"] is None:
-        code = await request.app.state.encode((), await _row(request, None))
+        code = await state.encode(served, await _row(request, served, None))
     else:
-        code = await _offload(lambda: _served(request).item(wanted["id"]).code)
-    x, y = await _offload(found.place, code)
-    return JSONResponse({"x": x, "y": y})
+        code = await _offload(lambda: served.item(wanted["id"]).code)
+    x, y = await state.place(shown, code)
+    return JSONResponse({"x": x, "y": y}, headers=headers)
 
 
 async def training(request: Request) -> Response:
@@ -339,19 +356,19 @@ async def training(request: Request) -> Response:
 async def report(request: Request) -> Response:
     """Make the report, and say where it is."""
     read_query(request.query_params)
-    state, why = request.app.state.report.state()
+    state, why = request.app.state.report.state(await _now(request))
     if state == "failed":
         raise DataError(f"there is no report: {why}")
     if state == "computing":
         return JSONResponse({"state": state}, 202)
-    return JSONResponse({"state": state, "url": "/report"})
+    return JSONResponse({"state": "ready", "url": "/report", "current": state == "ready"})
 
 
 async def report_page(request: Request) -> Response:
     """Show the report."""
     read_query(request.query_params)
     page = request.app.state.report.page
-    if not page.exists():
+    if page is None:
         raise HTTPException(404, "the report is not made yet; ask for /api/report")
     headers = {"Content-Security-Policy": REPORT}
     return Response(await _offload(page.read_bytes), 200, headers, "text/html")

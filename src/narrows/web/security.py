@@ -1,8 +1,10 @@
 """Who may ask, from where, and how much: before any request reaches what it is for."""
 
+import asyncio
 import ipaddress
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -18,6 +20,10 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES = 64 * 2**20
+# Of all requests that are being answered, together.
+MOST_AT_ONCE = 8 * MOST_BYTES
+# For a body to come.
+SECONDS = 300.0
 _SAFE = ("GET", "HEAD", "OPTIONS")
 # Nothing but this server's own files; a report has its styles inside, and runs nothing.
 _PAGE = (
@@ -43,6 +49,10 @@ class TooLargeError(Exception):
     """A request's body is larger than is taken."""
 
 
+class BusyError(Exception):
+    """All requests' bodies together are larger than is taken."""
+
+
 class Guard:
     """Middleware that refuses what other pages, other hosts and strangers ask.
 
@@ -54,11 +64,17 @@ class Guard:
         The address that is listened on.
     token : str, optional
         What everybody has to know.
+
+    Attributes
+    ----------
+    coming : int
+        The bytes of the bodies of all requests that are being answered.
     """
 
     def __init__(self, app: App, *, host: str, token: str | None) -> None:
         self._app = app
         self._token = token
+        self.coming = 0
         self._hosts = {"localhost", "127.0.0.1", "::1", host.lower()}
         # Listening on all addresses, it goes by any of the machine's.
         self._any_address = host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound to)
@@ -74,7 +90,11 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
             return
-        await self._app(scope, _bounded(receive), _with_headers(send))
+        body = _Body(receive, self)
+        try:
+            await self._app(scope, body.receive, _with_headers(send))
+        finally:
+            self.coming -= body.received
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -141,19 +161,34 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Count what comes, whatever was said of its length."""
-    received = 0
+class _Body:
+    """Count what comes, whatever was said of its length, and wait no longer than is decent."""
 
-    async def counted() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > MOST_BYTES:
+    def __init__(self, receive: Receive, guard: Guard) -> None:
+        self._receive = receive
+        self._guard = guard
+        self._until = time.monotonic() + SECONDS
+        self._more = True
+        self.received = 0
+
+    async def receive(self) -> Message:
+        """Return the next part."""
+        if not self._more:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._until - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}  # whoever sends that slowly is as good as gone
+        self._more = message.get("more_body", False)
+        count = len(message.get("body", b""))
+        self.received += count
+        self._guard.coming += count
+        if self.received > MOST_BYTES:
             raise TooLargeError(f"the request is too large; send at most {MOST_BYTES} bytes")
+        if self._guard.coming > MOST_AT_ONCE:
+            raise BusyError("too much is being sent at once; try again later")
         return message
-
-    return counted
 
 
 def _with_headers(send: Send) -> Send:

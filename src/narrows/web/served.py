@@ -1,10 +1,12 @@
-"""What is served: a library or a model, asked by several at once."""
+"""What is served: a library or a model, as it was when it was opened; asked by several at once."""
 
 import base64
 import math
+from collections.abc import Sequence
 from datetime import date
+from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,24 +15,11 @@ from numpy.typing import NDArray
 from narrows import __version__
 from narrows.corruption import Limits, gaussian, masking, salt_and_pepper
 from narrows.data.codec import DefectError, decode, encode_png, quietly
-from narrows.errors import (
-    DataError,
-    FormatError,
-    LibraryError,
-    ParameterError,
-    UnreadableFileError,
-)
+from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
-from narrows.models import load
-from narrows.remote import Place, on_disk, stamp
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from narrows.web.latent import Spread
 
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
-_MANIFEST = "library.json"
-# Codes that the sliders' ranges are measured on.
-_CODES = 10_000
 
 
 class Served:
@@ -38,29 +27,23 @@ class Served:
 
     Parameters
     ----------
-    path : Path or Remote
-        Of either.
-
-    Raises
-    ------
-    NarrowsError
-        If it is neither.
+    name : str
+        What it is called.
+    library : Library or None
+        Which nobody refreshes or changes, so that all that is known of it stays true.
+    model : BaseAutoencoder or Encoder
+        The library's, or the one that is served alone.
+    version : str
+        Another one after every change of the library.
     """
 
-    def __init__(self, path: Place) -> None:
-        self.path = path
-        self.library: Library | None = None
-        self._stamp = stamp(path / _MANIFEST)
+    def __init__(self, name: str, library: Library | None, model: Any, version: str) -> None:
+        self.name = name
+        self.library = library
+        self.model = model
+        self.version = version
         self._lock = Lock()
-        if self._stamp is not None:
-            self.library = Library.open(path)
-            self.model: Any = self.library.model
-        else:
-            with on_disk(path) as folder:
-                self.model = load(folder)
-        if not hasattr(self.model, "transform"):
-            raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
-        shape = self.model.sample_shape_
+        shape = model.sample_shape_
         self.shows_pictures = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
 
     @property
@@ -68,15 +51,20 @@ class Served:
         """Whether codes can be turned back."""
         return hasattr(self.model, "inverse_transform")
 
+    @cached_property
+    def width(self) -> int:
+        """How many numbers a code has."""
+        spec = self.model.spec if hasattr(self.model, "spec") else self.model.spec_
+        return int(spec.code_width)
+
     def info(self) -> dict[str, Any]:
         """Tell what is served."""
         library = None
         if self.library is not None:
-            opened = self.opened()
             library = {
-                "name": self.path.name,
-                "count": len(opened),
-                "columns": opened.columns,
+                "name": self.name,
+                "count": len(self.library),
+                "columns": self.library.columns,
                 "metrics": ["euclidean", "cosine"],
                 "reranks": ["pixels", "ssim"],
             }
@@ -86,11 +74,10 @@ class Served:
             "library": library,
             "model": {
                 "model": type(model).__name__,
-                "n_components": model.spec.code_width
-                if hasattr(model, "spec")
-                else model.spec_.code_width,
+                "n_components": self.width,
                 "sample_shape": list(model.sample_shape_),
                 "fingerprint": model.fingerprint_,
+                "shows_pictures": self.shows_pictures,
                 "can_decode": self.can_decode,
                 "can_sample": hasattr(model, "sample") or (self.can_decode and bool(library)),
                 "can_denoise": hasattr(model, "reconstruct") and self.shows_pictures,
@@ -98,9 +85,7 @@ class Served:
         }
 
     def opened(self) -> Library:
-        """Return the library as it is now, opened anew if somebody has changed it.
-
-        Requests that are being answered keep the one that they began with.
+        """Return the library.
 
         Raises
         ------
@@ -109,13 +94,6 @@ class Served:
         """
         if self.library is None:
             raise LibraryError("a model is served alone; serve a library for this")
-        now = stamp(self.path / _MANIFEST)
-        if now != self._stamp:
-            with self._lock:
-                library = Library.open(self.path)
-                if library.model.fingerprint_ != self.model.fingerprint_:
-                    self.model = library.model
-                self.library, self._stamp = library, now
         return self.library
 
     def whole(self) -> Any:
@@ -155,62 +133,71 @@ class Served:
         codes: NDArray[np.float32] = self.model.transform(np.stack(rows))
         return codes
 
-    def match(self, key: tuple[Any, ...], items: list[Any]) -> list[dict[str, Any]]:
+    def match(
+        self, by: str, options: dict[str, Any], items: list[Any]
+    ) -> list[tuple[dict[str, Any], Any, Any]]:
         """Look for pictures that came at the same time, all in the same way.
 
         Parameters
         ----------
-        key : tuple
-            "file" or "id", and the rest of what :meth:`narrows.Library.match` is told.
+        by : {"file", "id"}
+            What they are.
+        options : dict
+            The rest of what :meth:`narrows.Library.match` is told.
         items : list
             Rows, or ids.
+
+        Returns
+        -------
+        list of tuple
+            Of each picture: what was found, the picture itself if it is none of the library, and
+            what its code gives, if that can be decoded.
         """
         library = self.opened()
-        by, options = key[0], dict(key[1:])
+        truths: Any
         if by == "id":
             items = [int(number) for number in items]
             stored = library.items(items)
             codes = np.stack([item.code for item in stored])
             found = library.match(ids=items, **options)
-            restored = self._restored(codes)
-            pictures: Sequence[Any] = [_address(item, "picture") for item in stored]
-            truths: Any = library.read(items) if self.can_decode else None
+            truths = library.read(items) if self.can_decode else None
         else:
-            X = np.stack(items)
-            codes = self.model.transform(X)
+            truths = np.stack(items)
+            codes = self.model.transform(truths)
             again = options["rerank"] is not None
-            found = library.match(X if again else None, codes=None if again else codes, **options)
-            restored = self._restored(codes)
-            pictures = [self.picture(row) for row in X]
-            truths = X
+            found = library.match(
+                truths if again else None, codes=None if again else codes, **options
+            )
+        restored = self.model.inverse_transform(codes) if self.can_decode else None
         answers = []
         for place, matches in enumerate(found):
-            error = reconstruction = None
+            error = None
             if restored is not None:
                 difference = restored[place] - np.asarray(truths[place], np.float64)
                 error = float(np.square(difference).mean())
-                reconstruction = self.picture(restored[place])
+            query = {
+                "id": items[place] if by == "id" else None,
+                "code": codes[place].tolist(),
+                "error": error,
+                "picture": self._address(items[place], "picture") if by == "id" else None,
+            }
+            shown = [{**self.describe(match), "distance": match.distance} for match in matches]
             answers.append(
-                {
-                    "query": {
-                        "id": items[place] if by == "id" else None,
-                        "code": codes[place].tolist(),
-                        "error": error,
-                        "picture": pictures[place],
-                        "reconstruction": reconstruction,
-                    },
-                    "matches": [
-                        {**self.describe(match), "distance": match.distance} for match in matches
-                    ],
-                }
+                (
+                    {"query": query, "matches": shown},
+                    None if by == "id" else truths[place],
+                    None if restored is None else restored[place],
+                )
             )
         return answers
 
-    def _restored(self, codes: NDArray[Any]) -> NDArray[Any] | None:
-        if not self.can_decode:
-            return None
-        restored: NDArray[Any] = self.model.inverse_transform(codes)
-        return restored
+    def finish_match(self, answer: dict[str, Any], row: Any, restored: Any) -> dict[str, Any]:
+        """Add to what was found the pictures that exist for one answer only."""
+        query = answer["query"]
+        query["reconstruction"] = None if restored is None else self.picture(restored)
+        if row is not None:
+            query["picture"] = self.picture(row)
+        return answer
 
     def describe(self, item: Item) -> dict[str, Any]:
         """Tell what is known of a picture of the library, and where it is shown."""
@@ -218,16 +205,19 @@ class Served:
             "id": item.id,
             "path": item.path,
             "metadata": plain(item.metadata),
-            "picture": _address(item, "picture"),
-            "thumbnail": _address(item, "thumbnail"),
-            "reconstruction": _address(item, "reconstruction") if self.can_decode else None,
+            "picture": self._address(item.id, "picture"),
+            "thumbnail": self._address(item.id, "thumbnail"),
+            "reconstruction": self._address(item.id, "reconstruction") if self.can_decode else None,
         }
+
+    def _address(self, number: int, kind: str) -> str | None:
+        return f"/api/items/{number}/{kind}" if self.shows_pictures else None
 
     def picture(self, values: NDArray[Any]) -> str | None:
         """Turn a row into a picture's data URI; None where rows are no pictures."""
         if not self.shows_pictures:
             return None
-        return "data:image/png;base64," + base64.b64encode(self.png(values)).decode()
+        return data_uri(self.png(values))
 
     def png(self, values: NDArray[Any]) -> bytes:
         """Turn a row into a PNG file.
@@ -239,10 +229,10 @@ class Served:
         """
         return encode_png(self.model.scaling_.to_pixels(values))
 
-    def decode(self, codes: list[list[float]]) -> NDArray[Any]:
-        """Decode codes."""
-        restored: NDArray[Any] = self.whole().inverse_transform(np.asarray(codes, np.float32))
-        return restored
+    def decode(self, codes: Sequence[Sequence[float]]) -> list[bytes]:
+        """Decode codes to PNG files."""
+        restored = self.whole().inverse_transform(np.asarray(codes, np.float32))
+        return [self.png(row) for row in restored]
 
     def reconstruct(self, row: NDArray[Any]) -> dict[str, Any]:
         """Encode and decode one row."""
@@ -278,53 +268,48 @@ class Served:
         kept: NDArray[Any] = np.clip(damaged, scaling.low, scaling.high)
         return kept
 
-    def latent(self) -> dict[str, Any]:
-        """Tell how the code's units vary, the one that varies most first.
+    @property
+    def codes(self) -> NDArray[np.float32]:
+        """All codes of the library, (n, K), read when they are first needed."""
+        with self._lock:
+            return self._codes
+
+    @cached_property
+    def _codes(self) -> NDArray[np.float32]:
+        return self.opened().codes
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of all pictures, (n,), ascending."""
+        return self.opened().ids
+
+    @property
+    def spread(self) -> Spread:
+        """How the library's codes are spread, or those that a variational model is made for.
 
         Raises
         ------
         LibraryError
             If there are no codes to tell it from.
         """
-        codes: NDArray[Any]
-        if self.library is None and hasattr(self.model, "sample"):
-            width = self.model.spec_.code_width
-            codes = np.random.default_rng(0).standard_normal((_CODES, width))
-        else:
-            every = self.opened().codes
-            if not len(every):
-                raise LibraryError("the library is empty, so its code has no units to show")
-            codes = every[:: max(1, len(every) // _CODES)]
-        variance = codes.var(axis=0, dtype=np.float64)
-        total = float(variance.sum()) or 1.0
-        units = [
-            {
-                "index": int(unit),
-                "mean": float(codes[:, unit].mean()),
-                "std": math.sqrt(variance[unit]),
-                "min": float(codes[:, unit].min()),
-                "max": float(codes[:, unit].max()),
-                "share": float(variance[unit]) / total,
-            }
-            for unit in np.argsort(-variance, kind="stable")
-        ]
-        return {"units": units, "mean_code": codes.mean(axis=0).tolist()}
+        with self._lock:
+            return self._spread
 
-    def sample(self, count: int, seed: int) -> dict[str, Any]:
-        """Draw codes, from the prior or like the library's, and decode them."""
-        model = self.whole()
-        generator = np.random.default_rng(seed)
-        if hasattr(model, "sample"):
-            codes = generator.standard_normal((count, model.spec_.code_width))
-        else:
-            known: NDArray[Any] = self.opened().codes.astype(np.float64)
-            if len(known) < 2:
-                raise LibraryError("the library has too few pictures to draw others like them")
-            codes = generator.multivariate_normal(
-                known.mean(axis=0), np.cov(known, rowvar=False), count, method="eigh"
-            )
-        pictures = [self.picture(row) for row in self.decode(codes.tolist())]
-        return {"codes": codes.tolist(), "pictures": pictures}
+    @cached_property
+    def _spread(self) -> Spread:
+        if self.library is None and hasattr(self.model, "sample"):
+            return Spread.normal(self.width)
+        if not len(self.opened()):
+            raise LibraryError("the library is empty, so its code has no units to show")
+        return Spread.of(self._codes)
+
+    def draw(self, count: int, seed: int) -> NDArray[np.float64]:
+        """Draw codes, from the prior or like the library's."""
+        if hasattr(self.whole(), "sample"):
+            return np.random.default_rng(seed).standard_normal((count, self.width))
+        if len(self.opened()) < 2:
+            raise LibraryError("the library has too few pictures to draw others like them")
+        return self.spread.draw(count, seed)
 
     def item(self, number: int) -> Item:
         """Look one picture up.
@@ -336,15 +321,30 @@ class Served:
         """
         return self.opened().items([number])[0]
 
-    def view(self, number: int, kind: str) -> bytes:
-        """Return a picture of the library as a PNG file: as stored, small, or restored."""
-        item = self.item(number)
-        if kind == "thumbnail":
-            return encode_png(item.thumbnail)
-        if kind == "reconstruction":
-            self.whole()
-            return self.png(item.decoded)
-        return self.png(item.picture)
+    def pictures(self, numbers: list[int]) -> list[bytes]:
+        """Show pictures of the library as stored, as PNG files."""
+        self._check_shown()
+        return [self.png(row) for row in self.opened().read(numbers)]
+
+    def thumbnails(self, numbers: list[int]) -> list[bytes]:
+        """Show pictures of the library small, as PNG or JPEG files."""
+        self._check_shown()
+        return self.opened().thumbnails(numbers)
+
+    def reconstructions(self, numbers: list[int]) -> list[bytes]:
+        """Show what pictures' codes give, as PNG files."""
+        model, codes = self.whole(), self.codes
+        self._check_shown()
+        places = np.searchsorted(self.ids, numbers)
+        if not len(self.ids) or not np.array_equal(self.ids.take(places, mode="clip"), numbers):
+            self.opened().items(numbers)  # which says what is not there
+        return [self.png(row) for row in model.inverse_transform(codes[places])]
+
+    def _check_shown(self) -> None:
+        if not self.shows_pictures:
+            raise DataError(
+                f"rows of shape {self.model.sample_shape_} are no pictures; look at their columns"
+            )
 
     def page(self, where: str | None, limit: int, offset: int) -> tuple[int, list[Item]]:
         """Return how many pictures a filter lets through, and some of them."""
@@ -352,29 +352,10 @@ class Served:
         ids = library.ids if where is None else library.find(where)
         return len(ids), library.items(ids[offset : offset + limit])
 
-    def change(self, number: int, metadata: dict[str, Any]) -> Item:
-        """Write columns of one picture."""
-        self.item(number)
-        if not metadata:
-            raise ParameterError("there is nothing to change; give columns and their values")
-        self.opened().update([number], {name: [value] for name, value in metadata.items()})
-        return self.item(number)
 
-    def remove(self, number: int) -> None:
-        """Remove one picture."""
-        self.item(number)
-        self.opened().remove([number])
-
-    def add(self, contents: list[bytes]) -> dict[str, Any]:
-        """Add picture files."""
-        for one in contents:
-            self.read(one)
-        added = self.opened().add(iter(contents))
-        return {"count": added.count, "total": len(self.opened())}
-
-
-def _address(item: Item, kind: str) -> str:
-    return f"/api/items/{item.id}/{kind}"
+def data_uri(file: bytes) -> str:
+    """Turn a PNG file into what a page shows without asking for it."""
+    return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
 def plain(value: Any) -> Any:

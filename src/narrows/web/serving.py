@@ -54,6 +54,7 @@ def serve(
         import uvicorn
 
         from narrows.web.app import create_app
+        from narrows.web.patience import PatientProtocol
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"
@@ -71,6 +72,7 @@ def serve(
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
                 log_level="warning",
                 access_log=False,
                 server_header=False,

@@ -1,0 +1,115 @@
+"""What lies at a path now: opened when the server starts, and anew when somebody has changed it."""
+
+import math
+import time
+from hashlib import sha256
+from threading import Lock
+from typing import Any
+
+from narrows.errors import FormatError, ParameterError
+from narrows.library import Item, Library
+from narrows.models import load
+from narrows.remote import Place, Remote, on_disk, stamp
+from narrows.web.served import Served
+
+# For which an object store is not asked again.
+_SECONDS = 1.0
+
+
+class Source:
+    """A library, or a model alone, which others may change while it is served.
+
+    Parameters
+    ----------
+    path : Path or Remote
+        Of either.
+
+    Raises
+    ------
+    NarrowsError
+        If it is neither.
+    """
+
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        self._lock = Lock()
+        found = _stamp(path)
+        self._served = _open(path, found, alone=not found)
+        self._looked = time.monotonic()
+
+    def now(self) -> Served:
+        """Return what is there now.
+
+        Requests keep what they began with; nothing in it changes under them.
+
+        Raises
+        ------
+        NarrowsError
+            If the library has gone or cannot be read.
+        """
+        if self._served.library is None or self._is_known() or self._is_unchanged():
+            return self._served
+        with self._lock:
+            found = _stamp(self.path)
+            if self._served.version != found:
+                self._served = _open(self.path, found, alone=False)
+            return self._served
+
+    def _is_known(self) -> bool:
+        """Tell whether a store, which takes its time to answer, was asked a moment ago."""
+        return isinstance(self.path, Remote) and time.monotonic() - self._looked < _SECONDS
+
+    def _is_unchanged(self) -> bool:
+        self._looked = time.monotonic()
+        return self._served.version == _stamp(self.path)
+
+    def add(self, contents: list[bytes]) -> dict[str, Any]:
+        """Add picture files."""
+        served = self.now()
+        for one in contents:
+            served.read(one)
+        added = self._to_be_changed().add(iter(contents))
+        return {"count": added.count, "total": len(self._changed().opened())}
+
+    def change(self, number: int, metadata: dict[str, Any]) -> Item:
+        """Write columns of one picture."""
+        self.now().item(number)
+        if not metadata:
+            raise ParameterError("there is nothing to change; give columns and their values")
+        columns = {name: [value] for name, value in metadata.items()}
+        self._to_be_changed().update([number], columns)
+        return self._changed().item(number)
+
+    def remove(self, number: int) -> None:
+        """Remove one picture."""
+        self.now().item(number)
+        self._to_be_changed().remove([number])
+        self._changed()
+
+    def _to_be_changed(self) -> Library:
+        """Open the library once more: requests that are being answered keep theirs as it is."""
+        self.now().opened()
+        return Library.open(self.path)
+
+    def _changed(self) -> Served:
+        self._looked = -math.inf
+        return self.now()
+
+
+def _open(path: Place, stamp: str, *, alone: bool) -> Served:
+    # What a writer does after the stamp was read is seen the next time.
+    library = None if alone else Library.open(path)
+    if library is not None:
+        model: Any = library.model
+    else:
+        with on_disk(path) as folder:
+            model = load(folder)
+    if not hasattr(model, "transform"):
+        raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
+    return Served(path.name, library, model, stamp)
+
+
+def _stamp(path: Place) -> str:
+    """Return what changes with every change of a library, and is no other's; "" without one."""
+    facts = stamp(path / "library.json")
+    return "" if facts is None else sha256(repr(facts).encode()).hexdigest()[:24]
