@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import files, packing, stored
+from narrows.data import files, lance_rows, packing, stored
 from narrows.data.files import read, write
 from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
@@ -169,7 +169,7 @@ def test_a_part_whose_rows_are_gone_is_made_again(photos, tmp_path):
 def test_a_disk_that_fills_shows_nothing_and_keeps_what_is_done(
     photos, tmp_path, monkeypatch, error
 ):
-    writing, calls = packing.write_fragments, []
+    writing, calls = lance_rows.write_fragments, []
 
     def fills(*arguments, **options):
         calls.append(arguments)
@@ -177,12 +177,12 @@ def test_a_disk_that_fills_shows_nothing_and_keeps_what_is_done(
             raise error
         return writing(*arguments, **options)
 
-    monkeypatch.setattr(packing, "write_fragments", fills)
+    monkeypatch.setattr(lance_rows, "write_fragments", fills)
     with pytest.raises(OutputError, match=r"could not be packed: .*give the same command") as told:
         pack(photos, tmp_path / "data.lance")
     assert "\n" not in str(told.value)
     assert not (tmp_path / "data.lance").exists()
-    monkeypatch.setattr(packing, "write_fragments", writing)
+    monkeypatch.setattr(lance_rows, "write_fragments", writing)
     assert pack(photos, tmp_path / "data.lance").resumed == 32
 
 

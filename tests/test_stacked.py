@@ -194,6 +194,7 @@ def test_a_single_layer_learns_and_leaves_the_others_alone():
 
 
 def little_memory(monkeypatch):
+    monkeypatch.setattr("narrows.data.scratch._LITTLE", 0)
     monkeypatch.setattr("narrows.data.scratch.available", lambda: 80 * 4 * 4)
 
 

@@ -1,19 +1,20 @@
 """``narrows decode``."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from narrows.cli.console import PATH, answer, json_option, overwrite_option, to_option
-from narrows.cli.exchange import image_size_of, load_for, model_argument, write_restored
+from narrows.cli.exchange import by_blocks, image_size_of, load_for, model_argument, write_restored
 from narrows.cli.waves import hop_option, is_signal, signal_option
 
 
 @click.command("decode")
 @model_argument
 @click.argument("codes", type=PATH, metavar="CODES")
-@to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @click.option(
     "--image-size",
     type=image_size_of,
@@ -69,7 +70,8 @@ def command(
         shape = (*sides, *learned[2:])
     check_destination(to, overwrite=overwrite, sample_shape=shape)
     rows = read(codes)
-    restored = decoder.inverse_transform(rows.values, sample_shape=shape)
+    decode = partial(decoder.inverse_transform, sample_shape=shape)
+    restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)
     write_restored(to, restored, decoder, names=rows.names, columns=None, overwrite=overwrite)
     record = {"output": to, "rows": len(restored), "sample_shape": shape}
     answer(record, as_json, f"{len(restored)} rows decoded in {to}")

@@ -15,6 +15,7 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import (
+    by_blocks,
     data_argument,
     in_units,
     load_for,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.command("denoise")
 @model_argument
 @data_argument
-@to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @click.option(
     "--clean",
     type=PATH,
@@ -83,7 +84,8 @@ def command(
     whole = load_for(model, "denoise")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
-    restored = whole.denoise(rows.for_model(whole))
+    X = in_units(rows, whole)
+    restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     said = f"{len(restored)} rows restored in {to}"
     if clean is not None:
@@ -91,7 +93,7 @@ def command(
 
         originals = _originals(read_for(whole, clean, skip_unreadable=False), rows, whole, clean)
         span = whole.scaling_.high - whole.scaling_.low
-        before = compare_with_clean(in_units(rows, whole).reshape(restored.shape), originals, span)
+        before = compare_with_clean(X, originals, span)
         after = compare_with_clean(restored, originals, span)
         for name, unit in (("psnr", " dB"), ("ssim", "")):
             pair = getattr(before, name), getattr(after, name)
@@ -109,7 +111,7 @@ def _originals(found: "Rows", rows: "Rows", model: "Autoencoder", path: Path) ->
 
     from narrows.errors import DataError
 
-    values = in_units(found, model)
+    values: NDArray[Any] = in_units(found, model)
     if not (rows.pictures and found.pictures) or found.names == rows.names:
         return values
     stems = {Path(name).with_suffix(""): place for place, name in enumerate(found.names)}

@@ -12,14 +12,21 @@ from narrows.cli.console import (
     skipped_record,
     to_option,
 )
-from narrows.cli.exchange import code_words, data_argument, load_for, model_argument, read_for
+from narrows.cli.exchange import (
+    by_blocks,
+    code_words,
+    data_argument,
+    load_for,
+    model_argument,
+    read_for,
+)
 from narrows.cli.waves import is_signal, read_signal, signal_options
 
 
 @click.command("encode")
 @model_argument
 @data_argument
-@to_option("A file for the codes: .npy, .npz, .csv or .parquet.")
+@to_option("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
 @skip_option
@@ -65,7 +72,7 @@ def command(
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):
             spec = spec.at(X.shape[1:])
-        codes = transform(X)
+        codes = by_blocks(X, transform, (spec.code_width,), "float32")
     units = [f"{type(encoder).__name__.lower()}{i}" for i in range(codes.shape[1])]
     write(to, codes, names=names, columns=units, overwrite=overwrite)
     record = {

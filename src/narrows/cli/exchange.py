@@ -1,6 +1,6 @@
 """Between files and models: what is read is given to a model, what a model gives is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.data.files import Rows
+    from narrows.data.lazy import LazyRows
     from narrows.networks import NetworkSpec
 
     Model = Autoencoder | Encoder | Decoder
@@ -98,14 +99,23 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: boo
     return rows
 
 
-def in_units(rows: "Rows", model: "Model") -> "NDArray[Any]":
+def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return what a model makes of rows; of those on a disk lazily, to be written as it is made."""
+    from narrows.data.lazy import LazyRows, MadeRows
+    from narrows.data.stored import stored
+
+    X = stored(X)
+    return MadeRows(X, make, sample_shape, dtype) if isinstance(X, LazyRows) else make(X)
+
+
+def in_units(rows: "Rows", model: "Model") -> Any:
     """Return rows in the units of a model's training data; pictures' files have their own."""
     return model.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
 
 
 def write_restored(
     path: Path,
-    values: "NDArray[np.floating]",
+    values: "NDArray[np.floating] | LazyRows",
     model: "Model",
     *,
     names: Sequence[str] | None,
@@ -114,13 +124,20 @@ def write_restored(
 ) -> Path:
     """Write what a decoder gave, in the training data's own type; a folder of PNG has pixels."""
     from narrows.data.files import write
+    from narrows.data.lazy import MadeRows
 
     scaling = model.scaling_
-    as_pictures = path.is_dir() or path.suffix.lower() in ("", ".png")
-    own = scaling.to_pixels(values) if as_pictures else own_type(values, scaling.dtype)
+    suffix = path.suffix.lower()
+    as_pictures = suffix in ("", ".png") or (path.is_dir() and suffix != ".lance")
+    dtype = "uint8" if as_pictures else scaling.dtype
+
+    def own(block: "NDArray[np.floating]") -> "NDArray[Any]":
+        return scaling.to_pixels(block) if as_pictures else own_type(block, dtype)
+
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
-    return write(path, own, names=names, columns=columns, overwrite=overwrite)
+    rows = MadeRows(values, own, values.shape[1:], dtype)
+    return write(path, rows, names=names, columns=columns, overwrite=overwrite)
 
 
 def own_type(values: "NDArray[np.floating]", dtype: str) -> "NDArray[Any]":

@@ -213,9 +213,12 @@ def _write_table(place: Path, shown: _Shown) -> None:
 
 
 def _write_page(place: Path, shown: _Shown) -> None:
+    import numpy as np
+
     from narrows.evaluation import map_page
 
     values = shown.rows.values
+    shows = isinstance(values, np.ndarray) and values.dtype == "uint8" and values.ndim > 2
     page = map_page(
         shown.points,
         title=shown.words[0],
@@ -223,7 +226,7 @@ def _write_page(place: Path, shown: _Shown) -> None:
         **shown.by,
         value=_ERROR,
         names=shown.rows.names if shown.rows.pictures else None,
-        pictures=values if values.dtype == "uint8" and values.ndim > 2 else None,
+        pictures=values if shows else None,
     )
     place.write_text(page, "utf-8")
 

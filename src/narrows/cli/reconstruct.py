@@ -1,6 +1,7 @@
 """``narrows reconstruct``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import (
+    by_blocks,
     data_argument,
     in_units,
     load_for,
@@ -26,7 +28,7 @@ from narrows.cli.waves import is_signal, restore_signal, signal_options
 @click.command("reconstruct")
 @model_argument
 @data_argument
-@to_option("A folder for pictures, or a file: .npy, .npz, .csv or .parquet.")
+@to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @skip_option
 @overwrite_option
@@ -68,10 +70,18 @@ def command(
     whole = load_for(model, "reconstruct")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
     rows = read_for(whole, data, skip_unreadable=skip_unreadable)
-    restored = whole.reconstruct(rows.for_model(whole))
-    given = in_units(rows, whole).reshape(restored.shape)
-    error = float(np.square(np.subtract(restored, given, dtype=np.float64)).mean())
+    X = in_units(rows, whole)
+    squares = 0.0
+
+    def restore(block: Any) -> Any:
+        nonlocal squares
+        restored = whole.reconstruct(block)
+        squares += float(np.square(np.subtract(restored, block, dtype=np.float64)).sum())
+        return restored
+
+    restored = by_blocks(X, restore, X.shape[1:], whole.scaling_.value_type)
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
+    error = squares / X.size
     record = {
         "output": to,
         "rows": len(restored),

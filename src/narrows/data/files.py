@@ -32,7 +32,7 @@ from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.outputs import check_destination, write
 from narrows.data.parquet import is_plain, read_parquet
 from narrows.data.scratch import fits
-from narrows.data.stored import join
+from narrows.data.stored import is_lance, join
 from narrows.data.tables import TABLE_SUFFIXES, read_table
 from narrows.errors import DataError, ParameterError
 
@@ -248,7 +248,7 @@ def _read_folder(path: Path) -> Rows | None:
     """Read a folder of anything but pictures."""
     values: Any
     columns = None
-    if (path / "_versions").is_dir():
+    if is_lance(path):
         from narrows.data.lance_rows import read_lance  # Lance takes a while to import
 
         values, names, columns, pictures = read_lance(path)
@@ -271,7 +271,7 @@ def holds_rows(folder: Path) -> bool:
     DataError
         If it holds arrays and pictures.
     """
-    return (folder / "_versions").is_dir() or _kind_of(folder) is not None
+    return is_lance(folder) or _kind_of(folder) is not None
 
 
 def _kind_of(folder: Path) -> str | None:

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.fragment import FragmentMetadata, write_fragments
 from numpy.typing import NDArray
 
+from narrows.atomic import sync
 from narrows.data import stored
-from narrows.data.columns import Layout
+from narrows.data.columns import ROWS, Layout
 from narrows.data.stored import PartRows, StoredRows
 from narrows.errors import DataError, UnreadableFileError
 
@@ -24,11 +27,6 @@ PICTURES = b"narrows-pictures"
 # What Lance raises; it has no class of its own for what went wrong with a file.
 _FAILURES = (OSError, ValueError, RuntimeError)
 _NAMES = 4096  # read at a time
-
-
-def is_lance(path: Path) -> bool:
-    """Tell whether a folder is a Lance dataset."""
-    return (path / "_versions").is_dir()
 
 
 class LanceNames(Sequence[str]):
@@ -153,3 +151,70 @@ def reason(error: object) -> str:
     if by_system := re.search(r"([A-Z][a-z -]+) \(os error \d+\)", text):
         return by_system[1]
     return re.sub(r",? \S+\.rs:\d+:\d+", "", text)[:200]
+
+
+def as_table(values: NDArray[Any], names: Sequence[str] | None) -> Any:
+    """Turn rows (n, ...), and their names, into a table as datasets hold them."""
+    values = np.ascontiguousarray(values)
+    if values.ndim < 3:
+        flat = values.reshape(len(values), -1)
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+    else:
+        rows = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
+    columns = {ROWS: rows}
+    if names is not None:
+        # Of names that are no text, what can be shown.
+        texts = [name.encode(errors="backslashreplace").decode() for name in names]
+        columns[NAME] = pa.array(texts, pa.string())
+    return pa.table(columns)
+
+
+def write_lance(
+    path: Path, blocks: Iterator[NDArray[Any]], names: Sequence[str] | None = None
+) -> None:
+    """Write a dataset, some rows at a time.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    fragments, done = [], 0
+    for block in blocks:
+        own = None if names is None else names[done : done + len(block)]
+        table = as_table(block, own)
+        fragments += write_piece(path, table)
+        done += len(block)
+    put_together(path, table.schema, fragments)
+
+
+def write_piece(path: Path, table: Any) -> list[FragmentMetadata]:
+    """Write rows of a dataset that is still to be put together."""
+    with _as_os_error():
+        pieces: list[FragmentMetadata] = write_fragments(table, str(path.absolute()), mode="create")
+    return pieces
+
+
+def put_together(path: Path, schema: Any, fragments: list[FragmentMetadata]) -> int:
+    """Make a dataset of what was written; return its number of rows."""
+    with _as_os_error():
+        operation = lance.LanceOperation.Overwrite(schema, fragments)
+        return int(lance.LanceDataset.commit(str(path.absolute()), operation).count_rows())
+
+
+def put_in_place(made: Path, to: Path, before: Path) -> None:
+    """Show a dataset that is complete; one that was there goes to another place."""
+    for part in made.rglob("*"):
+        sync(part)
+    if to.exists():
+        to.rename(before)
+    made.rename(to)
+    sync(to.parent)
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise OSError(reason(error)) from error

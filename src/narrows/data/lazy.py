@@ -2,10 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Values of rows that are made together.
+_VALUES = 1 << 21
 
 
 class LazyRows(ABC):
@@ -54,6 +58,11 @@ class LazyRows(ABC):
         """What they would take in memory."""
         return self.size * self.dtype.itemsize
 
+    @property
+    def together(self) -> int:
+        """How many to ask for at a time, where all are wanted."""
+        return max(1, _VALUES // max(1, math.prod(self.shape[1:])))
+
     def __getitem__(self, index: int | slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return one row, some neighbouring rows, or the rows of some numbers."""
         if isinstance(index, slice):
@@ -69,3 +78,51 @@ class LazyRows(ABC):
         if copy is False:
             raise ValueError("rows that are made when asked for are always a copy")
         return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+
+class MadeRows(LazyRows):
+    """Rows that a function makes of others, some at a time.
+
+    Parameters
+    ----------
+    rows : ndarray or LazyRows of shape (n, ...)
+        The others.
+    make : callable
+        From some of them to as many rows.
+    sample_shape : tuple of int
+        Of one row that it makes.
+    dtype : dtype
+        Of what it makes.
+
+    Examples
+    --------
+    >>> halves = MadeRows(np.arange(6).reshape(3, 2), lambda rows: rows / 2, (2,), np.float64)
+    >>> len(halves), halves[-1].tolist()
+    (3, [2.0, 2.5])
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[Any] | LazyRows,
+        make: Callable[[NDArray[Any]], NDArray[Any]],
+        sample_shape: tuple[int, ...],
+        dtype: Any,
+    ) -> None:
+        self._rows, self._make = rows, make
+        self.shape, self.dtype = (len(rows), *sample_shape), np.dtype(dtype)
+
+    @property
+    def together(self) -> int:
+        """How many to ask for at a time, where all are wanted."""
+        return min(super().together, max(1, _VALUES // max(1, math.prod(self._rows.shape[1:]))))
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Make the rows of these numbers."""
+        return self._make(self._rows[rows])
+
+
+def in_blocks(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
+    """Yield rows some at a time, in order; those of an array all at once."""
+    size = values.together if isinstance(values, LazyRows) else max(1, len(values))
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

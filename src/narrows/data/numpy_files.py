@@ -3,13 +3,15 @@
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.lazy import LazyRows, MadeRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.errors import DataError, UnreadableFileError
 
@@ -63,8 +65,8 @@ def read_npy(path: Path) -> NDArray[Any]:
     return _check(path, values)
 
 
-def write_npy(path: Path, values: NDArray[Any]) -> None:
-    """Write an array to a .npy file; a file that is there is replaced.
+def write_npy(path: Path, values: NDArray[Any] | LazyRows) -> None:
+    """Write rows to a .npy file, some at a time; a file that is there is replaced.
 
     Raises
     ------
@@ -72,8 +74,45 @@ def write_npy(path: Path, values: NDArray[Any]) -> None:
         With the system's own reason, such as a full disk.
     """
     with path.open("wb") as file:
+        _write(file, values)
+
+
+def write_npz(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None) -> None:
+    """Write rows as X to an .npz file, some at a time, and their names beside them.
+
+    Raises
+    ------
+    OSError
+        As :func:`write_npy`.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("X.npy", "w", force_zip64=True) as file:
+            _write(file, values)
+        if names is not None:
+            width = max((len(name) for name in names), default=0) or 1
+            texts = MadeRows(
+                np.arange(len(names)),
+                lambda rows: np.array([names[row] for row in rows], f"U{width}"),
+                (),
+                f"U{width}",
+            )
+            with archive.open("names.npy", "w", force_zip64=True) as file:
+                _write(file, texts)
+
+
+def _write(file: IO[bytes], values: NDArray[Any] | LazyRows) -> None:
+    if not isinstance(values, LazyRows):
         # Into a file of the system's, numpy writes by a way that forgets why it failed.
         np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
+        return
+    facts = {
+        "descr": np.lib.format.dtype_to_descr(values.dtype),
+        "fortran_order": False,
+        "shape": values.shape,
+    }
+    np.lib.format.write_array_header_1_0(file, facts)
+    for block in in_blocks(values):
+        file.write(np.ascontiguousarray(block, values.dtype).data)
 
 
 def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:

@@ -1,5 +1,7 @@
 """Rows to any file or folder that a user may name, whole or not at all."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,20 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.atomic import atomic_file, atomic_folder, check_output
+from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
 from narrows.data.codec import is_picture
 from narrows.data.images import encode_png
+from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.names import RowNames, png_paths
-from narrows.data.numpy_files import write_npy
+from narrows.data.numpy_files import write_npy, write_npz
+from narrows.data.stored import check_dataset
 from narrows.data.tables import TABLE_SUFFIXES, write_table
 from narrows.errors import DataError, ParameterError
 
-_WRITTEN = "a file ending in .npy, .npz, .csv, .tsv or .parquet"
+_WRITTEN = "a file ending in .npy, .npz, .csv, .tsv, .parquet or .lance"
 
 
 def write(
     path: str | Path,
-    values: NDArray[Any],
+    values: NDArray[Any] | LazyRows,
     *,
     names: Sequence[str] | None = None,
     columns: list[str] | None = None,
@@ -31,16 +35,19 @@ def write(
     Parameters
     ----------
     path : str or Path
-        A file ending in .npy, .npz, .csv, .tsv or .parquet; ending in .png, for one picture;
-        without an ending, or a folder that exists, for a folder of PNG files.
-    values : ndarray of shape (n, ...)
-        The rows: any numbers for .npy and .npz; (n, columns) or (n,) for tables; uint8 of shape
-        (n, height, width) or (n, height, width, 1, 3 or 4) for pictures.
+        A file ending in .npy, .npz, .csv, .tsv or .parquet; a Lance dataset, ending in .lance;
+        ending in .png, for one picture; without an ending, or a folder that exists, for a folder
+        of PNG files.
+    values : ndarray or LazyRows of shape (n, ...)
+        The rows, lazy ones made and written some at a time: any numbers for .npy, .npz and .lance;
+        (n, columns) or (n,) for tables; uint8 of shape (n, height, width) or
+        (n, height, width, 1, 3 or 4) for pictures.
     names : sequence of str, optional
         One for each row. In a folder they name the files, and what stands before a "/" names
         subfolders; endings of pictures become .png, numbers are filled with zeros to the same
         width, parts that would lead out of the folder are left out, and of names that would be
-        the same, all but the first get "-2", "-3" and so on. An .npz file keeps them.
+        the same, all but the first get "-2", "-3" and so on. An .npz file and a Lance dataset
+        keep them.
     columns : list of str, optional
         The names of a table's columns; x0, x1, x2 and so on by default.
     overwrite : bool, default=False
@@ -74,7 +81,7 @@ def write(
     ['a.jpg', 'b.jpg']
     """
     path = check_destination(path, overwrite=overwrite)
-    values = np.asarray(values)
+    values = values if isinstance(values, LazyRows) else np.asarray(values)
     if names is not None and len(names) != len(values):
         raise ParameterError(
             f"names has {len(names)} names for {len(values)} rows; give one for each"
@@ -82,7 +89,9 @@ def write(
     if values.dtype.kind not in "biuf":
         raise DataError(f"values of type {values.dtype} are not written; give numbers")
     suffix = path.suffix.lower()
-    if path.is_dir() or not suffix:
+    if suffix == ".lance":
+        _write_lance(path, values, names)
+    elif path.is_dir() or not suffix:
         _write_pictures(path, values, names, overwrite)
     elif suffix == ".png":
         _write_picture(path, values, overwrite)
@@ -93,11 +102,8 @@ def write(
         with atomic_file(path, overwrite=overwrite) as temporary:
             write_npy(temporary, values)
     elif suffix == ".npz":
-        with atomic_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-            if names is None:
-                np.savez(file, X=values)
-            else:
-                np.savez(file, X=values, names=np.array(names, dtype=str))
+        with atomic_file(path, overwrite=overwrite) as temporary:
+            write_npz(temporary, values, names)
     return path
 
 
@@ -126,9 +132,11 @@ def check_destination(
     """
     path = check_output(path, overwrite=overwrite)
     suffix = path.suffix.lower()
-    if not path.is_dir():
+    if suffix == ".lance":
+        check_dataset(path, overwrite=overwrite)
+    elif not path.is_dir():
         check_output(path, overwrite=overwrite, kind="file" if suffix else "folder")
-    if not path.is_dir() and suffix not in {"", ".png", ".npy", ".npz", *TABLE_SUFFIXES}:
+    if not path.is_dir() and suffix not in {"", ".png", ".npy", ".npz", ".lance", *TABLE_SUFFIXES}:
         raise ParameterError(
             f"'{path}' ends in {path.suffix}, which is not written; name {_WRITTEN}, or a folder "
             "for pictures"
@@ -143,6 +151,8 @@ def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
     is_pictures = len(sample_shape) == 2 or (
         len(sample_shape) == 3 and sample_shape[2] in (1, 3, 4)
     )
+    if suffix == ".lance":
+        return
     if (path.is_dir() or suffix in ("", ".png")) and not is_pictures:
         raise ParameterError(
             f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "
@@ -156,19 +166,33 @@ def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
 
 
 def _write_pictures(
-    path: Path, values: NDArray[Any], names: Sequence[str] | None, overwrite: bool
+    path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None, overwrite: bool
 ) -> None:
     _check_pictures(path, values)
     if names is None:
         names = RowNames(range(len(values)))
     with atomic_folder(path, overwrite=overwrite) as temporary:
-        for picture, place in zip(values, png_paths(names), strict=True):
+        pictures = (picture for block in in_blocks(values) for picture in block)
+        for picture, place in zip(pictures, png_paths(names), strict=True):
             file = temporary / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(encode_png(picture))
 
 
-def _write_picture(path: Path, values: NDArray[Any], overwrite: bool) -> None:
+def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None) -> None:
+    from narrows.data.lance_rows import put_in_place, write_lance  # Lance takes a while to import
+
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        with explain_os_errors(path):
+            named = None if isinstance(names, RowNames) else names
+            write_lance(temporary / "rows", in_blocks(values), named)
+            put_in_place(temporary / "rows", path, temporary / "before")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_picture(path: Path, values: NDArray[Any] | LazyRows, overwrite: bool) -> None:
     _check_pictures(path, values)
     if len(values) != 1:
         raise DataError(
@@ -178,8 +202,10 @@ def _write_picture(path: Path, values: NDArray[Any], overwrite: bool) -> None:
         temporary.write_bytes(encode_png(values[0]))
 
 
-def _check_pictures(path: Path, values: NDArray[Any]) -> None:
-    if not (values.ndim > 2 and len(values) and is_picture(values[0])):
+def _check_pictures(path: Path, values: NDArray[Any] | LazyRows) -> None:
+    if not (
+        len(values) and values.ndim > 2 and is_picture(np.empty(values.shape[1:], values.dtype))
+    ):
         raise DataError(
             f"values of shape {values.shape} and type {values.dtype} are no pictures for '{path}', "
             "which are uint8 of shape (n, height, width) or (n, height, width, 1, 3 or 4); "

@@ -17,18 +17,22 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-import lance
 import numpy as np
-import pyarrow as pa
-from lance.fragment import FragmentMetadata, write_fragments
+from lance.fragment import FragmentMetadata
 from numpy.typing import NDArray
 
-from narrows.atomic import atomic_file, check_output, sync
-from narrows.data.columns import ROWS
+from narrows.atomic import atomic_file, sync
 from narrows.data.decoding import decode_files
 from narrows.data.images import ImageSize, Progress, choose_sample_shape, find_images
-from narrows.data.lance_rows import NAME, PICTURES, is_lance, reason
-from narrows.errors import DataError, OutputError, OutputExistsError
+from narrows.data.lance_rows import (
+    PICTURES,
+    as_table,
+    put_in_place,
+    put_together,
+    write_piece,
+)
+from narrows.data.stored import check_dataset
+from narrows.errors import DataError, OutputError
 
 # Pictures, and bytes of them, that are written at a time: what a crash can cost.
 _PICTURES, _BYTES = 8192, 1 << 26
@@ -119,9 +123,7 @@ def pack(
     >>> packed.count, packed.sample_shape, model.sample_shape_
     (20, (8, 8), (8, 8))
     """
-    folder, to = Path(folder), check_output(to, overwrite=overwrite, kind="folder")
-    if to.exists() and not is_lance(to):
-        raise OutputExistsError(f"'{to}' is no Lance dataset and is not replaced; name another")
+    folder, to = Path(folder), check_dataset(Path(to), overwrite=overwrite)
     files = find_images(folder)
     with _Work.of(to) as work:
         shape = work.begin(_facts(files, folder, (image_size, color)))
@@ -221,11 +223,7 @@ class _Work:
         known: dict[str, Any] = {"fragments": [], "files": [], "skipped": skipped}
         with self._explained():
             if len(pixels):
-                # Of names that are no text, what can be shown.
-                texts = [name.encode(errors="backslashreplace").decode() for name in names]
-                rows = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
-                table = pa.table({ROWS: rows, NAME: pa.array(texts, pa.string())})
-                fragments = write_fragments(table, str(self._rows.absolute()), mode="create")
+                fragments = write_piece(self._rows, as_table(pixels, names))
                 for fragment in fragments:
                     known["fragments"].append(json.dumps(fragment.to_json()))
                     known["files"] += [file.path for file in fragment.files]
@@ -244,22 +242,13 @@ class _Work:
                 f"'{skipped[0][0]}': {skipped[0][1]}; give pictures that can"
             )
         with self._explained():
-            rows = pa.field(ROWS, pa.fixed_shape_tensor(pa.uint8(), shape))
-            schema = pa.schema([rows, (NAME, pa.string())], {PICTURES: b"yes"})
-            operation = lance.LanceOperation.Overwrite(schema, fragments)
-            dataset = lance.LanceDataset.commit(str(self._rows.absolute()), operation)
-            count: int = dataset.count_rows()
+            schema = as_table(np.zeros((1, *shape), np.uint8), [""]).schema
+            count = put_together(self._rows, schema.with_metadata({PICTURES: b"yes"}), fragments)
             whole = {file for part in parts for file in part["files"]}
             for file in (self._rows / "data").iterdir():
                 if file.name not in whole:  # of a part that was cut short
                     file.unlink()
-            for folder in self._rows.rglob("*"):
-                sync(folder)
-            before = self._path / "before"
-            if self._to.exists():
-                self._to.rename(before)
-            self._rows.rename(self._to)
-            sync(self._to.parent)
+            put_in_place(self._rows, self._to, self._path / "before")
             shutil.rmtree(self._path)
         return count, skipped
 
@@ -278,8 +267,8 @@ class _Work:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or reason(error)
+        except OSError as error:
+            why = error.strerror or str(error)
             raise OutputError(
                 f"'{self._to}' could not be packed: {why}; what is done is kept in "
                 f"'{self._path}': make room and give the same command again, which goes on there"

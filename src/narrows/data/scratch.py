@@ -13,6 +13,8 @@ from narrows.errors import OutputError
 
 # The share of the free memory that rows on the way may take.
 _SHARE = 1 / 2
+# Bytes that are taken without asking how much is free.
+_LITTLE = 1 << 26
 
 
 def fits(n_bytes: int) -> bool:
@@ -41,7 +43,8 @@ def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any
     OutputError
         If the file has no room.
     """
-    if fits(prod(shape) * np.dtype(dtype).itemsize):
+    n_bytes = prod(shape) * np.dtype(dtype).itemsize
+    if n_bytes <= _LITTLE or fits(n_bytes):
         return np.empty(shape, dtype)
     with scratch_file(shape, dtype) as file:
         return np.memmap(file, dtype, "r+", shape=shape)

@@ -11,8 +11,9 @@ from typing import IO, Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.atomic import check_output
 from narrows.data.lazy import LazyRows
-from narrows.errors import DataError, UnreadableFileError
+from narrows.errors import DataError, OutputExistsError, UnreadableFileError
 
 SMALL = 1 << 26
 """Bytes of rows that are rather held in memory: shuffled as a whole, they need no reading."""
@@ -232,6 +233,25 @@ def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
     if sum(array.nbytes for array in arrays) <= SMALL:
         return np.concatenate(arrays)
     return PartRows([part for part in parts if part is not None])
+
+
+def is_lance(path: Path) -> bool:
+    """Tell whether a folder is a Lance dataset."""
+    return (path / "_versions").is_dir()
+
+
+def check_dataset(path: Path, *, overwrite: bool) -> Path:
+    """Refuse a place for a Lance dataset where anything else is.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        As :func:`narrows.atomic.check_output`; also if there is something else than a dataset.
+    """
+    check_output(path, overwrite=overwrite, kind="folder")
+    if path.exists() and not is_lance(path):
+        raise OutputExistsError(f"'{path}' is no Lance dataset and is not replaced; name another")
+    return path
 
 
 def _of_file(values: NDArray[Any]) -> FileRows | None:

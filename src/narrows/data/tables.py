@@ -1,6 +1,8 @@
 """Tables: CSV, TSV and Parquet files to arrays with named columns, and back."""
 
 import csv
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 
@@ -120,14 +123,16 @@ def read_columns(path: str | Path) -> pa.Table:
     return table
 
 
-def write_table(path: str | Path, values: NDArray[Any], columns: list[str] | None = None) -> None:
+def write_table(
+    path: str | Path, values: NDArray[Any] | LazyRows, columns: list[str] | None = None
+) -> None:
     """Write a table of numbers.
 
     Parameters
     ----------
     path : str or Path
         A file ending in .csv, .tsv or .parquet; a file that is there is replaced.
-    values : ndarray of shape (n_rows, n_columns) or (n_rows,)
+    values : ndarray or LazyRows of shape (n_rows, n_columns) or (n_rows,)
         Numbers of any type.
     columns : list of str, optional
         The columns' names; x0, x1, x2 and so on by default.
@@ -156,23 +161,35 @@ def write_table(path: str | Path, values: NDArray[Any], columns: list[str] | Non
             f"values of shape {values.shape} are no table, which has rows and columns; "
             "write them to a file ending in .npy or .npz"
         )
-    values = values.reshape(len(values), -1)
-    names = columns if columns is not None else [f"x{i}" for i in range(values.shape[1])]
-    if len(names) != values.shape[1]:
+    width = values.shape[1] if values.ndim > 1 else 1
+    names = columns if columns is not None else [f"x{i}" for i in range(width)]
+    if len(names) != width:
         raise ParameterError(
-            f"columns has {len(names)} names for {values.shape[1]} columns; give one for each"
+            f"columns has {len(names)} names for {width} columns; give one for each"
         )
-    write_columns(path, pa.table([pa.array(column) for column in values.T], names=names))
+    blocks = in_blocks(values) if isinstance(values, LazyRows) else iter([values])
+    flat = (block.reshape(len(block), -1) for block in blocks)
+    write_pieces(path, (pa.table(list(map(pa.array, block.T)), names=names) for block in flat))
 
 
 def write_columns(path: Path, table: pa.Table) -> None:
     """Write a table of columns of whatever kinds to a file ending in .csv, .tsv or .parquet."""
+    write_pieces(path, iter([table]))
+
+
+def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
+    """Write tables of the same columns, at least one, one below the other to such a file."""
+    first = next(tables)
     suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        parquet.write_table(table, path)
-    else:
-        options = arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
-        arrow_csv.write_csv(table, path, options)
+    with (
+        parquet.ParquetWriter(path, first.schema)
+        if suffix == ".parquet"
+        else arrow_csv.CSVWriter(
+            path, first.schema, write_options=arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
+        )
+    ) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
 
 
 def _read_parquet(path: Path) -> pa.Table:

@@ -10,6 +10,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from narrows.data.arrays import as_tensor
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError
 from narrows.evaluation.given import flat_rows, groups_of
 from narrows.models.base import BaseAutoencoder
@@ -98,8 +99,8 @@ def score_map(
     """
     check_number("n_neighbors", n_neighbors, low=1, integral=True)
     check_number("n_samples", n_samples, low=3, integral=True)
-    rows, places = flat_rows(X), flat_rows(points, "points")
-    n = len(rows)
+    rows = X if isinstance(X, LazyRows) else flat_rows(X)
+    shape, places, n = np.shape(X)[1:], flat_rows(points, "points"), len(rows)
     if len(places) != n:
         raise DataError(f"{len(places)} points were given for {n} rows; give one for each")
     if n < 3:
@@ -108,9 +109,9 @@ def score_map(
     if n > n_samples:
         drawn = np.sort(np.random.default_rng(random_state).permutation(n)[:n_samples])
         rows, places = rows[drawn], places[drawn]
+    rows = flat_rows(rows)
     if model is not None:
-        shaped = rows.reshape(len(rows), *np.shape(X)[1:])
-        rows = model.scaling_(as_tensor(shaped)).flatten(1).numpy()
+        rows = model.scaling_(as_tensor(rows.reshape(len(rows), *shape))).flatten(1).numpy()
     k = min(n_neighbors, (len(rows) - 1) // 2)
     return MapScores(float(trustworthiness(rows, places, n_neighbors=k)), accuracy, len(rows), k)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.arrays import as_tensor
+from narrows.data.scratch import fits
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.given import flat_rows
 from narrows.models.base import BaseAutoencoder
@@ -18,6 +19,8 @@ DISTANCES: tuple[Distances, ...] = ("auto", "restored", "codes")
 
 # Values of all restored rows together, beyond which codes are used: half a gigabyte.
 _MOST_VALUES = 2**27
+# Each in single precision, twice.
+_BYTES_A_VALUE = 8
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,11 @@ class Space:
                 "distances='restored' needs a whole model, and this is an encoder; use 'codes'"
             )
         shape = model.sample_shape_
-        fits = len(X) * math.prod(shape) <= _MOST_VALUES and not model.takes_any_size_
-        if distances == "restored" or (distances == "auto" and whole and fits):
+        n_values = len(X) * math.prod(shape)
+        are_few = n_values <= _MOST_VALUES and fits(_BYTES_A_VALUE * n_values)
+        if distances == "restored" or (
+            distances == "auto" and whole and are_few and not model.takes_any_size_
+        ):
             return cls("restored", model, shape)
         return cls("codes", model, ())
 

@@ -21,6 +21,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from narrows.data.scratch import scratch_rows
 from narrows.errors import DataError, MissingDependencyError
 from narrows.evaluation.given import flat_rows
 from narrows.evaluation.landmarks import Landmarks
@@ -195,7 +196,7 @@ def project(
     table = space.table(X)
     if len(table) < 3:
         raise DataError(f"{len(table)} rows make no map; give at least 3")
-    if (table == table[0]).all():
+    if (table.min(0) == table.max(0)).all():
         raise DataError("all rows are the same, and make no map; give rows that differ")
     if is_map:
         halves = _Halves(lambda codes: codes, lambda points: points)
@@ -328,7 +329,7 @@ class _Reduction:
         return cls(pca.mean_, pca.components_.T, scale)
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        out = np.empty((len(rows), self.directions.shape[1]), np.float32)
+        out = scratch_rows((len(rows), self.directions.shape[1]))
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
             out[block] = (rows[block] - self.mean) @ self.directions / self.scale

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError
 
 # The window of the structural similarity, in pixels (Wang et al. 2004); smaller pictures get less.
 _WINDOW = 7
+_BLOCK = 1024  # rows that are compared at a time
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,13 @@ class Restoration:
 
 
 def compare_with_clean(
-    restored: NDArray[Any], clean: NDArray[Any], data_range: float
+    restored: NDArray[Any] | LazyRows, clean: NDArray[Any] | LazyRows, data_range: float
 ) -> Restoration:
     """Measure how near restored rows come to the originals.
 
     Parameters
     ----------
-    restored, clean : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
+    restored, clean : ndarray or LazyRows of shape (n, F), (n, H, W) or (n, H, W, C)
         In the same units.
     data_range : float
         The distance from the smallest to the largest possible value: 255 for 8-bit pixels.
@@ -63,22 +65,25 @@ def compare_with_clean(
             f"restored rows have shape {restored.shape}, the clean ones {clean.shape}; "
             "give the clean original of each row, in the same order"
         )
-    restored, clean = (np.asarray(rows, np.float64) for rows in (restored, clean))
-    errors = ((restored - clean) ** 2).reshape(len(clean), -1).mean(axis=1)
-    with np.errstate(divide="ignore"):
-        psnr = float(np.round((10 * np.log10(data_range**2 / errors)).mean(), 12))
+    psnr, ssim = np.empty(len(clean)), np.empty(len(clean))
     window = min(_WINDOW, *clean.shape[1:3])
     window -= 1 - window % 2
-    if clean.ndim < 3 or window < 3:
-        return Restoration(psnr, None)
-    similarities = [
-        structural_similarity(  # type: ignore[no-untyped-call]
-            one,
-            other,
-            data_range=data_range,
-            win_size=window,
-            channel_axis=2 if one.ndim == 3 else None,
-        )
-        for one, other in zip(clean, restored, strict=True)
-    ]
-    return Restoration(psnr, float(np.mean(similarities)))
+    are_pictures = clean.ndim > 2 and window > 2
+    for start in range(0, len(clean), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        one, other = (np.asarray(rows[block], np.float64) for rows in (clean, restored))
+        errors = ((other - one) ** 2).reshape(len(one), -1).mean(axis=1)
+        with np.errstate(divide="ignore"):
+            psnr[block] = 10 * np.log10(data_range**2 / errors)
+        if are_pictures:
+            ssim[block] = [
+                structural_similarity(  # type: ignore[no-untyped-call]
+                    *pair,
+                    data_range=data_range,
+                    win_size=window,
+                    channel_axis=2 if one.ndim == 4 else None,
+                )
+                for pair in zip(one, other, strict=True)
+            ]
+    mean = float(np.round(psnr.mean(), 12))
+    return Restoration(mean, float(ssim.mean()) if are_pictures else None)

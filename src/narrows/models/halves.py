@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from narrows import networks, storage
 from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
+from narrows.data.scratch import scratch_rows
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec
 
@@ -241,7 +242,7 @@ def encode(
     module: nn.Module, scaling: Scaling, rows: NDArray[Any], spec: NetworkSpec
 ) -> NDArray[np.float32]:
     """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
-    codes = np.empty((len(rows), spec.at(rows.shape[1:]).code_width), np.float32)
+    codes = scratch_rows((len(rows), spec.at(rows.shape[1:]).code_width))
     run_in_blocks(lambda x: module(scaling(x)), rows, codes, module)
     return codes
 
@@ -250,7 +251,7 @@ def decode(
     module: networks.Decoder, scaling: Scaling, codes: NDArray[np.float32], spec: NetworkSpec
 ) -> NDArray[np.floating]:
     """Decode codes that were checked already: (n, K) to (n, *spec.sample_shape)."""
-    rows = np.empty((len(codes), *spec.sample_shape), scaling.value_type)
+    rows = scratch_rows((len(codes), *spec.sample_shape), scaling.value_type)
     if spec.is_map:
         module = networks.decoder_at(module, spec)
     # Off the device first: not every device has double precision.

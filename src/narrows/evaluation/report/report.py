@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.given import groups_of
 from narrows.evaluation.map_scores import score_map
@@ -172,7 +173,7 @@ def measure(
     """Measure what :func:`make_report` shows; ``known`` are scores of features of the same rows."""
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
-    given = np.asarray(X)
+    given = X if isinstance(X, LazyRows) else np.asarray(X)
     labels = check_labels(y, len(given))
     if names is not None and len(names) != len(given):
         raise DataError(
@@ -183,7 +184,7 @@ def measure(
     chosen = np.sort(np.random.default_rng(random_state).permutation(len(given))[:max_rows])
     coded = Coded.of(model, given[chosen])
     labels = None if labels is None else labels[chosen]
-    learned_from = None if X_train is None else _some(np.asarray(X_train), random_state)
+    learned_from = None if X_train is None else _some(X_train, random_state)
     units = measure_units(model, coded)
     width = units.numbers
     yardstick = Yardstick(
@@ -231,8 +232,9 @@ def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
     return np.asarray(y)
 
 
-def _some(X: NDArray[Any], random_state: int) -> NDArray[Any]:
-    return X[np.sort(np.random.default_rng(random_state).permutation(len(X))[:_PCA_ROWS])]
+def _some(X: Any, random_state: int) -> NDArray[Any]:
+    rows = np.sort(np.random.default_rng(random_state).permutation(len(X))[:_PCA_ROWS])
+    return X[rows] if isinstance(X, LazyRows) else np.asarray(X)[rows]
 
 
 def _make_map(
