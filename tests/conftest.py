@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures that several files share.
-pytest_plugins = ["browser_kit", "libraries"]
+pytest_plugins = ["browser_kit", "libraries", "store_kit"]
 
 # The same examples in every run; a test of its own may ask for more of them.
 settings.register_profile("narrows", deadline=None, derandomize=True, print_blob=True)

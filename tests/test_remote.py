@@ -4,7 +4,6 @@ The seed of everything random here is 0.
 """
 
 import json
-import logging
 import socket
 from collections.abc import Iterator
 
@@ -27,46 +26,6 @@ pytest.importorskip("moto.server")
 pytestmark = pytest.mark.filterwarnings("default")  # those of others
 
 ADDRESS = "s3://bucket/pictures.lance"
-_STORES = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-@pytest.fixture
-def options(server, monkeypatch) -> dict[str, str]:
-    """Make an empty bucket, and give the options that lead to it."""
-    from pyarrow.fs import S3FileSystem
-
-    for name in _STORES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    store = S3FileSystem(
-        endpoint_override=server.removeprefix("http://"),
-        scheme="http",
-        access_key="key",
-        secret_key="secret",  # noqa: S106
-        region="us-east-1",
-        allow_bucket_creation=True,
-        allow_bucket_deletion=True,
-    )
-    store.create_dir("bucket")
-    store.delete_dir_contents("bucket", missing_dir_ok=True)
-    return {
-        "aws_endpoint": server,
-        "allow_http": "true",
-        "aws_access_key_id": "key",
-        "aws_secret_access_key": "secret",
-        "aws_region": "us-east-1",
-    }
 
 
 @pytest.fixture

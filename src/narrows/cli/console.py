@@ -57,6 +57,16 @@ def to_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option("-o", "--to", required=True, type=PATH, help=text)
 
 
+def ray_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb its ``--ray``."""
+    return click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help=f"{text} by the workers of a Ray cluster (needs narrows[ray]): local starts one on "
+        "this machine, auto finds one, host:port names one.",
+    )
+
+
 def overwrite_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb its ``--overwrite``."""
     return click.option("--overwrite", is_flag=True, help="Replace an output that exists.")(

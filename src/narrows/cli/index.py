@@ -11,6 +11,7 @@ from narrows.cli.console import (
     json_option,
     overwrite_option,
     progress,
+    ray_option,
     report_skipped,
     skip_option,
     skipped_record,
@@ -38,6 +39,7 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     help="A table (.csv, .tsv, .parquet) with a row for each picture: its column path, file, "
     "file_name or filename says which, the others are kept with it.",
 )
+@ray_option("Read, encode and write")
 @skip_option
 @overwrite_option
 @json_option
@@ -49,6 +51,7 @@ def command(
     add: bool,
     reference: bool,
     metadata: Path | None,
+    ray: str | None,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -58,13 +61,18 @@ def command(
     The library holds the pictures, their codes and a copy of the model: nothing else is needed
     to match, unless --reference leaves the pictures where they are. With --add, the model has to
     be the one that made the codes that are there.
+
+    With --ray, the workers have to see DATA and the library: on a disk that all machines share, or
+    s3://bucket/pictures.lance.
     """
-    from typing import Literal
+    from contextlib import nullcontext
+    from typing import Any, Literal
 
     from narrows import Library
     from narrows.atomic import explain_os_errors
     from narrows.errors import OutputExistsError, ParameterError
     from narrows.remote import place
+    from narrows.scale.indexing import ray_workers
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
@@ -78,26 +86,21 @@ def command(
         )
     encoder = load_for(model, "transform")
     store: Literal["pictures", "references"] = "references" if reference else "pictures"
-    with progress("indexing") as advance:
+    gathered = nullcontext() if ray is None else ray_workers(ray)
+    with gathered as workers, progress("indexing") as advance:
+        options: dict[str, Any] = {
+            "metadata": metadata,
+            "store": store,
+            "skip_unreadable": skip_unreadable,
+            "progress": advance,
+            "workers": workers,
+        }
         if add and exists:
             library = Library.open(where, model=encoder)
-            added = library.add(
-                data,
-                metadata=metadata,
-                store=store,
-                skip_unreadable=skip_unreadable,
-                progress=advance,
-            )
+            added = library.add(data, **options)
         else:
             library, added = Library.build(
-                where,
-                data,
-                model=encoder,
-                metadata=metadata,
-                store=store,
-                overwrite=overwrite,
-                skip_unreadable=skip_unreadable,
-                progress=advance,
+                where, data, model=encoder, overwrite=overwrite, **options
             )
     report_skipped(added.skipped)
     record = {

@@ -53,7 +53,11 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
         "output exists or cannot be written",
         frozenset({"OutputExistsError", "OutputError"}),
     ),
-    (6, "training failed", frozenset({"DivergedError", "CheckpointError", "WorkerError"})),
+    (
+        6,
+        "training failed, or processes that work together did",
+        frozenset({"DivergedError", "CheckpointError", "WorkerError"}),
+    ),
     (
         7,
         "optional package, data set or object store not to be had",

@@ -4,6 +4,7 @@ from narrows.library.adding import Added
 from narrows.library.library import Library
 from narrows.library.match import Item, Match
 from narrows.library.search import ApproximateIndex, ExactIndex
+from narrows.library.sharing import Workers
 from narrows.library.verify import Problem, Verification
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "Match",
     "Problem",
     "Verification",
+    "Workers",
 ]

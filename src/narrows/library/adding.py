@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pyarrow as pa
 from narrows.data.codec import quietly
 from narrows.data.images import Progress
 from narrows.errors import DataError, ParameterError
-from narrows.library import commits
+from narrows.library import commits, sharing
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
 from narrows.library.commits import Batch
 from narrows.library.folder import Turn
 from narrows.library.given import GivenFiles, GivenRows, Store, check_store, understand
 from narrows.library.joining import read_metadata
+from narrows.library.sharing import Workers, Written
 from narrows.library.stream import GivenStream
 from narrows.library.table import Table
 from narrows.models import Encoder
@@ -64,6 +66,12 @@ class Addition:
     progress : callable, or None
         Called with the number of pictures done and the number of all; twice with that of those
         done if nobody knows of how many.
+    workers : Workers, optional
+        Who reads, encodes and writes; this process does if nobody is named.
+    known : set of str
+        Hashes of pictures that are left out; grows by those of what is read.
+    met : list of str
+        Hashes of all pictures that were read.
     """
 
     encoder: Encoder
@@ -73,8 +81,9 @@ class Addition:
     skipped: list[tuple[str, str]] | None
     name: str
     progress: Progress | None
-    _known: set[str] = field(default_factory=set)
-    _unmet: set[str] = field(default_factory=set)
+    workers: Workers | None = None
+    known: set[str] = field(default_factory=set)
+    met: list[str] = field(default_factory=list)
     _done: int = 0
 
     @classmethod
@@ -88,6 +97,7 @@ class Addition:
         store: Store,
         skip_unreadable: bool,
         progress: Progress | None,
+        workers: Workers | None = None,
     ) -> "Addition":
         """Check what :meth:`narrows.Library.add` was given."""
         skipped: list[tuple[str, str]] | None = [] if skip_unreadable else None
@@ -99,7 +109,8 @@ class Addition:
                     "was given; give a sequence, or update() the pictures when they are added"
                 )
             stream = GivenStream(X, encoder, store)
-            return cls(encoder, stream, None, None, skipped, f"stream {store}", progress)
+            name = f"stream {store}"
+            return cls(encoder, stream, None, None, skipped, name, progress, workers)
         given = understand(X, encoder, store=store)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
@@ -108,11 +119,15 @@ class Addition:
         columns = None if metadata is None else understand_metadata(metadata, len(given))
         source = str(X) if isinstance(X, str | Path) else ""
         name = _name_of((source, store, checked), columns)
-        return cls(encoder, given, checked, columns, skipped, name, progress)
+        return cls(encoder, given, checked, columns, skipped, name, progress, workers)
 
     def fill(self, table: Table) -> Table:
         """Put everything into an empty table that nobody sees yet."""
-        return self._append(self._extend(table), 0)
+        table = self._append(self._extend(table), 0)
+        if self.workers is not None:
+            # What workers that were lost have written, and nobody will ever read.
+            commits.forget(table, timedelta(0))
+        return table
 
     def join(self, turn: Turn) -> Added:
         """Add what is new to a library; readers see it when all of it is there.
@@ -123,13 +138,14 @@ class Addition:
         table = turn.table
         before = turn.contents.open_table(turn.path)
         begun = table.hashes(f"id >= {turn.contents.next_id}")
-        self._known, self._unmet = set(table.hashes()), set(begun)
+        self.known = set(table.hashes())
         if self._new_fields(table):
             turn.begin_adding(self.name)
             table = self._extend(table)
         first = max(turn.contents.next_id, *(number + 1 for number in begun.values()), 0)
         table = self._append(table, first, lambda: turn.begin_adding(self.name))
-        table = commits.remove(table, [begun[digest] for digest in self._unmet])
+        unmet = set(begun).difference(self.met)
+        table = commits.remove(table, [begun[digest] for digest in unmet])
         if table.version != turn.contents.version:
             largest = int(table.ids[-1]) if len(table) else -1
             turn.publish(table, max(turn.contents.next_id, largest + 1))
@@ -151,15 +167,30 @@ class Addition:
         return commits.extend(table, self._new_fields(table))
 
     def _append(self, table: Table, first: int, before: Callable[[], None] = lambda: None) -> Table:
-        # Not left to the collector of garbage: threads may be reading ahead.
-        with quietly(), closing(self._batches()) as batches:
-            return commits.append(table, batches, first, before=before)
+        if self.workers is not None:
+            before()
+            table = sharing.append(
+                self, table, first, workers=self.workers, known=self.known, tell=self._hear
+            )
+        else:
+            # Not left to the collector of garbage: threads may be reading ahead.
+            with quietly(), closing(self.batches()) as batches:
+                table = commits.append(table, batches, first, before=before)
+        if self.skipped and len(self.skipped) == self._done:
+            raise DataError(
+                f"none of the {self._done} pictures can be read; the first is "
+                f"'{self.skipped[0][0]}': {self.skipped[0][1]}; give pictures that can"
+            )
+        return table
 
-    def _batches(self) -> Generator[Batch]:
-        """Read and encode the pictures part by part, as they are asked for."""
-        for part in self.given.parts(self.skipped, self._known):
+    def batches(self) -> Generator[Batch]:
+        """Read and encode the pictures part by part, as they are asked for.
+
+        Whoever asks does so within :func:`narrows.data.codec.quietly`.
+        """
+        for part in self.given.parts(self.skipped, self.known):
             self._done = part.done
-            self._unmet.difference_update(part.met)
+            self.met.extend(part.met)
             if part.numbers:
                 yield Batch(
                     [self.names[n] for n in part.numbers] if self.names else part.names,
@@ -170,14 +201,20 @@ class Addition:
                     self.encoder.transform(part.rows),
                     None if self.metadata is None else self.metadata.take(part.numbers),
                 )
-            if self.progress is not None:
-                total = part.done if isinstance(self.given, GivenStream) else len(self.given)
-                self.progress(part.done, total)
-        if self.skipped and len(self.skipped) == self._done:
-            raise DataError(
-                f"none of the {self._done} pictures can be read; the first is "
-                f"'{self.skipped[0][0]}': {self.skipped[0][1]}; give pictures that can"
-            )
+            self._tell()
+
+    def _hear(self, done: list[Written]) -> None:
+        """Take note of what workers have done."""
+        self.met = [digest for written in done for digest in written.met]
+        if self.skipped is not None:
+            self.skipped[:] = [one for written in done for one in written.skipped]
+        self._done = len(self.met) + len(self.skipped or [])
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            total = self._done if isinstance(self.given, GivenStream) else len(self.given)
+            self.progress(self._done, total)
 
 
 def _name_of(facts: object, columns: Any) -> str:

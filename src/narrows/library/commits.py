@@ -3,10 +3,11 @@
 Whoever calls these sees to it that nobody else changes the table at the same time.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from operator import methodcaller
 from queue import Full, Queue
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from narrows.library.columns import fit_metadata
@@ -99,12 +101,61 @@ def append(
 
 def append_once(table: Table, rows: Iterator[Any]) -> Table:
     """Append Arrow record batches in one commit, or none of them if anything goes wrong."""
+    _hand_all_over(table, rows, lance.write_dataset)
+    return table.latest()
+
+
+def write(
+    table: Table, batches: Iterator[Batch], first_id: int, added: datetime
+) -> tuple[list[str], list[str]]:
+    """Write batches that no version of the table has until they are committed.
+
+    Parameters
+    ----------
+    table, batches, first_id
+        As for :func:`append`.
+    added : datetime
+        What is kept as the time of it.
+
+    Returns
+    -------
+    fragments : list of str
+        For :func:`commit`, as JSON.
+    hashes : list of str
+        Of the pictures in them.
+    """
+    hashes: list[str] = []
+
+    def records() -> Iterator[Any]:
+        for batch in chain(head, batches):
+            first = first_id + len(hashes)
+            hashes.extend(batch.hashes)
+            yield _record(batch, first, added, table)
+
+    head = list(islice(batches, 1))
+    if not head:
+        return [], []
+    made = _hand_all_over(table, records(), write_fragments)
+    return [json.dumps(fragment.to_json()) for fragment in made], hashes
+
+
+def commit(table: Table, fragments: Sequence[str]) -> Table:
+    """Make rows that :func:`write` has written visible, all in one commit."""
+    made = [lance.FragmentMetadata.from_json(fragment) for fragment in fragments]
+    if not made:
+        return table
+    step = lance.LanceOperation.Append(made)
+    return _change(table, lambda d: lance.LanceDataset.commit(d, step, read_version=d.version))
+
+
+def _hand_all_over(table: Table, rows: Iterator[Any], write: Callable[..., Any]) -> Any:
+    """Have Lance write record batches, and return what it gives."""
     # Lance pulls rows in threads of its own, and passes on no more than the text of what goes
     # wrong there. So it writes beside us, and the rows are made here, one batch ahead.
     handed: Queue[Any] = Queue(maxsize=1)
     reader = pa.RecordBatchReader.from_batches(table.dataset.schema, _receive(handed))
     with ThreadPoolExecutor(1) as thread:
-        written = thread.submit(lance.write_dataset, reader, table.dataset, mode="append")
+        written = thread.submit(write, reader, table.dataset, mode="append")
         try:
             for batch in rows:
                 if not _hand_over(batch, handed, written):
@@ -114,10 +165,9 @@ def append_once(table: Table, rows: Iterator[Any]) -> Table:
             raise
         _hand_over(_DONE, handed, written)
     try:
-        written.result()
+        return written.result()
     except FAILURES as error:
         raise cannot_write(table.path, error) from error
-    return table.latest()
 
 
 def extend(table: Table, fields: Sequence[Any]) -> Table:

@@ -8,6 +8,7 @@ from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
 from narrows.library.given import Store
 from narrows.library.keeper import Keeper
+from narrows.library.sharing import Workers
 from narrows.models import BaseAutoencoder, Encoder
 from narrows.remote import Place, place
 
@@ -96,6 +97,7 @@ class Library(Keeper):
         skip_unreadable: bool = False,
         progress: Progress | None = None,
         storage_options: Mapping[str, str] | None = None,
+        workers: Workers | None = None,
     ) -> tuple[Self, Added]:
         """Make a library with pictures in it, in one step.
 
@@ -106,7 +108,7 @@ class Library(Keeper):
         ----------
         path, model, overwrite, storage_options
             As for :meth:`create`.
-        X, names, metadata, store, skip_unreadable, progress
+        X, names, metadata, store, skip_unreadable, progress, workers
             As for :meth:`add`.
 
         Returns
@@ -129,6 +131,7 @@ class Library(Keeper):
             store=store,
             skip_unreadable=skip_unreadable,
             progress=progress,
+            workers=workers,
         )
         where = place(path, storage_options)
         library = cls.open(publishing.create(where, model, addition.fill, overwrite=overwrite))
@@ -143,6 +146,7 @@ class Library(Keeper):
         store: Store = "pictures",
         skip_unreadable: bool = False,
         progress: Progress | None = None,
+        workers: Workers | None = None,
     ) -> Added:
         """Encode the pictures that are not there yet and add them: all in one step, or none.
 
@@ -178,6 +182,10 @@ class Library(Keeper):
         progress : callable, optional
             Called with the number of pictures done and the number of all, of an iterator with
             that of those done, twice.
+        workers : Workers, optional
+            Who reads, encodes and writes the pictures, such as
+            :func:`narrows.scale.indexing.ray_workers`; by default this process. Ids then have
+            gaps where a picture was given more than once or could not be read.
 
         Returns
         -------
@@ -214,6 +222,7 @@ class Library(Keeper):
             store=store,
             skip_unreadable=skip_unreadable,
             progress=progress,
+            workers=workers,
         )
         with folder.turn(self.path, self._contents, resume=addition.name) as turn:
             added = addition.join(turn)

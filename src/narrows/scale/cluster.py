@@ -1,0 +1,221 @@
+"""A Ray cluster: how to reach it, and whether its workers have what this process has."""
+
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from narrows.errors import MissingDependencyError, WorkerError
+from narrows.remote import Place, Remote
+
+# How long to wait for an answer: of an address, and of a worker to the first question.
+_ANSWERS, _STARTS = 5.0, 120.0
+# What begins an HTTP/2 connection, which gRPC is; the other side has to answer with its settings.
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_COMPARED = ("narrows", "torch", "pylance")
+
+
+class Seen(NamedTuple):
+    """What a worker says of itself.
+
+    Attributes
+    ----------
+    host : str
+        Where it is.
+    versions : dict of str to str
+        Of the packages that have to be the same.
+    hidden : list of str
+        The paths that it cannot see.
+    """
+
+    host: str
+    versions: dict[str, str]
+    hidden: list[str]
+
+
+def ray_module() -> Any:
+    """Import Ray.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    # Nobody is told that it is used.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker imports torch before it says that it is there.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Ray is not installed; pip install 'narrows[ray]', or leave out --ray"
+        ) from error
+    return ray
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Any]:
+    """Be connected to a Ray cluster while the block runs.
+
+    Parameters
+    ----------
+    address : str
+        "local" starts one on this machine, which ends with the block; "auto" finds the one that
+        runs here; "host:port" or "ray://host:port" name one. A connection that the process has
+        already is used, whatever the address, and left.
+
+    Yields
+    ------
+    module
+        Ray.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Ray is not installed.
+    WorkerError
+        If nobody answers at the address, or Ray is of another version there.
+    """
+    ray = ray_module()
+    if ray.is_initialized():
+        yield ray
+        return
+    if address not in ("local", "auto"):
+        check_address(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        quiet["include_dashboard"] = False
+    try:
+        with warnings.catch_warnings():
+            # What Ray starts is another program at once.
+            warnings.filterwarnings("ignore", message="lance is not fork-safe")
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise WorkerError(
+            f"there is no Ray cluster to join at '{address}' ({_line(error)}); start one "
+            "(ray start --head), name its address as host:port, or use 'local'"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Make sure that a cluster may be at an address; Ray itself tries for minutes.
+
+    Raises
+    ------
+    WorkerError
+        If it is none, nobody answers, or something else does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise WorkerError(
+            f"'{address}' is no address of a Ray cluster; use local, auto, host:port or "
+            "ray://host:port"
+        )
+    if os.environ.get("RAY_USE_TLS", "0") == "1":  # whose greeting is another
+        return
+    try:
+        with socket.create_connection((host, int(port)), _ANSWERS) as asked:
+            asked.sendall(_PREFACE)
+            answer = asked.recv(9)
+        reason = "" if answer[3:4] == b"\x04" else "what answers is no Ray cluster"
+    except (OSError, OverflowError) as error:
+        reason = _line(error)
+    if reason:
+        raise WorkerError(
+            f"nobody answers at '{address}' ({reason}); start a cluster (ray start --head), or "
+            "correct the address"
+        )
+
+
+def check_workers(ray: Any, places: Sequence[Place]) -> None:
+    """Ask one worker of every machine for its versions, and whether it sees some paths.
+
+    Raises
+    ------
+    WorkerError
+        Naming the first machine where something is missing or different.
+    """
+    paths = [str(place.absolute()) for place in places if not isinstance(place, Remote)]
+    from ray.exceptions import GetTimeoutError, RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    look = ray.remote(looking())
+    machines = [
+        NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    asked = [
+        look.options(num_cpus=0, scheduling_strategy=machine).remote(_COMPARED, paths)
+        for machine in machines
+    ]
+    try:
+        answers = ray.get(asked, timeout=_STARTS)
+    except GetTimeoutError as error:
+        raise WorkerError(
+            f"a worker has not started within {_STARTS:.0f} s; see what keeps the cluster busy "
+            "(ray status)"
+        ) from error
+    except RayError as error:
+        raise WorkerError(f"a worker cannot begin ({_line(error)}); see its log") from error
+    for answer in answers:
+        compare(Seen(*answer))
+
+
+def looking() -> Callable[[Sequence[str], Sequence[str]], tuple[str, dict[str, str], list[str]]]:
+    """Return what workers run to say what they have.
+
+    A function within one: it travels as it is, and needs nothing of Narrows where it arrives.
+    """
+
+    def look(
+        packages: Sequence[str], paths: Sequence[str]
+    ) -> tuple[str, dict[str, str], list[str]]:
+        import socket
+        from importlib.metadata import PackageNotFoundError, version
+        from pathlib import Path
+
+        versions = {}
+        for name in packages:
+            try:
+                versions[name] = version(name)
+            except PackageNotFoundError:
+                versions[name] = "none"
+        return socket.gethostname(), versions, [p for p in paths if not Path(p).exists()]
+
+    return look
+
+
+def compare(seen: Seen) -> None:
+    """Refuse a worker of other versions, or one that does not see a path.
+
+    Raises
+    ------
+    WorkerError
+        Naming what is different.
+    """
+    for name, theirs in seen.versions.items():
+        if theirs != (ours := version(name)):
+            raise WorkerError(
+                f"the worker on {seen.host} has {name} {theirs}, this process {ours}; install the "
+                "same versions on all machines"
+            )
+    if seen.hidden:
+        raise WorkerError(
+            f"the worker on {seen.host} cannot see '{seen.hidden[0]}'; give a path on a disk that "
+            "all machines share, or an address in an object store"
+        )
+
+
+def _line(error: object) -> str:
+    """Cut a message to what fits a line; Ray's go on with what happened where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")

@@ -1,0 +1,137 @@
+"""Reading, encoding and writing a library's pictures by the workers of a Ray cluster."""
+
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from narrows import errors
+from narrows.errors import MissingFileError, NarrowsError, WorkerError
+from narrows.library import Workers
+from narrows.library.given import GivenFiles
+from narrows.library.sharing import Share, Written
+from narrows.models import Encoder
+from narrows.scale.cluster import check_workers, cluster
+
+# How often a share is begun again when its worker is lost.
+_AGAIN = 3
+# Shares on their way for each worker: one is at work on, the next waits.
+_AHEAD = 2
+
+
+class RayWorkers(Workers):
+    """The workers of the cluster that this process is connected to; made by :func:`ray_workers`.
+
+    Parameters
+    ----------
+    ray : module
+        Connected.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self.count = max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def write(
+        self, shares: list[Share], encoder: Encoder, known: Collection[str]
+    ) -> Iterator[tuple[int, Written]]:
+        """Have all shares written; one that is lost with its worker is begun again.
+
+        Raises
+        ------
+        WorkerError
+            If workers cannot be used, or are lost again and again.
+        NarrowsError
+            What goes wrong with a share.
+        """
+        from ray.exceptions import RayError, RayTaskError
+
+        ray = self._ray
+        check_workers(ray, _needed(shares))
+        write = ray.remote(num_cpus=1, max_retries=_AGAIN)(write_share)
+        common = ray.put(encoder), ray.put(frozenset(known))
+        running: dict[Any, int] = {}
+        left = iter(enumerate(shares))
+        try:
+            while True:
+                while len(running) < _AHEAD * self.count and (share := next(left, None)):
+                    running[write.remote(share[1], *common)] = share[0]
+                if not running:
+                    return
+                for done in ray.wait(list(running))[0]:
+                    yield running.pop(done), understood(ray.get(done))
+        except RayTaskError:  # a fault of Narrows, with all that Ray knows of it
+            raise
+        except RayError as error:
+            raise WorkerError(
+                f"workers were lost again and again ({type(error).__name__}); nothing was added; "
+                "see what ends them: memory, perhaps, or a machine that went away"
+            ) from error
+        finally:
+            for one in running:
+                ray.cancel(one, force=True)
+
+
+@contextmanager
+def ray_workers(address: str) -> Iterator[RayWorkers]:
+    """Be connected to a Ray cluster whose workers read, encode and write for a library.
+
+    They have to see the pictures, unless they are arrays, and the library: on a disk that all
+    machines share, or in an object store. A worker that is lost costs time, and no picture.
+
+    Parameters
+    ----------
+    address : str
+        As for :func:`narrows.scale.cluster.cluster`.
+
+    Yields
+    ------
+    RayWorkers
+        For ``workers`` of :meth:`narrows.Library.build` and :meth:`narrows.Library.add`.
+
+    Raises
+    ------
+    MissingDependencyError, WorkerError
+        If Ray is not installed, or nobody answers.
+    """
+    with cluster(address) as ray:
+        yield RayWorkers(ray)
+
+
+def write_share(
+    share: Share, encoder: Encoder, known: Collection[str]
+) -> Written | tuple[str, str, str]:
+    """Write a share; of what goes wrong on purpose, give class, message and machine."""
+    try:
+        return share.write(encoder, known)
+    except NarrowsError as error:
+        return type(error).__name__, str(error), socket.gethostname()
+
+
+def understood(answer: Written | tuple[str, str, str]) -> Written:
+    """Return what a worker has done, or raise what went wrong there.
+
+    Raises
+    ------
+    NarrowsError
+        Of the same class.
+    """
+    if isinstance(answer, Written):
+        return answer
+    name, message, host = answer
+    kind: type[NarrowsError] = getattr(errors, name)
+    if kind is MissingFileError:
+        message = f"{message} (on {host})"
+    raise kind(message)
+
+
+def _needed(shares: list[Share]) -> list[Any]:
+    """List what workers have to see: the table, and the folders of the pictures."""
+    folders = {
+        Path(path).absolute().parent
+        for share in shares
+        if isinstance(share.given, GivenFiles)
+        for path in share.given.paths
+    }
+    return [shares[0].table, *sorted(folders)] if shares else []

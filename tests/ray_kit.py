@@ -1,0 +1,60 @@
+"""What workers of Ray do in the tests, and what the tests need of them."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows import Encoder
+
+
+@contextmanager
+def small_cluster() -> Iterator[Any]:
+    """Start a cluster of two workers on this machine."""
+    from narrows.scale.cluster import ray_module
+
+    ray = ray_module()
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _node_ip_address="127.0.0.1",  # otherwise it asks the network for it
+    )
+    # Workers do not see this folder.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+class Mortal(Encoder):
+    """An encoder whose first use kills the process that makes it, once."""
+
+    marker: Path
+
+    @classmethod
+    def of(cls, encoder: Encoder, marker: Path) -> "Mortal":
+        mortal = cls.__new__(cls)
+        mortal.__dict__.update(encoder.__dict__, marker=marker)
+        return mortal
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        die_once(self.marker)
+        return super().transform(X)
+
+
+def die_once(marker: Path) -> None:
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)

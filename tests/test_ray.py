@@ -1,0 +1,198 @@
+"""Libraries by the workers of a Ray cluster: what one process makes, whatever happens to one.
+
+The seed of everything random here is 0.
+"""
+
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from libraries import one_line
+from ray_kit import Mortal, small_cluster
+
+from narrows import Library
+from narrows.errors import (
+    MissingDependencyError,
+    MissingFileError,
+    OutputError,
+    UnreadableFileError,
+    WorkerError,
+)
+from narrows.scale import cluster as clusters
+from narrows.scale.cluster import Seen, check_address, check_workers, cluster, compare, looking
+from narrows.scale.indexing import ray_workers, understood, write_share
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings("default")  # those of others
+
+
+@pytest.fixture(scope="module")
+def ray():
+    with small_cluster() as ray:
+        yield ray
+
+
+def test_workers_make_the_library_that_one_process_makes(tmp_path, ray, made, run) -> None:
+    arguments = ["index", made / "model", made / "photos", "--json"]
+    alone = run(*arguments, "-o", tmp_path / "alone")
+    told = run(*arguments, "-o", tmp_path / "shared", "--ray", "auto")
+    assert {line.split(":")[0] for line in told.err.splitlines()} <= {"indexing"}
+    assert told.json == alone.json | {"output": str(tmp_path / "shared")}
+    one, two = (Library.open(tmp_path / name) for name in ("alone", "shared"))
+    assert [item.path for item in two.items(two.ids)] == [item.path for item in one.items(one.ids)]
+    np.testing.assert_allclose(two.codes, one.codes, rtol=1e-5, atol=1e-6)
+    assert two.verify().ok
+    again = run(*arguments, "-o", tmp_path / "shared", "--add", "--ray", "auto")
+    assert (again.json["added"], again.json["present"]) == (0, 40)
+
+
+def test_a_killed_worker_costs_no_row(tmp_path, ray, model, pictures) -> None:
+    encoder = Mortal.of(model.split()[0], tmp_path / "killed")
+    with ray_workers("auto") as workers:
+        # In this process, opening does not encode.
+        library, added = Library.build(
+            tmp_path / "library", pictures, model=encoder, workers=workers
+        )
+    assert (tmp_path / "killed").exists()
+    assert added.count == 60
+    np.testing.assert_array_equal(library.read(library.ids), pictures)
+    assert library.verify().ok
+    stored = {path.name for path in (tmp_path / "library").rglob("*.lance") if path.is_file()}
+    assert len(stored) == len(list(library._table.dataset.get_fragments()))
+
+
+def test_workers_write_to_an_object_store(ray, model, photos, options) -> None:
+    pytest.importorskip("moto.server")
+    with ray_workers("auto") as workers:
+        library, added = Library.build(
+            "s3://bucket/pictures.lance",
+            photos,
+            model=model,
+            workers=workers,
+            storage_options=options,
+        )
+    assert added.count == len(library) == 30
+    assert library.verify().ok
+
+
+def test_what_goes_wrong_at_a_worker_is_said_here(tmp_path, ray, model, photos) -> None:
+    (photos / "05.png").write_bytes(b"no picture")
+    with (
+        ray_workers("auto") as workers,
+        pytest.raises(UnreadableFileError, match=r"05\.png' is not a readable picture") as caught,
+    ):
+        Library.build(tmp_path / "library", photos, model=model, workers=workers)
+    one_line(caught)
+    assert not (tmp_path / "library").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_workers_are_asked_first(ray, monkeypatch, tmp_path) -> None:
+    check_workers(ray, [tmp_path])
+    with pytest.raises(WorkerError, match="cannot see '/nowhere'"):
+        check_workers(ray, [tmp_path, Path("/nowhere")])
+    monkeypatch.setattr(clusters, "version", lambda *_: "0.0.1")
+    with pytest.raises(WorkerError, match=r"has narrows .*, this process 0\.0\.1; install"):
+        check_workers(ray, [])
+
+
+def test_a_worker_says_what_it_has(tmp_path) -> None:
+    host, versions, hidden = looking()(["numpy", "nothing-like-it"], [str(tmp_path), "/nowhere"])
+    assert (host, hidden) == (socket.gethostname(), ["/nowhere"])
+    assert versions == {"numpy": np.__version__, "nothing-like-it": "none"}
+    compare(Seen(host, {"numpy": np.__version__}, []))
+
+
+def test_what_a_share_fails_with_keeps_its_class(monkeypatch) -> None:
+    class Full:
+        def write(self, *_):
+            raise OutputError("No space left on device")
+
+    class Gone:
+        def write(self, *_):
+            raise MissingFileError("'x.png' does not exist; give files that do")
+
+    with pytest.raises(OutputError, match="No space left"):
+        understood(write_share(Full(), None, ()))
+    with pytest.raises(MissingFileError, match=socket.gethostname()):
+        understood(write_share(Gone(), None, ()))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:9", "nobody answers"),
+        ("ray://127.0.0.1:9", "nobody answers"),
+        ("somewhere", "is no address"),
+        ("host:port", "is no address"),
+        ("127.0.0.1:99999", "nobody answers"),
+    ],
+)
+def test_an_address_nobody_answers(address, words) -> None:
+    with pytest.raises(WorkerError, match=words) as caught:
+        check_address(address)
+    assert one_line(caught).startswith(("'", "nobody"))
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None])
+def test_an_address_where_something_else_is(answer, monkeypatch) -> None:
+    monkeypatch.setattr(clusters, "_ANSWERS", 0.2)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def reply() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                if answer is None:
+                    connection.recv(100)
+                    connection.recv(100)
+                else:
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        with pytest.raises(WorkerError, match="nobody answers"):
+            check_address(f"127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+
+
+def test_a_cluster_answers(ray) -> None:
+    port = ray.get_runtime_context().gcs_address.rpartition(":")[2]
+    check_address(f"127.0.0.1:{port}")
+    check_address(f"ray://127.0.0.1:{port}")
+
+
+def test_no_cluster_and_no_ray(monkeypatch) -> None:
+    import ray
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nAnd more")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    for address in ("auto", "local"):
+        with (
+            pytest.raises(WorkerError, match=f"no Ray cluster to join at '{address}'") as caught,
+            cluster(address),
+        ):
+            pass
+        one_line(caught)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"narrows\[ray\]"), cluster("local"):
+        pass
+
+
+def test_a_connection_ends_with_the_block(monkeypatch) -> None:
+    import ray
+
+    calls = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options["address"]))
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    with cluster("local") as connected:
+        assert connected is ray
+    assert calls == ["local", "shutdown"]
