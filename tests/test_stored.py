@@ -5,13 +5,21 @@ import os
 import numpy as np
 import pytest
 
-from narrows import MODELS, Autoencoder
-from narrows.data import stored
-from narrows.data.blocks import BlockSource
+from narrows import (
+    MODELS,
+    Autoencoder,
+    DenoisingAutoencoder,
+    EncoderClassifier,
+    StackedAutoencoder,
+)
+from narrows.data import scratch, stored
+from narrows.data.blocks import BlockSource, draw
 from narrows.data.files import read
 from narrows.data.scaling import Statistics
 from narrows.data.stored import FileRows
-from narrows.errors import DataError
+from narrows.errors import CheckpointError, DataError
+from narrows.models.persistence import run_identity
+from narrows.training.progress import on_epoch
 
 SEED = 0
 TABLE = np.random.default_rng(SEED).normal(size=(1000, 6))
@@ -118,6 +126,103 @@ def test_statistics_of_a_file_are_numpys_in_double_precision(file):
     assert (found.low, found.high) == (far.min(), far.max())
 
 
+@pytest.mark.parametrize("count", [0, 1, 37, 999])
+def test_rows_that_are_held_out_are_others_than_those_learned_from(count):
+    held_out, rows = draw(1000, count, SEED)
+    found = rows[np.arange(len(rows))]
+    np.testing.assert_array_equal(np.sort(np.concatenate([held_out, found])), np.arange(1000))
+    assert (np.diff(held_out) > 0).all()
+    assert (np.diff(found) > 0).all()
+    again, _ = draw(1000, count, SEED)
+    np.testing.assert_array_equal(held_out, again)
+
+
+def test_a_checkpoint_knows_its_data_by_their_file_and_a_sample(file, tmp_path, monkeypatch):
+    read_bytes, read_runs = [], stored.read_runs
+
+    def noted(handle, offset, runs, into):
+        read_bytes.append(into.nbytes)
+        return read_runs(handle, offset, runs, into)
+
+    big = np.random.default_rng(SEED).normal(size=(100_000, 6))
+    np.save(file, big)
+    model = Autoencoder(2, max_epochs=2, random_state=SEED)
+    monkeypatch.setattr(stored, "read_runs", noted)
+    first = run_identity(model, stored.stored(np.load(file, mmap_mode="r")))
+    assert sum(read_bytes) <= 64 * 16 * 6 * 8
+    assert first == run_identity(model, stored.stored(np.load(file, mmap_mode="r")))
+    times = file.stat().st_mtime_ns
+    for other in (big + 1, big[:-1], big.astype(np.float32)):
+        np.save(file, other)
+        os.utime(file, ns=(times, times))
+        assert first != run_identity(model, stored.stored(np.load(file, mmap_mode="r")))
+    np.save(file, big)  # the same again, and written later
+    os.utime(file, ns=(times, times + 10**9))
+    assert first != run_identity(model, stored.stored(np.load(file, mmap_mode="r")))
+
+
+def test_training_on_a_disk_goes_on_from_a_checkpoint_and_refuses_other_rows(file, tmp_path):
+    def new(epochs):
+        return Autoencoder(
+            2,
+            max_epochs=epochs,
+            learning_rate=1e-3,
+            random_state=SEED,
+            checkpoint=tmp_path / "state",
+        )
+
+    truth = new(3).fit(file).fingerprint_
+
+    def stop(record):
+        if record["epoch"] == 2:
+            raise ValueError
+
+    with on_epoch(stop), pytest.raises(ValueError):  # noqa: PT011 (none of the house's)
+        new(3).fit(file)
+    assert new(3).fit(file).fingerprint_ == truth
+    with on_epoch(stop), pytest.raises(ValueError):  # noqa: PT011
+        new(3).fit(file)
+    np.save(file, TABLE + 1)
+    with pytest.raises(CheckpointError, match="another run"):
+        new(3).fit(file)
+
+
+def test_stacks_whose_codes_memory_does_not_hold_read_them_in_blocks(file, monkeypatch):
+    truth = StackedAutoencoder(2, hidden_layer_sizes=(4,), max_epochs=2, random_state=SEED).fit(
+        file
+    )
+    sizes, batches = [], BlockSource.batches
+
+    def noted(source, *arguments, **options):
+        sizes.append(source.sample_shape)
+        return batches(source, *arguments, **options)
+
+    monkeypatch.setattr(BlockSource, "batches", noted)
+    for name, value in (("_LITTLE", 0), ("available", lambda: 0)):
+        monkeypatch.setattr(scratch, name, value)
+    again = StackedAutoencoder(2, hidden_layer_sizes=(4,), max_epochs=2, random_state=SEED).fit(
+        file
+    )
+    assert {(6,), (4,)} == set(sizes)
+    assert again.n_iter_ == truth.n_iter_
+    errors = [model.reconstruction_error(TABLE).mean() for model in (again, truth)]
+    np.testing.assert_allclose(*errors, rtol=0.2)
+
+
+def test_classifiers_learn_from_a_disk(file):
+    numbers = (TABLE[:, 0] > 0).astype(int)
+    half = Autoencoder(2, max_epochs=2, random_state=SEED).fit(TABLE).split()[0]
+    for fine_tune in (True, False):
+        on_disk, in_memory = (
+            EncoderClassifier(half, fine_tune=fine_tune, max_epochs=5, random_state=SEED).fit(
+                X, numbers
+            )
+            for X in (file, TABLE)
+        )
+        scores = on_disk.score(file, numbers), in_memory.score(TABLE, numbers)
+        np.testing.assert_allclose(*scores, atol=0.05)
+
+
 @pytest.mark.parametrize("change", ["shrink", "touch", "replace", "remove"])
 def test_a_file_that_changes_while_it_is_read_is_refused(file, change):
     rows = stored.stored(np.load(file, mmap_mode="r"))
@@ -142,6 +247,12 @@ def test_rows_that_cannot_be_learned_from_are_refused(file, tmp_path):
     np.save(file, gap)
     with pytest.raises(DataError, match=r"NaN .* in row 950"):
         Autoencoder(1).fit(file)
+    with pytest.raises(DataError, match=r"NaN .* in row 950"):
+        DenoisingAutoencoder(1).fit(np.load(file, mmap_mode="r"), TABLE)
+    half = Autoencoder(1, max_epochs=1).fit(TABLE).split()[0]
+    for encoder in (half, Autoencoder(1)):
+        with pytest.raises(DataError, match=r"NaN .* in row 950"):
+            EncoderClassifier(encoder, from_scratch=True).fit(file, np.arange(1000) % 2)
     np.save(file, TABLE)
     model = Autoencoder(1, max_epochs=1).fit(file)
     np.save(file, TABLE[:, :5])

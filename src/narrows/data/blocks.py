@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,46 @@ _BLOCK, _BLOCK_BYTES = 64, 1 << 18
 _MIXED = 1 << 26
 
 
+class RowsBut:
+    """The numbers of all rows but some, ascending, worked out when asked for.
+
+    Parameters
+    ----------
+    n : int
+        How many rows there are.
+    others : ndarray of int
+        Those that are left out, ascending.
+
+    Examples
+    --------
+    >>> RowsBut(6, np.array([0, 3]))[np.arange(4)].tolist()
+    [1, 2, 4, 5]
+    """
+
+    def __init__(self, n: int, others: NDArray[np.int64]) -> None:
+        self._length = n - len(others)
+        # How many rows stay before each that is left out.
+        self._before = others - np.arange(len(others))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers at some places."""
+        numbers: NDArray[np.int64] = places + np.searchsorted(self._before, places, side="right")
+        return numbers
+
+
+Numbers: TypeAlias = NDArray[np.int64] | RowsBut
+
+
+def draw(n: int, count: int, seed: int) -> tuple[NDArray[np.int64], RowsBut]:
+    """Draw some numbers below n, ascending, and return the others too: in memory for the few."""
+    drawn = np.random.default_rng(seed).choice(n, count, replace=False, shuffle=False)
+    drawn = np.sort(drawn)
+    return drawn, RowsBut(n, drawn)
+
+
 class BlockSource:
     """Rows that do not fit into memory, mixed well enough to learn from.
 
@@ -31,7 +71,7 @@ class BlockSource:
     ----------
     values : LazyRows or ndarray of shape (n, ...)
         The rows.
-    rows : ndarray of int, optional
+    rows : ndarray of int, or RowsBut, optional
         Which rows belong to the source, ascending; all by default.
     partners : LazyRows or ndarray of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
@@ -42,7 +82,7 @@ class BlockSource:
     def __init__(
         self,
         values: LazyRows | NDArray[Any],
-        rows: NDArray[np.int64] | None = None,
+        rows: Numbers | None = None,
         partners: LazyRows | NDArray[Any] | None = None,
         *,
         mixed: int = _MIXED,
@@ -106,12 +146,28 @@ class _Order:
 
 def source_of(
     values: NDArray[Any] | LazyRows,
-    rows: NDArray[np.int64] | None = None,
+    rows: Numbers | None = None,
     partners: NDArray[Any] | LazyRows | None = None,
 ) -> Source:
     """Give rows in batches: those on a disk in blocks, all others one by one."""
-    on_disk = isinstance(values, StoredRows) or isinstance(partners, StoredRows)
-    return (BlockSource if on_disk else ArraySource)(values, rows, partners)
+    if is_stored(values, partners):
+        return BlockSource(values, rows, partners)
+    if isinstance(rows, RowsBut):
+        rows = rows[np.arange(len(rows))]
+    return ArraySource(values, rows, partners)
+
+
+def numbers_of(rows: NDArray[Any] | LazyRows, numbers: NDArray[np.int64]) -> Source:
+    """Give the numbers of some rows in batches, in an order in which the rows are read in runs."""
+    if not is_stored(rows):
+        return ArraySource(numbers)
+    together = max(1, _MIXED // (math.prod(rows.shape[1:]) * rows.dtype.itemsize))
+    return BlockSource(numbers, mixed=together * numbers.itemsize)
+
+
+def is_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
+    """Tell whether any of some rows are on a disk."""
+    return any(isinstance(rows, StoredRows) for rows in values)
 
 
 def _parted(n: int, parts: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,6 +99,14 @@ class PictureRows(StoredRows):
     def __init__(self, files: Sequence[Path], sample_shape: tuple[int, ...]) -> None:
         self._files, self._sample_shape = files, sample_shape
         self.shape, self.dtype = (len(files), *sample_shape), np.dtype(np.uint8)
+
+    def stamp(self) -> object:
+        """Return a hash of the files' names, sizes and last changes."""
+        digest = sha256()
+        for file in self._files:
+            found = file.stat()
+            digest.update(repr((str(file), found.st_size, found.st_mtime_ns)).encode())
+        return digest.hexdigest()
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Decode runs of files."""

@@ -132,6 +132,10 @@ class _Fragment(StoredRows):
         self._fragment, self._layout, self._start = fragment, layout, start
         self.shape, self.dtype = (count, *layout.shape), layout.dtype
 
+    def stamp(self) -> object:
+        """Return the names of the files, which are never written twice."""
+        return [file.path for file in self._fragment.data_files()]
+
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Read runs of rows."""
         rows = np.concatenate([np.arange(begin, end) for begin, end in runs])

@@ -83,6 +83,8 @@ def read_parquet(paths: Sequence[Path]) -> tuple[Any, list[str] | None]:
         file.flush()
         spooled = SpooledRows(file, shape, one.dtype)
     spooled.columns = columns
+    found = [layout.path.stat() for layout in layouts]
+    spooled.origin = [(one.st_size, one.st_mtime_ns) for one in found]
     return spooled, columns
 
 

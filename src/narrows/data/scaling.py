@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows.data.arrays import check_finite
+from narrows.data.lazy import LazyRows
 from narrows.data.stored import MappedRows, StoredRows
 from narrows.errors import ParameterError
 
@@ -57,14 +59,23 @@ class Statistics:
 
     @classmethod
     def of(cls, X: NDArray[Any], block: int = 1024) -> Self:
-        """Collect them in blocks of rows whose float copies the processor's caches hold."""
+        """Collect them in blocks of rows whose float copies the processor's caches hold.
+
+        Raises
+        ------
+        DataError
+            If lazy rows, which were not looked at before, hold values that are not finite.
+        """
         block = min(block, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
         count = 0
         mean = np.zeros(X[0].size)
         spread = np.zeros(X[0].size)
         low, high, binary = np.inf, -np.inf, True
         for start in range(0, len(X), block):
-            rows = X[start : start + block].reshape(-1, mean.size).astype(np.float64)
+            rows = X[start : start + block]
+            if isinstance(X, LazyRows):
+                check_finite(rows, first_row=start)
+            rows = rows.reshape(-1, mean.size).astype(np.float64)
             low, high = min(low, float(rows.min())), max(high, float(rows.max()))
             binary = binary and low >= 0 and high <= 1 and bool(((rows == 0) | (rows == 1)).all())
             block_mean = rows.mean(axis=0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.memory import available
+from narrows.data.stored import SpooledRows
 from narrows.errors import OutputError
 
 # The share of the free memory that rows on the way may take.
@@ -43,11 +44,31 @@ def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any
     OutputError
         If the file has no room.
     """
-    n_bytes = prod(shape) * np.dtype(dtype).itemsize
-    if n_bytes <= _LITTLE or fits(n_bytes):
-        return np.empty(shape, dtype)
-    with scratch_file(shape, dtype) as file:
-        return np.memmap(file, dtype, "r+", shape=shape)
+    return Scratch(shape, dtype).values
+
+
+class Scratch:
+    """An array to be filled, and then to be read in batches; see :func:`scratch_rows`.
+
+    Attributes
+    ----------
+    values : ndarray
+        To be filled.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        self._stored: SpooledRows | None = None
+        if n_bytes <= _LITTLE or fits(n_bytes):
+            self.values: NDArray[Any] = np.empty(shape, dtype)
+            return
+        with scratch_file(shape, dtype) as file:
+            self.values = np.memmap(file, dtype, "r+", shape=shape)
+            self._stored = SpooledRows(file, shape, dtype)
+
+    def rows(self) -> NDArray[Any] | SpooledRows:
+        """Return what was filled in: in memory, or on the disk."""
+        return self.values if self._stored is None else self._stored
 
 
 def scratch_file(shape: tuple[int, ...], dtype: Any) -> IO[bytes]:

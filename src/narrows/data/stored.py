@@ -30,6 +30,10 @@ class StoredRows(LazyRows):
         other.shape = shape
         return other
 
+    def stamp(self) -> object:
+        """Return what tells that the rows were changed, without reading them; None if nothing."""
+        return None
+
     @abstractmethod
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Read runs of rows, each from a first row to before another, (R, 2), one after another."""
@@ -86,6 +90,10 @@ class FileRows(StoredRows):
                 raise self._changed()
             self._check(file)
 
+    def stamp(self) -> object:
+        """Return the size of the file, and when it was changed last."""
+        return self._stamp[2:]
+
     def _open(self) -> BinaryIO:
         try:
             return self.path.open("rb", buffering=0)
@@ -121,6 +129,11 @@ class PartRows(StoredRows):
         self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
         self.dtype = parts[0].dtype
 
+    def stamp(self) -> object:
+        """Return the stamps of the files, if all have one."""
+        stamps = [part.stamp() for part in self._parts]
+        return None if None in stamps else stamps
+
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Read runs of rows, which may go on from one file to the next."""
         filled = 0
@@ -148,6 +161,11 @@ class SpooledRows(StoredRows):
     def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> None:
         self._handle = _Handle(os.dup(file.fileno()))
         self.shape, self.dtype = shape, np.dtype(dtype)
+        self.origin: object = None
+
+    def stamp(self) -> object:
+        """Return the stamp of what the rows were unpacked from, where that is known."""
+        return self.origin
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Read runs of rows."""
@@ -171,11 +189,40 @@ class MappedRows(StoredRows):
         self.shape, self.columns = rows.shape, rows.columns
         self.dtype = function(np.zeros((1, *rows.shape[1:]), rows.dtype)).dtype
 
+    def stamp(self) -> object:
+        """Return the stamp of the others."""
+        return self._rows.stamp()
+
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Read runs of rows."""
         given = np.empty((len(into), *self._rows.shape[1:]), self._rows.dtype)
         self._rows.read(runs, given)
         into[...] = self._function(given).reshape(into.shape)
+
+
+class PickedRows(StoredRows):
+    """Some of the rows on a disk.
+
+    Parameters
+    ----------
+    rows : StoredRows
+        All of them.
+    numbers : ndarray of int, or what works them out
+        Which, ascending.
+    """
+
+    def __init__(self, rows: StoredRows, numbers: Any) -> None:
+        self._rows, self._numbers = rows, numbers
+        self.shape, self.dtype = (len(numbers), *rows.shape[1:]), rows.dtype
+
+    def stamp(self) -> object:
+        """Return the stamp of all of them."""
+        return self._rows.stamp()
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        places = np.concatenate([np.arange(begin, end) for begin, end in runs])
+        into[...] = self._rows.take(self._numbers[places]).reshape(into.shape)
 
 
 class _Handle:

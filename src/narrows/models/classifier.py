@@ -22,7 +22,8 @@ from torch.nn import functional
 
 from narrows import networks, storage
 from narrows.corruption import Corruption
-from narrows.data.arrays import ArraySource, as_rows, read_rows
+from narrows.data.arrays import as_rows, read_rows
+from narrows.data.blocks import numbers_of
 from narrows.data.scaling import Statistics
 from narrows.data.scratch import scratch_rows
 from narrows.errors import DataError, NotFittedError, ParameterError
@@ -237,10 +238,10 @@ class EncoderClassifier(FittedClassifier):
         self.history_ = train(
             network,
             loss,
-            ArraySource(np.sort(learned)),
+            numbers_of(rows, np.sort(learned)),
             prepare=prepare,
             settings=settings,
-            validation=ArraySource(np.sort(held_out)) if len(held_out) else None,
+            validation=numbers_of(rows, np.sort(held_out)) if len(held_out) else None,
             optimizer=new_optimizer(network, rate, settings.weight_decay, shares),
             callbacks=(print_epoch,) if self.verbose else (),
         )

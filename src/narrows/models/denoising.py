@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from narrows.corruption import Corruption
-from narrows.data.arrays import read_rows
+from narrows.data.arrays import check_all_finite, read_rows
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
 from narrows.models.rollback import unchanged_on_failure
@@ -88,7 +89,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         (3, 8, 8)
         """
         targets = read_rows(y)
-        if np.asarray(targets).ndim < 2:
+        if not isinstance(targets, LazyRows) and np.asarray(targets).ndim < 2:
             return super().fit(X)
         with unchanged_on_failure(self):
             self._check_parameters()
@@ -97,6 +98,8 @@ class DenoisingAutoencoder(BaseAutoencoder):
             X = read_rows(X)
             check_columns(self, X)
             damaged = check_rows(self, X, fitting=True)
+            if isinstance(damaged, LazyRows):
+                check_all_finite(damaged)
             if names is not None:
                 self.feature_names_in_ = names
             if damaged.shape != clean.shape:

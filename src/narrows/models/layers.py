@@ -10,8 +10,10 @@ from sklearn.base import clone
 
 from narrows import networks
 from narrows.data.arrays import as_tensor
+from narrows.data.blocks import Numbers
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
+from narrows.data.stored import MappedRows, PickedRows, StoredRows
 from narrows.errors import NarrowsError, ParameterError
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
@@ -38,9 +40,7 @@ class ScaledRows(LazyRows):
         Learned from all.
     """
 
-    def __init__(
-        self, X: NDArray[Any] | LazyRows, rows: NDArray[np.int64], scaling: Scaling
-    ) -> None:
+    def __init__(self, X: NDArray[Any] | LazyRows, rows: Numbers, scaling: Scaling) -> None:
         self._X, self._rows, self._scaling = X, rows, scaling
         self.shape = (len(rows), *X.shape[1:])
         self.dtype = np.dtype(np.float32)
@@ -49,6 +49,13 @@ class ScaledRows(LazyRows):
         """Scale the rows of these numbers."""
         scaled: NDArray[Any] = self._scaling(as_tensor(self._X[self._rows[rows]])).numpy()
         return scaled
+
+
+def scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:
+    """Bring some of a model's rows into the network's units: on the disk, where they are there."""
+    if isinstance(X, StoredRows):
+        return MappedRows(PickedRows(X, rows), lambda some: scaling(as_tensor(some)).numpy())
+    return ScaledRows(X, rows, scaling)
 
 
 def n_layers(spec: NetworkSpec) -> int:

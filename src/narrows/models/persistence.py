@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from narrows import networks, storage
 from narrows.corruption import Unstored
+from narrows.data.stored import StoredRows
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.models.registry import MODELS
 from narrows.training.history import History
@@ -27,6 +28,8 @@ Model = TypeVar("Model", bound="BaseAutoencoder")
 _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
 # Rows that are copied at a time to be hashed.
 _BLOCK = 4096
+# Of rows on a disk, as many runs of so many rows are hashed, evenly spread.
+_SAMPLES, _SAMPLED = 64, 16
 
 
 def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
@@ -150,12 +153,17 @@ def _findings(model: "BaseAutoencoder") -> list[str]:
 
 
 def run_identity(model: "BaseAutoencoder", *data: NDArray[Any]) -> str:
-    """Name a run by its parameters and its rows."""
+    """Name a run by its parameters and its rows: of those on a disk, a sample and their files."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
     shapes = [[X.shape, str(X.dtype)] for X in data]
     facts = [type(model).__name__, settings, _instructions(model.corruption), shapes]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for X in data:
-        for start in range(0, len(X), _BLOCK):
-            digest.update(np.ascontiguousarray(X[start : start + _BLOCK]).tobytes())
+        stamp = X.stamp() if isinstance(X, StoredRows) else None
+        if stamp is not None:
+            digest.update(repr(stamp).encode())
+        step = _BLOCK if stamp is None else max(_SAMPLED, -(-len(X) // _SAMPLES))
+        for start in range(0, len(X), step):
+            block = X[start : start + (_BLOCK if stamp is None else _SAMPLED)]
+            digest.update(np.ascontiguousarray(block).tobytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import ranks
-from narrows.data.blocks import source_of
+from narrows.data.blocks import Numbers, draw, is_stored, source_of
 from narrows.errors import DataError, ParameterError
 from narrows.models import choices, persistence
 from narrows.networks import Network
@@ -36,7 +36,7 @@ class Run:
         Checked rows.
     damaged : ndarray of shape (n, ...) or None
         What the encoder sees of each, where pairs were given.
-    rows, held_out : ndarray of int
+    rows, held_out : ndarray of int, the first RowsBut where rows are on a disk
         Which rows to learn from, and which to look at after each epoch, ascending.
     settings : TrainSettings
         How long, how fast, where.
@@ -46,7 +46,7 @@ class Run:
 
     X: NDArray[Any]
     damaged: NDArray[Any] | None
-    rows: NDArray[np.int64]
+    rows: Numbers
     held_out: NDArray[np.int64]
     settings: TrainSettings
     checkpoint: Checkpoint | None
@@ -103,10 +103,15 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
         checkpoint = Checkpoint(model.checkpoint, persistence.run_identity(model, *data))
         if (kept := checkpoint.seed()) is not None:
             settings = replace(settings, seed=kept)
-    order = np.random.default_rng(settings.seed).permutation(len(X))
-    held_out, rows = np.split(order, [choices.choose_held_out(model, model.spec_, len(X))])
+    count = choices.choose_held_out(model, model.spec_, len(X))
+    rows: Numbers
+    if is_stored(X, damaged):
+        held_out, rows = draw(len(X), count, settings.seed)
+    else:
+        order = np.random.default_rng(settings.seed).permutation(len(X))
+        held_out, rows = map(np.sort, np.split(order, [count]))
     _check_shares(len(rows), settings.batch_size)
-    return Run(X, damaged, np.sort(rows), np.sort(held_out), settings, checkpoint)
+    return Run(X, damaged, rows, held_out, settings, checkpoint)
 
 
 def _check_rows_are_the_same(model: "BaseAutoencoder", X: NDArray[Any]) -> None:

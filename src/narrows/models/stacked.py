@@ -18,18 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.corruption import Corruption
-from narrows.data.scratch import scratch_rows
+from narrows.data.scratch import Scratch
+from narrows.data.stored import StoredRows
 from narrows.errors import ParameterError
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import run_in_blocks
 from narrows.models.layers import (
-    ScaledRows,
     check_layer_models,
     check_layers,
     make_layer,
     n_layers,
     naming,
+    scaled,
     start,
 )
 from narrows.models.rollback import unchanged_on_failure
@@ -162,7 +163,7 @@ class StackedAutoencoder(BaseAutoencoder):
     def _learn_layer(self, X: NDArray[Any], place: int) -> None:
         """Let one layer, from 0, learn from what the layers below it make of rows."""
         network = Network(self.encoder_, self.decoder_)
-        codes: Any = ScaledRows(X, np.arange(len(X)), self.scaling_)
+        codes: Any = scaled(X, np.arange(len(X)), self.scaling_)
         for below in stages(network.encoder)[:place]:
             codes = _encode(below, codes)
         # Those that learned last time: their optimisers go on.
@@ -200,7 +201,7 @@ class StackedAutoencoder(BaseAutoencoder):
 
     def _pretrain(self, run: Run, network: Network, state: State) -> None:
         """Train the layers that are still to be trained, each on the codes of the one below."""
-        codes: Any = ScaledRows(run.X, run.rows, self.scaling_)
+        codes: Any = scaled(run.X, run.rows, self.scaling_)
         count = n_layers(self.spec_)
         for place, stage in enumerate(stages(network.encoder)):
             if place >= len(state.history.layers):
@@ -288,9 +289,10 @@ class StackedAutoencoder(BaseAutoencoder):
                 )
 
 
-def _encode(stage: nn.Module, codes: Any) -> NDArray[np.float32]:
+def _encode(stage: nn.Module, codes: Any) -> Any:
     """Compute the next codes of all rows, once."""
     linear = next(module for module in stage.children() if isinstance(module, nn.Linear))
-    made = scratch_rows((len(codes), linear.out_features))
-    run_in_blocks(stage, codes, made, stage)
-    return made
+    made = Scratch((len(codes), linear.out_features), np.float32)
+    run_in_blocks(stage, codes, made.values, stage)
+    # Rows in memory are shuffled one by one, whether or not their codes fit there too.
+    return made.rows() if isinstance(codes, StoredRows) else made.values

@@ -90,8 +90,9 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
             f"rows of shape {X.shape[1:]} were given, {owner.sample_shape_} were learned from; "
             "cut them as those"
         )
-    check_all_finite(X)
-    if fitting:
+    if not fitting:  # otherwise, whoever learns from them looks at all of them first
+        check_all_finite(X)
+    else:
         owner.n_features_in_ = math.prod(X.shape[1:])
         vars(owner).pop("feature_names_in_", None)
         if X.columns:
@@ -191,8 +192,7 @@ def check_columns(owner: object, X: Any, source: object = None) -> None:
         Naming the columns that are unexpected, missing, or in another place.
     """
     known, names = getattr(owner, "feature_names_in_", None), _labels(X)
-    is_named = any(isinstance(name, str) for name in names)
-    if known is None or not is_named or names == list(known):
+    if known is None or names == list(known) or not any(isinstance(name, str) for name in names):
         return
     known = list(known)
     table = f"the table '{source}'" if isinstance(source, str | Path) else "the table given"
