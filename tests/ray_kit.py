@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from narrows import Encoder
+from narrows import Encoder, ranks
 
 
 @contextmanager
@@ -58,3 +60,19 @@ def die_once(marker: Path) -> None:
     except FileExistsError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Damage:
+    """A corruption that notes each step of its process, and kills the second one once."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self.steps = folder, steps
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        del generator
+        notes = self.folder / f"{ranks.rank()}-{os.getpid()}"
+        with notes.open("a") as file:
+            file.write(".")
+        if ranks.rank() == 1 and notes.stat().st_size > self.steps:
+            die_once(self.folder / "killed")
+        return 0.9 * x

@@ -18,8 +18,10 @@ class Backwards(Workers):
 
     count = 2
 
-    def write(self, shares, encoder, known):
+    def write(self, shares, encoder, known, places):
+        shares = list(shares)
         self.sizes = [len(share) for share in shares]
+        assert all(place.exists() for place in places)
         for number in reversed(range(len(shares))):
             yield number, shares[number].write(encoder, known)
 
@@ -27,8 +29,8 @@ class Backwards(Workers):
 class Failing(Workers):
     """The third share fails."""
 
-    def write(self, shares, encoder, known):
-        for number, written in super().write(shares, encoder, known):
+    def write(self, *arguments):
+        for number, written in super().write(*arguments):
             if number == 2:
                 raise MissingFileError("gone")
             yield number, written

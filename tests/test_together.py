@@ -63,6 +63,11 @@ def test_two_processes_learn_what_one_does(name: str, found: Mapping[str, NDArra
     assert_near(found[f"{name}/losses"], np.float32(model.history_["loss"]), "the loss")
 
 
+def test_a_classifier_starts_the_same_everywhere(found: Mapping[str, NDArray[Any]]) -> None:
+    alone = other.classifier(0).fit(other.rows(), other.classes())
+    assert_near(found["classifier"], alone.predict_proba(other.rows()), "the probabilities")
+
+
 def test_a_batch_is_normalised_over_all_processes(found: Mapping[str, NDArray[Any]]) -> None:
     whole = other.normalised(other.batch(), slice(None))
     for name, rows in (("y", 4), ("slopes", 4), ("running_mean", None), ("running_var", None)):

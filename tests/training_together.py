@@ -13,7 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows import Autoencoder, ContractiveAutoencoder, SparseAutoencoder, StackedAutoencoder
+from narrows import (
+    Autoencoder,
+    ContractiveAutoencoder,
+    EncoderClassifier,
+    SparseAutoencoder,
+    StackedAutoencoder,
+)
 from narrows.losses.variational import free_bits
 from narrows.models import BaseAutoencoder
 from narrows.networks.layers import BatchNorm
@@ -57,6 +63,18 @@ def models() -> dict[str, BaseAutoencoder]:
             **few, hidden_layer_sizes=(8,), layer_model="autoencoder", pretraining_epochs=2
         ),
     }
+
+
+def classifier(seed: int) -> EncoderClassifier:
+    """Make a classifier on an encoder that starts anew, and learns by a seed."""
+    encoder = Autoencoder(3, hidden_layer_sizes=(16,))
+    return EncoderClassifier(
+        encoder, from_scratch=True, max_epochs=3, batch_size=26, random_state=seed
+    )
+
+
+def classes() -> NDArray[np.int64]:
+    return (rows()[:, 0] > 0).astype(np.int64)
 
 
 def data_of(name: str) -> NDArray[np.float32]:
@@ -117,6 +135,8 @@ def main(folder: Path) -> None:
             model.fit(data_of(name))
             found |= {f"{name}/{key}": value for key, value in weights(model).items()}
             found[f"{name}/losses"] = np.float32(model.history_["loss"])
+        fitted = classifier(ranks.rank()).fit(rows(), classes())
+        found["classifier"] = fitted.predict_proba(rows())
         own = divergences().tensor_split(2)[ranks.rank()].requires_grad_()
         value = free_bits(own, 0.5)
         value.backward()

@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
+    ray_option,
     skip_option,
     skipped_record,
     to_option,
@@ -91,6 +93,12 @@ class TrainCommand(click.Command):
     help="Also write a line after every epoch, for `narrows serve --training` to show while "
     "training goes on.",
 )
+@ray_option("Train")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="With --ray: how many processes.  [default: one for each machine]",
+)
 @columns_option
 @skip_option
 @overwrite_option
@@ -103,11 +111,21 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     "torchrun --nproc-per-node N -m narrows train ..." shares each batch out over N processes. They
     keep a checkpoint beside the model until it is done, at which those that torchrun starts again
     (--max-restarts) go on, as does the same command after Ctrl-C.
+
+    --ray does so by the workers of a Ray cluster, which begins again what it loses. DATA that fit
+    into memory travel; larger ones, and the folder of the model, have to be seen by all workers.
     """
+    from narrows.errors import ParameterError
     from narrows.scale.processes import is_launched, together
 
+    if options["workers"] is not None and options["ray"] is None:
+        raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
+    if options["ray"] is not None and options["checkpoint"] is not None:
+        raise ParameterError("--ray keeps checkpoints of its own; leave out --checkpoint")
     if not is_launched():
         return _train(data, to, True, **options)
+    if options["ray"] is not None:
+        raise ParameterError("torchrun and --ray both share out training; use one of them")
     with _told_once(), together() as is_first, nullcontext() if is_first else _silence():
         if options["checkpoint"] is None:
             options["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
@@ -147,6 +165,8 @@ def _train(
     hop: int | None,
     log: Path | None,
     columns: str | None,
+    ray: str | None,
+    workers: int | None,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -157,7 +177,9 @@ def _train(
     from narrows.atomic import check_output
     from narrows.cli.console import note, progress, report_skipped, training
     from narrows.data.files import read
+    from narrows.data.lazy import LazyRows
     from narrows.errors import ParameterError
+    from narrows.scale.training import fit_by_ray
     from narrows.storage import check_destination
     from narrows.training.progress import logged
 
@@ -166,26 +188,30 @@ def _train(
         check_output(log, overwrite=overwrite, kind="file")
     skipped: list[tuple[str, str]] = []
     X: Any
+    read_again: Callable[[], Any]
     if window is not None:
+        read_again = partial(read_windows, data.absolute(), columns, window, hop)
         X = read_windows(data, columns, window, hop)
     elif is_signal(data, hop is not None or columns is not None):
         raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
     else:
+        shape: Any = {"image_size": image_size, "color": "auto" if color is None else color}
+        read_again = partial(_read, data.absolute(), **shape, skip_unreadable=skip_unreadable)
         with progress("reading") as advance:
-            rows = read(
-                data,
-                image_size=image_size,
-                color="auto" if color is None else color,
-                skip_unreadable=skip_unreadable,
-                progress=advance,
-            )
+            rows = read(data, **shape, skip_unreadable=skip_unreadable, progress=advance)
         X, skipped = rows.for_model(), rows.skipped
         report_skipped(skipped)
     model = MODELS[model_name](**parameters)
     with training(), logged(log if is_first else None), warnings.catch_warnings():
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
-        model.fit(X)
+        if ray is None:
+            model.fit(X)
+        else:
+            # Each process reads for itself what is not in memory.
+            given = read_again if isinstance(X, LazyRows) else X
+            sees = [data] if given is read_again else []
+            model = fit_by_ray(model, given, ray, workers=workers, folder=to.parent, sees=sees)
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite)
@@ -202,6 +228,13 @@ def _train(
         f"{record['rows']} rows for {record['epochs']} epochs ({record['seconds']:.1f} s), in {to}",
     )
     return 130 if interrupted else 0
+
+
+def _read(data: Path, **options: Any) -> Any:
+    """Read rows for a model once more, where another process needs them."""
+    from narrows.data.files import read
+
+    return read(data, **options).for_model()
 
 
 def _model_options(ctx: click.Context) -> list[click.Parameter]:

@@ -1,9 +1,10 @@
 """Additions whose pictures are read, encoded and written by others, a share by each."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from narrows.data.codec import quietly
@@ -111,15 +112,32 @@ class Workers:
     count = 1
 
     def write(
-        self, shares: list[Share], encoder: Encoder, known: Collection[str]
+        self,
+        shares: Iterator[Share],
+        encoder: Encoder,
+        known: Collection[str],
+        places: Sequence[Place],
     ) -> Iterator[tuple[int, Written]]:
-        """Have all shares written; yield what became of each, with its number, as it is done."""
+        """Have all shares written; yield what became of each, with its number, as it is done.
+
+        Parameters
+        ----------
+        shares : iterator of Share
+            Which are made as they are asked for.
+        encoder : Encoder
+            Makes the codes.
+        known : collection of str
+            Hashes of pictures that are left out.
+        places : sequence of Path or Remote
+            What whoever writes has to see.
+        """
+        del places
         for number, share in enumerate(shares):
             yield number, share.write(encoder, known)
 
 
-def split(addition: "Addition", table: Table, first: int, workers: int) -> list[Share]:
-    """Part an addition into shares, some for each worker.
+def split(addition: "Addition", table: Table, first: int, workers: int) -> Iterator[Share]:
+    """Part an addition into shares, some for each worker, as they are asked for.
 
     Raises
     ------
@@ -139,8 +157,8 @@ def split(addition: "Addition", table: Table, first: int, workers: int) -> list[
         given = replace(given, paths=[path.absolute() for path in given.paths])
     added = datetime.now(UTC)
     size = max(1, min(_ROWS, -(-len(given) // (4 * workers))))
-    return [
-        Share(
+    for start in range(0, len(given), size):
+        yield Share(
             _cut(given, slice(start, start + size)),
             None if names is None else names[start : start + size],
             None if addition.metadata is None else addition.metadata.slice(start, size),
@@ -150,8 +168,6 @@ def split(addition: "Addition", table: Table, first: int, workers: int) -> list[
             first + start,
             added,
         )
-        for start in range(0, len(given), size)
-    ]
 
 
 def append(
@@ -182,9 +198,9 @@ def append(
         The new version.
     """
     done: dict[int, Written] = {}
-    for number, written in workers.write(
-        split(addition, table, first, workers.count), addition.encoder, known
-    ):
+    shares = split(addition, table, first, workers.count)
+    places = [table.path, *_folders(addition.given)]
+    for number, written in workers.write(shares, addition.encoder, known, places):
         done[number] = written
         tell([done[number] for number in sorted(done)])
     ordered = [done[number] for number in sorted(done)]
@@ -197,6 +213,11 @@ def append(
                 twice.append(number)
             met.add(digest)
     return commits.remove(table, twice)
+
+
+def _folders(given: object) -> list[Path]:
+    paths = given.paths if isinstance(given, GivenFiles) else []
+    return sorted({path.absolute().parent for path in paths})
 
 
 def _cut(given: GivenFiles | GivenRows, part: slice) -> GivenFiles | GivenRows:

@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 from torch.nn import functional
 
-from narrows import networks, storage
+from narrows import networks, ranks, storage
 from narrows.corruption import Corruption
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.blocks import numbers_of
@@ -164,7 +164,7 @@ class EncoderClassifier(FittedClassifier):
         """
         with unchanged_on_failure(self):
             self._check_parameters()
-            seed = int(check_random_state(self.random_state).randint(2**31))
+            seed = ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
             rows = self._take_rows(X, seed)
             self.classes_, numbers = np.unique(check_labels(y, rows), return_inverse=True)
             if len(self.classes_) < 2:

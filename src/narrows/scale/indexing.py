@@ -1,17 +1,16 @@
 """Reading, encoding and writing a library's pictures by the workers of a Ray cluster."""
 
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from narrows import errors
 from narrows.errors import MissingFileError, NarrowsError, WorkerError
 from narrows.library import Workers
-from narrows.library.given import GivenFiles
 from narrows.library.sharing import Share, Written
 from narrows.models import Encoder
+from narrows.remote import Place
 from narrows.scale.cluster import check_workers, cluster
 
 # How often a share is begun again when its worker is lost.
@@ -34,7 +33,11 @@ class RayWorkers(Workers):
         self.count = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def write(
-        self, shares: list[Share], encoder: Encoder, known: Collection[str]
+        self,
+        shares: Iterator[Share],
+        encoder: Encoder,
+        known: Collection[str],
+        places: Sequence[Place],
     ) -> Iterator[tuple[int, Written]]:
         """Have all shares written; one that is lost with its worker is begun again.
 
@@ -48,11 +51,11 @@ class RayWorkers(Workers):
         from ray.exceptions import RayError, RayTaskError
 
         ray = self._ray
-        check_workers(ray, _needed(shares))
+        check_workers(ray, places)
         write = ray.remote(num_cpus=1, max_retries=_AGAIN)(write_share)
         common = ray.put(encoder), ray.put(frozenset(known))
         running: dict[Any, int] = {}
-        left = iter(enumerate(shares))
+        left = enumerate(shares)
         try:
             while True:
                 while len(running) < _AHEAD * self.count and (share := next(left, None)):
@@ -124,14 +127,3 @@ def understood(answer: Written | tuple[str, str, str]) -> Written:
     if kind is MissingFileError:
         message = f"{message} (on {host})"
     raise kind(message)
-
-
-def _needed(shares: list[Share]) -> list[Any]:
-    """List what workers have to see: the table, and the folders of the pictures."""
-    folders = {
-        Path(path).absolute().parent
-        for share in shares
-        if isinstance(share.given, GivenFiles)
-        for path in share.given.paths
-    }
-    return [shares[0].table, *sorted(folders)] if shares else []

@@ -18,7 +18,7 @@ from narrows.losses import Loss
 from narrows.training.checkpoint import Checkpoint, State
 from narrows.training.devices import near, rounded_products, sent
 from narrows.training.history import History, Record
-from narrows.training.progress import Callback, listeners, starters
+from narrows.training.progress import Callback, listeners, listeners_everywhere, starters
 from narrows.training.schedule import constant, one_cycle
 from narrows.training.together import purpose, shared, weighted
 
@@ -180,7 +180,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                     state.best = {k: v.clone() for k, v in network.state_dict().items()}
             if checkpoint is not None:
                 checkpoint.write(state)
-            for callback in (*listeners(), *callbacks) if ranks.rank() == 0 else ():
+            told = (*listeners(), *callbacks) if ranks.rank() == 0 else ()
+            for callback in (*told, *listeners_everywhere()):
                 callback({**record, "max_epochs": settings.max_epochs})
         else:
             history.ended = "max_epochs"

@@ -17,6 +17,7 @@ Starter = Callable[[nn.Module], None]
 
 _starters: ContextVar[tuple[Starter, ...]] = ContextVar("starters", default=())
 _listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
+_everywhere: ContextVar[tuple[Callback, ...]] = ContextVar("everywhere", default=())
 
 
 @contextmanager
@@ -45,6 +46,22 @@ def on_epoch(callback: Callback) -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+@contextmanager
+def on_every_process(callback: Callback) -> Iterator[None]:
+    """Call ``callback`` as :func:`on_epoch` does, in all processes that train together.
+
+    Parameters
+    ----------
+    callback : callable
+        As for :func:`on_epoch`; all processes call it after the same epochs.
+    """
+    token = _everywhere.set((*_everywhere.get(), callback))
+    try:
+        yield
+    finally:
+        _everywhere.reset(token)
 
 
 @contextmanager
@@ -119,16 +136,24 @@ def telling(**facts: float) -> Iterator[None]:
     def add(callback: Callback) -> Callback:
         return lambda record: callback({**record, **facts})
 
-    token = _listeners.set(tuple(map(add, _listeners.get())))
+    tokens = [
+        (those, those.set(tuple(map(add, those.get())))) for those in (_listeners, _everywhere)
+    ]
     try:
         yield
     finally:
-        _listeners.reset(token)
+        for those, token in tokens:
+            those.reset(token)
 
 
 def listeners() -> tuple[Callback, ...]:
     """Return the callbacks of the blocks that surround this call, the outermost first."""
     return _listeners.get()
+
+
+def listeners_everywhere() -> tuple[Callback, ...]:
+    """Return those of the surrounding blocks that every process calls."""
+    return _everywhere.get()
 
 
 def print_epoch(record: Record) -> None:

@@ -1,0 +1,312 @@
+"""Training one network by the workers of a Ray cluster: Ray Train around torch's DDP."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from narrows import errors, ranks
+from narrows.atomic import explain_os_errors
+from narrows.errors import NarrowsError, WorkerError
+from narrows.models import BaseAutoencoder, load
+from narrows.scale.cluster import check_workers, cluster
+from narrows.training.progress import listeners, on_every_process
+
+# A report costs a second or two, whatever is in it, as all processes wait for it.
+_SECONDS = 10.0
+# How often training goes on at the last report after a worker was lost.
+_AGAIN = 3
+# What is the same for all processes, and would come again: it is told, not tried again.
+_CERTAIN = (
+    errors.ParameterError,
+    errors.DataError,
+    errors.DivergedError,
+    errors.CheckpointError,
+    errors.NotFittedError,
+)
+_FILE = "checkpoint"
+
+
+class Task(NamedTuple):
+    """What every process needs to train.
+
+    Attributes
+    ----------
+    model : BaseAutoencoder
+        With parameters, and nothing learned.
+    rows : callable
+        Gives the rows.
+    tell : callable
+        Takes the records of some epochs; the first process calls it.
+    seconds : float
+        Between two reports.
+    """
+
+    model: BaseAutoencoder
+    rows: Callable[[], Any]
+    tell: Callable[[list[dict[str, float]]], None]
+    seconds: float
+
+
+def fit_by_ray(
+    model: BaseAutoencoder,
+    X: Any,
+    address: str,
+    *,
+    workers: int | None = None,
+    folder: str | Path | None = None,
+    sees: Sequence[Path] = (),
+) -> BaseAutoencoder:
+    """Train a model by several processes of a Ray cluster: what one does at the same batch size.
+
+    If a worker is lost, training goes on at the last report, one every ten seconds, and ends as it
+    would have, but for rounding.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        Its parameters; it stays as it is.
+    X : array-like, path, or callable
+        As for ``fit``. Arrays travel to every machine, and have to fit into its memory. A path is
+        read by every process, from a disk that all machines share; a function, which must not
+        need anything of this process, is called by each, and returns the same rows.
+    address : str
+        As for :func:`narrows.scale.cluster.cluster`.
+    workers : int, optional
+        How many processes; one for each machine by default, since a process that uses all its
+        processors is faster than several that share them.
+    folder : path, optional
+        Where reports are kept until training is over: on a disk that all machines share. By default
+        the folder for temporary files, which is enough for one machine.
+    sees : sequence of Path
+        What workers have to see beside it, where ``X`` is a function.
+
+    Returns
+    -------
+    BaseAutoencoder
+        Of the same class, fitted.
+
+    Raises
+    ------
+    MissingDependencyError
+        If Ray is not installed.
+    WorkerError
+        If nobody answers, workers are too few or of other versions, or are lost again and again.
+    NarrowsError
+        What ``fit`` raises.
+    """
+    with cluster(address) as ray, _reports(folder) as reports, _told() as tell:
+        check_workers(ray, [Path(reports), *sees, *([Path(X)] if _is_path(X) else [])])
+        wanted = _scaling(ray.nodes(), workers)
+        # The file of a checkpoint is each process's own affair here.
+        fresh = copy(model).set_params(checkpoint=None)
+        task = Task(fresh, _travelling(ray, X), tell, _SECONDS)
+        files = understood(_run(task, wanted, reports))
+    with tempfile.TemporaryDirectory() as place:
+        for name, contents in files.items():
+            Path(place, name).write_bytes(contents)
+        fitted = load(place)
+    assert isinstance(fitted, BaseAutoencoder)  # noqa: S101 (it was saved as one)
+    fitted.checkpoint = model.checkpoint
+    return fitted
+
+
+def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, bytes]:
+    """Train as one of several processes, and return what the first one's model is saved as.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    place : Path
+        A folder of this process's own, in which the last report is, if there is one.
+    report : callable
+        Called by all processes at the same time, with a folder that holds the checkpoint where
+        this process is the first.
+    """
+    model = copy(task.model).set_params(checkpoint=place / _FILE)
+    records: list[dict[str, float]] = []
+    due = time.monotonic() + task.seconds
+
+    def after(record: dict[str, float]) -> None:
+        nonlocal due
+        records.append(record)
+        if ranks.agreed(int(time.monotonic() >= due)):
+            report(place)
+            tell()
+            due = time.monotonic() + task.seconds
+
+    def tell() -> None:
+        if ranks.rank() == 0:
+            task.tell(records.copy())
+        records.clear()
+
+    with on_every_process(after):
+        model.fit(task.rows())
+    tell()
+    ranks.wait()
+    if ranks.rank():
+        return {}
+    saved = model.set_params(checkpoint=None).save(place / "model")
+    return {file.name: file.read_bytes() for file in saved.iterdir()}
+
+
+def understood(answer: Mapping[str, bytes] | tuple[str, str] | None) -> Mapping[str, bytes]:
+    """Return what the first process has learned, or raise what went wrong there.
+
+    Raises
+    ------
+    NarrowsError
+        Of the same class.
+    """
+    if isinstance(answer, tuple):
+        name, message = answer
+        kind: type[NarrowsError] = getattr(errors, name)
+        raise kind(message)
+    if not answer:
+        raise WorkerError("the workers ended, and left no model; begin again")
+    return answer
+
+
+def _run(task: Task, wanted: dict[str, Any], reports: str) -> Any:
+    """Have Ray Train start the processes, and again when one is lost; return what the first does.
+
+    Raises
+    ------
+    WorkerError
+        If they are lost again and again.
+    """
+    from ray import train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    # Ray describes both to type checkers as they were in its earlier versions.
+    failing: Any = train.FailureConfig
+    trainer: Any = TorchTrainer(
+        _by_ray,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if wanted["use_gpu"] else "gloo"),
+        scaling_config=train.ScalingConfig(**wanted),
+        run_config=train.RunConfig(
+            name="run",
+            storage_path=reports,
+            failure_config=failing(max_failures=_AGAIN, controller_failure_limit=1),
+        ),
+    )
+    try:
+        return trainer.fit().return_value
+    except train.TrainingFailedError as error:
+        failures = getattr(error, "worker_failures", {}) or {0: error}
+        last = next((str(f).strip() for f in failures.values() if str(f).strip()), "no word of it")
+        raise WorkerError(
+            f"training was begun {_AGAIN + 1} times and never ended ({_line(last)}); "
+            "see what ends the workers: memory, perhaps, or a machine that went away"
+        ) from error
+
+
+def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
+    """Train as one of Ray Train's processes, which are connected already."""
+    from ray import train
+    from torch import distributed
+
+    context = train.get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
+
+    def report(place: Path) -> None:
+        is_there = rank == 0 and (place / _FILE).exists()
+        kept = train.Checkpoint.from_directory(str(place)) if is_there else None
+        train.report({}, checkpoint=kept)
+
+    with tempfile.TemporaryDirectory() as name:
+        if (last := train.get_checkpoint()) is not None:
+            last.to_directory(name)
+        try:
+            with ranks.placed(rank, size):
+                return learn(config["task"], Path(name), report)
+        except _CERTAIN as error:
+            # Others that do not meet the same will not wait for this process.
+            distributed.destroy_process_group()
+            return type(error).__name__, str(error)
+
+
+def _travelling(ray: Any, X: Any) -> Callable[[], Any]:
+    """Return what gives rows wherever it is called."""
+    if callable(X):
+        return X  # type: ignore[no-any-return]
+    if _is_path(X):
+        path = Path(X).absolute()
+        return lambda: path
+    kept = ray.put(X)
+    return lambda: ray.get(kept)
+
+
+def _line(message: str) -> str:
+    return message.splitlines()[-1][:200]
+
+
+def _is_path(X: Any) -> bool:
+    return isinstance(X, str | Path)
+
+
+def _scaling(nodes: list[dict[str, Any]], workers: int | None) -> dict[str, Any]:
+    """Say how many processes there are to be, and with how many processors each.
+
+    Raises
+    ------
+    WorkerError
+        If there are not as many processors.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    processors = [int(each.get("CPU", 0)) for each in resources]
+    machines = [count for count in processors if count]
+    workers = len(machines) if workers is None else workers
+    if not machines or workers > sum(machines):
+        raise WorkerError(
+            f"{workers} processes were asked for, and the cluster has {sum(machines)} processors; "
+            "ask for fewer, or add machines"
+        )
+    each = max(1, min(machines) // -(-workers // len(machines)))
+    on_gpu = sum(each.get("GPU", 0) for each in resources) >= workers
+    return {
+        "num_workers": workers,
+        "use_gpu": on_gpu,
+        "resources_per_worker": {"CPU": each, **({"GPU": 1} if on_gpu else {})},
+    }
+
+
+@contextmanager
+def _reports(folder: str | Path | None) -> Iterator[str]:
+    """Give a folder for reports, which goes with the block."""
+    place = None if folder is None else Path(folder).absolute()
+    with (
+        explain_os_errors(place or Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory(prefix=".narrows-", dir=place) as name,
+    ):
+        yield name
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[list[dict[str, float]]], None]]:
+    """Tell the listeners of this process what others learn; give what they tell it by."""
+    from ray.util.queue import Queue
+
+    queue = Queue(actor_options={"num_cpus": 0})
+    heard = listeners()
+
+    def listen() -> None:
+        while (records := queue.get()) is not None:
+            for record in records:
+                for callback in heard:
+                    callback(record)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield queue.put
+    finally:
+        queue.put(None)
+        thread.join()
+        queue.shutdown()
