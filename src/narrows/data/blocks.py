@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -105,22 +106,46 @@ class BlockSource:
         ends = np.cumsum(_parted(len(self), n_batches))
         together = max(1, self._mixed // (self._width * size))
         order = _Order(len(self), self._block, seed)
+        windows = [_Window(rows) for rows in (self._values, self._partners) if rows is not None]
         for first in range(0, n_batches, together):
             stops = ends[first : first + together]
             start = int(ends[first - 1]) if first else 0
-            window = order.between(start, int(stops[-1]))
+            mixed = order.between(start, int(stops[-1]))
             shares = []
-            for batch in np.split(window, stops[:-1] - start):
+            for batch in np.split(mixed, stops[:-1] - start):
                 share_ends = np.cumsum(_parted(len(batch), world_size))
                 share_start = int(share_ends[rank - 1]) if rank else 0
                 shares.append(batch[share_start : int(share_ends[rank])])
-            taken = self._take(np.concatenate(shares))
-            yield from torch.split(taken, [len(share) for share in shares])
+            places = np.concatenate(shares)
+            rows = places if self._rows is None else self._rows[places]
+            for window in windows:
+                window.move(rows)
+            own = np.cumsum([0, *(len(share) for share in shares)]).tolist()
+            for begin, end in pairwise(own):
+                taken = [window.take(begin, end) for window in windows]
+                yield taken[0] if len(taken) == 1 else paired(*taken)
 
-    def _take(self, places: NDArray[np.int64]) -> Tensor:
-        rows = places if self._rows is None else self._rows[places]
-        taken = as_tensor(self._values[rows])
-        return taken if self._partners is None else paired(taken, as_tensor(self._partners[rows]))
+
+class _Window:
+    """Some rows at a time in memory, from which batches are taken."""
+
+    def __init__(self, rows: LazyRows | NDArray[Any]) -> None:
+        self._rows = rows
+        self._room = np.empty((0, *rows.shape[1:]), rows.dtype)
+        self._found, self._places = torch.empty(0), torch.empty(0, dtype=torch.int64)
+
+    def move(self, rows: NDArray[np.int64]) -> None:
+        """Put rows of these numbers into it."""
+        if isinstance(self._rows, StoredRows):
+            found, places = self._rows.gather(rows, self._room)
+            self._room = found if len(found) > len(self._room) else self._room
+        else:
+            found, places = self._rows[rows], np.arange(len(rows))
+        self._found, self._places = as_tensor(found), torch.from_numpy(places)
+
+    def take(self, begin: int, end: int) -> Tensor:
+        """Return a copy of some of the rows, counted as they were asked for."""
+        return self._found.index_select(0, self._places[begin:end])
 
 
 class _Order:

@@ -40,19 +40,42 @@ class StoredRows(LazyRows):
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return rows of these numbers; what lies together on the disk is read together."""
+        found, places = self.gather(rows, np.empty((0, *self.shape[1:]), self.dtype))
+        in_order = len(places) == len(found) and bool((places == np.arange(len(places))).all())
+        return found if in_order else found.take(places, axis=0)
+
+    def gather(
+        self, rows: NDArray[np.int64], room: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Read rows of these numbers in the order in which they lie on the disk.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Their numbers.
+        room : ndarray of shape (m, ...)
+            Where they are put, if it is large enough. Memory that is used again costs nothing.
+
+        Returns
+        -------
+        found : ndarray of shape (l, ...)
+            What was read, a few others among them.
+        places : ndarray of int, of the shape of rows
+            Where in it they are.
+        """
         if not len(rows):
-            return np.empty((0, *self.shape[1:]), self.dtype)
+            return np.empty((0, *self.shape[1:]), self.dtype), rows
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         first = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - _GAP - 1) > _GAP)
         begin, end = ascending[first], ascending[np.append(first[1:], len(rows)) - 1] + 1
         offsets = np.cumsum(end - begin) - (end - begin)
-        place = np.empty_like(order)
-        place[order] = ascending + np.repeat(offsets - begin, np.diff(np.append(first, len(rows))))
-        found = np.empty((int((end - begin).sum()), *self.shape[1:]), self.dtype)
-        self.read(np.stack([begin, end], 1), found)
-        in_order = len(place) == len(found) and bool((place == np.arange(len(place))).all())
-        return found if in_order else found.take(place, axis=0)
+        places = np.empty_like(order)
+        places[order] = ascending + np.repeat(offsets - begin, np.diff(np.append(first, len(rows))))
+        count = int((end - begin).sum())
+        room = room if len(room) >= count else np.empty((count, *self.shape[1:]), self.dtype)
+        self.read(np.stack([begin, end], 1), room[:count])
+        return room[:count], places
 
 
 class FileRows(StoredRows):
