@@ -32,6 +32,8 @@ BENCHMARKS = {
     "memory": ("using", "memory", "memory --memory-rows 50000"),
     "batches": ("scale", "batches", "batches --rows 100000 --rounds 1"),
     "disk": ("scale", "training --rows 200000", None),
+    "beyond": ("scale", "memory", None),
+    "shuffling": ("scale", "shuffling", None),
     "startup": ("using", "startup", "startup --rounds 2"),
     "growth": (
         "growth",
@@ -48,7 +50,7 @@ BENCHMARKS = {
     "web": ("web", "", None),
 }
 # Those that look for data sets, and those that cannot run without being told where.
-WITH_DATA = ("choice", "quality", "reranking")
+WITH_DATA = ("choice", "quality", "reranking", "shuffling")
 ONLY_WITH_FOLDER = ("matching", "duplicates", "adding", "opening")
 
 
