@@ -22,6 +22,12 @@ VIEWS = {
     "training": ("training", ".uplot, pre", None),
     "report": ("report", "iframe", None),
 }
+# Pictures that are on the screen, or all of a long one, come when they are looked at.
+LOADED = """() => [...document.images].every(image => {
+  const {top, bottom, width} = image.getBoundingClientRect();
+  const seen = width > 0 && bottom > 0 && (top < innerHeight || image.loading !== "lazy");
+  return !seen || (image.complete && image.naturalWidth > 0);
+})"""
 
 
 def draw(page, file, address, there, press):
@@ -37,7 +43,8 @@ def draw(page, file, address, there, press):
             page.mouse.wheel(0, 700)
             page.wait_for_timeout(60)
         page.evaluate("scrollTo(0, 0)")
-    page.wait_for_timeout(800)
+    page.wait_for_function(LOADED, timeout=60_000)
+    page.wait_for_timeout(300)  # for what moves to come to rest
     page.screenshot(path=file, full_page=narrow)
 
 

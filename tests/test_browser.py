@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from browser_kit import AXE, CHROMIUM, FLAGS, Served, serving, watched
 
+from narrows import Autoencoder, Library
 from narrows.data.images import encode_png
 
 pytestmark = pytest.mark.skipif(
@@ -140,11 +141,11 @@ def test_a_filter_that_is_none_says_why(chromium, served: Served) -> None:
     context.close()
 
 
-def drawn(page):
+def drawn(page, count=300):
     """Wait for the map; gives the middle of its frame, and half its lesser side."""
     frame = page.get_by_role("application")
     expect(frame).to_have_attribute("data-state", re.compile("final|preview"))
-    says(page, "300 pictures")
+    says(page, f"{count} pictures")
     box = frame.bounding_box()
     return (
         frame,
@@ -197,6 +198,23 @@ def test_points_are_shown_chosen_and_taken_away(page, served: Served, tmp_path: 
     assert all(served.y[int(row["id"])] == row["label"] for row in rows)
     selection.get_by_role("button", name="Clear").click()
     expect(selection).to_contain_text("lasso")
+
+
+def test_parts_of_different_maps_are_asked_for_again(page, served: Served) -> None:
+    """The library may be changed between the points and what they mean."""
+    asked = []
+
+    def mixed_up(route):
+        asked.append(route.request.url)
+        answer = route.fetch()
+        version = {"X-Map-Version": "older"} if len(asked) == 1 else {}
+        route.fulfill(response=answer, headers={**answer.headers, **version})
+
+    page.route("**/api/map/ids", mixed_up)
+    page.goto("/#/map")
+    _, x, y, half = drawn(page)
+    place_of_a_point(page, x, y, half)
+    assert len(asked) >= 2
 
 
 def test_the_map_by_keyboard(page, served: Served) -> None:
@@ -350,6 +368,42 @@ def test_a_model_alone(chromium, served: Served, tmp_path: Path) -> None:
         expect(page.locator("main")).to_contain_text("Serve a library")
         arrive(page, "drop", png_of(served, 7))
         expect(page.get_by_text("Restored, error")).to_be_visible()
+
+
+def test_a_changed_library_has_another_report(chromium, served: Served, tmp_path: Path) -> None:
+    model = served.library.model
+    library, _ = Library.build(tmp_path / "own.lance", served.X[:40], model=model)
+    with serving(library.path) as address, watched(chromium, address) as page:
+        page.set_default_timeout(60_000)
+        page.goto("/#/report")
+        frame = page.frame_locator("iframe")
+        expect(frame.locator("body")).to_contain_text("40", timeout=60_000)
+        library.add(served.X[40:97])
+        page.get_by_role("link", name="Match").click()
+        page.get_by_role("link", name="Report").click()
+        says(page, "a newer report is being made")
+        expect(frame.locator("body")).to_contain_text("97", timeout=60_000)
+
+
+def test_rows_that_are_no_pictures(chromium, tmp_path: Path) -> None:
+    """A table has no pictures, and the page asks for none."""
+    rows = np.random.default_rng(0).random((40, 7))
+    model = Autoencoder(3, hidden_layer_sizes=(5,), max_epochs=2, random_state=0).fit(rows)
+    library, _ = Library.build(tmp_path / "rows.lance", rows, model=model)
+    with serving(library.path) as address, watched(chromium, address) as page:
+        page.goto("/#/match")
+        page.get_by_role("region", name="Pictures").get_by_role("link").first.click()
+        expect(page.get_by_role("status").first).to_have_text(
+            re.compile(r"^12 nearest of 40, in [\d,]+ ms$")
+        )
+        page.get_by_role("link", name="On the map").click()
+        _, x, y, half = drawn(page, 40)
+        place_of_a_point(page, x, y, half)
+        expect(page.locator(".about")).to_be_visible()
+        for view in ("latent", "denoise"):
+            page.goto(f"/#/{view}")
+            says(page, "no pictures")
+        assert page.locator("img").count() == 0
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="needs `npm ci` in web/")

@@ -9,7 +9,7 @@ export class About {
   readonly element = h("div", { class: "about", hidden: true, "aria-live": "polite" });
   private timer = 0;
 
-  constructor(private readonly frame: HTMLElement, private readonly ask: (id: number) => Promise<Item>) {}
+  constructor(private readonly frame: HTMLElement, private readonly ask: (id: number) => Promise<Item>, private readonly pictures: boolean) {}
 
   hide(): void {
     clearTimeout(this.timer);
@@ -21,7 +21,8 @@ export class About {
     this.timer = window.setTimeout(() => {
       const text = h("b", {}, `Picture ${id}`);
       const timer = this.timer;
-      this.element.replaceChildren(h("img", { src: `/api/items/${id}/thumbnail`, alt: "", width: 96, height: 96 }), text);
+      const image = this.pictures && h("img", { src: `/api/items/${id}/thumbnail`, alt: "", width: 96, height: 96 });
+      this.element.replaceChildren(...(image ? [image] : []), text);
       this.element.hidden = false;
       const { clientWidth: w, clientHeight: t } = this.frame, { offsetWidth, offsetHeight } = this.element;
       this.element.style.left = `${Math.max(4, x + 16 + offsetWidth > w ? x - 16 - offsetWidth : x + 16)}px`;

@@ -16,6 +16,7 @@ export interface Info {
     sample_shape: number[];
     color: string | null;
     fingerprint: string;
+    shows_pictures: boolean;
     can_decode: boolean;
     can_sample: boolean;
     can_denoise: boolean;
@@ -23,12 +24,12 @@ export interface Info {
   training: boolean;
 }
 
-export interface Item { id: number; path: string; metadata: Record<string, unknown>; thumbnail: string }
+export interface Item { id: number; path: string; metadata: Record<string, unknown>; thumbnail: string | null }
 export interface Items { total: number; items: Item[] }
 export interface WholeItem extends Item { code: number[]; error: number | null }
-export interface Match extends Item { distance: number; picture: string; reconstruction: string | null }
+export interface Match extends Item { distance: number; picture: string | null; reconstruction: string | null }
 export interface Matched {
-  query: { id: number | null; error: number | null; picture: string; reconstruction: string | null };
+  query: { id: number | null; error: number | null; picture: string | null; reconstruction: string | null };
   matches: Match[];
   seconds: number;
 }

@@ -1,13 +1,17 @@
 // Damage a picture, and see it restored.
 import { button, field, h, head, number, percent, Status, switches } from "./dom";
 import type { Denoised, Info } from "./api";
-import { anyItem, known, send, Slot } from "./pictures";
-import { address, go, type View } from "./view";
+import { anyItem, known, NO_PICTURES, send, Slot } from "./pictures";
+import { address, choosingGoesToMatch, go, type View } from "./view";
 
 const KINDS = [["gaussian", "Noise"], ["masking", "Missing"], ["salt_and_pepper", "Salt and pepper"], ["none", "None added"]] as const;
 
 export function createDenoise(info: Info): View {
   const status = new Status();
+  if (!info.model.shows_pictures) {
+    status.say(NO_PICTURES);
+    return { element: h("div", { class: "view denoise" }, head("Denoise", status.element)), update: () => undefined, take: choosingGoesToMatch };
+  }
   let values = new URLSearchParams(), busy = false, stale = false, seed = 0;
   const take = (picture: string) => go(address("denoise", { ...Object.fromEntries(values), picture }));
   const set = (name: string, value: string) => {

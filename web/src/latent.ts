@@ -1,7 +1,7 @@
 // Codes by hand: sliders, the path between two pictures, samples.
 import { button, h, head, number, percent, Status } from "./dom";
 import { call, get, post, type Info, type Latent, type WholeItem } from "./api";
-import { anyItem, known, send, Slot } from "./pictures";
+import { anyItem, known, NO_PICTURES, send, Slot } from "./pictures";
 import { address, go, type View } from "./view";
 
 const FIRST = 12, STEPS = 9, SAMPLES = 12;
@@ -20,8 +20,8 @@ export function createLatent(info: Info): View {
   const strip = h("div", { class: "strip" });
   const samples = h("div", { class: "strip samples" });
   const element = h("div", { class: "view latent" }, head("Latent", status.element));
-  if (!info.model.can_decode) {
-    status.say("This model has no decoder, so codes cannot be turned into pictures.");
+  if (!info.model.can_decode || !info.model.shows_pictures) {
+    status.say(info.model.can_decode ? NO_PICTURES : "This model has no decoder, so codes cannot be turned into pictures.");
     return { element, update: () => undefined, take: name => go(address("match", { picture: name })) };
   }
   let code: number[] = [], units: Latent["units"] = [], inputs: [HTMLInputElement, HTMLElement, number][] = [];

@@ -1,7 +1,7 @@
 // All pictures as points, alike ones together.
 import { button, count, field, h, head, number, select, Status, switches } from "./dom";
 import { call, get, type Info, type Legend } from "./api";
-import { known, preview, send, title } from "./pictures";
+import { ask, known, preview, title } from "./pictures";
 import { classColour, isDark, palette, ramp } from "./colours";
 import { Points } from "./points";
 import { Selection } from "./selection";
@@ -10,6 +10,9 @@ import { About } from "./about";
 import { choosingGoesToMatch, address, go, type View } from "./view";
 
 const NONE = 255;
+
+/** Which library an answer about the map is of. */
+const versionOf = (answer: Response) => answer.headers.get("X-Map-Version") ?? "";
 
 export function createMap(info: Info): View {
   const status = new Status();
@@ -23,17 +26,17 @@ export function createMap(info: Info): View {
   const frame = h("div", {
     class: "frame", tabindex: 0, role: "application", "aria-roledescription": "map", "aria-label": `Map of ${count(info.library.count)} pictures`, "aria-describedby": "map-help",
   }, points.canvas, over);
-  const about = new About(frame, id => get(`/api/items/${id}`));
+  const about = new About(frame, id => get(`/api/items/${id}`), info.model.shows_pictures);
   const key = h("div", { class: "key" });
   let ids = new Uint32Array(), values = new Uint8Array(), legend: Legend | null = null;
   let only = -1, at = -1, dropped: { x: number; y: number; name: string } | null = null, mark: HTMLImageElement | null = null;
   let outline: [number, number][] = [], tool: "move" | "lasso" = "move", chosen = new Set<number>();
-  let color = "", timer = 0, waiting = false, stale = false;
+  let color = "", version = "", timer = 0, waiting = false, stale = false;
 
   const selection = new Selection(info.library.columns, i => {
     const named = legend?.kind === "categories" ? legend.labels?.[values[i] ?? NONE] : undefined;
     return { id: ids[i] as number, x: points.x[i] as number, y: points.y[i] as number, text: named ?? "" };
-  }, () => pick([]), status);
+  }, () => pick([]), status, info.model.shows_pictures);
 
   /** Draw in the next frame: what lies over the points, and those too where they have changed. */
   function again(all = true): void {
@@ -148,10 +151,17 @@ export function createMap(info: Info): View {
       timer = window.setTimeout(() => trying(load()), 1000);
       return;
     }
-    const [bytes, which, key_] = await Promise.all([
-      answer.arrayBuffer(), call("/api/map/ids").then(got => got.arrayBuffer()), get<Legend>("/api/map/legend", { color: color || "none" })]);
+    const [bytes, got, told] = await Promise.all([
+      answer.arrayBuffer(), call("/api/map/ids"), call("/api/map/legend", { color: color || "none" })]);
+    const found = versionOf(answer);
+    if (versionOf(got) !== found || versionOf(told) !== found) { // the library was changed in between
+      timer = window.setTimeout(() => trying(load()), 200);
+      return;
+    }
+    const [which, key_] = [await got.arrayBuffer(), (await told.json()) as Legend];
     const n = bytes.byteLength / 9;
-    const moved = n !== values.length;
+    const moved = version !== "" && version !== found;
+    version = found;
     points.place(new Float32Array(bytes, 0, n), new Float32Array(bytes, 4 * n, n));
     values = new Uint8Array(bytes, 8 * n, n);
     ids = new Uint32Array(which);
@@ -168,18 +178,19 @@ export function createMap(info: Info): View {
 
   /** Look whether the better map is there. */
   async function wait(): Promise<void> {
-    const { state } = await get<Legend>("/api/map/legend", { color: color || "none" });
-    if (state === "final") {
+    const told = await call("/api/map/legend", { color: color || "none" }), { state } = (await told.json()) as Legend;
+    if (state === "final" || versionOf(told) !== version) {
       await load();
       if (dropped) await locate(dropped.name);
     } else timer = window.setTimeout(() => trying(wait()), 1000);
   }
 
   async function locate(name: string): Promise<void> {
-    const { x, y } = await send<{ x: number; y: number }>("/api/map", name);
+    const answer = await ask("/api/map", name), { x, y } = (await answer.json()) as { x: number; y: number };
+    if (version && versionOf(answer) !== version) await load(); // it is the place on a newer map
     dropped = { x, y, name };
-    mark = h("img", { src: preview(name), alt: "" });
-    mark.addEventListener("load", () => again(false));
+    mark = known(name) && (info.model.shows_pictures || name.startsWith("file-")) ? h("img", { src: preview(name), alt: "" }) : null;
+    mark?.addEventListener("load", () => again(false));
     shown.replaceChildren(`Ringed: ${title(name)} `, h("a", { href: address("match", { picture: name }) }, "Match it"));
     again();
   }

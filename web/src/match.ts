@@ -70,7 +70,7 @@ export function createMatch(info: Info): View {
     const { query: asked_, matches } = answer;
     query.replaceChildren(
       h("div", { class: "pair" },
-        h("figure", {}, h("img", { src: asked_.picture, alt: `The picture as the model sees it: ${title(name)}` }), h("figcaption", {}, title(name))),
+        h("figure", {}, asked_.picture && h("img", { src: asked_.picture, alt: `The picture as the model sees it: ${title(name)}` }), h("figcaption", {}, title(name))),
         asked_.reconstruction && h("figure", {}, h("img", { src: asked_.reconstruction, alt: "Restored from its code" }),
           h("figcaption", {}, asked_.error === null ? "Restored" : `Restored, error ${number(asked_.error)}`))),
       h("div", { class: "buttons" }, button("Choose another", () => choose(take)),
@@ -113,7 +113,7 @@ export function createMatch(info: Info): View {
       asked.abort();
       asked = new AbortController();
       const there = known(name);
-      looks.hidden = !there || !info.model.can_decode;
+      looks.hidden = !there || !info.model.can_decode || !info.model.shows_pictures;
       if (!there) { last = null; invite(); }
       (there ? match(name, asked.signal) : browse(0, asked.signal)).catch((error: unknown) => {
         before = "";

@@ -2,6 +2,8 @@
 import { button, h, type Status } from "./dom";
 import { call, get, type Info, type Items } from "./api";
 
+export const NO_PICTURES = "The model's rows are no pictures, so there is nothing to show here.";
+
 /** Bring a file where it is wanted; what it is called in addresses is `file-N` as long as the page lives. */
 const brought: { file: File; url: string }[] = [];
 
@@ -21,9 +23,9 @@ export const preview = (name: string) => own(name)?.url ?? `/api/items/${name}/p
 export const title = (name: string) => own(name)?.file.name ?? `Picture ${name}`;
 
 /** Post a picture as it is: the server must see the pixels that the Python API would. */
-export async function send<T>(
+export async function ask(
   path: string, name: string, query: Record<string, string | number | null> = {}, signal?: AbortSignal,
-): Promise<T> {
+): Promise<Response> {
   const file = own(name)?.file, init: RequestInit = { method: "POST" };
   if (signal) init.signal = signal;
   if (file) {
@@ -31,7 +33,11 @@ export async function send<T>(
     form.append("file", file);
     init.body = form;
   }
-  return (await call(path, file ? query : { id: name, ...query }, init)).json() as Promise<T>;
+  return call(path, file ? query : { id: name, ...query }, init);
+}
+
+export async function send<T>(...given: Parameters<typeof ask>): Promise<T> {
+  return (await ask(...given)).json() as Promise<T>;
 }
 
 /** Let the user pick a file. */

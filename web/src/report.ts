@@ -7,17 +7,20 @@ export function createReport(info: Info): View {
   const status = new Status();
   const body = h("div", { class: "report" });
   const element = h("div", { class: "view" }, head("Report", status.element), body);
-  let timer = 0;
+  let timer = 0, shown = "";
 
   async function look(): Promise<void> {
     try {
-      const answer = await get<{ state: "computing" | "ready"; url?: string }>("/api/report");
+      const answer = await get<{ state: "computing" | "ready"; url?: string; version?: string; current?: boolean }>("/api/report");
       if (answer.state === "computing") {
         status.say("The report is being computed. It stays here once it is there; the other views work meanwhile.");
         timer = window.setTimeout(() => void look(), 1000);
         return;
       }
-      status.say("");
+      status.say(answer.current ? "" : "The library has changed since; a newer report is being made.");
+      if (!answer.current) timer = window.setTimeout(() => void look(), 1000);
+      if (answer.version === shown) return;
+      shown = answer.version ?? "";
       body.replaceChildren(
         h("p", {}, h("a", { href: answer.url, target: "_blank", rel: "noopener" }, "Open the report by itself")),
         h("iframe", { src: answer.url, title: `Report of ${info.model.model}`, sandbox: "" }));
@@ -28,7 +31,7 @@ export function createReport(info: Info): View {
 
   return {
     element,
-    update: () => { if (!body.hasChildNodes()) { clearTimeout(timer); void look(); } },
+    update: () => { clearTimeout(timer); void look(); },
     take: choosingGoesToMatch,
     leave: () => clearTimeout(timer),
   };

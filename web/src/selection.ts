@@ -24,6 +24,7 @@ export class Selection {
     private readonly of: (i: number) => Chosen,
     private readonly clear: () => void,
     private readonly status: Status,
+    private readonly pictures: boolean,
   ) {
     this.show([]);
   }
@@ -42,7 +43,7 @@ export class Selection {
       }), button("Clear", this.clear)),
       h("ol", { class: "gallery small" }, ...found.slice(0, most).map(i => {
         const { id, text } = this.of(i);
-        return card(address("match", { picture: id }), [{ url: `/api/items/${id}/thumbnail`, text: "" }], text || `Picture ${id}`, "");
+        return card(address("match", { picture: id }), [{ url: this.pictures ? `/api/items/${id}/thumbnail` : null, text: "" }], text || `Picture ${id}`, "");
       })));
     if (found.length > most) this.body.append(button("Show more", () => this.show(found, most + 4 * FIRST), { class: "more" }));
   }

@@ -47,7 +47,7 @@ _QUERY = _object(
     picture=_NULL_STRING,
     reconstruction=_NULL_STRING,
 )
-_MATCH = _object(query=_QUERY, matches=_list(_object(**_ITEM, distance=_NUMBER)))
+_MATCH = _object(query=_QUERY, matches=_list(_object(**_ITEM, distance=_NUMBER)), seconds=_NUMBER)
 _COMPUTING = _object(state={"const": "computing"})
 _UNIT = _object(index=_INTEGER, mean=_NUMBER, std=_NUMBER, min=_NUMBER, max=_NUMBER, share=_NUMBER)
 _RUN = _object(
@@ -156,7 +156,12 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
         "/api/report": {
             "get": _get(
                 "Where the report is; a newer one is being made if it is not of the current state",
-                {"state": _STRING, "url": _STRING, "current": {"type": "boolean"}},
+                {
+                    "state": _STRING,
+                    "url": _STRING,
+                    "version": _STRING,
+                    "current": {"type": "boolean"},
+                },
                 computing=True,
             )
         },

@@ -21,14 +21,22 @@ _MOST_ROWS = 10_000
 
 
 class ReportMaker:
-    """Make the report when it is first asked for, and again when the library has changed."""
+    """Make the report when it is first asked for, and again when the library has changed.
+
+    Attributes
+    ----------
+    page : Path or None
+        The latest.
+    version : str
+        Of the library that it is of.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._folder = tempfile.TemporaryDirectory(prefix="narrows-report-")
         self._task: asyncio.Task[str] | None = None
-        self._version = ""
-        self._count = 0
+        self._begun = ""
+        self.version = ""
         self.page: Path | None = None
 
     def state(self, served: Served) -> tuple[str, str]:
@@ -43,9 +51,9 @@ class ReportMaker:
         """
         served.whole()
         served.opened()
-        if self._task is None or (self._task.done() and self._version != served.version):
-            self._version = served.version
-            self._task = asyncio.create_task(self._make())
+        if self._task is None or (self._task.done() and self._begun != served.version):
+            self._begun = served.version
+            self._task = asyncio.create_task(self._make(served.version))
         if not self._task.done():
             return "computing" if self.page is None else "outdated", ""
         why = self._task.result()
@@ -58,9 +66,8 @@ class ReportMaker:
         if self._task is not None:
             await self._task
 
-    async def _make(self) -> str:
-        self._count += 1
-        to = Path(self._folder.name) / f"report-{self._count}"
+    async def _make(self, version: str) -> str:
+        to = Path(self._folder.name) / f"report-{version}"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -80,7 +87,7 @@ class ReportMaker:
             return (lines or ["the report ended without a word"])[-1]
         if self.page is not None:
             shutil.rmtree(self.page.parent, ignore_errors=True)
-        self.page = to / "index.html"
+        self.page, self.version = to / "index.html", version
         return ""
 
     async def close(self) -> None:

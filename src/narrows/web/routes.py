@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ async def openapi(request: Request) -> Response:
 
 async def match(request: Request) -> Response:
     """Find the nearest pictures."""
+    start = time.perf_counter()
     wanted = read_query(
         request.query_params, "id", "k", "metric", "where", "rerank", "n_candidates"
     )
@@ -107,7 +109,8 @@ async def match(request: Request) -> Response:
     by = "file" if number is None else "id"
     item = await _row(request, served, None) if number is None else number
     found = await request.app.state.match((served, by, *sorted(wanted.items())), item)
-    return JSONResponse(await _offload(served.finish_match, *found))
+    answer = await _offload(served.finish_match, *found)
+    return JSONResponse({**answer, "seconds": time.perf_counter() - start})
 
 
 async def items(request: Request) -> Response:
@@ -356,12 +359,14 @@ async def training(request: Request) -> Response:
 async def report(request: Request) -> Response:
     """Make the report, and say where it is."""
     read_query(request.query_params)
-    state, why = request.app.state.report.state(await _now(request))
+    maker = request.app.state.report
+    state, why = maker.state(await _now(request))
     if state == "failed":
         raise DataError(f"there is no report: {why}")
     if state == "computing":
         return JSONResponse({"state": state}, 202)
-    return JSONResponse({"state": "ready", "url": "/report", "current": state == "ready"})
+    answer = {"state": "ready", "url": "/report", "version": maker.version}
+    return JSONResponse({**answer, "current": state == "ready"})
 
 
 async def report_page(request: Request) -> Response:
