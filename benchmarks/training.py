@@ -17,7 +17,7 @@ larger ones: their epochs are matched to its CPU-seconds. One run each.
 quality: CPU-seconds until the test error on Fashion-MNIST with 16 codes is below 0.0131, all
 start-up of the process included, with everybody's own defaults but the epochs: the least that get
 there. Peers are measured after each epoch, and their measuring is not counted; they are given up
-after thirty times as long as Narrows takes. The median of rounds in which all take their turns.
+after twelve times as long as Narrows takes. The median of rounds in which all take their turns.
 busy: the rate by the clock of fit with two threads beside two processes that are never idle; the
 median of the rounds.
 """
@@ -47,7 +47,7 @@ LAYERS = WIDTHS[0] * WIDTHS[1] + WIDTHS[1] * WIDTHS[2]
 # Forward, the weights' gradients and the values' gradients, both halves; but the input's.
 MULTIPLICATIONS = 3 * 2 * LAYERS - WIDTHS[0] * WIDTHS[1]
 WANTED = 0.0131
-LONGEST = 30  # times as long as Narrows takes, after which a peer is given up
+LONGEST = 12  # times as long as Narrows takes, after which a peer is given up
 
 
 def model(kind=Autoencoder, **parameters):
