@@ -243,8 +243,8 @@ def _tensor_values(X: Tensor) -> NDArray[Any]:
 def check_all_finite(X: LazyRows) -> None:
     """Refuse values that are not finite, as :func:`check_finite`, some rows at a time."""
     block = min(_BLOCK, max(1, _VALUES // math.prod(X.shape[1:])))
-    for start in range(0, len(X) if X.dtype.kind == "f" else 0, block):
-        check_finite(X[start : start + block], first_row=start)
+    for number, rows in enumerate(X.passing(block) if X.dtype.kind == "f" else ()):
+        check_finite(rows, first_row=number * block)
 
 
 def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:

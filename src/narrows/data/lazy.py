@@ -58,6 +58,11 @@ class LazyRows(ABC):
         """What they would take in memory."""
         return self.size * self.dtype.itemsize
 
+    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield all rows, so many at a time; each array may be overwritten by the next."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
     @property
     def together(self) -> int:
         """How many to ask for at a time, where all are wanted."""

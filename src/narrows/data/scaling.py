@@ -5,7 +5,7 @@ One pass collects each feature's mean and variance by the pairwise update of Cha
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self, overload
@@ -71,11 +71,8 @@ class Statistics:
         mean = np.zeros(X[0].size)
         spread = np.zeros(X[0].size)
         low, high, binary = np.inf, -np.inf, True
-        for start in range(0, len(X), block):
-            rows = X[start : start + block]
-            if isinstance(X, LazyRows):
-                check_finite(rows, first_row=start)
-            rows = rows.reshape(-1, mean.size).astype(np.float64)
+        for given in _blocks(X, block):
+            rows = given.reshape(-1, mean.size).astype(np.float64)
             low, high = min(low, float(rows.min())), max(high, float(rows.max()))
             binary = binary and low >= 0 and high <= 1 and bool(((rows == 0) | (rows == 1)).all())
             block_mean = rows.mean(axis=0)
@@ -310,6 +307,16 @@ class Scaling:
     def facts(self) -> dict[str, Any]:
         """Return what is kept in JSON."""
         return {"low": self.low, "high": self.high, "bounded": self.bounded, "dtype": self.dtype}
+
+
+def _blocks(X: NDArray[Any] | LazyRows, size: int) -> Iterator[NDArray[Any]]:
+    """Yield rows so many at a time; lazy ones, which nobody has looked at, are looked at here."""
+    if not isinstance(X, LazyRows):
+        yield from (X[start : start + size] for start in range(0, len(X), size))
+        return
+    for number, rows in enumerate(X.passing(size)):
+        check_finite(rows, first_row=number * size)
+        yield rows
 
 
 def _black_and_white(statistics: Statistics) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import mmap
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
@@ -43,6 +43,14 @@ class StoredRows(LazyRows):
         found, places = self.gather(rows, np.empty((0, *self.shape[1:]), self.dtype))
         in_order = len(places) == len(found) and bool((places == np.arange(len(places))).all())
         return found if in_order else found.take(places, axis=0)
+
+    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield all rows, so many at a time; each array is overwritten by the next."""
+        room = np.empty((min(size, len(self)), *self.shape[1:]), self.dtype)
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            self.read(np.array([[start, stop]]), room[: stop - start])
+            yield room[: stop - start]
 
     def gather(
         self, rows: NDArray[np.int64], room: NDArray[Any]
