@@ -1,6 +1,7 @@
 """The server while much is asked at once, and while others change what it serves."""
 
 import asyncio
+import base64
 import threading
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -125,6 +126,36 @@ def test_networks_work_in_one_thread(library, cache, monkeypatch):
 def library(tmp_path_factory, model):
     path = tmp_path_factory.mktemp("web") / "pictures.lance"
     return Library.build(path, draw(30, SEED), model=model)[0]
+
+
+def test_many_codes_hold_up_no_single_one(library, cache, monkeypatch):
+    """A slider goes on while others decode hundreds of codes."""
+    decoded = []
+    original = served.Served.decode
+
+    def noting(self, codes):
+        decoded.append(len(codes))
+        return original(self, codes)
+
+    monkeypatch.setattr(served.Served, "decode", noting)
+    many, one = {"codes": 200 * [[0, 1, 2, 3]]}, {"codes": [[0, 1, 2, 3]]}
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            waiting = [asyncio.create_task(client.post("/api/decode", json=many)) for _ in range(6)]
+            while not decoded:
+                await asyncio.sleep(0)
+            before = len(decoded)
+            await client.post("/api/decode", json=one)
+            place = decoded.index(1)
+            answers = await asyncio.gather(*waiting)
+            return place - before, [len(answer.json()["pictures"]) for answer in answers]
+
+    waited, counts = asyncio.run(ask())
+    assert counts == 6 * [200]
+    assert max(decoded) < 200
+    assert sum(decoded) == 6 * 200 + 1
+    assert waited < len(decoded) / 2
 
 
 def png_of(width, height):
@@ -287,3 +318,26 @@ def test_no_more_pictures_are_kept_than_fit(library, monkeypatch):
     # What was looked at longest ago has gone.
     assert asked[:6] == [0, 1, 2, 3, 4, 5]
     assert asked[6:] == [0]
+
+
+def test_larger_pictures_and_colours(tmp_path, cache):
+    """Of more pixels than what is done at once, on both ways: in and out."""
+    generator = np.random.default_rng(SEED)
+    X = generator.integers(0, 256, (12, 40, 36, 3), np.uint8)
+    model = Autoencoder(3, hidden_layer_sizes=(8,), max_epochs=2, random_state=0).fit(X)
+    library = Library.build(tmp_path / "colours.lance", X, model=model)[0]
+    photo = encode_png(generator.integers(0, 256, (160, 240, 3), np.uint8))
+    (tmp_path / "photo.png").write_bytes(photo)
+
+    async def ask():
+        async with asking(library.path, cache) as client:
+            found = await client.post("/api/match", files={"file": photo}, params={"k": 5})
+            return found.json()
+
+    found = asyncio.run(ask())
+    truth = library.match(tmp_path / "photo.png", k=5)
+    assert [one["id"] for one in found["matches"]] == [match.id for match in truth]
+    assert found["query"]["picture"].startswith("data:image/png;base64,")
+    file = BytesIO(base64.b64decode(found["query"]["reconstruction"].partition(",")[2]))
+    with Image.open(file) as image:
+        assert (image.size, image.mode) == ((36, 40), "RGB")

@@ -1,5 +1,6 @@
 """The application: addresses, and what goes wrong in the words of the house."""
 
+import asyncio
 import logging
 import re
 import time
@@ -90,7 +91,7 @@ def create_app(
         state.metrics, state.writable = metrics, writable
         state.training = [Path(one) for one in training]
         state.source, state.uploads = source, Uploads()
-        state.inference = Worker("inference")
+        state.inference, state.turn = Worker("inference"), asyncio.Lock()
         state.match = Batcher(_match, state.inference, metrics.batch)
         state.encode = Batcher(Served.encode, state.inference, metrics.batch)
         state.place = Batcher(LibraryMap.place, state.inference, metrics.batch)
@@ -104,6 +105,7 @@ def create_app(
         yield
         state.inference.close()
         state.views.close()
+        state.uploads.close()
         await state.report.close()
         maps.close()
 

@@ -34,8 +34,11 @@ _LARGEST_CODE = 1e6
 
 async def _now(request: Request) -> Served:
     """Return what is served now; a request is answered from this alone."""
-    served: Served = await _offload(request.app.state.source.now)
-    return served
+    source = request.app.state.source
+    if source.is_current():
+        served: Served = source.latest
+        return served
+    return await run_in_threadpool(source.now)
 
 
 async def _offload(function: Callable[..., Any], *given: Any) -> Any:
@@ -109,7 +112,10 @@ async def match(request: Request) -> Response:
     by = "file" if number is None else "id"
     item = await _row(request, served, None) if number is None else number
     found = await request.app.state.match((served, by, *sorted(wanted.items())), item)
-    answer = await _offload(served.finish_match, *found)
+    if served.has_small_rows:  # which are files sooner than a thread begins to make them
+        answer = served.finish_match(*found)
+    else:
+        answer = await _offload(served.finish_match, *found)
     return JSONResponse({**answer, "seconds": time.perf_counter() - start})
 
 
@@ -240,10 +246,13 @@ async def decode(request: Request) -> Response:
 
 async def _decoded(request: Request, served: Served, codes: list[list[float]]) -> list[bytes]:
     """Decode some codes at a time, so that others get their turn and little is in memory."""
+    state = request.app.state
+    if len(codes) == 1:
+        return list(await state.inference(served.decode, codes))
     files: list[bytes] = []
     for start in range(0, len(codes), _DECODED):
-        some = codes[start : start + _DECODED]
-        files += await request.app.state.inference(served.decode, some)
+        async with state.turn:  # of those that want several
+            files += await state.inference(served.decode, codes[start : start + _DECODED])
     return files
 
 

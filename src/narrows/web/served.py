@@ -20,6 +20,7 @@ from narrows.library import Item, Library
 from narrows.web.latent import Spread
 
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
+_SMALL = 2**12  # numbers in a row
 
 
 class Served:
@@ -50,6 +51,11 @@ class Served:
     def can_decode(self) -> bool:
         """Whether codes can be turned back."""
         return hasattr(self.model, "inverse_transform")
+
+    @cached_property
+    def has_small_rows(self) -> bool:
+        """Whether a picture file is made of a row in a fraction of a millisecond."""
+        return int(math.prod(self.model.sample_shape_)) <= _SMALL
 
     @cached_property
     def width(self) -> int:

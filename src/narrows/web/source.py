@@ -24,6 +24,11 @@ class Source:
     path : Path or Remote
         Of either.
 
+    Attributes
+    ----------
+    latest : Served
+        What was there when it was last looked at.
+
     Raises
     ------
     NarrowsError
@@ -34,7 +39,7 @@ class Source:
         self.path = path
         self._lock = Lock()
         found = _stamp(path)
-        self._served = _open(path, found, alone=not found)
+        self.latest = _open(path, found, alone=not found)
         self._looked = time.monotonic()
 
     def now(self) -> Served:
@@ -47,21 +52,22 @@ class Source:
         NarrowsError
             If the library has gone or cannot be read.
         """
-        if self._served.library is None or self._is_known() or self._is_unchanged():
-            return self._served
+        if self.is_current():
+            return self.latest
         with self._lock:
+            self._looked = time.monotonic()
             found = _stamp(self.path)
-            if self._served.version != found:
-                self._served = _open(self.path, found, alone=False)
-            return self._served
+            if self.latest.version != found:
+                self.latest = _open(self.path, found, alone=False)
+            return self.latest
 
-    def _is_known(self) -> bool:
-        """Tell whether a store, which takes its time to answer, was asked a moment ago."""
-        return isinstance(self.path, Remote) and time.monotonic() - self._looked < _SECONDS
-
-    def _is_unchanged(self) -> bool:
-        self._looked = time.monotonic()
-        return self._served.version == _stamp(self.path)
+    def is_current(self) -> bool:
+        """Tell, within microseconds, whether :attr:`latest` is known to be what is there now."""
+        if self.latest.library is None:
+            return True
+        if isinstance(self.path, Remote):  # which takes its time to answer
+            return time.monotonic() - self._looked < _SECONDS
+        return self.latest.version == _stamp(self.path)
 
     def add(self, contents: list[bytes]) -> dict[str, Any]:
         """Add picture files."""
