@@ -16,6 +16,7 @@ from narrows.data import files, lance_rows, packing, stored
 from narrows.data.files import read, write
 from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
+from narrows.models.persistence import run_identity
 
 SEED = 0
 PICTURES = np.random.default_rng(SEED).integers(0, 256, (50, 6, 5), np.uint8)
@@ -247,6 +248,19 @@ def test_a_folder_beyond_memory_is_decoded_when_it_is_asked_for(photos, small_me
     with pytest.warns(UserWarning, match="narrows pack"):
         model = Autoencoder(2, max_epochs=1, random_state=SEED).fit(photos)
     np.testing.assert_array_equal(model.transform(rows.values), model.transform(PICTURES[ORDER]))
+
+
+def test_checkpoints_know_pictures_that_were_changed(photos, small_memory):
+    model = Autoencoder(2, random_state=SEED)
+    with pytest.warns(UserWarning, match="narrows pack"):
+        rows = read(photos).values
+    one = run_identity(model, rows)
+    assert run_identity(model, rows) == one
+    os.utime(photos / NAMES[3], ns=(1, 1))
+    assert run_identity(model, rows) != one
+    (photos / NAMES[3]).unlink()
+    with pytest.raises(UnreadableFileError, match="can no longer be read: No such file"):
+        run_identity(model, rows)
 
 
 def test_pictures_beyond_memory_that_cannot_be_read_are_listed_or_refused(photos, small_memory):

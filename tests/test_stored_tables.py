@@ -1,5 +1,7 @@
 """Rows in Lance datasets and Parquet files, in memory and larger than it."""
 
+import os
+
 import lance
 import numpy as np
 import pyarrow as pa
@@ -9,8 +11,9 @@ from pyarrow import parquet as pq
 from narrows import Autoencoder
 from narrows.data import parquet, stored
 from narrows.data.files import read, write
-from narrows.data.stored import StoredRows
+from narrows.data.stored import MappedRows, PickedRows, StoredRows
 from narrows.errors import DataError, OutputError, UnreadableFileError
+from narrows.models.persistence import run_identity
 
 SEED = 0
 PICTURES = np.random.default_rng(SEED).integers(0, 256, (1000, 3, 2), np.uint8)
@@ -97,6 +100,29 @@ def test_columns_in_another_order_are_refused(save, small_memory):
     path = save({name: columns[name] for name in "acb"})
     with pytest.raises(DataError, match="'c' stands where 'b' did"):
         model.transform(path)
+
+
+def test_checkpoints_know_files_that_were_written_again(tmp_path, small_memory):
+    model = Autoencoder(2, random_state=SEED)
+    for name, saver in SAVERS.items():
+        path = saver(tmp_path / name, {"rows": tensors()})
+        one, same = (run_identity(model, read(path).values) for _ in range(2))
+        assert one == same
+        if path.suffix == ".lance":
+            lance.write_dataset(pa.table({"rows": tensors()}), str(path), mode="overwrite")
+        else:
+            file = path if path.is_file() else path / "part-1.parquet"
+            os.utime(file, ns=(1, 1))
+        assert run_identity(model, read(path).values) != one
+
+
+def test_checkpoints_of_derived_rows_know_what_they_are_made_of(tmp_path, small_memory):
+    np.save(tmp_path / "rows.npy", TABLE)
+    rows = stored.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    some = PickedRows(rows, np.arange(0, 1000, 2))
+    twice = MappedRows(some, lambda values: 2 * values)
+    assert twice.stamp() == some.stamp() == rows.stamp()
+    np.testing.assert_array_equal(twice[5:8], 2 * TABLE[10:16:2])
 
 
 def test_small_tables_keep_their_types_and_names(save):

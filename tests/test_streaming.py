@@ -156,6 +156,15 @@ def test_datasets_that_are_written_keep_names_and_replace_nothing_else(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["codes.lance", "other.lance"]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint16, np.int64, np.float16, np.float64])
+@pytest.mark.parametrize("shape", [(5,), (5, 2), (5, 2, 3), (5, 2, 3, 3)])
+def test_datasets_hold_rows_of_any_numbers_and_shape(tmp_path, dtype, shape):
+    rows = np.random.default_rng(SEED).integers(0, 2, shape).astype(dtype)
+    found = read(write(tmp_path / "rows.lance", rows)).values
+    assert found.dtype == (np.uint8 if dtype is bool else dtype)
+    np.testing.assert_array_equal(found.reshape(shape), rows)
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.parquet", "a.csv", "a.lance"])
 def test_what_fails_while_it_is_made_leaves_nothing(tmp_path, name, monkeypatch):
     monkeypatch.setattr(lazy, "_VALUES", 10)

@@ -101,17 +101,34 @@ class PictureRows(StoredRows):
         self.shape, self.dtype = (len(files), *sample_shape), np.dtype(np.uint8)
 
     def stamp(self) -> object:
-        """Return a hash of the files' names, sizes and last changes."""
-        digest = sha256()
-        for file in self._files:
-            found = file.stat()
-            digest.update(repr((str(file), found.st_size, found.st_mtime_ns)).encode())
-        return digest.hexdigest()
+        """Return what :func:`stamp_of` tells of the files."""
+        return stamp_of(self._files)
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Decode runs of files."""
         files = [file for begin, end in runs.tolist() for file in self._files[begin:end]]
         decode_files(files, into.reshape(len(into), *self._sample_shape))
+
+
+def stamp_of(files: Sequence[Path]) -> str:
+    """Hash files' names, their sizes, and when they were changed last.
+
+    Raises
+    ------
+    UnreadableFileError
+        If one is gone.
+    """
+    digest = sha256()
+    for file in files:
+        try:
+            found = file.stat()
+        except OSError as error:
+            raise UnreadableFileError(
+                f"'{file}' can no longer be read: {error.strerror}; put it back, and begin again"
+            ) from error
+        facts = (os.fspath(file), found.st_size, found.st_mtime_ns)
+        digest.update(repr(facts).encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def find_unreadable(

@@ -159,7 +159,8 @@ def reason(error: object) -> str:
 
 def as_table(values: NDArray[Any], names: Sequence[str] | None) -> Any:
     """Turn rows (n, ...), and their names, into a table as datasets hold them."""
-    values = np.ascontiguousarray(values)
+    # Arrow has no tensors of truth values.
+    values = np.ascontiguousarray(values, np.uint8 if values.dtype == bool else None)
     if values.ndim < 3:
         flat = values.reshape(len(values), -1)
         rows = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])

@@ -9,10 +9,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from lance.fragment import FragmentMetadata
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, sync
-from narrows.data.decoding import decode_files
+from narrows.data.decoding import decode_files, stamp_of
 from narrows.data.images import ImageSize, Progress, choose_sample_shape, find_images
 from narrows.data.lance_rows import (
     PICTURES,
@@ -126,7 +125,8 @@ def pack(
     folder, to = Path(folder), check_dataset(Path(to), overwrite=overwrite)
     files = find_images(folder)
     with _Work.of(to) as work:
-        shape = work.begin(_facts(files, folder, (image_size, color)))
+        asked = repr((str(folder.absolute()), image_size, color, _PICTURES, _BYTES))
+        shape = work.begin(asked + stamp_of(files))
         if shape is None:
             shape = choose_sample_shape(files, image_size=image_size, color=color)
             work.choose(shape)
@@ -273,13 +273,3 @@ class _Work:
                 f"'{self._to}' could not be packed: {why}; what is done is kept in "
                 f"'{self._path}': make room and give the same command again, which goes on there"
             ) from error
-
-
-def _facts(files: Sequence[Path], folder: Path, asked: object) -> str:
-    """Name what is to be packed: the files as they are now, and how."""
-    digest = sha256(repr((str(folder.absolute()), asked, _PICTURES, _BYTES)).encode())
-    for file in files:
-        found = file.stat()
-        facts = (os.fspath(file.relative_to(folder)), found.st_size, found.st_mtime_ns)
-        digest.update(repr(facts).encode(errors="surrogateescape"))
-    return digest.hexdigest()
