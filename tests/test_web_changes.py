@@ -1,6 +1,8 @@
 """The server while others change, replace or remove what it serves."""
 
+import os
 import shutil
+from datetime import date
 
 import numpy as np
 import pytest
@@ -173,24 +175,122 @@ def test_outdated_maps_are_not_computed_to_their_end(model, tmp_path, start, mon
     assert len(read) == 1
 
 
-def test_the_report_is_made_again_for_a_changed_library(model, tmp_path, start):
+@pytest.fixture
+def reports(tmp_path, monkeypatch):
+    """Have a script make reports, of what the library was; it fails or waits for files' sake."""
+    script, broken, pipe = (tmp_path / name for name in ("report.sh", "broken", "pipe"))
+    script.write_text(
+        "#!/bin/sh\n"
+        f'if [ -e "{broken}" ]; then echo "\'/srv/photos/3.png\' is not there" >&2; exit 1; fi\n'
+        f'if [ -e "{pipe}" ]; then cat "{pipe}"; fi\n'
+        'mkdir "$4" && cp "$3/library.json" "$4/index.html"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(script))
+    return broken, pipe
+
+
+def test_the_report_is_made_again_for_a_changed_library(model, tmp_path, start, reports):
     library = Library.build(tmp_path / "own.lance", draw(30, SEED), model=model)[0]
+    manifest = library.path / "library.json"
     client = start(library.path)
 
     def wait():
         client.portal.call(client.app.state.report.wait)
-        return client.get("/api/report").json(), client.get("/report").text
+        return client.get("/api/report").json()
 
     assert client.get("/api/report").status_code == 202
-    state, first = wait()
-    assert (state["state"], state["current"]) == ("ready", True)
-    before = state["version"]
+    first = wait()
+    assert (first["state"], first["current"]) == ("ready", True)
+    shown = client.get("/report").text
+    assert shown == manifest.read_text()
     library.add(draw(12, SEED + 1))
+    os.mkfifo(reports[1])
     # The old one is shown until the new one is there.
-    assert client.get("/api/report").json()["current"] is False
-    assert client.get("/report").text == first
-    state, second = wait()
-    assert state["current"] is True
-    assert "42" in second
-    assert second != first
-    assert state["version"] != before
+    assert client.get("/api/report").json() == {**first, "current": False}
+    assert client.get("/report").text == shown
+    reports[1].write_text("go on")
+    second = wait()
+    assert second["current"] is True
+    assert second["version"] != first["version"]
+    assert client.get("/report").text == manifest.read_text() != shown
+
+
+def test_a_report_that_failed_is_tried_again(model, tmp_path, start, reports):
+    library = Library.build(tmp_path / "own.lance", draw(20, SEED), model=model)[0]
+    client = start(library.path)
+    reports[0].touch()
+    assert client.get("/api/report").status_code == 202
+    client.portal.call(client.app.state.report.wait)
+    refused(client.get("/api/report"), 422, "there is no report: '3.png' is not there")
+    reports[0].unlink()
+    assert client.get("/api/report").status_code == 202
+    client.portal.call(client.app.state.report.wait)
+    assert client.get("/api/report").json()["current"] is True
+
+
+def test_a_library_of_an_encoder_alone(model, tmp_path, start):
+    X = draw(9, SEED)
+    library = Library.build(tmp_path / "own.lance", X, model=model.split()[0])[0]
+    client = start(library.path)
+    info = client.get("/api/info").json()["model"]
+    assert (info["can_decode"], info["can_sample"], info["n_components"]) == (False, False, 4)
+    found = client.post("/api/match", params={"id": 2, "k": 3}).json()
+    assert [one["id"] for one in found["matches"]] == [m.id for m in library.match(ids=2, k=3)]
+    assert {found["query"]["reconstruction"], found["query"]["error"]} == {None}
+    assert client.get("/api/items/2/thumbnail").status_code == 200
+    for answer in (
+        client.get("/api/items/2/reconstruction"),
+        client.get("/api/map", params={"color": "error"}),
+        client.post("/api/decode", json={"codes": [[0, 0, 0, 0]]}),
+        client.post("/api/sample", json={"n": 2}),
+        client.post("/api/denoise", params={"id": 1}),
+        client.get("/api/report"),
+    ):
+        refused(answer, 422, "an encoder alone")
+
+
+def test_what_columns_can_colour(model, tmp_path, start):
+    count = 300
+    dates = [None if i == 3 else date(2020, 1, 1 + i % 2) for i in range(count)]
+    metadata = {
+        "day": dates,
+        "name": [f"picture {i}" for i in range(count)],
+        "size": [float("nan") if i == 5 else i / 2 for i in range(count)],
+        "nothing": [float("nan")] * count,
+    }
+    X = draw(count, SEED)
+    path = Library.build(tmp_path / "own.lance", X, model=model, metadata=metadata)[0].path
+    client = start(path)
+
+    def ask(color):
+        return client.get("/api/map", params={"color": color}), client.get(
+            "/api/map/legend", params={"color": color}
+        )
+
+    points, legend = ask("day")
+    assert legend.json()["labels"] == ["2020-01-01", "2020-01-02"]
+    assert list(points.content[8 * count :][:5]) == [0, 1, 0, 255, 0]
+    points, legend = ask("size")
+    assert (legend.json()["kind"], points.content[8 * count + 5]) == ("range", 255)
+    refused(ask("name")[0], 400, "300 different values")
+    refused(ask("nothing")[0], 422, "nothing to colour by")
+    item = client.get("/api/items/5").json()["metadata"]
+    assert (item["day"], item["size"]) == ("2020-01-02", None)
+
+
+def test_writing_says_what_is_missing(model, tmp_path, start):
+    path = Library.build(tmp_path / "own.lance", draw(1, SEED), model=model)[0].path
+    client = start(path, writable=True)
+    refused(client.patch("/api/items/0", json={"label": 1}), 400, "no metadata")
+    refused(client.patch("/api/items/0", json={"metadata": {}}), 400, "nothing to change")
+    refused(client.patch("/api/items/0", content="{}"), 415, "send JSON")
+    huge = client.patch("/api/items/0", json={"metadata": {"n": 10**30}})
+    assert huge.status_code in (400, 422)
+    refused(client.post("/api/sample", json={}), 422, "too few pictures")
+    refused(client.get("/api/items/0/face"), 404, "ask for picture, thumbnail, reconstruction")
+    described = client.get("/api/openapi.json").json()["paths"]
+    assert {"patch", "delete", "get"} <= described["/api/items/{id}"].keys()
+    assert "201" in described["/api/items"]["post"]["responses"]
+    assert "304" in described["/api/items/{id}/picture"]["get"]["responses"]
+    assert "401" in described["/api/info"]["get"]["responses"]

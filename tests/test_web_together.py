@@ -16,7 +16,7 @@ from narrows import Autoencoder, Decoder, Encoder, Library
 from narrows.data.images import encode_png
 from narrows.web import served
 from narrows.web.app import create_app
-from narrows.web.batching import Worker
+from narrows.web.batching import Batcher, Worker
 from narrows.web.views import Views
 
 SEED = 10
@@ -341,3 +341,24 @@ def test_larger_pictures_and_colours(tmp_path, cache):
     file = BytesIO(base64.b64decode(found["query"]["reconstruction"].partition(",")[2]))
     with Image.open(file) as image:
         assert (image.size, image.mode) == ((36, 40), "RGB")
+
+
+def test_no_more_than_sixty_four_are_worked_on_together():
+    """Those that come after them have their turn, and whoever has gone harms nobody."""
+    sizes = []
+
+    async def ask():
+        worker = Worker("squares")
+        square = Batcher(lambda _, items: [item**2 for item in items], worker, sizes.append)
+        waiting = [asyncio.create_task(square("key", number)) for number in range(150)]
+        await asyncio.sleep(0)
+        waiting[70].cancel()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        worker.close()
+        return found
+
+    found = asyncio.run(ask())
+    assert isinstance(found.pop(70), asyncio.CancelledError)
+    assert found == [number**2 for number in range(150) if number != 70]
+    assert sum(sizes) == 150
+    assert max(sizes) == 64
