@@ -34,6 +34,8 @@ BENCHMARKS = {
     "disk": ("scale", "training --rows 200000", None),
     "beyond": ("scale", "memory", None),
     "shuffling": ("scale", "shuffling", None),
+    "sharing": ("scaling", "training", None),
+    "shares": ("scaling", "indexing", None),
     "startup": ("using", "startup", "startup --rounds 2"),
     "growth": (
         "growth",

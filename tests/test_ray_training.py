@@ -4,6 +4,7 @@ The seed of everything random here is 0.
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,17 @@ def test_what_a_process_fails_with_keeps_its_class() -> None:
         understood(("ParameterError", "as it was said"))
     with pytest.raises(WorkerError, match="left no model"):
         understood({})
+
+
+def test_ctrl_c_stays_what_it_was() -> None:
+    def interrupt() -> None:
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), by_ray._own_interrupts():
+        interrupt()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_options_that_do_not_go_together(run, tmp_path, monkeypatch) -> None:

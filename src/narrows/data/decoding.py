@@ -2,8 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +21,7 @@ from narrows.errors import UnreadableFileError
 Progress: TypeAlias = Callable[[int, int], None]
 Pixels: TypeAlias = NDArray[np.uint8]
 
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 _BLOCK = 16  # pictures that a thread decodes between two reports of progress
 # Pictures, and bytes of them, that are looked at together.
 _PICTURES, _BYTES = 4096, 1 << 26
@@ -153,8 +156,20 @@ def find_unreadable(
     return reasons
 
 
+@contextmanager
+def one_processor() -> Iterator[None]:
+    """Have the block decode by one processor: other processes are at work on the others."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def n_processors() -> int:
     """Count the processors this process may use, not those the machine has."""
+    if _alone.get():
+        return 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

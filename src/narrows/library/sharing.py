@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from narrows.data.codec import quietly
+from narrows.data.decoding import one_processor
 from narrows.errors import ParameterError
 from narrows.library import commits
 from narrows.library.given import GivenFiles, GivenRows
@@ -100,7 +101,7 @@ class Share:
         )
         table = Table(self.table, self.fingerprint)
         # Not left to the collector of garbage: threads may be reading ahead.
-        with quietly(), closing(addition.batches()) as batches:
+        with one_processor(), quietly(), closing(addition.batches()) as batches:
             fragments, hashes = commits.write(table, batches, self.first, self.added)
         ids = list(range(self.first, self.first + len(hashes)))
         return Written(fragments, hashes, ids, addition.met, skipped or [])

@@ -86,6 +86,8 @@ def cluster(address: str) -> Iterator[Any]:
         return
     if address not in ("local", "auto"):
         check_address(address)
+        # Otherwise Ray's inner parts write of each attempt past all that is shown here.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet["include_dashboard"] = False
@@ -97,7 +99,8 @@ def cluster(address: str) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"there is no Ray cluster to join at '{address}' ({_line(error)}); start one "
-            "(ray start --head), name its address as host:port, or use 'local'"
+            "(ray start --head), name its address as host:port, give the token that it asks for "
+            "(RAY_AUTH_TOKEN), or use 'local'"
         ) from error
     try:
         yield ray

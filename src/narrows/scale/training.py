@@ -1,5 +1,6 @@
 """Training one network by the workers of a Ray cluster: Ray Train around torch's DDP."""
 
+import signal
 import tempfile
 import threading
 import time
@@ -197,7 +198,8 @@ def _run(task: Task, wanted: dict[str, Any], reports: str) -> Any:
         ),
     )
     try:
-        return trainer.fit().return_value
+        with _own_interrupts():
+            return trainer.fit().return_value
     except train.TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {}) or {0: error}
         last = next((str(f).strip() for f in failures.values() if str(f).strip()), "no word of it")
@@ -205,6 +207,19 @@ def _run(task: Task, wanted: dict[str, Any], reports: str) -> Any:
             f"training was begun {_AGAIN + 1} times and never ended ({_line(last)}); "
             "see what ends the workers: memory, perhaps, or a machine that went away"
         ) from error
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Have Ctrl-C mean what it did before: Ray Train ends the process at it, from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        raise KeyboardInterrupt from end
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
