@@ -1,6 +1,8 @@
 """Maps and how far they can be trusted; the seed of everything random is 0."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,3 +278,21 @@ def test_other_layouts_place_new_rows_where_their_neighbours_lie(
     new = score_map(digits.X_train, made.transform(digits.X_train), digits.y_train)
     assert new.neighbor_accuracy is not None
     assert new.neighbor_accuracy > 0.85
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells its memory elsewhere")
+def test_placing_rows_takes_no_memory_that_grows_with_them():
+    generator = torch.Generator().manual_seed(0)
+    rows, places = (torch.randn(2000, width, generator=generator) for width in (4, 2))
+    landmarks = Landmarks.of(rows, places)
+
+    def held():
+        return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text("utf-8"))[1])
+
+    many = torch.randn(30_000, 4, generator=generator)
+    landmarks.encode(many[:1000])
+    before = held()
+    placed = landmarks.encode(many)
+    # A gap of 128 x 2000 numbers for each of 235 blocks would be 240 MB.
+    assert held() - before < 100_000
+    torch.testing.assert_close(placed[-500:], landmarks.encode(many[-500:]))

@@ -98,13 +98,14 @@ def command(
     name a sample's label.
     """
     from narrows.atomic import atomic_file
+    from narrows.data.stored import stored
     from narrows.evaluation import project, score_map
 
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
     rows = read_for(coder, data, skip_unreadable=skip_unreadable)
     known = read_labels(labels, rows) if color == "label" else labels_of(labels, rows)
-    X = rows.for_model(coder)
+    X = stored(rows.for_model(coder))
     errors = None
     if color == "error" or (known is None and hasattr(coder, "reconstruction_error")):
         errors = coder.reconstruction_error(X)
@@ -114,7 +115,7 @@ def command(
         )
     found = None
     if scores:
-        values = X if rows.pictures else rows.values
+        values = X if rows.pictures else stored(rows.values)
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
     shown = _Shown(made.points, rows, known, errors, _words(model, data, made, found))
     with ExitStack() as stack:

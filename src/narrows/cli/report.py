@@ -78,6 +78,7 @@ def command(
     features.
     """
     from narrows.atomic import check_output
+    from narrows.data.stored import stored
     from narrows.evaluation import make_report
 
     check_output(to, overwrite=overwrite)
@@ -87,11 +88,11 @@ def command(
     learned_from: Any = None
     if train is not None:
         seen = read_for(whole, train, skip_unreadable=skip_unreadable, own_size=False)
-        learned_from = seen.for_model(whole)
+        learned_from = stored(seen.for_model(whole))
     with training():
         report = make_report(
             whole,
-            given.for_model(whole),
+            stored(given.for_model(whole)),
             known,
             X_train=learned_from,
             sweep=tuple(sweep),

@@ -52,14 +52,20 @@ class Landmarks:
     @torch.inference_mode()
     def encode(self, z: Tensor) -> Tensor:
         """Place rows, (n, F) to (n, 2)."""
-        return torch.cat([self._encode(block) for block in torch.split(z, _BLOCK)])
+        # Kept one by one, small results would hold the heap apart, which then grows with the rows.
+        places = torch.empty(len(z), 2)
+        for block, place in zip(torch.split(z, _BLOCK), torch.split(places, _BLOCK), strict=True):
+            place.copy_(self._encode(block))
+        return places
 
     @torch.inference_mode()
     def decode(self, y: Tensor) -> Tensor:
         """Restore rows from their places, (n, 2) to (n, F)."""
         width = _WIDTH_OF_PLACES * self.near_places
-        blocks = [_affinities(block, self.places, width) for block in torch.split(y, _BLOCK)]
-        return torch.cat([p.softmax(1) @ self.rows for p in blocks])
+        rows = torch.empty(len(y), self.rows.shape[1])
+        for block, row in zip(torch.split(y, _BLOCK), torch.split(rows, _BLOCK), strict=True):
+            row.copy_(_affinities(block, self.places, width).softmax(1) @ self.rows)
+        return rows
 
     def _encode(self, z: Tensor) -> Tensor:
         # numpy finds the largest number's place faster than torch.
