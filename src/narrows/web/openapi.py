@@ -92,7 +92,7 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
         "/api/reconstruct": {
             "post": _post(
                 "What is left of a picture after encoding and decoding",
-                _object(picture=_STRING, reconstruction=_STRING, error=_NUMBER),
+                _object(picture=_NULL_STRING, reconstruction=_NULL_STRING, error=_NUMBER),
                 ("id",),
                 file="optional",
             )
@@ -101,9 +101,9 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
             "post": _post(
                 "A picture, damaged as wished, and restored",
                 _object(
-                    picture=_STRING,
-                    damaged=_STRING,
-                    restored=_STRING,
+                    picture=_NULL_STRING,
+                    damaged=_NULL_STRING,
+                    restored=_NULL_STRING,
                     error_damaged=_NUMBER,
                     error_restored=_NUMBER,
                 ),
@@ -117,7 +117,7 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
         "/api/sample": {
             "post": _post(
                 "New pictures",
-                _object(codes=_CODES, pictures=_list(_STRING)),
+                _object(codes=_CODES, pictures=_list(_NULL_STRING)),
                 body={
                     "type": "object",
                     "properties": {
