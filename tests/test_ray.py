@@ -3,6 +3,7 @@
 The seed of everything random here is 0.
 """
 
+import os
 import socket
 import sys
 import threading
@@ -166,10 +167,11 @@ def test_a_cluster_answers(ray) -> None:
     check_address(f"ray://127.0.0.1:{port}")
 
 
-def test_no_cluster_and_no_ray(monkeypatch) -> None:
+def test_no_cluster_and_no_ray(monkeypatch, capfd) -> None:
     import ray
 
     def refuse(**_: object) -> None:
+        os.write(2, b"what Ray's inner parts have to say\n")
         raise ConnectionError("Could not find any running Ray instance.\nAnd more")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -181,6 +183,7 @@ def test_no_cluster_and_no_ray(monkeypatch) -> None:
         ):
             pass
         one_line(caught)
+    assert capfd.readouterr().err == ""
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"narrows\[ray\]"), cluster("local"):
         pass

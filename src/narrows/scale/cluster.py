@@ -2,10 +2,12 @@
 
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from narrows.errors import MissingDependencyError, WorkerError
@@ -86,13 +88,11 @@ def cluster(address: str) -> Iterator[Any]:
         return
     if address not in ("local", "auto"):
         check_address(address)
-        # Otherwise Ray's inner parts write of each attempt past all that is shown here.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet["include_dashboard"] = False
     try:
-        with warnings.catch_warnings():
+        with _hushed(), warnings.catch_warnings():
             # What Ray starts is another program at once.
             warnings.filterwarnings("ignore", message="lance is not fork-safe")
             ray.init(address=address, **quiet)
@@ -106,6 +106,20 @@ def cluster(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Leave standard error alone: Ray's inner parts write of each attempt, past Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def check_address(address: str) -> None:
