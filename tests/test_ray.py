@@ -8,11 +8,12 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from libraries import one_line
-from ray_kit import Mortal, small_cluster
+from ray_kit import Dying, Mortal, small_cluster
 
 from narrows import Library
 from narrows.errors import (
@@ -26,7 +27,8 @@ from narrows.scale import cluster as clusters
 from narrows.scale.cluster import Seen, check_address, check_workers, cluster, compare, looking
 from narrows.scale.indexing import ray_workers, understood, write_share
 
-pytest.importorskip("ray")
+exceptions = pytest.importorskip("ray.exceptions")
+GetTimeoutError, RayError = exceptions.GetTimeoutError, exceptions.RayError
 pytestmark = pytest.mark.filterwarnings("default")  # those of others
 
 
@@ -65,6 +67,18 @@ def test_a_killed_worker_costs_no_row(tmp_path, ray, model, pictures) -> None:
     assert len(stored) == len(list(library._table.dataset.get_fragments()))
 
 
+def test_workers_that_are_killed_again(tmp_path, ray, model, pictures, monkeypatch) -> None:
+    monkeypatch.setattr("narrows.scale.indexing._AGAIN", 0)
+    encoder = Dying.of(model.split()[0], tmp_path)
+    with (
+        ray_workers("auto") as workers,
+        pytest.raises(WorkerError, match="workers were lost again and again") as caught,
+    ):
+        Library.build(tmp_path / "library", pictures, model=encoder, workers=workers)
+    one_line(caught)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_workers_write_to_an_object_store(ray, model, photos, options) -> None:
     pytest.importorskip("moto.server")
     with ray_workers("auto") as workers:
@@ -98,6 +112,23 @@ def test_workers_are_asked_first(ray, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(clusters, "version", lambda *_: "0.0.1")
     with pytest.raises(WorkerError, match=r"has narrows .*, this process 0\.0\.1; install"):
         check_workers(ray, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (GetTimeoutError("late"), "a worker has not started within"),
+        (RayError("a fault\nsomewhere"), r"a worker cannot begin \(a fault\)"),
+    ],
+)
+def test_workers_that_do_not_answer(error, words) -> None:
+    def get(*_: object, **__: object) -> None:
+        raise error
+
+    silent = SimpleNamespace(remote=lambda function: function, nodes=list, get=get)
+    with pytest.raises(WorkerError, match=words) as caught:
+        check_workers(silent, [])
+    one_line(caught)
 
 
 def test_a_worker_says_what_it_has(tmp_path) -> None:

@@ -190,6 +190,12 @@ def test_what_a_process_fails_with_keeps_its_class() -> None:
         understood({})
 
 
+def test_rows_travel_or_are_read_by_each(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert by_ray._travelling(None, other.rows) is other.rows
+    assert by_ray._travelling(None, "rows.npy")() == tmp_path / "rows.npy"
+
+
 def test_ctrl_c_stays_what_it_was() -> None:
     def interrupt() -> None:
         signal.signal(signal.SIGINT, lambda *_: sys.exit(0))

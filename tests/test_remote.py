@@ -166,6 +166,20 @@ def mute() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+def test_a_library_that_was_copied_there(tmp_path, model, options) -> None:
+    local, _ = Library.build(tmp_path / "local", draw(20), model=model)
+    local.remove([3])
+    folder = place(ADDRESS, options)
+    folder.upload(tmp_path / "local")
+    library = Library.open(ADDRESS, storage_options=options)
+    assert library.ids.tolist() == local.ids.tolist()
+    assert library.verify().ok
+    (folder / "table.lance/_deletions").remove()
+    with pytest.raises(FormatError, match="copy the library to a disk") as caught:
+        Library.open(ADDRESS, storage_options=options).verify()
+    one_line(caught)
+
+
 @pytest.mark.parametrize(
     ("address", "changes", "words"),
     [
