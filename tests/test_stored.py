@@ -223,6 +223,22 @@ def test_classifiers_learn_from_a_disk(file):
         np.testing.assert_allclose(*scores, atol=0.05)
 
 
+def test_rows_are_read_no_more_often_than_they_are_needed(file, monkeypatch):
+    passes, read_runs = [0.0], stored.read_runs
+
+    def noted(handle, offset, runs, into):
+        passes[0] += into.nbytes / TABLE.nbytes
+        return read_runs(handle, offset, runs, into)
+
+    monkeypatch.setattr(stored, "read_runs", noted)
+    model = Autoencoder(2, max_epochs=3, early_stopping=False, random_state=SEED)
+    # Once for statistics, and once an epoch; to be looked at, and to be used.
+    for use, wanted in ((model.fit, 4), (model.transform, 2), (model.reconstruction_error, 2)):
+        passes[0] = 0
+        use(np.load(file, mmap_mode="r"))
+        assert passes[0] == pytest.approx(wanted, abs=0.01)
+
+
 @pytest.mark.parametrize("change", ["shrink", "touch", "replace", "remove"])
 def test_a_file_that_changes_while_it_is_read_is_refused(file, change):
     rows = stored.stored(np.load(file, mmap_mode="r"))

@@ -168,8 +168,9 @@ class Codec(
         errors = np.empty(len(rows))
         for start in range(0, len(rows), _ERROR_BLOCK):
             block = slice(start, start + _ERROR_BLOCK)
-            decoded = self._decode(self._encode(rows[block]), rows.shape[1:])
-            difference = np.subtract(decoded, rows[block], dtype=np.float64)
+            given = rows[block]
+            decoded = self._decode(self._encode(given), rows.shape[1:])
+            difference = np.subtract(decoded, given, dtype=np.float64)
             errors[block] = np.square(difference, out=difference).mean(
                 axis=tuple(range(1, difference.ndim))
             )
