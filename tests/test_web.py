@@ -364,6 +364,9 @@ def test_bad_questions_get_one_line(client):
     refused(client.post("/api/match", params={"kk": 1}, files=picture), 400, "known are")
     refused(client.post("/api/match", params={"where": "a ="}, files=picture), 400, "label")
     refused(client.post("/api/match", params={"id": 9999}), 400, "9999 in 'pictures.lance'")
+    for name in ("match", "denoise", "reconstruct", "map"):
+        both = client.post(f"/api/{name}", params={"id": 1}, files=picture)
+        refused(both, 400, "one of the two")
     refused(client.get("/api/items/9999"), 404, "9999 in 'pictures.lance'")
     refused(client.post("/api/match", json={}), 415, "multipart")
     refused(client.post("/api/match", files={"other": b"x"}), 400, "'file'")

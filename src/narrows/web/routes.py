@@ -1,7 +1,6 @@
 """What each address answers."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +13,17 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from narrows import __version__
 from narrows.errors import DataError, ParameterError
+from narrows.web.bodies import MOST_BYTES, read_json, refuse_body
 from narrows.web.maps import LibraryMap
 from narrows.web.openapi import KINDS, describe
 from narrows.web.parameters import read_query
-from narrows.web.security import REPORT, TooLargeError
+from narrows.web.security import REPORT
 from narrows.web.served import Served, data_uri
 from narrows.web.training import read_runs
 
 _MOST_CODES, _MOST_SAMPLES = 256, 64
-# Of JSON; codes take as many more as their numbers have digits.
-_MOST_BYTES, _BYTES_OF_NUMBER = 2**18, 32
+# Of JSON.
+_BYTES_OF_NUMBER = 32
 # Codes that are decoded at a time.
 _DECODED = 16
 _PNG = "image/png"
@@ -49,25 +49,9 @@ async def _offload(function: Callable[..., Any], *given: Any) -> Any:
 async def _row(request: Request, served: Served, number: int | None) -> Any:
     """Return the row that a request is about: of the library, or of the picture that it sends."""
     if number is not None:
+        refuse_body(request)
         return (await _offload(lambda: served.opened().read([number])))[0]
     return (await request.app.state.uploads.rows(request, served, 1))[0]
-
-
-async def _json(request: Request, most: int = _MOST_BYTES) -> dict[str, Any]:
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        raise HTTPException(415, "send JSON, with the content type application/json")
-    contents = b""
-    async for chunk in request.stream():
-        contents += chunk
-        if len(contents) > most:
-            raise TooLargeError(f"the JSON is too large; send at most {most} bytes here")
-    try:
-        body = json.loads(contents)
-    except (ValueError, RecursionError) as error:
-        raise ParameterError(f"the body is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise ParameterError("the body is no JSON object; send one")
-    return body
 
 
 async def health(request: Request) -> Response:
@@ -110,7 +94,11 @@ async def match(request: Request) -> Response:
     served = await _now(request)
     served.opened()
     by = "file" if number is None else "id"
-    item = await _row(request, served, None) if number is None else number
+    if number is None:
+        item = await _row(request, served, None)
+    else:
+        refuse_body(request)
+        item = number
     found = await request.app.state.match((served, by, *sorted(wanted.items())), item)
     if served.has_small_rows:  # which are files sooner than a thread begins to make them
         answer = served.finish_match(*found)
@@ -169,7 +157,7 @@ async def change(request: Request) -> Response:
     _check_writable(request)
     read_query(request.query_params)
     served = await _now(request)
-    one, body = await _found(request, served), await _json(request)
+    one, body = await _found(request, served), await read_json(request)
     metadata = body.get("metadata")
     if not isinstance(metadata, dict) or len(body) > 1:
         raise ParameterError('the body has no metadata; send {"metadata": {column: value}}')
@@ -226,7 +214,7 @@ async def decode(request: Request) -> Response:
     served = await _now(request)
     width = served.width
     served.whole()
-    body = await _json(request, _MOST_BYTES + _MOST_CODES * width * _BYTES_OF_NUMBER)
+    body = await read_json(request, MOST_BYTES + _MOST_CODES * width * _BYTES_OF_NUMBER)
     codes = body.get("codes")
     if not isinstance(codes, list) or not 1 <= len(codes) <= _MOST_CODES or len(body) > 1:
         raise ParameterError(f'send {{"codes": [[...], ...]}} of 1 to {_MOST_CODES} codes')
@@ -292,7 +280,7 @@ async def latent(request: Request) -> Response:
 async def sample(request: Request) -> Response:
     """Draw new pictures."""
     read_query(request.query_params)
-    body = await _json(request)
+    body = await read_json(request)
     count, seed = body.get("n", 12), body.get("seed", 0)
     for name, value, low, high in (("n", count, 1, _MOST_SAMPLES), ("seed", seed, 0, _LARGEST)):
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -350,6 +338,7 @@ async def map_place(request: Request) -> Response:
     if wanted["id"] is None:
         code = await state.encode(served, await _row(request, served, None))
     else:
+        refuse_body(request)
         code = await _offload(lambda: served.item(wanted["id"]).code)
     x, y = await state.place(shown, code)
     return JSONResponse({"x": x, "y": y}, headers=headers)
