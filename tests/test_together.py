@@ -63,6 +63,14 @@ def test_two_processes_learn_what_one_does(name: str, found: Mapping[str, NDArra
     assert_near(found[f"{name}/losses"], np.float32(model.history_["loss"]), "the loss")
 
 
+def test_processes_of_different_memory_see_each_row_once(
+    found: Mapping[str, NDArray[Any]], tmp_path: Path
+) -> None:
+    model = other.models()["plain"].fit(other.from_disk(tmp_path / "rows.npy", is_large=True))
+    for key, value in other.weights(model).items():
+        assert_near(found[f"one on the disk/{key}"], value, key)
+
+
 def test_a_classifier_starts_the_same_everywhere(found: Mapping[str, NDArray[Any]]) -> None:
     alone = other.classifier(0).fit(other.rows(), other.classes())
     assert_near(found["classifier"], alone.predict_proba(other.rows()), "the probabilities")

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from narrows import (
     SparseAutoencoder,
     StackedAutoencoder,
 )
+from narrows.data import stored
 from narrows.losses.variational import free_bits
 from narrows.models import BaseAutoencoder
 from narrows.networks.layers import BatchNorm
@@ -81,6 +83,14 @@ def data_of(name: str) -> NDArray[np.float32]:
     return pictures() if name == "convolutions" else rows()
 
 
+def from_disk(file: Path, is_large: bool) -> NDArray[np.float32]:
+    """Leave rows in a file, and read them from there or as if they fitted into memory."""
+    np.save(file, rows())
+    with patch.object(stored, "SMALL", 0 if is_large else stored.SMALL):
+        read: NDArray[np.float32] = stored.stored(np.load(file, mmap_mode="r"))
+    return read
+
+
 def interrupted(checkpoint: Path | None) -> Autoencoder:
     """Make a model that goes through 5 epochs, of which a killed process sees 3."""
     few = {**_FIT, "max_epochs": 5, "hidden_layer_sizes": (16,)}
@@ -137,6 +147,9 @@ def main(folder: Path) -> None:
             found[f"{name}/losses"] = np.float32(model.history_["loss"])
         fitted = classifier(ranks.rank()).fit(rows(), classes())
         found["classifier"] = fitted.predict_proba(rows())
+        # Too large for the memory of the second process alone.
+        plain = models()["plain"].fit(from_disk(folder / f"{ranks.rank()}.npy", ranks.rank() == 1))
+        found |= {f"one on the disk/{key}": value for key, value in weights(plain).items()}
         own = divergences().tensor_split(2)[ranks.rank()].requires_grad_()
         value = free_bits(own, 0.5)
         value.backward()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows import ranks
 from narrows.data.arrays import ArraySource, as_tensor, paired
 from narrows.data.lazy import LazyRows
 from narrows.data.source import Source
@@ -173,18 +174,22 @@ def source_of(
     values: NDArray[Any] | LazyRows,
     rows: Numbers | None = None,
     partners: NDArray[Any] | LazyRows | None = None,
+    *,
+    in_blocks: bool = False,
 ) -> Source:
-    """Give rows in batches: those on a disk in blocks, all others one by one."""
-    if is_stored(values, partners):
+    """Give rows in batches: those on a disk in blocks, all others one by one unless wished so."""
+    if in_blocks or is_stored(values, partners):
         return BlockSource(values, rows, partners)
     if isinstance(rows, RowsBut):
         rows = rows[np.arange(len(rows))]
     return ArraySource(values, rows, partners)
 
 
-def numbers_of(rows: NDArray[Any] | LazyRows, numbers: NDArray[np.int64]) -> Source:
-    """Give the numbers of some rows in batches, in an order in which the rows are read in runs."""
-    if not is_stored(rows):
+def numbers_of(
+    rows: NDArray[Any] | LazyRows, numbers: NDArray[np.int64], *, in_blocks: bool
+) -> Source:
+    """Give the numbers of some rows in batches; in blocks, so that the rows are read in runs."""
+    if not in_blocks:
         return ArraySource(numbers)
     together = max(1, _MIXED // (math.prod(rows.shape[1:]) * rows.dtype.itemsize))
     return BlockSource(numbers, mixed=together * numbers.itemsize)
@@ -193,6 +198,14 @@ def numbers_of(rows: NDArray[Any] | LazyRows, numbers: NDArray[np.int64]) -> Sou
 def is_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
     """Tell whether any of some rows are on a disk."""
     return any(isinstance(rows, StoredRows) for rows in values)
+
+
+def anywhere_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
+    """Tell whether rows are on a disk for any of the processes that train together.
+
+    Some may have the memory for what others leave there.
+    """
+    return ranks.total(is_stored(*values)) > 0
 
 
 def _parted(n: int, parts: int) -> NDArray[np.int64]:

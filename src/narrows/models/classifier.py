@@ -23,7 +23,7 @@ from torch.nn import functional
 from narrows import networks, ranks, storage
 from narrows.corruption import Corruption
 from narrows.data.arrays import as_rows, read_rows
-from narrows.data.blocks import numbers_of
+from narrows.data.blocks import anywhere_stored, numbers_of
 from narrows.data.scaling import Statistics
 from narrows.data.scratch import scratch_rows
 from narrows.errors import DataError, NotFittedError, ParameterError
@@ -233,15 +233,18 @@ class EncoderClassifier(FittedClassifier):
         if self.fine_tune:
             own = self.encoder_learning_rate
             shares[module] = (_ENCODER_RATE if isinstance(own, str) else own) / rate
+        in_blocks = anywhere_stored(rows)
         order = np.random.default_rng(seed).permutation(len(rows))
         held_out, learned = np.split(order, [choices.choose_held_out(self, spec, len(rows))])
         self.history_ = train(
             network,
             loss,
-            numbers_of(rows, np.sort(learned)),
+            numbers_of(rows, np.sort(learned), in_blocks=in_blocks),
             prepare=prepare,
             settings=settings,
-            validation=numbers_of(rows, np.sort(held_out)) if len(held_out) else None,
+            validation=(
+                numbers_of(rows, np.sort(held_out), in_blocks=in_blocks) if len(held_out) else None
+            ),
             optimizer=new_optimizer(network, rate, settings.weight_decay, shares),
             callbacks=(print_epoch,) if self.verbose else (),
         )

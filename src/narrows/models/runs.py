@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import ranks
-from narrows.data.blocks import Numbers, draw, is_stored, source_of
+from narrows.data.blocks import Numbers, anywhere_stored, draw, source_of
+from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError
 from narrows.models import choices, persistence
 from narrows.networks import Network
@@ -42,6 +43,8 @@ class Run:
         How long, how fast, where.
     checkpoint : Checkpoint or None
         Where the state is kept.
+    in_blocks : bool
+        Whether rows come in blocks, as they do from a disk, in this process or in another.
     """
 
     X: NDArray[Any]
@@ -50,6 +53,7 @@ class Run:
     held_out: NDArray[np.int64]
     settings: TrainSettings
     checkpoint: Checkpoint | None
+    in_blocks: bool
 
     def train(
         self,
@@ -59,14 +63,17 @@ class Run:
         verbose: int,
     ) -> History:
         """Make a loss small; ``prepare`` scales batches. Returns what was written down."""
-        held_out = source_of(self.X, self.held_out, self.damaged) if len(self.held_out) else None
+
+        def some(rows: Numbers) -> Source:
+            return source_of(self.X, rows, self.damaged, in_blocks=self.in_blocks)
+
         return train(
             network.to(self.settings.device),
             loss,
-            source_of(self.X, self.rows, self.damaged),
+            some(self.rows),
             prepare=prepare,
             settings=self.settings,
-            validation=held_out,
+            validation=some(self.held_out) if len(self.held_out) else None,
             checkpoint=self.checkpoint,
             callbacks=(print_epoch,) if verbose else (),
         )
@@ -105,13 +112,14 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
             settings = replace(settings, seed=kept)
     count = choices.choose_held_out(model, model.spec_, len(X))
     rows: Numbers
-    if is_stored(X, damaged):
+    in_blocks = anywhere_stored(X, damaged)
+    if in_blocks:
         held_out, rows = draw(len(X), count, settings.seed)
     else:
         order = np.random.default_rng(settings.seed).permutation(len(X))
         held_out, rows = map(np.sort, np.split(order, [count]))
     _check_shares(len(rows), settings.batch_size)
-    return Run(X, damaged, rows, held_out, settings, checkpoint)
+    return Run(X, damaged, rows, held_out, settings, checkpoint, in_blocks)
 
 
 def _check_rows_are_the_same(model: "BaseAutoencoder", X: NDArray[Any]) -> None:
