@@ -117,6 +117,43 @@ packing.pack(*sys.argv[1:])
     assert leftovers(tmp_path) == []
 
 
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("changed", [False, True])
+def test_replacing_that_was_killed_loses_neither_dataset(
+    shown, changed, photos, tmp_path, monkeypatch
+):
+    to, small = tmp_path / "data.lance", write(tmp_path / "small", PICTURES[:3])
+    pack(small, to)
+
+    def dies(made, to, before):
+        to.rename(before)
+        if shown:
+            made.rename(to)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "put_in_place", dies)
+        with pytest.raises(Killed):
+            pack(photos, to, overwrite=True)
+    if changed:
+        (photos / NAMES[0]).write_bytes(b"junk")
+        with pytest.raises(UnreadableFileError):
+            pack(photos, to, overwrite=True)
+        assert read(to).values.shape == (50 if shown else 3, 6, 5)
+        return
+    with pytest.raises(OutputExistsError):
+        pack(photos, to)
+    assert read(to).values.shape == (50 if shown else 3, 6, 5)
+    packed = pack(photos, to, overwrite=True)
+    assert (packed.count, packed.resumed) == (50, 0 if shown else 50)
+    np.testing.assert_array_equal(read(to).values[:], PICTURES[ORDER])
+    assert leftovers(tmp_path) == []
+
+
 def test_files_that_cannot_be_read_are_listed_or_refused(photos, tmp_path):
     (photos / "left" / "00-broken.jpg").write_bytes(b"what is this")
     with pytest.raises(UnreadableFileError, match=r"00-broken\.jpg' is not a readable picture"):

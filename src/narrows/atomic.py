@@ -5,6 +5,7 @@ complete, so that a crash, a full disk or Ctrl-C leaves what was there before.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -59,6 +60,11 @@ def check_output(
     if exists and not is_folder and kind == "folder":
         raise OutputExistsError(f"'{path}' is a file; name a folder")
     parent = path.parent
+    if not has_parent and is_address(path):
+        raise OutputError(
+            f"'{path}' is not written: object stores take libraries alone (narrows index); name a "
+            "file or folder on a disk"
+        )
     if not has_parent:
         raise OutputError(f"'{path}' cannot be written: there is no folder '{parent}'; create it")
     for folder in (parent, path) if is_folder else (parent,):
@@ -68,6 +74,11 @@ def check_output(
                 "choose another folder"
             )
     return path
+
+
+def is_address(path: Path) -> bool:
+    """Tell whether a path is what pathlib makes of an address, such as "s3://bucket/file"."""
+    return re.match(r"[a-z][a-z0-9]+:/", str(path)) is not None
 
 
 def may_write(folder: Path) -> bool:

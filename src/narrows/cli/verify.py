@@ -25,6 +25,7 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
     anew beside the old one; "narrows compact" frees the old one's room.
     """
     from narrows import Library
+    from narrows.remote import place
 
     with progress("verifying") as advance:
         found = Library.open(library).verify(repair=repair, progress=advance)
@@ -53,7 +54,12 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
         mended = len(found.problems) - removed - kept
         said += f"; repaired: {counted(removed, 'row')} removed, {mended} mended"
     elif len(found.problems) > kept:
-        said += f"; repair them with: narrows verify {library} --repair"
+        where = place(library)
+        said += (
+            f"; repair them with: narrows verify {where} --repair"
+            if isinstance(where, Path)
+            else "; build the library there again, or repair a copy of it on a disk"
+        )
     if kept:
         said += (
             f"; kept as they are until their files are back, or an installation can decode them: "

@@ -22,6 +22,7 @@ from narrows.data.codec import (
     upright_size,
 )
 from narrows.data.decoding import Progress, decode_files
+from narrows.atomic import is_address
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 
 __all__ = [
@@ -68,7 +69,8 @@ def check_exists(path: Path, wanted: str) -> None:
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give {wanted}") from error
+        hint = "a path on a disk: " if is_address(path) else ""
+        raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
     except OSError as error:
         raise _refusal(error) from error
 

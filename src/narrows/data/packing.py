@@ -122,7 +122,9 @@ def pack(
     >>> packed.count, packed.sample_shape, model.sample_shape_
     (20, (8, 8), (8, 8))
     """
-    folder, to = Path(folder), check_dataset(Path(to), overwrite=overwrite)
+    folder, to = Path(folder), Path(to)
+    _Work.mend(to)
+    check_dataset(to, overwrite=overwrite)
     files = find_images(folder)
     with _Work.of(to) as work:
         asked = repr((str(folder.absolute()), image_size, color, _PICTURES, _BYTES))
@@ -167,6 +169,21 @@ class _Work:
         self._to = to
         self._path = to.with_name(f".{to.name}.packing")
         self._rows = self._path / "rows"
+        self._before = self._path / "before"
+
+    @classmethod
+    def mend(cls, to: Path) -> None:
+        """End what was killed while a dataset was being replaced by a new one."""
+        if not cls(to)._path.is_dir():
+            return
+        with cls.of(to) as work, work._explained():
+            if work._before.exists():
+                if to.exists():
+                    shutil.rmtree(work._before)
+                else:
+                    work._before.rename(to)
+            if to.exists() and not work._rows.exists():  # shown already: nothing is left to do
+                shutil.rmtree(work._path)
 
     @classmethod
     @contextmanager
@@ -248,7 +265,7 @@ class _Work:
             for file in (self._rows / "data").iterdir():
                 if file.name not in whole:  # of a part that was cut short
                     file.unlink()
-            put_in_place(self._rows, self._to, self._path / "before")
+            put_in_place(self._rows, self._to, self._before)
             shutil.rmtree(self._path)
         return count, skipped
 

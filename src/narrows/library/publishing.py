@@ -8,7 +8,7 @@ from pathlib import Path
 import lance
 
 from narrows.atomic import atomic_folder, check_output, explain_os_errors
-from narrows.errors import OutputExistsError
+from narrows.errors import FormatError, OutputExistsError
 from narrows.library import folder
 from narrows.library.folder import LIBRARY, Contents
 from narrows.library.table import FAILURES, Table
@@ -105,7 +105,9 @@ def _before(path: Remote, *, overwrite: bool) -> Contents | None:
                 f"'{path}' exists already; choose another name or allow overwriting it "
                 "(--overwrite, overwrite=True)"
             )
-        return Contents.read(path)
+        with suppress(FormatError):  # of what is damaged, nobody knows what it was made of
+            return Contents.read(path)
+        return None
     # What a crash has left is in nobody's way.
     others = [name for name in path.names() if not name.startswith(("model-", "table-"))]
     if others:

@@ -232,7 +232,7 @@ class Table:
                 raise out_of_reach from error
             self.check_present()
             remedy = "keep what can be read (narrows verify --repair), or restore it from a copy"
-            if not hasattr(self, "dataset"):
+            if isinstance(self.path, Remote) or not hasattr(self, "dataset"):
                 remedy = "restore it from a copy, or build the library again"
             raise FormatError(
                 f"'{self.path}' is missing or damaged ({reason(error)}); {remedy}"
