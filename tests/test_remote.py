@@ -93,6 +93,39 @@ def test_replacing_shows_the_new_one_at_once_and_removes_the_old(model, options,
         Library.open(ADDRESS, model=model, storage_options=options)
 
 
+def test_a_damaged_library_is_replaced(model, options) -> None:
+    Library.build(ADDRESS, draw(5), model=model, storage_options=options)
+    folder = place(ADDRESS, options)
+    facts = json.loads((folder / "library.json").read_text("utf-8"))
+    (folder / "library.json").write_bytes(json.dumps({**facts, "version": "none"}).encode())
+    with pytest.raises(FormatError, match="build the library again"):
+        Library.open(ADDRESS, storage_options=options)
+    made, _ = Library.build(ADDRESS, draw(7), model=model, overwrite=True, storage_options=options)
+    assert len(made) == 7
+
+
+def test_what_is_wrong_in_a_store_is_not_repaired_there(run, made, by_environment) -> None:
+    assert run("index", made / "model", made / "photos", "-o", ADDRESS).code == 0
+    folder = place(ADDRESS)
+    facts = json.loads((folder / "library.json").read_text("utf-8"))
+    table = folder / facts["table"]
+    data = next(name for name in table.names() if name.startswith("data/"))
+    (table / data).write_bytes(b"junk")
+    told = run("verify", ADDRESS)
+    assert told.code == 4
+    assert "build the library" in told.out + told.err
+    assert "--repair" not in told.out + told.err
+    assert "build the library again" in run("match", ADDRESS, made / "photos/left/03.png").err
+
+
+def test_only_libraries_go_into_a_store(run, made) -> None:
+    told = run("encode", made / "model", made / "photos", "-o", "s3://bucket/codes.npy")
+    assert told.code == 5
+    assert "object stores take libraries alone" in told.err
+    told = run("encode", made / "model", "s3://bucket/photos", "-o", "codes.npy")
+    assert "give a path on a disk" in told.err
+
+
 def test_what_fails_on_the_way_leaves_nothing(model, options, names, tmp_path) -> None:
     Library.create(ADDRESS, model=model, storage_options=options)
     before = names(ADDRESS)

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.atomic import is_address
 from narrows.data.codec import (
     DefectError,
     decode,
@@ -22,7 +23,6 @@ from narrows.data.codec import (
     upright_size,
 )
 from narrows.data.decoding import Progress, decode_files
-from narrows.atomic import is_address
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 
 __all__ = [
