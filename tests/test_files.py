@@ -350,3 +350,10 @@ def test_rows_without_names_are_called_by_numbers_that_take_no_memory(tmp_path):
     assert read(tmp_path / "rows.npy").names == names
     assert names != names[:3]
     assert RowNames(["a", "b"], "x[", "]") == ["x[a]", "x[b]"]
+
+
+@pytest.mark.parametrize("chosen", [{"image_size": 8}, {"color": True}])
+def test_only_pictures_are_brought_to_a_size_or_kind(tmp_path, chosen):
+    file = write(tmp_path / "rows.npy", np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(ParameterError, match="only picture files"):
+        read(file, **chosen)

@@ -149,7 +149,8 @@ def read(
         If it holds no rows or something else than numbers, is of no kind listed above, or has
         pictures of several sizes where they are to keep their own.
     ParameterError
-        If ``image_size`` or ``color`` is not allowed.
+        If ``image_size`` or ``color`` is not allowed, or is given where there are no picture
+        files to choose them for.
 
     Examples
     --------
@@ -167,10 +168,15 @@ def read(
     check_exists(path, _READ)
     suffix = path.suffix.lower()
     found = _read_folder(path) if path.is_dir() else None
-    if found is not None:
-        return found
     if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
-        return _read_file(path)
+        found = _read_file(path)
+    if found is not None:
+        if (image_size, color) != ("auto", "auto"):
+            raise ParameterError(
+                f"image_size={image_size!r}, color={color!r}: only picture files are brought to a "
+                f"size or kind, and '{path}' holds rows as they are; leave both to 'auto'"
+            )
+        return found
     files = find_images(path) if path.is_dir() else [path]
     if sample_shape is None:
         sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
