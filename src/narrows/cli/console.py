@@ -2,10 +2,11 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ def skip_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def note(message: str) -> None:
     """Say something that is not the answer."""
     click.echo(printable(message), err=True)
+
+
+@contextmanager
+def one_answer() -> Iterator[None]:
+    """Keep standard output for the answer: an engine may print what becomes of its workers."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def counted(count: int, what: str) -> str:

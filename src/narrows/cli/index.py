@@ -9,6 +9,7 @@ from narrows.cli.console import (
     answer,
     counted,
     json_option,
+    one_answer,
     overwrite_option,
     progress,
     ray_option,
@@ -87,7 +88,7 @@ def command(
     encoder = load_for(model, "transform")
     store: Literal["pictures", "references"] = "references" if reference else "pictures"
     gathered = nullcontext() if ray is None else ray_workers(ray)
-    with gathered as workers, progress("indexing") as advance:
+    with one_answer(), gathered as workers, progress("indexing") as advance:
         options: dict[str, Any] = {
             "metadata": metadata,
             "store": store,

@@ -14,6 +14,7 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    one_answer,
     overwrite_option,
     ray_option,
     skip_option,
@@ -211,7 +212,8 @@ def _train(
             # Each process reads for itself what is not in memory.
             given = read_again if isinstance(X, LazyRows) else X
             sees = [data] if given is read_again else []
-            model = fit_by_ray(model, given, ray, workers=workers, folder=to.parent, sees=sees)
+            with one_answer():
+                model = fit_by_ray(model, given, ray, workers=workers, folder=to.parent, sees=sees)
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite)

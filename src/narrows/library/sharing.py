@@ -1,6 +1,6 @@
 """Additions whose pictures are read, encoded and written by others, a share by each."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -118,7 +118,7 @@ class Workers:
         encoder: Encoder,
         known: Collection[str],
         places: Sequence[Place],
-    ) -> Iterator[tuple[int, Written]]:
+    ) -> Generator[tuple[int, Written], None, None]:
         """Have all shares written; yield what became of each, with its number, as it is done.
 
         Parameters
@@ -201,9 +201,11 @@ def append(
     done: dict[int, Written] = {}
     shares = split(addition, table, first, workers.count)
     places = [table.path, *_folders(addition.given)]
-    for number, written in workers.write(shares, addition.encoder, known, places):
-        done[number] = written
-        tell([done[number] for number in sorted(done)])
+    # Not left to the collector of garbage: who still writes has to end before what is there goes.
+    with closing(workers.write(shares, addition.encoder, known, places)) as writing:
+        for number, written in writing:
+            done[number] = written
+            tell([done[number] for number in sorted(done)])
     ordered = [done[number] for number in sorted(done)]
     table = commits.commit(table, [one for written in ordered for one in written.fragments])
     met: set[str] = set()

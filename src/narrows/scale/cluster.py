@@ -3,21 +3,29 @@
 import os
 import socket
 import sys
+import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Thread
+from typing import IO, Any, NamedTuple, TypeVar
 
 from narrows.errors import MissingDependencyError, WorkerError
 from narrows.remote import Place, Remote
 
 # How long to wait for an answer: of an address, and of a worker to the first question.
 _ANSWERS, _STARTS = 5.0, 120.0
+# How often a cluster is greeted while it works, and how long it may be silent. Ray ends the whole
+# process, without a word of Narrows, when it was for a minute.
+_GREETED, _SILENT = 1.0, 15.0
 # What begins an HTTP/2 connection, which gRPC is; the other side has to answer with its settings.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _COMPARED = ("narrows", "torch", "pylance")
+
+Answer = TypeVar("Answer")
 
 
 class Seen(NamedTuple):
@@ -91,35 +99,107 @@ def cluster(address: str) -> Iterator[Any]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet["include_dashboard"] = False
+    with tempfile.TemporaryFile("w+") as said:
+        try:
+            with _hushed(said), warnings.catch_warnings():
+                # What Ray starts is another program at once.
+                warnings.filterwarnings("ignore", message="lance is not fork-safe")
+                ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            said.seek(0)
+            raise _refused(address, error, said.read()) from error
     try:
-        with _hushed(), warnings.catch_warnings():
-            # What Ray starts is another program at once.
-            warnings.filterwarnings("ignore", message="lance is not fork-safe")
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise WorkerError(
-            f"there is no Ray cluster to join at '{address}' ({_line(error)}); start one "
-            "(ray start --head), name its address as host:port, give the token that it asks for "
-            "(RAY_AUTH_TOKEN), or use 'local'"
-        ) from error
-    try:
-        yield ray
+        with _understood():
+            yield ray
     finally:
-        ray.shutdown()
+        if answers(ray):
+            ray.shutdown(wait_for_processes=True)
+        else:  # it would wait for an answer
+            Thread(target=ray.shutdown, daemon=True).start()
+
+
+def _refused(address: str, error: Exception, said: str) -> WorkerError:
+    """Say why a cluster cannot be joined, and what helps; its inner parts know of tokens."""
+    if "AuthToken" in said or "token" in str(error).lower():
+        return WorkerError(
+            f"the Ray cluster at '{address}' asks for another token; set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN to what they are there"
+        )
+    return WorkerError(
+        f"there is no Ray cluster to join at '{address}' ({_line(error)}); start one "
+        "(ray start --head), name its address as host:port, or use 'local'"
+    )
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Leave standard error alone: Ray's inner parts write of each attempt, past Python."""
+def _understood() -> Iterator[None]:
+    """Say in one line that the cluster fails; a fault of Narrows keeps all that Ray knows of it."""
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        yield
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise WorkerError(
+            f"the Ray cluster failed ({type(error).__name__}: {_line(error)}); see that it runs "
+            "(ray status), and begin again"
+        ) from error
+
+
+@contextmanager
+def _hushed(said: IO[str]) -> Iterator[None]:
+    """Keep standard error: Ray's inner parts write of each attempt, past Python."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        os.dup2(said.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def answers(ray: Any) -> bool:
+    """Tell whether the head of the cluster that this process is connected to answers."""
+    from ray.util.client import ray as client
+
+    # Ray's client sees for itself that nobody is there.
+    if client.is_connected() or not ray.is_initialized():  # type: ignore[no-untyped-call]
+        return True
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    return not _reason(host, int(port))
+
+
+def answered(ray: Any, asking: Callable[[], Answer]) -> Answer:
+    """Return what a call of Ray does, as long as the cluster lives; Ray waits for ever.
+
+    The call has a thread of its own, so that Ctrl-C ends this one at once.
+
+    Raises
+    ------
+    WorkerError
+        If the cluster is silent for a quarter of a minute.
+    """
+    future: futures.Future[Answer] = futures.Future()
+
+    def ask() -> None:
+        try:
+            future.set_result(asking())
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            future.set_exception(error)
+
+    Thread(target=ask, daemon=True).start()
+    heard = time.monotonic()
+    while not futures.wait([future], _GREETED).done:
+        if answers(ray):
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _SILENT:
+            raise WorkerError(
+                f"the Ray cluster has not answered for {_SILENT:.0f} s; see whether its head runs "
+                "(ray status), and begin again"
+            )
+    return future.result()
 
 
 def check_address(address: str) -> None:
@@ -136,20 +216,24 @@ def check_address(address: str) -> None:
             f"'{address}' is no address of a Ray cluster; use local, auto, host:port or "
             "ray://host:port"
         )
-    if os.environ.get("RAY_USE_TLS", "0") == "1":  # whose greeting is another
-        return
-    try:
-        with socket.create_connection((host, int(port)), _ANSWERS) as asked:
-            asked.sendall(_PREFACE)
-            answer = asked.recv(9)
-        reason = "" if answer[3:4] == b"\x04" else "what answers is no Ray cluster"
-    except (OSError, OverflowError) as error:
-        reason = _line(error)
-    if reason:
+    if reason := _reason(host, int(port)):
         raise WorkerError(
             f"nobody answers at '{address}' ({reason}); start a cluster (ray start --head), or "
             "correct the address"
         )
+
+
+def _reason(host: str, port: int) -> str:
+    """Greet what listens; say why it is no cluster, or nothing if it may be one."""
+    try:
+        with socket.create_connection((host, port), _ANSWERS) as asked:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":  # whose greeting is another
+                return ""
+            asked.sendall(_PREFACE)
+            answer = asked.recv(9)
+        return "" if answer[3:4] == b"\x04" else "what answers is no Ray cluster"
+    except (OSError, OverflowError) as error:
+        return _line(error)
 
 
 def check_workers(ray: Any, places: Sequence[Place]) -> None:
@@ -175,7 +259,7 @@ def check_workers(ray: Any, places: Sequence[Place]) -> None:
         for machine in machines
     ]
     try:
-        answers = ray.get(asked, timeout=_STARTS)
+        said = answered(ray, lambda: ray.get(asked, timeout=_STARTS))
     except GetTimeoutError as error:
         raise WorkerError(
             f"a worker has not started within {_STARTS:.0f} s; see what keeps the cluster busy "
@@ -183,8 +267,8 @@ def check_workers(ray: Any, places: Sequence[Place]) -> None:
         ) from error
     except RayError as error:
         raise WorkerError(f"a worker cannot begin ({_line(error)}); see its log") from error
-    for answer in answers:
-        compare(Seen(*answer))
+    for one in said:
+        compare(Seen(*one))
 
 
 def looking() -> Callable[[Sequence[str], Sequence[str]], tuple[str, dict[str, str], list[str]]]:

@@ -1,7 +1,7 @@
 """Reading, encoding and writing a library's pictures by the workers of a Ray cluster."""
 
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +11,14 @@ from narrows.library import Workers
 from narrows.library.sharing import Share, Written
 from narrows.models import Encoder
 from narrows.remote import Place
-from narrows.scale.cluster import check_workers, cluster
+from narrows.scale.cluster import answered, answers, check_workers, cluster
 
 # How often a share is begun again when its worker is lost.
 _AGAIN = 3
 # Shares on their way for each worker: one is at work on, the next waits.
 _AHEAD = 2
+# How long workers may take to end, in seconds.
+_ENDS = 10.0
 
 
 class RayWorkers(Workers):
@@ -38,7 +40,7 @@ class RayWorkers(Workers):
         encoder: Encoder,
         known: Collection[str],
         places: Sequence[Place],
-    ) -> Iterator[tuple[int, Written]]:
+    ) -> Generator[tuple[int, Written], None, None]:
         """Have all shares written; one that is lost with its worker is begun again.
 
         Raises
@@ -62,8 +64,8 @@ class RayWorkers(Workers):
                     running[write.remote(share[1], *common)] = share[0]
                 if not running:
                     return
-                for done in ray.wait(list(running))[0]:
-                    yield running.pop(done), understood(ray.get(done))
+                done, answer = answered(ray, lambda: _first(ray, list(running)))
+                yield running.pop(done), understood(answer)
         except RayTaskError:  # a fault of Narrows, with all that Ray knows of it
             raise
         except RayError as error:
@@ -72,8 +74,17 @@ class RayWorkers(Workers):
                 "see what ends them: memory, perhaps, or a machine that went away"
             ) from error
         finally:
-            for one in running:
-                ray.cancel(one, force=True)
+            if running and answers(ray):
+                for one in running:
+                    ray.cancel(one, force=True)
+                # What they write goes when this returns, and must not be written again.
+                ray.wait(list(running), num_returns=len(running), timeout=_ENDS)
+
+
+def _first(ray: Any, running: list[Any]) -> tuple[Any, Any]:
+    """Wait for one of those that run; return it, and its answer."""
+    done = ray.wait(running)[0][0]
+    return done, ray.get(done)
 
 
 @contextmanager

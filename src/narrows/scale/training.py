@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from narrows import errors, ranks
 from narrows.atomic import explain_os_errors
 from narrows.errors import NarrowsError, WorkerError
 from narrows.models import BaseAutoencoder, load
-from narrows.scale.cluster import check_workers, cluster
+from narrows.scale.cluster import answered, answers, check_workers, cluster, ray_module
 from narrows.training.progress import listeners, on_every_process
 
 # A report costs a second or two, whatever is in it, as all processes wait for it.
@@ -100,13 +100,17 @@ def fit_by_ray(
     NarrowsError
         What ``fit`` raises.
     """
-    with cluster(address) as ray, _reports(folder) as reports, _told() as tell:
+    is_own = not ray_module().is_initialized()
+    # Reports go last: until a cluster is left, somebody may write them.
+    with _reports(folder) as reports, cluster(address) as ray, _told(ray) as tell:
         check_workers(ray, [Path(reports), *sees, *([Path(X)] if _is_path(X) else [])])
         wanted = _scaling(ray.nodes(), workers)
         # The file of a checkpoint is each process's own affair here.
         fresh = copy(model).set_params(checkpoint=None)
         task = Task(fresh, _travelling(ray, X), tell, _SECONDS)
-        files = understood(_run(task, wanted, reports))
+        trainer = _trainer(task, wanted, reports)
+        # What is left on another's connection would go on: there, Ray itself listens for Ctrl-C.
+        files = understood(_run(lambda: answered(ray, trainer.fit) if is_own else trainer.fit()))
     with tempfile.TemporaryDirectory() as place:
         for name, contents in files.items():
             Path(place, name).write_bytes(contents)
@@ -173,20 +177,14 @@ def understood(answer: Mapping[str, bytes] | tuple[str, str] | None) -> Mapping[
     return answer
 
 
-def _run(task: Task, wanted: dict[str, Any], reports: str) -> Any:
-    """Have Ray Train start the processes, and again when one is lost; return what the first does.
-
-    Raises
-    ------
-    WorkerError
-        If they are lost again and again.
-    """
+def _trainer(task: Task, wanted: dict[str, Any], reports: str) -> Any:
+    """Make what has Ray Train start the processes, and again when one is lost."""
     from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     # Ray describes both to type checkers as they were in its earlier versions.
     failing: Any = train.FailureConfig
-    trainer: Any = TorchTrainer(
+    return TorchTrainer(
         _by_ray,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if wanted["use_gpu"] else "gloo"),
@@ -197,9 +195,21 @@ def _run(task: Task, wanted: dict[str, Any], reports: str) -> Any:
             failure_config=failing(max_failures=_AGAIN, controller_failure_limit=1),
         ),
     )
+
+
+def _run(fit: Callable[[], Any]) -> Any:
+    """Train; return what the first process does.
+
+    Raises
+    ------
+    WorkerError
+        If processes are lost again and again.
+    """
+    from ray import train
+
     try:
         with _own_interrupts():
-            return trainer.fit().return_value
+            return fit().return_value
     except train.TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {}) or {0: error}
         last = next((str(f).strip() for f in failures.values() if str(f).strip()), "no word of it")
@@ -304,24 +314,30 @@ def _reports(folder: str | Path | None) -> Iterator[str]:
 
 
 @contextmanager
-def _told() -> Iterator[Callable[[list[dict[str, float]]], None]]:
+def _told(ray: Any) -> Iterator[Callable[[list[dict[str, float]]], None]]:
     """Tell the listeners of this process what others learn; give what they tell it by."""
+    from ray.exceptions import RayError
     from ray.util.queue import Queue
 
-    queue = Queue(actor_options={"num_cpus": 0})
+    queue = answered(ray, lambda: Queue(actor_options={"num_cpus": 0}))
     heard = listeners()
 
     def listen() -> None:
-        while (records := queue.get()) is not None:
-            for record in records:
-                for callback in heard:
-                    callback(record)
+        with suppress(RayError):  # when the queue or the cluster is gone
+            while (records := queue.get()) is not None:
+                for record in records:
+                    for callback in heard:
+                        callback(record)
+
+    def end() -> None:
+        queue.put(None)
+        thread.join()
+        queue.shutdown()
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     try:
         yield queue.put
     finally:
-        queue.put(None)
-        thread.join()
-        queue.shutdown()
+        if answers(ray):
+            answered(ray, end)
