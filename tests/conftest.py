@@ -44,10 +44,20 @@ def pytest_report_header() -> str:
 def _is_local(address: Any) -> bool:
     if not isinstance(address, tuple):
         return True  # the path of a Unix socket
+    if address[0] in ("", "localhost"):
+        return True
     try:
-        return address[0] in ("", "localhost") or ipaddress.ip_address(address[0]).is_loopback
+        found = ipaddress.ip_address(address[0])
     except ValueError:
         return False
+    # One can listen at this machine's own addresses only; a cluster of Ray on it is at such a one.
+    family = socket.AF_INET if found.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as own:
+        try:
+            own.bind((address[0], 0))
+        except OSError:
+            return False
+    return True
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,6 +16,7 @@ from libraries import one_line
 from ray_kit import Dying, Mortal, small_cluster
 
 from narrows import Library
+from narrows.cli import index
 from narrows.errors import (
     MissingDependencyError,
     MissingFileError,
@@ -24,7 +25,16 @@ from narrows.errors import (
     WorkerError,
 )
 from narrows.scale import cluster as clusters
-from narrows.scale.cluster import Seen, check_address, check_workers, cluster, compare, looking
+from narrows.scale.cluster import (
+    Seen,
+    answered,
+    answers,
+    check_address,
+    check_workers,
+    cluster,
+    compare,
+    looking,
+)
 from narrows.scale.indexing import ray_workers, understood, write_share
 
 exceptions = pytest.importorskip("ray.exceptions")
@@ -77,6 +87,72 @@ def test_workers_that_are_killed_again(tmp_path, ray, model, pictures, monkeypat
         Library.build(tmp_path / "library", pictures, model=encoder, workers=workers)
     one_line(caught)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_answer_is_one_line_whatever_becomes_of_workers(
+    tmp_path, ray, made, run, monkeypatch
+) -> None:
+    def mortal(*arguments: object) -> Mortal:
+        return Mortal.of(load_for(*arguments).split()[0], tmp_path / "killed")
+
+    load_for = index.load_for
+    monkeypatch.setattr(index, "load_for", mortal)
+    told = run(
+        "index", made / "model", made / "photos", "-o", tmp_path / "l", "--ray", "auto", "--json"
+    )
+    assert (tmp_path / "killed").exists()
+    assert len(told.out.splitlines()) == 1
+    assert told.json["added"] == 40
+
+
+def test_who_writes_has_ended_when_what_is_there_goes(tmp_path, ray, model, pictures) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with ray_workers("auto") as workers, pytest.raises(KeyboardInterrupt):
+        Library.build(tmp_path / "library", pictures, model=model, workers=workers, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_is_lost_ends_the_call(ray, monkeypatch) -> None:
+    assert answers(ray)
+    assert answered(ray, lambda: 7) == 7
+    with pytest.raises(KeyError, match="its own"):
+        answered(ray, lambda: {}["its own"])
+    monkeypatch.setattr(clusters, "_GREETED", 0.01)
+    monkeypatch.setattr(clusters, "_SILENT", 0.05)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        gone = SimpleNamespace(gcs_address=f"127.0.0.1:{nobody.getsockname()[1]}")
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: gone)
+        assert not answers(ray)
+        over = threading.Event()
+        with pytest.raises(WorkerError, match="has not answered for") as caught:
+            answered(ray, over.wait)
+        over.set()
+    one_line(caught)
+
+
+def test_what_ray_fails_with_is_said_in_one_line(ray) -> None:
+    with pytest.raises(WorkerError, match="the Ray cluster failed") as caught, cluster("auto"):
+        raise RayError("gone\nand more")
+    one_line(caught)
+    with pytest.raises(exceptions.RayTaskError), cluster("auto"):
+        raise exceptions.RayTaskError("f", "its trace", ValueError("a fault"))
+
+
+def test_another_token_is_called_so(monkeypatch, capfd) -> None:
+    import ray
+
+    def refuse(**_: object) -> None:
+        os.write(2, b"gcs_client.cc: Unauthenticated: InvalidAuthToken\n")
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(WorkerError, match=r"another token; set .*RAY_AUTH_TOKEN"), cluster("auto"):
+        pass
+    assert capfd.readouterr().err == ""
 
 
 def test_workers_write_to_an_object_store(ray, model, photos, options) -> None:
@@ -226,7 +302,7 @@ def test_a_connection_ends_with_the_block(monkeypatch) -> None:
     calls = []
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: calls.append(options["address"]))
-    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    monkeypatch.setattr(ray, "shutdown", lambda **_: calls.append("shutdown"))
     with cluster("local") as connected:
         assert connected is ray
     assert calls == ["local", "shutdown"]

@@ -92,20 +92,21 @@ def cluster(address: str) -> Iterator[Any]:
     """
     ray = ray_module()
     if ray.is_initialized():
-        yield ray
+        with _understood():
+            yield ray
         return
     if address not in ("local", "auto"):
         check_address(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet["include_dashboard"] = False
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
         try:
             with _hushed(said), warnings.catch_warnings():
                 # What Ray starts is another program at once.
                 warnings.filterwarnings("ignore", message="lance is not fork-safe")
                 ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             said.seek(0)
             raise _refused(address, error, said.read()) from error
     try:
@@ -122,8 +123,8 @@ def _refused(address: str, error: Exception, said: str) -> WorkerError:
     """Say why a cluster cannot be joined, and what helps; its inner parts know of tokens."""
     if "AuthToken" in said or "token" in str(error).lower():
         return WorkerError(
-            f"the Ray cluster at '{address}' asks for another token; set RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN to what they are there"
+            f"the Ray cluster at '{address}' asks for another token; set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN to the one that it was started with"
         )
     return WorkerError(
         f"there is no Ray cluster to join at '{address}' ({_line(error)}); start one "
