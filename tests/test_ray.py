@@ -124,12 +124,18 @@ def test_a_cluster_that_is_lost_ends_the_call(ray, monkeypatch) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         gone = SimpleNamespace(gcs_address=f"127.0.0.1:{nobody.getsockname()[1]}")
-        monkeypatch.setattr(ray, "get_runtime_context", lambda: gone)
-        assert not answers(ray)
-        over = threading.Event()
-        with pytest.raises(WorkerError, match="has not answered for") as caught:
-            answered(ray, over.wait)
+        over, asked = threading.Event(), []
+
+        def lose() -> None:
+            asked.append(monkeypatch.setattr(ray, "get_runtime_context", lambda: gone))
+            over.wait()
+
+        for _ in range(2):  # the second time, it is lost before
+            with pytest.raises(WorkerError, match="has not answered for") as caught:
+                answered(ray, lose)
         over.set()
+        assert not answers(ray)
+        assert len(asked) == 1
     one_line(caught)
 
 
@@ -201,7 +207,9 @@ def test_workers_that_do_not_answer(error, words) -> None:
     def get(*_: object, **__: object) -> None:
         raise error
 
-    silent = SimpleNamespace(remote=lambda function: function, nodes=list, get=get)
+    silent = SimpleNamespace(
+        remote=lambda function: function, nodes=list, get=get, is_initialized=lambda: False
+    )
     with pytest.raises(WorkerError, match=words) as caught:
         check_workers(silent, [])
     one_line(caught)

@@ -182,6 +182,25 @@ def answered(ray: Any, asking: Callable[[], Answer]) -> Answer:
     WorkerError
         If the cluster is silent for a quarter of a minute.
     """
+    future: futures.Future[Answer] | None = None
+    heard = time.monotonic()
+    while True:
+        if answers(ray):
+            heard = time.monotonic()
+            # Not before: what goes on without its head would end with the process.
+            future = future or _begun(asking)
+        elif time.monotonic() - heard > _SILENT:
+            raise WorkerError(
+                f"the Ray cluster has not answered for {_SILENT:.0f} s; see whether its head runs "
+                "(ray status), and begin again"
+            )
+        if future is None:
+            time.sleep(_GREETED)
+        elif futures.wait([future], _GREETED).done:
+            return future.result()
+
+
+def _begun(asking: Callable[[], Answer]) -> futures.Future[Answer]:
     future: futures.Future[Answer] = futures.Future()
 
     def ask() -> None:
@@ -191,16 +210,7 @@ def answered(ray: Any, asking: Callable[[], Answer]) -> Answer:
             future.set_exception(error)
 
     Thread(target=ask, daemon=True).start()
-    heard = time.monotonic()
-    while not futures.wait([future], _GREETED).done:
-        if answers(ray):
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _SILENT:
-            raise WorkerError(
-                f"the Ray cluster has not answered for {_SILENT:.0f} s; see whether its head runs "
-                "(ray status), and begin again"
-            )
-    return future.result()
+    return future
 
 
 def check_address(address: str) -> None:
