@@ -6,7 +6,7 @@ import threading
 from contextlib import asynccontextmanager
 from io import BytesIO
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from libraries import draw, fit
@@ -26,10 +26,10 @@ SEED = 10
 async def asking(path, cache, **options):
     """Ask within one loop, so that requests come while others are worked on."""
     app = create_app(path, cache=cache, **options)
-    transport = httpx.ASGITransport(app)
+    transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8765") as client,
     ):
         yield client
 
