@@ -147,15 +147,20 @@ def test_what_ray_fails_with_is_said_in_one_line(ray) -> None:
         raise exceptions.RayTaskError("f", "its trace", ValueError("a fault"))
 
 
-def test_another_token_is_called_so(monkeypatch, capfd) -> None:
+def refused(monkeypatch, past_python: bytes, message: str) -> None:
+    """Have Ray refuse to be connected, with what its inner parts write meanwhile."""
     import ray
 
     def refuse(**_: object) -> None:
-        os.write(2, b"gcs_client.cc: Unauthenticated: InvalidAuthToken\n")
-        raise ConnectionError("Failed to connect")
+        os.write(2, past_python)
+        raise ConnectionError(message)
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
+
+
+def test_another_token_is_called_so(monkeypatch, capfd) -> None:
+    refused(monkeypatch, b"gcs_client.cc: Unauthenticated: InvalidAuthToken\n", "Failed to connect")
     with pytest.raises(WorkerError, match=r"another token; set .*RAY_AUTH_TOKEN"), cluster("auto"):
         pass
     assert capfd.readouterr().err == ""
@@ -283,14 +288,11 @@ def test_a_cluster_answers(ray) -> None:
 
 
 def test_no_cluster_and_no_ray(monkeypatch, capfd) -> None:
-    import ray
-
-    def refuse(**_: object) -> None:
-        os.write(2, b"what Ray's inner parts have to say\n")
-        raise ConnectionError("Could not find any running Ray instance.\nAnd more")
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
+    refused(
+        monkeypatch,
+        b"what Ray's inner parts have to say\n",
+        "Could not find any running Ray instance.\nAnd more",
+    )
     for address in ("auto", "local"):
         with (
             pytest.raises(WorkerError, match=f"no Ray cluster to join at '{address}'") as caught,

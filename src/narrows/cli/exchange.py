@@ -34,6 +34,22 @@ def image_size_of(word: str) -> int | tuple[int, int] | str:
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
+def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that reads picture files ``--image-size`` and ``--color``."""
+    color = click.option(
+        "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
+    )
+    size = click.option(
+        "--image-size",
+        "--size",
+        type=image_size_of,
+        default="auto",
+        metavar="SIZE",
+        help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
+    )
+    return size(color(function))
+
+
 def code_words(spec: "NetworkSpec") -> str:
     """Tell what the codes of a network are, many of them."""
     if not spec.is_map:

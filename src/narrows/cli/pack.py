@@ -17,23 +17,13 @@ from narrows.cli.console import (
     skipped_record,
     to_option,
 )
-from narrows.cli.exchange import image_size_of
+from narrows.cli.exchange import picture_options
 
 
 @click.command("pack")
 @click.argument("photos", type=PATH, metavar="PHOTOS")
 @to_option("The dataset: data.lance.")
-@click.option(
-    "--image-size",
-    "--size",
-    type=image_size_of,
-    default="auto",
-    metavar="SIZE",
-    help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
-)
-@click.option(
-    "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
-)
+@picture_options
 @skip_option
 @overwrite_option
 @json_option

@@ -21,7 +21,7 @@ from narrows.cli.console import (
     skipped_record,
     to_option,
 )
-from narrows.cli.exchange import code_words, data_argument, image_size_of
+from narrows.cli.exchange import code_words, data_argument, picture_options
 from narrows.cli.waves import columns_option, hop_option, is_signal, read_windows
 
 if TYPE_CHECKING:
@@ -70,16 +70,7 @@ class TrainCommand(click.Command):
     show_default=True,
     help="Which model; --help lists the parameters of the one named.",
 )
-@click.option(
-    "--image-size",
-    type=image_size_of,
-    default="auto",
-    metavar="SIZE",
-    help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
-)
-@click.option(
-    "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
-)
+@picture_options
 @click.option(
     "--window",
     type=int,

@@ -205,7 +205,7 @@ def anywhere_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
 
     Some may have the memory for what others leave there.
     """
-    return ranks.total(is_stored(*values)) > 0
+    return ranks.total(int(is_stored(*values))) > 0
 
 
 def _parted(n: int, parts: int) -> NDArray[np.int64]:

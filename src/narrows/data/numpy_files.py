@@ -92,7 +92,8 @@ def write_npz(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] 
             width = max((len(name) for name in names), default=0) or 1
             texts = MadeRows(
                 np.arange(len(names)),
-                lambda rows: np.array([names[row] for row in rows], f"U{width}"),
+                # Neighbours, in order, are asked for: names on a disk are read together.
+                lambda rows: np.array(names[rows[0] : rows[-1] + 1], f"U{width}"),
                 (),
                 f"U{width}",
             )

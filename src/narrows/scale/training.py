@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from narrows import errors, ranks
 from narrows.atomic import explain_os_errors
@@ -114,8 +114,7 @@ def fit_by_ray(
     with tempfile.TemporaryDirectory() as place:
         for name, contents in files.items():
             Path(place, name).write_bytes(contents)
-        fitted = load(place)
-    assert isinstance(fitted, BaseAutoencoder)  # noqa: S101 (it was saved as one)
+        fitted = cast("BaseAutoencoder", load(place))  # it was saved as one
     fitted.checkpoint = model.checkpoint
     return fitted
 
@@ -260,7 +259,7 @@ def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
 def _travelling(ray: Any, X: Any) -> Callable[[], Any]:
     """Return what gives rows wherever it is called."""
     if callable(X):
-        return X  # type: ignore[no-any-return]
+        return cast("Callable[[], Any]", X)
     if _is_path(X):
         path = Path(X).absolute()
         return lambda: path
