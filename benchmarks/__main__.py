@@ -21,7 +21,7 @@ from pathlib import Path
 
 # Arguments in full and, where it takes part, of a quick run.
 BENCHMARKS = {
-    "rates": ("training", "rates", "rates --rounds 2 --rows 2560 --epochs 2"),
+    "rates": ("training", "rates --rounds 12", "rates --rounds 2 --rows 2560 --epochs 2"),
     "choice": ("training", "choice", None),
     "quality": ("training", "quality", None),
     "busy": ("training", "busy --rounds 5", None),
