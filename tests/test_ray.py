@@ -35,7 +35,7 @@ from narrows.scale.cluster import (
     compare,
     looking,
 )
-from narrows.scale.indexing import ray_workers, understood, write_share
+from narrows.scale.indexing import guarded, ray_workers, understood
 
 exceptions = pytest.importorskip("ray.exceptions")
 GetTimeoutError, RayError = exceptions.GetTimeoutError, exceptions.RayError
@@ -227,19 +227,21 @@ def test_a_worker_says_what_it_has(tmp_path) -> None:
     compare(Seen(host, {"numpy": np.__version__}, []))
 
 
-def test_what_a_share_fails_with_keeps_its_class(monkeypatch) -> None:
-    class Full:
-        def write(self, *_):
-            raise OutputError("No space left on device")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OutputError("No space left on device"), "device$"),
+        (MissingFileError("'x.png' does not exist; give files that do"), socket.gethostname()),
+        (MissingDependencyError("install narrows[faiss]"), socket.gethostname()),
+    ],
+)
+def test_what_a_part_fails_with_keeps_its_class(error, words) -> None:
+    def fail(number: int) -> int:
+        raise error
 
-    class Gone:
-        def write(self, *_):
-            raise MissingFileError("'x.png' does not exist; give files that do")
-
-    with pytest.raises(OutputError, match="No space left"):
-        understood(write_share(Full(), None, ()))
-    with pytest.raises(MissingFileError, match=socket.gethostname()):
-        understood(write_share(Gone(), None, ()))
+    assert understood(guarded(abs, -7)) == 7
+    with pytest.raises(type(error), match=words):
+        understood(guarded(fail, 7))
 
 
 @pytest.mark.parametrize(

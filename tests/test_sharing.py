@@ -18,19 +18,19 @@ class Backwards(Workers):
 
     count = 2
 
-    def write(self, shares, encoder, known, places):
-        shares = list(shares)
+    def map(self, function, parts, common, places, packages=()):
+        shares = list(parts)
         self.sizes = [len(share) for share in shares]
         assert all(place.exists() for place in places)
         for number in reversed(range(len(shares))):
-            yield number, shares[number].write(encoder, known)
+            yield number, function(shares[number], *common)
 
 
 class Failing(Workers):
     """The third share fails."""
 
-    def write(self, *arguments):
-        for number, written in super().write(*arguments):
+    def map(self, *arguments):
+        for number, written in super().map(*arguments):
             if number == 2:
                 raise MissingFileError("gone")
             yield number, written

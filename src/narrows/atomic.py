@@ -51,10 +51,7 @@ def check_output(
         is_folder = path.is_dir()
         has_parent = path.parent.is_dir()
     if exists and not overwrite:
-        raise OutputExistsError(
-            f"'{path}' exists already; choose another name or allow overwriting it "
-            "(--overwrite, overwrite=True)"
-        )
+        raise exists_already(path)
     if is_folder and kind == "file":
         raise OutputExistsError(f"'{path}' is a folder; name a file")
     if exists and not is_folder and kind == "folder":
@@ -74,6 +71,14 @@ def check_output(
                 "choose another folder"
             )
     return path
+
+
+def exists_already(path: object) -> OutputExistsError:
+    """Make the error that says that an output would have to be replaced."""
+    return OutputExistsError(
+        f"'{path}' exists already; choose another name or allow overwriting it "
+        "(--overwrite, overwrite=True)"
+    )
 
 
 def is_address(path: Path) -> bool:

@@ -24,6 +24,8 @@ _BOUNDED = {
     "client_max_retries": "1",
     "download_retry_count": "0",
 }
+# What is large takes as long as it takes.
+_LASTING = {"timeout": "1h"}
 _FAILURES = (OSError, ValueError, RuntimeError)
 # What is wrong, by words of the messages: Lance has no classes for it.
 _REASONS = (
@@ -101,6 +103,17 @@ class Remote:
             found: list[str] = self._session.list()
         return found
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is an object of this name in the folder, of whatever size.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer, or refuses.
+        """
+        with self._explained():
+            return bool(self._bounded.contains(name))
+
     def read_bytes(self) -> bytes:
         """Read the object of this address, one that is small.
 
@@ -111,14 +124,9 @@ class Remote:
         StoreError
             If the store does not answer, or refuses.
         """
-        with tempfile.TemporaryDirectory() as folder, self.parent._explained():
+        with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, "copy")
-            try:
-                self.parent._bounded.download_file(self.name, str(copy))
-            except _FAILURES as error:
-                if re.search("NoSuchKey|BlobNotFound|No such object", str(error)):
-                    raise FileNotFoundError(2, "no such object", self.address) from error
-                raise
+            self._download(self.parent._bounded, copy)
             return copy.read_bytes()
 
     def read_text(self, encoding: str) -> str:
@@ -145,11 +153,21 @@ class Remote:
                 (self / file.relative_to(folder).as_posix())._upload(file)
 
     def remove(self) -> None:
-        """Remove what is below, as far as that is possible: what nobody reads any more."""
+        """Remove what is there, as far as that is possible: what nobody reads any more."""
         # Lance's early versions cannot; what is small may stay.
         with suppress(*_FAILURES, AttributeError):
             for name in self._session.list():
                 self._session.delete_file(name)
+            self.parent._session.delete_file(self.name)
+
+    def _download(self, session: Any, copy: Path) -> None:
+        with self.parent._explained():
+            try:
+                session.download_file(self.name, str(copy))
+            except _FAILURES as error:
+                if re.search("NoSuchKey|BlobNotFound|No such object", str(error)):
+                    raise FileNotFoundError(2, "no such object", self.address) from error
+                raise
 
     def _upload(self, file: Path) -> None:
         with self.parent._explained():
@@ -236,6 +254,25 @@ def on_disk(path: Place) -> Iterator[Path]:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 with path._explained():
                     path._session.download_file(name, str(copy / name))
+        yield copy
+
+
+@contextmanager
+def file_on_disk(path: Place) -> Iterator[Path]:
+    """Give a file of any size on this disk: itself, or a copy as long as the block runs.
+
+    Raises
+    ------
+    StoreError
+        If the store does not answer, or refuses; where there is no such file, none is given.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        with suppress(FileNotFoundError):
+            path._download(_session(path.parent.address, {**_LASTING, **path.options}), copy)
         yield copy
 
 

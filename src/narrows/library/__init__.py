@@ -4,8 +4,8 @@ from narrows.library.adding import Added
 from narrows.library.library import Library
 from narrows.library.match import Item, Match
 from narrows.library.search import ApproximateIndex, ExactIndex
-from narrows.library.sharing import Workers
 from narrows.library.verify import Problem, Verification
+from narrows.library.workers import Workers
 
 __all__ = [
     "Added",

@@ -19,9 +19,10 @@ from narrows.library.commits import Batch
 from narrows.library.folder import Turn
 from narrows.library.given import GivenFiles, GivenRows, Store, check_store, understand
 from narrows.library.joining import read_metadata
-from narrows.library.sharing import Workers, Written
+from narrows.library.sharing import Written
 from narrows.library.stream import GivenStream
 from narrows.library.table import Table
+from narrows.library.workers import Workers
 from narrows.models import Encoder
 
 

@@ -7,32 +7,35 @@ precision, and those decide. How many cells are looked into is chosen when the i
 the recall on a sample of the codes themselves.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from narrows.errors import MissingDependencyError
+from narrows.library.cells import (
+    PACKAGES,
+    SEED,
+    StoredPart,
+    Units,
+    around,
+    faiss_module,
+    joined,
+    learn,
+    look,
+    parts_of,
+    sample_of,
+)
 from narrows.library.exact import ExactIndex
 from narrows.library.inverted import MEASURED, InvertedLists, owner_of
-from narrows.library.vectors import (
-    Metric,
-    as_table,
-    check_metric,
-    check_search,
-    unit_vectors,
-)
+from narrows.library.table import Table
+from narrows.library.vectors import Metric, as_table, check_metric, check_search
+from narrows.library.workers import Workers
+from narrows.remote import Place, place
 
-_SEED = 0
 _SAMPLE = 512  # codes by which the recall is measured
 _WANTED = 0.995  # recall on them; pictures that are not in the library lie a little further off
-_PER_LIST = 64  # codes of each cell that k-means looks at
-_FEWEST = 32  # codes of each cell there are at least, in the mean
-_ROWS = 2**14  # codes prepared at a time
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed
 
 
@@ -81,20 +84,41 @@ class ApproximateIndex:
 
     def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
         self._take(codes, metric)
-        owner = owner_of(self._codes, self.metric)
-        self._parts = self._learn(owner) if len(self) else _nothing(owner, self._codes.shape[1])
-        self._assemble()
-        if len(self):
-            self._parts = self._measure(self._parts)
+        self._build(Workers(), [self._codes])
 
     @classmethod
-    def load(cls, path: str | Path, codes: ArrayLike, metric: Metric = "euclidean") -> Self:
+    def of_table(cls, table: Table, codes: ArrayLike, metric: Metric, workers: Workers) -> Self:
+        """Have others build the index of a table, each of whom reads its share of the codes there.
+
+        Parameters
+        ----------
+        table : Table
+            The library's.
+        codes : array-like of shape (n, K)
+            All its codes, in the order of their ids.
+        metric : {"euclidean", "cosine"}
+            As when one process builds it; what comes out is the same too.
+        workers : Workers
+            The others.
+
+        Returns
+        -------
+        ApproximateIndex
+        """
+        index = cls.__new__(cls)
+        index._take(codes, metric)
+        index._build(workers, parts_of(table, workers.count), [table.path], table.order)
+        return index
+
+    @classmethod
+    def load(cls, path: str | Place, codes: ArrayLike, metric: Metric = "euclidean") -> Self:
         """Load what was saved, for the same codes.
 
         Parameters
         ----------
         path : str or Path
-            The file. It is trusted with nothing: see :mod:`narrows.library.inverted`.
+            The file, or its address in an object store. It is trusted with nothing: see
+            :mod:`narrows.library.inverted`.
         codes, metric
             As when it was built; the codes are not in the file.
 
@@ -114,26 +138,26 @@ class ApproximateIndex:
         index = cls.__new__(cls)
         index._take(codes, metric)
         owner, shape = owner_of(index._codes, index.metric), index._codes.shape
-        index._parts = InvertedLists.read(Path(path), owner, (shape[0], shape[1]))
+        index._parts = InvertedLists.read(place(path), owner, (shape[0], shape[1]))
         index._assemble()
         return index
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def save(self, path: str | Place, *, overwrite: bool = False) -> None:
         """Save what :meth:`load` needs besides the codes: the centroids, and each code's cell.
 
         Parameters
         ----------
         path : str or Path
-            The file.
+            The file, or its address in an object store.
         overwrite : bool, default=False
             Whether a file that is there already is replaced.
 
         Raises
         ------
-        OutputExistsError, OutputError
+        OutputExistsError, OutputError, StoreError
             If something is there that is not to be replaced, or it cannot be written.
         """
-        self._parts.write(Path(path), overwrite=overwrite)
+        self._parts.write(place(path), overwrite=overwrite)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -179,64 +203,46 @@ class ApproximateIndex:
         return self._search(table, k, self._probes_for(k))
 
     def _take(self, codes: ArrayLike, metric: Metric) -> None:
-        self._faiss: Any = _faiss()
+        self._faiss: Any = faiss_module()
         self.metric = check_metric(metric)
         self._codes: NDArray[np.float32] = as_table(codes, "codes")
+        self._units = Units.of(self._codes, self.metric)
         self._parameters: dict[int, Any] = {}
-        self._shift, self._scale = np.zeros(self._codes.shape[1]), 1.0
-        if self.metric == "euclidean" and len(self):
-            # Around zero and at most 1, so that half precision holds them and squares stay finite.
-            table = torch.from_numpy(self._codes)
-            low, high = (end.double().numpy() for end in torch.aminmax(table, dim=0))
-            self._shift = low / 2 + high / 2
-            self._scale = 1 / max(float((high - self._shift).max()), 1e-300)
 
-    def _prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Put vectors (m, K) into the units of the index."""
-        if self.metric == "cosine":
-            return unit_vectors(torch.from_numpy(vectors).double()).float().numpy()
-        prepared: NDArray[np.float32] = ((vectors - self._shift) * self._scale).astype(np.float32)
-        return prepared
-
-    def _blocks(self) -> "list[NDArray[np.float32]]":
-        return [self._codes[start : start + _ROWS] for start in range(0, len(self), _ROWS)]
-
-    def _learn(self, owner: NDArray[np.uint8]) -> InvertedLists:
-        """Find centroids, and the nearest of them to each code."""
-        n, width = self._codes.shape
-        n_lists = max(1, min(round(2.5 * n**0.5), n // _FEWEST))
-        rng = np.random.default_rng(_SEED)
-        sample = np.sort(rng.choice(n, min(n, _PER_LIST * n_lists), replace=False))
-        means = self._faiss.Kmeans(
-            width,
-            n_lists,
-            niter=10,
-            seed=_SEED,
-            spherical=self.metric == "cosine",
-            min_points_per_centroid=1,
-            max_points_per_centroid=_PER_LIST,
-        )
-        means.train(self._prepare(self._codes[sample]))
-        coarse = self._coarse(means.centroids)
-        lists = [coarse.search(self._prepare(block), 1)[1][:, 0] for block in self._blocks()]
-        return InvertedLists(
-            owner,
-            means.centroids,
-            np.concatenate(lists).astype(np.int32),
-            np.ones(len(MEASURED), np.int32),
-            np.zeros(len(MEASURED)),
-        )
-
-    def _coarse(self, centroids: NDArray[np.float32]) -> Any:
-        kind = self._faiss.IndexFlatIP if self.metric == "cosine" else self._faiss.IndexFlatL2
-        coarse = kind(centroids.shape[1])
-        coarse.add(centroids)
-        return coarse
+    def _build(
+        self,
+        workers: Workers,
+        parts: Sequence[NDArray[np.float32] | StoredPart],
+        places: Sequence[Place] = (),
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Build it of all parts of the codes; where these are in another order, by that."""
+        owner = owner_of(self._codes, self.metric)
+        if not len(self):
+            self._parts = _nothing(owner, self._codes.shape[1])
+            self._assemble()
+            return
+        sample, count = sample_of(self._codes, self._units)
+        common: tuple[Any, ...] = (count, self.metric)
+        [(_, centroids)] = workers.map(learn, iter([sample]), common, places, PACKAGES)
+        rng = np.random.default_rng(SEED + 1)
+        own = np.sort(rng.choice(len(self), min(len(self), _SAMPLE), replace=False))
+        queries = self._codes[own]
+        common = (self._units, centroids, queries)
+        looked = dict(workers.map(look, iter(parts), common, places, PACKAGES))
+        lists, distances, rows = joined([looked[number] for number in sorted(looked)])
+        truth, _ = _others(distances, rows, own if order is None else order[own])
+        lists = lists if order is None else lists[order]
+        probes = np.ones(len(MEASURED), np.int32)
+        self._parts = InvertedLists(owner, centroids, lists, probes, np.zeros(len(MEASURED)))
+        # In this process: it takes all codes in their cells, as whoever searches has them.
+        self._assemble()
+        self._measure(queries, own, truth)
 
     def _assemble(self) -> None:
         """Put the codes into the cells where they belong."""
         faiss, parts = self._faiss, self._parts
-        self._cells = self._coarse(parts.centroids)
+        self._cells = around(parts.centroids, self.metric)
         self._index = faiss.IndexIVFScalarQuantizer(
             self._cells,
             self._codes.shape[1],
@@ -246,14 +252,13 @@ class ApproximateIndex:
         )
         self._index.is_trained = True
         start = 0
-        for block in self._blocks():
-            vectors = self._prepare(block)
-            rows = np.arange(start, start + len(block))
+        for vectors in self._units.blocks(self._codes):
+            rows = np.arange(start, start + len(vectors))
             lists = parts.lists[rows].astype(np.int64)
             self._index.add_core(
-                len(block), *(faiss.swig_ptr(values) for values in (vectors, rows, lists))
+                len(vectors), *(faiss.swig_ptr(values) for values in (vectors, rows, lists))
             )
-            start += len(block)
+            start += len(vectors)
 
     def _probes_for(self, k: int) -> int:
         few, many = self._parts.probes.tolist()
@@ -270,7 +275,7 @@ class ApproximateIndex:
         # Some more than wanted, because half precision may misplace the last ones.
         count = min(k + k // 4 + 4, len(self))
         _, rows = self._index.search(
-            self._prepare(queries), count, params=self._parameters[n_probes]
+            self._units.prepare(queries), count, params=self._parameters[n_probes]
         )
         if rows[:, -1].min() >= 0:
             return self._nearest(queries, rows, k)
@@ -316,47 +321,27 @@ class ApproximateIndex:
             single: NDArray[np.float32] = distances.astype(np.float32)
         return single
 
-    def _measure(self, parts: InvertedLists) -> InvertedLists:
-        """Choose how many cells are looked into, and say which share of the nearest that finds."""
-        rng = np.random.default_rng(_SEED + 1)
-        sample = np.sort(rng.choice(len(self), min(len(self), _SAMPLE), replace=False))
-        queries, most = self._codes[sample], min(MEASURED[-1] + 1, len(self))
-        truth, _ = _others(*ExactIndex(self._codes, self.metric).search(queries, most), sample)
+    def _measure(
+        self, queries: NDArray[np.float32], own: NDArray[np.int64], truth: NDArray[np.float32]
+    ) -> None:
+        """Choose how many cells are looked into, and say which share of the nearest that finds.
+
+        By the distances of those that are truly nearest to queries, which are rows of its own.
+        """
         probes, recalls, n_probes = [], [], 1
         for k in MEASURED:
             wanted = min(k, truth.shape[1])
             while True:
-                found, _ = _others(*self._search(queries, min(k + 1, len(self)), n_probes), sample)
+                found, _ = _others(*self._search(queries, min(k + 1, len(self)), n_probes), own)
                 recall = _recall(found[:, :wanted], truth[:, :wanted])
                 if recall >= _WANTED or n_probes == self.n_lists:
                     break
                 n_probes = min(n_probes + max(1, n_probes // 4), self.n_lists)
             probes.append(n_probes)
             recalls.append(recall)
-        return replace(
-            parts, probes=np.array(probes, np.int32), recalls=np.array(recalls, np.float64)
+        self._parts = replace(
+            self._parts, probes=np.array(probes, np.int32), recalls=np.array(recalls, np.float64)
         )
-
-
-def is_installed() -> bool:
-    """Tell whether there is FAISS."""
-    try:
-        _faiss()
-    except MissingDependencyError:
-        return False
-    return True
-
-
-def _faiss() -> ModuleType:
-    try:
-        import faiss
-    except (ImportError, OSError) as error:  # OSError: its C++ library is missing
-        raise MissingDependencyError(
-            f"approximate search needs the package faiss-cpu ({error}); install it by "
-            "pip install 'narrows[faiss]', or search exactly"
-        ) from error
-    module: ModuleType = faiss
-    return module
 
 
 def _nothing(owner: NDArray[np.uint8], width: int) -> InvertedLists:

@@ -22,6 +22,7 @@ from narrows import storage
 from narrows.atomic import atomic_file, explain_os_errors, may_write
 from narrows.errors import FormatError, LibraryError, ParameterError
 from narrows.library import commits
+from narrows.library.inverted import index_names
 from narrows.library.table import Table, cannot_write
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 from narrows.remote import Place, Remote
@@ -349,12 +350,12 @@ def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
 
 
 def _others(path: Path, contents: Contents) -> list[Path]:
-    """List the models and tables of the library's past."""
+    """List the models, tables and indexes of the library's past."""
     ours = re.compile(
         r"\.?model(-[0-9a-f]{8})?(\.\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.\w{8}\.json"
-        r"|\.index-\w+\.\w{8}\.safetensors"
+        r"|index-[a-z]+(-[0-9a-f]{8})?\.safetensors|\.index-[\w-]+\.\w{8}\.safetensors"
     )
-    now = (contents.model, contents.table)
+    now = (contents.model, contents.table, *index_names(contents.table).values())
     return [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in now]
 
 

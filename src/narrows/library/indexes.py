@@ -1,7 +1,7 @@
 """Which index a library is searched with: the exact one, or the approximate one and its file."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.atomic import check_output
 from narrows.errors import (
     FormatError,
     MissingFileError,
@@ -16,11 +17,14 @@ from narrows.errors import (
     OutputExistsError,
     ParameterError,
 )
-from narrows.library.approximate import ApproximateIndex, is_installed
+from narrows.library.approximate import ApproximateIndex
+from narrows.library.cells import is_installed
 from narrows.library.exact import ExactIndex
-from narrows.library.inverted import InvertedLists, owner_of
+from narrows.library.inverted import InvertedLists, index_names, owner_of
+from narrows.library.table import Table
 from narrows.library.vectors import Metric
-from narrows.remote import Place, Remote
+from narrows.library.workers import Workers
+from narrows.remote import Remote
 
 Search = Literal["auto", "exact", "approximate"]
 SEARCHES: tuple[str, ...] = get_args(Search)
@@ -33,17 +37,20 @@ class Indexes:
 
     Parameters
     ----------
-    path : Path or Remote
-        The library's folder; no index is kept in an object store.
+    table : Table
+        The library's, beside which they are kept.
     codes : callable
         Gives all codes, (n, K).
     """
 
-    def __init__(self, path: Place, codes: Callable[[], NDArray[np.float32]]) -> None:
-        self._path = path
+    def __init__(self, table: Table, codes: Callable[[], NDArray[np.float32]]) -> None:
+        self._table = table
         self._codes = codes
+        names = index_names(table.path.name)
+        self._files = {metric: table.path.parent / name for metric, name in names.items()}
         self._exact: dict[Metric, ExactIndex] = {}
         self._approximate: dict[Metric, ApproximateIndex] = {}
+        self._missing: set[Metric] = set()
 
     def exact(self, metric: Metric) -> ExactIndex:
         """Return the exact index."""
@@ -76,33 +83,48 @@ class Indexes:
     def approximate(self, metric: Metric) -> ApproximateIndex:
         """Return the approximate index, from its file if that is one of these codes.
 
-        Otherwise it is built, and its file replaced if that can be written.
+        Otherwise it is built, and its file replaced if that can be written; in an object store,
+        where those who only read often may not write, that is left to :meth:`build`.
         """
-        if metric not in self._approximate:
-            self._approximate[metric] = self._load_or_build(metric)
+        if not self._is_loaded(metric):
+            self._approximate[metric] = ApproximateIndex(self._codes(), metric)
+            if isinstance(self._files[metric], Path):
+                # The library may be one that is only read, or there is no room for it.
+                with suppress(OutputError, OutputExistsError):
+                    self._save(metric)
         return self._approximate[metric]
 
-    def _load_or_build(self, metric: Metric) -> ApproximateIndex:
-        codes = self._codes()
-        if isinstance(self._path, Remote):
-            return ApproximateIndex(codes, metric)
-        file = index_file(self._path, metric)
-        try:
-            return ApproximateIndex.load(file, codes, metric)
-        except (MissingFileError, FormatError):
-            index = ApproximateIndex(codes, metric)
-            self._keep(index, file)
-            return index
+    def build(self, metric: Metric, workers: Workers | None) -> dict[int, float]:
+        """See to it that there is a file of the approximate index; return its recall.
+
+        Raises
+        ------
+        OutputExistsError, OutputError, StoreError
+            If it cannot be written.
+        NarrowsError
+            What goes wrong at the workers.
+        """
+        if metric not in (recalls := self.recalls()):
+            file = self._files[metric]
+            if isinstance(file, Path):
+                check_output(file, overwrite=True, kind="file")
+            if metric not in self._approximate:
+                codes = self._codes()
+                self._approximate[metric] = (
+                    ApproximateIndex(codes, metric)
+                    if workers is None
+                    else ApproximateIndex.of_table(self._table, codes, metric, workers)
+                )
+            self._save(metric)
+            recalls = {metric: self._approximate[metric].recall}
+        return recalls[metric]
 
     def recalls(self) -> dict[Metric, dict[int, float]]:
         """Return the recall of each approximate index whose file is of these codes."""
         found: dict[Metric, dict[int, float]] = {}
-        if isinstance(self._path, Remote):
-            return found
-        metrics: tuple[Metric, ...] = get_args(Metric)
-        for metric in metrics:
-            file = index_file(self._path, metric)
-            if not file.exists():
+        for metric, file in self._files.items():
+            there = file.exists() if isinstance(file, Path) else file.parent.has(file.name)
+            if not there:
                 continue
             codes = self._codes()
             with suppress(FormatError):
@@ -113,16 +135,28 @@ class Indexes:
 
     def _is_worthwhile(self, metric: Metric) -> bool:
         """Tell whether an approximate index pays: for many codes, if it lasts longer than we."""
-        if len(self._codes()) <= _MANY or not is_installed() or isinstance(self._path, Remote):
+        if not is_large(self._table) or not is_installed():
             return False
-        return index_file(self._path, metric).exists() or os.access(self._path, os.W_OK)
+        file = self._files[metric]
+        if isinstance(file, Remote):
+            return self._is_loaded(metric)
+        return file.exists() or os.access(file.parent, os.W_OK)
 
-    def _keep(self, index: ApproximateIndex, file: Path) -> None:
-        """Save an index, unless the library may only be read or there is no room for it."""
-        with suppress(OutputError, OutputExistsError):
-            index.save(file, overwrite=True)
+    def _is_loaded(self, metric: Metric) -> bool:
+        """Load the approximate index, unless there is none of these codes; look for it once."""
+        if metric not in self._approximate and metric not in self._missing:
+            try:
+                self._approximate[metric] = ApproximateIndex.load(
+                    self._files[metric], self._codes(), metric
+                )
+            except (MissingFileError, FormatError):
+                self._missing.add(metric)
+        return metric in self._approximate
+
+    def _save(self, metric: Metric) -> None:
+        self._approximate[metric].save(self._files[metric], overwrite=True)
 
 
-def index_file(path: Path, metric: Metric) -> Path:
-    """Name the file of a library's approximate index."""
-    return path / f"index-{metric}.safetensors"
+def is_large(codes: Sized) -> bool:
+    """Tell whether codes are so many that looking at most of them not pays."""
+    return len(codes) > _MANY

@@ -7,16 +7,17 @@ numbers here cannot lead out of bounds, and at worst make a search miss somethin
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from narrows.atomic import atomic_file
+from narrows.atomic import atomic_file, exists_already
 from narrows.errors import FormatError, MissingFileError
 from narrows.library.vectors import Metric
+from narrows.remote import Place, Remote, file_on_disk
 
 MEASURED = (10, 100)  # for so many nearest the probes are chosen and the recall measured
 _FORMAT = 1
@@ -48,12 +49,12 @@ class InvertedLists:
     recalls: NDArray[np.float64]
 
     @classmethod
-    def read(cls, path: Path, owner: NDArray[np.uint8], shape: tuple[int, int]) -> Self:
+    def read(cls, path: Place, owner: NDArray[np.uint8], shape: tuple[int, int]) -> Self:
         """Read and check a file.
 
         Parameters
         ----------
-        path : Path
+        path : Path or Remote
             The file.
         owner : ndarray of uint8 and shape (32,)
             Whose it is expected to be.
@@ -66,10 +67,13 @@ class InvertedLists:
             If there is none.
         FormatError
             If it is of other codes, damaged, or something else.
+        StoreError
+            If it is in an object store that does not answer, or refuses.
         """
-        if not path.exists():
-            raise MissingFileError(f"there is no index '{path}'; build one and save it")
-        values = _load(path, most=_MOST_BYTES + 4 * shape[0] * (shape[1] + 1))
+        with file_on_disk(path) as file:
+            if not file.exists():
+                raise MissingFileError(f"there is no index '{path}'; build one and save it")
+            values = _load(file, path, most=_MOST_BYTES + 4 * shape[0] * (shape[1] + 1))
         if set(values) != {"format", "check", *(field.name for field in fields(cls))}:
             raise _no_index(path, "it holds other things")
         check, version = values.pop("check"), values.pop("format")
@@ -87,9 +91,14 @@ class InvertedLists:
         """By k: which share of the k nearest a search finds."""
         return dict(zip(MEASURED, self.recalls.tolist(), strict=True))
 
-    def write(self, path: Path, *, overwrite: bool) -> None:
+    def write(self, path: Place, *, overwrite: bool) -> None:
         """Write a file in one step."""
         numbers = {"format": np.array([_FORMAT], np.int32), "check": self._check(), **vars(self)}
+        if isinstance(path, Remote):
+            if not overwrite and path.parent.has(path.name):
+                raise exists_already(path)
+            path.write_bytes(save(numbers))
+            return
         with atomic_file(path, overwrite=overwrite) as file:
             file.write_bytes(save(numbers))
 
@@ -129,11 +138,21 @@ def owner_of(codes: NDArray[np.float32], metric: Metric) -> NDArray[np.uint8]:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def _load(path: Path, most: int) -> dict[str, NDArray[Any]]:
+def index_names(table: str) -> dict[Metric, str]:
+    """Name the files of a table's approximate indexes, which are beside it.
+
+    Their names go with the table's: one that takes its place never meets them.
+    """
+    suffix = table.removeprefix("table").removesuffix(".lance")
+    metrics: tuple[Metric, ...] = get_args(Metric)
+    return {metric: f"index-{metric}{suffix}.safetensors" for metric in metrics}
+
+
+def _load(file: Path, path: Place, most: int) -> dict[str, NDArray[Any]]:
     try:
         # A pipe or a device may never end.
-        fits = path.is_file() and path.stat().st_size <= most
-        data = path.read_bytes() if fits else b""
+        fits = file.is_file() and file.stat().st_size <= most
+        data = file.read_bytes() if fits else b""
     except OSError as error:
         raise _no_index(path, f"it cannot be read: {error.strerror}") from error
     if not fits:
@@ -148,7 +167,7 @@ def _within(values: NDArray[Any], low: float, high: float) -> bool:
     return bool(((values >= low) & (values <= high)).all())
 
 
-def _no_index(path: Path, reason: str) -> FormatError:
+def _no_index(path: Place, reason: str) -> FormatError:
     return FormatError(
         f"'{path}' is no approximate index of these codes: {reason}; build the index again"
     )

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from narrows.data.images import Progress
+from narrows.errors import FormatError
 from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
+from narrows.library.cells import faiss_module
 from narrows.library.given import Store
 from narrows.library.keeper import Keeper
-from narrows.library.sharing import Workers
+from narrows.library.vectors import Metric, check_metric
+from narrows.library.workers import Workers
 from narrows.models import BaseAutoencoder, Encoder
 from narrows.remote import Place, place
 
@@ -228,3 +231,60 @@ class Library(Keeper):
             added = addition.join(turn)
         self.refresh()
         return added
+
+    def build_index(
+        self, metric: Metric = "euclidean", *, workers: Workers | None = None
+    ) -> dict[int, float]:
+        """Build the index of approximate searches ahead of need, and keep it with the library.
+
+        On a disk, the first approximate search does the same; in an object store nothing else
+        does, and "auto" searches there are approximate only where it is kept. An index that is
+        there already is built anew only if codes have changed.
+
+        Parameters
+        ----------
+        metric : {"euclidean", "cosine"}, default="euclidean"
+            As for :meth:`match`; each has an index of its own.
+        workers : Workers, optional
+            Who learns the cells, finds each code's cell, and what is truly nearest to a sample of
+            the codes, such as :func:`narrows.scale.indexing.ray_workers`; by default this process.
+            It is the same index.
+
+        Returns
+        -------
+        dict of int to float
+            By k, 10 and 100: which share of the k nearest a search finds; see :attr:`recall`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If FAISS is not installed, here or where somebody works.
+        ParameterError, LibraryError
+            If there is no such metric, or the library is empty.
+        FormatError
+            If the codes that were opened are removed meanwhile.
+        OutputError, StoreError
+            If the index cannot be written; searches then do as they did before.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from narrows import Autoencoder, Library
+        >>> X = np.random.default_rng(0).random((500, 8, 8), dtype=np.float32)
+        >>> model = Autoencoder(4, max_epochs=2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     library, _ = Library.build(f"{folder}/pictures.lance", X, model=model)
+        ...     recall = library.build_index()
+        ...     matches = library.match(X[7], k=3, search="approximate")
+        >>> recall[10] > 0.99, matches[0].id
+        (True, 7)
+        """
+        check_metric(metric)
+        faiss_module()
+        self.refresh()
+        self._check_filled()
+        try:
+            return self._indexes.build(metric, workers)
+        except FormatError:
+            self._table.check_present()
+            raise

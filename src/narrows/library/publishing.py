@@ -7,10 +7,11 @@ from pathlib import Path
 
 import lance
 
-from narrows.atomic import atomic_folder, check_output, explain_os_errors
+from narrows.atomic import atomic_folder, check_output, exists_already, explain_os_errors
 from narrows.errors import FormatError, OutputExistsError
 from narrows.library import folder
 from narrows.library.folder import LIBRARY, Contents
+from narrows.library.inverted import index_names
 from narrows.library.table import FAILURES, Table
 from narrows.models import BaseAutoencoder, Encoder
 from narrows.remote import Place, Remote, lance_address
@@ -101,15 +102,13 @@ def _before(path: Remote, *, overwrite: bool) -> Contents | None:
     """Read what the library that is there is made of, if it may be replaced."""
     if LIBRARY.is_at(path):
         if not overwrite:
-            raise OutputExistsError(
-                f"'{path}' exists already; choose another name or allow overwriting it "
-                "(--overwrite, overwrite=True)"
-            )
+            raise exists_already(path)
         with suppress(FormatError):  # of what is damaged, nobody knows what it was made of
             return Contents.read(path)
         return None
     # What a crash has left is in nobody's way.
-    others = [name for name in path.names() if not name.startswith(("model-", "table-"))]
+    ours = ("model-", "table-", "index-")
+    others = [name for name in path.names() if not name.startswith(ours)]
     if others:
         raise _no_library(path)
     return None
@@ -123,6 +122,8 @@ def _no_library(path: Place) -> OutputExistsError:
 
 def _remove(path: Remote, contents: Contents) -> None:
     (path / contents.model).remove()
+    for index in index_names(contents.table).values():
+        (path / index).remove()
     address = lance_address(path / contents.table)
     with suppress(*FAILURES):
         lance.LanceDataset.drop(address["uri"], address["storage_options"])

@@ -43,7 +43,7 @@ class Reader(Browsing):
     def _use(self, table: Table) -> None:
         self._table = table
         self._codes: NDArray[np.float32] | None = None
-        self._indexes = Indexes(self.path, self._all_codes)
+        self._indexes = Indexes(table, self._all_codes)
 
     @classmethod
     def open(
@@ -188,10 +188,11 @@ class Reader(Browsing):
         search : {"auto", "exact", "approximate"}, default="auto"
             "approximate" does not look at all codes and may miss a neighbour; the distances of
             those it finds are exact. It needs ``narrows[faiss]``. Its index is a file in the
-            library's folder, which is made when first needed, and again when codes have changed;
-            where that cannot be written, it is made in memory. "auto" is "exact" up to 1 048 576
-            codes (2^20), without FAISS, and where the file is missing and cannot be written; a
-            filter always makes the search exact. See :attr:`recall`.
+            library's folder, which is made when first needed, and again when codes have changed,
+            or ahead of that by :meth:`build_index`; where that cannot be written, and in an
+            object store, it is made in memory unless it is there. "auto" is "exact" up to
+            1 048 576 codes (2^20), without FAISS, and where the file is missing and would not be
+            written; a filter always makes the search exact. See :attr:`recall`.
         rerank : {None, "pixels", "ssim"}, default=None
             With "pixels", the ``n_candidates`` nearest by code (at least k) are put in order by
             the mean squared difference between their pixels and the query's; with "ssim" by

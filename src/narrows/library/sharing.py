@@ -1,6 +1,6 @@
 """Additions whose pictures are read, encoded and written by others, a share by each."""
 
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from narrows.library import commits
 from narrows.library.given import GivenFiles, GivenRows
 from narrows.library.stream import GivenStream
 from narrows.library.table import Table
+from narrows.library.workers import Workers
 from narrows.models import Encoder
 from narrows.remote import Place
 
@@ -107,34 +108,9 @@ class Share:
         return Written(fragments, hashes, ids, addition.met, skipped or [])
 
 
-class Workers:
-    """Those who write shares, in any order; a subclass says where they are."""
-
-    count = 1
-
-    def write(
-        self,
-        shares: Iterator[Share],
-        encoder: Encoder,
-        known: Collection[str],
-        places: Sequence[Place],
-    ) -> Generator[tuple[int, Written], None, None]:
-        """Have all shares written; yield what became of each, with its number, as it is done.
-
-        Parameters
-        ----------
-        shares : iterator of Share
-            Which are made as they are asked for.
-        encoder : Encoder
-            Makes the codes.
-        known : collection of str
-            Hashes of pictures that are left out.
-        places : sequence of Path or Remote
-            What whoever writes has to see.
-        """
-        del places
-        for number, share in enumerate(shares):
-            yield number, share.write(encoder, known)
+def write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
+    """Have a share written; see :meth:`Share.write`."""
+    return share.write(encoder, known)
 
 
 def split(addition: "Addition", table: Table, first: int, workers: int) -> Iterator[Share]:
@@ -202,7 +178,8 @@ def append(
     shares = split(addition, table, first, workers.count)
     places = [table.path, *_folders(addition.given)]
     # Not left to the collector of garbage: who still writes has to end before what is there goes.
-    with closing(workers.write(shares, addition.encoder, known, places)) as writing:
+    common = (addition.encoder, frozenset(known))
+    with closing(workers.map(write, shares, common, places)) as writing:
         for number, written in writing:
             done[number] = written
             tell([done[number] for number in sorted(done)])

@@ -114,13 +114,25 @@ class Table:
         codes = np.empty((len(self), self.width), np.float32)
         places = None if self.order is None else np.argsort(self.order)
         start = 0
-        with self.explain_reading():
-            for batch in self.dataset.to_batches(columns=["code"], scan_in_order=True, **_FRUGAL):
-                block = batch.column("code").flatten().to_numpy().reshape(-1, self.width)
-                rows: Any = slice(start, start + len(block))
-                codes[rows if places is None else places[rows]] = block
-                start += len(block)
+        for block in self._blocks():
+            rows: Any = slice(start, start + len(block))
+            codes[rows if places is None else places[rows]] = block
+            start += len(block)
         return codes
+
+    def codes_as_stored(self, start: int, count: int) -> NDArray[np.float32]:
+        """Read the codes of neighbouring rows, (count, K), in the order in which they are stored.
+
+        Where that is not the order of the ids, :attr:`order` tells.
+        """
+        return np.concatenate(list(self._blocks(offset=start, limit=count)))
+
+    def _blocks(self, **which: int) -> Iterator[NDArray[np.float32]]:
+        """Read codes as they are stored, some at a time."""
+        scan = {"columns": ["code"], "scan_in_order": True, **which, **_FRUGAL}
+        with self.explain_reading():
+            for batch in self.dataset.to_batches(**scan):
+                yield batch.column("code").flatten().to_numpy().reshape(-1, self.width)
 
     def take(self, rows: Sequence[int] | NDArray[np.int64], *columns: str) -> list[dict[str, Any]]:
         """Read some columns of some rows, in their order."""

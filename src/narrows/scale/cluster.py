@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
 from typing import IO, Any, NamedTuple, TypeVar
 
@@ -247,8 +247,17 @@ def _reason(host: str, port: int) -> str:
         return _line(error)
 
 
-def check_workers(ray: Any, places: Sequence[Place]) -> None:
+def check_workers(ray: Any, places: Sequence[Place], packages: Sequence[str] = ()) -> None:
     """Ask one worker of every machine for its versions, and whether it sees some paths.
+
+    Parameters
+    ----------
+    ray : module
+        Connected.
+    places : sequence of Path or Remote
+        Those on a disk are looked for.
+    packages : sequence of str
+        What has to be of the same version, besides what always has.
 
     Raises
     ------
@@ -266,7 +275,7 @@ def check_workers(ray: Any, places: Sequence[Place]) -> None:
         if node["Alive"]
     ]
     asked = [
-        look.options(num_cpus=0, scheduling_strategy=machine).remote(_COMPARED, paths)
+        look.options(num_cpus=0, scheduling_strategy=machine).remote([*_COMPARED, *packages], paths)
         for machine in machines
     ]
     try:
@@ -315,7 +324,7 @@ def compare(seen: Seen) -> None:
         Naming what is different.
     """
     for name, theirs in seen.versions.items():
-        if theirs != (ours := version(name)):
+        if theirs != (ours := _version(name)):
             raise WorkerError(
                 f"the worker on {seen.host} has {name} {theirs}, this process {ours}; install the "
                 "same versions on all machines"
@@ -325,6 +334,13 @@ def compare(seen: Seen) -> None:
             f"the worker on {seen.host} cannot see '{seen.hidden[0]}'; give a path on a disk that "
             "all machines share, or an address in an object store"
         )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _line(error: object) -> str:

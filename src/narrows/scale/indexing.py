@@ -1,24 +1,31 @@
-"""Reading, encoding and writing a library's pictures by the workers of a Ray cluster."""
+"""A library's pictures and its index, by the workers of a Ray cluster."""
 
 import socket
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from narrows import errors
-from narrows.errors import MissingFileError, NarrowsError, WorkerError
+from narrows.errors import MissingDependencyError, MissingFileError, NarrowsError, WorkerError
 from narrows.library import Workers
-from narrows.library.sharing import Share, Written
-from narrows.models import Encoder
+from narrows.library.workers import Answer, Part
 from narrows.remote import Place
 from narrows.scale.cluster import answered, answers, check_workers, cluster
 
-# How often a share is begun again when its worker is lost.
+# How often a part is begun again when its worker is lost.
 _AGAIN = 3
-# Shares on their way for each worker: one is at work on, the next waits.
+# Parts on their way for each worker: one is at work on, the next waits.
 _AHEAD = 2
 # How long workers may take to end, in seconds.
 _ENDS = 10.0
+
+
+class Failure(NamedTuple):
+    """What went wrong at a worker: the error's class, its message, and the machine."""
+
+    name: str
+    message: str
+    host: str
 
 
 class RayWorkers(Workers):
@@ -34,34 +41,35 @@ class RayWorkers(Workers):
         self._ray = ray
         self.count = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    def write(
+    def map(
         self,
-        shares: Iterator[Share],
-        encoder: Encoder,
-        known: Collection[str],
+        function: Callable[..., Answer],
+        parts: Iterator[Part],
+        common: Sequence[Any],
         places: Sequence[Place],
-    ) -> Generator[tuple[int, Written], None, None]:
-        """Have all shares written; one that is lost with its worker is begun again.
+        packages: Sequence[str] = (),
+    ) -> Generator[tuple[int, Answer], None, None]:
+        """Have all parts done; one that is lost with its worker is begun again.
 
         Raises
         ------
         WorkerError
             If workers cannot be used, or are lost again and again.
         NarrowsError
-            What goes wrong with a share.
+            What goes wrong with a part.
         """
         from ray.exceptions import RayError, RayTaskError
 
         ray = self._ray
-        check_workers(ray, places)
-        write = ray.remote(num_cpus=1, max_retries=_AGAIN)(write_share)
-        common = ray.put(encoder), ray.put(frozenset(known))
+        check_workers(ray, places, packages)
+        work = ray.remote(num_cpus=1, max_retries=_AGAIN)(guarded)
+        shared = [ray.put(one) for one in common]
         running: dict[Any, int] = {}
-        left = enumerate(shares)
+        left = enumerate(parts)
         try:
             while True:
-                while len(running) < _AHEAD * self.count and (share := next(left, None)):
-                    running[write.remote(share[1], *common)] = share[0]
+                while len(running) < _AHEAD * self.count and (part := next(left, None)):
+                    running[work.remote(function, part[1], *shared)] = part[0]
                 if not running:
                     return
                 done, answer = answered(ray, lambda: _first(ray, list(running)))
@@ -70,7 +78,7 @@ class RayWorkers(Workers):
             raise
         except RayError as error:
             raise WorkerError(
-                f"workers were lost again and again ({type(error).__name__}); nothing was added; "
+                f"workers were lost again and again ({type(error).__name__}); nothing has changed; "
                 "see what ends them: memory, perhaps, or a machine that went away"
             ) from error
         finally:
@@ -89,7 +97,7 @@ def _first(ray: Any, running: list[Any]) -> tuple[Any, Any]:
 
 @contextmanager
 def ray_workers(address: str) -> Iterator[RayWorkers]:
-    """Be connected to a Ray cluster whose workers read, encode and write for a library.
+    """Be connected to a Ray cluster whose workers read, encode, write and index for a library.
 
     They have to see the pictures, unless they are arrays, and the library: on a disk that all
     machines share, or in an object store. A worker that is lost costs time, and no picture.
@@ -102,7 +110,8 @@ def ray_workers(address: str) -> Iterator[RayWorkers]:
     Yields
     ------
     RayWorkers
-        For ``workers`` of :meth:`narrows.Library.build` and :meth:`narrows.Library.add`.
+        For ``workers`` of :meth:`narrows.Library.build`, :meth:`narrows.Library.add` and
+        :meth:`narrows.Library.build_index`.
 
     Raises
     ------
@@ -113,17 +122,15 @@ def ray_workers(address: str) -> Iterator[RayWorkers]:
         yield RayWorkers(ray)
 
 
-def write_share(
-    share: Share, encoder: Encoder, known: Collection[str]
-) -> Written | tuple[str, str, str]:
-    """Write a share; of what goes wrong on purpose, give class, message and machine."""
+def guarded(function: Callable[..., Answer], *arguments: Any) -> Answer | Failure:
+    """Call a function; of what goes wrong on purpose, give class, message and machine."""
     try:
-        return share.write(encoder, known)
+        return function(*arguments)
     except NarrowsError as error:
-        return type(error).__name__, str(error), socket.gethostname()
+        return Failure(type(error).__name__, str(error), socket.gethostname())
 
 
-def understood(answer: Written | tuple[str, str, str]) -> Written:
+def understood(answer: Answer | Failure) -> Answer:
     """Return what a worker has done, or raise what went wrong there.
 
     Raises
@@ -131,10 +138,8 @@ def understood(answer: Written | tuple[str, str, str]) -> Written:
     NarrowsError
         Of the same class.
     """
-    if isinstance(answer, Written):
+    if not isinstance(answer, Failure):
         return answer
-    name, message, host = answer
-    kind: type[NarrowsError] = getattr(errors, name)
-    if kind is MissingFileError:
-        message = f"{message} (on {host})"
-    raise kind(message)
+    kind: type[NarrowsError] = getattr(errors, answer.name)
+    missing = issubclass(kind, MissingFileError | MissingDependencyError)
+    raise kind(f"{answer.message} (on {answer.host})" if missing else answer.message)
