@@ -70,6 +70,26 @@ class Dying(Mortal):
         return super().transform(X)
 
 
+class Mishap:
+    """A function of which the first call anywhere kills its process; or FAISS is not there."""
+
+    def __init__(self, function: Any, marker: Path, *, without_faiss: bool = False) -> None:
+        self.function, self.marker, self.without_faiss = function, marker, without_faiss
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self.without_faiss:
+            die_once(self.marker)
+            return self.function(*arguments)
+        there = sys.modules.pop("faiss", None)
+        sys.modules["faiss"] = None  # type: ignore[assignment]
+        try:
+            return self.function(*arguments)
+        finally:
+            sys.modules.pop("faiss")
+            if there is not None:
+                sys.modules["faiss"] = there
+
+
 class Damage:
     """A corruption that notes each step of its process, and kills the second one once."""
 

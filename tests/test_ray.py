@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from libraries import one_line
-from ray_kit import Dying, Mortal, small_cluster
+from libraries import draw, one_line
+from ray_kit import Dying, Mishap, Mortal, small_cluster
 
 from narrows import Library
 from narrows.cli import index
@@ -35,7 +35,7 @@ from narrows.scale.cluster import (
     compare,
     looking,
 )
-from narrows.scale.indexing import guarded, ray_workers, understood
+from narrows.scale.indexing import RayWorkers, guarded, ray_workers, understood
 
 exceptions = pytest.importorskip("ray.exceptions")
 GetTimeoutError, RayError = exceptions.GetTimeoutError, exceptions.RayError
@@ -225,6 +225,85 @@ def test_a_worker_says_what_it_has(tmp_path) -> None:
     assert (host, hidden) == (socket.gethostname(), ["/nowhere"])
     assert versions == {"numpy": np.__version__, "nothing-like-it": "none"}
     compare(Seen(host, {"numpy": np.__version__}, []))
+
+
+class Mishaps(RayWorkers):
+    """Workers to whom something happens."""
+
+    def __init__(self, ray, marker, **options) -> None:
+        super().__init__(ray)
+        self.change = lambda function: Mishap(function, marker, **options)
+
+    def map(self, function, *arguments):
+        return super().map(self.change(function), *arguments)
+
+
+@pytest.fixture
+def indexed(tmp_path, model):
+    """Give a library of 1000 pictures, and the file of the index that one process makes."""
+    pytest.importorskip("faiss")
+    library, _ = Library.build(tmp_path / "library", draw(1000), model=model)
+    library.build_index()
+    file = library.path / "index-euclidean.safetensors"
+    return library, file, file.read_bytes()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_workers_build_the_index_that_one_process_builds(tmp_path, ray, indexed, killed) -> None:
+    library, file, alone = indexed
+    file.unlink()
+    workers = Mishaps(ray, tmp_path / "killed") if killed else RayWorkers(ray)
+    recall = Library.open(library.path).build_index(workers=workers)
+    assert (tmp_path / "killed").exists() == killed
+    assert file.read_bytes() == alone
+    assert library.recall == {"euclidean": recall}
+
+
+def test_workers_without_faiss_or_with_another(tmp_path, ray, indexed, monkeypatch) -> None:
+    library, file, _ = indexed
+    file.unlink()
+    workers = Mishaps(ray, tmp_path, without_faiss=True)
+    with pytest.raises(MissingDependencyError, match=r"narrows\[faiss\].*\(on ") as caught:
+        Library.open(library.path).build_index(workers=workers)
+    one_line(caught)
+    ours = clusters.version
+    monkeypatch.setattr(clusters, "version", lambda n: "0.1" if n == "faiss-cpu" else ours(n))
+    with pytest.raises(WorkerError, match=r"has faiss-cpu .*, this process 0\.1; install"):
+        Library.open(library.path).build_index(workers=RayWorkers(ray))
+    assert not file.exists()
+
+
+def test_workers_index_in_an_object_store(ray, model, options, monkeypatch) -> None:
+    pytest.importorskip("moto.server")
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("narrows.library.indexes._MANY", 30)
+    library = "s3://bucket/pictures.lance"
+    built, _ = Library.build(library, draw(60), model=model, storage_options=options)
+    recall = built.build_index(workers=RayWorkers(ray))
+    monkeypatch.setattr("narrows.library.workers.Workers.map", None)
+    again = Library.open(library, storage_options=options)
+    assert again.recall == {"euclidean": recall}
+    assert again.match(ids=3, k=3) == again.match(ids=3, k=3, search="exact")
+
+
+def test_many_pictures_are_indexed_by_workers_unless_faiss_is_missing(
+    tmp_path, ray, made, run, monkeypatch
+) -> None:
+    pytest.importorskip("faiss")
+    arguments = ["index", made / "model", made / "photos", "--ray", "auto", "--json"]
+    monkeypatch.setattr("narrows.library.indexes._MANY", 39)
+    assert "approximate_recall" in run(*arguments, "-o", "many").json
+    monkeypatch.setattr("narrows.library.indexes._MANY", 40)
+    assert "approximate_recall" not in run(*arguments, "-o", "few").json
+    ours = clusters.version
+    monkeypatch.setattr(clusters, "version", lambda n: "0.1" if n == "faiss-cpu" else ours(n))
+    told = run(*arguments, "-o", "none", "--approximate")
+    assert told.code == 6
+    assert "has faiss-cpu" in told.err
+    assert not Path("none").exists()
+    monkeypatch.setattr("narrows.library.indexes._MANY", 39)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert "approximate_recall" not in run(*arguments, "-o", "more").json
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class Backwards(Workers):
 
     count = 2
 
-    def map(self, function, parts, common, places, packages=()):
+    def map(self, function, parts, common, places, *_):
         shares = list(parts)
         self.sizes = [len(share) for share in shares]
         assert all(place.exists() for place in places)

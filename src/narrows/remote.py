@@ -77,6 +77,10 @@ class Remote:
         """The folder around it."""
         return Remote(self.address.rpartition("/")[0], self.options)
 
+    def absolute(self) -> "Remote":
+        """Return itself: an address is the same from everywhere."""
+        return self
+
     def exists(self) -> bool:
         """Tell whether there is anything below the address."""
         return bool(self.names())

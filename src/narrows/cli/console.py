@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import date
 from pathlib import Path
@@ -151,6 +151,15 @@ def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
 def skipped_record(skipped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Say the same as JSON."""
     return [{"path": path, "reason": reason} for path, reason in skipped]
+
+
+def recall_record(recalls: Mapping[Any, Mapping[int, float]]) -> dict[str, float]:
+    """Say which share of the k nearest approximate searches find, by metric and k."""
+    return {
+        f"{metric}@{k}": round(recall, 4)
+        for metric, shares in recalls.items()
+        for k, recall in shares.items()
+    }
 
 
 @contextmanager

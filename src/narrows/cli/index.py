@@ -9,10 +9,12 @@ from narrows.cli.console import (
     answer,
     counted,
     json_option,
+    note,
     one_answer,
     overwrite_option,
     progress,
     ray_option,
+    recall_record,
     report_skipped,
     skip_option,
     skipped_record,
@@ -40,7 +42,13 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     help="A table (.csv, .tsv, .parquet) with a row for each picture: its column path, file, "
     "file_name or filename says which, the others are kept with it.",
 )
-@ray_option("Read, encode and write")
+@click.option(
+    "--approximate",
+    is_flag=True,
+    help="Build the index of approximate searches as well (needs narrows[faiss]). With --ray, that "
+    "is done for more than a million pictures unless FAISS is missing.",
+)
+@ray_option("Read, encode, write and index")
 @skip_option
 @overwrite_option
 @json_option
@@ -52,6 +60,7 @@ def command(
     add: bool,
     reference: bool,
     metadata: Path | None,
+    approximate: bool,
     ray: str | None,
     skip_unreadable: bool,
     overwrite: bool,
@@ -72,11 +81,15 @@ def command(
     from narrows import Library
     from narrows.atomic import explain_os_errors
     from narrows.errors import OutputExistsError, ParameterError
+    from narrows.library.cells import PACKAGES, faiss_module, is_installed
+    from narrows.library.indexes import is_large
     from narrows.remote import place
     from narrows.scale.indexing import ray_workers
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
+    if approximate:
+        faiss_module()
     where = place(to)
     with explain_os_errors(to):
         exists = where.exists()
@@ -88,21 +101,28 @@ def command(
     encoder = load_for(model, "transform")
     store: Literal["pictures", "references"] = "references" if reference else "pictures"
     gathered = nullcontext() if ray is None else ray_workers(ray)
-    with one_answer(), gathered as workers, progress("indexing") as advance:
-        options: dict[str, Any] = {
-            "metadata": metadata,
-            "store": store,
-            "skip_unreadable": skip_unreadable,
-            "progress": advance,
-            "workers": workers,
-        }
-        if add and exists:
-            library = Library.open(where, model=encoder)
-            added = library.add(data, **options)
-        else:
-            library, added = Library.build(
-                where, data, model=encoder, overwrite=overwrite, **options
-            )
+    with one_answer(), gathered as workers:
+        if approximate and workers is not None:
+            workers.check([], PACKAGES)
+        with progress("indexing") as advance:
+            options: dict[str, Any] = {
+                "metadata": metadata,
+                "store": store,
+                "skip_unreadable": skip_unreadable,
+                "progress": advance,
+                "workers": workers,
+            }
+            if add and exists:
+                library = Library.open(where, model=encoder)
+                added = library.add(data, **options)
+            else:
+                library, added = Library.build(
+                    where, data, model=encoder, overwrite=overwrite, **options
+                )
+        recall = {}
+        if approximate or (workers is not None and is_large(library) and is_installed()):
+            note("building the approximate index")
+            recall = library.build_index(workers=workers)
     report_skipped(added.skipped)
     record = {
         "output": str(where),
@@ -111,9 +131,15 @@ def command(
         "rows": len(library),
         "skipped": skipped_record(added.skipped),
     }
+    if recall:
+        record["approximate_recall"] = recall_record({"euclidean": recall})
     present = f", {added.present} already there" if added.present else ""
     answer(
         record,
         as_json,
         f"{counted(added.count, 'picture')} added{present}, {len(library)} in {where}",
+        *(
+            f"approximate search finds {100 * share:.4g} % of the {k} nearest"
+            for k, share in recall.items()
+        ),
     )

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, table
+from narrows.cli.console import PATH, answer, json_option, recall_record, table
 
 if TYPE_CHECKING:
-    from narrows import Autoencoder, Decoder, Encoder, Library
+    from narrows import Autoencoder, Decoder, Encoder
     from narrows.remote import Place
 
 
@@ -29,7 +29,7 @@ def command(*, path: Path, as_json: bool) -> None:
             "columns": library.columns,
             **_describe(library.model),
         }
-        if recall := _recall(library):
+        if recall := recall_record(library.recall):
             record["approximate_recall"] = recall
         manifest: Place = place(path) / Contents.read(place(path)).model
     else:
@@ -69,14 +69,6 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     if history is not None and (len(history) or history.layers):
         record |= history.summary()
     return record | {"fingerprint": model.fingerprint_}
-
-
-def _recall(library: "Library") -> dict[str, float]:
-    return {
-        f"{metric}@{k}": round(recall, 4)
-        for metric, recalls in library.recall.items()
-        for k, recall in recalls.items()
-    }
 
 
 def _made(path: "Place") -> dict[str, Any]:

@@ -115,11 +115,10 @@ class Looked(NamedTuple):
 
 def parts_of(table: Table, workers: int) -> list[StoredPart]:
     """Part the rows of a table, some parts for each worker."""
+    path = table.path.absolute()  # workers may be in another folder
     size = max(1, min(_PART, -(-len(table) // (2 * workers))))
     return [
-        StoredPart(
-            table.path, table.fingerprint, table.version, start, min(size, len(table) - start)
-        )
+        StoredPart(path, table.fingerprint, table.version, start, min(size, len(table) - start))
         for start in range(0, len(table), size)
     ]
 

@@ -140,7 +140,7 @@ def split(addition: "Addition", table: Table, first: int, workers: int) -> Itera
             None if names is None else names[start : start + size],
             None if addition.metadata is None else addition.metadata.slice(start, size),
             addition.skipped is not None,
-            table.path,
+            table.path.absolute(),  # workers may be in another folder
             table.fingerprint,
             first + start,
             added,

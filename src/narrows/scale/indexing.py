@@ -41,6 +41,16 @@ class RayWorkers(Workers):
         self._ray = ray
         self.count = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
+    def check(self, places: Sequence[Place], packages: Sequence[str] = ()) -> None:
+        """See that all workers have what :meth:`map` needs of them.
+
+        Raises
+        ------
+        WorkerError
+            Naming the first machine where something is missing or different.
+        """
+        check_workers(self._ray, places, packages)
+
     def map(
         self,
         function: Callable[..., Answer],
@@ -61,7 +71,7 @@ class RayWorkers(Workers):
         from ray.exceptions import RayError, RayTaskError
 
         ray = self._ray
-        check_workers(ray, places, packages)
+        self.check(places, packages)
         work = ray.remote(num_cpus=1, max_retries=_AGAIN)(guarded)
         shared = [ray.put(one) for one in common]
         running: dict[Any, int] = {}
