@@ -36,6 +36,7 @@ BENCHMARKS = {
     "shuffling": ("scale", "shuffling", None),
     "sharing": ("scaling", "training", None),
     "shares": ("scaling", "indexing", None),
+    "cells": ("scaling", "index", None),
     "startup": ("using", "startup", "startup --rounds 2"),
     "growth": (
         "growth",

@@ -1,12 +1,15 @@
-"""One process, two, and two workers of Ray on one machine: training, and filling a library.
+"""One process, two, and workers of Ray on one machine: training, filling a library, indexing it.
 
-    python -m benchmarks.scaling training|indexing [--rows N] [--pictures N] [--rounds N]
+    python -m benchmarks.scaling training|indexing|index [--rows N] [--pictures N] [--codes N]
+        [--rounds N]
 
 By the clock, the least of the rounds, as that is what further processes are for. Where others are
 at work on the machine (its load says how many ask for the processors), those that are asked for are
 not always there, so the processor time of all processes stands beside it: what sharing costs.
 `training`: an epoch of 784-256-32-256-784 at batches of 1024. `indexing`: photographs of 384 x 384
-pixels, decoded, encoded and stored; Ray's cluster runs already, and its workers have been at work.
+pixels, decoded, encoded and stored. `index`: the approximate index of random codes of 32 numbers,
+a mixture of a thousand Gaussians, by a process that has opened the library and read them; with
+workers, of one thread each, it has two. Ray's cluster runs already, and has been at work.
 """
 
 import argparse
@@ -18,13 +21,16 @@ import tempfile
 import time
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from benchmarks.measuring import SEED, pictures, row, table
 from narrows import Autoencoder, Library
+from narrows.library import commits, publishing
 
 EPOCHS = 5
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -107,8 +113,8 @@ def processor_time():
 
 
 @contextmanager
-def gathered(workers, model, some):
-    """Start a cluster of so many processors, and have each of its workers do something."""
+def gathered(workers, rehearse):
+    """Start a cluster of so many processors, and have its workers do something."""
     if not workers:
         yield None
         return
@@ -125,42 +131,110 @@ def gathered(workers, model, some):
             logging_level="ERROR",
             object_store_memory=2**27,
         )
-    with ray_workers("auto") as those, tempfile.TemporaryDirectory() as folder:
-        Library.build(Path(folder, "library"), some, model=model, workers=those)
+    with ray_workers("auto") as those:
+        rehearse(those)
         yield those
     ray.shutdown()
 
 
+def measured(work):
+    """Return the seconds of some work by the clock, and by the processors."""
+    start, spent = time.monotonic(), processor_time()
+    work()
+    return time.monotonic() - start, processor_time() - spent
+
+
 def indexing(given, folder):
-    photographs(folder / "photographs", given.pictures)
+    photos = folder / "photographs"
+    photographs(photos, given.pictures)
     X = np.random.default_rng(SEED).integers(0, 256, (500, 32, 32), np.uint8)
     model = Autoencoder(16, max_epochs=1, architecture="dense", random_state=SEED).fit(X)
-    some = sorted((folder / "photographs").iterdir())[:64]
+    some = sorted(photos.iterdir())[:64]
+
+    fill = partial(Library.build, model=model)
+
+    def rehearse(workers):
+        fill(folder / f"{workers.count}", some, workers=workers)
+
     table("indexing", "pictures a second", "times as fast as one process", "ms by the processor")
     first = 0.0
     names = {0: "one process, all processors", 1: "one worker (Ray)", 2: "two workers (Ray)"}
     for workers, name in names.items():
-        clock, processor = [], []
-        with gathered(workers, model, some) as those:
-            for number in range(given.rounds):
-                place = folder / f"{workers}-{number}"
-                start, spent = time.monotonic(), processor_time()
-                Library.build(place, folder / "photographs", model=model, workers=those)
-                clock.append(time.monotonic() - start)
-                processor.append(processor_time() - spent)
-        rate = given.pictures / min(clock)
+        with gathered(workers, rehearse) as those:
+            rounds = [
+                measured(partial(fill, folder / f"{workers}-{number}", photos, workers=those))
+                for number in range(given.rounds)
+            ]
+        clock, processor = (min(values) for values in zip(*rounds, strict=True))
+        rate = given.pictures / clock
         first = first or rate
-        cost = 1e3 * min(processor) / given.pictures
+        cost = 1e3 * processor / given.pictures
         row(name, f"{rate:.0f}", f"{rate / first:.2f}", f"{cost:.3g}")
+    print(f"\n{os.cpu_count()} processors, load {os.getloadavg()[2]:.1f}")
+
+
+def write_codes(place, count):
+    """Write a library of codes with nothing else in it."""
+    rng = np.random.default_rng(SEED)
+    model = Autoencoder(32, max_epochs=1, random_state=SEED).fit(rng.random((1000, 6, 8)))
+    middles = 3 * rng.standard_normal((1000, 32), np.float32)
+
+    def batches():
+        for start in range(0, count, 10_000):
+            size = min(10_000, count - start)
+            hashes, none = [f"{n:064x}" for n in range(start, start + size)], [None] * size
+            codes = middles[rng.integers(1000, size=size)]
+            codes += rng.standard_normal((size, 32), np.float32)
+            yield commits.Batch(None, hashes, [b""] * size, none, none, codes, None)
+
+    def fill(table):
+        return commits.append(table, batches(), 0)
+
+    publishing.create(place, model, fill, overwrite=False)
+
+
+def index(given, folder):
+    import faiss
+
+    write_codes(folder / "library", given.codes)
+    write_codes(folder / "small", 10_000)
+    table(
+        "index", "s by the clock", "times as fast as one process", "s by the processors", "recall"
+    )
+
+    def build(place, workers):
+        for file in place.glob("index-*"):
+            file.unlink()
+        library = Library.open(place)
+        library.codes  # noqa: B018 (reads them)
+        clock, processor = measured(lambda: library.build_index(workers=workers))
+        return clock, processor, library.recall["euclidean"][10]
+
+    ways = {
+        "one process, one thread": (0, 1),
+        "one process, two threads": (0, 2),
+        "one worker (Ray)": (1, 2),
+        "two workers (Ray)": (2, 2),
+    }
+    first = 0.0
+    for name, (workers, threads) in ways.items():
+        torch.set_num_threads(threads)
+        faiss.omp_set_num_threads(threads)
+        with gathered(workers, lambda those: build(folder / "small", those)) as those:
+            rounds = [build(folder / "library", those) for _ in range(given.rounds)]
+        clock, processor, recall = (min(values) for values in zip(*rounds, strict=True))
+        first = first or clock
+        row(name, f"{clock:.3g}", f"{first / clock:.2f}", f"{processor:.3g}", f"{recall:.4f}")
     print(f"\n{os.cpu_count()} processors, load {os.getloadavg()[2]:.1f}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    jobs = {job.__name__: job for job in (training, indexing)}
+    jobs = {job.__name__: job for job in (training, indexing, index)}
     parser.add_argument("job", choices=jobs)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--pictures", type=int, default=4000)
+    parser.add_argument("--codes", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
