@@ -45,7 +45,7 @@ def test_two_workers_learn_what_one_process_does(ray, tmp_path) -> None:
     heard = []
     model = other.models()["kl"].set_params(checkpoint=tmp_path / "own")
     with on_epoch(lambda record: heard.append(record["epoch"])):
-        found = fit_by_ray(model, other.rows(), "auto", workers=2, folder=tmp_path)
+        found = fit_by_ray(model, other.rows(), "auto", workers=2)
     assert heard == [1, 2, 3]
     assert not hasattr(model, "encoder_")
     assert found.get_params() == model.get_params()
@@ -111,7 +111,7 @@ def test_a_process_reports_after_epochs_and_gives_its_model(tmp_path) -> None:
         reports.append(sorted(path.name for path in place.iterdir()))
 
     model = other.interrupted(None)
-    task = Task(model, other.rows, told.append, seconds=0.0)
+    task = Task(model, other.rows, told.append, 0.0, shelf=None)
     files = learn(task, tmp_path, report)
     assert reports == [["checkpoint"]] * 5
     assert [[record["epoch"] for record in each] for each in told] == [[1], [2], [3], [4], [5], []]
@@ -126,13 +126,12 @@ def test_it_goes_on_at_the_last_report(tmp_path) -> None:
     def report(place: Path) -> None:
         kept[len(kept)] = (place / "checkpoint").read_bytes()
 
-    learn(Task(other.interrupted(None), other.rows, lambda _: None, 0.0), tmp_path, report)
+    learn(Task(other.interrupted(None), other.rows, lambda _: None, 0.0, None), tmp_path, report)
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "checkpoint").write_bytes(kept[1])
     told = []
-    files = learn(
-        Task(other.interrupted(None), other.rows, told.extend, 3600.0), tmp_path / "again", report
-    )
+    task = Task(other.interrupted(None), other.rows, told.extend, 3600.0, None)
+    files = learn(task, tmp_path / "again", report)
     epochs = [record["epoch"] for record in told]
     assert epochs == list(range(int(epochs[0]), 6))
     assert epochs[0] > 1
@@ -188,12 +187,6 @@ def test_what_a_process_fails_with_keeps_its_class() -> None:
         understood(("ParameterError", "as it was said"))
     with pytest.raises(WorkerError, match="left no model"):
         understood({})
-
-
-def test_rows_travel_or_are_read_by_each(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert by_ray._travelling(None, other.rows) is other.rows
-    assert by_ray._travelling(None, "rows.npy")() == tmp_path / "rows.npy"
 
 
 def test_ctrl_c_stays_what_it_was() -> None:

@@ -91,6 +91,12 @@ class TrainCommand(click.Command):
     type=click.IntRange(1),
     help="With --ray: how many processes.  [default: one for each machine]",
 )
+@click.option(
+    "--stream / --no-stream",
+    default=None,
+    help="With --ray: whether rows that do not fit into memory are brought from this machine.  "
+    "[default: if a worker does not see them]",
+)
 @columns_option
 @skip_option
 @overwrite_option
@@ -105,13 +111,16 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     (--max-restarts) go on, as does the same command after Ctrl-C.
 
     --ray does so by the workers of a Ray cluster, which begins again what it loses. DATA that fit
-    into memory travel; larger ones, and the folder of the model, have to be seen by all workers.
+    into memory travel; larger ones are read by all workers or, where one does not see them, brought
+    by Ray Data from this machine.
     """
     from narrows.errors import ParameterError
     from narrows.scale.processes import is_launched, together
 
     if options["workers"] is not None and options["ray"] is None:
         raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
+    if options["stream"] is not None and options["ray"] is None:
+        raise ParameterError("--stream and --no-stream are for --ray; leave them out, or give it")
     if options["ray"] is not None and options["checkpoint"] is not None:
         raise ParameterError("--ray keeps checkpoints of its own; leave out --checkpoint")
     if not is_launched():
@@ -159,6 +168,7 @@ def _train(
     columns: str | None,
     ray: str | None,
     workers: int | None,
+    stream: bool | None,
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -170,6 +180,7 @@ def _train(
     from narrows.cli.console import note, progress, report_skipped, training
     from narrows.data.files import read
     from narrows.data.lazy import LazyRows
+    from narrows.data.stored import stored
     from narrows.errors import ParameterError
     from narrows.scale.training import fit_by_ray
     from narrows.storage import check_destination
@@ -201,10 +212,10 @@ def _train(
             model.fit(X)
         else:
             # Each process reads for itself what is not in memory.
-            given = read_again if isinstance(X, LazyRows) else X
+            given = read_again if isinstance(stored(X), LazyRows) else X
             sees = [data] if given is read_again else []
             with one_answer():
-                model = fit_by_ray(model, given, ray, workers=workers, folder=to.parent, sees=sees)
+                model = fit_by_ray(model, given, ray, workers=workers, sees=sees, stream=stream)
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite)

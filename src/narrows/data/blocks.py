@@ -1,9 +1,11 @@
 """Batches of rows on a disk, shuffled by blocks so that it is read in long runs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -18,8 +20,8 @@ from narrows.data.stored import StoredRows
 
 # Neighbours that stay together on the way into memory, fewer where a row alone is long.
 _BLOCK, _BLOCK_BYTES = 64, 1 << 18
-# Bytes of rows that are mixed with each other.
-_MIXED = 1 << 26
+MIXED = 1 << 26
+"""Bytes of rows that are mixed with each other."""
 
 
 class RowsBut:
@@ -87,7 +89,7 @@ class BlockSource:
         rows: Numbers | None = None,
         partners: LazyRows | NDArray[Any] | None = None,
         *,
-        mixed: int = _MIXED,
+        mixed: int = MIXED,
     ) -> None:
         self._values, self._rows, self._partners = values, rows, partners
         self._mixed = mixed
@@ -102,72 +104,135 @@ class BlockSource:
         self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
     ) -> Iterator[Tensor]:
         """Yield every row once; see :class:`narrows.data.source.Source`."""
-        n_batches = -(-len(self) // size)
-        # As torch's tensor_split parts rows among batches, and a batch among ranks.
-        ends = np.cumsum(_parted(len(self), n_batches))
         together = max(1, self._mixed // (self._width * size))
         order = _Order(len(self), self._block, seed)
-        windows = [_Window(rows) for rows in (self._values, self._partners) if rows is not None]
-        for first in range(0, n_batches, together):
-            stops = ends[first : first + together]
-            start = int(ends[first - 1]) if first else 0
-            mixed = order.between(start, int(stops[-1]))
-            shares = []
-            for batch in np.split(mixed, stops[:-1] - start):
-                share_ends = np.cumsum(_parted(len(batch), world_size))
-                share_start = int(share_ends[rank - 1]) if rank else 0
-                shares.append(batch[share_start : int(share_ends[rank])])
-            places = np.concatenate(shares)
-            rows = places if self._rows is None else self._rows[places]
-            for window in windows:
-                window.move(rows)
-            own = np.cumsum([0, *(len(share) for share in shares)]).tolist()
-            for begin, end in pairwise(own):
-                taken = [window.take(begin, end) for window in windows]
+        windows = Windows(order, self._rows, size, together, rank, world_size)
+        read = [
+            streamed(rows, windows) for rows in (self._values, self._partners) if rows is not None
+        ]
+        for number, parts in enumerate(zip(*read, strict=True)):
+            found = [(as_tensor(rows), torch.from_numpy(places)) for rows, places in parts]
+            for begin, end in pairwise(windows.ends(number).tolist()):
+                taken = [rows.index_select(0, places[begin:end]) for rows, places in found]
                 yield taken[0] if len(taken) == 1 else paired(*taken)
 
 
-class _Window:
-    """Some rows at a time in memory, from which batches are taken."""
-
-    def __init__(self, rows: LazyRows | NDArray[Any]) -> None:
-        self._rows = rows
-        self._room = np.empty((0, *rows.shape[1:]), rows.dtype)
-        self._found, self._places = torch.empty(0), torch.empty(0, dtype=torch.int64)
-
-    def move(self, rows: NDArray[np.int64]) -> None:
-        """Put rows of these numbers into it."""
-        if isinstance(self._rows, StoredRows):
-            found, places = self._rows.gather(rows, self._room)
-            self._room = found if len(found) > len(self._room) else self._room
-        else:
-            found, places = self._rows[rows], np.arange(len(rows))
-        self._found, self._places = as_tensor(found), torch.from_numpy(places)
-
-    def take(self, begin: int, end: int) -> Tensor:
-        """Return a copy of some of the rows, counted as they were asked for."""
-        return self._found.index_select(0, self._places[begin:end])
-
-
+@dataclass(frozen=True)
 class _Order:
-    """The numbers from 0 to n - 1, as they are or in blocks of random order."""
+    """The numbers from 0 to n - 1, as they are or in blocks of random order.
 
-    def __init__(self, n: int, block: int, seed: int | None) -> None:
-        self._n, self._block = n, block
-        self._random = None if seed is None else np.random.default_rng(seed)
-        if self._random is not None:
-            self._blocks = self._random.permutation(-(-n // block))
-            self._ends = np.cumsum(np.minimum(block, n - self._blocks * block))
+    Attributes
+    ----------
+    n : int
+        How many.
+    block : int
+        How many neighbours stay together.
+    seed : int or None
+        Of the random order.
+    """
+
+    n: int
+    block: int
+    seed: int | None
 
     def between(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return those in some places, mixed with each other; to be called place after place."""
-        if self._random is None:
+        """Return those in some places, mixed with each other."""
+        if self.seed is None:
             return np.arange(start, stop)
-        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right")
-        mine = self._blocks[first : last + 1, None] * self._block + np.arange(self._block)
-        numbers = mine[mine < self._n]
-        begins = int(self._ends[first - 1]) if first else 0
-        return self._random.permutation(numbers[start - begins : stop - begins])
+        blocks, ends = _blocks(self.n, self.block, self.seed)
+        first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+        mine = blocks[first : last + 1, None] * self.block + np.arange(self.block)
+        numbers = mine[mine < self.n]
+        begins = int(ends[first - 1]) if first else 0
+        # Whoever mixes these needs nothing of what came before.
+        random = np.random.default_rng([self.seed, start])
+        return random.permutation(numbers[start - begins : stop - begins])
+
+
+@lru_cache(maxsize=2)
+def _blocks(n: int, block: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Put blocks into a random order; return them, and before which place each ends."""
+    blocks = np.random.default_rng(seed).permutation(-(-n // block))
+    return blocks, np.cumsum(np.minimum(block, n - blocks * block))
+
+
+@dataclass(frozen=True)
+class Windows(Sequence[NDArray[np.int64]]):
+    """The numbers of the rows that one rank reads together, window after window.
+
+    Each is worked out from its number alone, so that any process can read any of them.
+
+    Attributes
+    ----------
+    order : _Order
+        Of the rows.
+    rows : ndarray of int, or RowsBut, or None
+        Their numbers, if not those in the order.
+    size : int
+        Of a batch.
+    together : int
+        Batches that are read together.
+    rank, world_size : int
+        Whose share of them.
+    """
+
+    order: _Order
+    rows: Numbers | None
+    size: int
+    together: int
+    rank: int
+    world_size: int
+
+    def __len__(self) -> int:
+        return math.ceil(self._n_batches / self.together)
+
+    @overload
+    def __getitem__(self, number: int) -> NDArray[np.int64]: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[NDArray[np.int64]]: ...
+
+    def __getitem__(self, number: int | slice) -> NDArray[np.int64] | list[NDArray[np.int64]]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
+        ends = self._batches(number)
+        mixed = self.order.between(int(ends[0]), int(ends[-1]))
+        shares = [
+            batch[slice(*self._share(len(batch)))]
+            for batch in np.split(mixed, ends[1:-1] - ends[0])
+        ]
+        places = np.concatenate(shares)
+        return places if self.rows is None else self.rows[places]
+
+    def ends(self, number: int) -> NDArray[np.int64]:
+        """Return where in a window this rank's share of each batch ends, from 0 on."""
+        shares = [self._share(count) for count in np.diff(self._batches(number)).tolist()]
+        return np.cumsum([0, *(stop - start for start, stop in shares)])
+
+    @property
+    def _n_batches(self) -> int:
+        return -(-self.order.n // self.size)
+
+    def _batches(self, number: int) -> NDArray[np.int64]:
+        """Return the places between the batches of a window, in the order of all rows."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no window {number} among {len(self)}")
+        # As torch's tensor_split parts rows among batches, and a batch among ranks.
+        last = min((number + 1) * self.together, self._n_batches)
+        return _ends(self.order.n, self._n_batches, np.arange(number * self.together, last + 1))
+
+    def _share(self, count: int) -> tuple[int, int]:
+        start, stop = _ends(count, self.world_size, np.array([self.rank, self.rank + 1])).tolist()
+        return start, stop
+
+
+def streamed(
+    rows: LazyRows | NDArray[Any], windows: Sequence[NDArray[np.int64]]
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Read window after window; yield what was read, and where in it are the rows wanted."""
+    if isinstance(rows, StoredRows):
+        return rows.streamed(windows)
+    return ((rows[numbers], np.arange(len(numbers))) for numbers in windows)
 
 
 def source_of(
@@ -191,7 +256,7 @@ def numbers_of(
     """Give the numbers of some rows in batches; in blocks, so that the rows are read in runs."""
     if not in_blocks:
         return ArraySource(numbers)
-    together = max(1, _MIXED // (math.prod(rows.shape[1:]) * rows.dtype.itemsize))
+    together = max(1, MIXED // (math.prod(rows.shape[1:]) * rows.dtype.itemsize))
     return BlockSource(numbers, mixed=together * numbers.itemsize)
 
 
@@ -208,6 +273,6 @@ def anywhere_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
     return ranks.total(int(is_stored(*values))) > 0
 
 
-def _parted(n: int, parts: int) -> NDArray[np.int64]:
-    """Part n rows: all parts alike, the first ones by a row larger."""
-    return np.full(parts, n // parts) + (np.arange(parts) < n % parts)
+def _ends(n: int, parts: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where some of the parts of n rows begin: all alike, the first larger by a row."""
+    return numbers * (n // parts) + np.minimum(numbers, n % parts)

@@ -44,6 +44,22 @@ class StoredRows(LazyRows):
         in_order = len(places) == len(found) and bool((places == np.arange(len(places))).all())
         return found if in_order else found.take(places, axis=0)
 
+    def streamed(
+        self, windows: Sequence[NDArray[np.int64]]
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """Read rows of these numbers, window after window.
+
+        Yields
+        ------
+        found, places
+            As of :meth:`gather`; overwritten by the next.
+        """
+        room = np.empty((0, *self.shape[1:]), self.dtype)
+        for rows in windows:
+            found, places = self.gather(rows, room)
+            room = found if len(found) > len(room) else room
+            yield found, places
+
     def passing(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield all rows, so many at a time; each array is overwritten by the next."""
         room = np.empty((min(size, len(self)), *self.shape[1:]), self.dtype)
@@ -101,7 +117,7 @@ class FileRows(StoredRows):
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: Any) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
-        self._offset = offset
+        self.offset = offset
         with self._open() as file:
             self._stamp = _stamp(file)
 
@@ -117,7 +133,7 @@ class FileRows(StoredRows):
             return
         with self._open() as file:
             self._check(file)
-            if not read_runs(file.fileno(), self._offset, runs, into):
+            if not read_runs(file.fileno(), self.offset, runs, into):
                 raise self._changed()
             self._check(file)
 

@@ -247,7 +247,9 @@ def _reason(host: str, port: int) -> str:
         return _line(error)
 
 
-def check_workers(ray: Any, places: Sequence[Place], packages: Sequence[str] = ()) -> None:
+def check_workers(
+    ray: Any, places: Sequence[Place], packages: Sequence[str] = (), *, may_hide: bool = False
+) -> list[str]:
     """Ask one worker of every machine for its versions, and whether it sees some paths.
 
     Parameters
@@ -258,6 +260,13 @@ def check_workers(ray: Any, places: Sequence[Place], packages: Sequence[str] = (
         Those on a disk are looked for.
     packages : sequence of str
         What has to be of the same version, besides what always has.
+    may_hide : bool
+        Whether it is no error that one cannot be seen.
+
+    Returns
+    -------
+    list of str
+        The machines that cannot see them all.
 
     Raises
     ------
@@ -287,8 +296,10 @@ def check_workers(ray: Any, places: Sequence[Place], packages: Sequence[str] = (
         ) from error
     except RayError as error:
         raise WorkerError(f"a worker cannot begin ({_line(error)}); see its log") from error
-    for one in said:
-        compare(Seen(*one))
+    seen = [Seen(*one) for one in said]
+    for one in seen:
+        compare(one._replace(hidden=[]) if may_hide else one)
+    return [one.host for one in seen if one.hidden]
 
 
 def looking() -> Callable[[Sequence[str], Sequence[str]], tuple[str, dict[str, str], list[str]]]:

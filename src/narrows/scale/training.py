@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from narrows import errors, ranks
-from narrows.atomic import explain_os_errors
 from narrows.errors import NarrowsError, WorkerError
 from narrows.models import BaseAutoencoder, load
-from narrows.scale.cluster import answered, answers, check_workers, cluster, ray_module
+from narrows.scale.cluster import answered, answers, cluster, ray_module
+from narrows.scale.streaming import travelling
 from narrows.training.progress import listeners, on_every_process
 
 # A report costs a second or two, whatever is in it, as all processes wait for it.
@@ -45,12 +45,51 @@ class Task(NamedTuple):
         Takes the records of some epochs; the first process calls it.
     seconds : float
         Between two reports.
+    shelf : Shelf
+        Where the last report is.
     """
 
     model: BaseAutoencoder
     rows: Callable[[], Any]
     tell: Callable[[list[dict[str, float]]], None]
     seconds: float
+    shelf: "Shelf"
+
+
+class Shelf:
+    """Holds what the first process has reported last, for all that begin again.
+
+    Parameters
+    ----------
+    ray : module
+        Connected. The report is kept by this machine, which everything else is lost with as well.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        self._actor = ray.remote(num_cpus=0, label_selector=here)(_Kept).remote()
+
+    def put(self, contents: bytes) -> None:
+        """Keep a report instead of the last one."""
+        import ray
+
+        ray.get(self._actor.put.remote(contents))
+
+    def get(self) -> bytes:
+        """Return the last report; nothing if there is none."""
+        import ray
+
+        return bytes(ray.get(self._actor.get.remote()))
+
+
+class _Kept:
+    contents = b""
+
+    def put(self, contents: bytes) -> None:
+        self.contents = contents
+
+    def get(self) -> bytes:
+        return self.contents
 
 
 def fit_by_ray(
@@ -59,8 +98,8 @@ def fit_by_ray(
     address: str,
     *,
     workers: int | None = None,
-    folder: str | Path | None = None,
     sees: Sequence[Path] = (),
+    stream: bool | None = None,
 ) -> BaseAutoencoder:
     """Train a model by several processes of a Ray cluster: what one does at the same batch size.
 
@@ -74,17 +113,18 @@ def fit_by_ray(
     X : array-like, path, or callable
         As for ``fit``. Arrays travel to every machine, and have to fit into its memory. A path is
         read by every process, from a disk that all machines share; a function, which must not
-        need anything of this process, is called by each, and returns the same rows.
+        need anything of this process, is called by each, and returns the same rows. Where they
+        are streamed, a path is read, or a function called, on this machine alone.
     address : str
         As for :func:`narrows.scale.cluster.cluster`.
     workers : int, optional
         How many processes; one for each machine by default, since a process that uses all its
         processors is faster than several that share them.
-    folder : path, optional
-        Where reports are kept until training is over: on a disk that all machines share. By default
-        the folder for temporary files, which is enough for one machine.
     sees : sequence of Path
-        What workers have to see beside it, where ``X`` is a function.
+        What is read where ``X`` is a function.
+    stream : bool, optional
+        Whether rows that do not fit into memory are brought by Ray Data from this machine, which
+        has to be one of the cluster's. By default, if a worker does not see where they are.
 
     Returns
     -------
@@ -101,14 +141,13 @@ def fit_by_ray(
         What ``fit`` raises.
     """
     is_own = not ray_module().is_initialized()
-    # Reports go last: until a cluster is left, somebody may write them.
-    with _reports(folder) as reports, cluster(address) as ray, _told(ray) as tell:
-        check_workers(ray, [Path(reports), *sees, *([Path(X)] if _is_path(X) else [])])
+    with cluster(address) as ray, _told(ray) as tell, tempfile.TemporaryDirectory() as local:
+        rows = travelling(ray, X, sees, stream)
         wanted = _scaling(ray.nodes(), workers)
         # The file of a checkpoint is each process's own affair here.
         fresh = copy(model).set_params(checkpoint=None)
-        task = Task(fresh, _travelling(ray, X), tell, _SECONDS)
-        trainer = _trainer(task, wanted, reports)
+        task = Task(fresh, rows, tell, _SECONDS, Shelf(ray))
+        trainer = _trainer(task, wanted, local)
         # What is left on another's connection would go on: there, Ray itself listens for Ctrl-C.
         files = understood(_run(lambda: answered(ray, trainer.fit) if is_own else trainer.fit()))
     with tempfile.TemporaryDirectory() as place:
@@ -176,7 +215,7 @@ def understood(answer: Mapping[str, bytes] | tuple[str, str] | None) -> Mapping[
     return answer
 
 
-def _trainer(task: Task, wanted: dict[str, Any], reports: str) -> Any:
+def _trainer(task: Task, wanted: dict[str, Any], local: str) -> Any:
     """Make what has Ray Train start the processes, and again when one is lost."""
     from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -190,7 +229,7 @@ def _trainer(task: Task, wanted: dict[str, Any], reports: str) -> Any:
         scaling_config=train.ScalingConfig(**wanted),
         run_config=train.RunConfig(
             name="run",
-            storage_path=reports,
+            storage_path=local,  # of this machine; nothing is kept there
             failure_config=failing(max_failures=_AGAIN, controller_failure_limit=1),
         ),
     )
@@ -239,40 +278,27 @@ def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
     context = train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
 
+    task: Task = config["task"]
+
     def report(place: Path) -> None:
-        is_there = rank == 0 and (place / _FILE).exists()
-        kept = train.Checkpoint.from_directory(str(place)) if is_there else None
-        train.report({}, checkpoint=kept)
+        if rank == 0 and (place / _FILE).exists():
+            task.shelf.put((place / _FILE).read_bytes())
+        train.report({})
 
     with tempfile.TemporaryDirectory() as name:
-        if (last := train.get_checkpoint()) is not None:
-            last.to_directory(name)
+        if last := task.shelf.get():
+            Path(name, _FILE).write_bytes(last)
         try:
             with ranks.placed(rank, size):
-                return learn(config["task"], Path(name), report)
+                return learn(task, Path(name), report)
         except _CERTAIN as error:
             # Others that do not meet the same will not wait for this process.
             distributed.destroy_process_group()
             return type(error).__name__, str(error)
 
 
-def _travelling(ray: Any, X: Any) -> Callable[[], Any]:
-    """Return what gives rows wherever it is called."""
-    if callable(X):
-        return cast("Callable[[], Any]", X)
-    if _is_path(X):
-        path = Path(X).absolute()
-        return lambda: path
-    kept = ray.put(X)
-    return lambda: ray.get(kept)
-
-
 def _line(message: str) -> str:
     return message.splitlines()[-1][:200]
-
-
-def _is_path(X: Any) -> bool:
-    return isinstance(X, str | Path)
 
 
 def _scaling(nodes: list[dict[str, Any]], workers: int | None) -> dict[str, Any]:
@@ -299,17 +325,6 @@ def _scaling(nodes: list[dict[str, Any]], workers: int | None) -> dict[str, Any]
         "use_gpu": on_gpu,
         "resources_per_worker": {"CPU": each, **({"GPU": 1} if on_gpu else {})},
     }
-
-
-@contextmanager
-def _reports(folder: str | Path | None) -> Iterator[str]:
-    """Give a folder for reports, which goes with the block."""
-    place = None if folder is None else Path(folder).absolute()
-    with (
-        explain_os_errors(place or Path(tempfile.gettempdir())),
-        tempfile.TemporaryDirectory(prefix=".narrows-", dir=place) as name,
-    ):
-        yield name
 
 
 @contextmanager
