@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from libraries import one_line
 from ray_kit import Damage, small_cluster
 
 from narrows import Autoencoder, StackedAutoencoder, load
+from narrows.data import stored
 from narrows.errors import DivergedError, ParameterError, WorkerError
 from narrows.scale import training as by_ray
 from narrows.scale.training import Task, fit_by_ray, learn, understood
@@ -56,14 +58,20 @@ def test_two_workers_learn_what_one_process_does(ray, tmp_path) -> None:
 
 
 @pytest.mark.longer
-def test_a_killed_worker_changes_nothing(ray, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_killed_worker_changes_nothing(ray, tmp_path, monkeypatch, stream) -> None:
     monkeypatch.setattr(by_ray, "_SECONDS", 0.0)  # a report after each epoch
     model = other.interrupted(None).set_params(corruption=Damage(tmp_path, 3 * 8))
-    found = fit_by_ray(model, other.rows(), "auto", workers=2)
+    rows: Any = other.rows()
+    if stream:
+        monkeypatch.setattr(stored, "SMALL", 0)
+        rows = tmp_path / "rows.npy"
+        np.save(rows, other.rows())
+    found = fit_by_ray(model, rows, "auto", workers=2, stream=stream)
     assert (tmp_path / "killed").exists()
     steps = sorted(path.stat().st_size for path in tmp_path.glob("0-*"))
     assert 0 < steps[0] < 5 * 8  # the second time, it went on at a report
-    assert_same_weights(found, other.interrupted(None).fit(other.rows()))
+    assert_same_weights(found, other.interrupted(None).fit(rows))
 
 
 @pytest.mark.longer
