@@ -104,7 +104,8 @@ def outlier_threshold(errors: NDArray[np.floating]) -> float:
     # Each once: where most rows are the same, their own spread is none.
     logs = np.log(np.maximum(np.unique(errors), _LEAST))
     middle = np.median(logs)
-    return float(np.exp(middle + _FAR * _NORMAL * np.median(np.abs(logs - middle))))
+    # Rounding must not put rows that are all the same beyond it.
+    return float(np.exp(middle + _FAR * _NORMAL * np.median(np.abs(logs - middle)))) * (1 + 1e-6)
 
 
 def measure_units(model: BaseAutoencoder, coded: Coded) -> Units:
