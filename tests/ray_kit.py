@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import Encoder, ranks
+from narrows.data.stored import StoredRows
 
 
 @contextmanager
@@ -81,13 +82,25 @@ class Mishap:
             die_once(self.marker)
             return self.function(*arguments)
         there = sys.modules.pop("faiss", None)
-        sys.modules["faiss"] = None  # type: ignore[assignment]
+        sys.modules["faiss"] = None
         try:
             return self.function(*arguments)
         finally:
             sys.modules.pop("faiss")
             if there is not None:
                 sys.modules["faiss"] = there
+
+
+class MortalRows(StoredRows):
+    """Rows whose first reading kills the process that reads, once."""
+
+    def __init__(self, rows: StoredRows, marker: Path) -> None:
+        self.rows, self.marker = rows, marker
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        die_once(self.marker)
+        self.rows.read(runs, into)
 
 
 class Damage:

@@ -19,7 +19,7 @@ from ray_kit import Damage, small_cluster
 
 from narrows import Autoencoder, StackedAutoencoder, load
 from narrows.data import stored
-from narrows.errors import DivergedError, ParameterError, WorkerError
+from narrows.errors import DivergedError, MissingFileError, ParameterError, WorkerError
 from narrows.scale import training as by_ray
 from narrows.scale.training import Task, fit_by_ray, learn, understood
 from narrows.training.progress import on_epoch, on_every_process
@@ -98,6 +98,12 @@ def test_what_all_workers_meet_is_said_once(ray) -> None:
     with pytest.raises(DivergedError, match="training diverged in epoch 1") as caught:
         fit_by_ray(Autoencoder(2, learning_rate=1e30), other.rows(), "auto", workers=2)
     one_line(caught)
+
+    def missing() -> None:
+        raise MissingFileError("there is nothing")
+
+    with pytest.raises(MissingFileError, match="there is nothing"):
+        fit_by_ray(Autoencoder(2), missing, "auto", workers=2)
 
 
 @pytest.mark.longer

@@ -1,11 +1,11 @@
 """Batches of rows on a disk, shuffled by blocks so that it is read in long runs."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -106,9 +106,9 @@ class BlockSource:
         """Yield every row once; see :class:`narrows.data.source.Source`."""
         together = max(1, self._mixed // (self._width * size))
         order = _Order(len(self), self._block, seed)
-        windows = Windows(order, self._rows, size, together, rank, world_size)
+        windows = _Windows(order, self._rows, size, together, rank, world_size)
         read = [
-            streamed(rows, windows) for rows in (self._values, self._partners) if rows is not None
+            _streamed(rows, windows) for rows in (self._values, self._partners) if rows is not None
         ]
         for number, parts in enumerate(zip(*read, strict=True)):
             found = [(as_tensor(rows), torch.from_numpy(places)) for rows, places in parts]
@@ -149,7 +149,7 @@ class _Order:
         return random.permutation(numbers[start - begins : stop - begins])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _blocks(n: int, block: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Put blocks into a random order; return them, and before which place each ends."""
     blocks = np.random.default_rng(seed).permutation(-(-n // block))
@@ -157,7 +157,7 @@ def _blocks(n: int, block: int, seed: int) -> tuple[NDArray[np.int64], NDArray[n
 
 
 @dataclass(frozen=True)
-class Windows(Sequence[NDArray[np.int64]]):
+class _Windows:
     """The numbers of the rows that one rank reads together, window after window.
 
     Each is worked out from its number alone, so that any process can read any of them.
@@ -166,8 +166,8 @@ class Windows(Sequence[NDArray[np.int64]]):
     ----------
     order : _Order
         Of the rows.
-    rows : ndarray of int, or RowsBut, or None
-        Their numbers, if not those in the order.
+    numbers : ndarray of int, or RowsBut, or None
+        Of the rows, if not those in the order.
     size : int
         Of a batch.
     together : int
@@ -177,7 +177,7 @@ class Windows(Sequence[NDArray[np.int64]]):
     """
 
     order: _Order
-    rows: Numbers | None
+    numbers: Numbers | None
     size: int
     together: int
     rank: int
@@ -186,15 +186,8 @@ class Windows(Sequence[NDArray[np.int64]]):
     def __len__(self) -> int:
         return math.ceil(self._n_batches / self.together)
 
-    @overload
-    def __getitem__(self, number: int) -> NDArray[np.int64]: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[NDArray[np.int64]]: ...
-
-    def __getitem__(self, number: int | slice) -> NDArray[np.int64] | list[NDArray[np.int64]]:
-        if isinstance(number, slice):
-            return [self[each] for each in range(*number.indices(len(self)))]
+    def rows_in(self, number: int) -> NDArray[np.int64]:
+        """Return the numbers of the rows in a window, batch after batch."""
         ends = self._batches(number)
         mixed = self.order.between(int(ends[0]), int(ends[-1]))
         shares = [
@@ -202,7 +195,7 @@ class Windows(Sequence[NDArray[np.int64]]):
             for batch in np.split(mixed, ends[1:-1] - ends[0])
         ]
         places = np.concatenate(shares)
-        return places if self.rows is None else self.rows[places]
+        return places if self.numbers is None else self.numbers[places]
 
     def ends(self, number: int) -> NDArray[np.int64]:
         """Return where in a window this rank's share of each batch ends, from 0 on."""
@@ -215,8 +208,6 @@ class Windows(Sequence[NDArray[np.int64]]):
 
     def _batches(self, number: int) -> NDArray[np.int64]:
         """Return the places between the batches of a window, in the order of all rows."""
-        if not 0 <= number < len(self):
-            raise IndexError(f"there is no window {number} among {len(self)}")
         # As torch's tensor_split parts rows among batches, and a batch among ranks.
         last = min((number + 1) * self.together, self._n_batches)
         return _ends(self.order.n, self._n_batches, np.arange(number * self.together, last + 1))
@@ -226,13 +217,14 @@ class Windows(Sequence[NDArray[np.int64]]):
         return start, stop
 
 
-def streamed(
-    rows: LazyRows | NDArray[Any], windows: Sequence[NDArray[np.int64]]
+def _streamed(
+    rows: LazyRows | NDArray[Any], windows: _Windows
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Read window after window; yield what was read, and where in it are the rows wanted."""
     if isinstance(rows, StoredRows):
-        return rows.streamed(windows)
-    return ((rows[numbers], np.arange(len(numbers))) for numbers in windows)
+        return rows.streamed(len(windows), windows.rows_in)
+    wanted = map(windows.rows_in, range(len(windows)))
+    return ((rows[numbers], np.arange(len(numbers))) for numbers in wanted)
 
 
 def source_of(

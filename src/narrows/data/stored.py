@@ -4,6 +4,7 @@ import mmap
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
@@ -45,9 +46,16 @@ class StoredRows(LazyRows):
         return found if in_order else found.take(places, axis=0)
 
     def streamed(
-        self, windows: Sequence[NDArray[np.int64]]
+        self, count: int, window: Callable[[int], NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Read rows of these numbers, window after window.
+        """Read the rows of so many windows, one after another.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        window : callable
+            From a number below it to the numbers of the rows in that window.
 
         Yields
         ------
@@ -55,8 +63,8 @@ class StoredRows(LazyRows):
             As of :meth:`gather`; overwritten by the next.
         """
         room = np.empty((0, *self.shape[1:]), self.dtype)
-        for rows in windows:
-            found, places = self.gather(rows, room)
+        for number in range(count):
+            found, places = self.gather(window(number), room)
             room = found if len(found) > len(room) else room
             yield found, places
 
@@ -133,7 +141,11 @@ class FileRows(StoredRows):
             return
         with self._open() as file:
             self._check(file)
-            if not read_runs(file.fileno(), self.offset, runs, into):
+            try:
+                is_whole = read_runs(file.fileno(), self.offset, runs, into)
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if not is_whole:
                 raise self._changed()
             self._check(file)
 
@@ -145,14 +157,16 @@ class FileRows(StoredRows):
         try:
             return self.path.open("rb", buffering=0)
         except OSError as error:
-            raise UnreadableFileError(
-                f"'{self.path}' can no longer be read: {error.strerror}; put it back, and begin "
-                "again"
-            ) from error
+            raise self._unreadable(error) from error
 
     def _check(self, file: BinaryIO) -> None:
         if _stamp(file) != self._stamp:
             raise self._changed()
+
+    def _unreadable(self, error: OSError) -> UnreadableFileError:
+        return UnreadableFileError(
+            f"'{self.path}' can no longer be read: {error.strerror}; put it back, and begin again"
+        )
 
     def _changed(self) -> DataError:
         return DataError(
@@ -196,6 +210,8 @@ class PartRows(StoredRows):
 
 class SpooledRows(StoredRows):
     """Rows in a file without a name, which is gone with the last of them.
+
+    A copy in another process of the same machine reads them as long as this one has them.
 
     Parameters
     ----------
@@ -280,6 +296,24 @@ class _Handle:
 
     def __del__(self) -> None:
         os.close(self.number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A number means nothing to another process, but the system knows the file by it.
+        facts = os.fstat(self.number)
+        return _opened, (f"/proc/{os.getpid()}/fd/{self.number}", facts.st_dev, facts.st_ino)
+
+
+def _opened(path: str, device: int, inode: int) -> _Handle:
+    """Open the file that a process has under a number, if it is still that one."""
+    with suppress(OSError):
+        handle = _Handle(os.open(path, os.O_RDONLY))
+        facts = os.fstat(handle.number)
+        if (facts.st_dev, facts.st_ino) == (device, inode):
+            return handle
+    raise UnreadableFileError(
+        "the rows are in a file of a process that is on another machine, has ended, or that this "
+        "system does not share; give the path that they were read from"
+    )
 
 
 def read_runs(handle: int, offset: int, runs: NDArray[np.int64], into: NDArray[Any]) -> bool:

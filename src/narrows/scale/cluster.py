@@ -161,12 +161,17 @@ def _hushed(said: IO[str]) -> Iterator[None]:
         os.close(kept)
 
 
-def answers(ray: Any) -> bool:
-    """Tell whether the head of the cluster that this process is connected to answers."""
+def is_client() -> bool:
+    """Tell whether this process is connected to a cluster ("ray://") that it is no part of."""
     from ray.util.client import ray as client
 
+    return bool(client.is_connected())  # type: ignore[no-untyped-call]  # Ray's has no types
+
+
+def answers(ray: Any) -> bool:
+    """Tell whether the head of the cluster that this process is connected to answers."""
     # Ray's client sees for itself that nobody is there.
-    if client.is_connected() or not ray.is_initialized():  # type: ignore[no-untyped-call]
+    if is_client() or not ray.is_initialized():
         return True
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     return not _reason(host, int(port))

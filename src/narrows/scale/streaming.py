@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +20,14 @@ from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.blocks import MIXED
 from narrows.data.lazy import LazyRows
 from narrows.data.stored import FileRows, StoredRows, stored
-from narrows.errors import DataError, NarrowsError, WorkerError
-from narrows.scale.cluster import check_workers
+from narrows.errors import NarrowsError, ParameterError, WorkerError
+from narrows.scale.cluster import check_workers, is_client
 
 # Windows that are read at the same time, and those that wait to be learned from.
 _READERS, _WAITING = 2, 1
 _BYTES, _FAILURE = "bytes", "failure"
-# In a process of Ray that reads: the rows it has opened last, and by which key.
-_opened: dict[str, Any] = {}
+# In a process of Ray that reads: the rows it has read last, so that they are not unpacked anew.
+_opened: dict[Any, StoredRows] = {}
 
 
 def travelling(ray: Any, X: Any, sees: Sequence[Path], stream: bool | None) -> Callable[[], Any]:
@@ -43,6 +42,8 @@ def travelling(ray: Any, X: Any, sees: Sequence[Path], stream: bool | None) -> C
 
     Raises
     ------
+    ParameterError
+        If rows cannot travel as wished.
     WorkerError
         If a worker does not see what it has to, or is of another version.
     """
@@ -50,16 +51,23 @@ def travelling(ray: Any, X: Any, sees: Sequence[Path], stream: bool | None) -> C
         read: Callable[[], Any] = X
     elif isinstance(X, str | Path):
         read, sees = partial(read_rows, Path(X).absolute()), [Path(X)]
-    elif isinstance(file := stored(X), FileRows):  # it stays there, as in one process
-        place = file.path.absolute()
-        read, sees = partial(FileRows, place, file.offset, file.shape, file.dtype), [place]
+    elif isinstance(rows := stored(X), FileRows):  # it stays there, as in one process
+        place = rows.path.absolute()
+        read, sees = partial(FileRows, place, rows.offset, rows.shape, rows.dtype), [place]
     else:
         check_workers(ray, [])
-        return _put(ray, X)
+        if not isinstance(rows, StoredRows):
+            return _put(ray, rows)
+        if stream is False:
+            raise ParameterError(
+                f"stream=False, and the {type(rows).__name__} given are open in this process "
+                "alone; give the path that they are read from, or leave stream out"
+            )
+        return _Near(ray, rows)
     hidden = check_workers(ray, sees, may_hide=stream is not False)
     if not stream and not hidden:
         return read
-    rows = _rows_of(read)
+    rows = stored(as_array_like(read()))
     if isinstance(rows, StoredRows):
         if not stream:
             warnings.warn(
@@ -67,11 +75,16 @@ def travelling(ray: Any, X: Any, sees: Sequence[Path], stream: bool | None) -> C
                 "this machine; on a disk that all machines share, each would read them itself",
                 stacklevel=3,
             )
-        return partial(FarRows, _origin_of(ray, rows, read))
-    if isinstance(rows, LazyRows):  # whose order is another
-        check_workers(ray, sees)
-        return read
-    return _put(ray, rows)
+        return _Near(ray, rows)
+    if not isinstance(rows, LazyRows):
+        return _put(ray, rows)
+    if stream:
+        raise ParameterError(
+            "--stream, stream=True: windows of a signal cannot be brought, as their order is "
+            "another; leave it out, and put the signal on a disk that all machines share"
+        )
+    check_workers(ray, sees)
+    return read
 
 
 class Origin(NamedTuple):
@@ -79,19 +92,16 @@ class Origin(NamedTuple):
 
     Attributes
     ----------
-    key : str
-        Of these rows alone.
     machine : str
         As Ray names it.
-    open : callable
-        Gives the rows there.
+    rows : ObjectRef
+        What reads them there.
     shape, dtype, columns, stamp
         Of the rows.
     """
 
-    key: str
     machine: str
-    open: Callable[[], Any]
+    rows: Any
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     columns: list[str] | None
@@ -126,17 +136,17 @@ class FarRows(StoredRows):
     def passing(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield all rows, so many at a time."""
         several = size * max(1, MIXED // (size * self.nbytes // len(self)))
-        for rows in self._brought([slice(*run) for run in _runs(len(self), several)]):
-            yield from (rows[begin:end] for begin, end in _runs(len(rows), size))
+        for rows in self._brought(-(-len(self) // several), partial(_run, several)):
+            yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
     def streamed(
-        self, windows: Sequence[NDArray[np.int64]]
+        self, count: int, window: Callable[[int], NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Read rows of these numbers, window after window."""
-        return ((rows, np.arange(len(rows))) for rows in self._brought(windows))
+        """Read the rows of so many windows, one after another; none but those wanted travel."""
+        return ((rows, np.arange(len(rows))) for rows in self._brought(count, window))
 
     def _brought(
-        self, windows: Sequence[NDArray[np.int64]] | Sequence[slice]
+        self, count: int, window: Callable[[int], NDArray[np.int64] | slice]
     ) -> Iterator[NDArray[Any]]:
         """Have windows read in their order, the next ones while one is used.
 
@@ -146,23 +156,22 @@ class FarRows(StoredRows):
             What goes wrong where the rows are.
         """
         import ray
-        from ray.data import DataContext, TaskPoolStrategy, from_items
+        from ray.data import TaskPoolStrategy, from_items
 
-        context = DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
-        count = len(windows)
-        batches = (
-            from_items([{"window": number} for number in range(count)], override_num_blocks=count)
-            .map_batches(
-                partial(_read_window, ray.put((self._origin, windows))),
-                batch_size=1,
-                compute=TaskPoolStrategy(size=min(_READERS, count)),
-                num_cpus=0,  # those that train have them all
-                label_selector=self._there(),
-            )
-            .iter_batches(batch_size=None, prefetch_batches=_WAITING)
+        if not count:
+            return
+        asked = from_items(
+            [{"window": number} for number in range(count)], override_num_blocks=count
         )
+        asked.context.execution_options.preserve_order = True
+        asked.context.enable_progress_bars = False
+        batches = asked.map_batches(
+            partial(_read_window, ray.put((self._origin, window))),
+            batch_size=1,
+            compute=TaskPoolStrategy(size=min(_READERS, count)),
+            num_cpus=0,  # those that train have them all
+            label_selector=self._there(),
+        ).iter_batches(batch_size=None, prefetch_batches=_WAITING)
         for batch in batches:
             yield self._understood(batch[_BYTES][0], str(batch[_FAILURE][0]))
 
@@ -177,29 +186,38 @@ class FarRows(StoredRows):
         return contents.view(self.dtype).reshape(-1, *self.shape[1:])
 
 
-def _origin_of(ray: Any, rows: StoredRows, open_: Callable[[], Any]) -> Origin:
-    """Tell others where rows of this machine are, and how they are opened here.
+class _Near:
+    """Gives rows of this machine on any; in this process it keeps them open meanwhile.
+
+    Parameters
+    ----------
+    ray : module
+        Connected.
+    rows : StoredRows
+        Of this process.
 
     Raises
     ------
     WorkerError
         If this machine is none of the cluster's.
     """
-    from ray.util.client import ray as client
 
-    if client.is_connected():  # type: ignore[no-untyped-call]
-        raise WorkerError(
-            "rows on this machine's disk cannot be brought to a cluster that it is no part of; "
-            "start Ray here (ray start --address=...) and give --ray auto, or put the rows on a "
-            "disk that all machines share"
-        )
-    machine = ray.get_runtime_context().get_node_id()
-    stamp = rows.stamp()
-    return Origin(uuid4().hex, machine, open_, rows.shape, rows.dtype, rows.columns, stamp)
+    def __init__(self, ray: Any, rows: StoredRows) -> None:
+        if is_client():
+            raise WorkerError(
+                "rows on this machine's disk cannot be brought to a cluster that it is no part of; "
+                "start Ray here (ray start --address=...) and give --ray auto, or put the rows on "
+                "a disk that all machines share"
+            )
+        self._rows = rows
+        machine, stamp = ray.get_runtime_context().get_node_id(), rows.stamp()
+        self._origin = Origin(machine, ray.put(rows), rows.shape, rows.dtype, rows.columns, stamp)
 
+    def __call__(self) -> FarRows:
+        return FarRows(self._origin)
 
-def _rows_of(read: Callable[[], Any]) -> Any:
-    return stored(as_array_like(read()))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (FarRows, self._origin)
 
 
 def _put(ray: Any, rows: Any) -> Callable[[], Any]:
@@ -207,38 +225,37 @@ def _put(ray: Any, rows: Any) -> Callable[[], Any]:
     return lambda: ray.get(kept)
 
 
-def _runs(n: int, size: int) -> Iterator[tuple[int, int]]:
-    """Part n rows into runs of so many."""
-    return ((start, min(start + size, n)) for start in range(0, n, size))
+def _run(size: int, number: int) -> slice:
+    """Name the rows of a window where all have so many neighbours."""
+    return slice(number * size, (number + 1) * size)
 
 
 def _read_window(kept: Any, batch: Any) -> Any:
     """Read a window, and give it as one row, so that nobody parts it or puts it to others."""
     import ray
 
-    origin, windows = ray.get(kept)
-    contents, failure = _read(origin, windows[int(batch["window"][0])])
+    origin, window = ray.get(kept)
+    contents, failure = _read(origin, window(int(batch["window"][0])))
     return {_BYTES: contents[None], _FAILURE: np.array([failure])}
 
 
 def _read(origin: Origin, numbers: NDArray[np.int64] | slice) -> tuple[NDArray[np.uint8], str]:
     """Read rows where they are: their bytes; and of what goes wrong on purpose, class and words."""
+    import ray
+    from ray.exceptions import RayError
+
     try:
-        if origin.key not in _opened:
+        if origin.rows not in _opened:
             _opened.clear()
-            _opened[origin.key] = _open(origin)
-        rows = np.ascontiguousarray(_opened[origin.key][numbers])
+            _opened[origin.rows] = ray.get(origin.rows)
+        rows = np.ascontiguousarray(_opened[origin.rows][numbers])
     except NarrowsError as error:
-        return np.empty(0, np.uint8), f"{type(error).__name__} {error} (on {socket.gethostname()})"
+        return _failed(error)
+    except RayError as error:  # otherwise, Ray would try it for ever
+        reason = str(error).strip().splitlines()[-1]
+        return _failed(WorkerError(f"rows that were open are so no longer: {reason}"))
     return rows.reshape(-1).view(np.uint8), ""
 
 
-def _open(origin: Origin) -> Any:
-    rows = _rows_of(origin.open)
-    stamp = rows.stamp() if isinstance(rows, StoredRows) else origin.stamp
-    if (rows.shape, rows.dtype, stamp) != (origin.shape, origin.dtype, origin.stamp):
-        raise DataError(
-            "the rows were changed since training began; leave them alone until it has ended, and "
-            "begin again"
-        )
-    return rows
+def _failed(error: NarrowsError) -> tuple[NDArray[np.uint8], str]:
+    return np.empty(0, np.uint8), f"{type(error).__name__} {error} (on {socket.gethostname()})"

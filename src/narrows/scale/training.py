@@ -21,14 +21,6 @@ from narrows.training.progress import listeners, on_every_process
 _SECONDS = 10.0
 # How often training goes on at the last report after a worker was lost.
 _AGAIN = 3
-# What is the same for all processes, and would come again: it is told, not tried again.
-_CERTAIN = (
-    errors.ParameterError,
-    errors.DataError,
-    errors.DivergedError,
-    errors.CheckpointError,
-    errors.NotFittedError,
-)
 _FILE = "checkpoint"
 
 
@@ -66,8 +58,7 @@ class Shelf:
     """
 
     def __init__(self, ray: Any) -> None:
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        self._actor = ray.remote(num_cpus=0, label_selector=here)(_Kept).remote()
+        self._actor = ray.remote(**_here(ray))(_Kept).remote()
 
     def put(self, contents: bytes) -> None:
         """Keep a report instead of the last one."""
@@ -80,6 +71,12 @@ class Shelf:
         import ray
 
         return bytes(ray.get(self._actor.get.remote()))
+
+
+def _here(ray: Any) -> dict[str, Any]:
+    """Say to Ray that something is to be on this machine, and needs no processor."""
+    machine = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "label_selector": {"ray.io/node-id": machine}}
 
 
 class _Kept:
@@ -114,7 +111,8 @@ def fit_by_ray(
         As for ``fit``. Arrays travel to every machine, and have to fit into its memory. A path is
         read by every process, from a disk that all machines share; a function, which must not
         need anything of this process, is called by each, and returns the same rows. Where they
-        are streamed, a path is read, or a function called, on this machine alone.
+        are streamed, a path is read, or a function called, by this process alone. Rows on a disk
+        that are open already are streamed, but for mapped arrays, which are read like a path.
     address : str
         As for :func:`narrows.scale.cluster.cluster`.
     workers : int, optional
@@ -123,8 +121,8 @@ def fit_by_ray(
     sees : sequence of Path
         What is read where ``X`` is a function.
     stream : bool, optional
-        Whether rows that do not fit into memory are brought by Ray Data from this machine, which
-        has to be one of the cluster's. By default, if a worker does not see where they are.
+        Whether rows that stay on a disk are brought by Ray Data from this machine, which has to be
+        one of the cluster's. By default, if a worker does not see where they are.
 
     Returns
     -------
@@ -135,6 +133,8 @@ def fit_by_ray(
     ------
     MissingDependencyError
         If Ray is not installed.
+    ParameterError
+        If rows are to be brought that cannot be, or not to be that only this process has.
     WorkerError
         If nobody answers, workers are too few or of other versions, or are lost again and again.
     NarrowsError
@@ -179,8 +179,9 @@ def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, 
         nonlocal due
         records.append(record)
         if ranks.agreed(int(time.monotonic() >= due)):
-            report(place)
+            # Whoever is lost while all wait for the report takes nothing untold along.
             tell()
+            report(place)
             due = time.monotonic() + task.seconds
 
     def tell() -> None:
@@ -277,7 +278,6 @@ def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
 
     context = train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-
     task: Task = config["task"]
 
     def report(place: Path) -> None:
@@ -291,8 +291,8 @@ def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
         try:
             with ranks.placed(rank, size):
                 return learn(task, Path(name), report)
-        except _CERTAIN as error:
-            # Others that do not meet the same will not wait for this process.
+        except NarrowsError as error:
+            # It would come again. Others that do not meet it will not wait for this process.
             distributed.destroy_process_group()
             return type(error).__name__, str(error)
 
@@ -333,7 +333,7 @@ def _told(ray: Any) -> Iterator[Callable[[list[dict[str, float]]], None]]:
     from ray.exceptions import RayError
     from ray.util.queue import Queue
 
-    queue = answered(ray, lambda: Queue(actor_options={"num_cpus": 0}))
+    queue = answered(ray, lambda: Queue(actor_options=_here(ray)))
     heard = listeners()
 
     def listen() -> None:
@@ -344,9 +344,10 @@ def _told(ray: Any) -> Iterator[Callable[[list[dict[str, float]]], None]]:
                         callback(record)
 
     def end() -> None:
-        queue.put(None)
-        thread.join()
-        queue.shutdown()
+        with suppress(RayError):  # the queue's; what went wrong before is worth more
+            queue.put(None)
+            thread.join()
+            queue.shutdown()
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
