@@ -213,6 +213,18 @@ def test_the_command_builds_it(run, made, monkeypatch) -> None:
     assert run("info", "p.lance", "--json").json.get("approximate_recall") is None
 
 
+def test_where_the_index_fails_the_pictures_are_there(run, made, monkeypatch) -> None:
+    def full(*_, **__):
+        raise OutputError("the disk is full; make room")
+
+    monkeypatch.setattr(Library, "build_index", full)
+    told = run("index", made / "model", made / "photos", "-o", "p.lance", "--approximate")
+    count = len(Library.open("p.lance"))
+    assert (told.code, told.out) == (5, "")
+    last = told.err.splitlines()[-1]
+    assert f"{count} pictures added, {count} in p.lance, but there is no index: the disk" in last
+
+
 def test_without_faiss_the_command_begins_nothing(run, made, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     told = run("index", "no-model", "no-photos", "-o", "p.lance", "--approximate")

@@ -302,6 +302,10 @@ def test_many_pictures_are_indexed_by_workers_unless_faiss_is_missing(
     assert "has faiss-cpu" in told.err
     assert not Path("none").exists()
     monkeypatch.setattr("narrows.library.indexes._MANY", 39)
+    told = run(*arguments, "-o", "left-out")
+    assert (told.code, told.json["rows"]) == (0, 40)
+    assert "approximate_recall" not in told.json
+    assert "there is no index: the worker" in told.err
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert "approximate_recall" not in run(*arguments, "-o", "more").json
 

@@ -46,7 +46,7 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     "--approximate",
     is_flag=True,
     help="Build the index of approximate searches as well (needs narrows[faiss]). With --ray, that "
-    "is done for more than a million pictures unless FAISS is missing.",
+    "is done for more than a million pictures where all have FAISS.",
 )
 @ray_option("Read, encode, write and index")
 @skip_option
@@ -80,7 +80,7 @@ def command(
 
     from narrows import Library
     from narrows.atomic import explain_os_errors
-    from narrows.errors import OutputExistsError, ParameterError
+    from narrows.errors import NarrowsError, OutputExistsError, ParameterError
     from narrows.library.cells import PACKAGES, faiss_module, is_installed
     from narrows.library.indexes import is_large
     from narrows.remote import place
@@ -119,11 +119,17 @@ def command(
                 library, added = Library.build(
                     where, data, model=encoder, overwrite=overwrite, **options
                 )
+        report_skipped(added.skipped)
         recall = {}
         if approximate or (workers is not None and is_large(library) and is_installed()):
             note("building the approximate index")
-            recall = library.build_index(workers=workers)
-    report_skipped(added.skipped)
+            try:
+                recall = library.build_index(workers=workers)
+            except NarrowsError as error:
+                known = f"{counted(added.count, 'picture')} added, {len(library)} in {where}"
+                if approximate:
+                    raise type(error)(f"{known}, but there is no index: {error}") from error
+                note(f"there is no index: {error}")
     record = {
         "output": str(where),
         "added": added.count,

@@ -104,34 +104,38 @@ class Indexes:
         NarrowsError
             What goes wrong at the workers.
         """
-        if metric not in (recalls := self.recalls()):
-            file = self._files[metric]
-            if isinstance(file, Path):
-                check_output(file, overwrite=True, kind="file")
-            if metric not in self._approximate:
-                codes = self._codes()
-                self._approximate[metric] = (
-                    ApproximateIndex(codes, metric)
-                    if workers is None
-                    else ApproximateIndex.of_table(self._table, codes, metric, workers)
-                )
-            self._save(metric)
-            recalls = {metric: self._approximate[metric].recall}
-        return recalls[metric]
+        known = self._recall(metric)
+        if known is not None:
+            return known
+        file = self._files[metric]
+        if isinstance(file, Path):
+            check_output(file, overwrite=True, kind="file")
+        if metric not in self._approximate:
+            codes = self._codes()
+            self._approximate[metric] = (
+                ApproximateIndex(codes, metric)
+                if workers is None
+                else ApproximateIndex.of_table(self._table, codes, metric, workers)
+            )
+        self._save(metric)
+        return self._approximate[metric].recall
 
     def recalls(self) -> dict[Metric, dict[int, float]]:
         """Return the recall of each approximate index whose file is of these codes."""
-        found: dict[Metric, dict[int, float]] = {}
-        for metric, file in self._files.items():
-            there = file.exists() if isinstance(file, Path) else file.parent.has(file.name)
-            if not there:
-                continue
-            codes = self._codes()
-            with suppress(FormatError):
-                found[metric] = InvertedLists.read(
-                    file, owner_of(codes, metric), (len(codes), codes.shape[1])
-                ).recall
-        return found
+        found = {metric: self._recall(metric) for metric in self._files}
+        return {metric: recall for metric, recall in found.items() if recall is not None}
+
+    def _recall(self, metric: Metric) -> dict[int, float] | None:
+        file = self._files[metric]
+        there = file.exists() if isinstance(file, Path) else file.parent.has(file.name)
+        if not there:
+            return None
+        codes = self._codes()
+        try:
+            lists = InvertedLists.read(file, owner_of(codes, metric), (len(codes), codes.shape[1]))
+        except FormatError:
+            return None
+        return lists.recall
 
     def _is_worthwhile(self, metric: Metric) -> bool:
         """Tell whether an approximate index pays: for many codes, if it lasts longer than we."""
