@@ -21,6 +21,7 @@ from narrows import Autoencoder, StackedAutoencoder, load
 from narrows.data import stored
 from narrows.errors import DivergedError, MissingFileError, ParameterError, WorkerError
 from narrows.scale import training as by_ray
+from narrows.scale.failure import Failure
 from narrows.scale.training import Task, fit_by_ray, learn, understood
 from narrows.training.progress import on_epoch, on_every_process
 
@@ -198,7 +199,7 @@ def test_each_process_has_a_gpu_where_there_are_enough() -> None:
 
 def test_what_a_process_fails_with_keeps_its_class() -> None:
     with pytest.raises(ParameterError, match="as it was said"):
-        understood(("ParameterError", "as it was said"))
+        understood(Failure("ParameterError", "as it was said", "host"))
     with pytest.raises(WorkerError, match="left no model"):
         understood({})
 

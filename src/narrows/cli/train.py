@@ -94,7 +94,7 @@ class TrainCommand(click.Command):
 @click.option(
     "--stream / --no-stream",
     default=None,
-    help="With --ray: whether rows that do not fit into memory are brought from this machine.  "
+    help="With --ray: whether rows that stay on a disk are brought from this machine.  "
     "[default: if a worker does not see them]",
 )
 @columns_option

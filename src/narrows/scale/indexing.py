@@ -1,16 +1,15 @@
 """A library's pictures and its index, by the workers of a Ray cluster."""
 
-import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-from narrows import errors
-from narrows.errors import MissingDependencyError, MissingFileError, NarrowsError, WorkerError
+from narrows.errors import NarrowsError, WorkerError
 from narrows.library import Workers
 from narrows.library.workers import Answer, Part
 from narrows.remote import Place
 from narrows.scale.cluster import answered, answers, check_workers, cluster
+from narrows.scale.failure import Failure
 
 # How often a part is begun again when its worker is lost.
 _AGAIN = 3
@@ -18,14 +17,6 @@ _AGAIN = 3
 _AHEAD = 2
 # How long workers may take to end, in seconds.
 _ENDS = 10.0
-
-
-class Failure(NamedTuple):
-    """What went wrong at a worker: the error's class, its message, and the machine."""
-
-    name: str
-    message: str
-    host: str
 
 
 class RayWorkers(Workers):
@@ -137,7 +128,7 @@ def guarded(function: Callable[..., Answer], *arguments: Any) -> Answer | Failur
     try:
         return function(*arguments)
     except NarrowsError as error:
-        return Failure(type(error).__name__, str(error), socket.gethostname())
+        return Failure.of(error)
 
 
 def understood(answer: Answer | Failure) -> Answer:
@@ -148,8 +139,6 @@ def understood(answer: Answer | Failure) -> Answer:
     NarrowsError
         Of the same class.
     """
-    if not isinstance(answer, Failure):
-        return answer
-    kind: type[NarrowsError] = getattr(errors, answer.name)
-    missing = issubclass(kind, MissingFileError | MissingDependencyError)
-    raise kind(f"{answer.message} (on {answer.host})" if missing else answer.message)
+    if isinstance(answer, Failure):
+        raise answer.error()
+    return answer

@@ -5,7 +5,7 @@ rows to read, window after window, and keeps their order: so as many processes a
 what they do where everybody sees the disk.
 """
 
-import socket
+import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows import errors
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.blocks import MIXED
 from narrows.data.lazy import LazyRows
 from narrows.data.stored import FileRows, StoredRows, stored
 from narrows.errors import NarrowsError, ParameterError, WorkerError
 from narrows.scale.cluster import check_workers, is_client
+from narrows.scale.failure import Failure
 
 # Windows that are read at the same time, and those that wait to be learned from.
 _READERS, _WAITING = 2, 1
 _BYTES, _FAILURE = "bytes", "failure"
-# In a process of Ray that reads: the rows it has read last, so that they are not unpacked anew.
+# In a process of Ray that reads: the rows it has read last, so that they are not opened anew.
 _opened: dict[Any, StoredRows] = {}
 
 
@@ -180,9 +180,7 @@ class FarRows(StoredRows):
 
     def _understood(self, contents: NDArray[np.uint8], failure: str) -> NDArray[Any]:
         if failure:
-            name, _, message = failure.partition(" ")
-            kind: type[NarrowsError] = getattr(errors, name)
-            raise kind(message)
+            raise Failure(*json.loads(failure)).error()
         return contents.view(self.dtype).reshape(-1, *self.shape[1:])
 
 
@@ -240,7 +238,7 @@ def _read_window(kept: Any, batch: Any) -> Any:
 
 
 def _read(origin: Origin, numbers: NDArray[np.int64] | slice) -> tuple[NDArray[np.uint8], str]:
-    """Read rows where they are: their bytes; and of what goes wrong on purpose, class and words."""
+    """Read rows where they are: their bytes; and as JSON, what goes wrong on purpose."""
     import ray
     from ray.exceptions import RayError
 
@@ -258,4 +256,4 @@ def _read(origin: Origin, numbers: NDArray[np.int64] | slice) -> tuple[NDArray[n
 
 
 def _failed(error: NarrowsError) -> tuple[NDArray[np.uint8], str]:
-    return np.empty(0, np.uint8), f"{type(error).__name__} {error} (on {socket.gethostname()})"
+    return np.empty(0, np.uint8), json.dumps(Failure.of(error))

@@ -10,10 +10,11 @@ from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from narrows import errors, ranks
+from narrows import ranks
 from narrows.errors import NarrowsError, WorkerError
 from narrows.models import BaseAutoencoder, load
 from narrows.scale.cluster import answered, answers, cluster, ray_module
+from narrows.scale.failure import Failure
 from narrows.scale.streaming import travelling
 from narrows.training.progress import listeners, on_every_process
 
@@ -199,7 +200,7 @@ def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, 
     return {file.name: file.read_bytes() for file in saved.iterdir()}
 
 
-def understood(answer: Mapping[str, bytes] | tuple[str, str] | None) -> Mapping[str, bytes]:
+def understood(answer: Mapping[str, bytes] | Failure | None) -> Mapping[str, bytes]:
     """Return what the first process has learned, or raise what went wrong there.
 
     Raises
@@ -207,10 +208,8 @@ def understood(answer: Mapping[str, bytes] | tuple[str, str] | None) -> Mapping[
     NarrowsError
         Of the same class.
     """
-    if isinstance(answer, tuple):
-        name, message = answer
-        kind: type[NarrowsError] = getattr(errors, name)
-        raise kind(message)
+    if isinstance(answer, Failure):
+        raise answer.error()
     if not answer:
         raise WorkerError("the workers ended, and left no model; begin again")
     return answer
@@ -294,7 +293,7 @@ def _by_ray(config: dict[str, Any]) -> Any:  # pragma: no cover - in workers
         except NarrowsError as error:
             # It would come again. Others that do not meet it will not wait for this process.
             distributed.destroy_process_group()
-            return type(error).__name__, str(error)
+            return Failure.of(error)
 
 
 def _line(message: str) -> str:

@@ -1,7 +1,6 @@
 """The library on a plane: at once by two principal components, then by the default map."""
 
 import logging
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -91,7 +90,7 @@ class LibraryMap:
         self._errors: Future[NDArray[np.float64]] | None = None
         self._lock, self._outdated = Lock(), Event()
         self._preview = _preview(served.codes)
-        self._final = threads.submit(_told, _final, served.codes, self._preview, cache)
+        self._final = threads.submit(_told, served.codes, self._preview, cache)
 
     def cancel(self) -> None:
         """Stop what is being computed, as far as that is possible: nobody looks at it any more."""
@@ -173,10 +172,12 @@ class LibraryMap:
         return places
 
 
-def _told(make: Callable[..., NDArray[np.float32]], *given: Any) -> NDArray[np.float32]:
-    """Make the map; a failure is in the log before anybody can see that it is over."""
+def _told(
+    codes: NDArray[np.float32], preview: NDArray[np.float32], cache: Path
+) -> NDArray[np.float32]:
+    """Make the final map; a failure is in the log before anybody can see that it is over."""
     try:
-        return make(*given)
+        return _final(codes, preview, cache)
     except Exception as failure:
         _log.error("the map stays a preview, the better one failed: %s", failure)
         raise
