@@ -20,7 +20,8 @@ from narrows.data import parquet, stored
 from narrows.data.blocks import BlockSource, draw
 from narrows.data.files import read, write
 from narrows.data.lazy import MadeRows
-from narrows.data.stored import FileRows, SpooledRows
+from narrows.data.spooled import SpooledRows
+from narrows.data.stored import FileRows
 from narrows.errors import DataError, ParameterError, UnreadableFileError, WorkerError
 from narrows.scale.streaming import FarRows, travelling
 from narrows.scale.training import fit_by_ray

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from narrows.data.columns import Layout, has_lists
 from narrows.data.scratch import fits, scratch_file
-from narrows.data.stored import SpooledRows
+from narrows.data.spooled import SpooledRows
 from narrows.errors import DataError, UnreadableFileError
 
 # Values that are unpacked at a time.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.memory import available
-from narrows.data.stored import SpooledRows
+from narrows.data.spooled import SpooledRows
 from narrows.errors import OutputError
 
 # The share of the free memory that rows on the way may take.

@@ -4,10 +4,9 @@ import mmap
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,34 +207,6 @@ class PartRows(StoredRows):
             filled += count
 
 
-class SpooledRows(StoredRows):
-    """Rows in a file without a name, which is gone with the last of them.
-
-    A copy in another process of the same machine reads them as long as this one has them.
-
-    Parameters
-    ----------
-    file : file
-        Holds nothing but the rows; may be closed afterwards.
-    shape, dtype
-        Of all of them together.
-    """
-
-    def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> None:
-        self._handle = _Handle(os.dup(file.fileno()))
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self.origin: object = None
-
-    def stamp(self) -> object:
-        """Return the stamp of what the rows were unpacked from, where that is known."""
-        return self.origin
-
-    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
-        """Read runs of rows."""
-        if into.size:
-            read_runs(self._handle.number, 0, runs, into)
-
-
 class MappedRows(StoredRows):
     """Rows that a function makes of others, shape by shape.
 
@@ -286,34 +257,6 @@ class PickedRows(StoredRows):
         """Read runs of rows."""
         places = np.concatenate([np.arange(begin, end) for begin, end in runs])
         into[...] = self._rows.take(self._numbers[places]).reshape(into.shape)
-
-
-class _Handle:
-    """A file that is closed with the last rows that are in it."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __del__(self) -> None:
-        os.close(self.number)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A number means nothing to another process, but the system knows the file by it.
-        facts = os.fstat(self.number)
-        return _opened, (f"/proc/{os.getpid()}/fd/{self.number}", facts.st_dev, facts.st_ino)
-
-
-def _opened(path: str, device: int, inode: int) -> _Handle:
-    """Open the file that a process has under a number, if it is still that one."""
-    with suppress(OSError):
-        handle = _Handle(os.open(path, os.O_RDONLY))
-        facts = os.fstat(handle.number)
-        if (facts.st_dev, facts.st_ino) == (device, inode):
-            return handle
-    raise UnreadableFileError(
-        "the rows are in a file of a process that is on another machine, has ended, or that this "
-        "system does not share; give the path that they were read from"
-    )
 
 
 def read_runs(handle: int, offset: int, runs: NDArray[np.int64], into: NDArray[Any]) -> bool:
