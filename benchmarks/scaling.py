@@ -6,8 +6,9 @@
 By the clock, the least of the rounds, as that is what further processes are for. Where others are
 at work on the machine (its load says how many ask for the processors), those that are asked for are
 not always there, so the processor time of all processes stands beside it: what sharing costs.
-`training`: an epoch of 784-256-32-256-784 at batches of 1024. `indexing`: photographs of 384 x 384
-pixels, decoded, encoded and stored. `index`: the approximate index of random codes of 32 numbers,
+`training`: an epoch of 784-256-32-256-784 at batches of 1024, of a file that stays on the disk; the
+last row has Ray Data bring it (--stream). `indexing`: photographs of 384 x 384 pixels, decoded,
+encoded and stored. `index`: the approximate index of random codes of 32 numbers,
 a mixture of a thousand Gaussians, by a process that has opened the library and read them; with
 workers, of one thread each, it has two. Ray's cluster runs already, and has been at work.
 """
@@ -35,6 +36,7 @@ from narrows.library import commits, publishing
 EPOCHS = 5
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 MODEL = ["--n-components", "32", "--hidden-layer-sizes", "256", "--batch-size", "1024"]
+RAY = ["--ray", "local", "--workers", "2"]
 FIXED = ["--no-early-stopping", "--random-state", str(SEED)]
 
 
@@ -62,7 +64,8 @@ def training(given, folder):
         "one process, one thread": (train, 1),
         "one process, two threads": (train, 2),
         "two processes (torchrun)": ([*TORCHRUN, "-m", "--", *train[1:]], 1),
-        "two workers (Ray)": ([*train, "--ray", "local", "--workers", "2"], 1),
+        "two workers (Ray)": ([*train, *RAY], 1),
+        "two workers (Ray), rows brought": ([*train, *RAY, "--stream"], 1),
     }
     epochs, whole, cost = ({name: [] for name in ways} for _ in range(3))
     for _ in range(given.rounds):
@@ -232,7 +235,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     jobs = {job.__name__: job for job in (training, indexing, index)}
     parser.add_argument("job", choices=jobs)
-    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=4000)
     parser.add_argument("--codes", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
