@@ -30,7 +30,7 @@ from cli_kit import (
 from numpy.typing import NDArray
 from PIL import Image
 
-from narrows import MODELS, Library, load
+from narrows import MODELS, Library, errors, load
 from narrows.cli.main import EXIT_CODES, VERBS
 from narrows.training.progress import on_epoch
 
@@ -103,7 +103,7 @@ def test_help_lists_every_verb_and_exit_code_without_importing_them() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stderr.strip() == "['narrows.cli.main']"
+    assert done.stderr.strip() == "['narrows.cli.console', 'narrows.cli.main']"
     for verb in VERBS:
         assert re.search(rf"^  {verb} ", done.stdout, re.MULTILINE)
     for code, _, _ in EXIT_CODES:
@@ -363,6 +363,7 @@ def test_adding_to_a_library(run: Run, made: Path) -> None:
         "present": 40,
         "rows": 40,
         "skipped": [],
+        "warnings": [],
     }
     assert run(*index, "--overwrite", "--json").json["rows"] == 40
 
@@ -496,3 +497,23 @@ def test_on_a_terminal_tables_are_framed_and_progress_is_a_bar(
     trained = run("train", made / "photos", "-o", "m", *TINY)
     assert "epoch 1/2" not in trained.err
     assert "2/2" in trained.err
+
+
+def test_warnings_stand_in_the_json_answer(run: Run, made: Path) -> None:
+    """Whatever is said on standard error beside the answer is in the answer too, once."""
+    said = run("train", made / "table.csv", "-o", "v", "--model", "variational", *TINY, "--json")
+    kinds = [entry["kind"] for entry in said.json["warnings"]]
+    lines = [line for line in said.err.splitlines() if "warning:" in line]
+    assert len(kinds) == len(lines)
+    for entry, line in zip(said.json["warnings"], lines, strict=True):
+        assert line == f"narrows: warning: {entry['message']}"
+
+
+def test_a_warning_carries_its_kind_and_its_figures() -> None:
+    with pytest.warns(errors.NarrowsWarning, match="2 files left out") as caught:
+        errors.warn(
+            "2 files left out: 2 .HEIC", kind="files_left_out", stacklevel=1, by_kind={".heic": 2}
+        )
+    assert caught[0].message.kind == "files_left_out"
+    assert caught[0].message.facts == {"by_kind": {".heic": 2}}
+    assert caught[0].filename == __file__

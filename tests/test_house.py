@@ -1,10 +1,12 @@
 """The house's own rules, read from its source: arrows, names, and what must never be imported."""
 
 import ast
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -235,9 +237,29 @@ def test_nothing_in_the_house_pickles_or_evaluates() -> None:
                     assert "allow_pickle" in {keyword.arg for keyword in node.keywords}, where
 
 
+def code_lines(file: Path) -> int:
+    """Count the lines that hold code: no docstring, no comment, not blank."""
+    source = file.read_text("utf-8")
+    docstrings = {
+        line
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and ast.get_docstring(node, clean=False) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    no_code = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in no_code and token.type != tokenize.ENDMARKER
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(lines - docstrings)
+
+
 def test_every_module_can_be_read_at_one_sitting() -> None:
-    lengths = {by_name(file): len(file.read_text("utf-8").splitlines()) for file in FILES}
-    assert {name: length for name, length in lengths.items() if length >= 400} == {}
+    lengths = {by_name(file): code_lines(file) for file in FILES}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
 def test_the_public_names() -> None:

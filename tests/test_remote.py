@@ -63,7 +63,14 @@ def test_a_library_in_a_store_is_the_one_on_a_disk(tmp_path, model, photos, opti
 
 def test_the_command_line_takes_addresses(run, made, by_environment) -> None:
     told = run("index", made / "model", made / "photos", "-o", ADDRESS, "--json")
-    assert told.json == {"output": ADDRESS, "added": 40, "present": 0, "rows": 40, "skipped": []}
+    assert told.json == {
+        "output": ADDRESS,
+        "added": 40,
+        "present": 0,
+        "rows": 40,
+        "skipped": [],
+        "warnings": [],
+    }
     local, remote = (
         run("match", library, made / "photos/left/03.png", "--json").json
         for library in (made / "pictures.lance", ADDRESS)

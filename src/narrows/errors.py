@@ -23,7 +23,13 @@
 
 Each message is one line that says the value, what was allowed, and the remedy. Rows are counted
 from 0 in all of them, as in arrays and as in the names that rows of files have; they say so.
+
+:class:`NarrowsWarning` is for results that stand although something was left out, changed or
+guessed.
 """
+
+import warnings
+from typing import Any
 
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 
@@ -98,3 +104,55 @@ class LibraryError(NarrowsError, ValueError):
 
 class WrongModelError(LibraryError):
     """A library's codes were made by another model than the one given."""
+
+
+class NarrowsWarning(UserWarning):
+    """A result stands, but something was left out, changed or guessed on the way to it.
+
+    The command line prints each one as a line on standard error, and lists all of them under
+    ``"warnings"`` in its JSON answer.
+
+    Parameters
+    ----------
+    message : str
+        One line: what happened to which data, and the option that changes it.
+    kind : str
+        A short name for programs, such as "files_left_out".
+    **facts : object
+        The figures in the message, as JSON can hold them.
+
+    Attributes
+    ----------
+    kind : str
+    facts : dict of str to object
+        As given.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from narrows.errors import warn
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn("2 files of other kinds were left out: 2 .HEIC", kind="files_left_out", count=2)
+    >>> caught[0].message.kind, caught[0].message.facts
+    ('files_left_out', {'count': 2})
+    """
+
+    def __init__(self, message: str, *, kind: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.facts = facts
+
+
+def warn(message: str, *, kind: str, stacklevel: int = 2, **facts: Any) -> None:
+    """Issue a :class:`NarrowsWarning` through Python's ``warnings``.
+
+    Parameters
+    ----------
+    message, kind, **facts
+        As for :class:`NarrowsWarning`.
+    stacklevel : int, default=2
+        Whose line the warning names, as for ``warnings.warn``: 2 is the caller of the function
+        that calls this one.
+    """
+    warnings.warn(NarrowsWarning(message, kind=kind, **facts), stacklevel=stacklevel + 1)

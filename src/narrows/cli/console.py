@@ -5,8 +5,10 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ PATH = click.Path(path_type=Path, readable=False)
 
 Advance = Callable[[int, int], None]
 
+_warned: ContextVar[list[dict[str, Any]]] = ContextVar("warned")
 # Beside a terminal, progress is a line at most every so many seconds.
 _SECONDS_BETWEEN_LINES = 2.0
 
@@ -101,9 +104,35 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
+@contextmanager
+def collected_warnings() -> Iterator[None]:
+    """Print each warning in the block as a line, and keep all of them for the JSON answer."""
+    token = _warned.set([])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            # Arrays have no column names, and whoever names such a file knows.
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            warnings.showwarning = _show_warning
+            yield
+    finally:
+        _warned.reset(token)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    line = " ".join(str(message).split())
+    known = {"message": line, **getattr(message, "facts", {})}
+    entry = {"kind": getattr(message, "kind", "other"), **known}
+    if entry in _warned.get([]):
+        return
+    _warned.get([]).append(entry)
+    note(f"narrows: warning: {line}")
+
+
 def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
-    """Give the answer: one JSON object, or these lines."""
+    """Give the answer: one JSON object, with the warnings so far, or these lines."""
     if as_json:
+        record = {**record, "warnings": _warned.get([])}
         click.echo(json.dumps(_plain(record), allow_nan=False))
     else:
         for line in lines:

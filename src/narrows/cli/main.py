@@ -6,7 +6,6 @@ function, so that ``narrows --help`` answers at once.
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -156,10 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     narrows ...
     0
     """
-    with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
-        # Arrays have no columns' names, and whoever names such a file knows.
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    from narrows.cli.console import collected_warnings
+
+    with collected_warnings():
         try:
             result = group.main(arguments, prog_name="narrows", standalone_mode=False)
             return result if isinstance(result, int) else 0
@@ -193,9 +191,3 @@ def _complain(message: str, hint: str = "") -> None:
 def _hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return f" (see '{context.command_path} --help')" if context else ""
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    from narrows.cli.console import note
-
-    note(f"narrows: warning: {' '.join(str(message).split())}")
