@@ -14,9 +14,9 @@ from torch import Tensor
 
 from narrows import ranks
 from narrows.data.arrays import ArraySource, as_tensor, paired
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy import LazyRows, MadeRows
 from narrows.data.source import Source
-from narrows.data.stored import StoredRows
+from narrows.data.stored import PickedRows, StoredRows
 
 # Neighbours that stay together on the way into memory, fewer where a row alone is long.
 _BLOCK, _BLOCK_BYTES = 64, 1 << 18
@@ -240,6 +240,19 @@ def source_of(
     if isinstance(rows, RowsBut):
         rows = rows[np.arange(len(rows))]
     return ArraySource(values, rows, partners)
+
+
+def picked(values: NDArray[Any] | LazyRows, numbers: Numbers) -> LazyRows:
+    """Return some of the rows, which are taken out of the others when asked for."""
+    if isinstance(values, StoredRows):
+        return PickedRows(values, numbers)
+    of_them = np.arange(len(numbers)) if isinstance(numbers, RowsBut) else numbers
+    make = (
+        (lambda places: values[numbers[places]])
+        if isinstance(numbers, RowsBut)
+        else (lambda chosen: values[chosen])
+    )
+    return MadeRows(of_them, make, values.shape[1:], values.dtype)
 
 
 def numbers_of(

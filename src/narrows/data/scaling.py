@@ -5,7 +5,7 @@ One pass collects each feature's mean and variance by the pairwise update of Cha
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self, overload
@@ -20,6 +20,7 @@ from narrows.data.lazy import LazyRows
 from narrows.data.stored import MappedRows, StoredRows
 from narrows.errors import ParameterError
 
+Observer = Callable[[NDArray[Any], NDArray[np.bool_]], None]
 ScalingName = Literal["auto", "none", "unit", "global", "standard"]
 SCALINGS = ("auto", "none", "unit", "global", "standard")
 
@@ -58,8 +59,26 @@ class Statistics:
     dtype: str
 
     @classmethod
-    def of(cls, X: NDArray[Any], block: int = 1024) -> Self:
+    def of(
+        cls,
+        X: NDArray[Any] | LazyRows,
+        held_out: NDArray[np.int64] | None = None,
+        observe: Observer | None = None,
+        block: int = 1024,
+    ) -> Self:
         """Collect them in blocks of rows whose float copies the processor's caches hold.
+
+        Parameters
+        ----------
+        X : ndarray or LazyRows of shape (n, ...)
+            The rows.
+        held_out : ndarray of int, optional
+            The numbers of rows that are left out, ascending.
+        observe : callable, optional
+            Called with each block of rows, and a mask of those in it that are held out: whoever
+            needs another look at all rows shares this pass over them.
+        block : int
+            Rows at a time, fewer where rows are large.
 
         Raises
         ------
@@ -67,12 +86,23 @@ class Statistics:
             If lazy rows, which were not looked at before, hold values that are not finite.
         """
         block = min(block, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
+        left_out = np.empty(0, np.int64) if held_out is None else held_out
         count = 0
         mean = np.zeros(X[0].size)
         spread = np.zeros(X[0].size)
         low, high, binary = np.inf, -np.inf, True
+        start = 0
         for given in _blocks(X, block):
-            rows = given.reshape(-1, mean.size).astype(np.float64)
+            first, last = np.searchsorted(left_out, [start, start + len(given)])
+            mask = np.zeros(len(given), bool)
+            mask[left_out[first:last] - start] = True
+            start += len(given)
+            if observe is not None:
+                observe(given, mask)
+            learned = given[~mask] if first < last else given
+            if not len(learned):
+                continue
+            rows = learned.reshape(-1, mean.size).astype(np.float64)
             low, high = min(low, float(rows.min())), max(high, float(rows.max()))
             binary = binary and low >= 0 and high <= 1 and bool(((rows == 0) | (rows == 1)).all())
             block_mean = rows.mean(axis=0)

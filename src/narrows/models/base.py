@@ -12,10 +12,12 @@ from torch import Tensor
 
 from narrows import losses, networks, ranks
 from narrows.data.blocks import source_of
+from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.losses import Loss
 from narrows.models import choices
 from narrows.models.codec import Codec
+from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import Parameters
 from narrows.models.registry import inherit_defaults, register
 from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
@@ -60,6 +62,9 @@ class BaseAutoencoder(Parameters, Codec):
         Values in one row.
     fingerprint_ : str
         SHA-256 of the weights and of what decides their meaning.
+    learned_rows_ : LearnedRows or None
+        Tells whether a row was learned from, held out, or is new, by hashes of the training rows.
+        ``None`` for models saved before there were such hashes.
     """
 
     # Numbers that the encoder's body gives for each unit of the code.
@@ -153,13 +158,25 @@ class BaseAutoencoder(Parameters, Codec):
 
     def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
         """Learn to restore checked rows from themselves, or from damaged ones beside them."""
-        mean = self._prepare(X)
+        self.sample_shape_ = X.shape[1:]
         run = plan(self, X, damaged, self._draw_seed())
+        self.learned_rows_ = LearnedRows()
+        mean = self._prepare(X, run.held_out)
+        if damaged is not None:
+            self.learned_rows_ = self.learned_rows_.with_rows(damaged)
         network = self._first_network(run, mean)
         self._extend(network, run.settings, len(run.rows))
         self._keep(network, run.train(network, self._training_loss(), self._scale, self.verbose))
+        self._settle(run.learned)
         run.finish(self.history_)
         return self
+
+    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
+        """Finish what was learned, and measure it, on the rows learned from (n, ...).
+
+        A model adds its own to what ``super()`` does.
+        """
+        del rows
 
     def _first_network(self, run: Run, mean: Tensor) -> Network:
         """Build the network that a run starts from."""
@@ -201,8 +218,10 @@ class BaseAutoencoder(Parameters, Codec):
         self._check_parameters()
         first = not self.__sklearn_is_fitted__()
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
+        if first:
+            self.sample_shape_, self.learned_rows_ = X.shape[1:], LearnedRows()
         mean = self._prepare(X) if first else None
-        settings = choices.choose_settings(self, self.spec_, len(X), self._draw_seed())
+        settings = self._settings(len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
         if mean is not None:
             network = networks.build(self.spec_, mean, settings.seed)
@@ -235,6 +254,8 @@ class BaseAutoencoder(Parameters, Codec):
         record = {**now.epochs[0], "epoch": len(done) + 1}
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
+        if not first and self.learned_rows_ is not None:
+            self.learned_rows_ = self.learned_rows_.with_rows(X)
         return self
 
     def loss_terms(
@@ -270,7 +291,7 @@ class BaseAutoencoder(Parameters, Codec):
         """
         rows = self._check_rows(X)
         seed = int(check_random_state(random_state).randint(2**31))
-        settings = choices.choose_settings(self, self.spec_, len(rows), seed)
+        settings = self._settings(len(rows), seed)
         network = Network(self.encoder_, self.decoder_)
         # What a model notes of the run to come, it notes on a copy: measuring changes nothing.
         twin = copy(self)
@@ -311,11 +332,26 @@ class BaseAutoencoder(Parameters, Codec):
     def _draw_seed(self) -> int:
         return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
 
-    def _prepare(self, X: NDArray[Any]) -> Tensor:
-        """Learn the scaling, choose network and loss, and return the scaled rows' mean."""
-        statistics = Statistics.of(X)
-        choices.check_variation(statistics, len(X))
-        self.sample_shape_ = X.shape[1:]
+    def _choose_layers(self, sample_shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        """Choose the architecture, and the widths between input and code, for rows of a shape."""
+        return choices.choose_layers(self, sample_shape)
+
+    def _settings(self, n_rows: int, seed: int) -> TrainSettings:
+        """Plan training on so many rows, once the network is chosen."""
+        return choices.choose_settings(self, self.spec_.hidden_layer_sizes, n_rows, seed)
+
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
+        """Learn the scaling, choose network and loss, and return the scaled rows' mean.
+
+        All of it is learned from the rows that are not held out.
+        """
+
+        def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
+            if self.learned_rows_ is not None:
+                self.learned_rows_ = self.learned_rows_.with_rows(rows, is_held_out)
+
+        statistics = Statistics.of(X, held_out, remember)
+        choices.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
         self.scaling_ = Scaling.learn(self.scaling, statistics.pooled() if alike else statistics)
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_, len(X))

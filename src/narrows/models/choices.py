@@ -166,10 +166,7 @@ def choose_network(
     ParameterError
         If the output cannot reach the data, or training would take more than the memory.
     """
-    architecture = choose_architecture(model, sample_shape)
-    hidden = model.hidden_layer_sizes
-    if isinstance(hidden, str):
-        hidden = defaults.choose_hidden_layer_sizes(architecture, sample_shape, model.n_components)
+    architecture, hidden = model._choose_layers(sample_shape)
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
@@ -189,7 +186,7 @@ def choose_network(
         architecture=architecture,
         sample_shape=sample_shape,
         n_components=int(model.n_components),
-        hidden_layer_sizes=tuple(int(width) for width in hidden),
+        hidden_layer_sizes=hidden,
         activation=model.activation,
         code_activation=("identity" if model.code_activation == "auto" else model.code_activation),
         output=output,
@@ -202,6 +199,23 @@ def choose_network(
     check_shape(spec)
     check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
     return spec
+
+
+def choose_layers(
+    model: "BaseAutoencoder", sample_shape: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    """Choose the architecture, and the widths of the layers between input and code.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`choose_architecture`.
+    """
+    architecture = choose_architecture(model, sample_shape)
+    hidden = model.hidden_layer_sizes
+    if isinstance(hidden, str):
+        hidden = defaults.choose_hidden_layer_sizes(architecture, sample_shape, model.n_components)
+    return architecture, tuple(int(width) for width in hidden)
 
 
 def choose_architecture(model: "BaseAutoencoder", sample_shape: tuple[int, ...]) -> str:
@@ -333,7 +347,7 @@ def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statist
     return "cross_entropy" if yes_or_no else "squared_error"
 
 
-def choose_held_out(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
+def choose_held_out(model: Trained, hidden_layer_sizes: tuple[int, ...], n_rows: int) -> int:
     """Choose how many rows are held out to stop early and to keep the best weights.
 
     Raises
@@ -345,7 +359,7 @@ def choose_held_out(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
         return 0
     if isinstance(model.validation_fraction, str):
         # One layer each way has too few weights to learn the rows by heart: it can have them all.
-        return defaults.choose_held_out(n_rows) if spec.hidden_layer_sizes else 0
+        return defaults.choose_held_out(n_rows) if hidden_layer_sizes else 0
     held_out = round(model.validation_fraction * n_rows)
     if not 0 < held_out < n_rows - 1:
         raise ParameterError(
@@ -356,14 +370,16 @@ def choose_held_out(model: Trained, spec: NetworkSpec, n_rows: int) -> int:
     return held_out
 
 
-def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -> TrainSettings:
-    """Plan the training of such a network on so many rows."""
+def choose_settings(
+    model: Trained, hidden_layer_sizes: tuple[int, ...], n_rows: int, seed: int
+) -> TrainSettings:
+    """Plan the training of a network with such hidden layers on so many rows."""
     size = _choose_batch_size(model, n_rows)
     epochs = model.max_epochs
     epochs = defaults.choose_max_epochs(n_rows, size) if isinstance(epochs, str) else int(epochs)
     rate = model.learning_rate
     if isinstance(rate, str):
-        rate = defaults.choose_learning_rate(spec.hidden_layer_sizes)
+        rate = defaults.choose_learning_rate(hidden_layer_sizes)
     return TrainSettings(
         max_epochs=epochs,
         batch_size=size,

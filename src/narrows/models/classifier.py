@@ -176,6 +176,15 @@ class EncoderClassifier(FittedClassifier):
             self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), seed)
         return self
 
+    def _split(
+        self, n_rows: int, hidden_layer_sizes: tuple[int, ...], seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw which rows are held out, and which are learned from; both ascending."""
+        order = np.random.default_rng(seed).permutation(n_rows)
+        count = choices.choose_held_out(self, hidden_layer_sizes, n_rows)
+        held_out, learned = np.split(order, [count])
+        return np.sort(held_out), np.sort(learned)
+
     def _take_rows(self, X: Any, seed: int) -> NDArray[Any]:
         """Make the encoder to start from, and check the rows against it."""
         half = _half_of(self.encoder, self.from_scratch)
@@ -183,13 +192,16 @@ class EncoderClassifier(FittedClassifier):
         rows = check_rows(self, given, fitting=True)
         if not isinstance(half, Encoder):
             model = clone(half).set_params(device=self.device, random_state=seed)
-            start(model, rows)
+            _, hidden = model._choose_layers(rows.shape[1:])
+            start(model, rows, self._split(len(rows), hidden, seed)[0])
             self.encoder_ = model.split()[0]
             return rows
         rows = check_rows(half, given)
         module = copy.deepcopy(half.module)
         if self.from_scratch:
-            mean = choices.feature_mean(Statistics.of(rows), half.scaling_, half.sample_shape_)
+            held_out, _ = self._split(len(rows), half.spec.hidden_layer_sizes, seed)
+            statistics = Statistics.of(rows, held_out)
+            mean = choices.feature_mean(statistics, half.scaling_, half.sample_shape_)
             module = networks.build(half.spec, mean, seed).encoder
         names = getattr(self, "feature_names_in_", None)
         self.encoder_ = Encoder(module, half.scaling_, half.spec, half.fingerprint_, names)
@@ -198,7 +210,7 @@ class EncoderClassifier(FittedClassifier):
     def _learn(self, rows: NDArray[Any], numbers: Tensor, seed: int) -> None:
         """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
-        settings = choices.choose_settings(self, spec, len(rows), seed)
+        settings = choices.choose_settings(self, spec.hidden_layer_sizes, len(rows), seed)
         rate = (
             min(_RATE, _RATE_OVER_WIDTH / spec.code_width)
             if isinstance(self.learning_rate, str)
@@ -207,10 +219,12 @@ class EncoderClassifier(FittedClassifier):
         settings = replace(settings, learning_rate=rate)
         device = settings.device
         module.to(device).eval()
-        some = rows if not self.fine_tune else rows[:: -(-len(rows) // _ROWS_TO_START)]
-        codes = torch.from_numpy(self._encode(some))
+        held_out, learned = self._split(len(rows), spec.hidden_layer_sizes, seed)
+        to_start = learned[:: -(-len(learned) // _ROWS_TO_START)]
+        # An encoder that stays as it is encodes all rows, once.
+        codes = torch.from_numpy(self._encode(rows[to_start] if self.fine_tune else rows))
         head = SoftmaxHead(codes.shape[1], len(self.classes_)).to(device)
-        head.start(codes)
+        head.start(codes if self.fine_tune else codes[torch.from_numpy(to_start)])
         self.network_ = Classifier(module, head)
         damage = choices.choose_corruption(self)
         source = as_rows(rows)
@@ -234,17 +248,13 @@ class EncoderClassifier(FittedClassifier):
             own = self.encoder_learning_rate
             shares[module] = (_ENCODER_RATE if isinstance(own, str) else own) / rate
         in_blocks = anywhere_stored(rows)
-        order = np.random.default_rng(seed).permutation(len(rows))
-        held_out, learned = np.split(order, [choices.choose_held_out(self, spec, len(rows))])
         self.history_ = train(
             network,
             loss,
-            numbers_of(rows, np.sort(learned), in_blocks=in_blocks),
+            numbers_of(rows, learned, in_blocks=in_blocks),
             prepare=prepare,
             settings=settings,
-            validation=(
-                numbers_of(rows, np.sort(held_out), in_blocks=in_blocks) if len(held_out) else None
-            ),
+            validation=(numbers_of(rows, held_out, in_blocks=in_blocks) if len(held_out) else None),
             optimizer=new_optimizer(network, rate, settings.weight_decay, shares),
             callbacks=(print_epoch,) if self.verbose else (),
         )

@@ -13,6 +13,7 @@ from narrows import storage
 from narrows.models import persistence, sensitivity
 from narrows.models.fitted import Fitted
 from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
+from narrows.models.learned_rows import LearnedRows
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 
 # Rows whose reconstructions are held at once to be compared.
@@ -52,6 +53,8 @@ class Codec(
     ...     load(model.save(f"{folder}/model")).fingerprint_ == model.fingerprint_
     True
     """
+
+    learned_rows_: LearnedRows | None
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Encode rows.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from narrows.data.lazy import LazyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss, jacobian
 from narrows.models.base import BaseAutoencoder
@@ -79,12 +80,11 @@ class ContractiveAutoencoder(BaseAutoencoder):
         self.__dict__.pop("mean_jacobian_norm_", None)
         return self
 
-    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
-        super()._fit(X, damaged)
-        rows = X[:: -(-len(X) // _ROWS_MEASURED)]
-        norms = measure(self.encoder_, self.scaling_, rows)
+    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
+        super()._settle(rows)
+        some = rows[:: -(-len(rows) // _ROWS_MEASURED)]
+        norms = measure(self.encoder_, self.scaling_, some)
         self.mean_jacobian_norm_ = norms.mean(dtype=np.float64)
-        return self
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -17,6 +17,7 @@ from narrows.data.stored import MappedRows, PickedRows, StoredRows
 from narrows.errors import NarrowsError, ParameterError
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
+from narrows.models.learned_rows import LearnedRows
 from narrows.models.registry import MODELS
 from narrows.models.validation import check_rows
 from narrows.networks import ACTIVATIONS, NetworkSpec
@@ -183,6 +184,7 @@ def check_layers(stack: "StackedAutoencoder") -> NetworkSpec:
             shape = (spec.hidden_layer_sizes[place - 1],) if place else spec.sample_shape
             # Two rows that every activation reaches: what is chosen does not hang on more.
             rows = np.stack([np.full(shape, value, np.float32) for value in (0.25, 0.75)])
+            layer.sample_shape_, layer.learned_rows_ = shape, None
             layer._prepare(rows)
             choices.choose_corruption(layer)
             layer_spec = layer.spec_
@@ -190,11 +192,12 @@ def check_layers(stack: "StackedAutoencoder") -> NetworkSpec:
     return layer_spec
 
 
-def start(model: BaseAutoencoder, X: Any) -> None:
-    """Give a model a network for rows, with its first weights."""
+def start(model: BaseAutoencoder, X: Any, held_out: NDArray[np.int64] | None = None) -> None:
+    """Give a model a network for rows, with its first weights; rows held out have no part in it."""
     rows = check_rows(model, X, fitting=True)
-    mean = model._prepare(rows)
-    settings = choices.choose_settings(model, model.spec_, len(rows), model._draw_seed())
+    model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
+    mean = model._prepare(rows, held_out)
+    settings = model._settings(len(rows), model._draw_seed())
     network = networks.build(model.spec_, mean, settings.seed)
     model._extend(network, settings, len(rows))
     model._keep(network.to(settings.device), History())

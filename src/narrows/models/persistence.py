@@ -16,6 +16,7 @@ from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.stored import StoredRows
 from narrows.models.halves import Decoder, Encoder, names_of
+from narrows.models.learned_rows import LearnedRows
 from narrows.models.registry import MODELS
 from narrows.training.history import History
 
@@ -35,7 +36,7 @@ _SAMPLES, _SAMPLED = 64, 16
 def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
     """Return a fitted model's manifest and tensors; :func:`restore` takes them."""
     encoder, decoder = model.split()
-    manifest = {
+    manifest: dict[str, Any] = {
         "kind": "model",
         "model": type(model).__name__,
         "fingerprint": encoder.fingerprint_,
@@ -51,6 +52,9 @@ def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
         },
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
+    if model.learned_rows_ is not None:
+        manifest["rows"] = model.learned_rows_.facts()
+        parts["rows"] = model.learned_rows_.tensors()
     return manifest, parts
 
 
@@ -77,6 +81,9 @@ def restore(
         for name in (name for name in _findings(model) if name in found):
             # A single number comes back as one.
             setattr(model, name, np.asarray(found[name])[()])
+        model.learned_rows_ = (
+            LearnedRows.restore(parts["rows"], manifest["rows"]) if "rows" in parts else None
+        )
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
     storage.check_fingerprint(model.fingerprint_, manifest, path)

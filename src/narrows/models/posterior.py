@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
+from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
 from narrows.networks import Encoder, Network, Trace
 
@@ -22,7 +23,9 @@ def moments(trace: Trace) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def measure_codes(encoder: Encoder, scaling: Scaling, rows: NDArray[Any]) -> tuple[Tensor, Tensor]:
+def measure_codes(
+    encoder: Encoder, scaling: Scaling, rows: NDArray[Any] | LazyRows
+) -> tuple[Tensor, Tensor]:
     """Return the means and variances of codes, (n, K) each, of as many rows as are enough."""
     device = next(encoder.parameters()).device
     some = as_tensor(rows[:: -(-len(rows) // _ROWS)])
@@ -34,7 +37,7 @@ def measure_codes(encoder: Encoder, scaling: Scaling, rows: NDArray[Any]) -> tup
     return means, log_variances.exp()
 
 
-def settle(network: Network, scaling: Scaling, rows: NDArray[Any]) -> None:
+def settle(network: Network, scaling: Scaling, rows: NDArray[Any] | LazyRows) -> None:
     """Give the codes of all rows together mean 0 and variance 1, and decode as before.
 
     Of all maps h -> (h - shift) / scale of each unit, this one makes the mean divergence from

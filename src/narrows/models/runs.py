@@ -1,4 +1,8 @@
-"""One run of training: which rows it learns from, how, and where its state is kept."""
+"""One run of training: which rows it learns from, how, and where its state is kept.
+
+The rows are split before anything is learned from them: scaling, centre and first weights know
+nothing of the rows that are held out.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -10,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import ranks
-from narrows.data.blocks import Numbers, anywhere_stored, draw, source_of
+from narrows.data.blocks import Numbers, anywhere_stored, draw, picked, source_of
+from narrows.data.lazy import LazyRows
 from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError
 from narrows.models import choices, persistence
@@ -55,6 +60,11 @@ class Run:
     checkpoint: Checkpoint | None
     in_blocks: bool
 
+    @property
+    def learned(self) -> NDArray[Any] | LazyRows:
+        """The rows to learn from, in order; they are not copied."""
+        return self.X if not len(self.held_out) else picked(self.X, self.rows)
+
     def train(
         self,
         network: Network,
@@ -91,7 +101,7 @@ class Run:
 
 
 def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None, seed: int) -> Run:
-    """Plan how a model with a chosen network learns from checked rows.
+    """Plan how a model learns from checked rows, before it has learned anything of them.
 
     Raises
     ------
@@ -102,7 +112,8 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
     CheckpointError
         If the checkpoint is of another run.
     """
-    settings = choices.choose_settings(model, model.spec_, len(X), seed)
+    _, hidden = model._choose_layers(X.shape[1:])
+    settings = choices.choose_settings(model, hidden, len(X), seed)
     _check_rows_are_the_same(model, X)
     checkpoint = None
     if model.checkpoint is not None:
@@ -110,7 +121,7 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
         checkpoint = Checkpoint(model.checkpoint, persistence.run_identity(model, *data))
         if (kept := checkpoint.seed()) is not None:
             settings = replace(settings, seed=kept)
-    count = choices.choose_held_out(model, model.spec_, len(X))
+    count = choices.choose_held_out(model, hidden, len(X))
     rows: Numbers
     in_blocks = anywhere_stored(X, damaged)
     if in_blocks:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows.data.lazy import LazyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, silence
@@ -151,12 +152,11 @@ class SparseAutoencoder(BaseAutoencoder):
         self._find_sparsity(self._check_rows(X))
         return self
 
-    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
-        super()._fit(X, damaged)
-        self._find_sparsity(X)
-        return self
+    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
+        super()._settle(rows)
+        self._find_sparsity(rows)
 
-    def _measure(self, rows: NDArray[Any]) -> Sparsity:
+    def _measure(self, rows: NDArray[Any] | LazyRows) -> Sparsity:
         bar = 0.5 if self.sparsity == "kl" else 0.0
         total = np.zeros(self.spec_.code_width)
         counts = np.zeros(self.spec_.code_width, np.int64)
@@ -172,7 +172,7 @@ class SparseAutoencoder(BaseAutoencoder):
         means = (total / len(rows)).astype(np.float32)
         return Sparsity(means, shares, counts == 0, counts / len(rows))
 
-    def _find_sparsity(self, X: NDArray[Any]) -> None:
+    def _find_sparsity(self, X: NDArray[Any] | LazyRows) -> None:
         found = self._measure(X)
         self.mean_activation_ = found.mean_activation
         self.active_share_ = found.active_share.mean(dtype=np.float64)
@@ -216,15 +216,18 @@ class SparseAutoencoder(BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _prepare(self, X: NDArray[Any]) -> Tensor:
-        mean = super()._prepare(X)
+    def _choose_layers(self, sample_shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+        if self.hidden_layer_sizes == "auto" and self.architecture in ("auto", "dense"):
+            return "dense", ()
+        return super()._choose_layers(sample_shape)
+
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
+        mean = super()._prepare(X, held_out)
         spec = self.spec_
         n_active = 0
         if self.sparsity in _SELECTED:
             root = round(math.sqrt(spec.n_components))
             n_active = root if isinstance(self.n_active, str) else int(self.n_active)
-        if self.hidden_layer_sizes == "auto" and self.architecture in ("auto", "dense"):
-            spec = replace(spec, architecture="dense", hidden_layer_sizes=(), kernel_size=0)
         self.spec_ = replace(
             spec,
             code_activation=_ACTIVATIONS[self.sparsity],

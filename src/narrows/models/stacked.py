@@ -250,8 +250,8 @@ class StackedAutoencoder(BaseAutoencoder):
             history.ended = "interrupted"
         super()._keep(network, history, optimizer)
 
-    def _prepare(self, X: NDArray[Any]) -> Tensor:
-        mean = super()._prepare(X)
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
+        mean = super()._prepare(X, held_out)
         self._layers, self._histories = {}, []
         last = check_layers(self)
         self.spec_ = replace(

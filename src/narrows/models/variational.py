@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows.data.arrays import as_tensor
+from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
 from narrows.models.base import BaseAutoencoder
@@ -197,12 +198,13 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _prepare(self, X: NDArray[Any]) -> Tensor:
-        mean = super()._prepare(X)
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
+        mean = super()._prepare(X, held_out)
         automatic = "bernoulli" if self.loss_ == "cross_entropy" else "gaussian"
         self.loss_ = automatic if self.likelihood == "auto" else self.likelihood
         self.spec_ = replace(self.spec_, output=self._choose_output())
-        rows = as_tensor(X[:: -(-len(X) // _ROWS_FOR_VARIANCE)])
+        some = np.arange(0, len(X), -(-len(X) // _ROWS_FOR_VARIANCE))
+        rows = as_tensor(X[some if held_out is None else np.setdiff1d(some, held_out)])
         # All that the decoder, which starts at the mean row, leaves unexplained.
         self._first_variance = float(self.scaling_(rows).var(dim=0).mean())
         self.warmup_done_ = np.float64(0)
@@ -243,13 +245,12 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             first = math.log(max(first_variance, LEAST_VARIANCE))
             torch.nn.init.constant_(network.decoder.output.log_variance, first)
 
-    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
-        super()._fit(X, damaged)
+    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
+        super()._settle(rows)
         # Another penalty may have a say in how wide codes are.
         if self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS:
-            settle(Network(self.encoder_, self.decoder_), self.scaling_, X)
-        self._find_active_units(X)
-        return self
+            settle(Network(self.encoder_, self.decoder_), self.scaling_, rows)
+        self._find_active_units(rows)
 
     def _keep(
         self,
@@ -263,7 +264,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             done = self.warmup_done_ + float(steps) / self._warmup_steps
             self.warmup_done_ = np.float64(min(done, 1))
 
-    def _find_active_units(self, X: NDArray[Any]) -> None:
+    def _find_active_units(self, X: NDArray[Any] | LazyRows) -> None:
         """Find the units whose mean follows the rows; warn where there is none."""
         means, _ = measure_codes(self.encoder_, self.scaling_, X)
         self.active_units_ = (means.var(dim=0, correction=0) > ACTIVE).cpu().numpy()

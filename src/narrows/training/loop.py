@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from narrows import ranks
 from narrows.data.source import Source
-from narrows.errors import CheckpointError, DivergedError
+from narrows.errors import CheckpointError, DataError, DivergedError
 from narrows.losses import Loss
 from narrows.training.checkpoint import Checkpoint, State
 from narrows.training.devices import near, rounded_products, sent
@@ -320,8 +320,15 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
 
 def _check_finite(record: Record, settings: TrainSettings) -> None:
     for name, value in record.items():
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"training diverged in epoch {record['epoch']:.0f}: {name} is {value} at "
-                f"learning_rate={settings.learning_rate:g}; lower learning_rate, or scale the data"
+        if math.isfinite(value):
+            continue
+        if name.startswith("validation_"):
+            raise DataError(
+                f"{name} is {value} in epoch {record['epoch']:.0f} although the loss on the rows "
+                "learned from is finite: some of the held-out rows are far from all others; remove "
+                "such outliers, or hold none out (early_stopping=False)"
             )
+        raise DivergedError(
+            f"training diverged in epoch {record['epoch']:.0f}: {name} is {value} at "
+            f"learning_rate={settings.learning_rate:g}; lower learning_rate, or scale the data"
+        )

@@ -1,0 +1,205 @@
+"""Which rows a model learned from, and which it held out: a 64-bit hash of each.
+
+A report needs this to tell a figure on new rows from one on rows that are known by heart. Rows are
+hashed by their values in single precision, whatever type they come in: a random linear form of
+their bits modulo 2^64 (multilinear hashing, Carter & Wegman 1979), then mixed. A model
+keeps at most 65 536 hashes of each kind. Of more rows it keeps those with the smallest hashes, so
+that a fixed share of all rows, the same in every data set, can still be told apart exactly.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from narrows.data.lazy import LazyRows
+
+UNKNOWN, NEW, HELD_OUT, LEARNED = range(4)
+"""What :meth:`LearnedRows.membership` says of a row."""
+
+Hashes = NDArray[np.uint64]
+
+_MOST = 65_536
+_ALL = np.uint64(2**64 - 1)  # the bound below which hashes are kept, while all of them are
+_VALUES = 1 << 20  # hashed at a time
+
+
+@dataclass(frozen=True)
+class HashSet:
+    """Hashes of rows: all of them, or of many rows those below a bound.
+
+    Attributes
+    ----------
+    count : int
+        Rows that were added, equal ones as often as they came.
+    kept : ndarray of uint64
+        Different hashes, ascending.
+    bound : int
+        Hashes up to this one are kept.
+    """
+
+    count: int = 0
+    kept: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
+    bound: int = int(_ALL)
+
+    def with_rows(self, hashes: Hashes) -> "HashSet":
+        """Return the set with the hashes of more rows."""
+        kept = np.union1d(self.kept, hashes[hashes <= np.uint64(self.bound)])
+        bound = self.bound
+        if len(kept) > _MOST:
+            kept = kept[:_MOST]
+            bound = int(kept[-1])
+        return HashSet(self.count + len(hashes), kept, bound)
+
+
+@dataclass(frozen=True)
+class LearnedRows:
+    """What a fitted model remembers of its training rows.
+
+    Attributes
+    ----------
+    learned, held_out : HashSet
+        Of the rows that weights, scaling and centre were learned from, and of those that only told
+        when to stop.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import Autoencoder
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> rows = Autoencoder(2, max_epochs=1, random_state=0).fit(X).learned_rows_
+    >>> rows.n_learned, rows.n_held_out
+    (180, 20)
+    >>> np.bincount(rows.membership(np.concatenate([X, X + 1]))).tolist()  # new, held out, learned
+    [0, 200, 20, 180]
+    """
+
+    learned: HashSet = field(default_factory=HashSet)
+    held_out: HashSet = field(default_factory=HashSet)
+
+    @property
+    def n_learned(self) -> int:
+        """Rows learned from; of pairs, the damaged and the clean ones."""
+        return self.learned.count
+
+    @property
+    def n_held_out(self) -> int:
+        """Rows held out."""
+        return self.held_out.count
+
+    def with_rows(self, rows: NDArray[Any], held_out: NDArray[np.bool_] | None = None) -> Self:
+        """Return what is remembered once more rows were seen.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, ...)
+            Of any numeric type.
+        held_out : ndarray of bool and shape (n,), optional
+            Which of them are held out; none by default.
+        """
+        hashes = hash_rows(rows)
+        if held_out is None:
+            return type(self)(self.learned.with_rows(hashes), self.held_out)
+        return type(self)(
+            self.learned.with_rows(hashes[~held_out]), self.held_out.with_rows(hashes[held_out])
+        )
+
+    def membership(self, X: NDArray[Any] | LazyRows) -> NDArray[np.int8]:
+        """Tell of each row whether it was learned from.
+
+        Parameters
+        ----------
+        X : ndarray or LazyRows of shape (n, ...)
+            In the units of the training data.
+
+        Returns
+        -------
+        ndarray of int8 and shape (n,)
+            :data:`LEARNED`, :data:`HELD_OUT`, :data:`NEW`, or :data:`UNKNOWN` where the model saw
+            more rows than it has hashes of, and this one has no hash within the bound.
+        """
+        hashes = hash_rows(X)
+        found = np.full(len(hashes), UNKNOWN, np.int8)
+        found[hashes <= np.uint64(min(self.learned.bound, self.held_out.bound))] = NEW
+        found[np.isin(hashes, self.held_out.kept)] = HELD_OUT
+        found[np.isin(hashes, self.learned.kept)] = LEARNED
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the hashes, as they are stored beside the weights."""
+        return {
+            name: torch.from_numpy(of_it.kept.view(np.int64))
+            for name, of_it in (("learned", self.learned), ("held_out", self.held_out))
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return counts and bounds, as JSON holds them."""
+        return {
+            name: {"count": of_it.count, "bound": of_it.bound}
+            for name, of_it in (("learned", self.learned), ("held_out", self.held_out))
+        }
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Self:
+        """Build it again from :meth:`tensors` and :meth:`facts`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they are not those of hashes.
+        """
+        sets = []
+        for name in ("learned", "held_out"):
+            kept, count, bound = tensors[name], facts[name]["count"], facts[name]["bound"]
+            if kept.dtype != torch.int64 or kept.ndim != 1 or len(kept) > _MOST:
+                raise ValueError(f"the hashes of rows {name} are {kept.dtype} {tuple(kept.shape)}")
+            for number in (count, bound):
+                if type(number) is not int or not 0 <= number <= int(_ALL):
+                    raise ValueError(f"the rows {name} have the count or bound {number!r}")
+            sets.append(HashSet(count, kept.numpy().view(np.uint64), bound))
+        return cls(*sets)
+
+
+def hash_rows(X: NDArray[Any] | LazyRows) -> Hashes:
+    """Hash each row by its values in single precision.
+
+    Parameters
+    ----------
+    X : ndarray or LazyRows of shape (n, ...)
+        Of any numeric type.
+
+    Returns
+    -------
+    ndarray of uint64 and shape (n,)
+
+    Examples
+    --------
+    >>> rows = np.arange(6).reshape(2, 3)
+    >>> bool((hash_rows(rows) == hash_rows(rows.astype(np.float64))).all())
+    True
+    """
+    width = math.prod(X.shape[1:])
+    factors = _mixed(np.arange(1, width + 1, dtype=np.uint64)) | np.uint64(1)
+    hashes = np.empty(len(X), np.uint64)
+    size = max(1, _VALUES // max(1, width))
+    for start in range(0, len(X), size):
+        block = np.asarray(X[start : start + size]).reshape(-1, width)
+        # Adding zero makes the two zeros one.
+        values = np.ascontiguousarray(block.astype(np.float32) + np.float32(0))
+        hashes[start : start + size] = values.view(np.uint32).astype(np.uint64) @ factors
+    return _mixed(hashes + np.uint64(width))
+
+
+def _mixed(numbers: Hashes) -> Hashes:
+    """Mix the bits of numbers, one to one (the finaliser of SplitMix64, Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        z = numbers + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Hashes = z ^ (z >> np.uint64(31))
+    return mixed
