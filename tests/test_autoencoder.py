@@ -53,7 +53,12 @@ def test_linear_autoencoder_spans_the_pca_subspace():
     pca = PCA(8, random_state=SEED).fit(train)
     truth = ((pca.inverse_transform(pca.transform(test)) - test) ** 2).mean()
     model = Autoencoder(
-        n_components=8, hidden_layer_sizes=(), activation="identity", random_state=SEED
+        n_components=8,
+        hidden_layer_sizes=(),
+        activation="identity",
+        architecture="dense",
+        scaling="global",
+        random_state=SEED,
     ).fit(train)
 
     assert model.reconstruction_error(test).mean() == pytest.approx(truth, rel=0.01)
@@ -122,7 +127,7 @@ def test_the_decoder_starts_at_the_mean_row(output, tied):
         tied_weights=tied,
     )
     mean = torch.linspace(0.05, 0.95, 12).view(4, 3)
-    network = networks.build(spec, mean, seed=SEED)
+    network = networks.build(spec, networks.Start(mean), seed=SEED)
     with torch.no_grad():
         # All biases before the last are 0, and so is silu(0): the last one alone is left.
         restored = network.decoder(torch.zeros(1, 2))[0]
@@ -195,7 +200,7 @@ def test_many_rows_are_the_same_rows_many_times():
 
 @pytest.mark.parametrize("n_components", [1, 40, 100, 130, 250])
 def test_no_layer_is_narrower_than_the_code_by_default(n_components):
-    model = quick(n_components=n_components, max_epochs=1).fit(TABLE)
+    model = quick(n_components=n_components, max_epochs=1, architecture="dense").fit(TABLE)
     linear = [m for m in model.encoder_.modules() if isinstance(m, torch.nn.Linear)]
     widths = [m.out_features for m in linear]
     assert widths[-1] == n_components
@@ -277,7 +282,9 @@ def test_it_stands_where_pca_stood():
 
 def test_early_stopping_keeps_the_best_weights():
     noise = np.random.default_rng(SEED).normal(size=(100, 20))
-    model = Autoencoder(n_components=10, max_epochs=200, random_state=SEED).fit(noise)
+    model = Autoencoder(
+        n_components=10, max_epochs=200, architecture="dense", random_state=SEED
+    ).fit(noise)
     losses = model.history_["validation_loss"]
     assert model.history_.ended == "early_stopping"
     assert model.history_.best_epoch == 1 + int(np.argmin(losses))

@@ -82,7 +82,7 @@ def test_every_size_comes_back(size):
 def test_tied_decoders_are_the_encoders_transpose(architecture, shape):
     """<W x, h> = <x, W' h> for all x and h, where nothing but kernels is in the way."""
     built = spec(architecture, shape, tied_weights=True)
-    network = networks.build(built, torch.zeros(shape), seed=SEED).double()
+    network = networks.build(built, networks.Start(torch.zeros(shape)), seed=SEED).double()
     generator = torch.Generator().manual_seed(SEED)
     x = torch.randn(1, *shape, dtype=torch.float64, generator=generator)
     h = torch.randn(1, built.code_width, dtype=torch.float64, generator=generator)
@@ -93,7 +93,7 @@ def test_tied_decoders_are_the_encoders_transpose(architecture, shape):
 def test_the_first_stage_is_a_convolution_of_stride_2():
     """Brute force, place by place, from the weights as they are stored."""
     built = spec("convolutional", (5, 6, 2), hidden_layer_sizes=(4,))
-    network = networks.build(built, torch.rand(5, 6, 2), seed=SEED).double()
+    network = networks.build(built, networks.Start(torch.rand(5, 6, 2)), seed=SEED).double()
     x = torch.rand(1, 5, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(SEED))
     centre, _, convolution, *_ = network.encoder.body
     padded = nn.functional.pad(x - centre.mean, (0, 0, 1, 1, 1, 1))[0]
@@ -110,7 +110,9 @@ def test_the_first_stage_is_a_convolution_of_stride_2():
 def test_an_untrained_network_decodes_the_mean_row(architecture, shape):
     mean = torch.rand(shape, generator=torch.Generator().manual_seed(SEED))
     for output in ("identity", "sigmoid"):
-        network = networks.build(spec(architecture, shape, output=output), mean, seed=SEED)
+        network = networks.build(
+            spec(architecture, shape, output=output), networks.Start(mean), seed=SEED
+        )
         code = torch.zeros(1, network.encoder(mean[None]).shape[1])
         row = network.decoder(code)[0]
         if architecture == "fully_convolutional":

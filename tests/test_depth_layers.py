@@ -74,7 +74,7 @@ def test_blocks_start_as_the_identity(architecture, normalization):
         activation="silu", code_activation="identity", output="identity", tied_weights=False,
         normalization=normalization, residual_blocks=101, kernel_size=3,
     )  # fmt: skip
-    network = networks.build(spec, torch.zeros(9, 9), seed=SEED)
+    network = networks.build(spec, networks.Start(torch.zeros(9, 9)), seed=SEED)
     for half in (network.encoder, network.decoder):
         blocks = [module for module in half.modules() if isinstance(module, ResidualBlock)]
         assert len(blocks) == 101

@@ -19,7 +19,8 @@ QUICK = {"n_components": 2, "max_epochs": 1, "random_state": 0, "validation_frac
 
 
 def quick(name, **parameters):
-    return MODELS[name](**{**QUICK, "hidden_layer_sizes": (5,), **parameters})
+    own = {**QUICK, "hidden_layer_sizes": (5,), "architecture": "dense"}
+    return MODELS[name](**{**own, **parameters})
 
 
 @pytest.mark.parametrize("scaling", ["auto", "standard", "unit"])

@@ -39,7 +39,7 @@ def test_the_decoder_starts_near_the_mean_row_and_not_where_the_output_is_flat(n
         output=name,
         tied_weights=False,
     )
-    decoder = networks.build(spec, mean, SEED).decoder
+    decoder = networks.build(spec, networks.Start(mean), SEED).decoder
     start = decoder(torch.zeros(1, 2))[0]
     torch.testing.assert_close(start, mean, rtol=0, atol=2e-3)
     logits = decoder.logits(torch.zeros(1, 2)).detach().requires_grad_()

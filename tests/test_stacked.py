@@ -45,7 +45,9 @@ def spec(shape, width, hidden=(), **parameters):
 
 def built(wanted, seed):
     """Build a network in double precision, all of whose weights are drawn: biases and means too."""
-    network = networks.build(wanted, torch.zeros(wanted.sample_shape), seed).double()
+    network = networks.build(
+        wanted, networks.Start(torch.zeros(wanted.sample_shape)), seed
+    ).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -129,6 +131,7 @@ def test_a_linear_stack_finds_the_pca_subspace_layer_by_layer():
         layer_model="autoencoder",
         pretraining_epochs=60,
         fine_tune=False,
+        scaling="global",
         random_state=SEED,
     ).fit(train)
     assert len(model.history_) == 0

@@ -370,6 +370,8 @@ def test_the_learned_variance_is_what_is_left_and_is_kept(tmp_path):
         weight_decay=0,
         learning_rate=0.03,
         max_epochs=25,
+        architecture="dense",
+        scaling="global",
         random_state=SEED,
     ).fit(X)
     learned = float(model.decoder_.output.log_variance.detach().exp() * model.scaling_.scale**2)

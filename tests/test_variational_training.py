@@ -11,8 +11,8 @@ from variational_kit import BINARY, PICTURES, SEED, TABLE, UNIT, posterior, quic
 from narrows import MODELS, DenoisingAutoencoder, VariationalAutoencoder, load
 from narrows.errors import NotFittedError, ParameterError
 from narrows.models.learned_rows import LEARNED
-from narrows.models.posterior import map_codes
 from narrows.networks import Network
+from narrows.networks.code_map import map_codes
 from narrows.training.progress import on_epoch
 
 
@@ -40,7 +40,7 @@ def test_what_is_learned_from_is_minus_the_log_likelihood(X, parameters, likelih
     X = X[:80]
     bound = model.elbo(X, 500, random_state=0).mean()
     if likelihood != "bernoulli":  # what is learned from is of the scaled rows
-        bound += X[0].size * np.log(float(model.scaling_.scale))
+        bound += float(model.scaling_.scale.log().expand(X[0].size).sum())
     means, variances = posterior(model, X)
     left = (means**2 + variances - 1 - np.log(variances)).sum(1).mean() / 2
     reconstruction, divergence = (model.history_[k][0] for k in ("reconstruction", "divergence"))
@@ -71,10 +71,11 @@ def test_settled_codes_decode_as_before():
 
 
 def with_and_without_settling(monkeypatch, **parameters):
-    settled = quick(hidden_layer_sizes=(7,), max_epochs=10, **parameters).fit(TABLE)
+    parameters = {"architecture": "dense", "hidden_layer_sizes": (7,), **parameters}
+    settled = quick(max_epochs=10, **parameters).fit(TABLE)
     with monkeypatch.context() as patch:
         patch.setattr("narrows.models.variational.settle", lambda *_: None)
-        return settled, quick(hidden_layer_sizes=(7,), max_epochs=10, **parameters).fit(TABLE)
+        return settled, quick(max_epochs=10, **parameters).fit(TABLE)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ _LEAST_SHARE = 1 / 4
 # Data in [0, 1] whose features have a smaller root mean variance lie so near to each other that a
 # sigmoid learns them worse than a linear output does (measured on pictures, histograms, tables).
 _LEAST_SPREAD = 1 / 16
+# Features, or channels, whose standard deviations differ by more than this factor have units of
+# their own.
+_ONE_UNIT = 3.0
 _VALUES = 1 << 23  # that are looked at together
 _WIDE = (torch.float64, torch.int64, torch.int32)
 
@@ -102,7 +105,7 @@ class Statistics:
             learned = given[~mask] if first < last else given
             if not len(learned):
                 continue
-            rows = learned.reshape(-1, mean.size).astype(np.float64)
+            rows = learned.reshape(-1, mean.size).astype(np.float64, order="C")
             low, high = min(low, float(rows.min())), max(high, float(rows.max()))
             binary = binary and low >= 0 and high <= 1 and bool(((rows == 0) | (rows == 1)).all())
             block_mean = rows.mean(axis=0)
@@ -111,6 +114,15 @@ class Statistics:
             mean += delta * len(rows) / total
             count = total
         return cls(mean, spread / count, low, high, binary, X.dtype.name)
+
+    def by_channel(self, n_channels: int) -> Self:
+        """Return those of rows (L, C) in which each channel has one mean and one variance."""
+        means = self.mean.reshape(-1, n_channels)
+        variances = self.variance.reshape(-1, n_channels).mean(axis=0) + means.var(axis=0)
+        places = len(means)
+        return replace(
+            self, mean=np.tile(means.mean(axis=0), places), variance=np.tile(variances, places)
+        )
 
     def pooled(self) -> Self:
         """Return those of all values together, as if there were one feature."""
@@ -155,7 +167,9 @@ class Scaling:
     dtype: str
 
     @classmethod
-    def learn(cls, name: ScalingName, statistics: Statistics) -> Self:
+    def learn(
+        cls, name: ScalingName, statistics: Statistics, sample_shape: tuple[int, ...] = ()
+    ) -> Self:
         """Choose the map for data with these statistics.
 
         Parameters
@@ -164,6 +178,9 @@ class Scaling:
             See the parameter ``scaling`` of the models.
         statistics : Statistics
             Of the training data.
+        sample_shape : tuple of int
+            Of a row, where its last axis has the columns of a table or the channels of a signal,
+            which may have units of their own: (F,) or (L, C). Otherwise ``()``.
 
         Raises
         ------
@@ -173,8 +190,14 @@ class Scaling:
         if name not in SCALINGS:
             raise ParameterError(f"scaling={name!r} is not known; use one of {', '.join(SCALINGS)}")
         low, high = _black_and_white(statistics)
+        if sample_shape[1:]:
+            statistics = statistics.by_channel(sample_shape[-1])
         if name == "auto":
-            name = "unit" if _fills_its_range(statistics, low, high) else "global"
+            name = "global"
+            if _fills_its_range(statistics, low, high):
+                name = "unit"
+            elif sample_shape and unit_ratio(statistics) > _ONE_UNIT:
+                name = "standard"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float
         match name:
@@ -186,10 +209,8 @@ class Scaling:
                 shift, scale = statistics.mean, np.sqrt(statistics.variance.mean())
             case "standard":
                 shift, scale = statistics.mean, np.sqrt(statistics.variance)
-                # A constant feature stays at zero instead of dividing by it; rounding in the
-                # mean of large values must not be taken for variance.
-                tiny = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
-                scale = np.where(scale > tiny, scale, 1.0)
+                # A constant feature stays at zero instead of dividing by it.
+                scale = np.where(_varies(statistics), scale, 1.0)
         in_unit = statistics.low >= 0 and statistics.high <= 1
         return cls(
             torch.as_tensor(shift, dtype=torch.float64),
@@ -244,14 +265,21 @@ class Scaling:
         # Differences of large values, and values below float32's range, need double precision.
         kind = torch.float64 if x.dtype in _WIDE else torch.float32
         shift, factor, scale = self._constants(x.device, kind)
+        # In one order, whatever the rows came in: products then round alike.
         if shift is None and factor is None:
-            return x.to(torch.float32)
-        y = x.to(kind).flatten(1)
+            return x.to(torch.float32).contiguous()
+        y = x.to(kind).flatten(1).contiguous()
         if shift is not None:
             y = (y - shift).div_(scale)
         elif factor is not None:
             y = y * factor
         return y.to(torch.float32).view(x.shape)
+
+    def exactly(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Scale rows (B, ...) in double precision, and lay them flat: (B, F)."""
+        flat = rows.reshape(len(rows), -1).astype(np.float64)
+        scaled: NDArray[np.float64] = (flat - self.shift.numpy()) / self.scale.numpy()
+        return scaled
 
     def _constants(
         self, device: torch.device, kind: torch.dtype
@@ -347,6 +375,22 @@ def _blocks(X: NDArray[Any] | LazyRows, size: int) -> Iterator[NDArray[Any]]:
     for number, rows in enumerate(X.passing(size)):
         check_finite(rows, first_row=number * size)
         yield rows
+
+
+def unit_ratio(statistics: Statistics) -> float:
+    """Return how many times the largest standard deviation of a feature is the smallest.
+
+    Constant features have no say.
+    """
+    deviations = np.sqrt(statistics.variance[_varies(statistics)])
+    return float(deviations.max() / deviations.min()) if len(deviations) else 1.0
+
+
+def _varies(statistics: Statistics) -> NDArray[np.bool_]:
+    """Tell which features vary; rounding in the mean of large values is no variance."""
+    tiny = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
+    varies: NDArray[np.bool_] = np.sqrt(statistics.variance) > tiny
+    return varies
 
 
 def _black_and_white(statistics: Statistics) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from narrows import losses, networks, ranks
-from narrows.data.blocks import source_of
+from narrows.data.blocks import Numbers, RowsBut, source_of
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.losses import Loss
@@ -23,7 +23,8 @@ from narrows.models.registry import inherit_defaults, register
 from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
 from narrows.models.runs import Run, plan
 from narrows.models.validation import check_rows
-from narrows.networks import Network, Trace
+from narrows.networks import Network, Start, Trace
+from narrows.networks.code_map import map_codes
 from narrows.training.history import History
 from narrows.training.loop import (
     LossFunction,
@@ -37,6 +38,8 @@ from narrows.training.progress import print_epoch
 
 # Learning without a planned end goes at a constant share of the cycle's peak.
 _ONLINE_SHARE = 1 / 3
+# Of a code that all rows share.
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,6 +70,8 @@ class BaseAutoencoder(Parameters, Codec):
         ``None`` for models saved before there were such hashes.
     """
 
+    # Whether codes are what a linear map could give, so that a network can start at PCA.
+    _linear_code: ClassVar[bool] = True
     # Numbers that the encoder's body gives for each unit of the code.
     _n_heads: ClassVar[int] = 1
     # Fitted arrays, beside the weights, that saving keeps.
@@ -161,15 +166,36 @@ class BaseAutoencoder(Parameters, Codec):
         self.sample_shape_ = X.shape[1:]
         run = plan(self, X, damaged, self._draw_seed())
         self.learned_rows_ = LearnedRows()
-        mean = self._prepare(X, run.held_out)
+        start = self._prepare(X, run.held_out)
+        run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
         if damaged is not None:
             self.learned_rows_ = self.learned_rows_.with_rows(damaged)
-        network = self._first_network(run, mean)
+        network = self._first_network(run, start)
         self._extend(network, run.settings, len(run.rows))
-        self._keep(network, run.train(network, self._training_loss(), self._scale, self.verbose))
+        history = run.train(network, self._training_loss(), self._scale, self.verbose)
+        if run.keeps_start(history):
+            # What no network improves on needs no rows held out: it learns from all.
+            run.use_all_rows()
+            self.learned_rows_ = LearnedRows()
+            start = self._prepare(X)
+            network = self._first_network(run, start)
+        self._unwhiten(network, start)
+        self._keep(network, history)
         self._settle(run.learned)
         run.finish(self.history_)
         return self
+
+    def _stays_at_start(self, run: Run) -> bool:
+        """Tell whether the first weights are the best that can be had, or all that rows bear.
+
+        So is PCA, for linear halves without penalty or damage; and of a network that starts at PCA
+        nobody can tell that it gains anything where there are too few rows to hold some out.
+        """
+        if self.spec_.architecture != "pca_residual" or self.max_epochs != "auto":
+            return False
+        if self._has_hidden_layers():
+            return self.early_stopping and not len(run.held_out)
+        return not self._has_penalties() and self.corruption is None and run.damaged is None
 
     def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
         """Finish what was learned, and measure it, on the rows learned from (n, ...).
@@ -178,9 +204,25 @@ class BaseAutoencoder(Parameters, Codec):
         """
         del rows
 
-    def _first_network(self, run: Run, mean: Tensor) -> Network:
+    def _unwhiten(self, network: Network, start: Start) -> None:
+        """Give codes that were learned whitened the variances that PCA's have.
+
+        They stay as they are where a penalty has a say in how wide they are.
+        """
+        if start.axes is None or self._has_penalties():
+            return
+        deviations = start.axes.variances.clamp(min=_LEAST_VARIANCE).sqrt()
+        scale = torch.ones(self.spec_.n_components, dtype=deviations.dtype)
+        scale[: len(deviations)] = 1 / deviations
+        scale = scale.to(next(network.parameters()))
+        map_codes(network, torch.zeros_like(scale), scale)
+
+    def _first_network(self, run: Run, start: Start) -> Network:
         """Build the network that a run starts from."""
-        return networks.build(self.spec_, mean, run.settings.seed)
+        return networks.build(self.spec_, start, run.settings.seed)
+
+    def _has_penalties(self) -> bool:
+        return type(self)._penalties is not BaseAutoencoder._penalties
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Learn from more rows: one pass over them, from where learning stands.
@@ -220,11 +262,11 @@ class BaseAutoencoder(Parameters, Codec):
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
         if first:
             self.sample_shape_, self.learned_rows_ = X.shape[1:], LearnedRows()
-        mean = self._prepare(X) if first else None
+        start = self._prepare(X) if first else None
         settings = self._settings(len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
-        if mean is not None:
-            network = networks.build(self.spec_, mean, settings.seed)
+        if start is not None:
+            network = networks.build(self.spec_, start, settings.seed)
             done, optimizer = History(), None
         else:
             network = Network(self.encoder_, self.decoder_)
@@ -251,6 +293,8 @@ class BaseAutoencoder(Parameters, Codec):
                 optimizer=optimizer,
                 callbacks=(print_epoch,) if self.verbose else (),
             )
+        if start is not None:
+            self._unwhiten(network, start)
         record = {**now.epochs[0], "epoch": len(done) + 1}
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
@@ -332,16 +376,22 @@ class BaseAutoencoder(Parameters, Codec):
     def _draw_seed(self) -> int:
         return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
 
-    def _choose_layers(self, sample_shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-        """Choose the architecture, and the widths between input and code, for rows of a shape."""
-        return choices.choose_layers(self, sample_shape)
+    def _has_hidden_layers(self) -> bool:
+        """Tell whether there are layers between input and code, whatever the rows."""
+        return self.hidden_layer_sizes == "auto" or len(self.hidden_layer_sizes) > 0
+
+    def _choose_layers(
+        self, sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
+    ) -> tuple[str, tuple[int, ...]]:
+        """Choose the architecture, and the widths of the layers between input and code."""
+        return choices.choose_layers(self, sample_shape, scaling, n_rows)
 
     def _settings(self, n_rows: int, seed: int) -> TrainSettings:
         """Plan training on so many rows, once the network is chosen."""
-        return choices.choose_settings(self, self.spec_.hidden_layer_sizes, n_rows, seed)
+        return choices.choose_settings(self, self.spec_, n_rows, seed)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
-        """Learn the scaling, choose network and loss, and return the scaled rows' mean.
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
+        """Learn the scaling, choose network and loss, and return what first weights are made of.
 
         All of it is learned from the rows that are not held out.
         """
@@ -353,11 +403,16 @@ class BaseAutoencoder(Parameters, Codec):
         statistics = Statistics.of(X, held_out, remember)
         choices.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
-        self.scaling_ = Scaling.learn(self.scaling, statistics.pooled() if alike else statistics)
+        self.scaling_ = Scaling.learn(
+            self.scaling,
+            statistics.pooled() if alike else statistics,
+            choices.choose_units(self, X),
+        )
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_, len(X))
         choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
-        return choices.feature_mean(statistics, self.scaling_, self.sample_shape_)
+        learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
+        return choices.choose_start(self.spec_, self.scaling_, statistics, X, learned)
 
     def _keep(
         self,

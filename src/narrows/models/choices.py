@@ -3,15 +3,20 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from narrows import corruption, networks
 from narrows.corruption import Corruption
+from narrows.data.blocks import Numbers, picked
+from narrows.data.lazy import LazyRows, MadeRows
+from narrows.data.principal import fit_pca
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
+from narrows.data.signals import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
@@ -30,7 +35,14 @@ if TYPE_CHECKING:
 Activation = Literal[
     "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
 ]
-Architecture = Literal["auto", "dense", "convolutional", "convolutional_1d", "fully_convolutional"]
+Architecture = Literal[
+    "auto",
+    "dense",
+    "pca_residual",
+    "convolutional",
+    "convolutional_1d",
+    "fully_convolutional",
+]
 Normalization = Literal["none", "batch", "layer"]
 Output = Activation | Literal["auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]
@@ -38,6 +50,8 @@ LossName = Literal["auto", "squared_error", "cross_entropy"]
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
 _DEEPEST = 10_000
+# Rows (L, C) that are so many times as long as wide are signals, not pictures.
+_TIMES_AS_LONG = 4
 # Of codes in single precision, held against what an activation can reach.
 _ROUNDING = 1e-6
 
@@ -48,7 +62,7 @@ class Trained(Protocol):
     max_epochs: int | Literal["auto"]
     batch_size: int | Literal["auto"]
     learning_rate: float | Literal["auto"]
-    weight_decay: float
+    weight_decay: float | Literal["auto"]
     early_stopping: bool
     validation_fraction: float | Literal["auto"]
     n_iter_no_change: int
@@ -106,7 +120,7 @@ def check_training(model: Trained) -> None:
     check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
     check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
     check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
-    check_number("weight_decay", model.weight_decay, low=0)
+    check_number("weight_decay", model.weight_decay, low=0, words=("auto",))
     check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
     check_number(
         "validation_fraction",
@@ -166,11 +180,12 @@ def choose_network(
     ParameterError
         If the output cannot reach the data, or training would take more than the memory.
     """
-    architecture, hidden = model._choose_layers(sample_shape)
+    architecture, hidden = model._choose_layers(sample_shape, scaling, n_rows)
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
-        bounded = scaling.bounded and model.activation != "identity"
+        linear = model.activation == "identity" or architecture == "pca_residual"
+        bounded = scaling.bounded and not linear
         output = "sigmoid" if bounded or model.loss == "cross_entropy" else "identity"
     for parameter, value in (("loss", model.loss), ("output", output)):
         if value in ("sigmoid", "cross_entropy") and not scaling.bounded:
@@ -202,7 +217,7 @@ def choose_network(
 
 
 def choose_layers(
-    model: "BaseAutoencoder", sample_shape: tuple[int, ...]
+    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
 ) -> tuple[str, tuple[int, ...]]:
     """Choose the architecture, and the widths of the layers between input and code.
 
@@ -211,31 +226,61 @@ def choose_layers(
     ParameterError
         As :func:`choose_architecture`.
     """
-    architecture = choose_architecture(model, sample_shape)
+    architecture = choose_architecture(model, sample_shape, scaling)
     hidden = model.hidden_layer_sizes
     if isinstance(hidden, str):
-        hidden = defaults.choose_hidden_layer_sizes(architecture, sample_shape, model.n_components)
+        hidden = defaults.choose_hidden_layer_sizes(
+            architecture, sample_shape, model.n_components, n_rows
+        )
     return architecture, tuple(int(width) for width in hidden)
 
 
-def choose_architecture(model: "BaseAutoencoder", sample_shape: tuple[int, ...]) -> str:
-    """Choose convolutions for pictures that are large enough, unless told.
+def choose_architecture(
+    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling
+) -> str:
+    """Choose PCA and what a network adds for rows without places, convolutions for large pictures.
 
     Raises
     ------
     ParameterError
-        If the rows do not have the axes that the architecture wants.
+        If the rows do not have the axes that the architecture wants, or other parameters do not go
+        with it.
     """
+    not_pca = _why_not_pca(model)
     if model.architecture == "auto":
+        if len(sample_shape) == 1 and not scaling.bounded and not not_pca:
+            return "pca_residual"
         # Widths that were given are those of dense layers.
         given = model.hidden_layer_sizes != "auto"
         return "dense" if given else defaults.choose_architecture(sample_shape)
+    if model.architecture == "pca_residual" and not_pca:
+        raise ParameterError(
+            f"{not_pca} does not go with architecture='pca_residual', which starts at PCA; leave "
+            "it at its default, or use architecture='dense'"
+        )
     if model.architecture == "convolutional_1d" and len(sample_shape) > 2:
         raise ParameterError(
             f"architecture='convolutional_1d' takes signals (L,) or (L, C), rows of shape "
             f"{sample_shape} were given; use 'convolutional' for pictures"
         )
     return model.architecture
+
+
+def _why_not_pca(model: "BaseAutoencoder") -> str:
+    """Name a parameter with which a network cannot start at PCA; empty where there is none."""
+    allowed: dict[str, tuple[object, ...]] = {
+        "tied_weights": (False,),
+        "normalization": ("none",),
+        "residual_blocks": (0,),
+        "code_activation": ("auto", "identity"),
+        "output": ("auto", "identity"),
+        "loss": ("auto", "squared_error"),
+        "kernel_size": ("auto",),
+    }
+    if not model._linear_code:
+        return f"{type(model).__name__}, whose codes are not linear,"
+    wrong = (name for name, values in allowed.items() if getattr(model, name) not in values)
+    return next((f"{name}={getattr(model, name)!r}" for name in wrong), "")
 
 
 def check_shape(spec: NetworkSpec) -> None:
@@ -262,7 +307,7 @@ def check_shape(spec: NetworkSpec) -> None:
             "counted: its codes have as many as the pictures have places; use 'convolutional', or "
             "sparsity='kl'"
         )
-    if spec.architecture == "dense":
+    if not networks.is_convolutional(spec.architecture):
         return
     n_axes = networks.n_axes_of(spec.architecture, spec.sample_shape)
     smallest, stages = min(spec.sample_shape[:n_axes]), len(spec.hidden_layer_sizes)
@@ -278,11 +323,12 @@ def check_shape(spec: NetworkSpec) -> None:
 def _choose_kernel_size(
     model: "BaseAutoencoder", architecture: str, sample_shape: tuple[int, ...]
 ) -> int:
-    if architecture == "dense":
+    if not networks.is_convolutional(architecture):
         if model.kernel_size != "auto":
             raise ParameterError(
-                f"kernel_size={model.kernel_size!r} does not go with architecture='dense', which "
-                "has no kernels; leave it to 'auto', or choose 'convolutional'"
+                f"kernel_size={model.kernel_size!r} does not go with "
+                f"architecture={architecture!r}, which has no kernels; leave it to 'auto', or "
+                "choose 'convolutional'"
             )
         return 0
     n_axes = networks.n_axes_of(architecture, sample_shape)
@@ -347,7 +393,7 @@ def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statist
     return "cross_entropy" if yes_or_no else "squared_error"
 
 
-def choose_held_out(model: Trained, hidden_layer_sizes: tuple[int, ...], n_rows: int) -> int:
+def choose_held_out(model: Trained, n_rows: int, *, has_hidden_layers: bool) -> int:
     """Choose how many rows are held out to stop early and to keep the best weights.
 
     Raises
@@ -359,7 +405,7 @@ def choose_held_out(model: Trained, hidden_layer_sizes: tuple[int, ...], n_rows:
         return 0
     if isinstance(model.validation_fraction, str):
         # One layer each way has too few weights to learn the rows by heart: it can have them all.
-        return defaults.choose_held_out(n_rows) if hidden_layer_sizes else 0
+        return defaults.choose_held_out(n_rows) if has_hidden_layers else 0
     held_out = round(model.validation_fraction * n_rows)
     if not 0 < held_out < n_rows - 1:
         raise ParameterError(
@@ -370,24 +416,25 @@ def choose_held_out(model: Trained, hidden_layer_sizes: tuple[int, ...], n_rows:
     return held_out
 
 
-def choose_settings(
-    model: Trained, hidden_layer_sizes: tuple[int, ...], n_rows: int, seed: int
-) -> TrainSettings:
-    """Plan the training of a network with such hidden layers on so many rows."""
+def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -> TrainSettings:
+    """Plan the training of such a network on so many rows."""
     size = _choose_batch_size(model, n_rows)
-    epochs = model.max_epochs
-    epochs = defaults.choose_max_epochs(n_rows, size) if isinstance(epochs, str) else int(epochs)
-    rate = model.learning_rate
+    epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
+    if isinstance(epochs, str):
+        epochs = defaults.choose_max_epochs(n_rows, size, spec.architecture)
     if isinstance(rate, str):
-        rate = defaults.choose_learning_rate(hidden_layer_sizes)
+        rate = defaults.choose_learning_rate(spec.hidden_layer_sizes)
+    if isinstance(decay, str):
+        decay = defaults.choose_weight_decay(spec.architecture)
     return TrainSettings(
-        max_epochs=epochs,
+        max_epochs=int(epochs),
         batch_size=size,
         learning_rate=float(rate),
-        weight_decay=float(model.weight_decay),
+        weight_decay=float(decay),
         n_iter_no_change=int(model.n_iter_no_change),
         seed=seed,
         device=choose_device(model.device),
+        beats_start=spec.architecture == "pca_residual",
     )
 
 
@@ -396,8 +443,51 @@ def _choose_batch_size(model: Trained, n_rows: int) -> int:
     return defaults.choose_batch_size(n_rows) if isinstance(given, str) else int(given)
 
 
-def feature_mean(
-    statistics: Statistics, scaling: Scaling, sample_shape: tuple[int, ...]
-) -> torch.Tensor:
-    """Return the mean row of the scaled training data, of shape ``sample_shape``."""
-    return scaling(torch.from_numpy(statistics.mean).view(1, *sample_shape))[0]
+def choose_units(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
+    """Return the shape of a row whose last axis has columns or channels, ``()`` for pictures.
+
+    Rows (L, C) are a signal of C channels where they were cut out of one, where ``architecture``
+    says so, and where they are at least four times as long as they are wide.
+    """
+    shape = tuple(X.shape[1:])
+    if len(shape) == 1:
+        return shape
+    is_signal = isinstance(X, Windows) or model.architecture == "convolutional_1d"
+    long = X.dtype != np.uint8 and shape[0] >= _TIMES_AS_LONG * shape[-1]
+    return shape if len(shape) == 2 and (is_signal or long) else ()
+
+
+def choose_start(
+    spec: NetworkSpec,
+    scaling: Scaling,
+    statistics: Statistics,
+    X: NDArray[Any] | LazyRows,
+    learned: Numbers,
+) -> networks.Start:
+    """Work out what first weights are made of.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        Of the network.
+    scaling : Scaling
+        Between the data's units and the network's.
+    statistics : Statistics
+        Of the rows learned from.
+    X : ndarray or LazyRows of shape (n, ...)
+        All rows.
+    learned : ndarray of int, or RowsBut
+        Which of them are learned from.
+    """
+    mean = scaling(torch.from_numpy(statistics.mean).view(1, *spec.sample_shape))[0]
+    if spec.architecture != "pca_residual":
+        return networks.Start(mean)
+    rows = X if len(learned) == len(X) else picked(X, learned)
+    width = math.prod(spec.sample_shape)
+    scaled = MadeRows(rows, scaling.exactly, (width,), np.float64)
+    found = fit_pca(scaled, spec.n_components)
+    rest = (found.total_variance - found.variances.sum()) / max(1, width - len(found.variances))
+    axes = networks.Axes(
+        torch.from_numpy(found.components), torch.from_numpy(found.variances), max(float(rest), 0.0)
+    )
+    return networks.Start(mean, axes)

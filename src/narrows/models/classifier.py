@@ -177,11 +177,11 @@ class EncoderClassifier(FittedClassifier):
         return self
 
     def _split(
-        self, n_rows: int, hidden_layer_sizes: tuple[int, ...], seed: int
+        self, n_rows: int, has_hidden_layers: bool, seed: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw which rows are held out, and which are learned from; both ascending."""
         order = np.random.default_rng(seed).permutation(n_rows)
-        count = choices.choose_held_out(self, hidden_layer_sizes, n_rows)
+        count = choices.choose_held_out(self, n_rows, has_hidden_layers=has_hidden_layers)
         held_out, learned = np.split(order, [count])
         return np.sort(held_out), np.sort(learned)
 
@@ -192,17 +192,16 @@ class EncoderClassifier(FittedClassifier):
         rows = check_rows(self, given, fitting=True)
         if not isinstance(half, Encoder):
             model = clone(half).set_params(device=self.device, random_state=seed)
-            _, hidden = model._choose_layers(rows.shape[1:])
-            start(model, rows, self._split(len(rows), hidden, seed)[0])
+            start(model, rows, self._split(len(rows), model._has_hidden_layers(), seed)[0])
             self.encoder_ = model.split()[0]
             return rows
         rows = check_rows(half, given)
         module = copy.deepcopy(half.module)
         if self.from_scratch:
-            held_out, _ = self._split(len(rows), half.spec.hidden_layer_sizes, seed)
+            held_out, learned = self._split(len(rows), bool(half.spec.hidden_layer_sizes), seed)
             statistics = Statistics.of(rows, held_out)
-            mean = choices.feature_mean(statistics, half.scaling_, half.sample_shape_)
-            module = networks.build(half.spec, mean, seed).encoder
+            first = choices.choose_start(half.spec, half.scaling_, statistics, rows, learned)
+            module = networks.build(half.spec, first, seed).encoder
         names = getattr(self, "feature_names_in_", None)
         self.encoder_ = Encoder(module, half.scaling_, half.spec, half.fingerprint_, names)
         return rows
@@ -210,7 +209,7 @@ class EncoderClassifier(FittedClassifier):
     def _learn(self, rows: NDArray[Any], numbers: Tensor, seed: int) -> None:
         """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
-        settings = choices.choose_settings(self, spec.hidden_layer_sizes, len(rows), seed)
+        settings = replace(choices.choose_settings(self, spec, len(rows), seed), beats_start=False)
         rate = (
             min(_RATE, _RATE_OVER_WIDTH / spec.code_width)
             if isinstance(self.learning_rate, str)
@@ -219,7 +218,7 @@ class EncoderClassifier(FittedClassifier):
         settings = replace(settings, learning_rate=rate)
         device = settings.device
         module.to(device).eval()
-        held_out, learned = self._split(len(rows), spec.hidden_layer_sizes, seed)
+        held_out, learned = self._split(len(rows), bool(spec.hidden_layer_sizes), seed)
         to_start = learned[:: -(-len(learned) // _ROWS_TO_START)]
         # An encoder that stays as it is encodes all rows, once.
         codes = torch.from_numpy(self._encode(rows[to_start] if self.fine_tune else rows))

@@ -9,6 +9,9 @@ import math
 _STEPS = 9_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
 _WIDEST, _NARROWEST = 1024, 256
+_STEPS_FROM_PCA, _ROWS_A_UNIT = 800, 8
+_WIDEST_BESIDE_PCA, _NARROWEST_BESIDE_PCA = 256, 32
+_DECAY, _DECAY_FROM_PCA = 0.1, 0.01
 _SMALLEST_PICTURE = 32
 _CHANNELS, _MOST_CHANNELS = 32, 256
 _LAST_HALVINGS, _STAGES_TO_MAP = 2, 2
@@ -41,20 +44,26 @@ def most_stages(extent: int) -> int:
 
 
 def choose_hidden_layer_sizes(
-    architecture: str, sample_shape: tuple[int, ...], n_components: int
+    architecture: str, sample_shape: tuple[int, ...], n_components: int, n_rows: int
 ) -> tuple[int, ...]:
     """Choose two dense layers that narrow by four, the first about as wide as the input.
 
-    Of convolutions, choose as many stages as leave four places along the shorter side, each with
-    twice the channels of the one before; where the code is a map, two.
+    What a network adds to PCA has two layers whose width grows with the number of rows, so that few
+    rows are not learned by heart. Of convolutions, choose as many stages as leave four places along
+    the shorter side, each with twice the channels of the one before; where the code is a map, two.
 
     Examples
     --------
-    >>> choose_hidden_layer_sizes("dense", (784,), 32)
+    >>> choose_hidden_layer_sizes("dense", (784,), 32, 60_000)
     (1024, 256)
-    >>> choose_hidden_layer_sizes("convolutional", (32, 32, 3), 128)
+    >>> choose_hidden_layer_sizes("pca_residual", (13,), 4, 1_000)
+    (128, 128)
+    >>> choose_hidden_layer_sizes("convolutional", (32, 32, 3), 128, 50_000)
     (32, 64, 128)
     """
+    if architecture == "pca_residual":
+        width = 2 ** round(math.log2(max(1, n_rows / _ROWS_A_UNIT)))
+        return (min(_WIDEST_BESIDE_PCA, max(_NARROWEST_BESIDE_PCA, width)),) * 2
     if architecture == "dense":
         features = math.prod(sample_shape)
         first = min(_WIDEST, max(_NARROWEST, 1 << (features - 1).bit_length()))
@@ -92,16 +101,30 @@ def choose_batch_size(n_rows: int) -> int:
     return min(32, n_rows)
 
 
-def choose_max_epochs(n_rows: int, batch_size: int) -> int:
-    """Choose as many epochs as make about 9 000 steps, between 5 and 100.
+def choose_max_epochs(n_rows: int, batch_size: int, architecture: str = "dense") -> int:
+    """Choose as many epochs as make about 9 000 steps, between 5 and 100; fewer from PCA on.
 
     Examples
     --------
-    >>> choose_max_epochs(60_000, 128)
-    20
+    >>> choose_max_epochs(60_000, 128), choose_max_epochs(600, 32, "pca_residual")
+    (20, 64)
     """
     steps_per_epoch = -(-n_rows // batch_size)
+    if architecture == "pca_residual":
+        steps = min(_STEPS, max(_STEPS_FROM_PCA, 2 * n_rows))
+        return max(_FEWEST_EPOCHS, -(-steps // steps_per_epoch))
     return min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, -(-_STEPS // steps_per_epoch)))
+
+
+def choose_weight_decay(architecture: str) -> float:
+    """Choose less decay where it would pull the network away from PCA.
+
+    Examples
+    --------
+    >>> choose_weight_decay("dense"), choose_weight_decay("pca_residual")
+    (0.1, 0.01)
+    """
+    return _DECAY_FROM_PCA if architecture == "pca_residual" else _DECAY
 
 
 def choose_held_out(n_rows: int) -> int:

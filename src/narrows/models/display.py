@@ -37,7 +37,7 @@ def learned_html(model: Any) -> str:
     summary = history.summary()
     name, best = _loss(history), None
     if history.epochs:
-        best = history.epochs[history.best_epoch - 1].get(name)
+        best = history.best.get(name)
     layers = [str(len(layer)) for layer in history.layers]
     figures = {
         "numbers in the code": str(width),

@@ -196,9 +196,9 @@ def start(model: BaseAutoencoder, X: Any, held_out: NDArray[np.int64] | None = N
     """Give a model a network for rows, with its first weights; rows held out have no part in it."""
     rows = check_rows(model, X, fitting=True)
     model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
-    mean = model._prepare(rows, held_out)
+    first = model._prepare(rows, held_out)
     settings = model._settings(len(rows), model._draw_seed())
-    network = networks.build(model.spec_, mean, settings.seed)
+    network = networks.build(model.spec_, first, settings.seed)
     model._extend(network, settings, len(rows))
     model._keep(network.to(settings.device), History())
 

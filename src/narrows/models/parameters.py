@@ -32,11 +32,13 @@ class Parameters:
     tied_weights : bool, default=False
         Whether the decoder's matrices are the encoder's, transposed.
     architecture : str, default="auto"
-        What the halves are made of. "dense"; "convolutional" for pictures, or signals of shape
+        What the halves are made of. "dense"; "pca_residual", which starts at PCA, and learns what
+        a dense network can add to it; "convolutional" for pictures, or signals of shape
         (L,); "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is
         a map of ``n_components`` numbers a place, so that pictures of any size can be encoded.
-        Each convolution halves the extent. "auto" takes "convolutional" for pictures of 32 pixels
-        and more along both sides unless ``hidden_layer_sizes`` are given, "dense" otherwise.
+        Each convolution halves the extent. "auto" takes "pca_residual" for rows of shape (F,)
+        whose scaled values are not bounded; "convolutional" for pictures of 32 pixels and more
+        along both sides unless ``hidden_layer_sizes`` are given; "dense" otherwise.
     kernel_size : int or "auto", default="auto"
         Places that a convolution sees along each axis, an odd number; "auto" takes 3 for pictures,
         9 for signals.
@@ -57,9 +59,11 @@ class Parameters:
         ``scaling_.high`` (of uint8: 0 to 255; otherwise the conventional range that the data use,
         or their own) to [0, 1]; "global" subtracts each feature's mean and divides all by one
         number, as PCA would have it; "standard" divides each feature by its own standard
-        deviation, for tables of mixed units; "auto" takes "unit" for uint8, for nothing but zeros
-        and ones, and for data that fill [0, 1] (the largest value above 1/4, the root of the
-        features' mean variance at least 1/16), "global" otherwise.
+        deviation (1 where it is constant), of signals (L, C) each channel by one of its own; "auto"
+        takes "unit" for uint8, for nothing but zeros and ones, and for data that fill [0, 1] (the
+        largest value above 1/4, the root of the features' mean variance at least 1/16); otherwise
+        "standard" for tables and signals whose columns or channels have standard deviations that
+        differ by more than 3 times; otherwise "global".
     corruption : str, callable, sequence of them, or None, default=None
         Damage to what the encoder sees while it learns, drawn afresh every step; what is to be
         restored stays clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop",
@@ -75,9 +79,10 @@ class Parameters:
     learning_rate : float or "auto", default="auto"
         The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
         takes 0.003, without hidden layers 0.01.
-    weight_decay : float, default=0.1
+    weight_decay : float or "auto", default="auto"
         Share of each weight, times the learning rate, that every step takes away (AdamW): it keeps
-        a network that is larger than its data from learning the data by heart.
+        a network that is larger than its data from learning the data by heart. "auto" takes 0.1,
+        for "pca_residual" 0.01.
     early_stopping : bool, default=True
         Whether rows are held out, training stops when their loss no longer falls, and the weights
         that were best on them are kept.
@@ -116,7 +121,7 @@ class Parameters:
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
     learning_rate: float | Literal["auto"] = "auto"
-    weight_decay: float = 0.1
+    weight_decay: float | Literal["auto"] = "auto"
     early_stopping: bool = True
     validation_fraction: float | Literal["auto"] = "auto"
     n_iter_no_change: int = 10

@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from narrows.data.arrays import as_tensor
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
 from narrows.networks import Encoder, Network, Trace
+from narrows.networks.code_map import map_codes
 
 # Variance over the rows of a code's mean above which Burda et al. (2016) call the unit active.
 ACTIVE = 0.01
@@ -55,27 +56,3 @@ def settle(network: Network, scaling: Scaling, rows: NDArray[Any] | LazyRows) ->
     means, variances = measure_codes(network.encoder, scaling, rows)
     spread = means.var(dim=0, correction=0) + variances.mean(dim=0)
     map_codes(network, means.mean(dim=0), spread.sqrt())
-
-
-@torch.no_grad()
-def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
-    """Make codes h into (h - shift) / scale, and let the decoder undo it.
-
-    Parameters
-    ----------
-    network : Network
-        Changed in place, unless its codes do not lie between two linear layers.
-    shift, scale : Tensor of shape (K,)
-        The scale above 0.
-    """
-    last = list(network.encoder.body.children())[-1]
-    first = next(network.decoder.body.children())
-    plain = isinstance(network.encoder.activation, nn.Identity)
-    if not (plain and isinstance(last, nn.Linear) and isinstance(first, nn.Linear)):
-        return
-    means, log_variances = slice(None, len(shift)), slice(len(shift), None)
-    last.weight[means] /= scale[:, None]
-    last.bias[means] = (last.bias[means] - shift) / scale
-    last.bias[log_variances] -= 2 * scale.log()
-    first.bias.add_(first.weight @ shift)
-    first.weight *= scale

@@ -6,7 +6,7 @@ nothing of the rows that are held out.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,21 +44,43 @@ class Run:
         What the encoder sees of each, where pairs were given.
     rows, held_out : ndarray of int, the first RowsBut where rows are on a disk
         Which rows to learn from, and which to look at after each epoch, ascending.
-    settings : TrainSettings
-        How long, how fast, where.
+    seed : int
+        Of the split, the first weights, shuffling and noise.
     checkpoint : Checkpoint or None
         Where the state is kept.
     in_blocks : bool
         Whether rows come in blocks, as they do from a disk, in this process or in another.
+    settings : TrainSettings
+        How long, how fast, where; given once the network is chosen.
     """
 
     X: NDArray[Any]
     damaged: NDArray[Any] | None
     rows: Numbers
     held_out: NDArray[np.int64]
-    settings: TrainSettings
+    seed: int
     checkpoint: Checkpoint | None
     in_blocks: bool
+    settings: TrainSettings = field(init=False)
+
+    def set_up(self, settings: TrainSettings, *, stay: bool) -> None:
+        """Take the settings that were chosen with the network; where it is to stay, no epochs.
+
+        Raises
+        ------
+        ParameterError
+            If a batch has fewer rows than processes share it.
+        """
+        _check_shares(len(self.rows), settings.batch_size)
+        self.settings = replace(settings, max_epochs=0) if stay else settings
+
+    def keeps_start(self, history: History) -> bool:
+        """Tell whether the first weights were kept although rows were held out for others."""
+        return history.start is not None and not history.best_epoch and len(self.held_out) > 0
+
+    def use_all_rows(self) -> None:
+        """Hold no rows out any more."""
+        self.rows, self.held_out = np.arange(len(self.X)), np.empty(0, np.int64)
 
     @property
     def learned(self) -> NDArray[Any] | LazyRows:
@@ -106,31 +128,28 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
     Raises
     ------
     ParameterError
-        If no rows can be held out as wished, or a batch has fewer rows than processes share it.
+        If no rows can be held out as wished.
     DataError
         If processes that train together see other rows than each other.
     CheckpointError
         If the checkpoint is of another run.
     """
-    _, hidden = model._choose_layers(X.shape[1:])
-    settings = choices.choose_settings(model, hidden, len(X), seed)
     _check_rows_are_the_same(model, X)
     checkpoint = None
     if model.checkpoint is not None:
         data = (X,) if damaged is None else (X, damaged)
         checkpoint = Checkpoint(model.checkpoint, persistence.run_identity(model, *data))
         if (kept := checkpoint.seed()) is not None:
-            settings = replace(settings, seed=kept)
-    count = choices.choose_held_out(model, hidden, len(X))
+            seed = kept
+    count = choices.choose_held_out(model, len(X), has_hidden_layers=model._has_hidden_layers())
     rows: Numbers
     in_blocks = anywhere_stored(X, damaged)
     if in_blocks:
-        held_out, rows = draw(len(X), count, settings.seed)
+        held_out, rows = draw(len(X), count, seed)
     else:
-        order = np.random.default_rng(settings.seed).permutation(len(X))
+        order = np.random.default_rng(seed).permutation(len(X))
         held_out, rows = map(np.sort, np.split(order, [count]))
-    _check_shares(len(rows), settings.batch_size)
-    return Run(X, damaged, rows, held_out, settings, checkpoint, in_blocks)
+    return Run(X, damaged, rows, held_out, seed, checkpoint, in_blocks)
 
 
 def _check_rows_are_the_same(model: "BaseAutoencoder", X: NDArray[Any]) -> None:

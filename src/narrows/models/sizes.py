@@ -59,7 +59,7 @@ def numbers_a_row(spec: NetworkSpec) -> int:
     """
     normalised = spec.normalization != "none"
     sizes: list[tuple[int, ...]] = [()] * len(spec.hidden_layer_sizes)
-    if spec.architecture != "dense":
+    if networks.is_convolutional(spec.architecture):
         _, *sizes = Geometry.of(spec).sizes
     # Of a layer itself, normalised and activated; of a block its two layers, between and sum.
     hidden = sum(

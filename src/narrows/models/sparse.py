@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows.data.lazy import LazyRows
+from narrows.data.scaling import Scaling
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, silence
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.validation import check_choice, check_number
-from narrows.networks import Network, Selection, Trace
+from narrows.networks import Network, Selection, Start, Trace
 from narrows.networks.layers import weighted
 from narrows.networks.sparse import JumpReLU
 from narrows.training.history import History
@@ -123,6 +124,7 @@ class SparseAutoencoder(BaseAutoencoder):
     dead_after: int = 10_000
     revival_weight: float = 0.01
 
+    _linear_code: ClassVar[bool] = False
     _findings: ClassVar[tuple[str, ...]] = ("mean_activation_", "active_share_", "dead_units_")
 
     def code_sparsity(self, X: Any) -> Sparsity:
@@ -216,13 +218,19 @@ class SparseAutoencoder(BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _choose_layers(self, sample_shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-        if self.hidden_layer_sizes == "auto" and self.architecture in ("auto", "dense"):
-            return "dense", ()
-        return super()._choose_layers(sample_shape)
+    def _has_hidden_layers(self) -> bool:
+        automatic = self.hidden_layer_sizes == "auto" and self.architecture in ("auto", "dense")
+        return super()._has_hidden_layers() and not automatic
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
-        mean = super()._prepare(X, held_out)
+    def _choose_layers(
+        self, sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
+    ) -> tuple[str, tuple[int, ...]]:
+        if not self._has_hidden_layers():
+            return "dense", ()
+        return super()._choose_layers(sample_shape, scaling, n_rows)
+
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
+        start = super()._prepare(X, held_out)
         spec = self.spec_
         n_active = 0
         if self.sparsity in _SELECTED:
@@ -237,7 +245,7 @@ class SparseAutoencoder(BaseAutoencoder):
         choices.check_shape(self.spec_)
         self._activity: Activity | None = None
         self._is_new = True
-        return mean
+        return start
 
     def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
         super()._extend(network, settings, n_rows)

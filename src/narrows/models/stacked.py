@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from narrows.corruption import Corruption
 from narrows.data.scratch import Scratch
@@ -31,12 +31,12 @@ from narrows.models.layers import (
     n_layers,
     naming,
     scaled,
-    start,
 )
+from narrows.models.layers import start as start_model
 from narrows.models.rollback import unchanged_on_failure
 from narrows.models.runs import Run
 from narrows.models.validation import check_flag, check_number, check_rows
-from narrows.networks import Network
+from narrows.networks import Network, Start
 from narrows.networks.stacking import put_layer, stages, take_layer
 from narrows.training.checkpoint import State
 from narrows.training.history import History
@@ -155,7 +155,7 @@ class StackedAutoencoder(BaseAutoencoder):
                 X = self._check_rows(X)
             else:
                 X = check_rows(self, X, fitting=True)
-                start(self, X)
+                start_model(self, X)
             check_number("layer", layer, low=1, high=n_layers(self.spec_), integral=True)
             self._learn_layer(X, int(layer) - 1)
         return self
@@ -173,7 +173,7 @@ class StackedAutoencoder(BaseAutoencoder):
             layer = kept.get(place)
             if layer is None:
                 layer = kept[place] = make_layer(self, place, self._draw_seed())
-                start(layer, codes)
+                start_model(layer, codes)
             if len(histories[place]) or len(self.history_):
                 take_layer(network, Network(layer.encoder_, layer.decoder_), place)
             layer.partial_fit(codes)
@@ -184,9 +184,9 @@ class StackedAutoencoder(BaseAutoencoder):
         self.history_ = replace(self.history_, layers=histories)
         self._layers = kept
 
-    def _first_network(self, run: Run, mean: Tensor) -> Network:
+    def _first_network(self, run: Run, start: Start) -> Network:
         """Build the deep network, and train its layers."""
-        network = super()._first_network(run, mean).to(run.settings.device)
+        network = super()._first_network(run, start).to(run.settings.device)
         self._extend(network, run.settings, len(run.rows))
         optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
         state = State(network, optimizer, {}, History(), run.settings.seed)
@@ -250,8 +250,8 @@ class StackedAutoencoder(BaseAutoencoder):
             history.ended = "interrupted"
         super()._keep(network, history, optimizer)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
-        mean = super()._prepare(X, held_out)
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
+        start = super()._prepare(X, held_out)
         self._layers, self._histories = {}, []
         last = check_layers(self)
         self.spec_ = replace(
@@ -260,7 +260,7 @@ class StackedAutoencoder(BaseAutoencoder):
             n_active=last.n_active,
             unit_columns=last.unit_columns,
         )
-        return mean
+        return start
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

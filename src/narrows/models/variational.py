@@ -23,7 +23,7 @@ from narrows.models.density import Density
 from narrows.models.likelihood import LEAST_VARIANCE, LIKELIHOODS, within_unit
 from narrows.models.posterior import ACTIVE, measure_codes, moments, settle
 from narrows.models.validation import check_choice, check_number
-from narrows.networks import Network, Trace
+from narrows.networks import Network, Start, Trace
 from narrows.networks.outputs import Gaussian, with_variance
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings
@@ -198,8 +198,8 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Tensor:
-        mean = super()._prepare(X, held_out)
+    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
+        start = super()._prepare(X, held_out)
         automatic = "bernoulli" if self.loss_ == "cross_entropy" else "gaussian"
         self.loss_ = automatic if self.likelihood == "auto" else self.likelihood
         self.spec_ = replace(self.spec_, output=self._choose_output())
@@ -207,8 +207,11 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         rows = as_tensor(X[some if held_out is None else np.setdiff1d(some, held_out)])
         # All that the decoder, which starts at the mean row, leaves unexplained.
         self._first_variance = float(self.scaling_(rows).var(dim=0).mean())
+        # At PCA it is what the axes leave.
+        if start.axes is not None:
+            self._first_variance = start.axes.rest
         self.warmup_done_ = np.float64(0)
-        return mean
+        return start
 
     def _choose_output(self) -> str:
         output = self.spec_.output

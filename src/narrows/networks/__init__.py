@@ -1,15 +1,14 @@
 """Torch modules that know nothing of training: two halves, and the architectures to build them.
 
-An architecture is a module with ``build_encoder``, ``build_decoder``, ``tie`` and ``initialise``;
-one line below makes it known.
+An architecture is a module with ``build_encoder``, ``build_decoder``, ``initialise`` and, where
+weights can be tied, ``tie``; one line below makes it known.
 """
 
 from types import ModuleType
 
 import torch
-from torch import Tensor
 
-from narrows.networks import convolutional, dense
+from narrows.networks import convolutional, dense, pca_residual
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.convolutional import n_axes_of
 from narrows.networks.layers import NORMALIZATIONS, convolves
@@ -24,9 +23,11 @@ from narrows.networks.network import (
     is_pointwise,
 )
 from narrows.networks.sparse import Selection
+from narrows.networks.start import Axes, Start
 
 ARCHITECTURES: dict[str, ModuleType] = {
     "dense": dense,
+    "pca_residual": pca_residual,
     "convolutional": convolutional,
     "convolutional_1d": convolutional,
     "fully_convolutional": convolutional,
@@ -37,18 +38,21 @@ __all__ = [
     "ARCHITECTURES",
     "NORMALIZATIONS",
     "OUTPUTS",
+    "Axes",
     "Decoder",
     "Encoder",
     "Layer",
     "Network",
     "NetworkSpec",
     "Selection",
+    "Start",
     "Trace",
     "build",
     "build_decoder",
     "build_encoder",
     "convolves",
     "decoder_at",
+    "is_convolutional",
     "is_pointwise",
     "join",
     "n_axes_of",
@@ -82,15 +86,20 @@ def join(encoder: Encoder, decoder: Decoder, spec: NetworkSpec) -> Network:
     return Network(encoder, decoder)
 
 
-def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
+def is_convolutional(architecture: str) -> bool:
+    """Tell whether an architecture is made of convolutions, so that rows need neighbours."""
+    return ARCHITECTURES[architecture] is convolutional
+
+
+def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
     """Build both halves with fresh weights.
 
     Parameters
     ----------
     spec : NetworkSpec
         What to build.
-    mean : Tensor of shape (*sample_shape,)
-        Of the scaled training data: what the encoder subtracts and the decoder starts from.
+    start : Start
+        What is known of the scaled training rows.
     seed : int
         The same seed gives the same weights; torch's global generator is left alone.
 
@@ -103,7 +112,7 @@ def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
     >>> spec = NetworkSpec(
     ...     architecture="dense", sample_shape=(4, 4), n_components=2, hidden_layer_sizes=(8,),
     ...     activation="silu", code_activation="identity", output="sigmoid", tied_weights=False)
-    >>> network = build(spec, torch.full((4, 4), 0.5), seed=0)
+    >>> network = build(spec, Start(torch.full((4, 4), 0.5)), seed=0)
     >>> network(torch.rand(3, 4, 4)).shape
     torch.Size([3, 4, 4])
     """
@@ -112,7 +121,7 @@ def build(spec: NetworkSpec, mean: Tensor, seed: int) -> Network:
         encoder, decoder = build_encoder(spec), build_decoder(spec)
     network = join(encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu"), spec)
     ARCHITECTURES[spec.architecture].initialise(
-        network.encoder, network.decoder, spec, mean, torch.Generator().manual_seed(seed)
+        network.encoder, network.decoder, spec, start, torch.Generator().manual_seed(seed)
     )
     if isinstance(network.encoder.activation, Selection):
         network.encoder.activation.reset()

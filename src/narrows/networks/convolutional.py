@@ -16,6 +16,7 @@ from narrows.networks.layers import TransposedLinear, UnitLinear, UnitTransposed
 from narrows.networks.network import Centre, Decoder, Encoder, NetworkSpec
 from narrows.networks.outputs import invert
 from narrows.networks.sparse import build_code_activation
+from narrows.networks.start import Start
 
 _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -105,7 +106,7 @@ class Unflatten(nn.Module):
         return y.contiguous(memory_format=torch.channels_last) if y.ndim == 4 else y
 
 
-class Start(nn.Module):
+class FirstRow(nn.Module):
     """Add a row that is learned: the decoder starts at the mean of all.
 
     Parameters
@@ -187,7 +188,7 @@ def build_decoder(spec: NetworkSpec) -> Decoder:
         # One place more than twice as many less one, where the larger extent is even.
         more = tuple(n - (2 * m - 1) for m, n in zip(small, large, strict=True))
         body.append(transposed(fan_in, fan_out, kernel, 2, around, more))
-    body += [ChannelsLast(has_channels=has_channels), Start(_shared_shape(spec, geometry))]
+    body += [ChannelsLast(has_channels=has_channels), FirstRow(_shared_shape(spec, geometry))]
     return Decoder(nn.Sequential(*body), spec.output)
 
 
@@ -202,16 +203,16 @@ def initialise(
     encoder: Encoder,
     decoder: Decoder,
     spec: NetworkSpec,
-    mean: Tensor,
+    start: Start,
     generator: torch.Generator,
 ) -> None:
     """Draw the weights, and start the decoder at the mean row; see :mod:`.dense`."""
     centre, *_ = encoder.body.children()
-    *_, start = decoder.body.children()
-    cast("Centre", centre).learn(mean)
+    *_, first_row = decoder.body.children()
+    cast("Centre", centre).learn(start.mean)
     layers.initialise((encoder.body, decoder.body), spec, generator)
     layers.start_units(encoder.body, decoder.body, spec)
-    cast("Start", start).learn(invert(spec.output, mean))
+    cast("FirstRow", first_row).learn(invert(spec.output, start.mean))
 
 
 def _from_code(spec: NetworkSpec) -> type[nn.Linear | TransposedLinear]:

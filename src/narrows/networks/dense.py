@@ -19,6 +19,7 @@ from narrows.networks.layers import (
 from narrows.networks.network import Centre, Decoder, Encoder, NetworkSpec
 from narrows.networks.outputs import invert
 from narrows.networks.sparse import build_code_activation
+from narrows.networks.start import Start
 
 
 def build_encoder(spec: NetworkSpec) -> Encoder:
@@ -62,7 +63,7 @@ def initialise(
     encoder: Encoder,
     decoder: Decoder,
     spec: NetworkSpec,
-    mean: Tensor,
+    start: Start,
     generator: torch.Generator,
 ) -> None:
     """Draw the weights, and start the decoder at the mean row.
@@ -73,19 +74,19 @@ def initialise(
         What :func:`build_encoder` and :func:`build_decoder` gave.
     spec : NetworkSpec
         What they were built from.
-    mean : Tensor of shape (*sample_shape,)
-        Of the scaled training data.
+    start : Start
+        With the mean of the scaled training rows.
     generator : torch.Generator
         Where the weights are drawn from.
     """
     for centre in encoder.body.children():
         if isinstance(centre, Centre):
-            centre.learn(mean)
+            centre.learn(start.mean)
     layers.initialise((encoder.body, decoder.body), spec, generator)
     layers.start_units(encoder.body, decoder.body, spec)
     *_, last = weighted(decoder.body)
     with torch.no_grad():
-        cast("Tensor", last.bias).copy_(invert(spec.output, mean.flatten()))
+        cast("Tensor", last.bias).copy_(invert(spec.output, start.mean.flatten()))
 
 
 def _features(spec: NetworkSpec) -> int:

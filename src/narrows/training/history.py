@@ -33,6 +33,9 @@ class History:
         Why training stopped.
     layers : list of History
         Of layers that were trained one by one before the whole, the first one first; else empty.
+    start : dict or None
+        The same record of the first weights, before any step, where they are a result of their own:
+        those of networks that start at PCA. ``best_epoch`` is 0 where they were kept.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class History:
     best_epoch: int = 0
     ended: Ending = "running"
     layers: list["History"] = field(default_factory=list)
+    start: Record | None = None
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -60,6 +64,13 @@ class History:
         """The names of what was recorded, in the order they came."""
         return list(dict.fromkeys(name for record in self.epochs for name in record))
 
+    @property
+    def best(self) -> Record:
+        """The record of the weights that were kept; empty where there is none."""
+        if self.best_epoch == 0 and self.start is not None:
+            return self.start
+        return self.epochs[self.best_epoch - 1] if self.epochs else {}
+
     def summary(self) -> dict[str, Any]:
         """Return what to say of a run in a few figures, of each layer's too where there are any.
 
@@ -70,13 +81,12 @@ class History:
         >>> list(summary), summary["loss"]
         (['epochs', 'ended', 'best_epoch', 'loss', 'validation_loss', 'seconds'], 2.0)
         """
-        best: Record = self.epochs[self.best_epoch - 1] if self.epochs else {}
         own: dict[str, Any] = {
             "epochs": len(self),
             "ended": self.ended,
             "best_epoch": self.best_epoch,
-            "loss": best.get("loss"),
-            "validation_loss": best.get("validation_loss"),
+            "loss": self.best.get("loss"),
+            "validation_loss": self.best.get("validation_loss"),
         }
         own["seconds"] = sum(h.epochs[-1]["seconds"] for h in (self, *self.layers) if h.epochs)
         return {**own, "layers": [h.summary() for h in self.layers]} if self.layers else own
@@ -129,6 +139,7 @@ class History:
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them; without layers where there are none."""
         own = {"epochs": self.epochs, "best_epoch": self.best_epoch, "ended": self.ended}
+        own |= {"start": self.start} if self.start is not None else {}
         return {**own, "layers": [h.as_json() for h in self.layers]} if self.layers else own
 
     @classmethod
@@ -147,7 +158,10 @@ class History:
         epochs, best = history.epochs, history.best_epoch
         if not isinstance(epochs, list) or not all(map(_is_record, epochs)):
             raise FormatError("the history's epochs are not records of numbers; train again")
-        if type(best) is not int or not min(1, len(epochs)) <= best <= len(epochs):
+        if history.start is not None and not _is_record(history.start):
+            raise FormatError("the history's start is no record of numbers; train again")
+        least = 0 if history.start is not None else min(1, len(epochs))
+        if type(best) is not int or not least <= best <= len(epochs):
             raise FormatError(
                 f"the history's best epoch is {best!r}, of {len(epochs)} epochs; train again"
             )

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.stats import t as student
 from torch import Tensor, nn
 
 from narrows import ranks
@@ -29,6 +32,9 @@ LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 _BLOCK = (1 << 25) - (1 << 16)
 # Rows a batch where only the forward pass is wanted.
 _EVALUATION_BATCH = 1024
+# The chance, by Student's t test, with which weights that are no better than the first ones may be
+# taken for better, and how many parts of the held-out rows are compared.
+_CHANCE, _PARTS = 1e-3, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,9 @@ class TrainSettings:
         Where the network is.
     cycle : bool
         Whether the learning rate follows one cycle over all epochs or stays constant.
+    beats_start : bool
+        Whether the first weights are a result of their own, and are kept unless those learned are
+        better on the held-out rows beyond doubt.
     """
 
     max_epochs: int
@@ -63,6 +72,7 @@ class TrainSettings:
     seed: int
     device: torch.device
     cycle: bool = True
+    beats_start: bool = False
 
 
 def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
@@ -139,6 +149,18 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     keep_freed_memory()
     for starter in starters():
         starter(network)
+    first: dict[str, Tensor] = {}
+    if settings.beats_start:
+        first = {k: v.clone() for k, v in network.state_dict().items()}
+        if history.start is None:
+            begun = time.monotonic()
+            history.start = {"epoch": 0, **evaluate(network, loss, source, prepare, settings)}
+            if validation is not None:
+                held_out = evaluate(network, loss, validation, prepare, settings)
+                history.start |= {f"validation_{name}": value for name, value in held_out.items()}
+            seconds = time.monotonic() - begun
+            history.start |= {"learning_rate": 0.0, "seconds": seconds}
+            _check_finite(history.start, settings)
 
     try:
         for epoch in range(len(history), settings.max_epochs):
@@ -200,6 +222,14 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     if state.best:
         network.load_state_dict(state.best)
     network.eval()
+    if first and validation is not None and history.best_epoch:
+        learned = {k: v.clone() for k, v in network.state_dict().items()}
+        after = _losses_of_parts(network, loss, validation, prepare, settings)
+        network.load_state_dict(first)
+        if _are_smaller(after, _losses_of_parts(network, loss, validation, prepare, settings)):
+            network.load_state_dict(learned)
+        else:
+            history.best_epoch = 0
     if len(history):
         # No later loss tells what the last step did. Weights whose squares overflow give no codes.
         weights = {
@@ -232,6 +262,40 @@ def evaluate(
                 parts = loss(network, prepare(batch.to(settings.device)), noise)
                 means.add(parts, len(batch) if is_own else 0)
     return means.read()
+
+
+@torch.no_grad()
+def _losses_of_parts(
+    network: nn.Module,
+    loss: LossFunction,
+    source: Source,
+    prepare: Callable[[Tensor], Any],
+    settings: TrainSettings,
+) -> NDArray[np.float64]:
+    """Return the loss of each of some small parts of a source, with the same noise every time."""
+    noise = torch.Generator(settings.device)
+    losses = []
+    with ranks.placed(0, 1):
+        for number, batch in enumerate(source.batches(-(-len(source) // _PARTS), seed=None)):
+            noise.manual_seed(epoch_seed(settings.seed, number, "comparison"))
+            parts = loss(network, prepare(batch.to(settings.device)), noise)
+            losses.append(sum(float(term) for term in parts.values()))
+    return np.array(losses)
+
+
+def _are_smaller(losses: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Tell whether losses are smaller than others of the same parts, beyond doubt.
+
+    Their mean has to be smaller, and the paired differences, or these as shares, have to pass a
+    t test: a single row of a huge loss makes the first too wide to tell anything.
+    """
+    gain = others - losses
+    with np.errstate(invalid="ignore"):
+        shares = np.nan_to_num(gain / (np.abs(others) + np.abs(losses)))
+    least = float(student.ppf(1 - _CHANCE, len(gain) - 1)) / math.sqrt(len(gain))
+    return gain.mean() > 0 and any(
+        sample.mean() > least * sample.std(ddof=1) for sample in (gain, shares)
+    )
 
 
 def new_optimizer(

@@ -136,8 +136,7 @@ def measure_learning(
     """
     X = coded.X[coded.errors <= threshold]
     history = model.history_
-    best = history.epochs[history.best_epoch - 1] if len(history) else {}
-    train = best.get("reconstruction")
+    train = history.best.get("reconstruction")
     here = model.loss_terms(X, random_state=random_state).get("reconstruction")
     excess = None
     if learned_from is not None:
