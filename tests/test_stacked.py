@@ -317,7 +317,7 @@ def test_stacks_that_cannot_be_are_refused_before_anything_is_learned(parameters
 def test_a_layer_that_fails_is_named():
     with pytest.raises(DivergedError, match="layer 2 of 3: training diverged"):
         quick(layer_corruption=[None, damaged, None]).fit(TABLE)
-    dead = quick(layer_model="autoencoder", pretraining_learning_rate=1e4, activation="relu")
+    dead = quick(layer_model="autoencoder", pretraining_learning_rate=1e30, activation="relu")
     with pytest.raises((DataError, DivergedError), match=r"layer \d of 3: "):
         dead.fit(TABLE)
 

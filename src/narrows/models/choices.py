@@ -50,6 +50,8 @@ LossName = Literal["auto", "squared_error", "cross_entropy"]
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
 _DEEPEST = 10_000
+# Layers and blocks of dense networks whose gradients are not watched.
+_SHALLOW = 4
 # Rows (L, C) that are so many times as long as wide are signals, not pictures.
 _TIMES_AS_LONG = 4
 # Of codes in single precision, held against what an activation can reach.
@@ -435,6 +437,9 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         seed=seed,
         device=choose_device(model.device),
         beats_start=spec.architecture == "pca_residual",
+        # Where layers are few, collapses are rare, and the norm of all weights is a cost.
+        clips=networks.is_convolutional(spec.architecture)
+        or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
     )
 
 

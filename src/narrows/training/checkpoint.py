@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from narrows import ranks
 from narrows.atomic import atomic_file, check_output, explain_os_errors
 from narrows.errors import CheckpointError
+from narrows.training.clipping import Clipping
 from narrows.training.history import History
 
 # Writing may take at most this share of the time that training takes.
@@ -37,11 +38,13 @@ class State:
     optimizer : Optimizer
         With its moments.
     best : dict of Tensor
-        The best weights so far; empty where nothing is held out.
+        The best weights so far; empty before the first epoch.
     history : History
         Of the epochs done.
     seed : int
         The run's.
+    clipping : Clipping or None
+        What is usual of the gradients.
     """
 
     network: nn.Module
@@ -49,6 +52,7 @@ class State:
     best: dict[str, Tensor]
     history: History
     seed: int
+    clipping: Clipping | None = None
 
 
 class Checkpoint:
@@ -91,8 +95,7 @@ class Checkpoint:
             history = History.from_json(facts["history"])
             best = _part(tensors, "best.")
             weights = state.network.state_dict()
-            held_out = any("validation_loss" in record for record in history.epochs)
-            _check_shapes(best, weights if held_out else {})
+            _check_shapes(best, weights if len(history) else {})
             moments = state.optimizer.state_dict()
             moments["state"] = {}
             optimized = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -101,10 +104,14 @@ class Checkpoint:
                 like = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
                 _check_shapes(moments["state"][i], like)
             _check_shapes(_part(tensors, "network."), weights)
+            usual = {} if state.clipping is None else state.clipping.state_dict()
+            _check_shapes(_part(tensors, "clipping."), usual)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise self._damaged(error) from error
         state.network.load_state_dict(_part(tensors, "network."))
         state.optimizer.load_state_dict(moments)
+        if state.clipping is not None:
+            state.clipping.load_state_dict(_part(tensors, "clipping."))
         state.best, state.history = best, history
 
     def write(self, state: State, *, at_once: bool = False) -> None:
@@ -124,6 +131,8 @@ class Checkpoint:
         moments = state.optimizer.state_dict()["state"]
         tensors = {f"network.{k}": v for k, v in _untied(state.network).items()}
         tensors |= {f"best.{k}": v for k, v in state.best.items()}
+        if state.clipping is not None:
+            tensors |= {f"clipping.{k}": v for k, v in state.clipping.state_dict().items()}
         tensors |= {f"optimizer.{i}.{k}": v for i, m in moments.items() for k, v in m.items()}
         facts = {
             "identity": self.identity,

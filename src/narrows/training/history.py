@@ -13,7 +13,7 @@ from narrows.errors import FormatError
 Record = dict[str, float]
 # What every epoch has.
 _ALWAYS = ("epoch", "loss", "learning_rate", "seconds")
-Ending = Literal["max_epochs", "early_stopping", "interrupted", "running"]
+Ending = Literal["max_epochs", "early_stopping", "collapsed", "interrupted", "running"]
 
 
 @dataclass
@@ -29,13 +29,17 @@ class History:
         interrupted in its first epoch, its only record is of the steps done, without held-out rows.
     best_epoch : int
         The epoch whose weights were kept, from 1; the last where nothing was held out.
-    ended : {"max_epochs", "early_stopping", "interrupted", "running"}
+    ended : {"max_epochs", "early_stopping", "collapsed", "interrupted", "running"}
         Why training stopped.
     layers : list of History
         Of layers that were trained one by one before the whole, the first one first; else empty.
     start : dict or None
         The same record of the first weights, before any step, where they are a result of their own:
         those of networks that start at PCA. ``best_epoch`` is 0 where they were kept.
+    initial_loss : float or None
+        The loss of the first step, before it.
+    restarts : list of int
+        After which epochs training had collapsed, and went back to its best weights.
 
     Examples
     --------
@@ -52,6 +56,8 @@ class History:
     ended: Ending = "running"
     layers: list["History"] = field(default_factory=list)
     start: Record | None = None
+    initial_loss: float | None = None
+    restarts: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -138,8 +144,14 @@ class History:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON can hold them; without layers where there are none."""
-        own = {"epochs": self.epochs, "best_epoch": self.best_epoch, "ended": self.ended}
-        own |= {"start": self.start} if self.start is not None else {}
+        own: dict[str, Any] = {
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "ended": self.ended,
+        }
+        for name, plain in (("start", None), ("initial_loss", None), ("restarts", [])):
+            if (value := getattr(self, name)) != plain:
+                own[name] = value
         return {**own, "layers": [h.as_json() for h in self.layers]} if self.layers else own
 
     @classmethod
@@ -165,6 +177,10 @@ class History:
             raise FormatError(
                 f"the history's best epoch is {best!r}, of {len(epochs)} epochs; train again"
             )
+        if not _is_number(history.initial_loss, or_none=True) or not (
+            isinstance(history.restarts, list) and all(type(e) is int for e in history.restarts)
+        ):
+            raise FormatError("the history's first loss or restarts are no numbers; train again")
         if history.ended not in get_args(Ending):
             raise FormatError(f"the history ended by {history.ended!r}, not known; train again")
         return history
@@ -175,5 +191,11 @@ def _is_record(record: object) -> bool:
     return (
         isinstance(record, dict)
         and record.keys() >= set(_ALWAYS)
-        and all(type(value) in (int, float) and math.isfinite(value) for value in record.values())
+        and all(map(_is_number, record.values()))
     )
+
+
+def _is_number(value: object, *, or_none: bool = False) -> bool:
+    if value is None:
+        return or_none
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)

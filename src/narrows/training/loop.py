@@ -18,7 +18,9 @@ from narrows import ranks
 from narrows.data.source import Source
 from narrows.errors import CheckpointError, DataError, DivergedError
 from narrows.losses import Loss
+from narrows.training import rescue
 from narrows.training.checkpoint import Checkpoint, State
+from narrows.training.clipping import Clipping
 from narrows.training.devices import near, rounded_products, sent
 from narrows.training.history import History, Record
 from narrows.training.progress import Callback, listeners, listeners_everywhere, starters
@@ -62,6 +64,8 @@ class TrainSettings:
     beats_start : bool
         Whether the first weights are a result of their own, and are kept unless those learned are
         better on the held-out rows beyond doubt.
+    clips : bool
+        Whether gradients that are far longer than usual are shortened.
     """
 
     max_epochs: int
@@ -73,6 +77,7 @@ class TrainSettings:
     device: torch.device
     cycle: bool = True
     beats_start: bool = False
+    clips: bool = False
 
 
 def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
@@ -127,7 +132,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     device = settings.device
     source = near(source, device)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
-    state = State(network, optimizer, {}, History(), settings.seed)
+    clipping = Clipping().to(device) if settings.clips else None
+    state = State(network, optimizer, {}, History(), settings.seed, clipping)
     if checkpoint is not None:
         checkpoint.restore(state)
     history = state.history
@@ -163,7 +169,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             _check_finite(history.start, settings)
 
     try:
-        for epoch in range(len(history), settings.max_epochs):
+        while (epoch := len(history)) < settings.max_epochs:
             if _is_over(history, settings):
                 history.ended = "early_stopping"
                 break
@@ -175,7 +181,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=ranks.size()
             )
             for step, batch in enumerate(batches, epoch * steps_per_epoch):
-                learning_rate = rate(step)
+                learning_rate = rate(step) * rescue.rate_share(history)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
                 x = prepare(sent(batch, device))
@@ -183,23 +189,34 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                     parts = step_loss(x, noise)
                 optimizer.zero_grad(set_to_none=True)
                 weighted(parts, zero, len(batch)).backward()  # type: ignore[no-untyped-call]
+                if clipping is not None:
+                    clipping.clip(network.parameters())
                 optimizer.step()
                 # Kept on the device until the epoch ends, so that no step waits for the host.
                 means.add(parts, len(batch))
 
             record: Record = {"epoch": epoch + 1, **means.read()}
+            if history.initial_loss is None:
+                history.initial_loss = means.first()
             if validation is not None:
                 held_out = evaluate(network, loss, validation, prepare, settings)
                 record |= {f"validation_{name}": value for name, value in held_out.items()}
             record |= {"learning_rate": learning_rate, "seconds": time.monotonic() - start}
-            _check_finite(record, settings)
-            history.epochs.append(record)
-            history.best_epoch = epoch + 1
-            if validation is not None:
-                waited = _epochs_since_best(history)
-                history.best_epoch -= waited
-                if waited == 0:
+            is_finite = all(map(math.isfinite, record.values()))
+            if is_finite or not state.best:
+                _check_finite(record, settings)
+                history.epochs.append(record)
+                history.best_epoch = epoch + 1 - _epochs_since_best(history)
+                if history.best_epoch == epoch + 1:
                     state.best = {k: v.clone() for k, v in network.state_dict().items()}
+            if settings.cycle and (not is_finite or rescue.has_collapsed(history)):
+                history.restarts.append(len(history))
+                rescue.tell(history, epoch + 1, record["loss"])
+                network.load_state_dict(state.best)
+                optimizer.state.clear()
+                if len(history.restarts) > rescue.MOST:
+                    history.ended = "collapsed"
+                    break
             if checkpoint is not None:
                 checkpoint.write(state)
             told = (*listeners(), *callbacks) if ranks.rank() == 0 else ()
@@ -219,8 +236,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             history.epochs.append(record)
             history.best_epoch = 1
         history.ended = "interrupted"
-    if state.best:
+    if state.best and (validation is not None or history.ended == "collapsed"):
         network.load_state_dict(state.best)
+    elif len(history):
+        history.best_epoch = len(history)
     network.eval()
     if first and validation is not None and history.best_epoch:
         learned = {k: v.clone() for k, v in network.state_dict().items()}
@@ -345,18 +364,25 @@ class _Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._first: list[Tensor] = []
         self._rows = 0
 
     def __bool__(self) -> bool:
         return self._rows > 0
 
     def add(self, parts: Loss, rows: int) -> None:
+        if not self._first:
+            self._first = [term.detach().double() for term in parts.values()]
         for name, term in parts.items():
             if name not in self._sums:
                 kind = torch.float32 if term.device.type == "mps" else torch.float64
                 self._sums[name] = torch.zeros((), dtype=kind, device=term.device)
             self._sums[name].add_(term.detach(), alpha=rows)
         self._rows += rows
+
+    def first(self) -> float:
+        """Return the loss of the first of the terms that were added."""
+        return sum(float(ranks.add(term)) for term in self._first) / ranks.size()
 
     def read(self) -> Record:
         rows = ranks.total(self._rows)
@@ -365,7 +391,9 @@ class _Means:
 
 
 def _epochs_since_best(history: History) -> int:
-    losses = [record["validation_loss"] for record in history.epochs if "validation_loss" in record]
+    """Count the epochs since the smallest held-out loss, or loss where no rows are held out."""
+    name = "validation_loss" if "validation_loss" in history.columns else "loss"
+    losses = [record[name] for record in history.epochs if name in record]
     return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
@@ -375,7 +403,7 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
     While the learning rate is high, the noise of the steps hides what the weights have learned;
     only epochs after it has fallen below half its peak count.
     """
-    if settings.n_iter_no_change is None:
+    if settings.n_iter_no_change is None or "validation_loss" not in history.columns:
         return False
     half = settings.learning_rate / 2
     settled = sum(1 for _ in takewhile(lambda r: r["learning_rate"] < half, history.epochs[::-1]))
