@@ -134,6 +134,21 @@ def test_what_noise_has_to_tell_is_left_to_pca_of_all_rows():
     assert model.history_.best["validation_loss"] == model.history_.start["validation_loss"]
 
 
+@pytest.mark.parametrize("name", ["denoising", "contractive", "variational"])
+def test_models_that_stay_at_pca_are_whole(name):
+    noise = np.random.default_rng(SEED).normal(size=(200, 12))
+    model = MODELS[name](4, max_epochs=3, scaling="standard", random_state=SEED).fit(noise)
+    assert model.history_.best_epoch == 0
+    scaled = (noise - noise.mean(0)) / noise.std(0)
+    values, vectors = np.linalg.eigh(np.cov(scaled.T, ddof=0))
+    told = np.ones(4)
+    if name == "variational":  # which takes the rest for noise (Tipping & Bishop 1999, eq. 9)
+        told = (values[-4:] - values[:-4].mean()) / values[-4:]
+    truth = scaled @ (vectors[:, -4:] * told) @ vectors[:, -4:].T
+    restored = (model.reconstruct(noise) - noise.mean(0)) / noise.std(0)
+    np.testing.assert_allclose(restored, truth, atol=1e-5)
+
+
 def test_of_too_few_rows_to_hold_some_out_pca_is_what_is_learned():
     X = mixed(20)
     model = Autoencoder(3, random_state=SEED).fit(X)

@@ -109,7 +109,12 @@ def test_one_batch_of_all_rows_gives_the_weights_of_memory_but_for_the_order_of_
     # In one batch, the order of rows changes nothing but rounding.
     def new():
         return Autoencoder(
-            2, max_epochs=3, batch_size=1000, early_stopping=False, random_state=SEED
+            2,
+            architecture="dense",
+            max_epochs=3,
+            batch_size=1000,
+            early_stopping=False,
+            random_state=SEED,
         )
 
     on_disk, in_memory = new().fit(file), new().fit(TABLE)
@@ -232,8 +237,9 @@ def test_rows_are_read_no_more_often_than_they_are_needed(file, monkeypatch):
 
     monkeypatch.setattr(stored, "read_runs", noted)
     model = Autoencoder(2, max_epochs=3, early_stopping=False, random_state=SEED)
-    # Once for statistics, and once an epoch; to be looked at, and to be used.
-    for use, wanted in ((model.fit, 4), (model.transform, 2), (model.reconstruction_error, 2)):
+    # Once for statistics, for principal axes, for their loss, and once an epoch; to be looked at,
+    # and to be used.
+    for use, wanted in ((model.fit, 6), (model.transform, 2), (model.reconstruction_error, 2)):
         passes[0] = 0
         use(np.load(file, mmap_mode="r"))
         assert passes[0] == pytest.approx(wanted, abs=0.01)

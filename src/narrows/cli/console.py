@@ -25,6 +25,8 @@ Advance = Callable[[int, int], None]
 _warned: ContextVar[list[dict[str, Any]]] = ContextVar("warned")
 # Beside a terminal, progress is a line at most every so many seconds.
 _SECONDS_BETWEEN_LINES = 2.0
+# Of a run of training ten, and more where an epoch in ten takes longer than this.
+_LINES_A_RUN, _MOST_SECONDS = 10, 60.0
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,11 +202,21 @@ def progress(label: str) -> Iterator[Advance]:
 
 @contextmanager
 def training() -> Iterator[None]:
-    """Show each epoch of the fits in the block."""
+    """Show how far the fits in the block are: by a bar on a terminal, elsewhere by ten lines."""
     from narrows.training.progress import on_epoch
 
     if not sys.stderr.isatty():
-        with on_epoch(lambda record: note(_epoch(record))):
+        said = time.monotonic()
+
+        def say(record: dict[str, float]) -> None:
+            nonlocal said
+            epoch, most = int(record["epoch"]), int(record["max_epochs"])
+            tenth = epoch * _LINES_A_RUN // most > (epoch - 1) * _LINES_A_RUN // most
+            if epoch == 1 or tenth or time.monotonic() - said > _MOST_SECONDS:
+                said = time.monotonic()
+                note(_epoch(record))
+
+        with on_epoch(say):
             yield
         return
     with _bar("training") as advance:
@@ -252,8 +264,10 @@ def _lines(label: str) -> Iterator[Advance]:
 
 
 def _epoch(record: dict[str, float]) -> str:
-    epoch = f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}"
-    return f"{_layer(record)}{epoch}  {_losses(record)}"
+    done, most = record["epoch"], record["max_epochs"]
+    left = record["seconds"] / done * (most - done)
+    words = f"{_layer(record)}epoch {done:.0f}/{most:.0f}  {_losses(record)}"
+    return f"{words}  {left:.0f} s left" if done < most else words
 
 
 def _layer(record: dict[str, float]) -> str:

@@ -177,14 +177,14 @@ def _train(
     """Train by this process, which writes and answers if it is the first of those that do."""
     from narrows import MODELS
     from narrows.atomic import check_output
-    from narrows.cli.console import note, progress, report_skipped, training
+    from narrows.cli.console import counted, note, progress, report_skipped, training
     from narrows.data.files import read
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
     from narrows.errors import ParameterError
     from narrows.scale.training import fit_by_ray
     from narrows.storage import check_destination
-    from narrows.training.progress import logged
+    from narrows.training.progress import logged, on_plan
 
     check_destination(to, overwrite=overwrite)
     if log is not None:
@@ -205,7 +205,13 @@ def _train(
         X, skipped = rows.for_model(), rows.skipped
         report_skipped(skipped)
     model = MODELS[model_name](**parameters)
-    with training(), logged(log if is_first else None), warnings.catch_warnings():
+    tell = _teller()
+    with (
+        training(),
+        on_plan(tell),
+        logged(log if is_first else None),
+        warnings.catch_warnings(),
+    ):
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
         if ray is None:
@@ -216,6 +222,7 @@ def _train(
             sees = [data] if given is read_again else []
             with one_answer():
                 model = fit_by_ray(model, given, ray, workers=workers, sees=sees, stream=stream)
+            tell(model.choices_)  # which workers knew before the first step
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite)
@@ -223,15 +230,31 @@ def _train(
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
         note(f"stopped by Ctrl-C; what was learned is kept in {to}")
-    record = {"output": to, "rows": len(X), **_figures(model)}
-    record["skipped"] = skipped_record(skipped)
+    record = {"output": to, "rows": len(X), **_figures(model), "skipped": skipped_record(skipped)}
+    trained = f"trained on {record['rows']} rows for {counted(record['epochs'], 'epoch')}"
     answer(
         record,
         as_json,
-        f"{record['model']} with {code_words(model.spec_)}, trained on "
-        f"{record['rows']} rows for {record['epochs']} epochs ({record['seconds']:.1f} s), in {to}",
+        f"{record['model']} with {code_words(model.spec_)}, {trained} "
+        f"({record['seconds']:.1f} s), in {to}",
+        *_kept(model),
     )
     return 130 if interrupted else 0
+
+
+def _teller() -> Callable[[dict[str, Any]], None]:
+    """Make what says of the first run that is planned what was chosen: a stack's layers follow."""
+    from narrows.cli.console import note
+    from narrows.models.chosen import sentence
+
+    said: list[dict[str, Any]] = []
+
+    def tell(choices: dict[str, Any]) -> None:
+        if not said:
+            note(sentence(choices) if choices else "chosen: nothing, all parameters were given")
+        said.append(choices)
+
+    return tell
 
 
 def _read(data: Path, **options: Any) -> Any:
@@ -273,11 +296,23 @@ def _draw(model: "Autoencoder", folder: Path) -> None:
         figure.savefig(file)
 
 
+def _kept(model: "Autoencoder") -> list[str]:
+    """Say that a network which started at PCA stayed there, if it did."""
+    history = model.history_
+    if history.start is None or history.best_epoch or not len(history):
+        return []
+    return ["PCA was kept: on held-out rows no network was better beyond doubt"]
+
+
 def _figures(model: "Autoencoder") -> dict[str, Any]:
     return {
         "model": type(model).__name__,
         "n_components": model.n_components,
         "sample_shape": model.sample_shape_,
         **model.history_.summary(),
+        "chosen": {
+            name: {"value": choice.value, "reason": choice.reason}
+            for name, choice in model.choices_.items()
+        },
         "fingerprint": model.fingerprint_,
     }

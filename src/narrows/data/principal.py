@@ -19,7 +19,7 @@ from narrows.data.lazy import LazyRows
 # random projections (Halko, Martinsson & Tropp 2011) of as many rows as fit into so many values.
 _EXACT, _VALUES = 4_096, 1 << 26
 _ITERATIONS, _OVERSAMPLES = 7, 32
-_BLOCK = 1 << 21  # values that are looked at together
+_BLOCK, _ROWS = 1 << 21, 4096  # values, and rows, that are looked at together
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,13 @@ class PrincipalAxes:
         return rows
 
 
-def fit_pca(X: NDArray[Any] | LazyRows, n_components: int, random_state: int = 0) -> PrincipalAxes:
+def fit_pca(
+    X: NDArray[Any] | LazyRows,
+    n_components: int,
+    *,
+    mean: NDArray[np.float64] | None = None,
+    random_state: int = 0,
+) -> PrincipalAxes:
     """Find the principal axes of rows.
 
     Parameters
@@ -67,6 +73,8 @@ def fit_pca(X: NDArray[Any] | LazyRows, n_components: int, random_state: int = 0
         Finite numbers of any type.
     n_components : int
         How many axes, K; fewer where rows or features are.
+    mean : ndarray of shape (F,), optional
+        Of the rows, where it is known; it saves a pass over them.
     random_state : int
         Of the random projections that find them among more than 4 096 features and rows.
 
@@ -83,9 +91,10 @@ def fit_pca(X: NDArray[Any] | LazyRows, n_components: int, random_state: int = 0
     """
     n, width = len(X), math.prod(X.shape[1:])
     count = min(n_components, n, width)
-    mean = np.zeros(width)
-    for start, rows in _blocks(X):
-        mean += (rows.mean(axis=0) - mean) * (len(rows) / (start + len(rows)))
+    if mean is None:
+        mean = np.zeros(width)
+        for start, rows in _blocks(X):
+            mean += (rows.mean(axis=0) - mean) * (len(rows) / (start + len(rows)))
     if width <= _EXACT:
         scatter = np.zeros((width, width))
         for _, rows in _blocks(X):
@@ -129,7 +138,7 @@ def _axes(
 
 def _blocks(X: NDArray[Any] | LazyRows) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Yield rows as flat copies in double precision, some at a time, each with its first number."""
-    size = max(1, _BLOCK // max(1, math.prod(X.shape[1:])))
+    size = min(_ROWS, max(1, _BLOCK // max(1, math.prod(X.shape[1:]))))
     for start in range(0, len(X), size):
         rows = np.asarray(X[start : start + size])
         # In one order, whatever the rows came in: sums then round alike.

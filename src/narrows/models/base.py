@@ -16,6 +16,7 @@ from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.losses import Loss
 from narrows.models import choices
+from narrows.models.chosen import explain
 from narrows.models.codec import Codec
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import Parameters
@@ -34,7 +35,7 @@ from narrows.training.loop import (
     new_optimizer,
     train,
 )
-from narrows.training.progress import print_epoch
+from narrows.training.progress import print_epoch, tell_plan
 
 # Learning without a planned end goes at a constant share of the cycle's peak.
 _ONLINE_SHARE = 1 / 3
@@ -65,6 +66,8 @@ class BaseAutoencoder(Parameters, Codec):
         Values in one row.
     fingerprint_ : str
         SHA-256 of the weights and of what decides their meaning.
+    choices_ : dict of str to Choice
+        What the parameters that were left to "auto" became in ``fit``, each with its reason.
     learned_rows_ : LearnedRows or None
         Tells whether a row was learned from, held out, or is new, by hashes of the training rows.
         ``None`` for models saved before there were such hashes.
@@ -168,6 +171,8 @@ class BaseAutoencoder(Parameters, Codec):
         self.learned_rows_ = LearnedRows()
         start = self._prepare(X, run.held_out)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
+        self.choices_ = explain(self, run)
+        tell_plan(self.choices_)
         if damaged is not None:
             self.learned_rows_ = self.learned_rows_.with_rows(damaged)
         network = self._first_network(run, start)
@@ -179,6 +184,7 @@ class BaseAutoencoder(Parameters, Codec):
             self.learned_rows_ = LearnedRows()
             start = self._prepare(X)
             network = self._first_network(run, start)
+            self._extend(network, run.settings, len(X))
         self._unwhiten(network, start)
         self._keep(network, history)
         self._settle(run.learned)
@@ -262,6 +268,7 @@ class BaseAutoencoder(Parameters, Codec):
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
         if first:
             self.sample_shape_, self.learned_rows_ = X.shape[1:], LearnedRows()
+            self.choices_ = {}
         start = self._prepare(X) if first else None
         settings = self._settings(len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE

@@ -490,7 +490,7 @@ def choose_start(
     rows = X if len(learned) == len(X) else picked(X, learned)
     width = math.prod(spec.sample_shape)
     scaled = MadeRows(rows, scaling.exactly, (width,), np.float64)
-    found = fit_pca(scaled, spec.n_components)
+    found = fit_pca(scaled, spec.n_components, mean=scaling.exactly(statistics.mean[None])[0])
     rest = (found.total_variance - found.variances.sum()) / max(1, width - len(found.variances))
     axes = networks.Axes(
         torch.from_numpy(found.components), torch.from_numpy(found.variances), max(float(rest), 0.0)

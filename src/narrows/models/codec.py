@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 
 from narrows import storage
 from narrows.models import persistence, sensitivity
+from narrows.models.chosen import Choice
 from narrows.models.fitted import Fitted
 from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
 from narrows.models.learned_rows import LearnedRows
@@ -55,6 +56,7 @@ class Codec(
     """
 
     learned_rows_: LearnedRows | None
+    choices_: dict[str, Choice]
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Encode rows.

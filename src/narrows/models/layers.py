@@ -196,6 +196,7 @@ def start(model: BaseAutoencoder, X: Any, held_out: NDArray[np.int64] | None = N
     """Give a model a network for rows, with its first weights; rows held out have no part in it."""
     rows = check_rows(model, X, fitting=True)
     model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
+    model.choices_ = {}
     first = model._prepare(rows, held_out)
     settings = model._settings(len(rows), model._draw_seed())
     network = networks.build(model.spec_, first, settings.seed)

@@ -71,7 +71,7 @@ class LearnedRows:
     --------
     >>> import numpy as np
     >>> from narrows import Autoencoder
-    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> X = np.random.default_rng(0).random((200, 4))
     >>> rows = Autoencoder(2, max_epochs=1, random_state=0).fit(X).learned_rows_
     >>> rows.n_learned, rows.n_held_out
     (180, 20)

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.stored import StoredRows
+from narrows.models import chosen
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.registry import MODELS
@@ -52,6 +53,7 @@ def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
         },
     }
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
+    manifest["choices"] = {name: list(choice) for name, choice in model.choices_.items()}
     if model.learned_rows_ is not None:
         manifest["rows"] = model.learned_rows_.facts()
         parts["rows"] = model.learned_rows_.tensors()
@@ -81,6 +83,7 @@ def restore(
         for name in (name for name in _findings(model) if name in found):
             # A single number comes back as one.
             setattr(model, name, np.asarray(found[name])[()])
+        model.choices_ = chosen.restore(manifest.get("choices", {}))
         model.learned_rows_ = (
             LearnedRows.restore(parts["rows"], manifest["rows"]) if "rows" in parts else None
         )

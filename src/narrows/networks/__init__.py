@@ -120,6 +120,10 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
     with torch.device("meta"):
         encoder, decoder = build_encoder(spec), build_decoder(spec)
     network = join(encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu"), spec)
+    with torch.no_grad():  # what nobody fills in is seen, as it is no number
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)
     ARCHITECTURES[spec.architecture].initialise(
         network.encoder, network.decoder, spec, start, torch.Generator().manual_seed(seed)
     )

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -34,8 +35,9 @@ class History:
     layers : list of History
         Of layers that were trained one by one before the whole, the first one first; else empty.
     start : dict or None
-        The same record of the first weights, before any step, where they are a result of their own:
-        those of networks that start at PCA. ``best_epoch`` is 0 where they were kept.
+        The losses of the first weights, before any step, where they are a result of their own:
+        those of networks that start at PCA; on the held-out rows, if there are any. ``best_epoch``
+        is 0 where they were kept.
     initial_loss : float or None
         The loss of the first step, before it.
     restarts : list of int
@@ -170,7 +172,7 @@ class History:
         epochs, best = history.epochs, history.best_epoch
         if not isinstance(epochs, list) or not all(map(_is_record, epochs)):
             raise FormatError("the history's epochs are not records of numbers; train again")
-        if history.start is not None and not _is_record(history.start):
+        if history.start is not None and not _is_record(history.start, ("epoch",)):
             raise FormatError("the history's start is no record of numbers; train again")
         least = 0 if history.start is not None else min(1, len(epochs))
         if type(best) is not int or not least <= best <= len(epochs):
@@ -186,11 +188,11 @@ class History:
         return history
 
 
-def _is_record(record: object) -> bool:
+def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
     """Tell whether an epoch has what every epoch has, and nothing but finite numbers."""
     return (
         isinstance(record, dict)
-        and record.keys() >= set(_ALWAYS)
+        and record.keys() >= set(always)
         and all(map(_is_number, record.values()))
     )
 

@@ -159,13 +159,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     if settings.beats_start:
         first = {k: v.clone() for k, v in network.state_dict().items()}
         if history.start is None:
-            begun = time.monotonic()
-            history.start = {"epoch": 0, **evaluate(network, loss, source, prepare, settings)}
-            if validation is not None:
-                held_out = evaluate(network, loss, validation, prepare, settings)
-                history.start |= {f"validation_{name}": value for name, value in held_out.items()}
-            seconds = time.monotonic() - begun
-            history.start |= {"learning_rate": 0.0, "seconds": seconds}
+            rows, prefix = (source, "") if validation is None else (validation, "validation_")
+            found = evaluate(network, loss, rows, prepare, settings)
+            history.start = {"epoch": 0, **{f"{prefix}{k}": v for k, v in found.items()}}
             _check_finite(history.start, settings)
 
     try:

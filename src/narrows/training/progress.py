@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from narrows import ranks
 from narrows.errors import NarrowsError, OutputError
 from narrows.training.history import Record
 
@@ -15,6 +17,9 @@ Callback = Callable[[Record], None]
 
 Starter = Callable[[nn.Module], None]
 
+Planner = Callable[[dict[str, Any]], None]
+
+_planners: ContextVar[tuple[Planner, ...]] = ContextVar("planners", default=())
 _starters: ContextVar[tuple[Starter, ...]] = ContextVar("starters", default=())
 _listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
 _everywhere: ContextVar[tuple[Callback, ...]] = ContextVar("everywhere", default=())
@@ -46,6 +51,39 @@ def on_epoch(callback: Callback) -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+@contextmanager
+def on_plan(callback: Planner) -> Iterator[None]:
+    """Call ``callback`` once a run is planned, before its first step, while the block runs.
+
+    Parameters
+    ----------
+    callback : callable
+        Takes what the parameters left to "auto" became: ``choices_`` of a model.
+
+    Examples
+    --------
+    >>> from narrows import Autoencoder
+    >>> from narrows.training.progress import on_plan
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> with on_plan(lambda choices: print(choices["batch_size"])):
+    ...     model = Autoencoder(n_components=2, max_epochs=1, random_state=0).fit(X)
+    Choice(value=32, reason='200 rows')
+    """
+    token = _planners.set((*_planners.get(), callback))
+    try:
+        yield
+    finally:
+        _planners.reset(token)
+
+
+def tell_plan(choices: dict[str, Any]) -> None:
+    """Call the callbacks of :func:`on_plan`, in the first of several processes."""
+    if ranks.rank() == 0:
+        for callback in _planners.get():
+            callback(choices)
 
 
 @contextmanager

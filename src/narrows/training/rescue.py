@@ -41,6 +41,8 @@ def has_collapsed(history: History) -> bool:
         return False
     before, late = losses[:-_EPOCHS], losses[-_EPOCHS:]
     best = min(before)
+    if first <= best:  # nothing was gained that could be lost
+        return False
     usual = median(abs(b - a) for a, b in pairwise(before))
     return all(loss - best > max((first - best) / 2, _TIMES * usual) for loss in late)
 

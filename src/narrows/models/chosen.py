@@ -1,0 +1,133 @@
+"""What "auto" became in a run of training, and why, in words."""
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from narrows import networks
+
+if TYPE_CHECKING:
+    from narrows.models.base import BaseAutoencoder
+    from narrows.models.runs import Run
+
+
+class Choice(NamedTuple):
+    """The value that a parameter left to "auto" got.
+
+    Attributes
+    ----------
+    value : object
+        As the parameter takes it.
+    reason : str
+        Why, in a few words; may be empty.
+    """
+
+    value: object
+    reason: str
+
+
+def explain(model: "BaseAutoencoder", run: "Run") -> dict[str, Choice]:
+    """Say what the parameters that were left to "auto" became.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        With scaling, network and loss chosen.
+    run : Run
+        With its settings.
+
+    Returns
+    -------
+    dict of str to Choice
+        By parameter; ``validation_fraction`` has the number of rows held out.
+    """
+    spec, settings, n_rows = model.spec_, run.settings, len(run.X)
+    steps = settings.max_epochs * -(-len(run.rows) // settings.batch_size)
+    batches = Choice(settings.batch_size, f"{n_rows} rows")
+    rate = "" if spec.hidden_layer_sizes else "there is one layer each way"
+    choices = {
+        "architecture": Choice(spec.architecture, _why_architecture(model)),
+        "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, _why_layers(model, n_rows)),
+        "scaling": _scaling(model),
+        "loss": Choice(model.loss_, ""),
+        "batch_size": batches,
+        "max_epochs": Choice(settings.max_epochs, _why_epochs(model, settings.max_epochs, steps)),
+        "learning_rate": Choice(settings.learning_rate, rate),
+        "weight_decay": Choice(settings.weight_decay, ""),
+        "validation_fraction": Choice(len(run.held_out), f"rows of {n_rows}"),
+        "device": Choice(settings.device.type, ""),
+    }
+    return {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
+
+
+def sentence(choices: dict[str, Choice]) -> str:
+    """Write choices as one line.
+
+    Examples
+    --------
+    >>> sentence({"scaling": Choice("unit", "values from 0 to 255"), "max_epochs": Choice(20, "")})
+    'chosen: scaling unit (values from 0 to 255); max_epochs 20'
+    """
+    parts = []
+    for name, (value, reason) in choices.items():
+        shown = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else f"{value}"
+        if name == "validation_fraction":
+            parts.append(f"{shown} rows held out")
+        else:
+            parts.append(f"{name} {shown}" + (f" ({reason})" if reason else ""))
+    return "chosen: " + "; ".join(parts)
+
+
+def _why_architecture(model: "BaseAutoencoder") -> str:
+    spec = model.spec_
+    shape = " x ".join(map(str, spec.sample_shape))
+    if spec.architecture == "pca_residual":
+        return "a table: it starts at PCA"
+    if networks.is_convolutional(spec.architecture):
+        return f"pictures of {shape}"
+    if len(spec.sample_shape) > 1:
+        small = model.hidden_layer_sizes == "auto"
+        return f"rows of {shape}" + ("" if small else ", hidden_layer_sizes were given")
+    return "values are bounded" if model.scaling_.bounded else "other parameters ask for it"
+
+
+def _why_layers(model: "BaseAutoencoder", n_rows: int) -> str:
+    if model.spec_.architecture == "pca_residual":
+        return f"{n_rows} rows"
+    if networks.is_convolutional(model.spec_.architecture):
+        return "channels of each halving"
+    return f"{math.prod(model.spec_.sample_shape)} features"
+
+
+def _scaling(model: "BaseAutoencoder") -> Choice:
+    """Read off a scaling what it is, and why."""
+    scaling = model.scaling_
+    if scaling.scale.ndim:
+        varied = scaling.scale[scaling.scale != 1]
+        ratio = float(varied.max() / varied.min()) if len(varied) else 1.0
+        of = "columns" if len(model.sample_shape_) == 1 else "channels"
+        return Choice("standard", f"standard deviations of {of} differ {ratio:.3g} times")
+    if scaling.bounded:
+        return Choice("unit", f"values from {scaling.low:g} to {scaling.high:g}")
+    return Choice("global", "standard deviations are alike")
+
+
+def _why_epochs(model: "BaseAutoencoder", epochs: int, steps: int) -> str:
+    if epochs:
+        return f"{steps} steps"
+    if not model.spec_.hidden_layer_sizes:
+        return "without hidden layers PCA is exact"
+    return "PCA is kept: there are too few rows to hold some out and see whether a network beats it"
+
+
+def restore(stored: Any) -> dict[str, Choice]:
+    """Read choices as JSON holds them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none.
+    """
+    return {
+        str(name): Choice(tuple(value) if isinstance(value, list) else value, str(reason))
+        for name, (value, reason) in dict(stored).items()
+    }
