@@ -7,7 +7,9 @@ import click
 
 from narrows.cli.console import (
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     progress,
     random_state_option,
     skip_option,
@@ -39,6 +41,8 @@ from narrows.cli.report import tell
 )
 @random_state_option
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

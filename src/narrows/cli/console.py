@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from datetime import date
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,41 @@ def skip_option(function: Callable[..., Any]) -> Callable[..., Any]:
         is_flag=True,
         help="Leave out pictures that cannot be read, and list them.",
     )(function)
+
+
+def max_pixels_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that reads pictures its ``--max-pixels``, which holds for all that it reads."""
+    option = click.option(
+        "--max-pixels",
+        type=click.IntRange(1, 2**31 - 1),
+        help="Unpack no more pixels of one picture; a JPEG counts at the size at which it is "
+        "decoded.  [default: 89478485]",
+    )
+    return option(_reading(function, "max_pixels"))
+
+
+def pages_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that reads picture files its ``--pages``, which holds for all that it reads."""
+    option = click.option(
+        "--pages",
+        type=click.Choice(["first", "all"]),
+        help="Take the first page of a TIFF file, and the first frame of an animation, or each of "
+        "them as a picture: scan.tif#1, scan.tif#2 ...  [default: first]",
+    )
+    return option(_reading(function, "pages"))
+
+
+def _reading(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Have a verb read picture files as an option says, which it need not know of."""
+
+    @wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        from narrows.data.reading import reading
+
+        with reading(**{name: options.pop(name)}):
+            return function(*args, **options)
+
+    return command
 
 
 def note(message: str) -> None:

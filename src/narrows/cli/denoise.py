@@ -9,7 +9,9 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     skip_option,
     skipped_record,
     to_option,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 )
 @signal_options
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(
@@ -100,7 +104,15 @@ def command(
             record[name] = dict(zip(("damaged", "restored"), pair, strict=True))
             if pair[1] is not None:
                 said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
-    write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
+    write_restored(
+        to,
+        restored,
+        whole,
+        names=rows.names,
+        columns=rows.columns,
+        overwrite=overwrite,
+        file_type=rows.file_type,
+    )
     record["skipped"] = skipped_record(rows.skipped)
     answer(record, as_json, said)
 
@@ -114,8 +126,8 @@ def _originals(found: "Rows", rows: "Rows", model: "Autoencoder", path: Path) ->
     values: NDArray[Any] = in_units(found, model)
     if not (rows.pictures and found.pictures) or found.names == rows.names:
         return values
-    stems = {Path(name).with_suffix(""): place for place, name in enumerate(found.names)}
-    missing = [name for name in rows.names if Path(name).with_suffix("") not in stems]
+    stems = {_stem(name): place for place, name in enumerate(found.names)}
+    missing = [name for name in rows.names if _stem(name) not in stems]
     if missing:
         if len(rows.names) == len(found.names) == 1:
             return values
@@ -123,6 +135,14 @@ def _originals(found: "Rows", rows: "Rows", model: "Autoencoder", path: Path) ->
             f"'{path}' has no clean original of {missing[0]!r} ({len(missing)} missing in all); "
             "give the originals the names of the damaged pictures"
         )
-    order = np.array([stems[Path(name).with_suffix("")] for name in rows.names])
+    order = np.array([stems[_stem(name)] for name in rows.names])
     ordered: NDArray[Any] = values[order]
     return ordered
+
+
+def _stem(name: str) -> tuple[Path, str]:
+    """Return a picture's name without its ending, and the page that it is, if it is one."""
+    from narrows.data.pages import split_name
+
+    file, page = split_name(name)
+    return Path(file).with_suffix(""), page

@@ -10,7 +10,9 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     random_state_option,
     table,
     training,
@@ -68,6 +70,8 @@ def numbers_of(value: str) -> list[int]:
 )
 @random_state_option
 @click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

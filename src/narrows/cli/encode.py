@@ -7,7 +7,9 @@ import click
 from narrows.cli.console import (
     answer,
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     skip_option,
     skipped_record,
     to_option,
@@ -30,6 +32,8 @@ from narrows.cli.waves import is_signal, read_signal, signal_options
 @signal_options
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

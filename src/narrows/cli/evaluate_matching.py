@@ -10,7 +10,9 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     metric_option,
+    pages_option,
     skip_option,
     skipped_record,
     table,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 @click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
 @metric_option
 @skip_option
+@pages_option
+@max_pixels_option
 @json_option
 def command(
     *,

@@ -106,6 +106,7 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: boo
         rows = read(
             path,
             sample_shape=model.sample_shape_,
+            scaling=model.scaling_,
             own_size=own_size and model.takes_any_size_,
             skip_unreadable=skip_unreadable,
             progress=advance,
@@ -126,7 +127,7 @@ def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...],
 
 def in_units(rows: "Rows", model: "Model") -> Any:
     """Return rows in the units of a model's training data; pictures' files have their own."""
-    return model.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
+    return rows.for_model(model) if rows.pictures else rows.values
 
 
 def write_restored(
@@ -137,18 +138,38 @@ def write_restored(
     names: Sequence[str] | None,
     columns: list[str] | None,
     overwrite: bool,
+    file_type: str | None = None,
 ) -> Path:
-    """Write what a decoder gave, in the training data's own type; a folder of PNG has pixels."""
+    """Write what a decoder gave, in the training data's own type.
+
+    Pictures have that of the files that they come from, where it is another one that shades have:
+    see :meth:`narrows.data.scaling.Scaling.written_type`.
+    """
+    import numpy as np
+
+    from narrows.data.depths import SHADES
     from narrows.data.files import write
     from narrows.data.lazy import MadeRows
+    from narrows.errors import warn
 
     scaling = model.scaling_
     suffix = path.suffix.lower()
     as_pictures = suffix in ("", ".png") or (path.is_dir() and suffix != ".lance")
-    dtype = "uint8" if as_pictures else scaling.dtype
+    dtype = np.dtype(scaling.written_type(file_type) if as_pictures else scaling.dtype)
+    as_shades = as_pictures and dtype in SHADES and scaling.dtype != "uint16"
+    if as_shades and file_type is None and scaling.dtype not in ("bool", "uint8"):
+        warn(
+            f"restored values of type {scaling.dtype} are rounded to 8 bits in '{path}', black at "
+            f"{scaling.low:g} and white at {scaling.high:g}; name a file ending in .tif, .npy or "
+            ".lance to keep them",
+            kind="levels_lost",
+            stacklevel=3,
+            black=scaling.low,
+            white=scaling.high,
+        )
 
     def own(block: "NDArray[np.floating]") -> "NDArray[Any]":
-        return scaling.to_pixels(block) if as_pictures else own_type(block, dtype)
+        return scaling.to_pixels(block, dtype) if as_shades else own_type(block, dtype)
 
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
@@ -156,7 +177,7 @@ def write_restored(
     return write(path, rows, names=names, columns=columns, overwrite=overwrite)
 
 
-def own_type(values: "NDArray[np.floating]", dtype: str) -> "NDArray[Any]":
+def own_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
     """Turn a model's floats into the type its training data had; integers are rounded."""
     import numpy as np
 

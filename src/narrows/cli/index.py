@@ -9,9 +9,11 @@ from narrows.cli.console import (
     answer,
     counted,
     json_option,
+    max_pixels_option,
     note,
     one_answer,
     overwrite_option,
+    pages_option,
     progress,
     ray_option,
     recall_record,
@@ -50,6 +52,8 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
 )
 @ray_option("Read, encode, write and index")
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

@@ -12,7 +12,9 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     progress,
     random_state_option,
     skip_option,
@@ -74,6 +76,8 @@ _ERROR = "reconstruction error"
 )
 @random_state_option
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(
@@ -117,7 +121,9 @@ def command(
     if scores:
         values = X if rows.pictures else stored(rows.values)
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
-    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, found))
+    shown = _Shown(
+        made.points, rows, known, errors, _words(model, data, made, found), coder.scaling_
+    )
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
@@ -146,6 +152,7 @@ class _Shown:
     labels: list[str] | None
     errors: "NDArray[np.floating] | None"
     words: tuple[str, ...]  # a title, then what is known of the map
+    scaling: Any  # of the model, which says what black and white are
 
     @property
     def by(self) -> dict[str, Any]:
@@ -218,7 +225,10 @@ def _write_page(place: Path, shown: _Shown) -> None:
 
     from narrows.evaluation import map_page
 
-    values = shown.rows.values
+    rows = shown.rows
+    values = rows.values
+    if rows.in_units and isinstance(values, np.ndarray):
+        values = shown.scaling.to_pixels(values)
     shows = isinstance(values, np.ndarray) and values.dtype == "uint8" and values.ndim > 2
     page = map_page(
         shown.points,

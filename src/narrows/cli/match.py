@@ -11,9 +11,11 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     metric_option,
     note,
     overwrite_option,
+    pages_option,
     skip_option,
     skipped_record,
     table,
@@ -84,6 +86,8 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
     help="Also draw a contact sheet of queries and matches.",
 )
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

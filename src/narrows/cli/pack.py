@@ -9,8 +9,10 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     note,
     overwrite_option,
+    pages_option,
     progress,
     report_skipped,
     skip_option,
@@ -25,6 +27,8 @@ from narrows.cli.exchange import picture_options
 @to_option("The dataset: data.lance.")
 @picture_options
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

@@ -8,7 +8,9 @@ import click
 from narrows.cli.console import (
     answer,
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     skip_option,
     skipped_record,
     to_option,
@@ -31,6 +33,8 @@ from narrows.cli.waves import is_signal, restore_signal, signal_options
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(
@@ -80,7 +84,15 @@ def command(
         return restored
 
     restored = by_blocks(X, restore, X.shape[1:], whole.scaling_.value_type)
-    write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
+    write_restored(
+        to,
+        restored,
+        whole,
+        names=rows.names,
+        columns=rows.columns,
+        overwrite=overwrite,
+        file_type=rows.file_type,
+    )
     error = squares / X.size
     record = {
         "output": to,

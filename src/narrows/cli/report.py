@@ -10,7 +10,9 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     overwrite_option,
+    pages_option,
     random_state_option,
     skip_option,
     table,
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 )
 @random_state_option
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(

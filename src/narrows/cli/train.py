@@ -14,8 +14,10 @@ from narrows.cli.console import (
     PATH,
     answer,
     json_option,
+    max_pixels_option,
     one_answer,
     overwrite_option,
+    pages_option,
     ray_option,
     skip_option,
     skipped_record,
@@ -99,6 +101,8 @@ class TrainCommand(click.Command):
 )
 @columns_option
 @skip_option
+@pages_option
+@max_pixels_option
 @overwrite_option
 @json_option
 def command(*, data: Path, to: Path, **options: Any) -> int:

@@ -136,7 +136,7 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
     """
     if values.dtype.byteorder not in "=|" or values.dtype == np.longdouble:
         values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
-    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+    if values.dtype.kind == "u" and values.dtype.itemsize > 2:
         # The largest 64-bit integers without a sign have no place among those with one.
         values = values.astype(np.float64 if values.dtype.itemsize == 8 else np.int64)
     if any(stride < 0 for stride in values.strides):

@@ -1,8 +1,6 @@
 """Any file or folder that a user may name, to rows; :mod:`narrows.data.outputs` writes them."""
 
-import math
 import re
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,25 +11,23 @@ from typing import Any, Literal
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, open_picture, quietly, upright_size
-from narrows.data.decoding import PictureRows, find_unreadable
+from narrows.data.formats import check_plugin
+from narrows.data.gathering import gather
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
     IMAGE_SUFFIXES,
     ImageSize,
     Progress,
     check_exists,
-    choose_sample_shape,
     find_images,
-    read_images,
 )
 from narrows.data.lazy import LazyRows
-from narrows.data.memory import check_fits
 from narrows.data.names import RowNames
 from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.outputs import check_destination, write
+from narrows.data.pages import name_within
 from narrows.data.parquet import is_plain, read_parquet
-from narrows.data.scratch import fits
+from narrows.data.reading import Pages, chosen
 from narrows.data.stored import is_lance, join
 from narrows.data.tables import TABLE_SUFFIXES, read_table
 from narrows.errors import DataError, ParameterError
@@ -39,8 +35,6 @@ from narrows.errors import DataError, ParameterError
 __all__ = ["Rows", "check_destination", "read", "write"]
 
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
-# Pictures that are decoded at the same time, at most.
-_AT_ONCE = 64
 _IN_PARTS = (".npy", ".parquet")
 _READ = (
     ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
@@ -56,7 +50,8 @@ class Rows:
     Attributes
     ----------
     values : ndarray of shape (n, ...)
-        One row for each sample; pictures as uint8 (n, height, width[, 3]). An array from a .npy
+        One row for each sample; pictures as (n, height, width[, C]), of uint8 where all files have
+        8 bits, and of the type that they have otherwise. An array from a .npy
         file is mapped from the disk and read where it is used; of a folder of many such, of a
         Lance dataset, and of Parquet and picture files that take more than half of the free
         memory, they are
@@ -70,6 +65,10 @@ class Rows:
         Files that could not be read and were left out, each with the reason.
     pictures : bool
         Whether the rows come from picture files, be it that these were packed.
+    file_type : str or None
+        Of picture files, the type that holds what they hold; see :mod:`narrows.data.depths`.
+    in_units : bool
+        Whether pictures are in the units of the training data of a model already.
     """
 
     values: NDArray[Any]
@@ -77,6 +76,8 @@ class Rows:
     columns: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pictures: bool = False
+    file_type: str | None = None
+    in_units: bool = False
 
     def for_model(self, model: Any = None) -> Any:
         """Return what a model takes: pictures in its units, tables with their columns' names.
@@ -92,7 +93,7 @@ class Rows:
             The table if there are names, and the model learned from columns with names.
         """
         if self.pictures and model is not None:
-            return model.scaling_.from_pixels(self.values)
+            return self.values if self.in_units else model.scaling_.from_file(self.values)
         if self.columns is None or isinstance(self.values, LazyRows):  # which keep their own
             return self.values
         if not (model is None or hasattr(model, "feature_names_in_")):
@@ -107,6 +108,9 @@ def read(
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
     own_size: bool = False,
+    scaling: Any = None,
+    pages: Pages | None = None,
+    max_pixels: int | None = None,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> Rows:
@@ -147,7 +151,11 @@ def read(
         If a file is truncated, damaged or foreign, or must not be read.
     DataError
         If it holds no rows or something else than numbers, is of no kind listed above, or has
-        pictures of several sizes where they are to keep their own.
+        pictures of several sizes where they are to keep their own, or of types or channels that
+        have nothing to do with each other.
+    MissingDependencyError
+        If it is a file of a format whose package is not installed: ``narrows[photos]`` for HEIC and
+        JPEG XL.
     ParameterError
         If ``image_size`` or ``color`` is not allowed, or is given where there are no picture
         files to choose them for.
@@ -169,6 +177,7 @@ def read(
     suffix = path.suffix.lower()
     found = _read_folder(path) if path.is_dir() else None
     if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
+        check_plugin(path)
         found = _read_file(path)
     if found is not None:
         if (image_size, color) != ("auto", "auto"):
@@ -178,53 +187,26 @@ def read(
             )
         return found
     files = find_images(path) if path.is_dir() else [path]
-    if sample_shape is None:
-        sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
-    elif own_size:
-        sample_shape = (*_common_size(files), *sample_shape[2:])
-    check_fits(
-        min(len(files), _AT_ONCE) * math.prod(sample_shape),
-        f"{len(files)} pictures of shape {sample_shape}",
-        "bring them to a smaller size (--image-size, image_size)",
-        DataError if image_size == "auto" else ParameterError,
+    gathered = gather(
+        files,
+        sample_shape=sample_shape,
+        image_size=image_size,
+        color=color,
+        own_size=own_size,
+        scaling=scaling,
+        how=chosen(max_pixels, pages),
+        skip_unreadable=skip_unreadable,
+        progress=progress,
     )
-    if fits(len(files) * math.prod(sample_shape)):
-        pixels, used, skipped = read_images(
-            files, sample_shape, skip_unreadable=skip_unreadable, progress=progress
-        )
-    else:
-        pixels, used, skipped = _stream(files, sample_shape, skip_unreadable, progress)
     root = path if path.is_dir() else path.parent
     return Rows(
-        pixels,
-        [file.relative_to(root).as_posix() for file in used],
-        skipped=[(str(file), reason) for file, reason in skipped],
+        gathered.values,
+        [name_within(picture, root) for picture in gathered.pictures],
+        skipped=[(str(picture), reason) for picture, reason in gathered.skipped],
         pictures=True,
+        file_type=gathered.kind.name,
+        in_units=scaling is not None,
     )
-
-
-def _stream(
-    files: list[Path],
-    sample_shape: tuple[int, ...],
-    skip_unreadable: bool,
-    progress: Progress | None,
-) -> tuple[Any, list[Path], list[tuple[Path, str]]]:
-    """Leave pictures that memory does not hold in their files; as `read_images` otherwise."""
-    warnings.warn(
-        f"{len(files)} pictures of shape {sample_shape} take "
-        f"{len(files) * math.prod(sample_shape) / 1e9:.3g} GB, more than half of the memory that "
-        "is free; they are decoded anew whenever they are needed: narrows pack does it once",
-        stacklevel=3,
-    )
-    reasons = find_unreadable(files, sample_shape, progress) if skip_unreadable else {}
-    used = [file for place, file in enumerate(files) if place not in reasons]
-    if not used:
-        raise DataError(
-            f"none of the {len(files)} pictures can be read; the first is '{files[0]}': "
-            f"{reasons[0]}; give pictures that can"
-        )
-    skipped = [(files[place], reason) for place, reason in reasons.items()]
-    return PictureRows(used, sample_shape), used, skipped
 
 
 def _read_file(path: Path) -> Rows:
@@ -297,19 +279,3 @@ def _kind_of(folder: Path) -> str | None:
             "folder of their own"
         )
     return kinds[0]
-
-
-def _common_size(files: Sequence[Path]) -> tuple[int, int]:
-    """Return the height and width that all pictures have; unreadable ones are reported later."""
-    sizes: dict[tuple[int, int], Path] = {}
-    with quietly():
-        for file in files:
-            with suppress(DefectError), open_picture(file) as image:
-                sizes.setdefault(upright_size(image), file)
-    if len(sizes) > 1:
-        (one, first), (other, second), *_ = sizes.items()
-        raise DataError(
-            f"'{first}' has {one[0]} x {one[1]} pixels, '{second}' has {other[0]} x {other[1]}; "
-            "give pictures of one size together, or one at a time"
-        )
-    return next(iter(sizes), (1, 1))

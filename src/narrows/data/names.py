@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import overload
 
 from narrows.data.images import IMAGE_SUFFIXES
+from narrows.data.pages import split_name
 
 
 class RowNames(Sequence[str]):
@@ -48,26 +49,30 @@ class RowNames(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as of a list
 
 
-def png_paths(names: Sequence[str]) -> list[PurePosixPath]:
-    r"""Give each row's PNG file a place within a folder.
+def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixPath]:
+    r"""Give each row's picture file a place within a folder.
 
     Parameters
     ----------
     names : sequence of str
         Any text; "/" and "\\" part folders.
+    suffix : str, default=".png"
+        What the files' names end in.
 
     Returns
     -------
     list of PurePosixPath
-        Relative paths that end in .png and stay within the folder, no two of which are one file,
+        Relative paths that end so and stay within the folder, no two of which are one file,
         even where case and the composition of accents make no difference.
 
     Examples
     --------
-    >>> from narrows.data.names import png_paths
-    >>> [str(path) for path in png_paths(["a.jpg", "a.png", "../../etc/passwd", "v1.2"])]
+    >>> from narrows.data.names import picture_paths
+    >>> [str(path) for path in picture_paths(["a.jpg", "a.png", "../../etc/passwd", "v1.2"])]
     ['a.png', 'a-2.png', 'etc/passwd.png', 'v1.2.png']
-    >>> [str(path) for path in png_paths(["8", "9", "10"])]
+    >>> [str(path) for path in picture_paths(["scan.tif#1", "scan.tif#2"], ".tif")]
+    ['scan#1.tif', 'scan#2.tif']
+    >>> [str(path) for path in picture_paths(["8", "9", "10"])]
     ['08.png', '09.png', '10.png']
     """
     if all(name.isdecimal() for name in names):
@@ -79,10 +84,10 @@ def png_paths(names: Sequence[str]) -> list[PurePosixPath]:
     used: dict[str, int] = {}
     paths = []
     for folder, stem in places:
-        path = first = folder / f"{stem}.png"
+        path = first = folder / f"{stem}{suffix}"
         while _key(path) in taken:
             used[_key(first)] = used.get(_key(first), 1) + 1
-            path = folder / f"{stem}-{used[_key(first)]}.png"
+            path = folder / f"{stem}-{used[_key(first)]}{suffix}"
         taken.add(_key(path))
         paths.append(path)
     return paths
@@ -90,11 +95,12 @@ def png_paths(names: Sequence[str]) -> list[PurePosixPath]:
 
 def _place(name: str) -> tuple[PurePosixPath, str]:
     """Give a name's folder, and its last part without the ending of a picture."""
+    name, page = split_name(name)
     parts = [_printable(part) for part in name.replace("\\", "/").split("/")]
     *folders, last = [part for part in parts if part not in ("", ".", "..")] or ["unnamed"]
     if PurePosixPath(last).suffix.lower() in IMAGE_SUFFIXES:
         last = PurePosixPath(last).stem
-    return PurePosixPath(*folders), last
+    return PurePosixPath(*folders), last + page
 
 
 def _printable(part: str) -> str:

@@ -154,6 +154,8 @@ class Addition:
 
     def report(self, count: int) -> Added:
         """Say what was done, when so many pictures have come in."""
+        if not isinstance(self.given, GivenRows):
+            self.given.notes.tell(stacklevel=4)
         skipped = self.skipped or []
         return Added(count, self._done - count - len(skipped), skipped)
 
@@ -207,6 +209,9 @@ class Addition:
     def _hear(self, done: list[Written]) -> None:
         """Take note of what workers have done."""
         self.met = [digest for written in done for digest in written.met]
+        if not isinstance(self.given, GivenRows):
+            for written in done:
+                self.given.notes.add(written.notes)
         if self.skipped is not None:
             self.skipped[:] = [one for written in done for one in written.skipped]
         self._done = len(self.met) + len(self.skipped or [])

@@ -53,7 +53,7 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
             f"{', '.join(KEYS)} that would say which picture a row is of; name one so"
         )
     names = table.column(key).cast(pa.string()).to_pylist()
-    rows = _rows_by_file(path, names, _Files(given.paths, folder))
+    rows = _rows_by_file(path, names, _Files([Path(str(one)) for one in given.paths], folder))
     if missing := [place for place in range(len(given)) if place not in rows]:
         raise DataError(
             f"'{path}' has no row for {len(missing)} of the {len(given)} pictures, the first of "

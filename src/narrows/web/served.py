@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from narrows import __version__
 from narrows.corruption import Limits, gaussian, masking, salt_and_pepper
-from narrows.data.codec import DefectError, decode, encode_png, quietly
-from narrows.errors import DataError, LibraryError, UnreadableFileError
+from narrows.data.codec import encode_png
+from narrows.data.images import read_image
+from narrows.data.reading import Reading
+from narrows.errors import DataError, LibraryError
 from narrows.library import Item, Library
 from narrows.web.latent import Spread
 
@@ -36,13 +38,23 @@ class Served:
         The library's, or the one that is served alone.
     version : str
         Another one after every change of the library.
+    how : Reading, optional
+        How many pixels of a picture are unpacked.
     """
 
-    def __init__(self, name: str, library: Library | None, model: Any, version: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        library: Library | None,
+        model: Any,
+        version: str,
+        how: Reading | None = None,
+    ) -> None:
         self.name = name
         self.library = library
         self.model = model
         self.version = version
+        self.how = how or Reading()
         self._lock = Lock()
         shape = model.sample_shape_
         self.shows_pictures = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
@@ -126,12 +138,13 @@ class Served:
             raise DataError(
                 f"the model's rows are of shape {self.model.sample_shape_}, no pictures; use codes"
             )
-        try:
-            with quietly():
-                pixels = decode(contents, self.model.sample_shape_)
-        except DefectError as error:
-            raise UnreadableFileError(f"the picture cannot be read: {error}") from error
-        row: NDArray[Any] = self.model.scaling_.from_pixels(pixels)
+        model = self.model
+        row: NDArray[Any] = read_image(
+            contents,
+            model.sample_shape_,
+            scaling=model.scaling_,
+            max_pixels=self.how.max_pixels,
+        )
         return row
 
     def encode(self, rows: list[NDArray[Any]]) -> NDArray[np.float32]:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -54,7 +53,7 @@ class Uploads:
     async def _row(self, file: UploadFile, served: Served) -> Any:
         async with self._few:
             contents = await file.read()
-            if len(contents) <= _SMALL and _pixels(contents) <= _SMALL:
+            if len(contents) <= _SMALL and _pixels(contents, served) <= _SMALL:
                 return served.read(contents)  # sooner than a thread would begin with it
             row = await run_in_threadpool(_read_unless_large, contents, served)
         if row is not None:
@@ -75,7 +74,7 @@ class Uploads:
         async with _files(request, _MOST_FILES) as files, self._one:
             contents = [await file.read() for file in files]
             for one in contents:
-                await run_in_threadpool(_pixels, one)
+                await run_in_threadpool(_pixels, one, source.latest)
             added: dict[str, Any] = await run_in_threadpool(source.add, contents)
             return added
 
@@ -92,25 +91,21 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
 
 
 def _read_unless_large(contents: bytes, served: Served) -> Any:
-    return None if _pixels(contents) > _LARGE else served.read(contents)
+    return None if _pixels(contents, served) > _LARGE else served.read(contents)
 
 
-def _pixels(contents: bytes) -> int:
-    """Count from a picture's header what it unpacks to; 0 if it cannot be read.
+def _pixels(contents: bytes, served: Served) -> int:
+    """Count from a picture's header what is unpacked of it; 0 if it cannot be read.
 
     Raises
     ------
     UnreadableFileError
-        If that is too much. Pillow only warns of it, and not in all threads alike.
+        If that is too much.
     """
     try:
-        with quietly(), open_picture(contents) as image:
-            pixels: int = image.width * image.height
-    except DefectError:
+        with quietly(), open_picture(contents, served.how) as picture:
+            return picture.count_pixels(served.model.sample_shape_)
+    except DefectError as error:
+        if error.unharmed:
+            raise UnreadableFileError(f"the picture cannot be read: {error}") from error
         return 0  # whoever decodes it says why
-    if pixels > (Image.MAX_IMAGE_PIXELS or pixels):  # another thread had the warning shown
-        raise UnreadableFileError(
-            f"the picture has {pixels} pixels, more than the {Image.MAX_IMAGE_PIXELS} that are "
-            "safe; shrink it"
-        )
-    return pixels
