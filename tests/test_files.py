@@ -316,7 +316,7 @@ def test_existing_folders_keep_what_is_not_replaced(tmp_path: Path) -> None:
     ("name", "values", "error", "message"),
     [
         ("out", FLOATS, DataError, r"no pictures for '.*out', .*\.npy, \.npz, \.csv"),
-        ("out", PICTURES.astype(float), DataError, "type float64 are no pictures"),
+        ("out.png", PICTURES[:1].astype(float), DataError, r"float64 .* PNG has 8 or 16 bits"),
         ("out", PICTURES[:0], DataError, r"values of shape \(0, 5, 4\)"),
         ("out.csv", PICTURES, DataError, r"are no table.*\.npy or \.npz"),
         ("out.npy", np.array(["red"]), DataError, "type <U3 are not written; give numbers"),

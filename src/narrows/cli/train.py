@@ -184,6 +184,7 @@ def _train(
     from narrows.cli.console import note, progress, report_skipped, training
     from narrows.data.files import read
     from narrows.data.lazy import LazyRows
+    from narrows.data.reading import current
     from narrows.data.stored import stored
     from narrows.errors import ParameterError
     from narrows.scale.training import fit_by_ray
@@ -203,7 +204,11 @@ def _train(
         raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
     else:
         shape: Any = {"image_size": image_size, "color": "auto" if color is None else color}
-        read_again = partial(_read, data.absolute(), **shape, skip_unreadable=skip_unreadable)
+        # Another process does not know of the options that hold for all that is read here.
+        how = {"pages": current().pages, "max_pixels": current().max_pixels}
+        read_again = partial(
+            _read, data.absolute(), **shape, **how, skip_unreadable=skip_unreadable
+        )
         with progress("reading") as advance:
             rows = read(data, **shape, skip_unreadable=skip_unreadable, progress=advance)
         X, skipped = rows.for_model(), rows.skipped

@@ -58,6 +58,7 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)  # orientations whose width and height change places
 # Pillow first shrinks by whole numbers, to no less than this many times the final size.
 _REDUCING_GAP = 2.0
+_LONGEST = 200  # letters of what a library says of a damaged file
 _COPIES = 3  # of a picture's values that are in memory at a time
 _BITS, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 339, 338  # tags of TIFF
 _UNSIGNED, _UNSPECIFIED = 1, 0
@@ -418,7 +419,7 @@ def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPic
         raise DefectError(str(error), unharmed=isinstance(error, UnfitError)) from error
     except _FAILURES as error:
         refusal = getattr(error, "strerror", None)  # the operating system's, not Pillow's
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
         raise DefectError(refusal or f"it is damaged or cut short ({words})") from error
 
 

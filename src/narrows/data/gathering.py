@@ -62,7 +62,9 @@ def gather(
     found = scan(files, how)
     kind = common_type(found.types) if scaling is None else _kind_of(found)
     if sample_shape is None:
-        sample_shape = choose_sample_shape(files, image_size=image_size, color=color, found=found)
+        sample_shape = choose_sample_shape(
+            found.pictures, image_size=image_size, color=color, found=found
+        )
     elif own_size:
         sample_shape = (*_common_size(found.pictures, how), *sample_shape[2:])
     target = Target(sample_shape, kind if scaling is None else scaling.file_type, scaling, how)

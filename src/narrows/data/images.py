@@ -199,7 +199,7 @@ def read_image(
 
 
 def choose_sample_shape(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path | Page],
     *,
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
@@ -247,7 +247,7 @@ def choose_sample_shape(
     if color not in ("auto", True, False):
         raise ParameterError(f"color={color!r} is not allowed; give 'auto', True or False")
     if found is None:
-        found = scan([Path(path) for path in paths], chosen())
+        found = scan([Path(one) for one in paths if not isinstance(one, Page)], chosen())
     others = _other_channels(found, color)
     colored = None if color == "auto" and others is None else bool(color)
     common: tuple[int, int] | None = None

@@ -147,7 +147,7 @@ def pack(
         wanted = (str(folder.absolute()), image_size, color, how.pages, _PICTURES, _BYTES)
         plan = work.begin(repr(wanted) + stamp_of(pictures))
         if plan is None:
-            shape = choose_sample_shape(files, image_size=image_size, color=color, found=found)
+            shape = choose_sample_shape(pictures, image_size=image_size, color=color, found=found)
             plan = shape, common_type(found.types).name
             work.choose(*plan)
         shape, dtype = plan

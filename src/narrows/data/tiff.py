@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
-# What tifffile says of odd tags is for its log; whether a page can be read is found out here.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+# What is said of odd tags is for logs; whether a page can be read is found out here.
+for _name in ("tifffile", "PIL.TiffImagePlugin"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 # Unpacked byte by byte; the others (JPEG, JPEG 2000, WebP) make pictures of what they unpack.
 _PLAIN, _PACKBITS = 1, 32773
@@ -32,6 +33,12 @@ _KIND, _OLD_KIND = 254, 255  # tags
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2  # kinds of pages that are no pictures of their own
 _BIG = (b"+\0", b"\0+")  # in the header of files with 64-bit offsets
 _MOST_TAGS = 4096
+_NUMBERS = (
+    "imagelength", "imagewidth", "imagedepth", "samplesperpixel", "photometric", "planarconfig",
+    "compression", "predictor", "fillorder", "rowsperstrip", "tilelength", "tilewidth",
+)  # fmt: skip
+_LARGE = 2**22  # pixels of a tile that small pictures may have
+_LONGEST = 80  # letters of what a damaged file says
 _WHOLE_BYTES = (8, 16, 32, 64)
 _SEPARATE = 2  # a plane for each sample
 
@@ -92,7 +99,7 @@ class TiffPage:
             channels,
             dtype,
             colours >= 3,
-            int(tags.tags.valueof(274, 1)),
+            _orientation_of(tags),
             tags,
         )
 
@@ -260,6 +267,9 @@ def _open(file: BinaryIO, offset: int | None) -> Any:
     else:
         tiff.filehandle.seek(offset)
         tags = Tags(tiff, index=1)
+    wrong = [name for name in _NUMBERS if not isinstance(getattr(tags, name), int)]
+    if wrong:
+        raise ValueError(f"its {wrong[0]} is no number")
     if tags.imagedepth != 1 or not tags.imagelength or not tags.imagewidth:
         raise TiffDefectError("it is a volume or has no pixels; save its planes as pages")
     return tags
@@ -270,8 +280,8 @@ def _colours_of(tags: Any) -> int:
     if tags.photometric not in _COLOURS:
         kind = getattr(tags.photometric, "name", tags.photometric)
         raise TiffDefectError(
-            f"its {tags.bitspersample}-bit samples are of the kind {kind}, which is not read; save "
-            "it in grey or RGB"
+            f"its samples are of the kind {kind}, which is read in 8 bits alone; save it in grey "
+            "or RGB"
         )
     return _COLOURS[tags.photometric]
 
@@ -282,9 +292,15 @@ def _dtype_of(tags: Any) -> np.dtype[Any]:
     packed = not isinstance(bits, tuple) and 8 < bits < 16 and tags.sampleformat == 1
     if tags.dtype is None or tags.dtype.kind not in "uif" or not (bits in _WHOLE_BYTES or packed):
         kind = getattr(tags.sampleformat, "name", tags.sampleformat)
-        raise TiffDefectError(f"its samples of {bits} bits ({kind}) are of no type that is read")
+        told = f"{bits} bits ({kind})"[:_LONGEST]
+        raise TiffDefectError(f"its samples of {told} are of no type that is read")
     dtype: np.dtype[Any] = np.dtype(tags.dtype).newbyteorder("=")
     return dtype
+
+
+def _orientation_of(tags: Any) -> int:
+    told = tags.tags.valueof(274, 1)
+    return told if isinstance(told, int) else 1
 
 
 def _alpha_of(tags: Any, dtype: np.dtype[Any]) -> int | None:
@@ -311,7 +327,7 @@ def _samples_of(tags: Any) -> NDArray[Any]:
             f"{planes * down * across} strips or tiles belong to it, of which "
             f"{min(len(offsets), len(counts))} are there"
         )
-    if rows * columns > 4 * max(height, 16) * max(width, 16) and tags.is_tiled:
+    if rows * columns > max(4 * height * width, _LARGE):
         raise TiffDefectError("its tiles are larger than it is")
     values = np.zeros((planes, height, width, samples), np.dtype(tags.dtype).newbyteorder("="))
     for number, (offset, count) in enumerate(zip(offsets, counts, strict=True)):

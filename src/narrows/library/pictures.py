@@ -80,7 +80,7 @@ class StoredPictures:
             if row["picture"] is not None:
                 yield row["picture"]
             else:
-                yield fetch(row["reference"], row["hash"], self.table.path.parent)
+                yield fetch(row["reference"], row["hash"], self.table.path.parent, self.how)
 
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
         """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""
@@ -183,7 +183,7 @@ def is_shape_of_picture(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
 
 
-def fetch(reference: str | None, digest: str, library: Place) -> bytes:
+def fetch(reference: str | None, digest: str, library: Place, how: Reading | None = None) -> bytes:
     """Read a file that a library refers to, if it is still the one."""
     remedy = f"put it back, or remove it from '{library}' and add it again"
     if reference is None:
@@ -193,7 +193,7 @@ def fetch(reference: str | None, digest: str, library: Place) -> bytes:
         )
     try:
         picture = parse(reference)
-        contents = extract(picture) if isinstance(picture, Page) else picture.read_bytes()
+        contents = extract(picture, how) if isinstance(picture, Page) else picture.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFileError(f"'{reference}' is not there any more; {remedy}") from error
     except DefectError as error:
