@@ -289,3 +289,19 @@ def test_what_floats_lose_in_png_is_said(tmp_path: Path, run: Run) -> None:
     restored = load(tmp_path / "model").inverse_transform(np.load(tmp_path / "codes.npy"))
     pages = tifffile.imread(tmp_path / "o.tif", key=range(COUNT))
     np.testing.assert_array_equal(pages, restored)
+
+
+@pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")  # for the server's log
+def test_the_server_says_what_it_leaves_out_of_a_picture(tmp_path: Path) -> None:
+    wide = KINDS["16 bits, colour TIFF"]
+    model = Autoencoder(3, max_epochs=1, random_state=SEED).fit((wide.values // 257).astype("u1"))
+    library, _ = Library.build(tmp_path / "l", (wide.values // 257).astype("u1"), model=model)
+    app = create_app(library.path, writable=True)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        for address in ("match", "encode", "reconstruct", "denoise", "items"):
+            sent = client.post(f"/api/{address}", files={"file": wide.encode(wide.values[0])})
+            assert sent.status_code in (200, 201), sent.text
+            (said,) = sent.json()["warnings"]
+            assert said.startswith("1 file of 16 bits, such as 'the picture in memory', read in 8")
+        sent = client.post("/api/encode", files={"file": encode_png(np.zeros((4, 4), np.uint8))})
+        assert "warnings" not in sent.json()

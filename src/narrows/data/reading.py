@@ -92,12 +92,12 @@ def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterat
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
     >>> from narrows import Autoencoder
+    >>> from narrows.data.files import write
     >>> from narrows.data.reading import reading
-    >>> from narrows.data.tiff import encode_tiff
     >>> stack = np.random.default_rng(0).integers(0, 4096, (30, 8, 8), np.uint16)
     >>> with tempfile.TemporaryDirectory() as folder, reading(pages="all"):
-    ...     _ = Path(folder, "stack.tif").write_bytes(encode_tiff(stack))
-    ...     model = Autoencoder(2, max_epochs=1, random_state=0).fit(Path(folder, "stack.tif"))
+    ...     pages = write(Path(folder, "stack.tif"), stack)
+    ...     model = Autoencoder(2, max_epochs=1, random_state=0).fit(pages)
     >>> model.scaling_.dtype, model.sample_shape_
     ('uint16', (8, 8))
     """
@@ -137,19 +137,26 @@ class Notes:
 
     def tell(self, *, stacklevel: int = 2) -> None:
         """Warn of everything, in one line for each kind, and forget it."""
+        for words, facts in self.said():
+            warn(words, stacklevel=stacklevel + 1, **facts)
+        for noted in vars(self).values():
+            noted.clear()
+
+    def said(self) -> list["Said"]:
+        """Return what there is to say: for each kind a line, and its kind and figures."""
+        said = []
         for kind, (noted, say) in {
             "levels_lost": (self.flattened, _say_flattened),
             "bits_left_out": (self.shallow, _say_shallow),
             "channels_left_out": (self.channels, _say_channels),
             "pages_left_out": (self.pages, _say_pages),
         }.items():
-            if not noted:
-                continue
-            first = next(iter(noted))
-            words, facts = say(noted, f"'{_short(first)}'")
-            facts = {"files": len(noted), "first": first, **facts}
-            warn(words, kind=kind, stacklevel=stacklevel + 1, **facts)
-            noted.clear()
+            if noted:
+                first = next(iter(noted))
+                words, facts = say(noted, f"'{_short(first)}'")
+                about = {"kind": kind, "files": len(noted), "first": first}
+                said.append((words, {**about, **facts}))
+        return said
 
 
 Said: TypeAlias = tuple[str, dict[str, Any]]

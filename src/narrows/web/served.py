@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from narrows import __version__
 from narrows.corruption import Limits, gaussian, masking, salt_and_pepper
-from narrows.data.codec import encode_png
-from narrows.data.images import read_image
-from narrows.data.reading import Reading
-from narrows.errors import DataError, LibraryError
+from narrows.data.codec import DefectError, encode_png, quietly
+from narrows.data.decoding import Target
+from narrows.data.reading import Notes, Reading
+from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
 from narrows.web.latent import Spread
 
@@ -126,8 +126,15 @@ class Served:
             raise LibraryError("an encoder alone is served; serve a whole model for this")
         return self.model
 
-    def read(self, contents: bytes) -> NDArray[Any]:
+    def read(self, contents: bytes, notes: Notes | None = None) -> NDArray[Any]:
         """Turn what is in a picture file into a row for the model, in its data's units.
+
+        Parameters
+        ----------
+        contents : bytes
+            The file.
+        notes : Notes, optional
+            Takes what has to be said of it.
 
         Raises
         ------
@@ -138,14 +145,13 @@ class Served:
             raise DataError(
                 f"the model's rows are of shape {self.model.sample_shape_}, no pictures; use codes"
             )
-        model = self.model
-        row: NDArray[Any] = read_image(
-            contents,
-            model.sample_shape_,
-            scaling=model.scaling_,
-            max_pixels=self.how.max_pixels,
-        )
-        return row
+        scaling = self.model.scaling_
+        target = Target(self.model.sample_shape_, scaling.file_type, scaling, self.how)
+        try:
+            with quietly():
+                return target.decode(contents, notes)
+        except DefectError as error:
+            raise UnreadableFileError(f"the picture cannot be read: {error}") from error
 
     def encode(self, rows: list[NDArray[Any]]) -> NDArray[np.float32]:
         """Encode rows that came at the same time."""

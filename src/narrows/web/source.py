@@ -6,7 +6,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any
 
-from narrows.data.reading import current, reading
+from narrows.data.reading import Notes, current, reading
 from narrows.errors import FormatError, ParameterError
 from narrows.library import Item, Library
 from narrows.models import load
@@ -71,11 +71,11 @@ class Source:
             return time.monotonic() - self._looked < _SECONDS
         return self.latest.version == _stamp(self.path)
 
-    def add(self, contents: list[bytes]) -> dict[str, Any]:
-        """Add picture files."""
+    def add(self, contents: list[bytes], notes: Notes) -> dict[str, Any]:
+        """Add picture files; ``notes`` takes what has to be said of them."""
         served = self.now()
         for one in contents:
-            served.read(one)
+            served.read(one, notes)
         library = self._to_be_changed()
         with reading(self._how.max_pixels):
             added = library.add(iter(contents))

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from narrows.data.codec import DefectError, open_picture, quietly
+from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker
 from narrows.web.served import Served
@@ -47,21 +48,22 @@ class Uploads:
         NarrowsError
             If one cannot be read.
         """
+        notes = request.state.notes = Notes()
         async with _files(request, most) as files:
-            return [await self._row(file, served) for file in files]
+            return [await self._row(file, served, notes) for file in files]
 
-    async def _row(self, file: UploadFile, served: Served) -> Any:
+    async def _row(self, file: UploadFile, served: Served, notes: Notes) -> Any:
         async with self._few:
             contents = await file.read()
             if len(contents) <= _SMALL and _pixels(contents, served) <= _SMALL:
-                return served.read(contents)  # sooner than a thread would begin with it
-            row = await run_in_threadpool(_read_unless_large, contents, served)
+                return served.read(contents, notes)  # sooner than a thread would begin with it
+            row = await run_in_threadpool(_read_unless_large, contents, served, notes)
         if row is not None:
             return row
         del contents  # while it waits
         async with self._one:
             await file.seek(0)
-            return await self._large(served.read, await file.read())
+            return await self._large(served.read, await file.read(), notes)
 
     async def add(self, request: Request, source: Source) -> dict[str, Any]:
         """Add the pictures to the library.
@@ -71,11 +73,12 @@ class Uploads:
         HTTPException, ParameterError, NarrowsError
             As of :meth:`rows`, or what adding raises.
         """
+        notes = request.state.notes = Notes()
         async with _files(request, _MOST_FILES) as files, self._one:
             contents = [await file.read() for file in files]
             for one in contents:
                 await run_in_threadpool(_pixels, one, source.latest)
-            added: dict[str, Any] = await run_in_threadpool(source.add, contents)
+            added: dict[str, Any] = await run_in_threadpool(source.add, contents, notes)
             return added
 
 
@@ -90,8 +93,8 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
         yield files
 
 
-def _read_unless_large(contents: bytes, served: Served) -> Any:
-    return None if _pixels(contents, served) > _LARGE else served.read(contents)
+def _read_unless_large(contents: bytes, served: Served, notes: Notes) -> Any:
+    return None if _pixels(contents, served) > _LARGE else served.read(contents, notes)
 
 
 def _pixels(contents: bytes, served: Served) -> int:
