@@ -222,6 +222,8 @@ def test_lying_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "GIF", "WEBP", "BMP", "PPM", "AVIF", "JPEG2000"])
 def test_decompression_bombs_are_refused(tmp_path: Path, form: str) -> None:
+    if form not in Image.registered_extensions().values():
+        pytest.skip(f"this Pillow has no {form}")
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(saved(Image.new("L" if form != "AVIF" else "RGB", (120, 90)), form))
     message = r"bomb\.png'.*: 120 x 90 pixels would be unpacked, more than the 10799 .*--max-pixels"

@@ -69,7 +69,10 @@ class ArraySource:
         moved._device = device
         for name in ("_values", "_partners"):
             if isinstance(rows := getattr(self, name), Tensor):
-                setattr(moved, name, rows.to(device))
+                on_device = rows.to(device)
+                # Only a processor takes rows of 16 bits without a sign by their numbers.
+                widened = rows.dtype == torch.uint16 and device.type != "cpu"
+                setattr(moved, name, on_device.to(torch.int32) if widened else on_device)
         return moved
 
     def batches(
@@ -94,6 +97,7 @@ class ArraySource:
 
 def paired(rows: Tensor, partners: Tensor) -> Tensor:
     """Put two times (B, ...) side by side, (B, 2, ...)."""
+    rows, partners = (x.int() if x.dtype == torch.uint16 else x for x in (rows, partners))
     kind = torch.promote_types(rows.dtype, partners.dtype)
     return torch.stack([rows.to(kind), partners.to(kind)], dim=1)
 

@@ -74,15 +74,15 @@ class TiffPage:
     _tags: Any
 
     @classmethod
-    def of(cls, file: BinaryIO, offset: int | None = None) -> "TiffPage":
-        """Read the tags of the first page, or of that which begins at a place of the file.
+    def of(cls, file: BinaryIO) -> "TiffPage":
+        """Read the tags of the first page of a file; see :func:`view_of_page` for others.
 
         Raises
         ------
         TiffDefectError, ValueError, OSError
             If it is damaged, or of a kind that is not read.
         """
-        tags = _open(file, offset)
+        tags = _open(file)
         colours = _colours_of(tags)
         extra = tags.samplesperpixel - colours
         if extra < 0:
@@ -255,18 +255,15 @@ def write_tiff(file: Any, pages: Iterable[NDArray[Any]]) -> None:
             )
 
 
-def _open(file: BinaryIO, offset: int | None) -> Any:
+def _open(file: BinaryIO) -> Any:
     """Read the tags of a page; nothing else of the file is looked at."""
-    from tifffile import TiffFile
-    from tifffile import TiffPage as Tags
+    from tifffile import TiffFile, TiffFileError
 
     file.seek(0)
-    tiff = TiffFile(file, _multifile=False)
-    if offset is None:
-        tags: Any = tiff.pages[0]
-    else:
-        tiff.filehandle.seek(offset)
-        tags = Tags(tiff, index=1)
+    try:
+        tags: Any = TiffFile(file, _multifile=False).pages[0]
+    except TiffFileError as error:
+        raise ValueError(str(error)) from error
     wrong = [name for name in _NUMBERS if not isinstance(getattr(tags, name), int)]
     if wrong:
         raise ValueError(f"its {wrong[0]} is no number")
