@@ -254,8 +254,15 @@ def test_sixteen_bits_for_a_model_of_eight_are_said(tmp_path: Path, run: Run) ->
         library, _ = Library.build(tmp_path / "pictures.lance", folder, model=model)
     np.testing.assert_array_equal(library.read(library.ids), eight)
     dark = wide._replace(values=wide.values // 16).fill(tmp_path / "dark")
-    with pytest.warns(NarrowsWarning, match=r"largest value is 4095 of 65535; they come out dark"):
+    with (
+        pytest.warns(NarrowsWarning, match="24 files of 16 bits, .* read in 8"),
+        pytest.warns(NarrowsWarning, match=r"24 files of 16 bits, .* up to 4095, where 65535 is"),
+    ):
         model.transform(dark)
+    shares = Autoencoder(3, max_epochs=1, random_state=SEED).fit(wide.values / 65535)
+    with pytest.warns(NarrowsWarning, match=r"24 files of 16 bits, .* up to 4095, where 65535 is"):
+        codes = shares.transform(dark)
+    np.testing.assert_allclose(codes, shares.transform(wide.values // 16 / 65535), atol=1e-4)
     floats = KINDS["32-bit floats"].fill(tmp_path / "floats")
     with pytest.raises(UnreadableFileError, match=r"float32 values, which have no common black"):
         model.transform(floats)

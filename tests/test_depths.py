@@ -364,7 +364,7 @@ def test_only_files_of_the_same_other_channels_go_together(tmp_path: Path) -> No
     with pytest.raises(DataError, match="other files have other channels"):
         choose_sample_shape([*five_and_more, colour])
     assert choose_sample_shape([tmp_path / "rgbx" / "a.tif", colour]) == (8, 9, 3)
-    with pytest.warns(NarrowsWarning, match="1 file have channels beyond red, green and blue"):
+    with pytest.warns(NarrowsWarning, match="1 file with channels beyond red, green and blue"):
         rows, _, _ = read_images([tmp_path / "rgbx" / "a.tif", colour], (8, 9, 3))
     np.testing.assert_array_equal(rows[0], rows[1])
 

@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -184,6 +184,7 @@ class OpenPicture:
         """Read the header of a file, or of a page of it."""
         head = file.read(16)
         number = source.number if isinstance(source, Page) else 1
+        image = None
         if isinstance(source, Page) and formats.is_tiff(head):
             file = cast("BinaryIO", tiff.view_of_page(file, number, source.offset))
             number = 1
@@ -191,8 +192,11 @@ class OpenPicture:
         def check(width: int, height: int) -> None:
             _check_pixels(width, height, how)
 
-        image = formats.open_image(file, check)
-        if formats.is_tiff(head) and (image is None or not _is_plain_tiff(image)):
+        is_tiff = formats.is_tiff(head)
+        # Where Pillow fails with a TIFF file, tifffile may know more, or says what is wrong.
+        with suppress(*(_FAILURES if is_tiff else ())):
+            image = formats.open_image(file, check)
+        if is_tiff and (image is None or not _is_plain_tiff(image)):
             page = TiffPage.of(file)
             facts = (page.width, page.height, page.channels, page.shows_colours, page.dtype)
             return cls(*facts, None, source, file, how, page)
@@ -311,10 +315,8 @@ class OpenPicture:
         if image.format == "PPM" and image.tile[0].codec_name in ("raw", "ppm"):
             return _read_pnm(image, self._file), None
         if image.format != "PNG":
-            values = np.asarray(image)
-            return (values.astype(self.dtype) if values.dtype.kind != "f" else values)[
-                :, :, None
-            ], None
+            values = np.asarray(image).astype(self.dtype)
+            return values[:, :, None], None
         with open_picture(self._source, self._how) as again:
             values = png.read_deep(image, cast("ImageFile", again._header))
         if values.shape[2] in (2, 4):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from narrows.data.codec import DefectError, decode, name_of, quietly
 from narrows.data.depths import bring
 from narrows.data.pages import Picture, file_of
-from narrows.data.reading import Notes, Reading
+from narrows.data.reading import DARK, Notes, Reading
 from narrows.data.stored import StoredRows
 from narrows.errors import DataError, UnreadableFileError
 
@@ -81,8 +81,12 @@ class Target:
                 row = self.scaling.from_file(values[None])[0]
         except DataError as error:
             raise DefectError(str(error), unharmed=True) from error
-        if notes is not None and row.dtype == np.uint8 and values.dtype != np.uint8:
-            notes.flattened[name_of(picture)] = int(values.max())
+        if notes is not None and values.dtype == np.uint16:
+            largest = int(values.max())
+            if row.dtype == np.uint8:
+                notes.flattened[name_of(picture)] = largest
+            if largest < DARK and self.scaling and self.scaling.takes_as_shades(values.dtype):
+                notes.dark[name_of(picture)] = largest
         return row
 
 

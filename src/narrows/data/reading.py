@@ -14,8 +14,8 @@ MAX_PIXELS = 89_478_485
 """The most pixels that are unpacked of one picture by default: 256 MiB in 8-bit colour."""
 
 _LARGEST = 2**31 - 1
-# White of 16 bits, and the share of it below which pictures may hold fewer bits.
-_WHITE, _DARK = 65535, 1 / 4
+WHITE, DARK = 65535, 16384
+"""White of 16 bits, and what pictures stay below that may hold fewer bits in these."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class Notes:
     ----------
     flattened : dict of str to int
         Files of 16 bits that became 8, as a model learned from 8, and their largest value.
+    dark : dict of str to int
+        Files of 16 bits whose largest value, this one, is far below what is taken for white.
     shallow : dict of str to int
         Files of whose bits a sample, this many, the format's reader gives 8.
     channels : dict of str to int
@@ -125,6 +127,7 @@ class Notes:
     """
 
     flattened: dict[str, int] = field(default_factory=dict)
+    dark: dict[str, int] = field(default_factory=dict)
     shallow: dict[str, int] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
     pages: dict[str, int] = field(default_factory=dict)
@@ -147,6 +150,7 @@ class Notes:
         said = []
         for kind, (noted, say) in {
             "levels_lost": (self.flattened, _say_flattened),
+            "dark_pictures": (self.dark, _say_dark),
             "bits_left_out": (self.shallow, _say_shallow),
             "channels_left_out": (self.channels, _say_channels),
             "pages_left_out": (self.pages, _say_pages),
@@ -164,12 +168,18 @@ Said: TypeAlias = tuple[str, dict[str, Any]]
 
 def _say_flattened(noted: dict[str, int], first: str) -> Said:
     largest = max(noted.values())
-    dark = ""
-    if largest < _DARK * _WHITE:
-        dark = "; they come out dark, so bring 10 to 14 bits to 16 or to 8 first"
     return (
         f"{_files(noted)} of 16 bits, such as {first}, read in 8, as those have that the model "
-        f"learned from; their largest value is {largest} of {_WHITE}{dark}",
+        f"learned from; their largest value is {largest} of {WHITE}",
+        {"largest": largest},
+    )
+
+
+def _say_dark(noted: dict[str, int], first: str) -> Said:
+    largest = max(noted.values())
+    return (
+        f"{_files(noted)} of 16 bits, such as {first}, with values up to {largest}, where {WHITE} "
+        "is white, and so dark: bring 10 to 14 bits to 16 or to 8 first, if that is what they are",
         {"largest": largest},
     )
 
@@ -185,8 +195,8 @@ def _say_shallow(noted: dict[str, int], first: str) -> Said:
 
 def _say_channels(noted: dict[str, int], first: str) -> Said:
     return (
-        f"{_files(noted)} have channels beyond red, green and blue, such as {first}, which were "
-        "left out; give files of one kind, of which all channels are read",
+        f"{_files(noted)} with channels beyond red, green and blue, such as {first}, read without "
+        "these; give files of one kind, of which all channels are read",
         {},
     )
 

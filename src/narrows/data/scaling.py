@@ -351,6 +351,12 @@ class Scaling:
         own = np.dtype(self.dtype)
         return np.dtype(self.value_type) if own not in SHADES or self._is_mask else own
 
+    def takes_as_shades(self, dtype: np.dtype[Any]) -> bool:
+        """Tell whether files of a type are brought to the data by what white is in them."""
+        own = np.dtype(self.dtype)
+        counts = dtype == np.uint16 and own.kind in "iu" and self.high > SHADES[_UINT8]
+        return dtype in SHADES and dtype != own and (own in SHADES or not counts)
+
     def written_type(self, file_type: str | None) -> np.dtype[Any]:
         """Choose the type in which pictures are written that were restored from files of a type.
 
@@ -421,8 +427,7 @@ class Scaling:
                     "white is; give 16-bit pictures as the model learned from"
                 )
             return bring(values, own)
-        counts = values.dtype == np.uint16 and own.kind in "iu" and self.high > SHADES[_UINT8]
-        if white is not None and not counts:
+        if white is not None and self.takes_as_shades(values.dtype):
             shades = np.arange(white + 1) * (self.high - self.low) / white + self.low
             return shades.astype(self.value_type)[values]
         return bring(values, own).astype(self.value_type, copy=False)
