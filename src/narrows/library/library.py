@@ -165,6 +165,8 @@ class Library(Keeper):
             An iterator, such as a generator, may yield any of these, single arrays of shape
             ``sample_shape_``, what is in picture files as bytes, and Pillow's pictures, which
             are kept as PNG files; of what it yields, no more than a few thousand are in memory.
+            Of files of several pages or frames the first is taken, unless
+            :func:`narrows.data.reading.reading` says otherwise, as it does for the bound on pixels.
         names : sequence of str, optional
             What the matches' ``path`` says, one for each picture; by default the file's path
             as given, the file's and the row's name (``data.npy[7]``), or the id for an array.
