@@ -10,8 +10,8 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import (
@@ -23,7 +23,7 @@ from narrows.cli.exchange import (
     read_for,
     write_restored,
 )
-from narrows.cli.waves import is_signal, restore_signal, signal_options
+from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "to them is said.",
 )
 @signal_options
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -55,7 +55,9 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -75,15 +77,18 @@ def command(
             to,
             columns=columns,
             hop=hop,
+            rate=rate,
+            exclude=exclude,
             clean=clean,
             overwrite=overwrite,
             as_json=as_json,
         )
         return
+    refuse_rate(rate)
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "denoise")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    rows = read_for(whole, data, skip_unreadable=skip_unreadable, exclude=exclude)
     X = in_units(rows, whole)
     restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
@@ -101,7 +106,7 @@ def command(
             if pair[1] is not None:
                 said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
-    record["skipped"] = skipped_record(rows.skipped)
+    record |= reading_record(rows)
     answer(record, as_json, said)
 
 

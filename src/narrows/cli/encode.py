@@ -1,6 +1,7 @@
 """``narrows encode``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,8 +9,8 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import (
@@ -20,7 +21,7 @@ from narrows.cli.exchange import (
     model_argument,
     read_for,
 )
-from narrows.cli.waves import is_signal, read_signal, signal_options
+from narrows.cli.waves import is_signal, read_signal, refuse_rate, signal_options
 
 
 @click.command("encode")
@@ -29,7 +30,7 @@ from narrows.cli.waves import is_signal, read_signal, signal_options
 @to_option("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -40,8 +41,10 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
     onnx: bool,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -60,15 +63,17 @@ def command(
         from narrows.onnx import OnnxEncoder
 
         transform = OnnxEncoder(encoder).transform
-    names, skipped = None, []
+    names = None
+    read: dict[str, Any] = {"skipped": []}
     if is_signal(data, signal):
         from narrows import signals
 
-        windows = signals.windows_for(encoder, read_signal(data, columns).values, hop)
+        windows = signals.windows_for(encoder, read_signal(data, columns, rate, exclude), hop)
         codes = transform(windows)
     else:
-        rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
-        names, skipped = rows.names, rows.skipped
+        refuse_rate(rate)
+        rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude)
+        names, read = rows.names, reading_record(rows)
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):
             spec = spec.at(X.shape[1:])
@@ -80,7 +85,7 @@ def command(
         "rows": len(codes),
         "n_components": codes.shape[1],
         "sample_shape": spec.sample_shape,
-        "skipped": skipped_record(skipped),
+        **read,
     }
     told = f"{len(codes)} {code_words(spec)} in {to}"
     if spec.sample_shape != encoder.sample_shape_:

@@ -11,8 +11,8 @@ from narrows.cli.console import (
     answer,
     json_option,
     metric_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     table,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
 @metric_option
-@skip_option
+@reading_options
 @json_option
 def command(
     *,
@@ -45,6 +45,7 @@ def command(
     k: tuple[int, ...],
     metric: Literal["euclidean", "cosine"],
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Score how often a model's codes find what belongs together.
@@ -59,7 +60,7 @@ def command(
     if labels is not None and pairs is not None:
         raise ParameterError("--labels and --pairs both say what belongs together; give one")
     encoder = load_for(model, "transform")
-    rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
+    rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude)
     known: dict[str, Any] = (
         {"pairs": _pairs(pairs, rows)}
         if pairs is not None
@@ -68,7 +69,7 @@ def command(
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
     if as_json:
         record = {"methods": [asdict(one) for one in scores]}
-        answer({**record, "skipped": skipped_record(rows.skipped)}, as_json=True)
+        answer({**record, **reading_record(rows)}, as_json=True)
         return
     table(
         ["method", "width", *(f"{what}@{n}" for what in ("precision", "recall") for n in k), "mAP"],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Autoencoder, Decoder, Encoder
-    from narrows.data.files import Rows
+    from narrows.data.files import Resizing, Rows
     from narrows.data.lazy import LazyRows
     from narrows.networks import NetworkSpec
 
@@ -88,7 +88,15 @@ def load_for(path: Path, method: str) -> Any:
     return model
 
 
-def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: bool = True) -> "Rows":
+def read_for(
+    model: "Model",
+    path: Path,
+    *,
+    skip_unreadable: bool,
+    exclude: tuple[str, ...] = (),
+    own_size: bool = True,
+    resizing: "Resizing" = "say",
+) -> "Rows":
     """Read data for a trained model, pictures as it takes them, and list what was left out.
 
     Pictures for a model that takes any size keep their own, if so wished.
@@ -108,6 +116,8 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: boo
             sample_shape=model.sample_shape_,
             own_size=own_size and model.takes_any_size_,
             skip_unreadable=skip_unreadable,
+            exclude=exclude,
+            resizing=resizing,
             progress=advance,
         )
     report_skipped(rows.skipped)

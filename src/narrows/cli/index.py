@@ -14,10 +14,10 @@ from narrows.cli.console import (
     overwrite_option,
     progress,
     ray_option,
+    reading_options,
+    reading_record,
     recall_record,
     report_skipped,
-    skip_option,
-    skipped_record,
     to_option,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
@@ -49,7 +49,7 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     "is done for more than a million pictures where all have FAISS.",
 )
 @ray_option("Read, encode, write and index")
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -63,6 +63,7 @@ def command(
     approximate: bool,
     ray: str | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -109,6 +110,7 @@ def command(
                 "metadata": metadata,
                 "store": store,
                 "skip_unreadable": skip_unreadable,
+                "exclude": exclude,
                 "progress": advance,
                 "workers": workers,
             }
@@ -135,7 +137,7 @@ def command(
         "added": added.count,
         "present": added.present,
         "rows": len(library),
-        "skipped": skipped_record(added.skipped),
+        **reading_record(added),
     }
     if recall:
         record["approximate_recall"] = recall_record({"euclidean": recall})

@@ -93,8 +93,11 @@ def read_lines(path: Path) -> list[list[str]]:
     """
     import csv
 
+    from narrows.data.contents import what_it_is
     from narrows.errors import MissingFileError, UnreadableFileError
 
+    if (instead := what_it_is(path)) is not None:
+        raise UnreadableFileError(f"'{path}' is no readable CSV file: {instead}; give another")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [line for line in csv.reader(file) if line]

@@ -15,8 +15,8 @@ from narrows.cli.console import (
     overwrite_option,
     progress,
     random_state_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
 from narrows.cli.labels import labels_of, labels_option, read_labels
@@ -73,7 +73,7 @@ _ERROR = "reconstruction error"
     help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
 @random_state_option
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -88,6 +88,7 @@ def command(
     scores: bool,
     random_state: int,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -103,7 +104,7 @@ def command(
 
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
-    rows = read_for(coder, data, skip_unreadable=skip_unreadable)
+    rows = read_for(coder, data, skip_unreadable=skip_unreadable, exclude=exclude)
     known = read_labels(labels, rows) if color == "label" else labels_of(labels, rows)
     X = stored(rows.for_model(coder))
     errors = None
@@ -127,7 +128,7 @@ def command(
         "distances": made.distances,
         "rows": len(rows.names),
         "outputs": outputs,
-        "skipped": skipped_record(rows.skipped),
+        **reading_record(rows),
     }
     answer(
         {**record, **(asdict(found) if found else {})},

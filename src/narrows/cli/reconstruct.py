@@ -9,8 +9,8 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import (
@@ -22,7 +22,7 @@ from narrows.cli.exchange import (
     read_for,
     write_restored,
 )
-from narrows.cli.waves import is_signal, restore_signal, signal_options
+from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
 
 
 @click.command("reconstruct")
@@ -30,7 +30,7 @@ from narrows.cli.waves import is_signal, restore_signal, signal_options
 @data_argument
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -41,7 +41,9 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -62,14 +64,17 @@ def command(
             to,
             columns=columns,
             hop=hop,
+            rate=rate,
+            exclude=exclude,
             overwrite=overwrite,
             as_json=as_json,
         )
         return
+    refuse_rate(rate)
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    rows = read_for(whole, data, skip_unreadable=skip_unreadable, exclude=exclude)
     X = in_units(rows, whole)
     squares = 0.0
 
@@ -86,7 +91,7 @@ def command(
         "output": to,
         "rows": len(restored),
         "mean_squared_error": error,
-        "skipped": skipped_record(rows.skipped),
+        **reading_record(rows),
     }
     answer(
         record,

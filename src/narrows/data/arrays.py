@@ -174,7 +174,10 @@ def read_rows(X: Any, model: object = None) -> Any:
 
         shape = getattr(model, "sample_shape_", None)
         own_size = getattr(model, "takes_any_size_", False)
-        return files.read(X, sample_shape=shape, own_size=own_size).for_model(model)
+        rows = files.read(
+            X, sample_shape=shape, own_size=own_size, resizing=None if shape is None else "say"
+        )
+        return rows.for_model(model)
     if isinstance(X, Tensor):
         return _tensor_values(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from narrows.data.contents import what_it_is
 from narrows.errors import DataError, MissingFileError
 
 # Pillow can open more, but not without running other programs (PostScript) or much guessing.
@@ -235,8 +236,10 @@ def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise MissingFileError(f"'{source!s}' does not exist; give a picture file") from error
     except UnidentifiedImageError as error:
+        known = what_it_is(source if isinstance(source, bytes) else Path(source))
         raise DefectError(
-            "its beginning is damaged, or it is in none of the formats " + ", ".join(_formats())
+            known
+            or "its beginning is damaged, or it is in none of the formats " + ", ".join(_formats())
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DefectError(

@@ -6,23 +6,21 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, open_picture, quietly, upright_size
 from narrows.data.decoding import PictureRows, find_unreadable
+from narrows.data.folders import LeftOut, Listing, check_exclude, check_exists, list_files
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
     IMAGE_SUFFIXES,
     ImageSize,
     Progress,
-    check_exists,
     choose_sample_shape,
-    find_images,
+    list_images,
     read_images,
 )
 from narrows.data.lazy import LazyRows
@@ -32,11 +30,14 @@ from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.outputs import check_destination, write
 from narrows.data.parquet import is_plain, read_parquet
 from narrows.data.scratch import fits
+from narrows.data.sizes import Resized, Size, side_by_side, sizes_of, tell_resized
 from narrows.data.stored import is_lance, join
 from narrows.data.tables import TABLE_SUFFIXES, read_table
-from narrows.errors import DataError, ParameterError
+from narrows.errors import DataError, ParameterError, UnreadableFileError
 
-__all__ = ["Rows", "check_destination", "read", "write"]
+__all__ = ["Resizing", "Rows", "check_destination", "check_excludable", "read", "write"]
+
+Resizing: TypeAlias = Literal["say", "refuse", "quiet"]
 
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
 # Pictures that are decoded at the same time, at most.
@@ -70,6 +71,11 @@ class Rows:
         Files that could not be read and were left out, each with the reason.
     pictures : bool
         Whether the rows come from picture files, be it that these were packed.
+    left_out : LeftOut or None
+        What lies in the folder and was not read; None of a single file.
+    resized : Resized or None
+        Pictures that were brought to another size; None if all have it, nobody looked, or the size
+        was asked for.
     """
 
     values: NDArray[Any]
@@ -77,6 +83,8 @@ class Rows:
     columns: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pictures: bool = False
+    left_out: LeftOut | None = None
+    resized: Resized | None = None
 
     def for_model(self, model: Any = None) -> Any:
         """Return what a model takes: pictures in its units, tables with their columns' names.
@@ -108,6 +116,8 @@ def read(
     color: Literal["auto"] | bool = "auto",
     own_size: bool = False,
     skip_unreadable: bool = False,
+    exclude: str | Sequence[str] = (),
+    resizing: Resizing | None = None,
     progress: Progress | None = None,
 ) -> Rows:
     """Read rows from an array, a table, an IDX file, a picture or a folder of pictures.
@@ -130,7 +140,16 @@ def read(
         Whether pictures keep their height and width, which must be the same for all; of
         ``sample_shape`` the colours alone then count.
     skip_unreadable : bool, default=False
-        Whether pictures that cannot be read are left out and listed instead of raising.
+        Whether pictures, and .npy files of a folder, that cannot be read are left out and listed
+        instead of raising.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder; see
+        :func:`narrows.data.folders.check_exclude`.
+    resizing : {"say", "refuse", "quiet"}, optional
+        What is done where pictures have another size than they are brought to: a
+        :class:`narrows.errors.NarrowsWarning` says it, it is refused, or it is passed over. By
+        default it is said where the size is chosen here ("auto"), and passed over where
+        ``sample_shape`` or ``image_size`` asks for it.
     progress : callable, optional
         Called with the number of pictures done and the number of all.
 
@@ -147,10 +166,17 @@ def read(
         If a file is truncated, damaged or foreign, or must not be read.
     DataError
         If it holds no rows or something else than numbers, is of no kind listed above, or has
-        pictures of several sizes where they are to keep their own.
+        pictures of several sizes where they are to keep their own, or of others than they may be
+        brought to.
     ParameterError
-        If ``image_size`` or ``color`` is not allowed, or is given where there are no picture
-        files to choose them for.
+        If ``image_size``, ``color`` or ``exclude`` is not allowed, or is given where there are no
+        picture files, or no folder, to choose them for.
+
+    Warns
+    -----
+    NarrowsWarning
+        "files_left_out" if a folder holds what is not read, "pictures_resized" if pictures are
+        brought to another size.
 
     Examples
     --------
@@ -167,7 +193,8 @@ def read(
     path = Path(path)
     check_exists(path, _READ)
     suffix = path.suffix.lower()
-    found = _read_folder(path) if path.is_dir() else None
+    check_excludable(path, exclude)
+    found = _read_folder(path, exclude, skip_unreadable) if path.is_dir() else None
     if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
         found = _read_file(path)
     if found is not None:
@@ -176,18 +203,63 @@ def read(
                 f"image_size={image_size!r}, color={color!r}: only picture files are brought to a "
                 f"size or kind, and '{path}' holds rows as they are; leave both to 'auto'"
             )
+        if found.left_out is not None:
+            found.left_out.tell(path, stacklevel=3)
         return found
-    files = find_images(path) if path.is_dir() else [path]
+    listing = list_images(path, exclude) if path.is_dir() else None
+    if listing is not None:
+        listing.left_out.tell(path, stacklevel=3)
+    return _read_pictures(
+        path,
+        listing,
+        sample_shape,
+        image_size=image_size,
+        color=color,
+        own_size=own_size,
+        skip_unreadable=skip_unreadable,
+        resizing=resizing,
+        progress=progress,
+    )
+
+
+def _read_pictures(
+    path: Path,
+    listing: Listing | None,
+    sample_shape: tuple[int, ...] | None,
+    *,
+    image_size: ImageSize,
+    color: Literal["auto"] | bool,
+    own_size: bool,
+    skip_unreadable: bool,
+    resizing: Resizing | None,
+    progress: Progress | None,
+) -> Rows:
+    """Read a picture, or those of a folder that were listed; see :func:`read`."""
+    files = [path] if listing is None else listing.files
+    learned = sample_shape is not None
     if sample_shape is None:
         sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
     elif own_size:
         sample_shape = (*_common_size(files), *sample_shape[2:])
+    asked_for = learned or image_size != "auto"
+    resizing = resizing or ("quiet" if asked_for else "say")
+    resized = None
+    if not own_size and resizing != "quiet":
+        resized = Resized.of(sizes_of(files), sample_shape)
+    if resized is not None and resizing == "refuse":
+        raise DataError(
+            f"'{path}' has {resized.words()}, and the model restores pictures of "
+            f"{side_by_side(sample_shape)}; let them be brought to that (--resize), or train a "
+            "model that keeps sizes (--architecture fully_convolutional)"
+        )
     check_fits(
         min(len(files), _AT_ONCE) * math.prod(sample_shape),
         f"{len(files)} pictures of shape {sample_shape}",
         "bring them to a smaller size (--image-size, image_size)",
         DataError if image_size == "auto" else ParameterError,
     )
+    if resized is not None:
+        tell_resized(path, resized, learned=learned, stacklevel=4)
     if fits(len(files) * math.prod(sample_shape)):
         pixels, used, skipped = read_images(
             files, sample_shape, skip_unreadable=skip_unreadable, progress=progress
@@ -200,6 +272,8 @@ def read(
         [file.relative_to(root).as_posix() for file in used],
         skipped=[(str(file), reason) for file, reason in skipped],
         pictures=True,
+        left_out=None if listing is None else listing.left_out,
+        resized=resized,
     )
 
 
@@ -250,7 +324,7 @@ def _read_file(path: Path) -> Rows:
     return Rows(values, names or RowNames(range(len(values))), columns)
 
 
-def _read_folder(path: Path) -> Rows | None:
+def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool) -> Rows | None:
     """Read a folder of anything but pictures."""
     values: Any
     columns = None
@@ -259,17 +333,40 @@ def _read_folder(path: Path) -> Rows | None:
 
         values, names, columns, pictures = read_lance(path)
         return Rows(values, names or RowNames(range(len(values))), columns, pictures=pictures)
-    if (kind := _kind_of(path)) is None:
+    if (kind := _kind_of(path, exclude)) is None:
         return None
-    parts = sorted(path.glob(f"*{kind}"))
+    parts, left_out = list_files(path, [kind], exclude=exclude, deep=False)
+    skipped: list[tuple[str, str]] = []
     if kind == ".npy":
-        values = join([read_npy(part) for part in parts], parts)
+        arrays, parts = _read_parts(parts, skipped if skip_unreadable else None)
+        values = join(arrays, parts)
     else:
         values, columns = read_parquet(parts)
-    return Rows(values, RowNames(range(len(values))), columns)
+    names = RowNames(range(len(values)))
+    return Rows(values, names, columns, skipped=skipped, left_out=left_out)
 
 
-def holds_rows(folder: Path) -> bool:
+def _read_parts(
+    parts: list[Path], skipped: list[tuple[str, str]] | None
+) -> tuple[list[NDArray[Any]], list[Path]]:
+    """Map the .npy files of a folder; those that cannot be read are skipped, or refused."""
+    arrays, used = [], []
+    for part in parts:
+        try:
+            arrays.append(read_npy(part))
+            used.append(part)
+        except UnreadableFileError as error:
+            if skipped is None:
+                raise
+            skipped.append((str(part), str(error)))
+    if not arrays:
+        raise DataError(
+            f"none of the {len(parts)} .npy files can be read: {(skipped or [('', '')])[0][1]}"
+        )
+    return arrays, used
+
+
+def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
     """Tell whether a folder is a Lance dataset, or holds arrays or tables, instead of pictures.
 
     Raises
@@ -277,35 +374,53 @@ def holds_rows(folder: Path) -> bool:
     DataError
         If it holds arrays and pictures.
     """
-    return is_lance(folder) or _kind_of(folder) is not None
+    return is_lance(folder) or _kind_of(folder, exclude) is not None
 
 
-def _kind_of(folder: Path) -> str | None:
+def _kind_of(folder: Path, exclude: str | Sequence[str]) -> str | None:
     """Tell what a folder holds rows in, or None if pictures, which tables may stand beside."""
-    found = [(kind, path) for kind in _IN_PARTS for path in islice(folder.glob(f"*{kind}"), 1)]
+    parts, _ = list_files(folder, _IN_PARTS, exclude=exclude, deep=False)
+    found = {part.suffix.lower(): part for part in reversed(parts)}
     if not found:
         return None
     with suppress(DataError):
-        found.append(("pictures", find_images(folder)[0]))
-    kinds = [kind for kind, _ in found]
-    if kinds == [".parquet", "pictures"]:
+        found["pictures"] = list_images(folder, exclude).files[0]
+    if set(found) == {".parquet", "pictures"}:
         return None
     if len(found) > 1:
-        named = " and ".join(f"{kind} ('{path.relative_to(folder)}')" for kind, path in found)
+        named = " and ".join(
+            f"{kind} ('{path.relative_to(folder)}')" for kind, path in sorted(found.items())
+        )
         raise DataError(
             f"'{folder}' holds {named}, of which only one kind can be read; move the others to a "
-            "folder of their own"
+            "folder of their own, or leave them out (--exclude, exclude)"
         )
-    return kinds[0]
+    return next(iter(found))
+
+
+def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
+    """Refuse to leave files out of what is no folder of files.
+
+    Raises
+    ------
+    ParameterError
+        If there are patterns and it is none, or a pattern is empty.
+    """
+    path = Path(given) if isinstance(given, str | Path) else None
+    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
+        what = "what was given" if path is None else f"'{path}'"
+        raise ParameterError(
+            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
+            "--exclude, exclude, away"
+        )
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:
     """Return the height and width that all pictures have; unreadable ones are reported later."""
-    sizes: dict[tuple[int, int], Path] = {}
-    with quietly():
-        for file in files:
-            with suppress(DefectError), open_picture(file) as image:
-                sizes.setdefault(upright_size(image), file)
+    sizes: dict[Size, Path] = {}
+    for file, size in zip(files, sizes_of(files), strict=True):
+        if size is not None:
+            sizes.setdefault(size, file)
     if len(sizes) > 1:
         (one, first), (other, second), *_ = sizes.items()
         raise DataError(

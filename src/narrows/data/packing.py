@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, sync
 from narrows.data.decoding import decode_files, stamp_of
-from narrows.data.images import ImageSize, Progress, choose_sample_shape, find_images
+from narrows.data.folders import LeftOut
+from narrows.data.images import ImageSize, Progress, choose_sample_shape, list_images
 from narrows.data.lance_rows import (
     PICTURES,
     as_table,
@@ -30,6 +31,7 @@ from narrows.data.lance_rows import (
     put_together,
     write_piece,
 )
+from narrows.data.sizes import Resized, sizes_of, tell_resized
 from narrows.data.stored import check_dataset
 from narrows.errors import DataError, OutputError
 
@@ -53,6 +55,10 @@ class Packed:
         How many files an earlier call had been through.
     skipped : list of (str, str)
         Files that could not be read and were left out, each with the reason.
+    left_out : LeftOut
+        What else lies in the folder.
+    resized : Resized or None
+        Pictures that were brought to another size, unless ``image_size`` asked for it.
     """
 
     path: Path
@@ -60,6 +66,8 @@ class Packed:
     sample_shape: tuple[int, ...]
     resumed: int
     skipped: list[tuple[str, str]]
+    left_out: LeftOut
+    resized: Resized | None
 
 
 def pack(
@@ -69,6 +77,7 @@ def pack(
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
     skip_unreadable: bool = False,
+    exclude: str | Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -89,6 +98,9 @@ def pack(
         See :func:`narrows.data.images.choose_sample_shape`.
     skip_unreadable : bool, default=False
         Whether files that cannot be read are left out and listed instead of raising.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out, such as "*_thumb.jpg"; see
+        :func:`narrows.data.folders.check_exclude`.
     overwrite : bool, default=False
         Whether a Lance dataset that is there already is replaced, when the new one is complete.
     progress : callable, optional
@@ -103,7 +115,7 @@ def pack(
     MissingFileError, UnreadableFileError, DataError
         If there are no pictures, or one of them cannot be read.
     ParameterError
-        If ``image_size`` or ``color`` is not allowed.
+        If ``image_size``, ``color`` or ``exclude`` is not allowed.
     OutputExistsError, OutputError
         If the dataset exists, is being packed by another process, or cannot be written. What is
         done is kept.
@@ -125,13 +137,17 @@ def pack(
     folder, to = Path(folder), Path(to)
     _Work.mend(to)
     check_dataset(to, overwrite=overwrite)
-    files = find_images(folder)
+    files, left_out = list_images(folder, exclude)
+    left_out.tell(folder)
     with _Work.of(to) as work:
         asked = repr((str(folder.absolute()), image_size, color, _PICTURES, _BYTES))
         shape = work.begin(asked + stamp_of(files))
         if shape is None:
             shape = choose_sample_shape(files, image_size=image_size, color=color)
             work.choose(shape)
+        resized = Resized.of(sizes_of(files), shape) if image_size == "auto" else None
+        if resized is not None:
+            tell_resized(folder, resized, learned=False)
         size = max(1, min(_PICTURES, _BYTES // prod(shape)))
         parts = [files[start : start + size] for start in range(0, len(files), size)]
         done = resumed = 0
@@ -154,7 +170,7 @@ def pack(
             if progress is not None:
                 progress(done, len(files))
         count, skipped = work.finish(len(parts), shape)
-    return Packed(to, count, shape, resumed, skipped)
+    return Packed(to, count, shape, resumed, skipped, left_out, resized)
 
 
 def _after(done: int, total: int, progress: Progress | None) -> Progress | None:

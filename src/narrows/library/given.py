@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -18,9 +18,10 @@ from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.codec import DefectError
 from narrows.data.decoding import n_processors
+from narrows.data.folders import LeftOut
 from narrows.data.images import (
     IMAGE_SUFFIXES,
-    find_images,
+    list_images,
     read_image,
     read_images,
 )
@@ -103,6 +104,8 @@ class GivenFiles:
         What is kept of each.
     contents : list of bytes, or None
         What would be in the files, where they are none.
+    left_out : LeftOut or None
+        What else lies in the folder that was given, if one was.
     """
 
     paths: list[Path]
@@ -110,6 +113,7 @@ class GivenFiles:
     single: bool = False
     store: Store = "pictures"
     contents: list[bytes] | None = None
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -221,12 +225,15 @@ class GivenRows:
         Where they came from, if from a file.
     single : bool
         Whether one picture was meant, rather than a number of them.
+    left_out : LeftOut or None
+        What else lies in the folder that was given, if one was.
     """
 
     rows: NDArray[Any]
     scaling: Scaling
     names: Sequence[str] | None = None
     single: bool = False
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -269,7 +276,11 @@ class GivenRows:
 
 
 def understand(
-    given: Any, encoder: Encoder, *, store: Store = "pictures"
+    given: Any,
+    encoder: Encoder,
+    *,
+    store: Store = "pictures",
+    exclude: str | Sequence[str] = (),
 ) -> GivenFiles | GivenRows:
     """Tell what a user gave.
 
@@ -282,24 +293,31 @@ def understand(
         Says which shape rows have, and which columns if they have names.
     store : {"pictures", "references"}
         What is kept of each, when it comes to that.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder.
 
     Raises
     ------
     MissingFileError, DataError
         If there is no such file, or its contents do not fit the model.
     ParameterError
-        If rows of data, which are no files, are to be referred to.
+        If rows of data, which are no files, are to be referred to, or files are to be left out of
+        what is no folder.
     """
     check_store(store)
     names: Sequence[str] | None = None
+    left_out = None
+    files.check_excludable(given, exclude)
     if isinstance(given, str | Path):
         path = Path(given)
-        if path.is_dir() and not files.holds_rows(path):
-            return as_files(find_images(path), encoder, store)
+        if path.is_dir() and not files.holds_rows(path, exclude):
+            found, left_out = list_images(path, exclude)
+            left_out.tell(path, stacklevel=3)
+            return replace(as_files(found, encoder, store), left_out=left_out)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
-        rows = files.read(path)
-        names = RowNames(rows.names, f"{path}[", "]")
+        rows = files.read(path, exclude=exclude)
+        names, left_out = RowNames(rows.names, f"{path}[", "]"), rows.left_out
         check_columns(encoder, rows, path)
         given = encoder.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
@@ -319,7 +337,7 @@ def understand(
         )
     if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
-    return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single)
+    return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single, left_out)
 
 
 def is_picture_file(path: str | Path) -> bool:
