@@ -20,6 +20,7 @@ from narrows.cli.exchange import (
     load_for,
     model_argument,
     read_for,
+    spec_of,
 )
 from narrows.cli.waves import is_signal, read_signal, refuse_rate, signal_options
 
@@ -58,7 +59,7 @@ def command(
 
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
-    spec, transform = getattr(encoder, "spec", None) or encoder.spec_, encoder.transform
+    spec, transform = spec_of(encoder), encoder.transform
     if onnx:
         from narrows.onnx import OnnxEncoder
 

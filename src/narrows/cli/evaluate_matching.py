@@ -88,15 +88,24 @@ def command(
 
 
 def _pairs(path: Path, rows: "Rows") -> list[list[int]]:
+    from narrows.data.names import NameIndex, RowNames
     from narrows.errors import DataError
 
     numbers = {str(number): number for number in range(len(rows.names))}
-    numbers |= {name: number for number, name in enumerate(rows.names)}
+    index = NameIndex([] if isinstance(rows.names, RowNames) else [[name] for name in rows.names])
     _, *lines = read_lines(path) or [[]]
     check_width(path, lines, 2)
-    for name in (name for line in lines for name in line):
-        if name not in numbers:
-            raise DataError(f"'{path}' names '{name}', which is no row; use names or numbers")
     if not lines:
         raise DataError(f"'{path}' has no pairs; give some, below a heading")
-    return [[numbers[name] for name in line] for line in lines]
+
+    def row_of(name: str) -> int:
+        found = index.find(name)
+        if found is None and (found := numbers.get(name)) is None:
+            several = len(index.alike(name)) > 1
+            raise DataError(
+                f"'{path}' names '{name}', which is {'more than one' if several else 'no'} row; "
+                "use names, as they are in the folder, or numbers"
+            )
+        return found
+
+    return [[row_of(name) for name in line] for line in lines]

@@ -50,6 +50,31 @@ def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return size(color(function))
 
 
+def resize_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that restores pictures its ``--resize``."""
+    return click.option(
+        "--resize",
+        is_flag=True,
+        help="Bring pictures of another size to the one that the model learned from, and restore "
+        "them at that; otherwise they are refused.",
+    )(function)
+
+
+def at_size(rows: "Rows") -> str:
+    """Say at which size pictures were restored, if it is another than theirs."""
+    if rows.resized is None:
+        return ""
+    to = " x ".join(map(str, rows.resized.to))
+    return f" at {to} (height x width), to which {rows.resized.words(short=True)} were brought"
+
+
+def spec_of(model: "Model") -> "NetworkSpec":
+    """Return what the network of a model, or of a half of one, was built from."""
+    known: Any = model
+    spec: NetworkSpec = known.spec if hasattr(known, "spec") else known.spec_
+    return spec
+
+
 def code_words(spec: "NetworkSpec") -> str:
     """Tell what the codes of a network are, many of them."""
     if not spec.is_map:
@@ -115,6 +140,7 @@ def read_for(
             path,
             sample_shape=model.sample_shape_,
             own_size=own_size and model.takes_any_size_,
+            of_pictures=spec_of(model).shows_pictures,
             skip_unreadable=skip_unreadable,
             exclude=exclude,
             resizing=resizing,
@@ -136,7 +162,7 @@ def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...],
 
 def in_units(rows: "Rows", model: "Model") -> Any:
     """Return rows in the units of a model's training data; pictures' files have their own."""
-    return model.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
+    return rows.in_units(model)
 
 
 def write_restored(

@@ -1,6 +1,7 @@
 """``narrows index``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
+
+if TYPE_CHECKING:
+    from narrows.library.adding import Added
 
 
 @click.command("index")
@@ -121,7 +125,7 @@ def command(
                 library, added = Library.build(
                     where, data, model=encoder, overwrite=overwrite, **options
                 )
-        report_skipped(added.skipped)
+        _tell(data, added)
         recall = {}
         if approximate or (workers is not None and is_large(library) and is_installed()):
             note("building the approximate index")
@@ -151,3 +155,12 @@ def command(
             for k, share in recall.items()
         ),
     )
+
+
+def _tell(data: Path, added: "Added") -> None:
+    """List what was left out, and say if codes are made of smaller or larger pictures."""
+    from narrows.data.sizes import tell_resized
+
+    report_skipped(added.skipped)
+    if added.resized is not None:
+        tell_resized(data, added.resized, learned=True)

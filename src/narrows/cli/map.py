@@ -18,7 +18,7 @@ from narrows.cli.console import (
     reading_options,
     reading_record,
 )
-from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+from narrows.cli.exchange import data_argument, load_for, model_argument, read_for, spec_of
 from narrows.cli.labels import labels_of, labels_option, read_labels
 from narrows.data.text import printable
 
@@ -118,7 +118,8 @@ def command(
     if scores:
         values = X if rows.pictures else stored(rows.values)
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
-    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, found))
+    pictures = spec_of(coder).shows_pictures
+    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, found), pictures)
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
@@ -147,6 +148,7 @@ class _Shown:
     labels: list[str] | None
     errors: "NDArray[np.floating] | None"
     words: tuple[str, ...]  # a title, then what is known of the map
+    pictures: bool  # whether the rows are such
 
     @property
     def by(self) -> dict[str, Any]:
@@ -220,7 +222,7 @@ def _write_page(place: Path, shown: _Shown) -> None:
     from narrows.evaluation import map_page
 
     values = shown.rows.values
-    shows = isinstance(values, np.ndarray) and values.dtype == "uint8" and values.ndim > 2
+    shows = shown.pictures and isinstance(values, np.ndarray) and values.dtype == "uint8"
     page = map_page(
         shown.points,
         title=shown.words[0],

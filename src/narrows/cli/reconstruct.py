@@ -14,12 +14,14 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import (
+    at_size,
     by_blocks,
     data_argument,
     in_units,
     load_for,
     model_argument,
     read_for,
+    resize_option,
     write_restored,
 )
 from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
@@ -30,6 +32,7 @@ from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_opt
 @data_argument
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
+@resize_option
 @reading_options
 @overwrite_option
 @json_option
@@ -42,6 +45,7 @@ def command(
     columns: str | None,
     hop: int | None,
     rate: int | None,
+    resize: bool,
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -73,8 +77,15 @@ def command(
     refuse_rate(rate)
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
-    check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable, exclude=exclude)
+    shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
+    check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
+    rows = read_for(
+        whole,
+        data,
+        skip_unreadable=skip_unreadable,
+        exclude=exclude,
+        resizing="asked" if resize else "refuse",
+    )
     X = in_units(rows, whole)
     squares = 0.0
 
@@ -96,5 +107,5 @@ def command(
     answer(
         record,
         as_json,
-        f"{len(restored)} rows restored in {to}; mean squared error {error:.6g}",
+        f"{len(restored)} rows restored in {to}{at_size(rows)}; mean squared error {error:.6g}",
     )

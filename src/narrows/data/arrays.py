@@ -175,7 +175,11 @@ def read_rows(X: Any, model: object = None) -> Any:
         shape = getattr(model, "sample_shape_", None)
         own_size = getattr(model, "takes_any_size_", False)
         rows = files.read(
-            X, sample_shape=shape, own_size=own_size, resizing=None if shape is None else "say"
+            X,
+            sample_shape=shape,
+            own_size=own_size,
+            of_pictures=shape is None or files.model_shows_pictures(model),
+            resizing=None if shape is None else "say",
         )
         return rows.for_model(model)
     if isinstance(X, Tensor):

@@ -3,9 +3,9 @@
 CHANNELS = (1, 3, 4)
 """How many numbers a pixel of a picture has: grey, colours, or colours and opacity."""
 
-# Rows (L, C) at least so many times as long as they have columns, of which there are at most so
-# many, are signals of C channels; rows (C, L) of at most so many lines are such lying down.
-_LONG, _MOST_COLUMNS, _MOST_LINES = 8, 16, 4
+# Rows (L, C) of at least so many samples, and so many times as long as they have columns, of which
+# there are at most so many, are signals; rows (C, L) of at most so many lines are such lying down.
+_LEAST, _LONG, _MOST_COLUMNS, _MOST_LINES = 32, 8, 16, 4
 
 
 def is_picture_shape(shape: tuple[int, ...]) -> bool:
@@ -27,9 +27,9 @@ def is_picture_shape(shape: tuple[int, ...]) -> bool:
 def are_pictures(shape: tuple[int, ...]) -> bool:
     """Tell whether rows of a shape are taken for pictures wherever they are shown or compared.
 
-    A signal (L, C) of few channels has two axes like a grey picture. It is told by being at least
-    eight times as long as wide, at most 16 wide; and so is one that lies down, (C, L), of at most
-    four channels.
+    A signal (L, C) of few channels has two axes like a grey picture. It is told by being 32 long or
+    more, at least eight times as long as wide, and at most 16 wide; and so is one that lies down,
+    (C, L), of at most four channels.
     Where a model knows what its rows are, ask :attr:`narrows.networks.NetworkSpec.shows_pictures`.
 
     Parameters
@@ -47,7 +47,7 @@ def are_pictures(shape: tuple[int, ...]) -> bool:
     if len(shape) == 3:
         return True
     height, width = shape
-    is_long = width <= _MOST_COLUMNS and height >= _LONG * width
+    is_long = width <= _MOST_COLUMNS and height >= max(_LEAST, _LONG * width)
     return not (is_long or lies_down(shape))
 
 
@@ -59,7 +59,7 @@ def lies_down(shape: tuple[int, ...]) -> bool:
     >>> lies_down((2, 500)), lies_down((500, 2)), lies_down((28, 28))
     (True, False, False)
     """
-    return len(shape) == 2 and shape[0] <= _MOST_LINES and shape[1] >= _LONG * shape[0]
+    return len(shape) == 2 and shape[0] <= _MOST_LINES and shape[1] >= max(_LEAST, _LONG * shape[0])
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:

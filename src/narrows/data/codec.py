@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from narrows.data.axes import is_picture_shape
 from narrows.data.contents import what_it_is
 from narrows.errors import DataError, MissingFileError
 
@@ -64,12 +65,14 @@ def decode(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> NDArray
     source : str, Path or bytes
         The file, or what is in it.
     sample_shape : tuple of int
-        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
+        (height, width, 4) for colour and opacity.
 
     Returns
     -------
     ndarray of uint8, of shape ``sample_shape``
-        Values from 0 (black) to 255 (white).
+        Values from 0 (black) to 255 (white). Transparent parts are laid on white, unless there is
+        a channel for opacity.
 
     Raises
     ------
@@ -105,8 +108,8 @@ class Unpacked(NamedTuple):
 
 
 def mode_of(sample_shape: tuple[int, ...]) -> str:
-    """Name what Pillow calls pictures of a shape: in colour or grey."""
-    return "RGB" if sample_shape[2:] == (3,) else "L"
+    """Name what Pillow calls pictures of a shape: in colour, with or without opacity, or grey."""
+    return {3: "RGB", 4: "RGBA"}.get(sample_shape[-1], "L") if len(sample_shape) == 3 else "L"
 
 
 def unpack(image: Image.Image, sample_shape: tuple[int, ...], mode: str) -> Unpacked:
@@ -121,7 +124,8 @@ def unpack(image: Image.Image, sample_shape: tuple[int, ...], mode: str) -> Unpa
     turned = orientation(image)
     # Pillow makes colours of LAB, but no grey.
     plain = image.convert("RGB") if image.mode == "LAB" else _eight_bits(image)
-    return Unpacked(_opaque(plain), drafted[1] if drafted else None, turned)
+    whole = plain if mode == "RGBA" else opaque(plain)
+    return Unpacked(whole, drafted[1] if drafted else None, turned)
 
 
 def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -194,13 +198,7 @@ def is_picture(pixels: NDArray[Any]) -> bool:
     >>> is_picture(np.zeros((28, 28), np.uint8)), is_picture(np.zeros((28, 28)))
     (True, False)
     """
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    return (
-        pixels.dtype == np.uint8
-        and pixels.ndim in (2, 3)
-        and channels in (1, 3, 4)
-        and pixels.size > 0
-    )
+    return pixels.dtype == np.uint8 and is_picture_shape(pixels.shape) and pixels.size > 0
 
 
 @contextmanager
@@ -312,7 +310,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
     """Lay a picture with transparent parts on white."""
     if not image.has_transparency_data:
         return image

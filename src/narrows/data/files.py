@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from narrows.data.axes import is_picture_shape
 from narrows.data.decoding import PictureRows, find_unreadable
 from narrows.data.folders import LeftOut, Listing, check_exclude, check_exists, list_files
 from narrows.data.idx import is_idx, read_idx
@@ -35,9 +36,17 @@ from narrows.data.stored import is_lance, join
 from narrows.data.tables import TABLE_SUFFIXES, read_table
 from narrows.errors import DataError, ParameterError, UnreadableFileError
 
-__all__ = ["Resizing", "Rows", "check_destination", "check_excludable", "read", "write"]
+__all__ = [
+    "Resizing",
+    "Rows",
+    "check_destination",
+    "check_excludable",
+    "model_shows_pictures",
+    "read",
+    "write",
+]
 
-Resizing: TypeAlias = Literal["say", "refuse", "quiet"]
+Resizing: TypeAlias = Literal["say", "refuse", "asked", "quiet"]
 
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
 # Pictures that are decoded at the same time, at most.
@@ -98,14 +107,42 @@ class Rows:
         -------
         ndarray of shape (n, ...), or Arrow table
             The table if there are names, and the model learned from columns with names.
+
+        Raises
+        ------
+        DataError
+            If they are pictures, and the model learned from tables or signals.
         """
         if self.pictures and model is not None:
-            return model.scaling_.from_pixels(self.values)
+            return self.in_units(model)
         if self.columns is None or isinstance(self.values, LazyRows):  # which keep their own
             return self.values
         if not (model is None or hasattr(model, "feature_names_in_")):
             return self.values
         return pa.table({name: self.values[:, i] for i, name in enumerate(self.columns)})
+
+    def in_units(self, model: Any) -> Any:
+        """Return the values in the units of a trained model, pictures' pixels brought to these.
+
+        Raises
+        ------
+        DataError
+            If they are pictures, and the model learned from tables or signals.
+        """
+        if not self.pictures:
+            return self.values
+        if not model_shows_pictures(model):
+            raise DataError(
+                f"these are pictures, and the {type(model).__name__} learned from rows of shape "
+                f"{model.sample_shape_}, which are none; give it such"
+            )
+        return model.scaling_.from_pixels(self.values)
+
+
+def model_shows_pictures(model: Any) -> bool:
+    """Tell whether the rows of a trained model, a half of one or a classifier are pictures."""
+    spec: Any = getattr(model, "spec", None) or getattr(model, "spec_", None)
+    return bool((spec or model.encoder_.spec).shows_pictures)
 
 
 def read(
@@ -115,6 +152,7 @@ def read(
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
     own_size: bool = False,
+    of_pictures: bool = True,
     skip_unreadable: bool = False,
     exclude: str | Sequence[str] = (),
     resizing: Resizing | None = None,
@@ -139,17 +177,19 @@ def read(
     own_size : bool, default=False
         Whether pictures keep their height and width, which must be the same for all; of
         ``sample_shape`` the colours alone then count.
+    of_pictures : bool, default=True
+        Whether rows of ``sample_shape`` are pictures; otherwise picture files are refused.
     skip_unreadable : bool, default=False
         Whether pictures, and .npy files of a folder, that cannot be read are left out and listed
         instead of raising.
     exclude : str or sequence of str
         Patterns of files and folders that are left out of a folder; see
         :func:`narrows.data.folders.check_exclude`.
-    resizing : {"say", "refuse", "quiet"}, optional
+    resizing : {"say", "refuse", "asked", "quiet"}, optional
         What is done where pictures have another size than they are brought to: a
-        :class:`narrows.errors.NarrowsWarning` says it, it is refused, or it is passed over. By
-        default it is said where the size is chosen here ("auto"), and passed over where
-        ``sample_shape`` or ``image_size`` asks for it.
+        :class:`narrows.errors.NarrowsWarning` says it, it is refused, :attr:`Rows.resized` alone
+        has it, or nobody looks. By default it is said where the size is chosen here ("auto"), and
+        nobody looks where ``sample_shape`` or ``image_size`` asks for it.
     progress : callable, optional
         Called with the number of pictures done and the number of all.
 
@@ -206,6 +246,8 @@ def read(
         if found.left_out is not None:
             found.left_out.tell(path, stacklevel=3)
         return found
+    if sample_shape is not None:
+        _check_takes_pictures(path, sample_shape, of_pictures)
     listing = list_images(path, exclude) if path.is_dir() else None
     if listing is not None:
         listing.left_out.tell(path, stacklevel=3)
@@ -220,6 +262,14 @@ def read(
         resizing=resizing,
         progress=progress,
     )
+
+
+def _check_takes_pictures(path: Path, sample_shape: tuple[int, ...], of_pictures: bool) -> None:
+    if not of_pictures or not is_picture_shape(sample_shape):
+        raise DataError(
+            f"'{path}' holds pictures, which do not fit rows of shape {sample_shape}, as these are "
+            "none; give an array, a table or a signal instead"
+        )
 
 
 def _read_pictures(
@@ -258,7 +308,7 @@ def _read_pictures(
         "bring them to a smaller size (--image-size, image_size)",
         DataError if image_size == "auto" else ParameterError,
     )
-    if resized is not None:
+    if resized is not None and resizing == "say":
         tell_resized(path, resized, learned=learned, stacklevel=4)
     if fits(len(files) * math.prod(sample_shape)):
         pixels, used, skipped = read_images(

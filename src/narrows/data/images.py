@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.axes import are_pictures, is_picture_shape
 from narrows.data.codec import (
     DefectError,
     decode,
@@ -134,7 +135,8 @@ def read_image(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> Pix
     source : str, Path or bytes
         The file, or what is in it.
     sample_shape : tuple of int
-        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
+        (height, width, 4) for colour and opacity.
 
     Returns
     -------
@@ -193,7 +195,8 @@ def choose_sample_shape(
     Returns
     -------
     tuple of int
-        (height, width) for grey, (height, width, 3) for colour.
+        (height, width) for grey, (height, width, 3) for colour. Grey pictures as narrow as signals
+        get (height, width, 1), which tells them from these.
 
     Raises
     ------
@@ -231,7 +234,9 @@ def choose_sample_shape(
             except DefectError:
                 continue
     size = size or common or (_LARGEST_KEPT, _LARGEST_KEPT)
-    return (*size, 3) if colored else size
+    if colored:
+        return (*size, 3)
+    return size if are_pictures(size) else (*size, 1)
 
 
 def read_images(
@@ -248,7 +253,8 @@ def read_images(
     paths : sequence of str or Path
         The picture files.
     sample_shape : tuple of int
-        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
+        (height, width, 4) for colour and opacity.
     skip_unreadable : bool, default=False
         Whether files that cannot be read are left out and listed instead of raising.
     progress : callable, optional
@@ -306,10 +312,10 @@ def read_images(
 
 
 def _check_sample_shape(sample_shape: tuple[int, ...]) -> None:
-    if len(sample_shape) not in (2, 3) or sample_shape[2:] not in ((), (1,), (3,)):
+    if not is_picture_shape(sample_shape):
         raise DataError(
             f"pictures do not fit rows of shape {sample_shape}; only (height, width) or "
-            "(height, width, 1 or 3) do: give an array or a table instead"
+            "(height, width, 1, 3 or 4) do: give an array or a table instead"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
+from narrows.data.axes import are_pictures
 from narrows.data.codec import is_picture
 from narrows.data.images import encode_png
 from narrows.data.lazy import LazyRows, in_blocks
@@ -108,7 +109,11 @@ def write(
 
 
 def check_destination(
-    path: str | Path, *, overwrite: bool, sample_shape: tuple[int, ...] | None = None
+    path: str | Path,
+    *,
+    overwrite: bool,
+    sample_shape: tuple[int, ...] | None = None,
+    pictures: bool | None = None,
 ) -> Path:
     """Refuse, before any work is done, what :func:`write` would refuse after it.
 
@@ -119,6 +124,9 @@ def check_destination(
     sample_shape : tuple of int, optional
         The shape of one row, where it is known: pictures go into no table, and what is no picture
         goes into no folder of pictures.
+    pictures : bool, optional
+        Whether rows of that shape are pictures, where a model knows it; by default as their shape
+        tells, see :func:`narrows.data.axes.are_pictures`.
 
     Returns
     -------
@@ -142,15 +150,13 @@ def check_destination(
             "for pictures"
         )
     if sample_shape is not None:
-        _check_kind(path, sample_shape)
+        told = are_pictures(sample_shape) if pictures is None else pictures
+        _check_kind(path, sample_shape, told)
     return path
 
 
-def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
+def _check_kind(path: Path, sample_shape: tuple[int, ...], is_pictures: bool) -> None:
     suffix = path.suffix.lower()
-    is_pictures = len(sample_shape) == 2 or (
-        len(sample_shape) == 3 and sample_shape[2] in (1, 3, 4)
-    )
     if suffix == ".lance":
         return
     if (path.is_dir() or suffix in ("", ".png")) and not is_pictures:

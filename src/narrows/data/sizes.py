@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from narrows.data.codec import DefectError, open_picture, orientation, quietly, upright_size
 from narrows.data.decoding import n_processors
 from narrows.errors import warn
@@ -46,11 +50,11 @@ class Resized:
         ordered = sorted(set(others), key=lambda size: (size[0] * size[1], size))
         return cls(len(others), len(sizes), ordered[0], ordered[-1], wanted)
 
-    def words(self) -> str:
+    def words(self, *, short: bool = False) -> str:
         """Say it: "20 pictures of 30 x 40 to 300 x 400 pixels (height x width)"."""
         sizes = " to ".join(dict.fromkeys(map(side_by_side, (self.smallest, self.largest))))
         pictures = "picture" if self.count == 1 else "pictures"
-        return f"{self.count} {pictures} of {sizes} pixels (height x width)"
+        return f"{self.count} {pictures} of {sizes}" + ("" if short else " pixels (height x width)")
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as JSON can hold it."""
@@ -96,13 +100,13 @@ def tell_resized(path: Path, resized: Resized, *, learned: bool, stacklevel: int
     )
 
 
-def sizes_of(files: Sequence[Path]) -> list[Size | None]:
+def sizes_of(files: Sequence[Path] | Sequence[bytes]) -> list[Size | None]:
     """Read the heights and widths of pictures as they are looked at, by all processors.
 
     Parameters
     ----------
-    files : sequence of Path
-        Of pictures.
+    files : sequence of Path or bytes
+        Of pictures, or what is in them.
 
     Returns
     -------
@@ -125,16 +129,18 @@ def sizes_of(files: Sequence[Path]) -> list[Size | None]:
     ...     sizes_of([file])
     [(2, 3)]
     """
-    with quietly(), ThreadPoolExecutor(n_processors()) as threads:
+    if not files:
+        return []
+    with quietly(), ThreadPoolExecutor(min(n_processors(), len(files))) as threads:
         chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
         return [size for some in threads.map(_sizes, chunks) for size in some]
 
 
-def _sizes(files: Sequence[Path]) -> list[Size | None]:
+def _sizes(files: Sequence[Path] | Sequence[bytes]) -> list[Size | None]:
     return [_size(file) for file in files]
 
 
-def _size(file: Path) -> Size | None:
+def _size(file: Path | bytes) -> Size | None:
     try:
         with open_picture(file) as image:
             if image.format == "TIFF":  # Pillow turns these while it decodes them
@@ -143,3 +149,33 @@ def _size(file: Path) -> Size | None:
             return image.size if sideways else (image.height, image.width)
     except DefectError:
         return None
+
+
+def resize(picture: NDArray[Any], size: Size) -> NDArray[np.float64]:
+    """Bring a picture of any numbers to another height and width, as decoding does (bicubic).
+
+    Parameters
+    ----------
+    picture : ndarray of shape (H, W) or (H, W, C)
+        In any units.
+    size : (int, int)
+        The height and width wanted.
+
+    Returns
+    -------
+    ndarray of float64, of shape (*size,) or (*size, C)
+        Not beyond the smallest and largest value of each channel.
+
+    Examples
+    --------
+    >>> resize(np.array([[0.0, 1.0]]), (2, 4)).shape
+    (2, 4)
+    """
+    height, width = size
+    channels = np.asarray(picture, np.float32).reshape(*picture.shape[:2], -1)
+    made = []
+    for channel in np.moveaxis(channels, 2, 0):
+        image = Image.fromarray(np.ascontiguousarray(channel))
+        scaled = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+        made.append(scaled.clip(channel.min(), channel.max()))
+    return np.stack(made, axis=2).reshape(height, width, *picture.shape[2:])

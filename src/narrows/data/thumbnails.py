@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from narrows.data.codec import Unpacked, fit, is_grey, mode_of, open_picture, turn, unpack
+from narrows.data.codec import Unpacked, fit, is_grey, mode_of, opaque, open_picture, turn, unpack
 
 SIDE = 128
 """Pixels of a thumbnail's longer side; no picture needs one that is not larger."""
@@ -48,6 +48,10 @@ def decode_with_thumbnail(
         wanted = always or max(image.size) > SIDE
         mode = mode_of(sample_shape)
         # With brightness apart, a grey model's pixels come out of it as from a grey decoding.
+        if mode == "RGBA":  # a thumbnail has no opacity
+            unpacked = unpack(image, sample_shape, mode)
+            plain = unpacked._replace(image=opaque(unpacked.image))
+            return fit(unpacked, sample_shape), _miniature(plain) if wanted else None
         unpacked = unpack(image, sample_shape, "YCbCr" if wanted and mode == "L" else mode)
         return fit(unpacked, sample_shape), _miniature(unpacked) if wanted else None
 
@@ -57,13 +61,14 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes | None:
 
     Parameters
     ----------
-    pixels : ndarray of uint8, of shape (height, width) or (height, width, 1 or 3)
-        Values from 0 to 255.
+    pixels : ndarray of uint8, of shape (height, width) or (height, width, 1, 3 or 4)
+        Values from 0 to 255; transparent parts are laid on white.
     """
     if max(pixels.shape[:2]) <= SIDE:
         return None
     plain = pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
-    return _miniature(Unpacked(Image.fromarray(np.ascontiguousarray(plain)), None, 1))
+    image = opaque(Image.fromarray(np.ascontiguousarray(plain)))
+    return _miniature(Unpacked(image, None, 1))
 
 
 def preview(source: str | Path | bytes) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from narrows.data.codec import quietly
 from narrows.data.files import check_excludable
 from narrows.data.folders import LeftOut
 from narrows.data.images import Progress
-from narrows.data.sizes import Resized, sizes_of, tell_resized
+from narrows.data.sizes import Resized, sizes_of
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits, sharing
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
@@ -138,7 +138,7 @@ class Addition:
         source = str(X) if isinstance(X, str | Path) else ""
         name = _name_of((source, store, checked), columns)
         made = cls(encoder, given, checked, columns, skipped, name, progress, workers)
-        made.resized = _find_resized(given, X)
+        made.resized = _find_resized(given)
         return made
 
     def fill(self, table: Table) -> Table:
@@ -239,15 +239,12 @@ class Addition:
             self.progress(self._done, total)
 
 
-def _find_resized(given: GivenFiles | GivenRows, X: Any) -> Resized | None:
+def _find_resized(given: GivenFiles | GivenRows) -> Resized | None:
     """Look at the sizes of some pictures of a folder, and say if their codes are of another."""
     if not isinstance(given, GivenFiles) or given.left_out is None or given.encoder.takes_any_size_:
         return None
     some = given.paths[:: -(-len(given) // _SIZES)]
-    resized = Resized.of(sizes_of(some), given.encoder.sample_shape_)
-    if resized is not None:
-        tell_resized(Path(X), resized, learned=True, stacklevel=4)
-    return resized
+    return Resized.of(sizes_of(some), given.encoder.sample_shape_)
 
 
 def _name_of(facts: object, columns: Any) -> str:

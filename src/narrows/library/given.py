@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
+from narrows.data.axes import hint
 from narrows.data.codec import DefectError
 from narrows.data.decoding import n_processors
 from narrows.data.folders import LeftOut
@@ -30,7 +31,6 @@ from narrows.data.scaling import Scaling
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
-from narrows.library.pictures import is_shape_of_picture
 from narrows.models import Encoder
 from narrows.models.validation import check_columns, check_rows
 
@@ -221,6 +221,8 @@ class GivenRows:
         In the data's units.
     scaling : Scaling
         Between these and pixels.
+    are_pictures : bool
+        Whether they are shown as pictures, and have thumbnails.
     names : sequence of str, or None
         Where they came from, if from a file.
     single : bool
@@ -231,6 +233,7 @@ class GivenRows:
 
     rows: NDArray[Any]
     scaling: Scaling
+    are_pictures: bool
     names: Sequence[str] | None = None
     single: bool = False
     left_out: LeftOut | None = None
@@ -268,11 +271,7 @@ class GivenRows:
             )
 
     def _thumbnail(self, row: NDArray[Any]) -> bytes | None:
-        return (
-            encode_thumbnail(self.scaling.to_pixels(row))
-            if is_shape_of_picture(row.shape)
-            else None
-        )
+        return encode_thumbnail(self.scaling.to_pixels(row)) if self.are_pictures else None
 
 
 def understand(
@@ -319,7 +318,7 @@ def understand(
         rows = files.read(path, exclude=exclude)
         names, left_out = RowNames(rows.names, f"{path}[", "]"), rows.left_out
         check_columns(encoder, rows, path)
-        given = encoder.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
+        given = rows.in_units(encoder)
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
@@ -333,11 +332,16 @@ def understand(
         check_columns(encoder, values)
         raise DataError(
             f"an array of shape {values.shape} was given; the library's model takes pictures of "
-            f"shape {shape}: give one such array, or one of shape (n, {str(shape)[1:]}"
+            f"shape {shape}: "
+            + (
+                hint(values.shape, shape, given)
+                or f"give one such array, or one of shape (n, {str(shape)[1:]}"
+            )
         )
     if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
-    return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single, left_out)
+    checked, shown = check_rows(encoder, values), encoder.spec.shows_pictures
+    return GivenRows(checked, encoder.scaling_, shown, names, single, left_out)
 
 
 def is_picture_file(path: str | Path) -> bool:
@@ -365,11 +369,10 @@ def as_files(
     contents: list[bytes] | None = None,
 ) -> GivenFiles:
     """Take picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
-    shape = encoder.sample_shape_
-    if not is_shape_of_picture(shape):
+    if not encoder.spec.shows_pictures:
         raise DataError(
-            f"'{paths[0]}' is a picture, and the library's model takes rows of shape {shape}; "
-            "give arrays or tables"
+            f"'{paths[0]}' is a picture, and the library's model takes rows of shape "
+            f"{encoder.sample_shape_}, which are none; give arrays or tables"
         )
     return GivenFiles(paths, encoder, single, store, contents)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from narrows.data.axes import is_picture_shape
 from narrows.data.codec import DefectError, decode, encode_png, quietly
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
@@ -95,7 +96,7 @@ class StoredPictures:
                 raise self._damaged(error) from error
         with quietly():
             pixels = self.encoder.scaling_.to_pixels(self._decode(contents))
-        if not is_shape_of_picture(pixels.shape):
+        if not self.encoder.spec.shows_pictures:
             raise LibraryError(
                 f"rows of shape {pixels.shape} are no pictures and have no thumbnails; use picture"
             )
@@ -112,7 +113,7 @@ class StoredPictures:
         shape = self.encoder.sample_shape_
         if not contents.startswith(_NPY):
             return decode_with_thumbnail(contents, shape, always=always)[1]
-        if not is_shape_of_picture(shape):
+        if not self.encoder.spec.shows_pictures:
             return None
         return encode_thumbnail(self.encoder.scaling_.to_pixels(self.decode(contents)))
 
@@ -146,7 +147,7 @@ class StoredPictures:
         if contents.startswith(_NPY):
             row: NDArray[Any] = np.lib.format.read_array(BytesIO(contents), allow_pickle=False)
             return row.reshape(shape)
-        if not is_shape_of_picture(shape):
+        if not is_picture_shape(shape):
             raise ValueError(f"it is a picture file, and the model takes rows of shape {shape}")
         try:
             return self.encoder.scaling_.from_pixels(decode(contents, shape))
@@ -164,11 +165,6 @@ class StoredPictures:
             f"a picture in '{self.table.path}' is damaged ({error}); keep what can be read "
             "(narrows verify --repair), or restore the library from a copy"
         )
-
-
-def is_shape_of_picture(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of a shape are pictures, grey or in colour."""
-    return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
 
 
 def fetch(reference: str | None, digest: str, library: Place) -> bytes:

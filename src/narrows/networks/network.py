@@ -84,7 +84,7 @@ class NetworkSpec:
 
     @property
     def shows_pictures(self) -> bool:
-        """Whether rows are pictures to be shown; see :mod:`narrows.data.axes`."""
+        """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.axes`."""
         is_signal = self.signal or self.architecture == "convolutional_1d"
         return not is_signal and are_pictures(self.sample_shape)
 

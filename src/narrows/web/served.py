@@ -44,8 +44,8 @@ class Served:
         self.model = model
         self.version = version
         self._lock = Lock()
-        shape = model.sample_shape_
-        self.shows_pictures = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+        self.spec = model.spec if hasattr(model, "spec") else model.spec_
+        self.shows_pictures = bool(self.spec.shows_pictures)
 
     @property
     def can_decode(self) -> bool:
@@ -60,8 +60,7 @@ class Served:
     @cached_property
     def width(self) -> int:
         """How many numbers a code has."""
-        spec = self.model.spec if hasattr(self.model, "spec") else self.model.spec_
-        return int(spec.code_width)
+        return int(self.spec.code_width)
 
     def info(self) -> dict[str, Any]:
         """Tell what is served."""
