@@ -137,10 +137,14 @@ def sizes_of(files: Sequence[Path] | Sequence[bytes]) -> list[Size | None]:
 
 
 def _sizes(files: Sequence[Path] | Sequence[bytes]) -> list[Size | None]:
-    return [_size(file) for file in files]
+    return [size_of(file) for file in files]
 
 
-def _size(file: Path | bytes) -> Size | None:
+def size_of(file: Path | bytes) -> Size | None:
+    """Read the height and width of one picture; see :func:`sizes_of`.
+
+    Whoever asks does so within :func:`narrows.data.codec.quietly`.
+    """
     try:
         with open_picture(file) as image:
             if image.format == "TIFF":  # Pillow turns these while it decodes them

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from narrows.data.axes import is_picture_shape
 from narrows.data.codec import DefectError, decode, encode_png, quietly
+from narrows.data.sizes import size_of
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
@@ -72,6 +73,18 @@ class StoredPictures:
                 yield row["picture"]
             else:
                 yield fetch(row["reference"], row["hash"], self.table.path.parent)
+
+    def sizes(self, rows: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int] | None]:
+        """Return pictures' heights and widths as stored, None of rows that are none."""
+        spec = self.encoder.spec
+        if not spec.shows_pictures:
+            return [None] * len(rows)
+        own = (spec.sample_shape[0], spec.sample_shape[1])
+        with quietly():
+            return [
+                own if contents.startswith(_NPY) else size_of(contents)
+                for contents in self.contents(rows)
+            ]
 
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
         """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""

@@ -54,6 +54,14 @@ async def _row(request: Request, served: Served, number: int | None) -> Any:
     return (await request.app.state.uploads.rows(request, served, 1))[0]
 
 
+async def _sized(request: Request, served: Served, number: int | None) -> Any:
+    """Return the same, and the size that the picture has."""
+    if number is not None:
+        refuse_body(request)
+        return await _offload(served.stored, number)
+    return (await request.app.state.uploads.read(request, served.read_sized, 1))[0]
+
+
 async def health(request: Request) -> Response:
     """Say that the server is there."""
     read_query(request.query_params)
@@ -256,17 +264,17 @@ async def reconstruct(request: Request) -> Response:
     """Encode and decode one picture."""
     wanted = read_query(request.query_params, "id")
     served = await _now(request)
-    row = await _row(request, served, wanted["id"])
-    return JSONResponse(await request.app.state.inference(served.reconstruct, row))
+    given = await _sized(request, served, wanted["id"])
+    return JSONResponse(await request.app.state.inference(served.reconstruct, given))
 
 
 async def denoise(request: Request) -> Response:
     """Damage one picture, as wished, and restore it."""
     wanted = read_query(request.query_params, "id", "corruption", "amount", "seed")
     served = await _now(request)
-    row = await _row(request, served, wanted.pop("id"))
+    given = await _sized(request, served, wanted.pop("id"))
     return JSONResponse(
-        await request.app.state.inference(lambda: served.denoise(row, **wanted)),
+        await request.app.state.inference(lambda: served.denoise(given, **wanted)),
     )
 
 

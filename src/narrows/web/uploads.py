@@ -1,7 +1,7 @@
 """Pictures that requests send: bounded in number, bytes and pixels, and in memory altogether."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,7 +39,13 @@ class Uploads:
         self._large.close()
 
     async def rows(self, request: Request, served: Served, most: int = _MOST_FILES) -> list[Any]:
-        """Read pictures as rows for the model.
+        """Read pictures as rows for the model; see :meth:`read`."""
+        return await self.read(request, served.read, most)
+
+    async def read(
+        self, request: Request, read: Callable[[bytes], Any], most: int = _MOST_FILES
+    ) -> list[Any]:
+        """Read pictures by a function of what is in their files.
 
         Raises
         ------
@@ -49,20 +55,20 @@ class Uploads:
             If one cannot be read.
         """
         async with _files(request, most) as files:
-            return [await self._row(file, served) for file in files]
+            return [await self._read(file, read) for file in files]
 
-    async def _row(self, file: UploadFile, served: Served) -> Any:
+    async def _read(self, file: UploadFile, read: Callable[[bytes], Any]) -> Any:
         async with self._few:
             contents = await file.read()
             if len(contents) <= _SMALL and _pixels(contents) <= _SMALL:
-                return served.read(contents)  # sooner than a thread would begin with it
-            row = await run_in_threadpool(_read_unless_large, contents, served)
-        if row is not None:
-            return row
+                return read(contents)  # sooner than a thread would begin with it
+            found = await run_in_threadpool(_read_unless_large, contents, read)
+        if found is not None:
+            return found
         del contents  # while it waits
         async with self._one:
             await file.seek(0)
-            return await self._large(served.read, await file.read())
+            return await self._large(read, await file.read())
 
     async def add(self, request: Request, source: Source) -> dict[str, Any]:
         """Add the pictures to the library.
@@ -91,8 +97,8 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
         yield files
 
 
-def _read_unless_large(contents: bytes, served: Served) -> Any:
-    return None if _pixels(contents) > _LARGE else served.read(contents)
+def _read_unless_large(contents: bytes, read: Callable[[bytes], Any]) -> Any:
+    return None if _pixels(contents) > _LARGE else read(contents)
 
 
 def _pixels(contents: bytes) -> int:
