@@ -139,9 +139,10 @@ class LeftOut:
             As for :func:`narrows.errors.warn`.
         """
         if said := self.words():
+            name = next((f"*{kind}" for kind in self.kinds if kind[0] == "."), "NAME")
             warn(
-                f"'{_short(str(folder))}': {said} (--exclude, exclude: what is meant to be left "
-                "out)",
+                f"'{_short(str(folder))}': {said}; exclude what is meant to be left out "
+                f"(--exclude '{name}', exclude={name!r})",
                 kind="files_left_out",
                 stacklevel=stacklevel + 1,
                 folder=str(folder),
