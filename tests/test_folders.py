@@ -305,8 +305,7 @@ def test_files_that_are_something_else_are_called_so(
 
 
 def test_damaged_files_of_folders_are_left_out_on_request(tmp_path: Path) -> None:
-    for kind in ("pictures", "sounds", "arrays"):
-        suffix, save = KINDS[kind]
+    for kind, (suffix, save) in KINDS.items():
         folder = tmp_path / kind
         folder.mkdir()
         for name in ("a", "b"):
@@ -315,6 +314,10 @@ def test_damaged_files_of_folders_are_left_out_on_request(tmp_path: Path) -> Non
         with pytest.raises(UnreadableFileError, match="it is empty"):
             rows_of(folder, kind)
         assert rows_of(folder, kind, skip_unreadable=True) == 2
+        for name in ("a", "b"):
+            (folder / f"{name}{suffix}").write_bytes(b"<html>")
+        with pytest.raises(DataError, match=r"none of the 3 .* can be read"):
+            rows_of(folder, kind, skip_unreadable=True)
 
 
 def test_names_of_systems_are_known_whatever_their_case() -> None:

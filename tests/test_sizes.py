@@ -93,6 +93,30 @@ def test_a_model_that_keeps_sizes_needs_no_leave(run: Run, folder: Path) -> None
         assert image.size == (50, 80)
 
 
+def test_a_model_that_keeps_sizes_leaves_them_on_request(run: Run, folder: Path) -> None:
+    own = ["--architecture", "fully_convolutional", "--hidden-layer-sizes", "4"]
+    assert run("train", "train", "-o", "model", *SMALL, *own).code == 0
+    done = run("reconstruct", "model", "noisy", "-o", "out", "--resize", "--json")
+    assert done.json["resized"]["to"] == [24, 24]
+    with Image.open(folder / "out" / "c.png") as image:
+        assert image.size == (24, 24)
+    # Without, pictures of several sizes do not go together.
+    assert (
+        "give pictures of one size together" in run("reconstruct", "model", "noisy", "-o", "x").err
+    )
+
+
+def test_arrays_and_sound_have_no_size_to_be_brought_to(run: Run, folder: Path) -> None:
+    np.save(folder / "x.npy", RNG.random((20, 6, 6)))
+    train = ["train", "x.npy", "-o", "model", "--model", "denoising", *SMALL]
+    assert run(*train).code == 0
+    for verb in ("denoise", "reconstruct"):
+        for words in (["x.npy", "-o", "y.npy"], ["x.npy", "--signal", "-o", "y.npy"]):
+            refused = run(verb, "model", *words, "--resize")
+            assert (refused.code, "--resize is for pictures" in refused.err) == (2, True)
+    assert not (folder / "y.npy").exists()
+
+
 def test_decibels_are_measured_at_the_size_of_the_input(
     run: Run, model: Path, folder: Path
 ) -> None:

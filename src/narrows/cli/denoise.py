@@ -21,7 +21,8 @@ from narrows.cli.exchange import (
     in_units,
     load_for,
     model_argument,
-    read_for,
+    read_to_restore,
+    refuse_resize,
     resize_option,
     write_restored,
 )
@@ -29,7 +30,7 @@ from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_opt
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
-    from narrows.data.files import Resizing, Rows
+    from narrows.data.files import Rows
     from narrows.evaluation import Restoration
 
 
@@ -73,6 +74,7 @@ def command(
     from narrows.data.files import check_destination
 
     if is_signal(data, signal):
+        refuse_resize(data, resize)
         restore_signal(
             load_for(model, "denoise"),
             "denoise",
@@ -92,16 +94,13 @@ def command(
     whole = load_for(model, "denoise")
     shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
-    resizing: Resizing = "asked" if resize else "refuse"
-    rows = read_for(
-        whole, data, skip_unreadable=skip_unreadable, exclude=exclude, resizing=resizing
-    )
+    rows = read_to_restore(whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude)
     X = in_units(rows, whole)
     restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     said = f"{len(restored)} rows restored in {to}{at_size(rows)}"
     if clean is not None:
-        found = read_for(whole, clean, skip_unreadable=False, exclude=exclude, resizing=resizing)
+        found = read_to_restore(whole, clean, resize, skip_unreadable=False, exclude=exclude)
         compared = _compare(restored, whole, (rows, data), (found, clean))
         for name, unit in (("psnr", " dB"), ("ssim", "")):
             pair = tuple(getattr(one, name) for one in compared)

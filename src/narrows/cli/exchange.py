@@ -151,6 +151,45 @@ def read_for(
     return rows
 
 
+def read_to_restore(
+    model: "Model", path: Path, resize: bool, *, skip_unreadable: bool, exclude: tuple[str, ...]
+) -> "Rows":
+    """Read data that a model is to restore: at another size than its own only if that is wished.
+
+    Raises
+    ------
+    DataError
+        If pictures have another size than the model restores.
+    ParameterError
+        If what is no picture file is to be brought to another size.
+    """
+    rows = read_for(
+        model,
+        path,
+        skip_unreadable=skip_unreadable,
+        exclude=exclude,
+        own_size=not resize,
+        resizing="asked" if resize else "refuse",
+    )
+    if not rows.pictures:
+        refuse_resize(path, resize)
+    return rows
+
+
+def refuse_resize(path: Path, resize: bool) -> None:
+    """Refuse ``--resize`` for what is no picture.
+
+    Raises
+    ------
+    ParameterError
+        If it is given.
+    """
+    from narrows.errors import ParameterError
+
+    if resize:
+        raise ParameterError(f"--resize is for pictures, and '{path}' holds none; leave it out")
+
+
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
     """Return what a model makes of rows; of those on a disk lazily, to be written as it is made."""
     from narrows.data.lazy import LazyRows, MadeRows

@@ -20,7 +20,8 @@ from narrows.cli.exchange import (
     in_units,
     load_for,
     model_argument,
-    read_for,
+    read_to_restore,
+    refuse_resize,
     resize_option,
     write_restored,
 )
@@ -61,6 +62,7 @@ def command(
     from narrows.data.files import check_destination
 
     if is_signal(data, signal):
+        refuse_resize(data, resize)
         restore_signal(
             load_for(model, "reconstruct"),
             "reconstruct",
@@ -79,13 +81,7 @@ def command(
     whole = load_for(model, "reconstruct")
     shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
-    rows = read_for(
-        whole,
-        data,
-        skip_unreadable=skip_unreadable,
-        exclude=exclude,
-        resizing="asked" if resize else "refuse",
-    )
+    rows = read_to_restore(whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude)
     X = in_units(rows, whole)
     squares = 0.0
 

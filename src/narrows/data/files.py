@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,8 +180,7 @@ def read(
     of_pictures : bool, default=True
         Whether rows of ``sample_shape`` are pictures; otherwise picture files are refused.
     skip_unreadable : bool, default=False
-        Whether pictures, and .npy files of a folder, that cannot be read are left out and listed
-        instead of raising.
+        Whether files of a folder that cannot be read are left out and listed instead of raising.
     exclude : str or sequence of str
         Patterns of files and folders that are left out of a folder; see
         :func:`narrows.data.folders.check_exclude`.
@@ -387,9 +386,11 @@ def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool
         return None
     parts, left_out = list_files(path, [kind], exclude=exclude, deep=False)
     skipped: list[tuple[str, str]] = []
+    # Of a Parquet file, looking for its kind reads what shows that it can be read.
+    look = read_npy if kind == ".npy" else is_plain
+    found, parts = _read_parts(look, parts, skipped if skip_unreadable else None)
     if kind == ".npy":
-        arrays, parts = _read_parts(parts, skipped if skip_unreadable else None)
-        values = join(arrays, parts)
+        values = join(found, parts)
     else:
         values, columns = read_parquet(parts)
     names = RowNames(range(len(values)))
@@ -397,23 +398,24 @@ def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool
 
 
 def _read_parts(
-    parts: list[Path], skipped: list[tuple[str, str]] | None
-) -> tuple[list[NDArray[Any]], list[Path]]:
-    """Map the .npy files of a folder; those that cannot be read are skipped, or refused."""
-    arrays, used = [], []
+    look: Callable[[Path], Any], parts: list[Path], skipped: list[tuple[str, str]] | None
+) -> tuple[list[Any], list[Path]]:
+    """Open the files of a folder; those that cannot be read are skipped, or refused."""
+    found, used = [], []
     for part in parts:
         try:
-            arrays.append(read_npy(part))
+            found.append(look(part))
             used.append(part)
         except UnreadableFileError as error:
             if skipped is None:
                 raise
             skipped.append((str(part), str(error)))
-    if not arrays:
+    if not used and skipped:
         raise DataError(
-            f"none of the {len(parts)} .npy files can be read: {(skipped or [('', '')])[0][1]}"
+            f"none of the {len(parts)} {parts[0].suffix} files can be read; the first: "
+            f"{skipped[0][1]}"
         )
-    return arrays, used
+    return found, used
 
 
 def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:

@@ -40,8 +40,10 @@ SIDECARS = frozenset(
 """Endings of files that stand beside data and are none: notes, settings, checksums, metadata."""
 
 _ABOUT = frozenset(
-    {"authors", "changelog", "citation", "copying", "licence", "license", "makefile", "notice",
-     "readme", "version"}
+    {
+        "_common_metadata", "_metadata", "_success", "authors", "changelog", "citation", "copying",
+        "licence", "license", "makefile", "notice", "readme", "version",
+    }
 )  # fmt: skip
 # Folders that hold all of these are models, libraries, Lance datasets and reports of Narrows,
 # whose plots are no pictures to learn from.
@@ -270,6 +272,9 @@ class _Looker:
         if folder != self._top and any(own <= names for own in _OWN):
             self.left_out.own.append(self._name(folder))
             return []
+        if folder != self._top and not self._deep:
+            self.left_out.deeper.append(self._name(folder))
+            return []
         return [Path(entry.path) for entry in found if self._sort(entry, folder)]
 
     def _sort(self, entry: os.DirEntry[str], folder: Path) -> bool:
@@ -285,9 +290,7 @@ class _Looker:
             left.excluded.update(matching)
             return False
         if is_folder:
-            if not self._deep:
-                left.deeper.append(self._name(path))
-            return self._deep
+            return True
         kind = _kind_of(entry)
         suffix = path.suffix.lower()
         if kind == "folder":
