@@ -66,11 +66,13 @@ class LeftOut:
     kinds : Counter of str
         Files of other kinds, by the endings of their names as most of them are spelled.
     linked : list of str
-        Folders that are links, or that lie deeper than is looked; they are not entered.
+        Folders that are links, which are not entered.
+    deeper : list of str
+        Subfolders, where they are not entered.
     dangling : list of str
         Links that lead nowhere.
     own : list of str
-        Models and libraries of Narrows.
+        Models, libraries, Lance datasets and reports of Narrows.
     sidecars : int
         Files that are evidently no data; see :data:`SIDECARS`.
     system : int
