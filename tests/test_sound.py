@@ -282,3 +282,12 @@ def test_a_cut_file_of_a_folder_is_left_out_on_request(sounds: Path, run: Run) -
     (skipped,) = done.json["skipped"]
     assert skipped["path"].endswith("b.wav")
     assert "cut short" in skipped["reason"]
+
+
+def test_a_sound_that_is_shorter_than_a_window_is_named(sounds: Path, run: Run) -> None:
+    soundfile.write(sounds / "short.wav", tone(440, 16000, 0.003), 16000)
+    words = ["train", "sounds", "-o", "model", "--window", "64", *TRAIN]
+    refused = run(*words)
+    assert refused.code == 3
+    assert "short.wav': a signal of 48 samples is shorter than a window of 64" in refused.err
+    assert run(*words, "--exclude", "short.wav").code == 0

@@ -98,7 +98,27 @@ def read_windows(
     from narrows import signals
 
     found = signals.read_all(path, _names(columns), **options)
+    _check_lengths(found, length)
     return signals.Windows(found.signals, length, hop), found
+
+
+def _check_lengths(found: "Signals", length: int) -> None:
+    """Name the first file that is shorter than a window.
+
+    Raises
+    ------
+    DataError
+        If there is one.
+    """
+    from narrows.errors import DataError
+
+    for signal, file in zip(found.signals, found.files, strict=True):
+        if len(signal.values) < length:
+            several = f", or leave this one out (--exclude '{file.name}')"
+            raise DataError(
+                f"'{file}': a signal of {len(signal.values)} samples is shorter than a window of "
+                f"{length}; take a shorter --window{several if found.left_out else ''}"
+            )
 
 
 def _names(columns: str | None) -> list[str] | None:

@@ -59,11 +59,14 @@ class Signals(NamedTuple):
         Files that could not be read and were left out, each with the reason.
     left_out : LeftOut or None
         What else lies in the folder; None of a single file.
+    files : list of Path
+        Where each signal comes from.
     """
 
     signals: list[Signal]
     skipped: list[tuple[str, str]]
     left_out: LeftOut | None
+    files: list[Path]
 
 
 def read(
@@ -206,7 +209,7 @@ def read_all(
                 f"'{first}' has {_channels(one)} and '{file}' {_channels(other)}; choose the same "
                 "of all (--columns 0, columns=['0']), or leave one out"
             )
-    return Signals(list(signals.values()), skipped, found.left_out)
+    return Signals(list(signals.values()), skipped, found.left_out, list(signals))
 
 
 def resample(signal: Signal, rate: int) -> Signal:
