@@ -176,12 +176,17 @@ def read_rows(X: Any, model: object = None) -> Any:
         # Read only here: what reads tables and pictures takes a while to import.
         from narrows.data import files
 
-        options: dict[str, Any] = {
-            "sample_shape": getattr(model, "sample_shape_", None),
-            "scaling": getattr(model, "scaling_", None),
-            "own_size": getattr(model, "takes_any_size_", False),
-        }
-        return files.read(X, **options).for_model(model)
+        shape = getattr(model, "sample_shape_", None)
+        own_size = getattr(model, "takes_any_size_", False)
+        rows = files.read(
+            X,
+            sample_shape=shape,
+            own_size=own_size,
+            scaling=getattr(model, "scaling_", None),
+            of_pictures=shape is None or files.model_shows_pictures(model),
+            resizing=None if shape is None else "say",
+        )
+        return rows.for_model(model)
     if isinstance(X, Tensor):
         return _tensor_values(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

@@ -22,7 +22,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from narrows.data import formats, png, tiff
-from narrows.data.deep import Deep, on_white, upright
+from narrows.data.contents import what_it_is
+from narrows.data.deep import Deep, on_white, upright, with_opacity
+from narrows.data.depths import SHADES
 from narrows.data.memory import available
 from narrows.data.pages import Page
 from narrows.data.png import encode_png, is_picture
@@ -102,7 +104,7 @@ def decode(
         The file, a page of one, or what is in it.
     sample_shape : tuple of int
         (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
-        (height, width, C) for other channels.
+        (height, width, 4) for colour and opacity, (height, width, C) for other channels.
     how : Reading, optional
         The bound on pixels.
     notes : Notes, optional
@@ -113,6 +115,7 @@ def decode(
     ndarray of shape ``sample_shape``
         Of uint8, from 0 (black) to 255 (white), for files of up to 8 bits a sample; of uint16, with
         65535 for white, for those of 9 to 16 bits; otherwise of the file's own type and values.
+        Transparent parts are laid on white, unless there is a channel for opacity.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def decode(
         picture.note(notes, sample_shape)
         if picture.image is not None:
             return fit(picture.unpack(sample_shape, mode_of(sample_shape)), sample_shape)
-        return picture.read_deep().fit(sample_shape)
+        return picture.read_deep(sample_shape).fit(sample_shape)
 
 
 class Unpacked(NamedTuple):
@@ -236,7 +239,7 @@ class OpenPicture:
         if not isinstance(self._source, Page) and (pages := len(self.count_pages())) > 1:
             notes.pages[name] = pages - 1
         wanted = sample_shape[2] if len(sample_shape) == 3 else 1
-        if self.channels > 3 and wanted <= 3:
+        if self.channels > 3 and wanted in (1, 3):
             notes.channels[name] = self.channels - 3
 
     def count_pages(self) -> list[int | None]:
@@ -283,14 +286,16 @@ class OpenPicture:
         # Pillow turns TIFF files while it loads them, and then reports them as upright.
         turned = orientation(image)
         # Pillow makes colours of LAB, but no grey.
-        plain = _opaque(image.convert("RGB") if image.mode == "LAB" else image)
+        plain = image.convert("RGB") if image.mode == "LAB" else image
+        plain = plain if mode == "RGBA" else opaque(plain)
         if isinstance(self._source, Page):  # as it is stored, in a file of its own
-            grey = is_grey(plain)
-            return Unpacked(turn(plain.convert("L" if grey else "RGB"), turned), None, 1)
+            own = "L" if is_grey(plain) and not plain.has_transparency_data else "RGB"
+            own = "RGBA" if plain.has_transparency_data else own
+            return Unpacked(turn(plain.convert(own), turned), None, 1)
         return Unpacked(plain, drafted[1] if drafted else None, turned)
 
-    def read_deep(self) -> Deep:
-        """Decode a picture that is not one of 8 bits, whole."""
+    def read_deep(self, sample_shape: tuple[int, ...] = ()) -> Deep:
+        """Decode a picture that is not one of 8 bits, whole; rows of a shape may want opacity."""
         _check_pixels(self.width, self.height, self._how)
         needed = _COPIES * self.width * self.height * max(3, self.channels) * self.dtype.itemsize
         if needed > (free := available()):
@@ -308,7 +313,11 @@ class OpenPicture:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             count = int((~np.isfinite(values)).sum())
             raise UnfitError(f"{count} of its values are not finite (NaN or infinity)")
-        return Deep(upright(on_white(values, alpha), turned), self.shows_colours)
+        if sample_shape[2:] == (4,) and values.shape[2] < 4 and values.dtype in SHADES:
+            values = with_opacity(values, alpha)
+        else:
+            values = on_white(values, alpha)
+        return Deep(upright(values, turned), self.shows_colours)
 
     def _unpack_deep(self, image: ImageFile) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the values of what Pillow reads, (H, W, C), and their opacity."""
@@ -344,15 +353,15 @@ def extract(page: Page, how: Reading | None = None) -> bytes:
         if picture.image is None:
             values = picture.read_deep().values
         else:
-            values = np.asarray(picture.unpack((picture.height, picture.width), "RGB").image)
+            values = np.asarray(picture.unpack((picture.height, picture.width), "RGBA").image)
     file = BytesIO()
-    tiff.write_tiff(file, [values])
+    tiff.write_tiff(file, [values], opacity=picture.image is not None)
     return file.getvalue()
 
 
 def mode_of(sample_shape: tuple[int, ...]) -> str:
-    """Name what Pillow calls pictures of a shape: in colour or grey."""
-    return "RGB" if sample_shape[2:] == (3,) else "L"
+    """Name what Pillow calls pictures of a shape: in colour, with or without opacity, or grey."""
+    return {3: "RGB", 4: "RGBA"}.get(sample_shape[-1], "L") if len(sample_shape) == 3 else "L"
 
 
 def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -363,7 +372,7 @@ def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
     ValueError
         If rows of the shape have other channels.
     """
-    if sample_shape[2:] not in ((), (1,), (3,)):
+    if sample_shape[2:] not in ((), (1,), (3,), (4,)):
         raise UnfitError(f"it is grey or in colour, where rows have {sample_shape[2]} channels")
     height, width = sample_shape[:2]
     small = unpacked.image.convert(mode_of(sample_shape)).resize(
@@ -411,7 +420,7 @@ def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPic
     except FileNotFoundError as error:
         raise MissingFileError(f"'{path!s}' does not exist; give a picture file") from error
     except UnidentifiedImageError as error:
-        raise DefectError(_unknown(path)) from error
+        raise DefectError(_unknown(Path(path) if isinstance(path, str) else path)) from error
     except Image.DecompressionBombError as error:
         raise DefectError(
             f"its frames are larger than the {Image.MAX_IMAGE_PIXELS} pixels that Pillow allows; "
@@ -462,12 +471,14 @@ def _check_pixels(width: int, height: int, how: Reading) -> None:
         )
 
 
-def _unknown(source: str | Path | bytes) -> str:
+def _unknown(source: Path | bytes) -> str:
     """Say why a file is not known."""
-    with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         needed = formats.missing_plugin(file.read(16))
     if needed is not None:
         return f"it {needed}"
+    if (known := what_it_is(source)) is not None:
+        return known
     return f"its beginning is damaged, or it is in none of the formats {formats.known()}"
 
 
@@ -507,7 +518,7 @@ def _read_pnm(image: ImageFile, file: BinaryIO) -> NDArray[np.uint16]:
     return whole.astype(np.uint16).reshape(image.height, image.width, channels)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
     """Lay a picture with transparent parts on white."""
     if not image.has_transparency_data:
         return image

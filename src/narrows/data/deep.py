@@ -96,6 +96,14 @@ def on_white(values: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
     return laid.astype(values.dtype)
 
 
+def with_opacity(values: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
+    """Give a picture (H, W, 1 or 3) in 8 or 16 bits four channels, of which the last is opacity."""
+    colours = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
+    if alpha is None:
+        alpha = np.full(values.shape[:2], np.iinfo(values.dtype).max)
+    return np.dstack([colours, alpha.astype(values.dtype)])
+
+
 def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Set a picture (H, W, C) upright that lies in an orientation, from 1 to 8."""
     swapped, turns, mirrored = _TURNS.get(orientation, (False, 0, False))

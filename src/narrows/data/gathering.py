@@ -18,6 +18,7 @@ from narrows.data.pages import Picture
 from narrows.data.reading import Notes, Reading
 from narrows.data.scanning import Scan, scan
 from narrows.data.scratch import fits
+from narrows.data.sizes import Resized, Resizing, side_by_side, sizes_of, tell_resized
 from narrows.errors import DataError, ParameterError, warn
 
 # Pictures that are decoded at the same time, at most.
@@ -37,15 +38,19 @@ class Gathered(NamedTuple):
         Those that cannot be read, each with the reason.
     kind : dtype
         What the files hold; see :mod:`narrows.data.depths`.
+    resized : Resized or None
+        Pictures that were brought to another size, if somebody looked.
     """
 
     values: Any
     pictures: list[Picture]
     skipped: list[tuple[Picture, str]]
     kind: np.dtype[Any]
+    resized: Resized | None
 
 
 def gather(
+    path: Path,
     files: Sequence[Path],
     *,
     sample_shape: tuple[int, ...] | None,
@@ -55,18 +60,30 @@ def gather(
     scaling: Any,
     how: Reading,
     skip_unreadable: bool,
+    resizing: Resizing | None,
     progress: Progress | None,
 ) -> Gathered:
-    """Read picture files; the parameters are those of :func:`narrows.data.files.read`."""
+    """Read picture files that a path names; see :func:`narrows.data.files.read`."""
     notes = Notes()
     found = scan(files, how)
     kind = common_type(found.types) if scaling is None else _kind_of(found)
+    learned = sample_shape is not None
+    resizing = resizing or ("quiet" if learned or image_size != "auto" else "say")
     if sample_shape is None:
         sample_shape = choose_sample_shape(
             found.pictures, image_size=image_size, color=color, found=found
         )
     elif own_size:
         sample_shape = (*_common_size(found.pictures, how), *sample_shape[2:])
+    resized = None
+    if not own_size and resizing != "quiet":
+        resized = Resized.of(sizes_of(found.pictures), sample_shape)
+    if resized is not None and resizing == "refuse":
+        raise DataError(
+            f"'{path}' has {resized.words()}, and the model restores pictures of "
+            f"{side_by_side(sample_shape)}; let them be brought to that (--resize), or train a "
+            "model that keeps sizes (--architecture fully_convolutional)"
+        )
     target = Target(sample_shape, kind if scaling is None else scaling.file_type, scaling, how)
     row = math.prod(sample_shape) * target.dtype.itemsize
     check_fits(
@@ -77,6 +94,8 @@ def gather(
     )
     if scaling is None:
         tell_mixed(found, stacklevel=4)
+    if resized is not None and resizing == "say":
+        tell_resized(path, resized, learned=learned, stacklevel=4)
     if fits(len(found.pictures) * row):
         read = read_into_memory(
             found.pictures, target, notes, skip_unreadable=skip_unreadable, progress=progress
@@ -84,7 +103,7 @@ def gather(
     else:
         read = _stream(found.pictures, target, notes, skip_unreadable, progress)
     notes.tell(stacklevel=4)
-    return Gathered(*read, kind)
+    return Gathered(*read, kind, resized)
 
 
 def tell_mixed(found: Scan, *, stacklevel: int = 2) -> None:

@@ -4,7 +4,6 @@ Pictures for training and for queries take the same way (:mod:`narrows.data.code
 file has identical pixels wherever it is read for one sample shape.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.atomic import is_address
+from narrows.data.axes import are_pictures
 from narrows.data.codec import (
     DefectError,
     decode,
@@ -22,22 +21,24 @@ from narrows.data.codec import (
 )
 from narrows.data.decoding import Progress, Target, decode_files
 from narrows.data.depths import common_type
+from narrows.data.folders import Listing, check_exists, list_files
 from narrows.data.formats import picture_suffixes
 from narrows.data.pages import Page, Picture
 from narrows.data.reading import Notes, Reading, chosen
 from narrows.data.scanning import Scan, scan
-from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.errors import DataError, ParameterError, UnreadableFileError
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ImageSize",
     "Progress",
-    "check_exists",
     "choose_sample_shape",
     "encode_png",
     "find_images",
+    "list_images",
     "read_image",
     "read_images",
+    "read_into_memory",
 ]
 
 IMAGE_SUFFIXES = picture_suffixes()
@@ -46,47 +47,21 @@ IMAGE_SUFFIXES = picture_suffixes()
 Those of HEIC (``.heic``, ``.heif``, ``.hif``) and of JPEG XL (``.jxl``) are among them where the
 packages of ``narrows[photos]`` are installed, which read them."""
 
+_BESIDE = (".csv", ".tsv", ".parquet")  # tables beside pictures are about these
+
 Pixels: TypeAlias = NDArray[Any]
 ImageSize: TypeAlias = Literal["auto"] | int | tuple[int, int]
 
 _LARGEST_KEPT = 64
 
 
-def check_exists(path: Path, wanted: str) -> None:
-    """Refuse a path that leads nowhere, or where one must not look.
-
-    Parameters
-    ----------
-    path : Path
-        What a user named.
-    wanted : str
-        What is to be given instead, for the message.
-
-    Raises
-    ------
-    MissingFileError
-        If there is nothing.
-    UnreadableFileError
-        If it must not be read, or a folder on the way must not be entered.
-    """
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except FileNotFoundError as error:
-        hint = "a path on a disk: " if is_address(path) else ""
-        raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
-    except OSError as error:
-        raise _refusal(error) from error
-
-
-def find_images(folder: str | Path) -> list[Path]:
+def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[Path]:
     """List the pictures in a folder and its subfolders, by the endings of their names.
 
-    Hidden files and folders are left out, and linked folders are not followed.
-
     Parameters
     ----------
-    folder : str or Path
-        The folder.
+    folder, exclude
+        As for :func:`list_images`.
 
     Returns
     -------
@@ -95,12 +70,8 @@ def find_images(folder: str | Path) -> list[Path]:
 
     Raises
     ------
-    MissingFileError
-        If the folder does not exist.
-    DataError
-        If it is not a folder, or holds no pictures.
-    UnreadableFileError
-        If it, or a folder in it, must not be read.
+    MissingFileError, DataError, UnreadableFileError, ParameterError
+        As :func:`list_images`.
 
     Examples
     --------
@@ -113,24 +84,51 @@ def find_images(folder: str | Path) -> list[Path]:
     ...     [path.name for path in find_images(folder)]
     ['black.png']
     """
+    return list_images(folder, exclude).files
+
+
+def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
+    """List the pictures in a folder and its subfolders, and count what else is there.
+
+    Hidden files and folders and those of systems are left out, and linked folders are not followed;
+    see :mod:`narrows.data.folders`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out; see
+        :func:`narrows.data.folders.check_exclude`.
+
+    Returns
+    -------
+    Listing
+        At least one file.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder does not exist.
+    DataError
+        If it is not a folder, or holds no pictures; the message counts what it holds instead.
+    UnreadableFileError
+        If it, or a folder in it, must not be read.
+    ParameterError
+        If a pattern is empty.
+    """
     folder = Path(folder)
     check_exists(folder, "a folder of pictures")
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder; give a folder of pictures")
-    found = []
-    for root, folders, files in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            path
-            for path in (Path(root, name) for name in files if not name.startswith("."))
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        ]
-    if not found:
+    found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude)
+    if not found.files:
+        instead = found.left_out.words()
         raise DataError(
-            f"'{folder}' holds no pictures; give a folder with files ending in "
-            + ", ".join(sorted(IMAGE_SUFFIXES))
+            f"'{folder}' holds no pictures{f' ({instead})' if instead else ''}; give a folder with "
+            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return sorted(found)
+    return found
 
 
 def read_image(
@@ -148,7 +146,7 @@ def read_image(
         The file, or what is in it. Of several pages or frames, the first is read.
     sample_shape : tuple of int
         (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
-        (height, width, C) for files of C other channels.
+        (height, width, 4) for colour and opacity, (height, width, C) for files of C other channels.
     scaling : Scaling, optional
         A trained model's ``scaling_``: the values then are in the units of its training data.
     max_pixels : int, optional
@@ -226,6 +224,7 @@ def choose_sample_shape(
     -------
     tuple of int
         (height, width) for grey, (height, width, 3) for colour, (height, width, C) for C channels.
+        Grey pictures as narrow as signals get (height, width, 1), which tells them from these.
 
     Raises
     ------
@@ -271,7 +270,9 @@ def choose_sample_shape(
     size = size or common or (_LARGEST_KEPT, _LARGEST_KEPT)
     if others is not None:
         return (*size, others)
-    return (*size, 3) if colored else size
+    if colored:
+        return (*size, 3)
+    return size if are_pictures(size) else (*size, 1)
 
 
 def _other_channels(found: Scan, color: Literal["auto"] | bool) -> int | None:
@@ -417,13 +418,3 @@ def _check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
             "from 1 on, or a pair of them: (height, width)"
         )
     return size[0], size[1]
-
-
-def _refusal(error: OSError) -> UnreadableFileError:
-    return UnreadableFileError(
-        f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another"
-    )
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise _refusal(error) from error

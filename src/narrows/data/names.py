@@ -1,7 +1,7 @@
 """Names of rows, and their places as files in a folder: never outside, never two at one place."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import overload
 
@@ -47,6 +47,97 @@ class RowNames(Sequence[str]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # as of a list
+
+
+KEYS = ("path", "file", "file_name", "filename")
+"""Columns of tables that may say which file a row is of, in any case; the first of these does."""
+
+
+def key_column(names: Sequence[str]) -> str | None:
+    """Return the column that says which file a row is of; None if there is none."""
+    by_key = {name.strip().lower(): name for name in reversed(names)}
+    exact = next((key for key in KEYS if key in names), None)
+    return exact or next((by_key[key] for key in KEYS if key in by_key), None)
+
+
+class NameIndex:
+    r"""Finds files by what tables and people call them.
+
+    Names are the same if they are so letter by letter; if not, if they are so composed (NFC), with
+    "/" and "\" alike; if not, if they are so in lower case, and no other file is. A name without
+    folders stands for the only file of this name, in whatever folder.
+
+    Parameters
+    ----------
+    names : sequence of iterable of str
+        For each file, all that it goes by: its path in a folder, in full, and so on.
+
+    Examples
+    --------
+    >>> index = NameIndex([["left/a.png"], ["right/a.png"], ["B.JPG"], ["Zu\u0308rich.png"]])
+    >>> index.find("left\\a.png"), index.find("b.jpg"), index.find("Z\u00fcrich.png")
+    (0, 2, 3)
+    >>> index.find("a.png"), index.alike("a.png"), index.find("c.png")
+    (None, [0, 1], None)
+    """
+
+    def __init__(self, names: Sequence[Iterable[str]]) -> None:
+        self._names = names
+        # Looser forms are made only where a stricter one finds nothing.
+        self._made: list[tuple[dict[str, int], dict[str, int]]] = []
+
+    def find(self, name: str) -> int | None:
+        """Return the place of the file of a name, None if there is none, or more than one."""
+        for number, form in enumerate(_FORMS):
+            if number == len(self._made):
+                self._made.append(self._make(form))
+            for index in self._made[number]:
+                place = index.get(form(name))
+                if place is not None:
+                    return None if place == _SEVERAL else place
+        return None
+
+    def alike(self, name: str) -> list[int]:
+        """Return the places of all files that a name may mean."""
+        wanted = _folded(name)
+        return [
+            place
+            for place, several in enumerate(self._names)
+            if any(wanted in (known, _bare(known)) for known in map(_folded, several))
+        ]
+
+    def _make(self, form: Callable[[str], str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the places of files by all their names, and by their last parts alone."""
+        full: dict[str, int] = {}
+        bare: dict[str, int] = {}
+        for place, several in enumerate(self._names):
+            for name in several:
+                for index, key in ((full, form(name)), (bare, _bare(form(name)))):
+                    index[key] = place if index.get(key, place) == place else _SEVERAL
+        return full, bare
+
+
+def _bare(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _plain(name: str) -> str:
+    """Leave out what changes nothing about a path."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
+def _composed(name: str) -> str:
+    return _plain(unicodedata.normalize("NFC", name).replace("\\", "/"))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", _composed(name).casefold())
+
+
+_SEVERAL = -1  # in place of a place
+# From the strictest to the loosest.
+_FORMS = (_plain, _composed, _folded)
 
 
 def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixPath]:

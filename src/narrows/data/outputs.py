@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
+from narrows.data.axes import are_pictures
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.names import RowNames, picture_paths
 from narrows.data.numpy_files import write_npy, write_npz
@@ -115,7 +116,11 @@ def write(
 
 
 def check_destination(
-    path: str | Path, *, overwrite: bool, sample_shape: tuple[int, ...] | None = None
+    path: str | Path,
+    *,
+    overwrite: bool,
+    sample_shape: tuple[int, ...] | None = None,
+    pictures: bool | None = None,
 ) -> Path:
     """Refuse, before any work is done, what :func:`write` would refuse after it.
 
@@ -126,6 +131,9 @@ def check_destination(
     sample_shape : tuple of int, optional
         The shape of one row, where it is known: pictures go into no table, and what is no picture
         goes into no folder of pictures.
+    pictures : bool, optional
+        Whether rows of that shape are pictures, where a model knows it; by default as their shape
+        tells, see :func:`narrows.data.axes.are_pictures`.
 
     Returns
     -------
@@ -149,17 +157,18 @@ def check_destination(
             "for pictures"
         )
     if sample_shape is not None:
-        _check_kind(path, sample_shape)
+        told = are_pictures(sample_shape) if pictures is None else pictures
+        _check_kind(path, sample_shape, told)
     return path
 
 
-def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
+def _check_kind(path: Path, sample_shape: tuple[int, ...], is_pictures: bool) -> None:
     suffix = path.suffix.lower()
     if suffix == ".lance":
         return
-    is_pictures = len(sample_shape) in (2, 3)
+    is_pictures = is_pictures or len(sample_shape) == 3  # of any channels, in TIFF
     if not path.is_dir() and suffix == ".png":
-        is_pictures = is_picture(np.empty(sample_shape, np.uint8))
+        is_pictures = is_pictures and is_picture(np.empty(sample_shape, np.uint8))
     if (path.is_dir() or suffix in ("", ".png", *_TIFF)) and not is_pictures:
         raise ParameterError(
             f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from narrows.atomic import atomic_file, sync
 from narrows.data.decoding import Target, decode_files, stamp_of
 from narrows.data.depths import common_type
+from narrows.data.folders import LeftOut
 from narrows.data.gathering import tell_mixed
-from narrows.data.images import ImageSize, Progress, choose_sample_shape, find_images
+from narrows.data.images import ImageSize, Progress, choose_sample_shape, list_images
 from narrows.data.lance_rows import (
     PICTURES,
     as_table,
@@ -35,6 +36,7 @@ from narrows.data.lance_rows import (
 from narrows.data.pages import name_within
 from narrows.data.reading import Notes, Pages, chosen
 from narrows.data.scanning import scan
+from narrows.data.sizes import Resized, sizes_of, tell_resized
 from narrows.data.stored import check_dataset
 from narrows.errors import DataError, OutputError
 
@@ -61,6 +63,10 @@ class Packed:
         How many pictures an earlier call had been through.
     skipped : list of (str, str)
         Files that could not be read and were left out, each with the reason.
+    left_out : LeftOut
+        What else lies in the folder.
+    resized : Resized or None
+        Pictures that were brought to another size, unless ``image_size`` asked for it.
     """
 
     path: Path
@@ -69,6 +75,8 @@ class Packed:
     dtype: str
     resumed: int
     skipped: list[tuple[str, str]]
+    left_out: LeftOut
+    resized: Resized | None
 
 
 def pack(
@@ -80,6 +88,7 @@ def pack(
     pages: Pages | None = None,
     max_pixels: int | None = None,
     skip_unreadable: bool = False,
+    exclude: str | Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -102,6 +111,9 @@ def pack(
         See :func:`narrows.data.files.read`.
     skip_unreadable : bool, default=False
         Whether files that cannot be read are left out and listed instead of raising.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out, such as "*_thumb.jpg"; see
+        :func:`narrows.data.folders.check_exclude`.
     overwrite : bool, default=False
         Whether a Lance dataset that is there already is replaced, when the new one is complete.
     progress : callable, optional
@@ -116,7 +128,7 @@ def pack(
     MissingFileError, UnreadableFileError, DataError
         If there are no pictures, or one of them cannot be read.
     ParameterError
-        If ``image_size`` or ``color`` is not allowed.
+        If ``image_size``, ``color`` or ``exclude`` is not allowed.
     OutputExistsError, OutputError
         If the dataset exists, is being packed by another process, or cannot be written. What is
         done is kept.
@@ -138,7 +150,8 @@ def pack(
     folder, to = Path(folder), Path(to)
     _Work.mend(to)
     check_dataset(to, overwrite=overwrite)
-    files = find_images(folder)
+    files, left_out = list_images(folder, exclude)
+    left_out.tell(folder)
     how, notes = chosen(max_pixels, pages), Notes()
     found = scan(files, how)
     tell_mixed(found, stacklevel=3)
@@ -151,6 +164,9 @@ def pack(
             plan = shape, common_type(found.types).name
             work.choose(*plan)
         shape, dtype = plan
+        resized = Resized.of(sizes_of(pictures), shape) if image_size == "auto" else None
+        if resized is not None:
+            tell_resized(folder, resized, learned=False)
         target = Target(shape, np.dtype(dtype), how=how)
         size = max(1, min(_PICTURES, _BYTES // (prod(shape) * target.dtype.itemsize)))
         parts = [pictures[start : start + size] for start in range(0, len(pictures), size)]
@@ -177,7 +193,7 @@ def pack(
                 progress(done, len(pictures))
         count, skipped = work.finish(len(parts), target.empty(1))
     notes.tell(stacklevel=3)
-    return Packed(to, count, shape, dtype, resumed, skipped)
+    return Packed(to, count, shape, dtype, resumed, skipped, left_out, resized)
 
 
 def _after(done: int, total: int, progress: Progress | None) -> Progress | None:

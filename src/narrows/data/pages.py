@@ -62,6 +62,12 @@ def split_name(name: str) -> tuple[str, str]:
     return (file, mark + number) if is_page else (name, "")
 
 
+def picture_named(given: Path, name: str) -> Picture:
+    """Return the picture of a name, as :func:`name_within` gives it, in what a user gave."""
+    folder = given if given.is_dir() else given.parent
+    return parse(str(folder / name))
+
+
 def parse(name: str) -> Picture:
     """Return the picture that a name means, as its text gives it."""
     file, page = split_name(name)

@@ -16,6 +16,7 @@ from narrows.data.codec import (
     fit,
     is_grey,
     mode_of,
+    opaque,
     open_picture,
     turn,
 )
@@ -75,13 +76,17 @@ def decode_with_thumbnail(
         picture.note(notes, sample_shape)
         wanted = always or max(picture.width, picture.height) > SIDE
         if picture.image is None:
-            deep = picture.read_deep()
+            deep = picture.read_deep(sample_shape)
             pixels = deep.fit(sample_shape)
             if not (wanted and deep.is_picture):
                 return pixels, None
             return pixels, _miniature(_shown(deep, show or _shades))
         mode = mode_of(sample_shape)
         # With brightness apart, a grey model's pixels come out of it as from a grey decoding.
+        if mode == "RGBA":  # a thumbnail has no opacity
+            unpacked = picture.unpack(sample_shape, mode)
+            plain = unpacked._replace(image=opaque(unpacked.image))
+            return fit(unpacked, sample_shape), _miniature(plain) if wanted else None
         unpacked = picture.unpack(sample_shape, "YCbCr" if wanted and mode == "L" else mode)
         return fit(unpacked, sample_shape), _miniature(unpacked) if wanted else None
 
@@ -91,13 +96,14 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes | None:
 
     Parameters
     ----------
-    pixels : ndarray of uint8, of shape (height, width) or (height, width, 1 or 3)
-        Values from 0 to 255.
+    pixels : ndarray of uint8, of shape (height, width) or (height, width, 1, 3 or 4)
+        Values from 0 to 255; transparent parts are laid on white.
     """
     if max(pixels.shape[:2]) <= SIDE:
         return None
     plain = pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
-    return _miniature(Unpacked(Image.fromarray(np.ascontiguousarray(plain)), None, 1))
+    image = opaque(Image.fromarray(np.ascontiguousarray(plain)))
+    return _miniature(Unpacked(image, None, 1))
 
 
 def preview(source: Source, show: Show | None = None, how: Reading | None = None) -> NDArray[Any]:

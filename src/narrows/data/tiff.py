@@ -230,7 +230,7 @@ def _is_own(entries: Iterable[Any], order: str) -> bool:
     return int(kind) != _OLD_REDUCED
 
 
-def write_tiff(file: Any, pages: Iterable[NDArray[Any]]) -> None:
+def write_tiff(file: Any, pages: Iterable[NDArray[Any]], *, opacity: bool = False) -> None:
     """Write pictures of shape (height, width[, C]), one after another, as pages of a TIFF file.
 
     Parameters
@@ -239,17 +239,21 @@ def write_tiff(file: Any, pages: Iterable[NDArray[Any]]) -> None:
         Where to.
     pages : iterable of ndarray
         The pictures.
+    opacity : bool, default=False
+        Whether the last of four channels is that.
     """
     from tifffile import TiffWriter
 
     with TiffWriter(file) as writer:
         for page in pages:
             plain = page[:, :, 0] if page.shape[2:] == (1,) else page
-            colours = plain.ndim == 3 and plain.shape[2] == 3
+            clear = opacity and plain.shape[2:] == (4,)
+            colours = clear or plain.shape[2:] == (3,)
             writer.write(
                 plain,
                 photometric="rgb" if colours else "minisblack",
                 planarconfig="contig" if plain.ndim == 3 else None,
+                extrasamples=["unassalpha"] if clear else None,
                 metadata=None,
                 contiguous=False,
             )

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
+from narrows.data.axes import hint
 from narrows.data.codec import DefectError, extract
 from narrows.data.decoding import Target, n_processors
+from narrows.data.folders import LeftOut
 from narrows.data.formats import check_plugin
 from narrows.data.images import (
     IMAGE_SUFFIXES,
-    find_images,
+    list_images,
     read_into_memory,
 )
 from narrows.data.names import RowNames
@@ -33,7 +35,6 @@ from narrows.data.scanning import scan
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
-from narrows.library.pictures import is_shape_of_picture
 from narrows.models import Encoder
 from narrows.models.validation import check_columns, check_rows
 
@@ -111,6 +112,8 @@ class GivenFiles:
         The bound on pixels.
     notes : Notes
         Takes what has to be said of the files.
+    left_out : LeftOut or None
+        What else lies in the folder that was given, if one was.
     """
 
     paths: list[Picture]
@@ -120,6 +123,7 @@ class GivenFiles:
     contents: list[bytes] | None = None
     how: Reading = field(default_factory=current)
     notes: Notes = field(default_factory=Notes)
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -228,16 +232,22 @@ class GivenRows:
         In the data's units.
     scaling : Scaling
         Between these and pixels.
+    are_pictures : bool
+        Whether they are shown as pictures, and have thumbnails.
     names : sequence of str, or None
         Where they came from, if from a file.
     single : bool
         Whether one picture was meant, rather than a number of them.
+    left_out : LeftOut or None
+        What else lies in the folder that was given, if one was.
     """
 
     rows: NDArray[Any]
     scaling: Scaling
+    are_pictures: bool
     names: Sequence[str] | None = None
     single: bool = False
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -272,15 +282,15 @@ class GivenRows:
             )
 
     def _thumbnail(self, row: NDArray[Any]) -> bytes | None:
-        return (
-            encode_thumbnail(self.scaling.to_pixels(row))
-            if is_shape_of_picture(row.shape)
-            else None
-        )
+        return encode_thumbnail(self.scaling.to_pixels(row)) if self.are_pictures else None
 
 
 def understand(
-    given: Any, encoder: Encoder, *, store: Store = "pictures"
+    given: Any,
+    encoder: Encoder,
+    *,
+    store: Store = "pictures",
+    exclude: str | Sequence[str] = (),
 ) -> GivenFiles | GivenRows:
     """Tell what a user gave.
 
@@ -293,27 +303,34 @@ def understand(
         Says which shape rows have, and which columns if they have names.
     store : {"pictures", "references"}
         What is kept of each, when it comes to that.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder.
 
     Raises
     ------
     MissingFileError, DataError
         If there is no such file, or its contents do not fit the model.
     ParameterError
-        If rows of data, which are no files, are to be referred to.
+        If rows of data, which are no files, are to be referred to, or files are to be left out of
+        what is no folder.
     """
     check_store(store)
     names: Sequence[str] | None = None
+    left_out = None
+    files.check_excludable(given, exclude)
     if isinstance(given, str | Path):
         path = Path(given)
-        if path.is_dir() and not files.holds_rows(path):
-            return as_files(find_images(path), encoder, store)
+        if path.is_dir() and not files.holds_rows(path, exclude):
+            found, left_out = list_images(path, exclude)
+            left_out.tell(path, stacklevel=3)
+            return replace(as_files(found, encoder, store), left_out=left_out)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
         check_plugin(path)
-        rows = files.read(path)
-        names = RowNames(rows.names, f"{path}[", "]")
+        rows = files.read(path, exclude=exclude)
+        names, left_out = RowNames(rows.names, f"{path}[", "]"), rows.left_out
         check_columns(encoder, rows, path)
-        given = encoder.scaling_.from_file(rows.values) if rows.pictures else rows.values
+        given = rows.in_units(encoder)
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
@@ -327,11 +344,16 @@ def understand(
         check_columns(encoder, values)
         raise DataError(
             f"an array of shape {values.shape} was given; the library's model takes pictures of "
-            f"shape {shape}: give one such array, or one of shape (n, {str(shape)[1:]}"
+            f"shape {shape}: "
+            + (
+                hint(values.shape, shape, given)
+                or f"give one such array, or one of shape (n, {str(shape)[1:]}"
+            )
         )
     if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
-    return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single)
+    checked, shown = check_rows(encoder, values), encoder.spec.shows_pictures
+    return GivenRows(checked, encoder.scaling_, shown, names, single, left_out)
 
 
 def is_picture_file(path: str | Path) -> bool:
@@ -360,11 +382,10 @@ def as_files(
     notes: Notes | None = None,
 ) -> GivenFiles:
     """Take picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
-    shape = encoder.sample_shape_
-    if len(shape) not in (2, 3):
+    if not files.takes_pictures(encoder.sample_shape_, encoder.spec.shows_pictures):
         raise DataError(
-            f"'{paths[0]}' is a picture, and the library's model takes rows of shape {shape}; "
-            "give arrays or tables"
+            f"'{paths[0]}' is a picture, and the library's model takes rows of shape "
+            f"{encoder.sample_shape_}, which are none; give arrays or tables"
         )
     how = current()
     pictures: list[Picture] = list(paths)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from narrows.data.codec import DefectError, encode_png, extract, quietly
 from narrows.data.decoding import Target
+from narrows.data.files import takes_pictures
 from narrows.data.pages import Page, parse
 from narrows.data.reading import Reading, current
+from narrows.data.sizes import size_of
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
@@ -82,6 +84,18 @@ class StoredPictures:
             else:
                 yield fetch(row["reference"], row["hash"], self.table.path.parent, self.how)
 
+    def sizes(self, rows: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int] | None]:
+        """Return pictures' heights and widths as stored, None of rows that are none."""
+        spec = self.encoder.spec
+        if not spec.shows_pictures:
+            return [None] * len(rows)
+        own = (spec.sample_shape[0], spec.sample_shape[1])
+        with quietly():
+            return [
+                own if contents.startswith(_NPY) else size_of(contents)
+                for contents in self.contents(rows)
+            ]
+
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
         """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""
         contents = self.table.take([row], "thumbnail")[0]["thumbnail"]
@@ -105,7 +119,7 @@ class StoredPictures:
                 raise self._damaged(error) from error
         with quietly():
             pixels = self.encoder.scaling_.to_pixels(self._decode(contents))
-        if not is_shape_of_picture(pixels.shape):
+        if not self.encoder.spec.shows_pictures:
             raise LibraryError(
                 f"rows of shape {pixels.shape} are no pictures and have no thumbnails; use picture"
             )
@@ -124,7 +138,7 @@ class StoredPictures:
             return decode_with_thumbnail(
                 contents, shape, scaling.show, always=always, how=self.how
             )[1]
-        if not is_shape_of_picture(shape):
+        if not self.encoder.spec.shows_pictures:
             return None
         return encode_thumbnail(scaling.to_pixels(self.decode(contents)))
 
@@ -158,7 +172,7 @@ class StoredPictures:
         if contents.startswith(_NPY):
             row: NDArray[Any] = np.lib.format.read_array(BytesIO(contents), allow_pickle=False)
             return row.reshape(shape)
-        if len(shape) not in (2, 3):
+        if not takes_pictures(shape, self.encoder.spec.shows_pictures):
             raise ValueError(f"it is a picture file, and the model takes rows of shape {shape}")
         try:
             return self._target.decode(contents)
@@ -176,11 +190,6 @@ class StoredPictures:
             f"a picture in '{self.table.path}' is damaged ({error}); keep what can be read "
             "(narrows verify --repair), or restore the library from a copy"
         )
-
-
-def is_shape_of_picture(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of a shape are pictures, grey or in colour."""
-    return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
 
 
 def fetch(reference: str | None, digest: str, library: Place, how: Reading | None = None) -> bytes:

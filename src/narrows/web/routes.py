@@ -64,6 +64,14 @@ def _answered(
     return JSONResponse(answer, status, **options)
 
 
+async def _sized(request: Request, served: Served, number: int | None) -> Any:
+    """Return the same, and the size that the picture has."""
+    if number is not None:
+        refuse_body(request)
+        return await _offload(served.stored, number)
+    return (await request.app.state.uploads.read(request, served, served.read_sized, 1))[0]
+
+
 async def health(request: Request) -> Response:
     """Say that the server is there."""
     read_query(request.query_params)
@@ -266,16 +274,16 @@ async def reconstruct(request: Request) -> Response:
     """Encode and decode one picture."""
     wanted = read_query(request.query_params, "id")
     served = await _now(request)
-    row = await _row(request, served, wanted["id"])
-    return _answered(request, await request.app.state.inference(served.reconstruct, row))
+    given = await _sized(request, served, wanted["id"])
+    return _answered(request, await request.app.state.inference(served.reconstruct, given))
 
 
 async def denoise(request: Request) -> Response:
     """Damage one picture, as wished, and restore it."""
     wanted = read_query(request.query_params, "id", "corruption", "amount", "seed")
     served = await _now(request)
-    row = await _row(request, served, wanted.pop("id"))
-    restored = await request.app.state.inference(lambda: served.denoise(row, **wanted))
+    given = await _sized(request, served, wanted.pop("id"))
+    restored = await request.app.state.inference(lambda: served.denoise(given, **wanted))
     return _answered(request, restored)
 
 

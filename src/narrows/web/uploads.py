@@ -1,9 +1,9 @@
 """Pictures that requests send: bounded in number, bytes and pixels, and in memory altogether."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -25,6 +25,10 @@ _AT_ONCE, _LARGE = 4, 2**24
 _SMALL = 2**15
 
 
+# From what is in a file to what is wanted of it; notes take what has to be said of the file.
+Read: TypeAlias = Callable[[bytes, Notes], Any]
+
+
 class Uploads:
     """Read the pictures of all requests, a few at a time; the others wait on the disk."""
 
@@ -39,7 +43,13 @@ class Uploads:
         self._large.close()
 
     async def rows(self, request: Request, served: Served, most: int = _MOST_FILES) -> list[Any]:
-        """Read pictures as rows for the model.
+        """Read pictures as rows for the model; see :meth:`read`."""
+        return await self.read(request, served, served.read, most)
+
+    async def read(
+        self, request: Request, served: Served, read: Read, most: int = _MOST_FILES
+    ) -> list[Any]:
+        """Read pictures by a function of what is in their files.
 
         Raises
         ------
@@ -50,20 +60,20 @@ class Uploads:
         """
         notes = request.state.notes = Notes()
         async with _files(request, most) as files:
-            return [await self._row(file, served, notes) for file in files]
+            return [await self._read(file, served, read, notes) for file in files]
 
-    async def _row(self, file: UploadFile, served: Served, notes: Notes) -> Any:
+    async def _read(self, file: UploadFile, served: Served, read: Read, notes: Notes) -> Any:
         async with self._few:
             contents = await file.read()
             if len(contents) <= _SMALL and _pixels(contents, served) <= _SMALL:
-                return served.read(contents, notes)  # sooner than a thread would begin with it
-            row = await run_in_threadpool(_read_unless_large, contents, served, notes)
-        if row is not None:
-            return row
+                return read(contents, notes)  # sooner than a thread would begin with it
+            found = await run_in_threadpool(_read_unless_large, contents, served, read, notes)
+        if found is not None:
+            return found
         del contents  # while it waits
         async with self._one:
             await file.seek(0)
-            return await self._large(served.read, await file.read(), notes)
+            return await self._large(read, await file.read(), notes)
 
     async def add(self, request: Request, source: Source) -> dict[str, Any]:
         """Add the pictures to the library.
@@ -93,8 +103,8 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
         yield files
 
 
-def _read_unless_large(contents: bytes, served: Served, notes: Notes) -> Any:
-    return None if _pixels(contents, served) > _LARGE else served.read(contents, notes)
+def _read_unless_large(contents: bytes, served: Served, read: Read, notes: Notes) -> Any:
+    return None if _pixels(contents, served) > _LARGE else read(contents, notes)
 
 
 def _pixels(contents: bytes, served: Served) -> int:
