@@ -50,6 +50,7 @@ KINDS = {
     "twelve leads": False,
     "convolved signal": False,
 }
+OTHER_CHANNELS = ("two channels", "five channels")
 
 
 def learned(kind: str) -> tuple[Any, Autoencoder]:
@@ -106,13 +107,31 @@ def test_one_predicate_decides_wherever_rows_are_shown(kind: str, tmp_path: Path
         write(tmp_path / "folder", rows)
         assert len(read(tmp_path / "folder").values) == 40
     else:
+        # Rows of other channels are written as TIFF files.
+        name = "file.png" if kind in OTHER_CHANNELS else "folder"
         with pytest.raises(ParameterError, match="would hold pictures"):
-            check_destination(tmp_path / "folder", **place, pictures=model.spec_.shows_pictures)
+            check_destination(tmp_path / name, **place, pictures=model.spec_.shows_pictures)
     found = compare_with_clean(rows, rows // 2, 255, pictures=model.spec_.shows_pictures)
     assert (found.ssim is not None) == pictures
 
 
-@pytest.mark.parametrize("kind", [kind for kind, pictures in KINDS.items() if not pictures])
+@pytest.mark.parametrize("kind", OTHER_CHANNELS)
+def test_rows_of_other_channels_are_files_of_as_many(kind: str, tmp_path: Path) -> None:
+    X, model = learned(kind)
+    write(tmp_path / "folder", X)
+    np.testing.assert_array_equal(model.transform(tmp_path / "folder"), model.transform(X))
+    Image.fromarray(RNG.integers(0, 256, (12, 10), np.uint8)).save(tmp_path / "a.png")
+    for use in (model.transform, lambda file: Library.build(tmp_path / "l", [file], model=model)):
+        with pytest.raises(
+            DataError, match=r"grey or in colour, where rows have \d channels"
+        ):
+            use(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind, pictures in KINDS.items() if not pictures and kind not in OTHER_CHANNELS],
+)
 def test_picture_files_are_no_rows_of_a_table_or_a_signal(kind: str, tmp_path: Path) -> None:
     _, model = learned(kind)
     Image.fromarray(RNG.integers(0, 256, (8, 8), np.uint8)).save(tmp_path / "a.png")
