@@ -122,9 +122,7 @@ def test_rows_of_other_channels_are_files_of_as_many(kind: str, tmp_path: Path) 
     np.testing.assert_array_equal(model.transform(tmp_path / "folder"), model.transform(X))
     Image.fromarray(RNG.integers(0, 256, (12, 10), np.uint8)).save(tmp_path / "a.png")
     for use in (model.transform, lambda file: Library.build(tmp_path / "l", [file], model=model)):
-        with pytest.raises(
-            DataError, match=r"grey or in colour, where rows have \d channels"
-        ):
+        with pytest.raises(DataError, match=r"grey or in colour, where rows have \d channels"):
             use(tmp_path / "a.png")
 
 
