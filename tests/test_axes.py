@@ -158,6 +158,9 @@ def test_picture_files_are_no_rows_of_a_table_or_a_signal(kind: str, tmp_path: P
         ((2, 1000), True, False),
         ((128, 9), True, False),
         ((64, 1), True, False),
+        ((16, 2), True, False),
+        ((12, 1), True, True),
+        ((24, 4), True, True),
     ],
 )
 def test_shapes_of_pictures(shape: tuple[int, ...], one: bool, rows: bool) -> None:

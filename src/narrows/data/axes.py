@@ -5,7 +5,7 @@ CHANNELS = (1, 3, 4)
 
 # Rows (L, C) of at least so many samples, and so many times as long as they have columns, of which
 # there are at most so many, are signals; rows (C, L) of at most so many lines are such lying down.
-_LEAST, _LONG, _MOST_COLUMNS, _MOST_LINES = 32, 8, 16, 4
+_LEAST, _LONG, _MOST_COLUMNS, _MOST_LINES = 16, 8, 16, 4
 
 
 def is_picture_shape(shape: tuple[int, ...]) -> bool:
@@ -27,7 +27,7 @@ def is_picture_shape(shape: tuple[int, ...]) -> bool:
 def are_pictures(shape: tuple[int, ...]) -> bool:
     """Tell whether rows of a shape are taken for pictures wherever they are shown or compared.
 
-    A signal (L, C) of few channels has two axes like a grey picture. It is told by being 32 long or
+    A signal (L, C) of few channels has two axes like a grey picture. It is told by being 16 long or
     more, at least eight times as long as wide, and at most 16 wide; and so is one that lies down,
     (C, L), of at most four channels.
     Where a model knows what its rows are, ask :attr:`narrows.networks.NetworkSpec.shows_pictures`.
