@@ -343,6 +343,16 @@ def test_damage_is_undone_and_wiped_over(page, served: Served) -> None:
     expect(page.locator(".slot figcaption")).to_have_text("mine.png")
 
 
+def test_a_picture_of_another_size_is_called_so(page, served: Served) -> None:
+    page.goto("/#/denoise?picture=8")
+    expect(page.get_by_text("Given", exact=True)).to_be_visible()
+    small = served.X[40]
+    arrive(page, "drop", encode_png(np.kron(small, np.ones((3, 2), np.uint8))))
+    height, width = small.shape
+    words = f"Given: {3 * height} \N{MULTIPLICATION SIGN} {2 * width} pixels, brought to"
+    expect(page.get_by_text(words)).to_be_visible()
+
+
 def test_curves_grow_while_a_run_is_written(page, served: Served) -> None:
     page.goto("/#/training")
     epoch = page.locator(".facts div", has_text="Epoch").locator("dd")

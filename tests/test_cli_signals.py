@@ -90,7 +90,7 @@ def test_a_column_of_a_table_is_a_signal(folder, tmp_path, capsys):
         (5, "denoise {0}/model {0}/noisy.wav -o {0}/noisy.wav", "exists"),
         (2, "reconstruct {0}/model {0}/wide.csv --signal --columns heart -o {1}/new.wav", "rate"),
         (3, "encode {0}/model {0}/wide.csv --signal -o {1}/new.npy", r"\(64, 2\) were given"),
-        (2, "decode {0}/model {0}/wide.csv -o {1}/new.wav", "rate"),
+        (3, "decode {0}/model {0}/wide.csv -o {1}/new.wav --rate 9", "9 .*learned from 8000"),
         (3, "denoise {0}/model {0}/nowhere.wav -o {1}/new.wav", "does not exist"),
     ],
 )

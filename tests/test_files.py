@@ -17,7 +17,7 @@ from PIL import Image
 
 from narrows.data.files import read, write
 from narrows.data.images import encode_png
-from narrows.data.names import RowNames, png_paths
+from narrows.data.names import RowNames, picture_paths
 from narrows.errors import (
     DataError,
     MissingFileError,
@@ -262,9 +262,9 @@ def test_one_picture_goes_into_one_file(tmp_path: Path) -> None:
 @example(["a/b", "a.png/c", "a"])
 @example(["..png", "...png", "/", "", ".."])
 def test_names_stay_in_the_folder_and_apart(names: list[str]) -> None:
-    paths = png_paths(names)
+    paths = picture_paths(names)
     assert len(paths) == len(names)
-    assert png_paths(names) == paths
+    assert picture_paths(names) == paths
     for path in paths:
         assert not path.is_absolute()
         assert not {"..", ".", ""} & set(path.parts)
@@ -279,7 +279,7 @@ def test_names_stay_in_the_folder_and_apart(names: list[str]) -> None:
 def test_colliding_names_are_told_apart_in_order() -> None:
     names = ["a.jpg", "a.png", "a-2.bmp", "a", "b/a.jpg", "B/A.png", "v1.2"]
     expected = ["a.png", "a-2.png", "a-2-2.png", "a-3.png", "b/a.png", "B/A-2.png", "v1.2.png"]
-    assert png_paths(names) == [PurePosixPath(path) for path in expected]
+    assert picture_paths(names) == [PurePosixPath(path) for path in expected]
 
 
 def test_names_never_lead_out(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_existing_folders_keep_what_is_not_replaced(tmp_path: Path) -> None:
     ("name", "values", "error", "message"),
     [
         ("out", FLOATS, DataError, r"no pictures for '.*out', .*\.npy, \.npz, \.csv"),
-        ("out", PICTURES.astype(float), DataError, "type float64 are no pictures"),
+        ("out.png", PICTURES[:1].astype(float), DataError, r"float64 .* PNG has 8 or 16 bits"),
         ("out", PICTURES[:0], DataError, r"values of shape \(0, 5, 4\)"),
         ("out.csv", PICTURES, DataError, r"are no table.*\.npy or \.npz"),
         ("out.npy", np.array(["red"]), DataError, "type <U3 are not written; give numbers"),

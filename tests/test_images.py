@@ -1,7 +1,5 @@
 """Pictures of every kind come in upright, opaque, in eight bits and of one size, or say why not."""
 
-import struct
-import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -59,14 +58,13 @@ def write(path: Path, pixels: NDArray[Any]) -> Path:
     return path
 
 
-def tiff(pixels: bytes, bits: int, width: int, height: int) -> bytes:
-    """Write the least that a grey TIFF file needs."""
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
-    tags[279] = len(pixels)
-    directory = struct.pack("<H", len(tags)) + b"".join(
-        struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()
-    )
-    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + bytes(4)
+def tiff_of(values: NDArray[Any], **options: Any) -> bytes:
+    file = BytesIO()
+    options.setdefault("photometric", "rgb" if values.shape[2:] == (3,) else "minisblack")
+    if values.ndim == 3:
+        options.setdefault("planarconfig", "contig")
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
 
 
 @given(
@@ -120,30 +118,6 @@ def test_transparent_parts_are_white() -> None:
     palette.putpalette([0, 0, 0, 10, 20, 30, 40, 50, 60, 70, 80, 90])
     read = read_image(saved(palette, "PNG", transparency=2), (2, 2, 3))
     assert read.tolist() == [[[0, 0, 0], [10, 20, 30]], [[255, 255, 255], [70, 80, 90]]]
-
-
-def test_sixteen_bits_are_scaled_and_not_cut_off() -> None:
-    deep = np.array([[0, 128, 129, 257], [32767, 32896, 65407, 65535]], np.uint16)
-    expected = np.rint(deep / 257).astype(np.uint8)
-    image = Image.fromarray(deep)
-    files = [saved(image, "PNG"), saved(image, "TIFF"), tiff(deep.tobytes(), 16, 4, 2)]
-    files.append(b"P5 4 2 65535\n" + deep.astype(">u2").tobytes())
-    for file in files:
-        np.testing.assert_array_equal(read_image(file, (2, 4)), expected)
-        np.testing.assert_array_equal(read_image(file, (2, 4, 3))[..., 1], expected)
-
-
-def test_twelve_bits_are_scaled_too() -> None:
-    # Two values of 12 bits in three bytes: 0x000 and 0xFFF, 0x800 and 0x7F8.
-    file = tiff(bytes([0x00, 0x0F, 0xFF, 0x80, 0x07, 0xF8]), 12, 2, 2)
-    values = np.array([[0x000, 0xFFF], [0x800, 0x7F8]])
-    np.testing.assert_array_equal(read_image(file, (2, 2)), np.rint(values * (255 / 4095)))
-
-
-def test_floating_point_pixels_are_refused() -> None:
-    file = saved(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF")
-    with pytest.raises(UnreadableFileError, match=r"32 bits.*save it with 8 or 16"):
-        read_image(file, (2, 2))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -246,28 +220,45 @@ def test_lying_files_are_refused(tmp_path: Path) -> None:
             read_image(path, (4, 4))
 
 
-@pytest.mark.parametrize("side", [12, 20])  # where Pillow itself warns, and where it raises
-def test_decompression_bombs_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
-) -> None:
-    bomb = write(tmp_path / "bomb.png", np.zeros((side, side), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UnreadableFileError, match=r"bomb\.png'.* more than the 100 pixels that"):
-        read_image(bomb, (4, 4))
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "GIF", "WEBP", "BMP", "PPM", "AVIF", "JPEG2000"])
+def test_decompression_bombs_are_refused(tmp_path: Path, form: str) -> None:
+    if form not in Image.registered_extensions().values():
+        pytest.skip(f"this Pillow has no {form}")
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(saved(Image.new("L" if form != "AVIF" else "RGB", (120, 90)), form))
+    message = r"bomb\.png'.*: 120 x 90 pixels would be unpacked, more than the 10799 .*--max-pixels"
+    with pytest.raises(UnreadableFileError, match=message):
+        read_image(bomb, (4, 4), max_pixels=10799)
     with pytest.raises(UnreadableFileError, match=r"bomb\.png'.*--skip-unreadable"):
-        read_images([bomb], (4, 4))
+        read_images([bomb], (4, 4), max_pixels=10799)
+    assert read_image(bomb, (4, 4), max_pixels=10800).shape == (4, 4)
 
 
-def test_bombs_make_no_warning_beside_the_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bomb = write(tmp_path / "bomb.png", np.zeros((12, 12), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        with pytest.raises(UnreadableFileError):
-            read_images([bomb], choose_sample_shape([bomb]))
-    assert said == []
+def test_deep_bombs_are_refused_before_they_are_unpacked() -> None:
+    for dtype in (np.uint16, np.float32):
+        for shape in ((120, 90), (120, 90, 3), (120, 90, 5)):
+            file = tiff_of(np.zeros(shape, dtype), compression="zlib")
+            with pytest.raises(UnreadableFileError, match=r"90 x 120 pixels would be unpacked"):
+                read_image(file, (4, 4, *shape[2:]), max_pixels=10799)
+    file = encode_png(np.zeros((120, 90, 3), np.uint16))
+    with pytest.raises(UnreadableFileError, match=r"90 x 120 pixels would be unpacked"):
+        read_image(file, (4, 4), max_pixels=10799)
+
+
+def test_jpeg_counts_at_the_size_at_which_it_is_decoded() -> None:
+    """12000 x 8000 pixels are 96 million, above the bound; an eighth of each side is not."""
+    panorama = saved(Image.new("L", (12000, 8000), 77), "JPEG")
+    assert (read_image(panorama, (64, 64)) == 77).all()
+    with pytest.raises(UnreadableFileError, match=r"6000 x 4000 pixels would be unpacked"):
+        read_image(panorama, (2000, 3000), max_pixels=10**7)
+    with pytest.raises(UnreadableFileError, match=r"12000 x 8000 pixels .* 89478485"):
+        read_image(panorama, (8000, 8000))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2**31, 1.5, True, "many"])
+def test_bounds_that_are_none_are_refused(wrong: Any) -> None:
+    with pytest.raises(ParameterError, match=r"max_pixels=.* allowed; .* 1 to 2147483647"):
+        read_image(encode_png(GREY), (4, 4), max_pixels=wrong)
 
 
 def test_first_unreadable_file_is_named(tmp_path: Path) -> None:
@@ -301,7 +292,7 @@ def test_missing_files_are_missing_even_when_unreadable_ones_are_left_out(tmp_pa
         choose_sample_shape([path])
 
 
-@pytest.mark.parametrize("shape", [(784,), (4, 4, 2), (2, 2, 2, 3), ()])
+@pytest.mark.parametrize("shape", [(784,), (2, 2, 2, 3), ()])
 def test_rows_that_are_no_pictures_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"pictures do not fit rows of shape \("):
         read_image(encode_png(GREY), shape)
@@ -378,12 +369,12 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
     "pixels",
     [
         np.zeros((2, 2)),
-        np.zeros((2, 2), np.uint16),
+        np.zeros((2, 2), np.int16),
         np.zeros(4, np.uint8),
         np.zeros((2, 2, 2), np.uint8),
         np.zeros((0, 2), np.uint8),
     ],
 )
 def test_what_is_no_picture_is_not_encoded(pixels: NDArray[Any]) -> None:
-    with pytest.raises(NarrowsError, match=r"are not a picture; give uint8 of shape"):
+    with pytest.raises(NarrowsError, match=r"are not a picture; give uint8 or uint16 of shape"):
         encode_png(pixels)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import files, lance_rows, packing, stored
+from narrows.data import gathering, lance_rows, packing, stored
 from narrows.data.files import read, write
 from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
@@ -272,7 +272,7 @@ def test_the_command_says_what_had_been_packed_before(run, photos):
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    monkeypatch.setattr(files, "fits", lambda _: False)
+    monkeypatch.setattr(gathering, "fits", lambda _: False)
 
 
 def test_a_folder_beyond_memory_is_decoded_when_it_is_asked_for(photos, small_memory):

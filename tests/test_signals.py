@@ -3,13 +3,20 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from narrows import Autoencoder, DenoisingAutoencoder, load, signals
-from narrows.errors import DataError, OutputExistsError, ParameterError, UnreadableFileError
+from narrows.errors import (
+    DataError,
+    NarrowsWarning,
+    OutputExistsError,
+    ParameterError,
+    UnreadableFileError,
+)
 from narrows.signals import Signal, Windows, overlap_add, window_starts
 
 SEED = 0
@@ -121,8 +128,16 @@ def test_sound_comes_back_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(right.values, sound[:, 1])
     with pytest.raises(OutputExistsError, match="exists"):
         signals.write(tmp_path / "a.wav", right)
-    signals.write(tmp_path / "loud.wav", Signal(np.array([-3.0, 0, 3.0]), 100))
-    np.testing.assert_allclose(signals.read(tmp_path / "loud.wav").values, [-1, 0, 1], atol=2**-14)
+    loud = Signal(np.array([-3.0, 0, 3.0]), 100)
+    signals.write(tmp_path / "loud.wav", loud)
+    np.testing.assert_array_equal(signals.read(tmp_path / "loud.wav").values, loud.values)
+    integers = replace(loud, subtype="PCM_16")
+    with pytest.warns(NarrowsWarning, match="2 of 3 samples lie beyond -1 to 1") as caught:
+        signals.write(tmp_path / "cut.wav", integers)
+    assert (caught[0].message.kind, caught[0].message.facts) == (
+        "samples_clipped", {"samples": 2, "of": 3},
+    )  # fmt: skip
+    np.testing.assert_allclose(signals.read(tmp_path / "cut.wav").values, [-1, 0, 1], atol=2**-14)
 
 
 def test_tables_and_arrays_are_signals_too(tmp_path):

@@ -19,7 +19,13 @@ from narrows import Library
 from narrows.data.codec import decode
 from narrows.data.images import encode_png
 from narrows.data.thumbnails import decode_with_thumbnail
-from narrows.errors import LibraryError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.errors import (
+    LibraryError,
+    MissingFileError,
+    NarrowsWarning,
+    ParameterError,
+    UnreadableFileError,
+)
 
 
 def smooth(width, height):
@@ -66,7 +72,8 @@ def test_matches_have_thumbnails_in_their_own_proportions(tmp_path, model):
     (folder / "small.png").write_bytes(as_file(smooth(40, 30), "PNG"))
     (folder / "clear.png").write_bytes(as_file(Image.new("RGBA", (200, 300), "#ff000000"), "PNG"))
     (folder / "grey.png").write_bytes(as_file(Image.new("I;16", (20, 10), 65535), "PNG"))
-    library, _ = Library.build(tmp_path / "pictures.lance", folder, model=model)
+    with pytest.warns(NarrowsWarning, match=r"1 file of 16 bits, such as '.*grey\.png', read in 8"):
+        library, _ = Library.build(tmp_path / "pictures.lance", folder, model=model)
     shown = {Path(match.path).name: match.thumbnail for match in library.match(folder / "wide.jpg")}
     assert {name: pixels.shape for name, pixels in shown.items()} == {
         "wide.jpg": (40, 80, 3),

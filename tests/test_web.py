@@ -165,6 +165,22 @@ def test_damage_is_done_and_restored(client, library):
     assert set(np.unique(pixels_of(same[0]))) <= {0, 255, *np.unique(library.read([4]))}
 
 
+def test_restoring_says_which_size_a_picture_had(client, tmp_path_factory):
+    large = np.kron(draw(1, SEED + 3)[0], np.ones((7, 9), np.uint8))
+    for address in ("/api/denoise", "/api/reconstruct"):
+        found = client.post(address, files=file_of(large)).json()
+        assert (found["given_size"], found["size"]) == ([42, 45], [6, 5])
+        own = client.post(address, params={"id": 4}).json()
+        assert own["given_size"] == own["size"] == [6, 5]
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "a.png").write_bytes(encode_png(large))
+    library, _ = Library.build(folder / "l", folder / "a.png", model=fit(draw(COUNT, SEED)))
+    assert library.sizes([0]) == [(42, 45)]
+    with TestClient(create_app(library.path), base_url="http://127.0.0.1") as other:
+        found = other.post("/api/denoise", params={"id": 0}).json()
+        assert (found["given_size"], found["size"]) == ([42, 45], [6, 5])
+
+
 def test_units_are_ordered_by_their_variance(client, library):
     latent = client.get("/api/latent").json()
     variance = library.codes.var(axis=0)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from narrows import Autoencoder, Decoder, Encoder, Library
 from narrows.data.images import encode_png
+from narrows.data.reading import reading
 from narrows.web import served
 from narrows.web.app import create_app
 from narrows.web.batching import Batcher, Worker
@@ -30,9 +31,9 @@ def loop_of_its_own(ask):
 
 
 @asynccontextmanager
-async def asking(path, cache, **options):
+async def asking(path, cache=None, **options):
     """Ask within one loop, so that requests come while others are worked on."""
-    app = create_app(path, cache=cache, **options)
+    app = create_app(path, cache=cache, **options) if cache is not None else path
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -175,20 +176,20 @@ def png_of(width, height):
 def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
     """What they take all together is what one takes."""
     decoded, now, most, lock = [], set(), [], threading.Lock()
-    original = served.decode
+    original = served.Target.decode
 
-    def noting(contents, shape):
+    def noting(target, contents, notes):
         with lock:
             now.add(object_ := object())
             most.append(len(now))
         try:
-            return original(contents, shape)
+            return original(target, contents, notes)
         finally:
             decoded.append(len(contents))
             with lock:
                 now.remove(object_)
 
-    monkeypatch.setattr(served, "decode", noting)
+    monkeypatch.setattr(served.Target, "decode", noting)
     large = {"file": png_of(4200, 4100)}
 
     async def ask():
@@ -207,15 +208,20 @@ def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
 def test_pixels_are_counted_whatever_pillow_warns_of(library, cache, monkeypatch):
     """Python's warnings are one list for all threads, which may be set aside by another."""
     monkeypatch.setattr("PIL.Image.warnings.warn", lambda *_: None)
-    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10_000)
 
     async def ask():
-        async with asking(library.path, cache) as client:
+        # As narrows serve --max-pixels.
+        with reading(max_pixels=10_000):
+            app = create_app(library.path, cache=cache)
+        async with asking(app) as client:
             return await client.post("/api/match", files={"file": png_of(101, 100)})
 
     answer = loop_of_its_own(ask)
     assert answer.status_code == 422
-    assert "10100 pixels, more than the 10000 that are safe" in answer.json()["error"]
+    assert (
+        "101 x 100 pixels would be unpacked, more than the 10000 that are safe"
+        in answer.json()["error"]
+    )
 
 
 def test_bodies_are_bounded_all_together(library, cache, monkeypatch):

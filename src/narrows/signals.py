@@ -11,20 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.audio import (
-    SOUND_SUFFIXES,
     Signal,
+    Signals,
     check_signal_output,
     find_signals,
     read,
+    read_all,
+    resample,
     write,
 )
 from narrows.data.signals import Windows, overlap_add, window_starts
+from narrows.data.sound import SOUND_SUFFIXES
 from narrows.errors import DataError
 from narrows.models import BaseAutoencoder, Decoder, Encoder
+from narrows.models.validation import check_rate
 
 __all__ = [
     "SOUND_SUFFIXES",
     "Signal",
+    "Signals",
     "Windows",
     "check_signal_output",
     "decode",
@@ -33,7 +38,9 @@ __all__ = [
     "find_signals",
     "overlap_add",
     "read",
+    "read_all",
     "reconstruct",
+    "resample",
     "snr",
     "window_starts",
     "write",
@@ -41,7 +48,7 @@ __all__ = [
 
 
 def encode(
-    model: BaseAutoencoder | Encoder, signal: NDArray[Any], hop: int | None = None
+    model: BaseAutoencoder | Encoder, signal: NDArray[Any] | Signal, hop: int | None = None
 ) -> NDArray[np.float32]:
     """Encode a signal, window by window.
 
@@ -49,8 +56,9 @@ def encode(
     ----------
     model : BaseAutoencoder or Encoder
         Trained on windows of L samples.
-    signal : ndarray of shape (T,) or (T, C)
-        With the channels that the model learned from; T at least L.
+    signal : ndarray of shape (T,) or (T, C), or Signal
+        With the channels that the model learned from; T at least L. A :class:`Signal` that knows
+        its rate is held against the one that the model learned from.
     hop : int, optional
         Samples from a window's start to the next one's; L / 2 by default.
 
@@ -62,7 +70,8 @@ def encode(
     Raises
     ------
     DataError, ParameterError
-        If the signal is shorter than a window, does not fit the model, or the hop is out of range.
+        If the signal is shorter than a window, does not fit the model, has another rate than it
+        learned from, or the hop is out of range.
 
     Examples
     --------
@@ -79,7 +88,7 @@ def encode(
 
 
 def windows_for(
-    model: BaseAutoencoder | Encoder, signal: NDArray[Any], hop: int | None = None
+    model: BaseAutoencoder | Encoder, signal: NDArray[Any] | Signal, hop: int | None = None
 ) -> Windows:
     """Cut a signal into the windows that a model encodes.
 
@@ -98,7 +107,9 @@ def windows_for(
     DataError, ParameterError
         As :func:`encode`.
     """
-    return Windows(signal, _length(model), hop)
+    length = _length(model)
+    check_rate(model, signal.rate if isinstance(signal, Signal) else None)
+    return Windows(signal, length, hop)
 
 
 def decode(
@@ -145,7 +156,7 @@ def decode(
 
 
 def reconstruct(
-    model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None
+    model: BaseAutoencoder, signal: NDArray[Any] | Signal, hop: int | None = None
 ) -> NDArray[Any]:
     """Encode and decode a signal.
 
@@ -153,8 +164,9 @@ def reconstruct(
     ----------
     model : BaseAutoencoder
         Trained on windows of L samples.
-    signal : ndarray of shape (T,) or (T, C)
-        With the channels that the model learned from; T at least L.
+    signal : ndarray of shape (T,) or (T, C), or Signal
+        With the channels that the model learned from; T at least L. A :class:`Signal` that knows
+        its rate is held against the one that the model learned from.
     hop : int, optional
         Samples from a window's start to the next one's; L / 2 by default. Fewer take longer, and
         average over more windows.
@@ -170,11 +182,13 @@ def reconstruct(
         As :func:`encode`.
     """
     windows = windows_for(model, signal, hop)
-    starts = window_starts(len(signal), _length(model), hop)
+    starts = window_starts(_n_samples(signal), _length(model), hop)
     return overlap_add(model.reconstruct(windows), starts)
 
 
-def denoise(model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None) -> NDArray[Any]:
+def denoise(
+    model: BaseAutoencoder, signal: NDArray[Any] | Signal, hop: int | None = None
+) -> NDArray[Any]:
     """Restore a clean signal from a noisy one, by a model that was trained with ``corruption``.
 
     Parameters
@@ -205,7 +219,7 @@ def denoise(model: BaseAutoencoder, signal: NDArray[Any], hop: int | None = None
     True
     """
     windows = windows_for(model, signal, hop)
-    starts = window_starts(len(signal), _length(model), hop)
+    starts = window_starts(_n_samples(signal), _length(model), hop)
     return overlap_add(model.denoise(windows), starts)
 
 
@@ -235,6 +249,10 @@ def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:
     truth = np.asarray(clean, np.float64)
     added = np.square(values - truth).sum()
     return float(10 * np.log10(np.square(truth).sum() / added)) if added else float("inf")
+
+
+def _n_samples(signal: NDArray[Any] | Signal) -> int:
+    return len(signal.values if isinstance(signal, Signal) else signal)
 
 
 def _length(model: BaseAutoencoder | Encoder | Decoder) -> int:

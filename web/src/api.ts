@@ -39,6 +39,8 @@ export interface Denoised {
   restored: string;
   error_damaged: number;
   error_restored: number;
+  given_size: number[] | null;
+  size: number[] | null;
 }
 export interface Unit { index: number; mean: number; std: number; min: number; max: number; share: number }
 export interface Latent { units: Unit[]; mean_code: number[] }

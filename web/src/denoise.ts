@@ -6,6 +6,12 @@ import { address, choosingGoesToMatch, go, type View } from "./view";
 
 const KINDS = [["gaussian", "Noise"], ["masking", "Missing"], ["salt_and_pepper", "Salt and pepper"], ["none", "None added"]] as const;
 
+// A model restores pictures at the size that it learned from, which may be another than theirs.
+function given(answer: Denoised): string {
+  const [own, at] = [answer.given_size, answer.size].map(size => size?.join(" × "));
+  return own && at && own !== at ? `Given: ${own} pixels, brought to ${at} to be restored` : "Given";
+}
+
 export function createDenoise(info: Info): View {
   const status = new Status();
   if (!info.model.shows_pictures) {
@@ -50,7 +56,7 @@ export function createDenoise(info: Info): View {
         wipe.hidden = false;
         const figure = (source: string, text: string, alt: string) => h("figure", {}, h("img", { src: source, alt }), h("figcaption", {}, text));
         row.replaceChildren(
-          figure(answer.picture, "Given", "As given"),
+          figure(answer.picture, given(answer), "As given"),
           figure(answer.damaged, `Damaged, error ${number(answer.error_damaged)}`, "Damaged"),
           figure(answer.restored, `Restored, error ${number(answer.error_restored)}`, "Restored"));
         status.say("");

@@ -10,7 +10,8 @@ from narrows.cli.console import (
     overwrite_option,
     progress,
     random_state_option,
-    skip_option,
+    reading_options,
+    report_skipped,
     to_option,
     training,
 )
@@ -38,7 +39,7 @@ from narrows.cli.report import tell
     "--max-epochs", type=int, default=10, show_default=True, help="The budget of each model."
 )
 @random_state_option
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -47,6 +48,7 @@ def command(
     to: Path,
     labels: Path | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
@@ -62,10 +64,11 @@ def command(
 
     check_output(to, overwrite=overwrite)
     with progress("reading") as advance:
-        rows = read(data, skip_unreadable=skip_unreadable, progress=advance)
+        rows = read(data, skip_unreadable=skip_unreadable, exclude=exclude, progress=advance)
+    report_skipped(rows.skipped)
     known = labels_of(labels, rows)
     title = f"Which model for {data.name}?"
     with training():
         found = compare_models(rows.for_model(), known, title=title, **parameters)
     heading, *lines = found.table
-    tell(found, to, heading, lines, overwrite=overwrite, as_json=as_json)
+    tell(found, to, heading, lines, rows, overwrite=overwrite, as_json=as_json)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from datetime import date
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,14 @@ from narrows.data.text import printable
 
 # Whether a file can be read is found out, and said, where it is read.
 PATH = click.Path(path_type=Path, readable=False)
+
+if TYPE_CHECKING:
+    from narrows.data.files import Rows
+    from narrows.data.packing import Packed
+    from narrows.library.adding import Added
+    from narrows.signals import Signals
+
+    Read = Rows | Added | Packed | Signals
 
 Advance = Callable[[int, int], None]
 
@@ -80,13 +89,56 @@ def overwrite_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def skip_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb its ``--skip-unreadable``."""
-    return click.option(
+def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that reads files and folders what says how: which, which pages, how large."""
+    skip = click.option(
         "--skip-unreadable",
         is_flag=True,
-        help="Leave out pictures that cannot be read, and list them.",
-    )(function)
+        help="Leave out files of a folder that cannot be read, and list them.",
+    )
+    exclude = click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out files and folders of such names: '*_thumb.jpg', 'drafts/', 'raw/*.png'; "
+        "give it again for more.",
+    )
+    return skip(exclude(_pages_option(max_pixels_option(function))))
+
+
+def max_pixels_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that reads pictures its ``--max-pixels``, which holds for all that it reads."""
+    option = click.option(
+        "--max-pixels",
+        type=click.IntRange(1, 2**31 - 1),
+        help="Unpack no more pixels of one picture; a JPEG counts at the size at which it is "
+        "decoded.  [default: 89478485]",
+    )
+    return option(_reading(function, "max_pixels"))
+
+
+def _pages_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that reads picture files its ``--pages``, which holds for all that it reads."""
+    option = click.option(
+        "--pages",
+        type=click.Choice(["first", "all"]),
+        help="Take the first page of a TIFF file, and the first frame of an animation, or each of "
+        "them as a picture: scan.tif#1, scan.tif#2 ...  [default: first]",
+    )
+    return option(_reading(function, "pages"))
+
+
+def _reading(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Have a verb read picture files as an option says, which it need not know of."""
+
+    @wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        from narrows.data.reading import reading
+
+        with reading(**{name: options.pop(name)}):
+            return function(*args, **options)
+
+    return command
 
 
 def note(message: str) -> None:
@@ -179,9 +231,20 @@ def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
         note(f"skipped {path}: {reason}")
 
 
-def skipped_record(skipped: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    """Say the same as JSON."""
-    return [{"path": path, "reason": reason} for path, reason in skipped]
+def reading_record(found: "Read") -> dict[str, Any]:
+    """Say as JSON what was left out of what was read, and which pictures have another size now.
+
+    "left_out" and "resized" are there where something was.
+    """
+    resized = getattr(found, "resized", None)
+    record: dict[str, Any] = {
+        "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped]
+    }
+    if found.left_out is not None and any(found.left_out.as_json().values()):
+        record["left_out"] = found.left_out.as_json()
+    if resized is not None:
+        record["resized"] = resized.as_json()
+    return record
 
 
 def recall_record(recalls: Mapping[Any, Mapping[int, float]]) -> dict[str, float]:

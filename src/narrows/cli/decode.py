@@ -7,7 +7,14 @@ from typing import Literal
 import click
 
 from narrows.cli.console import PATH, answer, json_option, overwrite_option, to_option
-from narrows.cli.exchange import by_blocks, image_size_of, load_for, model_argument, write_restored
+from narrows.cli.exchange import (
+    by_blocks,
+    image_size_of,
+    load_for,
+    model_argument,
+    spec_of,
+    write_restored,
+)
 from narrows.cli.waves import hop_option, is_signal, signal_option
 
 
@@ -26,7 +33,11 @@ from narrows.cli.waves import hop_option, is_signal, signal_option
 @signal_option
 @hop_option
 @click.option("--samples", type=int, help="A signal's length.  [default: that of its windows]")
-@click.option("--rate", type=int, help="Samples a second, which sound files state.")
+@click.option(
+    "--rate",
+    type=int,
+    help="Samples a second, which sound files state.  [default: those of the sound learned from]",
+)
 @overwrite_option
 @json_option
 def command(
@@ -53,10 +64,13 @@ def command(
     if is_signal(to, signal):
         from narrows import signals
         from narrows.atomic import check_output
+        from narrows.models.validation import check_rate
 
         check_output(to, overwrite=overwrite, kind="file")
-        signals.check_signal_output(to, rate)
         decoder = load_for(model, "inverse_transform")
+        check_rate(decoder, rate)
+        rate = decoder.rate_ if rate is None else rate
+        signals.check_signal_output(to, rate)
         values = signals.decode(decoder, read(codes).values, hop, samples)
         signals.write(to, signals.Signal(values, rate), overwrite=overwrite)
         record = {"output": to, "samples": len(values), "rate": rate}
@@ -68,7 +82,8 @@ def command(
     if image_size != "auto":
         sides = (image_size,) * len(learned[:2]) if isinstance(image_size, int) else image_size
         shape = (*sides, *learned[2:])
-    check_destination(to, overwrite=overwrite, sample_shape=shape)
+    pictures = spec_of(decoder).shows_pictures
+    check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
     rows = read(codes)
     decode = partial(decoder.inverse_transform, sample_shape=shape)
     restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)

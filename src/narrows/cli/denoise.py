@@ -1,6 +1,6 @@
 """``narrows denoise``."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,26 +10,29 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import (
+    at_size,
     by_blocks,
     data_argument,
     in_units,
     load_for,
     model_argument,
-    read_for,
+    read_to_restore,
+    refuse_resize,
+    resize_option,
     write_restored,
 )
-from narrows.cli.waves import is_signal, restore_signal, signal_options
+from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from narrows import Autoencoder
     from narrows.data.files import Rows
+    from narrows.data.pages import Picture
+    from narrows.evaluation import Restoration
 
 
 @click.command("denoise")
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
     "to them is said.",
 )
 @signal_options
-@skip_option
+@resize_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -55,7 +59,10 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
+    resize: bool,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -68,6 +75,7 @@ def command(
     from narrows.data.files import check_destination
 
     if is_signal(data, signal):
+        refuse_resize(data, resize)
         restore_signal(
             load_for(model, "denoise"),
             "denoise",
@@ -75,54 +83,110 @@ def command(
             to,
             columns=columns,
             hop=hop,
+            rate=rate,
+            exclude=exclude,
             clean=clean,
             overwrite=overwrite,
             as_json=as_json,
         )
         return
+    refuse_rate(rate)
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "denoise")
-    check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
+    check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
+    rows = read_to_restore(whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude)
     X = in_units(rows, whole)
     restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
-    said = f"{len(restored)} rows restored in {to}"
+    said = f"{len(restored)} rows restored in {to}{at_size(rows)}"
     if clean is not None:
-        from narrows.evaluation import compare_with_clean
-
-        originals = _originals(read_for(whole, clean, skip_unreadable=False), rows, whole, clean)
-        span = whole.scaling_.high - whole.scaling_.low
-        before = compare_with_clean(X, originals, span)
-        after = compare_with_clean(restored, originals, span)
+        found = read_to_restore(whole, clean, resize, skip_unreadable=False, exclude=exclude)
+        compared = _compare(restored, whole, (rows, data), (found, clean))
         for name, unit in (("psnr", " dB"), ("ssim", "")):
-            pair = getattr(before, name), getattr(after, name)
+            pair = tuple(getattr(one, name) for one in compared)
             record[name] = dict(zip(("damaged", "restored"), pair, strict=True))
             if pair[1] is not None:
                 said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
-    write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
-    record["skipped"] = skipped_record(rows.skipped)
+        if rows.resized is not None:
+            said += ", at the size of the damaged"
+    write_restored(
+        to,
+        restored,
+        whole,
+        names=rows.names,
+        columns=rows.columns,
+        overwrite=overwrite,
+        file_type=rows.file_type,
+    )
+    record |= reading_record(rows)
     answer(record, as_json, said)
 
 
-def _originals(found: "Rows", rows: "Rows", model: "Autoencoder", path: Path) -> "NDArray[Any]":
-    """Put clean pictures into the damaged ones' order, by their names; arrays have none."""
+def _compare(
+    restored: Any, model: "Autoencoder", given: "tuple[Rows, Path]", clean: "tuple[Rows, Path]"
+) -> "tuple[Restoration, Restoration]":
+    """Hold damaged and restored rows against clean ones: pictures at the size of the damaged."""
     import numpy as np
 
+    from narrows.evaluation import compare_files_with_clean, compare_with_clean
+
+    rows, found = given[0], clean[0]
+    order = _order(found, rows, clean[1])
+    if rows.resized is not None:
+        files = [_file(given[1], name) for name in rows.names]
+        originals = [_file(clean[1], found.names[place]) for place in order]
+        return compare_files_with_clean(restored, files, originals, model.scaling_)
+    truth = in_units(found, model)
+    if order != list(range(len(found.names))):
+        truth = truth[np.array(order)]
+    span = model.scaling_.high - model.scaling_.low
+    pictures = model.spec_.shows_pictures
+    before = compare_with_clean(in_units(rows, model), truth, span, pictures=pictures)
+    return before, compare_with_clean(restored, truth, span, pictures=pictures)
+
+
+def _file(given: Path, name: str) -> "Picture":
+    from narrows.data.pages import picture_named
+
+    return picture_named(given, name)
+
+
+def _order(found: "Rows", rows: "Rows", path: Path) -> list[int]:
+    """Return the place of each damaged picture's original, by their names; arrays have none."""
+    from narrows.data.names import NameIndex
     from narrows.errors import DataError
 
-    values: NDArray[Any] = in_units(found, model)
+    in_order = list(range(len(found.names)))
     if not (rows.pictures and found.pictures) or found.names == rows.names:
-        return values
-    stems = {Path(name).with_suffix(""): place for place, name in enumerate(found.names)}
-    missing = [name for name in rows.names if Path(name).with_suffix("") not in stems]
-    if missing:
-        if len(rows.names) == len(found.names) == 1:
-            return values
-        raise DataError(
-            f"'{path}' has no clean original of {missing[0]!r} ({len(missing)} missing in all); "
-            "give the originals the names of the damaged pictures"
+        return in_order
+    if len(rows.names) == len(found.names) == 1:
+        return in_order
+    indexes = (
+        (NameIndex([[name] for name in found.names]), lambda name: name),
+        (NameIndex([[_stem(name)] for name in found.names]), _stem),
+    )
+    order: list[int] = []
+    for name in rows.names:
+        places = (index.find(form(name)) for index, form in indexes)
+        place = next((place for place in places if place is not None), None)
+        if place is not None:
+            order.append(place)
+            continue
+        same = indexes[1][0].alike(_stem(name))
+        why = (
+            f"has '{found.names[same[0]]}' and '{found.names[same[1]]}' for {name!r}; keep one"
+            if len(same) > 1
+            else f"has no clean original of {name!r}; give the originals the names of the damaged "
+            "pictures"
         )
-    order = np.array([stems[Path(name).with_suffix("")] for name in rows.names])
-    ordered: NDArray[Any] = values[order]
-    return ordered
+        raise DataError(f"'{path}' {why}")
+    return order
+
+
+def _stem(name: str) -> str:
+    """Leave out the ending of a picture's name, which may be another than its original's."""
+    from narrows.data.pages import split_name
+
+    file, page = split_name(name)
+    return str(PurePosixPath(file).with_suffix("")) + page

@@ -12,6 +12,9 @@ from narrows.cli.console import (
     json_option,
     overwrite_option,
     random_state_option,
+    reading_options,
+    reading_record,
+    report_skipped,
     table,
     training,
 )
@@ -68,12 +71,15 @@ def numbers_of(value: str) -> list[int]:
 )
 @random_state_option
 @click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
+@reading_options
 @overwrite_option
 @json_option
 def command(
     *,
     data: Path,
     rows: int | None,
+    skip_unreadable: bool,
+    exclude: tuple[str, ...],
     random_state: int,
     save: Path | None,
     overwrite: bool,
@@ -96,7 +102,9 @@ def command(
     if save is not None:
         check_output(save, overwrite=overwrite, kind="file")
     with progress("reading") as advance:
-        X = read(data, progress=advance).values
+        found = read(data, skip_unreadable=skip_unreadable, exclude=exclude, progress=advance)
+    report_skipped(found.skipped)
+    X = found.values
     if rows is not None and rows < len(X):
         X = X[np.sort(np.random.default_rng(random_state).permutation(len(X))[:rows])]
     with training():
@@ -106,7 +114,8 @@ def command(
             draw_depths(report).savefig(temporary, format="png")
     if as_json:
         record = {**asdict(report), "unbeaten": report.unbeaten}
-        answer({**record, "rows": len(X), "picture": save}, as_json=True)
+        record |= {"rows": len(X), "picture": save, **reading_record(found)}
+        answer(record, as_json=True)
         return
     _tell(report)
 

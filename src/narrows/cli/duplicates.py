@@ -10,6 +10,7 @@ from narrows.cli.console import (
     answer,
     counted,
     json_option,
+    max_pixels_option,
     metric_option,
     note,
     overwrite_option,
@@ -37,6 +38,7 @@ _COLUMNS = ["group", "id", "distance", "path"]
     "-o", "--to", type=PATH, help="Write the groups into a file: .csv, .json, or .html to look at."
 )
 @overwrite_option
+@max_pixels_option
 @json_option
 def command(
     *,

@@ -1,6 +1,7 @@
 """``narrows encode``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,8 +9,8 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import (
@@ -19,8 +20,9 @@ from narrows.cli.exchange import (
     load_for,
     model_argument,
     read_for,
+    spec_of,
 )
-from narrows.cli.waves import is_signal, read_signal, signal_options
+from narrows.cli.waves import is_signal, read_signal, refuse_rate, signal_options
 
 
 @click.command("encode")
@@ -29,7 +31,7 @@ from narrows.cli.waves import is_signal, read_signal, signal_options
 @to_option("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -40,8 +42,10 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
     onnx: bool,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -55,20 +59,22 @@ def command(
 
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
-    spec, transform = getattr(encoder, "spec", None) or encoder.spec_, encoder.transform
+    spec, transform = spec_of(encoder), encoder.transform
     if onnx:
         from narrows.onnx import OnnxEncoder
 
         transform = OnnxEncoder(encoder).transform
-    names, skipped = None, []
+    names = None
+    read: dict[str, Any] = {"skipped": []}
     if is_signal(data, signal):
         from narrows import signals
 
-        windows = signals.windows_for(encoder, read_signal(data, columns).values, hop)
+        windows = signals.windows_for(encoder, read_signal(data, columns, rate, exclude), hop)
         codes = transform(windows)
     else:
-        rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
-        names, skipped = rows.names, rows.skipped
+        refuse_rate(rate)
+        rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude)
+        names, read = rows.names, reading_record(rows)
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):
             spec = spec.at(X.shape[1:])
@@ -80,7 +86,7 @@ def command(
         "rows": len(codes),
         "n_components": codes.shape[1],
         "sample_shape": spec.sample_shape,
-        "skipped": skipped_record(skipped),
+        **read,
     }
     told = f"{len(codes)} {code_words(spec)} in {to}"
     if spec.sample_shape != encoder.sample_shape_:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Autoencoder, Decoder, Encoder
-    from narrows.data.files import Rows
+    from narrows.data.files import Resizing, Rows
     from narrows.data.lazy import LazyRows
     from narrows.networks import NetworkSpec
 
@@ -48,6 +48,31 @@ def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
     )
     return size(color(function))
+
+
+def resize_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that restores pictures its ``--resize``."""
+    return click.option(
+        "--resize",
+        is_flag=True,
+        help="Bring pictures of another size to the one that the model learned from, and restore "
+        "them at that; otherwise they are refused.",
+    )(function)
+
+
+def at_size(rows: "Rows") -> str:
+    """Say at which size pictures were restored, if it is another than theirs."""
+    if rows.resized is None:
+        return ""
+    to = " x ".join(map(str, rows.resized.to))
+    return f" at {to} (height x width), to which {rows.resized.words(short=True)} were brought"
+
+
+def spec_of(model: "Model") -> "NetworkSpec":
+    """Return what the network of a model, or of a half of one, was built from."""
+    known: Any = model
+    spec: NetworkSpec = known.spec if hasattr(known, "spec") else known.spec_
+    return spec
 
 
 def code_words(spec: "NetworkSpec") -> str:
@@ -88,7 +113,15 @@ def load_for(path: Path, method: str) -> Any:
     return model
 
 
-def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: bool = True) -> "Rows":
+def read_for(
+    model: "Model",
+    path: Path,
+    *,
+    skip_unreadable: bool,
+    exclude: tuple[str, ...] = (),
+    own_size: bool = True,
+    resizing: "Resizing" = "say",
+) -> "Rows":
     """Read data for a trained model, pictures as it takes them, and list what was left out.
 
     Pictures for a model that takes any size keep their own, if so wished.
@@ -106,13 +139,56 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: boo
         rows = read(
             path,
             sample_shape=model.sample_shape_,
+            scaling=model.scaling_,
             own_size=own_size and model.takes_any_size_,
+            of_pictures=spec_of(model).shows_pictures,
             skip_unreadable=skip_unreadable,
+            exclude=exclude,
+            resizing=resizing,
             progress=advance,
         )
     report_skipped(rows.skipped)
     check_columns(model, rows, path)
     return rows
+
+
+def read_to_restore(
+    model: "Model", path: Path, resize: bool, *, skip_unreadable: bool, exclude: tuple[str, ...]
+) -> "Rows":
+    """Read data that a model is to restore: at another size than its own only if that is wished.
+
+    Raises
+    ------
+    DataError
+        If pictures have another size than the model restores.
+    ParameterError
+        If what is no picture file is to be brought to another size.
+    """
+    rows = read_for(
+        model,
+        path,
+        skip_unreadable=skip_unreadable,
+        exclude=exclude,
+        own_size=not resize,
+        resizing="asked" if resize else "refuse",
+    )
+    if not rows.pictures:
+        refuse_resize(path, resize)
+    return rows
+
+
+def refuse_resize(path: Path, resize: bool) -> None:
+    """Refuse ``--resize`` for what is no picture.
+
+    Raises
+    ------
+    ParameterError
+        If it is given.
+    """
+    from narrows.errors import ParameterError
+
+    if resize:
+        raise ParameterError(f"--resize is for pictures, and '{path}' holds none; leave it out")
 
 
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
@@ -126,7 +202,7 @@ def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...],
 
 def in_units(rows: "Rows", model: "Model") -> Any:
     """Return rows in the units of a model's training data; pictures' files have their own."""
-    return model.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
+    return rows.in_units(model)
 
 
 def write_restored(
@@ -137,18 +213,38 @@ def write_restored(
     names: Sequence[str] | None,
     columns: list[str] | None,
     overwrite: bool,
+    file_type: str | None = None,
 ) -> Path:
-    """Write what a decoder gave, in the training data's own type; a folder of PNG has pixels."""
+    """Write what a decoder gave, in the training data's own type.
+
+    Pictures have that of the files that they come from, where it is another one that shades have:
+    see :meth:`narrows.data.scaling.Scaling.written_type`.
+    """
+    import numpy as np
+
+    from narrows.data.depths import SHADES
     from narrows.data.files import write
     from narrows.data.lazy import MadeRows
+    from narrows.errors import warn
 
     scaling = model.scaling_
     suffix = path.suffix.lower()
     as_pictures = suffix in ("", ".png") or (path.is_dir() and suffix != ".lance")
-    dtype = "uint8" if as_pictures else scaling.dtype
+    dtype = np.dtype(scaling.written_type(file_type) if as_pictures else scaling.dtype)
+    as_shades = as_pictures and dtype in SHADES and scaling.dtype != "uint16"
+    if as_shades and file_type is None and scaling.dtype not in ("bool", "uint8"):
+        warn(
+            f"restored values of type {scaling.dtype} are rounded to 8 bits in '{path}', black at "
+            f"{scaling.low:g} and white at {scaling.high:g}; name a file ending in .tif, .npy or "
+            ".lance to keep them",
+            kind="levels_lost",
+            stacklevel=3,
+            black=scaling.low,
+            white=scaling.high,
+        )
 
     def own(block: "NDArray[np.floating]") -> "NDArray[Any]":
-        return scaling.to_pixels(block) if as_pictures else own_type(block, dtype)
+        return scaling.to_pixels(block, dtype) if as_shades else own_type(block, dtype)
 
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
@@ -156,7 +252,7 @@ def write_restored(
     return write(path, rows, names=names, columns=columns, overwrite=overwrite)
 
 
-def own_type(values: "NDArray[np.floating]", dtype: str) -> "NDArray[Any]":
+def own_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
     """Turn a model's floats into the type its training data had; integers are rounded."""
     import numpy as np
 

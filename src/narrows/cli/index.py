@@ -1,6 +1,7 @@
 """``narrows index``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,13 +15,16 @@ from narrows.cli.console import (
     overwrite_option,
     progress,
     ray_option,
+    reading_options,
+    reading_record,
     recall_record,
     report_skipped,
-    skip_option,
-    skipped_record,
     to_option,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
+
+if TYPE_CHECKING:
+    from narrows.library.adding import Added
 
 
 @click.command("index")
@@ -49,7 +53,7 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     "is done for more than a million pictures where all have FAISS.",
 )
 @ray_option("Read, encode, write and index")
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -63,6 +67,7 @@ def command(
     approximate: bool,
     ray: str | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -109,6 +114,7 @@ def command(
                 "metadata": metadata,
                 "store": store,
                 "skip_unreadable": skip_unreadable,
+                "exclude": exclude,
                 "progress": advance,
                 "workers": workers,
             }
@@ -119,7 +125,7 @@ def command(
                 library, added = Library.build(
                     where, data, model=encoder, overwrite=overwrite, **options
                 )
-        report_skipped(added.skipped)
+        _tell(data, added)
         recall = {}
         if approximate or (workers is not None and is_large(library) and is_installed()):
             note("building the approximate index")
@@ -135,7 +141,7 @@ def command(
         "added": added.count,
         "present": added.present,
         "rows": len(library),
-        "skipped": skipped_record(added.skipped),
+        **reading_record(added),
     }
     if recall:
         record["approximate_recall"] = recall_record({"euclidean": recall})
@@ -149,3 +155,12 @@ def command(
             for k, share in recall.items()
         ),
     )
+
+
+def _tell(data: Path, added: "Added") -> None:
+    """List what was left out, and say if codes are made of smaller or larger pictures."""
+    from narrows.data.sizes import tell_resized
+
+    report_skipped(added.skipped)
+    if added.resized is not None:
+        tell_resized(data, added.resized, learned=True)

@@ -63,6 +63,8 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
         "data_type": model.scaling_.dtype,
         "weights": sum(weights.values()),
     }
+    if spec.rate is not None:
+        record["rate"] = spec.rate
     if hasattr(model, "classes_"):
         record["classes"] = len(model.classes_)
     history = getattr(model, "history_", None)

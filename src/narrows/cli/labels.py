@@ -22,7 +22,8 @@ def labels_option(function: "Callable[..., Any]") -> "Callable[..., Any]":
         type=PATH,
         metavar="FILE",
         help="A CSV file with one label a line below a heading, or with a column called label, in "
-        "the data's order; or an IDX file. By default pictures' folders.",
+        "the data's order, or with a column path, file, file_name or filename that names each row; "
+        "or an IDX file. By default pictures' folders.",
     )(function)
 
 
@@ -32,7 +33,8 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
     Raises
     ------
     DataError
-        If there is not one label for each, or nothing that says it.
+        If there is not one label for each, or nothing that says it; if a column names the rows, and
+        one has no label, or several.
     """
     from narrows.data.idx import is_idx, read_idx
     from narrows.errors import DataError
@@ -43,7 +45,7 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
         values = read_idx(path)
         labels = [str(value) for value in values] if values.ndim == 1 else []
     else:
-        labels = _column(path)
+        labels = _column(path, rows)
     if len(labels) != len(rows.names):
         raise DataError(
             f"'{path}' has {len(labels)} labels for {len(rows.names)} rows; give one for each, "
@@ -93,8 +95,11 @@ def read_lines(path: Path) -> list[list[str]]:
     """
     import csv
 
+    from narrows.data.contents import what_it_is
     from narrows.errors import MissingFileError, UnreadableFileError
 
+    if (instead := what_it_is(path)) is not None:
+        raise UnreadableFileError(f"'{path}' is no readable CSV file: {instead}; give another")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [line for line in csv.reader(file) if line]
@@ -117,11 +122,57 @@ def check_width(path: Path, lines: list[list[str]], width: int) -> None:
             )
 
 
-def _column(path: Path) -> list[str]:
+def _column(path: Path, rows: "Rows") -> list[str]:
+    """Return the labels in a CSV file, in the rows' order."""
+    from narrows.data.names import RowNames, key_column
+
     heading, *lines = read_lines(path) or [[]]
+    key = None if isinstance(rows.names, RowNames) else key_column(heading)
     if _COLUMN in heading:
         column, width = heading.index(_COLUMN), len(heading)
+    elif key is not None and len(heading) == 2:
+        column, width = 1 - heading.index(key), 2
     else:
-        column, width = 0, 1
+        column, width, key = 0, 1, None
     check_width(path, lines, width)
-    return [line[column] for line in lines]
+    if key is None:
+        return [line[column] for line in lines]
+    place = heading.index(key)
+    return _by_name(path, [(line[place], line[column]) for line in lines], rows)
+
+
+def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[str]:
+    """Bring labels into the rows' order, by the rows' names; lines of other rows are passed over.
+
+    Raises
+    ------
+    DataError
+        If a row has no label, or several, or a name may mean several rows.
+    """
+    from narrows.data.names import NameIndex
+    from narrows.errors import DataError
+
+    index = NameIndex([[name] for name in rows.names])
+    found: dict[int, str] = {}
+    for name, label in labels:
+        row = index.find(name)
+        if row is None:
+            if len(same := index.alike(name)) > 1:
+                one, other = (rows.names[place] for place in same[:2])
+                raise DataError(
+                    f"'{path}' names '{name}', as '{one}' and '{other}' are called; give their "
+                    "paths in the folder, letter by letter"
+                )
+            continue
+        if found.setdefault(row, label) != label:
+            raise DataError(
+                f"'{path}' has the labels '{found[row]}' and '{label}' for '{rows.names[row]}'; "
+                "keep one of them"
+            )
+    missing = [name for row, name in enumerate(rows.names) if row not in found]
+    if missing:
+        raise DataError(
+            f"'{path}' has no label for {len(missing)} of the {len(rows.names)} rows, the first of "
+            f"them '{missing[0]}'; add lines for them"
+        )
+    return [found[row] for row in range(len(rows.names))]

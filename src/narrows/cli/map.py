@@ -15,10 +15,10 @@ from narrows.cli.console import (
     overwrite_option,
     progress,
     random_state_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
 )
-from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
+from narrows.cli.exchange import data_argument, load_for, model_argument, read_for, spec_of
 from narrows.cli.labels import labels_of, labels_option, read_labels
 from narrows.data.text import printable
 
@@ -73,7 +73,7 @@ _ERROR = "reconstruction error"
     help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
 @random_state_option
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -88,6 +88,7 @@ def command(
     scores: bool,
     random_state: int,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -103,7 +104,7 @@ def command(
 
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
-    rows = read_for(coder, data, skip_unreadable=skip_unreadable)
+    rows = read_for(coder, data, skip_unreadable=skip_unreadable, exclude=exclude)
     known = read_labels(labels, rows) if color == "label" else labels_of(labels, rows)
     X = stored(rows.for_model(coder))
     errors = None
@@ -117,7 +118,9 @@ def command(
     if scores:
         values = X if rows.pictures else stored(rows.values)
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
-    shown = _Shown(made.points, rows, known, errors, _words(model, data, made, found))
+    about = _words(model, data, made, found)
+    scaling = coder.scaling_ if spec_of(coder).shows_pictures else None
+    shown = _Shown(made.points, rows, known, errors, about, scaling)
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
@@ -127,7 +130,7 @@ def command(
         "distances": made.distances,
         "rows": len(rows.names),
         "outputs": outputs,
-        "skipped": skipped_record(rows.skipped),
+        **reading_record(rows),
     }
     answer(
         {**record, **(asdict(found) if found else {})},
@@ -146,6 +149,7 @@ class _Shown:
     labels: list[str] | None
     errors: "NDArray[np.floating] | None"
     words: tuple[str, ...]  # a title, then what is known of the map
+    scaling: Any  # of the model, which says what black and white are; None if rows are no pictures
 
     @property
     def by(self) -> dict[str, Any]:
@@ -219,7 +223,10 @@ def _write_page(place: Path, shown: _Shown) -> None:
     from narrows.evaluation import map_page
 
     values = shown.rows.values
-    shows = isinstance(values, np.ndarray) and values.dtype == "uint8" and values.ndim > 2
+    shows = shown.scaling is not None and isinstance(values, np.ndarray)
+    if shows and shown.rows.scaled:
+        values = shown.scaling.to_pixels(values)
+    shows = shows and values.dtype == "uint8"
     page = map_page(
         shown.points,
         title=shown.words[0],

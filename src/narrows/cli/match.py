@@ -14,8 +14,8 @@ from narrows.cli.console import (
     metric_option,
     note,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     table,
 )
 from narrows.cli.exchange import in_units, read_for
@@ -83,7 +83,7 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
     metavar="PNG",
     help="Also draw a contact sheet of queries and matches.",
 )
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -101,6 +101,7 @@ def command(
     n_candidates: int,
     save: Path | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -125,8 +126,8 @@ def command(
     opened = Library.open(library)
     if save is not None:
         _check_decoder(opened)
-    looked_for, names, skipped = _queries(
-        opened, query, ids, codes, skip_unreadable=skip_unreadable
+    looked_for, names, record = _queries(
+        opened, query, ids, codes, skip_unreadable=skip_unreadable, exclude=exclude
     )
     found = opened.match(
         **looked_for,
@@ -145,7 +146,7 @@ def command(
             title += ", ordered by " + {"pixels": "pixels", "ssim": "SSIM"}[rerank]
         _draw(save, opened, X, names, found, title=title, overwrite=overwrite)
     if as_json:
-        answer(_record(names, found, skipped, save), as_json=True)
+        answer({**_record(names, found, save), **record}, as_json=True)
         return
     _show(names, found, list(opened.columns))
     if where is not None and not any(found):
@@ -161,17 +162,28 @@ def _queries(
     codes: Path | None,
     *,
     skip_unreadable: bool,
-) -> tuple[dict[str, Any], Sequence[str], list[tuple[str, str]]]:
+    exclude: tuple[str, ...],
+) -> tuple[dict[str, Any], Sequence[str], dict[str, Any]]:
     """Return what is looked for, as it is given to a library, its names, and what was left out."""
     from narrows.data.files import read
+    from narrows.errors import ParameterError
 
     if query is not None:
-        rows = read_for(library.model, query, skip_unreadable=skip_unreadable)
-        return {"query": in_units(rows, library.model)}, rows.names, rows.skipped
+        rows = read_for(
+            library.model,
+            query,
+            skip_unreadable=skip_unreadable,
+            exclude=exclude,
+            resizing="quiet",  # as all pictures of the library are
+        )
+        return {"query": in_units(rows, library.model)}, rows.names, reading_record(rows)
+    if exclude:
+        raise ParameterError("--exclude leaves files out of a folder QUERY; leave it away")
+    nothing: dict[str, Any] = {"skipped": []}
     if codes is not None:
         made = read(codes)
-        return {"codes": made.values}, made.names, []
-    return {"ids": ids}, [f"id {number}" for number in ids], []
+        return {"codes": made.values}, made.names, nothing
+    return {"ids": ids}, [f"id {number}" for number in ids], nothing
 
 
 def _pictures(library: "Library", looked_for: dict[str, Any]) -> "NDArray[np.generic]":
@@ -207,7 +219,6 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
 def _record(
     names: Sequence[str],
     found: "list[list[Match]]",
-    skipped: list[tuple[str, str]],
     save: Path | None,
 ) -> dict[str, Any]:
     queries = [
@@ -225,11 +236,7 @@ def _record(
         }
         for name, matches in zip(names, found, strict=True)
     ]
-    return {
-        "queries": queries,
-        "contact_sheet": save,
-        "skipped": skipped_record(skipped),
-    }
+    return {"queries": queries, "contact_sheet": save}
 
 
 def _draw(

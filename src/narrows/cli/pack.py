@@ -12,9 +12,9 @@ from narrows.cli.console import (
     note,
     overwrite_option,
     progress,
+    reading_options,
+    reading_record,
     report_skipped,
-    skip_option,
-    skipped_record,
     to_option,
 )
 from narrows.cli.exchange import picture_options
@@ -24,7 +24,7 @@ from narrows.cli.exchange import picture_options
 @click.argument("photos", type=PATH, metavar="PHOTOS")
 @to_option("The dataset: data.lance.")
 @picture_options
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -34,6 +34,7 @@ def command(
     image_size: int | tuple[int, int] | Literal["auto"],
     color: bool | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -51,6 +52,7 @@ def command(
             image_size=image_size,
             color="auto" if color is None else color,
             skip_unreadable=skip_unreadable,
+            exclude=exclude,
             overwrite=overwrite,
             progress=advance,
         )
@@ -62,7 +64,7 @@ def command(
         "rows": packed.count,
         "sample_shape": packed.sample_shape,
         "resumed": packed.resumed,
-        "skipped": skipped_record(packed.skipped),
+        **reading_record(packed),
     }
     shape = " x ".join(map(str, packed.sample_shape))
     answer(record, as_json, f"{packed.count} pictures of {shape} in {to}")

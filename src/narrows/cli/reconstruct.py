@@ -9,20 +9,23 @@ from narrows.cli.console import (
     answer,
     json_option,
     overwrite_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import (
+    at_size,
     by_blocks,
     data_argument,
     in_units,
     load_for,
     model_argument,
-    read_for,
+    read_to_restore,
+    refuse_resize,
+    resize_option,
     write_restored,
 )
-from narrows.cli.waves import is_signal, restore_signal, signal_options
+from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
 
 
 @click.command("reconstruct")
@@ -30,7 +33,8 @@ from narrows.cli.waves import is_signal, restore_signal, signal_options
 @data_argument
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
-@skip_option
+@resize_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -41,7 +45,10 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
+    resize: bool,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -55,6 +62,7 @@ def command(
     from narrows.data.files import check_destination
 
     if is_signal(data, signal):
+        refuse_resize(data, resize)
         restore_signal(
             load_for(model, "reconstruct"),
             "reconstruct",
@@ -62,14 +70,18 @@ def command(
             to,
             columns=columns,
             hop=hop,
+            rate=rate,
+            exclude=exclude,
             overwrite=overwrite,
             as_json=as_json,
         )
         return
+    refuse_rate(rate)
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
-    check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
+    check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
+    rows = read_to_restore(whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude)
     X = in_units(rows, whole)
     squares = 0.0
 
@@ -80,16 +92,24 @@ def command(
         return restored
 
     restored = by_blocks(X, restore, X.shape[1:], whole.scaling_.value_type)
-    write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
+    write_restored(
+        to,
+        restored,
+        whole,
+        names=rows.names,
+        columns=rows.columns,
+        overwrite=overwrite,
+        file_type=rows.file_type,
+    )
     error = squares / X.size
     record = {
         "output": to,
         "rows": len(restored),
         "mean_squared_error": error,
-        "skipped": skipped_record(rows.skipped),
+        **reading_record(rows),
     }
     answer(
         record,
         as_json,
-        f"{len(restored)} rows restored in {to}; mean squared error {error:.6g}",
+        f"{len(restored)} rows restored in {to}{at_size(rows)}; mean squared error {error:.6g}",
     )

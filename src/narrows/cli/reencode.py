@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, progress
+from narrows.cli.console import PATH, answer, json_option, max_pixels_option, progress
 from narrows.cli.exchange import load_for, model_argument
 
 
 @click.command("reencode")
 @click.argument("library", type=PATH, metavar="LIBRARY")
 @model_argument
+@max_pixels_option
 @json_option
 def command(*, library: Path, model: Path, as_json: bool) -> None:
     """Move a library to another model.

@@ -12,7 +12,8 @@ from narrows.cli.console import (
     json_option,
     overwrite_option,
     random_state_option,
-    skip_option,
+    reading_options,
+    reading_record,
     table,
     to_option,
     training,
@@ -22,6 +23,7 @@ from narrows.cli.exchange import data_argument, load_for, model_argument, read_f
 from narrows.cli.labels import labels_of, labels_option
 
 if TYPE_CHECKING:
+    from narrows.data.files import Rows
     from narrows.evaluation import Comparison, Report
 
 
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     help="Look at so many rows at most, drawn at random.",
 )
 @random_state_option
-@skip_option
+@reading_options
 @overwrite_option
 @json_option
 def command(
@@ -67,6 +69,7 @@ def command(
     rows: int,
     random_state: int,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -83,11 +86,13 @@ def command(
 
     check_output(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
-    given = read_for(whole, data, skip_unreadable=skip_unreadable, own_size=False)
+    given = read_for(whole, data, skip_unreadable=skip_unreadable, exclude=exclude, own_size=False)
     known = labels_of(labels, given)
     learned_from: Any = None
     if train is not None:
-        seen = read_for(whole, train, skip_unreadable=skip_unreadable, own_size=False)
+        seen = read_for(
+            whole, train, skip_unreadable=skip_unreadable, exclude=exclude, own_size=False
+        )
         learned_from = stored(seen.for_model(whole))
     with training():
         report = make_report(
@@ -101,7 +106,8 @@ def command(
             title=f"Is {model.name} any good?",
             random_state=random_state,
         )
-    tell(report, to, ["figure", "value"], report.facts, overwrite=overwrite, as_json=as_json)
+    heading = ["figure", "value"]
+    tell(report, to, heading, report.facts, given, overwrite=overwrite, as_json=as_json)
 
 
 def tell(
@@ -109,6 +115,7 @@ def tell(
     to: Path,
     heading: Sequence[str],
     lines: Sequence[Sequence[object]],
+    rows: "Rows",
     *,
     overwrite: bool,
     as_json: bool,
@@ -116,7 +123,7 @@ def tell(
     """Write a page, and say what is on it: a table, the verdict, and last where it is."""
     page = found.save(to, overwrite=overwrite)
     if as_json:
-        answer({"output": page, **found.as_json()}, as_json=True)
+        answer({"output": page, **found.as_json(), **reading_record(rows)}, as_json=True)
         return
     table(heading, lines)
     click.echo()

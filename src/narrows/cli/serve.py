@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, note
+from narrows.cli.console import PATH, answer, json_option, max_pixels_option, note
 
 
 @click.command("serve")
@@ -29,6 +29,7 @@ from narrows.cli.console import PATH, answer, json_option, note
 @click.option(
     "--open/--no-open", "shows", default=False, help="Open the page in the browser.  [default: no]"
 )
+@max_pixels_option
 @json_option
 def command(
     *,

@@ -17,15 +17,24 @@ from narrows.cli.console import (
     one_answer,
     overwrite_option,
     ray_option,
-    skip_option,
-    skipped_record,
+    reading_options,
+    reading_record,
     to_option,
 )
 from narrows.cli.exchange import code_words, data_argument, picture_options
-from narrows.cli.waves import columns_option, hop_option, is_signal, read_windows
+from narrows.cli.waves import (
+    columns_option,
+    hop_option,
+    is_signal,
+    rate_option,
+    read_windows,
+    refuse_rate,
+)
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
+    from narrows.data.files import Rows
+    from narrows.signals import Signals
 
 _SIZE = (6.4, 6.0)  # of the picture, in inches
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
@@ -98,7 +107,8 @@ class TrainCommand(click.Command):
     "[default: if a worker does not see them]",
 )
 @columns_option
-@skip_option
+@rate_option
+@reading_options
 @overwrite_option
 @json_option
 def command(*, data: Path, to: Path, **options: Any) -> int:
@@ -166,10 +176,12 @@ def _train(
     hop: int | None,
     log: Path | None,
     columns: str | None,
+    rate: int | None,
     ray: str | None,
     workers: int | None,
     stream: bool | None,
     skip_unreadable: bool,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
@@ -177,11 +189,9 @@ def _train(
     """Train by this process, which writes and answers if it is the first of those that do."""
     from narrows import MODELS
     from narrows.atomic import check_output
-    from narrows.cli.console import counted, note, progress, report_skipped, training
-    from narrows.data.files import read
+    from narrows.cli.console import counted, note, report_skipped, training
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
-    from narrows.errors import ParameterError
     from narrows.scale.training import fit_by_ray
     from narrows.storage import check_destination
     from narrows.training.progress import logged, on_plan
@@ -189,21 +199,11 @@ def _train(
     check_destination(to, overwrite=overwrite)
     if log is not None:
         check_output(log, overwrite=overwrite, kind="file")
-    skipped: list[tuple[str, str]] = []
-    X: Any
-    read_again: Callable[[], Any]
-    if window is not None:
-        read_again = partial(read_windows, data.absolute(), columns, window, hop)
-        X = read_windows(data, columns, window, hop)
-    elif is_signal(data, hop is not None or columns is not None):
-        raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
-    else:
-        shape: Any = {"image_size": image_size, "color": "auto" if color is None else color}
-        read_again = partial(_read, data.absolute(), **shape, skip_unreadable=skip_unreadable)
-        with progress("reading") as advance:
-            rows = read(data, **shape, skip_unreadable=skip_unreadable, progress=advance)
-        X, skipped = rows.for_model(), rows.skipped
-        report_skipped(skipped)
+    pictures = {"image_size": image_size, "color": "auto" if color is None else color}
+    options = {"skip_unreadable": skip_unreadable, "exclude": exclude}
+    signal = {"columns": columns, "hop": hop, "rate": rate}
+    X, found, read_again = _read_data(data, window, signal, pictures, options)
+    report_skipped(found.skipped)
     model = MODELS[model_name](**parameters)
     tell = _teller()
     with (
@@ -230,7 +230,7 @@ def _train(
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
         note(f"stopped by Ctrl-C; what was learned is kept in {to}")
-    record = {"output": to, "rows": len(X), **_figures(model), "skipped": skipped_record(skipped)}
+    record = {"output": to, "rows": len(X), **_figures(model), **reading_record(found)}
     trained = f"trained on {record['rows']} rows for {counted(record['epochs'], 'epoch')}"
     answer(
         record,
@@ -255,6 +255,45 @@ def _teller() -> Callable[[dict[str, Any]], None]:
         said.append(choices)
 
     return tell
+
+
+def _read_data(
+    data: Path,
+    window: int | None,
+    signal: dict[str, Any],
+    pictures: dict[str, Any],
+    options: dict[str, Any],
+) -> "tuple[Any, Rows | Signals, Callable[[], Any]]":
+    """Read rows to learn from; return them, what is known of the reading, and how to do it again.
+
+    Raises
+    ------
+    ParameterError
+        If options are for other data.
+    """
+    from narrows.cli.console import progress
+    from narrows.data.files import read
+    from narrows.data.reading import current
+    from narrows.errors import ParameterError
+
+    if window is not None:
+        options = {**options, **signal, "length": window}
+        X, found = read_windows(data, **options)
+        return X, found, partial(_windows, data.absolute(), **options)
+    if is_signal(data, signal["hop"] is not None or signal["columns"] is not None):
+        raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
+    refuse_rate(signal["rate"])
+    # Another process does not know of the options that hold for all that is read here.
+    how = {"pages": current().pages, "max_pixels": current().max_pixels}
+    options = {**options, **pictures, **how}
+    with progress("reading") as advance:
+        rows = read(data, **options, progress=advance)
+    return rows.for_model(), rows, partial(_read, data.absolute(), **options)
+
+
+def _windows(data: Path, **options: Any) -> Any:
+    """Cut a signal into windows once more, where another process needs them."""
+    return read_windows(data, **options)[0]
 
 
 def _read(data: Path, **options: Any) -> Any:

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, counted, json_option, progress, table
+from narrows.cli.console import (
+    PATH,
+    answer,
+    counted,
+    json_option,
+    max_pixels_option,
+    progress,
+    table,
+)
 
 # Rows that are shown; --json gives all.
 _SHOWN = 20
@@ -15,6 +23,7 @@ _SHOWN = 20
 @click.option(
     "--repair", is_flag=True, help="Make wrong codes again and remove what cannot be read."
 )
+@max_pixels_option
 @json_option
 def command(*, library: Path, repair: bool, as_json: bool) -> int:
     """Look at every row of a library, and repair it.

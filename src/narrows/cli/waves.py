@@ -10,8 +10,10 @@ import click
 from narrows.cli.console import answer
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from narrows import Autoencoder
-    from narrows.signals import Signal, Windows
+    from narrows.signals import Signal, Signals, Windows
 
 # Endings of sound files, known without importing what reads them.
 _SOUND = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
@@ -19,7 +21,7 @@ _SOUND = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 
 def signal_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb what it has to know of a signal."""
-    for option in (hop_option, columns_option, signal_option):
+    for option in (rate_option, hop_option, columns_option, signal_option):
         function = option(function)
     return function
 
@@ -40,6 +42,16 @@ def hop_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def rate_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb its ``--rate``."""
+    return click.option(
+        "--rate",
+        type=click.IntRange(1),
+        help="Bring sound to so many samples a second.  [default: its own, which the model "
+        "remembers]",
+    )(function)
+
+
 def columns_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb its ``--columns``."""
     return click.option(
@@ -54,19 +66,63 @@ def is_signal(path: Path, signal: bool) -> bool:
     return signal or path.suffix.lower() in _SOUND
 
 
-def read_signal(path: Path, columns: str | None) -> "Signal":
+def refuse_rate(rate: int | None) -> None:
+    """Refuse ``--rate`` for what is no signal.
+
+    Raises
+    ------
+    ParameterError
+        If it is given.
+    """
+    from narrows.errors import ParameterError
+
+    if rate is not None:
+        raise ParameterError(f"--rate {rate} is for sound, and these data are none; leave it out")
+
+
+def read_signal(
+    path: Path, columns: str | None, rate: int | None = None, exclude: tuple[str, ...] = ()
+) -> "Signal":
     """Read a signal, or some columns of it."""
     from narrows import signals
+    from narrows.data.files import check_excludable
 
-    return signals.read(path, None if columns is None else columns.split(","))
+    check_excludable(path, exclude)
+    return signals.read(path, _names(columns), rate=rate)
 
 
-def read_windows(path: Path, columns: str | None, length: int, hop: int | None) -> "Windows":
+def read_windows(
+    path: Path, columns: str | None, length: int, hop: int | None, **options: Any
+) -> "tuple[Windows, Signals]":
     """Cut a signal, or all those of a folder, into windows to learn from."""
     from narrows import signals
 
-    found = [read_signal(file, columns) for file in signals.find_signals(path)]
-    return signals.Windows([signal.values for signal in found], length, hop)
+    found = signals.read_all(path, _names(columns), **options)
+    _check_lengths(found, length)
+    return signals.Windows(found.signals, length, hop), found
+
+
+def _check_lengths(found: "Signals", length: int) -> None:
+    """Name the first file that is shorter than a window.
+
+    Raises
+    ------
+    DataError
+        If there is one.
+    """
+    from narrows.errors import DataError
+
+    for signal, file in zip(found.signals, found.files, strict=True):
+        if len(signal.values) < length:
+            several = f", or leave this one out (--exclude '{file.name}')"
+            raise DataError(
+                f"'{file}': a signal of {len(signal.values)} samples is shorter than a window of "
+                f"{length}; take a shorter --window{several if found.left_out else ''}"
+            )
+
+
+def _names(columns: str | None) -> list[str] | None:
+    return None if columns is None else columns.split(",")
 
 
 def restore_signal(
@@ -77,6 +133,8 @@ def restore_signal(
     *,
     columns: str | None,
     hop: int | None,
+    rate: int | None,
+    exclude: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
     clean: Path | None = None,
@@ -86,10 +144,10 @@ def restore_signal(
     from narrows.atomic import check_output
 
     check_output(to, overwrite=overwrite, kind="file")
-    signal = read_signal(data, columns)
+    signal = read_signal(data, columns, rate, exclude)
     signals.check_signal_output(to, signal.rate)
-    original = None if clean is None else read_signal(clean, columns).values
-    restored = getattr(signals, method)(model, signal.values, hop)
+    original = None if clean is None else _clean_of(signal, clean, columns, rate)
+    restored = getattr(signals, method)(model, signal, hop)
     record = {"output": to, "samples": len(restored), "rate": signal.rate}
     said = f"{len(restored)} samples restored in {to}"
     if original is not None:
@@ -98,3 +156,24 @@ def restore_signal(
         said += f"; SNR {after:.4g} dB, of the damaged {before:.4g} dB"
     signals.write(to, replace(signal, values=restored), overwrite=overwrite)
     answer(record, as_json, said)
+
+
+def _clean_of(
+    signal: "Signal", path: Path, columns: str | None, rate: int | None
+) -> "NDArray[Any]":
+    """Read the clean original of a signal, which has its rate.
+
+    Raises
+    ------
+    DataError
+        If it has another.
+    """
+    from narrows.errors import DataError
+
+    clean = read_signal(path, columns, rate)
+    if None not in (clean.rate, signal.rate) and clean.rate != signal.rate:
+        raise DataError(
+            f"'{path}' has {clean.rate} samples a second, the signal {signal.rate}; bring both to "
+            f"one rate (--rate {signal.rate})"
+        )
+    return clean.values

@@ -69,7 +69,10 @@ class ArraySource:
         moved._device = device
         for name in ("_values", "_partners"):
             if isinstance(rows := getattr(self, name), Tensor):
-                setattr(moved, name, rows.to(device))
+                on_device = rows.to(device)
+                # Only a processor takes rows of 16 bits without a sign by their numbers.
+                widened = rows.dtype == torch.uint16 and device.type != "cpu"
+                setattr(moved, name, on_device.to(torch.int32) if widened else on_device)
         return moved
 
     def batches(
@@ -94,6 +97,7 @@ class ArraySource:
 
 def paired(rows: Tensor, partners: Tensor) -> Tensor:
     """Put two times (B, ...) side by side, (B, 2, ...)."""
+    rows, partners = (x.int() if x.dtype == torch.uint16 else x for x in (rows, partners))
     kind = torch.promote_types(rows.dtype, partners.dtype)
     return torch.stack([rows.to(kind), partners.to(kind)], dim=1)
 
@@ -136,7 +140,7 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
     """
     if values.dtype.byteorder not in "=|" or values.dtype == np.longdouble:
         values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
-    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+    if values.dtype.kind == "u" and values.dtype.itemsize > 2:
         # The largest 64-bit integers without a sign have no place among those with one.
         values = values.astype(np.float64 if values.dtype.itemsize == 8 else np.int64)
     if any(stride < 0 for stride in values.strides):
@@ -174,7 +178,15 @@ def read_rows(X: Any, model: object = None) -> Any:
 
         shape = getattr(model, "sample_shape_", None)
         own_size = getattr(model, "takes_any_size_", False)
-        return files.read(X, sample_shape=shape, own_size=own_size).for_model(model)
+        rows = files.read(
+            X,
+            sample_shape=shape,
+            own_size=own_size,
+            scaling=getattr(model, "scaling_", None),
+            of_pictures=shape is None or files.model_shows_pictures(model),
+            resizing=None if shape is None else "say",
+        )
+        return rows.for_model(model)
     if isinstance(X, Tensor):
         return _tensor_values(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

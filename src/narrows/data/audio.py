@@ -1,29 +1,26 @@
 """Signals in files: sound through soundfile, tables and arrays by their readers."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
-from narrows.data.images import check_exists
-from narrows.data.memory import check_fits
+from narrows.data.folders import LeftOut, check_exclude, check_exists, list_files
 from narrows.data.numpy_files import read_npy, write_npy
+from narrows.data.sound import SOUND_SUFFIXES, read_sound, write_sound
 from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
 from narrows.errors import (
     DataError,
-    MissingDependencyError,
-    OutputError,
     ParameterError,
     UnreadableFileError,
 )
 
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
-"""Endings of the files that are read and written as sound."""
+_BESIDE = (".csv", ".tsv", ".parquet", ".cue", ".m3u", ".lab")  # what is known of sounds
 
 _WANTED = f"a file ending in {', '.join(sorted(SOUND_SUFFIXES | TABLE_SUFFIXES))} or .npy"
 
@@ -35,7 +32,8 @@ class Signal:
     Attributes
     ----------
     values : ndarray of shape (T,) or (T, C)
-        Of one channel, or of C; sound as float32 from -1 to 1.
+        Of one channel, or of C; sound as float32, or float64 where a file has 32-bit integers or
+        double precision. Integers of sound files stand for -1 to 1, floats are what they are.
     rate : int or None
         Samples a second, where the file says it.
     columns : list of str or None
@@ -50,7 +48,30 @@ class Signal:
     subtype: str | None = None
 
 
-def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
+class Signals(NamedTuple):
+    """Signals of one rate and with the same channels, of a file or a folder.
+
+    Attributes
+    ----------
+    signals : list of Signal
+        At least one.
+    skipped : list of (str, str)
+        Files that could not be read and were left out, each with the reason.
+    left_out : LeftOut or None
+        What else lies in the folder; None of a single file.
+    files : list of Path
+        Where each signal comes from.
+    """
+
+    signals: list[Signal]
+    skipped: list[tuple[str, str]]
+    left_out: LeftOut | None
+    files: list[Path]
+
+
+def read(
+    path: str | Path, columns: Sequence[str] | None = None, *, rate: int | None = None
+) -> Signal:
     """Read a signal.
 
     Parameters
@@ -61,6 +82,8 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
     columns : sequence of str, optional
         Which of a table's columns; of other files, which channels, counted from "0". All by
         default.
+    rate : int, optional
+        Samples a second that sound is brought to, by :func:`resample`; its own by default.
 
     Returns
     -------
@@ -70,9 +93,11 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
     Raises
     ------
     MissingFileError, UnreadableFileError
-        If there is no such file, or it is not what its ending says.
+        If there is no such file, it is not what its ending says, or it is shorter than its header
+        says.
     DataError, ParameterError
-        If it holds no samples, is of another kind, or has no such column.
+        If it holds no samples, is of another kind, has no such column, or states no rate to be
+        brought to another.
     MissingDependencyError
         If it is a sound file and soundfile is not installed.
 
@@ -88,10 +113,11 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
     ((8000,), dtype('float32'), 8000)
     """
     path = Path(path)
+    check_rate(rate)
     check_exists(path, _WANTED)
     suffix = path.suffix.lower()
     if suffix in SOUND_SUFFIXES:
-        signal = _read_sound(path)
+        signal = _heard(path)
     elif suffix in TABLE_SUFFIXES:
         values, names = read_table(path)
         signal = Signal(values, columns=names)
@@ -102,7 +128,149 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
         signal = Signal(values.reshape(len(values), -1))
     else:
         raise DataError(f"'{path}' is no file of a signal; give {_WANTED}")
-    return _choose(path, signal, columns)
+    signal = _choose(path, signal, columns)
+    if rate is None:
+        return signal
+    if signal.rate is None:
+        raise ParameterError(
+            f"'{path}' states no rate, so that it cannot be brought to {rate} samples a second; "
+            "leave --rate, rate, away"
+        )
+    return resample(signal, rate)
+
+
+def read_all(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    rate: int | None = None,
+    skip_unreadable: bool = False,
+    exclude: str | Sequence[str] = (),
+) -> Signals:
+    """Read a signal, or all the sound files of a folder, which have one rate and the same channels.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file as for :func:`read`, or a folder, which is searched with its subfolders.
+    columns, rate
+        As for :func:`read`.
+    skip_unreadable : bool, default=False
+        Whether files of a folder that cannot be read are left out and listed instead of raising.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder; see
+        :func:`narrows.data.folders.check_exclude`.
+
+    Returns
+    -------
+    Signals
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError, ParameterError
+        As :func:`read`.
+    DataError
+        As :func:`read`; also if files of a folder have several rates or numbers of channels, or
+        none of them can be read.
+
+    Warns
+    -----
+    NarrowsWarning
+        "files_left_out" if the folder holds what is not read.
+    """
+    found = list_signals(path, exclude)
+    if found.left_out is not None:
+        found.left_out.tell(Path(path))
+    signals: dict[Path, Signal] = {}
+    skipped = []
+    for file in found.files:
+        try:
+            signals[file] = read(file, columns, rate=rate)
+        except UnreadableFileError as error:
+            if not skip_unreadable or found.left_out is None:
+                raise
+            skipped.append((str(file), str(error)))
+    if not signals:
+        raise DataError(
+            f"none of the {len(skipped)} sound files in '{path}' can be read; the first: "
+            f"{skipped[0][1]}"
+        )
+    first, *others = signals
+    one = signals[first]
+    for file in others:
+        other = signals[file]
+        if other.rate != one.rate:
+            raise DataError(
+                f"'{first}' has {one.rate} samples a second and '{file}' {other.rate}; bring them "
+                f"to one rate (--rate {one.rate}, rate={one.rate}), or leave one out"
+            )
+        if other.values.shape[1:] != one.values.shape[1:]:
+            raise DataError(
+                f"'{first}' has {_channels(one)} and '{file}' {_channels(other)}; choose the same "
+                "of all (--columns 0, columns=['0']), or leave one out"
+            )
+    return Signals(list(signals.values()), skipped, found.left_out, list(signals))
+
+
+def resample(signal: Signal, rate: int) -> Signal:
+    """Bring a signal to another rate, by a polyphase filter that keeps what both rates can hold.
+
+    Parameters
+    ----------
+    signal : Signal
+        With a rate.
+    rate : int
+        Samples a second, from 1 on.
+
+    Returns
+    -------
+    Signal
+        Of ``ceil(T * rate / signal.rate)`` samples.
+
+    Raises
+    ------
+    ParameterError
+        If one of the rates is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import signals
+    >>> tone = signals.Signal(np.sin(2 * np.pi * 440 * np.arange(16000) / 16000), 16000)
+    >>> half = signals.resample(tone, 8000)
+    >>> error = half.values - np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    >>> half.rate, len(half.values), bool(abs(error[200:-200]).max() < 2e-3)
+    (8000, 8000, True)
+    """
+    check_rate(rate)
+    if signal.rate is None:
+        raise ParameterError("the signal has no rate to be brought to another; give one that has")
+    if rate == signal.rate:
+        return signal
+    from scipy.signal import resample_poly  # takes a while to import
+
+    common = math.gcd(rate, signal.rate)
+    values = signal.values
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
+    made = resample_poly(values, rate // common, signal.rate // common, axis=0)
+    return replace(signal, values=made.astype(values.dtype, copy=False), rate=rate)
+
+
+def check_rate(rate: int | None) -> None:
+    """Refuse what is no number of samples a second; None asks for none.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a whole number from 1 on.
+    """
+    if rate is not None and (
+        isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1
+    ):
+        raise ParameterError(
+            f"rate={rate!r} is not allowed; give a whole number of samples a second, from 1 on"
+        )
 
 
 def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
@@ -111,7 +279,9 @@ def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
     Parameters
     ----------
     path : str or Path
-        As for :func:`read`. What a sound file cannot hold, beyond -1 to 1, is cut off.
+        As for :func:`read`. Sound files of integers hold -1 to 1, and what is beyond is cut off;
+        those of floats hold all values. Where the signal has no ``subtype`` and goes beyond, floats
+        are written if the kind of file has them.
     signal : Signal
         A sound file needs its rate.
     overwrite : bool, default=False
@@ -128,12 +298,17 @@ def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
         If the file exists and is not to be replaced, or cannot be written.
     ParameterError
         If the ending is another, or there is no rate for sound.
+
+    Warns
+    -----
+    NarrowsWarning
+        "samples_clipped" if samples are cut off.
     """
     path = check_signal_output(path, signal.rate)
     with atomic_file(path, overwrite=overwrite) as temporary:
         suffix = path.suffix.lower()
         if suffix in SOUND_SUFFIXES:
-            _write_sound(temporary, path, signal)
+            write_sound(temporary, path, signal.values, signal.rate, signal.subtype)
         elif suffix == ".npy":
             write_npy(temporary, signal.values)
         else:
@@ -155,22 +330,60 @@ def check_signal_output(path: str | Path, rate: int | None) -> Path:
     return path
 
 
-def find_signals(path: str | Path) -> list[Path]:
+def find_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> list[Path]:
     """List the sound files in a folder and its subfolders, sorted; a file is listed alone.
+
+    Hidden files and folders and those of systems are left out, and linked folders are not followed;
+    see :mod:`narrows.data.folders`.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file or a folder.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder; see
+        :func:`narrows.data.folders.check_exclude`.
 
     Raises
     ------
-    MissingFileError, DataError
-        If there is nothing at the path, or the folder holds no sound.
+    MissingFileError, DataError, ParameterError
+        If there is nothing at the path, the folder holds no sound, or there is no folder to leave
+        files out of.
     """
+    return list_signals(path, exclude).files
+
+
+class Listed(NamedTuple):
+    """Sound files, and what else lies in their folder; None of a single file."""
+
+    files: list[Path]
+    left_out: LeftOut | None
+
+
+def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listed:
+    """List sound files as :func:`find_signals`, and count what else is in the folder."""
     path = Path(path)
     check_exists(path, f"{_WANTED}, or a folder of sound files")
     if not path.is_dir():
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES)
-    if not files:
-        raise DataError(f"'{path}' holds no sound files; give {_WANTED}, or a folder of sound")
-    return files
+        if check_exclude(exclude):
+            raise ParameterError(
+                f"exclude={exclude!r}: files are left out of folders, and '{path}' is none; leave "
+                "--exclude, exclude, away"
+            )
+        return Listed([path], None)
+    found = list_files(path, SOUND_SUFFIXES, beside=_BESIDE, exclude=exclude)
+    if not found.files:
+        kinds = found.left_out.kinds_in_words()
+        raise DataError(
+            f"'{path}' holds no sound files{f', but {kinds}' if kinds else ''}; give {_WANTED}, or "
+            "a folder of sound"
+        )
+    return Listed(*found)
+
+
+def _channels(signal: Signal) -> str:
+    count = math.prod(signal.values.shape[1:])
+    return "1 channel" if count == 1 else f"{count} channels"
 
 
 def _choose(path: Path, signal: Signal, columns: Sequence[str] | None) -> Signal:
@@ -191,54 +404,6 @@ def _choose(path: Path, signal: Signal, columns: Sequence[str] | None) -> Signal
     return Signal(values, signal.rate, wanted if signal.columns else None, signal.subtype)
 
 
-def _soundfile() -> ModuleType:
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:  # OSError: its C library is missing
-        raise MissingDependencyError(
-            f"sound files need the package soundfile ({error}); install it by "
-            "pip install 'narrows[audio]'"
-        ) from error
-    module: ModuleType = soundfile
-    return module
-
-
-def _read_sound(path: Path) -> Signal:
-    soundfile = _soundfile()
-    try:
-        with soundfile.SoundFile(path) as file:
-            check_fits(
-                file.frames * file.channels * np.dtype(np.float32).itemsize,
-                f"'{path}'",
-                "cut it into shorter files",
-                DataError,
-            )
-            values = file.read(dtype="float32", always_2d=True)
-            return Signal(values, file.samplerate, subtype=file.subtype)
-    except soundfile.SoundFileError as error:
-        raise UnreadableFileError(
-            f"'{path}' is not a readable sound file: {' '.join(str(error).split())}; repair it or "
-            "choose another"
-        ) from error
-
-
-def _write_sound(temporary: Path, path: Path, signal: Signal) -> None:
-    soundfile = _soundfile()
-    suffix = path.suffix[1:].upper()
-    kind = "AIFF" if suffix == "AIF" else suffix
-    subtype = signal.subtype
-    if subtype is None or not soundfile.check_format(kind, subtype):
-        subtype = soundfile.default_subtype(kind)
-    try:
-        soundfile.write(
-            temporary,
-            np.clip(signal.values, -1, 1).astype(np.float32),
-            signal.rate,
-            format=kind,
-            subtype=subtype,
-        )
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise OutputError(
-            f"'{path}' could not be written: {' '.join(str(error).split())}; choose another kind "
-            "of file, or another rate"
-        ) from error
+def _heard(path: Path) -> Signal:
+    values, rate, subtype = read_sound(path)
+    return Signal(values, rate, subtype=subtype)

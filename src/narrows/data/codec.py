@@ -1,28 +1,39 @@
-"""From picture files to pixels and back, on top of Pillow.
+"""From picture files to pixels, on top of Pillow and, for what it does not read, tifffile.
 
-There is one way to pixels: JPEG files are decoded at a fraction of their size where that is
-enough, sixteen bits become eight, transparent parts are laid on white, the picture is stretched to
-the size wanted with antialiasing, and turned as its EXIF data say.
+There is one way to pixels. Of 8 bits: JPEG files are decoded at a fraction of their size where that
+is enough, transparent parts are laid on white, the picture is stretched to the size wanted with
+antialiasing, and turned as its EXIF data say. Of more, or of other channels: the same, by
+:mod:`narrows.data.deep`, in the type that the file has.
 """
 
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
-from narrows.errors import DataError, MissingFileError
+from narrows.data import formats, png, tiff
+from narrows.data.contents import what_it_is
+from narrows.data.deep import Deep, on_white, upright, with_opacity
+from narrows.data.depths import SHADES
+from narrows.data.memory import available
+from narrows.data.pages import Page
+from narrows.data.png import encode_png, is_picture
+from narrows.data.reading import Notes, Reading
+from narrows.data.tiff import TiffDefectError, TiffPage
+from narrows.errors import MissingFileError
 
-# Pillow can open more, but not without running other programs (PostScript) or much guessing.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+__all__ = ["DefectError", "decode", "encode_png", "is_picture", "open_picture", "quietly"]
+
 # What Pillow's readers raise on damaged files; none of them says so by a class of its own.
 _FAILURES = (
     ArithmeticError,
@@ -49,31 +60,67 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)  # orientations whose width and height change places
 # Pillow first shrinks by whole numbers, to no less than this many times the final size.
 _REDUCING_GAP = 2.0
+_LONGEST = 200  # letters of what a library says of a damaged file
+_COPIES = 3  # of a picture's values that are in memory at a time
+_BITS, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 339, 338  # tags of TIFF
+_UNSIGNED, _UNSPECIFIED = 1, 0
+
+
+class UnfitError(ValueError):
+    """Why a whole picture is not read, in a few words."""
 
 
 class DefectError(Exception):
-    """Why a picture cannot be read, in a few words; the caller knows its name and the remedy."""
+    """Why a picture cannot be read, in a few words; the caller knows its name and the remedy.
+
+    Parameters
+    ----------
+    why : str
+        The words.
+    unharmed : bool, default=False
+        Whether the file is whole, and is not read for another reason.
+    """
+
+    def __init__(self, why: str, *, unharmed: bool = False) -> None:
+        super().__init__(why)
+        self.unharmed = unharmed
 
 
-def decode(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
+Source: TypeAlias = str | Path | Page | bytes
+"""A file, what is in it, or a page of one beyond the first."""
+
+
+def decode(
+    source: Source,
+    sample_shape: tuple[int, ...],
+    how: Reading | None = None,
+    notes: Notes | None = None,
+) -> NDArray[Any]:
     """Turn a picture file, or what is in it, into pixels.
 
     Parameters
     ----------
-    source : str, Path or bytes
-        The file, or what is in it.
+    source : str, Path, Page or bytes
+        The file, a page of one, or what is in it.
     sample_shape : tuple of int
-        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
+        (height, width, 4) for colour and opacity, (height, width, C) for other channels.
+    how : Reading, optional
+        The bound on pixels.
+    notes : Notes, optional
+        Takes what has to be said of the file.
 
     Returns
     -------
-    ndarray of uint8, of shape ``sample_shape``
-        Values from 0 (black) to 255 (white).
+    ndarray of shape ``sample_shape``
+        Of uint8, from 0 (black) to 255 (white), for files of up to 8 bits a sample; of uint16, with
+        65535 for white, for those of 9 to 16 bits; otherwise of the file's own type and values.
+        Transparent parts are laid on white, unless there is a channel for opacity.
 
     Raises
     ------
     DefectError
-        If it cannot be read.
+        If it cannot be read, or has other channels.
     MissingFileError
         If the file does not exist.
 
@@ -87,8 +134,11 @@ def decode(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> NDArray
     >>> decode(file.getvalue(), (1, 2)).tolist()
     [[255, 255]]
     """
-    with open_picture(source) as image:
-        return fit(unpack(image, sample_shape, mode_of(sample_shape)), sample_shape)
+    with open_picture(source, how) as picture:
+        picture.note(notes, sample_shape)
+        if picture.image is not None:
+            return fit(picture.unpack(sample_shape, mode_of(sample_shape)), sample_shape)
+        return picture.read_deep(sample_shape).fit(sample_shape)
 
 
 class Unpacked(NamedTuple):
@@ -103,28 +153,227 @@ class Unpacked(NamedTuple):
     turned: int
 
 
+@dataclass
+class OpenPicture:
+    """An open picture file, of which the header has been read.
+
+    Attributes
+    ----------
+    width, height : int
+        As stored.
+    channels : int
+        1 for grey, 3 for colours, without opacity, and otherwise as many as there are.
+    shows_colours : bool
+        Whether the first three channels are red, green and blue.
+    dtype : dtype
+        What :func:`decode` gives.
+    image : PIL.Image.Image or None
+        The picture, where it is Pillow's: of up to 8 bits a sample, in grey or in colours.
+    """
+
+    width: int
+    height: int
+    channels: int
+    shows_colours: bool
+    dtype: np.dtype[Any]
+    image: ImageFile | None
+    _source: Source
+    _file: BinaryIO
+    _how: Reading
+    _header: ImageFile | TiffPage
+
+    @classmethod
+    def of(cls, file: BinaryIO, source: Source, how: Reading) -> "OpenPicture":
+        """Read the header of a file, or of a page of it."""
+        head = file.read(16)
+        number = source.number if isinstance(source, Page) else 1
+        image = None
+        if isinstance(source, Page) and formats.is_tiff(head):
+            file = cast("BinaryIO", tiff.view_of_page(file, number, source.offset))
+            number = 1
+
+        def check(width: int, height: int) -> None:
+            _check_pixels(width, height, how)
+
+        is_tiff = formats.is_tiff(head)
+        # Where Pillow fails with a TIFF file, tifffile may know more, or says what is wrong.
+        with suppress(*(_FAILURES if is_tiff else ())):
+            image = formats.open_image(file, check)
+        if is_tiff and (image is None or not _is_plain_tiff(image)):
+            page = TiffPage.of(file)
+            facts = (page.width, page.height, page.channels, page.shows_colours, page.dtype)
+            return cls(*facts, None, source, file, how, page)
+        if image is None:
+            raise UnidentifiedImageError
+        if number > 1:
+            image.seek(number - 1)
+        grey, dtype = is_grey(image), _deep_type(image)
+        whole = None if dtype is not None else image
+        grey = grey or (image.format == "PNG" and png.is_grey_with_alpha(image))
+        facts = (image.width, image.height, 1 if grey else 3, not grey, np.dtype(dtype or np.uint8))
+        return cls(*facts, whole, source, file, how, image)
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width as the picture is looked at; of some files, this decodes it."""
+        size = (self.height, self.width)
+        if isinstance(self._header, TiffPage):
+            return size[::-1] if self._header.orientation in _SIDEWAYS else size
+        image = self._header
+        if image.format == "TIFF":  # which Pillow counts as upright before it turns it
+            return size
+        if image.format == "PNG":  # whose EXIF data may come last
+            _check_pixels(self.width, self.height, self._how)
+            image.load()
+        return size[::-1] if orientation(image) in _SIDEWAYS else size
+
+    def note(self, notes: Notes | None, sample_shape: tuple[int, ...]) -> None:
+        """Take down what rows of a shape leave out of the file."""
+        if notes is None:
+            return
+        name = name_of(self._source)
+        if not isinstance(self._header, TiffPage):
+            bits = formats.bits_of(self._header, self._file)
+            if bits > 8 and self.dtype == np.uint8:
+                notes.shallow[name] = bits
+        if not isinstance(self._source, Page) and (pages := len(self.count_pages())) > 1:
+            notes.pages[name] = pages - 1
+        wanted = sample_shape[2] if len(sample_shape) == 3 else 1
+        if self.channels > 3 and wanted in (1, 3):
+            notes.channels[name] = self.channels - 3
+
+    def count_pages(self) -> list[int | None]:
+        """Tell for each page or frame where it begins, if it is one of a TIFF file."""
+        if isinstance(self._header, TiffPage) or self._header.format == "TIFF":
+            return list(tiff.page_offsets(self._file))
+        return [None] * formats.frames_of(self._header)
+
+    def count_pixels(self, sample_shape: tuple[int, ...]) -> int:
+        """Tell how many pixels are unpacked for rows of a shape.
+
+        Raises
+        ------
+        UnfitError
+            If that is too much.
+        """
+        self._draft(sample_shape, mode_of(sample_shape))
+        size = self.image or self
+        _check_pixels(size.width, size.height, self._how)
+        return size.width * size.height
+
+    def _draft(self, sample_shape: tuple[int, ...], mode: str) -> Any:
+        """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size where that is enough.
+
+        What is left is at least twice the final size. Returns the mode and the part of it that is
+        the picture, or None for all else.
+        """
+        image = self.image
+        if image is None or image.format not in ("JPEG", "MPO"):
+            return None
+        height, width = sample_shape[:2]
+        wanted = (height, width) if orientation(image) in _SIDEWAYS else (width, height)
+        return image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
+
+    def unpack(self, sample_shape: tuple[int, ...], mode: str) -> Unpacked:
+        """Decode as much of an 8-bit picture as rows of a shape need.
+
+        ``mode`` is what a JPEG may give.
+        """
+        image: Any = self.image
+        drafted = self._draft(sample_shape, mode)
+        _check_pixels(image.width, image.height, self._how)
+        image.load()
+        # Pillow turns TIFF files while it loads them, and then reports them as upright.
+        turned = orientation(image)
+        # Pillow makes colours of LAB, but no grey.
+        plain = image.convert("RGB") if image.mode == "LAB" else image
+        plain = plain if mode == "RGBA" else opaque(plain)
+        if isinstance(self._source, Page):  # as it is stored, in a file of its own
+            own = "L" if is_grey(plain) and not plain.has_transparency_data else "RGB"
+            own = "RGBA" if plain.has_transparency_data else own
+            return Unpacked(turn(plain.convert(own), turned), None, 1)
+        return Unpacked(plain, drafted[1] if drafted else None, turned)
+
+    def read_deep(self, sample_shape: tuple[int, ...] = ()) -> Deep:
+        """Decode a picture that is not one of 8 bits, whole; rows of a shape may want opacity."""
+        _check_pixels(self.width, self.height, self._how)
+        needed = _COPIES * self.width * self.height * max(3, self.channels) * self.dtype.itemsize
+        if needed > (free := available()):
+            raise UnfitError(
+                f"{self.width} x {self.height} pixels of {self.channels} channels would take "
+                f"{needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; shrink it"
+            )
+        source = self._header
+        if isinstance(source, TiffPage):
+            values, alpha = source.read()
+            turned = source.orientation
+        else:
+            values, alpha = self._unpack_deep(source)
+            turned = orientation(source)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            count = int((~np.isfinite(values)).sum())
+            raise UnfitError(f"{count} of its values are not finite (NaN or infinity)")
+        if sample_shape[2:] == (4,) and values.shape[2] < 4 and values.dtype in SHADES:
+            values = with_opacity(values, alpha)
+        else:
+            values = on_white(values, alpha)
+        return Deep(upright(values, turned), self.shows_colours)
+
+    def _unpack_deep(self, image: ImageFile) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return the values of what Pillow reads, (H, W, C), and their opacity."""
+        if image.format == "PPM" and image.tile[0].codec_name in ("raw", "ppm"):
+            return _read_pnm(image, self._file), None
+        if image.format != "PNG":
+            values = np.asarray(image).astype(self.dtype)
+            return values[:, :, None], None
+        with open_picture(self._source, self._how) as again:
+            values = png.read_deep(image, cast("ImageFile", again._header))
+        if values.shape[2] in (2, 4):
+            return values[:, :, :-1], values[:, :, -1]
+        clear = image.info.get("transparency")
+        if clear is None:
+            return values, None
+        return values, np.where((values == np.array(clear)).all(axis=2), 0, 65535)
+
+
+def name_of(source: Source) -> str:
+    """Name a picture file in messages."""
+    return "the picture in memory" if isinstance(source, bytes) else str(source)
+
+
+def extract(page: Page, how: Reading | None = None) -> bytes:
+    """Make a TIFF file of a page alone, whose pixels are those that :func:`decode` gives of it.
+
+    Raises
+    ------
+    DefectError, MissingFileError
+        As :func:`decode`.
+    """
+    with open_picture(page, how) as picture:
+        if picture.image is None:
+            values = picture.read_deep().values
+        else:
+            values = np.asarray(picture.unpack((picture.height, picture.width), "RGBA").image)
+    file = BytesIO()
+    tiff.write_tiff(file, [values], opacity=picture.image is not None)
+    return file.getvalue()
+
+
 def mode_of(sample_shape: tuple[int, ...]) -> str:
-    """Name what Pillow calls pictures of a shape: in colour or grey."""
-    return "RGB" if sample_shape[2:] == (3,) else "L"
-
-
-def unpack(image: Image.Image, sample_shape: tuple[int, ...], mode: str) -> Unpacked:
-    """Decode as much of a picture as rows of a shape need; ``mode`` is what a JPEG may give."""
-    height, width = sample_shape[:2]
-    sideways = image.format in ("JPEG", "MPO") and orientation(image) in _SIDEWAYS
-    wanted = (height, width) if sideways else (width, height)
-    # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where twice the final size is left.
-    drafted = image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
-    image.load()
-    # Pillow turns TIFF files while it loads them, and then reports them as upright.
-    turned = orientation(image)
-    # Pillow makes colours of LAB, but no grey.
-    plain = image.convert("RGB") if image.mode == "LAB" else _eight_bits(image)
-    return Unpacked(_opaque(plain), drafted[1] if drafted else None, turned)
+    """Name what Pillow calls pictures of a shape: in colour, with or without opacity, or grey."""
+    return {3: "RGB", 4: "RGBA"}.get(sample_shape[-1], "L") if len(sample_shape) == 3 else "L"
 
 
 def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Stretch a picture to a row of the shape."""
+    """Stretch an 8-bit picture to a row of the shape.
+
+    Raises
+    ------
+    ValueError
+        If rows of the shape have other channels.
+    """
+    if sample_shape[2:] not in ((), (1,), (3,), (4,)):
+        raise UnfitError(f"it is grey or in colour, where rows have {sample_shape[2]} channels")
     height, width = sample_shape[:2]
     small = unpacked.image.convert(mode_of(sample_shape)).resize(
         (height, width) if unpacked.turned in _SIDEWAYS else (width, height),
@@ -140,83 +389,21 @@ def turn(image: Image.Image, turned: int) -> Image.Image:
     return image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
 
 
-def encode_png(pixels: NDArray[Any]) -> bytes:
-    """Encode one picture as a PNG file.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, of shape (height, width) or (height, width, channels)
-        Values from 0 to 255; 1 channel for grey, 3 for colours, 4 for colours and opacity.
-
-    Returns
-    -------
-    bytes
-        The file.
-
-    Raises
-    ------
-    DataError
-        If ``pixels`` has another type or shape.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from narrows.data.codec import encode_png
-    >>> encode_png(np.zeros((28, 28), np.uint8))[1:4]
-    b'PNG'
-    """
-    pixels = np.asarray(pixels)
-    if not is_picture(pixels):
-        raise DataError(
-            f"values of shape {pixels.shape} and type {pixels.dtype} are not a picture; "
-            "give uint8 of shape (height, width) or (height, width, 1, 3 or 4)"
-        )
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    file = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return file.getvalue()
-
-
-def is_picture(pixels: NDArray[Any]) -> bool:
-    """Tell whether an array can be written as one picture.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        Of any type and shape.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from narrows.data.codec import is_picture
-    >>> is_picture(np.zeros((28, 28), np.uint8)), is_picture(np.zeros((28, 28)))
-    (True, False)
-    """
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    return (
-        pixels.dtype == np.uint8
-        and pixels.ndim in (2, 3)
-        and channels in (1, 3, 4)
-        and pixels.size > 0
-    )
-
-
 @contextmanager
-def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
+def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPicture]:
     """Open a picture; whatever is found wrong with it in the block becomes a `DefectError`.
 
-    Within :func:`quietly`, so is a picture that may be a decompression bomb.
-
     Parameters
     ----------
-    source : str, Path or bytes
-        The file, or what is in it.
+    source : str, Path, Page or bytes
+        The file, a page of one, or what is in it.
+    how : Reading, optional
+        The bound on pixels, for what is unpacked in the block.
 
     Yields
     ------
-    PIL.Image.Image
-        The picture, of which only the header has been read.
+    OpenPicture
+        Of which only the header has been read.
 
     Raises
     ------
@@ -225,47 +412,37 @@ def open_picture(source: str | Path | bytes) -> Iterator[Image.Image]:
     MissingFileError
         If the file does not exist.
     """
+    path = source.file if isinstance(source, Page) else source
     try:
         # Given a name, Pillow would map some files, and mix up the rows of a TIFF that lies down.
-        with (
-            BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file,
-            Image.open(file, formats=_formats()) as image,
-        ):
-            yield image
+        with BytesIO(path) if isinstance(path, bytes) else Path(path).open("rb") as file:
+            yield OpenPicture.of(file, source, how or Reading())
     except FileNotFoundError as error:
-        raise MissingFileError(f"'{source!s}' does not exist; give a picture file") from error
+        raise MissingFileError(f"'{path!s}' does not exist; give a picture file") from error
     except UnidentifiedImageError as error:
+        raise DefectError(_unknown(Path(path) if isinstance(path, str) else path)) from error
+    except Image.DecompressionBombError as error:
         raise DefectError(
-            "its beginning is damaged, or it is in none of the formats " + ", ".join(_formats())
+            f"its frames are larger than the {Image.MAX_IMAGE_PIXELS} pixels that Pillow allows; "
+            "shrink it"
         ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DefectError(
-            f"it unpacks to more than the {Image.MAX_IMAGE_PIXELS} pixels that are safe (shrink "
-            "it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)"
-        ) from error
+    except (UnfitError, TiffDefectError) as error:
+        raise DefectError(str(error), unharmed=isinstance(error, UnfitError)) from error
     except _FAILURES as error:
         refusal = getattr(error, "strerror", None)  # the operating system's, not Pillow's
-        words = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
         raise DefectError(refusal or f"it is damaged or cut short ({words})") from error
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Name the formats that this build of Pillow has."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Make Pillow's warnings about bombs errors, and pass over those about defects it mends.
+    """Pass over Pillow's warnings about defects that it mends.
 
     Python keeps one list of warning filters for all threads, so this is entered once around many
     pictures, in the thread that asks for them.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
@@ -278,38 +455,70 @@ def orientation(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Give height and width as the picture is looked at; this decodes it."""
-    image.load()
-    turned = orientation(image) in _SIDEWAYS
-    return image.size if turned else (image.height, image.width)
-
-
 def is_grey(image: Image.Image) -> bool:
     """Tell from its header whether a picture has no colours; a palette may have none either."""
     if image.mode == "P" and image.palette is not None and image.palette.mode == "RGB":
         red_green_blue = np.frombuffer(bytes(image.palette.palette), np.uint8).reshape(-1, 3)
         return bool((red_green_blue == red_green_blue[:, :1]).all())
-    return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+    return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Bring grey of sixteen bits to eight; Pillow itself would cut off what exceeds 255."""
-    sixteen = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")
-    if image.mode in ("I", "F") and not (sixteen and image.mode == "I"):
-        raise DefectError(
-            "its pixels of 32 bits have no agreed black and white; save it with 8 or 16"
+def _check_pixels(width: int, height: int, how: Reading) -> None:
+    if width * height > how.max_pixels:
+        raise UnfitError(
+            f"{width} x {height} pixels would be unpacked, more than the {how.max_pixels} that are "
+            "safe; shrink it, or allow more if you trust it (--max-pixels, max_pixels)"
         )
-    if not image.mode.startswith("I"):
-        return image
-    # Cameras store twelve bits in TIFF files as they are.
-    twelve = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(258) == (12,)
-    white = 4095 if twelve else 65535
-    values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _unknown(source: Path | bytes) -> str:
+    """Say why a file is not known."""
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        needed = formats.missing_plugin(file.read(16))
+    if needed is not None:
+        return f"it {needed}"
+    if (known := what_it_is(source)) is not None:
+        return known
+    return f"its beginning is damaged, or it is in none of the formats {formats.known()}"
+
+
+def _deep_type(image: ImageFile) -> type[np.generic] | None:
+    """Name the type of the values of what Pillow reads, if they are more than 8 bits."""
+    if image.format == "PNG":
+        return np.uint16 if png.is_deep(image) else None
+    if image.mode == "F":
+        return np.float32
+    wide = image.format == "PPM" and image.tile[0].codec_name == "ppm" and _maxval(image) > 255
+    return np.uint16 if wide or image.mode.startswith("I") else None
+
+
+def _is_plain_tiff(image: ImageFile) -> bool:
+    """Tell whether a TIFF file has colours or grey of up to 8 bits, which Pillow reads."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    return (
+        max(tags.get(_BITS, (1,))) <= 8
+        and set(tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))) == {_UNSIGNED}
+        and _UNSPECIFIED not in tags.get(_EXTRA_SAMPLES, ())
+    )
+
+
+def _maxval(image: ImageFile) -> int:
+    """Return what white is in a PNM file."""
+    args: Any = image.tile[0].args
+    return int(args[-1]) if image.tile[0].codec_name == "ppm" else 65535
+
+
+def _read_pnm(image: ImageFile, file: BinaryIO) -> NDArray[np.uint16]:
+    """Read a PNM file of two bytes a sample, (H, W, C); white, which it declares, becomes 65535."""
+    file.seek(image.tile[0].offset)
+    channels, white = len(image.getbands()), _maxval(image)
+    size = image.height * image.width * channels
+    values = np.frombuffer(file.read(2 * size), ">u2").astype(np.uint32)
+    whole = (values.clip(0, white) * 65535 + white // 2) // white
+    return whole.astype(np.uint16).reshape(image.height, image.width, channels)
+
+
+def opaque(image: Image.Image) -> Image.Image:
     """Lay a picture with transparent parts on white."""
     if not image.has_transparency_data:
         return image

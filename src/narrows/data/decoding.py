@@ -6,20 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, decode, quietly
+from narrows.data.codec import DefectError, decode, name_of, quietly
+from narrows.data.depths import bring
+from narrows.data.pages import Picture, file_of
+from narrows.data.reading import DARK, Notes, Reading
 from narrows.data.stored import StoredRows
-from narrows.errors import UnreadableFileError
+from narrows.errors import DataError, UnreadableFileError
 
 Progress: TypeAlias = Callable[[int, int], None]
-Pixels: TypeAlias = NDArray[np.uint8]
+Pixels: TypeAlias = NDArray[Any]
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 _BLOCK = 16  # pictures that a thread decodes between two reports of progress
@@ -27,23 +30,89 @@ _BLOCK = 16  # pictures that a thread decodes between two reports of progress
 _PICTURES, _BYTES = 4096, 1 << 26
 
 
+@dataclass(frozen=True)
+class Target:
+    """What picture files are turned into.
+
+    Attributes
+    ----------
+    sample_shape : tuple of int
+        Of a row.
+    dtype : dtype
+        Of its values.
+    scaling : Scaling, optional
+        Turns a file's values into the units of a model's training data; without it, they are
+        brought to ``dtype``.
+    how : Reading
+        The bound on pixels.
+    """
+
+    sample_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scaling: Any = None
+    how: Reading = field(default_factory=Reading)
+
+    def empty(self, count: int) -> Pixels:
+        """Make room for so many rows."""
+        return np.empty((count, *self.sample_shape), self.dtype)
+
+    def decode(self, picture: Picture | bytes, notes: Notes | None = None) -> Pixels:
+        """Turn one picture into a row.
+
+        Raises
+        ------
+        DefectError, MissingFileError
+            As :func:`narrows.data.codec.decode`; also if its type does not fit.
+        """
+        return self.fit(decode(picture, self.sample_shape, self.how, notes), picture, notes)
+
+    def fit(self, values: Pixels, picture: Picture | bytes, notes: Notes | None = None) -> Pixels:
+        """Turn a picture's values, as they are in its file, into a row.
+
+        Raises
+        ------
+        DefectError
+            If their type does not fit.
+        """
+        try:
+            if self.scaling is None:
+                row = bring(values, self.dtype)
+            else:
+                row = self.scaling.from_file(values[None])[0]
+        except DataError as error:
+            raise DefectError(str(error), unharmed=True) from error
+        if notes is not None and values.dtype == np.uint16:
+            largest = int(values.max())
+            if row.dtype == np.uint8:
+                notes.flattened[name_of(picture)] = largest
+            if largest < DARK and self.scaling and self.scaling.takes_as_shades(values.dtype):
+                notes.dark[name_of(picture)] = largest
+        return row
+
+
 def decode_files(
-    files: Sequence[Path],
+    files: Sequence[Picture],
     pixels: Pixels,
+    target: Target,
     *,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
+    notes: Notes | None = None,
 ) -> dict[int, str]:
     """Read pictures, with all processors, into rows that are there already.
 
     Parameters
     ----------
-    files : sequence of Path
+    files : sequence of Path or Page
         The picture files.
-    pixels : ndarray of uint8, of shape (n, *sample_shape)
+    pixels : ndarray of shape (n, *sample_shape)
         A row for each.
+    target : Target
+        What they are turned into.
     skip_unreadable, progress
         As for :func:`read_images`.
+    notes : Notes, optional
+        Takes what has to be said of the files.
 
     Returns
     -------
@@ -56,7 +125,9 @@ def decode_files(
         As :func:`read_images`.
     """
     blocks = [range(start, len(files))[:_BLOCK] for start in range(0, len(files), _BLOCK)]
-    read_block = partial(_read_block, files, pixels, skip_unreadable=skip_unreadable)
+    read_block = partial(
+        _read_block, files, pixels, target, skip_unreadable=skip_unreadable, notes=notes
+    )
     reasons: dict[int, str] = {}
     with quietly(), ThreadPoolExecutor(n_processors()) as threads:
         try:
@@ -71,13 +142,19 @@ def decode_files(
 
 
 def _read_block(
-    files: Sequence[Path], pixels: Pixels, block: range, *, skip_unreadable: bool
+    files: Sequence[Picture],
+    pixels: Pixels,
+    target: Target,
+    block: range,
+    *,
+    skip_unreadable: bool,
+    notes: Notes | None,
 ) -> dict[int, str]:
     """Read some of the files into their rows, and give the reasons of those that failed."""
     reasons: dict[int, str] = {}
     for index in block:
         try:
-            pixels[index] = decode(files[index], pixels.shape[1:])
+            pixels[index] = target.decode(files[index], notes)
         except DefectError as error:
             if not skip_unreadable:
                 raise UnreadableFileError(
@@ -93,15 +170,19 @@ class PictureRows(StoredRows):
 
     Parameters
     ----------
-    files : sequence of Path
+    files : sequence of Path or Page
         All of which can be read.
-    sample_shape : tuple of int
-        Of each.
+    target : Target
+        What they are turned into.
+    tell : bool, default=True
+        Whether what has to be said of the files is said when all of them were read once.
     """
 
-    def __init__(self, files: Sequence[Path], sample_shape: tuple[int, ...]) -> None:
-        self._files, self._sample_shape = files, sample_shape
-        self.shape, self.dtype = (len(files), *sample_shape), np.dtype(np.uint8)
+    def __init__(self, files: Sequence[Picture], target: Target, *, tell: bool = True) -> None:
+        self._files, self._target = files, target
+        self._notes = Notes() if tell else None
+        self._read = 0
+        self.shape, self.dtype = (len(files), *target.sample_shape), target.dtype
 
     def stamp(self) -> object:
         """Return what :func:`stamp_of` tells of the files."""
@@ -110,10 +191,15 @@ class PictureRows(StoredRows):
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
         """Decode runs of files."""
         files = [file for begin, end in runs.tolist() for file in self._files[begin:end]]
-        decode_files(files, into.reshape(len(into), *self._sample_shape))
+        rows = into.reshape(len(into), *self._target.sample_shape)
+        decode_files(files, rows, self._target, notes=self._notes)
+        self._read += len(files)
+        if self._notes is not None and self._read >= len(self._files):
+            self._notes.tell()
+            self._notes = None
 
 
-def stamp_of(files: Sequence[Path]) -> str:
+def stamp_of(files: Sequence[Picture]) -> str:
     """Hash files' names, their sizes, and when they were changed last.
 
     Raises
@@ -124,18 +210,21 @@ def stamp_of(files: Sequence[Path]) -> str:
     digest = sha256()
     for file in files:
         try:
-            found = file.stat()
+            found = file_of(file).stat()
         except OSError as error:
             raise UnreadableFileError(
                 f"'{file}' can no longer be read: {error.strerror}; put it back, and begin again"
             ) from error
-        facts = (os.fspath(file), found.st_size, found.st_mtime_ns)
+        facts = (str(file), found.st_size, found.st_mtime_ns)
         digest.update(repr(facts).encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def find_unreadable(
-    files: Sequence[Path], sample_shape: tuple[int, ...], progress: Progress | None = None
+    files: Sequence[Picture],
+    target: Target,
+    progress: Progress | None = None,
+    notes: Notes | None = None,
 ) -> dict[int, str]:
     """Decode all pictures, keep none, and return the places of those that cannot be read, and why.
 
@@ -144,12 +233,13 @@ def find_unreadable(
     MissingFileError
         If a file does not exist.
     """
-    size = max(1, min(_PICTURES, _BYTES // math.prod(sample_shape)))
-    pixels = np.empty((size, *sample_shape), np.uint8)
+    row = math.prod(target.sample_shape) * target.dtype.itemsize
+    size = max(1, min(_PICTURES, _BYTES // row))
+    pixels = target.empty(size)
     reasons: dict[int, str] = {}
     for start in range(0, len(files), size):
         some = files[start : start + size]
-        found = decode_files(some, pixels[: len(some)], skip_unreadable=True)
+        found = decode_files(some, pixels[: len(some)], target, skip_unreadable=True, notes=notes)
         reasons |= {start + place: reason for place, reason in found.items()}
         if progress is not None:
             progress(start + len(some), len(files))

@@ -1,46 +1,50 @@
 """Any file or folder that a user may name, to rows; :mod:`narrows.data.outputs` writes them."""
 
-import math
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, open_picture, quietly, upright_size
-from narrows.data.decoding import PictureRows, find_unreadable
+from narrows.data.axes import is_picture_shape
+from narrows.data.folders import LeftOut, check_exclude, check_exists, list_files
+from narrows.data.formats import check_plugin
+from narrows.data.gathering import gather
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
     IMAGE_SUFFIXES,
     ImageSize,
     Progress,
-    check_exists,
-    choose_sample_shape,
-    find_images,
-    read_images,
+    list_images,
 )
 from narrows.data.lazy import LazyRows
-from narrows.data.memory import check_fits
 from narrows.data.names import RowNames
 from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.outputs import check_destination, write
+from narrows.data.pages import name_within
 from narrows.data.parquet import is_plain, read_parquet
-from narrows.data.scratch import fits
+from narrows.data.reading import Pages, chosen
+from narrows.data.sizes import Resized, Resizing
 from narrows.data.stored import is_lance, join
 from narrows.data.tables import TABLE_SUFFIXES, read_table
-from narrows.errors import DataError, ParameterError
+from narrows.errors import DataError, ParameterError, UnreadableFileError
 
-__all__ = ["Rows", "check_destination", "read", "write"]
+__all__ = [
+    "Resizing",
+    "Rows",
+    "check_destination",
+    "check_excludable",
+    "model_shows_pictures",
+    "read",
+    "takes_pictures",
+    "write",
+]
 
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
-# Pictures that are decoded at the same time, at most.
-_AT_ONCE = 64
 _IN_PARTS = (".npy", ".parquet")
 _READ = (
     ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
@@ -56,7 +60,8 @@ class Rows:
     Attributes
     ----------
     values : ndarray of shape (n, ...)
-        One row for each sample; pictures as uint8 (n, height, width[, 3]). An array from a .npy
+        One row for each sample; pictures as (n, height, width[, C]), of uint8 where all files have
+        8 bits, and of the type that they have otherwise. An array from a .npy
         file is mapped from the disk and read where it is used; of a folder of many such, of a
         Lance dataset, and of Parquet and picture files that take more than half of the free
         memory, they are
@@ -70,6 +75,15 @@ class Rows:
         Files that could not be read and were left out, each with the reason.
     pictures : bool
         Whether the rows come from picture files, be it that these were packed.
+    left_out : LeftOut or None
+        What lies in the folder and was not read; None of a single file.
+    resized : Resized or None
+        Pictures that were brought to another size; None if all have it, nobody looked, or the size
+        was asked for.
+    file_type : str or None
+        Of picture files, the type that holds what they hold; see :mod:`narrows.data.depths`.
+    scaled : bool
+        Whether pictures are in the units of the training data of a model already.
     """
 
     values: NDArray[Any]
@@ -77,6 +91,10 @@ class Rows:
     columns: list[str] | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     pictures: bool = False
+    left_out: LeftOut | None = None
+    resized: Resized | None = None
+    file_type: str | None = None
+    scaled: bool = False
 
     def for_model(self, model: Any = None) -> Any:
         """Return what a model takes: pictures in its units, tables with their columns' names.
@@ -90,14 +108,47 @@ class Rows:
         -------
         ndarray of shape (n, ...), or Arrow table
             The table if there are names, and the model learned from columns with names.
+
+        Raises
+        ------
+        DataError
+            If they are pictures, and the model learned from tables or signals.
         """
         if self.pictures and model is not None:
-            return model.scaling_.from_pixels(self.values)
+            return self.in_units(model)
         if self.columns is None or isinstance(self.values, LazyRows):  # which keep their own
             return self.values
         if not (model is None or hasattr(model, "feature_names_in_")):
             return self.values
         return pa.table({name: self.values[:, i] for i, name in enumerate(self.columns)})
+
+    def in_units(self, model: Any) -> Any:
+        """Return the values in the units of a trained model, pictures' pixels brought to these.
+
+        Raises
+        ------
+        DataError
+            If they are pictures, and the model learned from tables or signals.
+        """
+        if not self.pictures:
+            return self.values
+        if not takes_pictures(model.sample_shape_, model_shows_pictures(model)):
+            raise DataError(
+                f"these are pictures, and the {type(model).__name__} learned from rows of shape "
+                f"{model.sample_shape_}, which are none; give it such"
+            )
+        return self.values if self.scaled else model.scaling_.from_file(self.values)
+
+
+def takes_pictures(sample_shape: tuple[int, ...], of_pictures: bool = True) -> bool:
+    """Tell whether rows of a shape can come from picture files: pictures, or of other channels."""
+    return len(sample_shape) == 3 or (of_pictures and is_picture_shape(sample_shape))
+
+
+def model_shows_pictures(model: Any) -> bool:
+    """Tell whether the rows of a trained model, a half of one or a classifier are pictures."""
+    spec: Any = getattr(model, "spec", None) or getattr(model, "spec_", None)
+    return bool((spec or model.encoder_.spec).shows_pictures)
 
 
 def read(
@@ -107,7 +158,13 @@ def read(
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
     own_size: bool = False,
+    of_pictures: bool = True,
+    scaling: Any = None,
+    pages: Pages | None = None,
+    max_pixels: int | None = None,
     skip_unreadable: bool = False,
+    exclude: str | Sequence[str] = (),
+    resizing: Resizing | None = None,
     progress: Progress | None = None,
 ) -> Rows:
     """Read rows from an array, a table, an IDX file, a picture or a folder of pictures.
@@ -129,8 +186,28 @@ def read(
     own_size : bool, default=False
         Whether pictures keep their height and width, which must be the same for all; of
         ``sample_shape`` the colours alone then count.
+    of_pictures : bool, default=True
+        Whether rows of ``sample_shape`` are pictures; otherwise picture files are refused.
+    scaling : Scaling, optional
+        A trained model's ``scaling_``: pictures are then brought to the units of its training data,
+        each file by itself; see :meth:`narrows.data.scaling.Scaling.from_file`.
+    pages : {"first", "all"}, optional
+        Which pages of TIFF files, and which frames of animations, are pictures. With "all", those
+        of ``scan.tif`` have the names ``scan.tif#1``, ``scan.tif#2`` and so on. By default that of
+        :func:`narrows.data.reading.current`, "first", where a warning tells of the others.
+    max_pixels : int, optional
+        The most pixels that are unpacked of one picture, by default 89 478 485. A JPEG counts at
+        the fraction of its size at which it is decoded.
     skip_unreadable : bool, default=False
-        Whether pictures that cannot be read are left out and listed instead of raising.
+        Whether files of a folder that cannot be read are left out and listed instead of raising.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder; see
+        :func:`narrows.data.folders.check_exclude`.
+    resizing : {"say", "refuse", "asked", "quiet"}, optional
+        What is done where pictures have another size than they are brought to: a
+        :class:`narrows.errors.NarrowsWarning` says it, it is refused, :attr:`Rows.resized` alone
+        has it, or nobody looks. By default it is said where the size is chosen here ("auto"), and
+        nobody looks where ``sample_shape`` or ``image_size`` asks for it.
     progress : callable, optional
         Called with the number of pictures done and the number of all.
 
@@ -147,10 +224,20 @@ def read(
         If a file is truncated, damaged or foreign, or must not be read.
     DataError
         If it holds no rows or something else than numbers, is of no kind listed above, or has
-        pictures of several sizes where they are to keep their own.
+        pictures of several sizes where they are to keep their own, or of others than they may be
+        brought to; or of types or channels that have nothing to do with each other.
+    MissingDependencyError
+        If it is a file of a format whose package is not installed: ``narrows[photos]`` for HEIC and
+        JPEG XL.
     ParameterError
-        If ``image_size`` or ``color`` is not allowed, or is given where there are no picture
-        files to choose them for.
+        If ``image_size``, ``color`` or ``exclude`` is not allowed, or is given where there are no
+        picture files, or no folder, to choose them for.
+
+    Warns
+    -----
+    NarrowsWarning
+        "files_left_out" if a folder holds what is not read, "pictures_resized" if pictures are
+        brought to another size; see also :class:`narrows.data.reading.Notes`.
 
     Examples
     --------
@@ -167,8 +254,10 @@ def read(
     path = Path(path)
     check_exists(path, _READ)
     suffix = path.suffix.lower()
-    found = _read_folder(path) if path.is_dir() else None
+    check_excludable(path, exclude)
+    found = _read_folder(path, exclude, skip_unreadable) if path.is_dir() else None
     if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
+        check_plugin(path)
         found = _read_file(path)
     if found is not None:
         if (image_size, color) != ("auto", "auto"):
@@ -176,55 +265,46 @@ def read(
                 f"image_size={image_size!r}, color={color!r}: only picture files are brought to a "
                 f"size or kind, and '{path}' holds rows as they are; leave both to 'auto'"
             )
+        if found.left_out is not None:
+            found.left_out.tell(path, stacklevel=3)
         return found
-    files = find_images(path) if path.is_dir() else [path]
-    if sample_shape is None:
-        sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
-    elif own_size:
-        sample_shape = (*_common_size(files), *sample_shape[2:])
-    check_fits(
-        min(len(files), _AT_ONCE) * math.prod(sample_shape),
-        f"{len(files)} pictures of shape {sample_shape}",
-        "bring them to a smaller size (--image-size, image_size)",
-        DataError if image_size == "auto" else ParameterError,
+    if sample_shape is not None:
+        _check_takes_pictures(path, sample_shape, of_pictures)
+    listing = list_images(path, exclude) if path.is_dir() else None
+    if listing is not None:
+        listing.left_out.tell(path, stacklevel=3)
+    gathered = gather(
+        path,
+        [path] if listing is None else listing.files,
+        sample_shape=sample_shape,
+        image_size=image_size,
+        color=color,
+        own_size=own_size,
+        scaling=scaling,
+        how=chosen(max_pixels, pages),
+        skip_unreadable=skip_unreadable,
+        resizing=resizing,
+        progress=progress,
     )
-    if fits(len(files) * math.prod(sample_shape)):
-        pixels, used, skipped = read_images(
-            files, sample_shape, skip_unreadable=skip_unreadable, progress=progress
-        )
-    else:
-        pixels, used, skipped = _stream(files, sample_shape, skip_unreadable, progress)
     root = path if path.is_dir() else path.parent
     return Rows(
-        pixels,
-        [file.relative_to(root).as_posix() for file in used],
-        skipped=[(str(file), reason) for file, reason in skipped],
+        gathered.values,
+        [name_within(picture, root) for picture in gathered.pictures],
+        skipped=[(str(picture), reason) for picture, reason in gathered.skipped],
         pictures=True,
+        left_out=None if listing is None else listing.left_out,
+        resized=gathered.resized,
+        file_type=gathered.kind.name,
+        scaled=scaling is not None,
     )
 
 
-def _stream(
-    files: list[Path],
-    sample_shape: tuple[int, ...],
-    skip_unreadable: bool,
-    progress: Progress | None,
-) -> tuple[Any, list[Path], list[tuple[Path, str]]]:
-    """Leave pictures that memory does not hold in their files; as `read_images` otherwise."""
-    warnings.warn(
-        f"{len(files)} pictures of shape {sample_shape} take "
-        f"{len(files) * math.prod(sample_shape) / 1e9:.3g} GB, more than half of the memory that "
-        "is free; they are decoded anew whenever they are needed: narrows pack does it once",
-        stacklevel=3,
-    )
-    reasons = find_unreadable(files, sample_shape, progress) if skip_unreadable else {}
-    used = [file for place, file in enumerate(files) if place not in reasons]
-    if not used:
+def _check_takes_pictures(path: Path, sample_shape: tuple[int, ...], of_pictures: bool) -> None:
+    if not takes_pictures(sample_shape, of_pictures):
         raise DataError(
-            f"none of the {len(files)} pictures can be read; the first is '{files[0]}': "
-            f"{reasons[0]}; give pictures that can"
+            f"'{path}' holds pictures, which do not fit rows of shape {sample_shape}, as these are "
+            "none; give an array, a table or a signal instead"
         )
-    skipped = [(files[place], reason) for place, reason in reasons.items()]
-    return PictureRows(used, sample_shape), used, skipped
 
 
 def _read_file(path: Path) -> Rows:
@@ -250,7 +330,7 @@ def _read_file(path: Path) -> Rows:
     return Rows(values, names or RowNames(range(len(values))), columns)
 
 
-def _read_folder(path: Path) -> Rows | None:
+def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool) -> Rows | None:
     """Read a folder of anything but pictures."""
     values: Any
     columns = None
@@ -258,18 +338,46 @@ def _read_folder(path: Path) -> Rows | None:
         from narrows.data.lance_rows import read_lance  # Lance takes a while to import
 
         values, names, columns, pictures = read_lance(path)
-        return Rows(values, names or RowNames(range(len(values))), columns, pictures=pictures)
-    if (kind := _kind_of(path)) is None:
+        kind = values.dtype.name if pictures else None
+        names = names or RowNames(range(len(values)))
+        return Rows(values, names, columns, pictures=pictures, file_type=kind)
+    if (kind := _kind_of(path, exclude)) is None:
         return None
-    parts = sorted(path.glob(f"*{kind}"))
+    parts, left_out = list_files(path, [kind], exclude=exclude, deep=False)
+    skipped: list[tuple[str, str]] = []
+    # Of a Parquet file, looking for its kind reads what shows that it can be read.
+    look = read_npy if kind == ".npy" else is_plain
+    found, parts = _read_parts(look, parts, skipped if skip_unreadable else None)
     if kind == ".npy":
-        values = join([read_npy(part) for part in parts], parts)
+        values = join(found, parts)
     else:
         values, columns = read_parquet(parts)
-    return Rows(values, RowNames(range(len(values))), columns)
+    names = RowNames(range(len(values)))
+    return Rows(values, names, columns, skipped=skipped, left_out=left_out)
 
 
-def holds_rows(folder: Path) -> bool:
+def _read_parts(
+    look: Callable[[Path], Any], parts: list[Path], skipped: list[tuple[str, str]] | None
+) -> tuple[list[Any], list[Path]]:
+    """Open the files of a folder; those that cannot be read are skipped, or refused."""
+    found, used = [], []
+    for part in parts:
+        try:
+            found.append(look(part))
+            used.append(part)
+        except UnreadableFileError as error:
+            if skipped is None:
+                raise
+            skipped.append((str(part), str(error)))
+    if not used and skipped:
+        raise DataError(
+            f"none of the {len(parts)} {parts[0].suffix} files can be read; the first: "
+            f"{skipped[0][1]}"
+        )
+    return found, used
+
+
+def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
     """Tell whether a folder is a Lance dataset, or holds arrays or tables, instead of pictures.
 
     Raises
@@ -277,39 +385,42 @@ def holds_rows(folder: Path) -> bool:
     DataError
         If it holds arrays and pictures.
     """
-    return is_lance(folder) or _kind_of(folder) is not None
+    return is_lance(folder) or _kind_of(folder, exclude) is not None
 
 
-def _kind_of(folder: Path) -> str | None:
+def _kind_of(folder: Path, exclude: str | Sequence[str]) -> str | None:
     """Tell what a folder holds rows in, or None if pictures, which tables may stand beside."""
-    found = [(kind, path) for kind in _IN_PARTS for path in islice(folder.glob(f"*{kind}"), 1)]
+    parts, _ = list_files(folder, _IN_PARTS, exclude=exclude, deep=False)
+    found = {part.suffix.lower(): part for part in reversed(parts)}
     if not found:
         return None
     with suppress(DataError):
-        found.append(("pictures", find_images(folder)[0]))
-    kinds = [kind for kind, _ in found]
-    if kinds == [".parquet", "pictures"]:
+        found["pictures"] = list_images(folder, exclude).files[0]
+    if set(found) == {".parquet", "pictures"}:
         return None
     if len(found) > 1:
-        named = " and ".join(f"{kind} ('{path.relative_to(folder)}')" for kind, path in found)
+        named = " and ".join(
+            f"{kind} ('{path.relative_to(folder)}')" for kind, path in sorted(found.items())
+        )
         raise DataError(
             f"'{folder}' holds {named}, of which only one kind can be read; move the others to a "
-            "folder of their own"
+            "folder of their own, or leave them out (--exclude, exclude)"
         )
-    return kinds[0]
+    return next(iter(found))
 
 
-def _common_size(files: Sequence[Path]) -> tuple[int, int]:
-    """Return the height and width that all pictures have; unreadable ones are reported later."""
-    sizes: dict[tuple[int, int], Path] = {}
-    with quietly():
-        for file in files:
-            with suppress(DefectError), open_picture(file) as image:
-                sizes.setdefault(upright_size(image), file)
-    if len(sizes) > 1:
-        (one, first), (other, second), *_ = sizes.items()
-        raise DataError(
-            f"'{first}' has {one[0]} x {one[1]} pixels, '{second}' has {other[0]} x {other[1]}; "
-            "give pictures of one size together, or one at a time"
+def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
+    """Refuse to leave files out of what is no folder of files.
+
+    Raises
+    ------
+    ParameterError
+        If there are patterns and it is none, or a pattern is empty.
+    """
+    path = Path(given) if isinstance(given, str | Path) else None
+    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
+        what = "what was given" if path is None else f"'{path}'"
+        raise ParameterError(
+            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
+            "--exclude, exclude, away"
         )
-    return next(iter(sizes), (1, 1))

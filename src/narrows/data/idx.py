@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.contents import what_it_is
 from narrows.data.memory import check_fits
 from narrows.errors import DataError, MissingFileError, UnreadableFileError
 
@@ -147,6 +148,7 @@ def _fill(file: GzipFile | BufferedReader, buffer: memoryview) -> int:
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableFileError:
+    reason = what_it_is(path) or reason
     return UnreadableFileError(
         f"'{path}' is not a readable IDX file: {reason}; get the file again or choose another"
     )

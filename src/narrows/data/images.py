@@ -4,86 +4,64 @@ Pictures for training and for queries take the same way (:mod:`narrows.data.code
 file has identical pixels wherever it is read for one sample shape.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.atomic import is_address
+from narrows.data.axes import are_pictures
 from narrows.data.codec import (
     DefectError,
     decode,
     encode_png,
-    is_grey,
     open_picture,
     quietly,
-    upright_size,
 )
-from narrows.data.decoding import Progress, decode_files
-from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.data.decoding import Progress, Target, decode_files
+from narrows.data.depths import common_type
+from narrows.data.folders import Listing, check_exists, list_files
+from narrows.data.formats import picture_suffixes
+from narrows.data.pages import Page, Picture
+from narrows.data.reading import Notes, Reading, chosen
+from narrows.data.scanning import Scan, scan
+from narrows.errors import DataError, ParameterError, UnreadableFileError
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ImageSize",
     "Progress",
-    "check_exists",
     "choose_sample_shape",
     "encode_png",
     "find_images",
+    "list_images",
     "read_image",
     "read_images",
+    "read_into_memory",
 ]
 
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
-     ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)  # fmt: skip
-"""Endings by which files in a folder are taken for pictures, in lower case."""
+IMAGE_SUFFIXES = picture_suffixes()
+"""Endings by which files in a folder are taken for pictures, in lower case.
 
-Pixels: TypeAlias = NDArray[np.uint8]
+Those of HEIC (``.heic``, ``.heif``, ``.hif``) and of JPEG XL (``.jxl``) are among them where the
+packages of ``narrows[photos]`` are installed, which read them."""
+
+_BESIDE = (".csv", ".tsv", ".parquet")  # tables beside pictures are about these
+
+Pixels: TypeAlias = NDArray[Any]
 ImageSize: TypeAlias = Literal["auto"] | int | tuple[int, int]
 
 _LARGEST_KEPT = 64
 
 
-def check_exists(path: Path, wanted: str) -> None:
-    """Refuse a path that leads nowhere, or where one must not look.
-
-    Parameters
-    ----------
-    path : Path
-        What a user named.
-    wanted : str
-        What is to be given instead, for the message.
-
-    Raises
-    ------
-    MissingFileError
-        If there is nothing.
-    UnreadableFileError
-        If it must not be read, or a folder on the way must not be entered.
-    """
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except FileNotFoundError as error:
-        hint = "a path on a disk: " if is_address(path) else ""
-        raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
-    except OSError as error:
-        raise _refusal(error) from error
-
-
-def find_images(folder: str | Path) -> list[Path]:
+def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[Path]:
     """List the pictures in a folder and its subfolders, by the endings of their names.
 
-    Hidden files and folders are left out, and linked folders are not followed.
-
     Parameters
     ----------
-    folder : str or Path
-        The folder.
+    folder, exclude
+        As for :func:`list_images`.
 
     Returns
     -------
@@ -92,12 +70,8 @@ def find_images(folder: str | Path) -> list[Path]:
 
     Raises
     ------
-    MissingFileError
-        If the folder does not exist.
-    DataError
-        If it is not a folder, or holds no pictures.
-    UnreadableFileError
-        If it, or a folder in it, must not be read.
+    MissingFileError, DataError, UnreadableFileError, ParameterError
+        As :func:`list_images`.
 
     Examples
     --------
@@ -110,48 +84,89 @@ def find_images(folder: str | Path) -> list[Path]:
     ...     [path.name for path in find_images(folder)]
     ['black.png']
     """
+    return list_images(folder, exclude).files
+
+
+def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
+    """List the pictures in a folder and its subfolders, and count what else is there.
+
+    Hidden files and folders and those of systems are left out, and linked folders are not followed;
+    see :mod:`narrows.data.folders`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out; see
+        :func:`narrows.data.folders.check_exclude`.
+
+    Returns
+    -------
+    Listing
+        At least one file.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder does not exist.
+    DataError
+        If it is not a folder, or holds no pictures; the message counts what it holds instead.
+    UnreadableFileError
+        If it, or a folder in it, must not be read.
+    ParameterError
+        If a pattern is empty.
+    """
     folder = Path(folder)
     check_exists(folder, "a folder of pictures")
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder; give a folder of pictures")
-    found = []
-    for root, folders, files in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            path
-            for path in (Path(root, name) for name in files if not name.startswith("."))
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        ]
-    if not found:
+    found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude)
+    if not found.files:
+        instead = found.left_out.words()
         raise DataError(
-            f"'{folder}' holds no pictures; give a folder with files ending in "
-            + ", ".join(sorted(IMAGE_SUFFIXES))
+            f"'{folder}' holds no pictures{f' ({instead})' if instead else ''}; give a folder with "
+            f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return sorted(found)
+    return found
 
 
-def read_image(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> Pixels:
+def read_image(
+    source: str | Path | bytes,
+    sample_shape: tuple[int, ...],
+    *,
+    scaling: Any = None,
+    max_pixels: int | None = None,
+) -> Pixels:
     """Read one picture as a model with a given sample shape takes it.
 
     Parameters
     ----------
     source : str, Path or bytes
-        The file, or what is in it.
+        The file, or what is in it. Of several pages or frames, the first is read.
     sample_shape : tuple of int
-        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
+        (height, width, 4) for colour and opacity, (height, width, C) for files of C other channels.
+    scaling : Scaling, optional
+        A trained model's ``scaling_``: the values then are in the units of its training data.
+    max_pixels : int, optional
+        The most pixels that may be unpacked; see :class:`narrows.data.reading.Reading`.
 
     Returns
     -------
-    ndarray of uint8, of shape ``sample_shape``
-        Values from 0 (black) to 255 (white). The picture is stretched to this size, whatever its
-        own proportions are.
+    ndarray of shape ``sample_shape``
+        Without ``scaling``: of uint8, from 0 (black) to 255 (white), for files of up to 8 bits a
+        sample; of uint16 for those of 9 to 16 bits, whose values stay what they are unless the
+        file says what white is, which becomes 65535; otherwise of the type and the values that the
+        file has. The picture is stretched to this size, whatever its own proportions are.
 
     Raises
     ------
     MissingFileError
         If the file does not exist.
     UnreadableFileError
-        If it is truncated, damaged, no picture, or too large to be safe; the message names it.
+        If it is truncated, damaged, no picture, of other channels, or too large to be safe; the
+        message names it.
     DataError
         If rows of ``sample_shape`` are not pictures.
 
@@ -162,23 +177,31 @@ def read_image(source: str | Path | bytes, sample_shape: tuple[int, ...]) -> Pix
     >>> file = encode_png(np.full((40, 30), 200, np.uint8))
     >>> read_image(file, (8, 8)).shape, read_image(file, (2, 1, 3)).tolist()
     ((8, 8), [[[200, 200, 200]], [[200, 200, 200]]])
+    >>> read_image(encode_png(np.full((40, 30), 4000, np.uint16)), (1, 2)).tolist()
+    [[4000, 4000]]
     """
     _check_sample_shape(sample_shape)
     name = "the picture in memory" if isinstance(source, bytes) else f"'{source}'"
+    how, notes = chosen(max_pixels), Notes()
+    picture = source if isinstance(source, bytes) else Path(source)
     try:
         with quietly():
-            return decode(source, sample_shape)
+            values = decode(picture, sample_shape, how, notes)
+            row = Target(sample_shape, values.dtype, scaling, how).fit(values, picture, notes)
     except DefectError as error:
         raise UnreadableFileError(
             f"{name} is not a readable picture: {error}; repair it or choose another"
         ) from error
+    notes.tell(stacklevel=3)
+    return row
 
 
 def choose_sample_shape(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path | Page],
     *,
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
+    found: Scan | None = None,
 ) -> tuple[int, ...]:
     """Choose one shape for pictures of any sizes, from their headers.
 
@@ -192,19 +215,26 @@ def choose_sample_shape(
         Height and width in pixels, or one number for both. "auto" keeps the size that all pictures
         have, if they have one and its longer side is at most 64, and takes (64, 64) otherwise.
     color : "auto" or bool, default="auto"
-        Whether the pictures have colours. "auto" takes grey only if all files are grey.
+        Whether the pictures have colours. "auto" takes grey only if all files are grey, and the
+        channels that they have if all of them have as many, other than 1 and 3.
+    found : Scan, optional
+        What their headers tell, where that is known.
 
     Returns
     -------
     tuple of int
-        (height, width) for grey, (height, width, 3) for colour.
+        (height, width) for grey, (height, width, 3) for colour, (height, width, C) for C channels.
+        Grey pictures as narrow as signals get (height, width, 1), which tells them from these.
 
     Raises
     ------
     ParameterError
-        If ``image_size`` or ``color`` is none of the above.
+        If ``image_size`` or ``color`` is none of the above, or ``color`` is for files whose
+        channels are no colours.
     MissingFileError
         If a file does not exist.
+    DataError
+        If files have channels that are no colours, and others have other channels.
 
     Examples
     --------
@@ -215,44 +245,69 @@ def choose_sample_shape(
     size = _check_image_size(image_size)
     if color not in ("auto", True, False):
         raise ParameterError(f"color={color!r} is not allowed; give 'auto', True or False")
-    colored = None if color == "auto" else bool(color)
+    if found is None:
+        found = scan([Path(one) for one in paths if not isinstance(one, Page)], chosen())
+    others = _other_channels(found, color)
+    colored = None if color == "auto" and others is None else bool(color)
     common: tuple[int, int] | None = None
     with quietly():
         for path in paths:
             if size is not None and colored is not None:
                 break
             try:
-                with open_picture(path) as image:
-                    if colored is None and not is_grey(image):
+                with open_picture(path) as picture:
+                    if colored is None and picture.shows_colours:
                         colored = True
                     if size is None:
                         # Only pictures small enough to be kept are worth more than their header.
-                        small = max(image.size) <= _LARGEST_KEPT
-                        own = upright_size(image) if small else None
+                        small = max(picture.width, picture.height) <= _LARGEST_KEPT
+                        own = picture.upright_size if small else None
                         common = common or own
                         if own is None or own != common:
                             size = (_LARGEST_KEPT, _LARGEST_KEPT)
             except DefectError:
                 continue
     size = size or common or (_LARGEST_KEPT, _LARGEST_KEPT)
-    return (*size, 3) if colored else size
+    if others is not None:
+        return (*size, others)
+    if colored:
+        return (*size, 3)
+    return size if are_pictures(size) else (*size, 1)
+
+
+def _other_channels(found: Scan, color: Literal["auto"] | bool) -> int | None:
+    """Return how many channels all pictures have, if those are not grey and colours."""
+    if not found.others:
+        return None
+    count, some = next(iter(found.others.items()))
+    if color == "auto" and some.files == sum(found.counts.values()):
+        return count
+    odd = next((pair for pair in found.others.items() if not pair[1].are_colours), None)
+    if odd is None:
+        return None
+    said = f"'{odd[1].first}' has {odd[0]} channels, which are neither grey nor red, green and blue"
+    if color != "auto":
+        raise ParameterError(f"{said}; leave out --color and --grey (color='auto')")
+    raise DataError(f"{said}, and other files have other channels; give files of the same")
 
 
 def read_images(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path | Picture],
     sample_shape: tuple[int, ...],
     *,
+    scaling: Any = None,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
-) -> tuple[Pixels, list[Path], list[tuple[Path, str]]]:
+    max_pixels: int | None = None,
+) -> tuple[Pixels, list[Any], list[tuple[Any, str]]]:
     """Read many pictures, with all processors, into one array.
 
     Parameters
     ----------
     paths : sequence of str or Path
         The picture files.
-    sample_shape : tuple of int
-        (height, width) or (height, width, 1) for grey, (height, width, 3) for colour.
+    sample_shape, scaling, max_pixels
+        As for :func:`read_image`.
     skip_unreadable : bool, default=False
         Whether files that cannot be read are left out and listed instead of raising.
     progress : callable, optional
@@ -260,8 +315,9 @@ def read_images(
 
     Returns
     -------
-    pixels : ndarray of uint8, of shape (n, *sample_shape)
-        Values from 0 to 255, in the order of ``paths``.
+    pixels : ndarray of shape (n, *sample_shape)
+        In the order of ``paths``, of the type that all files are brought to; see
+        :mod:`narrows.data.depths`.
     read : list of Path
         The n files that they come from.
     skipped : list of (Path, str)
@@ -274,8 +330,8 @@ def read_images(
     UnreadableFileError
         If a file cannot be read and ``skip_unreadable`` is false; the message names the first.
     DataError
-        If there are no files, none of them can be read, or rows of ``sample_shape`` are not
-        pictures.
+        If there are no files, none of them can be read, their types have nothing to do with each
+        other, or rows of ``sample_shape`` are not pictures.
 
     Examples
     --------
@@ -293,9 +349,40 @@ def read_images(
     _check_sample_shape(sample_shape)
     if not paths:
         raise DataError("no picture files were given; give at least one")
-    files = [Path(path) for path in paths]
-    pixels = np.empty((len(files), *sample_shape), np.uint8)
-    reasons = decode_files(files, pixels, skip_unreadable=skip_unreadable, progress=progress)
+    files = [path if isinstance(path, Page) else Path(path) for path in paths]
+    how, notes = chosen(max_pixels), Notes()
+    dtype = None
+    if scaling is None:
+        found = scan([file for file in files if isinstance(file, Path)], how)
+        dtype = common_type(found.types)
+    target = target_for(sample_shape, scaling, dtype, how)
+    pixels, kept, skipped = read_into_memory(
+        files, target, notes, skip_unreadable=skip_unreadable, progress=progress
+    )
+    notes.tell(stacklevel=3)
+    return pixels, kept, skipped
+
+
+def target_for(
+    sample_shape: tuple[int, ...], scaling: Any, dtype: np.dtype[Any] | None, how: Reading
+) -> Target:
+    """Say what pictures are turned into, for a model or of a type of their own."""
+    return Target(sample_shape, dtype or scaling.file_type, scaling, how)
+
+
+def read_into_memory(
+    files: Sequence[Picture],
+    target: Target,
+    notes: Notes,
+    *,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Pixels, list[Picture], list[tuple[Picture, str]]]:
+    """Read many pictures into one array; as :func:`read_images`, which says what is noted."""
+    pixels = target.empty(len(files))
+    reasons = decode_files(
+        files, pixels, target, skip_unreadable=skip_unreadable, progress=progress, notes=notes
+    )
     kept = [index for index in range(len(files)) if index not in reasons]
     if not kept:
         raise DataError(
@@ -310,10 +397,10 @@ def read_images(
 
 
 def _check_sample_shape(sample_shape: tuple[int, ...]) -> None:
-    if len(sample_shape) not in (2, 3) or sample_shape[2:] not in ((), (1,), (3,)):
+    if len(sample_shape) not in (2, 3):
         raise DataError(
             f"pictures do not fit rows of shape {sample_shape}; only (height, width) or "
-            "(height, width, 1 or 3) do: give an array or a table instead"
+            "(height, width, channels) do: give an array or a table instead"
         )
 
 
@@ -331,13 +418,3 @@ def _check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
             "from 1 on, or a pair of them: (height, width)"
         )
     return size[0], size[1]
-
-
-def _refusal(error: OSError) -> UnreadableFileError:
-    return UnreadableFileError(
-        f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another"
-    )
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise _refusal(error) from error

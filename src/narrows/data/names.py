@@ -1,11 +1,12 @@
 """Names of rows, and their places as files in a folder: never outside, never two at one place."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import overload
 
 from narrows.data.images import IMAGE_SUFFIXES
+from narrows.data.pages import split_name
 
 
 class RowNames(Sequence[str]):
@@ -48,26 +49,121 @@ class RowNames(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as of a list
 
 
-def png_paths(names: Sequence[str]) -> list[PurePosixPath]:
-    r"""Give each row's PNG file a place within a folder.
+KEYS = ("path", "file", "file_name", "filename")
+"""Columns of tables that may say which file a row is of, in any case; the first of these does."""
+
+
+def key_column(names: Sequence[str]) -> str | None:
+    """Return the column that says which file a row is of; None if there is none."""
+    by_key = {name.strip().lower(): name for name in reversed(names)}
+    exact = next((key for key in KEYS if key in names), None)
+    return exact or next((by_key[key] for key in KEYS if key in by_key), None)
+
+
+class NameIndex:
+    r"""Finds files by what tables and people call them.
+
+    Names are the same if they are so letter by letter; if not, if they are so composed (NFC), with
+    "/" and "\" alike; if not, if they are so in lower case, and no other file is. A name without
+    folders stands for the only file of this name, in whatever folder.
+
+    Parameters
+    ----------
+    names : sequence of iterable of str
+        For each file, all that it goes by: its path in a folder, in full, and so on.
+
+    Examples
+    --------
+    >>> index = NameIndex([["left/a.png"], ["right/a.png"], ["B.JPG"], ["Zu\u0308rich.png"]])
+    >>> index.find("left\\a.png"), index.find("b.jpg"), index.find("Z\u00fcrich.png")
+    (0, 2, 3)
+    >>> index.find("a.png"), index.alike("a.png"), index.find("c.png")
+    (None, [0, 1], None)
+    """
+
+    def __init__(self, names: Sequence[Iterable[str]]) -> None:
+        self._names = names
+        # Looser forms are made only where a stricter one finds nothing.
+        self._made: list[tuple[dict[str, int], dict[str, int]]] = []
+
+    def find(self, name: str) -> int | None:
+        """Return the place of the file of a name, None if there is none, or more than one."""
+        for number, form in enumerate(_FORMS):
+            if number == len(self._made):
+                self._made.append(self._make(form))
+            for index in self._made[number]:
+                place = index.get(form(name))
+                if place is not None:
+                    return None if place == _SEVERAL else place
+        return None
+
+    def alike(self, name: str) -> list[int]:
+        """Return the places of all files that a name may mean."""
+        wanted = _folded(name)
+        return [
+            place
+            for place, several in enumerate(self._names)
+            if any(wanted in (known, _bare(known)) for known in map(_folded, several))
+        ]
+
+    def _make(self, form: Callable[[str], str]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the places of files by all their names, and by their last parts alone."""
+        full: dict[str, int] = {}
+        bare: dict[str, int] = {}
+        for place, several in enumerate(self._names):
+            for name in several:
+                for index, key in ((full, form(name)), (bare, _bare(form(name)))):
+                    index[key] = place if index.get(key, place) == place else _SEVERAL
+        return full, bare
+
+
+def _bare(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _plain(name: str) -> str:
+    """Leave out what changes nothing about a path."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
+def _composed(name: str) -> str:
+    return _plain(unicodedata.normalize("NFC", name).replace("\\", "/"))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", _composed(name).casefold())
+
+
+_SEVERAL = -1  # in place of a place
+# From the strictest to the loosest.
+_FORMS = (_plain, _composed, _folded)
+
+
+def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixPath]:
+    r"""Give each row's picture file a place within a folder.
 
     Parameters
     ----------
     names : sequence of str
         Any text; "/" and "\\" part folders.
+    suffix : str, default=".png"
+        What the files' names end in.
 
     Returns
     -------
     list of PurePosixPath
-        Relative paths that end in .png and stay within the folder, no two of which are one file,
+        Relative paths that end so and stay within the folder, no two of which are one file,
         even where case and the composition of accents make no difference.
 
     Examples
     --------
-    >>> from narrows.data.names import png_paths
-    >>> [str(path) for path in png_paths(["a.jpg", "a.png", "../../etc/passwd", "v1.2"])]
+    >>> from narrows.data.names import picture_paths
+    >>> [str(path) for path in picture_paths(["a.jpg", "a.png", "../../etc/passwd", "v1.2"])]
     ['a.png', 'a-2.png', 'etc/passwd.png', 'v1.2.png']
-    >>> [str(path) for path in png_paths(["8", "9", "10"])]
+    >>> [str(path) for path in picture_paths(["scan.tif#1", "scan.tif#2"], ".tif")]
+    ['scan#1.tif', 'scan#2.tif']
+    >>> [str(path) for path in picture_paths(["8", "9", "10"])]
     ['08.png', '09.png', '10.png']
     """
     if all(name.isdecimal() for name in names):
@@ -79,10 +175,10 @@ def png_paths(names: Sequence[str]) -> list[PurePosixPath]:
     used: dict[str, int] = {}
     paths = []
     for folder, stem in places:
-        path = first = folder / f"{stem}.png"
+        path = first = folder / f"{stem}{suffix}"
         while _key(path) in taken:
             used[_key(first)] = used.get(_key(first), 1) + 1
-            path = folder / f"{stem}-{used[_key(first)]}.png"
+            path = folder / f"{stem}-{used[_key(first)]}{suffix}"
         taken.add(_key(path))
         paths.append(path)
     return paths
@@ -90,11 +186,12 @@ def png_paths(names: Sequence[str]) -> list[PurePosixPath]:
 
 def _place(name: str) -> tuple[PurePosixPath, str]:
     """Give a name's folder, and its last part without the ending of a picture."""
+    name, page = split_name(name)
     parts = [_printable(part) for part in name.replace("\\", "/").split("/")]
     *folders, last = [part for part in parts if part not in ("", ".", "..")] or ["unnamed"]
     if PurePosixPath(last).suffix.lower() in IMAGE_SUFFIXES:
         last = PurePosixPath(last).stem
-    return PurePosixPath(*folders), last
+    return PurePosixPath(*folders), last + page
 
 
 def _printable(part: str) -> str:

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.contents import what_it_is
 from narrows.data.lazy import LazyRows, MadeRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.errors import DataError, UnreadableFileError
@@ -196,6 +197,7 @@ def _explain(path: Path, error: Exception) -> DataError:
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableFileError:
+    reason = what_it_is(path) or reason
     return UnreadableFileError(
         f"'{path}' is not a readable {path.suffix.lower()} file: {reason}; save it again or choose "
         "another"

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
-from narrows.data.codec import is_picture
-from narrows.data.images import encode_png
+from narrows.data.axes import are_pictures
 from narrows.data.lazy import LazyRows, in_blocks
-from narrows.data.names import RowNames, png_paths
+from narrows.data.names import RowNames, picture_paths
 from narrows.data.numpy_files import write_npy, write_npz
+from narrows.data.png import encode_png, is_picture
 from narrows.data.stored import check_dataset
 from narrows.data.tables import TABLE_SUFFIXES, write_table
+from narrows.data.tiff import write_tiff
 from narrows.errors import DataError, ParameterError
 
 _WRITTEN = "a file ending in .npy, .npz, .csv, .tsv, .parquet or .lance"
+_TIFF = (".tif", ".tiff")
+_SUFFIXES = {"", ".png", *_TIFF, ".npy", ".npz", ".lance", *TABLE_SUFFIXES}
 
 
 def write(
@@ -36,17 +39,18 @@ def write(
     ----------
     path : str or Path
         A file ending in .npy, .npz, .csv, .tsv or .parquet; a Lance dataset, ending in .lance;
-        ending in .png, for one picture; without an ending, or a folder that exists, for a folder
-        of PNG files.
+        ending in .png, for one picture; ending in .tif, for pictures as its pages; without an
+        ending, or a folder that exists, for a folder of pictures: PNG files of 8 or 16 bits, and
+        TIFF files of what these cannot hold.
     values : ndarray or LazyRows of shape (n, ...)
         The rows, lazy ones made and written some at a time: any numbers for .npy, .npz and .lance;
-        (n, columns) or (n,) for tables; uint8 of shape (n, height, width) or
-        (n, height, width, 1, 3 or 4) for pictures.
+        (n, columns) or (n,) for tables; (n, height, width) or (n, height, width, channels) for
+        pictures, of uint8 or uint16 and 1, 3 or 4 channels for PNG.
     names : sequence of str, optional
         One for each row. In a folder they name the files, and what stands before a "/" names
-        subfolders; endings of pictures become .png, numbers are filled with zeros to the same
-        width, parts that would lead out of the folder are left out, and of names that would be
-        the same, all but the first get "-2", "-3" and so on. An .npz file and a Lance dataset
+        subfolders; endings of pictures become .png or .tif, numbers are filled with zeros to the
+        same width, parts that would lead out of the folder are left out, and of names that would
+        be the same, all but the first get "-2", "-3" and so on. An .npz file and a Lance dataset
         keep them.
     columns : list of str, optional
         The names of a table's columns; x0, x1, x2 and so on by default.
@@ -95,6 +99,10 @@ def write(
         _write_pictures(path, values, names, overwrite)
     elif suffix == ".png":
         _write_picture(path, values, overwrite)
+    elif suffix in _TIFF:
+        _check_pictures(path, values)
+        with atomic_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+            write_tiff(file, _one_by_one(values))
     elif suffix in TABLE_SUFFIXES:
         with atomic_file(path, overwrite=overwrite) as temporary:
             write_table(temporary, values, columns)
@@ -108,7 +116,11 @@ def write(
 
 
 def check_destination(
-    path: str | Path, *, overwrite: bool, sample_shape: tuple[int, ...] | None = None
+    path: str | Path,
+    *,
+    overwrite: bool,
+    sample_shape: tuple[int, ...] | None = None,
+    pictures: bool | None = None,
 ) -> Path:
     """Refuse, before any work is done, what :func:`write` would refuse after it.
 
@@ -119,6 +131,9 @@ def check_destination(
     sample_shape : tuple of int, optional
         The shape of one row, where it is known: pictures go into no table, and what is no picture
         goes into no folder of pictures.
+    pictures : bool, optional
+        Whether rows of that shape are pictures, where a model knows it; by default as their shape
+        tells, see :func:`narrows.data.axes.are_pictures`.
 
     Returns
     -------
@@ -136,24 +151,25 @@ def check_destination(
         check_dataset(path, overwrite=overwrite)
     elif not path.is_dir():
         check_output(path, overwrite=overwrite, kind="file" if suffix else "folder")
-    if not path.is_dir() and suffix not in {"", ".png", ".npy", ".npz", ".lance", *TABLE_SUFFIXES}:
+    if not path.is_dir() and suffix not in _SUFFIXES:
         raise ParameterError(
             f"'{path}' ends in {path.suffix}, which is not written; name {_WRITTEN}, or a folder "
             "for pictures"
         )
     if sample_shape is not None:
-        _check_kind(path, sample_shape)
+        told = are_pictures(sample_shape) if pictures is None else pictures
+        _check_kind(path, sample_shape, told)
     return path
 
 
-def _check_kind(path: Path, sample_shape: tuple[int, ...]) -> None:
+def _check_kind(path: Path, sample_shape: tuple[int, ...], is_pictures: bool) -> None:
     suffix = path.suffix.lower()
-    is_pictures = len(sample_shape) == 2 or (
-        len(sample_shape) == 3 and sample_shape[2] in (1, 3, 4)
-    )
     if suffix == ".lance":
         return
-    if (path.is_dir() or suffix in ("", ".png")) and not is_pictures:
+    is_pictures = is_pictures or len(sample_shape) == 3  # of any channels, in TIFF
+    if not path.is_dir() and suffix == ".png":
+        is_pictures = is_pictures and is_picture(np.empty(sample_shape, np.uint8))
+    if (path.is_dir() or suffix in ("", ".png", *_TIFF)) and not is_pictures:
         raise ParameterError(
             f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "
             f"name {_WRITTEN}"
@@ -171,12 +187,20 @@ def _write_pictures(
     _check_pictures(path, values)
     if names is None:
         names = RowNames(range(len(values)))
+    as_png = is_picture(np.empty(values.shape[1:], values.dtype))
+    places = picture_paths(names, ".png" if as_png else ".tif")
     with atomic_folder(path, overwrite=overwrite) as temporary:
-        pictures = (picture for block in in_blocks(values) for picture in block)
-        for picture, place in zip(pictures, png_paths(names), strict=True):
+        for picture, place in zip(_one_by_one(values), places, strict=True):
             file = temporary / place
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(encode_png(picture))
+            if as_png:
+                file.write_bytes(encode_png(picture))
+            else:
+                write_tiff(file, [picture])
+
+
+def _one_by_one(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
+    return (picture for block in in_blocks(values) for picture in block)
 
 
 def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None) -> None:
@@ -194,20 +218,24 @@ def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[st
 
 def _write_picture(path: Path, values: NDArray[Any] | LazyRows, overwrite: bool) -> None:
     _check_pictures(path, values)
+    if not is_picture(np.empty(values.shape[1:], values.dtype)):
+        raise DataError(
+            f"values of type {values.dtype} and shape {values.shape} do not go into '{path}', as "
+            "PNG has 8 or 16 bits and 1, 3 or 4 channels; name a file ending in .tif, or a folder"
+        )
     if len(values) != 1:
         raise DataError(
-            f"{len(values)} pictures do not go into '{path}'; name a folder, without an ending"
+            f"{len(values)} pictures do not go into '{path}'; name a folder, without an ending, or "
+            "a file ending in .tif, whose pages they become"
         )
     with atomic_file(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(encode_png(values[0]))
 
 
 def _check_pictures(path: Path, values: NDArray[Any] | LazyRows) -> None:
-    if not (
-        len(values) and values.ndim > 2 and is_picture(np.empty(values.shape[1:], values.dtype))
-    ):
+    if values.ndim not in (3, 4) or not values.size or values.dtype == bool:
         raise DataError(
             f"values of shape {values.shape} and type {values.dtype} are no pictures for '{path}', "
-            "which are uint8 of shape (n, height, width) or (n, height, width, 1, 3 or 4); "
+            "which are numbers of shape (n, height, width) or (n, height, width, channels); "
             f"name {_WRITTEN}"
         )

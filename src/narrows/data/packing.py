@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -21,8 +21,11 @@ from lance.fragment import FragmentMetadata
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, sync
-from narrows.data.decoding import decode_files, stamp_of
-from narrows.data.images import ImageSize, Progress, choose_sample_shape, find_images
+from narrows.data.decoding import Target, decode_files, stamp_of
+from narrows.data.depths import common_type
+from narrows.data.folders import LeftOut
+from narrows.data.gathering import tell_mixed
+from narrows.data.images import ImageSize, Progress, choose_sample_shape, list_images
 from narrows.data.lance_rows import (
     PICTURES,
     as_table,
@@ -30,6 +33,10 @@ from narrows.data.lance_rows import (
     put_together,
     write_piece,
 )
+from narrows.data.pages import name_within
+from narrows.data.reading import Notes, Pages, chosen
+from narrows.data.scanning import scan
+from narrows.data.sizes import Resized, sizes_of, tell_resized
 from narrows.data.stored import check_dataset
 from narrows.errors import DataError, OutputError
 
@@ -48,18 +55,28 @@ class Packed:
     count : int
         How many pictures are in it.
     sample_shape : tuple of int
-        Of each: (height, width) in grey, (height, width, 3) in colour.
+        Of each: (height, width) in grey, (height, width, 3) in colour, (height, width, C) of C
+        other channels.
+    dtype : str
+        The type of the values, which holds what the files hold; see :mod:`narrows.data.depths`.
     resumed : int
-        How many files an earlier call had been through.
+        How many pictures an earlier call had been through.
     skipped : list of (str, str)
         Files that could not be read and were left out, each with the reason.
+    left_out : LeftOut
+        What else lies in the folder.
+    resized : Resized or None
+        Pictures that were brought to another size, unless ``image_size`` asked for it.
     """
 
     path: Path
     count: int
     sample_shape: tuple[int, ...]
+    dtype: str
     resumed: int
     skipped: list[tuple[str, str]]
+    left_out: LeftOut
+    resized: Resized | None
 
 
 def pack(
@@ -68,7 +85,10 @@ def pack(
     *,
     image_size: ImageSize = "auto",
     color: Literal["auto"] | bool = "auto",
+    pages: Pages | None = None,
+    max_pixels: int | None = None,
     skip_unreadable: bool = False,
+    exclude: str | Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -87,8 +107,13 @@ def pack(
         done is in a hidden folder beside it, ``.data.lance.packing``.
     image_size, color
         See :func:`narrows.data.images.choose_sample_shape`.
+    pages, max_pixels
+        See :func:`narrows.data.files.read`.
     skip_unreadable : bool, default=False
         Whether files that cannot be read are left out and listed instead of raising.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out, such as "*_thumb.jpg"; see
+        :func:`narrows.data.folders.check_exclude`.
     overwrite : bool, default=False
         Whether a Lance dataset that is there already is replaced, when the new one is complete.
     progress : callable, optional
@@ -103,7 +128,7 @@ def pack(
     MissingFileError, UnreadableFileError, DataError
         If there are no pictures, or one of them cannot be read.
     ParameterError
-        If ``image_size`` or ``color`` is not allowed.
+        If ``image_size``, ``color`` or ``exclude`` is not allowed.
     OutputExistsError, OutputError
         If the dataset exists, is being packed by another process, or cannot be written. What is
         done is kept.
@@ -125,36 +150,50 @@ def pack(
     folder, to = Path(folder), Path(to)
     _Work.mend(to)
     check_dataset(to, overwrite=overwrite)
-    files = find_images(folder)
+    files, left_out = list_images(folder, exclude)
+    left_out.tell(folder)
+    how, notes = chosen(max_pixels, pages), Notes()
+    found = scan(files, how)
+    tell_mixed(found, stacklevel=3)
+    pictures = found.pictures
     with _Work.of(to) as work:
-        asked = repr((str(folder.absolute()), image_size, color, _PICTURES, _BYTES))
-        shape = work.begin(asked + stamp_of(files))
-        if shape is None:
-            shape = choose_sample_shape(files, image_size=image_size, color=color)
-            work.choose(shape)
-        size = max(1, min(_PICTURES, _BYTES // prod(shape)))
-        parts = [files[start : start + size] for start in range(0, len(files), size)]
+        wanted = (str(folder.absolute()), image_size, color, how.pages, _PICTURES, _BYTES)
+        plan = work.begin(repr(wanted) + stamp_of(pictures))
+        if plan is None:
+            shape = choose_sample_shape(pictures, image_size=image_size, color=color, found=found)
+            plan = shape, common_type(found.types).name
+            work.choose(*plan)
+        shape, dtype = plan
+        resized = Resized.of(sizes_of(pictures), shape) if image_size == "auto" else None
+        if resized is not None:
+            tell_resized(folder, resized, learned=False)
+        target = Target(shape, np.dtype(dtype), how=how)
+        size = max(1, min(_PICTURES, _BYTES // (prod(shape) * target.dtype.itemsize)))
+        parts = [pictures[start : start + size] for start in range(0, len(pictures), size)]
         done = resumed = 0
         for number, part in enumerate(parts):
             if work.part(number) is not None:
                 resumed += len(part)
             else:
-                pixels = np.empty((len(part), *shape), np.uint8)
+                pixels = target.empty(len(part))
                 reasons = decode_files(
                     part,
                     pixels,
+                    target,
                     skip_unreadable=skip_unreadable,
-                    progress=_after(done, len(files), progress),
+                    progress=_after(done, len(pictures), progress),
+                    notes=notes,
                 )
                 kept = [place for place in range(len(part)) if place not in reasons]
-                names = [part[place].relative_to(folder).as_posix() for place in kept]
+                names = [name_within(part[place], folder) for place in kept]
                 skipped = [(str(part[place]), why) for place, why in reasons.items()]
                 work.write(number, pixels[kept] if reasons else pixels, names, skipped)
             done += len(part)
             if progress is not None:
-                progress(done, len(files))
-        count, skipped = work.finish(len(parts), shape)
-    return Packed(to, count, shape, resumed, skipped)
+                progress(done, len(pictures))
+        count, skipped = work.finish(len(parts), target.empty(1))
+    notes.tell(stacklevel=3)
+    return Packed(to, count, shape, dtype, resumed, skipped, left_out, resized)
 
 
 def _after(done: int, total: int, progress: Progress | None) -> Progress | None:
@@ -204,12 +243,12 @@ class _Work:
         finally:
             os.close(handle)
 
-    def begin(self, facts: str) -> tuple[int, ...] | None:
-        """Throw away what is of other files; return the shape that was chosen for these."""
+    def begin(self, facts: str) -> tuple[tuple[int, ...], str] | None:
+        """Throw away what is of other files; return the shape and type chosen for these."""
         with self._explained():
             plan = self._read("plan.json")
             if plan is not None and plan.get("facts") == facts:
-                return tuple(plan["shape"])
+                return tuple(plan["shape"]), str(plan["dtype"])
             for path in self._path.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -218,10 +257,10 @@ class _Work:
             self._facts = facts
         return None
 
-    def choose(self, shape: tuple[int, ...]) -> None:
+    def choose(self, shape: tuple[int, ...], dtype: str) -> None:
         """Write down how the work is done."""
         with self._explained():
-            self._keep("plan.json", {"facts": self._facts, "shape": shape})
+            self._keep("plan.json", {"facts": self._facts, "shape": shape, "dtype": dtype})
 
     def part(self, number: int) -> dict[str, Any] | None:
         """Return what is known of a part that is complete."""
@@ -232,7 +271,7 @@ class _Work:
     def write(
         self,
         number: int,
-        pixels: NDArray[np.uint8],
+        pixels: NDArray[Any],
         names: list[str],
         skipped: list[tuple[str, str]],
     ) -> None:
@@ -248,8 +287,8 @@ class _Work:
                     sync(self._rows / "data" / file)
             self._keep(f"{number:06}.json", known)
 
-    def finish(self, n_parts: int, shape: tuple[int, ...]) -> tuple[int, list[tuple[str, str]]]:
-        """Put all parts together, and show them."""
+    def finish(self, n_parts: int, row: NDArray[Any]) -> tuple[int, list[tuple[str, str]]]:
+        """Put all parts together, whose rows are of the shape and type of one, and show them."""
         parts = [part for number in range(n_parts) if (part := self.part(number)) is not None]
         skipped = [(path, why) for part in parts for path, why in part["skipped"]]
         fragments = [FragmentMetadata.from_json(one) for part in parts for one in part["fragments"]]
@@ -259,7 +298,7 @@ class _Work:
                 f"'{skipped[0][0]}': {skipped[0][1]}; give pictures that can"
             )
         with self._explained():
-            schema = as_table(np.zeros((1, *shape), np.uint8), [""]).schema
+            schema = as_table(row, [""]).schema
             count = put_together(self._rows, schema.with_metadata({PICTURES: b"yes"}), fragments)
             whole = {file for part in parts for file in part["files"]}
             for file in (self._rows / "data").iterdir():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from narrows.data.columns import Layout, has_lists
+from narrows.data.contents import what_it_is
 from narrows.data.scratch import fits, scratch_file
 from narrows.data.spooled import SpooledRows
 from narrows.errors import DataError, UnreadableFileError
@@ -141,6 +142,7 @@ class _Opened:
             yield
         except (pa.ArrowException, OSError) as error:
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
+            why = what_it_is(self._path) or why
             raise UnreadableFileError(
                 f"'{self._path}' is not a readable Parquet table: {why}; repair it or choose "
                 "another"

@@ -12,13 +12,14 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from narrows.data.arrays import check_finite
+from narrows.data.depths import SHADES, bring
 from narrows.data.lazy import LazyRows
 from narrows.data.stored import MappedRows, StoredRows
-from narrows.errors import ParameterError
+from narrows.errors import DataError, ParameterError
 
 Observer = Callable[[NDArray[Any], NDArray[np.bool_]], None]
 ScalingName = Literal["auto", "none", "unit", "global", "standard"]
@@ -35,7 +36,8 @@ _LEAST_SPREAD = 1 / 16
 # their own.
 _ONE_UNIT = 3.0
 _VALUES = 1 << 23  # that are looked at together
-_WIDE = (torch.float64, torch.int64, torch.int32)
+_WIDE = (torch.float64, torch.int64, torch.int32, torch.uint16)
+_UINT8 = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -340,23 +342,125 @@ class Scaling:
         values = np.arange(256) * (self.high - self.low) / 255 + self.low
         return values.astype(self.value_type)[pixels]
 
-    def to_pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Turn values in the data's units into pixels 0 .. 255, rounded, cut off at the ends.
+    @property
+    def file_type(self) -> np.dtype[Any]:
+        """The type that picture files have in the data's units.
+
+        That of the training data if these were shades of 8 or 16 bits, and floats otherwise.
+        """
+        own = np.dtype(self.dtype)
+        return np.dtype(self.value_type) if own not in SHADES or self._is_mask else own
+
+    def takes_as_shades(self, dtype: np.dtype[Any]) -> bool:
+        """Tell whether files of a type are brought to the data by what white is in them."""
+        own = np.dtype(self.dtype)
+        counts = dtype == np.uint16 and own.kind in "iu" and self.high > SHADES[_UINT8]
+        return dtype in SHADES and dtype != own and (own in SHADES or not counts)
+
+    def written_type(self, file_type: str | None) -> np.dtype[Any]:
+        """Choose the type in which pictures are written that were restored from files of a type.
+
+        That of the training data if these were shades, or if the files hold no shades; otherwise
+        that of the files, and 8 bits where there are none.
+        """
+        own = np.dtype(self.dtype)
+        if own in SHADES:
+            return own
+        told = np.dtype(file_type or np.uint8)
+        return told if told in SHADES else own
+
+    @property
+    def _is_mask(self) -> bool:
+        """Whether the data are zeros and ones in 8 bits, where files may mean white by 255."""
+        return self.dtype == "uint8" and (self.low, self.high) == (0.0, 1.0)
+
+    @overload
+    def from_file(self, values: NDArray[Any]) -> NDArray[Any]: ...
+
+    @overload
+    def from_file(self, values: StoredRows) -> StoredRows: ...
+
+    def from_file(self, values: Any) -> Any:
+        """Turn picture files' values into the data's units.
+
+        Values of the type of the training data, or that mean the same in another type, are what
+        they are. Shades of 8 and of 16 bits are brought to each other by what white is; to data
+        that are no such shades by :attr:`low` and :attr:`high`, which stand for black and white.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n, ...), or StoredRows
+            As :func:`narrows.data.codec.decode` gives each of them.
+
+        Returns
+        -------
+        ndarray, or StoredRows
+            Of :attr:`file_type`.
+
+        Raises
+        ------
+        DataError
+            If the type's values have nothing to do with the data's, or if they have 8 bits and the
+            data are 16-bit pictures that stay below a quarter of white: what is white there, nobody
+            can tell.
+
+        Examples
+        --------
+        >>> scaling = Scaling.learn("auto", Statistics.of(np.array([[100, 60000]], np.uint16)))
+        >>> scaling.from_file(np.array([[7, 4095]], np.uint16)).tolist()
+        [[7, 4095]]
+        >>> scaling.from_file(np.array([[1, 255]], np.uint8)).tolist()
+        [[257, 65535]]
+        """
+        if isinstance(values, StoredRows):
+            return MappedRows(values, self.from_file)
+        own, white = np.dtype(self.dtype), SHADES.get(values.dtype)
+        if self._is_mask and white is not None:
+            ones = values.reshape(len(values), -1).max(axis=1, initial=0) <= 1
+            masks = ones.reshape(-1, *(1,) * (values.ndim - 1))
+            return np.where(masks, values, values / white).astype(self.value_type)
+        if own in SHADES:
+            if values.dtype != own and self.high < _LEAST_SHARE * SHADES[own]:
+                raise DataError(
+                    f"it has {values.dtype.name} values, and the model learned from 16-bit "
+                    f"pictures that reach {self.high:g} of 65535, so that nobody can tell what "
+                    "white is; give 16-bit pictures as the model learned from"
+                )
+            return bring(values, own)
+        if white is not None and self.takes_as_shades(values.dtype):
+            shades = np.arange(white + 1) * (self.high - self.low) / white + self.low
+            return shades.astype(self.value_type)[values]
+        return bring(values, own).astype(self.value_type, copy=False)
+
+    def show(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Turn one picture file's values into 8-bit pixels to look at.
+
+        Raises
+        ------
+        DataError
+            As :meth:`from_file`.
+        """
+        return self.to_pixels(self.from_file(values[None])[0])
+
+    def to_pixels(self, values: NDArray[Any], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
+        """Turn values in the data's units into shades, rounded, cut off at black and white.
 
         Parameters
         ----------
         values : ndarray
             Any shape.
+        dtype : uint8 or uint16, default=uint8
+            The shades, from 0 to 255 or to 65535.
 
         Returns
         -------
-        ndarray of uint8
+        ndarray of ``dtype``
         """
         span = self.high - self.low
         own: NDArray[Any] = np.asarray(values, self.value_type)
         share = (own - self.low) / (span or 1)
-        pixels: NDArray[np.uint8] = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
-        return pixels
+        pixels: NDArray[Any] = np.rint(np.clip(share, 0, 1) * SHADES[np.dtype(dtype)])
+        return pixels.astype(dtype)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is kept beside the weights; ``facts`` has the rest."""

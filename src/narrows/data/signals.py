@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from narrows.data.audio import Signal
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, ParameterError
 
@@ -19,18 +20,25 @@ class Windows(LazyRows):
 
     Parameters
     ----------
-    signals : ndarray of shape (T,) or (T, C), or sequence of them
-        Numbers over time, of one channel or of C. Memory-mapped arrays stay on the disk.
+    signals : ndarray of shape (T,) or (T, C), Signal, or sequence of them
+        Numbers over time, of one channel or of C. Memory-mapped arrays stay on the disk. A
+        :class:`narrows.signals.Signal` knows its rate, which a model that learns from the windows
+        remembers.
     length : int
         Samples in a window, L; no signal may be shorter.
     hop : int, optional
         Samples from a window's start to the next one's, from 1 to L; L / 2 by default. The last
         window of a signal ends where the signal ends.
 
+    Attributes
+    ----------
+    rate : int or None
+        Samples a second, if the signals know it.
+
     Raises
     ------
     DataError
-        If a signal is shorter than a window, or they do not have the same channels.
+        If a signal is shorter than a window, or they do not have the same channels or rates.
     ParameterError
         If length or hop is out of range.
 
@@ -50,18 +58,25 @@ class Windows(LazyRows):
 
     def __init__(
         self,
-        signals: NDArray[Any] | Sequence[NDArray[Any]],
+        signals: NDArray[Any] | Signal | Sequence[NDArray[Any] | Signal],
         length: int,
         hop: int | None = None,
     ) -> None:
-        several = isinstance(signals, list | tuple) and np.ndim(signals[0] if signals else 0) > 0
-        given = [_as_signal(signal) for signal in (signals if several else [signals])]
+        each: Sequence[Any] = [signals]
+        if isinstance(signals, list | tuple) and signals and _is_signal(signals[0]):
+            each = signals
+        self.rate = _common_rate(each)
+        given = [
+            _as_signal(signal.values if isinstance(signal, Signal) else signal) for signal in each
+        ]
         channels = {signal.shape[1:] for signal in given}
         if len(channels) > 1:
             raise DataError(
                 f"signals with the shapes {', '.join(str(signal.shape) for signal in given[:5])} "
                 "were given; give signals with the same channels"
             )
+        for signal in given:
+            _check_axes(signal, length)
         starts = [window_starts(len(signal), length, hop) for signal in given]
         self._starts = np.concatenate(starts)
         self._ends = np.cumsum([len(some) for some in starts])
@@ -161,6 +176,33 @@ def overlap_add(windows: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any
         weights[start : start + length] += taper
     total /= weights.reshape(-1, *[1] * (windows.ndim - 2))
     return total.astype(windows.dtype)
+
+
+def _is_signal(given: Any) -> bool:
+    return isinstance(given, Signal) or np.ndim(given) > 0
+
+
+def _common_rate(signals: Sequence[Any]) -> int | None:
+    """Return the rate of those that know theirs, which have the same."""
+    known = [signal.rate for signal in signals if isinstance(signal, Signal)]
+    rates = {rate for rate in known if rate is not None}
+    if len(rates) > 1:
+        shown = " and ".join(map(str, sorted(rates)[:5]))
+        raise DataError(
+            f"signals of {shown} samples a second were given; bring them to one rate "
+            "(signals.read(path, rate=...), signals.resample), or give those of one"
+        )
+    return next(iter(rates), None)
+
+
+def _check_axes(signal: NDArray[Any], length: int) -> None:
+    """Refuse channels that stand where time belongs."""
+    if signal.ndim == 2 and isinstance(length, int) and len(signal) < length <= signal.shape[1]:
+        raise DataError(
+            f"a signal of shape {signal.shape} was given, whose first axis is taken for time and "
+            f"is shorter than a window of {length}; if it has {len(signal)} channels of "
+            f"{signal.shape[1]} samples, give its transpose (signal.T), or a shorter window"
+        )
 
 
 def _all_windows(signal: NDArray[Any], length: int) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from narrows.data.contents import what_it_is
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
@@ -109,6 +110,8 @@ def read_columns(path: str | Path) -> pa.Table:
     {'path': ['1.png', '2.png'], 'label': ['boot', None], 'year': [2010, 2011]}
     """
     path = Path(path)
+    if (instead := what_it_is(path)) is not None and path.stat().st_size:
+        raise _unreadable(path, instead)
     try:
         table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
         names = table.column_names
@@ -302,10 +305,12 @@ def _example(column: pa.ChunkedArray) -> str:
 
 
 def _empty(path: Path) -> DataError:
-    return DataError(f"'{path}' holds no rows; give a table with at least one")
+    why = "" if path.stat().st_size else ": it is empty (0 bytes)"
+    return DataError(f"'{path}' holds no rows{why}; give a table with at least one")
 
 
 def _unreadable(path: Path, reason: str) -> UnreadableFileError:
+    reason = what_it_is(path) or reason
     kind = "Parquet" if path.suffix.lower() == ".parquet" else path.suffix[1:].upper()
     return UnreadableFileError(
         f"'{path}' is not a readable {kind} table: {reason}; repair it or choose another"

@@ -16,7 +16,11 @@ from narrows.evaluation.report import (
     compare_models,
     make_report,
 )
-from narrows.evaluation.restoration import Restoration, compare_with_clean
+from narrows.evaluation.restoration import (
+    Restoration,
+    compare_files_with_clean,
+    compare_with_clean,
+)
 from narrows.plots.sheet import contact_sheet
 
 __all__ = [
@@ -34,6 +38,7 @@ __all__ = [
     "Restoration",
     "Scores",
     "compare_depths",
+    "compare_files_with_clean",
     "compare_models",
     "compare_with_clean",
     "compare_with_pca",

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from narrows.data.codec import is_picture
+from narrows.data.codec import is_picture, opaque
 from narrows.data.text import printable
 from narrows.errors import DataError
 from narrows.evaluation.given import flat_rows, groups_of
@@ -171,9 +171,10 @@ def _sheet(pictures: NDArray[np.uint8]) -> dict[str, Any] | None:
     for side in (side for side in (longest, *_SIDES) if side <= min(longest, _SIDES[0])):
         if (columns * side) ** 2 > _MOST_PIXELS:
             continue
-        sheet = Image.new("L" if pictures[0].squeeze().ndim == 2 else "RGB", (columns * side,) * 2)
+        grey = pictures.shape[3:] in ((), (1,))
+        sheet = Image.new("L" if grey else "RGB", (columns * side,) * 2)
         for number, pixels in enumerate(pictures):
-            picture = Image.fromarray(pixels.squeeze())
+            picture = opaque(Image.fromarray(pixels.reshape(pixels.shape[:2]) if grey else pixels))
             picture.thumbnail((side, side), Image.Resampling.BOX)
             sheet.paste(picture, (number % columns * side, number // columns * side))
         file = BytesIO()

@@ -11,7 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from narrows.data.codec import quietly
+from narrows.data.files import check_excludable
+from narrows.data.folders import LeftOut
 from narrows.data.images import Progress
+from narrows.data.sizes import Resized, sizes_of
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits, sharing
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
@@ -24,6 +27,9 @@ from narrows.library.stream import GivenStream
 from narrows.library.table import Table
 from narrows.library.workers import Workers
 from narrows.models import Encoder
+
+# Pictures of a folder whose headers are looked at before all are read.
+_SIZES = 1000
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,17 @@ class Added:
         were given more than once.
     skipped : list of (str, str)
         Files that could not be read and were left out, each with the reason.
+    left_out : LeftOut or None
+        What else lies in the folder that was given; None where none was.
+    resized : Resized or None
+        Pictures whose codes are made at another size than they have, of some that were looked at.
     """
 
     count: int
     present: int
     skipped: list[tuple[str, str]]
+    left_out: LeftOut | None = field(default=None, compare=False)
+    resized: Resized | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -73,6 +85,8 @@ class Addition:
         Hashes of pictures that are left out; grows by those of what is read.
     met : list of str
         Hashes of all pictures that were read.
+    resized : Resized or None
+        Pictures whose codes are made at another size than they have.
     """
 
     encoder: Encoder
@@ -85,6 +99,7 @@ class Addition:
     workers: Workers | None = None
     known: set[str] = field(default_factory=set)
     met: list[str] = field(default_factory=list)
+    resized: Resized | None = None
     _done: int = 0
 
     @classmethod
@@ -97,6 +112,7 @@ class Addition:
         metadata: Any,
         store: Store,
         skip_unreadable: bool,
+        exclude: str | Sequence[str],
         progress: Progress | None,
         workers: Workers | None = None,
     ) -> "Addition":
@@ -104,6 +120,7 @@ class Addition:
         skipped: list[tuple[str, str]] | None = [] if skip_unreadable else None
         if isinstance(X, Iterator):
             check_store(store)
+            check_excludable(X, exclude)
             if names is not None or metadata is not None:
                 raise ParameterError(
                     "names and metadata are for pictures whose number is known, and an iterator "
@@ -112,7 +129,7 @@ class Addition:
             stream = GivenStream(X, encoder, store)
             name = f"stream {store}"
             return cls(encoder, stream, None, None, skipped, name, progress, workers)
-        given = understand(X, encoder, store=store)
+        given = understand(X, encoder, store=store, exclude=exclude)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
             metadata = read_metadata(Path(metadata), given, folder)
@@ -120,7 +137,9 @@ class Addition:
         columns = None if metadata is None else understand_metadata(metadata, len(given))
         source = str(X) if isinstance(X, str | Path) else ""
         name = _name_of((source, store, checked), columns)
-        return cls(encoder, given, checked, columns, skipped, name, progress, workers)
+        made = cls(encoder, given, checked, columns, skipped, name, progress, workers)
+        made.resized = _find_resized(given)
+        return made
 
     def fill(self, table: Table) -> Table:
         """Put everything into an empty table that nobody sees yet."""
@@ -154,8 +173,12 @@ class Addition:
 
     def report(self, count: int) -> Added:
         """Say what was done, when so many pictures have come in."""
+        if not isinstance(self.given, GivenRows):
+            self.given.notes.tell(stacklevel=4)
         skipped = self.skipped or []
-        return Added(count, self._done - count - len(skipped), skipped)
+        left_out = None if isinstance(self.given, GivenStream) else self.given.left_out
+        present = self._done - count - len(skipped)
+        return Added(count, present, skipped, left_out, self.resized)
 
     def _new_fields(self, table: Table) -> list[Any]:
         """Return the columns that a table lacks; the others have to fit."""
@@ -207,6 +230,9 @@ class Addition:
     def _hear(self, done: list[Written]) -> None:
         """Take note of what workers have done."""
         self.met = [digest for written in done for digest in written.met]
+        if not isinstance(self.given, GivenRows):
+            for written in done:
+                self.given.notes.add(written.notes)
         if self.skipped is not None:
             self.skipped[:] = [one for written in done for one in written.skipped]
         self._done = len(self.met) + len(self.skipped or [])
@@ -216,6 +242,14 @@ class Addition:
         if self.progress is not None:
             total = self._done if isinstance(self.given, GivenStream) else len(self.given)
             self.progress(self._done, total)
+
+
+def _find_resized(given: GivenFiles | GivenRows) -> Resized | None:
+    """Look at the sizes of some pictures of a folder, and say if their codes are of another."""
+    if not isinstance(given, GivenFiles) or given.left_out is None or given.encoder.takes_any_size_:
+        return None
+    some = given.paths[:: -(-len(given) // _SIZES)]
+    return Resized.of(sizes_of(some), given.encoder.sample_shape_)
 
 
 def _name_of(facts: object, columns: Any) -> str:

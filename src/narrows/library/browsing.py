@@ -60,6 +60,26 @@ class Browsing:
         rows = self._table.rows_of(ids)
         return self._pictures.read(rows)
 
+    def sizes(self, ids: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int] | None]:
+        """Read the heights and widths of pictures as they are stored, from their headers.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Of :attr:`ids`, in any order.
+
+        Returns
+        -------
+        list of (int, int) or None
+            None for rows that are no pictures.
+
+        Raises
+        ------
+        ParameterError, MissingFileError, UnreadableFileError
+            As :meth:`read`.
+        """
+        return self._pictures.sizes(self._table.rows_of(ids))
+
     @property
     def ids(self) -> NDArray[np.int64]:
         """The ids of all pictures, (n,), ascending."""

@@ -1,8 +1,9 @@
 """What users give, as rows to encode and as files to store."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from io import BytesIO
@@ -16,20 +17,24 @@ from numpy.typing import NDArray
 
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.data.codec import DefectError
-from narrows.data.decoding import n_processors
+from narrows.data.axes import hint
+from narrows.data.codec import DefectError, extract
+from narrows.data.decoding import Target, n_processors
+from narrows.data.folders import LeftOut
+from narrows.data.formats import check_plugin
 from narrows.data.images import (
     IMAGE_SUFFIXES,
-    find_images,
-    read_image,
-    read_images,
+    list_images,
+    read_into_memory,
 )
 from narrows.data.names import RowNames
+from narrows.data.pages import Page, Picture, file_of
+from narrows.data.reading import Notes, Reading, current
 from narrows.data.scaling import Scaling
+from narrows.data.scanning import scan
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
-from narrows.library.pictures import is_shape_of_picture
 from narrows.models import Encoder
 from narrows.models.validation import check_columns, check_rows
 
@@ -78,13 +83,13 @@ class Part(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A file's hash, and, if it is not known yet, what is stored of it, and its pixels."""
+    """A file's hash, and, if it is not known yet, what is stored of it, and its row."""
 
     hash: str
     contents: bytes | None = None
     reference: str | None = None
     thumbnail: bytes | None = None
-    pixels: NDArray[np.uint8] | None = None
+    row: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,8 @@ class GivenFiles:
 
     Attributes
     ----------
-    paths : list of Path
-        The files; where they are none, what errors call them.
+    paths : list of Path or Page
+        The files, or pages of them; where they are none, what errors call them.
     encoder : Encoder
         Says in which shape and units rows are wanted.
     single : bool
@@ -103,25 +108,37 @@ class GivenFiles:
         What is kept of each.
     contents : list of bytes, or None
         What would be in the files, where they are none.
+    how : Reading
+        The bound on pixels.
+    notes : Notes
+        Takes what has to be said of the files.
+    left_out : LeftOut or None
+        What else lies in the folder that was given, if one was.
     """
 
-    paths: list[Path]
+    paths: list[Picture]
     encoder: Encoder
     single: bool = False
     store: Store = "pictures"
     contents: list[bytes] | None = None
+    how: Reading = field(default_factory=current)
+    notes: Notes = field(default_factory=Notes)
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def target(self) -> Target:
+        """What each is turned into: a row in the data's units."""
+        scaling = self.encoder.scaling_
+        return Target(self.encoder.sample_shape_, scaling.file_type, scaling, self.how)
+
     def read(self) -> NDArray[Any]:
         """Read all of them, (n, *sample_shape), in the data's units."""
-        shape = self.encoder.sample_shape_
-        if len(self) == 1:
-            pixels = read_image(self.paths[0], shape)[None]
-        else:
-            pixels, _, _ = read_images(self.paths, shape)
-        return self.encoder.scaling_.from_pixels(pixels)
+        rows, _, _ = read_into_memory(self.paths, self.target, self.notes)
+        self.notes.tell(stacklevel=4)
+        return rows
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
         """Read them part by part, one part ahead, but for those whose hash is known.
@@ -135,7 +152,6 @@ class GivenFiles:
         known : set of str
             Hashes; grows by those of what is read.
         """
-        shape = self.encoder.sample_shape_
         for numbers, loaded in self._loaded(known):
             new: list[tuple[int, Loaded]] = []
             for number, result in zip(numbers, loaded, strict=True):
@@ -150,7 +166,7 @@ class GivenFiles:
                 elif result.hash not in known:
                     known.add(result.hash)
                     new.append((number, result))
-            pixels = [one.pixels for _, one in new if one.pixels is not None]
+            rows = [one.row for _, one in new if one.row is not None]
             yield Part(
                 [number for number, _ in new],
                 None if self.contents else [str(self.paths[number]) for number, _ in new],
@@ -158,18 +174,15 @@ class GivenFiles:
                 [one.contents for _, one in new],
                 [one.reference for _, one in new],
                 [one.thumbnail for _, one in new],
-                self.encoder.scaling_.from_pixels(
-                    np.stack(pixels) if pixels else np.empty((0, *shape), np.uint8)
-                ),
+                np.stack(rows) if rows else self.target.empty(0),
                 [result.hash for result in loaded if isinstance(result, Loaded)],
                 numbers[-1] + 1,
             )
 
     def _loaded(self, known: set[str]) -> Iterator[tuple[list[int], list["Loaded | str"]]]:
         """Read them on all processors; while a part is looked at, the next is on its way."""
-        load = partial(
-            _load, shape=self.encoder.sample_shape_, known=known, refer=self.store == "references"
-        )
+        refer = self.store == "references"
+        load = partial(_load, target=self.target, known=known, refer=refer, notes=self.notes)
 
         def load_block(numbers: list[int]) -> list[Loaded | str]:
             return [
@@ -194,11 +207,13 @@ class GivenFiles:
     def _split(self) -> Iterator[list[int]]:
         part: list[int] = []
         size = 0
+        pages = Counter(path.file for path in self.paths if isinstance(path, Page))
         for number, path in enumerate(self.paths):
+            file = file_of(path)
             if self.contents is not None:
                 own = len(self.contents[number])
             else:
-                own = path.stat().st_size if path.is_file() else 0
+                own = file.stat().st_size // max(1, pages[file]) if file.is_file() else 0
             if part and (len(part) == _FILES or size + own > _BYTES):
                 yield part
                 part, size = [], 0
@@ -217,16 +232,22 @@ class GivenRows:
         In the data's units.
     scaling : Scaling
         Between these and pixels.
+    are_pictures : bool
+        Whether they are shown as pictures, and have thumbnails.
     names : sequence of str, or None
         Where they came from, if from a file.
     single : bool
         Whether one picture was meant, rather than a number of them.
+    left_out : LeftOut or None
+        What else lies in the folder that was given, if one was.
     """
 
     rows: NDArray[Any]
     scaling: Scaling
+    are_pictures: bool
     names: Sequence[str] | None = None
     single: bool = False
+    left_out: LeftOut | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -261,15 +282,15 @@ class GivenRows:
             )
 
     def _thumbnail(self, row: NDArray[Any]) -> bytes | None:
-        return (
-            encode_thumbnail(self.scaling.to_pixels(row))
-            if is_shape_of_picture(row.shape)
-            else None
-        )
+        return encode_thumbnail(self.scaling.to_pixels(row)) if self.are_pictures else None
 
 
 def understand(
-    given: Any, encoder: Encoder, *, store: Store = "pictures"
+    given: Any,
+    encoder: Encoder,
+    *,
+    store: Store = "pictures",
+    exclude: str | Sequence[str] = (),
 ) -> GivenFiles | GivenRows:
     """Tell what a user gave.
 
@@ -282,26 +303,34 @@ def understand(
         Says which shape rows have, and which columns if they have names.
     store : {"pictures", "references"}
         What is kept of each, when it comes to that.
+    exclude : str or sequence of str
+        Patterns of files and folders that are left out of a folder.
 
     Raises
     ------
     MissingFileError, DataError
         If there is no such file, or its contents do not fit the model.
     ParameterError
-        If rows of data, which are no files, are to be referred to.
+        If rows of data, which are no files, are to be referred to, or files are to be left out of
+        what is no folder.
     """
     check_store(store)
     names: Sequence[str] | None = None
+    left_out = None
+    files.check_excludable(given, exclude)
     if isinstance(given, str | Path):
         path = Path(given)
-        if path.is_dir() and not files.holds_rows(path):
-            return as_files(find_images(path), encoder, store)
+        if path.is_dir() and not files.holds_rows(path, exclude):
+            found, left_out = list_images(path, exclude)
+            left_out.tell(path, stacklevel=3)
+            return replace(as_files(found, encoder, store), left_out=left_out)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
-        rows = files.read(path)
-        names = RowNames(rows.names, f"{path}[", "]")
+        check_plugin(path)
+        rows = files.read(path, exclude=exclude)
+        names, left_out = RowNames(rows.names, f"{path}[", "]"), rows.left_out
         check_columns(encoder, rows, path)
-        given = encoder.scaling_.from_pixels(rows.values) if rows.pictures else rows.values
+        given = rows.in_units(encoder)
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
@@ -315,11 +344,16 @@ def understand(
         check_columns(encoder, values)
         raise DataError(
             f"an array of shape {values.shape} was given; the library's model takes pictures of "
-            f"shape {shape}: give one such array, or one of shape (n, {str(shape)[1:]}"
+            f"shape {shape}: "
+            + (
+                hint(values.shape, shape, given)
+                or f"give one such array, or one of shape (n, {str(shape)[1:]}"
+            )
         )
     if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
-    return GivenRows(check_rows(encoder, values), encoder.scaling_, names, single)
+    checked, shown = check_rows(encoder, values), encoder.spec.shows_pictures
+    return GivenRows(checked, encoder.scaling_, shown, names, single, left_out)
 
 
 def is_picture_file(path: str | Path) -> bool:
@@ -345,22 +379,28 @@ def as_files(
     *,
     single: bool = False,
     contents: list[bytes] | None = None,
+    notes: Notes | None = None,
 ) -> GivenFiles:
     """Take picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
-    shape = encoder.sample_shape_
-    if not is_shape_of_picture(shape):
+    if not files.takes_pictures(encoder.sample_shape_, encoder.spec.shows_pictures):
         raise DataError(
-            f"'{paths[0]}' is a picture, and the library's model takes rows of shape {shape}; "
-            "give arrays or tables"
+            f"'{paths[0]}' is a picture, and the library's model takes rows of shape "
+            f"{encoder.sample_shape_}, which are none; give arrays or tables"
         )
-    return GivenFiles(paths, encoder, single, store, contents)
+    how = current()
+    pictures: list[Picture] = list(paths)
+    if how.pages == "all" and contents is None:
+        pictures = scan(paths, how).pictures
+        single = single and len(pictures) == 1
+    return GivenFiles(pictures, encoder, single, store, contents, how, notes or Notes())
 
 
 def _load(
-    path: Path,
+    path: Picture,
     contents: bytes | None,
-    shape: tuple[int, ...],
+    target: Target,
     known: Collection[str],
+    notes: Notes,
     *,
     refer: bool,
 ) -> Loaded | str:
@@ -369,15 +409,21 @@ def _load(
     if reference is not None and not _is_text(reference):
         return "its name is no UTF-8 text, so that it cannot be referred to; store the picture"
     try:
-        contents = path.read_bytes() if contents is None else contents
+        if contents is None:
+            contents = extract(path, target.how) if isinstance(path, Page) else path.read_bytes()
         digest = sha256(contents).hexdigest()
         if digest in known:
             return Loaded(digest)
-        pixels, thumbnail = decode_with_thumbnail(contents, shape, always=refer)
-        return Loaded(digest, None if refer else contents, reference, thumbnail, pixels)
+        own, scaling = Notes(), target.scaling
+        values, thumbnail = decode_with_thumbnail(
+            contents, target.sample_shape, scaling.show, always=refer, how=target.how, notes=own
+        )
+        row = target.fit(values, contents, own)
+        notes.add(own, str(path))
+        return Loaded(digest, None if refer else contents, reference, thumbnail, row)
     except FileNotFoundError as error:
         raise MissingFileError(f"'{path}' does not exist; give files that do") from error
-    except DefectError as error:
+    except (DefectError, DataError) as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)

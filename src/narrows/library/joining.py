@@ -1,17 +1,14 @@
 """Users' columns in a file of their own, brought into the order of the pictures."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from narrows.data.names import KEYS, NameIndex, key_column
 from narrows.data.tables import TABLE_SUFFIXES, read_columns
 from narrows.errors import DataError, ParameterError
 from narrows.library.given import GivenFiles, GivenRows
-
-KEYS = ("path", "file", "file_name", "filename")
-"""Columns that may say which file a row is of; the first of these that there is does."""
 
 
 def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None) -> Any:
@@ -46,14 +43,14 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
     table = read_columns(path)
     if isinstance(given, GivenRows):
         return table
-    key = next((name for name in KEYS if name in table.column_names), None)
+    key = key_column(table.column_names)
     if key is None:
         raise DataError(
             f"'{path}' has the columns {', '.join(table.column_names)}, and none of "
             f"{', '.join(KEYS)} that would say which picture a row is of; name one so"
         )
     names = table.column(key).cast(pa.string()).to_pylist()
-    rows = _rows_by_file(path, names, _Files(given.paths, folder))
+    rows = _rows_by_file(path, names, [Path(str(one)) for one in given.paths], folder)
     if missing := [place for place in range(len(given)) if place not in rows]:
         raise DataError(
             f"'{path}' has no row for {len(missing)} of the {len(given)} pictures, the first of "
@@ -62,51 +59,37 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
     return table.drop_columns([key]).take([rows[place] for place in range(len(given))])
 
 
-class _Files:
-    """Files by whatever they may be called."""
-
-    def __init__(self, paths: list[Path], folder: Path | None) -> None:
-        self.paths = paths
-        self._full: dict[Path, int] = {}
-        for place, path in enumerate(paths):
-            names = {path, path.absolute()} | ({path.relative_to(folder)} if folder else set())
-            self._full |= dict.fromkeys(names, place)
-        self._count = Counter(path.name for path in paths)
-        self._short = {path.name: place for place, path in enumerate(paths)}
-
-    def find(self, name: str) -> int | None:
-        """Return the place of a file among all, None if there is none of this name."""
-        if (place := self._full.get(Path(name))) is not None:
-            return place
-        return self._short[name] if self._count[name] == 1 else None
-
-    def share(self, name: str) -> list[Path]:
-        """Return the files that have this name where there are several."""
-        return [path for path in self.paths if path.name == name]
+def _names_of(path: Path, folder: Path | None) -> set[str]:
+    """Return what a file may be called: as it was given, in full, or in the folder given."""
+    inside = {path.relative_to(folder).as_posix()} if folder else set()
+    return {str(path), str(path.absolute())} | inside
 
 
-def _rows_by_file(table: Path, names: list[str | None], files: _Files) -> dict[int, int]:
+def _rows_by_file(
+    table: Path, names: list[str | None], files: list[Path], folder: Path | None
+) -> dict[int, int]:
     """Return the row of each file that has one, by its place."""
     rows: dict[int, int] = {}
+    index = NameIndex([_names_of(path, folder) for path in files])
     for row, name in enumerate(names):
         where = f"row {row}, counted from 0, of '{table}'"
         if name is None:
             raise DataError(f"{where} names no file; name one, or remove the row")
-        place = files.find(name)
-        if place is None and (same := files.share(name)):
+        place = index.find(name)
+        if place is None and len(same := index.alike(name)) > 1:
             raise DataError(
-                f"{where} names '{name}', as '{same[0]}' and '{same[1]}' are called; "
-                "give their paths in the folder"
+                f"{where} names '{name}', as '{files[same[0]]}' and '{files[same[1]]}' are called; "
+                "give their paths in the folder, letter by letter"
             )
         if place is None:
             raise DataError(
-                f"{where} names '{name}', which is none of the {len(files.paths)} pictures; "
+                f"{where} names '{name}', which is none of the {len(files)} pictures; "
                 "correct it, or remove the row"
             )
         if place in rows:
             raise DataError(
                 f"rows {rows[place]} and {row}, counted from 0, of '{table}' are both of "
-                f"'{files.paths[place]}'; keep one of them"
+                f"'{files[place]}'; keep one of them"
             )
         rows[place] = row
     return rows

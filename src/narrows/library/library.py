@@ -98,6 +98,7 @@ class Library(Keeper):
         store: Store = "pictures",
         overwrite: bool = False,
         skip_unreadable: bool = False,
+        exclude: str | Sequence[str] = (),
         progress: Progress | None = None,
         storage_options: Mapping[str, str] | None = None,
         workers: Workers | None = None,
@@ -111,7 +112,7 @@ class Library(Keeper):
         ----------
         path, model, overwrite, storage_options
             As for :meth:`create`.
-        X, names, metadata, store, skip_unreadable, progress, workers
+        X, names, metadata, store, skip_unreadable, exclude, progress, workers
             As for :meth:`add`.
 
         Returns
@@ -133,6 +134,7 @@ class Library(Keeper):
             metadata=metadata,
             store=store,
             skip_unreadable=skip_unreadable,
+            exclude=exclude,
             progress=progress,
             workers=workers,
         )
@@ -148,6 +150,7 @@ class Library(Keeper):
         metadata: Any = None,
         store: Store = "pictures",
         skip_unreadable: bool = False,
+        exclude: str | Sequence[str] = (),
         progress: Progress | None = None,
         workers: Workers | None = None,
     ) -> Added:
@@ -165,6 +168,8 @@ class Library(Keeper):
             An iterator, such as a generator, may yield any of these, single arrays of shape
             ``sample_shape_``, what is in picture files as bytes, and Pillow's pictures, which
             are kept as PNG files; of what it yields, no more than a few thousand are in memory.
+            Of files of several pages or frames the first is taken, unless
+            :func:`narrows.data.reading.reading` says otherwise, as it does for the bound on pixels.
         names : sequence of str, optional
             What the matches' ``path`` says, one for each picture; by default the file's path
             as given, the file's and the row's name (``data.npy[7]``), or the id for an array.
@@ -182,6 +187,9 @@ class Library(Keeper):
             and is told if that is gone or has changed.
         skip_unreadable : bool, default=False
             Whether files that cannot be read are left out and listed instead of raising.
+        exclude : str or sequence of str
+            Patterns of files and folders that are left out of a folder, such as "*_thumb.jpg"; see
+            :func:`narrows.data.folders.check_exclude`.
         progress : callable, optional
             Called with the number of pictures done and the number of all, of an iterator with
             that of those done, twice.
@@ -203,7 +211,7 @@ class Library(Keeper):
             table of metadata or several, or a row no file.
         ParameterError
             If there are not as many names or rows of metadata as pictures, the metadata are no
-            columns, or rows of data are to be referred to.
+            columns, rows of data are to be referred to, or ``exclude`` is given without a folder.
         LibraryError
             If the library was replaced by another since it was opened.
         OutputError
@@ -224,6 +232,7 @@ class Library(Keeper):
             metadata=metadata,
             store=store,
             skip_unreadable=skip_unreadable,
+            exclude=exclude,
             progress=progress,
             workers=workers,
         )

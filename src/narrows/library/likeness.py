@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from narrows.errors import NarrowsError
-from narrows.library.pictures import StoredPictures, is_shape_of_picture
+from narrows.library.pictures import StoredPictures
 
 Pairs = NDArray[np.int64]  # (n, 2)
 
@@ -45,8 +45,8 @@ def confirm(pictures: StoredPictures, pairs: Pairs, others: Pairs) -> NDArray[np
     ndarray of bool and shape (n,)
         False also where a picture cannot be read, and where rows are no pictures.
     """
-    shape = pictures.encoder.sample_shape_
-    if not len(pairs) or not is_shape_of_picture(shape) or min(shape[:2]) < _LEAST:
+    spec = pictures.encoder.spec
+    if not len(pairs) or not spec.shows_pictures or min(spec.sample_shape[:2]) < _LEAST:
         return np.zeros(len(pairs), bool)
     left = _unexplained(pictures, others)
     limit = min(_MOST, _TENTH * np.quantile(left, _LOWEST)) if len(left) else _MOST

@@ -6,17 +6,21 @@ the .npy file of it.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, decode, encode_png, quietly
+from narrows.data.codec import DefectError, encode_png, extract, quietly
+from narrows.data.decoding import Target
+from narrows.data.files import takes_pictures
+from narrows.data.pages import Page, parse
+from narrows.data.reading import Reading, current
+from narrows.data.sizes import size_of
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
@@ -41,17 +45,25 @@ class StoredPictures:
         Says in which shape and units they are wanted.
     decoder : Decoder or None
         Restores pictures from their codes; a library made by an encoder alone has none.
+    how : Reading
+        The bound on pixels.
     """
 
     table: Table
     encoder: Encoder
     decoder: Decoder | None
+    how: Reading = field(default_factory=current)
+
+    @property
+    def _target(self) -> Target:
+        """What a picture file is turned into."""
+        scaling = self.encoder.scaling_
+        return Target(self.encoder.sample_shape_, scaling.file_type, scaling, self.how)
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
         """Read pictures as stored, (n, *sample_shape), in the data's units; on all processors."""
         if not len(rows):
-            none = np.empty((0, *self.encoder.sample_shape_), np.uint8)
-            return self.encoder.scaling_.from_pixels(none)
+            return self._target.empty(0)
         decoded: list[NDArray[Any]] = []
         with quietly(), ThreadPoolExecutor(torch.get_num_threads()) as threads:
             for start in range(0, len(rows), _BLOCK):
@@ -70,7 +82,19 @@ class StoredPictures:
             if row["picture"] is not None:
                 yield row["picture"]
             else:
-                yield fetch(row["reference"], row["hash"], self.table.path.parent)
+                yield fetch(row["reference"], row["hash"], self.table.path.parent, self.how)
+
+    def sizes(self, rows: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int] | None]:
+        """Return pictures' heights and widths as stored, None of rows that are none."""
+        spec = self.encoder.spec
+        if not spec.shows_pictures:
+            return [None] * len(rows)
+        own = (spec.sample_shape[0], spec.sample_shape[1])
+        with quietly():
+            return [
+                own if contents.startswith(_NPY) else size_of(contents)
+                for contents in self.contents(rows)
+            ]
 
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
         """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""
@@ -90,12 +114,12 @@ class StoredPictures:
         if not contents.startswith(_NPY):
             try:
                 with quietly():
-                    return preview(contents)
+                    return preview(contents, self.encoder.scaling_.show, self.how)
             except DefectError as error:
                 raise self._damaged(error) from error
         with quietly():
             pixels = self.encoder.scaling_.to_pixels(self._decode(contents))
-        if not is_shape_of_picture(pixels.shape):
+        if not self.encoder.spec.shows_pictures:
             raise LibraryError(
                 f"rows of shape {pixels.shape} are no pictures and have no thumbnails; use picture"
             )
@@ -109,12 +133,14 @@ class StoredPictures:
         ValueError, DefectError
             If the picture is damaged.
         """
-        shape = self.encoder.sample_shape_
+        shape, scaling = self.encoder.sample_shape_, self.encoder.scaling_
         if not contents.startswith(_NPY):
-            return decode_with_thumbnail(contents, shape, always=always)[1]
-        if not is_shape_of_picture(shape):
+            return decode_with_thumbnail(
+                contents, shape, scaling.show, always=always, how=self.how
+            )[1]
+        if not self.encoder.spec.shows_pictures:
             return None
-        return encode_thumbnail(self.encoder.scaling_.to_pixels(self.decode(contents)))
+        return encode_thumbnail(scaling.to_pixels(self.decode(contents)))
 
     def restore(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Decode pictures from codes (n, K) alone, in the data's units."""
@@ -146,10 +172,10 @@ class StoredPictures:
         if contents.startswith(_NPY):
             row: NDArray[Any] = np.lib.format.read_array(BytesIO(contents), allow_pickle=False)
             return row.reshape(shape)
-        if not is_shape_of_picture(shape):
+        if not takes_pictures(shape, self.encoder.spec.shows_pictures):
             raise ValueError(f"it is a picture file, and the model takes rows of shape {shape}")
         try:
-            return self.encoder.scaling_.from_pixels(decode(contents, shape))
+            return self._target.decode(contents)
         except DefectError as error:
             raise ValueError(f"it is no readable picture: {error}") from error
 
@@ -166,12 +192,7 @@ class StoredPictures:
         )
 
 
-def is_shape_of_picture(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of a shape are pictures, grey or in colour."""
-    return len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
-
-
-def fetch(reference: str | None, digest: str, library: Place) -> bytes:
+def fetch(reference: str | None, digest: str, library: Place, how: Reading | None = None) -> bytes:
     """Read a file that a library refers to, if it is still the one."""
     remedy = f"put it back, or remove it from '{library}' and add it again"
     if reference is None:
@@ -180,9 +201,12 @@ def fetch(reference: str | None, digest: str, library: Place) -> bytes:
             "a copy, or build it again"
         )
     try:
-        contents = Path(reference).read_bytes()
+        picture = parse(reference)
+        contents = extract(picture, how) if isinstance(picture, Page) else picture.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingFileError(f"'{reference}' is not there any more; {remedy}") from error
+    except DefectError as error:
+        raise Unreadable(f"'{reference}' cannot be read ({error}); {remedy}") from error
     except OSError as error:
         raise Unreadable(f"'{reference}' cannot be read ({error.strerror}); {remedy}") from error
     if sha256(contents).hexdigest() != digest:

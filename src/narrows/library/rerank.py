@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.errors import LibraryError, ParameterError
-from narrows.library.pictures import StoredPictures, is_shape_of_picture
+from narrows.library.pictures import StoredPictures
 from narrows.library.queries import Found
 
 Rerank: TypeAlias = Literal["pixels", "ssim"]
@@ -42,7 +42,7 @@ def check_rerank(rerank: Rerank | None, on: RerankOn, library: StoredPictures) -
             "give rerank='pixels' or 'ssim'"
         )
     shape = library.encoder.sample_shape_
-    if rerank == "ssim" and not is_shape_of_picture(shape):
+    if rerank == "ssim" and not library.encoder.spec.shows_pictures:
         raise LibraryError(
             f"rerank='ssim' compares pictures, and rows of shape {shape} are none; use 'pixels'"
         )

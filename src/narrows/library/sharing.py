@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from narrows.data.codec import quietly
 from narrows.data.decoding import one_processor
+from narrows.data.pages import file_of
+from narrows.data.reading import Notes
 from narrows.errors import ParameterError
 from narrows.library import commits
 from narrows.library.given import GivenFiles, GivenRows
@@ -40,6 +42,8 @@ class Written(NamedTuple):
         SHA-256 of all pictures that were read, known ones among them.
     skipped : list of (str, str)
         Files that could not be read, each with the reason.
+    notes : Notes
+        What has to be said of the files.
     """
 
     fragments: list[str]
@@ -47,6 +51,7 @@ class Written(NamedTuple):
     ids: list[int]
     met: list[str]
     skipped: list[tuple[str, str]]
+    notes: Notes
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ class Share:
         with one_processor(), quietly(), closing(addition.batches()) as batches:
             fragments, hashes = commits.write(table, batches, self.first, self.added)
         ids = list(range(self.first, self.first + len(hashes)))
-        return Written(fragments, hashes, ids, addition.met, skipped or [])
+        notes = Notes() if isinstance(given, GivenRows) else given.notes
+        return Written(fragments, hashes, ids, addition.met, skipped or [], notes)
 
 
 def write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
@@ -197,7 +203,7 @@ def append(
 
 def _folders(given: object) -> list[Path]:
     paths = given.paths if isinstance(given, GivenFiles) else []
-    return sorted({path.absolute().parent for path in paths})
+    return sorted({file_of(path).absolute().parent for path in paths})
 
 
 def _cut(given: GivenFiles | GivenRows, part: slice) -> GivenFiles | GivenRows:

@@ -1,7 +1,7 @@
 """Pictures that come one after another, and are never in memory all at once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from narrows.data.codec import orientation, turn
+from narrows.data.reading import Notes
 from narrows.errors import DataError
 from narrows.library.given import (
     GivenFiles,
@@ -43,11 +44,14 @@ class GivenStream:
         Says in which shape and units rows are wanted.
     store : {"pictures", "references"}
         What is kept of each.
+    notes : Notes
+        Takes what has to be said of picture files.
     """
 
     items: Iterator[Any]
     encoder: Encoder
     store: Store = "pictures"
+    notes: Notes = field(default_factory=Notes)
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
         """Read them part by part, as :meth:`GivenFiles.parts` does."""
@@ -58,6 +62,8 @@ class GivenStream:
                 for part in given.parts(skipped, known):
                     numbers = [done + number for number in part.numbers]
                     yield part._replace(numbers=numbers, done=done + part.done)
+                if isinstance(given, GivenFiles):
+                    self.notes.add(given.notes)
                 done += len(given)
         if not done:
             raise DataError("no pictures were given; give at least one")
@@ -77,7 +83,7 @@ class GivenStream:
             contents = [_png(item) if isinstance(item, Image.Image) else item for item in items]
             names = [Path(f"picture {done + number}") for number in range(len(items))]
             check_store(self.store, files=False)
-            return as_files(names, self.encoder, self.store, contents=contents)
+            return as_files(names, self.encoder, self.store, contents=contents, notes=self.notes)
         if kind is None:
             return understand(items[0], self.encoder, store=self.store)
         together = items if kind is Path else np.stack(items)

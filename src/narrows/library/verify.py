@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from narrows.data.codec import DefectError, quietly
 from narrows.data.images import Progress
+from narrows.data.reading import Reading, current
 from narrows.data.thumbnails import preview
 from narrows.errors import DataError, FormatError, NarrowsError
 from narrows.library import commits, salvage
@@ -114,6 +115,8 @@ class Rows:
         whatever else is wrong is raised.
     problems : list of Problem
         Grows with the rows that have been looked at.
+    how : Reading
+        The bound on pixels.
     """
 
     table: Table
@@ -122,6 +125,7 @@ class Rows:
     progress: Progress | None = None
     moving: bool = False
     problems: list[Problem] = field(default_factory=list)
+    how: Reading = field(default_factory=current)
     _met: set[int] = field(default_factory=set)
     _count: int = 0
 
@@ -210,14 +214,14 @@ class Rows:
         """Decode a picture as stored or referred to, or say what is wrong with it."""
         if picture is None and reference is not None and digest is not None:
             try:
-                picture = fetch(reference, digest, self.table.path.parent)
+                picture = fetch(reference, digest, self.table.path.parent, self.how)
             except NarrowsError as error:
                 # The disk that it lies on may come back.
                 return Defect(f"its file {error}", "keep")
         if picture is None or digest is None or sha256(picture).hexdigest() != digest:
             return Defect("its picture is not the one that was added (another SHA-256)", "remove")
         try:
-            return StoredPictures(self.table, self.encoder, None).decode(picture)
+            return StoredPictures(self.table, self.encoder, None, self.how).decode(picture)
         except ValueError as error:
             return Defect(f"its picture is unharmed, and cannot be decoded: {error}", "keep")
 
@@ -262,14 +266,14 @@ class Rows:
             return columns["thumbnail"]
         stored = [columns[name].to_pylist() for name in ("picture", "reference", "hash")]
         made = columns["thumbnail"].to_pylist()
-        pictures = StoredPictures(self.table, self.encoder, None)
+        pictures = StoredPictures(self.table, self.encoder, None, self.how)
         for row, (picture, reference, digest) in enumerate(zip(*stored, strict=True)):
             if not lost[row]:
                 continue
             made[row] = None
             # A picture that is away or cannot be decoded is a defect of its own.
             with suppress(NarrowsError, ValueError, DefectError), quietly():
-                contents = picture or fetch(reference, digest, self.table.path.parent)
+                contents = picture or fetch(reference, digest, self.table.path.parent, self.how)
                 made[row] = pictures.make_thumbnail(contents, always=picture is None)
         return pa.array(made, columns["thumbnail"].type)
 

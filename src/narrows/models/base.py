@@ -14,6 +14,7 @@ from narrows import losses, networks, ranks
 from narrows.data.blocks import Numbers, RowsBut, source_of
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling, Statistics
+from narrows.data.signals import Windows
 from narrows.losses import Loss
 from narrows.models import choices
 from narrows.models.chosen import explain
@@ -388,10 +389,15 @@ class BaseAutoencoder(Parameters, Codec):
         return self.hidden_layer_sizes == "auto" or len(self.hidden_layer_sizes) > 0
 
     def _choose_layers(
-        self, sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
+        self,
+        sample_shape: tuple[int, ...],
+        scaling: Scaling,
+        n_rows: int,
+        *,
+        of_signal: bool = False,
     ) -> tuple[str, tuple[int, ...]]:
         """Choose the architecture, and the widths of the layers between input and code."""
-        return choices.choose_layers(self, sample_shape, scaling, n_rows)
+        return choices.choose_layers(self, sample_shape, scaling, n_rows, of_signal=of_signal)
 
     def _settings(self, n_rows: int, seed: int) -> TrainSettings:
         """Plan training on so many rows, once the network is chosen."""
@@ -415,7 +421,11 @@ class BaseAutoencoder(Parameters, Codec):
             statistics.pooled() if alike else statistics,
             choices.choose_units(self, X),
         )
-        self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_, len(X))
+        self.spec_ = choices.choose_network(
+            self, self.sample_shape_, self.scaling_, len(X), of_signal=isinstance(X, Windows)
+        )
+        if isinstance(X, Windows):
+            self.spec_ = replace(self.spec_, signal=True, rate=X.rate)
         choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
         learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)

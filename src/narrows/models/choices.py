@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from narrows import corruption, networks
 from narrows.corruption import Corruption
+from narrows.data.axes import lies_down
 from narrows.data.blocks import Numbers, picked
 from narrows.data.lazy import LazyRows, MadeRows
 from narrows.data.principal import fit_pca
@@ -162,7 +163,12 @@ def check_variation(statistics: Statistics, n_rows: int) -> None:
 
 
 def choose_network(
-    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
+    model: "BaseAutoencoder",
+    sample_shape: tuple[int, ...],
+    scaling: Scaling,
+    n_rows: int,
+    *,
+    of_signal: bool = False,
 ) -> NetworkSpec:
     """Fill in what the user left to "auto".
 
@@ -176,13 +182,17 @@ def choose_network(
         Learned from the training data.
     n_rows : int
         How many rows those are.
+    of_signal : bool, default=False
+        Whether rows are windows of a signal, rather than tables or pictures.
 
     Raises
     ------
+    DataError
+        If the channels of a signal stand where time belongs.
     ParameterError
         If the output cannot reach the data, or training would take more than the memory.
     """
-    architecture, hidden = model._choose_layers(sample_shape, scaling, n_rows)
+    architecture, hidden = model._choose_layers(sample_shape, scaling, n_rows, of_signal=of_signal)
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
@@ -219,16 +229,21 @@ def choose_network(
 
 
 def choose_layers(
-    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
+    model: "BaseAutoencoder",
+    sample_shape: tuple[int, ...],
+    scaling: Scaling,
+    n_rows: int,
+    *,
+    of_signal: bool = False,
 ) -> tuple[str, tuple[int, ...]]:
     """Choose the architecture, and the widths of the layers between input and code.
 
     Raises
     ------
-    ParameterError
+    ParameterError, DataError
         As :func:`choose_architecture`.
     """
-    architecture = choose_architecture(model, sample_shape, scaling)
+    architecture = choose_architecture(model, sample_shape, scaling, of_signal=of_signal)
     hidden = model.hidden_layer_sizes
     if isinstance(hidden, str):
         hidden = defaults.choose_hidden_layer_sizes(
@@ -238,22 +253,26 @@ def choose_layers(
 
 
 def choose_architecture(
-    model: "BaseAutoencoder", sample_shape: tuple[int, ...], scaling: Scaling
+    model: "BaseAutoencoder",
+    sample_shape: tuple[int, ...],
+    scaling: Scaling,
+    *,
+    of_signal: bool = False,
 ) -> str:
     """Choose PCA and what a network adds for rows without places, convolutions for large pictures.
 
     Raises
     ------
-    ParameterError
-        If the rows do not have the axes that the architecture wants, or other parameters do not go
-        with it.
+    ParameterError, DataError
+        If the rows do not have the axes that the architecture wants, or have them in another order,
+        or other parameters do not go with it.
     """
     not_pca = _why_not_pca(model)
     if model.architecture == "auto":
         if len(sample_shape) == 1 and not scaling.bounded and not not_pca:
             return "pca_residual"
         # Widths that were given are those of dense layers.
-        given = model.hidden_layer_sizes != "auto"
+        given = model.hidden_layer_sizes != "auto" or of_signal
         return "dense" if given else defaults.choose_architecture(sample_shape)
     if model.architecture == "pca_residual" and not_pca:
         raise ParameterError(
@@ -264,6 +283,11 @@ def choose_architecture(
         raise ParameterError(
             f"architecture='convolutional_1d' takes signals (L,) or (L, C), rows of shape "
             f"{sample_shape} were given; use 'convolutional' for pictures"
+        )
+    if model.architecture == "convolutional_1d" and lies_down(sample_shape):
+        raise DataError(
+            f"rows of shape {sample_shape} were given, of which the first axis would be taken for "
+            f"time and the last for {sample_shape[1]} channels; give np.moveaxis(X, 1, -1)"
         )
     return model.architecture
 

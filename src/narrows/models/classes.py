@@ -167,6 +167,12 @@ class FittedClassifier(
         return self.encoder_.scaling_
 
     @property
+    def rate_(self) -> int | None:
+        """Samples a second of the signals learned from, where they were known; otherwise None."""
+        self._check_fitted()
+        return self.encoder_.rate_
+
+    @property
     def sample_shape_(self) -> tuple[int, ...]:
         """The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``."""
         return self.encoder_.sample_shape_

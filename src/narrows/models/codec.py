@@ -297,6 +297,13 @@ class Codec(
         return persistence.fingerprint(self)
 
     @property
+    def rate_(self) -> int | None:
+        """Samples a second of the signals learned from, where they were known; otherwise None."""
+        self._check_fitted()
+        rate: int | None = self.spec_.rate
+        return rate
+
+    @property
     def takes_any_size_(self) -> bool:
         """Whether pictures of another size than those learned from can be encoded."""
         self._check_fitted()

@@ -68,6 +68,11 @@ class Half(ABC):
         return self.spec.sample_shape
 
     @property
+    def rate_(self) -> int | None:
+        """Samples a second of the signals learned from, where they were known; otherwise None."""
+        return self.spec.rate
+
+    @property
     def takes_any_size_(self) -> bool:
         """Whether pictures of another size than those learned from can be encoded."""
         return self.spec.is_map

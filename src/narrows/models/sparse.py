@@ -223,11 +223,16 @@ class SparseAutoencoder(BaseAutoencoder):
         return super()._has_hidden_layers() and not automatic
 
     def _choose_layers(
-        self, sample_shape: tuple[int, ...], scaling: Scaling, n_rows: int
+        self,
+        sample_shape: tuple[int, ...],
+        scaling: Scaling,
+        n_rows: int,
+        *,
+        of_signal: bool = False,
     ) -> tuple[str, tuple[int, ...]]:
         if not self._has_hidden_layers():
             return "dense", ()
-        return super()._choose_layers(sample_shape, scaling, n_rows)
+        return super()._choose_layers(sample_shape, scaling, n_rows, of_signal=of_signal)
 
     def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
         start = super()._prepare(X, held_out)

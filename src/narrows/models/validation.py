@@ -13,9 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, read_rows
+from narrows.data.axes import channels_first, hint, last_axis_call, may_be_channels_first
 from narrows.data.lazy import LazyRows
+from narrows.data.signals import Windows
 from narrows.data.stored import StoredRows, stored
-from narrows.errors import DataError, DataTypeError, ParameterError
+from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.networks import NetworkSpec
 
 _SHOWN = 3  # names of columns in a message
@@ -59,8 +61,11 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
             f"an array with {len(shape)} dimensions was given; tables (n, F) and pictures "
             "(n, H, W) or (n, H, W, C) are allowed; reshape it"
         )
-    if not fitting:
+    if fitting:
+        _check_axes(shape, given)
+    else:
         check_columns(owner, X, given)
+        check_rate(owner, X.rate if isinstance(X, Windows) else None)
     if isinstance(X, LazyRows):
         return cast("NDArray[Any]", _check_lazy(owner, X, fitting=fitting))
     if repeated := _repeated(_labels(X)):
@@ -68,7 +73,7 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     flat = X.reshape(len(X), math.prod(shape[1:])) if len(shape) > 2 else X
     rows = _as_numbers(flat, type(owner).__name__, at_least=2 if fitting else 1)
     if not fitting:
-        shape = _check_shape(owner, shape)
+        shape = _check_shape(owner, shape, given)
     check_finite(rows)
     # Pictures of another size than those learned from have another number of features.
     if isinstance(owner, BaseEstimator) and (fitting or shape[1:] == owner.sample_shape_):
@@ -84,11 +89,12 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
             f"required by {type(owner).__name__}; give more rows"
         )
     if not fitting and isinstance(X, StoredRows):
-        X = X.reshaped(_check_shape(owner, X.shape))
+        X = X.reshaped(_check_shape(owner, X.shape, X))
     elif not fitting and X.shape[1:] != owner.sample_shape_:
+        remedy = hint(X.shape, owner.sample_shape_) or "cut them as those"
         raise DataError(
             f"rows of shape {X.shape[1:]} were given, {owner.sample_shape_} were learned from; "
-            "cut them as those"
+            f"{remedy}"
         )
     if not fitting:  # otherwise, whoever learns from them looks at all of them first
         check_all_finite(X)
@@ -229,24 +235,69 @@ def _some(names: Sequence[Any]) -> str:
     return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"
 
 
-def _check_shape(owner: Any, given: tuple[int, ...]) -> tuple[int, ...]:
+def _check_axes(shape: tuple[int, ...], X: Any) -> None:
+    """Refuse rows to learn from whose first axis counts channels, (n, C, H, W)."""
+    row = shape[1:]
+    if channels_first(row):
+        call = last_axis_call(shape, X)
+        saved = isinstance(X, str | Path)
+        raise DataError(
+            f"an array of shape {shape} was given, whose axis 1 ({row[0]}) would be taken for the "
+            f"height of pictures and the last ({row[2]}) for channels; pictures are (n, height, "
+            f"width, channels): {'save' if saved else 'give'} {call}, or, if these are no "
+            "pictures, X.reshape(len(X), -1)"
+        )
+    if may_be_channels_first(row):
+        warn(
+            f"rows of shape {row} are taken for {row[0]} x {row[1]} pixels of {row[2]} channels; "
+            f"if the first axis counts the channels, give {last_axis_call(shape, X)}",
+            kind="channels_last",
+            stacklevel=5,
+            shape=list(row),
+        )
+
+
+def check_rate(owner: Any, rate: int | None) -> None:
+    """Refuse a signal of another rate than a model learned from, where both are known.
+
+    Raises
+    ------
+    DataError
+        Naming both.
+    """
+    learned = getattr(owner, "rate_", None)
+    if None not in (rate, learned) and rate != learned:
+        raise DataError(
+            f"a signal of {rate} samples a second was given, and the {type(owner).__name__} "
+            f"learned from {learned}; bring it to that (--rate {learned}, signals.read(path, "
+            f"rate={learned}), signals.resample)"
+        )
+
+
+def _check_shape(owner: Any, given: tuple[int, ...], X: Any = None) -> tuple[int, ...]:
     """Compare the shape of rows with the one learned from, and return what they are to have."""
     learned: tuple[int, ...] = owner.sample_shape_
     n_features, n_learned = math.prod(given[1:]), math.prod(learned)
     of_pictures = len(given) > 2 and len(learned) > 1
+    remedy = hint(given, learned, X) if given[1:] != learned else ""
     if (of_pictures or len(given) == len(learned) + 1) and given[1:] != learned:
         spec = getattr(owner, "spec_", getattr(owner, "spec", None))
-        if spec is not None and spec.is_map:
+        if spec is not None and spec.is_map and not remedy:
             return given[:1] + check_sample_shape(spec, given[1:])
     if of_pictures and given[1:] != learned:
         raise DataError(
-            f"pictures of shape {given[1:]} were given, {learned} were learned from; resize them"
+            f"pictures of shape {given[1:]} were given, {learned} were learned from; "
+            f"{remedy or 'resize them'}"
         )
     if n_features != n_learned:
         raise DataError(
             f"X has {n_features} features, but {type(owner).__name__} is expecting {n_learned} "
-            "features as input; give rows with the features learned from, of shape "
-            f"(n, {', '.join(map(str, learned))})"
+            "features as input; "
+            + (
+                remedy
+                or "give rows with the features learned from, of shape "
+                f"(n, {', '.join(map(str, learned))})"
+            )
         )
     return given[:1] + learned
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from narrows.data.axes import are_pictures
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.outputs import OUTPUT_MODULES
 
@@ -58,6 +59,10 @@ class NetworkSpec:
         How many of them there are in each half.
     kernel_size : int
         Of convolutions, along each axis; 0 where there are none.
+    signal : bool
+        Whether rows are windows of a signal, (L,) or (L, C), rather than tables or pictures.
+    rate : int or None
+        Samples a second of that signal, where they are known.
     """
 
     architecture: str
@@ -74,6 +79,14 @@ class NetworkSpec:
     normalization: str = "none"
     residual_blocks: int = 0
     kernel_size: int = 0
+    signal: bool = False
+    rate: int | None = None
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.axes`."""
+        is_signal = self.signal or self.architecture == "convolutional_1d"
+        return not is_signal and are_pictures(self.sample_shape)
 
     @property
     def code_width(self) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from narrows.data.axes import channels_first, is_picture_shape, last_axis_call
 from narrows.errors import DataError
 
 _AXES = {1: "(n,)", 2: "(n, K)"}
@@ -53,7 +54,7 @@ def as_pairs(
 
 
 def as_pictures(name: str, given: ArrayLike) -> NDArray[Any]:
-    """Return pictures (n, H, W) or (n, H, W, 3).
+    """Return pictures (n, H, W) or (n, H, W, 3 or 4).
 
     Raises
     ------
@@ -63,10 +64,11 @@ def as_pictures(name: str, given: ArrayLike) -> NDArray[Any]:
     pictures = np.asarray(given)
     if pictures.ndim == 4 and pictures.shape[-1] == 1:
         pictures = pictures[..., 0]
-    if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[-1] != 3):
+    if pictures.ndim not in (3, 4) or not is_picture_shape(pictures.shape[1:]):
+        moved = f": {last_axis_call(pictures.shape)}" if channels_first(pictures.shape[1:]) else ""
         raise DataError(
             f"{name} has the shape {np.shape(given)}; give pictures of shape (n, height, width) or "
-            "(n, height, width, 3)"
+            f"(n, height, width, 1, 3 or 4){moved}"
         )
     if pictures.size == 0:
         raise DataError(f"{name} has the shape {np.shape(given)}; give at least one picture")

@@ -31,13 +31,19 @@ def check_limits(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 def shades(pictures: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.uint8]:
-    """Turn pictures (n, H, W[, 3]) into red, green and blue in 8 bits, (n, H, W, 3)."""
+    """Turn pictures (n, H, W[, 3 or 4]) into red, green and blue in 8 bits, (n, H, W, 3).
+
+    Where there is opacity, they are laid on white.
+    """
     low, high = limits
     if pictures.dtype != np.uint8 or limits != (0, 255):
         share = (pictures.astype(np.float32) - low) / max(high - low, 1e-12)
         pictures = np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
     if pictures.ndim == 3:
         pictures = np.repeat(pictures[..., None], 3, axis=-1)
+    if pictures.shape[-1] == 4:
+        opacity = pictures[..., 3:].astype(np.uint32)
+        pictures = ((pictures[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype("u1")
     return pictures
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.axes import is_picture_shape
 from narrows.errors import DataError
 from narrows.plots.pixels import value_range
 
@@ -137,7 +138,7 @@ def contact_sheet(
 
     if len(queries) == 0:
         raise DataError("there is no query to draw; give at least one")
-    if queries.ndim not in (3, 4):
+    if queries.ndim not in (3, 4) or not is_picture_shape(queries.shape[1:]):
         raise DataError(
             f"a contact sheet shows pictures, and these samples have the shape {queries.shape[1:]};"
             " use a model trained on pictures of shape (height, width) or (height, width, 3)"

@@ -54,6 +54,7 @@ def filters(weights: ArrayLike, *, columns: int | None = None, ax: "Axes | None"
     >>> ax = narrows.plots.filters(narrows.plots.model_filters(model))
     """
     shown = as_pictures("the array of weights", weights).astype(np.float64)
+    shown = shown[..., :3] if shown.ndim == 4 else shown  # weights of opacity are none to see
     largest = np.abs(shown).reshape(len(shown), -1).max(axis=1)
     largest[largest == 0] = 1
     scaled = shown / largest.reshape(-1, *[1] * (shown.ndim - 1))
@@ -98,12 +99,13 @@ def model_filters(model: "BaseAutoencoder", n: int = 64) -> NDArray[np.float32]:
     encoder = model.split()[0]
     first: Any = next(iter(weighted(encoder.module.body)))
     weights: NDArray[np.float32] = first.weight.detach().cpu().numpy()[:n]
-    if len(encoder.sample_shape_) == 1 or isinstance(first, nn.Conv1d):
+    shape = encoder.sample_shape_
+    if not encoder.spec.shows_pictures:
         raise DataError(
-            f"this model learned from rows of shape {encoder.sample_shape_}, and its weights are "
+            f"this model learned from rows of shape {shape}, and its weights are "
             "no pictures; use one that learned from pictures"
         )
     if isinstance(first, nn.Linear):
-        return weights.reshape(-1, *encoder.sample_shape_)
+        return weights.reshape(-1, *shape)
     kernels = np.moveaxis(weights, 1, -1)
-    return kernels if len(encoder.sample_shape_) == 3 else kernels[..., 0]
+    return kernels if len(shape) == 3 else kernels[..., 0]

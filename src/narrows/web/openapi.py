@@ -21,6 +21,7 @@ _NULL_STRING = {"type": ["string", "null"]}
 _NUMBER = {"type": "number"}
 _INTEGER = {"type": "integer"}
 _CODE = {"type": "array", "items": _NUMBER}
+_SIZE = {"type": ["array", "null"], "items": _INTEGER}  # height and width
 _CODES = {"type": "array", "items": _CODE}
 
 
@@ -92,7 +93,13 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
         "/api/reconstruct": {
             "post": _post(
                 "What is left of a picture after encoding and decoding",
-                _object(picture=_NULL_STRING, reconstruction=_NULL_STRING, error=_NUMBER),
+                _object(
+                    picture=_NULL_STRING,
+                    reconstruction=_NULL_STRING,
+                    error=_NUMBER,
+                    given_size=_SIZE,
+                    size=_SIZE,
+                ),
                 ("id",),
                 file="optional",
             )
@@ -106,6 +113,8 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
                     restored=_NULL_STRING,
                     error_damaged=_NUMBER,
                     error_restored=_NUMBER,
+                    given_size=_SIZE,
+                    size=_SIZE,
                 ),
                 ("id", "corruption", "amount", "seed"),
                 file="optional",

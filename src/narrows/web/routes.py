@@ -54,6 +54,24 @@ async def _row(request: Request, served: Served, number: int | None) -> Any:
     return (await request.app.state.uploads.rows(request, served, 1))[0]
 
 
+def _answered(
+    request: Request, answer: dict[str, Any], status: int = 200, **options: Any
+) -> JSONResponse:
+    """Answer, with what has to be said of the pictures that were sent."""
+    notes = getattr(request.state, "notes", None)
+    if notes is not None and (said := notes.said()):
+        answer = {**answer, "warnings": [words for words, _ in said]}
+    return JSONResponse(answer, status, **options)
+
+
+async def _sized(request: Request, served: Served, number: int | None) -> Any:
+    """Return the same, and the size that the picture has."""
+    if number is not None:
+        refuse_body(request)
+        return await _offload(served.stored, number)
+    return (await request.app.state.uploads.read(request, served, served.read_sized, 1))[0]
+
+
 async def health(request: Request) -> Response:
     """Say that the server is there."""
     read_query(request.query_params)
@@ -104,7 +122,7 @@ async def match(request: Request) -> Response:
         answer = served.finish_match(*found)
     else:
         answer = await _offload(served.finish_match, *found)
-    return JSONResponse({**answer, "seconds": time.perf_counter() - start})
+    return _answered(request, {**answer, "seconds": time.perf_counter() - start})
 
 
 async def items(request: Request) -> Response:
@@ -126,7 +144,7 @@ async def add(request: Request) -> Response:
     _check_writable(request)
     read_query(request.query_params)
     state = request.app.state
-    return JSONResponse(await state.uploads.add(request, state.source), 201)
+    return _answered(request, await state.uploads.add(request, state.source), 201)
 
 
 def _number(request: Request) -> int:
@@ -205,7 +223,7 @@ async def encode(request: Request) -> Response:
     rows = await request.app.state.uploads.rows(request, served)
     encode = request.app.state.encode
     codes = await asyncio.gather(*(encode(served, row) for row in rows))
-    return JSONResponse({"codes": [code.tolist() for code in codes]})
+    return _answered(request, {"codes": [code.tolist() for code in codes]})
 
 
 async def decode(request: Request) -> Response:
@@ -256,18 +274,17 @@ async def reconstruct(request: Request) -> Response:
     """Encode and decode one picture."""
     wanted = read_query(request.query_params, "id")
     served = await _now(request)
-    row = await _row(request, served, wanted["id"])
-    return JSONResponse(await request.app.state.inference(served.reconstruct, row))
+    given = await _sized(request, served, wanted["id"])
+    return _answered(request, await request.app.state.inference(served.reconstruct, given))
 
 
 async def denoise(request: Request) -> Response:
     """Damage one picture, as wished, and restore it."""
     wanted = read_query(request.query_params, "id", "corruption", "amount", "seed")
     served = await _now(request)
-    row = await _row(request, served, wanted.pop("id"))
-    return JSONResponse(
-        await request.app.state.inference(lambda: served.denoise(row, **wanted)),
-    )
+    given = await _sized(request, served, wanted.pop("id"))
+    restored = await request.app.state.inference(lambda: served.denoise(given, **wanted))
+    return _answered(request, restored)
 
 
 async def latent(request: Request) -> Response:
@@ -341,7 +358,7 @@ async def map_place(request: Request) -> Response:
         refuse_body(request)
         code = await _offload(lambda: served.item(wanted["id"]).code)
     x, y = await state.place(shown, code)
-    return JSONResponse({"x": x, "y": y}, headers=headers)
+    return _answered(request, {"x": x, "y": y}, headers=headers)
 
 
 async def training(request: Request) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,23 @@ from numpy.typing import NDArray
 
 from narrows import __version__
 from narrows.corruption import Limits, gaussian, masking, salt_and_pepper
-from narrows.data.codec import DefectError, decode, encode_png, quietly
+from narrows.data.codec import DefectError, encode_png, quietly
+from narrows.data.decoding import Target
+from narrows.data.reading import Notes, Reading
+from narrows.data.sizes import size_of
 from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
 from narrows.web.latent import Spread
 
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
 _SMALL = 2**12  # numbers in a row
+
+
+class Sized(NamedTuple):
+    """A picture as a row for the model, and the height and width that it has."""
+
+    row: NDArray[Any]
+    size: tuple[int, int] | None
 
 
 class Served:
@@ -36,16 +46,26 @@ class Served:
         The library's, or the one that is served alone.
     version : str
         Another one after every change of the library.
+    how : Reading, optional
+        How many pixels of a picture are unpacked.
     """
 
-    def __init__(self, name: str, library: Library | None, model: Any, version: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        library: Library | None,
+        model: Any,
+        version: str,
+        how: Reading | None = None,
+    ) -> None:
         self.name = name
         self.library = library
         self.model = model
         self.version = version
+        self.how = how or Reading()
         self._lock = Lock()
-        shape = model.sample_shape_
-        self.shows_pictures = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+        self.spec = model.spec if hasattr(model, "spec") else model.spec_
+        self.shows_pictures = bool(self.spec.shows_pictures)
 
     @property
     def can_decode(self) -> bool:
@@ -60,8 +80,7 @@ class Served:
     @cached_property
     def width(self) -> int:
         """How many numbers a code has."""
-        spec = self.model.spec if hasattr(self.model, "spec") else self.model.spec_
-        return int(spec.code_width)
+        return int(self.spec.code_width)
 
     def info(self) -> dict[str, Any]:
         """Tell what is served."""
@@ -114,8 +133,15 @@ class Served:
             raise LibraryError("an encoder alone is served; serve a whole model for this")
         return self.model
 
-    def read(self, contents: bytes) -> NDArray[Any]:
+    def read(self, contents: bytes, notes: Notes | None = None) -> NDArray[Any]:
         """Turn what is in a picture file into a row for the model, in its data's units.
+
+        Parameters
+        ----------
+        contents : bytes
+            The file.
+        notes : Notes, optional
+            Takes what has to be said of it.
 
         Raises
         ------
@@ -126,13 +152,24 @@ class Served:
             raise DataError(
                 f"the model's rows are of shape {self.model.sample_shape_}, no pictures; use codes"
             )
+        scaling = self.model.scaling_
+        target = Target(self.model.sample_shape_, scaling.file_type, scaling, self.how)
         try:
             with quietly():
-                pixels = decode(contents, self.model.sample_shape_)
+                return target.decode(contents, notes)
         except DefectError as error:
             raise UnreadableFileError(f"the picture cannot be read: {error}") from error
-        row: NDArray[Any] = self.model.scaling_.from_pixels(pixels)
-        return row
+
+    def read_sized(self, contents: bytes, notes: Notes | None = None) -> Sized:
+        """Do so, and tell the size that the picture has."""
+        row = self.read(contents, notes)
+        with quietly():
+            return Sized(row, size_of(contents))
+
+    def stored(self, number: int) -> Sized:
+        """Return a picture of the library as a row, and the size that it is stored at."""
+        library = self.opened()
+        return Sized(library.read([number])[0], library.sizes([number])[0])
 
     def encode(self, rows: list[NDArray[Any]]) -> NDArray[np.float32]:
         """Encode rows that came at the same time."""
@@ -240,19 +277,21 @@ class Served:
         restored = self.whole().inverse_transform(np.asarray(codes, np.float32))
         return [self.png(row) for row in restored]
 
-    def reconstruct(self, row: NDArray[Any]) -> dict[str, Any]:
+    def reconstruct(self, given: Sized) -> dict[str, Any]:
         """Encode and decode one row."""
+        row = given.row
         restored = self.whole().reconstruct(row[None])[0]
         error = float(np.square(restored - np.asarray(row, np.float64)).mean())
         return {
             "picture": self.picture(row),
             "reconstruction": self.picture(restored),
             "error": error,
+            **self._sizes(given),
         }
 
-    def denoise(self, row: NDArray[Any], corruption: str, amount: float, seed: int) -> Any:
+    def denoise(self, given: Sized, corruption: str, amount: float, seed: int) -> Any:
         """Damage one row, as wished, and let the model restore it."""
-        model = self.whole()
+        model, row = self.whole(), given.row
         damaged = row if corruption == "none" else self._damage(row, corruption, amount, seed)
         restored = model.reconstruct(damaged[None])[0]
         clean = np.asarray(row, np.float64)
@@ -262,7 +301,13 @@ class Served:
             "restored": self.picture(restored),
             "error_damaged": float(np.square(damaged - clean).mean()),
             "error_restored": float(np.square(restored - clean).mean()),
+            **self._sizes(given),
         }
+
+    def _sizes(self, given: Sized) -> dict[str, Any]:
+        """Tell the size that a picture has, and the one that it is restored at."""
+        at = list(self.model.sample_shape_[:2]) if self.shows_pictures else None
+        return {"given_size": None if given.size is None else list(given.size), "size": at}
 
     def _damage(self, row: NDArray[Any], name: str, amount: float, seed: int) -> NDArray[Any]:
         scaling = self.model.scaling_

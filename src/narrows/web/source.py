@@ -6,6 +6,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any
 
+from narrows.data.reading import Notes, current, reading
 from narrows.errors import FormatError, ParameterError
 from narrows.library import Item, Library
 from narrows.models import load
@@ -37,9 +38,10 @@ class Source:
 
     def __init__(self, path: Place) -> None:
         self.path = path
+        self._how = current()
         self._lock = Lock()
         found = _stamp(path)
-        self.latest = _open(path, found, alone=not found)
+        self.latest = self._open(found, alone=not found)
         self._looked = time.monotonic()
 
     def now(self) -> Served:
@@ -58,7 +60,7 @@ class Source:
             self._looked = time.monotonic()
             found = _stamp(self.path)
             if self.latest.version != found:
-                self.latest = _open(self.path, found, alone=False)
+                self.latest = self._open(found, alone=False)
             return self.latest
 
     def is_current(self) -> bool:
@@ -69,12 +71,14 @@ class Source:
             return time.monotonic() - self._looked < _SECONDS
         return self.latest.version == _stamp(self.path)
 
-    def add(self, contents: list[bytes]) -> dict[str, Any]:
-        """Add picture files."""
+    def add(self, contents: list[bytes], notes: Notes) -> dict[str, Any]:
+        """Add picture files; ``notes`` takes what has to be said of them."""
         served = self.now()
         for one in contents:
-            served.read(one)
-        added = self._to_be_changed().add(iter(contents))
+            served.read(one, notes)
+        library = self._to_be_changed()
+        with reading(self._how.max_pixels):
+            added = library.add(iter(contents))
         return {"count": added.count, "total": len(self._changed().opened())}
 
     def change(self, number: int, metadata: dict[str, Any]) -> Item:
@@ -95,24 +99,26 @@ class Source:
     def _to_be_changed(self) -> Library:
         """Open the library once more: requests that are being answered keep theirs as it is."""
         self.now().opened()
-        return Library.open(self.path)
+        with reading(self._how.max_pixels):
+            return Library.open(self.path)
 
     def _changed(self) -> Served:
         self._looked = -math.inf
         return self.now()
 
-
-def _open(path: Place, stamp: str, *, alone: bool) -> Served:
-    # What a writer does after the stamp was read is seen the next time.
-    library = None if alone else Library.open(path)
-    if library is not None:
-        model: Any = library.model
-    else:
-        with on_disk(path) as folder:
-            model = load(folder)
-    if not hasattr(model, "transform"):
-        raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
-    return Served(path.name, library, model, stamp)
+    def _open(self, stamp: str, *, alone: bool) -> Served:
+        # What a writer does after the stamp was read is seen the next time.
+        path = self.path
+        with reading(self._how.max_pixels):  # in whatever thread this is
+            library = None if alone else Library.open(path)
+        if library is not None:
+            model: Any = library.model
+        else:
+            with on_disk(path) as folder:
+                model = load(folder)
+        if not hasattr(model, "transform"):
+            raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
+        return Served(path.name, library, model, stamp, self._how)
 
 
 def _stamp(path: Place) -> str:

@@ -1,17 +1,17 @@
 """Pictures that requests send: bounded in number, bytes and pixels, and in memory altogether."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from narrows.data.codec import DefectError, open_picture, quietly
+from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker
 from narrows.web.served import Served
@@ -23,6 +23,10 @@ _MOST_FILES = 64
 _AT_ONCE, _LARGE = 4, 2**24
 # Files of no more bytes and pixels than these are read in a fraction of a millisecond.
 _SMALL = 2**15
+
+
+# From what is in a file to what is wanted of it; notes take what has to be said of the file.
+Read: TypeAlias = Callable[[bytes, Notes], Any]
 
 
 class Uploads:
@@ -39,7 +43,13 @@ class Uploads:
         self._large.close()
 
     async def rows(self, request: Request, served: Served, most: int = _MOST_FILES) -> list[Any]:
-        """Read pictures as rows for the model.
+        """Read pictures as rows for the model; see :meth:`read`."""
+        return await self.read(request, served, served.read, most)
+
+    async def read(
+        self, request: Request, served: Served, read: Read, most: int = _MOST_FILES
+    ) -> list[Any]:
+        """Read pictures by a function of what is in their files.
 
         Raises
         ------
@@ -48,21 +58,22 @@ class Uploads:
         NarrowsError
             If one cannot be read.
         """
+        notes = request.state.notes = Notes()
         async with _files(request, most) as files:
-            return [await self._row(file, served) for file in files]
+            return [await self._read(file, served, read, notes) for file in files]
 
-    async def _row(self, file: UploadFile, served: Served) -> Any:
+    async def _read(self, file: UploadFile, served: Served, read: Read, notes: Notes) -> Any:
         async with self._few:
             contents = await file.read()
-            if len(contents) <= _SMALL and _pixels(contents) <= _SMALL:
-                return served.read(contents)  # sooner than a thread would begin with it
-            row = await run_in_threadpool(_read_unless_large, contents, served)
-        if row is not None:
-            return row
+            if len(contents) <= _SMALL and _pixels(contents, served) <= _SMALL:
+                return read(contents, notes)  # sooner than a thread would begin with it
+            found = await run_in_threadpool(_read_unless_large, contents, served, read, notes)
+        if found is not None:
+            return found
         del contents  # while it waits
         async with self._one:
             await file.seek(0)
-            return await self._large(served.read, await file.read())
+            return await self._large(read, await file.read(), notes)
 
     async def add(self, request: Request, source: Source) -> dict[str, Any]:
         """Add the pictures to the library.
@@ -72,11 +83,12 @@ class Uploads:
         HTTPException, ParameterError, NarrowsError
             As of :meth:`rows`, or what adding raises.
         """
+        notes = request.state.notes = Notes()
         async with _files(request, _MOST_FILES) as files, self._one:
             contents = [await file.read() for file in files]
             for one in contents:
-                await run_in_threadpool(_pixels, one)
-            added: dict[str, Any] = await run_in_threadpool(source.add, contents)
+                await run_in_threadpool(_pixels, one, source.latest)
+            added: dict[str, Any] = await run_in_threadpool(source.add, contents, notes)
             return added
 
 
@@ -91,26 +103,22 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
         yield files
 
 
-def _read_unless_large(contents: bytes, served: Served) -> Any:
-    return None if _pixels(contents) > _LARGE else served.read(contents)
+def _read_unless_large(contents: bytes, served: Served, read: Read, notes: Notes) -> Any:
+    return None if _pixels(contents, served) > _LARGE else read(contents, notes)
 
 
-def _pixels(contents: bytes) -> int:
-    """Count from a picture's header what it unpacks to; 0 if it cannot be read.
+def _pixels(contents: bytes, served: Served) -> int:
+    """Count from a picture's header what is unpacked of it; 0 if it cannot be read.
 
     Raises
     ------
     UnreadableFileError
-        If that is too much. Pillow only warns of it, and not in all threads alike.
+        If that is too much.
     """
     try:
-        with quietly(), open_picture(contents) as image:
-            pixels: int = image.width * image.height
-    except DefectError:
+        with quietly(), open_picture(contents, served.how) as picture:
+            return picture.count_pixels(served.model.sample_shape_)
+    except DefectError as error:
+        if error.unharmed:
+            raise UnreadableFileError(f"the picture cannot be read: {error}") from error
         return 0  # whoever decodes it says why
-    if pixels > (Image.MAX_IMAGE_PIXELS or pixels):  # another thread had the warning shown
-        raise UnreadableFileError(
-            f"the picture has {pixels} pixels, more than the {Image.MAX_IMAGE_PIXELS} that are "
-            "safe; shrink it"
-        )
-    return pixels

@@ -69,9 +69,7 @@ class Subject:
     @property
     def pictures(self) -> bool:
         """Whether the rows are pictures."""
-        shape = self.figures.sample_shape
-        grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
-        return grey_or_colour and self.model.spec_.architecture != "convolutional_1d"
+        return bool(self.model.spec_.shows_pictures)
 
     @property
     def limits(self) -> tuple[float, float]:

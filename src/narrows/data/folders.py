@@ -1,0 +1,422 @@
+"""Which files of a folder are read, by one rule for pictures, sounds, arrays and tables.
+
+Hidden files and folders, and those that systems leave in the folders of their users, are never
+read. What else lies there and is not read is counted, so that it can be said.
+"""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from narrows.atomic import is_address
+from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
+
+SYSTEM_NAMES = frozenset(
+    {
+        "#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle",
+        "@sharebin", "@tmp", "__macosx", "__pycache__", "desktop.ini", "ehthumbs.db",
+        "ehthumbs_vista.db", "icon\r", "lost+found", "network trash folder", "picasa.ini",
+        "recycled", "recycler", "system volume information", "temporary items", "thumbs.db",
+        "trashbox", "~snapshot",
+    }
+)  # fmt: skip
+"""Files and folders that systems make in the folders of their users, in lower case: recycle bins,
+thumbnails and snapshots of Windows, macOS, Linux, Synology, QNAP, Buffalo, NetApp and Picasa. Names
+that begin with a point are left out as well (``.Trashes``, ``._photo.jpg``, ``.DS_Store``), and so
+are ``FOUND.000`` and the like."""
+
+SIDECARS = frozenset(
+    {
+        ".aae", ".cfg", ".css", ".db", ".htm", ".html", ".ini", ".ipynb", ".js", ".json", ".jsonl",
+        ".lnk", ".log", ".md", ".md5", ".nfo", ".pp3", ".py", ".rst", ".sfv", ".sh", ".sha1",
+        ".sha256", ".thm", ".toml", ".txt", ".url", ".xml", ".xmp", ".yaml", ".yml",
+    }
+)  # fmt: skip
+"""Endings of files that stand beside data and are none: notes, settings, checksums, metadata."""
+
+_ABOUT = frozenset(
+    {
+        "_common_metadata", "_metadata", "_success", "authors", "changelog", "citation", "copying",
+        "licence", "license", "makefile", "notice", "readme", "version",
+    }
+)  # fmt: skip
+# Folders that hold all of these are models, libraries, Lance datasets and reports of Narrows,
+# whose plots are no pictures to learn from.
+_OWN = (
+    {"narrows.json"},
+    {"library.json", "table.lance"},
+    {"_versions"},
+    {"report.json", "index.html"},
+)
+_LONGEST_SUFFIX = 12
+_SHOWN = 6  # kinds of files in a message
+
+
+@dataclass
+class LeftOut:
+    """What lies in a folder and is not read.
+
+    Attributes
+    ----------
+    kinds : Counter of str
+        Files of other kinds, by the endings of their names as most of them are spelled.
+    linked : list of str
+        Folders that are links, which are not entered.
+    deeper : list of str
+        Subfolders, where they are not entered.
+    dangling : list of str
+        Links that lead nowhere.
+    own : list of str
+        Models, libraries, Lance datasets and reports of Narrows.
+    sidecars : int
+        Files that are evidently no data; see :data:`SIDECARS`.
+    system : int
+        Hidden files and folders and those of systems; see :data:`SYSTEM_NAMES`.
+    excluded : Counter of str
+        Files and folders that were excluded, by pattern; 0 for a pattern that none matches.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    linked: list[str] = field(default_factory=list)
+    deeper: list[str] = field(default_factory=list)
+    dangling: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    sidecars: int = 0
+    system: int = 0
+    excluded: Counter[str] = field(default_factory=Counter)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all counts, and the names of folders and links, as JSON can hold them."""
+        return {
+            "files": self.kinds.total(),
+            "kinds": dict(self.kinds.most_common()),
+            "linked_folders": self.linked,
+            "deeper_folders": self.deeper,
+            "dangling_links": self.dangling,
+            "narrows_folders": self.own,
+            "sidecars": self.sidecars,
+            "system": self.system,
+            "excluded": sum(self.excluded.values()),
+        }
+
+    def words(self) -> str:
+        """Say what a reader of the folder should know of; empty if there is nothing.
+
+        Sidecars, files of systems and what was excluded are as expected.
+        """
+        parts = []
+        if self.kinds:
+            n = self.kinds.total()
+            parts.append(
+                f"{n} file{'s' if n > 1 else ''} of other kinds left out: {self.kinds_in_words()}"
+            )
+        for names, one, many in (
+            (self.linked, "linked folder not entered", "linked folders not entered"),
+            (self.deeper, "subfolder not entered", "subfolders not entered"),
+            (self.dangling, "link that leads nowhere", "links that lead nowhere"),
+            (self.own, "model or library left out", "models or libraries left out"),
+        ):
+            if names:
+                what = one if len(names) == 1 else f"{many}, the first"
+                parts.append(f"{len(names)} {what}: '{_short(names[0])}'")
+        return "; ".join(parts)
+
+    def kinds_in_words(self) -> str:
+        """Count files of other kinds: "6 .HEIC, 1 .CR2"."""
+        shown = [f"{count} {kind}" for kind, count in self.kinds.most_common(_SHOWN)]
+        rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_SHOWN))
+        return ", ".join(shown + ([f"{rest} others"] if rest else []))
+
+    def tell(self, folder: Path, *, stacklevel: int = 2) -> None:
+        """Warn of what is not read of a folder, in one line.
+
+        Parameters
+        ----------
+        folder : Path
+            Which.
+        stacklevel : int
+            As for :func:`narrows.errors.warn`.
+        """
+        if said := self.words():
+            name = next((f"*{kind}" for kind in self.kinds if kind[0] == "."), "NAME")
+            warn(
+                f"'{_short(str(folder))}': {said}; exclude what is meant to be left out "
+                f"(--exclude '{name}', exclude={name!r})",
+                kind="files_left_out",
+                stacklevel=stacklevel + 1,
+                folder=str(folder),
+                **self.as_json(),
+            )
+        if unused := [pattern for pattern, count in self.excluded.items() if not count]:
+            warn(
+                f"exclude={_short(unused[0])!r} matches nothing in '{_short(str(folder))}', so "
+                "that it leaves nothing out; correct the pattern (--exclude, exclude)",
+                kind="exclude_without_match",
+                stacklevel=stacklevel + 1,
+                patterns=unused,
+            )
+
+
+class Listing(NamedTuple):
+    """The files of a folder.
+
+    Attributes
+    ----------
+    files : list of Path
+        Those that are read, sorted.
+    left_out : LeftOut
+        The others.
+    """
+
+    files: list[Path]
+    left_out: LeftOut
+
+
+def list_files(
+    folder: Path,
+    suffixes: Iterable[str],
+    *,
+    beside: Iterable[str] = (),
+    exclude: str | Sequence[str] = (),
+    deep: bool = True,
+) -> Listing:
+    """List the files of a folder that have certain endings, and count the others.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look. Its own name does not matter.
+    suffixes : iterable of str
+        Endings of names, in lower case; they are compared in lower case.
+    beside : iterable of str
+        Endings of files that are no data here, beyond :data:`SIDECARS`.
+    exclude : sequence of str
+        Patterns of files and folders that are left out; see :func:`check_exclude`.
+    deep : bool, default=True
+        Whether subfolders are looked through. Linked folders never are.
+
+    Returns
+    -------
+    Listing
+        Of regular files, and links to such.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the folder, or one in it, must not be read.
+    ParameterError
+        If a pattern is empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from narrows.data.folders import list_files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("a.PNG", "b.heic", "c.heic", "notes.txt", "._a.png"):
+    ...         _ = Path(folder, name).write_bytes(b"")
+    ...     found = list_files(Path(folder), [".png"])
+    >>> [file.name for file in found.files], found.left_out.words()
+    (['a.PNG'], '2 files of other kinds left out: 2 .heic')
+    >>> found.left_out.sidecars, found.left_out.system
+    (1, 1)
+    """
+    patterns = check_exclude(exclude)
+    looker = _Looker(folder, frozenset(suffixes), SIDECARS.union(beside), patterns, deep)
+    waiting = [folder]
+    while waiting:
+        waiting += looker.look(waiting.pop())
+    left = looker.left_out
+    # Of one ending in upper and lower case, the spelling of most; the most frequent ending first.
+    totals = {
+        _most_frequent(spellings): spellings.total() for spellings in looker.spellings.values()
+    }
+    ordered = sorted(totals, key=lambda kind: (-totals[kind], kind[0] != ".", kind.lower()))
+    left.kinds = Counter({kind: totals[kind] for kind in ordered})
+    for names in (left.linked, left.deeper, left.dangling, left.own):
+        names.sort()
+    return Listing(sorted(looker.files), left)
+
+
+def _most_frequent(spellings: Counter[str]) -> str:
+    return min(spellings, key=lambda one: (-spellings[one], one))
+
+
+class _Looker:
+    """Goes through folders one by one."""
+
+    def __init__(
+        self,
+        top: Path,
+        suffixes: frozenset[str],
+        sidecars: frozenset[str],
+        patterns: tuple[str, ...],
+        deep: bool,
+    ) -> None:
+        self._top, self._suffixes, self._sidecars = top, suffixes, sidecars
+        self._patterns, self._deep = patterns, deep
+        self.files: list[Path] = []
+        self.left_out = LeftOut(excluded=Counter(dict.fromkeys(patterns, 0)))
+        self.spellings: dict[str, Counter[str]] = {}
+
+    def look(self, folder: Path) -> list[Path]:
+        """Sort what is in one folder; return the folders in it that are looked through."""
+        try:
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            raise refusal(error) from error
+        names = {entry.name for entry in found}
+        if folder != self._top and any(own <= names for own in _OWN):
+            self.left_out.own.append(self._name(folder))
+            return []
+        if folder != self._top and not self._deep:
+            self.left_out.deeper.append(self._name(folder))
+            return []
+        return [Path(entry.path) for entry in found if self._sort(entry, folder)]
+
+    def _sort(self, entry: os.DirEntry[str], folder: Path) -> bool:
+        """Put an entry where it belongs; tell whether it is a folder to look through."""
+        name, left = entry.name, self.left_out
+        path = folder / name
+        if is_of_system(name):
+            left.system += 1
+            return False
+        is_folder = entry.is_dir(follow_symlinks=False)
+        matching = [one for one in self._patterns if _matches(self._name(path), one, is_folder)]
+        if matching:
+            left.excluded.update(matching)
+            return False
+        if is_folder:
+            return True
+        kind = _kind_of(entry)
+        suffix = path.suffix.lower()
+        if kind == "folder":
+            left.linked.append(self._name(path))
+        elif suffix in self._sidecars or (not suffix and name.lower() in _ABOUT):
+            left.sidecars += 1
+        elif kind == "nothing":
+            left.dangling.append(self._name(path))
+        elif kind == "file" and suffix in self._suffixes:
+            self.files.append(path)
+        else:
+            told = _ending(path) if kind == "file" else "pipe or device"
+            self.spellings.setdefault(told.lower(), Counter())[told] += 1
+        return False
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._top).as_posix()
+
+
+def is_of_system(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or one that systems make; see `SYSTEM_NAMES`.
+
+    Examples
+    --------
+    >>> [is_of_system(name) for name in ("._a.png", "@eaDir", "$Recycle.Bin", "FOUND.001", "found")]
+    [True, True, True, True, False]
+    """
+    lower = name.casefold()
+    lost = lower.startswith("found.") and lower[6:].isdecimal() and len(lower) == 9
+    return name.startswith((".", "~$")) or lower in SYSTEM_NAMES or lost
+
+
+def check_exclude(exclude: str | Sequence[str]) -> tuple[str, ...]:
+    """Check patterns of files and folders that are to be left out.
+
+    Parameters
+    ----------
+    exclude : str or sequence of str
+        Patterns with ``*``, ``?`` and ``[...]``, in which case matters. One without a ``/`` is held
+        against the name of every file and folder, one with a ``/`` against its path within the
+        folder that is read, of which ``*`` matches any part. A folder that matches is left out with
+        all that is in it; a ``/`` at the end lets a pattern match folders only.
+
+    Returns
+    -------
+    tuple of str
+        Composed (NFC), as names are when they are compared.
+
+    Raises
+    ------
+    ParameterError
+        If a pattern is empty or no text.
+    """
+    given = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    for pattern in given:
+        if not isinstance(pattern, str) or not pattern.strip("/"):
+            raise ParameterError(
+                f"exclude={pattern!r} is not allowed; give patterns of names such as '*_thumb.jpg' "
+                "or 'drafts/' (--exclude, exclude)"
+            )
+    return tuple(unicodedata.normalize("NFC", one).removeprefix("./") for one in given)
+
+
+def _matches(name: str, pattern: str, is_folder: bool) -> bool:
+    name = unicodedata.normalize("NFC", name)
+    if pattern.endswith("/"):
+        if not is_folder:
+            return False
+        pattern = pattern.rstrip("/")
+    if "/" in pattern:
+        return fnmatchcase(name, pattern.removeprefix("/"))
+    return fnmatchcase(PurePosixPath(name).name, pattern)
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    """Tell what a name that is no folder itself leads to."""
+    try:
+        if entry.is_file():
+            return "file"
+        if entry.is_dir():
+            return "folder"
+        Path(entry.path).stat()
+    except OSError:  # a link to nothing, to itself, or to where one must not look
+        return "nothing"
+    return "other"
+
+
+def _ending(path: Path) -> str:
+    suffix = path.suffix
+    return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX else "without an ending"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 100 else f"{name[:48]}...{name[-49:]}"
+
+
+def check_exists(path: Path, wanted: str) -> None:
+    """Refuse a path that leads nowhere, or where one must not look.
+
+    Parameters
+    ----------
+    path : Path
+        What a user named.
+    wanted : str
+        What is to be given instead, for the message.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing.
+    UnreadableFileError
+        If it must not be read, or a folder on the way must not be entered.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except FileNotFoundError as error:
+        hint = "a path on a disk: " if is_address(path) else ""
+        raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
+    except OSError as error:
+        raise refusal(error) from error
+
+
+def refusal(error: OSError) -> UnreadableFileError:
+    """Say in one line that the system does not let a file or folder be read."""
+    return UnreadableFileError(
+        f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another"
+    )

@@ -1,0 +1,218 @@
+"""How picture files are read: the bound on their pixels, their pages, and what has to be said."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from narrows.errors import ParameterError, warn
+
+Pages: TypeAlias = Literal["first", "all"]
+
+MAX_PIXELS = 89_478_485
+"""The most pixels that are unpacked of one picture by default: 256 MiB in 8-bit colour."""
+
+_LARGEST = 2**31 - 1
+WHITE, DARK = 65535, 16384
+"""White of 16 bits, and what pictures stay below that may hold fewer bits in these."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How picture files are read.
+
+    Attributes
+    ----------
+    max_pixels : int, default=89478485
+        The most pixels that are unpacked of one picture, from 1 to 2^31 - 1. A JPEG counts at the
+        fraction of its size at which it is decoded.
+    pages : {"first", "all"}, default="first"
+        Which pages of a TIFF file, and which frames of an animation, are pictures.
+
+    Raises
+    ------
+    ParameterError
+        If one of these is not allowed.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    pages: Pages = "first"
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.max_pixels, int) and not isinstance(self.max_pixels, bool)
+        if not whole or not 1 <= self.max_pixels <= _LARGEST:
+            raise ParameterError(
+                f"max_pixels={self.max_pixels!r} is not allowed; give a whole number of pixels "
+                f"from 1 to {_LARGEST}"
+            )
+        if self.pages not in ("first", "all"):
+            raise ParameterError(f"pages={self.pages!r} is not allowed; give 'first' or 'all'")
+
+
+_current: ContextVar[Reading | None] = ContextVar("reading", default=None)
+
+
+def current() -> Reading:
+    """Return how picture files are read here; see :func:`reading`."""
+    return _current.get() or Reading()
+
+
+def chosen(max_pixels: int | None = None, pages: Pages | None = None) -> Reading:
+    """Return how picture files are read here, but for what is given."""
+    given = {"max_pixels": max_pixels, "pages": pages}
+    changes: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
+    return replace(current(), **changes)
+
+
+@contextmanager
+def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterator[Reading]:
+    """Change how all picture files are read in a block, whoever reads them.
+
+    Parameters
+    ----------
+    max_pixels, pages
+        As of :class:`Reading`; what is None stays as it is.
+
+    Yields
+    ------
+    Reading
+
+    Raises
+    ------
+    ParameterError
+        If one of these is not allowed.
+
+    See Also
+    --------
+    narrows.data.files.read : Has both as parameters.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from narrows import Autoencoder
+    >>> from narrows.data.files import write
+    >>> from narrows.data.reading import reading
+    >>> stack = np.random.default_rng(0).integers(0, 4096, (30, 8, 8), np.uint16)
+    >>> with tempfile.TemporaryDirectory() as folder, reading(pages="all"):
+    ...     pages = write(Path(folder, "stack.tif"), stack)
+    ...     model = Autoencoder(2, max_epochs=1, random_state=0).fit(pages)
+    >>> model.scaling_.dtype, model.sample_shape_
+    ('uint16', (8, 8))
+    """
+    token = _current.set(chosen(max_pixels, pages))
+    try:
+        yield current()
+    finally:
+        _current.reset(token)
+
+
+@dataclass
+class Notes:
+    """What has to be said of files when they have been read; threads may add to it at once.
+
+    Attributes
+    ----------
+    flattened : dict of str to int
+        Files of 16 bits that became 8, as a model learned from 8, and their largest value.
+    dark : dict of str to int
+        Files of 16 bits whose largest value, this one, is far below what is taken for white.
+    shallow : dict of str to int
+        Files of whose bits a sample, this many, the format's reader gives 8.
+    channels : dict of str to int
+        Files of which channels beyond the colours were left out, and how many.
+    pages : dict of str to int
+        Files of which pages or frames beyond the first were left out, and how many.
+    """
+
+    flattened: dict[str, int] = field(default_factory=dict)
+    dark: dict[str, int] = field(default_factory=dict)
+    shallow: dict[str, int] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
+    pages: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: "Notes", name: str | None = None) -> None:
+        """Take over what others have noted; under a name, if it is of one file."""
+        for kind, noted in vars(self).items():
+            for own, value in vars(other)[kind].items():
+                noted[name or own] = value
+
+    def tell(self, *, stacklevel: int = 2) -> None:
+        """Warn of everything, in one line for each kind, and forget it."""
+        for words, facts in self.said():
+            warn(words, stacklevel=stacklevel + 1, **facts)
+        for noted in vars(self).values():
+            noted.clear()
+
+    def said(self) -> list["Said"]:
+        """Return what there is to say: for each kind a line, and its kind and figures."""
+        said = []
+        for kind, (noted, say) in {
+            "levels_lost": (self.flattened, _say_flattened),
+            "dark_pictures": (self.dark, _say_dark),
+            "bits_left_out": (self.shallow, _say_shallow),
+            "channels_left_out": (self.channels, _say_channels),
+            "pages_left_out": (self.pages, _say_pages),
+        }.items():
+            if noted:
+                first = next(iter(noted))
+                words, facts = say(noted, f"'{_short(first)}'")
+                about = {"kind": kind, "files": len(noted), "first": first}
+                said.append((words, {**about, **facts}))
+        return said
+
+
+Said: TypeAlias = tuple[str, dict[str, Any]]
+
+
+def _say_flattened(noted: dict[str, int], first: str) -> Said:
+    largest = max(noted.values())
+    return (
+        f"{_files(noted)} of 16 bits, such as {first}, read in 8, as those have that the model "
+        f"learned from; their largest value is {largest} of {WHITE}",
+        {"largest": largest},
+    )
+
+
+def _say_dark(noted: dict[str, int], first: str) -> Said:
+    largest = max(noted.values())
+    return (
+        f"{_files(noted)} of 16 bits, such as {first}, with values up to {largest}, where {WHITE} "
+        "is white, and so dark: bring 10 to 14 bits to 16 or to 8 first, if that is what they are",
+        {"largest": largest},
+    )
+
+
+def _say_shallow(noted: dict[str, int], first: str) -> Said:
+    bits = max(noted.values())
+    return (
+        f"{_files(noted)} of up to {bits} bits a sample, such as {first}, read in 8, which is all "
+        "that the reader of this format gives; save them as 16-bit PNG or TIFF to keep all levels",
+        {"bits": bits},
+    )
+
+
+def _say_channels(noted: dict[str, int], first: str) -> Said:
+    return (
+        f"{_files(noted)} with channels beyond red, green and blue, such as {first}, read without "
+        "these; give files of one kind, of which all channels are read",
+        {},
+    )
+
+
+def _say_pages(noted: dict[str, int], first: str) -> Said:
+    pages = sum(noted.values())
+    return (
+        f"{pages} page{'s' if pages > 1 else ''} or frames beyond the first of {_files(noted)}, "
+        f"such as {first}, left out; --pages all (pages='all') takes them as pictures of their own",
+        {"pages": pages},
+    )
+
+
+def _files(noted: dict[str, int]) -> str:
+    return f"{len(noted)} file{'' if len(noted) == 1 else 's'}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 100 else f"{name[:48]}...{name[-49:]}"
