@@ -174,7 +174,8 @@ def read_rows(X: Any, model: object = None) -> Any:
 
         shape = getattr(model, "sample_shape_", None)
         own_size = getattr(model, "takes_any_size_", False)
-        return files.read(X, sample_shape=shape, own_size=own_size).for_model(model)
+        known = getattr(model, "feature_names_in_", None)
+        return files.read(X, sample_shape=shape, own_size=own_size, known=known).for_model(model)
     if isinstance(X, Tensor):
         return _tensor_values(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):

@@ -13,7 +13,8 @@ from narrows.atomic import atomic_file
 from narrows.data.images import check_exists
 from narrows.data.memory import check_fits
 from narrows.data.numpy_files import read_npy, write_npy
-from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
+from narrows.data.options import DEFAULTS, FileOptions
+from narrows.data.tables import TABLE_SUFFIXES, is_table, read_table, write_table
 from narrows.errors import (
     DataError,
     MissingDependencyError,
@@ -50,7 +51,9 @@ class Signal:
     subtype: str | None = None
 
 
-def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
+def read(
+    path: str | Path, columns: Sequence[str] | None = None, *, options: FileOptions = DEFAULTS
+) -> Signal:
     """Read a signal.
 
     Parameters
@@ -61,6 +64,8 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
     columns : sequence of str, optional
         Which of a table's columns; of other files, which channels, counted from "0". All by
         default.
+    options : FileOptions, optional
+        How to read a text table that does not say it itself.
 
     Returns
     -------
@@ -89,11 +94,12 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> Signal:
     """
     path = Path(path)
     check_exists(path, _WANTED)
+    options.check_use(path)
     suffix = path.suffix.lower()
     if suffix in SOUND_SUFFIXES:
         signal = _read_sound(path)
-    elif suffix in TABLE_SUFFIXES:
-        values, names = read_table(path)
+    elif is_table(path):
+        values, names = read_table(path, options)
         signal = Signal(values, columns=names)
     elif suffix == ".npy":
         values = read_npy(path)

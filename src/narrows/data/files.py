@@ -29,11 +29,12 @@ from narrows.data.lazy import LazyRows
 from narrows.data.memory import check_fits
 from narrows.data.names import RowNames
 from narrows.data.numpy_files import read_npy, read_npz
+from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.outputs import check_destination, write
 from narrows.data.parquet import is_plain, read_parquet
 from narrows.data.scratch import fits
 from narrows.data.stored import is_lance, join
-from narrows.data.tables import TABLE_SUFFIXES, read_table
+from narrows.data.tables import read_table
 from narrows.errors import DataError, ParameterError
 
 __all__ = ["Rows", "check_destination", "read", "write"]
@@ -108,6 +109,8 @@ def read(
     color: Literal["auto"] | bool = "auto",
     own_size: bool = False,
     skip_unreadable: bool = False,
+    options: FileOptions = DEFAULTS,
+    known: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Rows:
     """Read rows from an array, a table, an IDX file, a picture or a folder of pictures.
@@ -167,9 +170,10 @@ def read(
     path = Path(path)
     check_exists(path, _READ)
     suffix = path.suffix.lower()
+    options.check_use(path)
     found = _read_folder(path) if path.is_dir() else None
     if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
-        found = _read_file(path)
+        found = _read_file(path, options, known)
     if found is not None:
         if (image_size, color) != ("auto", "auto"):
             raise ParameterError(
@@ -227,18 +231,20 @@ def _stream(
     return PictureRows(used, sample_shape), used, skipped
 
 
-def _read_file(path: Path) -> Rows:
+def _read_file(path: Path, options: FileOptions, known: Sequence[str] | None) -> Rows:
     suffix = path.suffix.lower()
     values: Any
     names = columns = None
     if suffix == ".npy":
         values = read_npy(path)
     elif suffix == ".npz":
-        values, names = read_npz(path)
+        values, names = read_npz(path, options.array)
     elif suffix == ".parquet" and not is_plain(path):
         values, columns = read_parquet([path])
-    elif suffix in TABLE_SUFFIXES:
+    elif suffix == ".parquet":
         values, columns = read_table(path)
+    elif is_text_table(path) and not is_idx(path):
+        values, columns = read_table(path, options, known=known)
     elif _IDX_NAME.search(path.name) or is_idx(path):
         values = read_idx(path)
     else:
