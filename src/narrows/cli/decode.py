@@ -2,13 +2,17 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from narrows.cli.console import PATH, answer, json_option, overwrite_option, to_option
 from narrows.cli.exchange import by_blocks, image_size_of, load_for, model_argument, write_restored
+from narrows.cli.reading import file_options
 from narrows.cli.waves import hop_option, is_signal, signal_option
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("decode")
@@ -27,6 +31,7 @@ from narrows.cli.waves import hop_option, is_signal, signal_option
 @hop_option
 @click.option("--samples", type=int, help="A signal's length.  [default: that of its windows]")
 @click.option("--rate", type=int, help="Samples a second, which sound files state.")
+@file_options
 @overwrite_option
 @json_option
 def command(
@@ -39,6 +44,7 @@ def command(
     hop: int | None,
     samples: int | None,
     rate: int | None,
+    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +63,7 @@ def command(
         check_output(to, overwrite=overwrite, kind="file")
         signals.check_signal_output(to, rate)
         decoder = load_for(model, "inverse_transform")
-        values = signals.decode(decoder, read(codes).values, hop, samples)
+        values = signals.decode(decoder, read(codes, options=files).values, hop, samples)
         signals.write(to, signals.Signal(values, rate), overwrite=overwrite)
         record = {"output": to, "samples": len(values), "rate": rate}
         answer(record, as_json, f"{len(values)} samples decoded in {to}")
@@ -69,7 +75,7 @@ def command(
         sides = (image_size,) * len(learned[:2]) if isinstance(image_size, int) else image_size
         shape = (*sides, *learned[2:])
     check_destination(to, overwrite=overwrite, sample_shape=shape)
-    rows = read(codes)
+    rows = read(codes, options=files)
     decode = partial(decoder.inverse_transform, sample_shape=shape)
     restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)
     write_restored(to, restored, decoder, names=rows.names, columns=None, overwrite=overwrite)

@@ -23,6 +23,7 @@ from narrows.cli.exchange import (
     read_for,
     write_restored,
 )
+from narrows.cli.reading import file_options, shared
 from narrows.cli.waves import is_signal, restore_signal, signal_options
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
 
 
 @click.command("denoise")
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     "to them is said.",
 )
 @signal_options
+@file_options
 @skip_option
 @overwrite_option
 @json_option
@@ -55,6 +58,7 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -75,6 +79,7 @@ def command(
             to,
             columns=columns,
             hop=hop,
+            files=files,
             clean=clean,
             overwrite=overwrite,
             as_json=as_json,
@@ -83,7 +88,8 @@ def command(
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "denoise")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    own, of_clean = shared(files, [data, clean])
+    rows = read_for(whole, data, skip_unreadable=skip_unreadable, files=own)
     X = in_units(rows, whole)
     restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
@@ -91,7 +97,8 @@ def command(
     if clean is not None:
         from narrows.evaluation import compare_with_clean
 
-        originals = _originals(read_for(whole, clean, skip_unreadable=False), rows, whole, clean)
+        found = read_for(whole, clean, skip_unreadable=False, files=of_clean)
+        originals = _originals(found, rows, whole, clean)
         span = whole.scaling_.high - whole.scaling_.low
         before = compare_with_clean(X, originals, span)
         after = compare_with_clean(restored, originals, span)

@@ -17,8 +17,10 @@ from narrows.cli.console import (
 )
 from narrows.cli.exchange import data_argument
 from narrows.cli.parameters import reader
+from narrows.cli.reading import file_options
 
 if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
     from narrows.evaluation import DepthReport
 
 
@@ -68,6 +70,7 @@ def numbers_of(value: str) -> list[int]:
 )
 @random_state_option
 @click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
+@file_options
 @overwrite_option
 @json_option
 def command(
@@ -76,6 +79,7 @@ def command(
     rows: int | None,
     random_state: int,
     save: Path | None,
+    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
@@ -96,7 +100,7 @@ def command(
     if save is not None:
         check_output(save, overwrite=overwrite, kind="file")
     with progress("reading") as advance:
-        X = read(data, progress=advance).values
+        X = read(data, options=files, progress=advance).values
     if rows is not None and rows < len(X):
         X = X[np.sort(np.random.default_rng(random_state).permutation(len(X))[:rows])]
     with training():

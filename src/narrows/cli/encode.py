@@ -1,6 +1,7 @@
 """``narrows encode``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +21,11 @@ from narrows.cli.exchange import (
     model_argument,
     read_for,
 )
+from narrows.cli.reading import file_options
 from narrows.cli.waves import is_signal, read_signal, signal_options
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("encode")
@@ -29,6 +34,7 @@ from narrows.cli.waves import is_signal, read_signal, signal_options
 @to_option("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
+@file_options
 @skip_option
 @overwrite_option
 @json_option
@@ -41,6 +47,7 @@ def command(
     columns: str | None,
     hop: int | None,
     onnx: bool,
+    files: "FileOptions",
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -64,10 +71,10 @@ def command(
     if is_signal(data, signal):
         from narrows import signals
 
-        windows = signals.windows_for(encoder, read_signal(data, columns).values, hop)
+        windows = signals.windows_for(encoder, read_signal(data, columns, files).values, hop)
         codes = transform(windows)
     else:
-        rows = read_for(encoder, data, skip_unreadable=skip_unreadable)
+        rows = read_for(encoder, data, skip_unreadable=skip_unreadable, files=files)
         names, skipped = rows.names, rows.skipped
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):

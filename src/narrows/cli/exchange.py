@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.data.files import Rows
     from narrows.data.lazy import LazyRows
+    from narrows.data.options import FileOptions
     from narrows.networks import NetworkSpec
 
     Model = Autoencoder | Encoder | Decoder
@@ -88,7 +89,14 @@ def load_for(path: Path, method: str) -> Any:
     return model
 
 
-def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: bool = True) -> "Rows":
+def read_for(
+    model: "Model",
+    path: Path,
+    *,
+    skip_unreadable: bool,
+    files: "FileOptions | None" = None,
+    own_size: bool = True,
+) -> "Rows":
     """Read data for a trained model, pictures as it takes them, and list what was left out.
 
     Pictures for a model that takes any size keep their own, if so wished.
@@ -100,6 +108,7 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: boo
     """
     from narrows.cli.console import progress, report_skipped
     from narrows.data.files import read
+    from narrows.data.options import DEFAULTS
     from narrows.models.validation import check_columns
 
     with progress("reading") as advance:
@@ -108,6 +117,8 @@ def read_for(model: "Model", path: Path, *, skip_unreadable: bool, own_size: boo
             sample_shape=model.sample_shape_,
             own_size=own_size and model.takes_any_size_,
             skip_unreadable=skip_unreadable,
+            options=files or DEFAULTS,
+            known=getattr(model, "feature_names_in_", None),
             progress=advance,
         )
     report_skipped(rows.skipped)

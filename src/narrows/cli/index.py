@@ -1,6 +1,7 @@
 """``narrows index``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,10 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
+from narrows.cli.reading import file_options, shared
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("index")
@@ -49,6 +54,7 @@ from narrows.cli.exchange import data_argument, load_for, model_argument
     "is done for more than a million pictures where all have FAISS.",
 )
 @ray_option("Read, encode, write and index")
+@file_options
 @skip_option
 @overwrite_option
 @json_option
@@ -62,6 +68,7 @@ def command(
     metadata: Path | None,
     approximate: bool,
     ray: str | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -88,6 +95,7 @@ def command(
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
+    shared(files, [data, metadata])
     if approximate:
         faiss_module()
     where = place(to)
@@ -108,6 +116,7 @@ def command(
             options: dict[str, Any] = {
                 "metadata": metadata,
                 "store": store,
+                "options": files,
                 "skip_unreadable": skip_unreadable,
                 "progress": advance,
                 "workers": workers,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
 
 _COLUMN = "label"
 
@@ -21,12 +22,12 @@ def labels_option(function: "Callable[..., Any]") -> "Callable[..., Any]":
         "--labels",
         type=PATH,
         metavar="FILE",
-        help="A CSV file with one label a line below a heading, or with a column called label, in "
-        "the data's order; or an IDX file. By default pictures' folders.",
+        help="A table (.csv, .tsv, .txt, .parquet) with one column below a heading, or one called "
+        "label, in the data's order; or an IDX file. By default pictures' folders.",
     )(function)
 
 
-def read_labels(path: Path | None, rows: "Rows") -> list[str]:
+def read_labels(path: Path | None, rows: "Rows", files: "FileOptions") -> list[str]:
     """Tell what each row is.
 
     Raises
@@ -43,7 +44,7 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
         values = read_idx(path)
         labels = [str(value) for value in values] if values.ndim == 1 else []
     else:
-        labels = _column(path)
+        labels = _column(path, files)
     if len(labels) != len(rows.names):
         raise DataError(
             f"'{path}' has {len(labels)} labels for {len(rows.names)} rows; give one for each, "
@@ -52,9 +53,9 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
     return labels
 
 
-def labels_of(path: Path | None, rows: "Rows") -> list[str] | None:
+def labels_of(path: Path | None, rows: "Rows", files: "FileOptions") -> list[str] | None:
     """Tell what each row is, where a file or several folders say it; None where nothing does."""
-    return read_labels(path, rows) if path is not None or lie_in_folders(rows) else None
+    return read_labels(path, rows, files) if path is not None or lie_in_folders(rows) else None
 
 
 def lie_in_folders(rows: "Rows") -> bool:
@@ -83,45 +84,27 @@ def folders_of(rows: "Rows") -> list[str]:
     return folders
 
 
-def read_lines(path: Path) -> list[list[str]]:
-    """Read the lines of a CSV file as text, the heading first.
+def _column(path: Path, files: "FileOptions") -> list[str]:
+    from narrows.data.tables import read_columns, read_texts
+    from narrows.errors import DataError
 
-    Raises
-    ------
-    MissingFileError, UnreadableFileError
-        If there are none, or they are not equally long.
-    """
-    import csv
-
-    from narrows.errors import MissingFileError, UnreadableFileError
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give a CSV file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableFileError(f"'{path}' is no readable CSV file: {error}") from error
-    return lines
-
-
-def check_width(path: Path, lines: list[list[str]], width: int) -> None:
-    """Refuse lines below a heading that are not of one width."""
-    from narrows.errors import UnreadableFileError
-
-    for number, line in enumerate(lines):
-        if len(line) != width:
-            raise UnreadableFileError(
-                f"'{path}' has {len(line)} values in row {number}, counted from 0 below the "
-                f"heading, where {width} belong"
-            )
-
-
-def _column(path: Path) -> list[str]:
-    heading, *lines = read_lines(path) or [[]]
-    if _COLUMN in heading:
-        column, width = heading.index(_COLUMN), len(heading)
+    if path.suffix.lower() == ".parquet":
+        table = read_columns(path)
+        heading = table.column_names
+        lines = None
     else:
-        column, width = 0, 1
-    check_width(path, lines, width)
-    return [line[column] for line in lines]
+        heading, lines = read_texts(path, files)
+    if _COLUMN not in heading and len(heading) > 1:
+        raise DataError(
+            f"'{path}' has the columns {', '.join(heading[:8])}, and none is called {_COLUMN}; "
+            "rename the one to use, or give it alone"
+        )
+    place = heading.index(_COLUMN) if _COLUMN in heading else 0
+    values = table.column(place).to_pylist() if lines is None else [line[place] for line in lines]
+    labels = ["" if value is None else str(value) for value in values]
+    if "" in labels:
+        raise DataError(
+            f"'{path}' has no label in row {labels.index('')}, counted from 0 below the heading "
+            f"({labels.count('')} in all); give one for each row"
+        )
+    return labels

@@ -19,12 +19,14 @@ from narrows.cli.console import (
     table,
 )
 from narrows.cli.exchange import in_units, read_for
+from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from narrows import Library
+    from narrows.data.options import FileOptions
     from narrows.library import Match
 
 # What fits a sheet that can still be looked at.
@@ -83,6 +85,7 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
     metavar="PNG",
     help="Also draw a contact sheet of queries and matches.",
 )
+@file_options
 @skip_option
 @overwrite_option
 @json_option
@@ -100,6 +103,7 @@ def command(
     rerank_on: Literal["stored", "decoded"],
     n_candidates: int,
     save: Path | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -126,7 +130,7 @@ def command(
     if save is not None:
         _check_decoder(opened)
     looked_for, names, skipped = _queries(
-        opened, query, ids, codes, skip_unreadable=skip_unreadable
+        opened, query, ids, codes, files, skip_unreadable=skip_unreadable
     )
     found = opened.match(
         **looked_for,
@@ -159,17 +163,19 @@ def _queries(
     query: Path | None,
     ids: tuple[int, ...],
     codes: Path | None,
+    files: "FileOptions",
     *,
     skip_unreadable: bool,
 ) -> tuple[dict[str, Any], Sequence[str], list[tuple[str, str]]]:
     """Return what is looked for, as it is given to a library, its names, and what was left out."""
     from narrows.data.files import read
 
+    own, of_codes = shared(files, [query, codes])
     if query is not None:
-        rows = read_for(library.model, query, skip_unreadable=skip_unreadable)
+        rows = read_for(library.model, query, skip_unreadable=skip_unreadable, files=own)
         return {"query": in_units(rows, library.model)}, rows.names, rows.skipped
     if codes is not None:
-        made = read(codes)
+        made = read(codes, options=of_codes)
         return {"codes": made.values}, made.names, []
     return {"ids": ids}, [f"id {number}" for number in ids], []
 

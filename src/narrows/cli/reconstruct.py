@@ -1,7 +1,7 @@
 """``narrows reconstruct``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,11 @@ from narrows.cli.exchange import (
     read_for,
     write_restored,
 )
+from narrows.cli.reading import file_options
 from narrows.cli.waves import is_signal, restore_signal, signal_options
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("reconstruct")
@@ -30,6 +34,7 @@ from narrows.cli.waves import is_signal, restore_signal, signal_options
 @data_argument
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
+@file_options
 @skip_option
 @overwrite_option
 @json_option
@@ -41,6 +46,7 @@ def command(
     signal: bool,
     columns: str | None,
     hop: int | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -62,6 +68,7 @@ def command(
             to,
             columns=columns,
             hop=hop,
+            files=files,
             overwrite=overwrite,
             as_json=as_json,
         )
@@ -69,7 +76,7 @@ def command(
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
     check_destination(to, overwrite=overwrite, sample_shape=whole.sample_shape_)
-    rows = read_for(whole, data, skip_unreadable=skip_unreadable)
+    rows = read_for(whole, data, skip_unreadable=skip_unreadable, files=files)
     X = in_units(rows, whole)
     squares = 0.0
 

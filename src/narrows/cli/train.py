@@ -22,10 +22,12 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import code_words, data_argument, picture_options
+from narrows.cli.reading import file_options
 from narrows.cli.waves import columns_option, hop_option, is_signal, read_windows
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
+    from narrows.data.options import FileOptions
 
 _SIZE = (6.4, 6.0)  # of the picture, in inches
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
@@ -98,6 +100,7 @@ class TrainCommand(click.Command):
     "[default: if a worker does not see them]",
 )
 @columns_option
+@file_options
 @skip_option
 @overwrite_option
 @json_option
@@ -169,6 +172,7 @@ def _train(
     ray: str | None,
     workers: int | None,
     stream: bool | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     overwrite: bool,
     as_json: bool,
@@ -193,12 +197,16 @@ def _train(
     X: Any
     read_again: Callable[[], Any]
     if window is not None:
-        read_again = partial(read_windows, data.absolute(), columns, window, hop)
-        X = read_windows(data, columns, window, hop)
+        read_again = partial(read_windows, data.absolute(), columns, files, window, hop)
+        X = read_windows(data, columns, files, window, hop)
     elif is_signal(data, hop is not None or columns is not None):
         raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
     else:
-        shape: Any = {"image_size": image_size, "color": "auto" if color is None else color}
+        shape: Any = {
+            "image_size": image_size,
+            "color": "auto" if color is None else color,
+            "options": files,
+        }
         read_again = partial(_read, data.absolute(), **shape, skip_unreadable=skip_unreadable)
         with progress("reading") as advance:
             rows = read(data, **shape, skip_unreadable=skip_unreadable, progress=advance)

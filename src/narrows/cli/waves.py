@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli.console import answer
+from narrows.cli.reading import shared
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
+    from narrows.data.options import FileOptions
     from narrows.signals import Signal, Windows
 
 # Endings of sound files, known without importing what reads them.
@@ -54,18 +56,20 @@ def is_signal(path: Path, signal: bool) -> bool:
     return signal or path.suffix.lower() in _SOUND
 
 
-def read_signal(path: Path, columns: str | None) -> "Signal":
+def read_signal(path: Path, columns: str | None, files: "FileOptions") -> "Signal":
     """Read a signal, or some columns of it."""
     from narrows import signals
 
-    return signals.read(path, None if columns is None else columns.split(","))
+    return signals.read(path, None if columns is None else columns.split(","), options=files)
 
 
-def read_windows(path: Path, columns: str | None, length: int, hop: int | None) -> "Windows":
+def read_windows(
+    path: Path, columns: str | None, files: "FileOptions", length: int, hop: int | None
+) -> "Windows":
     """Cut a signal, or all those of a folder, into windows to learn from."""
     from narrows import signals
 
-    found = [read_signal(file, columns) for file in signals.find_signals(path)]
+    found = [read_signal(file, columns, files) for file in signals.find_signals(path)]
     return signals.Windows([signal.values for signal in found], length, hop)
 
 
@@ -77,6 +81,7 @@ def restore_signal(
     *,
     columns: str | None,
     hop: int | None,
+    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
     clean: Path | None = None,
@@ -86,9 +91,10 @@ def restore_signal(
     from narrows.atomic import check_output
 
     check_output(to, overwrite=overwrite, kind="file")
-    signal = read_signal(data, columns)
+    own, of_clean = shared(files, [data, clean])
+    signal = read_signal(data, columns, own)
     signals.check_signal_output(to, signal.rate)
-    original = None if clean is None else read_signal(clean, columns).values
+    original = None if clean is None else read_signal(clean, columns, of_clean).values
     restored = getattr(signals, method)(model, signal.values, hop)
     record = {"output": to, "samples": len(restored), "rate": signal.rate}
     said = f"{len(restored)} samples restored in {to}"

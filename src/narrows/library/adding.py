@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from narrows.data.codec import quietly
 from narrows.data.images import Progress
+from narrows.data.options import FileOptions
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits, sharing
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
@@ -97,6 +98,7 @@ class Addition:
         metadata: Any,
         store: Store,
         skip_unreadable: bool,
+        options: FileOptions,
         progress: Progress | None,
         workers: Workers | None = None,
     ) -> "Addition":
@@ -112,10 +114,10 @@ class Addition:
             stream = GivenStream(X, encoder, store)
             name = f"stream {store}"
             return cls(encoder, stream, None, None, skipped, name, progress, workers)
-        given = understand(X, encoder, store=store)
+        given = understand(X, encoder, store=store, options=options)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
-            metadata = read_metadata(Path(metadata), given, folder)
+            metadata = read_metadata(Path(metadata), given, folder, options)
         checked = None if names is None else _check_names(names, len(given))
         columns = None if metadata is None else understand_metadata(metadata, len(given))
         source = str(X) if isinstance(X, str | Path) else ""

@@ -25,6 +25,7 @@ from narrows.data.images import (
     read_images,
 )
 from narrows.data.names import RowNames
+from narrows.data.options import DEFAULTS, FileOptions
 from narrows.data.scaling import Scaling
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
@@ -269,7 +270,7 @@ class GivenRows:
 
 
 def understand(
-    given: Any, encoder: Encoder, *, store: Store = "pictures"
+    given: Any, encoder: Encoder, *, store: Store = "pictures", options: FileOptions = DEFAULTS
 ) -> GivenFiles | GivenRows:
     """Tell what a user gave.
 
@@ -282,6 +283,8 @@ def understand(
         Says which shape rows have, and which columns if they have names.
     store : {"pictures", "references"}
         What is kept of each, when it comes to that.
+    options : FileOptions
+        How to read tables and archives that do not say it themselves.
 
     Raises
     ------
@@ -298,7 +301,9 @@ def understand(
             return as_files(find_images(path), encoder, store)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
-        rows = files.read(path)
+        known = getattr(encoder, "feature_names_in_", None)
+        shape = encoder.sample_shape_
+        rows = files.read(path, sample_shape=shape, options=options.only_for(path), known=known)
         names = RowNames(rows.names, f"{path}[", "]")
         check_columns(encoder, rows, path)
         given = encoder.scaling_.from_pixels(rows.values) if rows.pictures else rows.values

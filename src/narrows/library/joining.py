@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from narrows.data.tables import TABLE_SUFFIXES, read_columns
+from narrows.data.options import DEFAULTS, FileOptions
+from narrows.data.tables import TABLE_SUFFIXES, is_table, read_columns
 from narrows.errors import DataError, ParameterError
 from narrows.library.given import GivenFiles, GivenRows
 
@@ -14,7 +15,12 @@ KEYS = ("path", "file", "file_name", "filename")
 """Columns that may say which file a row is of; the first of these that there is does."""
 
 
-def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None) -> Any:
+def read_metadata(
+    path: Path,
+    given: GivenFiles | GivenRows,
+    folder: Path | None,
+    options: FileOptions = DEFAULTS,
+) -> Any:
     """Read a table of metadata, a row for each picture, in the order of the pictures.
 
     Parameters
@@ -25,6 +31,8 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
         The pictures.
     folder : Path or None
         The folder that was given, if one was.
+    options : FileOptions
+        How to read a text table that does not say it itself.
 
     Returns
     -------
@@ -38,12 +46,12 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
     DataError
         If a picture has no row or several, or a row no picture, or more than one.
     """
-    if path.suffix.lower() not in TABLE_SUFFIXES:
+    if not is_table(path):
         raise ParameterError(
             f"metadata='{path}' is no table; name a file ending in "
             f"{', '.join(sorted(TABLE_SUFFIXES))}"
         )
-    table = read_columns(path)
+    table = read_columns(path, options.only_for(path))
     if isinstance(given, GivenRows):
         return table
     key = next((name for name in KEYS if name in table.column_names), None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from narrows.data.images import Progress
+from narrows.data.options import DEFAULTS, FileOptions
 from narrows.errors import FormatError
 from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
@@ -98,6 +99,7 @@ class Library(Keeper):
         store: Store = "pictures",
         overwrite: bool = False,
         skip_unreadable: bool = False,
+        options: FileOptions = DEFAULTS,
         progress: Progress | None = None,
         storage_options: Mapping[str, str] | None = None,
         workers: Workers | None = None,
@@ -111,7 +113,7 @@ class Library(Keeper):
         ----------
         path, model, overwrite, storage_options
             As for :meth:`create`.
-        X, names, metadata, store, skip_unreadable, progress, workers
+        X, names, metadata, store, skip_unreadable, options, progress, workers
             As for :meth:`add`.
 
         Returns
@@ -133,6 +135,7 @@ class Library(Keeper):
             metadata=metadata,
             store=store,
             skip_unreadable=skip_unreadable,
+            options=options,
             progress=progress,
             workers=workers,
         )
@@ -148,6 +151,7 @@ class Library(Keeper):
         metadata: Any = None,
         store: Store = "pictures",
         skip_unreadable: bool = False,
+        options: FileOptions = DEFAULTS,
         progress: Progress | None = None,
         workers: Workers | None = None,
     ) -> Added:
@@ -182,6 +186,9 @@ class Library(Keeper):
             and is told if that is gone or has changed.
         skip_unreadable : bool, default=False
             Whether files that cannot be read are left out and listed instead of raising.
+        options : FileOptions, optional
+            How to read tables of metadata and of rows that do not say it themselves, such as their
+            decimal mark.
         progress : callable, optional
             Called with the number of pictures done and the number of all, of an iterator with
             that of those done, twice.
@@ -224,6 +231,7 @@ class Library(Keeper):
             metadata=metadata,
             store=store,
             skip_unreadable=skip_unreadable,
+            options=options,
             progress=progress,
             workers=workers,
         )
