@@ -36,6 +36,7 @@ def read_labels(path: Path | None, rows: "Rows", files: "FileOptions") -> list[s
         If there is not one label for each, or nothing that says it.
     """
     from narrows.data.idx import is_idx, read_idx
+    from narrows.data.partitions import find_parts
     from narrows.errors import DataError
 
     if path is None:
@@ -43,6 +44,8 @@ def read_labels(path: Path | None, rows: "Rows", files: "FileOptions") -> list[s
     if path.is_file() and is_idx(path):
         values = read_idx(path)
         labels = [str(value) for value in values] if values.ndim == 1 else []
+    elif path.is_dir():
+        labels = [label for part in find_parts(path)[0] for label in _column(part, files)]
     else:
         labels = _column(path, files)
     if len(labels) != len(rows.names):
@@ -89,7 +92,7 @@ def _column(path: Path, files: "FileOptions") -> list[str]:
     from narrows.errors import DataError
 
     if path.suffix.lower() == ".parquet":
-        table = read_columns(path)
+        table = read_columns(path, only=_COLUMN)
         heading = table.column_names
         lines = None
     else:

@@ -97,11 +97,17 @@ class PictureRows(StoredRows):
         All of which can be read.
     sample_shape : tuple of int
         Of each.
+
+    Attributes
+    ----------
+    keeper : object
+        What has to live as long as the files are read, if anything.
     """
 
     def __init__(self, files: Sequence[Path], sample_shape: tuple[int, ...]) -> None:
         self._files, self._sample_shape = files, sample_shape
         self.shape, self.dtype = (len(files), *sample_shape), np.dtype(np.uint8)
+        self.keeper: object = None
 
     def stamp(self) -> object:
         """Return what :func:`stamp_of` tells of the files."""

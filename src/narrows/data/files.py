@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from narrows.data.codec import DefectError, open_picture, quietly, upright_size
 from narrows.data.decoding import PictureRows, find_unreadable
+from narrows.data.embedded import Embedded, picture_column, unpack
 from narrows.data.idx import is_idx, read_idx
 from narrows.data.images import (
     IMAGE_SUFFIXES,
@@ -32,6 +33,7 @@ from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.outputs import check_destination, write
 from narrows.data.parquet import is_plain, read_parquet
+from narrows.data.partitions import explain_folder, find_parts
 from narrows.data.scratch import fits
 from narrows.data.stored import is_lance, join
 from narrows.data.tables import read_table
@@ -42,7 +44,6 @@ __all__ = ["Rows", "check_destination", "read", "write"]
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
 # Pictures that are decoded at the same time, at most.
 _AT_ONCE = 64
-_IN_PARTS = (".npy", ".parquet")
 _READ = (
     ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
     + ", ".join(sorted(IMAGE_SUFFIXES))
@@ -171,8 +172,11 @@ def read(
     check_exists(path, _READ)
     suffix = path.suffix.lower()
     options.check_use(path)
-    found = _read_folder(path) if path.is_dir() else None
-    if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
+    embedded = _unpack(path)
+    found = None
+    if path.is_dir() and embedded is None:
+        found = _read_folder(path)
+    elif suffix not in IMAGE_SUFFIXES and embedded is None:
         found = _read_file(path, options, known)
     if found is not None:
         if (image_size, color) != ("auto", "auto"):
@@ -181,7 +185,35 @@ def read(
                 f"size or kind, and '{path}' holds rows as they are; leave both to 'auto'"
             )
         return found
-    files = find_images(path) if path.is_dir() else [path]
+    files, root = _find_pictures(path, embedded)
+    with Embedded.named(embedded, path):
+        rows = _read_pictures(
+            files,
+            root,
+            sample_shape=sample_shape,
+            image_size=image_size,
+            color=color,
+            own_size=own_size,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    # Rows that are decoded when they are needed need the files as long.
+    if isinstance(rows.values, PictureRows):
+        rows.values.keeper = embedded
+    return rows
+
+
+def _read_pictures(
+    files: list[Path],
+    root: Path,
+    *,
+    sample_shape: tuple[int, ...] | None,
+    image_size: ImageSize,
+    color: Literal["auto"] | bool,
+    own_size: bool,
+    skip_unreadable: bool,
+    progress: Progress | None,
+) -> Rows:
     if sample_shape is None:
         sample_shape = choose_sample_shape(files, image_size=image_size, color=color)
     elif own_size:
@@ -198,7 +230,6 @@ def read(
         )
     else:
         pixels, used, skipped = _stream(files, sample_shape, skip_unreadable, progress)
-    root = path if path.is_dir() else path.parent
     return Rows(
         pixels,
         [file.relative_to(root).as_posix() for file in used],
@@ -267,11 +298,12 @@ def _read_folder(path: Path) -> Rows | None:
         return Rows(values, names or RowNames(range(len(values))), columns, pictures=pictures)
     if (kind := _kind_of(path)) is None:
         return None
-    parts = sorted(path.glob(f"*{kind}"))
     if kind == ".npy":
+        parts = sorted(path.glob(f"*{kind}"))
         values = join([read_npy(part) for part in parts], parts)
     else:
-        values, columns = read_parquet(parts)
+        parts, is_partitioned = find_parts(path)
+        values, columns = read_parquet(parts, path if is_partitioned else None)
     return Rows(values, RowNames(range(len(values))), columns)
 
 
@@ -288,7 +320,8 @@ def holds_rows(folder: Path) -> bool:
 
 def _kind_of(folder: Path) -> str | None:
     """Tell what a folder holds rows in, or None if pictures, which tables may stand beside."""
-    found = [(kind, path) for kind in _IN_PARTS for path in islice(folder.glob(f"*{kind}"), 1)]
+    found = [(".npy", path) for path in islice(folder.glob("*.npy"), 1)]
+    found += [(".parquet", path) for path in find_parts(folder)[0][:1]]
     if not found:
         return None
     with suppress(DataError):
@@ -303,6 +336,29 @@ def _kind_of(folder: Path) -> str | None:
             "folder of their own"
         )
     return kinds[0]
+
+
+def _unpack(path: Path) -> Embedded | None:
+    """Unpack pictures that Parquet files hold."""
+    parts = [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
+    if path.is_dir() and not is_lance(path) and _kind_of(path) == ".parquet":
+        parts, _ = find_parts(path)
+    column = picture_column(parts[0]) if parts else None
+    return None if column is None else unpack(parts, column)
+
+
+def _find_pictures(path: Path, embedded: Embedded | None) -> tuple[list[Path], Path]:
+    """List picture files, and the folder within which their names are those of rows."""
+    if embedded is not None:
+        return embedded.files, embedded.folder
+    if not path.is_dir():
+        return [path], path.parent
+    try:
+        return find_images(path), path
+    except DataError as error:
+        if (words := explain_folder(path)) is not None:
+            raise DataError(words) from error
+        raise
 
 
 def _common_size(files: Sequence[Path]) -> tuple[int, int]:

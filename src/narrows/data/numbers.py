@@ -107,7 +107,7 @@ def check_names(path: Path, names: Sequence[str]) -> None:
     _Defects(names).check(path)
 
 
-def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Sequence[int]) -> None:
+def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> None:
     """Refuse integers that float64 cannot represent.
 
     Parameters

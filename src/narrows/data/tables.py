@@ -119,13 +119,17 @@ def read_table(
     return values, names
 
 
-def read_columns(path: str | Path, options: FileOptions = DEFAULTS) -> pa.Table:
+def read_columns(
+    path: str | Path, options: FileOptions = DEFAULTS, *, only: str | None = None
+) -> pa.Table:
     r"""Read a table of columns of whatever kinds: numbers, texts, truth values, dates.
 
     Parameters
     ----------
     path, options
         As for :func:`read_table`.
+    only : str, optional
+        Of a Parquet file with a column of this name, nothing else is read.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def read_columns(path: str | Path, options: FileOptions = DEFAULTS) -> pa.Table:
     path = Path(path)
     with _found(path):
         if path.suffix.lower() == ".parquet":
-            table, names = _read_parquet(path), None
+            table, names = _read_parquet(path, only), None
         else:
             text = read_text_table(path, options)
             table, names = text.table, text.names
@@ -277,7 +281,7 @@ def _found(path: Path) -> Iterator[None]:
         raise MissingFileError(f"'{path}' does not exist; give a table") from error
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path, only: str | None = None) -> pa.Table:
     try:
         # Opened by its handle, a folder or a pattern of names is not taken for many files.
         with path.open("rb") as file:
@@ -290,7 +294,7 @@ def _read_parquet(path: Path) -> pa.Table:
                 "save the table as .npy, of which only what is used is read",
                 DataError,
             )
-            table = opened.read()
+            table = opened.read(columns=[only] if only in schema.names else None)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
