@@ -66,8 +66,8 @@ def command(
     """Restore clean data from damaged data.
 
     MODEL is a model that was trained with damage: narrows train --model denoising. What is written
-    has the type of the training data; pictures keep their names, and the windows of a signal fade
-    into one another.
+    has the type of the training data, in tables as floats; pictures keep their names, and the
+    windows of a signal fade into one another.
     """
     from narrows.data.files import check_destination
 

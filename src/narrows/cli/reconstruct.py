@@ -53,8 +53,8 @@ def command(
 ) -> None:
     """Encode and decode data in one go.
 
-    What is written has the type of the training data; pictures keep their names, and the windows
-    of a signal fade into one another.
+    What is written has the type of the training data, in tables as floats; pictures keep their
+    names, and the windows of a signal fade into one another.
     """
     import numpy as np
 

@@ -107,6 +107,9 @@ class TrainCommand(click.Command):
 def command(*, data: Path, to: Path, **options: Any) -> int:
     """Train a model on pictures, a table or a signal.
 
+    Text tables (.csv, .tsv, .txt, also .gz) are read in whatever way they are written where that is
+    certain, which is said; otherwise --delimiter, --decimal, --encoding and --header say it.
+
     Ctrl-C ends training early and keeps what was learned.
 
     "torchrun --nproc-per-node N -m narrows train ..." shares each batch out over N processes. They

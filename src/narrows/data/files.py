@@ -45,7 +45,7 @@ _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
 # Pictures that are decoded at the same time, at most.
 _AT_ONCE = 64
 _READ = (
-    ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
+    ".npy, .npz, .csv, .tsv, .txt, .parquet, an IDX file, a picture ("
     + ", ".join(sorted(IMAGE_SUFFIXES))
     + "), a Lance dataset, or a folder of pictures, of .npy or of .parquet files"
 )
@@ -119,12 +119,15 @@ def read(
     Parameters
     ----------
     path : str or Path
-        A .npy file; an .npz file with one array, or one called X, arr_0 or data; a .csv, .tsv or
-        .parquet file with nothing but numbers; an IDX file of any name, compressed by gzip or not;
-        a picture; a folder with pictures in it or in its subfolders, or with .npy or .parquet
-        files, whose rows follow one another in the order of their names; a Lance dataset. Of
-        Parquet and Lance, the rows are in a column of lists or tensors of one shape, which is
-        called "rows" or the only such one, or in columns of numbers.
+        A .npy file; an .npz file with one array, or one called X, arr_0 or data; a table of
+        numbers, in a text file (:func:`narrows.data.tables.read_table` names their endings) or
+        .parquet; an IDX file of any name, compressed by gzip or not; a picture; a folder with
+        pictures in it or in its subfolders, or with .npy or .parquet files, whose rows follow one
+        another in the order of their names; a Lance dataset. Of Parquet and Lance, the rows are
+        in a column of lists or tensors of one shape, which is called "rows" or the only such one,
+        or in columns of numbers. A Parquet file may also hold pictures, in a column of bytes or
+        of structures of ``bytes`` and ``path``, and be one of a partitioned folder
+        (``year=2020/part.parquet``), whose names are columns then.
     sample_shape : tuple of int, optional
         The shape that pictures are to have: a trained model's ``sample_shape_``.
     image_size, color
@@ -135,6 +138,10 @@ def read(
         ``sample_shape`` the colours alone then count.
     skip_unreadable : bool, default=False
         Whether pictures that cannot be read are left out and listed instead of raising.
+    options : FileOptions, optional
+        How to read a text table, and which array of an .npz file, where it is not certain.
+    known : sequence of str, optional
+        The columns' names that a model learned from: a first line that holds them is no data.
     progress : callable, optional
         Called with the number of pictures done and the number of all.
 
@@ -154,7 +161,14 @@ def read(
         pictures of several sizes where they are to keep their own.
     ParameterError
         If ``image_size`` or ``color`` is not allowed, or is given where there are no picture
-        files to choose them for.
+        files to choose them for; if one of the ``options`` is for another kind of file.
+
+    Warns
+    -----
+    NarrowsWarning
+        As :func:`narrows.data.csv_files.read_text_table` for text tables; "array_guessed" if an
+        .npz file has several arrays of numbers; "columns_left_out" beside pictures in a Parquet
+        file; "partitions" of a partitioned folder.
 
     Examples
     --------
