@@ -25,7 +25,7 @@ def test_what_was_found_out_is_said_and_in_the_json_answer(run: Run) -> None:
     frame(table()).to_csv("german.csv", sep=";", decimal=",", index=False)
     found = run("train", "german.csv", "-o", "model", *TINY, "--json")
     (warning,) = found.json["warnings"]
-    assert warning["kind"] == "format_guessed"
+    assert warning["kind"] == "format_found"
     assert (warning["delimiter"], warning["decimal"]) == (";", ",")
     assert f"narrows: warning: {warning['message']}\n" in found.err
     assert load("model").feature_names_in_.tolist() == list("abcdef")

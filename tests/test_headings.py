@@ -19,6 +19,7 @@ from narrows.errors import DataError, NarrowsWarning
 # 30 rows of absorbances and the like, seed 0.
 ROWS = np.random.default_rng(0).uniform(0.05, 0.95, (30, 4)).round(4)
 WHOLE = np.random.default_rng(0).integers(0, 17, (30, 4))
+RANKS = np.array([np.random.default_rng(seed).permutation(6) + 1 for seed in range(30)])
 
 
 def save(folder: Path, first: str, rows: NDArray[np.generic] = ROWS) -> Path:
@@ -124,7 +125,9 @@ def test_a_defect_among_numbers_is_data(tmp_path: Path) -> None:
         ("3,4,5,6", WHOLE, True),
         ("5,3,9,2", WHOLE, False),
         ("0,0,0,0", WHOLE, False),
-        ("1900,1950,2000,2050", WHOLE * 20 + 1800, True),
+        ("1900,1950,2010,2050", WHOLE * 20 + 1800, True),
+        ("1,2,3,4,5,6", RANKS, False),
+        ("1,3,4,8,11,12", np.sort(np.random.default_rng(0).integers(0, 17, (30, 6)), 1), False),
         ("0,1,2,3", np.arange(4) + np.arange(1, 30)[:, None], False),
         ("2017,2018,2019,2020", np.arange(2018, 2022) + np.arange(29)[:, None], False),
         ("10,200,3000,40000", ROWS * [10, 200, 3000, 40000], True),
@@ -158,6 +161,9 @@ def test_numbers_like_the_rows_below_are_data(
         ("400,401,402,403", ROWS[:1], True),
         ("0.1,0.2,0.3,0.4", ROWS[:1], False),
         ("0,1,2", WHOLE[:, :3], False),
+        ("2017,2018,2019,2020", WHOLE * 20 + 1900, True),
+        ("400,410,420,430,440", np.random.default_rng(0).integers(0, 4096, (30, 5)), True),
+        ("1,2,5,9,14,20,27,90", np.random.default_rng(0).integers(0, 99, (30, 8)), True),
         ("1,2,3,4", WHOLE, False),
         ("7", ROWS[:, :1], False),
     ],

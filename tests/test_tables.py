@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from narrows.data.tables import TABLE_SUFFIXES, read_columns, read_table, write_table
-from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.errors import (
+    DataError,
+    MissingFileError,
+    NarrowsWarning,
+    ParameterError,
+    UnreadableFileError,
+)
 
 SUFFIXES = sorted(TABLE_SUFFIXES)
 
@@ -146,6 +152,17 @@ def test_index_of_pandas_is_left_out(tmp_path: Path) -> None:
     values, columns = read_table(path)
     assert columns == ["a", "b"]
     assert values.tolist() == [[1, 3], [2, 4]]
+
+
+def test_an_index_that_became_a_column_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    frame = pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})
+    frame.to_csv(path)
+    with pytest.raises(DataError, match=r"column 1 has no name; .*index=False"):
+        read_table(path)
+    pd.read_csv(path).to_csv(path, index=False)
+    with pytest.warns(NarrowsWarning, match="column 'Unnamed: 0' of .* counts the rows"):
+        assert read_table(path)[1] == ["Unnamed: 0", "a", "b"]
 
 
 def test_parquet_of_other_things_is_refused(tmp_path: Path) -> None:

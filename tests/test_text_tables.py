@@ -74,7 +74,7 @@ def test_what_is_certain_is_read_and_said_in_one_line(tmp_path: Path, name: str)
     values, columns, said = read_warned(save(tmp_path, content, file))
     assert values.tolist() == THREE
     assert columns in (["a", "b", "c"], ["x0", "x1", "x2"])
-    assert [one.kind for one in said] == ["format_guessed"]
+    assert [one.kind for one in said] == ["format_found"]
     line = str(said[0])
     assert "\n" not in line
     assert len(line) < 500
@@ -177,14 +177,14 @@ def test_points_that_may_separate_thousands_are_said(tmp_path: Path) -> None:
     for content in ("a;b\n1.234;5\n999;6\n", "a;b\n" + "5;6\n" * 5000 + "1.234;5\n"):
         values, _, said = read_warned(save(tmp_path, content))
         assert values.max() == 999 or values.min() == 1.234
-        assert [one.kind for one in said] == ["format_guessed", "decimal_guessed"]
+        assert [one.kind for one in said] == ["format_found", "decimal_guessed"]
     for options in ({"decimal": "."}, {"thousands": "."}):
         values, _, said = read_warned(save(tmp_path, "a;b\n1.234;5\n999;6\n"), **options)
         assert values[0, 0] == (1.234 if "decimal" in options else 1234)
-        assert [one.kind for one in said] == ["format_guessed"]
+        assert [one.kind for one in said] == ["format_found"]
     # One number that cannot be thousands proves the rest, wherever it is.
     _, _, said = read_warned(save(tmp_path, "a;b\n1.234;5\n" + "9;6\n" * 5000 + "1.5;5\n"))
-    assert [one.kind for one in said] == ["format_guessed"]
+    assert [one.kind for one in said] == ["format_found"]
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,16 @@ def test_names_in_latin_1_are_guessed_and_texts_are_not(tmp_path: Path) -> None:
             function(late)
 
 
+def test_columns_of_other_kinds_hold_numbers_as_tables_of_numbers_do(tmp_path: Path) -> None:
+    path = save(tmp_path, "name;price;n\na;1.000,50;1\nb;;2\nc;2,25;3\n")
+    with pytest.warns(NarrowsWarning, match="with decimal commas, with '.' as thousands"):
+        found = read_columns(path).to_pydict()
+    assert found == {"name": ["a", "b", "c"], "price": [1000.5, None, 2.25], "n": [1, 2, 3]}
+
+
 def test_texts_stay_as_they_are_written(tmp_path: Path) -> None:
     path = save(tmp_path, 'label;n\n007;"a;b"\nNA;\n1,50;x\n')
-    with pytest.warns(NarrowsWarning, match="separated by semicolons"):
+    with pytest.warns(NarrowsWarning, match="separated by semicolons; --delimiter"):
         names, rows = read_texts(path)
     assert names == ["label", "n"]
     assert rows == [["007", "a;b"], ["NA", ""], ["1,50", "x"]]

@@ -22,8 +22,9 @@ def labels_option(function: "Callable[..., Any]") -> "Callable[..., Any]":
         "--labels",
         type=PATH,
         metavar="FILE",
-        help="A table (.csv, .tsv, .txt, .parquet) with one column below a heading, or one called "
-        "label, in the data's order; or an IDX file. By default pictures' folders.",
+        help="A table (.csv, .tsv, .txt, .parquet, or a folder of the last) with one column below "
+        "a heading, or one called label, in the data's order; or an IDX file. By default pictures' "
+        "folders.",
     )(function)
 
 

@@ -83,7 +83,7 @@ def read_text_table(
     Warns
     -----
     NarrowsWarning
-        "format_guessed" says what of it is not usual, "header_guessed" what the first line was
+        "format_found" says what of it is not usual, "header_guessed" what the first line was
         taken for, "decimal_guessed" that points, and "delimiter_guessed" that commas may be marks
         of numbers.
     """
@@ -108,7 +108,7 @@ def read_text_table(
         table = table.slice(0, _without_ends(texts([0]).column(0)))
     if table.num_rows == 0:
         raise empty(path)
-    _tell(file, dialect, heading)
+    _tell(file, dialect, heading, [] if kind == "texts" else dialect.told_of_numbers)
     if kind != "texts" and not dialect.is_proven and dialect.marks.decimal == ".":
         _tell_points(path, table, texts)
     return TextTable(
@@ -255,8 +255,8 @@ def _uneven(path: Path, row: Any, skipped: int) -> UnreadableFileError:
     return unreadable(path, f"{have}; repair it, or give the delimiter (--delimiter)")
 
 
-def _tell(file: TextFile, dialect: Dialect, heading: Heading) -> None:
-    told = list(dialect.told)
+def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -> None:
+    told = [*dialect.told, *more]
     if file.doubt is not None:
         told.append(f"in {file.encoding}, as {file.doubt}")
     elif file.found:
@@ -265,7 +265,7 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading) -> None:
         warn(
             f"'{file.path}' was read {', '.join(told)}; --delimiter, --decimal, --thousands and "
             "--encoding override this (in Python: FileOptions)",
-            kind="format_guessed",
+            kind="format_found",
             stacklevel=4,
             path=str(file.path),
             delimiter=dialect.delimiter,

@@ -64,6 +64,8 @@ class Dialect:
         The last comment before the table.
     told : list of str
         What was found that is not usual, in words.
+    told_of_numbers : list of str
+        The same of numbers alone.
     """
 
     delimiter: str
@@ -80,6 +82,7 @@ class Dialect:
     joined: str | None
     comment: str
     told: list[str]
+    told_of_numbers: list[str]
 
 
 def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
@@ -113,7 +116,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
     if split.delimiter != usual and options.delimiter is None:
         told.append(f"as values separated by {NAMES[split.delimiter]}")
     if sign is not None:
-        told.append(f"as values separated by {sign!r}, which its line 'sep={sign}' says")
+        told.append(f"as values separated by {NAMES.get(sign, sign)}, as its line 'sep=' says")
     if comments:
         told.append(f"without {len(comments)} comment line{'s' * (len(comments) > 1)} before it")
     if split.is_trailing:
@@ -121,10 +124,11 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
     found = find_marks(
         islice(chain.from_iterable(split.rows), _VALUES), options.decimal, options.thousands
     )
+    told_of_numbers = []
     if options.decimal is None and found.marks.decimal == ",":
-        told.append("with decimal commas")
+        told_of_numbers.append("with decimal commas")
     if options.thousands is None and found.marks.thousands is not None:
-        told.append(f"with {found.marks.thousands!r} as thousands separator")
+        told_of_numbers.append(f"with {found.marks.thousands!r} as thousands separator")
     width = split.width - split.is_trailing
     # Where commas separate values, none needs quotes but with commas in it.
     is_plain = split.delimiter == "," and not any('"' in line for line in some[: split.lines])
@@ -145,6 +149,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         joined=split.joined if given is options.decimal is options.thousands is None else None,
         comment=comments[-1] if comments else "",
         told=told,
+        told_of_numbers=told_of_numbers,
     )
 
 

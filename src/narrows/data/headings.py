@@ -20,6 +20,7 @@ _COLUMNS, _ROWS = 100, 100  # whose values are compared
 _FEW = 3  # values of a column that say what the others are like
 _FAR = 10  # spans of a column by which names that follow no order are away from its values
 _SHOWN = 60  # characters of a line in a message
+_YEARS = "are like years"
 _LOOSE = ("rise", "fall")  # orders that many a row is in
 _TEXTS = frozenset(":=")  # what sentences have and names have not
 
@@ -163,7 +164,10 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
     is_far = whole and far >= 0.5 and unlike == 1
     counts = numbers == list(range(len(numbers))) and len(numbers) > 1 and found is not None
     is_between = len(numbers) <= 3 and all(column.holds_first for column in columns)
-    ordered = found is not None and found not in _LOOSE and len(numbers) > 3
+    years = found == _YEARS and len(numbers) > 2 and _is_even(numbers)
+    # So many numbers hardly stand in order by chance.
+    enough = years or (found is not None and len(numbers) >= (8 if found in _LOOSE else 5))
+    ordered = found == _YEARS or (found is not None and found not in _LOOSE and len(numbers) > 3)
     rules = (
         (dialect.quoted, True, "its values are quoted, and none below it"),
         (
@@ -173,6 +177,7 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
         ),
         (has_name and unlike == 1, True, "its numbers are unlike the rows below"),
         (len(numbers) > 2 and is_far, True, "its numbers are far from those in the rows below"),
+        (enough, True, f"its numbers {found}, and the rows below do not"),
         (bool(above), False, "it holds texts too"),
         (
             len(numbers) == 1 and columns[0].is_default,
@@ -196,12 +201,13 @@ def _order(numbers: list[float], dialect: Dialect, places: list[int]) -> str | N
     steps = [after - before for before, after in pairwise(numbers)]
     if not all(map(isfinite, steps)):
         return None
+    is_even = len(steps) > 1 and _is_even(numbers)
     whole = all(number.is_integer() for number in numbers)
     if whole and len(set(numbers)) == len(numbers) and all(1500 <= n <= 2200 for n in numbers):
-        found = "are like years"
+        found = _YEARS
     elif whole and set(steps) == {1} and numbers[0] in (0, 1):
         found = "count up"
-    elif len(steps) > 1 and _is_even(steps):
+    elif is_even:
         found = "rise evenly" if steps[0] > 0 else "fall evenly"
     elif len(steps) > 2 and (min(steps) > 0 or max(steps) < 0):
         found = "rise" if steps[0] > 0 else "fall"
@@ -215,13 +221,15 @@ def _order(numbers: list[float], dialect: Dialect, places: list[int]) -> str | N
         if len(known) == len(values):
             own = [after - before for before, after in pairwise(known)]
             ordered = bool(own) and (min(own) > 0 or max(own) < 0)
-            alike += ordered if found in _LOOSE else ordered and _is_even(own)
+            same = sorted(known) == sorted(numbers)  # as in rankings
+            alike += same or (ordered if found in _LOOSE else ordered and _is_even(known))
             rows += 1
     often = 0.1 if len(numbers) > 2 else 1.1  # two numbers always do
     return None if rows and alike >= often * rows else found
 
 
-def _is_even(steps: list[float]) -> bool:
+def _is_even(numbers: list[float]) -> bool:
+    steps = [after - before for before, after in pairwise(numbers)]
     mean = sum(steps) / len(steps)
     return mean != 0 and all(abs(step - mean) <= 0.01 * abs(mean) for step in steps)
 

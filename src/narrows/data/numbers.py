@@ -218,11 +218,36 @@ def _read_texts(column: Any, marks: Marks, say: Callable[..., None]) -> NDArray[
         say(f"{_count(n_gaps, 'missing value')}, the first {first} in row {row}", _FILLED, row)
     if n_texts or n_gaps:
         return None
-    plain = trimmed
+    return np.asarray(_parse(trimmed, marks).to_numpy())
+
+
+def _parse(texts: Any, marks: Marks) -> Any:
     for sign in marks.removed:
-        plain = compute.replace_substring(plain, sign, "")
-    plain = compute.replace_substring(plain, marks.decimal, ".")
-    return np.asarray(plain.cast(pa.float64()).to_numpy())
+        texts = compute.replace_substring(texts, sign, "")
+    return compute.replace_substring(texts, marks.decimal, ".").cast(pa.float64())
+
+
+def with_numbers(table: Any, marks: Marks) -> Any:
+    """Turn columns of a table that hold nothing but numbers with thousands separators into such.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    marks : Marks
+        Of its numbers.
+
+    Returns
+    -------
+    pyarrow.Table
+        What is null stays so.
+    """
+    for place, column in enumerate(table.columns if marks.thousands else ()):
+        if pa.types.is_string(column.type):
+            trimmed = compute.utf8_trim_whitespace(column)
+            is_number = compute.match_substring_regex(trimmed, f"^(?:{marks.pattern})$")
+            if compute.all(is_number, min_count=1).as_py():
+                table = table.set_column(place, table.field(place).name, _parse(trimmed, marks))
+    return table
 
 
 def _read(column: Any, say: Callable[..., None]) -> NDArray[Any] | None:

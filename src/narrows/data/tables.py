@@ -15,13 +15,20 @@ from pyarrow import parquet
 from narrows.data.csv_files import empty, read_text_table
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.memory import check_fits
-from narrows.data.numbers import check_names, to_numbers
+from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
-from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.errors import (
+    DataError,
+    MissingFileError,
+    ParameterError,
+    UnreadableFileError,
+    warn,
+)
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 """Endings of the files that are written as tables; more kinds of text are read."""
 
+_INDEX = ("Unnamed: ", "__index_level_")  # what pandas calls it
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -116,6 +123,7 @@ def read_table(
     )
     for index, column in enumerate(numbers):
         values[:, index] = column
+    _tell_index(path, values, names)
     return values, names
 
 
@@ -158,7 +166,7 @@ def read_columns(
             table, names = _read_parquet(path, only), None
         else:
             text = read_text_table(path, options)
-            table, names = text.table, text.names
+            table, names = with_numbers(text.table, text.marks), text.names
         check_names(path, names or table.column_names)
     return table if names is None else table.rename_columns(names)
 
@@ -271,6 +279,20 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
     ) as writer:
         for table in chain([first], tables):
             writer.write_table(table)
+
+
+def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
+    """Say so if a column is an index that pandas has written."""
+    for place, name in enumerate(names):
+        if name.startswith(_INDEX) and (values[:, place] == np.arange(len(values))).all():
+            warn(
+                f"column {name!r} of '{path}' counts the rows, as an index does that pandas has "
+                "written, and is learned from like any other; leave it out (index=False)",
+                kind="index_column",
+                stacklevel=3,
+                path=str(path),
+                column=name,
+            )
 
 
 @contextmanager
