@@ -463,6 +463,14 @@ def test_long_rows_and_long_names_are_read(tmp_path: Path) -> None:
     assert (values == 1.5).all()
 
 
+def test_values_may_go_on_in_the_next_line(tmp_path: Path) -> None:
+    rows = '"a\nb",1\n"c",2\n' * 200_000
+    found = read_columns(save(tmp_path, f'"na\nme",n\n{rows}'))
+    assert found.num_rows == 400_000
+    assert found.column_names == ["na\nme", "n"]
+    assert found["n"].to_pylist()[-3:] == [2, 1, 2]
+
+
 def test_files_of_other_endings_are_read(tmp_path: Path) -> None:
     text = "1.5 2.5 3.5\n2.5 3.5 4.25\n"
     for suffix in (".txt", ".dat", ".data", ".asc", ".tab", ".txt.gz"):

@@ -153,6 +153,7 @@ def _read(
         invalid_row_handler=keep,
         # An empty line of a single column is a value that is missing.
         ignore_empty_lines=width > 1,
+        newlines_in_values=dialect.has_long_values,
     )
     with explained(file.path), file.open(change) as source:
         try:

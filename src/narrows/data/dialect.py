@@ -56,6 +56,8 @@ class Dialect:
         Lines of the file before the first of the table.
     taken : int
         Lines of the file that the first of the table takes.
+    has_long_values : bool
+        Whether values go on from one line to the next, in quotes.
     trailing : bool
         Whether each line ends with one delimiter more than its values need.
     joined : str or None
@@ -78,6 +80,7 @@ class Dialect:
     quoted: bool
     before: int
     taken: int
+    has_long_values: bool
     trailing: bool
     joined: str | None
     comment: str
@@ -130,8 +133,9 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
     if options.thousands is None and found.marks.thousands is not None:
         told_of_numbers.append(f"with {found.marks.thousands!r} as thousands separator")
     width = split.width - split.is_trailing
-    # Where commas separate values, none needs quotes but with commas in it.
-    is_plain = split.delimiter == "," and not any('"' in line for line in some[: split.lines])
+    is_quoted = any('"' in line for line in some[: split.lines])
+    # Where commas separate values, only those with commas in them need quotes.
+    is_plain = split.delimiter == "," and not is_quoted
     return Dialect(
         delimiter=split.delimiter,
         marks=found.marks,
@@ -145,6 +149,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         quoted=_is_quoted(some[: split.lines], split.rows),
         before=before,
         taken=split.taken,
+        has_long_values=split.lines > len(split.rows) and is_quoted,
         trailing=split.is_trailing,
         joined=split.joined if given is options.decimal is options.thousands is None else None,
         comment=comments[-1] if comments else "",

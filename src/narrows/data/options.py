@@ -56,7 +56,9 @@ class FileOptions:
 
     See Also
     --------
-    narrows.data.files.read : Takes them.
+    narrows.data.files.read : Takes them; ``for_model()`` of what it returns goes into ``fit``.
+    narrows.signals.read : Takes them for signals in tables.
+    narrows.Library.add : Takes them for tables of metadata.
 
     Examples
     --------
