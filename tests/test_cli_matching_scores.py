@@ -41,9 +41,12 @@ def test_folders_labels_and_pairs(run: Run) -> None:
     ("option", "text", "code", "words"),
     [
         ("--labels", "label\na\nb\n", 3, "2 labels for 40 rows"),
-        ("--labels", "label\na,b\n", 3, "2 values in row 0"),
+        ("--labels", "label\na,b\n", 3, "first line has 1 name, the lines below it have 2 values"),
+        ("--labels", "label\na\n\nb\n", 3, "has no label in row 1, counted from 0"),
+        ("--labels", "kind,n\na,1\n", 3, "has the columns kind, n, and none is called label"),
         ("--pairs", "one,other\n0,nowhere\n", 3, "names 'nowhere'"),
-        ("--pairs", "one,other\n", 3, "no pairs"),
+        ("--pairs", "one,other\n", 3, "holds no rows"),
+        ("--pairs", "one\n0\n", 3, "has 1 columns; give two"),
         ("--pairs", None, 3, "does not exist"),
     ],
 )

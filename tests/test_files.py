@@ -18,10 +18,12 @@ from PIL import Image
 from narrows.data.files import read, write
 from narrows.data.images import encode_png
 from narrows.data.names import RowNames, picture_paths
+from narrows.data.options import FileOptions
 from narrows.errors import (
     DataError,
     MissingFileError,
     NarrowsError,
+    NarrowsWarning,
     OutputError,
     OutputExistsError,
     ParameterError,
@@ -104,10 +106,19 @@ def test_npz_is_chosen_from_and_keeps_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", codes=FLOATS)
     np.testing.assert_array_equal(read(tmp_path / "one.npz").values, FLOATS)
     np.savez(tmp_path / "two.npz", y=FLOATS[:, 0], data=FLOATS)
-    np.testing.assert_array_equal(read(tmp_path / "two.npz").values, FLOATS)
-    np.savez(tmp_path / "none.npz", y=FLOATS, z=FLOATS)
-    with pytest.raises(DataError, match="holds the arrays y, z; call the one to use 'X'"):
+    with pytest.warns(NarrowsWarning, match=r"holds y \(7\), data \(7 x 3\), of which data was"):
+        np.testing.assert_array_equal(read(tmp_path / "two.npz").values, FLOATS)
+    np.savez(tmp_path / "none.npz", y=FLOATS, z=FLOATS[:, :2], one=5.0)
+    listed = r"y \(7 x 3\), z \(7 x 2\), one \(a single value\)"
+    with pytest.raises(DataError, match=rf"holds the arrays {listed}; say which .*--array NAME"):
         read(tmp_path / "none.npz")
+    values = read(tmp_path / "none.npz", options=FileOptions(array="z")).values
+    np.testing.assert_array_equal(values, FLOATS[:, :2])
+    with pytest.raises(ParameterError, match=rf"array='x': .* holds {listed}; name one"):
+        read(tmp_path / "none.npz", options=FileOptions(array="x"))
+    np.savez(tmp_path / "many.npz", *[FLOATS] * 20)  # arr_0 and so on
+    with pytest.warns(NarrowsWarning, match=r"\.\.\. \(20 in all\), of which arr_0 was taken"):
+        read(tmp_path / "many.npz")
 
 
 def test_idx_is_known_by_its_content_or_its_name(tmp_path: Path) -> None:
@@ -179,6 +190,7 @@ def test_bad_files_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")
 @given(st.data())
 def test_damaged_files_are_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

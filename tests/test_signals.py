@@ -193,7 +193,7 @@ def test_bad_input_is_refused(tmp_path):
     with pytest.raises(ParameterError, match="no place for a signal"):
         signals.write(tmp_path / "b.txt", Signal(ONE, 8000))
     with pytest.raises(DataError, match="no file of a signal"):
-        signals.read(next(tmp_path.glob("a.csv")).rename(tmp_path / "a.txt"))
+        signals.read(next(tmp_path.glob("a.csv")).rename(tmp_path / "a.xyz"))
     assert not list(tmp_path.glob("b.*"))
 
 

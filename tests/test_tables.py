@@ -13,8 +13,14 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
-from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.data.tables import TABLE_SUFFIXES, read_columns, read_table, write_table
+from narrows.errors import (
+    DataError,
+    MissingFileError,
+    NarrowsWarning,
+    ParameterError,
+    UnreadableFileError,
+)
 
 SUFFIXES = sorted(TABLE_SUFFIXES)
 
@@ -30,10 +36,10 @@ def table(folder: Path, text: str | bytes, suffix: str = ".csv") -> Path:
     hnp.arrays(
         st.sampled_from([np.float32, np.float64]),
         hnp.array_shapes(min_dims=2, max_dims=2, max_side=5),
-        elements=st.floats(width=32, allow_nan=False),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
     ),
 )
-def test_every_float_survives_the_round_trip(
+def test_every_finite_float_survives_the_round_trip(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, values: NDArray[np.floating]
 ) -> None:
     path = tmp_path_factory.mktemp("table") / f"table{suffix}"
@@ -48,10 +54,9 @@ def test_every_float_survives_the_round_trip(
     ("text", "columns", "values"),
     [
         ("a,b\n1,2\n3,4.5\n", ["a", "b"], [[1, 2], [3, 4.5]]),
-        ("1,2\n3,4\n", ["x0", "x1"], [[1, 2], [3, 4]]),
-        ("0,1\n3,4\n", ["0", "1"], [[3, 4]]),
+        ("1,2.5\n3,4\n", ["x0", "x1"], [[1, 2.5], [3, 4]]),
         ("0\n3\n", ["x0"], [[0], [3]]),
-        ("a,b\r\n1e3,-inf\r\n", ["a", "b"], [[1000, -np.inf]]),
+        ("a,b\r\n1e3,-2.\r\n", ["a", "b"], [[1000, -2]]),
         ('\ufeff"a, b",c\n1,true\n2,false\n', ["a, b", "c"], [[1, 1], [2, 0]]),
     ],
 )
@@ -97,20 +102,20 @@ def test_a_late_fraction_does_not_spoil_a_column_of_integers(tmp_path: Path) -> 
         (
             "a,b\n1,2\n3,red\n",
             DataError,
-            r"the text 'red' \(row 1, counted from 0\) in column 'b'; only numbers",
+            r"'b' has 1 text, the first 'red' in row 1 \(rows are counted from 0\); only numbers",
         ),
         (
             "a,b\n1,2\n3,4\n,6\n",
             DataError,
-            r"no value in column 'a', row 2, counted from 0 \(1 missing",
+            r"'a' has 1 missing value, the first one in row 2 \(rows are counted from 0\)",
         ),
-        ("a,b\n1,2\nNaN,4\n", DataError, "no value in column 'a', row 1, counted from 0"),
-        ("a,b\n,x\n", DataError, "no value in column 'a', row 0, counted from 0"),
-        ("a,b\n1,2020-01-31\n", DataError, r"values of type date32\[day\] in column 'b'"),
-        (",b\n0,2\n", DataError, "no name for column 1; .*index=False"),
-        ("a,a\n1,2\n", DataError, "more than one column 'a'"),
-        (b"a,b\n\xff\xfe,2\n", UnreadableFileError, "not a readable CSV table: 'utf-8'"),
-        ('"a\nb"\nred\n', DataError, r"in column 'a\\nb'"),
+        ("a,b\n1,2\nNaN,4\n", DataError, "'a' has 1 missing value, the first one in row 1"),
+        ("a,b\n,x\n", DataError, "'a' has 1 missing .* in row 0; 'b' has 1 text, the first 'x'"),
+        ("a,b\n1,2020-01-31\n", DataError, r"'b' has dates or times of type date32\[day\]"),
+        (",b\n0,2\n", DataError, "column 1 has no name; .*index=False"),
+        ("a,a\n1,2\n", DataError, "'a' is the name of columns 1, 2; name each differently"),
+        (b"a,b\n\x81\xfe,2\n", UnreadableFileError, "it is not in UTF-8 .byte 0x81 in line 2"),
+        ('"a\nb"\nred\n', DataError, r"'a\\nb' has 1 text"),
     ],
 )
 def test_tables_that_are_no_numbers_are_refused_in_one_line(
@@ -149,21 +154,38 @@ def test_index_of_pandas_is_left_out(tmp_path: Path) -> None:
     assert values.tolist() == [[1, 3], [2, 4]]
 
 
+def test_an_index_that_became_a_column_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    frame = pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})
+    frame.to_csv(path)
+    with pytest.raises(DataError, match=r"column 1 has no name; .*index=False"):
+        read_table(path)
+    pd.read_csv(path).to_csv(path, index=False)
+    with pytest.warns(NarrowsWarning, match="column 'Unnamed: 0' of .* counts the rows"):
+        assert read_table(path)[1] == ["Unnamed: 0", "a", "b"]
+
+
 def test_parquet_of_other_things_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     for column, message in (
-        (["red", "blue"], r"the text 'red' \(row 0, counted from 0\) in column 'a'"),
-        (
-            pa.array(["red"]).dictionary_encode(),
-            r"the text 'red' \(row 0, counted from 0\) in column 'a'",
-        ),
+        (["red", "blue"], "'a' has 2 texts, the first 'red' in row 0"),
+        (pa.array(["red"]).dictionary_encode(), "'a' has 1 text, the first 'red' in row 0"),
         (pa.array([], pa.float64()), "holds no rows"),
-        ([[1], [2]], "values of type list<.*> in column 'a'"),
-        ([1.5, None], "no value in column 'a', row 1, counted from 0"),
+        ([[1], [2]], "'a' has lists of type list<.*>"),
+        ([1.5, None], "'a' has 1 missing value, the first one in row 1"),
+        ([1.5, np.nan], "'a' has 1 missing value, the first one in row 1"),
+        ([np.inf, 1.5], "'a' has 1 infinite value, the first one in row 0"),
+        ([2**53 + 1, 1], r"'a' has 1 integer beyond 2\^53 .* in row 0"),
+        ([Decimal(2**53 + 1)], r"'a' has 1 integer beyond 2\^53 .* in row 0"),
     ):
         parquet.write_table(pa.table({"a": column}), path)
         with pytest.raises(DataError, match=message):
             read_table(path)
+    equal = pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0])], names=["a", "a"])
+    parquet.write_table(equal, path)
+    for function in (read_table, read_columns):
+        with pytest.raises(DataError, match="'a' is the name of columns 1, 2; name each"):
+            function(path)
     whole = path.read_bytes()
     for content in (b"", b"PAR1", whole[: len(whole) // 2]):
         path.write_bytes(content)

@@ -1,7 +1,7 @@
 """``narrows compare``: which model for these data."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,11 @@ from narrows.cli.console import (
 from narrows.cli.depth import words_of
 from narrows.cli.exchange import data_argument
 from narrows.cli.labels import labels_of, labels_option
+from narrows.cli.reading import file_options, shared
 from narrows.cli.report import tell
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("compare")
@@ -39,6 +43,7 @@ from narrows.cli.report import tell
     "--max-epochs", type=int, default=10, show_default=True, help="The budget of each model."
 )
 @random_state_option
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -47,6 +52,7 @@ def command(
     data: Path,
     to: Path,
     labels: Path | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -63,10 +69,13 @@ def command(
     from narrows.evaluation import compare_models
 
     check_output(to, overwrite=overwrite)
+    own, of_labels = shared(files, [data, labels])
     with progress("reading") as advance:
-        rows = read(data, skip_unreadable=skip_unreadable, exclude=exclude, progress=advance)
+        rows = read(
+            data, skip_unreadable=skip_unreadable, exclude=exclude, options=own, progress=advance
+        )
     report_skipped(rows.skipped)
-    known = labels_of(labels, rows)
+    known = labels_of(labels, rows, of_labels)
     title = f"Which model for {data.name}?"
     with training():
         found = compare_models(rows.for_model(), known, title=title, **parameters)

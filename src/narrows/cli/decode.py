@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,7 +15,11 @@ from narrows.cli.exchange import (
     spec_of,
     write_restored,
 )
+from narrows.cli.reading import file_options
 from narrows.cli.waves import hop_option, is_signal, signal_option
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("decode")
@@ -38,6 +42,7 @@ from narrows.cli.waves import hop_option, is_signal, signal_option
     type=int,
     help="Samples a second, which sound files state.  [default: those of the sound learned from]",
 )
+@file_options
 @overwrite_option
 @json_option
 def command(
@@ -50,6 +55,7 @@ def command(
     hop: int | None,
     samples: int | None,
     rate: int | None,
+    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -71,7 +77,7 @@ def command(
         check_rate(decoder, rate)
         rate = decoder.rate_ if rate is None else rate
         signals.check_signal_output(to, rate)
-        values = signals.decode(decoder, read(codes).values, hop, samples)
+        values = signals.decode(decoder, read(codes, options=files).values, hop, samples)
         signals.write(to, signals.Signal(values, rate), overwrite=overwrite)
         record = {"output": to, "samples": len(values), "rate": rate}
         answer(record, as_json, f"{len(values)} samples decoded in {to}")
@@ -84,7 +90,7 @@ def command(
         shape = (*sides, *learned[2:])
     pictures = spec_of(decoder).shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
-    rows = read(codes)
+    rows = read(codes, options=files)
     decode = partial(decoder.inverse_transform, sample_shape=shape)
     restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)
     write_restored(to, restored, decoder, names=rows.names, columns=None, overwrite=overwrite)

@@ -26,11 +26,13 @@ from narrows.cli.exchange import (
     resize_option,
     write_restored,
 )
+from narrows.cli.reading import file_options, shared
 from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
     from narrows.data.pages import Picture
     from narrows.evaluation import Restoration
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 )
 @signal_options
 @resize_option
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -61,6 +64,7 @@ def command(
     hop: int | None,
     rate: int | None,
     resize: bool,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -69,8 +73,8 @@ def command(
     """Restore clean data from damaged data.
 
     MODEL is a model that was trained with damage: narrows train --model denoising. What is written
-    has the type of the training data; pictures keep their names, and the windows of a signal fade
-    into one another.
+    has the type of the training data, in tables as floats; pictures keep their names, and the
+    windows of a signal fade into one another.
     """
     from narrows.data.files import check_destination
 
@@ -85,6 +89,7 @@ def command(
             hop=hop,
             rate=rate,
             exclude=exclude,
+            files=files,
             clean=clean,
             overwrite=overwrite,
             as_json=as_json,
@@ -95,13 +100,16 @@ def command(
     whole = load_for(model, "denoise")
     shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
-    rows = read_to_restore(whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude)
+    own, of_clean = shared(files, [data, clean])
+    reading: Any = {"skip_unreadable": skip_unreadable, "exclude": exclude}
+    rows = read_to_restore(whole, data, resize, files=own, **reading)
     X = in_units(rows, whole)
     restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     said = f"{len(restored)} rows restored in {to}{at_size(rows)}"
     if clean is not None:
-        found = read_to_restore(whole, clean, resize, skip_unreadable=False, exclude=exclude)
+        reading["skip_unreadable"] = False
+        found = read_to_restore(whole, clean, resize, files=of_clean, **reading)
         compared = _compare(restored, whole, (rows, data), (found, clean))
         for name, unit in (("psnr", " dB"), ("ssim", "")):
             pair = tuple(getattr(one, name) for one in compared)

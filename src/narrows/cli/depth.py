@@ -20,8 +20,10 @@ from narrows.cli.console import (
 )
 from narrows.cli.exchange import data_argument
 from narrows.cli.parameters import reader
+from narrows.cli.reading import file_options
 
 if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
     from narrows.evaluation import DepthReport
 
 
@@ -71,6 +73,7 @@ def numbers_of(value: str) -> list[int]:
 )
 @random_state_option
 @click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -82,6 +85,7 @@ def command(
     exclude: tuple[str, ...],
     random_state: int,
     save: Path | None,
+    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
@@ -102,7 +106,13 @@ def command(
     if save is not None:
         check_output(save, overwrite=overwrite, kind="file")
     with progress("reading") as advance:
-        found = read(data, skip_unreadable=skip_unreadable, exclude=exclude, progress=advance)
+        found = read(
+            data,
+            skip_unreadable=skip_unreadable,
+            exclude=exclude,
+            options=files,
+            progress=advance,
+        )
     report_skipped(found.skipped)
     X = found.values
     if rows is not None and rows < len(X):

@@ -1,7 +1,7 @@
 """``narrows encode``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,11 @@ from narrows.cli.exchange import (
     read_for,
     spec_of,
 )
+from narrows.cli.reading import file_options
 from narrows.cli.waves import is_signal, read_signal, refuse_rate, signal_options
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("encode")
@@ -31,6 +35,7 @@ from narrows.cli.waves import is_signal, read_signal, refuse_rate, signal_option
 @to_option("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -44,6 +49,7 @@ def command(
     hop: int | None,
     rate: int | None,
     onnx: bool,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -69,11 +75,14 @@ def command(
     if is_signal(data, signal):
         from narrows import signals
 
-        windows = signals.windows_for(encoder, read_signal(data, columns, rate, exclude), hop)
+        given = read_signal(data, columns, files, rate, exclude)
+        windows = signals.windows_for(encoder, given, hop)
         codes = transform(windows)
     else:
         refuse_rate(rate)
-        rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude)
+        rows = read_for(
+            encoder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=files
+        )
         names, read = rows.names, reading_record(rows)
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):

@@ -16,10 +16,12 @@ from narrows.cli.console import (
     table,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
-from narrows.cli.labels import check_width, labels_option, read_labels, read_lines
+from narrows.cli.labels import labels_option, read_labels
+from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
 
 
 @click.command("evaluate-matching")
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
 @metric_option
+@file_options
 @reading_options
 @json_option
 def command(
@@ -44,6 +47,7 @@ def command(
     pairs: Path | None,
     k: tuple[int, ...],
     metric: Literal["euclidean", "cosine"],
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     as_json: bool,
@@ -60,11 +64,12 @@ def command(
     if labels is not None and pairs is not None:
         raise ParameterError("--labels and --pairs both say what belongs together; give one")
     encoder = load_for(model, "transform")
-    rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude)
+    own, of_labels, of_pairs = shared(files, [data, labels, pairs])
+    rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=own)
     known: dict[str, Any] = (
-        {"pairs": _pairs(pairs, rows)}
+        {"pairs": _pairs(pairs, rows, of_pairs)}
         if pairs is not None
-        else {"labels": read_labels(labels, rows)}
+        else {"labels": read_labels(labels, rows, of_labels)}
     )
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
     if as_json:
@@ -87,16 +92,18 @@ def command(
     )
 
 
-def _pairs(path: Path, rows: "Rows") -> list[list[int]]:
+def _pairs(path: Path, rows: "Rows", files: "FileOptions") -> list[list[int]]:
     from narrows.data.names import NameIndex, RowNames
+    from narrows.data.tables import read_texts
     from narrows.errors import DataError
 
     numbers = {str(number): number for number in range(len(rows.names))}
     index = NameIndex([] if isinstance(rows.names, RowNames) else [[name] for name in rows.names])
-    _, *lines = read_lines(path) or [[]]
-    check_width(path, lines, 2)
-    if not lines:
-        raise DataError(f"'{path}' has no pairs; give some, below a heading")
+    heading, lines = read_texts(path, files)
+    if len(heading) != 2:
+        raise DataError(
+            f"'{path}' has {len(heading)} columns; give two, of rows that belong together"
+        )
 
     def row_of(name: str) -> int:
         found = index.find(name)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.data.files import Resizing, Rows
     from narrows.data.lazy import LazyRows
+    from narrows.data.options import FileOptions
     from narrows.networks import NetworkSpec
 
     Model = Autoencoder | Encoder | Decoder
@@ -119,6 +120,7 @@ def read_for(
     *,
     skip_unreadable: bool,
     exclude: tuple[str, ...] = (),
+    files: "FileOptions | None" = None,
     own_size: bool = True,
     resizing: "Resizing" = "say",
 ) -> "Rows":
@@ -133,6 +135,7 @@ def read_for(
     """
     from narrows.cli.console import progress, report_skipped
     from narrows.data.files import read
+    from narrows.data.options import DEFAULTS
     from narrows.models.validation import check_columns
 
     with progress("reading") as advance:
@@ -145,6 +148,8 @@ def read_for(
             skip_unreadable=skip_unreadable,
             exclude=exclude,
             resizing=resizing,
+            options=files or DEFAULTS,
+            known=getattr(model, "feature_names_in_", None),
             progress=advance,
         )
     report_skipped(rows.skipped)
@@ -153,7 +158,13 @@ def read_for(
 
 
 def read_to_restore(
-    model: "Model", path: Path, resize: bool, *, skip_unreadable: bool, exclude: tuple[str, ...]
+    model: "Model",
+    path: Path,
+    resize: bool,
+    *,
+    skip_unreadable: bool,
+    exclude: tuple[str, ...],
+    files: "FileOptions",
 ) -> "Rows":
     """Read data that a model is to restore: at another size than its own only if that is wished.
 
@@ -169,6 +180,7 @@ def read_to_restore(
         path,
         skip_unreadable=skip_unreadable,
         exclude=exclude,
+        files=files,
         own_size=not resize,
         resizing="asked" if resize else "refuse",
     )

@@ -22,6 +22,10 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
+from narrows.cli.reading import file_options, shared
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 if TYPE_CHECKING:
     from narrows.library.adding import Added
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     "is done for more than a million pictures where all have FAISS.",
 )
 @ray_option("Read, encode, write and index")
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -66,6 +71,7 @@ def command(
     metadata: Path | None,
     approximate: bool,
     ray: str | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -93,6 +99,7 @@ def command(
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
+    shared(files, [data, metadata])
     if approximate:
         faiss_module()
     where = place(to)
@@ -113,6 +120,7 @@ def command(
             options: dict[str, Any] = {
                 "metadata": metadata,
                 "store": store,
+                "options": files,
                 "skip_unreadable": skip_unreadable,
                 "exclude": exclude,
                 "progress": advance,

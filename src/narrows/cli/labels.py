@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
 
 _COLUMN = "label"
 
@@ -21,13 +22,13 @@ def labels_option(function: "Callable[..., Any]") -> "Callable[..., Any]":
         "--labels",
         type=PATH,
         metavar="FILE",
-        help="A CSV file with one label a line below a heading, or with a column called label, in "
-        "the data's order, or with a column path, file, file_name or filename that names each row; "
-        "or an IDX file. By default pictures' folders.",
+        help="A table (.csv, .tsv, .txt, .parquet, or a folder of the last) with one column below "
+        "a heading, or one called label, in the data's order, or with a column path, file, "
+        "file_name or filename that names each row; or an IDX file. By default pictures' folders.",
     )(function)
 
 
-def read_labels(path: Path | None, rows: "Rows") -> list[str]:
+def read_labels(path: Path | None, rows: "Rows", files: "FileOptions") -> list[str]:
     """Tell what each row is.
 
     Raises
@@ -45,7 +46,7 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
         values = read_idx(path)
         labels = [str(value) for value in values] if values.ndim == 1 else []
     else:
-        labels = _column(path, rows)
+        labels = _column(path, rows, files)
     if len(labels) != len(rows.names):
         raise DataError(
             f"'{path}' has {len(labels)} labels for {len(rows.names)} rows; give one for each, "
@@ -54,9 +55,9 @@ def read_labels(path: Path | None, rows: "Rows") -> list[str]:
     return labels
 
 
-def labels_of(path: Path | None, rows: "Rows") -> list[str] | None:
+def labels_of(path: Path | None, rows: "Rows", files: "FileOptions") -> list[str] | None:
     """Tell what each row is, where a file or several folders say it; None where nothing does."""
-    return read_labels(path, rows) if path is not None or lie_in_folders(rows) else None
+    return read_labels(path, rows, files) if path is not None or lie_in_folders(rows) else None
 
 
 def lie_in_folders(rows: "Rows") -> bool:
@@ -85,60 +86,63 @@ def folders_of(rows: "Rows") -> list[str]:
     return folders
 
 
-def read_lines(path: Path) -> list[list[str]]:
-    """Read the lines of a CSV file as text, the heading first.
-
-    Raises
-    ------
-    MissingFileError, UnreadableFileError
-        If there are none, or they are not equally long.
-    """
-    import csv
-
-    from narrows.data.contents import what_it_is
-    from narrows.errors import MissingFileError, UnreadableFileError
-
-    if (instead := what_it_is(path)) is not None:
-        raise UnreadableFileError(f"'{path}' is no readable CSV file: {instead}; give another")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give a CSV file") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableFileError(f"'{path}' is no readable CSV file: {error}") from error
-    return lines
-
-
-def check_width(path: Path, lines: list[list[str]], width: int) -> None:
-    """Refuse lines below a heading that are not of one width."""
-    from narrows.errors import UnreadableFileError
-
-    for number, line in enumerate(lines):
-        if len(line) != width:
-            raise UnreadableFileError(
-                f"'{path}' has {len(line)} values in row {number}, counted from 0 below the "
-                f"heading, where {width} belong"
-            )
-
-
-def _column(path: Path, rows: "Rows") -> list[str]:
-    """Return the labels in a CSV file, in the rows' order."""
+def _column(path: Path, rows: "Rows", files: "FileOptions") -> list[str]:
+    """Return the labels in a table, in the rows' order."""
     from narrows.data.names import RowNames, key_column
+    from narrows.errors import DataError
 
-    heading, *lines = read_lines(path) or [[]]
+    heading, lines = _read(path, files)
     key = None if isinstance(rows.names, RowNames) else key_column(heading)
     if _COLUMN in heading:
-        column, width = heading.index(_COLUMN), len(heading)
+        column = heading.index(_COLUMN)
     elif key is not None and len(heading) == 2:
-        column, width = 1 - heading.index(key), 2
+        column = 1 - heading.index(key)
+    elif len(heading) > 1:
+        raise DataError(
+            f"'{path}' has the columns {', '.join(heading[:8])}, and none is called {_COLUMN}; "
+            "rename the one to use, or give it alone"
+        )
     else:
-        column, width, key = 0, 1, None
-    check_width(path, lines, width)
-    if key is None:
-        return [line[column] for line in lines]
-    place = heading.index(key)
-    return _by_name(path, [(line[place], line[column]) for line in lines], rows)
+        column, key = 0, None
+    if key is not None:
+        place = heading.index(key)
+        return _by_name(path, [(line[place], line[column]) for line in lines], rows)
+    labels = [line[column] for line in lines]
+    if "" in labels:
+        raise DataError(
+            f"'{path}' has no label in row {labels.index('')}, counted from 0 below the heading "
+            f"({labels.count('')} in all); give one for each row"
+        )
+    return labels
+
+
+def _read(path: Path, files: "FileOptions") -> tuple[list[str], list[list[str]]]:
+    """Read a table as texts: of Parquet files only the columns that labels may be in."""
+    from narrows.data.names import KEYS
+    from narrows.data.partitions import find_parts
+    from narrows.data.tables import read_columns, read_texts
+    from narrows.errors import DataError
+
+    if path.is_dir():
+        heading: list[str] = []
+        lines: list[list[str]] = []
+        for part in find_parts(path)[0].files:
+            names, more = _read(part, files)
+            if lines and names != heading:
+                raise DataError(
+                    f"'{part}' has the columns {', '.join(names[:8])} and the files before it "
+                    f"{', '.join(heading[:8])}; give files of the same columns"
+                )
+            heading, lines = names, lines + more
+        return heading, lines
+    if path.suffix.lower() != ".parquet":
+        return read_texts(path, files)
+    table = read_columns(path, only=(_COLUMN, *KEYS))
+    columns = [
+        ["" if value is None else str(value) for value in column.to_pylist()]
+        for column in table.columns
+    ]
+    return table.column_names, [list(row) for row in zip(*columns, strict=True)]
 
 
 def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[str]:
@@ -169,7 +173,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
                 f"'{path}' has the labels '{found[row]}' and '{label}' for '{rows.names[row]}'; "
                 "keep one of them"
             )
-    missing = [name for row, name in enumerate(rows.names) if row not in found]
+    missing = [name for row, name in enumerate(rows.names) if not found.get(row)]
     if missing:
         raise DataError(
             f"'{path}' has no label for {len(missing)} of the {len(rows.names)} rows, the first of "

@@ -122,8 +122,8 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
 def group(context: click.Context) -> None:
     """Autoencoders as easy as PCA: codes, restored data and image matching.
 
-    Data are pictures (a folder, or one file), arrays (.npy, .npz), tables (.csv, .tsv, .parquet),
-    Lance datasets or IDX files. "narrows VERB --help" tells more about a verb.
+    Data are pictures (a folder, or one file), arrays (.npy, .npz), tables (.csv, .tsv, .txt,
+    .parquet), Lance datasets or IDX files. "narrows VERB --help" tells more about a verb.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -20,6 +20,7 @@ from narrows.cli.console import (
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for, spec_of
 from narrows.cli.labels import labels_of, labels_option, read_labels
+from narrows.cli.reading import file_options, shared
 from narrows.data.text import printable
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
     from narrows.evaluation import MapScores, Projection
 
 _ERROR = "reconstruction error"
@@ -73,6 +75,7 @@ _ERROR = "reconstruction error"
     help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
 @random_state_option
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -87,6 +90,7 @@ def command(
     color: Literal["label", "error"] | None,
     scores: bool,
     random_state: int,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -104,8 +108,9 @@ def command(
 
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
-    rows = read_for(coder, data, skip_unreadable=skip_unreadable, exclude=exclude)
-    known = read_labels(labels, rows) if color == "label" else labels_of(labels, rows)
+    own, of_labels = shared(files, [data, labels])
+    rows = read_for(coder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=own)
+    known = (read_labels if color == "label" else labels_of)(labels, rows, of_labels)
     X = stored(rows.for_model(coder))
     errors = None
     if color == "error" or (known is None and hasattr(coder, "reconstruction_error")):

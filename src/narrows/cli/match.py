@@ -19,12 +19,14 @@ from narrows.cli.console import (
     table,
 )
 from narrows.cli.exchange import in_units, read_for
+from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from narrows import Library
+    from narrows.data.options import FileOptions
     from narrows.library import Match
 
 # What fits a sheet that can still be looked at.
@@ -83,6 +85,7 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
     metavar="PNG",
     help="Also draw a contact sheet of queries and matches.",
 )
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -100,6 +103,7 @@ def command(
     rerank_on: Literal["stored", "decoded"],
     n_candidates: int,
     save: Path | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -127,7 +131,7 @@ def command(
     if save is not None:
         _check_decoder(opened)
     looked_for, names, record = _queries(
-        opened, query, ids, codes, skip_unreadable=skip_unreadable, exclude=exclude
+        opened, query, ids, codes, files, skip_unreadable=skip_unreadable, exclude=exclude
     )
     found = opened.match(
         **looked_for,
@@ -160,6 +164,7 @@ def _queries(
     query: Path | None,
     ids: tuple[int, ...],
     codes: Path | None,
+    files: "FileOptions",
     *,
     skip_unreadable: bool,
     exclude: tuple[str, ...],
@@ -168,12 +173,14 @@ def _queries(
     from narrows.data.files import read
     from narrows.errors import ParameterError
 
+    own, of_codes = shared(files, [query, codes])
     if query is not None:
         rows = read_for(
             library.model,
             query,
             skip_unreadable=skip_unreadable,
             exclude=exclude,
+            files=own,
             resizing="quiet",  # as all pictures of the library are
         )
         return {"query": in_units(rows, library.model)}, rows.names, reading_record(rows)
@@ -181,7 +188,7 @@ def _queries(
         raise ParameterError("--exclude leaves files out of a folder QUERY; leave it away")
     nothing: dict[str, Any] = {"skipped": []}
     if codes is not None:
-        made = read(codes)
+        made = read(codes, options=of_codes)
         return {"codes": made.values}, made.names, nothing
     return {"ids": ids}, [f"id {number}" for number in ids], nothing
 

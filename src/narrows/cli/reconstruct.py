@@ -1,7 +1,7 @@
 """``narrows reconstruct``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,7 +25,11 @@ from narrows.cli.exchange import (
     resize_option,
     write_restored,
 )
+from narrows.cli.reading import file_options
 from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
+
+if TYPE_CHECKING:
+    from narrows.data.options import FileOptions
 
 
 @click.command("reconstruct")
@@ -34,6 +38,7 @@ from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_opt
 @to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @signal_options
 @resize_option
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -47,6 +52,7 @@ def command(
     hop: int | None,
     rate: int | None,
     resize: bool,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -54,8 +60,8 @@ def command(
 ) -> None:
     """Encode and decode data in one go.
 
-    What is written has the type of the training data; pictures keep their names, and the windows
-    of a signal fade into one another.
+    What is written has the type of the training data, in tables as floats; pictures keep their
+    names, and the windows of a signal fade into one another.
     """
     import numpy as np
 
@@ -72,6 +78,7 @@ def command(
             hop=hop,
             rate=rate,
             exclude=exclude,
+            files=files,
             overwrite=overwrite,
             as_json=as_json,
         )
@@ -81,7 +88,9 @@ def command(
     whole = load_for(model, "reconstruct")
     shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
-    rows = read_to_restore(whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude)
+    rows = read_to_restore(
+        whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude, files=files
+    )
     X = in_units(rows, whole)
     squares = 0.0
 

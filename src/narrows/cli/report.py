@@ -21,9 +21,11 @@ from narrows.cli.console import (
 from narrows.cli.depth import numbers_of
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
 from narrows.cli.labels import labels_of, labels_option
+from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
     from narrows.evaluation import Comparison, Report
 
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     help="Look at so many rows at most, drawn at random.",
 )
 @random_state_option
+@file_options
 @reading_options
 @overwrite_option
 @json_option
@@ -68,6 +71,7 @@ def command(
     sweep: list[int],
     rows: int,
     random_state: int,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -86,13 +90,13 @@ def command(
 
     check_output(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
-    given = read_for(whole, data, skip_unreadable=skip_unreadable, exclude=exclude, own_size=False)
-    known = labels_of(labels, given)
+    own, of_labels, of_train = shared(files, [data, labels, train])
+    reading: Any = {"skip_unreadable": skip_unreadable, "exclude": exclude, "own_size": False}
+    given = read_for(whole, data, files=own, **reading)
+    known = labels_of(labels, given, of_labels)
     learned_from: Any = None
     if train is not None:
-        seen = read_for(
-            whole, train, skip_unreadable=skip_unreadable, exclude=exclude, own_size=False
-        )
+        seen = read_for(whole, train, files=of_train, **reading)
         learned_from = stored(seen.for_model(whole))
     with training():
         report = make_report(

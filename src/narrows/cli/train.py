@@ -22,6 +22,7 @@ from narrows.cli.console import (
     to_option,
 )
 from narrows.cli.exchange import code_words, data_argument, picture_options
+from narrows.cli.reading import file_options
 from narrows.cli.waves import (
     columns_option,
     hop_option,
@@ -34,6 +35,7 @@ from narrows.cli.waves import (
 if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
+    from narrows.data.options import FileOptions
     from narrows.signals import Signals
 
 _SIZE = (6.4, 6.0)  # of the picture, in inches
@@ -108,11 +110,15 @@ class TrainCommand(click.Command):
 )
 @columns_option
 @rate_option
+@file_options
 @reading_options
 @overwrite_option
 @json_option
 def command(*, data: Path, to: Path, **options: Any) -> int:
     """Train a model on pictures, a table or a signal.
+
+    Text tables (.csv, .tsv, .txt, also .gz) are read in whatever way they are written where that is
+    certain, which is said; otherwise --delimiter, --decimal, --encoding and --header say it.
 
     Ctrl-C ends training early and keeps what was learned.
 
@@ -180,6 +186,7 @@ def _train(
     ray: str | None,
     workers: int | None,
     stream: bool | None,
+    files: "FileOptions",
     skip_unreadable: bool,
     exclude: tuple[str, ...],
     overwrite: bool,
@@ -200,7 +207,7 @@ def _train(
     if log is not None:
         check_output(log, overwrite=overwrite, kind="file")
     pictures = {"image_size": image_size, "color": "auto" if color is None else color}
-    options = {"skip_unreadable": skip_unreadable, "exclude": exclude}
+    options = {"skip_unreadable": skip_unreadable, "exclude": exclude, "options": files}
     signal = {"columns": columns, "hop": hop, "rate": rate}
     X, found, read_again = _read_data(data, window, signal, pictures, options)
     report_skipped(found.skipped)

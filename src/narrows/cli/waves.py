@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli.console import answer
+from narrows.cli.reading import shared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Autoencoder
+    from narrows.data.options import FileOptions
     from narrows.signals import Signal, Signals, Windows
 
 # Endings of sound files, known without importing what reads them.
@@ -81,14 +83,18 @@ def refuse_rate(rate: int | None) -> None:
 
 
 def read_signal(
-    path: Path, columns: str | None, rate: int | None = None, exclude: tuple[str, ...] = ()
+    path: Path,
+    columns: str | None,
+    files: "FileOptions",
+    rate: int | None = None,
+    exclude: tuple[str, ...] = (),
 ) -> "Signal":
     """Read a signal, or some columns of it."""
     from narrows import signals
     from narrows.data.files import check_excludable
 
     check_excludable(path, exclude)
-    return signals.read(path, _names(columns), rate=rate)
+    return signals.read(path, _names(columns), rate=rate, options=files)
 
 
 def read_windows(
@@ -135,6 +141,7 @@ def restore_signal(
     hop: int | None,
     rate: int | None,
     exclude: tuple[str, ...],
+    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
     clean: Path | None = None,
@@ -144,9 +151,10 @@ def restore_signal(
     from narrows.atomic import check_output
 
     check_output(to, overwrite=overwrite, kind="file")
-    signal = read_signal(data, columns, rate, exclude)
+    own, of_clean = shared(files, [data, clean])
+    signal = read_signal(data, columns, own, rate, exclude)
     signals.check_signal_output(to, signal.rate)
-    original = None if clean is None else _clean_of(signal, clean, columns, rate)
+    original = None if clean is None else _clean_of(signal, clean, columns, of_clean, rate)
     restored = getattr(signals, method)(model, signal, hop)
     record = {"output": to, "samples": len(restored), "rate": signal.rate}
     said = f"{len(restored)} samples restored in {to}"
@@ -159,7 +167,7 @@ def restore_signal(
 
 
 def _clean_of(
-    signal: "Signal", path: Path, columns: str | None, rate: int | None
+    signal: "Signal", path: Path, columns: str | None, files: "FileOptions", rate: int | None
 ) -> "NDArray[Any]":
     """Read the clean original of a signal, which has its rate.
 
@@ -170,7 +178,7 @@ def _clean_of(
     """
     from narrows.errors import DataError
 
-    clean = read_signal(path, columns, rate)
+    clean = read_signal(path, columns, files, rate)
     if None not in (clean.rate, signal.rate) and clean.rate != signal.rate:
         raise DataError(
             f"'{path}' has {clean.rate} samples a second, the signal {signal.rate}; bring both to "

@@ -185,6 +185,7 @@ def read_rows(X: Any, model: object = None) -> Any:
             scaling=getattr(model, "scaling_", None),
             of_pictures=shape is None or files.model_shows_pictures(model),
             resizing=None if shape is None else "say",
+            known=getattr(model, "feature_names_in_", None),
         )
         return rows.for_model(model)
     if isinstance(X, Tensor):

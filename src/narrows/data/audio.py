@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from narrows.atomic import atomic_file
 from narrows.data.folders import LeftOut, check_exclude, check_exists, list_files
 from narrows.data.numpy_files import read_npy, write_npy
+from narrows.data.options import DEFAULTS, FileOptions
 from narrows.data.sound import SOUND_SUFFIXES, read_sound, write_sound
-from narrows.data.tables import TABLE_SUFFIXES, read_table, write_table
+from narrows.data.tables import TABLE_SUFFIXES, is_table, read_table, write_table
 from narrows.errors import (
     DataError,
     ParameterError,
@@ -70,7 +71,11 @@ class Signals(NamedTuple):
 
 
 def read(
-    path: str | Path, columns: Sequence[str] | None = None, *, rate: int | None = None
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    rate: int | None = None,
+    options: FileOptions = DEFAULTS,
 ) -> Signal:
     """Read a signal.
 
@@ -84,6 +89,8 @@ def read(
         default.
     rate : int, optional
         Samples a second that sound is brought to, by :func:`resample`; its own by default.
+    options : FileOptions, optional
+        How to read a text table that does not say it itself.
 
     Returns
     -------
@@ -115,11 +122,12 @@ def read(
     path = Path(path)
     check_rate(rate)
     check_exists(path, _WANTED)
+    options.check_use(path)
     suffix = path.suffix.lower()
     if suffix in SOUND_SUFFIXES:
         signal = _heard(path)
-    elif suffix in TABLE_SUFFIXES:
-        values, names = read_table(path)
+    elif is_table(path):
+        values, names = read_table(path, options)
         signal = Signal(values, columns=names)
     elif suffix == ".npy":
         values = read_npy(path)
@@ -146,6 +154,7 @@ def read_all(
     rate: int | None = None,
     skip_unreadable: bool = False,
     exclude: str | Sequence[str] = (),
+    options: FileOptions = DEFAULTS,
 ) -> Signals:
     """Read a signal, or all the sound files of a folder, which have one rate and the same channels.
 
@@ -153,7 +162,7 @@ def read_all(
     ----------
     path : str or Path
         A file as for :func:`read`, or a folder, which is searched with its subfolders.
-    columns, rate
+    columns, rate, options
         As for :func:`read`.
     skip_unreadable : bool, default=False
         Whether files of a folder that cannot be read are left out and listed instead of raising.
@@ -185,7 +194,7 @@ def read_all(
     skipped = []
     for file in found.files:
         try:
-            signals[file] = read(file, columns, rate=rate)
+            signals[file] = read(file, columns, rate=rate, options=options)
         except UnreadableFileError as error:
             if not skip_unreadable or found.left_out is None:
                 raise

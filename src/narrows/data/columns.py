@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 
+from narrows.data.numbers import check_exact, shown
 from narrows.errors import DataError
 
 ROWS = "rows"
@@ -72,14 +73,16 @@ class Layout:
                 f"'{path}' has several columns of lists ({', '.join(chosen)}); call the one to "
                 f"use '{ROWS}', or save it alone"
             )
-        for name in chosen or kinds:
-            kind = kinds[name]
-            inner = kind.value_type if _is_list(kind) else kind
-            if not _is_number(inner) or (_is_list(kind) and _DECIMAL(inner)):
-                raise DataError(
-                    f"'{path}' has column {name!r} of {kind}, where numbers are allowed, or lists "
-                    f"of them in a column called '{ROWS}'; leave it out, or turn it into numbers"
-                )
+        wrong = [name for name in chosen or kinds if not _makes_rows(kinds[name])]
+        if wrong:
+            told = ", ".join(f"{shown(name)} of {str(kinds[name])[:40]}" for name in wrong[:4])
+            more = f", ... ({len(wrong)} in all)" if len(wrong) > 4 else ""
+            one = len(wrong) == 1
+            raise DataError(
+                f"'{path}' has column{'' if one else 's'} {told}{more}, where numbers are allowed, "
+                f"or lists of them in a column called '{ROWS}'; leave {'it' if one else 'them'} "
+                "out, or convert to numbers"
+            )
         if not chosen:
             types = [_numpy_type(kind) for kind in kinds.values()]
             return cls(path, list(kinds), (len(kinds),), np.result_type(np.float32, *types), True)
@@ -135,7 +138,10 @@ class Layout:
         if _DECIMAL(kind):
             chunk = chunk.cast(pa.float64())
         if not _is_list(kind):
-            return np.asarray(chunk.to_numpy(zero_copy_only=False))
+            values = np.asarray(chunk.to_numpy(zero_copy_only=False))
+            if self.is_table:
+                check_exact(self.path, name, values, numbers)
+            return values
         width = math.prod(self.shape)
         if not pa.types.is_fixed_size_list(kind):
             lengths = compute.list_value_length(chunk).to_numpy()
@@ -172,6 +178,11 @@ def _storage(kind: Any) -> Any:
 
 def _is_list(kind: Any) -> bool:
     return any(is_of(kind) for is_of in _LISTS)
+
+
+def _makes_rows(kind: Any) -> bool:
+    inner = kind.value_type if _is_list(kind) else kind
+    return _is_number(inner) and not (_is_list(kind) and _DECIMAL(inner))
 
 
 def _is_number(kind: Any) -> bool:

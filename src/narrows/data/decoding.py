@@ -176,6 +176,11 @@ class PictureRows(StoredRows):
         What they are turned into.
     tell : bool, default=True
         Whether what has to be said of the files is said when all of them were read once.
+
+    Attributes
+    ----------
+    keeper : object
+        What has to live as long as the files are read, if anything.
     """
 
     def __init__(self, files: Sequence[Picture], target: Target, *, tell: bool = True) -> None:
@@ -183,6 +188,7 @@ class PictureRows(StoredRows):
         self._notes = Notes() if tell else None
         self._read = 0
         self.shape, self.dtype = (len(files), *target.sample_shape), target.dtype
+        self.keeper: object = None
 
     def stamp(self) -> object:
         """Return what :func:`stamp_of` tells of the files."""

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from narrows.data.axes import is_picture_shape
+from narrows.data.decoding import PictureRows
+from narrows.data.embedded import Embedded, picture_column, unpack
 from narrows.data.folders import LeftOut, check_exclude, check_exists, list_files
 from narrows.data.formats import check_plugin
 from narrows.data.gathering import gather
@@ -24,13 +26,15 @@ from narrows.data.images import (
 from narrows.data.lazy import LazyRows
 from narrows.data.names import RowNames
 from narrows.data.numpy_files import read_npy, read_npz
+from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.outputs import check_destination, write
 from narrows.data.pages import name_within
 from narrows.data.parquet import is_plain, read_parquet
+from narrows.data.partitions import explain_folder, find_parts
 from narrows.data.reading import Pages, chosen
 from narrows.data.sizes import Resized, Resizing
 from narrows.data.stored import is_lance, join
-from narrows.data.tables import TABLE_SUFFIXES, read_table
+from narrows.data.tables import read_table
 from narrows.errors import DataError, ParameterError, UnreadableFileError
 
 __all__ = [
@@ -45,9 +49,8 @@ __all__ = [
 ]
 
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
-_IN_PARTS = (".npy", ".parquet")
 _READ = (
-    ".npy, .npz, .csv, .tsv, .parquet, an IDX file, a picture ("
+    ".npy, .npz, .csv, .tsv, .txt, .parquet, an IDX file, a picture ("
     + ", ".join(sorted(IMAGE_SUFFIXES))
     + "), a Lance dataset, or a folder of pictures, of .npy or of .parquet files"
 )
@@ -165,6 +168,8 @@ def read(
     skip_unreadable: bool = False,
     exclude: str | Sequence[str] = (),
     resizing: Resizing | None = None,
+    options: FileOptions = DEFAULTS,
+    known: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Rows:
     """Read rows from an array, a table, an IDX file, a picture or a folder of pictures.
@@ -172,12 +177,15 @@ def read(
     Parameters
     ----------
     path : str or Path
-        A .npy file; an .npz file with one array, or one called X, arr_0 or data; a .csv, .tsv or
-        .parquet file with nothing but numbers; an IDX file of any name, compressed by gzip or not;
-        a picture; a folder with pictures in it or in its subfolders, or with .npy or .parquet
-        files, whose rows follow one another in the order of their names; a Lance dataset. Of
-        Parquet and Lance, the rows are in a column of lists or tensors of one shape, which is
-        called "rows" or the only such one, or in columns of numbers.
+        A .npy file; an .npz file with one array, or one called X, arr_0 or data; a table of
+        numbers, in a text file (:func:`narrows.data.tables.read_table` names their endings) or
+        .parquet; an IDX file of any name, compressed by gzip or not; a picture; a folder with
+        pictures in it or in its subfolders, or with .npy or .parquet files, whose rows follow one
+        another in the order of their names; a Lance dataset. Of Parquet and Lance, the rows are
+        in a column of lists or tensors of one shape, which is called "rows" or the only such one,
+        or in columns of numbers. A Parquet file may also hold pictures, in a column of bytes or
+        of structures of ``bytes`` and ``path``, and be one of a partitioned folder
+        (``year=2020/part.parquet``), whose names are columns then.
     sample_shape : tuple of int, optional
         The shape that pictures are to have: a trained model's ``sample_shape_``.
     image_size, color
@@ -208,6 +216,10 @@ def read(
         :class:`narrows.errors.NarrowsWarning` says it, it is refused, :attr:`Rows.resized` alone
         has it, or nobody looks. By default it is said where the size is chosen here ("auto"), and
         nobody looks where ``sample_shape`` or ``image_size`` asks for it.
+    options : FileOptions, optional
+        How to read a text table, and which array of an .npz file, where it is not certain.
+    known : sequence of str, optional
+        The columns' names that a model learned from: a first line that holds them is no data.
     progress : callable, optional
         Called with the number of pictures done and the number of all.
 
@@ -231,13 +243,17 @@ def read(
         JPEG XL.
     ParameterError
         If ``image_size``, ``color`` or ``exclude`` is not allowed, or is given where there are no
-        picture files, or no folder, to choose them for.
+        picture files, or no folder, to choose them for; if one of the ``options`` is for another
+        kind of file.
 
     Warns
     -----
     NarrowsWarning
         "files_left_out" if a folder holds what is not read, "pictures_resized" if pictures are
-        brought to another size; see also :class:`narrows.data.reading.Notes`.
+        brought to another size; see also :class:`narrows.data.reading.Notes`. As
+        :func:`narrows.data.csv_files.read_text_table` for text tables; "array_guessed" if an
+        .npz file has several arrays of numbers; "columns_left_out" beside pictures in a Parquet
+        file; "partitions" of a partitioned folder.
 
     Examples
     --------
@@ -255,10 +271,15 @@ def read(
     check_exists(path, _READ)
     suffix = path.suffix.lower()
     check_excludable(path, exclude)
-    found = _read_folder(path, exclude, skip_unreadable) if path.is_dir() else None
-    if not path.is_dir() and suffix not in IMAGE_SUFFIXES:
+    options.check_use(path)
+    skipped: list[tuple[str, str]] = []
+    embedded = _unpack(path, exclude, skipped if skip_unreadable else None)
+    found = None
+    if path.is_dir() and embedded is None:
+        found = _read_folder(path, exclude, skip_unreadable)
+    elif suffix not in IMAGE_SUFFIXES and embedded is None:
         check_plugin(path)
-        found = _read_file(path)
+        found = _read_file(path, options, known)
     if found is not None:
         if (image_size, color) != ("auto", "auto"):
             raise ParameterError(
@@ -270,29 +291,31 @@ def read(
         return found
     if sample_shape is not None:
         _check_takes_pictures(path, sample_shape, of_pictures)
-    listing = list_images(path, exclude) if path.is_dir() else None
-    if listing is not None:
+    listing = _list_pictures(path, exclude, embedded)
+    if listing.left_out is not None:
         listing.left_out.tell(path, stacklevel=3)
-    gathered = gather(
-        path,
-        [path] if listing is None else listing.files,
-        sample_shape=sample_shape,
-        image_size=image_size,
-        color=color,
-        own_size=own_size,
-        scaling=scaling,
-        how=chosen(max_pixels, pages),
-        skip_unreadable=skip_unreadable,
-        resizing=resizing,
-        progress=progress,
-    )
-    root = path if path.is_dir() else path.parent
+    with Embedded.named(embedded, path):
+        gathered = gather(
+            path,
+            listing.files,
+            sample_shape=sample_shape,
+            image_size=image_size,
+            color=color,
+            own_size=own_size,
+            scaling=scaling,
+            how=chosen(max_pixels, pages),
+            skip_unreadable=skip_unreadable,
+            resizing=resizing,
+            progress=progress,
+        )
+    if isinstance(gathered.values, PictureRows):  # which read the files whenever they are needed
+        gathered.values.keeper = embedded
     return Rows(
         gathered.values,
-        [name_within(picture, root) for picture in gathered.pictures],
-        skipped=[(str(picture), reason) for picture, reason in gathered.skipped],
+        [name_within(picture, listing.root) for picture in gathered.pictures],
+        skipped=skipped + [(str(picture), reason) for picture, reason in gathered.skipped],
         pictures=True,
-        left_out=None if listing is None else listing.left_out,
+        left_out=listing.left_out,
         resized=gathered.resized,
         file_type=gathered.kind.name,
         scaled=scaling is not None,
@@ -307,18 +330,20 @@ def _check_takes_pictures(path: Path, sample_shape: tuple[int, ...], of_pictures
         )
 
 
-def _read_file(path: Path) -> Rows:
+def _read_file(path: Path, options: FileOptions, known: Sequence[str] | None) -> Rows:
     suffix = path.suffix.lower()
     values: Any
     names = columns = None
     if suffix == ".npy":
         values = read_npy(path)
     elif suffix == ".npz":
-        values, names = read_npz(path)
+        values, names = read_npz(path, options.array)
     elif suffix == ".parquet" and not is_plain(path):
         values, columns = read_parquet([path])
-    elif suffix in TABLE_SUFFIXES:
+    elif suffix == ".parquet":
         values, columns = read_table(path)
+    elif is_text_table(path) and not is_idx(path):
+        values, columns = read_table(path, options, known=known)
     elif _IDX_NAME.search(path.name) or is_idx(path):
         values = read_idx(path)
     else:
@@ -343,7 +368,10 @@ def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool
         return Rows(values, names, columns, pictures=pictures, file_type=kind)
     if (kind := _kind_of(path, exclude)) is None:
         return None
-    parts, left_out = list_files(path, [kind], exclude=exclude, deep=False)
+    if kind == ".npy":
+        parts, left_out = list_files(path, [kind], exclude=exclude, deep=False)
+    else:
+        (parts, left_out), is_partitioned = find_parts(path, exclude)
     skipped: list[tuple[str, str]] = []
     # Of a Parquet file, looking for its kind reads what shows that it can be read.
     look = read_npy if kind == ".npy" else is_plain
@@ -351,7 +379,7 @@ def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool
     if kind == ".npy":
         values = join(found, parts)
     else:
-        values, columns = read_parquet(parts)
+        values, columns = read_parquet(parts, path if is_partitioned else None)
     names = RowNames(range(len(values)))
     return Rows(values, names, columns, skipped=skipped, left_out=left_out)
 
@@ -390,8 +418,9 @@ def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
 
 def _kind_of(folder: Path, exclude: str | Sequence[str]) -> str | None:
     """Tell what a folder holds rows in, or None if pictures, which tables may stand beside."""
-    parts, _ = list_files(folder, _IN_PARTS, exclude=exclude, deep=False)
-    found = {part.suffix.lower(): part for part in reversed(parts)}
+    arrays, _ = list_files(folder, [".npy"], exclude=exclude, deep=False)
+    tables = find_parts(folder, exclude)[0].files
+    found = {files[0].suffix.lower(): files[0] for files in (arrays, tables) if files}
     if not found:
         return None
     with suppress(DataError):
@@ -424,3 +453,51 @@ def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
             f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
             "--exclude, exclude, away"
         )
+
+
+class _Pictures(NamedTuple):
+    """Picture files, the folder within which their names are those of rows, and the others."""
+
+    files: list[Path]
+    root: Path
+    left_out: LeftOut | None
+
+
+def _unpack(
+    path: Path, exclude: str | Sequence[str], skipped: list[tuple[str, str]] | None
+) -> Embedded | None:
+    """Unpack pictures that Parquet files hold; files that cannot be read are skipped or refused."""
+    parts = [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
+    if path.is_dir() and not is_lance(path) and _kind_of(path, exclude) == ".parquet":
+        (parts, _), _ = find_parts(path, exclude)
+    if skipped is None or not path.is_dir():
+        columns = [picture_column(part) for part in parts[:1]]
+    else:
+        columns, parts = _read_parts(picture_column, parts, skipped)
+    if not columns or columns[0] is None:
+        return None
+    return unpack(parts, columns[0])
+
+
+def _list_pictures(
+    path: Path, exclude: str | Sequence[str], embedded: Embedded | None
+) -> _Pictures:
+    """List picture files.
+
+    Raises
+    ------
+    DataError
+        If a folder has none.
+    """
+    if embedded is not None:
+        left_out = find_parts(path, exclude)[0].left_out if path.is_dir() else None
+        return _Pictures(embedded.files, embedded.folder, left_out)
+    if not path.is_dir():
+        return _Pictures([path], path.parent, None)
+    try:
+        files, left_out = list_images(path, exclude)
+    except DataError as error:
+        if (words := explain_folder(path)) is not None:
+            raise DataError(words) from error
+        raise
+    return _Pictures(files, path, left_out)

@@ -184,11 +184,23 @@ def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixP
     return paths
 
 
+def clean_parts(name: str) -> list[str]:
+    r"""Split a name into parts of a path that never leads out of the folder where it begins.
+
+    Examples
+    --------
+    >>> from narrows.data.names import clean_parts
+    >>> clean_parts("a/b.png"), clean_parts("../../etc/passwd"), clean_parts("C:\\x.png")
+    (['a', 'b.png'], ['etc', 'passwd'], ['C:', 'x.png'])
+    """
+    parts = [_printable(part) for part in name.replace("\\", "/").split("/")]
+    return [part for part in parts if part not in ("", ".", "..")] or ["unnamed"]
+
+
 def _place(name: str) -> tuple[PurePosixPath, str]:
     """Give a name's folder, and its last part without the ending of a picture."""
     name, page = split_name(name)
-    parts = [_printable(part) for part in name.replace("\\", "/").split("/")]
-    *folders, last = [part for part in parts if part not in ("", ".", "..")] or ["unnamed"]
+    *folders, last = clean_parts(name)
     if PurePosixPath(last).suffix.lower() in IMAGE_SUFFIXES:
         last = PurePosixPath(last).stem
     return PurePosixPath(*folders), last + page

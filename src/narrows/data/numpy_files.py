@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from narrows.data.contents import what_it_is
 from narrows.data.lazy import LazyRows, MadeRows, in_blocks
 from narrows.data.memory import check_fits
-from narrows.errors import DataError, UnreadableFileError
+from narrows.errors import DataError, NarrowsError, ParameterError, UnreadableFileError, warn
 
 _PREFERRED = ("X", "arr_0", "data")
 _MAGIC = b"\x93NUMPY"
@@ -117,18 +117,20 @@ def _write(file: IO[bytes], values: NDArray[Any] | LazyRows) -> None:
         file.write(np.ascontiguousarray(block, values.dtype).data)
 
 
-def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
+def read_npz(path: Path, array: str | None = None) -> tuple[NDArray[Any], list[str] | None]:
     """Read an array from an archive, and the rows' names if it has them.
 
     Parameters
     ----------
     path : Path
         An .npz file.
+    array : str, optional
+        Which of its arrays.
 
     Returns
     -------
     values : ndarray of shape (n, ...)
-        The only array, or the one called X, arr_0 or data.
+        The one that was named, the only one, or the one called X, arr_0 or data.
     names : list of str or None
         What an array of text called "names" holds, if it has one entry for each row.
 
@@ -139,6 +141,13 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
     DataError
         If none of several arrays has such a name, it holds something else than numbers, or it
         is larger than the memory.
+    ParameterError
+        If there is no array of the name that was given.
+
+    Warns
+    -----
+    NarrowsWarning
+        "array_guessed" if there are several of numbers.
     """
     try:
         # Opened here, the file is closed even if numpy finds it damaged.
@@ -147,22 +156,66 @@ def read_npz(path: Path) -> tuple[NDArray[Any], list[str] | None]:
                 raise zipfile.BadZipFile("it is not the archive that such a file is")
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            keys = list(archive.keys())
-            chosen = keys if len(keys) == 1 else [key for key in _PREFERRED if key in keys]
-            _check_sizes(path, archive, {*chosen[:1], "names"} & {*keys})
-            values = archive[chosen[0]] if chosen else None
-            names = archive["names"] if "names" in keys else np.empty(0)
+            found = _headers(archive)
+            chosen = _choose(path, found, array)
+            _check_sizes(path, archive, {chosen, "names"} & {*found})
+            values = archive[chosen]
+            names = archive["names"] if "names" in found else np.empty(0)
+    except NarrowsError:
+        raise
     except _FAILURES as error:
         raise _explain(path, error) from error
-    if values is None:
-        raise DataError(
-            f"'{path}' holds the arrays {', '.join(keys) or '(none)'}; call the one to use 'X', or "
-            "save it alone"
-        )
     values = _check(path, values)
     if names.dtype.kind != "U" or names.shape != values.shape[:1]:
         return values, None
     return values, [str(name) for name in names]
+
+
+class _Header(NamedTuple):
+    """What an archive says of one of its arrays."""
+
+    shape: tuple[int, ...]
+    kind: str
+
+    def __str__(self) -> str:
+        return " x ".join(map(str, self.shape)) or "a single value"
+
+
+def _headers(archive: Any) -> dict[str, _Header]:
+    """Read the headers of all arrays of an archive."""
+    found = {}
+    for key, entry in zip(archive.keys(), archive.zip.filelist, strict=True):
+        with archive.zip.open(entry) as member:
+            older = np.lib.format.read_magic(member) == (1, 0)
+            lib = np.lib.format
+            read = lib.read_array_header_1_0 if older else lib.read_array_header_2_0
+            shape, _, dtype = read(member)
+        found[key] = _Header(shape, dtype.kind)
+    return found
+
+
+def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
+    listed = [f"{key} ({header})" for key, header in found.items()]
+    told = ", ".join(listed[:8]) + (f", ... ({len(listed)} in all)" if len(listed) > 8 else "")
+    if array is not None:
+        if array not in found:
+            raise ParameterError(f"array={array!r}: '{path}' holds {told or 'no arrays'}; name one")
+        return array
+    rows = [key for key, one in found.items() if one.kind in "biuf" and one.shape]
+    chosen = [*found] if len(found) == 1 else [key for key in _PREFERRED if key in found]
+    if not chosen:
+        raise DataError(
+            f"'{path}' holds the arrays {told or '(none)'}; say which one to use (--array NAME, "
+            "in Python FileOptions(array=...)), or save it alone"
+        )
+    if len(rows) > 1:
+        warn(
+            f"'{path}' holds {told}, of which {chosen[0]} was taken; --array NAME takes another",
+            kind="array_guessed",
+            array=chosen[0],
+            arrays={key: list(header.shape) for key, header in found.items()},
+        )
+    return chosen[0]
 
 
 def _check_sizes(path: Path, archive: Any, keys: set[str]) -> None:

@@ -13,6 +13,8 @@ from pyarrow import parquet
 
 from narrows.data.columns import Layout, has_lists
 from narrows.data.contents import what_it_is
+from narrows.data.numbers import check_names
+from narrows.data.partitions import Partitions
 from narrows.data.scratch import fits, scratch_file
 from narrows.data.spooled import SpooledRows
 from narrows.errors import DataError, UnreadableFileError
@@ -23,18 +25,23 @@ _VALUES = 1 << 22
 
 def is_plain(path: Path) -> bool:
     """Tell whether a file is a table of features that takes at most half of the free memory."""
-    with _Opened(path) as file:
+    with Opened(path) as file:
         small = fits(file.rows * len(file.schema) * np.dtype(np.float64).itemsize)
         return small and not has_lists(file.schema)
 
 
-def read_parquet(paths: Sequence[Path]) -> tuple[Any, list[str] | None]:
+def read_parquet(
+    paths: Sequence[Path], partitioned: Path | None = None
+) -> tuple[Any, list[str] | None]:
     """Unpack the rows of files, one file after another.
 
     Parameters
     ----------
     paths : sequence of Path
         Parquet files of the same columns.
+    partitioned : Path, optional
+        The folder below which the names of folders are columns too; see
+        :mod:`narrows.data.partitions`.
 
     Returns
     -------
@@ -54,12 +61,13 @@ def read_parquet(paths: Sequence[Path]) -> tuple[Any, list[str] | None]:
     OutputError
         If there is no room.
     """
-    layouts, total = [], 0
-    for path in paths:
-        with _Opened(path) as file:
+    layouts, used, total = [], [], 0
+    for number, path in enumerate(paths):
+        with Opened(path) as file:
             total += file.rows
             if file.rows:
                 layouts.append(Layout.of(path, file.schema, file.first))
+                used.append(number)
     if not layouts:
         raise DataError(f"'{paths[0]}' holds no rows; give at least one")
     one = layouts[0]
@@ -70,39 +78,51 @@ def read_parquet(paths: Sequence[Path]) -> tuple[Any, list[str] | None]:
                 "of a folder hold the same columns"
             )
     columns = one.names if one.is_table else None
-    shape = (total, *one.shape)
-    if fits(math.prod(shape) * one.dtype.itemsize):
-        values = np.empty(shape, one.dtype)
+    shape, dtype = (total, *one.shape), one.dtype
+    extra = np.empty((len(layouts), 0))
+    if partitioned is not None:
+        partitions = Partitions.of(partitioned, paths).without(one.names)
+        if columns is None:
+            partitions = Partitions([], extra, [*partitions.names, *partitions.texts])
+        else:
+            extra = partitions.values[used]
+            columns = [*columns, *partitions.names]
+            shape = (total, len(columns))
+            dtype = np.dtype(np.float64) if partitions.names else dtype
+        partitions.tell(partitioned)
+    if fits(math.prod(shape) * dtype.itemsize):
+        values = np.empty(shape, dtype)
         done = 0
-        for rows in _unpacked(layouts):
+        for rows in _unpacked(layouts, extra):
             values[done : done + len(rows)] = rows
             done += len(rows)
         return values, columns
-    with scratch_file(shape, one.dtype) as file:
-        for rows in _unpacked(layouts):
-            file.write(rows.data)
+    with scratch_file(shape, dtype) as file:
+        for rows in _unpacked(layouts, extra):
+            file.write(np.ascontiguousarray(rows, dtype).data)
         file.flush()
-        spooled = SpooledRows(file, shape, one.dtype)
+        spooled = SpooledRows(file, shape, dtype)
     spooled.columns = columns
     found = [layout.path.stat() for layout in layouts]
     spooled.origin = [(one.st_size, one.st_mtime_ns) for one in found]
     return spooled, columns
 
 
-def _unpacked(layouts: Sequence[Layout]) -> Iterator[NDArray[Any]]:
-    for layout in layouts:
+def _unpacked(layouts: Sequence[Layout], extra: NDArray[np.float64]) -> Iterator[NDArray[Any]]:
+    """Yield rows of all files, with the values that each file has of further columns."""
+    for layout, more in zip(layouts, extra, strict=True):
         size = max(1, _VALUES // math.prod(layout.shape))
-        with _Opened(layout.path) as file:
+        with Opened(layout.path) as file:
             done = 0
             for batch in file.batches(size, layout.names):
                 rows = np.empty((batch.num_rows, *layout.shape), layout.dtype)
                 columns = [pa.chunked_array([column]) for column in batch.columns]
                 layout.fill(columns, rows, range(done, done + len(rows)))
                 done += len(rows)
-                yield rows
+                yield np.hstack([rows, np.tile(more, (len(rows), 1))]) if len(more) else rows
 
 
-class _Opened:
+class Opened:
     """A Parquet file, whose defects become errors of one line within a `with` block."""
 
     def __init__(self, path: Path) -> None:
@@ -119,7 +139,8 @@ class _Opened:
                 schema = self._file.schema_arrow
                 index = (schema.pandas_metadata or {}).get("index_columns", [])
                 self.schema = pa.schema([field for field in schema if field.name not in index])
-        except UnreadableFileError:
+            check_names(self._path, self.schema.names)
+        except DataError:
             self._handle.close()
             raise
         return self

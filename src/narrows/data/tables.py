@@ -1,7 +1,7 @@
-"""Tables: CSV, TSV and Parquet files to arrays with named columns, and back."""
+"""Tables: text and Parquet files to arrays with named columns, and back."""
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,36 +13,60 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from narrows.data.contents import what_it_is
+from narrows.data.csv_files import empty, read_text_table
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.memory import check_fits
-from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
+from narrows.data.numbers import check_names, to_numbers, with_numbers
+from narrows.data.options import DEFAULTS, FileOptions, is_text_table
+from narrows.errors import (
+    DataError,
+    MissingFileError,
+    ParameterError,
+    UnreadableFileError,
+    warn,
+)
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
-"""Endings of the files that are read and written as tables."""
+"""Endings of the files that are written as tables; more kinds of text are read."""
 
-_NUMERIC = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
-_LONGEST_ROW = 2**25  # bytes
+_INDEX = ("Unnamed: ", "__index_level_")  # what pandas calls it
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
-def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
+def is_table(path: Path) -> bool:
+    """Tell by its name whether a file is read as a table: text, compressed or not, or Parquet."""
+    return path.suffix.lower() == ".parquet" or is_text_table(path)
+
+
+def read_table(
+    path: str | Path, options: FileOptions = DEFAULTS, *, known: Sequence[str] | None = None
+) -> tuple[NDArray[Any], list[str]]:
     r"""Read a table of numbers.
 
-    In CSV and TSV files the first line names the columns. It is taken for data if it holds nothing
-    but numbers (unless these are 0, 1, 2 and so on, as pandas calls columns without names); then
-    the columns are called x0, x1, x2 and so on. Of a Parquet file that pandas wrote, the index is
-    left out.
+    The first line of a text file names the columns if it holds a text. One of numbers, and of words
+    for missing values, is data, and the columns are called x0, x1, x2 and so on; but numbers that
+    look unlike the rows below, such as years, wavelengths or 0, 1, 2, are taken for names. That is
+    a guess, and is said. Of a Parquet file that pandas wrote, the index is left out.
+
+    The delimiter, the decimal mark, the encoding and the compression are found out where they
+    are certain, and said where they are not usual.
 
     Parameters
     ----------
     path : str or Path
-        A file ending in .csv, .tsv or .parquet.
+        A file ending in .parquet, .csv, .tsv, .tab, .txt, .dat, .data or .asc; of these but the
+        first also compressed (.csv.gz, .bz2, .zst).
+    options : FileOptions, optional
+        What is known of a text file.
+    known : sequence of str, optional
+        The columns' names that a model learned from. A first line that holds them names the
+        columns.
 
     Returns
     -------
     values : ndarray of shape (n_rows, n_columns)
-        float32 if that holds every column's type without loss (booleans, integers of up to 16 bits
-        and floats of up to 32), float64 otherwise. Booleans become 0 and 1.
+        Finite. float32 if that holds every column's type without loss (booleans, integers of up to
+        16 bits and floats of up to 32), float64 otherwise. Booleans become 0 and 1.
     columns : list of str
         The columns' names.
 
@@ -51,10 +75,17 @@ def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
     MissingFileError
         If the file does not exist.
     UnreadableFileError
-        If it is not what its ending says, or its rows are not equally long.
+        If it is not what its ending says, its rows are not equally long, or its delimiter
+        cannot be told.
     DataError
-        If it has no rows, a column of anything but numbers, a value missing, or columns without a
-        name or with the same one.
+        If it has no rows, columns of anything but finite numbers, columns without a name or with
+        the same one, or integers that float64 does not hold, all of which one message tells; or if
+        a number such as "1,234" may mean two things.
+
+    Warns
+    -----
+    NarrowsWarning
+        As :func:`narrows.data.csv_files.read_text_table`.
 
     Examples
     --------
@@ -69,24 +100,45 @@ def read_table(path: str | Path) -> tuple[NDArray[Any], list[str]]:
            [3. , 4. ]]), ['width', 'height'])
     """
     path = Path(path)
-    table = read_columns(path)
-    names = table.column_names
-    columns = [_numbers(path, *column) for column in zip(names, table.columns, strict=True)]
+    with _found(path):
+        if path.suffix.lower() == ".parquet":
+            table = _read_parquet(path)
+            numbers = to_numbers(path, table.columns, table.column_names)
+            names = table.column_names
+        else:
+            text = read_text_table(path, options, known=known, kind="numbers")
+            names = text.names
+            if text.doubt is not None:
+                raise DataError(
+                    f"'{path}': {text.doubt}, and nothing in its first lines says which; say it "
+                    "(--decimal , or --thousands , in Python FileOptions)"
+                )
+            hint = "" if text.is_named else "; if its first line holds names: --header, header=True"
+            if len(names) == 1 and pa.types.is_string(text.table.column(0).type):
+                hint = "; if a line holds several values, give the delimiter (--delimiter)"
+            numbers = to_numbers(
+                path, text.table.columns, names, marks=text.marks, texts=text.texts, hint=hint
+            )
     values = np.empty(
-        (table.num_rows, len(names)), np.result_type(np.float32, *(c.dtype for c in columns))
+        (len(numbers[0]), len(names)), np.result_type(np.float32, *(c.dtype for c in numbers))
     )
-    for index, column in enumerate(columns):
+    for index, column in enumerate(numbers):
         values[:, index] = column
+    _tell_index(path, values, names)
     return values, names
 
 
-def read_columns(path: str | Path) -> pa.Table:
+def read_columns(
+    path: str | Path, options: FileOptions = DEFAULTS, *, only: Sequence[str] = ()
+) -> pa.Table:
     r"""Read a table of columns of whatever kinds: numbers, texts, truth values, dates.
 
     Parameters
     ----------
-    path : str or Path
-        A file ending in .csv, .tsv or .parquet, as for :func:`read_table`.
+    path, options
+        As for :func:`read_table`.
+    only : sequence of str, optional
+        Of a Parquet file with columns of these names, nothing else is read.
 
     Returns
     -------
@@ -110,20 +162,55 @@ def read_columns(path: str | Path) -> pa.Table:
     {'path': ['1.png', '2.png'], 'label': ['boot', None], 'year': [2010, 2011]}
     """
     path = Path(path)
-    if (instead := what_it_is(path)) is not None and path.stat().st_size:
-        raise _unreadable(path, instead)
-    try:
-        table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
-        names = table.column_names
-    except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give a table") from error
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _unreadable(path, " ".join(reason.split())) from error
-    _check_names(path, names)
-    if table.num_rows == 0 or not names:
-        raise _empty(path)
-    return table
+    with _found(path):
+        if path.suffix.lower() == ".parquet":
+            table, names = _read_parquet(path, only), None
+        else:
+            text = read_text_table(path, options)
+            table, names = with_numbers(text.table, text.marks), text.names
+        check_names(path, names or table.column_names)
+    return table if names is None else table.rename_columns(names)
+
+
+def read_texts(
+    path: str | Path, options: FileOptions = DEFAULTS
+) -> tuple[list[str], list[list[str]]]:
+    r"""Read a text table whose first line names its columns, every value as it is written.
+
+    Parameters
+    ----------
+    path, options
+        As for :func:`read_table`, of text files.
+
+    Returns
+    -------
+    names : list of str
+        Which may be the same, or empty.
+    rows : list of list of str
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError
+        As :func:`read_table`.
+    DataError
+        If it has no rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from narrows.data.tables import read_texts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "labels.csv")
+    ...     _ = file.write_text("label\n007\nNA\n")
+    ...     read_texts(file)
+    (['label'], [['007'], ['NA']])
+    """
+    path = Path(path)
+    with _found(path):
+        text = read_text_table(path, options, kind="texts")
+    columns = [column.fill_null("").to_pylist() for column in text.table.columns]
+    return text.names, [list(row) for row in zip(*columns, strict=True)]
 
 
 def write_table(
@@ -195,123 +282,52 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
             writer.write_table(table)
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    # Opened by its handle, a folder or a pattern of names is not taken for many files.
-    with path.open("rb") as file:
-        facts = parquet.read_metadata(file)
-        check_fits(
-            facts.num_rows * facts.num_columns,  # packed ones and zeros: at least a byte each
-            f"'{path}', unpacked,",
-            "save the table as .npy, of which only what is used is read",
-            DataError,
-        )
-        file.seek(0)
-        table = parquet.read_table(file)
-    index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-    return table.drop_columns([name for name in index if isinstance(name, str)])
+def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
+    """Say so if a column is an index that pandas has written."""
+    for place, name in enumerate(names):
+        if name.startswith(_INDEX) and (values[:, place] == np.arange(len(values))).all():
+            warn(
+                f"column {name!r} of '{path}' counts the rows, as an index does that pandas has "
+                "written, and is learned from like any other; leave it out (index=False)",
+                kind="index_column",
+                stacklevel=3,
+                path=str(path),
+                column=name,
+            )
 
 
-def _read_csv(path: Path) -> pa.Table:
-    delimiter = _DELIMITERS[path.suffix.lower()]
-    names, is_named = _header(path, delimiter)
-    ragged: list[arrow_csv.InvalidRow] = []
-
-    def keep(row: arrow_csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "error"
-
+@contextmanager
+def _found(path: Path) -> Iterator[None]:
     try:
-        return arrow_csv.read_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False,  # only one thread counts the rows; it takes hardly longer
-                block_size=_LONGEST_ROW,
-                column_names=None if is_named else names,
-            ),
-            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep),
-            convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True),
-        )
-    except pa.ArrowInvalid as error:
-        if not ragged:
-            raise
-        row = ragged[0]
-        raise _unreadable(
-            path,
-            f"its row {row.number - is_named - 1}, counted from 0, has {row.actual_columns} values "
-            f"where {row.expected_columns} are expected",
+        yield
+    except FileNotFoundError as error:
+        raise MissingFileError(f"'{path}' does not exist; give a table") from error
+
+
+def _read_parquet(path: Path, only: Sequence[str] = ()) -> pa.Table:
+    try:
+        # Opened by its handle, a folder or a pattern of names is not taken for many files.
+        with path.open("rb") as file:
+            opened = parquet.ParquetFile(file)
+            facts, schema = opened.metadata, opened.schema_arrow
+            check_names(path, schema.names)
+            check_fits(
+                facts.num_rows * facts.num_columns,  # packed ones and zeros: at least a byte each
+                f"'{path}', unpacked,",
+                "save the table as .npy, of which only what is used is read",
+                DataError,
+            )
+            table = opened.read(columns=[name for name in schema.names if name in only] or None)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = what_it_is(path) or reason
+        raise UnreadableFileError(
+            f"'{path}' is not a readable Parquet table: {reason}; repair it or choose another"
         ) from error
-
-
-def _header(path: Path, delimiter: str) -> tuple[list[str], bool]:
-    """Give the names of a text file's columns, and whether its first line holds them."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = filter(None, csv.reader(file, delimiter=delimiter))
-        first, second = next(lines, []), next(lines, [])
-    if any("\0" in text for text in first + second):
-        raise _unreadable(path, "it holds NUL bytes, as text of another encoding than UTF-8 does")
-    counted = len(first) > 1 and first == [str(i) for i in range(len(first))]
-    if not counted and first and all(map(_is_number, first)):
-        return [f"x{i}" for i in range(len(first))], False
-    if not second:
-        raise _empty(path)
-    return first, True
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_names(path: Path, names: list[str]) -> None:
-    if "" in names:
-        raise DataError(
-            f"'{path}' has no name for column {names.index('') + 1}; name every column, or leave "
-            "it out (pandas: to_csv(..., index=False))"
-        )
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"'{path}' has more than one column {twice!r}; name every column once")
-
-
-def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
-    """Turn a column into numbers, or say why it holds none."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if column.null_count:
-        row = column.is_null().index(True).as_py()
-        raise DataError(
-            f"'{path}' has no value in column {name!r}, row {row}, counted from 0 "
-            f"({column.null_count} missing in this column); fill them in or remove the rows"
-        )
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
-    if not any(is_of(column.type) for is_of in _NUMERIC):
-        raise DataError(
-            f"'{path}' has {_example(column)} in column {name!r}; only numbers are allowed: "
-            "remove the column or turn it into numbers"
-        )
-    return np.asarray(column.to_numpy())
-
-
-def _example(column: pa.ChunkedArray) -> str:
-    """Show the first value that is not a number."""
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return f"values of type {column.type}"
-    row = next((i for i, text in enumerate(column) if not _is_number(text.as_py())), 0)
-    return f"the text {column[row].as_py()[:40]!r} (row {row}, counted from 0)"
-
-
-def _empty(path: Path) -> DataError:
-    why = "" if path.stat().st_size else ": it is empty (0 bytes)"
-    return DataError(f"'{path}' holds no rows{why}; give a table with at least one")
-
-
-def _unreadable(path: Path, reason: str) -> UnreadableFileError:
-    reason = what_it_is(path) or reason
-    kind = "Parquet" if path.suffix.lower() == ".parquet" else path.suffix[1:].upper()
-    return UnreadableFileError(
-        f"'{path}' is not a readable {kind} table: {reason}; repair it or choose another"
-    )
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    table = table.drop_columns([name for name in index if isinstance(name, str)])
+    if table.num_rows == 0 or not table.num_columns:
+        raise empty(path)
+    return table

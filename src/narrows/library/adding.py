@@ -14,6 +14,7 @@ from narrows.data.codec import quietly
 from narrows.data.files import check_excludable
 from narrows.data.folders import LeftOut
 from narrows.data.images import Progress
+from narrows.data.options import FileOptions
 from narrows.data.sizes import Resized, sizes_of
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits, sharing
@@ -113,6 +114,7 @@ class Addition:
         store: Store,
         skip_unreadable: bool,
         exclude: str | Sequence[str],
+        options: FileOptions,
         progress: Progress | None,
         workers: Workers | None = None,
     ) -> "Addition":
@@ -129,10 +131,10 @@ class Addition:
             stream = GivenStream(X, encoder, store)
             name = f"stream {store}"
             return cls(encoder, stream, None, None, skipped, name, progress, workers)
-        given = understand(X, encoder, store=store, exclude=exclude)
+        given = understand(X, encoder, store=store, exclude=exclude, options=options)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
-            metadata = read_metadata(Path(metadata), given, folder)
+            metadata = read_metadata(Path(metadata), given, folder, options)
         checked = None if names is None else _check_names(names, len(given))
         columns = None if metadata is None else understand_metadata(metadata, len(given))
         source = str(X) if isinstance(X, str | Path) else ""

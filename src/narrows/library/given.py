@@ -28,6 +28,7 @@ from narrows.data.images import (
     read_into_memory,
 )
 from narrows.data.names import RowNames
+from narrows.data.options import DEFAULTS, FileOptions
 from narrows.data.pages import Page, Picture, file_of
 from narrows.data.reading import Notes, Reading, current
 from narrows.data.scaling import Scaling
@@ -291,6 +292,7 @@ def understand(
     *,
     store: Store = "pictures",
     exclude: str | Sequence[str] = (),
+    options: FileOptions = DEFAULTS,
 ) -> GivenFiles | GivenRows:
     """Tell what a user gave.
 
@@ -305,6 +307,8 @@ def understand(
         What is kept of each, when it comes to that.
     exclude : str or sequence of str
         Patterns of files and folders that are left out of a folder.
+    options : FileOptions
+        How to read tables and archives that do not say it themselves.
 
     Raises
     ------
@@ -327,7 +331,13 @@ def understand(
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
         check_plugin(path)
-        rows = files.read(path, exclude=exclude)
+        rows = files.read(
+            path,
+            sample_shape=encoder.sample_shape_,
+            exclude=exclude,
+            options=options.only_for(path),
+            known=getattr(encoder, "feature_names_in_", None),
+        )
         names, left_out = RowNames(rows.names, f"{path}[", "]"), rows.left_out
         check_columns(encoder, rows, path)
         given = rows.in_units(encoder)

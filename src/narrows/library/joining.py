@@ -6,12 +6,18 @@ from typing import Any
 import pyarrow as pa
 
 from narrows.data.names import KEYS, NameIndex, key_column
-from narrows.data.tables import TABLE_SUFFIXES, read_columns
+from narrows.data.options import DEFAULTS, FileOptions
+from narrows.data.tables import TABLE_SUFFIXES, is_table, read_columns
 from narrows.errors import DataError, ParameterError
 from narrows.library.given import GivenFiles, GivenRows
 
 
-def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None) -> Any:
+def read_metadata(
+    path: Path,
+    given: GivenFiles | GivenRows,
+    folder: Path | None,
+    options: FileOptions = DEFAULTS,
+) -> Any:
     """Read a table of metadata, a row for each picture, in the order of the pictures.
 
     Parameters
@@ -22,6 +28,8 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
         The pictures.
     folder : Path or None
         The folder that was given, if one was.
+    options : FileOptions
+        How to read a text table that does not say it itself.
 
     Returns
     -------
@@ -35,12 +43,12 @@ def read_metadata(path: Path, given: GivenFiles | GivenRows, folder: Path | None
     DataError
         If a picture has no row or several, or a row no picture, or more than one.
     """
-    if path.suffix.lower() not in TABLE_SUFFIXES:
+    if not is_table(path):
         raise ParameterError(
             f"metadata='{path}' is no table; name a file ending in "
             f"{', '.join(sorted(TABLE_SUFFIXES))}"
         )
-    table = read_columns(path)
+    table = read_columns(path, options.only_for(path))
     if isinstance(given, GivenRows):
         return table
     key = key_column(table.column_names)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from narrows.data.images import Progress
+from narrows.data.options import DEFAULTS, FileOptions
 from narrows.errors import FormatError
 from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
@@ -99,6 +100,7 @@ class Library(Keeper):
         overwrite: bool = False,
         skip_unreadable: bool = False,
         exclude: str | Sequence[str] = (),
+        options: FileOptions = DEFAULTS,
         progress: Progress | None = None,
         storage_options: Mapping[str, str] | None = None,
         workers: Workers | None = None,
@@ -112,7 +114,7 @@ class Library(Keeper):
         ----------
         path, model, overwrite, storage_options
             As for :meth:`create`.
-        X, names, metadata, store, skip_unreadable, exclude, progress, workers
+        X, names, metadata, store, skip_unreadable, exclude, options, progress, workers
             As for :meth:`add`.
 
         Returns
@@ -135,6 +137,7 @@ class Library(Keeper):
             store=store,
             skip_unreadable=skip_unreadable,
             exclude=exclude,
+            options=options,
             progress=progress,
             workers=workers,
         )
@@ -151,6 +154,7 @@ class Library(Keeper):
         store: Store = "pictures",
         skip_unreadable: bool = False,
         exclude: str | Sequence[str] = (),
+        options: FileOptions = DEFAULTS,
         progress: Progress | None = None,
         workers: Workers | None = None,
     ) -> Added:
@@ -190,6 +194,9 @@ class Library(Keeper):
         exclude : str or sequence of str
             Patterns of files and folders that are left out of a folder, such as "*_thumb.jpg"; see
             :func:`narrows.data.folders.check_exclude`.
+        options : FileOptions, optional
+            How to read tables of metadata and of rows that do not say it themselves, such as their
+            decimal mark.
         progress : callable, optional
             Called with the number of pictures done and the number of all, of an iterator with
             that of those done, twice.
@@ -233,6 +240,7 @@ class Library(Keeper):
             store=store,
             skip_unreadable=skip_unreadable,
             exclude=exclude,
+            options=options,
             progress=progress,
             workers=workers,
         )

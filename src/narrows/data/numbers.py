@@ -1,0 +1,341 @@
+"""Columns of a table to numbers, or all that is wrong with them in one message."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute
+
+from narrows.data.marks import MISSING, Marks, looks_like_number
+from narrows.errors import DataError, DataTypeError
+
+EXACT = 2**53
+"""Up to this, float64 represents every integer exactly."""
+
+_SHOWN = 4  # columns in a message
+_LONGEST = 240  # characters of a message that name them
+_FILLED = "fill gaps in or remove their rows"
+_TYPED = "convert other values to numbers"
+_MARKED = "say how numbers are written (--decimal, --thousands)"
+_SMALLER = "make integers smaller"
+_NONE = np.empty(0, np.int64)
+_NUMERIC = (
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_null,
+)
+_KINDS = (
+    (pa.types.is_temporal, "dates or times"),
+    (pa.types.is_struct, "structures"),
+    (pa.types.is_list, "lists"),
+    (pa.types.is_large_list, "lists"),
+    (pa.types.is_fixed_size_list, "lists"),
+    (pa.types.is_binary, "bytes"),
+    (pa.types.is_large_binary, "bytes"),
+)
+
+Texts = Callable[[Sequence[int]], Any]
+
+
+def to_numbers(
+    path: Path,
+    columns: Sequence[Any],
+    names: Sequence[str],
+    *,
+    marks: Marks | None = None,
+    texts: Texts | None = None,
+    hint: str = "",
+) -> list[NDArray[Any]]:
+    """Turn the columns of a table into numbers.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table, for messages.
+    columns : sequence of pyarrow.ChunkedArray
+    names : sequence of str
+        One for each.
+    marks : Marks, optional
+        Of numbers that are still texts.
+    texts : callable, optional
+        Reads columns, by their places, as they are written.
+    hint : str
+        What a message says at its end, of how the first row might be read otherwise, if something
+        is wrong with it.
+
+    Returns
+    -------
+    list of ndarray of shape (n,)
+        Booleans, integers or floats, all of them finite and, as float64, what the table holds.
+
+    Raises
+    ------
+    DataError
+        If a column holds anything else, has no name, or the name of another; all such columns
+        are counted, the first of them named. DataTypeError if some hold no numbers.
+    """
+    defects = _Defects(names)
+    found: list[NDArray[Any] | None] = []
+    for place, given in enumerate(columns):
+        column = _plain(given)
+        if pa.types.is_string(column.type):
+            numbers = _read_texts(column, marks or Marks(), defects.at(place))
+        else:
+            numbers = _read(column, defects.at(place))
+        if numbers is not None:
+            _look(numbers, defects.at(place))
+        found.append(numbers)
+    if texts is not None:
+        _look_at_texts(texts, found, defects)
+    defects.check(path, hint)
+    return [numbers for numbers in found if numbers is not None]
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse columns without a name or with the same one, all of them in one message.
+
+    Raises
+    ------
+    DataError
+        If there are such.
+    """
+    _Defects(names).check(path)
+
+
+def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> None:
+    """Refuse integers that float64 cannot represent.
+
+    Parameters
+    ----------
+    path, name
+        Of the table and the column, for the message.
+    values : ndarray of shape (n,)
+    numbers : sequence of int
+        Of the rows in their table.
+
+    Raises
+    ------
+    DataError
+        Naming the first of them.
+    """
+    if len(rows := _inexact(values)):
+        raise DataError(
+            f"'{path}' has {values[rows[0]]} in column {name!r}, row {numbers[rows[0]]}, counted "
+            "from 0, which is beyond 2^53 and cannot be represented by float64; leave the column "
+            "out, or make its integers smaller"
+        )
+
+
+class _Defects:
+    """What is wrong with the columns of a table."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._said: dict[int, list[str]] = {}
+        self._remedies: dict[str, None] = {}
+        self._untyped = self._in_first = self._has_rows = False
+        places: dict[str, list[int]] = {}
+        for place, name in enumerate(names):
+            places.setdefault(name, []).append(place)
+        for name, some in places.items():
+            which = ", ".join(str(place + 1) for place in some[:4]) + ", ..." * (len(some) > 4)
+            which = f"column{'s' * (len(some) > 1)} {which}"
+            if name == "":
+                said = f"{which} ha{'ve' if len(some) > 1 else 's'} no name"
+                self._say(some[0], said, "name columns (pandas: to_csv(..., index=False))")
+            elif len(some) > 1:
+                self._say(some[0], f"{shown(name)} is the name of {which}", "name each differently")
+
+    def at(self, place: int) -> Callable[..., None]:
+        """Return what takes a defect of a column: in words, the remedy, and whether of its kind."""
+
+        def say(words: str, remedy: str, row: int, *, untyped: bool = False) -> None:
+            self._untyped |= untyped
+            self._in_first |= row == 0
+            self._has_rows |= row >= 0
+            first = place not in self._said
+            self._say(place, f"{shown(self._names[place])} has {words}" if first else words, remedy)
+
+        return say
+
+    def check(self, path: Path, hint: str = "") -> None:
+        """Raise one error of all of them."""
+        if not self._said:
+            return
+        said: list[str] = []
+        for place in sorted(self._said):
+            words = " and ".join(self._said[place])
+            if len(said) == _SHOWN or (said and sum(map(len, said)) + len(words) > _LONGEST):
+                break
+            said.append(words)
+        left = len(self._said) - len(said)
+        more = f"; and {left} more of the {len(self._names)} columns" if left else ""
+        remedies = ", ".join(self._remedies)
+        hint = hint if self._in_first else ""
+        counted = " (rows are counted from 0)" if self._has_rows else ""
+        raise (DataTypeError if self._untyped else DataError)(
+            f"'{path}': {'; '.join(said)}{more}{counted}; "
+            f"{'only numbers are allowed: ' if self._untyped else ''}{remedies}, or leave columns "
+            f"out{hint}"
+        )
+
+    def _say(self, place: int, words: str, remedy: str) -> None:
+        self._said.setdefault(place, []).append(words)
+        self._remedies[remedy] = None
+
+
+def _plain(column: Any) -> Any:
+    column = getattr(column, "storage", column)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    return column
+
+
+def _read_texts(column: Any, marks: Marks, say: Callable[..., None]) -> NDArray[Any] | None:
+    """Read numbers that are texts because of thousands separators or missing values."""
+    trimmed = compute.utf8_trim_whitespace(column).fill_null("")
+    is_number = compute.match_substring_regex(trimmed, f"^(?:{marks.pattern})$")
+    gaps = pa.array(sorted(MISSING))
+    is_gap = compute.and_not(compute.is_in(compute.utf8_lower(trimmed), gaps), is_number)
+    is_text = compute.invert(compute.or_(is_number, is_gap))
+    n_texts, n_gaps = (int(compute.sum(mask).as_py() or 0) for mask in (is_text, is_gap))
+    if n_texts:
+        row = compute.index(is_text, True).as_py()
+        first = trimmed[row].as_py()
+        remedy = _MARKED if looks_like_number(first) else _TYPED
+        said = f"{_count(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
+        say(said, remedy, row, untyped=True)
+    if n_gaps:
+        row = compute.index(is_gap, True).as_py()
+        first = repr(trimmed[row].as_py()) if trimmed[row].as_py() else "one"
+        say(f"{_count(n_gaps, 'missing value')}, the first {first} in row {row}", _FILLED, row)
+    if n_texts or n_gaps:
+        return None
+    return np.asarray(_parse(trimmed, marks).to_numpy())
+
+
+def _parse(texts: Any, marks: Marks) -> Any:
+    for sign in marks.removed:
+        texts = compute.replace_substring(texts, sign, "")
+    return compute.replace_substring(texts, marks.decimal, ".").cast(pa.float64())
+
+
+def with_numbers(table: Any, marks: Marks) -> Any:
+    """Turn columns of a table that hold nothing but numbers with thousands separators into such.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    marks : Marks
+        Of its numbers.
+
+    Returns
+    -------
+    pyarrow.Table
+        What is null stays so.
+    """
+    for place, column in enumerate(table.columns if marks.thousands else ()):
+        if pa.types.is_string(column.type):
+            trimmed = compute.utf8_trim_whitespace(column)
+            is_number = compute.match_substring_regex(trimmed, f"^(?:{marks.pattern})$")
+            if compute.all(is_number, min_count=1).as_py():
+                table = table.set_column(place, table.field(place).name, _parse(trimmed, marks))
+    return table
+
+
+def _read(column: Any, say: Callable[..., None]) -> NDArray[Any] | None:
+    """Read numbers, or say what else a column holds."""
+    kind = column.type
+    what = next((what for is_of, what in _KINDS if is_of(kind)), None)
+    if what is not None or not any(is_of(kind) for is_of in _NUMERIC):
+        say(f"{what or 'values'} of type {kind}"[:60], _TYPED, -1, untyped=True)
+    if column.null_count:
+        row = 0 if pa.types.is_null(kind) else column.is_null().index(True).as_py()
+        gaps = _count(column.null_count, "missing value")
+        say(f"{gaps}, the first one in row {row}", _FILLED, row)
+    if column.null_count or what is not None or not any(is_of(kind) for is_of in _NUMERIC):
+        return None
+    if pa.types.is_decimal(kind):
+        return _whole(column) if kind.scale <= 0 else _floats(column)
+    return np.asarray(column.to_numpy())
+
+
+def _whole(column: Any) -> NDArray[Any]:
+    """Read decimals without a fraction: as integers of 64 bits where they are such."""
+    try:
+        return np.asarray(column.cast(pa.int64()).to_numpy())
+    except pa.ArrowInvalid:
+        return _floats(column)
+
+
+def _floats(column: Any) -> NDArray[Any]:
+    return np.asarray(column.cast(pa.float64()).to_numpy())
+
+
+def _look(values: NDArray[Any], say: Callable[..., None]) -> None:
+    """Look for numbers that models cannot use."""
+    if len(rows := _inexact(values)):
+        say(_words(rows), _SMALLER, rows[0])
+    if values.dtype.kind != "f" or not values.size:
+        return
+    with np.errstate(all="ignore"):
+        if np.isfinite(values.sum()):
+            return
+    for what, mask in (("missing", np.isnan(values)), ("infinite", np.isinf(values))):
+        if mask.any():
+            counted = _count(int(mask.sum()), f"{what} value")
+            say(f"{counted}, the first one in row {mask.argmax()}", _FILLED, mask.argmax())
+
+
+def _inexact(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Find the integers that float64 cannot represent."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 8 or not values.size:
+        return _NONE
+    if int(values.min()) >= -EXACT and int(values.max()) <= EXACT:
+        return _NONE
+    floats = values.astype(np.float64)
+    beyond = floats >= 2.0 ** (63 if values.dtype.kind == "i" else 64)
+    back = np.where(beyond, 0, floats).astype(values.dtype)
+    return np.flatnonzero(beyond | (back != values))
+
+
+def _look_at_texts(texts: Texts, found: Sequence[NDArray[Any] | None], defects: _Defects) -> None:
+    """Look for long integers, which are read as floats, that float64 cannot represent."""
+    places = [
+        place
+        for place, values in enumerate(found)
+        if values is not None and values.dtype.kind == "f" and values.size
+        if max(values.max(), -values.min()) >= EXACT and np.isfinite(values).all()
+    ]
+    for place, column in zip(places, texts(places).columns if places else (), strict=True):
+        values: Any = found[place]
+        written = compute.utf8_trim_whitespace(column).fill_null("")
+        whole = np.asarray(compute.match_substring_regex(written, r"^[+-]?\d{16,400}$"))
+        rows = [
+            row for row in np.flatnonzero(whole) if int(written[row].as_py()) != int(values[row])
+        ]
+        if rows:
+            defects.at(place)(_words(np.array(rows)), _SMALLER, rows[0])
+
+
+def _words(rows: NDArray[np.int64]) -> str:
+    return (
+        f"{_count(len(rows), 'integer')} beyond 2^53 that float64 cannot represent, the first in "
+        f"row {rows[0]}"
+    )
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def shown(name: str) -> str:
+    """Show a column's name in a message."""
+    return repr(name if len(name) <= 40 else f"{name[:37]}...")

@@ -1,0 +1,278 @@
+"""Text files of whatever encoding and compression: their beginning, and all of them as UTF-8."""
+
+import codecs
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from narrows.data.contents import what_it_is
+from narrows.data.memory import check_fits
+from narrows.errors import DataError, UnreadableFileError
+
+LONGEST_ROW = 1 << 25
+"""Bytes that a row of a text table has at most."""
+
+_HEAD = 1 << 18  # bytes that are looked at first
+_PIECE = 1 << 20  # bytes that are decoded together
+_LINES = 4  # that the beginning has at least, if there are so many
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What begins like this is no text table, whatever it is called.
+_FOREIGN = (
+    (b"PK\x03\x04", "it is a zip archive, as Excel's .xlsx are; save the table as CSV, or unpack"),
+    (b"\xd0\xcf\x11\xe0", "it is an old Excel file; save the table as CSV"),
+    (b"PAR1", "it is a Parquet file; let its name end in .parquet"),
+    (b"\x93NUMPY", "it is a .npy file; let its name end so"),
+    (b"\xfd7zXZ", "it is compressed by xz; unpack it, or compress it by gzip"),
+    (b"\x89HDF", "it is an HDF5 file; save the table as CSV, or the array as .npy"),
+    (b"<!DOCTYPE", "it is a web page; download the table itself"),
+    (b"<!doctype", "it is a web page; download the table itself"),
+    (b"<html", "it is a web page; download the table itself"),
+    (b"<HTML", "it is a web page; download the table itself"),
+)
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """What is known of a text file from its beginning.
+
+    Attributes
+    ----------
+    path : Path
+    compression : str or None
+        As Arrow names it.
+    encoding : str
+        As Python names it.
+    found : bool
+        Whether the encoding is none that needs to be said, and was found out.
+    doubt : str or None
+        Why the encoding is a guess, if it is one.
+    head : str
+        The beginning, up to the end of a line.
+    whole : bool
+        Whether the beginning is all there is.
+    """
+
+    path: Path
+    compression: str | None
+    encoding: str
+    found: bool
+    doubt: str | None
+    head: str
+    whole: bool
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether Arrow reads the file as it is."""
+        return self.encoding in ("utf-8", "utf-8-sig")
+
+    def open(self, change: Callable[[Iterator[str]], Iterator[str]] | None = None) -> Any:
+        """Open all of the file for Arrow, as UTF-8.
+
+        Parameters
+        ----------
+        change : callable, optional
+            Makes lines of the lines.
+        """
+        source = _open(self.path, self.compression)
+        if self.compression is not None:
+            source = _Counted(source, self.path)
+        elif self.is_utf8 and change is None:
+            return source
+        return source if self.is_utf8 and change is None else _Changed(source, self, change)
+
+
+def open_text(path: Path, encoding: str | None) -> TextFile:
+    """Look at the beginning of a file.
+
+    Parameters
+    ----------
+    path : Path
+    encoding : str or None
+        What it is said to be; None is to be found out.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it is no text in that encoding, or in none that can be told, or a line is too long.
+    OSError
+        With the system's own reason.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    compression = next((name for sign, name in _COMPRESSED.items() if start.startswith(sign)), None)
+    data, whole = _beginning(path, compression)
+    if data and (instead := what_it_is(data)) is not None:
+        raise unreadable(path, instead)
+    for sign, what in _FOREIGN:
+        if data.startswith(sign):
+            raise unreadable(path, what)
+    found, doubt = (encoding, None) if encoding else _encoding(path, data)
+    if found.lower().replace("_", "-") in ("utf-8", "utf8"):
+        found = "utf-8-sig"  # the mark at the beginning is no text
+    try:
+        head = codecs.getincrementaldecoder(found)().decode(data, whole)
+    except UnicodeError as error:
+        reason = f"it is no text in {found}; say its encoding (--encoding)"
+        raise unreadable(path, reason) from error
+    if "\0" in head:
+        raise unreadable(
+            path, "it holds NUL bytes, as no text does; if it is one, say its encoding (--encoding)"
+        )
+    if not whole:
+        head = head[: max(head.rfind("\n"), head.rfind("\r")) + 1]
+    is_special = encoding is None and not found.startswith("utf-8")
+    return TextFile(path, compression, found, is_special, doubt, head, whole)
+
+
+def unreadable(path: Path, reason: str) -> UnreadableFileError:
+    """Make the error that says why a text table cannot be read."""
+    return UnreadableFileError(f"'{path}' is not a readable text table: {reason}")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the system's and Arrow's errors into one that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, UnicodeError):
+            reason += "; say its encoding (--encoding)"
+        reason = " ".join(reason.split())[:200]
+        raise unreadable(path, f"{reason}; repair it or choose another") from error
+
+
+def _open(path: Path, compression: str | None) -> Any:
+    file = pa.OSFile(str(path))
+    return pa.CompressedInputStream(file, compression) if compression else file
+
+
+def _beginning(path: Path, compression: str | None) -> tuple[bytes, bool]:
+    """Read some lines, and tell whether they are all."""
+    with _open(path, compression) as source:
+        data = source.read(_HEAD)
+        while data.count(b"\n") < _LINES and data.count(b"\r") < _LINES:
+            if len(data) > _LINES * LONGEST_ROW:
+                raise unreadable(
+                    path,
+                    f"its first line has more than {LONGEST_ROW} bytes; save the table as .npy",
+                )
+            more = source.read(max(_HEAD, len(data)))
+            if not more:
+                return data, True
+            data += more
+        more = source.read(1)
+    return data + more, not more
+
+
+def _encoding(path: Path, data: bytes) -> tuple[str, str | None]:
+    """Tell a text's encoding, and why that is a guess."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return name, None
+    some = data[:4096]
+    if b"\0" in some:
+        # ASCII in UTF-16 is every other byte.
+        for name, place in (("utf-16-le", 1), ("utf-16-be", 0)) if len(some) > 6 else ():
+            empty = some[place::2].count(0)
+            if empty == some.count(0) and empty > 0.9 * (len(some) // 2):
+                return name, None
+        return "utf-8", None
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02X} in line {data[: error.start].count(10) + 1}"
+        with_what = "say its encoding, such as cp1252 (--encoding, FileOptions(encoding=...))"
+        try:
+            codecs.getincrementaldecoder("cp1252")().decode(data)
+        except UnicodeDecodeError:
+            raise unreadable(path, f"it is not in UTF-8 ({byte}); {with_what}") from error
+        return "cp1252", f"it is not in UTF-8 ({byte})"
+    return "utf-8", None
+
+
+class _Counted(io.RawIOBase):
+    """What unpacks a file, and stops where more than the memory comes out."""
+
+    def __init__(self, source: Any, path: Path) -> None:
+        self._source, self._path = source, path
+        self._done, self._checked = 0, 1 << 26
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._source.read(size)
+        self._done += len(data)
+        if self._done > self._checked:
+            self._checked = 2 * self._done
+            check_fits(
+                self._done, f"'{self._path}', unpacked,", "save the table as .npy", DataError
+            )
+        return data
+
+
+class _Changed(io.RawIOBase):
+    """A text file as UTF-8, its lines changed on the way."""
+
+    def __init__(
+        self,
+        source: Any,
+        file: TextFile,
+        change: Callable[[Iterator[str]], Iterator[str]] | None,
+    ) -> None:
+        self._pieces = self._decoded(source, file)
+        if change is not None:
+            self._pieces = change(_lines(self._pieces, file.path))
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return as many bytes as are asked for, fewer only at the end."""
+        found = [self._rest]
+        length = len(self._rest)
+        while length < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            found.append(piece.encode())
+            length += len(found[-1])
+        data = b"".join(found)
+        self._rest = data[size:]
+        return data[:size]
+
+    @staticmethod
+    def _decoded(source: Any, file: TextFile) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder(file.encoding)()
+        while data := source.read(_PIECE):
+            yield decoder.decode(data)
+        yield decoder.decode(b"", final=True)
+
+
+def _lines(pieces: Iterator[str], path: Path) -> Iterator[str]:
+    """Part text into lines, each with its end."""
+    rest = ""
+    for piece in pieces:
+        # A return at the end may be half of a line's end.
+        *lines, rest = io.StringIO(rest + piece, newline="").readlines() or [""]
+        yield from lines
+        if len(rest) > LONGEST_ROW:
+            raise unreadable(path, f"it has a line of more than {LONGEST_ROW} characters")
+    if rest:
+        yield from io.StringIO(rest, newline="").readlines()
