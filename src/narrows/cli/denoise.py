@@ -100,6 +100,10 @@ def command(
             record[name] = dict(zip(("damaged", "restored"), pair, strict=True))
             if pair[1] is not None:
                 said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
+        record["ssim_window"] = after.ssim_window
+        if after.ssim_window is not None:
+            said += " (window {} x {}, Gaussian)".format(*after.ssim_window)
+        record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
     write_restored(to, restored, whole, names=rows.names, columns=rows.columns, overwrite=overwrite)
     record["skipped"] = skipped_record(rows.skipped)
     answer(record, as_json, said)
