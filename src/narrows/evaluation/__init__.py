@@ -7,6 +7,7 @@ from narrows.evaluation.map_page import map_page
 from narrows.evaluation.map_scores import MapScores, score_map
 from narrows.evaluation.maps import MAP_METHODS, Projection, project
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
+from narrows.evaluation.pca import PrincipalComponents, fit_pca
 from narrows.evaluation.report import (
     Comparison,
     Figures,
@@ -29,6 +30,7 @@ __all__ = [
     "MapScores",
     "MatchingScores",
     "Part",
+    "PrincipalComponents",
     "Projection",
     "Report",
     "Restoration",
@@ -40,6 +42,7 @@ __all__ = [
     "contact_sheet",
     "draw_depths",
     "evaluate_matching",
+    "fit_pca",
     "make_report",
     "map_page",
     "project",
