@@ -161,3 +161,10 @@ def test_sizes_that_are_not_there_are_refused(sizes: list[int]) -> None:
     rows = plane(20, 5)
     with pytest.raises(ParameterError, match="from 0 to 2"):
         fit_pca(rows, 2).mean_squared_errors(rows, sizes)
+
+
+def test_no_other_pca_is_fitted_anywhere() -> None:
+    files = [*ROOT.glob("src/narrows/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    assert len(files) > 100
+    imported = "sklearn.decomposition"
+    assert [file.name for file in files if imported in file.read_text("utf-8")] == []

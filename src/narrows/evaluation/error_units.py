@@ -73,6 +73,8 @@ class ErrorUnit:
         units, the share of their variance counts.
     weights : ndarray of shape (F,)
         Of each value's squared difference; the sum over a row is its error.
+    data : ErrorUnit or None
+        Beside shares of the variance, the unit of the data.
     columns : Columns or None
         ``None`` for rows that are neither tables nor signals of several channels.
     variances : ndarray of shape (G,) or None
@@ -81,6 +83,7 @@ class ErrorUnit:
 
     kind: Literal["pixels", "data", "variance"]
     weights: Weights
+    data: "ErrorUnit | None" = None
     columns: Columns | None = None
     variances: Weights | None = None
 
@@ -92,9 +95,9 @@ class ErrorUnit:
         varied = self.weights > 0
         return np.sqrt(np.divide(1, self.weights, where=varied, out=np.ones_like(self.weights)))
 
-    def of(self, differences: Weights) -> Weights:
-        """Return the errors of rows, (n,), by their differences (n, F), which are squared here."""
-        errors: Weights = np.square(differences, out=differences) @ self.weights
+    def of(self, squares: Weights) -> Weights:
+        """Return the errors of rows, (n,), by their squared differences (n, F)."""
+        errors: Weights = squares @ self.weights
         return errors
 
 
@@ -158,25 +161,24 @@ def choose_unit(X: NDArray[Any], columns: Columns | None) -> ErrorUnit:
         As :func:`find_columns` has them.
     """
     flat = X.reshape(len(X), -1)
-    width = flat.shape[1]
-    if columns is None or not len(flat):
-        return _uniform(X, width, None, None)
+    width, pixels = flat.shape[1], X.dtype == np.uint8
+    if columns is None:
+        return _uniform(width, pixels)
     variances = column_variances(flat, columns.of_feature)
     varied = variances > 0
     if not (columns.mixed and varied.any()):
-        return _uniform(X, width, columns, variances)
+        return _uniform(width, pixels, columns, variances)
     shares = np.divide(1, variances, where=varied, out=np.zeros_like(variances))
     sizes = np.bincount(columns.of_feature)
     weights = (shares / (sizes * varied.sum()))[columns.of_feature]
-    return ErrorUnit("variance", weights, columns, variances)
+    return ErrorUnit("variance", weights, _uniform(width, pixels), columns, variances)
 
 
 def _uniform(
-    X: NDArray[Any], width: int, columns: Columns | None, variances: Weights | None
+    width: int, pixels: bool, columns: Columns | None = None, variances: Weights | None = None
 ) -> ErrorUnit:
-    pixels = X.dtype == np.uint8
     weights = np.full(width, 1 / (width * 255.0**2 if pixels else width))
-    return ErrorUnit("pixels" if pixels else "data", weights, columns, variances)
+    return ErrorUnit("pixels" if pixels else "data", weights, None, columns, variances)
 
 
 def column_variances(flat: NDArray[Any], of_feature: NDArray[np.int64]) -> Weights:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh, qr, svd
-from scipy.linalg.blas import dsyrk
-from scipy.sparse.linalg import eigsh
+from scipy.linalg.blas import dsymv, dsyrk
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from narrows.errors import ParameterError
@@ -276,10 +276,12 @@ def _largest(squares: Rows, count: int) -> tuple[Rows, Rows]:
     """Return the largest eigenvalues of a symmetric matrix, given by its lower half, descending."""
     side = len(squares)
     if side > _SMALL and count <= _FEW * side:
-        whole = squares + np.tril(squares, -1).T
+        half = LinearOperator(
+            (side, side), matvec=lambda x: dsymv(1.0, squares, x, lower=1), dtype=np.float64
+        )
         # The start is fixed, so that the same rows have the same components.
         start = np.random.default_rng(0).normal(size=side)
-        values, vectors = eigsh(whole, k=count, v0=start)
+        values, vectors = eigsh(half, k=count, v0=start)
     else:
         values, vectors = eigh(squares, subset_by_index=(side - count, side - 1), overwrite_a=True)
     order = np.argsort(-values)
