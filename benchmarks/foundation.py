@@ -71,7 +71,7 @@ def linear():
         ).fit(train)
         zero = model.inverse_transform(np.zeros((1, size)))
         basis = (model.inverse_transform(np.eye(size)) - zero).T.astype(float)
-        angle = np.degrees(subspace_angles(basis, pca.components_.T).max())
+        angle = np.degrees(subspace_angles(basis, pca.components.T).max())
         ratio = model.reconstruction_error(test).mean() / truth
         print(f"| {size} | {ratio:.4f} | {angle:.1f}° |", flush=True)
 

@@ -87,7 +87,7 @@ def main():
         seconds = time.process_time() - start
         codes = [pca.transform(X) for X in flat]
         (error,) = pca.mean_squared_errors(flat[1], [32])
-        norm = np.linalg.norm(pca.components_)
+        norm = np.linalg.norm(pca.components)
         row("PCA", codes, error=error, norm=norm, bound=None, seconds=seconds)
     for name, make in MODELS.items():
         if not name.startswith(chosen):

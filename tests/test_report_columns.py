@@ -34,7 +34,8 @@ def fitted(scaling: str, rows: Any = TRAIN, size: int = 4, **parameters: Any) ->
 
 @pytest.fixture(scope="module")
 def one_scale() -> Autoencoder:
-    return fitted("global")
+    """A plain network, which does not start at PCA."""
+    return fitted("global", architecture="dense")
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +90,36 @@ def test_one_number_for_all_columns_is_named_as_the_cause(one_scale: Autoencoder
 
 @pytest.mark.parametrize("scaling", ["none", "unit"])
 def test_every_scaling_by_one_number_is_named(scaling: str) -> None:
-    found = make_report(fitted(scaling), TEST)
+    found = make_report(fitted(scaling, architecture="dense"), TEST)
     assert found.figures.columns.model_scaling == scaling
     assert any(f"scaling={scaling!r}" in finding.text for finding in found.verdict)
+
+
+def test_the_scaling_is_named_where_pca_loses_by_it_as_well() -> None:
+    """A network that starts at PCA leaves columns of small numbers about as their mean does."""
+    model = Autoencoder(4, scaling="global", random_state=0).fit(TRAIN)
+    found = make_report(model, TEST, X_train=TRAIN)
+    columns, shares = found.figures.columns, found.figures.shares
+    assert columns.worse_than_mean <= 2
+    assert found.figures.pca_same_scaling > 1.05 * shares.pca
+    assert found.verdict[0].rule == "worse"
+    assert found.verdict[0].remedy.startswith("The scaling of the columns is the cause")
+    named = found.verdict[1]
+    assert named.rule in ("columns", "scaling")
+    assert "scaling='global' divides all columns by one number" in named.text
+    assert f"{columns.each[columns.worst].name!r}" in named.text
+    better = make_report(Autoencoder(4, scaling="standard", random_state=0).fit(TRAIN), TEST)
+    assert "scaling" not in " ".join(finding.text for finding in better.verdict)
+
+
+def test_a_model_that_kept_pca_says_so() -> None:
+    model = Autoencoder(4, hidden_layer_sizes=(), scaling="standard", random_state=0).fit(TRAIN)
+    assert model.history_.best_epoch == 0
+    found = make_report(model, TEST, X_train=TRAIN)
+    assert rules(found)[0] == "linear"
+    assert "undertrained" not in rules(found)
+    assert found.verdict[0].remedy.startswith("The model is PCA")
+    assert found.figures.shares.model == pytest.approx(found.figures.shares.pca, rel=1e-4)
 
 
 def test_the_headline_is_the_mean_share_of_variance_beside_pca_of_standardised_columns(
@@ -136,17 +164,17 @@ def test_errors_in_the_data_s_units_are_there_as_well(one_scale: Autoencoder) ->
 
 def test_a_column_of_noise_is_named_and_the_scaling_is_not() -> None:
     rng = np.random.default_rng(0)
-    plane = rng.normal(size=(600, 2)) @ rng.normal(size=(2, 6))
-    rows = np.column_stack([plane, rng.normal(size=600)]) * 10.0 ** np.arange(7)
-    table = pd.DataFrame(rows, columns=[*"abcdef", "noise"])
+    plane = rng.normal(size=(600, 2)) @ rng.normal(size=(2, 12))
+    rows = np.column_stack([plane, rng.normal(size=600)]) * 10.0 ** np.arange(-6, 7)
+    table = pd.DataFrame(rows, columns=[*"abcdefghijkl", "noise"])
     model = fitted("standard", table[:400], size=2)
     found = make_report(model, table[400:])
     columns = found.figures.columns
     assert columns.each[columns.worst].name == "noise"
-    if columns.worse_than_mean:
-        (named,) = (finding for finding in found.verdict if finding.rule == "columns")
-        assert "'noise'" in named.text
-        assert "the other columns say little of 'noise', for PCA as well" in named.remedy.lower()
+    assert columns.worse_than_mean == 1
+    (named,) = (finding for finding in found.verdict if finding.rule == "columns")
+    assert "the worst column is 'noise'" in named.text
+    assert "The other columns say little of 'noise', for PCA as well" in named.remedy
     assert not any("scaling" in f.text + f.remedy for f in found.verdict)
 
 

@@ -1,5 +1,6 @@
 """How good a model is, in figures and in pictures."""
 
+from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.evaluation.comparison import Scores, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths
 from narrows.evaluation.depth_plot import draw_depths
@@ -7,7 +8,6 @@ from narrows.evaluation.map_page import map_page
 from narrows.evaluation.map_scores import MapScores, score_map
 from narrows.evaluation.maps import MAP_METHODS, Projection, project
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
-from narrows.evaluation.pca import PrincipalComponents, fit_pca
 from narrows.evaluation.report import (
     Comparison,
     Figures,
@@ -30,7 +30,7 @@ __all__ = [
     "MapScores",
     "MatchingScores",
     "Part",
-    "PrincipalComponents",
+    "PrincipalAxes",
     "Projection",
     "Report",
     "Restoration",

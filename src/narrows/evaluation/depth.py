@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
+from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, DivergedError, ParameterError
-from narrows.evaluation.pca import fit_pca
 from narrows.losses import squared_error
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder

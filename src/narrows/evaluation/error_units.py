@@ -11,7 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.lazy import LazyRows
+from narrows.data.signals import Windows
 from narrows.models.base import BaseAutoencoder
+from narrows.models.choices import choose_units
 from narrows.models.halves import Encoder
 
 # How many times the spreads of columns may differ before they are taken for different units.
@@ -101,15 +104,19 @@ class ErrorUnit:
         return errors
 
 
-def find_columns(model: BaseAutoencoder | Encoder, X: NDArray[Any]) -> Columns | None:
+def find_columns(
+    model: BaseAutoencoder | Encoder, X: NDArray[Any], given: NDArray[Any] | LazyRows | None = None
+) -> Columns | None:
     """Find which values of rows belong to one column, and whether columns have different units.
 
     Parameters
     ----------
     model : BaseAutoencoder or Encoder
-        Which knows whether rows are a table or a signal, and the names of columns.
+        Which knows the architecture, the scaling, and the names of columns.
     X : ndarray of shape (n, ...)
         Rows like those learned from.
+    given : ndarray or LazyRows, optional
+        Where they are from: windows of a signal are known by that.
 
     Returns
     -------
@@ -117,12 +124,13 @@ def find_columns(model: BaseAutoencoder | Encoder, X: NDArray[Any]) -> Columns |
         ``None`` for pictures, and for signals of one channel.
     """
     spec = model.spec if isinstance(model, Encoder) else model.spec_
-    shape, is_signal = tuple(X.shape[1:]), spec.architecture == "convolutional_1d"
-    if is_signal and len(shape) == 2 and shape[1] > 1:
+    shape, architecture = tuple(X.shape[1:]), spec.architecture
+    units = choose_units(architecture, given if isinstance(given, Windows) else X)
+    if len(units) == 2 and shape[1] > 1:
         kind: Literal["columns", "channels"] = "channels"
         names = [f"channel {number}" for number in range(shape[1])]
         of_feature = np.tile(np.arange(shape[1]), shape[0])
-    elif len(shape) == 1 and not is_signal:
+    elif len(units) == 1 and architecture != "convolutional_1d":
         kind = "columns"
         known = getattr(model, "feature_names_in_", None)
         names = [f"column {n}" for n in range(shape[0])] if known is None else [*map(str, known)]

@@ -20,12 +20,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 from sklearn.manifold import TSNE
 
+from narrows.data.principal import fit_pca
 from narrows.data.scratch import scratch_rows
 from narrows.errors import DataError, MissingDependencyError
 from narrows.evaluation.given import flat_rows
 from narrows.evaluation.landmarks import Landmarks
 from narrows.evaluation.map_space import DISTANCES, Distances, Space
-from narrows.evaluation.pca import fit_pca
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 from narrows.models.validation import check_choice, check_number
@@ -330,11 +330,11 @@ class _Reduction:
     def of(cls, table: NDArray[Any], seed: int) -> "_Reduction":
         some = _some(table, _rows_of_pca(table, _ROWS_OF_PCA), seed)
         pca = fit_pca(some, min(_WIDTH, *some.shape))
-        scale = math.sqrt(pca.explained_variance_.mean())
+        scale = math.sqrt(pca.variances.mean())
         if not scale > 0:
             raise DataError("all rows are the same but for a few; give rows that differ")
         dtype = np.result_type(table.dtype, np.float32)
-        return cls(pca.mean_, pca.components_.T, scale, dtype)
+        return cls(pca.mean, pca.components.T, scale, dtype)
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         out = scratch_rows((len(rows), self.directions.shape[1]))

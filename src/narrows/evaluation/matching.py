@@ -24,10 +24,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
+from narrows.data.principal import fit_pca
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.error_units import choose_unit, find_columns
 from narrows.evaluation.given import groups_of
-from narrows.evaluation.pca import fit_pca
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 from narrows.models.validation import check_rows

@@ -406,7 +406,7 @@ class BaseAutoencoder(Parameters, Codec):
         self.scaling_ = Scaling.learn(
             self.scaling,
             statistics.pooled() if alike else statistics,
-            choices.choose_units(self, X),
+            choices.choose_units(self.architecture, X),
         )
         self.spec_ = choices.choose_network(self, self.sample_shape_, self.scaling_, len(X))
         choices.check_reach(self.spec_, self.scaling_, statistics)

@@ -13,9 +13,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from narrows.data.principal import fit_pca
 from narrows.errors import DataError
 from narrows.evaluation.error_units import ErrorUnit
-from narrows.evaluation.pca import fit_pca
 from narrows.evaluation.report.figures import Accuracy, Scores
 from narrows.evaluation.report.measure import Coded
 

@@ -126,8 +126,9 @@ class Columns:
     model_scaling : {"by column", "none", "unit", "global"}
         Whether the model divides each column by a number of its own; otherwise, all by one.
     scaling_is_why : bool
-        Whether columns are restored worse than by their mean because one number divides all: most
-        of them have less than a third of the largest spread.
+        Whether the model loses because one number divides all columns: most of those restored worse
+        than by their mean have less than a third of the largest spread, or PCA of columns scaled so
+        loses to PCA of standardised columns as the model does.
     """
 
     kind: Literal["columns", "channels"]
@@ -165,6 +166,9 @@ class Learning:
     excess_on : {"measured rows", "held-out rows"}
         The rows not learned from: those measured, or, where the model has learned from these, the
         ones that were held out in training, as the history has them.
+    kept_start : bool
+        Whether the first weights were kept, which are PCA's: nothing that training tried was better
+        on the rows held out, or there was nothing to train.
     """
 
     epochs: int
@@ -175,6 +179,7 @@ class Learning:
     rows_loss: float | None
     excess: float | None
     excess_on: Literal["measured rows", "held-out rows"] = "measured rows"
+    kept_start: bool = False
 
 
 @dataclass(frozen=True)

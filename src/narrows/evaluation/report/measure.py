@@ -28,6 +28,8 @@ _FEWEST_EPOCHS = 5
 _LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 # Of the largest spread: columns below it suffer where one number scales all.
 _SMALL = 1 / 3
+# Of PCA's error: what counts as the same.
+_SAME = 0.05
 _VALUES = 2**21
 
 
@@ -123,9 +125,20 @@ def measure_errors(errors: NDArray[np.float64], numbers: int, yardstick: Yardsti
 
 
 def measure_columns(
-    model: BaseAutoencoder, coded: Coded, found: Found, yardstick: Yardstick, numbers: int
+    model: BaseAutoencoder,
+    coded: Coded,
+    found: Found,
+    yardstick: Yardstick,
+    *,
+    errors: Errors,
+    same_scaling: float | None,
 ) -> Columns | None:
-    """Measure how well each column is restored; ``None`` where none varies."""
+    """Measure how well each column is restored; ``None`` where none varies.
+
+    ``errors`` are those that the verdict is drawn from, beside what PCA leaves of columns as the
+    model scales them.
+    """
+    numbers = errors.pca_components
     variances = yardstick.unit.variances
     if variances is None or not (variances > 0).any():
         return None
@@ -144,6 +157,9 @@ def measure_columns(
     worse = np.array([share is not None and share > 1 for share in shares])
     small = found.spreads < _SMALL * found.spreads.max()
     suffers = bool(worse.any() and small[worse].mean() > 1 / 2)
+    if errors.pca is not None and same_scaling is not None:
+        # PCA loses by this scaling as well.
+        suffers |= min(errors.model, same_scaling) > (1 + _SAME) * errors.pca
     return Columns(
         kind=found.kind,
         each=each,
@@ -247,6 +263,7 @@ def measure_learning(
         rows_loss=here,
         excess=excess,
         excess_on=excess_on,
+        kept_start=history.best_epoch == 0 and history.start is not None,
     )
 
 

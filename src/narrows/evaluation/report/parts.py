@@ -74,6 +74,8 @@ class Subject:
     @property
     def pictures(self) -> bool:
         """Whether the rows are pictures."""
+        if self.figures.columns is not None:
+            return False
         shape = self.figures.sample_shape
         grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4))
         return grey_or_colour and self.model.spec_.architecture != "convolutional_1d"
@@ -184,10 +186,10 @@ def _size(subject: Subject) -> Part:
 def _training(subject: Subject) -> Part:
     history, learning = subject.model.history_, subject.figures.learning
     part = Part("training", "Training")
-    part.words.append(
-        f"{learning.epochs} epochs, {_ENDS[learning.ended]}; the weights are those of epoch "
-        f"{learning.best_epoch}."
-    )
+    kept = f"those of epoch {learning.best_epoch}"
+    if learning.kept_start:
+        kept = "the first ones, which are PCA's"
+    part.words.append(f"{learning.epochs} epochs, {_ENDS[learning.ended]}; the weights are {kept}.")
     if learning.train_loss is not None and learning.rows_loss is not None:
         part.words.append(
             f"The reconstruction term was {learning.train_loss:.4g} on the training rows, and is "

@@ -211,7 +211,7 @@ def measure(
         origins.all_new(len(rows)) if kept_from_model else origins.origin_of(model, rows)
     )
     own = origins.is_measured(origin, membership)
-    columns = find_columns(model, rows)
+    columns = find_columns(model, rows, given)
     unit = choose_unit(rows[own], columns)
     coded = everything = Coded.of(model, rows[own], unit)
     if not own.all():
@@ -263,7 +263,9 @@ def measure(
         units=units,
         columns=None
         if columns is None
-        else measure_columns(model, coded, columns, yardstick, width),
+        else measure_columns(
+            model, coded, columns, yardstick, errors=shares, same_scaling=same_scaling
+        ),
         map=found_map,
         features={}
         if measured_labels is None

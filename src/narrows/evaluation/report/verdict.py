@@ -36,6 +36,7 @@ _OUTLIERS = 0.01
 RULES = {
     "nothing_learned": "Next to nothing learned",
     "columns": "With columns restored worse than by their mean",
+    "scaling": "With one scale for columns of different units",
     "undertrained": "Trained for too short a time",
     "overfitted": "Overfitted",
     "dead": "With dead units",
@@ -58,6 +59,14 @@ _BETTER: dict[str, tuple[str, Weight, str]] = {
         "If it has not learned from these rows, the model is better than PCA",
     ),
 }
+_USE_PCA = (
+    "Use PCA here: these rows bend too little for a network to gain anything, or the model has not "
+    "learned how they do."
+)
+_IS_PCA = (
+    "The model is PCA: it kept the weights that it started from, as nothing that training tried made "
+    "the held-out rows better. More rows may change that."
+)
 _UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
 
 
@@ -71,8 +80,8 @@ class Finding:
         Which rule speaks. The first finding is "better", "better_on_learned_rows" (the figures
         come from rows learned from), "better_if_new_rows" (the model cannot tell), "linear",
         "worse", "nothing_learned" or "no_yardstick". Others are "learned_rows", "unknown_rows",
-        "columns", "undertrained", "overfitted", "dead", "collapsed", "constant", "outliers" and
-        "room".
+        "columns", "scaling", "undertrained", "overfitted", "dead", "collapsed", "constant",
+        "outliers" and "room".
     weight : {"good", "note", "bad"}
         How much it matters.
     text : str
@@ -180,9 +189,7 @@ def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
             "linear",
             "note",
             f"PCA is as good: the model's error of {said} is {percent(ratio)} of {pca}",
-            _blame(figures)
-            or "Use PCA here: these rows bend too little for a network to gain anything, or the "
-            "model has not learned how they do.",
+            _blame(figures) or (_IS_PCA if figures.learning.kept_start else _USE_PCA),
             "size",
         )
     if ratio > 1:
@@ -258,26 +265,28 @@ def _rows(figures: Figures) -> Iterator[Finding]:
 def _columns(figures: Figures) -> Iterator[Finding]:
     """Count the columns that are restored worse than by their mean, and name the cause."""
     columns = figures.columns
-    if columns is None or not columns.worse_than_mean:
+    if columns is None or not (columns.worse_than_mean or columns.scaling_is_why):
         return
     count, (one, many) = columns.worse_than_mean, _NAMES_OF[columns.kind]
     worst = columns.each[columns.worst]
     error = worst.model or 0.0
-    are = "is" if count == 1 else "are"
-    of_it = f"{share(error)} {'of ' * (error < 2)}its variance"
-    text = (
-        f"{count} of {len(columns.each)} {many} {are} restored worse than by "
-        f"{'its' if count == 1 else 'their'} mean; the worst {one} is {worst.name!r}, with an "
-        f"error of {of_it}"
-    )
-    text += "." if worst.pca is None else f" (PCA: {share(worst.pca)})."
-    spreads = f"the spreads of the {many} differ {times(columns.spread_ratio)} times"
-    if columns.scaling_is_why:
-        text += (
-            f" The reason is the scaling: scaling={columns.model_scaling!r} divides all {many} by "
-            f"one number, and {spreads}, so that those with small numbers hardly count."
+    beside = "" if worst.pca is None else f" (PCA: {share(worst.pca)})"
+    text = f"The worst {one} is {worst.name!r}, with an error of {_of_its(error)}{beside}."
+    if count:
+        text = (
+            f"{count} of {len(columns.each)} {many} {'is' if count == 1 else 'are'} restored worse "
+            f"than by {'its' if count == 1 else 'their'} mean; the{text.removeprefix('The')}"
         )
-        yield Finding("columns", "bad", text, _RESCALE, "columns")
+    if columns.scaling_is_why:
+        reason = (
+            f"scaling={columns.model_scaling!r} divides all {many} by one number, and their "
+            f"spreads differ {times(columns.spread_ratio)} times, so that {many} of small numbers "
+            "hardly count"
+        )
+        if count:
+            yield Finding("columns", "bad", f"{text} The reason: {reason}.", _RESCALE, "columns")
+            return
+        yield Finding("scaling", "bad", f"The reason is that {reason}. {text}", _RESCALE, "columns")
         return
     remedy = "Use a wider code (n_components), or train longer."
     if worst.pca is not None and worst.pca > _NOTHING:
@@ -289,8 +298,15 @@ def _columns(figures: Figures) -> Iterator[Finding]:
     yield Finding("columns", weight, text, remedy, "columns")
 
 
+def _of_its(error: float) -> str:
+    """Write a column's error as a share of its variance."""
+    return f"{share(error)}{' of' * (error < 2)} its variance"
+
+
 def _undertrained(figures: Figures) -> Iterator[Finding]:
     learning = figures.learning
+    if learning.kept_start:
+        return
     epochs = f"{learning.epochs} epoch{'' if learning.epochs == 1 else 's'}"
     remedy = "Train longer (max_epochs), or with a larger learning_rate."
     if learning.ended == "interrupted":

@@ -6,13 +6,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.evaluation.error_units import (
     ErrorUnit,
     Weights,
     column_variances,
     scales_columns,
 )
-from narrows.evaluation.pca import PrincipalComponents, fit_pca
 from narrows.evaluation.report.figures import Origin
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
@@ -84,14 +84,14 @@ class Yardstick:
         self.sizes = sorted({0, *(size for size in sizes if size <= most)})
         self._errors = np.empty((n, len(self.sizes)))
         self._squares = np.zeros((len(self.sizes), width))
-        self._parts: list[tuple[PrincipalComponents, NDArray[np.int64]]] = []
+        self._parts: list[tuple[PrincipalAxes, NDArray[np.int64]]] = []
         for seen, measured in parts:
             pca = self._fit(seen, scale)
             self._parts.append((pca, measured))
             self._measure(pca, measured)
         self._squares /= n
 
-    def _fit(self, seen: NDArray[Any], scale: Scale) -> PrincipalComponents:
+    def _fit(self, seen: NDArray[Any], scale: Scale) -> PrincipalAxes:
         if isinstance(scale, str):
             columns = self.unit.columns
             of_feature = np.arange(seen.shape[1]) if columns is None else columns.of_feature
@@ -99,7 +99,7 @@ class Yardstick:
             scale = np.where(spreads > 0, spreads, 1.0)[of_feature]
         return fit_pca(seen, max(1, self.sizes[-1]), scale=scale)
 
-    def _measure(self, pca: PrincipalComponents, measured: NDArray[np.int64]) -> None:
+    def _measure(self, pca: PrincipalAxes, measured: NDArray[np.int64]) -> None:
         step = max(1, _VALUES // self._flat.shape[1])
         for start in range(0, len(measured), step):
             rows = measured[start : start + step]
@@ -109,7 +109,7 @@ class Yardstick:
                 self._squares[place] += squares.sum(axis=0)
 
     @property
-    def fitted(self) -> list[PrincipalComponents]:
+    def fitted(self) -> list[PrincipalAxes]:
         """PCA of the rows to learn from, or of each half."""
         return [pca for pca, _ in self._parts]
 
