@@ -64,7 +64,7 @@ _USE_PCA = (
     "learned how they do."
 )
 _IS_PCA = (
-    "The model is PCA: it kept the weights that it started from, as nothing that training tried made "
+    "The model is PCA: it kept the weights that it started from, as nothing that was tried made "
     "the held-out rows better. More rows may change that."
 )
 _UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
