@@ -95,6 +95,7 @@ def test_every_scaling_by_one_number_is_named(scaling: str) -> None:
     assert any(f"scaling={scaling!r}" in finding.text for finding in found.verdict)
 
 
+@pytest.mark.filterwarnings("ignore:training collapsed:UserWarning")
 def test_the_scaling_is_named_where_pca_loses_by_it_as_well() -> None:
     """A network that starts at PCA leaves columns of small numbers about as their mean does."""
     model = Autoencoder(4, scaling="global", random_state=0).fit(TRAIN)

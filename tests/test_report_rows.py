@@ -1,5 +1,6 @@
 """Reports on rows that a model has learned from, held out, or never seen; every seed is 0."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.decomposition import PCA
 from narrows import Autoencoder, datasets, load
 from narrows.errors import DataError, NarrowsWarning
 from narrows.evaluation import Report, compare_with_pca, make_report
+from narrows.evaluation.report import judge
 from narrows.models.learned_rows import HELD_OUT, LEARNED
 
 DIGITS = datasets.load("digits")
@@ -189,3 +191,56 @@ def test_the_command_measures_on_held_out_rows_or_says_that_it_cannot(run: Run) 
     answered = run("report", "all", "photos", "-o", "report", "--overwrite", "--json").json
     assert answered["notice"].startswith("Measured on the rows")
     assert answered["figures"]["origin"]["n_learned"] == 120
+
+
+def test_pca_that_learned_from_fewer_rows_than_the_model_is_named_as_such(
+    model: Autoencoder,
+) -> None:
+    alone = make_report(model, X_TEST).verdict[0]
+    assert alone.rule == "better"
+    assert alone.text.startswith("The model is better than PCA of 180 rows: ")
+    n_training = model.learned_rows_.n_learned
+    assert f"The model learned from {n_training:,} rows, and PCA from 180" in alone.remedy
+    beside = make_report(model, X_TEST, X_train=X).verdict[0]
+    assert beside.text.startswith("The model is better than PCA: ")
+    assert beside.remedy == ""
+
+
+def test_of_few_rows_each_tenth_is_measured_by_pca_of_the_others(model: Autoencoder) -> None:
+    rows = X_TEST[:150]
+    found = make_report(model, rows, random_state=3)
+    squares = 0.0
+    for fold in np.array_split(np.random.default_rng(3).permutation(150), 10):
+        others = np.delete(rows, fold, axis=0)
+        squares += pca_error(others, rows[fold], 16) * len(fold)
+    errors = found.figures.errors
+    assert (errors.pca_fitted_on, errors.pca_rows) == ("other tenths", 135)
+    assert errors.pca == pytest.approx(squares / 150, rel=1e-6)
+
+
+def test_a_difference_that_chance_explains_decides_nothing() -> None:
+    """Both errors come from the same rows, so that it is their difference that varies."""
+    found = make_report(Autoencoder(16, max_epochs=20, random_state=0).fit(X), X_TEST, X_train=X)
+    rows, pca = flat(X_TEST), PCA(16, svd_solver="full").fit(flat(X))
+    by_pca = ((pca.inverse_transform(pca.transform(rows)) - rows) ** 2).mean(axis=1)
+    own = ((flat(found.subject.model.reconstruct(X_TEST)) - rows) ** 2).mean(axis=1)
+    errors = found.figures.errors
+    spread = (own - by_pca).std(ddof=1) / np.sqrt(len(rows))
+    assert errors.pca_difference == pytest.approx(spread, rel=1e-4)
+    assert rules(found)[0] == "better"
+    unsure = replace(errors, pca_difference=(errors.pca - errors.model) / 1.9)
+    verdict = judge(replace(found.figures, errors=unsure))
+    assert verdict[0].rule == "undecided"
+    assert "By chance alone" in verdict[0].text
+    assert verdict[0].remedy == "Give more rows."
+    sure = replace(errors, pca_difference=(errors.pca - errors.model) / 2.1)
+    assert judge(replace(found.figures, errors=sure))[0].rule == "better"
+
+
+def test_training_that_ended_by_itself_is_not_to_be_longer(model: Autoencoder) -> None:
+    found = make_report(model, X_TEST, X_train=X).figures
+    poor = replace(found, errors=replace(found.errors, model=2 * found.errors.pca))
+    assert judge(poor)[0].remedy == "Train longer, or use PCA."
+    ended = replace(poor, learning=replace(found.learning, ended="early_stopping"))
+    assert judge(ended)[0].rule == "worse"
+    assert "longer would bring nothing" in judge(ended)[0].remedy

@@ -25,6 +25,8 @@ class Origin:
         Rows that they come from.
     n_held_out, n_new, n_learned, n_unknown : int
         Of all rows that were looked at.
+    n_training : int or None
+        Rows that the model learned from, given or not; ``None`` where it does not remember them.
     """
 
     measured_on: Literal["unseen", "learned", "unknown"]
@@ -33,6 +35,7 @@ class Origin:
     n_new: int
     n_learned: int
     n_unknown: int
+    n_training: int | None
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,16 @@ class Errors:
         Of PCA with ``pca_components``; ``None`` where PCA cannot be that wide.
     pca_components : int
         As many as a code of the model tells of a row: :attr:`Units.numbers`.
-    pca_fitted_on : {"training rows", "other half", "same rows"}
+    pca_fitted_on : {"training rows", "other half", "other tenths", "same rows"}
         Training rows are those given as such, or those among the rows given that the model learned
-        from. Of new rows alone, each half is measured by PCA of the other half. PCA learns from
-        the very rows that are measured where the model has learned from these as well.
+        from. Of new rows alone, each half is measured by PCA of the other half; of fewer than 200,
+        each tenth by PCA of the others. PCA learns from the very rows that are measured where the
+        model has learned from these as well.
     pca_rows : int
         How many rows PCA learned from.
+    pca_difference : float or None
+        Standard error of the model's mean error less PCA's, by the differences on each row: beyond
+        twice that, chance is no likely reason.
     pca_columns : {"as they are", "standardised"}
         Whether columns were divided by their standard deviation before PCA: they are where shares
         of their variance are measured.
@@ -75,8 +82,9 @@ class Errors:
     mean_row: float
     pca: float | None
     pca_components: int
-    pca_fitted_on: Literal["training rows", "other half", "same rows"]
+    pca_fitted_on: Literal["training rows", "other half", "other tenths", "same rows"]
     pca_rows: int
+    pca_difference: float | None
     pca_columns: Literal["as they are", "standardised"]
     outlier_threshold: float
     outliers: int

@@ -110,11 +110,15 @@ def check_shape(model: BaseAutoencoder, X: NDArray[Any]) -> None:
 def measure_errors(errors: NDArray[np.float64], numbers: int, yardstick: Yardstick) -> Errors:
     """Set a model's errors beside those of PCA and the mean row in the same unit."""
     threshold = outlier_threshold(errors)
+    pca = yardstick.errors(numbers) if numbers in yardstick.sizes else None
     return Errors(
         unit=yardstick.unit.kind,
         model=_mean(errors),
         mean_row=_mean(yardstick.errors(0)),
-        pca=_mean(yardstick.errors(numbers)) if numbers in yardstick.sizes else None,
+        pca=None if pca is None else _mean(pca),
+        pca_difference=None
+        if pca is None
+        else float((errors - pca).std(ddof=1) / math.sqrt(len(errors))),
         pca_components=numbers,
         pca_fitted_on=yardstick.fitted_on,
         pca_rows=yardstick.n_learned,

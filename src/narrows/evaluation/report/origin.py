@@ -36,15 +36,22 @@ def origin_of(model: BaseAutoencoder, X: NDArray[Any]) -> tuple[Origin, NDArray[
         np.full(len(X), learned_rows.UNKNOWN, np.int8) if known is None else known.membership(X)
     )
     unknown, new, held_out, learned = (int(n) for n in np.bincount(membership, minlength=4))
+    kind: Literal["unseen", "learned", "unknown"]
     if new + held_out >= FEWEST_UNSEEN:
-        return Origin("unseen", new + held_out, held_out, new, learned, unknown), membership
-    kind: Literal["learned", "unknown"] = "learned" if learned else "unknown"
-    return Origin(kind, len(X), held_out, new, learned, unknown), membership
+        kind, count = "unseen", new + held_out
+    else:
+        kind, count = ("learned" if learned else "unknown"), len(X)
+    n_training = None if known is None else known.n_learned
+    origin = Origin(kind, count, held_out, new, learned, unknown, n_training)
+    return origin, membership
 
 
-def all_new(count: int) -> tuple[Origin, NDArray[np.int8]]:
+def all_new(model: BaseAutoencoder, count: int) -> tuple[Origin, NDArray[np.int8]]:
     """Describe rows that were kept from the model by whoever trained it."""
-    return Origin("unseen", count, 0, count, 0, 0), np.full(count, learned_rows.NEW, np.int8)
+    known = model.learned_rows_
+    n_training = None if known is None else known.n_learned
+    origin = Origin("unseen", count, 0, count, 0, 0, n_training)
+    return origin, np.full(count, learned_rows.NEW, np.int8)
 
 
 def is_measured(origin: Origin, membership: NDArray[np.int8]) -> NDArray[np.bool_]:

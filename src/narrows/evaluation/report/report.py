@@ -116,8 +116,9 @@ def make_report(
         What the model learned from: PCA and the models of the sweep learn from it too, and the
         errors on it tell overfitting, whatever the loss. By default they learn from those rows of
         X that the model has learned from. Where these are fewer than half of the others, PCA
-        learns from each half of the measured rows in turn, models from one half, and overfitting
-        is told by what the history has of a loss that is a squared error.
+        learns from each half of the measured rows in turn (of fewer than 200, from nine tenths),
+        models from one half, and overfitting is told by what the history has of a loss that is a
+        squared error.
     sweep : tuple of int
         Widths of code with which models like this one are trained, for the curve.
     max_rows : int, default=10_000
@@ -208,7 +209,7 @@ def measure(
     rows = model._check_rows(given[chosen])
     labels = None if labels is None else labels[chosen]
     origin, membership = (
-        origins.all_new(len(rows)) if kept_from_model else origins.origin_of(model, rows)
+        origins.all_new(model, len(rows)) if kept_from_model else origins.origin_of(model, rows)
     )
     own = origins.is_measured(origin, membership)
     columns = find_columns(model, rows, given)

@@ -21,6 +21,10 @@ Weight = Literal["good", "note", "bad"]
 
 # Of the mean row's error: what a model has to leave below to have learned anything.
 _NOTHING = 0.9
+# Standard errors beyond which a difference is not put down to chance.
+_CHANCE = 2.0
+# How many times as many rows as PCA a model may have learned from without a word.
+_MORE_ROWS = 1.5
 # Of PCA's error, either way: what counts as the same.
 _SAME = 0.05
 # Of the mean row's error: what PCA leaves of rows in a plane that were rounded.
@@ -79,9 +83,9 @@ class Finding:
     rule : str
         Which rule speaks. The first finding is "better", "better_on_learned_rows" (the figures
         come from rows learned from), "better_if_new_rows" (the model cannot tell), "linear",
-        "worse", "nothing_learned" or "no_yardstick". Others are "learned_rows", "unknown_rows",
-        "columns", "scaling", "undertrained", "overfitted", "dead", "collapsed", "constant",
-        "outliers" and "room".
+        "undecided" (the rows are too few), "worse", "nothing_learned" or "no_yardstick". Others are
+        "learned_rows", "unknown_rows", "columns", "scaling", "undertrained", "overfitted", "dead",
+        "collapsed", "constant", "outliers" and "room".
     weight : {"good", "note", "bad"}
         How much it matters.
     text : str
@@ -184,26 +188,40 @@ def _compare(figures: Figures) -> Finding:
 
 def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
     """Judge by the ratio of errors; "better" needs rows that the model has not learned from."""
-    if abs(ratio - 1) <= _SAME:
-        return Finding(
-            "linear",
-            "note",
-            f"PCA is as good: the model's error of {said} is {percent(ratio)} of {pca}",
-            _blame(figures) or (_IS_PCA if figures.learning.kept_start else _USE_PCA),
-            "size",
+    errors, blame = figures.headline, _blame(figures)
+    share_of_pca = f"its error of {said} is {percent(ratio)} of {pca}"
+    kept_start = figures.learning.kept_start
+    if abs(ratio - 1) <= _SAME or (kept_start and ratio < 1):
+        text = f"PCA is as good: the model's error of {said} is {percent(ratio)} of {pca}"
+        remedy = blame or (_IS_PCA if kept_start else _USE_PCA)
+        return Finding("linear", "note", text, remedy, "size")
+    by_chance = _CHANCE * (errors.pca_difference or 0.0) / (errors.pca or 1.0)
+    if abs(ratio - 1) < by_chance:
+        text = (
+            f"The model may be as good as PCA: {share_of_pca} By chance alone, that may be "
+            f"{percent(by_chance)} more or less."
         )
+        remedy = " ".join(filter(None, (blame, "Give more rows.", _for_pca(figures))))
+        return Finding("undecided", "note", text, remedy, "size")
     if ratio > 1:
-        return Finding(
-            "worse",
-            "bad",
-            f"The model is worse than PCA: its error of {said} is {ratio:.2f} times {pca}",
-            _blame(figures) or _instead_of_pca(figures),
-            "size",
-        )
+        text = f"The model is worse than PCA: its error of {said} is {ratio:.2f} times {pca}"
+        return Finding("worse", "bad", text, blame or _instead_of_pca(figures), "size")
+    remedy = _for_pca(figures)
+    fewer = f" of {errors.pca_rows:,} rows" if remedy else ""
     rule, weight, text = _BETTER[figures.origin.measured_on]
-    text = text.format(how_pca_learned(figures))
-    return Finding(
-        rule, weight, f"{text}: its error of {said} is {percent(ratio)} of {pca}", "", "size"
+    text = f"{text.format(how_pca_learned(figures))}{fewer}: {share_of_pca}"
+    return Finding(rule, "note" if remedy else weight, text, remedy, "size")
+
+
+def _for_pca(figures: Figures) -> str:
+    """Ask for the training rows where PCA had far fewer to learn from than the model."""
+    errors, n_training = figures.headline, figures.origin.n_training or 0
+    own = errors.pca_fitted_on in ("other half", "other tenths")
+    if not own or n_training <= _MORE_ROWS * errors.pca_rows:
+        return ""
+    return (
+        f"The model learned from {n_training:,} rows, and PCA from {errors.pca_rows:,}: give the "
+        "training rows too (X_train, --train), so that PCA learns from as many."
     )
 
 

@@ -104,5 +104,6 @@ def how_pca_learned(figures: Figures) -> str:
     return {
         "training rows": f"fitted on {rows} that the model learned from",
         "other half": f"fitted on {rows}, each half measured by PCA of the other one",
+        "other tenths": f"fitted on {rows}, each tenth measured by PCA of the others",
         "same rows": "fitted on the very rows that it is measured on",
     }[errors.pca_fitted_on]

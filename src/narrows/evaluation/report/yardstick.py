@@ -17,11 +17,14 @@ from narrows.evaluation.report.figures import Origin
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 
-FittedOn = Literal["training rows", "other half", "same rows"]
+FittedOn = Literal["training rows", "other half", "other tenths", "same rows"]
 Scale = Weights | Literal["spreads"] | None
 _VALUES = 2**21
 # A curve has powers of two up to here, or the code's width, and twice that up to there.
 _CURVE, _TWICE = 64, 1_024
+# Of fewer rows than this PCA needs more than a half to learn from.
+_FEW = 200
+_FOLDS = {"other half": 2, "other tenths": 10}
 
 
 class Yardstick:
@@ -33,9 +36,9 @@ class Yardstick:
         What is measured; n at least 2.
     unit : ErrorUnit
         How errors are counted.
-    fitted_on : {"training rows", "other half", "same rows"}
-        What PCA learns from: rows given as ``learned_from``; or each half of the rows is measured
-        by the PCA of the other half; or the very rows that are measured, as a yardstick for a
+    fitted_on : {"training rows", "other half", "other tenths", "same rows"}
+        What PCA learns from: rows given as ``learned_from``; or each half, or tenth, of the rows is
+        measured by the PCA of all others; or the very rows that are measured, as a yardstick for a
         model that has learned from these as well.
     learned_from : ndarray of shape (m, ...), optional
         The training rows.
@@ -45,7 +48,7 @@ class Yardstick:
         Columns are divided by it before PCA: "spreads" are the standard deviations in the rows
         that PCA learns from.
     random_state : int
-        Seed of the halves.
+        Seed of the halves or tenths.
 
     Attributes
     ----------
@@ -54,7 +57,7 @@ class Yardstick:
     sizes : list of int
         Those that there are, ascending; 0 is the mean of the rows that PCA learned from.
     n_learned : int
-        Rows that PCA learned from; of two halves, the smaller one.
+        Rows that PCA learned from; of several, the fewest.
     """
 
     def __init__(
@@ -73,10 +76,10 @@ class Yardstick:
         n, width = self._flat.shape
         everything = np.arange(n)
         parts = [(self._flat, everything)]
-        if fitted_on == "other half":
+        if fitted_on in _FOLDS:
             order = np.random.default_rng(random_state).permutation(n)
-            one, other = (np.sort(half) for half in np.array_split(order, 2))
-            parts = [(self._flat[one], other), (self._flat[other], one)]
+            folds = [np.sort(fold) for fold in np.array_split(order, _FOLDS[fitted_on])]
+            parts = [(np.delete(self._flat, fold, axis=0), fold) for fold in folds]
         elif learned_from is not None:
             parts = [(learned_from.reshape(len(learned_from), -1), everything)]
         self.n_learned = min(len(seen) for seen, _ in parts)
@@ -187,7 +190,7 @@ def choose_yardsticks(
         Two only where columns have different units: the first then sees them as the model scales
         them, or standardised, the second as they are.
     """
-    fitted_on: FittedOn = "other half"
+    fitted_on: FittedOn = "other half" if len(measured) >= _FEW else "other tenths"
     if origin.measured_on == "learned" and training is None:
         fitted_on = "same rows"
     elif training is not None:
