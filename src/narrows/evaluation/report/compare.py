@@ -17,7 +17,7 @@ from narrows.evaluation.report.page import Page
 from narrows.evaluation.report.render import Part, picture
 from narrows.evaluation.report.report import Report, check_labels, measure, quietly
 from narrows.evaluation.report.verdict import RULES, Finding
-from narrows.evaluation.report.wording import percent, unit_of_errors, writer
+from narrows.evaluation.report.wording import amount, percent, unit_of_errors, writer
 from narrows.models import MODELS
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.validation import check_number
@@ -251,7 +251,7 @@ def _best_at_restoring(reports: dict[str, Report]) -> Finding:
     pca = next(iter(reports.values())).figures.headline.pca
     first = next(iter(reports.values())).figures
     write = writer(first)
-    reached = f"an error of {write(errors[best])}"
+    reached = f"an error of {amount(first, errors[best])}"
     standardised = " on standardised columns" if first.shares is not None else ""
     if pca and errors[best] >= pca:
         text = (

@@ -13,7 +13,13 @@ from narrows.evaluation.report.columns import show_columns
 from narrows.evaluation.report.figures import Figures
 from narrows.evaluation.report.measure import Coded
 from narrows.evaluation.report.render import Part, picture
-from narrows.evaluation.report.wording import how_pca_learned, measured_rows, unit_of_errors, writer
+from narrows.evaluation.report.wording import (
+    amount,
+    how_pca_learned,
+    measured_rows,
+    unit_of_errors,
+    writer,
+)
 from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
 from narrows.models.contractive import ContractiveAutoencoder
@@ -312,7 +318,7 @@ def _errors(subject: Subject) -> Part:
     part = Part("errors", "Errors and outliers")
     part.words.append(
         f"Measured on {measured_rows(subject.figures)}. {found.outliers} of {len(errors)} have an "
-        f"error above {write(found.outlier_threshold)}, four robust standard deviations of the "
+        f"error above {amount(subject.figures, found.outlier_threshold)}, four robust standard deviations of the "
         "logarithms above their median."
     )
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from narrows.evaluation.report.figures import Figures
 
-# From here on a share is written as so many times.
-_MANY = 2.0
+# From here on a share is written as so many times; below this, that it is less.
+_MANY, _LEAST = 2.0, 1e-4
 
 
 def percent(share: float) -> str:
@@ -24,9 +24,11 @@ def share(value: float) -> str:
 
     Examples
     --------
-    >>> share(0.37), share(1.04), share(12345.6)
-    ('37 %', '104 %', '12,000 times')
+    >>> share(0.37), share(1.04), share(12345.6), share(1e-9)
+    ('37 %', '104 %', '12,000 times', '< 0.01 %')
     """
+    if value < _LEAST:
+        return "< 0.01 %" if value else "0 %"
     return percent(value) if value < _MANY else f"{times(value)} times"
 
 
