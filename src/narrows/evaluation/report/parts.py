@@ -316,10 +316,11 @@ def _errors(subject: Subject) -> Part:
     found, errors = subject.figures.headline, subject.coded.errors
     write = writer(subject.figures)
     part = Part("errors", "Errors and outliers")
+    limit = amount(subject.figures, found.outlier_threshold)
     part.words.append(
         f"Measured on {measured_rows(subject.figures)}. {found.outliers} of {len(errors)} have an "
-        f"error above {amount(subject.figures, found.outlier_threshold)}, four robust standard deviations of the "
-        "logarithms above their median."
+        f"error above {limit}, four robust standard deviations of the logarithms above their "
+        "median."
     )
 
     def draw(axes: "Axes") -> None:
