@@ -170,6 +170,13 @@ def test_training_rows_that_were_not_learned_from_are_told(model: Autoencoder) -
     assert caught[0].message.kind == "not_training_rows"
 
 
+def test_a_row_too_far_away_is_named_by_its_number_among_those_given(model: Autoencoder) -> None:
+    rows = np.concatenate([X[:50], X_TEST[:20]]).astype(float)
+    rows[61] *= 1e25
+    with pytest.raises(DataError, match="the error of row 61, counted from 0, is beyond"):
+        make_report(model, rows)
+
+
 def test_the_comparison_counts_test_rows_learned_from(model: Autoencoder) -> None:
     for rows, learned in ((X_TEST, 0), (X, (model.learned_rows_.membership(X) == LEARNED).sum())):
         for score in compare_with_pca(model, X, rows):

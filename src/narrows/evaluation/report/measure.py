@@ -57,8 +57,17 @@ class Coded:
     squared_errors: Weights
 
     @classmethod
-    def of(cls, model: BaseAutoencoder, X: NDArray[Any], unit: ErrorUnit) -> "Coded":
-        """Encode rows, decode the codes, and measure the differences in double precision."""
+    def of(
+        cls,
+        model: BaseAutoencoder,
+        X: NDArray[Any],
+        unit: ErrorUnit,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> "Coded":
+        """Encode rows, decode the codes, and measure the differences in double precision.
+
+        Errors call rows by their numbers, if these are not 0, 1, ...
+        """
         check_shape(model, X)
         codes = model._encode(X)
         scaling, width = model.scaling_.in_double(), math.prod(X.shape[1:])
@@ -74,6 +83,7 @@ class Coded:
                 squares += away.sum(axis=0)
         if not (errors <= _LARGEST).all():
             row = int(np.argmin((errors <= _LARGEST).all(axis=0)))
+            row = row if numbers is None else int(numbers[row])
             raise DataError(
                 f"the error of row {row}, counted from 0, is beyond 3.4e38; leave out rows so far "
                 "from those learned from"

@@ -214,9 +214,9 @@ def measure(
     own = origins.is_measured(origin, membership)
     columns = find_columns(model, rows, given)
     unit = choose_unit(rows[own], columns)
-    coded = everything = Coded.of(model, rows[own], unit)
+    coded = everything = Coded.of(model, rows[own], unit, chosen[own])
     if not own.all():
-        everything = coded.beside(Coded.of(model, rows[~own], unit), own, rows)
+        everything = coded.beside(Coded.of(model, rows[~own], unit, chosen[~own]), own, rows)
     learned = membership == LEARNED
     training = _training_rows(model, X_train, coded.X, origin, random_state)
     learned_errors = None
@@ -311,8 +311,9 @@ def _training_rows(
     """Draw from the training rows that were given, without those that are measured."""
     if X_train is None:
         return None
-    rows = np.sort(np.random.default_rng(random_state).permutation(len(X_train))[:_PCA_ROWS])
-    training = model._check_rows(check_given(model, X_train)[rows])
+    given = check_given(model, X_train)
+    rows = np.sort(np.random.default_rng(random_state).permutation(len(given))[:_PCA_ROWS])
+    training = model._check_rows(given[rows])
     if origin.measured_on != "learned":
         training = training[~np.isin(hash_rows(training), hash_rows(measured))]
         if not len(training):
