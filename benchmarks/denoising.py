@@ -10,9 +10,9 @@ import argparse
 import time
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from narrows import DenoisingAutoencoder, datasets
+from narrows.evaluation import fit_pca
 
 SEED = 0
 
@@ -41,7 +41,7 @@ def main():
     best = (0.0, 0)
     flat = noisy.reshape(len(noisy), -1)
     for size in (16, 24, 32, 48, 64, 96, 128):
-        pca = PCA(size, random_state=SEED).fit(train.reshape(len(train), -1))
+        pca = fit_pca(train, size)
         restored = pca.inverse_transform(pca.transform(flat)).reshape(clean.shape)
         best = max(best, (psnr(restored, clean), size))
     print(f"| PCA-{best[1]} | {best[0]:.2f} | |", flush=True)

@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 from scipy.linalg import subspace_angles
-from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from narrows import Autoencoder, datasets
+from narrows.evaluation import fit_pca
 
 SEED = 0
 
@@ -38,10 +38,10 @@ def run(name, sizes, folder, **parameters):
     row("raw pixels", 0, raw, 0)
     for size in sizes:
         start = time.process_time()
-        pca = PCA(size, random_state=SEED).fit(flat[0])
+        pca = fit_pca(flat[0], size)
         seconds = time.process_time() - start
         codes = [pca.transform(X) for X in flat]
-        error = ((pca.inverse_transform(codes[1]) - flat[1]) ** 2).mean()
+        (error,) = pca.mean_squared_errors(flat[1], [size])
         share = accuracy(codes[0], data.y_train, codes[1], data.y_test)
         row(f"PCA-{size}", error, share, seconds)
     for size in sizes:
@@ -64,14 +64,14 @@ def linear():
     print("| code size | test error / PCA's | largest principal angle |")
     print("| --- | --- | --- |")
     for size in (4, 8, 16):
-        pca = PCA(size, random_state=SEED).fit(train)
-        truth = ((pca.inverse_transform(pca.transform(test)) - test) ** 2).mean()
+        pca = fit_pca(train, size)
+        (truth,) = pca.mean_squared_errors(test, [size])
         model = Autoencoder(
             n_components=size, hidden_layer_sizes=(), activation="identity", random_state=SEED
         ).fit(train)
         zero = model.inverse_transform(np.zeros((1, size)))
         basis = (model.inverse_transform(np.eye(size)) - zero).T.astype(float)
-        angle = np.degrees(subspace_angles(basis, pca.components_.T).max())
+        angle = np.degrees(subspace_angles(basis, pca.components.T).max())
         ratio = model.reconstruction_error(test).mean() / truth
         print(f"| {size} | {ratio:.4f} | {angle:.1f}° |", flush=True)
 

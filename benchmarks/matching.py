@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.fft import dctn
-from sklearn.decomposition import PCA
 from torch.nn import functional
 
 from narrows import Autoencoder, DenoisingAutoencoder, datasets
 from narrows.data.codec import decode, encode_png
+from narrows.evaluation import fit_pca
 from narrows.library import ExactIndex
 
 SEED = 0
@@ -84,7 +84,7 @@ DISTORTIONS = {
 def fashion_mnist(folder):
     data = datasets.load("fashion-mnist", folder)
     flat = [X.reshape(len(X), -1) / np.float32(255) for X in (data.X_train, data.X_test)]
-    pca = PCA(32, random_state=SEED).fit(flat[0])
+    pca = fit_pca(flat[0], 32)
     start = time.process_time()
     model = Autoencoder(32, random_state=SEED).fit(data.X_train)
     seconds = time.process_time() - start
@@ -116,7 +116,7 @@ def photographs(folder, size, epochs, choose):
     near = ExactIndex(standard(train)).search(standard(originals), 1)[0]
     print(f"nearest of CIFAR-10's to a judged one: correlation {1 - near.min() ** 2 / 2:.3f}")
 
-    pca = PCA(32, random_state=SEED).fit(flat(train))
+    pca = fit_pca(flat(train), 32)
     start = time.process_time()
     model = DenoisingAutoencoder(
         size,

@@ -13,7 +13,6 @@ import argparse
 import time
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -27,6 +26,7 @@ from narrows import (
     VariationalAutoencoder,
     datasets,
 )
+from narrows.evaluation import fit_pca
 
 SEED = 0
 # A unit counts as on from this share of its own largest value on the training pictures.
@@ -83,11 +83,11 @@ def main():
     if "PCA".startswith(chosen):
         flat = [X.reshape(len(X), -1) / np.float32(255) for X in (train, test)]
         start = time.process_time()
-        pca = PCA(32, random_state=SEED).fit(flat[0])
+        pca = fit_pca(flat[0], 32)
         seconds = time.process_time() - start
         codes = [pca.transform(X) for X in flat]
-        error = ((pca.inverse_transform(codes[1]) - flat[1]) ** 2).mean()
-        norm = np.linalg.norm(pca.components_)
+        (error,) = pca.mean_squared_errors(flat[1], [32])
+        norm = np.linalg.norm(pca.components)
         row("PCA", codes, error=error, norm=norm, bound=None, seconds=seconds)
     for name, make in MODELS.items():
         if not name.startswith(chosen):

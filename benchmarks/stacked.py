@@ -18,9 +18,9 @@ import argparse
 import time
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from narrows import Autoencoder, EncoderClassifier, StackedAutoencoder, datasets
+from narrows.evaluation import fit_pca
 
 SEED = 0
 SHAPE = {"n_components": 30, "hidden_layer_sizes": (1000, 500, 250), "random_state": SEED}
@@ -56,8 +56,8 @@ def reconstruct(data, arguments):
     print("| network | test error of a picture | training error | epochs | CPU-seconds |")
     print("| --- | --- | --- | --- | --- |")
     flat = [X.reshape(len(X), -1) / np.float32(255) for X in (data.X_train, data.X_test)]
-    pca = PCA(30, random_state=SEED).fit(flat[0])
-    errors = [((pca.inverse_transform(pca.transform(X)) - X) ** 2).sum(1).mean() for X in flat]
+    pca = fit_pca(flat[0], 30)
+    errors = [X.shape[1] * pca.mean_squared_errors(X, [30])[0] for X in flat]
     print(f"| PCA | {errors[1]:.2f} | {errors[0]:.2f} | | |", flush=True)
     for name, make in NETWORKS.items():
         if not name.startswith(tuple(arguments.names) or ("",)):

@@ -60,6 +60,29 @@ def test_rows_are_recognised_in_whatever_type_they_come(kind):
     assert (memory.membership(np.flip(rows, 2).astype(kind)) == NEW).all()
 
 
+@pytest.mark.parametrize("offset", [0, 1e3, 5e6])
+def test_rows_of_doubles_far_from_zero_are_told_apart(offset):
+    """Of a spread of 5 at five million, single precision leaves a few steps of 0.5."""
+    rng = np.random.default_rng(6)
+    plane = rng.normal(size=(3000, 2)) @ rng.normal(size=(2, 10))
+    rows = offset + 5 * plane
+    memory = LearnedRows().with_rows(rows[:2000])
+    found = memory.membership(rows)
+    assert (found[:2000] == LEARNED).all()
+    assert (found[2000:] == NEW).all()
+    assert not memory.in_single
+    assert (memory.membership(rows[:2000].astype(np.float32)) == LEARNED).all()
+    single = LearnedRows().with_rows(rows[:2000].astype(np.float32))
+    assert single.in_single
+    assert (single.membership(rows[:2000]) == LEARNED).all()
+
+
+def test_values_beyond_single_precision_are_hashed_without_a_warning():
+    rows = np.array([[1e300], [-1e300], [1e300]])
+    found = LearnedRows().with_rows(rows[:1]).membership(rows)
+    assert found.tolist() == [LEARNED, NEW, LEARNED]
+
+
 def test_every_single_value_counts():
     rows = np.zeros((13, 12), np.float32)
     rows[np.arange(1, 13), np.arange(12)] = np.float32(1e-30)

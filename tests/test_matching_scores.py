@@ -1,8 +1,12 @@
 """Scores of rankings beside brute force and scikit-learn's; the seed of everything random is 0."""
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score
+from sklearn.preprocessing import StandardScaler
 
 from narrows import Autoencoder, errors
 from narrows.evaluation import evaluate_matching, score_ranking
@@ -57,6 +61,79 @@ def test_blocks_change_nothing(monkeypatch):
     parts = score_ranking(CODES, LABELS)
     assert parts.precision == pytest.approx(whole.precision, rel=1e-12)
     assert parts.mean_average_precision == pytest.approx(whole.mean_average_precision, rel=1e-12)
+
+
+def orders_of_ties(near):
+    """Every order of rows by their distances, in which rows at the same distance may change."""
+    groups = [np.flatnonzero(near == value) for value in np.unique(near)]
+    for picked in product(*(permutations(group) for group in groups)):
+        yield np.concatenate([np.array(group) for group in picked])
+
+
+@pytest.mark.parametrize(
+    ("metric", "offset"), [("euclidean", 0), ("euclidean", 1e6), ("cosine", 0)]
+)
+def test_ties_count_as_the_mean_over_all_their_orders(metric, offset):
+    rng = np.random.default_rng(0)
+    different = rng.normal(size=(4, 3)) + offset
+    codes = different[[0, 0, 1, 1, 1, 2, 3, 0]]
+    labels = np.array([0, 1, 0, 1, 1, 0, 1, 0])
+    if metric == "cosine":
+        near = 1 - different @ different.T / np.outer(*[np.linalg.norm(different, axis=1)] * 2)
+    else:
+        near = np.linalg.norm(different[:, None] - different, axis=2)
+    which = np.array([0, 0, 1, 1, 1, 2, 3, 0])
+    precision, recall, average = [], [], []
+    for query in range(8):
+        others = np.flatnonzero(np.arange(8) != query)
+        truth = labels[others] == labels[query]
+        ranked = [truth[order] for order in orders_of_ties(near[which[query], which[others]])]
+        precision.append(np.mean([one[:3].sum() / 3 for one in ranked]))
+        recall.append(np.mean([one[:3].sum() / truth.sum() for one in ranked]))
+        at = np.arange(1, 8)
+        average.append(np.mean([(one * one.cumsum() / at).sum() / truth.sum() for one in ranked]))
+    scores = score_ranking(codes, labels, k=(3,), metric=metric)
+    assert scores.precision[3] == pytest.approx(np.mean(precision), rel=1e-12)
+    assert scores.recall[3] == pytest.approx(np.mean(recall), rel=1e-12)
+    assert scores.mean_average_precision == pytest.approx(np.mean(average), rel=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_the_order_of_equal_rows_does_not_matter(metric):
+    rng = np.random.default_rng(0)
+    codes = np.repeat(rng.normal(size=(6, 4)), 10, axis=0)
+    labels = np.tile([0, 1], 30)
+    shuffled = rng.permutation(60)
+    one = score_ranking(codes, labels, metric=metric)
+    other = score_ranking(codes[shuffled], labels[shuffled], metric=metric)
+    assert one.precision == pytest.approx(other.precision, rel=1e-12)
+    assert one.mean_average_precision == pytest.approx(other.mean_average_precision, rel=1e-12)
+
+
+def test_codes_that_are_all_the_same_match_by_chance():
+    labels = np.arange(60) % 3
+    scores = score_ranking(np.ones((60, 2)), labels, k=(1,))
+    assert scores.precision[1] == pytest.approx(19 / 59)
+
+
+def test_an_offset_that_all_rows_share_changes_nothing():
+    scores = score_ranking(CODES, LABELS)
+    far = score_ranking(CODES + 1e6, LABELS)
+    assert far.precision == scores.precision
+    assert far.mean_average_precision == pytest.approx(scores.mean_average_precision, rel=1e-12)
+
+
+def test_columns_of_different_units_are_standardised_for_rows_and_pca():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 6)) * 10.0 ** np.arange(6) + 1e7
+    model = Autoencoder(3, scaling="standard", max_epochs=1, random_state=0).fit(X)
+    raw, pca, _ = evaluate_matching(model, X, LABELS)
+    standard = StandardScaler().fit_transform(X)
+    assert raw == score_ranking(standard, LABELS, method="standardised columns")
+    codes = PCA(3, svd_solver="full").fit_transform(standard)
+    truth = score_ranking(codes, LABELS, method="PCA")
+    assert pca.precision == pytest.approx(truth.precision, rel=1e-9)
+    assert pca.mean_average_precision == pytest.approx(truth.mean_average_precision, rel=1e-9)
 
 
 def test_beyond_the_number_of_rows_precision_still_divides_by_k():

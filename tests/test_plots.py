@@ -26,6 +26,9 @@ EVERY: dict[str, Any] = {
     "error_distribution": lambda **k: plots.error_distribution(random(9), threshold=0.5, **k),
     "code_units": lambda **k: plots.code_units(random(5), random(5), **k),
     "activation_rates": lambda **k: plots.activation_rates(random(5), **k),
+    "column_errors": lambda **k: plots.column_errors(
+        {"hue": 1.5, "ash": 0.2}, beside={"PCA, 2": [0.4, 0.1]}, **k
+    ),
     "singular_values": lambda **k: plots.singular_values(random(5, 4), **k),
     "features": lambda **k: plots.features({"codes": {"linear": (0.9, 0.1)}}, **k),
     "filters": lambda **k: plots.filters(random(9, 4, 4) - 0.5, **k),

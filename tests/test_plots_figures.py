@@ -284,3 +284,54 @@ def test_accuracies_have_their_spread_and_their_figure() -> None:
     assert places[0][0, 1] < places[1][0, 1] < 0.5 < places[1][1, 1]
     [bars] = ax.containers[1][2]
     assert_allclose([s[:, 0] for s in bars.get_segments()], [[0.79, 0.81], [0.67, 0.73]])
+
+
+def test_each_column_has_a_line_with_a_mark_for_each_method() -> None:
+    errors = {"hue": 1.8, "alcohol": 0.4, "$a_b$": 0.2}
+    ax = drawn(plots.column_errors(errors, beside={"PCA, 2": [0.6, 0.3, 0.1]}, ax=new_axes()))
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(errors)
+    marks = {line.get_label(): line for line in ax.lines if line.get_marker() != "None"}
+    assert list(marks["autoencoder"].get_xdata()) == [1.8, 0.4, 0.2]
+    assert list(marks["PCA, 2"].get_xdata()) == [0.6, 0.3, 0.1]
+    assert set(legend(ax)) == {"autoencoder", "PCA, 2", "the column's mean"}
+    assert ax.get_xscale() == "linear"
+    top, *_ = ax.get_yticks()
+    assert top == 0
+    assert ax.yaxis_inverted()
+
+
+def test_columns_whose_errors_differ_much_need_a_logarithmic_axis() -> None:
+    ax = drawn(plots.column_errors({"a": 50.0, "b": 0.5, "c": 0.0}, ax=new_axes()))
+    assert ax.get_xscale() == "log"
+    marks = next(line for line in ax.lines if line.get_label() == "autoencoder")
+    assert list(marks.get_xdata()) == [50.0, 0.5, 0.001]
+
+
+def test_many_columns_are_a_curve_a_method() -> None:
+    errors = {f"column {n}": float(error) for n, error in enumerate(random(200))}
+    other = random(200)[::-1]
+    ax = drawn(plots.column_errors(errors, beside={"PCA, 2": other}, ax=new_axes()))
+    curves = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
+    assert curves["autoencoder"] == sorted(errors.values(), reverse=True)
+    assert curves["PCA, 2"] == sorted(other, reverse=True)
+    assert ax.get_xlabel() == "columns, the worst first"
+
+
+def test_long_names_of_columns_leave_room_for_the_axes() -> None:
+    ax = drawn(plots.column_errors({"x" * 300: 0.5, "y": 0.1}, ax=new_axes()))
+    assert len(ax.get_yticklabels()[0].get_text()) == 28
+    assert ax.get_position().width > 0.3
+
+
+@pytest.mark.parametrize(
+    ("errors", "beside", "words"),
+    [
+        ({}, None, "no columns"),
+        ({"a": -1.0}, None, "-1 is no error"),
+        ({"a": np.nan}, None, "finite"),
+        ({"a": 1.0, "b": 2.0}, {"PCA": [1.0]}, "1 errors of 'PCA' and 2 columns"),
+    ],
+)
+def test_errors_of_columns_that_cannot_be_are_refused(errors: Any, beside: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        plots.column_errors(errors, beside=beside, ax=new_axes())

@@ -124,7 +124,7 @@ def test_a_linear_data_set_is_left_to_pca() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(3000, 4)) @ rng.normal(size=(4, 30))
     rows = (plane + 0.1 * rng.normal(size=plane.shape)).astype(np.float32)
-    model = Autoencoder(4, max_epochs=60, random_state=0).fit(rows[:2000])
+    model = Autoencoder(4, scaling="standard", max_epochs=60, random_state=0).fit(rows[:2000])
     found = make_report(model, rows[2000:])
     assert found.verdict[0].rule == "linear"
     assert "PCA is as good" in found.verdict[0].text
@@ -343,13 +343,15 @@ def test_of_rows_in_a_plane_pca_is_said_to_be_exact() -> None:
     assert found.verdict[0].text.startswith("PCA is exact")
 
 
-def test_of_tables_the_parts_with_pictures_are_left_out_with_a_word() -> None:
+def test_of_tables_errors_by_column_stand_in_place_of_pictures() -> None:
     rows = X.reshape(len(X), -1).astype(np.float64)
     found = make_report(Autoencoder(8, max_epochs=5, random_state=0).fit(rows), rows[:200])
+    names = [part.name for part in found.parts]
+    assert names == ["columns", "size", "training", "map", "errors", "units", "features"]
     left_out = {part.name for part in found.parts if any("Left out" in w for w in part.words)}
-    assert left_out == {"restored", "latent", "filters", "features"}
+    assert left_out == {"features"}
     names = {picture.name for part in found.parts for picture in part.pictures}
-    assert {"error-by-size", "losses", "map-errors", "errors"} <= names
+    assert {"columns", "error-by-size", "losses", "map-errors", "errors"} <= names
 
 
 def test_labels_of_one_class_leave_scores_out_with_a_word(good: Autoencoder) -> None:

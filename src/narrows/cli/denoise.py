@@ -111,11 +111,16 @@ def command(
         reading["skip_unreadable"] = False
         found = read_to_restore(whole, clean, resize, files=of_clean, **reading)
         compared = _compare(restored, whole, (rows, data), (found, clean))
+        before, after = compared
         for name, unit in (("psnr", " dB"), ("ssim", "")):
-            pair = tuple(getattr(one, name) for one in compared)
+            pair = tuple(getattr(one, name) for one in (before, after))
             record[name] = dict(zip(("damaged", "restored"), pair, strict=True))
             if pair[1] is not None:
                 said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
+        record["ssim_window"] = after.ssim_window
+        if after.ssim_window is not None:
+            said += " (window {} x {}, Gaussian)".format(*after.ssim_window)
+        record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         if rows.resized is not None:
             said += ", at the size of the damaged"
     write_restored(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     metavar="DATA",
     help="What the model learned from: PCA, and the models of --sweep, then learn from it too, and "
     "errors on it tell overfitting, whatever the loss.  "
-    "[default: each half of DATA by turns]",
+    "[default: the rows of DATA that the model learned from; of new rows, each half in turn]",
 )
 @click.option(
     "--sweep",
@@ -79,10 +79,11 @@ def command(
 ) -> None:
     """Say whether a model is any good, and show it.
 
-    DATA are best such as the model has not learned from. The page compares with PCA of the same
-    code size, says what limits the model and what to try next, and shows restored samples, training
-    curves, a map, what the code means, filters, errors with outliers, and how good codes are as
-    features.
+    Of the rows in DATA that the model learned from, nothing follows for others: the verdict comes
+    from those that it held out in training and from new ones, where there are at least 10. The page
+    compares with PCA of the same code size, says what limits the model and what to try next, and
+    shows restored samples (of a table, the error by column), training curves, a map, what the code
+    means, filters, errors with outliers, and how good codes are as features.
     """
     from narrows.atomic import check_output
     from narrows.data.stored import stored
@@ -129,6 +130,8 @@ def tell(
     if as_json:
         answer({"output": page, **found.as_json(), **reading_record(rows)}, as_json=True)
         return
+    if found.notice:
+        click.echo(f"{found.notice}\n")
     table(heading, lines)
     click.echo()
     for finding in found.verdict:

@@ -1,25 +1,42 @@
 """Principal component analysis in double precision, of rows that may be larger than memory.
 
-The mean is subtracted before anything is squared, so that offsets cost no digits.
+It is the one PCA here: what models start at, and the yardstick that they are compared with. The
+mean is subtracted in double precision before any product is formed, so that digits survive an
+offset that is large beside the spread. (The covariance solver of scikit-learn 1.9 subtracts the
+squared mean from the sum of squares, in the precision of the rows; its ``transform`` subtracts the
+projected mean from the projected rows.)
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import eigh, svd
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh, qr, svd
+from scipy.linalg.blas import dsymv, dsyrk
+from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import randomized_svd
 
+from narrows.data.arrays import as_array_like, check_finite
 from narrows.data.lazy import LazyRows
+from narrows.errors import DataError, DataTypeError, ParameterError
 
-# Features, or rows if those are fewer, up to which all is exact: beyond, the axes are found by
-# random projections (Halko, Martinsson & Tropp 2011) of as many rows as fit into so many values.
-_EXACT, _VALUES = 4_096, 1 << 26
-_ITERATIONS, _OVERSAMPLES = 7, 32
-_BLOCK, _ROWS = 1 << 21, 4096  # values, and rows, that are looked at together
+Rows = NDArray[np.float64]
+
+# Multiplications up to which the rows themselves are decomposed, which loses the fewest digits.
+_BY_SVD = 2**28
+# Features up to which the covariance of any number of rows is decomposed; and rows up to which that
+# is so of more features, or else the matrix of their products, of as many values.
+_FEATURES, _ROWS, _WHOLE = 4_096, 10_000, 2**28
+# Beyond, the axes are found by random projections (Halko, Martinsson & Tropp 2011) of as many rows
+# as fit into so many values.
+_SAMPLED, _ITERATIONS, _OVERSAMPLES = 2**26, 7, 32
+# Share of all eigenvectors up to which the Lanczos method finds them sooner than a full
+# decomposition, and the side below which that makes no difference.
+_FEW, _SMALL = 0.1, 500
+_BLOCK, _MOST_ROWS = 2**21, 4_096  # values in double precision, and rows, that are held at once
 
 
 @dataclass(frozen=True)
@@ -29,117 +46,305 @@ class PrincipalAxes:
     Attributes
     ----------
     mean : ndarray of shape (F,), float64
+        Of the rows.
+    scale : ndarray of shape (F,), float64
+        What columns are divided by once the mean is subtracted; ones unless given.
     components : ndarray of shape (K, F), float64
-        Orthonormal, the one of the largest variance first; the entry of the largest magnitude is
-        positive in each.
+        Of the scaled columns: orthonormal, the one of the largest variance first; the entry of the
+        largest magnitude is positive in each.
     variances : ndarray of shape (K,), float64
         Along each, with the number of rows as divisor.
     total_variance : float
-        Summed over all features.
+        Summed over all scaled columns.
     exact : bool
         Whether they come from all rows by a full decomposition.
     """
 
-    mean: NDArray[np.float64]
-    components: NDArray[np.float64]
-    variances: NDArray[np.float64]
+    mean: Rows
+    scale: Rows
+    components: Rows
+    variances: Rows
     total_variance: float
     exact: bool
 
-    def transform(self, X: NDArray[Any]) -> NDArray[np.float64]:
+    def transform(self, X: Any) -> Rows:
         """Return the scores (n, K) of rows (n, ...)."""
-        centred = X.reshape(len(X), -1).astype(np.float64) - self.mean
-        scores: NDArray[np.float64] = centred @ self.components.T
+        rows = _as_rows(X)
+        scores = np.empty((len(rows), len(self.components)))
+        for start, block in _blocks(rows):
+            scores[start : start + len(block)] = self.center(block) @ self.components.T
         return scores
 
-    def inverse_transform(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return rows (n, F) from scores of the first components, (n, up to K)."""
-        rows: NDArray[np.float64] = scores @ self.components[: scores.shape[1]] + self.mean
+    def inverse_transform(self, scores: ArrayLike) -> Rows:
+        """Return rows (n, F) in their own units from scores along the first axes, (n, up to K)."""
+        along = np.asarray(scores, np.float64)
+        rows: Rows = along @ self.components[: along.shape[1]] * self.scale + self.mean
         return rows
+
+    def mean_squared_errors(self, X: Any, sizes: Sequence[int]) -> list[float]:
+        """Return the mean squared error over all values when so many axes restore rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+        sizes : sequence of int
+            Ascending, from 0 to K; with 0, the mean stands in place of each row.
+
+        Returns
+        -------
+        list of float
+            In the units of the rows, squared.
+
+        Raises
+        ------
+        ParameterError
+            If sizes are not such.
+        """
+        most = len(self.components)
+        if list(sizes) != sorted(sizes) or not all(0 <= size <= most for size in sizes):
+            raise ParameterError(
+                f"sizes={list(sizes)!r} are not allowed; give ascending whole numbers from 0 to "
+                f"{most}"
+            )
+        rows = _as_rows(X)
+        sums = np.zeros(len(sizes))
+        for _, block in _blocks(rows):
+            sums += [float(np.square(left).sum()) for left in self.residuals(block, sizes)]
+        return [float(total) / math.prod(rows.shape) for total in sums]
+
+    def residuals(self, flat: NDArray[Any], sizes: Sequence[int]) -> Iterator[Rows]:
+        """Yield what is left of rows when so many axes restore them.
+
+        Each comes from the one before by subtraction, never as a difference of sums of squares,
+        so that small residuals keep their digits.
+
+        Parameters
+        ----------
+        flat : ndarray of shape (n, F)
+            Few enough for a copy in double precision.
+        sizes : sequence of int
+            Ascending, each from 0 to K.
+
+        Yields
+        ------
+        ndarray of shape (n, F)
+            In the units of the rows.
+        """
+        left = self.center(flat)
+        done = 0
+        for size in sizes:
+            some = self.components[done:size]
+            left -= (left @ some.T) @ some
+            done = size
+            yield left * self.scale
+
+    def center(self, flat: NDArray[Any]) -> Rows:
+        """Subtract the mean from rows (n, F) in double precision, and divide by the scale."""
+        centred: Rows = np.subtract(flat, self.mean, dtype=np.float64)
+        centred /= self.scale
+        return centred
 
 
 def fit_pca(
-    X: NDArray[Any] | LazyRows,
+    X: Any,
     n_components: int,
     *,
-    mean: NDArray[np.float64] | None = None,
+    mean: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
     random_state: int = 0,
 ) -> PrincipalAxes:
-    """Find the principal axes of rows.
+    """Fit principal component analysis in double precision, whatever the type of the rows.
 
     Parameters
     ----------
-    X : ndarray or LazyRows of shape (n, ...)
-        Finite numbers of any type.
+    X : array-like or LazyRows of shape (n, ...)
+        Rows of F finite numbers each, such as tables (n, F) or pictures (n, H, W, C). They are
+        converted to double precision some at a time.
     n_components : int
-        How many axes, K; fewer where rows or features are.
-    mean : ndarray of shape (F,), optional
-        Of the rows, where it is known; it saves a pass over them.
+        How many axes, K: from 1 to min(n, F).
+    mean : array-like of shape (F,), optional
+        That of the rows, where it is known; it saves a pass over them.
+    scale : array-like of shape (F,), optional
+        Above zero: columns are divided by it. Their standard deviations give the PCA of
+        standardised columns.
     random_state : int
-        Of the random projections that find them among more than 4 096 features and rows.
+        Seed of the random projections, where there are any.
 
     Returns
     -------
     PrincipalAxes
+        Those of scikit-learn's ``PCA(n_components, svd_solver="full")`` of the rows in double
+        precision, up to rounding, where F is at most 4 096 or n at most 10 000. Where n F min(n, F)
+        is above 2^28, the covariance or the matrix of the rows' products is decomposed in place of
+        the rows: what the axes leave of rows then keeps six digits as long as it is at least
+        1e-10 of the variance. Of more rows and more features the axes are approximate, and
+        ``exact`` is false.
+
+    Raises
+    ------
+    ParameterError
+        If so many axes cannot be had.
+    DataError
+        If the rows are no finite numbers.
+
+    Notes
+    -----
+    Takes about n F min(n, F) multiplications, and the memory of a square matrix of that smaller
+    side: at most 800 MB.
 
     Examples
     --------
-    >>> rows = 1e6 + np.random.default_rng(0).normal(size=(50, 2)) @ [[3, 4, 0], [0, 0, 1]]
-    >>> axes = fit_pca(rows, 2)
-    >>> axes.components.shape, bool(np.allclose(axes.inverse_transform(axes.transform(rows)), rows))
-    ((2, 3), True)
+    The offset takes nothing from the result:
+
+    >>> import numpy as np
+    >>> from narrows.evaluation import fit_pca
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 10)) + 0.1 * rng.normal(size=(300, 10))
+    >>> for offset in (0, 1e6):
+    ...     pca = fit_pca(X + offset, 2)
+    ...     left = pca.inverse_transform(pca.transform(X + offset)) - (X + offset)
+    ...     print(f"{(left ** 2).mean():.6f}")
+    0.007947
+    0.007947
+
+    See Also
+    --------
+    narrows.evaluation.compare_with_pca : A model beside PCA on test rows.
     """
-    n, width = len(X), math.prod(X.shape[1:])
-    count = min(n_components, n, width)
-    if mean is None:
-        mean = np.zeros(width)
-        for start, rows in _blocks(X):
-            mean += (rows.mean(axis=0) - mean) * (len(rows) / (start + len(rows)))
-    if width <= _EXACT:
-        scatter = np.zeros((width, width))
-        for _, rows in _blocks(X):
-            centred = rows - mean
-            scatter += centred.T @ centred
-        values, vectors = eigh(scatter / n, subset_by_index=(width - count, width - 1))
-        variances, components = values[::-1], vectors[:, ::-1].T
-        return _axes(mean, components, variances, float(np.trace(scatter)) / n, exact=True)
-    most = min(n, max(_VALUES // width, 2 * count))
-    chosen = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
-    some = np.asarray(X[chosen]).reshape(len(chosen), -1).astype(np.float64) - mean
-    total = float(np.square(some).sum()) / len(some)
-    if len(some) <= _EXACT:
-        _, roots, components = svd(some, full_matrices=False, overwrite_a=True)
-        roots, components = roots[:count], components[:count]
-    else:
-        _, roots, components = randomized_svd(
-            some,
-            count,
-            n_iter=_ITERATIONS,
-            n_oversamples=_OVERSAMPLES,
-            random_state=random_state,
+    rows = _as_rows(X)
+    n, width = len(rows), math.prod(rows.shape[1:])
+    side = min(n, width)
+    if not 1 <= n_components <= side:
+        raise ParameterError(
+            f"PCA cannot have {n_components} components on {n} rows of {width} features; give "
+            f"n_components from 1 to {side}"
         )
-    exact = len(some) == n <= _EXACT
-    return _axes(mean, components, roots**2 / len(some), total, exact=exact)
+    scales = np.ones(width) if scale is None else np.asarray(scale, np.float64).reshape(width)
+    center = _mean(rows, width) if mean is None else np.asarray(mean, np.float64).reshape(width)
+    axes = PrincipalAxes(center, scales, np.empty((0, width)), np.empty(0), 0.0, exact=True)
+    if n * width * side <= _BY_SVD:
+        axes = _by_rows(axes, rows, n_components)
+    elif width <= _FEATURES or width <= n <= _ROWS:
+        axes = _by_covariance(axes, rows, n_components)
+    elif n <= _ROWS and n * width <= _WHOLE:
+        axes = _by_products(axes, rows, n_components)
+    else:
+        axes = _by_projections(axes, rows, n_components, random_state)
+    # Each axis is turned so that its entry of the largest magnitude is positive.
+    largest = np.abs(axes.components).argmax(axis=1)
+    signs = np.where(axes.components[np.arange(n_components), largest] < 0, -1.0, 1.0)
+    return replace(
+        axes,
+        components=axes.components * signs[:, None],
+        variances=np.maximum(axes.variances, 0.0),
+    )
 
 
-def _axes(
-    mean: NDArray[np.float64],
-    components: NDArray[np.float64],
-    variances: NDArray[np.float64],
-    total: float,
-    *,
-    exact: bool,
-) -> PrincipalAxes:
-    """Turn each axis so that its entry of the largest magnitude is positive."""
-    largest = np.abs(components).argmax(axis=1)
-    signs = np.where(components[np.arange(len(components)), largest] < 0, -1.0, 1.0)
-    return PrincipalAxes(mean, components * signs[:, None], np.maximum(variances, 0), total, exact)
+def _by_rows(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
+    """Decompose the rows themselves."""
+    centred = axes.center(np.asarray(rows[: len(rows)]).reshape(len(rows), -1))
+    total = float(np.square(centred).sum()) / len(rows)
+    _, roots, components = svd(centred, full_matrices=False, overwrite_a=True)
+    variances = roots[:count] ** 2 / len(rows)
+    return replace(axes, components=components[:count], variances=variances, total_variance=total)
 
 
-def _blocks(X: NDArray[Any] | LazyRows) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield rows as flat copies in double precision, some at a time, each with its first number."""
-    size = min(_ROWS, max(1, _BLOCK // max(1, math.prod(X.shape[1:]))))
-    for start in range(0, len(X), size):
-        rows = np.asarray(X[start : start + size])
+def _by_covariance(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
+    """Decompose the matrix of all products of columns, (F, F)."""
+    squares = np.zeros((len(axes.mean),) * 2, order="F")
+    for _, block in _blocks(rows):
+        centred = axes.center(block)
+        squares = dsyrk(1.0, centred.T, beta=1.0, c=squares, lower=1, overwrite_c=1)
+    total = float(np.trace(squares)) / len(rows)
+    values, vectors = _largest(squares, count)
+    return replace(axes, components=vectors.T, variances=values / len(rows), total_variance=total)
+
+
+def _by_products(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
+    """Decompose the matrix of all products of rows, (n, n), some columns at a time."""
+    n = len(rows)
+    flat = np.asarray(rows[:n]).reshape(n, -1)
+    squares = np.zeros((n, n), order="F")
+    step = max(1, _BLOCK // n)
+    for start in range(0, flat.shape[1], step):
+        part = slice(start, start + step)
+        centred = np.subtract(flat[:, part], axes.mean[part], dtype=np.float64)
+        centred /= axes.scale[part]
+        squares = dsyrk(1.0, centred, beta=1.0, c=squares, lower=1, overwrite_c=1)
+    total = float(np.trace(squares)) / n
+    values, vectors = _largest(squares, count)
+    projected = np.zeros((flat.shape[1], count))
+    for start, block in _blocks(flat):
+        projected += axes.center(block).T @ vectors[start : start + len(block)]
+    # Columns of it are orthogonal already; those of no variance become so by this.
+    orthonormal, _ = qr(projected, mode="economic", overwrite_a=True)
+    return replace(axes, components=orthonormal.T, variances=values / n, total_variance=total)
+
+
+def _by_projections(axes: PrincipalAxes, rows: Any, count: int, random_state: int) -> PrincipalAxes:
+    """Find the axes of some rows by random projections."""
+    n, width = len(rows), len(axes.mean)
+    most = min(n, max(_SAMPLED // width, 2 * count))
+    chosen = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+    some = axes.center(np.asarray(rows[chosen]).reshape(len(chosen), -1))
+    total = float(np.square(some).sum()) / len(some)
+    _, roots, components = randomized_svd(
+        some, count, n_iter=_ITERATIONS, n_oversamples=_OVERSAMPLES, random_state=random_state
+    )
+    return replace(
+        axes,
+        components=components,
+        variances=roots**2 / len(some),
+        total_variance=total,
+        exact=False,
+    )
+
+
+def _largest(squares: Rows, count: int) -> tuple[Rows, Rows]:
+    """Return the largest eigenvalues of a symmetric matrix, given by its lower half, descending."""
+    side = len(squares)
+    if side > _SMALL and count <= _FEW * side:
+        half = LinearOperator(
+            (side, side), matvec=lambda x: dsymv(1.0, squares, x, lower=1), dtype=np.float64
+        )
+        # The start is fixed, so that the same rows have the same components.
+        start = np.random.default_rng(0).normal(size=side)
+        values, vectors = eigsh(half, k=count, v0=start)
+    else:
+        values, vectors = eigh(squares, subset_by_index=(side - count, side - 1), overwrite_a=True)
+    order = np.argsort(-values)
+    return values[order], vectors[:, order]
+
+
+def _as_rows(X: Any) -> NDArray[Any] | LazyRows:
+    """Check rows that stand in memory; lazy ones are checked by whoever made them."""
+    if isinstance(X, LazyRows):
+        return X
+    rows: NDArray[Any] = np.asarray(as_array_like(X))
+    if rows.dtype.kind not in "buif":
+        raise DataTypeError(f"X holds values of type {rows.dtype}; only numbers are allowed")
+    if rows.ndim < 2 or not rows.size:
+        raise DataError(
+            f"X has shape {rows.shape}; give rows of shape (n, F), (n, H, W) or (n, H, W, C)"
+        )
+    check_finite(rows)
+    return rows
+
+
+def _mean(rows: NDArray[Any] | LazyRows, width: int) -> Rows:
+    """Return the mean of rows; summed from the first row on, large values keep their digits."""
+    first = np.asarray(rows[:1]).reshape(width).astype(np.float64)
+    total = np.zeros(width)
+    for _, block in _blocks(rows):
+        total += np.subtract(block, first, dtype=np.float64).sum(axis=0)
+    mean: Rows = first + total / len(rows)
+    return mean
+
+
+def _blocks(rows: NDArray[Any] | LazyRows) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield rows, laid flat, some at a time, each with its first number."""
+    size = min(_MOST_ROWS, max(1, _BLOCK // max(1, math.prod(rows.shape[1:]))))
+    for start in range(0, len(rows), size):
         # In one order, whatever the rows came in: sums then round alike.
-        yield start, rows.reshape(len(rows), -1).astype(np.float64, order="C")
+        block = np.ascontiguousarray(rows[start : start + size])
+        yield start, block.reshape(len(block), -1)

@@ -262,6 +262,17 @@ class Scaling:
         """The type that rows come back in: float64 where float32 cannot hold all training data."""
         return np.float32 if np.can_cast(self.dtype, np.float32) else np.float64
 
+    def in_double(self) -> Self:
+        """Return the same map, whose :meth:`undo` gives float64 whatever the training data's type.
+
+        Errors of rows far from zero are measured by it, which rounding to float32 would add to.
+        """
+        if self.value_type is np.float64:
+            return self
+        # The network learned from rows that were shifted in single precision.
+        shift, scale = (t.float().double() for t in (self.shift, self.scale))
+        return replace(self, shift=shift, scale=scale, dtype="float64")
+
     def __call__(self, x: Tensor) -> Tensor:
         """Scale rows: any type, shape (B, ...), to float32 of the same shape."""
         # Differences of large values, and values below float32's range, need double precision.

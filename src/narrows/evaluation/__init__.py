@@ -1,5 +1,6 @@
 """How good a model is, in figures and in pictures."""
 
+from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.evaluation.comparison import Scores, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths
 from narrows.evaluation.depth_plot import draw_depths
@@ -33,6 +34,7 @@ __all__ = [
     "MapScores",
     "MatchingScores",
     "Part",
+    "PrincipalAxes",
     "Projection",
     "Report",
     "Restoration",
@@ -45,6 +47,7 @@ __all__ = [
     "contact_sheet",
     "draw_depths",
     "evaluate_matching",
+    "fit_pca",
     "make_report",
     "map_page",
     "project",

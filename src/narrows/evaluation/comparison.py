@@ -1,14 +1,17 @@
 """A model beside PCA with the same code size, on rows that neither has seen."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from narrows.errors import DataError, ParameterError
+from narrows.evaluation.error_units import choose_unit, find_columns
+from narrows.evaluation.report.measure import Coded, check_shape
+from narrows.evaluation.report.origin import origin_of
+from narrows.evaluation.report.yardstick import Yardstick, pca_scale
 from narrows.models.base import BaseAutoencoder
 
 
@@ -28,12 +31,27 @@ class Scores:
     neighbor_accuracy : float or None
         Share of the test rows to which a nearest-neighbour classifier on the codes gives the
         right label, 0 to 1; ``None`` without labels.
+    variance_left : float or None
+        Of tables, and signals of several channels, whose columns have different units: the squared
+        error of each column as a share of its variance, the mean over columns, that is 1 less the
+        uniformly averaged R squared. The error in data units says little there, as the column with
+        the largest numbers decides it. This PCA sees columns as the model scales them, or, where
+        that divides all by one number, divided by their standard deviations. ``None`` where columns
+        share a unit.
+    n_test : int
+        Rows that both are scored on.
+    n_learned : int or None
+        How many of these the model has learned from, by its own memory; ``None`` where it cannot
+        tell of any. Where it is not 0, the score does not tell how well the model does on others.
     """
 
     method: str
     n_components: int
     reconstruction_error: float
     neighbor_accuracy: float | None
+    variance_left: float | None = None
+    n_test: int = 0
+    n_learned: int | None = None
 
 
 def compare_with_pca(
@@ -65,10 +83,12 @@ def compare_with_pca(
 
     Raises
     ------
+    NotFittedError
+        If the model has learned nothing yet.
     ParameterError
         If PCA cannot have as many components as the model's codes are wide.
     DataError
-        If only one of the two sets of labels is given.
+        If only one of the two sets of labels is given, or rows do not fit the model.
 
     Examples
     --------
@@ -81,35 +101,52 @@ def compare_with_pca(
     """
     if (y_train is None) != (y_test is None):
         raise DataError("labels are given for one of the two sets only; give both or neither")
-    train, test = _rows(X_train), _rows(X_test)
-    width = model.n_components
-    if width > min(train.shape):
+    train, test = (model._check_rows(X) for X in (X_train, X_test))
+    check_shape(model, train)
+    check_shape(model, test)
+    width, n_features = model.n_components, math.prod(train.shape[1:])
+    if width > min(len(train), n_features):
         raise ParameterError(
-            f"PCA cannot have {width} components on {len(train)} rows of {train.shape[1]} "
+            f"PCA cannot have {width} components on {len(train)} rows of {n_features} "
             "features; compare a model whose codes are at most that wide"
         )
-    pca = PCA(width, random_state=0).fit(train)
-    candidates = [
-        ("PCA", pca.transform(train), pca.transform(test), None),
-        (type(model).__name__, model.transform(X_train), model.transform(X_test), model),
+    unit = choose_unit(test, find_columns(model, train))
+    yardstick = Yardstick(
+        test, unit.data or unit, "training rows", train, sizes=[width], random_state=0
+    )
+    coded = Coded.of(model, test, unit)
+    errors = [float(one.mean()) for one in (yardstick.errors(width), coded.data_errors)]
+    left: list[float | None] = [None, None]
+    (pca,) = yardstick.fitted
+    if unit.kind == "variance":
+        scaled = Yardstick(
+            test,
+            unit,
+            "training rows",
+            train,
+            sizes=[width],
+            scale=pca_scale(model, unit),
+            random_state=0,
+        )
+        left = [float(one.mean()) for one in (scaled.errors(width), coded.errors)]
+        (pca,) = scaled.fitted
+    accuracies: list[float | None] = [None, None]
+    if y_train is not None and y_test is not None:
+        codes = (pca.transform(train), pca.transform(test)), (model._encode(train), coded.codes)
+        accuracies = [
+            float(KNeighborsClassifier(n_neighbors).fit(one, y_train).score(other, y_test))
+            for one, other in codes
+        ]
+    origin, _ = origin_of(model, test)
+    return [
+        Scores(
+            method=method,
+            n_components=width,
+            reconstruction_error=errors[place],
+            neighbor_accuracy=accuracies[place],
+            variance_left=left[place],
+            n_test=len(test),
+            n_learned=None if origin.n_unknown == len(test) else origin.n_learned,
+        )
+        for place, method in enumerate(("PCA", type(model).__name__))
     ]
-    scores = []
-    for method, train_codes, test_codes, decoder in candidates:
-        if decoder is None:
-            restored = pca.inverse_transform(test_codes)
-        else:
-            restored = _rows(decoder.inverse_transform(test_codes), like=X_test)
-        error = float(np.mean((restored - test) ** 2))
-        accuracy = None
-        if y_train is not None and y_test is not None:
-            classifier = KNeighborsClassifier(n_neighbors).fit(train_codes, y_train)
-            accuracy = float(classifier.score(test_codes, y_test))
-        scores.append(Scores(method, width, error, accuracy))
-    return scores
-
-
-def _rows(X: NDArray[Any], like: NDArray[Any] | None = None) -> NDArray[np.float32]:
-    """Flatten the samples, and let 8-bit pixels count from 0 to 1."""
-    is_pixels = (X if like is None else like).dtype == np.uint8
-    rows = np.asarray(X, np.float32).reshape(len(X), -1)
-    return rows / np.float32(255) if is_pixels else rows

@@ -14,10 +14,10 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
+from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, DivergedError, ParameterError
 from narrows.losses import squared_error
@@ -187,11 +187,10 @@ def compare_depths(
             model = _model(remedy, depth, width, common)
             runs.append(_run(model, remedy, depth, (train, test), scaling))
     seen, unseen = (scaling(as_tensor(rows)).flatten(1).numpy() for rows in (train, test))
+    mean_row_error = fit_pca(seen, 1).mean_squared_errors(unseen, [0])[0]
     pca_error = None
     if n_components <= min(seen.shape):
-        pca = PCA(n_components, random_state=0).fit(seen)
-        pca_error = float(((pca.inverse_transform(pca.transform(unseen)) - unseen) ** 2).mean())
-    mean_row_error = float(((unseen - seen.mean(axis=0)) ** 2).mean())
+        pca_error = fit_pca(seen, n_components).mean_squared_errors(unseen, [n_components])[0]
     return DepthReport(runs, mean_row_error, pca_error, _best(runs))
 
 

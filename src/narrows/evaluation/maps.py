@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from narrows.data.principal import fit_pca
 from narrows.data.scratch import scratch_rows
 from narrows.errors import DataError, MissingDependencyError
 from narrows.evaluation.given import flat_rows
@@ -35,6 +35,8 @@ MAP_METHODS: tuple[MapMethod, ...] = ("autoencoder", "pca", "tsne", "umap")
 
 # Columns that everything but PCA sees, rows that those are chosen from, and landmarks.
 _WIDTH, _ROWS_OF_PCA, _LANDMARKS = 50, 20_000, 3_000
+# Rows of more columns than this are wide, and the directions of these are learned from fewer.
+_WIDE, _ROWS_OF_WIDE = 4_096, 5_000
 _ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
 _BLOCK = 1024
 _LARGEST_SEED = 2**31 - 1
@@ -202,7 +204,7 @@ def project(
         halves = _Halves(lambda codes: codes, lambda points: points)
         points = table
     elif method == "pca":
-        halves = _by_pca(table, random_state)
+        halves = _by_pca(table)
         points = halves.encode(table)
     elif method == "autoencoder":
         halves = _by_landmarks(table, random_state)
@@ -217,14 +219,19 @@ def _code_width(model: BaseAutoencoder | Encoder) -> int:
     return spec.code_width
 
 
-def _by_pca(table: NDArray[Any], seed: int) -> _Halves:
+def _by_pca(table: NDArray[Any]) -> _Halves:
     if table.shape[1] < 2:
         raise DataError("rows of one number have no second direction; give at least two columns")
-    pca = PCA(2, random_state=seed).fit(table)
+    pca = fit_pca(_some(table, _rows_of_pca(table, len(table)), 0), 2)
     return _Halves(
-        lambda rows: np.asarray(pca.transform(rows), np.float32),
-        lambda points: np.asarray(pca.inverse_transform(points)),
+        lambda rows: pca.transform(rows).astype(np.float32),
+        lambda points: pca.inverse_transform(points).astype(np.result_type(table, np.float32)),
     )
+
+
+def _rows_of_pca(table: NDArray[Any], most: int) -> int:
+    """Return how many rows directions are learned from: of wide ones fewer, so that it is soon."""
+    return most if table.shape[1] <= _WIDE else min(most, _ROWS_OF_WIDE)
 
 
 def _by_landmarks(table: NDArray[Any], seed: int) -> _Halves:
@@ -314,19 +321,20 @@ def _perplexity(rows: NDArray[Any]) -> float:
 class _Reduction:
     """The directions in which rows differ most; one scale for all of them keeps distances."""
 
-    mean: NDArray[Any]
-    directions: NDArray[Any]  # (F, k), orthonormal
+    mean: NDArray[np.float64]
+    directions: NDArray[np.float64]  # (F, k), orthonormal
     scale: float
+    dtype: np.dtype[Any]  # of rows that are restored
 
     @classmethod
     def of(cls, table: NDArray[Any], seed: int) -> "_Reduction":
-        some = _some(table, _ROWS_OF_PCA, seed)
-        pca = PCA(min(_WIDTH, *some.shape), random_state=seed)
-        pca.fit(some.astype(np.result_type(table.dtype, np.float32)))
-        scale = math.sqrt(pca.explained_variance_.mean())
+        some = _some(table, _rows_of_pca(table, _ROWS_OF_PCA), seed)
+        pca = fit_pca(some, min(_WIDTH, *some.shape))
+        scale = math.sqrt(pca.variances.mean())
         if not scale > 0:
             raise DataError("all rows are the same but for a few; give rows that differ")
-        return cls(pca.mean_, pca.components_.T, scale)
+        dtype = np.result_type(table.dtype, np.float32)
+        return cls(pca.mean, pca.components.T, scale, dtype)
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         out = scratch_rows((len(rows), self.directions.shape[1]))
@@ -337,4 +345,4 @@ class _Reduction:
 
     def undo(self, reduced: NDArray[np.float32]) -> NDArray[Any]:
         restored: NDArray[Any] = self.scale * reduced @ self.directions.T + self.mean
-        return restored
+        return restored.astype(self.dtype)

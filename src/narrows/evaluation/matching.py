@@ -8,26 +8,35 @@ Introduction to Information Retrieval, section 8.4)::
     recall@k          = (r_1 + ... + r_k) / |R|
     average precision = sum over i of r_i precision@i, / |R|
 
-Each is the mean over the queries that have at least one row that belongs to them.
+Each is the mean over the queries that have at least one row that belongs to them. Rows at the same
+distance have no order: each figure is its expected value over all orders of them (McSherry & Najork
+2008, "Computing information retrieval performance measures efficiently in the presence of tied
+scores", ECIR).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
-from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
+from narrows.data.principal import fit_pca
 from narrows.errors import DataError, ParameterError
+from narrows.evaluation.error_units import choose_unit, find_columns
 from narrows.evaluation.given import groups_of
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
+from narrows.models.validation import check_rows
 
-_DISTANCES = {"euclidean": euclidean_distances, "cosine": cosine_distances}
-_NUMBERS = 2**24  # distances in memory at once
+_METRICS = ("euclidean", "cosine")
+_NUMBERS = 2**22  # distances in memory at once
+# Distances are the same where they differ by less than rounding: this many units in the last place
+# of what they are differences of.
+_TIE = 64 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def score_ranking(
         How many of the first found are looked at. Fewer other rows than k are all looked at, and
         precision still divides by k.
     metric : {"euclidean", "cosine"}, default="euclidean"
-        The distance. Of rows at the same distance the earlier comes first.
+        The distance. Rows at the same distance, as equal rows are, count in any order.
     method : str, default="codes"
         What the result is called.
 
@@ -105,8 +114,8 @@ def score_ranking(
     >>> scores.precision, scores.recall, scores.mean_average_precision
     ({1: 0.0, 2: 0.5}, {1: 0.0, 2: 1.0}, 0.5)
     """
-    if metric not in _DISTANCES:
-        raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(_DISTANCES)}")
+    if metric not in _METRICS:
+        raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(_METRICS)}")
     for value in k:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ParameterError(f"k={value!r} is not allowed; use integers of at least 1")
@@ -119,15 +128,16 @@ def score_ranking(
     hits = dict.fromkeys(k, 0.0)
     recalled = dict.fromkeys(k, 0.0)
     total = 0.0
+    distances_of = _Distances(table, metric)
     for part in np.array_split(queries, -(-len(queries) * n // _NUMBERS)):
-        distances = _DISTANCES[metric](table[part], table)
+        distances = distances_of(part)
         distances[np.arange(len(part)), part] = np.inf  # itself comes last, and is left out
-        order = np.argsort(distances, axis=1, kind="stable")[:, :-1]
+        order = np.argsort(distances, axis=1)[:, :-1]
         found = np.take_along_axis(belongs.rows(part), order, axis=1)
+        distances = np.take_along_axis(distances, order, axis=1)
         counts = belongs.counts[part]
-        running = found.cumsum(axis=1)
-        precision = running / np.arange(1, n)
-        total += float(((precision * found).sum(axis=1) / counts).sum())
+        running, precision = _expected(found, np.diff(distances, axis=1) > distances_of.rounding)
+        total += float((precision / counts).sum())
         for value in k:
             first = running[:, min(value, n - 1) - 1]
             hits[value] += float(first.sum() / value)
@@ -141,6 +151,60 @@ def score_ranking(
         {value: sum_ / size for value, sum_ in recalled.items()},
         total / size,
     )
+
+
+class _Distances:
+    """Distances of some rows of a table to all of them, and how far these are rounded."""
+
+    def __init__(self, table: NDArray[np.float64], metric: str) -> None:
+        if metric == "cosine":
+            self._table, self.rounding, self._between = table, _TIE, cosine_distances
+            return
+        # Squares of what all rows have in common would take the digits of their differences.
+        self._table = table - table.mean(axis=0)
+        self.rounding = _TIE * float(np.square(self._table).sum(axis=1).max(initial=0.0))
+        self._between = partial(euclidean_distances, squared=True)
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        distances: NDArray[np.float64] = self._between(self._table[rows], self._table)
+        return distances
+
+
+def _expected(
+    found: NDArray[np.bool_], farther: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Work out what rankings give in the mean over all orders of rows at the same distance.
+
+    Parameters
+    ----------
+    found : ndarray of bool and shape (Q, m)
+        Whether each of the rows, the nearest first, belongs to its query.
+    farther : ndarray of bool and shape (Q, m - 1)
+        Whether each but the first is farther than the one before it.
+
+    Returns
+    -------
+    running : ndarray of shape (Q, m)
+        How many of the first found belong to the query, expected.
+    precision : ndarray of shape (Q,)
+        The sum of the precisions at those that do, expected.
+    """
+    places = np.arange(found.shape[1])
+    edges = np.ones((len(found), 1), bool)
+    first = np.hstack([edges, farther])
+    start = np.maximum.accumulate(np.where(first, places, 0), axis=1)
+    last = np.hstack([farther, edges])
+    end = np.where(last, places, places[-1])
+    end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1] + 1
+    sums = np.hstack([np.zeros((len(found), 1)), found.cumsum(axis=1)])
+    before = np.take_along_axis(sums, start, axis=1)
+    tied, relevant = end - start, np.take_along_axis(sums, end, axis=1) - before
+    rank = places - start  # within the tie, from 0
+    running = before + relevant / tied * (rank + 1)
+    # Given that this one belongs, each of those before it in the tie is one of the others.
+    others = (relevant - 1) / np.maximum(tied - 1, 1)
+    precision = relevant / tied * (before + 1 + rank * others) / (places + 1)
+    return running, precision.sum(axis=1)
 
 
 def evaluate_matching(
@@ -160,15 +224,15 @@ def evaluate_matching(
         Fitted.
     X : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
         In the units of the model's training data. PCA is fitted on these very rows, which
-        favours it.
+        favours it. Columns of different units are divided by their standard deviations for both.
     labels, pairs, k, metric
         As for :func:`score_ranking`.
 
     Returns
     -------
     list of MatchingScores
-        The raw rows', PCA's (unless there are fewer rows or features than the codes are wide),
-        the model's.
+        The raw rows' ("raw pixels", or "standardised columns"), PCA's (unless there are fewer rows
+        or features than the codes are wide), the model's.
 
     Raises
     ------
@@ -185,10 +249,18 @@ def evaluate_matching(
     """
     codes = model.transform(X)
     width = codes.shape[1]
-    raw = np.asarray(X, np.float64).reshape(len(codes), -1)
-    candidates: list[tuple[str, NDArray[Any]]] = [("raw pixels", raw)]
+    rows = check_rows(model, X)
+    unit = choose_unit(rows, find_columns(model, rows))
+    flat = rows.reshape(len(codes), -1)
+    raw, name, scale = flat.astype(np.float64), "raw pixels", None
+    if unit.kind == "variance":
+        scale = np.sqrt(
+            np.divide(1, unit.weights, where=unit.weights > 0, out=np.ones(raw.shape[1]))
+        )
+        raw, name = (raw - raw.mean(axis=0)) / scale, "standardised columns"
+    candidates: list[tuple[str, NDArray[Any]]] = [(name, raw)]
     if width <= min(raw.shape):
-        candidates.append(("PCA", PCA(width, random_state=0).fit_transform(raw)))
+        candidates.append(("PCA", fit_pca(flat, width, scale=scale).transform(flat)))
     candidates.append((type(model).__name__, codes))
     return [
         score_ranking(values, labels, pairs=pairs, k=k, metric=metric, method=method)

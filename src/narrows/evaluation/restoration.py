@@ -1,12 +1,12 @@
 """How near restored rows come to the clean originals."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 from narrows.data.axes import are_pictures
 from narrows.data.decoding import Target
@@ -17,10 +17,13 @@ from narrows.data.reading import Notes, current
 from narrows.data.scaling import Scaling
 from narrows.data.sizes import resize, side_by_side, sizes_of
 from narrows.errors import DataError
+from narrows.ssim import structural_similarity, window_of
 
-# The window of the structural similarity, in pixels (Wang et al. 2004); smaller pictures get less.
-_WINDOW = 7
-_BLOCK = 1024  # rows that are compared at a time
+BEST_PSNR = 100.0
+"""What a row counts at most, in dB: a root mean squared error of 1e-5 of the data range."""
+
+_ROWS, _VALUES = 1024, 2**22  # that are compared at a time
+_FEWEST_PIXELS = 3
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,26 @@ class Restoration:
     Attributes
     ----------
     psnr : float
-        Peak signal-to-noise ratio in dB, of each row; higher is better, infinite where all are
-        equal.
+        Peak signal-to-noise ratio in dB, 10 log10(data_range² / MSE) of each row; higher is
+        better. The mean over rows is the one that papers report. A row that is restored without
+        any error has no finite ratio: each row counts at most 100 dB (:data:`BEST_PSNR`), far above
+        what 8 bits tell apart (59 dB is the error of rounding to them), so that one such row does
+        not decide the mean.
     ssim : float or None
-        Structural similarity, at most 1; higher is better. ``None`` for tables and signals, and for
-        pictures of fewer than three pixels a side.
+        Structural similarity (:func:`narrows.ssim.structural_similarity`), at most 1; higher is
+        better. ``None`` for tables and signals, and for pictures of fewer than three pixels a side.
+    ssim_window : tuple of (int, int) or None
+        Height and width of its Gaussian window in pixels: 11 by 11 with a standard deviation of
+        1.5, as Wang et al. (2004) have it, or, along a side that is shorter, the largest odd number
+        that fits. ``None`` where pictures have several.
+    n_exact : int
+        Rows that are restored without any error.
     """
 
     psnr: float
     ssim: float | None
+    ssim_window: tuple[int, int] | None = None
+    n_exact: int = 0
 
 
 def compare_with_clean(
@@ -67,42 +81,43 @@ def compare_with_clean(
     Raises
     ------
     DataError
-        If the shapes differ.
+        If the shapes differ, or there are no rows.
 
     Examples
     --------
     >>> clean = np.zeros((2, 8, 8))
     >>> compare_with_clean(clean + 0.1, clean, data_range=1.0).psnr
     20.0
+    >>> compare_with_clean(clean, clean, data_range=1.0)
+    Restoration(psnr=100.0, ssim=1.0, ssim_window=(7, 7), n_exact=2)
     """
     if restored.shape != clean.shape:
         raise DataError(
             f"restored rows have shape {restored.shape}, the clean ones {clean.shape}; "
             "give the clean original of each row, in the same order"
         )
+    if not len(clean):
+        raise DataError("there are no rows to compare; give at least one")
     psnr, ssim = np.empty(len(clean)), np.empty(len(clean))
-    window = min(_WINDOW, *clean.shape[1:3])
-    window -= 1 - window % 2
+    n_exact = 0
     shown = are_pictures(clean.shape[1:]) if pictures is None else pictures
-    compared = shown and window > 2
-    for start in range(0, len(clean), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    compared = shown and min(clean.shape[1:3]) >= _FEWEST_PIXELS
+    step = max(1, min(_ROWS, _VALUES // max(1, math.prod(clean.shape[1:]))))
+    for start in range(0, len(clean), step):
+        block = slice(start, start + step)
         one, other = (np.asarray(rows[block], np.float64) for rows in (clean, restored))
         errors = ((other - one) ** 2).reshape(len(one), -1).mean(axis=1)
+        n_exact += int((errors == 0).sum())
         with np.errstate(divide="ignore"):
-            psnr[block] = 10 * np.log10(data_range**2 / errors)
+            psnr[block] = np.minimum(10 * np.log10(data_range**2 / errors), BEST_PSNR)
         if compared:
-            ssim[block] = [
-                structural_similarity(  # type: ignore[no-untyped-call]
-                    *pair,
-                    data_range=data_range,
-                    win_size=window,
-                    channel_axis=2 if one.ndim == 4 else None,
-                )
-                for pair in zip(one, other, strict=True)
-            ]
-    mean = float(np.round(psnr.mean(), 12))
-    return Restoration(mean, float(ssim.mean()) if compared else None)
+            ssim[block] = structural_similarity(one, other, data_range)
+    return Restoration(
+        psnr=float(np.round(psnr.mean(), 12)),
+        ssim=float(ssim.mean()) if compared else None,
+        ssim_window=window_of(clean.shape[1:]) if compared else None,
+        n_exact=n_exact,
+    )
 
 
 def compare_files_with_clean(
@@ -168,5 +183,10 @@ def _told(size: tuple[int, int] | None) -> str:
 def _mean(found: Sequence[Restoration]) -> Restoration:
     """Return the mean over pictures; those too small for a structural similarity have no say."""
     known = [one.ssim for one in found if one.ssim is not None]
-    psnr = float(np.mean([one.psnr for one in found]))
-    return Restoration(psnr, float(np.mean(known)) if known else None)
+    windows = {one.ssim_window for one in found if one.ssim_window is not None}
+    return Restoration(
+        psnr=float(np.mean([one.psnr for one in found])),
+        ssim=float(np.mean(known)) if known else None,
+        ssim_window=windows.pop() if len(windows) == 1 else None,
+        n_exact=sum(one.n_exact for one in found),
+    )

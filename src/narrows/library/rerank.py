@@ -1,7 +1,6 @@
 """A second look at the candidates that codes suggested: at their pixels."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from narrows.errors import LibraryError, ParameterError
 from narrows.library.pictures import StoredPictures
 from narrows.library.queries import Found
+from narrows.ssim import structural_similarity
 
 Rerank: TypeAlias = Literal["pixels", "ssim"]
 RerankOn: TypeAlias = Literal["stored", "decoded"]
@@ -18,8 +18,6 @@ Read = Callable[[NDArray[np.int64]], NDArray[Any]]
 
 _READ = 256  # pictures that are read at a time
 _NUMBERS = 2**17  # pixels that are compared at a time: about what a processor's cache holds
-# Wang et al. 2004, section III.C.
-_WINDOW, _SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
 
 
 def check_rerank(rerank: Rerank | None, on: RerankOn, library: StoredPictures) -> None:
@@ -54,7 +52,7 @@ def comparison(rerank: Rerank, library: StoredPictures) -> Compare:
         return pixel_distances
     scaling = library.encoder.scaling_
     data_range = scaling.high - scaling.low or 1.0
-    return lambda one, other: ssim_distances(one, other, data_range)
+    return lambda one, other: 1 - structural_similarity(one, other, data_range)
 
 
 def reorder(
@@ -125,60 +123,3 @@ def pixel_distances(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float6
     differences = np.subtract(one, other, dtype=np.float64).reshape(len(one), -1)
     means: NDArray[np.float64] = np.square(differences).mean(axis=1)
     return means
-
-
-def ssim_distances(
-    one: NDArray[Any], other: NDArray[Any], data_range: float
-) -> NDArray[np.float64]:
-    """Return 1 - SSIM of pictures and as many others; SSIM is the structural similarity.
-
-    Wang, Bovik, Sheikh & Simoncelli (2004), Image Quality Assessment: From Error Visibility to
-    Structural Similarity, eq. 13 with the window and the constants of their section III.C, the mean
-    (eq. 17) over all places where the window lies inside the picture, and over the channels. It is
-    11 pixels wide; along a side that is shorter, the largest odd number that fits.
-
-    Parameters
-    ----------
-    one, other : ndarray of shape (n, H, W) or (n, H, W, C)
-        In the same units.
-    data_range : float
-        The distance from black to white.
-
-    Returns
-    -------
-    ndarray of float64 and shape (n,)
-        From 0 for the same to 2.
-
-    Examples
-    --------
-    >>> black, white = np.zeros((1, 16, 16)), np.ones((1, 16, 16))
-    >>> ssim_distances(black, black, 1.0), ssim_distances(black, white, 1.0).round(4)
-    (array([0.]), array([0.9999]))
-    """
-    height, width = one.shape[1:3]
-    down, across = _windows(height), _windows(width).T
-    x, y = (
-        np.moveaxis(pictures.reshape(len(pictures), height, width, -1).astype(np.float64), 3, 1)
-        for pictures in (one, other)
-    )
-    # Windows are products of two Gaussians, so that matrices make all their means at once.
-    mean_x, mean_y = down @ x @ across, down @ y @ across
-    product = mean_x * mean_y
-    squares = mean_x**2 + mean_y**2
-    variances = down @ (x * x + y * y) @ across - squares
-    covariance = down @ (x * y) @ across - product
-    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
-    ssim = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
-    distances: NDArray[np.float64] = 1 - ssim.mean(axis=(1, 2, 3))
-    return distances
-
-
-@cache
-def _windows(side: int) -> NDArray[np.float64]:
-    """Return the weights of a Gaussian window at each place along a side, (places, side)."""
-    size = min(_WINDOW, side - 1 + side % 2)
-    weights = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * _SIGMA**2))
-    places = np.zeros((side - size + 1, side))
-    for place, row in enumerate(places):
-        row[place : place + size] = weights / weights.sum()
-    return places

@@ -419,7 +419,7 @@ class BaseAutoencoder(Parameters, Codec):
         self.scaling_ = Scaling.learn(
             self.scaling,
             statistics.pooled() if alike else statistics,
-            choices.choose_units(self, X),
+            choices.choose_units(self.architecture, X),
         )
         self.spec_ = choices.choose_network(
             self, self.sample_shape_, self.scaling_, len(X), of_signal=isinstance(X, Windows)

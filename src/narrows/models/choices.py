@@ -472,7 +472,7 @@ def _choose_batch_size(model: Trained, n_rows: int) -> int:
     return defaults.choose_batch_size(n_rows) if isinstance(given, str) else int(given)
 
 
-def choose_units(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
+def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
     """Return the shape of a row whose last axis has columns or channels, ``()`` for pictures.
 
     Rows (L, C) are a signal of C channels where they were cut out of one, where ``architecture``
@@ -481,7 +481,7 @@ def choose_units(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> tuple[
     shape = tuple(X.shape[1:])
     if len(shape) == 1:
         return shape
-    is_signal = isinstance(X, Windows) or model.architecture == "convolutional_1d"
+    is_signal = isinstance(X, Windows) or architecture == "convolutional_1d"
     long = X.dtype != np.uint8 and shape[0] >= _TIMES_AS_LONG * shape[-1]
     return shape if len(shape) == 2 and (is_signal or long) else ()
 
@@ -514,7 +514,11 @@ def choose_start(
     rows = X if len(learned) == len(X) else picked(X, learned)
     width = math.prod(spec.sample_shape)
     scaled = MadeRows(rows, scaling.exactly, (width,), np.float64)
-    found = fit_pca(scaled, spec.n_components, mean=scaling.exactly(statistics.mean[None])[0])
+    found = fit_pca(
+        scaled,
+        min(spec.n_components, len(rows), width),
+        mean=scaling.exactly(statistics.mean[None])[0],
+    )
     rest = (found.total_variance - found.variances.sum()) / max(1, width - len(found.variances))
     axes = networks.Axes(
         torch.from_numpy(found.components), torch.from_numpy(found.variances), max(float(rest), 0.0)

@@ -1,9 +1,11 @@
 """Which rows a model learned from, and which it held out: a 64-bit hash of each.
 
 A report needs this to tell a figure on new rows from one on rows that are known by heart. Rows are
-hashed by their values in single precision, whatever type they come in: a random linear form of
-their bits modulo 2^64 (multilinear hashing, Carter & Wegman 1979), then mixed. A model
-keeps at most 65 536 hashes of each kind. Of more rows it keeps those with the smallest hashes, so
+hashed by a random linear form of their values' bits modulo 2^64 (multilinear hashing, Carter &
+Wegman 1979), then mixed. 44 bits of a hash are of the values in single precision, 20 bits of what
+that leaves of them: rows of doubles far from zero, which single precision does not tell apart, have
+different hashes, and the same rows in single precision are recognised all the same. A model keeps
+at most 65 536 hashes of each kind. Of more rows it keeps those with the smallest hashes, so
 that a fixed share of all rows, the same in every data set, can still be told apart exactly.
 """
 
@@ -27,6 +29,7 @@ Hashes = NDArray[np.uint64]
 _MOST = 65_536
 _ALL = np.uint64(2**64 - 1)  # the bound below which hashes are kept, while all of them are
 _VALUES = 1 << 20  # hashed at a time
+_REST = np.uint64(20)  # lowest bits of a hash, of what single precision leaves
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class LearnedRows:
     learned, held_out : HashSet
         Of the rows that weights, scaling and centre were learned from, and of those that only told
         when to stop.
+    in_single : bool
+        Whether single precision holds all their values.
 
     Examples
     --------
@@ -81,6 +86,7 @@ class LearnedRows:
 
     learned: HashSet = field(default_factory=HashSet)
     held_out: HashSet = field(default_factory=HashSet)
+    in_single: bool = True
 
     @property
     def n_learned(self) -> int:
@@ -102,11 +108,14 @@ class LearnedRows:
         held_out : ndarray of bool and shape (n,), optional
             Which of them are held out; none by default.
         """
-        hashes = hash_rows(rows)
+        hashes, in_single = _hash(rows)
+        in_single = in_single and self.in_single
         if held_out is None:
-            return type(self)(self.learned.with_rows(hashes), self.held_out)
+            return type(self)(self.learned.with_rows(hashes), self.held_out, in_single)
         return type(self)(
-            self.learned.with_rows(hashes[~held_out]), self.held_out.with_rows(hashes[held_out])
+            self.learned.with_rows(hashes[~held_out]),
+            self.held_out.with_rows(hashes[held_out]),
+            in_single,
         )
 
     def membership(self, X: NDArray[Any] | LazyRows) -> NDArray[np.int8]:
@@ -115,7 +124,8 @@ class LearnedRows:
         Parameters
         ----------
         X : ndarray or LazyRows of shape (n, ...)
-            In the units of the training data.
+            In the units of the training data. Where they, or the training data, come in single
+            precision, they are compared in that.
 
         Returns
         -------
@@ -126,8 +136,10 @@ class LearnedRows:
         hashes = hash_rows(X)
         found = np.full(len(hashes), UNKNOWN, np.int8)
         found[hashes <= np.uint64(min(self.learned.bound, self.held_out.bound))] = NEW
-        found[np.isin(hashes, self.held_out.kept)] = HELD_OUT
-        found[np.isin(hashes, self.learned.kept)] = LEARNED
+        coarse = self.in_single or np.can_cast(X.dtype, np.float32)
+        bits = _REST if coarse else np.uint64(0)
+        for kind, of_it in ((HELD_OUT, self.held_out), (LEARNED, self.learned)):
+            found[np.isin(hashes >> bits, of_it.kept >> bits)] = kind
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -140,8 +152,9 @@ class LearnedRows:
     def facts(self) -> dict[str, Any]:
         """Return counts and bounds, as JSON holds them."""
         return {
-            name: {"count": of_it.count, "bound": of_it.bound}
-            for name, of_it in (("learned", self.learned), ("held_out", self.held_out))
+            "learned": {"count": self.learned.count, "bound": self.learned.bound},
+            "held_out": {"count": self.held_out.count, "bound": self.held_out.bound},
+            "in_single": self.in_single,
         }
 
     @classmethod
@@ -162,11 +175,13 @@ class LearnedRows:
                 if type(number) is not int or not 0 <= number <= int(_ALL):
                     raise ValueError(f"the rows {name} have the count or bound {number!r}")
             sets.append(HashSet(count, kept.numpy().view(np.uint64), bound))
-        return cls(*sets)
+        if not isinstance(facts["in_single"], bool):
+            raise TypeError(f"rows.in_single is {facts['in_single']!r}, not true or false")
+        return cls(sets[0], sets[1], facts["in_single"])
 
 
 def hash_rows(X: NDArray[Any] | LazyRows) -> Hashes:
-    """Hash each row by its values in single precision.
+    """Hash each row by its values, whatever type they come in.
 
     Parameters
     ----------
@@ -183,16 +198,32 @@ def hash_rows(X: NDArray[Any] | LazyRows) -> Hashes:
     >>> bool((hash_rows(rows) == hash_rows(rows.astype(np.float64))).all())
     True
     """
+    hashes, _ = _hash(X)
+    return hashes
+
+
+def _hash(X: NDArray[Any] | LazyRows) -> tuple[Hashes, bool]:
+    """Hash rows, and tell whether single precision holds all their values."""
     width = math.prod(X.shape[1:])
     factors = _mixed(np.arange(1, width + 1, dtype=np.uint64)) | np.uint64(1)
     hashes = np.empty(len(X), np.uint64)
+    constant, in_single = np.uint64(width), True
     size = max(1, _VALUES // max(1, width))
     for start in range(0, len(X), size):
         block = np.asarray(X[start : start + size]).reshape(-1, width)
-        # Adding zero makes the two zeros one.
-        values = np.ascontiguousarray(block.astype(np.float32) + np.float32(0))
-        hashes[start : start + size] = values.view(np.uint32).astype(np.uint64) @ factors
-    return _mixed(hashes + np.uint64(width))
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Adding zero makes the two zeros one.
+            values = np.ascontiguousarray(block.astype(np.float32) + np.float32(0))
+        hashed = _mixed(values.view(np.uint32).astype(np.uint64) @ factors + constant)
+        rest = np.zeros(len(block), np.uint64)
+        if not np.can_cast(block.dtype, np.float32):
+            with np.errstate(over="ignore", invalid="ignore"):
+                left = np.nan_to_num((block - values.astype(np.float64)).astype(np.float32)) + 0
+            in_single = in_single and not left.any()
+            rest = left.view(np.uint32).astype(np.uint64) @ factors
+        of_rest = _mixed(rest + constant) >> (np.uint64(64) - _REST)
+        hashes[start : start + size] = (hashed >> _REST << _REST) | of_rest
+    return hashes, in_single
 
 
 def _mixed(numbers: Hashes) -> Hashes:

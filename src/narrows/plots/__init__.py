@@ -5,6 +5,7 @@ colours are those of your settings (``matplotlib.rcParams``); where the colours 
 matplotlib's own, Okabe & Ito's take their place, which the colour-blind can tell apart.
 """
 
+from narrows.plots.columns import column_errors
 from narrows.plots.curves import history, learning_rate
 from narrows.plots.distributions import (
     activation_rates,
@@ -21,6 +22,7 @@ from narrows.plots.weights import filters, model_filters
 __all__ = [
     "activation_rates",
     "code_units",
+    "column_errors",
     "contact_sheet",
     "embedding",
     "error_by_size",

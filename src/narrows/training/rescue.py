@@ -34,6 +34,10 @@ def has_collapsed(history: History) -> bool:
     ...                    initial_loss=9000)
     >>> has_collapsed(run(600, 250, 180, 170)), has_collapsed(run(600, 250, 180, 8700, 8800))
     (False, True)
+    >>> from_pca = run(0.0264, 0.0257, 0.0261, 0.0274, 0.0282, 0.0282)
+    >>> from_pca.initial_loss, from_pca.start = 0.0252, {"epoch": 0, "validation_loss": 0.0251}
+    >>> has_collapsed(from_pca)
+    False
     """
     losses, first = [record["loss"] for record in history.epochs], history.initial_loss
     since = len(losses) - (history.restarts[-1] if history.restarts else 0)
@@ -44,7 +48,9 @@ def has_collapsed(history: History) -> bool:
     if first <= best:  # nothing was gained that could be lost
         return False
     usual = median(abs(b - a) for a, b in pairwise(before))
-    return all(loss - best > max((first - best) / 2, _TIMES * usual) for loss in late)
+    # The first step of a network that starts at PCA is no mean row: it has little to gain or lose.
+    pca = 0.0 if history.start is None else abs(first)
+    return all(loss - best > max((first - best) / 2, _TIMES * usual, pca) for loss in late)
 
 
 def tell(history: History, epoch: int, loss: float) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pooch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
 from narrows.web.served import Served
 from narrows.web.source import Source
 
-# Rows that principal components are found from, and those whose pictures are read together.
-_ROWS_OF_PCA, _BLOCK = 20_000, 1024
+# Rows that principal components are found from, fewer where they hold more values than that, and
+# rows whose pictures are read together.
+_ROWS_OF_PCA, _VALUES_OF_PCA, _BLOCK = 20_000, 2**24, 1024
 # Colours that a byte can name; the last one is for what is missing.
 _COLOURS, _MISSING = 255, 255
 # A whole number with more different values than this is a quantity, not a name.
@@ -187,10 +187,13 @@ def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(codes) < 2 or codes.shape[1] < 2:
         first = codes[:, :1] if codes.size else np.zeros((len(codes), 1), np.float32)
         return _centred(np.hstack([first, np.zeros_like(first)]))
-    some = codes[:: max(1, len(codes) // _ROWS_OF_PCA)]
+    from narrows.evaluation import fit_pca
+
+    most = max(2, min(_ROWS_OF_PCA, _VALUES_OF_PCA // codes.shape[1]))
+    some = codes[:: -(-len(codes) // most)]
     if len(some) < 2:
         some = codes
-    return _centred(PCA(2, svd_solver="covariance_eigh").fit(some).transform(codes))
+    return _centred(fit_pca(some, 2).transform(codes))
 
 
 def _final(

@@ -13,11 +13,11 @@ from narrows import plots
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.report import latent
 from narrows.evaluation.report.figures import Figures, Scores
-from narrows.evaluation.report.measure import pixel_scale
 from narrows.evaluation.report.page import Page
 from narrows.evaluation.report.render import Part, picture
-from narrows.evaluation.report.report import Report, by_one_thread, check_labels, measure
-from narrows.evaluation.report.verdict import RULES, Finding, percent
+from narrows.evaluation.report.report import Report, check_labels, measure, quietly
+from narrows.evaluation.report.verdict import RULES, Finding
+from narrows.evaluation.report.wording import amount, percent, unit_of_errors, writer
 from narrows.models import MODELS
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.validation import check_number
@@ -63,8 +63,9 @@ class Comparison(Page):
         figures = next(iter(reports.values())).figures
         epochs = max(report.figures.learning.epochs for report in reports.values())
         self.subtitle = (
-            f"{len(reports)} models and PCA, codes of {figures.errors.pca_components} numbers a "
-            f"row, at most {epochs} epochs; measured on {figures.n_rows:,} rows that none has seen."
+            f"{len(reports)} models and PCA, codes of {figures.headline.pca_components} numbers a "
+            f"row, at most {epochs} epochs; measured on {figures.n_rows:,} rows that none has "
+            f"seen. Errors: {unit_of_errors(figures)}."
         )
         self.verdict = _judge(reports)
         self.facts = []
@@ -83,12 +84,16 @@ class Comparison(Page):
     def table(self) -> list[list[str]]:
         """A line a model, PCA first, below a heading."""
         found = [report.figures for report in self.reports.values()]
-        pca, size = found[0].errors.pca, found[0].errors.pca_components
+        write = writer(found[0], digits=4)
+        pca, size = found[0].headline.pca, found[0].headline.pca_components
         columns = {
             "model": ["PCA", *self.reports],
             "code": [str(size), *map(_code, found)],
-            "error": [_short(pca), *(_short(one.errors.model) for one in found)],
-            "of PCA's": ["1", *(f"{one.errors.model / pca:.2f}" if pca else "" for one in found)],
+            "error": [
+                "" if pca is None else write(pca),
+                *(write(one.headline.model) for one in found),
+            ],
+            "of PCA's": ["1", *(f"{one.headline.model / pca:.2f}" if pca else "" for one in found)],
             "unused units": ["", *(f"{one.units.unused} {one.units.kind}" for one in found)],
         }
         if all(one.map is not None for one in found):
@@ -137,7 +142,7 @@ def compare_models(
     title : str
         Of the page.
     random_state : int
-        Of all chance.
+        Random seed of every draw.
 
     Returns
     -------
@@ -179,7 +184,7 @@ def compare_models(
         start = time.process_time()
         model.fit(rows[train])
         seconds[name] = time.process_time() - start
-        with by_one_thread():
+        with quietly():
             subject = measure(
                 model,
                 rows[test],
@@ -187,6 +192,7 @@ def compare_models(
                 rows[train],
                 random_state=random_state,
                 known=known,
+                kept_from_model=True,
             )
         reports[name] = Report(name, subject)
         # The rows' own scores, and those of PCA of the same size, are the same for the next.
@@ -240,14 +246,22 @@ def _representations(reports: dict[str, Report]) -> Scores:
 
 
 def _best_at_restoring(reports: dict[str, Report]) -> Finding:
-    errors = {name: report.figures.errors.model for name, report in reports.items()}
+    errors = {name: report.figures.headline.model for name, report in reports.items()}
     best = min(errors, key=errors.__getitem__)
-    pca = next(iter(reports.values())).figures.errors.pca
-    reached = f"an error of {errors[best]:.3g}"
+    pca = next(iter(reports.values())).figures.headline.pca
+    first = next(iter(reports.values())).figures
+    write = writer(first)
+    reached = f"an error of {amount(first, errors[best])}"
+    standardised = " on standardised columns" if first.shares is not None else ""
     if pca and errors[best] >= pca:
-        text = f"No model restores better than PCA ({pca:.3g}): the best, {best}, has {reached}."
+        text = (
+            f"No model restores better than PCA{standardised} ({write(pca)}): the best, {best}, "
+            f"has {reached}."
+        )
         return Finding("pca", "bad", text, "Use PCA, or train longer (max_epochs).", "table")
-    beside = f", {percent(errors[best] / pca)} of PCA's ({pca:.3g})" if pca else ""
+    beside = ""
+    if pca:
+        beside = f", {percent(errors[best] / pca)} of PCA's{standardised} ({write(pca)})"
     near = [name for name in errors if name != best and errors[name] <= (1 + _NEAR) * errors[best]]
     others = f" Within 2 % of it: {', '.join(near)}." if near else ""
     text = f"Best at restoring: {best}, with {reached}{beside}.{others}"
@@ -262,8 +276,8 @@ def _restored(reports: dict[str, Report]) -> Part | None:
     which = latent.typical_rows(first.coded.errors, _SHOWN)
     own: NDArray[Any] = first.coded.X[which]
     lines: dict[str, NDArray[Any]] = {"original": own}
-    size = min(first.figures.errors.pca_components, first.yardstick.most)
-    by_pca = first.yardstick.reconstruct(which, size) * pixel_scale(own)
+    size = first.yardstick.largest(first.figures.headline.pca_components)
+    by_pca = first.yardstick.reconstruct(which, size, own)
     lines["PCA"] = by_pca.reshape(own.shape)
     lines |= {name: subject.model.reconstruct(own) for name, subject in subjects.items()}
 
@@ -328,7 +342,3 @@ def _features(reports: dict[str, Report]) -> Part | None:
 def _code(figures: Figures) -> str:
     numbers, width = figures.units.numbers, figures.n_components
     return str(width) if numbers == width else f"{numbers} of {width}"
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

@@ -13,9 +13,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from narrows.data.principal import fit_pca
 from narrows.errors import DataError
-from narrows.evaluation.report.figures import Accuracy
+from narrows.evaluation.error_units import ErrorUnit
+from narrows.evaluation.report.figures import Accuracy, Scores
+from narrows.evaluation.report.measure import Coded
 
+# Rows that classifiers learn from, and that PCA for them is fitted on.
+_FEATURE_ROWS, _FEATURE_PCA_ROWS = 2_000, 5_000
 _FOLDS, _NEIGHBORS, _STEPS = 5, 5, 200
 
 
@@ -77,3 +82,32 @@ def score_features(
                 found = cross_val_score(classifier, values[kept], numbers[kept], cv=parts)
             scores[name][method] = (float(found.mean()), float(found.std()))
     return scores
+
+
+def features_of(
+    coded: Coded,
+    unit: ErrorUnit,
+    labels: NDArray[Any],
+    width: int,
+    *,
+    random_state: int,
+    known: Scores,
+) -> Scores:
+    """Score codes, PCA's codes and rows, except what is known of the same rows; none of few."""
+    flat = coded.X.reshape(len(coded.X), -1)
+    found: dict[str, NDArray[Any]] = {"codes": coded.codes[:_FEATURE_ROWS]}
+    by_pca = f"PCA, {width}"
+    if by_pca not in known and width <= min(flat[:_FEATURE_PCA_ROWS].shape):
+        pca = fit_pca(flat[:_FEATURE_PCA_ROWS], width, scale=unit.scale)
+        found[by_pca] = pca.transform(flat[:_FEATURE_ROWS])
+    if "raw" not in known:
+        some = flat[:_FEATURE_ROWS]
+        away = np.subtract(some, some.mean(axis=0, dtype=np.float64), dtype=np.float64)
+        # Otherwise the column with the largest numbers would decide alone.
+        found["raw"] = (away if unit.scale is None else away / unit.scale).astype(np.float32)
+    try:
+        scores = score_features(found, labels[:_FEATURE_ROWS], random_state=random_state)
+    except DataError:
+        return {}
+    beside = {**known, **scores}
+    return {name: beside[name] for name in ("codes", by_pca, "raw") if name in beside}

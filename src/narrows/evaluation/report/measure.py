@@ -2,15 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows.errors import DataError
-from narrows.evaluation.report.figures import Errors, Learning, Units
-from narrows.evaluation.report.yardstick import Rows, Yardstick
+from narrows.evaluation.error_units import Columns as Found
+from narrows.evaluation.error_units import ErrorUnit, Weights, scales_columns
+from narrows.evaluation.report.figures import ColumnError, Columns, Errors, Learning, Units
+from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
+from narrows.models.halves import decode
 from narrows.models.posterior import ACTIVE
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.variational import VariationalAutoencoder
@@ -22,7 +25,12 @@ _FAR, _NORMAL = 4.0, 1.4826
 # Of a unit, against the mean over units: the share of variance below which it is constant.
 _CONSTANT = 1e-4
 _FEWEST_EPOCHS = 5
-_LEAST = float(np.finfo(np.float32).tiny)
+_LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+# Of the largest spread: columns below it suffer where one number scales all.
+_SMALL = 1 / 3
+# Of PCA's error: what counts as the same.
+_SAME = 0.05
+_VALUES = 2**21
 
 
 @dataclass(frozen=True)
@@ -33,60 +41,167 @@ class Coded:
     ----------
     X : ndarray of shape (n, ...)
         In the units of the model's training data.
-    rows : ndarray of shape (n, F)
-        The same; 8-bit pixels from 0 to 1.
     codes : ndarray of shape (n, K)
     errors : ndarray of shape (n,)
-        Mean squared errors of ``rows``.
+        Of each row, in the unit of the report.
+    data_errors : ndarray of shape (n,)
+        The same in the data's units, or of pixels from 0 to 1.
+    squared_errors : ndarray of shape (F,)
+        Of each value, the mean over rows, in the data's units squared.
     """
 
     X: NDArray[Any]
-    rows: Rows
     codes: NDArray[np.float32]
-    errors: NDArray[np.float32]
+    errors: NDArray[np.float64]
+    data_errors: NDArray[np.float64]
+    squared_errors: Weights
 
     @classmethod
-    def of(cls, model: BaseAutoencoder, X: NDArray[Any]) -> "Coded":
-        """Encode and measure rows."""
-        codes = model.transform(X)
-        if tuple(X.shape[1:]) != tuple(model.sample_shape_):
-            raise DataError(
-                f"rows have shape {X.shape[1:]}, those learned from {model.sample_shape_}; bring "
-                "them to that for a report"
-            )
-        with np.errstate(over="ignore"):
-            errors = np.asarray(model.reconstruction_error(X) / pixel_scale(X) ** 2, np.float32)
-        if not np.isfinite(errors).all():
-            row = int(np.argmax(~np.isfinite(errors)))
+    def of(
+        cls,
+        model: BaseAutoencoder,
+        X: NDArray[Any],
+        unit: ErrorUnit,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> "Coded":
+        """Encode rows, decode the codes, and measure the differences in double precision.
+
+        Errors call rows by their numbers, if these are not 0, 1, ...
+        """
+        check_shape(model, X)
+        codes = model._encode(X)
+        scaling, width = model.scaling_.in_double(), math.prod(X.shape[1:])
+        errors, squares = np.empty((2, len(X))), np.zeros(width)
+        step = max(1, _VALUES // width)
+        for start in range(0, len(X), step):
+            block = slice(start, start + step)
+            restored = decode(model.decoder_, scaling, codes[block], model.spec_)
+            away = np.subtract(restored, X[block], dtype=np.float64).reshape(-1, width)
+            with np.errstate(over="ignore"):
+                np.square(away, out=away)
+                errors[:, block] = unit.of(away), (unit.data or unit).of(away)
+                squares += away.sum(axis=0)
+        if not (errors <= _LARGEST).all():
+            row = int(np.argmin((errors <= _LARGEST).all(axis=0)))
+            row = row if numbers is None else int(numbers[row])
             raise DataError(
                 f"the error of row {row}, counted from 0, is beyond 3.4e38; leave out rows so far "
                 "from those learned from"
             )
-        return cls(X, as_rows(X), codes, errors)
+        return cls(X, codes, errors[0], errors[1], squares / max(1, len(X)))
+
+    def beside(self, other: "Coded", own: NDArray[np.bool_], X: NDArray[Any]) -> "Coded":
+        """Put these rows, at the places that are their own among X, together with all others."""
+        codes = np.empty((len(X), self.codes.shape[1]), np.float32)
+        errors = np.empty((2, len(X)))
+        for part, places in ((self, own), (other, ~own)):
+            codes[places] = part.codes
+            errors[:, places] = part.errors, part.data_errors
+        share = own.mean()
+        squares = share * self.squared_errors + (1 - share) * other.squared_errors
+        return Coded(X, codes, errors[0], errors[1], squares)
 
 
-def pixel_scale(X: NDArray[Any]) -> float:
-    """Return what values are divided by to be counted: 8-bit pixels are, from 0 to 1."""
-    return 255.0 if X.dtype == np.uint8 else 1.0
+def check_shape(model: BaseAutoencoder, X: NDArray[Any]) -> None:
+    """Refuse rows of another shape than those learned from.
+
+    Raises
+    ------
+    DataError
+        If they have.
+    """
+    if tuple(X.shape[1:]) != tuple(model.sample_shape_):
+        raise DataError(
+            f"rows have shape {X.shape[1:]}, those learned from {model.sample_shape_}; bring "
+            "them to that for a report"
+        )
 
 
-def as_rows(X: NDArray[Any]) -> Rows:
-    """Lay samples flat, as they are counted."""
-    return np.asarray(X, np.float32).reshape(len(X), -1) / np.float32(pixel_scale(X))
-
-
-def measure_errors(coded: Coded, units: Units, yardstick: Yardstick) -> Errors:
-    """Set a model's errors beside PCA's and the mean row's."""
-    width = units.numbers
-    threshold = outlier_threshold(coded.errors)
+def measure_errors(errors: NDArray[np.float64], numbers: int, yardstick: Yardstick) -> Errors:
+    """Set a model's errors beside those of PCA and the mean row in the same unit."""
+    threshold = outlier_threshold(errors)
+    pca = yardstick.errors(numbers) if numbers in yardstick.sizes else None
     return Errors(
-        model=_mean(coded.errors),
+        unit=yardstick.unit.kind,
+        model=_mean(errors),
         mean_row=_mean(yardstick.errors(0)),
-        pca=_mean(yardstick.errors(width)) if width <= yardstick.most else None,
-        pca_components=width,
+        pca=None if pca is None else _mean(pca),
+        pca_difference=None
+        if pca is None
+        else float((errors - pca).std(ddof=1) / math.sqrt(len(errors))),
+        pca_components=numbers,
+        pca_fitted_on=yardstick.fitted_on,
+        pca_rows=yardstick.n_learned,
+        pca_columns="as they are" if yardstick.unit.kind != "variance" else "standardised",
         outlier_threshold=threshold,
-        outliers=int((coded.errors > threshold).sum()),
+        outliers=int((errors > threshold).sum()),
     )
+
+
+def measure_columns(
+    model: BaseAutoencoder,
+    coded: Coded,
+    found: Found,
+    yardstick: Yardstick,
+    *,
+    errors: Errors,
+    same_scaling: float | None,
+) -> Columns | None:
+    """Measure how well each column is restored; ``None`` where none varies.
+
+    ``errors`` are those that the verdict is drawn from, beside what PCA leaves of columns as the
+    model scales them.
+    """
+    numbers = errors.pca_components
+    variances = yardstick.unit.variances
+    if variances is None or not (variances > 0).any():
+        return None
+    varied = variances > 0
+    shares = _shares(found.average(coded.squared_errors), variances)
+    by_pca: list[float | None] = [None] * len(variances)
+    if numbers in yardstick.sizes:
+        by_pca = _shares(found.average(yardstick.squared_errors(numbers)), variances)
+    each = [
+        ColumnError(name, float(spread), own, pca)
+        for name, spread, own, pca in zip(
+            found.names, np.sqrt(variances), shares, by_pca, strict=True
+        )
+    ]
+    scaling = scaling_of(model)
+    worse = np.array([share is not None and share > 1 for share in shares])
+    small = found.spreads < _SMALL * found.spreads.max()
+    suffers = bool(worse.any() and small[worse].mean() > 1 / 2)
+    if errors.pca is not None and same_scaling is not None:
+        # PCA loses by this scaling as well.
+        suffers |= min(errors.model, same_scaling) > (1 + _SAME) * errors.pca
+    return Columns(
+        kind=found.kind,
+        each=each,
+        worse_than_mean=int(worse.sum()),
+        constant=int((~varied).sum()),
+        worst=int(np.argmax([share or 0.0 for share in shares])),
+        mixed_units=found.mixed,
+        spread_ratio=found.ratio,
+        model_scaling=scaling,
+        scaling_is_why=suffers and found.mixed and scaling != "by column",
+    )
+
+
+def scaling_of(model: BaseAutoencoder) -> Literal["by column", "none", "unit", "global"]:
+    """Tell whether a model divides each column by a number of its own, or all by one."""
+    scaling = model.scaling_
+    if scales_columns(model):
+        return "by column"
+    if scaling.shift.ndim:
+        return "global"
+    return "none" if float(scaling.shift) == 0 and float(scaling.scale) == 1 else "unit"
+
+
+def _shares(squares: Weights, variances: Weights) -> list[float | None]:
+    return [
+        float(square / variance) if variance > 0 else None
+        for square, variance in zip(squares, variances, strict=True)
+    ]
 
 
 def outlier_threshold(errors: NDArray[np.floating]) -> float:
@@ -127,21 +242,30 @@ def measure_learning(
     model: BaseAutoencoder,
     coded: Coded,
     threshold: float,
-    learned_from: NDArray[Any] | None,
+    learned_errors: NDArray[np.float64] | None,
+    *,
+    is_unseen: bool,
     random_state: int,
 ) -> Learning:
     """Read a model's history, and set its loss on these rows beside that on the training rows.
 
-    Outliers are left out: of them the model need not have learned anything to be a good one.
+    Outliers are left out: of them the model need not have learned anything to be a good one. Rows
+    that the model learned from cannot tell whether it was overfitted; the history then does.
     """
     X = coded.X[coded.errors <= threshold]
     history = model.history_
     train = history.best.get("reconstruction")
+    held_out = history.best.get("validation_reconstruction")
     here = model.loss_terms(X, random_state=random_state).get("reconstruction")
-    excess = None
-    if learned_from is not None:
+    excess: float | None = None
+    excess_on: Literal["measured rows", "held-out rows"] = "measured rows"
+    if not is_unseen:
+        excess_on = "held-out rows"
+        if train is not None and held_out is not None:
+            excess = _excess(model, train, held_out)
+    elif learned_errors is not None:
         typical = _mean(coded.errors[coded.errors <= threshold])
-        excess = typical / max(_mean(Coded.of(model, learned_from).errors), _LEAST) - 1
+        excess = typical / max(_mean(learned_errors), _LEAST) - 1
     elif train is not None and here is not None:
         excess = _excess(model, train, here)
     return Learning(
@@ -152,6 +276,8 @@ def measure_learning(
         train_loss=train,
         rows_loss=here,
         excess=excess,
+        excess_on=excess_on,
+        kept_start=history.best_epoch == 0 and history.start is not None,
     )
 
 

@@ -20,6 +20,8 @@ class Page(ABC):
     ----------
     title, subtitle : str
         Above all; any text.
+    notice : str
+        What has to be known before anything else is read; mostly empty.
     verdict : list of Finding
         In plain words.
     facts : list of (str, str)
@@ -30,6 +32,7 @@ class Page(ABC):
 
     title: str
     subtitle: str
+    notice: str = ""
     verdict: list[Finding]
     facts: list[tuple[str, str]]
 

@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 from narrows import plots
 from narrows.errors import DataError
 from narrows.evaluation.report import latent
+from narrows.evaluation.report.columns import show_columns
 from narrows.evaluation.report.figures import Figures
-from narrows.evaluation.report.measure import Coded, pixel_scale
+from narrows.evaluation.report.measure import Coded
 from narrows.evaluation.report.render import Part, picture
+from narrows.evaluation.report.wording import (
+    amount,
+    how_pca_learned,
+    measured_rows,
+    unit_of_errors,
+    writer,
+)
 from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
 from narrows.models.contractive import ContractiveAutoencoder
@@ -42,24 +50,27 @@ class Subject:
     model : BaseAutoencoder
         Fitted.
     coded : Coded
-        Rows and what the model makes of them.
+        The rows that are measured, and what the model makes of them.
     names : list of str
-        What the rows are called.
+        What these are called.
+    everything : Coded
+        All rows that were looked at: those measured, and those that the model learned from.
     yardstick : Yardstick
-        PCA on the same rows.
-    labels : ndarray of shape (n,) or None
-        Of the rows.
+        PCA on the rows that are measured.
+    labels : ndarray or None
+        Of all rows that were looked at.
     points : ndarray of shape (n, 2) or None
-        The map.
+        The map of all rows that were looked at.
     figures : Figures
         All that was measured.
     random_state : int
-        Of all chance.
+        Random seed of every draw.
     """
 
     model: BaseAutoencoder
     coded: Coded
     names: list[str]
+    everything: Coded
     yardstick: Yardstick
     labels: NDArray[Any] | None
     points: NDArray[np.floating] | None
@@ -79,8 +90,22 @@ class Subject:
 
 def make_parts(subject: Subject) -> list[Part]:
     """Draw every part that these rows and this model allow, in the order of the page."""
-    makers = (_restored, _size, _training, _map, _latent, _filters, _errors, _units, _features)
-    return [maker(subject) for maker in makers]
+    figures, parts = subject.figures, []
+    of_pictures = figures.columns is None
+    if figures.columns is not None:
+        parts.append(show_columns(figures.columns, figures.headline.pca_components))
+    makers = {
+        _restored: of_pictures,
+        _size: True,
+        _training: True,
+        _map: True,
+        _latent: of_pictures,
+        _filters: of_pictures,
+        _errors: True,
+        _units: True,
+        _features: True,
+    }
+    return parts + [maker(subject) for maker, wanted in makers.items() if wanted]
 
 
 def _restored(subject: Subject) -> Part:
@@ -95,7 +120,7 @@ def _restored(subject: Subject) -> Part:
         "typical": latent.typical_rows(coded.errors, _SHOWN),
         "worst": order[::-1][:_SHOWN],
     }
-    size = min(subject.figures.errors.pca_components, subject.yardstick.most)
+    size = subject.yardstick.largest(subject.figures.headline.pca_components)
     for kind, which in kinds.items():
         own = coded.X[which]
         lines: dict[str, NDArray[Any]] = {"original": own}
@@ -104,12 +129,10 @@ def _restored(subject: Subject) -> Part:
             lines["damaged"] = seen
         given = own if seen is None else seen
         lines["restored"] = model.reconstruct(given)
-        scale = pixel_scale(own)
-        flat = np.asarray(given, np.float32).reshape(len(own), -1) / np.float32(scale)
-        by_pca = subject.yardstick.reconstruct(which, size, flat) * scale
+        by_pca = subject.yardstick.reconstruct(which, size, given)
         lines[f"PCA, {size}"] = by_pca.reshape(own.shape)
-        away = (lines["restored"].astype(np.float64) - own).reshape(len(own), -1) / scale
-        captions = [f"{error:.2g}" for error in np.square(away).mean(axis=1)]
+        away = (lines["restored"].astype(np.float64) - own).reshape(len(own), -1)
+        captions = [f"{error:.2g}" for error in subject.yardstick.unit.of(np.square(away))]
 
         def draw(axes: "Axes", lines: Any = lines, captions: Any = captions) -> None:
             plots.pictures(lines, captions=captions, limits=subject.limits, ax=axes)
@@ -121,13 +144,20 @@ def _restored(subject: Subject) -> Part:
 
 def _size(subject: Subject) -> Part:
     figures = subject.figures
-    errors = figures.errors
+    errors = figures.headline
     curve = {size: error for size, error in figures.pca_curve.items() if error > 0}
     part = Part("size", "Error against code size")
+    on_columns = " of standardised columns" if errors.pca_columns == "standardised" else ""
     part.words.append(
-        "The mean squared error that is left when a row is told by so many numbers, by PCA "
-        f"fitted on other rows and by the model. The mean row alone leaves {errors.mean_row:.3g}."
+        f"The {unit_of_errors(figures)} when a row is told by so many numbers: by PCA{on_columns}, "
+        f"{how_pca_learned(figures)}, and by the model. The mean row alone leaves "
+        f"{writer(figures)(errors.mean_row)}."
     )
+    if figures.pca_same_scaling is not None:
+        part.words.append(
+            f"PCA of the columns as this model scales them, all divided by one number, leaves "
+            f"{writer(figures)(figures.pca_same_scaling)} with {errors.pca_components}."
+        )
     sweep = figures.sweep
 
     def draw(axes: "Axes") -> None:
@@ -139,27 +169,29 @@ def _size(subject: Subject) -> Part:
             model_curve=(list(sweep), list(sweep.values())) if sweep else None,
             ax=axes,
         )
+        axes.set_ylabel(unit_of_errors(figures))
 
-    part.pictures.append(picture("error-by-size", "Lower is better.", draw))
+    if curve:
+        part.pictures.append(picture("error-by-size", "Lower is better.", draw))
     sizes = sorted({*curve, *sweep, errors.pca_components})
     # Models of the sweep learned from other rows: where one is as wide, the model itself counts.
     of_models = {**sweep, errors.pca_components: errors.model}
     part.table.append(["numbers", "PCA", "model"])
-    part.table.extend([str(n), _figure(curve.get(n)), _figure(of_models.get(n))] for n in sizes)
+    write = writer(figures)
+    part.table.extend(
+        [str(n), *("" if one.get(n) is None else write(one[n]) for one in (curve, of_models))]
+        for n in sizes
+    )
     return part
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
 
 
 def _training(subject: Subject) -> Part:
     history, learning = subject.model.history_, subject.figures.learning
     part = Part("training", "Training")
-    part.words.append(
-        f"{learning.epochs} epochs, {_ENDS[learning.ended]}; the weights are those of epoch "
-        f"{learning.best_epoch}."
-    )
+    kept = f"those of epoch {learning.best_epoch}"
+    if learning.kept_start:
+        kept = "the first ones, which are PCA's"
+    part.words.append(f"{learning.epochs} epochs, {_ENDS[learning.ended]}; the weights are {kept}.")
     if learning.train_loss is not None and learning.rows_loss is not None:
         part.words.append(
             f"The reconstruction term was {learning.train_loss:.4g} on the training rows, and is "
@@ -191,6 +223,10 @@ def _map(subject: Subject) -> Part:
     if found.neighbor_accuracy is not None:
         words += f", 5-nearest-neighbour accuracy {found.neighbor_accuracy:.3f}"
     part.words.append(f"{words}.")
+    if len(subject.everything.X) > len(subject.coded.X):
+        part.words.append(
+            f"It shows all {len(subject.everything.X):,} rows, those learned from as well."
+        )
     if subject.labels is not None:
         labels = subject.labels
         part.pictures.append(
@@ -201,7 +237,7 @@ def _map(subject: Subject) -> Part:
                 tall=True,
             )
         )
-    errors = subject.coded.errors
+    errors = subject.everything.errors
     part.pictures.append(
         picture(
             "map-errors",
@@ -273,21 +309,21 @@ def _filters(subject: Subject) -> Part:
 
 
 def _errors(subject: Subject) -> Part:
-    found, errors = subject.figures.errors, subject.coded.errors
+    found, errors = subject.figures.headline, subject.coded.errors
+    write = writer(subject.figures)
     part = Part("errors", "Errors and outliers")
+    limit = amount(subject.figures, found.outlier_threshold)
     part.words.append(
-        f"{found.outliers} of {len(errors)} rows have an error above {found.outlier_threshold:.3g},"
-        " four robust standard deviations of the logarithms above their median."
+        f"Measured on {measured_rows(subject.figures)}. {found.outliers} of {len(errors)} have an "
+        f"error above {limit}, four robust standard deviations of the logarithms above their "
+        "median."
     )
-    part.pictures.append(
-        picture(
-            "errors",
-            "How errors are distributed over the rows.",
-            lambda axes: plots.error_distribution(
-                errors, threshold=found.outlier_threshold, ax=axes
-            ),
-        )
-    )
+
+    def draw(axes: "Axes") -> None:
+        plots.error_distribution(errors, threshold=found.outlier_threshold, ax=axes)
+        axes.set_xlabel(unit_of_errors(subject.figures))
+
+    part.pictures.append(picture("errors", "How errors are distributed over the rows.", draw))
     order = np.argsort(errors)[::-1][:_WORST]
     if subject.pictures:
         worst = subject.coded.X[order]
@@ -304,7 +340,7 @@ def _errors(subject: Subject) -> Part:
             )
         )
     part.table.append(["row", "error"])
-    part.table.extend([subject.names[row], f"{errors[row]:.3g}"] for row in order.tolist())
+    part.table.extend([subject.names[row], write(errors[row])] for row in order.tolist())
     return part
 
 
@@ -312,7 +348,7 @@ def _units(subject: Subject) -> Part:
     model, units = subject.model, subject.figures.units
     part = Part("units", "Units of the code")
     part.words.append(f"{units.unused} of {units.n} units are {units.kind} on these rows.")
-    X = subject.coded.X
+    X = subject.everything.X
     if isinstance(model, Density):
         means, variances = (
             t.cpu().numpy() for t in measure_codes(model.encoder_, model.scaling_, X)
@@ -367,6 +403,8 @@ def _features(subject: Subject) -> Part:
     part = Part("features", "Codes as features")
     if not scores:
         words = "labels were not given" if subject.labels is None else "labels have too few classes"
+        if subject.labels is not None and len(subject.coded.X) < len(subject.labels):
+            words = f"the {len(subject.coded.X)} measured rows have too few of each class"
         part.words.append(f"Left out: {words}.")
         return part
     methods = list(next(iter(scores.values())))

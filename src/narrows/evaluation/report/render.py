@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # Inches; at 130 dots each a picture is as wide as half a page, and legible on a telephone.
 _WIDTH, _HEIGHT, _DOTS = 5.2, 3.7, 130
+# Inches that a line with a name takes, and what is above and below all of them.
+_LINE, _AROUND = 0.19, 1.2
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,13 @@ def picture(
     *,
     tall: bool = False,
     tiles: bool = False,
+    lines: int = 0,
 ) -> Picture:
-    """Draw on axes of their own, and keep the file."""
+    """Draw on axes of their own, and keep the file; so many lines with names need their room."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height = _WIDTH if tall else _HEIGHT
+    height = max(_WIDTH if tall else _HEIGHT, _AROUND + _LINE * lines)
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.subplots())

@@ -1,7 +1,8 @@
 """One report that says whether a model is any good."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -11,15 +12,18 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from narrows.data.lazy import LazyRows
-from narrows.errors import DataError, ParameterError
+from narrows.data.stored import stored
+from narrows.errors import DataError, ParameterError, warn
+from narrows.evaluation.error_units import ErrorUnit, choose_unit, find_columns, scales_columns
 from narrows.evaluation.given import groups_of
 from narrows.evaluation.map_scores import score_map
 from narrows.evaluation.maps import project
-from narrows.evaluation.report.features import score_features
-from narrows.evaluation.report.figures import Figures, Map, Scores
+from narrows.evaluation.report import origin as origins
+from narrows.evaluation.report.features import features_of
+from narrows.evaluation.report.figures import Figures, Map, Origin, Scores
 from narrows.evaluation.report.measure import (
     Coded,
-    as_rows,
+    measure_columns,
     measure_errors,
     measure_learning,
     measure_units,
@@ -27,17 +31,17 @@ from narrows.evaluation.report.measure import (
 from narrows.evaluation.report.page import Page
 from narrows.evaluation.report.parts import Subject, make_parts
 from narrows.evaluation.report.render import Part
-from narrows.evaluation.report.verdict import judge
-from narrows.evaluation.report.yardstick import Yardstick, fit_pca
+from narrows.evaluation.report.verdict import judge, notice
+from narrows.evaluation.report.wording import measured_rows, writer
+from narrows.evaluation.report.yardstick import choose_yardsticks, sizes_of_curve
 from narrows.models.base import BaseAutoencoder
-from narrows.models.validation import check_number
+from narrows.models.learned_rows import LEARNED, NEW, hash_rows
+from narrows.models.validation import check_columns, check_number
 
 # The fewest rows that anything can be said of, and the fewest for a map.
 _FEWEST, _FEWEST_FOR_MAP = 10, 50
-# Rows that classifiers learn from, and that PCA is fitted on at most.
-_FEATURE_ROWS, _PCA_ROWS = 2_000, 10_000
-# PCA's curve has powers of two up to here, or twice the code's width.
-_CURVE = 64
+# Training rows that PCA, as the yardstick, is fitted on at most.
+_PCA_ROWS = 10_000
 
 
 class Report(Page):
@@ -49,6 +53,8 @@ class Report(Page):
         Every number on the page.
     title, subtitle : str
         Of the page.
+    notice : str
+        That the model has learned from the rows, or cannot tell; empty where it has not.
     verdict : list of Finding
         What the figures say, the comparison with PCA first.
     facts : list of (str, str)
@@ -63,6 +69,7 @@ class Report(Page):
         self.title = title
         self.figures = subject.figures
         self.subtitle = _subtitle(subject.figures)
+        self.notice = notice(subject.figures)
         self.verdict = judge(subject.figures)
         self.facts = _facts(subject.figures)
         self.subject = subject
@@ -70,12 +77,14 @@ class Report(Page):
     def as_json(self) -> dict[str, Any]:
         """Return figures and verdict as JSON can hold them."""
         return {
+            "notice": self.notice,
             "figures": asdict(self.figures),
             "verdict": [asdict(finding) for finding in self.verdict],
         }
 
     def _make_parts(self) -> list[Part]:
-        return make_parts(self.subject)
+        with quietly():
+            return make_parts(self.subject)
 
 
 def make_report(
@@ -97,14 +106,19 @@ def make_report(
     model : BaseAutoencoder
         Fitted.
     X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
-        Rows, best such as the model has not learned from; at least 10.
+        Rows, at least 10. Of those that the model has learned from, by its own memory
+        (``learned_rows_``), nothing is said about how it does on others: errors, features and the
+        verdict come from the rows held out in training and the new ones, if these are at least
+        10. Otherwise the page is headed by a notice, and PCA is fitted on the same rows.
     y : array-like of shape (n,), optional
         Labels: colours of the map, and what classifiers are to find.
     X_train : array-like, optional
         What the model learned from: PCA and the models of the sweep learn from it too, and the
-        errors on it tell overfitting, whatever the loss. By default PCA learns from each half of X
-        by turns, models from one half, and overfitting is told by what the history has of a loss
-        that is a squared error.
+        errors on it tell overfitting, whatever the loss. By default they learn from those rows of
+        X that the model has learned from. Where these are fewer than half of the others, PCA
+        learns from each half of the measured rows in turn (of fewer than 200, from nine tenths),
+        models from one half, and overfitting is told by what the history has of a loss that is a
+        squared error.
     sweep : tuple of int
         Widths of code with which models like this one are trained, for the curve.
     max_rows : int, default=10_000
@@ -114,7 +128,7 @@ def make_report(
     title : str
         Of the page.
     random_state : int
-        Of all chance.
+        Random seed of every draw.
 
     Returns
     -------
@@ -138,7 +152,7 @@ def make_report(
     >>> report.verdict[0].rule
     'better'
     """
-    with by_one_thread():
+    with quietly():
         subject = measure(
             model,
             X,
@@ -152,10 +166,15 @@ def make_report(
     return Report(title, subject)
 
 
-def by_one_thread() -> AbstractContextManager[object]:
-    """Keep numpy to one thread: several spin while they wait, for long on a busy machine."""
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
-    return limits
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep numpy to one thread, as several spin while they wait, and scikit-learn's peace.
+
+    Columns are checked when rows come in; afterwards rows are arrays, whose columns have no names.
+    """
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        yield
 
 
 def measure(
@@ -169,11 +188,16 @@ def measure(
     max_rows: int = 10_000,
     names: Sequence[str] | None = None,
     known: Scores | None = None,
+    kept_from_model: bool = False,
 ) -> Subject:
-    """Measure what :func:`make_report` shows; ``known`` are scores of features of the same rows."""
+    """Measure what :func:`make_report` shows.
+
+    ``known`` are scores of features of the same rows. Rows ``kept_from_model`` are not looked up
+    in the model's memory.
+    """
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
-    given = X if isinstance(X, LazyRows) else np.asarray(X)
+    given = check_given(model, X)
     labels = check_labels(y, len(given))
     if names is not None and len(names) != len(given):
         raise DataError(
@@ -182,40 +206,132 @@ def measure(
     if len(given) < _FEWEST:
         raise DataError(f"{len(given)} rows are too few for a report; give at least {_FEWEST}")
     chosen = np.sort(np.random.default_rng(random_state).permutation(len(given))[:max_rows])
-    coded = Coded.of(model, given[chosen])
+    rows = model._check_rows(given[chosen])
     labels = None if labels is None else labels[chosen]
-    learned_from = None if X_train is None else _some(X_train, random_state)
-    units = measure_units(model, coded)
+    origin, membership = (
+        origins.all_new(model, len(rows)) if kept_from_model else origins.origin_of(model, rows)
+    )
+    own = origins.is_measured(origin, membership)
+    columns = find_columns(model, rows, given)
+    unit = choose_unit(rows[own], columns)
+    coded = everything = Coded.of(model, rows[own], unit, chosen[own])
+    if not own.all():
+        everything = coded.beside(Coded.of(model, rows[~own], unit, chosen[~own]), own, rows)
+    learned = membership == LEARNED
+    training = _training_rows(model, X_train, coded.X, origin, random_state)
+    learned_errors = None
+    if training is not None:
+        learned_errors = Coded.of(model, training, unit).errors
+    elif origin.measured_on == "unseen" and 2 * learned.sum() >= len(coded.X):
+        training, learned_errors = rows[learned], everything.errors[learned]
+    units = measure_units(model, everything)
     width = units.numbers
-    yardstick = Yardstick(
-        coded.rows,
-        None if learned_from is None else as_rows(learned_from),
-        most=max(2 * width, _CURVE, *sweep),
+    yardstick, in_data_units = choose_yardsticks(
+        model,
+        coded.X,
+        unit,
+        origin,
+        training,
+        sizes=sizes_of_curve(width, sweep),
         random_state=random_state,
     )
-    errors = measure_errors(coded, units, yardstick)
-    points, found_map = _make_map(model, coded.X, labels, random_state)
+    errors = shares = measure_errors(coded.errors, width, yardstick)
+    same_scaling = None
+    if in_data_units is not yardstick:
+        errors = measure_errors(coded.data_errors, width, in_data_units)
+        if errors.pca is not None and not scales_columns(model):
+            same_scaling = float(in_data_units.squared_errors(width) @ unit.weights)
+    points, found_map = _make_map(model, rows, labels, random_state)
+    measured_labels = None if labels is None else labels[own]
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
-        n_rows=len(coded.rows),
+        n_rows=len(rows),
         n_given=len(given),
-        sample_shape=tuple(coded.X.shape[1:]),
+        origin=origin,
+        sample_shape=tuple(rows.shape[1:]),
         n_components=units.n,
         errors=errors,
+        shares=None if shares is errors else shares,
         learning=measure_learning(
-            model, coded, errors.outlier_threshold, learned_from, random_state
+            model,
+            coded,
+            shares.outlier_threshold,
+            learned_errors,
+            is_unseen=origin.measured_on != "learned",
+            random_state=random_state,
         ),
         units=units,
+        columns=None
+        if columns is None
+        else measure_columns(
+            model, coded, columns, yardstick, errors=shares, same_scaling=same_scaling
+        ),
         map=found_map,
         features={}
-        if labels is None
-        else _features(coded, labels, width, random_state, known or {}),
-        sweep=_sweep(others, coded, learned_from, random_state),
-        pca_curve=_curve(yardstick, width, sweep),
+        if measured_labels is None
+        else features_of(
+            coded, unit, measured_labels, width, random_state=random_state, known=known or {}
+        ),
+        sweep=_sweep(others, coded.X, unit, training, random_state),
+        pca_curve={size: float(yardstick.errors(size).mean()) for size in yardstick.sizes if size},
+        pca_same_scaling=same_scaling,
     )
     called = [f"row {row}" if names is None else names[row] for row in chosen.tolist()]
-    return Subject(model, coded, called, yardstick, labels, points, figures, random_state)
+    return Subject(
+        model=model,
+        coded=coded,
+        names=[called[place] for place in np.flatnonzero(own)],
+        everything=everything,
+        yardstick=yardstick,
+        labels=labels,
+        points=points,
+        figures=figures,
+        random_state=random_state,
+    )
+
+
+def check_given(model: BaseAutoencoder, X: Any) -> NDArray[Any] | LazyRows:
+    """Check the columns of a table, and whatever else there is to check of rows in memory.
+
+    Returns
+    -------
+    ndarray or LazyRows of shape (n, ...)
+    """
+    if isinstance(X, LazyRows | np.memmap):
+        check_columns(model, X)
+        found: NDArray[Any] | LazyRows = stored(X)
+        return found
+    return model._check_rows(X)
+
+
+def _training_rows(
+    model: BaseAutoencoder, X_train: Any, measured: NDArray[Any], origin: Origin, random_state: int
+) -> NDArray[Any] | None:
+    """Draw from the training rows that were given, without those that are measured."""
+    if X_train is None:
+        return None
+    given = check_given(model, X_train)
+    rows = np.sort(np.random.default_rng(random_state).permutation(len(given))[:_PCA_ROWS])
+    training = model._check_rows(given[rows])
+    if origin.measured_on != "learned":
+        training = training[~np.isin(hash_rows(training), hash_rows(measured))]
+        if not len(training):
+            raise DataError(
+                "X_train holds nothing but rows that are measured; give the rows that the model "
+                "learned from, or leave X_train (--train) out"
+            )
+    memory = model.learned_rows_
+    if memory is not None and (memory.membership(training) == NEW).all():
+        warn(
+            f"the model has learned from none of the {len(training)} rows given as X_train "
+            "(--train): PCA learns from them all the same, and errors on them cannot tell "
+            "whether the model is overfitted",
+            kind="not_training_rows",
+            rows=len(training),
+            stacklevel=4,
+        )
+    return training
 
 
 def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
@@ -230,11 +346,6 @@ def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
         return None
     groups_of(y, count)
     return np.asarray(y)
-
-
-def _some(X: Any, random_state: int) -> NDArray[Any]:
-    rows = np.sort(np.random.default_rng(random_state).permutation(len(X))[:_PCA_ROWS])
-    return X[rows] if isinstance(X, LazyRows) else np.asarray(X)[rows]
 
 
 def _make_map(
@@ -254,26 +365,6 @@ def _make_map(
     return made.points, Map(made.method, scores.trustworthiness, scores.neighbor_accuracy)
 
 
-def _features(
-    coded: Coded, labels: NDArray[Any], width: int, random_state: int, known: Scores
-) -> Scores:
-    """Score codes, PCA's codes and rows, except what is known of the same rows; none of few."""
-    rows = slice(_FEATURE_ROWS)
-    found = {"codes": coded.codes[rows]}
-    by_pca = f"PCA, {width}"
-    if by_pca not in known and width <= min(coded.rows[rows].shape):
-        pca = fit_pca(coded.rows, width, random_state)
-        found[by_pca] = pca.transform(coded.rows[rows])
-    if "raw" not in known:
-        found["raw"] = coded.rows[rows]
-    try:
-        scores = score_features(found, labels[rows], random_state=random_state)
-    except DataError:
-        return {}
-    beside = {**known, **scores}
-    return {name: beside[name] for name in ("codes", by_pca, "raw") if name in beside}
-
-
 def _others(model: BaseAutoencoder, sweep: Sequence[int]) -> dict[int, BaseAutoencoder]:
     """Make models like this one with other widths of code, not fitted yet."""
     others = {}
@@ -291,41 +382,43 @@ def _others(model: BaseAutoencoder, sweep: Sequence[int]) -> dict[int, BaseAutoe
 
 def _sweep(
     others: dict[int, BaseAutoencoder],
-    coded: Coded,
-    learned_from: NDArray[Any] | None,
+    X: NDArray[Any],
+    unit: ErrorUnit,
+    training: NDArray[Any] | None,
     random_state: int,
 ) -> dict[int, float]:
     """Train models, and measure them on rows not learned from."""
-    if learned_from is None:
-        order = np.random.default_rng(random_state).permutation(len(coded.X))
-        seen, measured = (coded.X[np.sort(half)] for half in np.array_split(order, 2))
-    else:
-        seen, measured = learned_from, coded.X
+    seen, measured = training, X
+    if seen is None:
+        order = np.random.default_rng(random_state).permutation(len(X))
+        seen, measured = (X[np.sort(half)] for half in np.array_split(order, 2))
     return {
-        width: float(Coded.of(other.fit(seen), measured).errors.mean(dtype=np.float64))
+        width: float(Coded.of(other.fit(seen), measured, unit).errors.mean())
         for width, other in others.items()
-    }
-
-
-def _curve(yardstick: Yardstick, width: int, sweep: tuple[int, ...]) -> dict[int, float]:
-    powers = [1 << power for power in range(yardstick.most.bit_length())]
-    sizes = sorted({*powers, width, 2 * width, *sweep})
-    return {
-        size: float(yardstick.errors(size).mean(dtype=np.float64))
-        for size in sizes
-        if size <= yardstick.most
     }
 
 
 def _facts(figures: Figures) -> list[tuple[str, str]]:
     """Return the figures that one looks for first, by name."""
-    errors, found = figures.errors, figures.map
+    errors, columns, found = figures.headline, figures.columns, figures.map
+    write, are_shares = writer(figures, digits=4), figures.shares is not None
+    on = " on standardised columns" if are_shares else ""
     rows = [
-        ("error", f"{errors.model:.4g}"),
-        (f"PCA's, {errors.pca_components} numbers", _or_none(errors.pca)),
-        ("the mean row's", f"{errors.mean_row:.4g}"),
+        ("variance left" if are_shares else "error", write(errors.model)),
+        (
+            f"PCA's{on}, {errors.pca_components} numbers",
+            "none" if errors.pca is None else write(errors.pca),
+        ),
+    ]
+    if figures.pca_same_scaling is not None:
+        rows.append(("PCA's on columns as the model scales them", write(figures.pca_same_scaling)))
+    rows += [("the mean row's", write(errors.mean_row)), ("measured on", measured_rows(figures))]
+    if columns is not None:
+        worse = f"{columns.worse_than_mean} of {len(columns.each)}"
+        rows.append((f"{columns.kind} worse than their mean", worse))
+    rows += [
         (f"{figures.units.kind} units", f"{figures.units.unused} of {figures.units.n}"),
-        ("outliers", f"{errors.outliers} of {figures.n_rows}"),
+        ("outliers", f"{errors.outliers} of {figures.origin.n_measured}"),
         ("epochs", str(figures.learning.epochs)),
     ]
     if found is not None:
@@ -342,10 +435,6 @@ def _subtitle(figures: Figures) -> str:
     if figures.n_rows < figures.n_given:
         rows += f", drawn from {figures.n_given:,},"
     return (
-        f"{figures.model} with codes of {figures.n_components} numbers, on {rows} of {shape}; "
-        f"model {figures.fingerprint[:12]}."
+        f"{figures.model} with codes of {figures.n_components} numbers, on {rows} of {shape}, "
+        f"measured on {measured_rows(figures)}; model {figures.fingerprint[:12]}."
     )
-
-
-def _or_none(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"

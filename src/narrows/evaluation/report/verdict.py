@@ -1,18 +1,33 @@
 """What the figures of a report say in plain words: each sentence by a rule of its own."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from narrows.evaluation.report.figures import Figures
+from narrows.evaluation.report.wording import (
+    amount,
+    how_pca_learned,
+    measured_rows,
+    numbers,
+    percent,
+    share,
+    times,
+    writer,
+)
 
 Weight = Literal["good", "note", "bad"]
 
 # Of the mean row's error: what a model has to leave below to have learned anything.
 _NOTHING = 0.9
+# Standard errors beyond which a difference is not put down to chance.
+_CHANCE = 2.0
+# How many times as many rows as PCA a model may have learned from without a word.
+_MORE_ROWS = 1.5
 # Of PCA's error, either way: what counts as the same.
 _SAME = 0.05
-# Of the mean row's error: what PCA leaves by rounding alone.
+# Of the mean row's error: what PCA leaves of rows in a plane that were rounded.
 _EXACT = 1e-6
 # Share of all the fall that the last tenth of the epochs still adds, when training ends too soon.
 _STILL_FALLING = 0.01
@@ -24,12 +39,38 @@ _OUTLIERS = 0.01
 # What each limit is called where several models have it.
 RULES = {
     "nothing_learned": "Next to nothing learned",
+    "columns": "With columns restored worse than by their mean",
+    "scaling": "With one scale for columns of different units",
     "undertrained": "Trained for too short a time",
     "overfitted": "Overfitted",
     "dead": "With dead units",
     "collapsed": "With collapsed units",
     "constant": "With constant units",
 }
+_NAMES_OF = {"columns": ("column", "columns"), "channels": ("channel", "channels")}
+_RESCALE = "Train again with scaling='standard' (narrows train --scaling standard)."
+# What a smaller error than PCA's means, by the rows that it was measured on.
+_BETTER: dict[str, tuple[str, Weight, str]] = {
+    "unseen": ("better", "good", "The model is better than PCA"),
+    "learned": (
+        "better_on_learned_rows",
+        "note",
+        "On the rows that it learned from, the model restores more than PCA {}",
+    ),
+    "unknown": (
+        "better_if_new_rows",
+        "note",
+        "If it has not learned from these rows, the model is better than PCA",
+    ),
+}
+_USE_PCA = (
+    "Use PCA here: these rows bend too little for a network to gain anything, or the model has not "
+    "learned how they do."
+)
+_IS_PCA = (
+    "The model is PCA: it kept the weights that it started from, as nothing that was tried made "
+    "the held-out rows better. More rows may change that."
+)
 _UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
 
 
@@ -40,8 +81,11 @@ class Finding:
     Attributes
     ----------
     rule : str
-        Which rule speaks: "nothing_learned", "better", "linear", "worse", "no_yardstick",
-        "undertrained", "overfitted", "dead", "collapsed", "constant", "outliers" or "room".
+        Which rule speaks. The first finding is "better", "better_on_learned_rows" (the figures
+        come from rows learned from), "better_if_new_rows" (the model cannot tell), "linear",
+        "undecided" (the rows are too few), "worse", "nothing_learned" or "no_yardstick". Others are
+        "learned_rows", "unknown_rows", "columns", "scaling", "undertrained", "overfitted", "dead",
+        "collapsed", "constant", "outliers" and "room".
     weight : {"good", "note", "bad"}
         How much it matters.
     text : str
@@ -57,6 +101,23 @@ class Finding:
     text: str
     remedy: str
     part: str
+
+
+def notice(figures: Figures) -> str:
+    """Say in a line above all that the model has learned from the rows, or cannot tell.
+
+    Returns
+    -------
+    str
+        Empty where the figures come from rows that it has not learned from.
+    """
+    return {
+        "unseen": "",
+        "learned": "Measured on the rows that the model learned from: how it does on others, this "
+        "page does not tell.",
+        "unknown": "Measured on rows that the model may have learned from: it does not remember "
+        "which those were.",
+    }[figures.origin.measured_on]
 
 
 def judge(figures: Figures) -> list[Finding]:
@@ -81,70 +142,189 @@ def judge(figures: Figures) -> list[Finding]:
 
 
 def _compare(figures: Figures) -> Finding:
-    errors, part = figures.errors, "size"
-    share = errors.model / errors.mean_row if errors.mean_row else 1.0
-    if share >= _NOTHING:
+    """Set the model's error beside PCA's, or the mean row's; the sentence says on which rows."""
+    errors, write = figures.headline, writer(figures)
+    of_mean = errors.model / errors.mean_row if errors.mean_row else 1.0
+    said = _its_error(figures)
+    on = f", on {measured_rows(figures)}."
+    if of_mean >= _NOTHING:
+        beside = f"is {percent(of_mean)} of what the mean row alone leaves"
+        if of_mean > 1 + _SAME:
+            beside = "is larger than what the mean row alone leaves"
         return Finding(
             "nothing_learned",
             "bad",
-            f"The model has learned next to nothing of these rows: its error of {errors.model:.3g} "
-            f"is {percent(share)} of what the mean row alone leaves ({errors.mean_row:.3g}).",
-            "Train longer, or with another learning_rate. Where these rows are of another kind "
+            f"The model has learned next to nothing of these rows: its error of {said} {beside} "
+            f"({write(errors.mean_row)}){on}",
+            _blame(figures)
+            or "Train longer, or with another learning_rate. Where these rows are of another kind "
             "than those learned from, learn from such rows too.",
-            part,
+            "size",
         )
-    size = _numbers(errors.pca_components)
+    size = numbers(errors.pca_components)
     if errors.pca is None:
         return Finding(
             "no_yardstick",
             "note",
-            f"The model's error of {errors.model:.3g} is {percent(share)} of the mean row's "
-            f"({errors.mean_row:.3g}). PCA cannot be compared: it has no {size} on these rows.",
+            f"The model's error of {said} is {percent(of_mean)} of the mean row's "
+            f"({write(errors.mean_row)}){on} PCA cannot be compared: it has no {size} on "
+            f"{errors.pca_rows} rows of {math.prod(figures.sample_shape)} values.",
             "To compare with PCA, use a code narrower than the rows, or give more rows.",
-            part,
+            "size",
         )
     if errors.pca <= _EXACT * errors.mean_row:
         return Finding(
             "linear",
             "note",
-            f"PCA is exact: with the same {size} it leaves nothing of these rows (the model "
-            f"{errors.model:.3g}, {percent(share)} of the mean row's).",
+            f"PCA is exact: with the same {size} it leaves less than a millionth of what the mean "
+            f"row leaves (the model {percent(of_mean)}){on}",
             "Use PCA here, or a narrower code: these rows lie in a plane of so few directions.",
-            part,
+            "size",
         )
-    ratio = errors.model / errors.pca
-    with_same = f"({errors.pca:.3g}) with the same {size}"
-    if abs(ratio - 1) <= _SAME:
-        return Finding(
-            "linear",
-            "note",
-            f"PCA is as good: the model's error of {errors.model:.3g} is {percent(ratio)} of "
-            f"PCA's {with_same}.",
-            "Use PCA here: these rows bend too little for a network to gain anything, or the "
-            "model has not learned how they do.",
-            part,
+    on_columns = " on standardised columns" if errors.pca_columns == "standardised" else ""
+    pca = f"PCA's{on_columns} ({write(errors.pca)}) with the same {size}{on}"
+    return _beside_pca(figures, said, errors.model / errors.pca, pca)
+
+
+def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
+    """Judge by the ratio of errors; "better" needs rows that the model has not learned from."""
+    errors, blame = figures.headline, _blame(figures)
+    share_of_pca = f"its error of {said} is {percent(ratio)} of {pca}"
+    kept_start = figures.learning.kept_start
+    if abs(ratio - 1) <= _SAME or (kept_start and ratio < 1):
+        text = f"PCA is as good: the model's error of {said} is {percent(ratio)} of {pca}"
+        remedy = blame or (_IS_PCA if kept_start else _USE_PCA)
+        return Finding("linear", "note", text, remedy, "size")
+    by_chance = _CHANCE * (errors.pca_difference or 0.0) / (errors.pca or 1.0)
+    if abs(ratio - 1) < by_chance:
+        text = (
+            f"The model may be as good as PCA: {share_of_pca} By chance alone, that may be "
+            f"{percent(by_chance)} more or less."
         )
-    if ratio < 1:
-        return Finding(
-            "better",
-            "good",
-            f"The model is better than PCA: its error of {errors.model:.3g} is {percent(ratio)} "
-            f"of PCA's {with_same}.",
-            "",
-            part,
-        )
-    return Finding(
-        "worse",
-        "bad",
-        f"The model is worse than PCA: its error of {errors.model:.3g} is {ratio:.2f} times PCA's "
-        f"{with_same}.",
-        "Train longer, or use PCA.",
-        part,
+        remedy = " ".join(filter(None, (blame, "Give more rows.", _for_pca(figures))))
+        return Finding("undecided", "note", text, remedy, "size")
+    if ratio > 1:
+        text = f"The model is worse than PCA: its error of {said} is {ratio:.2f} times {pca}"
+        return Finding("worse", "bad", text, blame or _instead_of_pca(figures), "size")
+    remedy = _for_pca(figures)
+    fewer = f" of {errors.pca_rows:,} rows" if remedy else ""
+    rule, weight, text = _BETTER[figures.origin.measured_on]
+    text = f"{text.format(how_pca_learned(figures))}{fewer}: {share_of_pca}"
+    return Finding(rule, "note" if remedy else weight, text, remedy, "size")
+
+
+def _for_pca(figures: Figures) -> str:
+    """Ask for the training rows where PCA had far fewer to learn from than the model."""
+    errors, n_training = figures.headline, figures.origin.n_training or 0
+    own = errors.pca_fitted_on in ("other half", "other tenths")
+    if not own or n_training <= _MORE_ROWS * errors.pca_rows:
+        return ""
+    return (
+        f"The model learned from {n_training:,} rows, and PCA from {errors.pca_rows:,}: give the "
+        "training rows too (X_train, --train), so that PCA learns from as many."
     )
+
+
+def _instead_of_pca(figures: Figures) -> str:
+    """Suggest longer training only where training did not end by itself."""
+    if figures.learning.ended != "early_stopping":
+        return "Train longer, or use PCA."
+    return (
+        "Use PCA, or learn from more rows or with another network (hidden_layer_sizes): training "
+        "ended by itself, so that longer would bring nothing."
+    )
+
+
+def _its_error(figures: Figures) -> str:
+    """Write the model's error, and over what it is a mean where it is a share."""
+    columns, written = figures.columns, amount(figures, figures.headline.model)
+    if figures.headline.unit != "variance" or columns is None:
+        return written
+    varied = len(columns.each) - columns.constant
+    return f"{written} (mean over {varied} {columns.kind})"
+
+
+def _blame(figures: Figures) -> str:
+    """Point to the finding that names the scaling as the cause."""
+    columns = figures.columns
+    if columns is None or not columns.scaling_is_why:
+        return ""
+    return "The scaling of the columns is the cause, as the next finding says."
+
+
+def _rows(figures: Figures) -> Iterator[Finding]:
+    """Say why the figures come from rows that the model has learned from."""
+    origin = figures.origin
+    unseen = origin.n_held_out + origin.n_new
+    if origin.measured_on == "learned":
+        others = f", and the {unseen} others" if unseen else ""
+        are_few = f"{others} are too few to measure on alone (at least 10)" if unseen else ""
+        yield Finding(
+            "learned_rows",
+            "bad",
+            f"The model learned from {origin.n_learned:,} of these {origin.n_measured:,} "
+            f"rows{are_few}: the figures tell how well it knows them, not how well it does on "
+            "others.",
+            "Give rows that it has not learned from, or train with rows held out "
+            "(early_stopping=True, validation_fraction).",
+            "errors",
+        )
+    elif origin.measured_on == "unknown":
+        yield Finding(
+            "unknown_rows",
+            "note",
+            "The model does not remember whether it learned from these rows: it was saved by an "
+            "earlier version, or learned from more rows than it remembers.",
+            "Give rows that it has not learned from, or train it again.",
+            "errors",
+        )
+
+
+def _columns(figures: Figures) -> Iterator[Finding]:
+    """Count the columns that are restored worse than by their mean, and name the cause."""
+    columns = figures.columns
+    if columns is None or not (columns.worse_than_mean or columns.scaling_is_why):
+        return
+    count, (one, many) = columns.worse_than_mean, _NAMES_OF[columns.kind]
+    worst = columns.each[columns.worst]
+    error = worst.model or 0.0
+    beside = "" if worst.pca is None else f" (PCA: {share(worst.pca)})"
+    text = f"The worst {one} is {worst.name!r}, with an error of {_of_its(error)}{beside}."
+    if count:
+        text = (
+            f"{count} of {len(columns.each)} {many} {'is' if count == 1 else 'are'} restored worse "
+            f"than by {'its' if count == 1 else 'their'} mean; the{text.removeprefix('The')}"
+        )
+    if columns.scaling_is_why:
+        reason = (
+            f"scaling={columns.model_scaling!r} divides all {many} by one number, and their "
+            f"spreads differ {times(columns.spread_ratio)} times, so that {many} of small numbers "
+            "hardly count"
+        )
+        if count:
+            yield Finding("columns", "bad", f"{text} The reason: {reason}.", _RESCALE, "columns")
+            return
+        yield Finding("scaling", "bad", f"The reason is that {reason}. {text}", _RESCALE, "columns")
+        return
+    remedy = "Use a wider code (n_components), or train longer."
+    if worst.pca is not None and worst.pca > _NOTHING:
+        remedy = (
+            f"The other {many} say little of {worst.name!r}, for PCA as well: leave it out, or "
+            "use a wider code (n_components)."
+        )
+    weight: Weight = "bad" if error > 1 + _SAME else "note"
+    yield Finding("columns", weight, text, remedy, "columns")
+
+
+def _of_its(error: float) -> str:
+    """Write a column's error as a share of its variance."""
+    return f"{share(error)}{' of' * (error < 2)} its variance"
 
 
 def _undertrained(figures: Figures) -> Iterator[Finding]:
     learning = figures.learning
+    if learning.kept_start:
+        return
     epochs = f"{learning.epochs} epoch{'' if learning.epochs == 1 else 's'}"
     remedy = "Train longer (max_epochs), or with a larger learning_rate."
     if learning.ended == "interrupted":
@@ -165,11 +345,13 @@ def _undertrained(figures: Figures) -> Iterator[Finding]:
 def _overfitted(figures: Figures) -> Iterator[Finding]:
     excess = figures.learning.excess
     if excess is not None and excess >= _BY_HEART:
+        of_history = figures.learning.excess_on == "held-out rows"
+        where = "the rows held out in training" if of_history else "rows that it has not seen"
         yield Finding(
             "overfitted",
             "bad",
-            f"The model is overfitted: on these rows its error is {excess + 1:.1f} times that on "
-            "the rows that it learned from.",
+            f"The model is overfitted: on {where} its error is {excess + 1:.1f} times that on the "
+            "rows that it learned from.",
             "Learn from more rows, stop early (early_stopping), raise weight_decay, add a "
             "corruption, or use a smaller network. Where these rows are of another kind than those "
             "learned from, learn from such rows too.",
@@ -179,10 +361,10 @@ def _overfitted(figures: Figures) -> Iterator[Finding]:
 
 def _unused(figures: Figures) -> Iterator[Finding]:
     units = figures.units
-    share = units.unused / units.n
-    if not units.unused or share < _UNUSED[units.kind]:
+    part = units.unused / units.n
+    if not units.unused or part < _UNUSED[units.kind]:
         return
-    count = f"{units.unused} of {units.n} units of the code ({percent(share)})"
+    count = f"{units.unused} of {units.n} units of the code ({percent(part)})"
     text, remedy = {
         "dead": (
             f"{count} are dead: on for none of these rows.",
@@ -202,14 +384,15 @@ def _unused(figures: Figures) -> Iterator[Finding]:
 
 
 def _outliers(figures: Figures) -> Iterator[Finding]:
-    errors = figures.errors
-    share = errors.outliers / figures.n_rows
-    if share >= _OUTLIERS:
+    errors = figures.headline
+    measured = figures.origin.n_measured
+    part = errors.outliers / measured
+    if part >= _OUTLIERS:
         yield Finding(
             "outliers",
             "note",
-            f"{errors.outliers} of {figures.n_rows} rows ({percent(share)}) are outliers: their "
-            f"error is above {errors.outlier_threshold:.3g}.",
+            f"{errors.outliers} of {measured} rows ({percent(part)}) are outliers: their "
+            f"error is above {amount(figures, errors.outlier_threshold)}.",
             "Look at them: they may be damaged, or of a kind that the model has hardly seen.",
             "errors",
         )
@@ -217,7 +400,7 @@ def _outliers(figures: Figures) -> Iterator[Finding]:
 
 def _room(figures: Figures) -> Iterator[Finding]:
     """Say what twice the code would bring, where PCA's curve shows it."""
-    curve, size = figures.pca_curve, figures.errors.pca_components
+    curve, size = figures.pca_curve, figures.headline.pca_components
     if size in curve and 2 * size in curve and curve[size] > 0:
         yield Finding(
             "room",
@@ -230,6 +413,8 @@ def _room(figures: Figures) -> Iterator[Finding]:
 
 
 _LIMITS: tuple[Callable[[Figures], Iterator[Finding]], ...] = (
+    _rows,
+    _columns,
     _undertrained,
     _overfitted,
     _unused,
@@ -242,18 +427,3 @@ def _longer(figures: Figures) -> str:
     learning = figures.learning
     last = learning.ended == "max_epochs" and learning.best_epoch == learning.epochs
     return f", or more than {learning.epochs} epochs" if last else ""
-
-
-def percent(share: float) -> str:
-    """Write a share with two digits.
-
-    Examples
-    --------
-    >>> percent(0.444), percent(0.0049), percent(1.0)
-    ('44 %', '0.49 %', '100 %')
-    """
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
-
-
-def _numbers(count: int) -> str:
-    return "1 number" if count == 1 else f"{count} numbers"
