@@ -224,11 +224,14 @@ def test_what_multiplies_the_code_has_length_1(sparsity, tied_weights):
 def test_silence_lifts_dead_units_alone():
     logits = normal(10, 4).requires_grad_()
     dead = torch.tensor([True, False, True, False])
-    value = silence(logits, 1.0, dead)
-    truth = sum((1 - logits[:, j]).clamp(min=0).mean() for j in (0, 2))
+    value = silence(logits, 2.0, dead)
+    truth = sum((2 - logits[:, j].max()).clamp(min=0) for j in (0, 2))
     torch.testing.assert_close(value, truth)
     (gradient,) = torch.autograd.grad(value, logits)
-    torch.testing.assert_close(gradient, -0.1 * (dead & (logits < 1)).double())
+    # Each for the row that it answers to most, and not once it is on there.
+    largest = logits == logits.max(dim=0).values
+    assert (logits.amax(dim=0)[dead] < 2).tolist() == [False, True]
+    torch.testing.assert_close(gradient, -(dead & largest & (logits < 2)).double())
 
 
 @pytest.mark.parametrize("sparsity", ["l1", "topk", "batch_topk", "jumprelu"])
@@ -253,6 +256,15 @@ def test_dead_units_come_back_and_stay_dead_without_revival(sparsity, digits):
 
     assert dead_after_more(revival_weight=0) > 24
     assert dead_after_more() < 8
+
+
+@pytest.mark.parametrize("sparsity", ["topk", "batch_topk"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_few_units_stay_dead_by_default(sparsity, seed, digits):
+    model = SparseAutoencoder(
+        256, sparsity=sparsity, n_active=8, dead_after=1500, max_epochs=12, random_state=seed
+    ).fit(digits.X_train)
+    assert model.dead_units_.mean() <= 0.05
 
 
 def test_code_sparsity_is_that_of_the_codes(monkeypatch):
@@ -360,7 +372,7 @@ def test_bodies_need_not_be_dense():
     terms = model._penalties(network, trace, torch.Generator())
     terms["revival"].backward()
     lifted = body[-1].bias.grad
-    assert lifted[0] == pytest.approx(-0.01)
+    assert lifted[0] == pytest.approx(-0.001)
     assert (lifted[1:] == 0).all()
 
 

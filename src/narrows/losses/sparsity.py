@@ -152,12 +152,15 @@ def log_mean_sigmoid(logits: Tensor) -> Tensor:
 
 
 def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
-    """How far below the bar dead units are: the sum over units, the mean over rows.
+    """How far below the bar dead units are where they come nearest to it: the sum over units.
 
-    Selection gives a unit that is never on no gradient. This one lifts it, wherever it is, until
-    it is on for the rows that it answers to most, and the reconstruction takes over. Conerly,
-    Cunningham, Templeton, Lindsey, Hosmer & Jermyn (2025), "Dictionary learning optimization
-    techniques", Anthropic Circuits Updates, January, pay it for all units.
+    Selection gives a unit that is never on no gradient. This one lifts it for the row of the batch
+    to which it answers most, until it is on for rows like that, and the reconstruction takes over.
+    Conerly, Cunningham, Templeton, Lindsey, Hosmer & Jermyn (2025), "Dictionary learning
+    optimization techniques", Anthropic Circuits Updates, January, pay the mean over all rows, and
+    of all units. Of a mean over rows whose average is subtracted, little but the bias is left to
+    learn from: it rises by the same for all rows, more slowly than the bar, and a unit that comes
+    back so answers to no row in particular.
 
     Parameters
     ----------
@@ -175,6 +178,12 @@ def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
     Examples
     --------
     >>> silence(torch.tensor([[-3.0, -1.0], [-5.0, -1.0]]), 0.0, torch.tensor([True, False]))
-    tensor(4.)
+    tensor(3.)
     """
-    return (functional.relu(bar - logits) * dead).sum() / len(logits)
+    own = (bar - logits).amin(dim=0)
+    least = ranks.lowest(own.detach())
+    nearest = (own.detach() == least).to(own.dtype)  # the processes that have the unit's row
+    # What a process returns counts by its share of the rows.
+    share = nearest / ranks.add(nearest) * (ranks.total(len(logits)) / len(logits))
+    return (functional.relu(own) * dead * share).sum()
+        Of processes that train together, each has its share.

@@ -84,9 +84,9 @@ class SparseAutoencoder(BaseAutoencoder):
         square root of ``n_components``.
     dead_after : int, default=10000
         Training rows in a row for which a unit is never on, after which it counts as dead.
-    revival_weight : float, default=0.01
-        Weight of the term that lifts dead units until they are on again; 0 leaves them dead.
-        "kl" does not need it.
+    revival_weight : float, default=0.001
+        Weight of the term that lifts dead units, each for the row to which it answers most, until
+        they are on again; 0 leaves them dead. "kl" does not need it.
     {parameters}
 
     Attributes
@@ -122,7 +122,7 @@ class SparseAutoencoder(BaseAutoencoder):
     sparsity_weight: float | Literal["auto"] = "auto"
     n_active: int | Literal["auto"] = "auto"
     dead_after: int = 10_000
-    revival_weight: float = 0.01
+    revival_weight: float = 0.001
 
     _linear_code: ClassVar[bool] = False
     _findings: ClassVar[tuple[str, ...]] = ("mean_activation_", "active_share_", "dead_units_")
