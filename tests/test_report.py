@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -73,6 +74,15 @@ def test_an_untrained_model_is_named() -> None:
 def test_a_model_that_still_learned_when_training_ended_is_named() -> None:
     model = Autoencoder(16, max_epochs=5, learning_rate=1e-4, random_state=0).fit(X)
     assert "undertrained" in judged(model, X_TEST)
+
+
+@pytest.mark.parametrize("n_rows", [50, 150])
+def test_training_that_stopped_by_itself_was_not_too_short(n_rows: int) -> None:
+    flowers = np.random.default_rng(0).permutation(load_iris().data)[:n_rows]
+    model = Autoencoder(2, random_state=0).fit(flowers)
+    # Of few rows PCA, where training starts, is kept; of more, no epoch was better any more.
+    assert model.n_iter_ == 0 if n_rows == 50 else model.history_.ended == "early_stopping"
+    assert "undertrained" not in judged(model, flowers)
 
 
 def test_a_model_overfitted_on_200_rows_is_named() -> None:

@@ -162,7 +162,8 @@ class Learning:
         As :attr:`narrows.training.history.History.ended`.
     late_fall : float or None
         What the last tenth of the epochs added to the fall of the (held-out) loss, as a share of
-        all of it; ``None`` of fewer than five epochs.
+        all of it; ``None`` of fewer than five epochs. 0 where training stopped early, as no
+        epoch was better any more.
     train_loss : float or None
         The term ``reconstruction`` on the training rows, in the best epoch; ``None`` where the
         model has no such term.

@@ -297,6 +297,8 @@ def _excess(model: BaseAutoencoder, train: float, here: float) -> float | None:
 
 
 def _late_fall(history: History) -> float | None:
+    if history.ended == "early_stopping":  # more epochs made it no better
+        return 0.0
     if len(history) < _FEWEST_EPOCHS:
         return None
     losses: list[float] = history[
