@@ -67,6 +67,27 @@ def test_after_two_times_it_ends_at_its_best_weights():
     assert scaled < 1.2 * best
 
 
+def test_a_run_that_went_back_and_crashed_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    class CrashError(Exception):
+        pass
+
+    def crash(record):
+        if record["epoch"] == 17:
+            raise CrashError
+
+    monkeypatch.setattr("narrows.training.checkpoint._COST", np.inf)  # written after every epoch
+    start, kill = dying({12})
+    with start, kill, pytest.warns(NarrowsWarning, match="collapsed in epoch 14"):
+        whole = quick().fit(X)
+    part = quick(checkpoint=tmp_path / "run.checkpoint")
+    start, kill = dying({12})
+    with start, kill, on_epoch(crash), pytest.raises(CrashError), pytest.warns(NarrowsWarning):
+        part.fit(X)
+    part.fit(X)
+    assert part.fingerprint_ == whole.fingerprint_
+    assert part.history_.restarts == whole.history_.restarts == [14]
+
+
 def run(*losses, first, restarts=()):
     epochs = [{"epoch": i + 1, "loss": loss} for i, loss in enumerate(losses)]
     return History(epochs, initial_loss=first, restarts=list(restarts))
