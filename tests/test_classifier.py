@@ -35,8 +35,13 @@ def quick(encoder=MODEL, **parameters):
 
 def checks():
     for checked, check in estimator_checks_generator(EncoderClassifier(max_epochs=20)):
-        # Runs only where scipy's experimental array API is switched on.
-        if check.func.__name__ != "check_array_api_input":
+        # The first runs only where scipy's experimental array API is switched on. The second wants
+        # weighted and repeated rows to give the same in double precision; networks compute in
+        # single precision, in which tests/test_weights.py compares them.
+        if check.func.__name__ not in {
+            "check_array_api_input",
+            "check_sample_weight_equivalence_on_dense_data",
+        }:
             yield pytest.param(checked, check, id=check.func.__name__)
 
 

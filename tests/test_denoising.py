@@ -1,13 +1,19 @@
 """Damage by its statistics, and denoising by what it restores."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_wine
 
-from narrows import DenoisingAutoencoder, load
+from narrows import DenoisingAutoencoder, EncoderClassifier, load
 from narrows.corruption import CORRUPTIONS, DISTORTIONS, Limits, make
-from narrows.errors import DataError, DivergedError, ParameterError
+from narrows.errors import DataError, DivergedError, FormatError, ParameterError
+from narrows.models.damage import choose_damage, limits_of
+from narrows.models.learned_rows import HELD_OUT
+from narrows.signals import Windows
 
 SEED = 20240601
 RNG = np.random.default_rng(SEED)
@@ -21,7 +27,7 @@ def generator(seed=SEED):
 
 
 def damaged(x, kind, level, seed=SEED):
-    return make(kind, level, UNIT, tuple(x.shape[1:]))(x, generator(seed))
+    return make(kind, level, UNIT, tuple(x.shape[1:]))(x, generator(seed)).rows
 
 
 def quick(**parameters):
@@ -47,7 +53,8 @@ def test_masking_sets_the_share_asked_for_to_zero(level):
 @pytest.mark.parametrize("level", [0.0, 0.2, 1.0])
 def test_salt_and_pepper_are_as_many_and_as_extreme_as_asked_for(level):
     limits = Limits(torch.tensor([-1.0, -2.0]), torch.tensor([3.0, 4.0]))
-    y = make("salt_and_pepper", level, limits, (2,))(torch.full((100_000, 2), 0.5), generator())
+    x = torch.full((100_000, 2), 0.5)
+    y = make("salt_and_pepper", level, limits, (2,))(x, generator()).rows
     for column in range(2):
         for extreme in (limits.low[column], limits.high[column]):
             share = (y[:, column] == extreme).double().mean()
@@ -107,11 +114,11 @@ def test_a_turn_by_half_a_circle_is_two_flips():
 
 def test_a_list_is_done_in_its_order_with_a_level_each():
     x = torch.rand(50, 9, 7, generator=generator())
-    both = make(["mirror", "masking"], [1.0, 0.4], UNIT, (9, 7))(x, generator())
+    both = make(["mirror", "masking"], [1.0, 0.4], UNIT, (9, 7))(x, generator()).rows
     assert float((both == 0).double().mean()) == pytest.approx(0.4, abs=0.05)
     kept = both != 0
     assert torch.equal(both[kept], x.flip(2)[kept])
-    own = make([lambda x, _: x + 1, "masking"], "auto", UNIT, (9, 7))(x, generator())
+    own = make([lambda x, _: x + 1, "masking"], "auto", UNIT, (9, 7))(x, generator()).rows
     assert set((own[own != 0] >= 1).tolist()) == {True}
 
 
@@ -292,7 +299,8 @@ def test_limits_follow_the_rows_to_their_device():
     """The meta device computes shapes alone, and refuses to be mixed with another."""
     limits = Limits(torch.zeros(4, 4), torch.ones(4, 4))
     damage = make("salt_and_pepper", 0.5, limits, (4, 4))
-    assert damage(torch.zeros(2, 4, 4, device="meta"), None).device.type == "meta"
+    rows, drawn = damage(torch.zeros(2, 4, 4, device="meta"), None)
+    assert rows.device.type == drawn.device.type == "meta"
 
 
 def test_pairs_keep_the_names_of_either_table_and_are_for_fit_alone():
@@ -315,3 +323,293 @@ def test_a_failed_fit_on_pairs_leaves_the_model_as_it_was():
     with pytest.raises(DivergedError):
         model.fit(1000 * X**2, 1000 * X)
     np.testing.assert_array_equal(model.transform(X), before)
+
+
+# What was drawn to be damaged.
+
+
+def by_rows(mask):
+    """Tell of each row whether all of its values are in a mask; in part is an error."""
+    whole, some = mask.flatten(1).all(1), mask.flatten(1).any(1)
+    assert torch.equal(whole, some)
+    return whole
+
+
+def test_what_was_drawn_counts_whether_or_not_it_differs():
+    black = torch.zeros(500, 20)
+    rows, drawn = make("masking", 0.3, UNIT, (20,))(black, generator())
+    assert torch.equal(rows, black)
+    assert float(drawn.double().mean()) == pytest.approx(0.3, abs=0.02)
+    half = torch.full((500, 20), 0.5)
+    rows, same = make("masking", 0.3, UNIT, (20,))(half, generator())
+    assert torch.equal(same, drawn)
+    assert torch.equal(rows, half * ~drawn)
+    white = torch.ones(500, 20)
+    rows, drawn = make("salt_and_pepper", 0.4, UNIT, (20,))(white, generator())
+    assert float(drawn.double().mean()) == pytest.approx(0.4, abs=0.02)
+    assert float((rows == 0).double().mean()) == pytest.approx(0.2, abs=0.02)
+    assert drawn[rows == 0].all()
+
+
+@pytest.mark.parametrize("kind", ["gaussian", *DISTORTIONS])
+def test_noise_and_distortions_are_drawn_for_all_values(kind):
+    x = torch.rand(40, 8, 6, 3, generator=generator())
+    rows, drawn = make(kind, 0.5, UNIT, (8, 6, 3))(x, generator())
+    assert drawn.shape == x.shape
+    assert drawn.dtype == torch.bool
+    whole = by_rows(drawn)
+    assert 5 < whole.sum() < 35 if kind == "mirror" else whole.all()
+    assert torch.equal(rows[~whole], x[~whole])
+    assert not make(kind, 0.0, UNIT, (8, 6, 3))(x, generator()).drawn.any()
+
+
+def test_the_masks_of_a_sequence_are_united():
+    x = torch.rand(200, 8, 6, generator=generator())
+    both = make(["masking", "mirror"], [0.3, 0.5], UNIT, (8, 6))(x, generator()).drawn
+    alone = make("masking", 0.3, UNIT, (8, 6))(x, generator()).drawn
+    turned = both.flatten(1).all(1)
+    assert 70 < turned.sum() < 130
+    assert torch.equal(both[~turned], alone[~turned])
+    twice = make(["masking", "masking"], 0.3, UNIT, (8, 6))(x, generator()).drawn
+    assert float(twice.double().mean()) == pytest.approx(1 - 0.7**2, abs=0.02)
+    assert not make([], 0.3, UNIT, (8, 6))(x, generator()).drawn.any()
+
+
+def test_functions_may_say_what_they_drew():
+    x = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
+    mask = torch.tensor([[True, True, False, False]])
+
+    def silent(x, generator):
+        return x * ~mask
+
+    def telling(x, generator):
+        return x * ~mask, mask
+
+    assert make(silent, 0.1, UNIT, (4,))(x, None).drawn.tolist() == [[False, True, False, False]]
+    rows, drawn = make(telling, 0.1, UNIT, (4,))(x, None)
+    assert torch.equal(drawn, mask)
+    assert torch.equal(rows, x * ~mask)
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda x: (x, x), "a tensor of torch.float32 of shape .* beside the rows"),
+        (lambda x: (x, (x > 9)[:, :2]), r"of torch.bool of shape \(80, 2\) beside the rows"),
+        (lambda x: (x, 1), "a int beside the rows"),
+        (lambda x: (x > 9, x, x), "returned a tuple; it must return a tensor"),
+    ],
+)
+def test_masks_that_are_none_are_refused(returned, words):
+    def wrong(x, generator):
+        return returned(x)
+
+    with pytest.raises(ParameterError, match=words):
+        quick(corruption=wrong, batch_size=80, early_stopping=False).fit(TABLE)
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["squared error", "cross-entropy"])
+def test_emphasis_is_the_papers_in_double_precision(binary):
+    """Vincent et al. (2010), section 3.4: alpha over the values in J, beta over the others."""
+    X = (TABLE > 0.5) * 1.0 if binary else TABLE
+    alpha, beta, masks = 1.7, 0.3, []
+
+    def spy(x, generator):
+        kept = torch.rand(x.shape, generator=generator) > 0.4
+        masks.append((x.clone(), ~kept))
+        return x * kept, ~kept
+
+    model = quick(
+        corruption=spy, corrupted_weight=alpha, intact_weight=beta, max_epochs=1,
+        learning_rate=1e-12, weight_decay=0, early_stopping=False,
+    ).fit(X)  # fmt: skip
+    assert model.loss_ == ("cross_entropy" if binary else "squared_error")
+    encoder, decoder = model.encoder_.double(), model.decoder_.double()
+    total = 0.0
+    with torch.no_grad():
+        for x, drawn in masks:
+            z = decoder(encoder((x * ~drawn).double())).numpy()
+            t, inside = x.double().numpy(), drawn.numpy()
+            terms = -(t * np.log(z) + (1 - t) * np.log(1 - z)) if binary else (t - z) ** 2
+            total += alpha * terms[inside].sum() + beta * terms[~inside].sum()
+            assert (t[inside] == 0).any() or not binary  # they count, though nothing differs
+    assert model.history_["loss"][0] == pytest.approx(total / len(X), rel=1e-5)
+
+
+def test_emphasis_on_masked_values_alone_learns_how_bright_they_are():
+    """Digits in black and white: if masked black pixels did not count, all would turn white."""
+    from narrows import datasets
+
+    digits = datasets.load("digits")
+    X, clean = ((part > 127).astype(np.uint8) for part in (digits.X_train, digits.X_test))
+    model = DenoisingAutoencoder(
+        32, corruption="masking", corruption_level=0.25, corrupted_weight=1, intact_weight=0,
+        max_epochs=40, random_state=SEED,
+    ).fit(X)  # fmt: skip
+    lost = np.random.default_rng(SEED).random(clean.shape) < 0.25
+    restored = model.denoise(np.where(lost, 0, clean))
+    assert restored.mean() == pytest.approx(clean.mean(), abs=0.03)
+    assert ((restored - clean) ** 2).mean() < 0.07
+    assert restored[lost].mean() == pytest.approx(clean[lost].mean(), abs=0.03)
+
+
+def test_of_pairs_what_differs_counts_and_what_is_drawn():
+    dirty = np.where(RNG.random(TABLE.shape) < 0.3, 0.0, TABLE)
+    common = {"max_epochs": 1, "learning_rate": 1e-12, "early_stopping": False}
+    losses = {}
+    for name, corruption, weights in (
+        ("given", None, (1, 0)),
+        ("all", None, (1, 1)),
+        ("drawn too", "gaussian", (1, 0)),
+        ("noise", "gaussian", (1, 1)),
+    ):
+        model = quick(
+            corruption=corruption, corrupted_weight=weights[0], intact_weight=weights[1], **common
+        )
+        losses[name] = model.fit(dirty, TABLE).history_["loss"][0]
+        if name == "given":
+            restored = model.scaling_(torch.from_numpy(model.denoise(dirty)))
+            terms = (restored - model.scaling_(torch.from_numpy(TABLE))).square().numpy()
+            truth = terms[dirty != TABLE].sum() / len(TABLE)
+            assert losses[name] == pytest.approx(truth, rel=1e-4)
+    assert losses["given"] < 0.5 * losses["all"]
+    assert losses["drawn too"] == pytest.approx(losses["noise"], rel=1e-6)
+
+
+def test_weights_that_leave_nothing_to_learn_are_refused():
+    with pytest.raises(ParameterError, match="leave nothing to learn"):
+        quick(corrupted_weight=0, intact_weight=0).fit(TABLE)
+
+
+# Salt and pepper on tables.
+
+WINE = load_wine()
+
+
+def salted(model, X, seed=0):
+    """What training makes of rows, in the data's units."""
+    damage = choose_damage(model)
+    rows = damage(model.scaling_(torch.from_numpy(X)), generator(seed)).rows
+    return model.scaling_.undo(rows).numpy()
+
+
+@pytest.mark.parametrize("scaling", ["auto", "standard", "global", "none"])
+def test_each_column_of_a_table_has_its_own_salt_and_pepper(scaling):
+    X = WINE.data[:150]
+    model = quick(
+        corruption="salt_and_pepper", corruption_level=0.6, scaling=scaling, early_stopping=False
+    ).fit(X)
+    y = salted(model, WINE.data)
+    own = np.isclose(y, WINE.data, rtol=1e-5)
+    low, high = X.min(axis=0), X.max(axis=0)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5 * np.abs(high).max() if scaling == "global" else 1e-5}
+    pepper, salt = np.isclose(y, low, **tolerance), np.isclose(y, high, **tolerance)
+    assert (own | pepper | salt).all()
+    for share in ((pepper & ~own).mean(axis=0), (salt & ~own).mean(axis=0)):
+        np.testing.assert_allclose(share, 0.3, atol=0.12)
+    np.testing.assert_array_equal(model.data_min_, low)
+    np.testing.assert_array_equal(model.data_max_, high)
+
+
+def test_held_out_rows_have_no_part_in_salt_and_pepper():
+    X = WINE.data.copy()
+    model = quick(corruption="salt_and_pepper", architecture="dense").fit(X)
+    held_out = model.learned_rows_.membership(X) == HELD_OUT
+    assert held_out.sum() == 18
+    np.testing.assert_array_equal(model.data_max_, X[~held_out].max(axis=0))
+    np.testing.assert_array_equal(model.data_min_, X[~held_out].min(axis=0))
+
+
+def test_pictures_keep_black_and_white():
+    X = RNG.integers(60, 200, (40, 9, 7), dtype=np.uint8)
+    model = quick(corruption="salt_and_pepper", corruption_level=0.5).fit(X)
+    assert not hasattr(model, "data_min_")
+    y = salted(model, X)
+    changed = np.abs(y - X) > 0.5
+    assert set(np.rint(y[changed]).tolist()) == {0, 255}
+    limits = limits_of(model)
+    assert (float(limits.low), float(limits.high)) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["windows", "architecture"])
+def test_each_channel_of_a_signal_has_its_own(kind):
+    wave = np.random.default_rng(3).normal(size=(400, 2)) * [1, 1000] + [5, 0]
+    windows = Windows(wave, 32)
+    X = windows if kind == "windows" else np.asarray(windows)
+    architecture = "auto" if kind == "windows" else "convolutional_1d"
+    model = quick(corruption="salt_and_pepper", architecture=architecture).fit(X)
+    np.testing.assert_array_equal(model.data_min_, wave.min(axis=0))
+    limits = limits_of(model)
+    ends = model.scaling_.undo(torch.stack([limits.low, limits.high])).numpy()
+    np.testing.assert_allclose(ends[0], np.broadcast_to(wave.min(axis=0), (32, 2)), rtol=1e-4)
+    np.testing.assert_allclose(ends[1], np.broadcast_to(wave.max(axis=0), (32, 2)), rtol=1e-4)
+
+
+def test_the_range_of_a_table_is_stored_and_grows_with_more_rows(tmp_path):
+    X = WINE.data
+    whole = quick(corruption="salt_and_pepper").partial_fit(X[:100]).partial_fit(X[100:])
+    np.testing.assert_array_equal(whole.data_min_, X.min(axis=0))
+    np.testing.assert_array_equal(whole.data_max_, X.max(axis=0))
+    first = quick(corruption="salt_and_pepper").partial_fit(X[:100])
+    again = load(first.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.data_max_, X[:100].max(axis=0))
+    assert again.fingerprint_ == first.fingerprint_
+    again.partial_fit(X[100:])
+    np.testing.assert_array_equal(again.data_max_, X.max(axis=0))
+    np.testing.assert_array_equal(salted(again, X)[:5], salted(again, X)[:5])
+    # Fitted on pictures, it has none.
+    assert not hasattr(first.fit(PICTURES), "data_min_")
+
+
+def test_models_stored_without_a_range_have_what_they_had(tmp_path):
+    model = quick(corruption="salt_and_pepper").fit(WINE.data)
+    path = model.save(tmp_path / "model")
+    manifest = json.loads((path / "narrows.json").read_text("utf-8"))
+    for name in ("data_min_", "data_max_"):
+        assert len(manifest["findings"].pop(name)) == 13
+    (path / "narrows.json").write_text(json.dumps(manifest), "utf-8")
+    old = load(path)
+    assert old.fingerprint_ == model.fingerprint_
+    limits = limits_of(old)
+    ends = old.scaling_.undo(torch.stack([limits.low, limits.high])).numpy()
+    np.testing.assert_allclose(ends[0], old.scaling_.low, atol=0.1)
+    np.testing.assert_allclose(ends[1], old.scaling_.high, rtol=1e-3)
+    old.partial_fit(WINE.data)
+
+
+@pytest.mark.parametrize("ends", [[1.0, 2.0], ["a"] * 13, [None] * 13, [[1.0] * 13] * 3])
+def test_a_range_that_cannot_be_is_damage(ends, tmp_path):
+    path = quick().fit(WINE.data).save(tmp_path / "model")
+    manifest = json.loads((path / "narrows.json").read_text("utf-8"))
+    manifest["findings"]["data_min_"] = ends
+    (path / "narrows.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(FormatError):
+        load(path)
+
+
+def test_reports_show_a_tables_own_salt():
+    from narrows.evaluation.report import latent
+
+    model = quick(corruption="salt_and_pepper", corruption_level=1.0, early_stopping=False)
+    model.fit(WINE.data)
+    shown = latent.damage(model, WINE.data, 0)
+    ends = np.stack([WINE.data.min(axis=0), WINE.data.max(axis=0)])
+    assert (np.abs(shown[:, None] - ends).min(axis=1) <= 1e-4 * np.abs(ends).max(axis=0)).all()
+
+
+def test_classifiers_salt_their_own_rows():
+    seen = []
+
+    def spy(x, generator):
+        seen.append(x.clone())
+        return x
+
+    X, y = WINE.data[:120], WINE.target[:120]
+    encoder = quick(scaling="standard").fit(WINE.data)
+    EncoderClassifier(
+        encoder, corruption=["salt_and_pepper", spy], corruption_level=[1.0, 0.0], max_epochs=1,
+        random_state=SEED,
+    ).fit(X, y)  # fmt: skip
+    found = encoder.scaling_.undo(torch.cat(seen)).numpy()
+    np.testing.assert_allclose(found.min(axis=0), X.min(axis=0), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found.max(axis=0), X.max(axis=0), rtol=1e-4, atol=1e-3)

@@ -17,9 +17,15 @@ from cli_kit import TINY, table
 from libraries import one_line
 from ray_kit import Damage, small_cluster
 
-from narrows import Autoencoder, StackedAutoencoder, load
+from narrows import Autoencoder, SparseAutoencoder, StackedAutoencoder, load
 from narrows.data import stored
-from narrows.errors import DivergedError, MissingFileError, ParameterError, WorkerError
+from narrows.errors import (
+    DivergedError,
+    MissingFileError,
+    NarrowsWarning,
+    ParameterError,
+    WorkerError,
+)
 from narrows.scale import training as by_ray
 from narrows.scale.failure import Failure
 from narrows.scale.training import Task, fit_by_ray, learn, understood
@@ -134,6 +140,15 @@ def test_a_process_reports_after_epochs_and_gives_its_model(tmp_path) -> None:
     for name, contents in understood(files).items():
         (tmp_path / name).write_bytes(contents)
     assert load(tmp_path).fingerprint_ == other.interrupted(None).fit(other.rows()).fingerprint_
+
+
+def test_what_the_workers_warn_of_is_said_here(ray) -> None:
+    parameters = {"sparsity": "l1", "sparsity_weight": 1e4, "max_epochs": 40, "random_state": 0}
+    with pytest.warns(NarrowsWarning, match="all 6 units of the code are dead") as caught:
+        found = fit_by_ray(SparseAutoencoder(6, **parameters), other.rows(), "auto", workers=2)
+    assert found.dead_units_.all()
+    (said,) = [each.message for each in caught if isinstance(each.message, NarrowsWarning)]
+    assert (said.kind, said.facts) == ("dead_units", {"dead_units": 6, "n_components": 6})
 
 
 def test_it_goes_on_at_the_last_report(tmp_path) -> None:

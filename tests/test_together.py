@@ -54,7 +54,7 @@ def assert_near(found: NDArray[Any], expected: NDArray[Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", other.models())
 def test_two_processes_learn_what_one_does(name: str, found: Mapping[str, NDArray[Any]]) -> None:
-    model = other.models()[name].fit(other.data_of(name))
+    model = other.models()[name].fit(other.data_of(name), sample_weight=other.weights_of(name))
     for key, value in other.weights(model).items():
         # A bias before a normalisation has no effect: its gradient is rounding, of which Adam makes
         # whole steps, and the running mean follows it.

@@ -196,19 +196,18 @@ def test_a_crashed_run_goes_on_bit_for_bit(tmp_path, chance, crash, early_stoppi
 
 
 def test_the_best_weights_outlive_a_crash(tmp_path, monkeypatch):
-    """Steps far too long for the data: training goes back to the best of the first epochs."""
+    """Steps far too long for the data: nothing is as good as the first epoch."""
     monkeypatch.setattr("narrows.training.checkpoint._COST", np.inf)  # written after every epoch
     parameters = {"validation_fraction": 0.2, "learning_rate": 1.0, "corruption": "gaussian"}
-    with pytest.warns(NarrowsWarning, match="collapsed"):
+    with pytest.warns(NarrowsWarning, match="no better than their mean row"):
         whole = model(**parameters).fit(X)
-    assert whole.history_.restarts
+    assert whole.history_.best_epoch < 5
     part = model(**parameters, checkpoint=tmp_path / "run.checkpoint")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NarrowsWarning)
         with crash_after(5), pytest.raises(StopHereError):
             part.fit(X)
         assert part.fit(X).fingerprint_ == whole.fingerprint_
-    assert part.history_.restarts == whole.history_.restarts
 
 
 def test_every_epoch_and_every_pass_has_an_order_of_its_own():

@@ -61,6 +61,9 @@ def models() -> dict[str, BaseAutoencoder]:
         "contractive": ContractiveAutoencoder(
             **few, hidden_layer_sizes=(), code_activation="sigmoid", contraction="exact"
         ),
+        "weighted": Autoencoder(**few, hidden_layer_sizes=(16,)),
+        "weighted kl": SparseAutoencoder(**sparse, sparsity="kl"),
+        "weighted topk": SparseAutoencoder(**sparse, sparsity="topk", n_active=2),
         "stacked": StackedAutoencoder(
             **few, hidden_layer_sizes=(8,), layer_model="autoencoder", pretraining_epochs=2
         ),
@@ -81,6 +84,11 @@ def classes() -> NDArray[np.int64]:
 
 def data_of(name: str) -> NDArray[np.float32]:
     return pictures() if name == "convolutions" else rows()
+
+
+def weights_of(name: str) -> NDArray[np.float64] | None:
+    """Return how much each row counts, some of them nothing."""
+    return np.arange(N_ROWS) % 5 + 0.0 if name.startswith("weighted") else None
 
 
 def from_disk(file: Path, is_large: bool) -> NDArray[np.float32]:
@@ -142,7 +150,7 @@ def main(folder: Path) -> None:
     with together() as is_first:
         found: dict[str, NDArray[np.float32]] = {}
         for name, model in models().items():
-            model.fit(data_of(name))
+            model.fit(data_of(name), sample_weight=weights_of(name))
             found |= {f"{name}/{key}": value for key, value in weights(model).items()}
             found[f"{name}/losses"] = np.float32(model.history_["loss"])
         fitted = classifier(ranks.rank()).fit(rows(), classes())

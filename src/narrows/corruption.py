@@ -3,13 +3,18 @@
 Vincent et al. (2010), "Stacked denoising autoencoders", section 3.3: additive Gaussian noise,
 masking, salt and pepper. For pictures also the distortions that a picture suffers on its way
 through the world. Damage is done to scaled rows, on their device, drawn afresh at every call.
+
+Each corruption also says which values were drawn to be damaged, the paper's set J(x~), whether or
+not they differ afterwards: a black pixel that was masked is one of them. Noise is drawn for all
+values. A distortion moves or mixes all values of a picture, so that all values of the pictures that
+it is drawn for count. Where several corruptions follow each other, the sets are united.
 """
 
 import math
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,17 +22,35 @@ from torch.nn import functional
 
 from narrows.errors import ParameterError
 
-Corruption = Callable[[Tensor, torch.Generator], Tensor]
+
+class Damaged(NamedTuple):
+    """Rows after a corruption.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (B, ...)
+        As the encoder is to see them, scaled.
+    drawn : Tensor of shape (B, ...), bool
+        Which values were drawn to be damaged.
+    """
+
+    rows: Tensor
+    drawn: Tensor
+
+
+# What users may give: it returns damaged rows, or these and the values that were drawn.
+Corruption: TypeAlias = Callable[[Tensor, torch.Generator], Tensor | tuple[Tensor, Tensor]]
+Damage: TypeAlias = Callable[[Tensor, torch.Generator], Damaged]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What black and white are among scaled rows.
+    """What pepper and salt are among scaled rows; of pictures, what black and white are.
 
     Attributes
     ----------
-    low, high : Tensor of shape () or (*sample_shape,)
-        The smallest and the largest value of the training data, scaled.
+    low, high : Tensor that broadcasts with a row
+        Scaled. Of a table, the smallest and the largest value of each column that was learned from.
     """
 
     low: Tensor
@@ -50,7 +73,7 @@ class Unstored:
 
     name: str
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Damaged:
         """Say what is missing."""
         del x, generator
         raise ParameterError(
@@ -59,44 +82,51 @@ class Unstored:
         )
 
 
-def gaussian(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def gaussian(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Add noise of standard deviation ``level``, in scaled units; the sum is not cut off."""
     del limits
-    return torch.empty_like(x).normal_(0, level, generator=generator).add_(x)
+    noise = torch.empty_like(x).normal_(0, level, generator=generator)
+    return Damaged(noise.add_(x), _everywhere(x, level))
 
 
-def masking(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def masking(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Set a share ``level`` of the values to zero, each by itself."""
     del limits
-    return torch.empty_like(x).bernoulli_(1 - level, generator=generator).mul_(x)
+    kept = torch.empty_like(x).bernoulli_(1 - level, generator=generator)
+    return Damaged(kept * x, kept == 0)
 
 
-def salt_and_pepper(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
-    """Set a share ``level`` of the values to the smallest or the largest, by a fair coin."""
+def salt_and_pepper(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+    """Set a share ``level`` of the values to the smallest or the largest, by a fair coin.
+
+    Of pictures these are black and white; of a table, each column has its own.
+    """
     u = torch.empty_like(x).uniform_(generator=generator)
     extreme = torch.where(u < level / 2, limits.low, limits.high)
-    return torch.where(u < level, extreme, x)
+    drawn = u < level
+    return Damaged(torch.where(drawn, extreme, x), drawn)
 
 
-def crop(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def crop(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Cut off up to a share ``level`` of height and width, anywhere, and enlarge what is left."""
     del limits
     u = _uniform(x, 3, generator)
     side = 1 - level * u[:, 0]
     shift = (1 - side)[:, None] * (2 * u[:, 1:] - 1)
-    return _affine(x, _scaling(side), shift)
+    return Damaged(_affine(x, _scaling(side), shift), _everywhere(x, level))
 
 
-def border(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def border(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Shrink, and fill the frame, up to a share ``level`` of the side, with one shade of grey."""
     u = _uniform(x, 2, generator)
     side = 1 / (1 - level * u[:, 0]).clamp(min=0.05)
     shade = limits.low + _over(u[:, 1], x) * (limits.high - limits.low)
     zero = torch.zeros(len(x), 2, device=x.device)
-    return _affine(x - shade, _scaling(side), zero, outside="zeros") + shade
+    framed = _affine(x - shade, _scaling(side), zero, outside="zeros") + shade
+    return Damaged(framed, _everywhere(x, level))
 
 
-def rotation(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def rotation(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Turn by up to ``level`` times 180 degrees, either way; corners repeat the edge."""
     del limits
     angle = math.pi * level * (2 * _uniform(x, 1, generator)[:, 0] - 1)
@@ -104,16 +134,18 @@ def rotation(x: Tensor, level: float, limits: Limits, generator: torch.Generator
     ratio = x.shape[1] / x.shape[2]
     sine, cosine = angle.sin(), angle.cos()
     matrix = torch.stack([cosine, -sine * ratio, sine / ratio, cosine], dim=1).view(-1, 2, 2)
-    return _affine(x, matrix, torch.zeros(len(x), 2, device=x.device))
+    turned = _affine(x, matrix, torch.zeros(len(x), 2, device=x.device))
+    return Damaged(turned, _everywhere(x, level))
 
 
-def mirror(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def mirror(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Swap left and right, with probability ``level``."""
     del limits
-    return torch.where(_over(_uniform(x, 1, generator)[:, 0] < level, x), x.flip(2), x)
+    drawn = _over(_uniform(x, 1, generator)[:, 0] < level, x).expand_as(x)
+    return Damaged(torch.where(drawn, x.flip(2), x), drawn)
 
 
-def blur(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def blur(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Smear by a Gaussian of up to ``level`` times a quarter of the longer side."""
     del limits
     width = (level * max(x.shape[1:3]) / 4 * _uniform(x, 1, generator)).clamp(min=1e-3)[:, :, None]
@@ -123,20 +155,22 @@ def blur(x: Tensor, level: float, limits: Limits, generator: torch.Generator) ->
         weights /= weights.sum(dim=2, keepdim=True)
         lines = x.movedim(dimension, 1)
         x = (weights @ lines.flatten(2)).view(lines.shape).movedim(1, dimension)
-    return x
+    return Damaged(x, _everywhere(x, level))
 
 
-def brightness(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def brightness(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Multiply the distance from black by between 1 - ``level`` and 1 + ``level``, cut off."""
     factor = _over(1 + level * (2 * _uniform(x, 1, generator)[:, 0] - 1), x)
-    return torch.clamp(limits.low + factor * (x - limits.low), limits.low, limits.high)
+    lit = torch.clamp(limits.low + factor * (x - limits.low), limits.low, limits.high)
+    return Damaged(lit, _everywhere(x, level))
 
 
-def contrast(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
+def contrast(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
     """Multiply the distance from the mean by between 1 - ``level`` and 1 + ``level``, cut off."""
     factor = _over(1 + level * (2 * _uniform(x, 1, generator)[:, 0] - 1), x)
     mean = _over(x.flatten(1).mean(dim=1), x)
-    return torch.clamp(mean + factor * (x - mean), limits.low, limits.high)
+    stretched = torch.clamp(mean + factor * (x - mean), limits.low, limits.high)
+    return Damaged(stretched, _everywhere(x, level))
 
 
 # What a name stands for; those of pictures need rows of shape (H, W) or (H, W, C).
@@ -163,14 +197,15 @@ def make(
     level: float | str | Sequence[float | str],
     limits: Limits,
     sample_shape: tuple[int, ...],
-) -> Corruption:
+) -> Damage:
     """Turn a model's parameters into one function of scaled rows and a generator.
 
     Parameters
     ----------
     corruption : str, callable, or sequence of them
         Names of :data:`CORRUPTIONS`; a callable takes scaled rows (B, ...) and a generator, and
-        returns damaged rows of the same shape. A sequence is done in its order.
+        returns damaged rows of the same shape, or these and a mask of the values that were drawn
+        to be damaged; without a mask, they are those that differ. A sequence is done in its order.
     level : float, "auto", or sequence of them
         How much, from 0 to 1; one for all or one for each. Callables take none.
     limits : Limits
@@ -181,7 +216,7 @@ def make(
     Returns
     -------
     callable
-        Never changes its input.
+        From scaled rows (B, ...) and a generator to :class:`Damaged`. It never changes its input.
 
     Raises
     ------
@@ -192,9 +227,13 @@ def make(
     --------
     >>> limits = Limits(torch.tensor(0.0), torch.tensor(1.0))
     >>> damage = make("masking", 0.5, limits, (4,))
-    >>> damage(torch.ones(2, 4), torch.Generator().manual_seed(1))
+    >>> rows, drawn = damage(torch.tensor([[1.0, 1, 1, 1], [0, 1, 1, 1]]),
+    ...                      torch.Generator().manual_seed(1))
+    >>> rows
     tensor([[1., 1., 1., 1.],
             [0., 1., 1., 0.]])
+    >>> drawn[1]
+    tensor([ True, False, False,  True])
     """
     kinds: list[Any] = _as_list(corruption)
     levels: list[Any] = _as_list(level)
@@ -208,12 +247,14 @@ def make(
         )
     steps = [_step(*pair, limits, sample_shape) for pair in zip(kinds, levels, strict=True)]
 
-    def damage(x: Tensor, generator: torch.Generator) -> Tensor:
+    def damage(x: Tensor, generator: torch.Generator) -> Damaged:
+        drawn = nowhere(x)
         for step in steps:
-            x = step(x, generator)
-        return x
+            x, more = step(x, generator)
+            drawn = drawn | more
+        return Damaged(x, drawn)
 
-    return damage
+    return damage if len(steps) != 1 else steps[0]
 
 
 def check_levels(level: Any) -> None:
@@ -238,7 +279,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _step(
     kind: str | Corruption, level: float | str, limits: Limits, sample_shape: tuple[int, ...]
-) -> Corruption:
+) -> Damage:
     if callable(kind):
         return _guard(kind)
     if not isinstance(kind, str) or kind not in CORRUPTIONS:
@@ -257,20 +298,44 @@ def _step(
     return lambda x, generator: function(x, number, limits.on(x.device), generator)
 
 
-def _guard(function: Corruption) -> Corruption:
+def _guard(function: Corruption) -> Damage:
     """Keep a user's function from changing its input, and from returning other shapes."""
 
-    def damage(x: Tensor, generator: torch.Generator) -> Tensor:
-        damaged = function(x.clone(), generator)
+    def damage(x: Tensor, generator: torch.Generator) -> Damaged:
+        returned = function(x.clone(), generator)
+        both = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
+        damaged, drawn = both
         if not isinstance(damaged, Tensor) or damaged.shape != x.shape:
-            what = tuple(damaged.shape) if isinstance(damaged, Tensor) else type(damaged).__name__
             raise ParameterError(
-                f"corruption={function!r} returned {what}; it must return a tensor of the shape "
-                f"that it is given, {tuple(x.shape)}"
+                f"corruption={function!r} returned {_kind(damaged)}; it must return a tensor of "
+                f"the shape that it is given, {tuple(x.shape)}"
             )
-        return damaged
+        if drawn is None:
+            return Damaged(damaged, damaged != x)
+        if not isinstance(drawn, Tensor) or (drawn.dtype, drawn.shape) != (torch.bool, x.shape):
+            raise ParameterError(
+                f"corruption={function!r} returned {_kind(drawn)} beside the rows; what was drawn "
+                "to be damaged must be a tensor of booleans of the shape that it is given, "
+                f"{tuple(x.shape)}"
+            )
+        return Damaged(damaged, drawn)
 
     return damage
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of {value.dtype} of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def nowhere(x: Tensor) -> Tensor:
+    """Say of rows (B, ...) that none of their values was drawn; it takes no memory."""
+    return _everywhere(x, 0)
+
+
+def _everywhere(x: Tensor, level: float) -> Tensor:
+    return torch.full((), level > 0, device=x.device).expand_as(x)
 
 
 def _uniform(x: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows.data.containers import one_of, pictures_as_array, refuse_containers
 from narrows.data.lazy import LazyRows
+from narrows.data.source import Batch
+from narrows.data.weights import Weighted
 from narrows.errors import DataError, DataTypeError
 
 # Lazy rows, and values of them, that are looked at together.
@@ -40,6 +43,8 @@ class ArraySource:
         Which rows belong to the source; all by default.
     partners : ndarray or LazyRows of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
+    weights : ndarray of shape (n,), optional
+        How much each row counts; batches are then :class:`narrows.data.source.Weighted`.
     """
 
     def __init__(
@@ -47,8 +52,10 @@ class ArraySource:
         values: NDArray[Any] | LazyRows,
         rows: NDArray[np.int64] | None = None,
         partners: NDArray[Any] | LazyRows | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         self._values = as_rows(values)
+        self._weights = None if weights is None else torch.from_numpy(weights)
         self._partners = None if partners is None else as_rows(partners)
         self._rows = None if rows is None else torch.from_numpy(rows)
         self._device = torch.device("cpu")
@@ -67,7 +74,7 @@ class ArraySource:
         """Return the same source with its rows, which are in memory, on a device."""
         moved = copy(self)
         moved._device = device
-        for name in ("_values", "_partners"):
+        for name in ("_values", "_partners", "_weights"):
             if isinstance(rows := getattr(self, name), Tensor):
                 on_device = rows.to(device)
                 # Only a processor takes rows of 16 bits without a sign by their numbers.
@@ -77,7 +84,7 @@ class ArraySource:
 
     def batches(
         self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Batch]:
         """Yield every row once; see :class:`narrows.data.source.Source`."""
         if seed is None:
             order = torch.arange(len(self))
@@ -89,10 +96,13 @@ class ArraySource:
         n_batches = -(-len(self) // size)
         for batch in order.tensor_split(n_batches):
             share = batch if world_size == 1 else batch.tensor_split(world_size)[rank]
-            if self._partners is None:
-                yield _take(self._values, share)
+            taken = _take(self._values, share)
+            if self._partners is not None:
+                taken = paired(taken, _take(self._partners, share))
+            if self._weights is None:
+                yield taken
             else:
-                yield paired(_take(self._values, share), _take(self._partners, share))
+                yield Weighted(taken, _take(self._weights, share))
 
 
 def paired(rows: Tensor, partners: Tensor) -> Tensor:
@@ -170,7 +180,8 @@ def read_rows(X: Any, model: object = None) -> Any:
     Raises
     ------
     DataError
-        If it holds gaps, or a tensor is none of numbers in memory.
+        If it holds gaps, a tensor is none of numbers in memory, or it is no array but something
+        that gives rows, such as a data loader.
     """
     if isinstance(X, str | Path):
         # Read only here: what reads tables and pictures takes a while to import.
@@ -190,6 +201,7 @@ def read_rows(X: Any, model: object = None) -> Any:
         return rows.for_model(model)
     if isinstance(X, Tensor):
         return _tensor_values(X)
+    refuse_containers(X)
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
         raise DataError(
             f"X has {np.ma.getmaskarray(X).sum()} masked values; only arrays without gaps are "
@@ -217,6 +229,9 @@ def as_array_like(X: Any) -> Any:
         If it is a single thing, or its rows are not of one shape.
     """
     given = X
+    refuse_containers(X)
+    if (pictures := pictures_as_array(X)) is not None:
+        return pictures
     if isinstance(X, list | tuple) and X and all(isinstance(row, Tensor) for row in X):
         X = [_tensor_values(row) for row in X]
     if not hasattr(X, "shape"):
@@ -231,7 +246,7 @@ def as_array_like(X: Any) -> Any:
         raise DataError(
             f"{_example(given)} of shape () was given, which holds no rows; give an array of "
             "shape (n, features), pictures (n, H, W) or (n, H, W, C), a DataFrame, a Tensor or "
-            "a path"
+            f"a path{one_of(given)}"
         )
     return X
 

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from narrows import ranks
 from narrows.data.arrays import ArraySource, as_tensor, paired
 from narrows.data.lazy import LazyRows, MadeRows
-from narrows.data.source import Source
+from narrows.data.source import Batch, Source
 from narrows.data.stored import PickedRows, StoredRows
+from narrows.data.weights import Weighted
 
 # Neighbours that stay together on the way into memory, fewer where a row alone is long.
 _BLOCK, _BLOCK_BYTES = 64, 1 << 18
@@ -79,6 +79,8 @@ class BlockSource:
         Which rows belong to the source, ascending; all by default.
     partners : LazyRows or ndarray of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
+    weights : ndarray of shape (n,), optional
+        How much each row counts; batches are then :class:`narrows.data.source.Weighted`.
     mixed : int
         Bytes of rows that are mixed with each other; at least a batch is.
     """
@@ -88,10 +90,12 @@ class BlockSource:
         values: LazyRows | NDArray[Any],
         rows: Numbers | None = None,
         partners: LazyRows | NDArray[Any] | None = None,
+        weights: NDArray[np.float32] | None = None,
         *,
         mixed: int = MIXED,
     ) -> None:
         self._values, self._rows, self._partners = values, rows, partners
+        self._weights = weights
         self._mixed = mixed
         self._width = math.prod(values.shape[1:]) * values.dtype.itemsize
         self._block = min(_BLOCK, max(1, _BLOCK_BYTES // self._width))
@@ -102,19 +106,20 @@ class BlockSource:
 
     def batches(
         self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Batch]:
         """Yield every row once; see :class:`narrows.data.source.Source`."""
         together = max(1, self._mixed // (self._width * size))
         order = _Order(len(self), self._block, seed)
         windows = _Windows(order, self._rows, size, together, rank, world_size)
-        read = [
-            _streamed(rows, windows) for rows in (self._values, self._partners) if rows is not None
-        ]
+        kept = (self._values, self._partners, self._weights)
+        read = [_streamed(rows, windows) for rows in kept if rows is not None]
         for number, parts in enumerate(zip(*read, strict=True)):
             found = [(as_tensor(rows), torch.from_numpy(places)) for rows, places in parts]
             for begin, end in pairwise(windows.ends(number).tolist()):
                 taken = [rows.index_select(0, places[begin:end]) for rows, places in found]
-                yield taken[0] if len(taken) == 1 else paired(*taken)
+                weights = None if self._weights is None else taken.pop()
+                rows = taken[0] if len(taken) == 1 else paired(*taken)
+                yield rows if weights is None else Weighted(rows, weights)
 
 
 @dataclass(frozen=True)
@@ -231,15 +236,25 @@ def source_of(
     values: NDArray[Any] | LazyRows,
     rows: Numbers | None = None,
     partners: NDArray[Any] | LazyRows | None = None,
+    weights: NDArray[Any] | None = None,
     *,
     in_blocks: bool = False,
 ) -> Source:
-    """Give rows in batches: those on a disk in blocks, all others one by one unless wished so."""
-    if in_blocks or is_stored(values, partners):
+    """Give rows in batches: those on a disk in blocks, all others one by one unless wished so.
+
+    Weights (n,) are brought to a mean of 1 over the rows that are given.
+    """
+    in_blocks = in_blocks or is_stored(values, partners)
+    if in_blocks and weights is None:
         return BlockSource(values, rows, partners)
     if isinstance(rows, RowsBut):
         rows = rows[np.arange(len(rows))]
-    return ArraySource(values, rows, partners)
+    if weights is not None:
+        own = weights if rows is None else weights[rows]
+        weights = (weights / own.mean()).astype(np.float32)
+    if in_blocks:
+        return BlockSource(values, rows, partners, weights)
+    return ArraySource(values, rows, partners, weights)
 
 
 def picked(values: NDArray[Any] | LazyRows, numbers: Numbers) -> LazyRows:

@@ -21,6 +21,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from narrows.data.arrays import as_array_like, check_finite
 from narrows.data.lazy import LazyRows
+from narrows.data.weights import check_weights
 from narrows.errors import DataError, DataTypeError, ParameterError
 
 Rows = NDArray[np.float64]
@@ -151,6 +152,7 @@ def fit_pca(
     *,
     mean: ArrayLike | None = None,
     scale: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
     random_state: int = 0,
 ) -> PrincipalAxes:
     """Fit principal component analysis in double precision, whatever the type of the rows.
@@ -167,6 +169,8 @@ def fit_pca(
     scale : array-like of shape (F,), optional
         Above zero: columns are divided by it. Their standard deviations give the PCA of
         standardised columns.
+    sample_weight : array-like of shape (n,), optional
+        How much each row counts, at least 0; a row of weight 2 counts as two rows of weight 1.
     random_state : int
         Seed of the random projections, where there are any.
 
@@ -185,7 +189,7 @@ def fit_pca(
     ParameterError
         If so many axes cannot be had.
     DataError
-        If the rows are no finite numbers.
+        If the rows are no finite numbers, or there is not one weight for each.
 
     Notes
     -----
@@ -220,16 +224,22 @@ def fit_pca(
             f"n_components from 1 to {side}"
         )
     scales = np.ones(width) if scale is None else np.asarray(scale, np.float64).reshape(width)
-    center = _mean(rows, width) if mean is None else np.asarray(mean, np.float64).reshape(width)
+    weights = check_weights(sample_weight, n)
+    shares = np.ones(n) if weights is None else weights / weights.mean()
+    if mean is None:
+        center = _mean(rows, width, shares)
+    else:
+        center = np.asarray(mean, np.float64).reshape(width)
+    factors = None if weights is None else np.sqrt(shares)[:, None]
     axes = PrincipalAxes(center, scales, np.empty((0, width)), np.empty(0), 0.0, exact=True)
     if n * width * side <= _BY_SVD:
-        axes = _by_rows(axes, rows, n_components)
+        axes = _by_rows(axes, rows, n_components, factors)
     elif width <= _FEATURES or width <= n <= _ROWS:
-        axes = _by_covariance(axes, rows, n_components)
+        axes = _by_covariance(axes, rows, n_components, factors)
     elif n <= _ROWS and n * width <= _WHOLE:
-        axes = _by_products(axes, rows, n_components)
+        axes = _by_products(axes, rows, n_components, factors)
     else:
-        axes = _by_projections(axes, rows, n_components, random_state)
+        axes = _by_projections(axes, rows, n_components, factors, random_state)
     # Each axis is turned so that its entry of the largest magnitude is positive.
     largest = np.abs(axes.components).argmax(axis=1)
     signs = np.where(axes.components[np.arange(n_components), largest] < 0, -1.0, 1.0)
@@ -240,27 +250,33 @@ def fit_pca(
     )
 
 
-def _by_rows(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
+def _by_rows(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None) -> PrincipalAxes:
     """Decompose the rows themselves."""
     centred = axes.center(np.asarray(rows[: len(rows)]).reshape(len(rows), -1))
+    if factors is not None:
+        centred *= factors
     total = float(np.square(centred).sum()) / len(rows)
     _, roots, components = svd(centred, full_matrices=False, overwrite_a=True)
     variances = roots[:count] ** 2 / len(rows)
     return replace(axes, components=components[:count], variances=variances, total_variance=total)
 
 
-def _by_covariance(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
+def _by_covariance(
+    axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None
+) -> PrincipalAxes:
     """Decompose the matrix of all products of columns, (F, F)."""
     squares = np.zeros((len(axes.mean),) * 2, order="F")
-    for _, block in _blocks(rows):
+    for start, block in _blocks(rows):
         centred = axes.center(block)
+        if factors is not None:
+            centred *= factors[start : start + len(block)]
         squares = dsyrk(1.0, centred.T, beta=1.0, c=squares, lower=1, overwrite_c=1)
     total = float(np.trace(squares)) / len(rows)
     values, vectors = _largest(squares, count)
     return replace(axes, components=vectors.T, variances=values / len(rows), total_variance=total)
 
 
-def _by_products(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
+def _by_products(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None) -> PrincipalAxes:
     """Decompose the matrix of all products of rows, (n, n), some columns at a time."""
     n = len(rows)
     flat = np.asarray(rows[:n]).reshape(n, -1)
@@ -270,23 +286,30 @@ def _by_products(axes: PrincipalAxes, rows: Any, count: int) -> PrincipalAxes:
         part = slice(start, start + step)
         centred = np.subtract(flat[:, part], axes.mean[part], dtype=np.float64)
         centred /= axes.scale[part]
+        if factors is not None:
+            centred *= factors
         squares = dsyrk(1.0, centred, beta=1.0, c=squares, lower=1, overwrite_c=1)
     total = float(np.trace(squares)) / n
     values, vectors = _largest(squares, count)
+    along = vectors if factors is None else factors * vectors
     projected = np.zeros((flat.shape[1], count))
     for start, block in _blocks(flat):
-        projected += axes.center(block).T @ vectors[start : start + len(block)]
+        projected += axes.center(block).T @ along[start : start + len(block)]
     # Columns of it are orthogonal already; those of no variance become so by this.
     orthonormal, _ = qr(projected, mode="economic", overwrite_a=True)
     return replace(axes, components=orthonormal.T, variances=values / n, total_variance=total)
 
 
-def _by_projections(axes: PrincipalAxes, rows: Any, count: int, random_state: int) -> PrincipalAxes:
+def _by_projections(
+    axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None, random_state: int
+) -> PrincipalAxes:
     """Find the axes of some rows by random projections."""
     n, width = len(rows), len(axes.mean)
     most = min(n, max(_SAMPLED // width, 2 * count))
     chosen = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
     some = axes.center(np.asarray(rows[chosen]).reshape(len(chosen), -1))
+    if factors is not None:
+        some *= factors[chosen] / np.sqrt(np.square(factors[chosen]).mean())
     total = float(np.square(some).sum()) / len(some)
     _, roots, components = randomized_svd(
         some, count, n_iter=_ITERATIONS, n_oversamples=_OVERSAMPLES, random_state=random_state
@@ -331,12 +354,12 @@ def _as_rows(X: Any) -> NDArray[Any] | LazyRows:
     return rows
 
 
-def _mean(rows: NDArray[Any] | LazyRows, width: int) -> Rows:
+def _mean(rows: NDArray[Any] | LazyRows, width: int, shares: Rows) -> Rows:
     """Return the mean of rows; summed from the first row on, large values keep their digits."""
     first = np.asarray(rows[:1]).reshape(width).astype(np.float64)
     total = np.zeros(width)
-    for _, block in _blocks(rows):
-        total += np.subtract(block, first, dtype=np.float64).sum(axis=0)
+    for start, block in _blocks(rows):
+        total += shares[start : start + len(block)] @ np.subtract(block, first, dtype=np.float64)
     mean: Rows = first + total / len(rows)
     return mean
 

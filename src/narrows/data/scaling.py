@@ -54,6 +54,8 @@ class Statistics:
         Whether every value is 0 or 1.
     dtype : str
         The type of the values.
+    least, most : ndarray of shape (F,)
+        The smallest and the largest value of each feature, in float64.
     """
 
     mean: NDArray[np.float64]
@@ -62,6 +64,8 @@ class Statistics:
     high: float
     binary: bool
     dtype: str
+    least: NDArray[np.float64]
+    most: NDArray[np.float64]
 
     @classmethod
     def of(
@@ -69,6 +73,7 @@ class Statistics:
         X: NDArray[Any] | LazyRows,
         held_out: NDArray[np.int64] | None = None,
         observe: Observer | None = None,
+        weights: NDArray[np.float64] | None = None,
         block: int = 1024,
     ) -> Self:
         """Collect them in blocks of rows whose float copies the processor's caches hold.
@@ -82,6 +87,8 @@ class Statistics:
         observe : callable, optional
             Called with each block of rows, and a mask of those in it that are held out: whoever
             needs another look at all rows shares this pass over them.
+        weights : ndarray of shape (n,), optional
+            How much each row counts in mean and variance, above 0.
         block : int
             Rows at a time, fewer where rows are large.
 
@@ -92,30 +99,42 @@ class Statistics:
         """
         block = min(block, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
         left_out = np.empty(0, np.int64) if held_out is None else held_out
-        count = 0
+        count: float = 0
         mean = np.zeros(X[0].size)
         spread = np.zeros(X[0].size)
-        low, high, binary = np.inf, -np.inf, True
+        least, most = np.full(mean.size, np.inf), np.full(mean.size, -np.inf)
+        binary = True
         start = 0
         for given in _blocks(X, block):
             first, last = np.searchsorted(left_out, [start, start + len(given)])
             mask = np.zeros(len(given), bool)
             mask[left_out[first:last] - start] = True
-            start += len(given)
             if observe is not None:
                 observe(given, mask)
+            own = None if weights is None else weights[start : start + len(given)][~mask]
+            start += len(given)
             learned = given[~mask] if first < last else given
             if not len(learned):
                 continue
             rows = learned.reshape(-1, mean.size).astype(np.float64, order="C")
-            low, high = min(low, float(rows.min())), max(high, float(rows.max()))
-            binary = binary and low >= 0 and high <= 1 and bool(((rows == 0) | (rows == 1)).all())
-            block_mean = rows.mean(axis=0)
-            delta, total = block_mean - mean, count + len(rows)
-            spread += ((rows - block_mean) ** 2).sum(axis=0) + delta**2 * count * len(rows) / total
-            mean += delta * len(rows) / total
+            np.minimum(least, rows.min(axis=0), out=least)
+            np.maximum(most, rows.max(axis=0), out=most)
+            in_unit = least.min() >= 0 and most.max() <= 1
+            binary = binary and in_unit and bool(((rows == 0) | (rows == 1)).all())
+            if own is None:
+                size: float = len(rows)
+                block_mean = rows.mean(axis=0)
+                block_spread = ((rows - block_mean) ** 2).sum(axis=0)
+            else:
+                size = float(own.sum())
+                block_mean = own @ rows / size
+                block_spread = own @ (rows - block_mean) ** 2
+            delta, total = block_mean - mean, count + size
+            spread += block_spread + delta**2 * count * size / total
+            mean += delta * size / total
             count = total
-        return cls(mean, spread / count, low, high, binary, X.dtype.name)
+        low, high = float(least.min()), float(most.max())
+        return cls(mean, spread / count, low, high, binary, X.dtype.name, least, most)
 
     def by_channel(self, n_channels: int) -> Self:
         """Return those of rows (L, C) in which each channel has one mean and one variance."""
@@ -129,7 +148,13 @@ class Statistics:
     def pooled(self) -> Self:
         """Return those of all values together, as if there were one feature."""
         variance = self.variance.mean() + self.mean.var()
-        return replace(self, mean=self.mean.mean(), variance=np.asarray(variance))
+        return replace(
+            self,
+            mean=self.mean.mean(),
+            variance=np.asarray(variance),
+            least=self.least.min(),
+            most=self.most.max(),
+        )
 
 
 @dataclass(frozen=True)

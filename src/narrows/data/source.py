@@ -1,9 +1,13 @@
 """What training reads from: rows in batches, whatever holds them."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
+
+from narrows.data.weights import Weighted
+
+Batch: TypeAlias = Tensor | Weighted
 
 
 class Source(Protocol):
@@ -16,8 +20,8 @@ class Source(Protocol):
 
     def batches(
         self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
-    ) -> Iterator[Tensor]:
-        """Yield every row once, in batches of at most ``size``.
+    ) -> Iterator[Batch]:
+        """Yield every row once, in batches of at most ``size``, with weights where it has them.
 
         Parameters
         ----------

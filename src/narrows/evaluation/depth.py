@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
+from narrows.data.containers import refuse_containers
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, DivergedError, ParameterError
@@ -24,6 +25,7 @@ from narrows.losses import squared_error
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.choices import Activation
+from narrows.models.outcome import untold
 from narrows.models.stacked import StackedAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network
@@ -167,6 +169,7 @@ def compare_depths(
     """
     _check(depths, remedies, width, max_epochs, test_fraction)
     check_number("random_state", random_state, low=0, high=_LARGEST_SEED, integral=True)
+    refuse_containers(X)
     order = np.random.default_rng(random_state).permutation(len(X))
     n_test = round(test_fraction * len(X))
     if not 0 < n_test < len(X) - 1:
@@ -246,7 +249,8 @@ def _run(
 
     begin = time.process_time()
     error, losses = None, []
-    with on_start(keep), telling(depth=depth):
+    # That some learn nothing is what is to be compared.
+    with on_start(keep), telling(depth=depth), untold():
         try:
             model.fit(train)
         except DivergedError:

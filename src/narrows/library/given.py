@@ -19,6 +19,7 @@ from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.axes import hint
 from narrows.data.codec import DefectError, extract
+from narrows.data.containers import is_picture
 from narrows.data.decoding import Target, n_processors
 from narrows.data.folders import LeftOut
 from narrows.data.formats import check_plugin
@@ -344,6 +345,8 @@ def understand(
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
+    if is_picture(given):
+        given = as_array_like([given])[0]
     values = as_array_like(read_rows(given))
     shape = encoder.sample_shape_
     single = tuple(values.shape) == shape

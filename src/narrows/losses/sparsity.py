@@ -20,6 +20,9 @@ times the mean of dsigmoid(a)/da; a batch estimates it without bias by KL'(R) db
 the penalty's gradient is: that of -rho b / R - (1 - rho) (1 - b) / (1 - R), R held fixed, with both
 ratios taken as exponentials of differences of logarithms. Where the batch is the data, b = R, and
 it is the gradient of KL itself.
+
+Weights. Of rows that count differently b is the weighted mean, w the batch's share of the weights,
+and db/da that of the weights' sum over the rows' number, whose mean over batches is without bias.
 """
 
 import math
@@ -94,7 +97,7 @@ class Activity(nn.Module):
         used = ranks.highest(on.any(dim=0).to(self.silent.dtype)) > 0
         self.silent = torch.where(used, 0.0, self.silent + ranks.total(len(on)))
 
-    def divergence(self, logits: Tensor, target: float) -> Tensor:
+    def divergence(self, logits: Tensor, target: float, weights: Tensor | None = None) -> Tensor:
         """KL(rho || R) of each sigmoid unit, R the running mean.
 
         Parameters
@@ -104,6 +107,8 @@ class Activity(nn.Module):
             evaluation mode it is measured by itself.
         target : float
             The mean that is wanted, rho, in (0, 1).
+        weights : Tensor of shape (B,), optional
+            How much each row counts, above 0.
 
         Returns
         -------
@@ -118,37 +123,43 @@ class Activity(nn.Module):
         >>> round(value.item(), 2), round(pull.sum().item(), 3)
         (5.8, -0.05)
         """
-        batch = log_mean_sigmoid(logits), log_mean_sigmoid(-logits)
+        batch = log_mean_sigmoid(logits, weights), log_mean_sigmoid(-logits, weights)
         means = [mean.detach() for mean in batch]
+        n_rows = ranks.total(len(logits))
+        weight: Tensor | int = n_rows if weights is None else ranks.add(weights.detach().sum())
         if self.training:
-            n_rows = ranks.total(len(logits))
-            self.rows += n_rows
-            share = (n_rows / self.rows.clamp(max=max(_MEMORY, n_rows))).clamp(max=1)
+            self.rows += weight
+            share = (weight / self.rows.clamp(max=max(_MEMORY, n_rows))).clamp(max=1)
             means = [
                 torch.logaddexp((-share).log1p() + kept, share.log() + new)
                 for kept, new in zip((self.log_on, self.log_off), means, strict=True)
             ]
             self.log_on, self.log_off = means
         on, off = ((new - mean).exp() for new, mean in zip(batch, means, strict=True))
-        slope = -target * on - (1 - target) * off
+        slope = (-target * on - (1 - target) * off) * (weight / n_rows)
         return kl_sparsity(target, *means) + slope - slope.detach()
 
 
-def log_mean_sigmoid(logits: Tensor) -> Tensor:
+def log_mean_sigmoid(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     """Logarithm of the mean over rows of the sigmoid: of (B, K) to (K,), finite everywhere.
 
-    Of processes that train together, over the rows of all.
+    Of processes that train together, over the rows of all; weighted, if they have weights (B,).
 
     Examples
     --------
     >>> log_mean_sigmoid(torch.tensor([[-200.0], [-200.0]]))
     tensor([-200.])
     """
-    total = functional.logsigmoid(logits).logsumexp(dim=0)
+    terms = functional.logsigmoid(logits)
+    if weights is not None:
+        terms = terms + weights.log()[:, None]
+    total = terms.logsumexp(dim=0)
     if ranks.size() > 1:
         largest = ranks.highest(total)
         total = ranks.add((total - largest).exp()).log() + largest
-    return total - math.log(ranks.total(len(logits)))
+    if weights is None:
+        return total - math.log(ranks.total(len(logits)))
+    return total - ranks.add(weights.sum()).log()
 
 
 def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
@@ -174,6 +185,7 @@ def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape ()
+        Of processes that train together, each has its share.
 
     Examples
     --------
@@ -186,4 +198,3 @@ def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
     # What a process returns counts by its share of the rows.
     share = nearest / ranks.add(nearest) * (ranks.total(len(logits)) / len(logits))
     return (functional.relu(own) * dead * share).sum()
-        Of processes that train together, each has its share.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from narrows import ranks
+from narrows.data.weights import unit_means
 
 # Nearer to a = 0 than this the closed form cancels, and a series takes its place.
 _NEAR_ZERO = 0.4
@@ -159,7 +159,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + torch.expm1(log_variance) - log_variance)
 
 
-def free_bits(divergences: Tensor, least: float) -> Tensor:
+def free_bits(divergences: Tensor, least: float, weights: Tensor | None = None) -> Tensor:
     """Sum the units' divergences, taking those below a bound for the bound.
 
     Parameters
@@ -168,6 +168,8 @@ def free_bits(divergences: Tensor, least: float) -> Tensor:
         Of each row and unit.
     least : float
         What each unit may tell, in nats on the average of the rows, without paying for it.
+    weights : Tensor of shape (B,), optional
+        How much each row counts.
 
     Returns
     -------
@@ -179,8 +181,7 @@ def free_bits(divergences: Tensor, least: float) -> Tensor:
     >>> free_bits(torch.tensor([[0.1, 2.0], [0.1, 4.0]]), 0.5)
     tensor(3.5000)
     """
-    mean = ranks.add(divergences.sum(0)) / ranks.total(len(divergences))
-    return mean.clamp(min=least).sum()
+    return unit_means(divergences, weights).clamp(min=least).sum()
 
 
 def draw_codes(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:

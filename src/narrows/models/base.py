@@ -11,19 +11,25 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from narrows import losses, networks, ranks
+from narrows.corruption import nowhere
 from narrows.data.blocks import Numbers, RowsBut, source_of
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signals import Windows
+from narrows.data.source import Batch
+from narrows.data.weights import Weighted, counted, parted
 from narrows.losses import Loss
 from narrows.models import choices
 from narrows.models.chosen import explain
 from narrows.models.codec import Codec
+from narrows.models.damage import choose_damage, keep_range, known_range, range_of, widened
 from narrows.models.learned_rows import LearnedRows
+from narrows.models.outcome import Failure, tell_of_failure
 from narrows.models.parameters import Parameters
 from narrows.models.registry import inherit_defaults, register
 from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
 from narrows.models.runs import Run, plan
+from narrows.models.targets import check_no_pairs
 from narrows.models.validation import check_rows
 from narrows.networks import Network, Start, Trace
 from narrows.networks.code_map import map_codes
@@ -65,6 +71,9 @@ class BaseAutoencoder(Parameters, Codec):
         Epochs trained.
     n_features_in_ : int
         Values in one row.
+    data_min_, data_max_ : ndarray of shape (F,) or (C,)
+        The smallest and the largest value of each column that was learned from, in the data's
+        units; of signals with several channels, of each channel. Pictures have none.
     fingerprint_ : str
         SHA-256 of the weights and of what decides their meaning.
     choices_ : dict of str to Choice
@@ -79,14 +88,27 @@ class BaseAutoencoder(Parameters, Codec):
     # Numbers that the encoder's body gives for each unit of the code.
     _n_heads: ClassVar[int] = 1
     # Fitted arrays, beside the weights, that saving keeps.
-    _findings: ClassVar[tuple[str, ...]] = ()
+    _findings: ClassVar[tuple[str, ...]] = ("data_min_", "data_max_")
+    # In scikit-learn's metadata routing, weights of rows pass by a model that does not ask for
+    # them: most often they are meant for the estimator that comes after it.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
+    __metadata_request__partial_fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         inherit_defaults(cls)
         register(cls)
 
-    def _loss(self, network: Network, x: Tensor, seen: Tensor, generator: torch.Generator) -> Loss:
+    def _loss(
+        self,
+        network: Network,
+        x: Tensor,
+        seen: Tensor,
+        generator: torch.Generator,
+        *,
+        drawn: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Loss:
         """Return the named terms to make small.
 
         Parameters
@@ -99,16 +121,24 @@ class BaseAutoencoder(Parameters, Codec):
             The same rows, as the encoder sees them: damaged where there is a corruption.
         generator : torch.Generator
             Where noise is drawn from.
+        drawn : Tensor of shape (B, ...), bool, optional
+            Which values were drawn to be damaged; those that differ by default.
+        weights : Tensor of shape (B,), optional
+            How much each row counts in the means over rows; all the same by default.
         """
-        trace = network.encoder.trace(seen)
-        restored = self._reconstruction_loss(network, trace.code, x, seen)
-        return {"reconstruction": restored.mean(), **self._penalties(network, trace, generator)}
+        trace = network.encoder.trace(seen, weights)
+        drawn = seen != x if drawn is None else drawn
+        restored = self._reconstruction_loss(network, trace.code, x, drawn)
+        return {
+            "reconstruction": trace.mean(restored),
+            **self._penalties(network, trace, generator),
+        }
 
     def _reconstruction_loss(
-        self, network: Network, code: Tensor, x: Tensor, seen: Tensor
+        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor
     ) -> Tensor:
         """Return how far each scaled row is from what its code decodes to, (B,)."""
-        del seen
+        del drawn
         return self._reconstruction_sums(network, code, x)
 
     def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
@@ -124,7 +154,8 @@ class BaseAutoencoder(Parameters, Codec):
     def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
         """Return the named terms, already weighted, that hold the model back beside its shape.
 
-        A model adds its own to those of ``super()``, so that models can be combined.
+        A model adds its own to those of ``super()``, so that models can be combined. Means over
+        rows are those of ``trace.mean``, in which rows count by their weights.
         """
         del network, trace, generator
         return {}
@@ -137,15 +168,22 @@ class BaseAutoencoder(Parameters, Codec):
         """
         del network, settings, n_rows
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn both halves from rows.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Tables, or grey or colour pictures: uint8 or float.
-        y : object
-            Not used.
+        y : array-like of shape (n,) or (n, m), optional
+            Labels, which are not used. Rows like those of X are refused: only
+            :class:`narrows.DenoisingAutoencoder` learns from pairs.
+        sample_weight : array-like of shape (n,), optional
+            How much each row counts, at least 0; all the same by default. A row of weight 2 counts
+            as two rows of weight 1, in every term of the loss, in the scaling and in the mean that
+            the encoder subtracts; one of weight 0 is left out of everything. The scale of the
+            weights has no meaning. What the rows of a step do to each other counts each row once:
+            batch normalisation, and the choice of "batch_topk".
 
         Returns
         -------
@@ -160,17 +198,26 @@ class BaseAutoencoder(Parameters, Codec):
         CheckpointError
             If the checkpoint is of another run.
         """
-        del y
         with unchanged_on_failure(self):
             self._check_parameters()
-            return self._fit(check_rows(self, X, fitting=True))
+            rows = check_rows(self, X, fitting=True)
+            check_no_pairs(self, rows, y)
+            (rows,), weights = counted(sample_weight, rows)
+            self._fit(rows, weights=weights)
+        tell_of_failure(self, rows, weights=weights)
+        return self
 
-    def _fit(self, X: NDArray[Any], damaged: NDArray[Any] | None = None) -> Self:
+    def _fit(
+        self,
+        X: NDArray[Any],
+        damaged: NDArray[Any] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Self:
         """Learn to restore checked rows from themselves, or from damaged ones beside them."""
         self.sample_shape_ = X.shape[1:]
-        run = plan(self, X, damaged, self._draw_seed())
+        run = plan(self, X, damaged, self._draw_seed(), weights)
         self.learned_rows_ = LearnedRows()
-        start = self._prepare(X, run.held_out)
+        start = self._prepare(X, run.held_out, weights)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
         self.choices_ = explain(self, run)
         tell_plan(self.choices_)
@@ -183,12 +230,12 @@ class BaseAutoencoder(Parameters, Codec):
             # What no network improves on needs no rows held out: it learns from all.
             run.use_all_rows()
             self.learned_rows_ = LearnedRows()
-            start = self._prepare(X)
+            start = self._prepare(X, weights=weights)
             network = self._first_network(run, start)
             self._extend(network, run.settings, len(X))
         self._unwhiten(network, start)
         self._keep(network, history)
-        self._settle(run.learned)
+        self._settle(run.learned, run.learned_weights)
         run.finish(self.history_)
         return self
 
@@ -204,12 +251,13 @@ class BaseAutoencoder(Parameters, Codec):
             return self.early_stopping and not len(run.held_out)
         return not self._has_penalties() and self.corruption is None and run.damaged is None
 
-    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
+    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
         """Finish what was learned, and measure it, on the rows learned from (n, ...).
 
-        A model adds its own to what ``super()`` does.
+        Weights (n,) say how much each of them counts, if not all the same. A model adds its own to
+        what ``super()`` does.
         """
-        del rows
+        del rows, weights
 
     def _unwhiten(self, network: Network, start: Start) -> None:
         """Give codes that were learned whitened the variances that PCA's have.
@@ -231,7 +279,7 @@ class BaseAutoencoder(Parameters, Codec):
     def _has_penalties(self) -> bool:
         return type(self)._penalties is not BaseAutoencoder._penalties
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows: one pass over them, from where learning stands.
 
         The first call of all also learns the scaling, and chooses the network.
@@ -240,8 +288,10 @@ class BaseAutoencoder(Parameters, Codec):
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Rows like the ones before.
-        y : object
-            Not used.
+        y : array-like of shape (n,) or (n, m), optional
+            Labels, which are not used, as of :meth:`fit`.
+        sample_weight : array-like of shape (n,), optional
+            How much each of these rows counts, as of :meth:`fit`.
 
         Returns
         -------
@@ -263,14 +313,17 @@ class BaseAutoencoder(Parameters, Codec):
         >>> model.n_iter_
         4
         """
-        del y
         self._check_parameters()
         first = not self.__sklearn_is_fitted__()
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
+        check_no_pairs(self, X, y)
+        (X,), weights = counted(sample_weight, X, at_least=2 if first else 1)
         if first:
             self.sample_shape_, self.learned_rows_ = X.shape[1:], LearnedRows()
             self.choices_ = {}
-        start = self._prepare(X) if first else None
+        elif (known := known_range(self)) is not None:
+            keep_range(self, widened(known, X))
+        start = self._prepare(X, weights=weights) if first else None
         settings = self._settings(len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
         if start is not None:
@@ -289,7 +342,7 @@ class BaseAutoencoder(Parameters, Codec):
             now = train(
                 network,
                 self._training_loss(),
-                source_of(X),
+                source_of(X, weights=weights),
                 prepare=self._scale,
                 settings=replace(
                     settings,
@@ -352,6 +405,10 @@ class BaseAutoencoder(Parameters, Codec):
         loss = twin._training_loss()
         return evaluate(network, loss, source_of(rows), self._scale, settings)
 
+    def _failure(self) -> Failure | None:
+        """Return what a model of its kind may end in, if it has; a model adds to ``super()``'s."""
+        return None
+
     def _check_parameters(self) -> None:
         """Refuse parameters out of range; a model adds checks of its own to those of ``super()``.
 
@@ -362,22 +419,28 @@ class BaseAutoencoder(Parameters, Codec):
         """
         choices.check_parameters(self)
 
-    def _scale(self, batch: Tensor) -> Tensor:
+    def _scale(self, batch: Batch) -> Batch:
         """Scale rows (B, ...), or pairs of a row and what the encoder sees of it (B, 2, ...)."""
-        if batch.ndim == len(self.sample_shape_) + 1:
-            return self.scaling_(batch)
-        return self.scaling_(batch.flatten(0, 1)).view(batch.shape)
+        rows, weights = parted(batch)
+        if rows.ndim == len(self.sample_shape_) + 1:
+            scaled = self.scaling_(rows)
+        else:
+            scaled = self.scaling_(rows.flatten(0, 1)).view(rows.shape)
+        return scaled if weights is None else Weighted(scaled, weights)
 
     def _training_loss(self) -> LossFunction:
         """Put the damage, if there is any, between the rows and the loss."""
-        damage = choices.choose_corruption(self)
+        damage = choose_damage(self)
 
-        def loss(network: Network, batch: Tensor, generator: torch.Generator) -> Loss:
-            paired = batch.ndim > len(self.sample_shape_) + 1
-            x, seen = batch.unbind(1) if paired else (batch, batch)
+        def loss(network: Network, batch: Batch, generator: torch.Generator) -> Loss:
+            rows, weights = parted(batch)
+            paired = rows.ndim > len(self.sample_shape_) + 1
+            x, seen = rows.unbind(1) if paired else (rows, rows)
+            drawn = seen != x if paired else nowhere(x)
             if damage is not None:
-                seen = damage(seen, generator)
-            return self._loss(network, x, seen, generator)
+                seen, more = damage(seen, generator)
+                drawn = drawn | more if paired else more
+            return self._loss(network, x, seen, generator, drawn=drawn, weights=weights)
 
         return loss
 
@@ -403,17 +466,22 @@ class BaseAutoencoder(Parameters, Codec):
         """Plan training on so many rows, once the network is chosen."""
         return choices.choose_settings(self, self.spec_, n_rows, seed)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
+    def _prepare(
+        self,
+        X: NDArray[Any],
+        held_out: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Start:
         """Learn the scaling, choose network and loss, and return what first weights are made of.
 
-        All of it is learned from the rows that are not held out.
+        All of it is learned from the rows that are not held out, each by its weight.
         """
 
         def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
             if self.learned_rows_ is not None:
                 self.learned_rows_ = self.learned_rows_.with_rows(rows, is_held_out)
 
-        statistics = Statistics.of(X, held_out, remember)
+        statistics = Statistics.of(X, held_out, remember, weights)
         choices.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
         self.scaling_ = Scaling.learn(
@@ -428,8 +496,11 @@ class BaseAutoencoder(Parameters, Codec):
             self.spec_ = replace(self.spec_, signal=True, rate=X.rate)
         choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
+        keep_range(self, range_of(statistics, X, choices.choose_units(self.architecture, X)))
         learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
-        return choices.choose_start(self.spec_, self.scaling_, statistics, X, learned)
+        return choices.choose_start(
+            self.spec_, self.scaling_, statistics, X, learned, weights=weights
+        )
 
     def _keep(
         self,

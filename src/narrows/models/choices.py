@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from narrows import corruption, networks
-from narrows.corruption import Corruption
+from narrows import networks
 from narrows.data.axes import lies_down
 from narrows.data.blocks import Numbers, picked
 from narrows.data.lazy import LazyRows, MadeRows
@@ -30,7 +29,6 @@ from narrows.training.loop import TrainSettings
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
-    from narrows.models.classifier import EncoderClassifier
 
 # What parameters may be; the command line shows these words.
 Activation = Literal[
@@ -390,27 +388,6 @@ def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> 
         )
 
 
-def choose_corruption(model: "BaseAutoencoder | EncoderClassifier") -> Corruption | None:
-    """Make the damage that a model is to undo, if any; the model's scaling is known.
-
-    Raises
-    ------
-    ParameterError
-        If the corruption is not known, or does not go with the rows.
-    """
-    if model.corruption is None:
-        corruption.check_levels(model.corruption_level)
-        return None
-    scaling, shape = model.scaling_, model.sample_shape_
-    low, high = (
-        scaling(torch.full((1, *shape), end, dtype=torch.float64))[0]
-        for end in (scaling.low, scaling.high)
-    )
-    return corruption.make(
-        model.corruption, model.corruption_level, corruption.Limits(low, high), shape
-    )
-
-
 def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statistics) -> str:
     """Choose cross-entropy for data of nothing but zeros and ones, squared error otherwise."""
     if model.loss != "auto":
@@ -492,6 +469,8 @@ def choose_start(
     statistics: Statistics,
     X: NDArray[Any] | LazyRows,
     learned: Numbers,
+    *,
+    weights: NDArray[np.float64] | None = None,
 ) -> networks.Start:
     """Work out what first weights are made of.
 
@@ -507,6 +486,8 @@ def choose_start(
         All rows.
     learned : ndarray of int, or RowsBut
         Which of them are learned from.
+    weights : ndarray of shape (n,), optional
+        How much each of all rows counts.
     """
     mean = scaling(torch.from_numpy(statistics.mean).view(1, *spec.sample_shape))[0]
     if spec.architecture != "pca_residual":
@@ -514,10 +495,15 @@ def choose_start(
     rows = X if len(learned) == len(X) else picked(X, learned)
     width = math.prod(spec.sample_shape)
     scaled = MadeRows(rows, scaling.exactly, (width,), np.float64)
+    if weights is not None and rows is not X:
+        weights = weights[
+            learned if isinstance(learned, np.ndarray) else learned[np.arange(len(learned))]
+        ]
     found = fit_pca(
         scaled,
         min(spec.n_components, len(rows), width),
         mean=scaling.exactly(statistics.mean[None])[0],
+        sample_weight=weights,
     )
     rest = (found.total_variance - found.variances.sum()) / max(1, width - len(found.variances))
     axes = networks.Axes(

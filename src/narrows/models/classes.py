@@ -21,8 +21,8 @@ from narrows.errors import DataError, ParameterError
 from narrows.models import persistence
 from narrows.models.fitted import Fitted
 from narrows.models.halves import Encoder, names_of, run_in_blocks
-from narrows.models.persistence import unplain
-from narrows.models.validation import check_rows
+from narrows.models.persistence import plain_label, unplain
+from narrows.models.validation import check_number, check_rows
 from narrows.networks.classifier import Classifier, SoftmaxHead
 from narrows.training.history import History
 
@@ -220,6 +220,74 @@ def check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:
         line = str(error).strip().splitlines()[0]
         raise DataError(f"{line.rstrip('.')}; give a class for each row") from error
     return labels
+
+
+def check_class_weight(given: Any) -> None:
+    """Refuse what does not say how much the rows of each class count.
+
+    Raises
+    ------
+    ParameterError
+        Naming what is wrong.
+    """
+    if given is None or (isinstance(given, str) and given == "balanced"):
+        return
+    if not isinstance(given, Mapping):
+        raise ParameterError(
+            f"class_weight={given!r} is not allowed; give a dict from labels to numbers above 0, "
+            "'balanced', or None"
+        )
+    for label, weight in given.items():
+        check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
+
+
+def weigh_classes(
+    class_weight: Mapping[Any, float] | str | None,
+    classes: NDArray[Any],
+    numbers: NDArray[np.intp],
+    weights: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Tell how much each row counts, by its class and by its own weight.
+
+    Parameters
+    ----------
+    class_weight : mapping, "balanced" or None
+        Checked.
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    numbers : ndarray of shape (n,)
+        Of each row's class among them.
+    weights : ndarray of shape (n,) or None
+        Each row's own.
+
+    Returns
+    -------
+    ndarray of shape (n,), or None
+        ``None`` if all count the same.
+
+    Raises
+    ------
+    ParameterError
+        If there is a weight for a class that no row has, and none for one that there is.
+    """
+    if class_weight is None:
+        return weights
+    own = np.ones(len(numbers)) if weights is None else weights
+    if isinstance(class_weight, str):
+        of_each = 1 / np.bincount(numbers, weights=own)
+    else:
+        known = classes.tolist()
+        given = {plain_label(label): weight for label, weight in class_weight.items()}
+        unnamed = [label for label in known if label not in given]
+        strange = [label for label in given if label not in known]
+        if unnamed and strange:  # where all classes are named, a fold may lack one of them
+            raise ParameterError(
+                f"class_weight names the class {strange[0]!r}, which no row has, and not the class "
+                f"{unnamed[0]!r}; name the classes by their labels in y"
+            )
+        of_each = np.array([given.get(label, 1.0) for label in known])
+    both = own * of_each[numbers]
+    return None if (both == both[0]).all() else both / both.max()
 
 
 def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:

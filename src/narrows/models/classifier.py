@@ -7,7 +7,7 @@ fine-tuning by the cross-entropy of the classes.
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,17 +21,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from narrows import networks, ranks, storage
-from narrows.corruption import Corruption
+from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.blocks import anywhere_stored, numbers_of
 from narrows.data.scaling import Statistics
 from narrows.data.scratch import scratch_rows
+from narrows.data.weights import counted, row_mean
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
 from narrows.models import choices
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
-from narrows.models.classes import FittedClassifier, check_labels
+from narrows.models.classes import (
+    FittedClassifier,
+    check_class_weight,
+    check_labels,
+    weigh_classes,
+)
+from narrows.models.damage import choose_damage, range_of
 from narrows.models.halves import Encoder, run_in_blocks
 from narrows.models.layers import start
 from narrows.models.rollback import unchanged_on_failure
@@ -66,6 +73,10 @@ class EncoderClassifier(FittedClassifier):
         Damage to rows while they are learned from, as of the models. It needs ``fine_tune``.
     corruption_level : float, "auto", or sequence of them, default="auto"
         From 0 to 1.
+    class_weight : dict, "balanced" or None, default=None
+        How much the rows of each class count, above 0, by label; a class that is not named counts
+        1. "balanced" gives all classes the same weight, whatever their number of rows. It
+        multiplies ``sample_weight``.
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
@@ -127,6 +138,7 @@ class EncoderClassifier(FittedClassifier):
     fine_tune: bool = True
     corruption: str | Corruption | Sequence[str | Corruption] | None = None
     corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
     max_epochs: int | Literal["auto"] = "auto"
     batch_size: int | Literal["auto"] = "auto"
     learning_rate: float | Literal["auto"] = "auto"
@@ -139,7 +151,7 @@ class EncoderClassifier(FittedClassifier):
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn classes from labelled rows.
 
         Parameters
@@ -148,6 +160,9 @@ class EncoderClassifier(FittedClassifier):
             Rows, in the units of the encoder's training data.
         y : array-like of shape (n,)
             Their labels: integers, strings, booleans.
+        sample_weight : array-like of shape (n,), optional
+            How much each row counts, at least 0; all the same by default. A row of weight 2 counts
+            as two rows of weight 1, one of weight 0 is left out.
 
         Returns
         -------
@@ -165,15 +180,23 @@ class EncoderClassifier(FittedClassifier):
         with unchanged_on_failure(self):
             self._check_parameters()
             seed = ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
-            rows = self._take_rows(X, seed)
-            self.classes_, numbers = np.unique(check_labels(y, rows), return_inverse=True)
+            half = _half_of(self.encoder, self.from_scratch)
+            given = read_rows(X, half if isinstance(half, Encoder) else None)
+            rows = check_rows(self, given, fitting=True)
+            if isinstance(half, Encoder):
+                rows = check_rows(half, given)
+            labels = check_labels(y, rows)
+            (rows, labels), own = counted(sample_weight, rows, labels, at_least=1)
+            self.classes_, numbers = np.unique(labels, return_inverse=True)
             if len(self.classes_) < 2:
                 (only,) = self.classes_.tolist()
                 raise DataError(
                     f"all {len(rows)} rows are of the class {only!r}; at least two classes are "
                     "needed; give rows of others too"
                 )
-            self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), seed)
+            weights = weigh_classes(self.class_weight, self.classes_, numbers, own)
+            self._start(half, rows, weights, seed)
+            self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), weights, seed)
         return self
 
     def _split(
@@ -185,28 +208,45 @@ class EncoderClassifier(FittedClassifier):
         held_out, learned = np.split(order, [count])
         return np.sort(held_out), np.sort(learned)
 
-    def _take_rows(self, X: Any, seed: int) -> NDArray[Any]:
-        """Make the encoder to start from, and check the rows against it."""
-        half = _half_of(self.encoder, self.from_scratch)
-        given = read_rows(X, half if isinstance(half, Encoder) else None)
-        rows = check_rows(self, given, fitting=True)
+    def _start(
+        self,
+        half: Encoder | BaseAutoencoder,
+        rows: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        seed: int,
+    ) -> None:
+        """Make the encoder to start from."""
         if not isinstance(half, Encoder):
             model = clone(half).set_params(device=self.device, random_state=seed)
-            start(model, rows, self._split(len(rows), model._has_hidden_layers(), seed)[0])
+            held_out, _ = self._split(len(rows), model._has_hidden_layers(), seed)
+            start(model, rows, held_out, weights)
             self.encoder_ = model.split()[0]
-            return rows
-        rows = check_rows(half, given)
+            return
         module = copy.deepcopy(half.module)
         if self.from_scratch:
             held_out, learned = self._split(len(rows), bool(half.spec.hidden_layer_sizes), seed)
-            statistics = Statistics.of(rows, held_out)
-            first = choices.choose_start(half.spec, half.scaling_, statistics, rows, learned)
+            statistics = Statistics.of(rows, held_out, weights=weights)
+            first = choices.choose_start(
+                half.spec, half.scaling_, statistics, rows, learned, weights=weights
+            )
             module = networks.build(half.spec, first, seed).encoder
         names = getattr(self, "feature_names_in_", None)
         self.encoder_ = Encoder(module, half.scaling_, half.spec, half.fingerprint_, names)
-        return rows
 
-    def _learn(self, rows: NDArray[Any], numbers: Tensor, seed: int) -> None:
+    def _choose_damage(self, rows: NDArray[Any], held_out: NDArray[np.int64]) -> Damage | None:
+        """Make the damage to rows, whose range is that of those that are learned from."""
+        if self.corruption is None:
+            return None
+        units = choices.choose_units(self.encoder_.spec.architecture, rows)
+        return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, units))
+
+    def _learn(
+        self,
+        rows: NDArray[Any],
+        numbers: Tensor,
+        weights: NDArray[np.float64] | None,
+        seed: int,
+    ) -> None:
         """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
         settings = replace(choices.choose_settings(self, spec, len(rows), seed), beats_start=False)
@@ -223,29 +263,41 @@ class EncoderClassifier(FittedClassifier):
         # An encoder that stays as it is encodes all rows, once.
         codes = torch.from_numpy(self._encode(rows[to_start] if self.fine_tune else rows))
         head = SoftmaxHead(codes.shape[1], len(self.classes_)).to(device)
-        head.start(codes if self.fine_tune else codes[torch.from_numpy(to_start)])
+        head.start(
+            codes if self.fine_tune else codes[torch.from_numpy(to_start)],
+            None if weights is None else torch.from_numpy(weights[to_start]),
+        )
         self.network_ = Classifier(module, head)
-        damage = choices.choose_corruption(self)
+        damage = self._choose_damage(rows, held_out)
         source = as_rows(rows)
+        counts: Tensor | None = None
+        if weights is not None:
+            counts = torch.empty(len(rows))
+            for side in filter(len, (held_out, learned)):
+                counts[side] = torch.from_numpy(weights[side] / weights[side].mean()).float()
 
-        def prepare(batch: Tensor) -> tuple[Tensor, Tensor]:
+        def prepare(batch: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
             chosen = batch.cpu()
             x = scaling(source[chosen]) if self.fine_tune else codes[chosen]
-            return x.to(device), numbers[chosen].to(device)
+            own = None if counts is None else counts[chosen].to(device)
+            return x.to(device), numbers[chosen].to(device), own
 
         def loss(
-            network: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator
+            network: nn.Module,
+            batch: tuple[Tensor, Tensor, Tensor | None],
+            generator: torch.Generator,
         ) -> Loss:
-            x, classes = batch
+            x, classes, own = batch
             if damage is not None and network.training:
-                x = damage(x, generator)
-            return {"cross_entropy": functional.cross_entropy(network(x), classes)}
+                x = damage(x, generator).rows
+            entropies = functional.cross_entropy(network(x), classes, reduction="none")
+            return {"cross_entropy": row_mean(entropies, own)}
 
         network: nn.Module = self.network_ if self.fine_tune else head
         shares: dict[nn.Module, float] = {head: 1.0}
         if self.fine_tune:
-            own = self.encoder_learning_rate
-            shares[module] = (_ENCODER_RATE if isinstance(own, str) else own) / rate
+            slower = self.encoder_learning_rate
+            shares[module] = (_ENCODER_RATE if isinstance(slower, str) else slower) / rate
         in_blocks = anywhere_stored(rows)
         self.history_ = train(
             network,
@@ -285,6 +337,8 @@ class EncoderClassifier(FittedClassifier):
         check_flag("from_scratch", self.from_scratch)
         check_flag("fine_tune", self.fine_tune)
         check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
+        check_class_weight(self.class_weight)
+        check_levels(self.corruption_level)
         if self.corruption is not None and not self.fine_tune:
             raise ParameterError(
                 f"corruption={self.corruption!r} needs fine_tune=True: an encoder that stays as it "

@@ -15,6 +15,7 @@ from narrows.models.chosen import Choice
 from narrows.models.fitted import Fitted
 from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
 from narrows.models.learned_rows import LearnedRows
+from narrows.models.targets import check_no_pairs
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 
 # Rows whose reconstructions are held at once to be compared.
@@ -209,8 +210,9 @@ class Codec(
         ----------
         X : array-like
             As :meth:`reconstruction_error`.
-        y : object
-            Not used.
+        y : array-like of shape (n,) or (n, m), optional
+            Labels, which are not used. Rows like those of X are refused: only
+            :class:`narrows.DenoisingAutoencoder` measures against clean rows.
 
         Returns
         -------
@@ -220,10 +222,11 @@ class Codec(
         Raises
         ------
         NotFittedError, DataError
-            As :meth:`transform`.
+            As :meth:`transform`; also if y has the shape of rows.
         """
-        del y
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        rows = self._check_rows(X)
+        check_no_pairs(self, rows, y)
+        return float(self.score_samples(rows).mean(dtype=np.float64))
 
     def jacobian_norm(self, X: Any) -> NDArray[np.float32]:
         """Measure how strongly each row's code answers to changes of the row, exactly.

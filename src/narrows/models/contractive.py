@@ -74,17 +74,18 @@ class ContractiveAutoencoder(BaseAutoencoder):
     contraction_weight: float = 0.1
     contraction: Literal["auto", "exact", "stochastic"] = "auto"
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
-        super().partial_fit(X, y)
+        super().partial_fit(X, y, sample_weight)
         self.__dict__.pop("mean_jacobian_norm_", None)
         return self
 
-    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
-        super()._settle(rows)
-        some = rows[:: -(-len(rows) // _ROWS_MEASURED)]
-        norms = measure(self.encoder_, self.scaling_, some)
-        self.mean_jacobian_norm_ = norms.mean(dtype=np.float64)
+    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
+        super()._settle(rows, weights)
+        some = slice(None, None, -(-len(rows) // _ROWS_MEASURED))
+        norms = measure(self.encoder_, self.scaling_, rows[some]).astype(np.float64)
+        own = None if weights is None else weights[some]
+        self.mean_jacobian_norm_ = np.average(norms, weights=own)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -101,7 +102,7 @@ class ContractiveAutoencoder(BaseAutoencoder):
         if self.contraction == "stochastic" or (self.contraction == "auto" and not is_cheap(trace)):
             n_rows, width = trace.code.shape
             probes = jacobian.draw_probes(n_rows, width, generator, trace.code.dtype)
-        norm = squared_norm(network.encoder, trace, probes).mean()
+        norm = trace.mean(squared_norm(network.encoder, trace, probes))
         return {
             **super()._penalties(network, trace, generator),
             "contraction": self.contraction_weight * norm,

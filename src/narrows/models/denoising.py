@@ -1,7 +1,8 @@
 """The denoising autoencoder: min over f, g of the sum of L(x, g(f(x~))), x~ damaged, x clean.
 
 Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), "Stacked denoising autoencoders", JMLR 11,
-section 3; the emphasis on damaged values is its section 3.4.
+section 3. The emphasis on damaged values is its section 3.4: the loss is alpha times the sum over
+the values in J(x~), those that were drawn to be damaged, plus beta times the sum over the others.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,17 @@ from torch import Tensor
 from narrows.corruption import Corruption
 from narrows.data.arrays import check_all_finite, read_rows
 from narrows.data.lazy import LazyRows
-from narrows.errors import DataError
+from narrows.data.weights import counted
+from narrows.errors import DataError, ParameterError
 from narrows.models.base import BaseAutoencoder
+from narrows.models.outcome import tell_of_failure
 from narrows.models.rollback import unchanged_on_failure
+from narrows.models.targets import shape_of
 from narrows.models.validation import check_columns, check_number, check_rows
 from narrows.networks import Network
+
+# Rows whose restored ones are held at once to be compared.
+_ROWS_COMPARED = 1024
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -29,9 +36,12 @@ class DenoisingAutoencoder(BaseAutoencoder):
     Parameters
     ----------
     corrupted_weight : float, default=1
-        Weight in the loss of the values that were damaged (the paper's alpha).
+        Weight in the loss of the values that were drawn to be damaged (the paper's alpha), whether
+        or not they differ afterwards: a black pixel that was masked is one of them. Noise and the
+        distortions of pictures are drawn for all values; a function of the user's may return a
+        mask beside the rows, otherwise what differs counts. Of pairs, all values that differ.
     intact_weight : float, default=1
-        Weight in the loss of the values that were not (the paper's beta).
+        Weight in the loss of all other values (the paper's beta).
     {parameters}
 
     Attributes
@@ -57,7 +67,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
     corrupted_weight: float = 1.0
     intact_weight: float = 1.0
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn to restore clean rows from damaged ones.
 
         Parameters
@@ -65,7 +75,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Clean rows, which are damaged while learning; or, with ``y``, rows that are damaged.
         y : array-like of the shape of X, optional
-            The clean rows. Labels, of shape (n,), are not used.
+            The clean rows. Labels, of shape (n,) or (n, 1), are not used.
+        sample_weight : array-like of shape (n,), optional
+            How much each row, or pair of rows, counts; see :meth:`BaseAutoencoder.fit`.
 
         Returns
         -------
@@ -89,13 +101,13 @@ class DenoisingAutoencoder(BaseAutoencoder):
         (3, 8, 8)
         """
         targets = read_rows(y)
-        if not isinstance(targets, LazyRows) and np.asarray(targets).ndim < 2:
-            return super().fit(X)
+        X = read_rows(X)
+        if not _are_clean(targets, X):
+            return super().fit(X, sample_weight=sample_weight)
         with unchanged_on_failure(self):
             self._check_parameters()
             clean = check_rows(self, targets, fitting=True)
             names = getattr(self, "feature_names_in_", None)
-            X = read_rows(X)
             check_columns(self, X)
             damaged = check_rows(self, X, fitting=True)
             if isinstance(damaged, LazyRows):
@@ -103,31 +115,86 @@ class DenoisingAutoencoder(BaseAutoencoder):
             if names is not None:
                 self.feature_names_in_ = names
             if damaged.shape != clean.shape:
-                raise DataError(
-                    f"damaged rows have shape {damaged.shape}, clean ones {clean.shape}; "
-                    "give a clean row for each damaged one"
-                )
-            return self._fit(clean, damaged)
+                raise _unequal(damaged.shape, clean.shape)
+            (clean, damaged), weights = counted(sample_weight, clean, damaged)
+            self._fit(clean, damaged, weights)
+        tell_of_failure(self, clean, damaged, weights)
+        return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
-        if np.asarray(read_rows(y)).ndim > 1:
+        if _are_clean(targets := read_rows(y), X):
             raise DataError(
-                f"y of shape {np.shape(y)} was given, but partial_fit learns from clean rows, "
-                "which it damages by corruption; give pairs of rows to fit"
+                f"y of shape {shape_of(targets)} was given, but partial_fit learns from clean "
+                "rows, which it damages by corruption; give pairs of rows to fit"
             )
-        return super().partial_fit(X)
+        return super().partial_fit(X, sample_weight=sample_weight)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean error of what is restored: higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+        y : array-like of the shape of X, optional
+            The clean rows, which the restored ones are held against; by default, X. Labels, of
+            shape (n,) or (n, 1), are not used.
+
+        Returns
+        -------
+        float
+            At most 0: minus the mean over values of the squared difference, in the data's units
+            squared.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`; also if there is not a clean row for each row.
+        """
+        targets = read_rows(y, self)
+        if not _are_clean(targets, X):
+            return super().score(X)
+        rows, clean = self._check_rows(X), self._check_rows(targets)
+        if rows.shape != clean.shape:
+            raise _unequal(rows.shape, clean.shape)
+        total = 0.0
+        for start in range(0, len(rows), _ROWS_COMPARED):
+            block = slice(start, start + _ROWS_COMPARED)
+            restored = self._decode(self._encode(rows[block]), rows.shape[1:])
+            total += float(np.square(np.subtract(restored, clean[block], dtype=np.float64)).sum())
+        return -total / rows.size
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_number("corrupted_weight", self.corrupted_weight, low=0)
         check_number("intact_weight", self.intact_weight, low=0)
+        if self.corrupted_weight == self.intact_weight == 0:
+            raise ParameterError(
+                "corrupted_weight=0 and intact_weight=0 leave nothing to learn; give one of them a "
+                "number above 0"
+            )
 
     def _reconstruction_loss(
-        self, network: Network, code: Tensor, x: Tensor, seen: Tensor
+        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor
     ) -> Tensor:
         if self.corrupted_weight == self.intact_weight == 1:
-            return super()._reconstruction_loss(network, code, x, seen)
-        weights = torch.where(seen == x, self.intact_weight, self.corrupted_weight)
+            return super()._reconstruction_loss(network, code, x, drawn)
+        weights = torch.where(drawn, self.corrupted_weight, self.intact_weight)
         terms = weights * self._reconstruction_terms(network, code, x)
         return terms.flatten(1 - x.ndim).sum(-1)
+
+
+def _are_clean(y: Any, X: Any) -> bool:
+    """Tell whether ``y`` are the clean rows of pairs: any rows, even of another shape than X."""
+    if isinstance(y, LazyRows):
+        return True
+    own, others = shape_of(y)[1:], shape_of(X)[1:]
+    return len(own) > 0 and (own != (1,) or others == (1,))
+
+
+def _unequal(damaged: tuple[int, ...], clean: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"damaged rows have shape {damaged}, clean ones {clean}; give a clean row for each damaged "
+        "one"
+    )

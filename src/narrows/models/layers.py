@@ -15,8 +15,8 @@ from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
 from narrows.data.stored import MappedRows, PickedRows, StoredRows
 from narrows.errors import NarrowsError, ParameterError
-from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
+from narrows.models.damage import choose_damage
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.registry import MODELS
 from narrows.models.validation import check_rows
@@ -186,18 +186,23 @@ def check_layers(stack: "StackedAutoencoder") -> NetworkSpec:
             rows = np.stack([np.full(shape, value, np.float32) for value in (0.25, 0.75)])
             layer.sample_shape_, layer.learned_rows_ = shape, None
             layer._prepare(rows)
-            choices.choose_corruption(layer)
+            choose_damage(layer)
             layer_spec = layer.spec_
             _check_unrolls(stack, layer_spec, place)
     return layer_spec
 
 
-def start(model: BaseAutoencoder, X: Any, held_out: NDArray[np.int64] | None = None) -> None:
+def start(
+    model: BaseAutoencoder,
+    X: Any,
+    held_out: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> None:
     """Give a model a network for rows, with its first weights; rows held out have no part in it."""
     rows = check_rows(model, X, fitting=True)
     model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
     model.choices_ = {}
-    first = model._prepare(rows, held_out)
+    first = model._prepare(rows, held_out, weights)
     settings = model._settings(len(rows), model._draw_seed())
     network = networks.build(model.spec_, first, settings.seed)
     model._extend(network, settings, len(rows))

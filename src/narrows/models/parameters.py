@@ -68,7 +68,8 @@ class Parameters:
         Damage to what the encoder sees while it learns, drawn afresh every step; what is to be
         restored stays clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop",
         "border", "rotation", "mirror", "blur", "brightness" or "contrast"; or a function of
-        scaled rows (B, ...) and a torch generator. Several are done in their order.
+        scaled rows (B, ...) and a torch generator. Several are done in their order. Salt and pepper
+        are black and white in pictures, in tables each column's smallest and largest value.
     corruption_level : float, "auto", or sequence of them, default="auto"
         From 0 to 1: the noise's standard deviation in scaled units, the share of values masked or
         set to an extreme, how far a distortion goes. One for all, or one for each.

@@ -16,6 +16,7 @@ from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.stored import StoredRows
 from narrows.models import chosen
+from narrows.models.damage import check_range, known_range
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.registry import MODELS
@@ -87,6 +88,8 @@ def restore(
         model.learned_rows_ = (
             LearnedRows.restore(parts["rows"], manifest["rows"]) if "rows" in parts else None
         )
+        if (ends := known_range(model)) is not None:
+            check_range(ends, model.sample_shape_)
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
     storage.check_fingerprint(model.fingerprint_, manifest, path)
@@ -124,17 +127,23 @@ def parameters(model: BaseEstimator) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """Turn a parameter into what JSON can hold; of a function, its name."""
-    if isinstance(value, Unstored):
-        return {"function": value.name}
     if isinstance(value, BaseEstimator):
         return {"model": type(value).__name__, "parameters": parameters(value)}
+    if isinstance(value, Mapping):
+        return {"by_label": [[plain_label(key), plain(item)] for key, item in value.items()]}
     if callable(value):
-        return {"function": getattr(value, "__qualname__", type(value).__name__)}
+        name = getattr(value, "__qualname__", type(value).__name__)
+        return {"function": value.name if isinstance(value, Unstored) else name}
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value if isinstance(value, bool | str) else None
+
+
+def plain_label(label: Any) -> Any:
+    """Turn a class's label into one of Python's own kinds."""
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def unplain(value: Any) -> Any:
@@ -143,6 +152,8 @@ def unplain(value: Any) -> Any:
         return tuple(map(unplain, value))
     if not isinstance(value, dict):
         return value
+    if "by_label" in value:
+        return {unplain(key): unplain(item) for key, item in value["by_label"]}
     if "model" not in value:
         return Unstored(str(value.get("function")))
     classes = {model.__name__: model for model in MODELS.values()}

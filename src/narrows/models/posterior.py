@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,13 +24,18 @@ def moments(trace: Trace) -> tuple[Tensor, Tensor]:
     return trace.code, trace.logits.chunk(2, dim=1)[1]
 
 
+def _some(rows: NDArray[Any] | LazyRows) -> NDArray[Any]:
+    """Return as many rows, evenly spread, as are enough to measure their codes."""
+    return rows[:: -(-len(rows) // _ROWS)]
+
+
 @torch.inference_mode()
 def measure_codes(
     encoder: Encoder, scaling: Scaling, rows: NDArray[Any] | LazyRows
 ) -> tuple[Tensor, Tensor]:
     """Return the means and variances of codes, (n, K) each, of as many rows as are enough."""
     device = next(encoder.parameters()).device
-    some = as_tensor(rows[:: -(-len(rows) // _ROWS)])
+    some = as_tensor(_some(rows))
     parts = [
         moments(encoder.trace(scaling(some[start : start + _BLOCK].to(device))))
         for start in range(0, len(some), _BLOCK)
@@ -38,7 +44,12 @@ def measure_codes(
     return means, log_variances.exp()
 
 
-def settle(network: Network, scaling: Scaling, rows: NDArray[Any] | LazyRows) -> None:
+def settle(
+    network: Network,
+    scaling: Scaling,
+    rows: NDArray[Any] | LazyRows,
+    weights: NDArray[np.float64] | None = None,
+) -> None:
     """Give the codes of all rows together mean 0 and variance 1, and decode as before.
 
     Of all maps h -> (h - shift) / scale of each unit, this one makes the mean divergence from
@@ -52,7 +63,14 @@ def settle(network: Network, scaling: Scaling, rows: NDArray[Any] | LazyRows) ->
         Between the rows' units and the network's.
     rows : ndarray of shape (n, ...)
         In their own units.
+    weights : ndarray of shape (n,), optional
+        How much each row counts.
     """
     means, variances = measure_codes(network.encoder, scaling, rows)
-    spread = means.var(dim=0, correction=0) + variances.mean(dim=0)
-    map_codes(network, means.mean(dim=0), spread.sqrt())
+    if weights is None:
+        shift, spread = means.mean(dim=0), means.var(dim=0, correction=0) + variances.mean(dim=0)
+    else:
+        own = torch.from_numpy(_some(weights) / _some(weights).sum()).to(means)
+        shift = own @ means
+        spread = own @ (means - shift) ** 2 + own @ variances
+    map_codes(network, shift, spread.sqrt())

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from narrows import ranks
 from narrows.data.blocks import Numbers, anywhere_stored, draw, picked, source_of
@@ -42,6 +41,8 @@ class Run:
         Checked rows.
     damaged : ndarray of shape (n, ...) or None
         What the encoder sees of each, where pairs were given.
+    weights : ndarray of shape (n,) or None
+        How much each row counts, above 0; ``None`` if all count the same.
     rows, held_out : ndarray of int, the first RowsBut where rows are on a disk
         Which rows to learn from, and which to look at after each epoch, ascending.
     seed : int
@@ -56,6 +57,7 @@ class Run:
 
     X: NDArray[Any]
     damaged: NDArray[Any] | None
+    weights: NDArray[np.float64] | None
     rows: Numbers
     held_out: NDArray[np.int64]
     seed: int
@@ -87,17 +89,24 @@ class Run:
         """The rows to learn from, in order; they are not copied."""
         return self.X if not len(self.held_out) else picked(self.X, self.rows)
 
+    @property
+    def learned_weights(self) -> NDArray[np.float64] | None:
+        """How much each of these counts; ``None`` if all count the same."""
+        if self.weights is None or not len(self.held_out):
+            return self.weights
+        return np.delete(self.weights, self.held_out)
+
     def train(
         self,
         network: Network,
         loss: LossFunction,
-        prepare: Callable[[Tensor], Tensor],
+        prepare: Callable[[Any], Any],
         verbose: int,
     ) -> History:
         """Make a loss small; ``prepare`` scales batches. Returns what was written down."""
 
         def some(rows: Numbers) -> Source:
-            return source_of(self.X, rows, self.damaged, in_blocks=self.in_blocks)
+            return source_of(self.X, rows, self.damaged, self.weights, in_blocks=self.in_blocks)
 
         return train(
             network.to(self.settings.device),
@@ -122,7 +131,13 @@ class Run:
             self.checkpoint.remove()
 
 
-def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None, seed: int) -> Run:
+def plan(
+    model: "BaseAutoencoder",
+    X: NDArray[Any],
+    damaged: NDArray[Any] | None,
+    seed: int,
+    weights: NDArray[np.float64] | None = None,
+) -> Run:
     """Plan how a model learns from checked rows, before it has learned anything of them.
 
     Raises
@@ -134,10 +149,10 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
     CheckpointError
         If the checkpoint is of another run.
     """
-    _check_rows_are_the_same(model, X)
+    _check_rows_are_the_same(model, X, weights)
     checkpoint = None
     if model.checkpoint is not None:
-        data = (X,) if damaged is None else (X, damaged)
+        data = [given for given in (X, damaged, weights) if given is not None]
         checkpoint = Checkpoint(model.checkpoint, persistence.run_identity(model, *data))
         if (kept := checkpoint.seed()) is not None:
             seed = kept
@@ -149,14 +164,18 @@ def plan(model: "BaseAutoencoder", X: NDArray[Any], damaged: NDArray[Any] | None
     else:
         order = np.random.default_rng(seed).permutation(len(X))
         held_out, rows = map(np.sort, np.split(order, [count]))
-    return Run(X, damaged, rows, held_out, seed, checkpoint, in_blocks)
+    return Run(X, damaged, weights, rows, held_out, seed, checkpoint, in_blocks)
 
 
-def _check_rows_are_the_same(model: "BaseAutoencoder", X: NDArray[Any]) -> None:
+def _check_rows_are_the_same(
+    model: "BaseAutoencoder", X: NDArray[Any], weights: NDArray[np.float64] | None
+) -> None:
     """Hold a few rows, and the parameters, of all processes against each other."""
     if ranks.size() > 1:
-        some = np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])
-        digest = persistence.run_identity(model, some)[:12]
+        some = [np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])]
+        if weights is not None:
+            some.append(weights)
+        digest = persistence.run_identity(model, *some)[:12]
         ranks.check_same(
             "its rows or parameters", f"{len(X)} rows, fingerprint {digest}", DataError
         )

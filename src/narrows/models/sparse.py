@@ -16,11 +16,13 @@ from torch import Tensor
 
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
+from narrows.data.weights import counted
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, silence
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
+from narrows.models.outcome import Failure, tell_of_own_failure
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Start, Trace
 from narrows.networks.layers import weighted
@@ -39,6 +41,8 @@ _ACTIVATIONS = {
 # What "auto" takes, of the kinds that have a weight.
 _WEIGHTS = {"kl": 1.0, "l1": 0.1, "jumprelu": 0.1}
 _SELECTED = ("topk", "batch_topk")
+# If more units are dead, it is said.
+_MOST = 0.5
 # Rows whose codes are held at once to be measured.
 _BLOCK = 4096
 
@@ -148,17 +152,38 @@ class SparseAutoencoder(BaseAutoencoder):
         """
         return self._measure(self._check_rows(X))
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
-        super().partial_fit(X, y)
-        self._find_sparsity(self._check_rows(X))
+        super().partial_fit(X, y, sample_weight)
+        (rows,), weights = counted(sample_weight, self._check_rows(X), at_least=1)
+        self._find_sparsity(rows, weights)
+        tell_of_own_failure(self)
         return self
 
-    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
-        super()._settle(rows)
-        self._find_sparsity(rows)
+    def _failure(self) -> Failure | None:
+        dead, width = int(self.dead_units_.sum()), len(self.dead_units_)
+        # Sigmoids stay below 1/2 where the mean that is wanted of them is low.
+        if self.sparsity == "kl" or dead <= _MOST * width:
+            return super()._failure()
+        remedy = "lower learning_rate"
+        if self.sparsity not in _SELECTED:
+            remedy = f"lower sparsity_weight (now {self._weight():g}) or learning_rate"
+        share = "all" if dead == width else f"{dead} of the"
+        return Failure(
+            "dead_units",
+            f"{share} {width} units of the code are dead: none of the training rows puts them on, "
+            f"and they say nothing; {remedy}, train longer (max_epochs), or raise revival_weight",
+            {"dead_units": dead, "n_components": width},
+        )
 
-    def _measure(self, rows: NDArray[Any] | LazyRows) -> Sparsity:
+    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
+        super()._settle(rows, weights)
+        self._find_sparsity(rows, weights)
+
+    def _measure(
+        self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None = None
+    ) -> Sparsity:
+        """Measure the codes of checked rows; means over rows are weighted, shares of rows not."""
         bar = 0.5 if self.sparsity == "kl" else 0.0
         total = np.zeros(self.spec_.code_width)
         counts = np.zeros(self.spec_.code_width, np.int64)
@@ -168,16 +193,22 @@ class SparseAutoencoder(BaseAutoencoder):
             codes = self._encode(rows[block])
             # Selection may keep a number below zero.
             on = np.abs(codes) > bar
-            total += codes.sum(axis=0, dtype=np.float64)
+            if weights is None:
+                total += codes.sum(axis=0, dtype=np.float64)
+            else:
+                total += weights[block] @ codes
             counts += on.sum(axis=0)
             shares[block] = on.mean(axis=1)
-        means = (total / len(rows)).astype(np.float32)
+        size = len(rows) if weights is None else weights.sum()
+        means = (total / size).astype(np.float32)
         return Sparsity(means, shares, counts == 0, counts / len(rows))
 
-    def _find_sparsity(self, X: NDArray[Any] | LazyRows) -> None:
-        found = self._measure(X)
+    def _find_sparsity(
+        self, X: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None
+    ) -> None:
+        found = self._measure(X, weights)
         self.mean_activation_ = found.mean_activation
-        self.active_share_ = found.active_share.mean(dtype=np.float64)
+        self.active_share_ = np.average(found.active_share.astype(np.float64), weights=weights)
         self.dead_units_ = found.dead_units
 
     def _check_parameters(self) -> None:
@@ -234,8 +265,13 @@ class SparseAutoencoder(BaseAutoencoder):
             return "dense", ()
         return super()._choose_layers(sample_shape, scaling, n_rows, of_signal=of_signal)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
-        start = super()._prepare(X, held_out)
+    def _prepare(
+        self,
+        X: NDArray[Any],
+        held_out: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Start:
+        start = super()._prepare(X, held_out, weights)
         spec = self.spec_
         n_active = 0
         if self.sparsity in _SELECTED:
@@ -277,13 +313,13 @@ class SparseAutoencoder(BaseAutoencoder):
         penalties = super()._penalties(network, trace, generator)
         activity = cast("Activity", network.activity)
         if self.sparsity == "kl":
-            divergence = activity.divergence(trace.selected, self.sparsity_target).sum()
-            return {**penalties, "sparsity": self._weight() * divergence}
+            divergences = activity.divergence(trace.selected, self.sparsity_target, trace.weights)
+            return {**penalties, "sparsity": self._weight() * divergences.sum()}
         activation = network.encoder.activation
         if self.sparsity == "l1":
-            penalties["sparsity"] = self._weight() * trace.code.sum(dim=1).mean()
+            penalties["sparsity"] = self._weight() * trace.mean(trace.code.sum(dim=1))
         if isinstance(activation, JumpReLU):
-            count = activation.count(trace.selected).sum(dim=1).mean()
+            count = trace.mean(activation.count(trace.selected).sum(dim=1))
             penalties["sparsity"] = self._weight() * count
         revival = torch.zeros((), device=trace.code.device)
         if network.training:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from narrows.corruption import Corruption
+from narrows.data.blocks import Numbers
 from narrows.data.scratch import Scratch
 from narrows.data.stored import StoredRows
+from narrows.data.weights import counted
 from narrows.errors import ParameterError
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
@@ -33,8 +35,10 @@ from narrows.models.layers import (
     scaled,
 )
 from narrows.models.layers import start as start_model
+from narrows.models.outcome import untold
 from narrows.models.rollback import unchanged_on_failure
 from narrows.models.runs import Run
+from narrows.models.targets import check_no_pairs
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import Network, Start
 from narrows.networks.stacking import put_layer, stages, take_layer
@@ -115,15 +119,19 @@ class StackedAutoencoder(BaseAutoencoder):
         self._check_fitted()
         return self.history_.layers
 
-    def partial_fit(self, X: Any, y: Any = None, *, layer: int | None = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, layer: int | None = None
+    ) -> Self:
         """Learn from more rows: one pass over them, of a single layer or of the deep network.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Rows like the ones before.
-        y : object
-            Not used.
+        y : array-like of shape (n,) or (n, m), optional
+            Labels, which are not used, as of :meth:`fit`.
+        sample_weight : array-like of shape (n,), optional
+            How much each of these rows counts, as of :meth:`fit`.
         layer : int or None, default=None
             Which layer learns, from 1, the lowest, to ``len(hidden_layer_sizes) + 1``: from the
             codes that the layers below it now give. ``None`` goes on with the deep network.
@@ -148,19 +156,22 @@ class StackedAutoencoder(BaseAutoencoder):
         ([2, 1], 1)
         """
         if layer is None:
-            return super().partial_fit(X, y)
+            return super().partial_fit(X, y, sample_weight)
         with unchanged_on_failure(self):
             self._check_parameters()
-            if self.__sklearn_is_fitted__():
-                X = self._check_rows(X)
-            else:
-                X = check_rows(self, X, fitting=True)
-                start_model(self, X)
+            first = not self.__sklearn_is_fitted__()
+            X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
+            check_no_pairs(self, X, y)
+            (X,), weights = counted(sample_weight, X, at_least=2 if first else 1)
+            if first:
+                start_model(self, X, weights=weights)
             check_number("layer", layer, low=1, high=n_layers(self.spec_), integral=True)
-            self._learn_layer(X, int(layer) - 1)
+            self._learn_layer(X, int(layer) - 1, weights)
         return self
 
-    def _learn_layer(self, X: NDArray[Any], place: int) -> None:
+    def _learn_layer(
+        self, X: NDArray[Any], place: int, weights: NDArray[np.float64] | None
+    ) -> None:
         """Let one layer, from 0, learn from what the layers below it make of rows."""
         network = Network(self.encoder_, self.decoder_)
         codes: Any = scaled(X, np.arange(len(X)), self.scaling_)
@@ -173,10 +184,10 @@ class StackedAutoencoder(BaseAutoencoder):
             layer = kept.get(place)
             if layer is None:
                 layer = kept[place] = make_layer(self, place, self._draw_seed())
-                start_model(layer, codes)
+                start_model(layer, codes, weights=weights)
             if len(histories[place]) or len(self.history_):
                 take_layer(network, Network(layer.encoder_, layer.decoder_), place)
-            layer.partial_fit(codes)
+            layer.partial_fit(codes, sample_weight=weights)
         put_layer(Network(layer.encoder_, layer.decoder_), network, place)
         done = histories[place]
         record = {**layer.history_.epochs[-1], "epoch": len(done) + 1}
@@ -230,12 +241,14 @@ class StackedAutoencoder(BaseAutoencoder):
         with (
             naming(place, count),
             saying,
+            untold(),
             telling(layer=place + 1, n_layers=count),
             warnings.catch_warnings(),
         ):
             # Said of the whole.
             warnings.filterwarnings("ignore", message="training was interrupted")
-            return layer.fit(codes)
+            weights = None if run.weights is None else run.weights[_all(run.rows)]
+            return layer.fit(codes, sample_weight=weights)
 
     def _keep(
         self,
@@ -250,8 +263,13 @@ class StackedAutoencoder(BaseAutoencoder):
             history.ended = "interrupted"
         super()._keep(network, history, optimizer)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
-        start = super()._prepare(X, held_out)
+    def _prepare(
+        self,
+        X: NDArray[Any],
+        held_out: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Start:
+        start = super()._prepare(X, held_out, weights)
         self._layers, self._histories = {}, []
         last = check_layers(self)
         self.spec_ = replace(
@@ -287,6 +305,10 @@ class StackedAutoencoder(BaseAutoencoder):
                     f"{name}={value!r} does not go with layers that are trained one by one; leave "
                     f"it at {plain!r}, or use Autoencoder, which trains deep networks by it"
                 )
+
+
+def _all(rows: Numbers) -> NDArray[np.int64]:
+    return rows[np.arange(len(rows))]
 
 
 def _encode(stage: nn.Module, codes: Any) -> Any:

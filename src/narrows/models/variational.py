@@ -5,7 +5,6 @@ Kingma & Welling (2014), "Auto-encoding variational Bayes"; Burda, Grosse & Sala
 """
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +20,7 @@ from narrows.losses import Loss, variational
 from narrows.models.base import BaseAutoencoder
 from narrows.models.density import Density
 from narrows.models.likelihood import LEAST_VARIANCE, LIKELIHOODS, within_unit
+from narrows.models.outcome import Failure, tell_of_own_failure
 from narrows.models.posterior import ACTIVE, measure_codes, moments, settle
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Start, Trace
@@ -113,7 +113,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
     _n_heads: ClassVar[int] = 2
     _findings: ClassVar[tuple[str, ...]] = ("active_units_", "warmup_done_")
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
         if self.__sklearn_is_fitted__():
             rows = self.scaling_(as_tensor(np.asarray(self._check_rows(X))))
@@ -123,23 +123,47 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
                     f"the {self.loss_} likelihood needs them between 0 and 1, as the first ones "
                     "were; leave such rows out, or fit with likelihood='gaussian'"
                 )
-        super().partial_fit(X, y)
-        self._find_active_units(self._check_rows(X))
+        super().partial_fit(X, y, sample_weight)
+        seen = self._check_rows(X)
+        self._find_active_units(seen)
+        if len(seen) > 1:
+            tell_of_own_failure(self)
         return self
 
-    def _loss(self, network: Network, x: Tensor, seen: Tensor, generator: torch.Generator) -> Loss:
-        trace = network.encoder.trace(seen)
+    def _failure(self) -> Failure | None:
+        if self.active_units_.any():
+            return super()._failure()
+        width = len(self.active_units_)
+        return Failure(
+            "posterior_collapse",
+            f"none of the {width} units of the code is active: they say nothing of the rows "
+            "(posterior collapse); lower kl_weight, set kl_warmup or free_bits, or train longer",
+            {"active_units": 0, "n_components": width},
+        )
+
+    def _loss(
+        self,
+        network: Network,
+        x: Tensor,
+        seen: Tensor,
+        generator: torch.Generator,
+        *,
+        drawn: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Loss:
+        trace = network.encoder.trace(seen, weights)
         mean, log_variance = moments(trace)
         shape = (self.n_importance_samples, *mean.shape)
         noise = torch.randn(shape, generator=generator, device=mean.device)
         codes = variational.draw_codes(mean, log_variance, noise)
-        restored = self._reconstruction_loss(network, codes, x, seen)
+        drawn = seen != x if drawn is None else drawn
+        restored = self._reconstruction_loss(network, codes, x, drawn)
         penalties = self._penalties(network, trace, generator)
         if self.n_importance_samples == 1:
-            return {"reconstruction": restored.mean(), **penalties}
+            return {"reconstruction": trace.mean(restored), **penalties}
         ratio = variational.log_prior_ratio(codes, log_variance, noise)
-        weights = self._kl_factor(network) * ratio - restored
-        bound = weights.logsumexp(0).mean() - math.log(len(weights))
+        importance = self._kl_factor(network) * ratio - restored
+        bound = trace.mean(importance.logsumexp(0) - math.log(len(importance)))
         return {"importance_weighted_bound": -bound, **penalties}
 
     def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
@@ -153,7 +177,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if self.n_importance_samples > 1:
             return penalties  # the divergence is inside the bound
         divergences = variational.gaussian_kl(*moments(trace))
-        divergence = variational.free_bits(divergences, self.free_bits)
+        divergence = variational.free_bits(divergences, self.free_bits, trace.weights)
         return {**penalties, "divergence": self._kl_factor(network) * divergence}
 
     def _kl_factor(self, network: Network) -> Tensor | float:
@@ -198,15 +222,23 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _prepare(self, X: NDArray[Any], held_out: NDArray[np.int64] | None = None) -> Start:
-        start = super()._prepare(X, held_out)
+    def _prepare(
+        self,
+        X: NDArray[Any],
+        held_out: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Start:
+        start = super()._prepare(X, held_out, weights)
         automatic = "bernoulli" if self.loss_ == "cross_entropy" else "gaussian"
         self.loss_ = automatic if self.likelihood == "auto" else self.likelihood
         self.spec_ = replace(self.spec_, output=self._choose_output())
         some = np.arange(0, len(X), -(-len(X) // _ROWS_FOR_VARIANCE))
-        rows = as_tensor(X[some if held_out is None else np.setdiff1d(some, held_out)])
+        some = some if held_out is None else np.setdiff1d(some, held_out)
+        rows = self.scaling_(as_tensor(X[some])).flatten(1)
+        own = torch.ones(len(rows)) if weights is None else torch.from_numpy(weights[some]).float()
+        own = own / own.sum()
         # All that the decoder, which starts at the mean row, leaves unexplained.
-        self._first_variance = float(self.scaling_(rows).var(dim=0).mean())
+        self._first_variance = float((own @ (rows - own @ rows).square()).mean())
         # At PCA it is what the axes leave.
         if start.axes is not None:
             self._first_variance = start.axes.rest
@@ -248,11 +280,11 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             first = math.log(max(first_variance, LEAST_VARIANCE))
             torch.nn.init.constant_(network.decoder.output.log_variance, first)
 
-    def _settle(self, rows: NDArray[Any] | LazyRows) -> None:
-        super()._settle(rows)
+    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
+        super()._settle(rows, weights)
         # Another penalty may have a say in how wide codes are.
         if self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS:
-            settle(Network(self.encoder_, self.decoder_), self.scaling_, rows)
+            settle(Network(self.encoder_, self.decoder_), self.scaling_, rows, weights)
         self._find_active_units(rows)
 
     def _keep(
@@ -268,13 +300,6 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             self.warmup_done_ = np.float64(min(done, 1))
 
     def _find_active_units(self, X: NDArray[Any] | LazyRows) -> None:
-        """Find the units whose mean follows the rows; warn where there is none."""
+        """Find the units whose mean follows the rows."""
         means, _ = measure_codes(self.encoder_, self.scaling_, X)
         self.active_units_ = (means.var(dim=0, correction=0) > ACTIVE).cpu().numpy()
-        if len(means) > 1 and not self.active_units_.any():
-            warnings.warn(
-                f"none of the {len(self.active_units_)} units of the code is active: they say "
-                "nothing of the rows (posterior collapse); lower kl_weight, set kl_warmup or "
-                "free_bits, or train longer",
-                stacklevel=4,
-            )

@@ -27,10 +27,17 @@ class SoftmaxHead(nn.Module):
         self.linear = nn.Linear(n_codes, n_classes)
 
     @torch.no_grad()
-    def start(self, codes: Tensor) -> None:
-        """Learn from codes (n, K) their mean and spread, and give all classes the same chance."""
-        self.shift.copy_(codes.double().mean(dim=0))
-        self.scale.copy_(codes.double().std(dim=0, correction=0).clamp(min=_LEAST_SPREAD))
+    def start(self, codes: Tensor, weights: Tensor | None = None) -> None:
+        """Learn from codes (n, K) their mean and spread, and give all classes the same chance.
+
+        Codes count by their weights (n,), if they have any.
+        """
+        codes = codes.double()
+        own = torch.ones(len(codes)).to(codes) if weights is None else weights.to(codes)
+        own = own / own.sum()
+        mean = own @ codes
+        self.shift.copy_(mean)
+        self.scale.copy_((own @ (codes - mean).square()).sqrt().clamp(min=_LEAST_SPREAD))
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 

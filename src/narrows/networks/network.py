@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.data.axes import are_pictures
+from narrows.data.weights import row_mean
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.outputs import OUTPUT_MODULES
 
@@ -185,12 +186,19 @@ class Trace(NamedTuple):
         variances.
     code : Tensor of shape (B, K)
         The codes.
+    weights : Tensor of shape (B,) or None
+        How much each row counts, 1 on average; ``None`` if all count the same.
     """
 
     seen: Tensor
     layers: list[Layer]
     logits: Tensor
     code: Tensor
+    weights: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average a term of the loss, one number a row (B,), each row by its weight."""
+        return row_mean(values, self.weights)
 
     @property
     def selected(self) -> Tensor:
@@ -221,18 +229,21 @@ class Encoder(nn.Module):
         """Encode scaled rows (B, ...) to codes (B, K)."""
         return self._code(self.body(x))
 
-    def trace(self, x: Tensor) -> Trace:
-        """Encode scaled rows (B, ...), keeping what penalties look at on the way."""
+    def trace(self, x: Tensor, weights: Tensor | None = None) -> Trace:
+        """Encode scaled rows (B, ...), keeping what penalties look at on the way.
+
+        Their weights (B,), if any, are passed on to the penalties.
+        """
         modules = self._chain()
         if not modules:
             logits = self.body(x)
-            return Trace(x, [], logits, self._code(logits))
+            return Trace(x, [], logits, self._code(logits), weights)
         seen, layers = x, []
         for module, following in zip(modules, [*modules[1:], self.activation], strict=True):
             x = module(x)
             if isinstance(module, nn.Linear):
                 layers.append(Layer(module, x, following))
-        return Trace(seen, layers, x, self._code(x))
+        return Trace(seen, layers, x, self._code(x), weights)
 
     def _chain(self) -> list[nn.Module]:
         """Return the body's modules if they are linear layers with known activations between."""

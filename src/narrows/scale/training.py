@@ -1,9 +1,11 @@
 """Training one network by the workers of a Ray cluster: Ray Train around torch's DDP."""
 
+import json
 import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from narrows import ranks
-from narrows.errors import NarrowsError, WorkerError
+from narrows.errors import NarrowsError, NarrowsWarning, WorkerError, warn
 from narrows.models import BaseAutoencoder, load
 from narrows.scale.cluster import answered, answers, cluster, ray_module
 from narrows.scale.failure import Failure
@@ -22,7 +24,7 @@ from narrows.training.progress import listeners, on_every_process
 _SECONDS = 10.0
 # How often training goes on at the last report after a worker was lost.
 _AGAIN = 3
-_FILE = "checkpoint"
+_FILE, _WARNINGS = "checkpoint", "warnings.json"
 
 
 class Task(NamedTuple):
@@ -153,14 +155,19 @@ def fit_by_ray(
         files = understood(_run(lambda: answered(ray, trainer.fit) if is_own else trainer.fit()))
     with tempfile.TemporaryDirectory() as place:
         for name, contents in files.items():
-            Path(place, name).write_bytes(contents)
+            if name != _WARNINGS:
+                Path(place, name).write_bytes(contents)
         fitted = cast("BaseAutoencoder", load(place))  # it was saved as one
     fitted.checkpoint = model.checkpoint
+    for told in json.loads(files.get(_WARNINGS, b"[]")):
+        warn(**told)
     return fitted
 
 
 def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, bytes]:
     """Train as one of several processes, and return what the first one's model is saved as.
+
+    A file more has the warnings there, which the process that wants the model issues.
 
     Parameters
     ----------
@@ -190,14 +197,21 @@ def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, 
             task.tell(records.copy())
         records.clear()
 
-    with on_every_process(after):
+    with on_every_process(after), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NarrowsWarning)
         model.fit(task.rows())
     tell()
+    for each in caught:
+        if not isinstance(each.message, NarrowsWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     ranks.wait()
     if ranks.rank():
         return {}
     saved = model.set_params(checkpoint=None).save(place / "model")
-    return {file.name: file.read_bytes() for file in saved.iterdir()}
+    files = {file.name: file.read_bytes() for file in saved.iterdir()}
+    told = [w.message for w in caught if isinstance(w.message, NarrowsWarning)]
+    said = [{"message": str(w), "kind": w.kind, **w.facts} for w in told]
+    return {**files, _WARNINGS: json.dumps(said).encode()}
 
 
 def understood(answer: Mapping[str, bytes] | Failure | None) -> Mapping[str, bytes]:

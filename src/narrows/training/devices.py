@@ -3,10 +3,9 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
 
 from narrows.data.arrays import ArraySource
-from narrows.data.source import Source
+from narrows.data.source import Batch, Source
 from narrows.errors import ParameterError
 
 # Of a GPU's free memory, what the rows may take; the rest is for the network and its steps.
@@ -52,7 +51,7 @@ def near(source: Source, device: torch.device) -> Source:
     return source.to(device) if source.n_bytes <= free * _SHARE_FOR_ROWS else source
 
 
-def sent(batch: Tensor, device: torch.device) -> Tensor:
+def sent(batch: Batch, device: torch.device) -> Batch:
     """Put a batch where the network is; a GPU copies by itself from memory that stays in place."""
     if device.type == "cuda" and batch.device.type == "cpu":
         batch = batch.pin_memory()

@@ -85,7 +85,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     loss: LossFunction,
     source: Source,
     *,
-    prepare: Callable[[Tensor], Any],
+    prepare: Callable[[Any], Any],
     settings: TrainSettings,
     validation: Source | None = None,
     optimizer: torch.optim.Optimizer | None = None,
@@ -260,7 +260,7 @@ def evaluate(
     network: nn.Module,
     loss: LossFunction,
     source: Source,
-    prepare: Callable[[Tensor], Any],
+    prepare: Callable[[Any], Any],
     settings: TrainSettings,
 ) -> dict[str, float]:
     """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
@@ -284,7 +284,7 @@ def _losses_of_parts(
     network: nn.Module,
     loss: LossFunction,
     source: Source,
-    prepare: Callable[[Tensor], Any],
+    prepare: Callable[[Any], Any],
     settings: TrainSettings,
 ) -> NDArray[np.float64]:
     """Return the loss of each of some small parts of a source, with the same noise every time."""

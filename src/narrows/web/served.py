@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from narrows import __version__
-from narrows.corruption import Limits, gaussian, masking, salt_and_pepper
+from narrows.corruption import gaussian, masking, salt_and_pepper
 from narrows.data.codec import DefectError, encode_png, quietly
 from narrows.data.decoding import Target
 from narrows.data.reading import Notes, Reading
 from narrows.data.sizes import size_of
 from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
+from narrows.models.damage import limits_of
 from narrows.web.latent import Spread
 
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
@@ -311,11 +312,10 @@ class Served:
 
     def _damage(self, row: NDArray[Any], name: str, amount: float, seed: int) -> NDArray[Any]:
         scaling = self.model.scaling_
-        ends = (scaling.low, scaling.high)
-        limits = Limits(*(scaling(torch.full((1, *row.shape), end).double())[0] for end in ends))
         x = scaling(torch.from_numpy(np.array(row))[None])
         generator = torch.Generator().manual_seed(seed)
-        damaged = scaling.undo(_DAMAGE[name](x, amount, limits, generator))[0].numpy()
+        damage = _DAMAGE[name](x, amount, limits_of(self.whole()), generator)
+        damaged = scaling.undo(damage.rows)[0].numpy()
         kept: NDArray[Any] = np.clip(damaged, scaling.low, scaling.high)
         return kept
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from narrows import plots
+from narrows.data.containers import refuse_containers
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.report import latent
 from narrows.evaluation.report.figures import Figures, Scores
@@ -169,6 +170,7 @@ def compare_models(
             raise ParameterError(f"models={name!r} is not known; use some of {', '.join(MODELS)}")
     check_number("n_components", n_components, low=1, integral=True)
     check_number("max_epochs", max_epochs, low=1, integral=True)
+    refuse_containers(X)
     rows = np.asarray(X)
     labels = check_labels(y, len(rows))
     if len(rows) < _FEWEST:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from narrows.data.arrays import as_tensor
 from narrows.evaluation.report.measure import Coded
-from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
+from narrows.models.damage import choose_damage
 
 Lines = dict[str, NDArray[Any]]
 
@@ -68,12 +68,12 @@ def damage(model: BaseAutoencoder, X: NDArray[Any], random_state: int) -> NDArra
     """Damage rows as a model's training did, in the data's units; None without a corruption."""
     import torch
 
-    harm = choices.choose_corruption(model)
+    harm = choose_damage(model)
     if harm is None:
         return None
     scaled = model.scaling_(as_tensor(X))
     generator = torch.Generator().manual_seed(random_state)
-    damaged: NDArray[Any] = model.scaling_.undo(harm(scaled, generator)).numpy()
+    damaged: NDArray[Any] = model.scaling_.undo(harm(scaled, generator).rows).numpy()
     return damaged
 
 

@@ -1,0 +1,138 @@
+"""The damage that a model is to undo: what its parameters say, in the units of its rows."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from narrows import corruption
+from narrows.data.lazy import LazyRows, in_blocks
+from narrows.data.scaling import Statistics
+from narrows.data.signals import Windows
+
+if TYPE_CHECKING:
+    from narrows.models.base import BaseAutoencoder
+    from narrows.models.classifier import EncoderClassifier
+
+
+class DataRange(NamedTuple):
+    """The smallest and the largest values that were learned from, in the data's units.
+
+    Attributes
+    ----------
+    least, most : ndarray of float64
+        Of a table, of each column, (F,); of a signal, of each channel, (C,) or ().
+    """
+
+    least: NDArray[np.float64]
+    most: NDArray[np.float64]
+
+
+def range_of(
+    statistics: Statistics, X: NDArray[Any] | LazyRows, units: tuple[int, ...]
+) -> DataRange | None:
+    """Tell the range of a table's columns or a signal's channels; ``None`` for pictures.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        Of the rows.
+    X : ndarray or LazyRows of shape (n, ...)
+        The rows.
+    units : tuple of int
+        The shape of a row whose last axis has columns or channels, ``()`` for pictures.
+    """
+    if not units:
+        return None
+    least, most = statistics.least, statistics.most
+    if isinstance(X, Windows) or len(units) > 1:  # all places of a channel are alike
+        least, most = (end.reshape(units) for end in (least, most))
+        return DataRange(least.min(axis=0), most.max(axis=0))
+    return DataRange(least, most)
+
+
+def check_range(known: DataRange, sample_shape: tuple[int, ...]) -> None:
+    """Refuse a stored range that cannot be that of rows of a shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it holds other than finite numbers, or does not go with such rows.
+    """
+    for end in known:
+        np.broadcast_to(end, sample_shape)
+        if np.asarray(end).dtype.kind not in "if" or not np.isfinite(end).all():
+            raise ValueError("the smallest and the largest values are not finite numbers")
+
+
+def widened(known: DataRange, X: NDArray[Any] | LazyRows) -> DataRange:
+    """Return the range of what was learned from before and of more rows (n, ...)."""
+    least, most = known
+    for rows in in_blocks(X):
+        axes = tuple(range(rows.ndim - least.ndim))
+        least = np.minimum(least, rows.min(axis=axes))
+        most = np.maximum(most, rows.max(axis=axes))
+    return DataRange(least, most)
+
+
+def known_range(model: "BaseAutoencoder | EncoderClassifier") -> DataRange | None:
+    """Return the range that a model keeps, if it does."""
+    ends = [getattr(model, name, None) for name in ("data_min_", "data_max_")]
+    return None if ends[0] is None or ends[1] is None else DataRange(ends[0], ends[1])
+
+
+def keep_range(model: "BaseAutoencoder", known: DataRange | None) -> None:
+    """Have a model keep the range of what it learned from, or none."""
+    for name in ("data_min_", "data_max_"):
+        model.__dict__.pop(name, None)
+    if known is not None:
+        model.data_min_, model.data_max_ = known
+
+
+def limits_of(
+    model: "BaseAutoencoder | EncoderClassifier", known: DataRange | None = None
+) -> corruption.Limits:
+    """Tell what salt and pepper, black and white are among a model's scaled rows.
+
+    Of tables and signals, the smallest and the largest value of each column or channel that was
+    learned from. Of pictures, and of models that were stored without these, ``scaling_.low`` and
+    ``scaling_.high``.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder or EncoderClassifier
+        Whose scaling is known.
+    known : DataRange, optional
+        Of the rows, if it is not the model's own.
+    """
+    scaling, shape = model.scaling_, model.sample_shape_
+    known = known or known_range(model)
+    ends = (scaling.low, scaling.high) if known is None else known
+    if known is None and scaling.shift.ndim == scaling.scale.ndim == 0:
+        shape = (1,)  # the same for pictures of any extent
+    rows = (np.array(np.broadcast_to(end, (1, *shape)), np.float64) for end in ends)
+    low, high = (scaling(torch.from_numpy(row))[0] for row in rows)
+    return corruption.Limits(low, high)
+
+
+def choose_damage(
+    model: "BaseAutoencoder | EncoderClassifier", known: DataRange | None = None
+) -> corruption.Damage | None:
+    """Make the damage that a model is to undo, if any; the model's scaling is known.
+
+    Parameters
+    ----------
+    model, known
+        As of :func:`limits_of`.
+
+    Raises
+    ------
+    ParameterError
+        If the corruption is not known, or does not go with the rows.
+    """
+    if model.corruption is None:
+        corruption.check_levels(model.corruption_level)
+        return None
+    limits = limits_of(model, known)
+    return corruption.make(model.corruption, model.corruption_level, limits, model.sample_shape_)
