@@ -179,10 +179,10 @@ def fit_pca(
     PrincipalAxes
         Those of scikit-learn's ``PCA(n_components, svd_solver="full")`` of the rows in double
         precision, up to rounding, where F is at most 4 096 or n at most 10 000. Where n F min(n, F)
-        is above 2^28, the covariance or the matrix of the rows' products is decomposed in place of
-        the rows: what the axes leave of rows then keeps six digits as long as it is at least
-        1e-10 of the variance. Of more rows and more features the axes are approximate, and
-        ``exact`` is false.
+        is above 2^28, or more than 4 096 rows are lazy, the covariance or the matrix of the rows'
+        products is decomposed in place of the rows: what the axes leave of rows then keeps six
+        digits as long as it is at least 1e-10 of the variance. Of more rows and more features the
+        axes are approximate, and ``exact`` is false.
 
     Raises
     ------
@@ -232,7 +232,8 @@ def fit_pca(
         center = np.asarray(mean, np.float64).reshape(width)
     factors = None if weights is None else np.sqrt(shares)[:, None]
     axes = PrincipalAxes(center, scales, np.empty((0, width)), np.empty(0), 0.0, exact=True)
-    if n * width * side <= _BY_SVD:
+    held_at_once = n <= _MOST_ROWS or not isinstance(rows, LazyRows)
+    if n * width * side <= _BY_SVD and held_at_once:
         axes = _by_rows(axes, rows, n_components, factors)
     elif width <= _FEATURES or width <= n <= _ROWS:
         axes = _by_covariance(axes, rows, n_components, factors)
