@@ -199,6 +199,7 @@ def test_the_best_weights_outlive_a_crash(tmp_path, monkeypatch):
     """Steps far too long for the data: nothing is as good as the first epoch."""
     monkeypatch.setattr("narrows.training.checkpoint._COST", np.inf)  # written after every epoch
     parameters = {"validation_fraction": 0.2, "learning_rate": 1.0, "corruption": "gaussian"}
+    parameters["architecture"] = "dense"
     with pytest.warns(NarrowsWarning, match="no better than their mean row"):
         whole = model(**parameters).fit(X)
     assert whole.history_.best_epoch < 5

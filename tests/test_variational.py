@@ -270,7 +270,12 @@ def test_draws_at_once_are_bounded_by_the_widest_layer_of_any_kind(monkeypatch):
 )
 def test_log_likelihoods_are_those_of_a_fine_grid_of_codes(X, likelihood):
     model = VariationalAutoencoder(
-        1, likelihood=likelihood, hidden_layer_sizes=(8,), max_epochs=20, random_state=SEED
+        1,
+        likelihood=likelihood,
+        scaling="unit",
+        hidden_layer_sizes=(8,),
+        max_epochs=20,
+        random_state=SEED,
     ).fit(X)
     grid = torch.linspace(-8, 8, 4001)
     with torch.no_grad():

@@ -195,7 +195,12 @@ class Scaling:
 
     @classmethod
     def learn(
-        cls, name: ScalingName, statistics: Statistics, sample_shape: tuple[int, ...] = ()
+        cls,
+        name: ScalingName,
+        statistics: Statistics,
+        sample_shape: tuple[int, ...] = (),
+        *,
+        are_levels: bool = True,
     ) -> Self:
         """Choose the map for data with these statistics.
 
@@ -208,6 +213,8 @@ class Scaling:
         sample_shape : tuple of int
             Of a row, where its last axis has the columns of a table or the channels of a signal,
             which may have units of their own: (F,) or (L, C). Otherwise ``()``.
+        are_levels : bool, default=True
+            Whether floats that fill [0, 1] may be pixels, which "auto" then takes them for.
 
         Raises
         ------
@@ -221,7 +228,7 @@ class Scaling:
             statistics = statistics.by_channel(sample_shape[-1])
         if name == "auto":
             name = "global"
-            if _fills_its_range(statistics, low, high):
+            if _fills_its_range(statistics, low, high, are_levels):
                 name = "unit"
             elif sample_shape and unit_ratio(statistics) > _ONE_UNIT:
                 name = "standard"
@@ -546,9 +553,9 @@ def _black_and_white(statistics: Statistics) -> tuple[float, float]:
     return low, high
 
 
-def _fills_its_range(statistics: Statistics, low: float, high: float) -> bool:
-    """Tell whether data are pixels, yes or no, or floats that make use of [0, 1]."""
+def _fills_its_range(statistics: Statistics, low: float, high: float, are_levels: bool) -> bool:
+    """Tell whether data are pixels, yes or no, or floats that make use of [0, 1] as pixels do."""
     if statistics.binary or statistics.dtype == "uint8":
         return True
     spread = float(np.sqrt(statistics.variance.mean()))
-    return (low, high) == (0.0, 1.0) and spread >= _LEAST_SPREAD
+    return are_levels and (low, high) == (0.0, 1.0) and spread >= _LEAST_SPREAD

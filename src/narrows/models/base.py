@@ -488,6 +488,7 @@ class BaseAutoencoder(Parameters, Codec):
             self.scaling,
             statistics.pooled() if alike else statistics,
             choices.choose_units(self.architecture, X),
+            are_levels=choices.may_be_pixels(self, X),
         )
         self.spec_ = choices.choose_network(
             self, self.sample_shape_, self.scaling_, len(X), of_signal=isinstance(X, Windows)

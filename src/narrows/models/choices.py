@@ -53,6 +53,9 @@ _DEEPEST = 10_000
 _SHALLOW = 4
 # Rows (L, C) that are so many times as long as wide are signals, not pictures.
 _TIMES_AS_LONG = 4
+# Rows (F,) of at least so many values may be flattened pictures, if so many rows of them have at
+# most so many different values.
+_PIXELS, _LOOKED_AT, _LEVELS = 16, 512, 256
 # Of codes in single precision, held against what an activation can reach.
 _ROUNDING = 1e-6
 
@@ -300,10 +303,13 @@ def _why_not_pca(model: "BaseAutoencoder") -> str:
         "output": ("auto", "identity"),
         "loss": ("auto", "squared_error"),
         "kernel_size": ("auto",),
+        "likelihood": ("auto", "gaussian"),
     }
     if not model._linear_code:
         return f"{type(model).__name__}, whose codes are not linear,"
-    wrong = (name for name, values in allowed.items() if getattr(model, name) not in values)
+    wrong = (
+        name for name, values in allowed.items() if getattr(model, name, values[0]) not in values
+    )
     return next((f"{name}={getattr(model, name)!r}" for name in wrong), "")
 
 
@@ -461,6 +467,20 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
     is_signal = isinstance(X, Windows) or architecture == "convolutional_1d"
     long = X.dtype != np.uint8 and shape[0] >= _TIMES_AS_LONG * shape[-1]
     return shape if len(shape) == 2 and (is_signal or long) else ()
+
+
+def may_be_pixels(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> bool:
+    """Tell whether rows that fill [0, 1] are taken for pixels.
+
+    Rows (F,) are a table where they have few values or many different ones, as columns have that
+    were brought to [0, 1] one by one; that matters where the network may start at PCA.
+    """
+    if len(X.shape) > 2 or model.architecture not in ("auto", "pca_residual"):
+        return True
+    if isinstance(X, Windows) or _why_not_pca(model):
+        return True
+    some = np.unique(np.linspace(0, len(X) - 1, min(len(X), _LOOKED_AT)).astype(np.int64))
+    return X.shape[1] >= _PIXELS and len(np.unique(np.asarray(X[some]))) <= _LEVELS
 
 
 def choose_start(
