@@ -46,9 +46,9 @@ from narrows.remote import Place, place
 
 _WANTED = 0.995  # recall for rows of the index,
 _WANTED_DISTURBED = 0.99  # for disturbed ones,
-_WANTED_FOREIGN = 0.98  # and for each kind of foreign queries
+_WANTED_FOREIGN = 0.99  # and for each kind of foreign queries
 _UNLIKE = (0.03, 0.1, 0.3, 1.0)  # shares of the codes taken for unlike the others, to choose from
-_MARGINS = (0.5, 0.625, 0.75, 0.875, 1.0, 1.5, 2.0)  # to choose from, in radii
+_MARGINS = (0.75, 1.0, 1.5, 2.0)  # to choose from, in radii
 _AHEAD = 4  # cells beyond those looked into, whose middles' distances are compared
 _LEAST = 0.01  # radius of a cell, in those of all together
 _FAR = 1000  # radii from which middles are too far away for single precision
@@ -500,7 +500,10 @@ class ApproximateIndex:
     def _distances(
         self, queries: NDArray[np.float32], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does."""
+        """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does.
+
+        Those of the row -1, which stands for none, are infinite.
+        """
         codes = self._codes.take(rows, axis=0)  # sooner than [rows]
         if self.metric == "euclidean":
             differences = np.subtract(codes, queries[:, None], dtype=np.float64)
@@ -511,6 +514,8 @@ class ApproximateIndex:
             distances = (np.square(c - q).sum(axis=2) + zeros) / 2
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
             single: NDArray[np.float32] = distances.astype(np.float32)
+        if rows.min(initial=0) < 0:  # where cells hold fewer
+            single[rows < 0] = np.inf
         return single
 
     def _learn(self, samples: Samples, truth: NDArray[np.float32]) -> None:

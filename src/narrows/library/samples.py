@@ -42,8 +42,8 @@ class Samples:
 
         Disturbed rows have Gaussian noise of a quarter of each feature's standard deviation. The
         foreign kinds are rows with as much noise as they vary, rows three times as far from the
-        mean, rows scaled by three, Gaussian noise around the mean, and independent features that
-        vary one and a half times as much as those of the codes.
+        mean, rows scaled by three and by minus one, Gaussian noise around the mean, and independent
+        features that vary one and a half times as much as those of the codes.
         """
         rng = np.random.default_rng(_SEED)
         n, width = codes.shape
@@ -65,6 +65,7 @@ class Samples:
             "noisy": some(_FOREIGN) + noise(_FOREIGN),
             "outward": mean + 3 * (some(_FOREIGN) - mean),
             "scaled": 3 * some(_FOREIGN),
+            "negative": -some(_FOREIGN),
             "middle": mean + 0.3 * noise(_FOREIGN),
             "independent": mean + 1.5 * noise(_FOREIGN),
         }
