@@ -45,6 +45,7 @@ BENCHMARKS = {
     ),
     "search": ("search", "exact", "exact --rows 100000 --rounds 3"),
     "approximate": ("search", "approximate memory", None),
+    "recall": ("recall", "", None),
     "matching": ("matching", "", None),
     "duplicates": ("duplicates", "", None),
     "reranking": ("reranking", "", None),
@@ -53,7 +54,7 @@ BENCHMARKS = {
     "web": ("web", "", None),
 }
 # Those that look for data sets, and those that cannot run without being told where.
-WITH_DATA = ("choice", "quality", "reranking", "shuffling")
+WITH_DATA = ("choice", "quality", "recall", "reranking", "shuffling")
 ONLY_WITH_FOLDER = ("matching", "duplicates", "adding", "opening")
 
 

@@ -13,6 +13,7 @@ from narrows.errors import (
     DataError,
     FormatError,
     MissingFileError,
+    NarrowsWarning,
     OutputExistsError,
     ParameterError,
 )
@@ -168,6 +169,8 @@ def test_what_was_saved_is_found_again(index, tmp_path):
 
 
 SMALL = clusters(1500, seed=4)
+FIRST_FIELDS = ("owner", "centroids", "lists", "probes", "recalls")  # of format 1, in order
+FIELDS = (*FIRST_FIELDS, "radii", "usual", "gaps", "margins", "disturbed")
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +223,17 @@ def test_a_damaged_file_is_refused(tmp_path, saved):
         {"probes": lambda v: v[:1]},
         {"recalls": lambda v: v + 1},
         {"recalls": lambda v: v * np.nan},
+        {"radii": lambda v: v[:-1]},
+        {"radii": lambda v: v * np.float32(np.inf)},
+        {"radii": lambda v: 0 * v},
+        {"usual": lambda v: v * np.nan},
+        {"gaps": lambda v: v[:1]},
+        {"margins": lambda v: v - 100},
+        {"margins": lambda v: v + 100},
+        {"disturbed": lambda v: v + 1},
+        {"disturbed": lambda v: v.astype(np.float32)},
         {"format": lambda v: v + 1},
+        {"format": lambda v: v - 1},
         {"format": lambda v: v.astype(np.float32) + 0.5},
         {"more": lambda _: np.ones(1)},
     ],
@@ -231,11 +244,41 @@ def test_a_file_made_up_by_a_stranger_is_refused(tmp_path, saved, change):
     for name, make in change.items():
         values[name] = make(values.get(name))
     digest = hashlib.sha256()
-    for name in ("owner", "centroids", "lists", "probes", "recalls"):
+    for name in FIELDS:
         digest.update(values[name].tobytes())
     values["check"] = np.frombuffer(digest.digest(), np.uint8)
     path = tmp_path / "index"
     path.write_bytes(save(values))
+    with pytest.raises(FormatError, match="build the index again"):
+        ApproximateIndex.load(path, SMALL)
+
+
+def of_format_1(saved):
+    """Make of a file what older versions wrote of the same codes."""
+    values = {name: value for name, value in load(saved).items() if name in FIRST_FIELDS}
+    digest = hashlib.sha256(b"".join(values[name].tobytes() for name in FIRST_FIELDS))
+    values["check"] = np.frombuffer(digest.digest(), np.uint8)
+    return save({**values, "format": np.array([1], np.int32)})
+
+
+def test_a_file_of_an_older_version_opens_and_is_measured_anew(tmp_path, saved):
+    path = tmp_path / "index"
+    path.write_bytes(of_format_1(saved))
+    with pytest.warns(NarrowsWarning, match="older version") as caught:
+        old = ApproximateIndex.load(path, SMALL)
+    assert [warning.message.kind for warning in caught] == ["index_measured_again"]
+    old.save(path, overwrite=True)
+    assert path.read_bytes() == saved
+    new = ApproximateIndex.load(path, SMALL)
+    assert (old.is_measured_again, new.is_measured_again) == (True, False)
+    assert old.recall.disturbed == new.recall.disturbed != {}
+
+
+def test_a_damaged_file_of_an_older_version_is_refused(tmp_path, saved):
+    path = tmp_path / "index"
+    data = bytearray(of_format_1(saved))
+    data[-1] ^= 16
+    path.write_bytes(data)
     with pytest.raises(FormatError, match="build the index again"):
         ApproximateIndex.load(path, SMALL)
 

@@ -3,6 +3,7 @@
 The seed of everything random here is 0.
 """
 
+import hashlib
 import json
 import shutil
 import sys
@@ -13,6 +14,7 @@ import lance
 import numpy as np
 import pytest
 from libraries import draw, fit, one_line
+from safetensors.numpy import load, save
 
 from narrows import Library
 from narrows.errors import (
@@ -20,6 +22,7 @@ from narrows.errors import (
     LibraryError,
     MissingDependencyError,
     MissingFileError,
+    NarrowsWarning,
     OutputError,
     OutputExistsError,
     ParameterError,
@@ -145,6 +148,32 @@ def test_what_is_there_is_built_again_only_for_other_codes(large, monkeypatch) -
     assert other.recall == large.recall != {}
 
 
+def as_of_format_1(file):
+    """Make of an index file what older versions wrote."""
+    values = load(file.read_bytes())
+    names = ("owner", "centroids", "lists", "probes", "recalls")
+    digest = hashlib.sha256(b"".join(values[name].tobytes() for name in names))
+    kept = {name: values[name] for name in names}
+    kept |= {"check": np.frombuffer(digest.digest(), np.uint8), "format": np.array([1], np.int32)}
+    file.write_bytes(save(kept))
+
+
+def test_an_index_of_an_older_version_is_measured_anew_and_kept(large) -> None:
+    recall = large.build_index()
+    file = large.path / "index-euclidean.safetensors"
+    new = file.read_bytes()
+    as_of_format_1(file)
+    old = Library.open(large.path)
+    assert old.recall == {"euclidean": recall}
+    assert old.recall["euclidean"].disturbed == {}
+    with pytest.warns(NarrowsWarning, match="older version"):
+        assert old.match(ids=3, k=1, search="approximate")
+    assert file.read_bytes() == new
+    as_of_format_1(file)
+    assert Library.open(large.path).build_index().disturbed == recall.disturbed
+    assert file.read_bytes() == new
+
+
 def test_a_replaced_library_never_meets_the_old_index(large, model) -> None:
     large.build_index()
     large.reencode(fit(draw(60), seed=1))
@@ -199,16 +228,17 @@ def test_refuses(tmp_path, large, model, monkeypatch) -> None:
 def test_the_command_builds_it(run, made, monkeypatch) -> None:
     arguments = ["index", made / "model", made / "photos", "-o", "p.lance"]
     first = run(*arguments, "--approximate", "--json")
-    assert first.json["approximate_recall"].keys() == {"euclidean@10", "euclidean@100"}
+    names = ["approximate_recall", "approximate_recall_disturbed"]
+    for name in names:
+        assert first.json[name].keys() == {"euclidean@10", "euclidean@100"}
     assert "building the approximate index" in first.err
-    assert (
-        run("info", "p.lance", "--json").json["approximate_recall"]
-        == (first.json["approximate_recall"])
-    )
+    info = run("info", "p.lance", "--json").json
+    assert [info[name] for name in names] == [first.json[name] for name in names]
     with monkeypatch.context() as patch:
         no_building(patch)
         again = run(*arguments, "--add", "--approximate")
-    assert "approximate search finds 100 % of the 10 nearest" in again.out
+    line = "approximate search finds 100 % of the 10 nearest, for rows with noise 100 %"
+    assert line in again.out
     assert "approximate_recall" not in run(*arguments, "--overwrite", "--json").json
     assert run("info", "p.lance", "--json").json.get("approximate_recall") is None
 

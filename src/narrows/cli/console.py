@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from narrows.data.files import Rows
     from narrows.data.packing import Packed
     from narrows.library.adding import Added
+    from narrows.library.inverted import Recall
     from narrows.signals import Signals
 
     Read = Rows | Added | Packed | Signals
@@ -247,13 +248,28 @@ def reading_record(found: "Read") -> dict[str, Any]:
     return record
 
 
-def recall_record(recalls: Mapping[Any, Mapping[int, float]]) -> dict[str, float]:
-    """Say which share of the k nearest approximate searches find, by metric and k."""
-    return {
-        f"{metric}@{k}": round(recall, 4)
-        for metric, shares in recalls.items()
-        for k, recall in shares.items()
-    }
+def recall_record(recalls: "Mapping[Any, Recall]") -> dict[str, dict[str, float]]:
+    """Say as JSON which share of the k nearest approximate searches find, by metric and k.
+
+    "approximate_recall" is that of rows of the library, "approximate_recall_disturbed" that of
+    rows with noise.
+    """
+    record: dict[str, dict[str, float]] = {}
+    for metric, recall in recalls.items():
+        for name, shares in (("", recall), ("_disturbed", recall.disturbed)):
+            for k, share in shares.items():
+                found = record.setdefault(f"approximate_recall{name}", {})
+                found[f"{metric}@{k}"] = round(share, 4)
+    return record
+
+
+def recall_lines(recall: "Recall") -> list[str]:
+    """Say it in lines, one for each k."""
+    return [
+        f"approximate search finds {100 * share:.4g} % of the {k} nearest, for rows with noise "
+        f"{100 * recall.disturbed[k]:.4g} %"
+        for k, share in recall.items()
+    ]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from narrows.cli.console import (
     ray_option,
     reading_options,
     reading_record,
+    recall_lines,
     recall_record,
     report_skipped,
     to_option,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from narrows.library.adding import Added
+    from narrows.library.inverted import Recall
 
 
 @click.command("index")
@@ -134,7 +136,7 @@ def command(
                     where, data, model=encoder, overwrite=overwrite, **options
                 )
         _tell(data, added)
-        recall = {}
+        recall: Recall | None = None
         if approximate or (workers is not None and is_large(library) and is_installed()):
             note("building the approximate index")
             try:
@@ -151,17 +153,14 @@ def command(
         "rows": len(library),
         **reading_record(added),
     }
-    if recall:
-        record["approximate_recall"] = recall_record({"euclidean": recall})
+    if recall is not None:
+        record |= recall_record({"euclidean": recall})
     present = f", {added.present} already there" if added.present else ""
     answer(
         record,
         as_json,
         f"{counted(added.count, 'picture')} added{present}, {len(library)} in {where}",
-        *(
-            f"approximate search finds {100 * share:.4g} % of the {k} nearest"
-            for k, share in recall.items()
-        ),
+        *([] if recall is None else recall_lines(recall)),
     )
 
 

@@ -29,8 +29,7 @@ def command(*, path: Path, as_json: bool) -> None:
             "columns": library.columns,
             **_describe(library.model),
         }
-        if recall := recall_record(library.recall):
-            record["approximate_recall"] = recall
+        record |= recall_record(library.recall)
         manifest: Place = place(path) / Contents.read(place(path)).model
     else:
         model = load(path)

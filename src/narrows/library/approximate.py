@@ -5,18 +5,27 @@ query (an inverted file: Jégou, Douze and Schmid 2011, by FAISS), in half preci
 finds there, somewhat more than was asked for, the true distances are computed, in double
 precision, and those decide. How many cells are looked into is chosen when the index is built, by
 the recall on a sample of the codes themselves.
+
+A query unlike the codes needs more cells. Such a query is farther from the nearest middle than
+nearly all codes are, or the next cells begin nearer to what was found than they do for nearly all
+codes; both bounds are learned when the index is built, in radii s of cells (the root mean square
+distance of a cell's codes from its middle). By the triangle inequality a cell with the middle c
+that extends to r holds nothing nearer to the query q than |q - c| - r. The search then goes on in
+every cell for which |q - c| - m s is at most the distance of the k-th that was found; the margin m
+is learned from disturbed and foreign queries. Where these cells hold more than half of the codes,
+and where the query is far from all of them, the search is exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from narrows.errors import warn
 from narrows.library.cells import (
     PACKAGES,
-    SEED,
     StoredPart,
     Units,
     around,
@@ -28,15 +37,38 @@ from narrows.library.cells import (
     sample_of,
 )
 from narrows.library.exact import ExactIndex
-from narrows.library.inverted import MEASURED, InvertedLists, owner_of
+from narrows.library.inverted import MEASURED, InvertedLists, Recall, owner_of
+from narrows.library.samples import DISTURBED, OWN, Samples
 from narrows.library.table import Table
 from narrows.library.vectors import Metric, as_table, check_metric, check_search
 from narrows.library.workers import Workers
 from narrows.remote import Place, place
 
-_SAMPLE = 512  # codes by which the recall is measured
-_WANTED = 0.995  # recall on them; pictures that are not in the library lie a little further off
+_WANTED = 0.995  # recall for rows of the index,
+_WANTED_DISTURBED = 0.99  # for disturbed ones,
+_WANTED_FOREIGN = 0.99  # and for each kind of foreign queries
+_UNLIKE = (0.03, 0.1, 0.3, 1.0)  # shares of the codes taken for unlike the others, to choose from
+_MARGINS = (0.75, 1.0, 1.5, 2.0)  # to choose from, in radii
+_AHEAD = 4  # cells beyond those looked into, whose middles' distances are compared
+_LEAST = 0.01  # radius of a cell, in those of all together
+_FAR = 1000  # radii from which middles are too far away for single precision
+_MOST = 1e30  # radii
+_WORTHWHILE = 0.5  # share of the codes from which the exact search is as fast
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed
+
+
+class Effort(NamedTuple):
+    """How much a search looks into; see :class:`narrows.library.inverted.InvertedLists`."""
+
+    n_probes: int
+    usual: float
+    gap: float
+    margin: float
+
+    @classmethod
+    def plain(cls, n_probes: int) -> Self:
+        """Look into so many cells for every query."""
+        return cls(n_probes, _MOST, -_MOST, 0.0)
 
 
 class ApproximateIndex:
@@ -57,13 +89,17 @@ class ApproximateIndex:
 
     Attributes
     ----------
-    recall : dict of int to float
+    recall : Recall
         By k, 10 and 100: which share of the k nearest a search finds, in the mean over a sample
-        of the codes, each looked for among the others.
+        of the codes, each looked for among the others. Its attribute ``disturbed`` is the same
+        for codes with Gaussian noise of a quarter of each feature's standard deviation.
     n_lists : int
         How many cells there are.
     n_probes : dict of int to int
-        By k: how many of them a search looks into.
+        By k: how many of them a search looks into at least; where that is all of them, it is an
+        exact search.
+    is_measured_again : bool
+        Whether the index comes from a file of an older version, see :meth:`load`.
 
     Raises
     ------
@@ -125,6 +161,8 @@ class ApproximateIndex:
         Returns
         -------
         ApproximateIndex
+            Where a file of an older version has no recall of disturbed queries, it is measured
+            now, with a warning, and ``is_measured_again`` is true.
 
         Raises
         ------
@@ -139,7 +177,19 @@ class ApproximateIndex:
         index._take(codes, metric)
         owner, shape = owner_of(index._codes, index.metric), index._codes.shape
         index._parts = InvertedLists.read(place(path), owner, (shape[0], shape[1]))
-        index._assemble()
+        if index._parts.is_complete:
+            index._assemble()
+            return index
+        warn(
+            f"the approximate index '{path}' was made by an older version, which measured the "
+            "recall for rows of the library alone; it was measured for other queries now, which a "
+            "library on a disk keeps (elsewhere, Library.build_index or ApproximateIndex.save)",
+            kind="index_measured_again",
+            path=str(path),
+        )
+        index.is_measured_again = True
+        samples = Samples.draw(index._codes)
+        index._finish(samples, *index._exactly(samples.queries, min(MEASURED[-1] + 1, shape[0])))
         return index
 
     def save(self, path: str | Place, *, overwrite: bool = False) -> None:
@@ -163,8 +213,8 @@ class ApproximateIndex:
         return len(self._codes)
 
     @property
-    def recall(self) -> dict[int, float]:
-        """By k: which share of the k nearest a search finds."""
+    def recall(self) -> Recall:
+        """By k: which share of the k nearest a search finds; ``disturbed`` for rows with noise."""
         return self._parts.recall
 
     @property
@@ -174,7 +224,7 @@ class ApproximateIndex:
 
     @property
     def n_probes(self) -> dict[int, int]:
-        """By k: how many cells a search looks into."""
+        """By k: how many cells a search looks into at least."""
         return dict(zip(MEASURED, self._parts.probes.tolist(), strict=True))
 
     def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -200,7 +250,10 @@ class ApproximateIndex:
         table, k = check_search(queries, k, self._codes.shape)
         if not k or not len(table):
             return np.empty((len(table), k), np.float32), np.empty((len(table), k), np.int64)
-        return self._search(table, k, self._probes_for(k))
+        # The margin is for the k-th nearest of those it was learned by, which the nearest is not.
+        wanted = min(max(k, MEASURED[0]), len(self))
+        distances, rows = self._search(table, wanted, self._effort_for(k))
+        return distances[:, :k], rows[:, :k]
 
     def _take(self, codes: ArrayLike, metric: Metric) -> None:
         self._faiss: Any = faiss_module()
@@ -208,6 +261,8 @@ class ApproximateIndex:
         self._codes: NDArray[np.float32] = as_table(codes, "codes")
         self._units = Units.of(self._codes, self.metric)
         self._parameters: dict[int, Any] = {}
+        self._exact: ExactIndex | None = None
+        self.is_measured_again = False
 
     def _build(
         self,
@@ -219,32 +274,58 @@ class ApproximateIndex:
         """Build it of all parts of the codes; where these are in another order, by that."""
         owner = owner_of(self._codes, self.metric)
         if not len(self):
-            self._parts = _nothing(owner, self._codes.shape[1])
+            middle = np.zeros((1, self._codes.shape[1]), np.float32)
+            self._parts = InvertedLists.unmeasured(owner, middle, np.empty(0, np.int32))
             self._assemble()
             return
         sample, count = sample_of(self._codes, self._units)
         common: tuple[Any, ...] = (count, self.metric)
         [(_, centroids)] = workers.map(learn, iter([sample]), common, places, PACKAGES)
-        rng = np.random.default_rng(SEED + 1)
-        own = np.sort(rng.choice(len(self), min(len(self), _SAMPLE), replace=False))
-        queries = self._codes[own]
-        common = (self._units, centroids, queries)
+        samples = Samples.draw(self._codes)
+        common = (self._units, centroids, samples.queries)
         looked = dict(workers.map(look, iter(parts), common, places, PACKAGES))
         lists, distances, rows = joined([looked[number] for number in sorted(looked)])
-        truth, _ = _others(distances, rows, own if order is None else order[own])
-        lists = lists if order is None else lists[order]
-        probes = np.ones(len(MEASURED), np.int32)
-        self._parts = InvertedLists(owner, centroids, lists, probes, np.zeros(len(MEASURED)))
+        if order is not None:
+            lists = lists[order]
+        self._parts = InvertedLists.unmeasured(owner, centroids, lists)
         # In this process: it takes all codes in their cells, as whoever searches has them.
+        self._finish(samples, distances, rows, order)
+
+    def _finish(
+        self,
+        samples: Samples,
+        distances: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Measure cells that are there, by what is truly nearest to samples, (Q, m)."""
+        lists, centroids = self._parts.lists, self._parts.centroids
+        squares = np.zeros(len(centroids))
+        start = 0
+        for vectors in self._units.blocks(self._codes):
+            cells = lists[start : start + len(vectors)]
+            away = np.square(vectors - centroids[cells], dtype=np.float64).sum(axis=1)
+            squares += np.bincount(cells, away, len(centroids))
+            start += len(vectors)
+        sizes = np.maximum(np.bincount(lists, minlength=len(centroids)), 1)
+        least = _LEAST * float(np.sqrt(squares.sum() / len(lists)))
+        radii = np.maximum(np.sqrt(squares / sizes), max(least, 1e-30)).astype(np.float32)
+        self._parts = replace(self._parts, radii=radii)
         self._assemble()
-        self._measure(queries, own, truth)
+        part, own = samples.kinds[OWN], samples.rows
+        truth = distances[:, :-1].copy()
+        truth[part], _ = _others(distances[part], rows[part], own if order is None else order[own])
+        self._learn(samples, truth)
 
     def _assemble(self) -> None:
         """Put the codes into the cells where they belong."""
         faiss, parts = self._faiss, self._parts
-        self._cells = around(parts.centroids, self.metric)
+        self._sizes = np.bincount(parts.lists, minlength=len(parts.centroids)).astype(np.float64)
+        total = float(self._sizes @ np.square(parts.radii, dtype=np.float64))
+        self._spread = (total / max(1, len(self))) ** 0.5
+        self._middles = around(parts.centroids, self.metric)
         self._index = faiss.IndexIVFScalarQuantizer(
-            self._cells,
+            self._middles,
             self._codes.shape[1],
             len(parts.centroids),
             faiss.ScalarQuantizer.QT_fp16,
@@ -260,32 +341,143 @@ class ApproximateIndex:
             )
             start += len(vectors)
 
-    def _probes_for(self, k: int) -> int:
-        few, many = self._parts.probes.tolist()
-        if k <= MEASURED[0]:
-            return int(few)
-        return int(min(many * max(1, -(-k // MEASURED[1])), self.n_lists))
+    def _effort_for(self, k: int) -> Effort:
+        """Return how much is looked into for the k nearest."""
+        parts, place = self._parts, int(k > MEASURED[0])
+        n_probes = int(parts.probes[place])
+        if k > MEASURED[1]:
+            n_probes = min(n_probes * -(-k // MEASURED[1]), self.n_lists)
+        return Effort(
+            n_probes, float(parts.usual[0]), float(parts.gaps[place]), float(parts.margins[place])
+        )
 
     def _search(
-        self, queries: NDArray[np.float32], k: int, n_probes: int
+        self, queries: NDArray[np.float32], k: int, effort: Effort
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search in so many cells; for queries whose cells do not hold k codes, exactly."""
-        if n_probes not in self._parameters:
-            self._parameters[n_probes] = self._faiss.SearchParametersIVF(nprobe=n_probes)
+        """Search in some cells, and for queries unlike the codes in others.
+
+        Queries whose cells do not hold k codes are searched exactly, and so are all of them if
+        every cell is to be looked into.
+        """
+        n_probes = effort.n_probes
+        if n_probes >= self.n_lists:
+            return self._exactly(queries, k)
+        vectors = self._units.prepare(queries)
+        scores, cells = self._middles.search(vectors, min(n_probes + _AHEAD, self.n_lists))
         # Some more than wanted, because half precision may misplace the last ones.
         count = min(k + k // 4 + 4, len(self))
-        _, rows = self._index.search(
-            self._units.prepare(queries), count, params=self._parameters[n_probes]
+        rows = self._scan(vectors, cells[:, :n_probes], scores[:, :n_probes], count)
+        distances, nearest = self._nearest(queries, rows, k)
+        # A cell is missing (-1) where numbers are too large for single precision.
+        exactly = (rows[:, -1] < 0) | (cells[:, -1] < 0)
+        away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
+        unlike = ~((away <= effort.usual) & (gaps >= effort.gap)) & ~exactly
+        if unlike.any():
+            # Where the middles are so far away, single precision cannot tell which is nearer.
+            exactly |= self._apart(scores[:, 0]) > _FAR * self._spread
+            some = (unlike & ~exactly).nonzero()[0]
+            if len(some):
+                reach = self._reach(distances[some, -1:])
+                more, exactly[some] = self._look_further(
+                    vectors[some], cells[some, :n_probes], reach, effort.margin, count
+                )
+                distances[some], nearest[some] = self._nearest(
+                    queries[some], np.concatenate([nearest[some], more], axis=1), k
+                )
+        if exactly.any():
+            distances[exactly], nearest[exactly] = self._exactly(queries[exactly], k)
+        return distances, nearest
+
+    def _likeness(
+        self,
+        scores: NDArray[np.float32],
+        cells: NDArray[np.int64],
+        n_probes: int,
+        distances: NDArray[np.float32],
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return what tells queries that are like the codes from others, in radii, both (Q,).
+
+        How far they are from the nearest middle; and how much farther the next middles are than
+        the k-th of what was found, of which these are the distances (Q,).
+        """
+        radii = self._parts.radii
+        away = self._apart(scores[:, 0]) / radii.take(cells[:, 0])
+        gaps = self._apart(scores[:, n_probes:]) - self._reach(distances)[:, None]
+        gaps /= radii.take(cells[:, n_probes:])
+        return away, gaps.min(axis=1)
+
+    def _look_further(
+        self,
+        vectors: NDArray[np.float32],
+        looked: NDArray[np.int64],
+        reach: NDArray[np.float64],
+        margin: float,
+        count: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Look into all other cells that may hold something nearer than ``reach`` (Q, 1).
+
+        Returns the rows that are nearest there, (Q, count), -1 where there are fewer, and for
+        which queries these cells hold so much that the exact search is as fast, (Q,); for those
+        nothing is looked for.
+        """
+        q, centroids = vectors.astype(np.float64), self._parts.centroids.astype(np.float64)
+        squares = np.square(q).sum(axis=1)[:, None] + np.square(centroids).sum(axis=1)
+        products = q @ centroids.T
+        apart = np.sqrt(np.maximum(squares - 2 * products, 0))
+        near = apart <= reach + margin * self._parts.radii
+        np.put_along_axis(near, looked, values=False, axis=1)
+        too_many = near @ self._sizes > _WORTHWHILE * len(self)
+        near[too_many] = False
+        width = max(1, int(near.sum(axis=1).max()))
+        cells = np.argsort(~near, axis=1, kind="stable")[:, :width]
+        scores: NDArray[np.float32] = np.take_along_axis(products, cells, 1).astype(np.float32)
+        cells[~np.take_along_axis(near, cells, 1)] = -1
+        return self._scan(vectors, cells, scores, count), too_many
+
+    def _scan(
+        self,
+        vectors: NDArray[np.float32],
+        cells: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        count: int,
+    ) -> NDArray[np.int64]:
+        """Return the rows nearest to vectors in some cells (Q, m), (Q, count); -1 for none.
+
+        The scores are those of the cells' middles, which inner products begin with.
+        """
+        faiss, n_probes = self._faiss, cells.shape[1]
+        if n_probes not in self._parameters:
+            self._parameters[n_probes] = faiss.SearchParametersIVF(nprobe=n_probes)
+        rows = np.empty((len(vectors), count), np.int64)
+        found = np.empty((len(vectors), count), np.float32)
+        cells, scores = np.ascontiguousarray(cells), np.ascontiguousarray(scores)
+        self._index.search_preassigned_c(
+            len(vectors),
+            faiss.swig_ptr(vectors),
+            count,
+            *(faiss.swig_ptr(values) for values in (cells, scores, found, rows)),
+            False,  # rows, rather than their places in the cells
+            self._parameters[n_probes],
         )
-        if rows[:, -1].min() >= 0:
-            return self._nearest(queries, rows, k)
-        short = rows[:, -1] < 0
-        distances = np.empty((len(rows), k), np.float32)
-        if not short.all():
-            distances[~short], rows[~short, :k] = self._nearest(queries[~short], rows[~short], k)
-        exact = ExactIndex(self._codes, self.metric)
-        distances[short], rows[short, :k] = exact.search(queries[short], k)
-        return distances, rows[:, :k]
+        return rows
+
+    def _apart(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how far vectors are from middles of cells, by what FAISS says of them."""
+        squares = 2 - 2 * scores if self.metric == "cosine" else scores
+        distances: NDArray[np.float32] = np.sqrt(np.maximum(squares, 0))
+        return distances
+
+    def _reach(self, distances: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Put distances into the units of the index."""
+        reach = distances.astype(np.float64)
+        return np.sqrt(2 * reach) if self.metric == "cosine" else reach * self._units.scale
+
+    def _exactly(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if self._exact is None:
+            self._exact = ExactIndex(self._codes, self.metric)
+        return self._exact.search(queries, k)
 
     def _nearest(
         self, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int
@@ -308,7 +500,10 @@ class ApproximateIndex:
     def _distances(
         self, queries: NDArray[np.float32], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does."""
+        """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does.
+
+        Those of the row -1, which stands for none, are infinite.
+        """
         codes = self._codes.take(rows, axis=0)  # sooner than [rows]
         if self.metric == "euclidean":
             differences = np.subtract(codes, queries[:, None], dtype=np.float64)
@@ -319,40 +514,71 @@ class ApproximateIndex:
             distances = (np.square(c - q).sum(axis=2) + zeros) / 2
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
             single: NDArray[np.float32] = distances.astype(np.float32)
+        if rows.min(initial=0) < 0:  # where cells hold fewer
+            single[rows < 0] = np.inf
         return single
 
-    def _measure(
-        self, queries: NDArray[np.float32], own: NDArray[np.int64], truth: NDArray[np.float32]
-    ) -> None:
-        """Choose how many cells are looked into, and say which share of the nearest that finds.
+    def _learn(self, samples: Samples, truth: NDArray[np.float32]) -> None:
+        """Choose how much searches look into, and measure which share of the nearest that finds.
 
-        By the distances of those that are truly nearest to queries, which are rows of its own.
+        The number of cells is chosen by queries that are rows of the index, the margin by those
+        that are disturbed or foreign. ``truth`` are the distances of those that are truly nearest
+        to each, (Q, m), without the row itself.
         """
-        probes, recalls, n_probes = [], [], 1
+        kinds = samples.kinds
+        wanted = {kind: _WANTED_FOREIGN for kind in kinds if kind != OWN}
+        wanted[DISTURBED] = _WANTED_DISTURBED
+        efforts, recalls, n_probes = [], [], 1
         for k in MEASURED:
-            wanted = min(k, truth.shape[1])
-            while True:
-                found, _ = _others(*self._search(queries, min(k + 1, len(self)), n_probes), own)
-                recall = _recall(found[:, :wanted], truth[:, :wanted])
-                if recall >= _WANTED or n_probes == self.n_lists:
+
+            def recall(kind: str, effort: Effort, k: int = k) -> float:
+                queries, nearest = samples.queries[kinds[kind]], truth[kinds[kind], :k]
+                count = nearest.shape[1] + (kind == OWN)
+                if not nearest.size:
+                    return 1.0
+                distances, rows = self._search(queries, count, effort)
+                if kind == OWN:
+                    distances, _ = _others(distances, rows, samples.rows)
+                return _recall(distances, nearest)
+
+            own, count = samples.queries[kinds[OWN]], min(k + 1, len(self))
+            while recall(OWN, next(self._efforts(own, count, n_probes))) < _WANTED:
+                if n_probes == self.n_lists:
                     break
-                n_probes = min(n_probes + max(1, n_probes // 4), self.n_lists)
-            probes.append(n_probes)
-            recalls.append(recall)
+                n_probes += max(1, n_probes // 8)
+                if n_probes > _WORTHWHILE * self.n_lists:
+                    n_probes = self.n_lists
+            for effort in self._efforts(own, count, n_probes):
+                if all(recall(kind, effort) >= wanted[kind] for kind in wanted):
+                    break
+            efforts.append(effort)
+            recalls.append([recall(kind, effort) for kind in (OWN, DISTURBED)])
+        of_rows, of_disturbed = np.array(recalls, np.float64).T.copy()
         self._parts = replace(
-            self._parts, probes=np.array(probes, np.int32), recalls=np.array(recalls, np.float64)
+            self._parts,
+            probes=np.array([effort.n_probes for effort in efforts], np.int32),
+            usual=np.array([min(effort.usual for effort in efforts)]),
+            gaps=np.array([effort.gap for effort in efforts]),
+            margins=np.array([effort.margin for effort in efforts]),
+            recalls=of_rows,
+            disturbed=of_disturbed,
         )
 
+    def _efforts(self, own: NDArray[np.float32], k: int, n_probes: int) -> Iterator[Effort]:
+        """Yield what may be looked into, more and more, up to the exact search.
 
-def _nothing(owner: NDArray[np.uint8], width: int) -> InvertedLists:
-    ones = np.ones(len(MEASURED))
-    return InvertedLists(
-        owner,
-        np.zeros((1, width), np.float32),
-        np.empty(0, np.int32),
-        ones.astype(np.int32),
-        ones,
-    )
+        The queries are rows of the index, of which most are to be taken for like the codes.
+        """
+        if n_probes < self.n_lists:
+            vectors = self._units.prepare(own)
+            scores, cells = self._middles.search(vectors, min(n_probes + _AHEAD, self.n_lists))
+            distances, _ = self._search(own, k, Effort.plain(n_probes))
+            away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
+            for share in _UNLIKE:
+                usual, gap = float(np.quantile(away, 1 - share)), float(np.quantile(gaps, share))
+                for margin in _MARGINS:
+                    yield Effort(n_probes, usual, gap, margin)
+        yield Effort.plain(self.n_lists)
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

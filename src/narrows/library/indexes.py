@@ -20,7 +20,7 @@ from narrows.errors import (
 from narrows.library.approximate import ApproximateIndex
 from narrows.library.cells import is_installed
 from narrows.library.exact import ExactIndex
-from narrows.library.inverted import InvertedLists, index_names, owner_of
+from narrows.library.inverted import InvertedLists, Recall, index_names, owner_of
 from narrows.library.table import Table
 from narrows.library.vectors import Metric
 from narrows.library.workers import Workers
@@ -88,13 +88,10 @@ class Indexes:
         """
         if not self._is_loaded(metric):
             self._approximate[metric] = ApproximateIndex(self._codes(), metric)
-            if isinstance(self._files[metric], Path):
-                # The library may be one that is only read, or there is no room for it.
-                with suppress(OutputError, OutputExistsError):
-                    self._save(metric)
+            self._keep(metric)
         return self._approximate[metric]
 
-    def build(self, metric: Metric, workers: Workers | None) -> dict[int, float]:
+    def build(self, metric: Metric, workers: Workers | None) -> Recall:
         """See to it that there is a file of the approximate index; return its recall.
 
         Raises
@@ -105,7 +102,7 @@ class Indexes:
             What goes wrong at the workers.
         """
         known = self._recall(metric)
-        if known is not None:
+        if known is not None and known.disturbed:
             return known
         file = self._files[metric]
         if isinstance(file, Path):
@@ -120,12 +117,12 @@ class Indexes:
         self._save(metric)
         return self._approximate[metric].recall
 
-    def recalls(self) -> dict[Metric, dict[int, float]]:
+    def recalls(self) -> dict[Metric, Recall]:
         """Return the recall of each approximate index whose file is of these codes."""
         found = {metric: self._recall(metric) for metric in self._files}
         return {metric: recall for metric, recall in found.items() if recall is not None}
 
-    def _recall(self, metric: Metric) -> dict[int, float] | None:
+    def _recall(self, metric: Metric) -> Recall | None:
         file = self._files[metric]
         there = file.exists() if isinstance(file, Path) else file.parent.has(file.name)
         if not there:
@@ -153,9 +150,17 @@ class Indexes:
                 self._approximate[metric] = ApproximateIndex.load(
                     self._files[metric], self._codes(), metric
                 )
+                if self._approximate[metric].is_measured_again:
+                    self._keep(metric)
             except (MissingFileError, FormatError):
                 self._missing.add(metric)
         return metric in self._approximate
+
+    def _keep(self, metric: Metric) -> None:
+        """Save an index on a disk; the library may be only read, or the disk full."""
+        if isinstance(self._files[metric], Path):
+            with suppress(OutputError, OutputExistsError):
+                self._save(metric)
 
     def _save(self, metric: Metric) -> None:
         self._approximate[metric].save(self._files[metric], overwrite=True)

@@ -10,6 +10,7 @@ from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
 from narrows.library.cells import faiss_module
 from narrows.library.given import Store
+from narrows.library.inverted import Recall
 from narrows.library.keeper import Keeper
 from narrows.library.vectors import Metric, check_metric
 from narrows.library.workers import Workers
@@ -251,7 +252,7 @@ class Library(Keeper):
 
     def build_index(
         self, metric: Metric = "euclidean", *, workers: Workers | None = None
-    ) -> dict[int, float]:
+    ) -> Recall:
         """Build the index of approximate searches ahead of need, and keep it with the library.
 
         On a disk, the first approximate search does the same; in an object store nothing else
@@ -269,8 +270,9 @@ class Library(Keeper):
 
         Returns
         -------
-        dict of int to float
-            By k, 10 and 100: which share of the k nearest a search finds; see :attr:`recall`.
+        Recall
+            By k, 10 and 100: which share of the k nearest a search finds, for rows of the library;
+            its attribute ``disturbed`` is the same for rows with noise. See :attr:`recall`.
 
         Raises
         ------

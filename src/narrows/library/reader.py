@@ -13,6 +13,7 @@ from narrows.library import folder
 from narrows.library.browsing import Browsing
 from narrows.library.folder import Contents
 from narrows.library.indexes import Indexes, Search
+from narrows.library.inverted import Recall
 from narrows.library.match import Match
 from narrows.library.queries import Found, Queries
 from narrows.library.rerank import Read, Rerank, RerankOn, check_rerank, comparison, reorder
@@ -268,11 +269,13 @@ class Reader(Browsing):
         return matches[0] if queries.single else matches
 
     @property
-    def recall(self) -> dict[Metric, dict[int, float]]:
+    def recall(self) -> dict[Metric, Recall]:
         """What approximate searches find, by metric and by k: which share of the k nearest.
 
-        As measured when their indexes were built, on codes of the library itself. A metric whose
-        index is not there, or not one of these codes, is missing.
+        As measured when their indexes were built, on codes of the library itself; the attribute
+        ``disturbed`` of each is the same for codes with Gaussian noise of a quarter of each
+        feature's standard deviation. A metric whose index is not there, or not one of these codes,
+        is missing.
         """
         return self._indexes.recalls()
 
