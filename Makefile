@@ -36,7 +36,7 @@ test-lowest: ## run the tests with the lowest versions that pyproject.toml allow
 	sed -n 's/^  "\([a-z-]*\)>=\([0-9.]*\)",.*/\1==\2/p' pyproject.toml > $(VENV)-lowest/lowest.txt
 	cat $(VENV)-lowest/lowest.txt
 	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check --only-binary :all: \
-	    --requirement $(VENV)-lowest/lowest.txt hatchling editables hypothesis pytest pytest-xdist
+	    --requirement $(VENV)-lowest/lowest.txt hatchling editables hypothesis pytest pytest-xdist scikit-image
 	$(VENV)-lowest/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -o filterwarnings=default $(ARGS)
 	rm -rf $(VENV)-lowest

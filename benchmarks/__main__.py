@@ -21,10 +21,12 @@ from pathlib import Path
 
 # Arguments in full and, where it takes part, of a quick run.
 BENCHMARKS = {
+    "defaults": ("defaults", "", None),
     "rates": ("training", "rates --rounds 12", "rates --rounds 2 --rows 2560 --epochs 2"),
     "choice": ("training", "choice", None),
     "quality": ("training", "quality", None),
     "busy": ("training", "busy --rounds 5", None),
+    "sparse": ("sparse", "", None),
     "steps": ("steps", "", None),
     "contraction": ("contraction", "steps --peers", "steps --rounds 1 --steps 4"),
     "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
@@ -54,8 +56,8 @@ BENCHMARKS = {
     "web": ("web", "", None),
 }
 # Those that look for data sets, and those that cannot run without being told where.
-WITH_DATA = ("choice", "quality", "recall", "reranking", "shuffling")
-ONLY_WITH_FOLDER = ("matching", "duplicates", "adding", "opening")
+WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
+ONLY_WITH_FOLDER = ("sparse", "matching", "duplicates", "adding", "opening")
 
 
 def run(command):

@@ -72,9 +72,10 @@ def shares(rows, restored, train):
 
 def real_tables(found, splits):
     """Compare tables restored from codes of several sizes."""
-    worse = 0
+    worse = []
     for name in TABLES:
         X = getattr(tables, f"load_{name}")().data
+        counts, measured = np.zeros(2, int), 0
         for size in (size for size in SIZES if size < X.shape[1]):
             ours, classic, worst = [], [], 0.0
             for split in range(splits):
@@ -84,7 +85,8 @@ def real_tables(found, splits):
                 pca = standardised(size).fit(train)
                 theirs = shares(test, pca.inverse_transform(pca.transform(test)), train)
                 base = shares(test, np.broadcast_to(train.mean(axis=0), test.shape), train)
-                worse += int((mine > 1.001 * base).sum())
+                counts += [(one > 1.001 * base).sum() for one in (mine, theirs)]
+                measured += len(base)
                 ours.append(mine.mean())
                 classic.append(theirs.mean())
                 worst = max(worst, mine.mean() / theirs.mean())
@@ -96,7 +98,11 @@ def real_tables(found, splits):
                 np.mean(classic),
                 "PCA, standardised",
             )
-    print(f"\nColumns restored worse than by their mean, of all tables and splits: {worse}")
+        worse.append((name, *counts, measured))
+    print("\nColumns of held-out rows restored worse than by their mean, of all sizes and splits:")
+    table("input", "Narrows", "PCA, standardised", "of")
+    for cells in worse:
+        row(*cells)
 
 
 def outliers(found, splits):
