@@ -31,6 +31,7 @@ BENCHMARKS = {
     "contraction": ("contraction", "steps --peers", "steps --rounds 1 --steps 4"),
     "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
     "likelihood": ("using", "likelihood", "likelihood --rounds 1 --likelihood-rows 2"),
+    "quadrature": ("likelihood", "", "--rows 20 --seeds 1 --epochs 5 --rounds 1"),
     "memory": ("using", "memory", "memory --memory-rows 50000"),
     "batches": ("scale", "batches", "batches --rows 100000 --rounds 1"),
     "disk": ("scale", "training --rows 200000", None),

@@ -434,3 +434,14 @@ def test_sparse_codes_may_be_distributions_too(sparse_first, sparsity, tmp_path)
     np.testing.assert_array_equal(again.transform(TABLE), model.transform(TABLE))
     for name in ("active_units_", "mean_activation_", "dead_units_"):
         np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
+
+
+def test_the_divergence_in_loss_terms_is_that_of_the_means_over_all_rows():
+    rows = np.random.default_rng(0).normal(size=(1500, 6)) * np.linspace(0.5, 2, 6)
+    rows[1024:] += 2  # in a block of their own, and unlike the others
+    model = SparseAutoencoder(5, sparsity_weight=0.5, max_epochs=2, random_state=0).fit(rows)
+    means = model.transform(rows).astype(np.float64).mean(axis=0)
+    truth = 0.05 * np.log(0.05 / means) + 0.95 * np.log(0.95 / (1 - means))
+    terms = model.loss_terms(rows, random_state=0)
+    assert terms["sparsity"] == pytest.approx(0.5 * truth.sum(), rel=1e-5)
+    assert terms["loss"] == pytest.approx(terms["reconstruction"] + terms["sparsity"])

@@ -112,7 +112,7 @@ def test_no_step_waits_for_a_number(name, parameters):
 def test_no_draw_of_a_likelihood_waits_for_a_number():
     model = VariationalAutoencoder(3, max_epochs=1, random_state=SEED).fit(X)
     waited = []
-    for n_samples in (2048, 20480):
+    for n_samples in (20_480, 204_800):
         with Waits() as counter:
             model.log_likelihood(X[:2], n_samples, random_state=SEED)
         waited.append(counter.counted)

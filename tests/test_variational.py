@@ -6,10 +6,20 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
-from variational_kit import BINARY, PICTURES, RNG, SEED, TABLE, UNIT, posterior, quick
+from variational_kit import (
+    BINARY,
+    PICTURES,
+    RNG,
+    SEED,
+    TABLE,
+    UNIT,
+    posterior,
+    quadrature,
+    quick,
+)
 
 from narrows import Decoder, VariationalAutoencoder, datasets, load
-from narrows.errors import DataError
+from narrows.errors import DataError, NarrowsWarning
 from narrows.losses import variational
 from narrows.networks import Network, outputs
 
@@ -291,6 +301,75 @@ def test_log_likelihoods_are_those_of_a_fine_grid_of_codes(X, likelihood):
     joint = seen + Normal(0.0, 1.0).log_prob(grid)
     truth = (joint.logsumexp(1) + np.log(16 / 4000)).numpy()
     np.testing.assert_allclose(model.log_likelihood(X, 3000, random_state=0), truth, atol=0.1)
+
+
+@pytest.fixture(scope="module")
+def of_binary_digits():
+    X = (datasets.load("digits").X_train[:600] > 127).astype(np.uint8)
+    model = VariationalAutoencoder(2, hidden_layer_sizes=(64,), max_epochs=40, random_state=SEED)
+    model.fit(X)
+    return model, X[:20], quadrature(model, X[:20])
+
+
+def test_log_likelihoods_of_binary_digits_are_those_of_quadrature(of_binary_digits):
+    model, X, truth = of_binary_digits
+    figures, effective = model.log_likelihood(X, random_state=SEED, return_effective_size=True)
+    assert np.abs(figures - truth).max() < 0.2
+    assert effective.min() > 100
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_log_likelihoods_of_digits_are_those_of_quadrature(width):
+    """Row by row, also where the encoder's distribution misses the posterior."""
+    digits = datasets.load("digits")
+    X = digits.X_test[:20]
+    model = VariationalAutoencoder(
+        width, hidden_layer_sizes=(64,), max_epochs=40, random_state=SEED
+    ).fit(digits.X_train[:600])
+    figures, effective = model.log_likelihood(X, random_state=SEED, return_effective_size=True)
+    assert np.abs(figures - quadrature(model, X)).max() < 0.2
+    assert effective.min() > 100
+
+
+@pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")
+@pytest.mark.parametrize("n_samples", [5, 200, 1000])
+def test_the_likelihood_itself_is_estimated_without_bias(n_samples, of_binary_digits):
+    """In the mean over seeds; learning where to draw from has no part in it."""
+    model, X, truth = of_binary_digits
+    shares = np.exp(
+        [model.log_likelihood(X[:5], n_samples, seed) - truth[:5] for seed in range(60)]
+    )
+    error = shares.std(0) / np.sqrt(len(shares))
+    assert (np.abs(shares.mean(0) - 1) < 4 * error + 1e-3).all()
+
+
+def test_figures_that_rest_on_few_draws_are_warned_about(of_binary_digits):
+    model, X, truth = of_binary_digits
+    # Rows unlike those learned from, whose posterior q misses.
+    X = np.concatenate([X, 1 - X])
+    with pytest.warns(NarrowsWarning, match="raise n_samples") as warned:
+        figures, effective = model.log_likelihood(
+            X, 50, random_state=SEED, return_effective_size=True
+        )
+    (warning,) = (w.message for w in warned)
+    poor = effective < 5
+    assert warning.kind == "unreliable_log_likelihood"
+    assert warning.facts["rows"] == poor.sum() > 0
+    assert warning.facts["lowest_effective_size"] == effective.min()
+    away = np.abs(figures - np.concatenate([truth, quadrature(model, X[20:])]))
+    assert away[poor].mean() > 0.2
+    assert away[poor].mean() > 3 * away[~poor].mean()
+
+
+def test_with_the_exact_posterior_all_draws_are_effective():
+    model, X, _ = linear_gaussian()
+    _, effective = model.log_likelihood(X, 50, random_state=0, return_effective_size=True)
+    np.testing.assert_allclose(effective, 50, rtol=1e-3)
+    X = X.copy()
+    X[0] = 1e30
+    figures, effective = model.log_likelihood(X, 50, random_state=0, return_effective_size=True)
+    assert figures[0] == -np.inf
+    assert effective[0] == 0
 
 
 def test_values_that_the_likelihood_excludes_are_impossible():

@@ -263,3 +263,31 @@ def test_what_is_asked_for_must_be_a_number_and_after_fit():
         model.sample(0)
     with pytest.raises(ParameterError, match="n_samples=0"):
         model.log_likelihood(TABLE, 0)
+
+
+def test_loss_terms_are_those_of_all_rows_not_of_blocks():
+    X = np.random.default_rng(SEED).normal(size=(1500, 6))
+    X[1024:] *= 3  # the last rows, in a block of their own, are unlike the others
+    model = quick(kl_weight=0.5).fit(X)
+    for free_bits in (0.0, 0.4):
+        model.set_params(free_bits=free_bits)
+        means, variances = posterior(model, X)
+        divergences = 0.5 * (means**2 + variances - 1 - np.log(variances)).mean(axis=0)
+        truth = 0.5 * np.maximum(divergences, free_bits).sum()
+        terms = model.loss_terms(X, random_state=0)
+        assert terms["divergence"] == pytest.approx(truth, rel=1e-5)
+        assert terms["loss"] == pytest.approx(terms["reconstruction"] + terms["divergence"])
+
+
+def test_the_history_has_the_figures_from_before_codes_were_settled(monkeypatch):
+    settled, raw = with_and_without_settling(monkeypatch, validation_fraction=0.3)
+    assert settled.history_["validation_loss"] == raw.history_["validation_loss"]
+    held_out = TABLE[raw.learned_rows_.membership(TABLE) != LEARNED]
+    means, variances = posterior(raw, held_out)
+    before = 0.5 * (means**2 + variances - 1 - np.log(variances)).sum(axis=1).mean()
+    assert raw.history_.best["validation_divergence"] == pytest.approx(before, rel=1e-4)
+    means, variances = posterior(settled, held_out)
+    after = 0.5 * (means**2 + variances - 1 - np.log(variances)).sum(axis=1).mean()
+    measured = settled.loss_terms(held_out, random_state=0)["divergence"]
+    assert measured == pytest.approx(after, rel=1e-4)
+    assert measured != pytest.approx(before, rel=1e-3)

@@ -379,7 +379,10 @@ class BaseAutoencoder(Parameters, Codec):
         -------
         dict of str to float
             The terms that ``history_`` has for each epoch, the mean over these rows, and their sum
-            as ``loss``. On rows not learned from they tell whether the model was overfitted.
+            as ``loss``. On rows not learned from they tell whether the model was overfitted. Terms
+            that depend on means over rows (the divergence with ``free_bits``, and that of
+            ``sparsity="kl"``) are those of the means over all rows; in ``history_``, and with a
+            ``corruption``, they are averaged over blocks of 1 024.
 
         Raises
         ------
@@ -403,7 +406,15 @@ class BaseAutoencoder(Parameters, Codec):
         twin._extend(network, settings, len(rows))
         network.to(settings.device)
         loss = twin._training_loss()
-        return evaluate(network, loss, source_of(rows), self._scale, settings)
+        terms = evaluate(network, loss, source_of(rows), self._scale, settings)
+        if self.corruption is None:
+            terms |= self._terms_of_all(network, rows)
+        return {"loss": sum(terms.values()) - terms["loss"], **dict(list(terms.items())[1:])}
+
+    def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
+        """Return the terms that depend on means over rows, at the means over all of them."""
+        del network, rows
+        return {}
 
     def _failure(self) -> Failure | None:
         """Return what a model of its kind may end in, if it has; a model adds to ``super()``'s."""

@@ -1,10 +1,12 @@
 """What a model of a density does once it has learned: draw rows, and say how likely rows are.
 
-Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8.
+Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8; the proposals are
+those of :mod:`narrows.models.proposals`.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -14,17 +16,26 @@ from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
 from narrows.data.scaling import Scaling
+from narrows.errors import warn
 from narrows.losses import variational
+from narrows.models import proposals
 from narrows.models.codec import Codec
 from narrows.models.likelihood import Likelihood, within_unit
 from narrows.models.posterior import moments
-from narrows.models.validation import check_number
+from narrows.models.proposals import Proposal, Source
+from narrows.models.validation import check_flag, check_number
 from narrows.networks import Network
 from narrows.training.loop import keep_freed_memory
 
 # Numbers that the widest layer may give at once, and codes decoded at once: products of fewer are
 # slower, and what more of them give leaves the caches before it is summed.
 _NUMBERS, _CODES = 1 << 22, 2048
+# Draws a row from which on some come from elsewhere than q(h | x), and from which on it is learned
+# from where.
+_DEFENDED, _LEARNED = 100, 1000
+# Below this effective number of draws, or this share of all draws where that is less, the standard
+# error of a log likelihood may exceed 0.1 nats.
+_EFFECTIVE, _EFFECTIVE_SHARE = 100, 0.1
 
 
 class Density(Codec):
@@ -91,14 +102,36 @@ class Density(Codec):
         ParameterError
             If ``n_samples`` is not a whole number of at least 1.
         """
-        return self._estimate(X, n_samples, random_state, bound=True)
+        return self._estimate(X, n_samples, random_state, bound=True)[0]
+
+    @overload
+    def log_likelihood(
+        self,
+        X: Any,
+        n_samples: int = ...,
+        random_state: int | np.random.RandomState | None = ...,
+        *,
+        return_effective_size: Literal[False] = ...,
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def log_likelihood(
+        self,
+        X: Any,
+        n_samples: int = ...,
+        random_state: int | np.random.RandomState | None = ...,
+        *,
+        return_effective_size: Literal[True],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
     def log_likelihood(
         self,
         X: Any,
         n_samples: int = 5000,
         random_state: int | np.random.RandomState | None = None,
-    ) -> NDArray[np.float64]:
+        *,
+        return_effective_size: bool = False,
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Estimate the log likelihood of each row by importance weighting.
 
         Parameters
@@ -106,19 +139,25 @@ class Density(Codec):
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Rows.
         n_samples : int, default=5000
-            Codes drawn for each row. The estimate is in expectation never above the truth, and
+            Codes decoded for each row. The estimate is in expectation never above the truth, and
             rises to it with their number; memory does not grow with it.
         random_state : int, RandomState or None
             Of the draws.
+        return_effective_size : bool, default=False
+            Whether the effective number of draws of each row is returned too.
 
         Returns
         -------
-        ndarray of shape (n,), float64
+        log_likelihood : ndarray of shape (n,), float64
             In nats, of the density of the rows in the units they came in, so that figures of
             different ``scaling`` can be compared. Pixels from 0 to 255 have ``log(255)`` nats a
             value less than the same pixels from 0 to 1, which most papers measure. With "bernoulli"
             it is of a probability, which has no units. Minus infinity for rows that the likelihood
             excludes.
+        effective_size : ndarray of shape (n,), float64
+            Only with ``return_effective_size``: (sum w)^2 / sum w^2 of each row's importance
+            weights w, from 1 to ``n_samples``; 0 for rows of minus infinity. One over its square
+            root is about the standard error of the log likelihood, in nats.
 
         Raises
         ------
@@ -126,8 +165,49 @@ class Density(Codec):
             As :meth:`transform`.
         ParameterError
             If ``n_samples`` is not a whole number of at least 1.
+
+        Warns
+        -----
+        NarrowsWarning
+            Of kind "unreliable_log_likelihood", if the effective number of draws of some rows is
+            below 100, or below ``n_samples / 10`` where that is less: their figures are noisy, and
+            most likely too low.
+
+        Notes
+        -----
+        With fewer than 100 draws all of them come from the encoder's q(h | x), and the estimate
+        is one of the importance-weighted bound (Burda et al. 2016, eq. 8) of so many. From 100 on,
+        two in ten come from the prior N(0, I), and as many from a wider prior and a wider q; all
+        are weighted by the density of that mixture: where q misses some of the posterior of the
+        code, its draws alone give an estimate that is too low without any sign of it.
+
+        From 1 000 on, four in ten of them are spent on learning the mean and the covariance of
+        the posterior of each row's code; of the others, which alone the estimate is made of, three
+        quarters come from the normal distribution learned, and a quarter from the four above. A
+        posterior of several modes far from each other may still be seen in part only; draws that
+        miss a mode leave the effective number as it is, so that no warning is certain to come.
+
+        References
+        ----------
+        Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders"; Hesterberg (1995),
+        "Weighted average importance sampling and defensive mixture distributions"; Cappé, Guillin,
+        Marin & Robert (2004), "Population Monte Carlo"; Kong (1992), "A note on importance sampling
+        using standardized weights", for the effective number.
+
+        Examples
+        --------
+        >>> from narrows import VariationalAutoencoder, datasets
+        >>> digits = datasets.load("digits")
+        >>> model = VariationalAutoencoder(2, max_epochs=5, random_state=0).fit(digits.X_train)
+        >>> figures, effective = model.log_likelihood(
+        ...     digits.X_test[:20], random_state=0, return_effective_size=True)
+        >>> figures.shape, bool(effective.min() > 100)
+        ((20,), True)
         """
-        return self._estimate(X, n_samples, random_state, bound=False)
+        check_flag("return_effective_size", return_effective_size)
+        figures, effective = self._estimate(X, n_samples, random_state, bound=False)
+        _warn_of_unreliable(figures, effective, int(n_samples))
+        return (figures, effective) if return_effective_size else figures
 
     def _estimate(
         self,
@@ -136,7 +216,7 @@ class Density(Codec):
         random_state: int | np.random.RandomState | None,
         *,
         bound: bool,
-    ) -> NDArray[np.float64]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         rows = self._check_rows(X)
         check_number("n_samples", n_samples, low=1, integral=True)
         seed = int(check_random_state(random_state).randint(2**31))
@@ -165,7 +245,7 @@ def estimate(
     n_samples: int,
     seed: int,
     bound: bool,
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Estimate the log likelihood of rows, or the evidence lower bound, in bounded memory.
 
     Parameters
@@ -179,55 +259,142 @@ def estimate(
     rows : ndarray of shape (n, ...)
         In their own units.
     n_samples : int
-        Codes drawn for each row.
+        Codes decoded for each row.
     seed : int
         Of the draws.
     bound : bool
         Whether the mean over draws of log p(x | h), less the divergence, is wanted, instead of
-        the log of the mean over draws of p(x, h) / q(h | x).
+        the log of the mean over draws of p(x, h) over the density they were drawn from.
 
     Returns
     -------
-    ndarray of shape (n,), float64
+    figures : ndarray of shape (n,), float64
         In nats: of the density in the rows' own units, or of the probability of zeros and ones.
+    effective : ndarray of shape (n,), float64
+        The effective number of draws; of a bound, their number.
     """
     device = next(network.parameters()).device
-    # Apple's GPUs have no double precision.
-    kind = torch.float32 if device.type == "mps" else torch.float64
-    generator = torch.Generator(device).manual_seed(seed)
+    source = Source.of(seed, device)
     # As many draws at once as the widest layer's numbers leave room for, of as many rows as that.
     widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
     n_codes = max(1, min(_CODES, _NUMBERS // widest))
-    n_rows = max(1, n_codes // n_samples)
-    figures = np.empty(len(rows))
+    # Where it is learned what to draw from, rounds of a small share of all draws come first.
+    first = proposals.round_size(n_samples) if n_samples >= _LEARNED and not bound else n_samples
+    n_rows = max(1, n_codes // first)
+    figures, effective = np.empty(len(rows)), np.full(len(rows), float(n_samples))
     keep_freed_memory()
     for start in range(0, len(rows), n_rows):
         block = slice(start, start + n_rows)
         x = scaling(as_tensor(rows[block]).to(device))
-        mean, log_variance = moments(network.encoder.trace(x))
-        n_draws = max(1, n_codes // len(x))
-        # Kept on the device, so that no chunk waits for the host.
-        total = torch.full((len(x),), 0.0 if bound else -math.inf, dtype=kind, device=device)
-        for done in range(0, n_samples, n_draws):
-            shape = (min(n_draws, n_samples - done), *mean.shape)
-            noise = torch.randn(shape, generator=generator, device=device)
-            codes = variational.draw_codes(mean, log_variance, noise)
-            density = likelihood.log_density(network.decoder, codes, x)
-            if bound:
-                total += density.to(kind).sum(0)
-            else:
-                weights = density + variational.log_prior_ratio(codes, log_variance, noise)
-                total = torch.logaddexp(total, weights.to(kind).logsumexp(0))
+        seen = _Seen(network, likelihood, x, n_codes, source)
         if bound:
-            divergence = variational.gaussian_kl(mean, log_variance).to(kind).sum(1)
-            total = total / n_samples - divergence
+            figure = seen.lower_bound(n_samples)
         else:
-            total -= math.log(n_samples)
+            figure, size = seen.log_likelihood(n_samples)
+            effective[block] = size.cpu().numpy()
         if likelihood.bounded:
-            total.masked_fill_(~within_unit(x), -math.inf)
+            figure.masked_fill_(~within_unit(x), -math.inf)
         # Rows so far off that they leave single precision are as good as impossible.
-        figures[block] = total.nan_to_num(nan=-math.inf, neginf=-math.inf).cpu().numpy()
-    return figures - likelihood.log_volume(scaling, rows[0].size)
+        figures[block] = figure.nan_to_num(nan=-math.inf, neginf=-math.inf).cpu().numpy()
+    effective[np.isneginf(figures)] = 0
+    return figures - likelihood.log_volume(scaling, rows[0].size), effective
+
+
+class _Seen:
+    """Some scaled rows (B, ...), and the codes they may have.
+
+    Parameters
+    ----------
+    network, likelihood
+        As for :func:`estimate`.
+    x : Tensor of shape (B, ...)
+        Scaled rows.
+    n_codes : int
+        Codes decoded at once.
+    source : Source
+        Where codes are drawn from.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        likelihood: Likelihood,
+        x: Tensor,
+        n_codes: int,
+        source: Source,
+    ) -> None:
+        self._decoder, self._likelihood, self._x = network.decoder, likelihood, x
+        self._n_codes, self._source = n_codes, source
+        # Apple's GPUs have no double precision.
+        self._kind = torch.float32 if x.device.type == "mps" else torch.float64
+        mean, log_variance = moments(network.encoder.trace(x))
+        self._mean, self._log_variance = mean, log_variance
+
+    def lower_bound(self, n_samples: int) -> Tensor:
+        """Average log p(x | h) over draws of q(h | x), less its divergence from the prior; (B,)."""
+        q = Proposal.of(self._mean, self._log_variance, defensive=False)
+        total = torch.zeros_like(self._mean[:, 0])
+        for codes in self._drawn(q, n_samples):
+            total += self._log_densities(codes).sum(1)
+        divergence = variational.gaussian_kl(self._mean, self._log_variance).sum(1)
+        return total / n_samples - divergence
+
+    def log_likelihood(self, n_samples: int) -> tuple[Tensor, Tensor]:
+        """Average importance weights over draws; their log, and their effective number, (B,)."""
+        # Of rows beyond single precision there is no q, and no code is any likelier than another.
+        mean, log_variance = self._mean.nan_to_num(0, 0, 0), self._log_variance.nan_to_num(0, 0, 0)
+        proposal, spent = Proposal.of(mean, log_variance, defensive=n_samples >= _DEFENDED), 0
+        if n_samples >= _LEARNED:
+            proposal, spent = proposals.learn(self._log_joint, proposal, n_samples, self._source)
+        # Kept on the device, so that no chunk waits for the host.
+        total = self._mean.new_full((len(mean),), -math.inf, dtype=self._kind)
+        squares = total
+        for codes in self._drawn(proposal, n_samples - spent):
+            weights = self._log_joint(codes) - proposal.log_density(codes)
+            total = torch.logaddexp(total, weights.logsumexp(1))
+            squares = torch.logaddexp(squares, (2 * weights).logsumexp(1))
+        return total - math.log(n_samples - spent), (2 * total - squares).exp()
+
+    def _drawn(self, proposal: Proposal, count: int) -> Iterator[Tensor]:
+        """Draw so many codes for each row, (B, n, K), as many at once as there is room for."""
+        size = max(1, self._n_codes // len(self._x))
+        for done in range(0, count, size):
+            yield proposal.draw(min(size, count - done), self._source)
+
+    def _log_joint(self, codes: Tensor) -> Tensor:
+        """Return log p(x, h) of codes (B, n, K), in nats; (B, n)."""
+        prior = codes.square().sum(-1).to(self._kind) + codes.shape[-1] * math.log(2 * math.pi)
+        return self._log_densities(codes) - 0.5 * prior
+
+    def _log_densities(self, codes: Tensor) -> Tensor:
+        """Return log p(x | h) of codes (B, n, K), in nats; (B, n)."""
+        size = max(1, self._n_codes // len(self._x))
+        parts = [
+            self._likelihood.log_density(self._decoder, part, self._x)
+            for part in torch.split(codes.transpose(0, 1), size)
+        ]
+        return torch.cat(parts).to(self._kind).nan_to_num(nan=-math.inf).mT
+
+
+def _warn_of_unreliable(
+    figures: NDArray[np.float64], effective: NDArray[np.float64], n_samples: int
+) -> None:
+    """Say of how many rows the log likelihood rests on few draws."""
+    least = min(_EFFECTIVE, _EFFECTIVE_SHARE * n_samples)
+    poor = np.isfinite(figures) & (effective < least)
+    if poor.any():
+        count, lowest = int(poor.sum()), float(effective[poor].min())
+        warn(
+            f"the log likelihoods of {count} of {len(figures)} rows are unreliable, most "
+            f"likely too low: of n_samples={n_samples} draws of the code only {lowest:.3g} or more "
+            f"(fewer than {least:g}) are effective there; raise n_samples; "
+            "return_effective_size=True tells which rows these are",
+            kind="unreliable_log_likelihood",
+            stacklevel=3,
+            rows=count,
+            of=len(figures),
+            lowest_effective_size=lowest,
+        )
 
 
 def _widest(network: Network, x: Tensor) -> int:

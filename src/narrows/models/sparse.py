@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows.data.arrays import as_tensor
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
 from narrows.data.weights import counted
 from narrows.errors import ParameterError
 from narrows.losses import Loss
-from narrows.losses.sparsity import Activity, silence
+from narrows.losses.sparsity import Activity, kl_sparsity, silence
 from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.outcome import Failure, tell_of_own_failure
@@ -308,6 +309,21 @@ class SparseAutoencoder(BaseAutoencoder):
     ) -> None:
         super()._keep(network, history, optimizer)
         self._activity = getattr(network, "activity", None)
+
+    def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
+        terms = super()._terms_of_all(network, rows)
+        if self.sparsity != "kl":
+            return terms
+        on = off = torch.zeros(self.spec_.code_width, dtype=torch.float64)
+        with torch.inference_mode():
+            for start in range(0, len(rows), _BLOCK):
+                block = as_tensor(np.asarray(rows[start : start + _BLOCK]))
+                x = self.scaling_(block.to(next(network.parameters()).device))
+                a = network.encoder.trace(x).selected.cpu().double()
+                on, off = on + a.sigmoid().sum(0), off + (-a).sigmoid().sum(0)
+        means = (on / len(rows)).log(), (off / len(rows)).log()
+        divergence = kl_sparsity(self.sparsity_target, *means).sum()
+        return {**terms, "sparsity": float(self._weight()) * float(divergence)}
 
     def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
         penalties = super()._penalties(network, trace, generator)
