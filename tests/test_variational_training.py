@@ -50,7 +50,7 @@ def test_what_is_learned_from_is_minus_the_log_likelihood(X, parameters, likelih
 
 def test_importance_weighted_training_makes_the_tighter_bound_small():
     still = {"early_stopping": False, "max_epochs": 1, "learning_rate": 1e-12, "batch_size": 80}
-    model = quick(n_importance_samples=5, **still).fit(np.concatenate([UNIT] * 100))
+    model = quick(n_importance_samples=5, scaling="unit", **still).fit(np.concatenate([UNIT] * 100))
     (loss,) = model.history_["importance_weighted_bound"]
     estimate = np.mean([model.log_likelihood(UNIT, 5, seed).mean() for seed in range(50)])
     assert -loss == pytest.approx(estimate, abs=0.03)
@@ -130,7 +130,7 @@ def test_emphasis_weighs_each_value_under_any_likelihood(bases, likelihood, draw
     X = BINARY if likelihood == "bernoulli" else UNIT
     model = mixed(
         3, likelihood=likelihood, n_importance_samples=draws, corrupted_weight=2.0,
-        intact_weight=0.5, max_epochs=2, random_state=SEED,
+        intact_weight=0.5, scaling="unit", max_epochs=2, random_state=SEED,
     ).fit(X)  # fmt: skip
     assert model.corruption == "gaussian"
     network = Network(model.encoder_, model.decoder_).eval()
