@@ -31,7 +31,8 @@ def damaged(x, kind, level, seed=SEED):
 
 
 def quick(**parameters):
-    return DenoisingAutoencoder(3, **{"max_epochs": 2, "random_state": SEED, **parameters})
+    own = {"architecture": "dense", "scaling": "unit", "max_epochs": 2, "random_state": SEED}
+    return DenoisingAutoencoder(3, **{**own, **parameters})
 
 
 def test_gaussian_noise_has_the_variance_asked_for():

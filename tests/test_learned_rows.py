@@ -134,6 +134,20 @@ def test_both_rows_of_a_pair_were_learned_from():
     model = DenoisingAutoencoder(**QUICK, corruption=None, early_stopping=False).fit(noisy, TABLE)
     for rows in (noisy, TABLE):
         assert (model.learned_rows_.membership(rows) == LEARNED).all()
+    assert model.learned_rows_.n_learned == len(TABLE)
+
+
+@pytest.mark.parametrize("n_iter_no_change", [1, 1000])
+def test_the_damaged_row_of_a_held_out_pair_is_held_out(n_iter_no_change):
+    clean = np.repeat(TABLE, 4, axis=0) + np.random.default_rng(4).normal(0, 1, (4 * len(TABLE), 1))
+    noisy = clean + np.random.default_rng(5).normal(0, 0.1, clean.shape)
+    model = DenoisingAutoencoder(
+        **{**QUICK, "early_stopping": True, "n_iter_no_change": n_iter_no_change}, corruption=None
+    ).fit(noisy, clean)
+    rows = model.learned_rows_
+    np.testing.assert_array_equal(rows.membership(noisy), rows.membership(clean))
+    assert set(rows.membership(noisy)) <= {LEARNED, HELD_OUT}
+    assert rows.n_learned + rows.n_held_out == len(clean)
 
 
 @pytest.mark.parametrize("fitted", [True, False])

@@ -114,7 +114,7 @@ def test_a_code_that_collapsed_and_numbers_of_it_that_did() -> None:
     (found,) = said(lambda: model.fit(DIGITS))
     assert found.kind == "constant_units"
     still = int((np.ptp(model.transform(DIGITS), axis=0) == 0).sum())
-    assert found.facts == {"units": still, "n_components": 4}
+    assert found.facts == {"units": still, "n_components": 4, "rows": len(DIGITS)}
 
 
 @pytest.mark.parametrize("disk", [False, True])

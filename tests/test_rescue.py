@@ -6,6 +6,7 @@ import torch
 
 from narrows import Autoencoder, load
 from narrows.errors import NarrowsWarning
+from narrows.evaluation import make_report
 from narrows.training.clipping import Clipping
 from narrows.training.history import History
 from narrows.training.progress import on_epoch, on_start
@@ -60,6 +61,9 @@ def test_after_two_times_it_ends_at_its_best_weights():
     assert len(said) == 3
     assert "are kept" in str(caught[-1].message)
     assert model.history_.ended == "collapsed"
+    report = make_report(model, X)
+    assert "unstable" in " ".join(finding.text for finding in report.verdict)
+    report.to_html()
     assert len(model.history_) < 30
     best = min(model.history_["loss"])
     assert model.history_.epochs[model.history_.best_epoch - 1]["loss"] == best

@@ -16,7 +16,7 @@ from narrows.data.pages import Picture
 from narrows.data.reading import Notes, current
 from narrows.data.scaling import Scaling
 from narrows.data.sizes import resize, side_by_side, sizes_of
-from narrows.errors import DataError
+from narrows.errors import DataError, ParameterError
 from narrows.ssim import structural_similarity, window_of
 
 BEST_PSNR = 100.0
@@ -82,6 +82,8 @@ def compare_with_clean(
     ------
     DataError
         If the shapes differ, or there are no rows.
+    ParameterError
+        If ``data_range`` is not above 0.
 
     Examples
     --------
@@ -98,6 +100,8 @@ def compare_with_clean(
         )
     if not len(clean):
         raise DataError("there are no rows to compare; give at least one")
+    if not 0 < data_range < math.inf:
+        raise ParameterError(f"data_range={data_range!r} is not allowed; give a number above 0")
     psnr, ssim = np.empty(len(clean)), np.empty(len(clean))
     n_exact = 0
     shown = are_pictures(clean.shape[1:]) if pictures is None else pictures
@@ -148,8 +152,13 @@ def compare_files_with_clean(
     UnreadableFileError
         If a file cannot be read.
     DataError
-        If an original has another size than the damaged picture.
+        If an original has another size than the damaged picture, or there are not as many of all.
     """
+    if not len(restored) == len(damaged) == len(clean) > 0:
+        raise DataError(
+            f"there are {len(restored)} restored pictures, {len(damaged)} damaged ones and "
+            f"{len(clean)} originals; give as many of each, at least one"
+        )
     channels = tuple(restored.shape[3:])
     found: list[tuple[Restoration, Restoration]] = []
     sizes = zip(sizes_of(damaged), sizes_of(clean), strict=True)

@@ -44,6 +44,8 @@ from narrows.training.loop import (
 )
 from narrows.training.progress import print_epoch, tell_plan
 
+# Damaged rows that are remembered at a time.
+_REMEMBERED = 4_096
 # Learning without a planned end goes at a constant share of the cycle's peak.
 _ONLINE_SHARE = 1 / 3
 # Of a code that all rows share.
@@ -221,8 +223,7 @@ class BaseAutoencoder(Parameters, Codec):
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
         self.choices_ = explain(self, run)
         tell_plan(self.choices_)
-        if damaged is not None:
-            self.learned_rows_ = self.learned_rows_.with_rows(damaged)
+        self._remember_damaged(run)
         network = self._first_network(run, start)
         self._extend(network, run.settings, len(run.rows))
         history = run.train(network, self._training_loss(), self._scale, self.verbose)
@@ -231,6 +232,7 @@ class BaseAutoencoder(Parameters, Codec):
             run.use_all_rows()
             self.learned_rows_ = LearnedRows()
             start = self._prepare(X, weights=weights)
+            self._remember_damaged(run)
             network = self._first_network(run, start)
             self._extend(network, run.settings, len(X))
         self._unwhiten(network, start)
@@ -238,6 +240,16 @@ class BaseAutoencoder(Parameters, Codec):
         self._settle(run.learned, run.learned_weights)
         run.finish(self.history_)
         return self
+
+    def _remember_damaged(self, run: Run) -> None:
+        """Remember the damaged row of each pair as the clean one is: learned from, or held out."""
+        if run.damaged is None or self.learned_rows_ is None:
+            return
+        for start in range(0, len(run.X), _REMEMBERED):
+            rows = np.arange(start, min(start + _REMEMBERED, len(run.X)))
+            self.learned_rows_ = self.learned_rows_.with_rows(
+                np.asarray(run.damaged[rows]), np.isin(rows, run.held_out), counted=False
+            )
 
     def _stays_at_start(self, run: Run) -> bool:
         """Tell whether the first weights are the best that can be had, or all that rows bear.
@@ -494,11 +506,12 @@ class BaseAutoencoder(Parameters, Codec):
 
         statistics = Statistics.of(X, held_out, remember, weights)
         choices.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
+        units = choices.choose_units(self.architecture, X)
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
         self.scaling_ = Scaling.learn(
             self.scaling,
             statistics.pooled() if alike else statistics,
-            choices.choose_units(self.architecture, X),
+            units,
             are_levels=choices.may_be_pixels(self, X),
         )
         self.spec_ = choices.choose_network(
@@ -508,7 +521,7 @@ class BaseAutoencoder(Parameters, Codec):
             self.spec_ = replace(self.spec_, signal=True, rate=X.rate)
         choices.check_reach(self.spec_, self.scaling_, statistics)
         self.loss_ = choices.choose_loss(self, self.spec_, statistics)
-        keep_range(self, range_of(statistics, X, choices.choose_units(self.architecture, X)))
+        keep_range(self, range_of(statistics, X, units))
         learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
         return choices.choose_start(
             self.spec_, self.scaling_, statistics, X, learned, weights=weights

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from narrows import networks
-from narrows.data.axes import lies_down
+from narrows.data.axes import are_pictures, lies_down
 from narrows.data.blocks import Numbers, picked
 from narrows.data.lazy import LazyRows, MadeRows
 from narrows.data.principal import fit_pca
@@ -51,8 +51,6 @@ _WIDEST = 10**7
 _DEEPEST = 10_000
 # Layers and blocks of dense networks whose gradients are not watched.
 _SHALLOW = 4
-# Rows (L, C) that are so many times as long as wide are signals, not pictures.
-_TIMES_AS_LONG = 4
 # Rows (F,) of at least so many values may be flattened pictures, if so many rows of them have at
 # most so many different values.
 _PIXELS, _LOOKED_AT, _LEVELS = 16, 512, 256
@@ -459,14 +457,13 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
     """Return the shape of a row whose last axis has columns or channels, ``()`` for pictures.
 
     Rows (L, C) are a signal of C channels where they were cut out of one, where ``architecture``
-    says so, and where they are at least four times as long as they are wide.
+    says so, and where their shape is that of no picture.
     """
     shape = tuple(X.shape[1:])
     if len(shape) == 1:
         return shape
     is_signal = isinstance(X, Windows) or architecture == "convolutional_1d"
-    long = X.dtype != np.uint8 and shape[0] >= _TIMES_AS_LONG * shape[-1]
-    return shape if len(shape) == 2 and (is_signal or long) else ()
+    return shape if len(shape) == 2 and (is_signal or not are_pictures(shape)) else ()
 
 
 def may_be_pixels(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> bool:

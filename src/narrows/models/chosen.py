@@ -101,14 +101,15 @@ def _why_layers(model: "BaseAutoencoder", n_rows: int) -> str:
 def _scaling(model: "BaseAutoencoder") -> Choice:
     """Read off a scaling what it is, and why."""
     scaling = model.scaling_
+    shape = model.sample_shape_
+    of = "columns" if len(shape) == 1 else "channels"
     if scaling.scale.ndim:
-        varied = scaling.scale[scaling.scale != 1]
-        ratio = float(varied.max() / varied.min()) if len(varied) else 1.0
-        of = "columns" if len(model.sample_shape_) == 1 else "channels"
-        return Choice("standard", f"standard deviations of {of} differ {ratio:.3g} times")
+        return Choice("standard", f"standard deviations of {of} differ by more than 3 times")
     if scaling.bounded:
         return Choice("unit", f"values from {scaling.low:g} to {scaling.high:g}")
-    return Choice("global", "standard deviations are alike")
+    if model.spec_.shows_pictures:
+        return Choice("global", "pictures of another range than 0 to 255 or 0 to 1")
+    return Choice("global", f"standard deviations of {of} differ by at most 3 times")
 
 
 def _why_epochs(model: "BaseAutoencoder", epochs: int, steps: int) -> str:

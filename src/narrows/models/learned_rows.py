@@ -50,14 +50,14 @@ class HashSet:
     kept: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
     bound: int = int(_ALL)
 
-    def with_rows(self, hashes: Hashes) -> "HashSet":
-        """Return the set with the hashes of more rows."""
+    def with_rows(self, hashes: Hashes, *, counted: bool = True) -> "HashSet":
+        """Return the set with the hashes of more rows, which are counted or not."""
         kept = np.union1d(self.kept, hashes[hashes <= np.uint64(self.bound)])
         bound = self.bound
         if len(kept) > _MOST:
             kept = kept[:_MOST]
             bound = int(kept[-1])
-        return HashSet(self.count + len(hashes), kept, bound)
+        return HashSet(self.count + counted * len(hashes), kept, bound)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class LearnedRows:
 
     @property
     def n_learned(self) -> int:
-        """Rows learned from; of pairs, the damaged and the clean ones."""
+        """Rows learned from; a pair of a damaged and a clean row counts once."""
         return self.learned.count
 
     @property
@@ -98,7 +98,13 @@ class LearnedRows:
         """Rows held out."""
         return self.held_out.count
 
-    def with_rows(self, rows: NDArray[Any], held_out: NDArray[np.bool_] | None = None) -> Self:
+    def with_rows(
+        self,
+        rows: NDArray[Any],
+        held_out: NDArray[np.bool_] | None = None,
+        *,
+        counted: bool = True,
+    ) -> Self:
         """Return what is remembered once more rows were seen.
 
         Parameters
@@ -107,14 +113,18 @@ class LearnedRows:
             Of any numeric type.
         held_out : ndarray of bool and shape (n,), optional
             Which of them are held out; none by default.
+        counted : bool, default=True
+            Whether they count as rows of their own; damaged ones beside their originals do not.
         """
         hashes, in_single = _hash(rows)
         in_single = in_single and self.in_single
         if held_out is None:
-            return type(self)(self.learned.with_rows(hashes), self.held_out, in_single)
+            return type(self)(
+                self.learned.with_rows(hashes, counted=counted), self.held_out, in_single
+            )
         return type(self)(
-            self.learned.with_rows(hashes[~held_out]),
-            self.held_out.with_rows(hashes[held_out]),
+            self.learned.with_rows(hashes[~held_out], counted=counted),
+            self.held_out.with_rows(hashes[held_out], counted=counted),
             in_single,
         )
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Rows that are looked at, and values of them, at most; rows encoded at once.
 _ROWS, _VALUES, _BLOCK = 2_000, 1 << 22, 250
+# Rows that have to be looked at before single units of a code are called constant.
+_FEWEST = 256
 # Of rows on a disk, which are read once more for it, one in so many.
 _OF_STORED = 200
 # Numbers that differ by less than this share of their size are equal in single precision.
@@ -156,8 +158,11 @@ def _measure(
     # Maps have units by the place, sparse models count dead ones themselves, and where a network
     # starts at PCA the rows may have fewer directions than the code has numbers.
     whole = model.spec_.is_map or model.spec_.architecture == "pca_residual"
-    in_part = not whole and not hasattr(model, "dead_units_")
-    return _of_codes(torch.cat(codes), in_part=in_part) or _of_restored(left, spread)
+    enough = are_all or len(rows) >= _FEWEST
+    in_part = enough and not whole and not hasattr(model, "dead_units_")
+    return _of_codes(torch.cat(codes), in_part=in_part, are_all=are_all) or _of_restored(
+        left, spread
+    )
 
 
 def _learned_mean(model: "BaseAutoencoder") -> Tensor | None:
@@ -169,15 +174,16 @@ def _learned_mean(model: "BaseAutoencoder") -> Tensor | None:
     return mean.detach().cpu().double().flatten()
 
 
-def _of_codes(codes: Tensor, *, in_part: bool) -> Failure | None:
+def _of_codes(codes: Tensor, *, in_part: bool, are_all: bool) -> Failure | None:
     extent = codes.amax(dim=0) - codes.amin(dim=0)
     still = (extent <= _ROUNDING * codes.abs().amax(dim=0)).numpy()
     count, width = int(still.sum()), len(still)
-    facts = {"units": count, "n_components": width}
+    facts = {"units": count, "n_components": width, "rows": len(codes)}
+    rows = "rows" if are_all else f"{len(codes)} rows that were looked at"
     if count == width:
         return Failure(
             "code_collapsed",
-            f"all rows have the same code: none of its {width} numbers says anything of them; "
+            f"all {rows} have the same code, so it carries no information; "
             "lower learning_rate or the weights of penalties, change activation or "
             "code_activation, or train longer (max_epochs)",
             facts,
@@ -185,8 +191,8 @@ def _of_codes(codes: Tensor, *, in_part: bool) -> Failure | None:
     if count and in_part:
         return Failure(
             "constant_units",
-            f"{count} of the {width} numbers of the code are the same for all rows and say nothing "
-            "of them; lower n_components or learning_rate, or change code_activation",
+            f"{count} of the {width} numbers of the code are the same for all {rows} and carry no "
+            "information; lower n_components or learning_rate, or change code_activation",
             facts,
         )
     return None

@@ -207,7 +207,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                     state.best = {k: v.clone() for k, v in network.state_dict().items()}
             if settings.cycle and (not is_finite or rescue.has_collapsed(history)):
                 history.restarts.append(len(history))
-                rescue.tell(history, epoch + 1, record["loss"])
+                if ranks.rank() == 0:
+                    rescue.tell(history, epoch + 1, record["loss"])
                 network.load_state_dict(state.best)
                 optimizer.state.clear()
                 if len(history.restarts) > rescue.MOST:
@@ -401,8 +402,9 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
     """
     if settings.n_iter_no_change is None or "validation_loss" not in history.columns:
         return False
-    half = settings.learning_rate / 2
-    settled = sum(1 for _ in takewhile(lambda r: r["learning_rate"] < half, history.epochs[::-1]))
+    half = settings.learning_rate * rescue.rate_share(history) / 2
+    since = history.epochs[history.restarts[-1] if history.restarts else 0 :]
+    settled = sum(1 for _ in takewhile(lambda r: r["learning_rate"] < half, since[::-1]))
     return min(_epochs_since_best(history), settled) >= settings.n_iter_no_change
 
 

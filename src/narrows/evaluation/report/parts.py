@@ -35,6 +35,7 @@ _ENDS = {
     "max_epochs": "as many as were allowed",
     "early_stopping": "ended early, as the loss on rows held out no longer fell",
     "interrupted": "then it was interrupted",
+    "collapsed": "ended early, as training collapsed again and again",
     "running": "as many as there have been so far",
 }
 # Rows whose Jacobians are decomposed.

@@ -330,6 +330,9 @@ def _undertrained(figures: Figures) -> Iterator[Finding]:
     if learning.ended == "interrupted":
         text = f"Training was interrupted after {epochs}."
         remedy = "Train to the end; a checkpoint lets it go on where it stopped."
+    elif learning.ended == "collapsed":
+        text = f"Training was unstable and was stopped after {epochs}."
+        remedy = "Lower learning_rate."
     elif learning.late_fall is None:
         text = f"Training lasted {epochs} only."
     elif learning.late_fall > _STILL_FALLING:
