@@ -238,7 +238,7 @@ def test_a_difference_that_chance_explains_decides_nothing() -> None:
     unsure = replace(errors, pca_difference=(errors.pca - errors.model) / 1.9)
     verdict = judge(replace(found.figures, errors=unsure))
     assert verdict[0].rule == "undecided"
-    assert "By chance alone" in verdict[0].text
+    assert "confidence interval" in verdict[0].text
     assert verdict[0].remedy == "Give more rows."
     sure = replace(errors, pca_difference=(errors.pca - errors.model) / 2.1)
     assert judge(replace(found.figures, errors=sure))[0].rule == "better"

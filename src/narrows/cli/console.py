@@ -64,7 +64,7 @@ def random_state_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(0, 2**31 - 1),
         default=0,
         show_default=True,
-        help="Of all chance.",
+        help="Seed of all random numbers.",
     )(function)
 
 
@@ -112,7 +112,7 @@ def max_pixels_option(function: Callable[..., Any]) -> Callable[..., Any]:
     option = click.option(
         "--max-pixels",
         type=click.IntRange(1, 2**31 - 1),
-        help="Unpack no more pixels of one picture; a JPEG counts at the size at which it is "
+        help="Refuse pictures of more pixels than this; a JPEG counts at the size at which it is "
         "decoded.  [default: 89478485]",
     )
     return option(_reading(function, "max_pixels"))

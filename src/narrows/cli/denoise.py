@@ -116,7 +116,7 @@ def command(
             pair = tuple(getattr(one, name) for one in (before, after))
             record[name] = dict(zip(("damaged", "restored"), pair, strict=True))
             if pair[1] is not None:
-                said += f"; {name.upper()} {pair[1]:.4g}{unit}, of the damaged {pair[0]:.4g}{unit}"
+                said += f"; {name.upper()} {pair[1]:.4g}{unit} (input: {pair[0]:.4g}{unit})"
         record["ssim_window"] = after.ssim_window
         if after.ssim_window is not None:
             said += " (window {} x {}, Gaussian)".format(*after.ssim_window)

@@ -16,7 +16,7 @@ _OPTIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {
             "metavar": "CHAR",
             "help": "What separates the values of a text table: a character, tab or whitespace.  "
-            "[default: found out]",
+            "[default: detected]",
         },
     ),
     "decimal": (
@@ -36,7 +36,7 @@ _OPTIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {
             "default": None,
             "help": "Whether the first line of a text table holds the column names.  "
-            "[default: found out]",
+            "[default: detected]",
         },
     ),
     "comment": (

@@ -161,7 +161,7 @@ def restore_signal(
     if original is not None:
         before, after = (signals.snr(values, original) for values in (signal.values, restored))
         record["snr"] = {"damaged": before, "restored": after}
-        said += f"; SNR {after:.4g} dB, of the damaged {before:.4g} dB"
+        said += f"; SNR {after:.4g} dB (input: {before:.4g} dB)"
     signals.write(to, replace(signal, values=restored), overwrite=overwrite)
     answer(record, as_json, said)
 

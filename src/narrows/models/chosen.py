@@ -43,7 +43,7 @@ def explain(model: "BaseAutoencoder", run: "Run") -> dict[str, Choice]:
     spec, settings, n_rows = model.spec_, run.settings, len(run.X)
     steps = settings.max_epochs * -(-len(run.rows) // settings.batch_size)
     batches = Choice(settings.batch_size, f"{n_rows} rows")
-    rate = "" if spec.hidden_layer_sizes else "there is one layer each way"
+    rate = "" if spec.hidden_layer_sizes else "no hidden layers"
     choices = {
         "architecture": Choice(spec.architecture, _why_architecture(model)),
         "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, _why_layers(model, n_rows)),
@@ -81,7 +81,7 @@ def _why_architecture(model: "BaseAutoencoder") -> str:
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
     if spec.architecture == "pca_residual":
-        return "a table: it starts at PCA"
+        return "table; initialised with PCA"
     if networks.is_convolutional(spec.architecture):
         return f"pictures of {shape}"
     if len(spec.sample_shape) > 1:
@@ -94,7 +94,7 @@ def _why_layers(model: "BaseAutoencoder", n_rows: int) -> str:
     if model.spec_.architecture == "pca_residual":
         return f"{n_rows} rows"
     if networks.is_convolutional(model.spec_.architecture):
-        return "channels of each halving"
+        return "channels per downsampling stage"
     return f"{math.prod(model.spec_.sample_shape)} features"
 
 

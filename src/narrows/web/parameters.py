@@ -100,7 +100,7 @@ PARAMETERS = {
         "string", "The damage that is done first.", "none", choices=CORRUPTIONS
     ),
     "amount": Parameter("number", "How much of it.", 0.3, 0, 1),
-    "seed": Parameter("integer", "Of all chance.", 0, 0, _LARGEST),
+    "seed": Parameter("integer", "Seed of all random numbers.", 0, 0, _LARGEST),
     "color": Parameter("string", "A column, 'error' or 'none'.", "none"),
 }
 

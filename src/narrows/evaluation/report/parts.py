@@ -150,8 +150,8 @@ def _size(subject: Subject) -> Part:
     part = Part("size", "Error against code size")
     on_columns = " of standardised columns" if errors.pca_columns == "standardised" else ""
     part.words.append(
-        f"The {unit_of_errors(figures)} when a row is told by so many numbers: by PCA{on_columns}, "
-        f"{how_pca_learned(figures)}, and by the model. The mean row alone leaves "
+        f"The {unit_of_errors(figures)} as a function of the code size: of PCA{on_columns}, "
+        f"{how_pca_learned(figures)}, and of the model. The mean row alone leaves "
         f"{writer(figures)(errors.mean_row)}."
     )
     if figures.pca_same_scaling is not None:
@@ -385,8 +385,8 @@ def _units(subject: Subject) -> Part:
         some = latent.typical_rows(subject.coded.errors, _JACOBIANS)
         values = model.jacobian_singular_values(X[some])
         part.words.append(
-            f"A row can move along about {_directions(values):.1f} directions before its code "
-            "answers less than half as much as along the first."
+            f"About {_directions(values):.1f} singular values of the Jacobian are at least half "
+            "as large as the largest (mean over rows)."
         )
         part.pictures.append(
             picture(

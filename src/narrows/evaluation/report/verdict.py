@@ -64,8 +64,8 @@ _BETTER: dict[str, tuple[str, Weight, str]] = {
     ),
 }
 _USE_PCA = (
-    "Use PCA here: these rows bend too little for a network to gain anything, or the model has not "
-    "learned how they do."
+    "Use PCA here: the data are close to linear, or the model has not learned their non-linear "
+    "structure."
 )
 _IS_PCA = (
     "The model is PCA: it kept the weights that it started from, as nothing that was tried made "
@@ -178,7 +178,7 @@ def _compare(figures: Figures) -> Finding:
             "note",
             f"PCA is exact: with the same {size} it leaves less than a millionth of what the mean "
             f"row leaves (the model {percent(of_mean)}){on}",
-            "Use PCA here, or a narrower code: these rows lie in a plane of so few directions.",
+            "Use PCA here, or a narrower code: they lie in a linear subspace of that dimension.",
             "size",
         )
     on_columns = " on standardised columns" if errors.pca_columns == "standardised" else ""
@@ -198,8 +198,8 @@ def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
     by_chance = _CHANCE * (errors.pca_difference or 0.0) / (errors.pca or 1.0)
     if abs(ratio - 1) < by_chance:
         text = (
-            f"The model may be as good as PCA: {share_of_pca} By chance alone, that may be "
-            f"{percent(by_chance)} more or less."
+            f"The model may be as good as PCA: {share_of_pca} The difference is within its 95 % "
+            f"confidence interval (plus or minus {percent(by_chance)})."
         )
         remedy = " ".join(filter(None, (blame, "Give more rows.", _for_pca(figures))))
         return Finding("undecided", "note", text, remedy, "size")
@@ -374,8 +374,8 @@ def _unused(figures: Figures) -> Iterator[Finding]:
             "Lower the sparsity weight, raise revival_weight, or use a narrower code.",
         ),
         "collapsed": (
-            f"{count} have collapsed: the divergence from N(0, I) has silenced them, and they say "
-            "nothing of the rows.",
+            f"{count} have collapsed: the divergence term has driven them to the prior, so that "
+            "they carry no information (posterior collapse).",
             "Lower kl_weight, set kl_warmup or free_bits, or use a narrower code.",
         ),
         "constant": (
