@@ -10,7 +10,7 @@ from sklearn.datasets import load_wine
 
 from narrows import DenoisingAutoencoder, EncoderClassifier, load
 from narrows.corruption import CORRUPTIONS, DISTORTIONS, Limits, make
-from narrows.errors import DataError, DivergedError, FormatError, ParameterError
+from narrows.errors import DataError, DivergedError, FormatError, NarrowsWarning, ParameterError
 from narrows.models.damage import choose_damage, limits_of
 from narrows.models.learned_rows import HELD_OUT
 from narrows.signals import Windows
@@ -189,7 +189,10 @@ def test_pairs_of_damaged_and_clean_rows():
     smooth /= smooth.max()
     model = DenoisingAutoencoder(
         12, corruption=None, max_epochs=60, random_state=SEED, hidden_layer_sizes=()
-    ).fit(smooth[:, ::-1].copy(), smooth)
+    )
+    with pytest.warns(NarrowsWarning, match="the same units and the same order") as caught:
+        model.fit(smooth[:, ::-1].copy(), smooth)
+    assert caught[0].message.kind == "pairs_unlike"
     error = ((model.denoise(smooth[:, ::-1]) - smooth) ** 2).mean()
     assert error < 0.2 * smooth.var(axis=0).mean()
     with pytest.raises(DataError, match="clean row for each"):

@@ -18,7 +18,8 @@ from narrows.errors import MissingFileError, ParameterError, UnreadableFileError
 
 SYSTEM_NAMES = frozenset(
     {
-        "#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle",
+        "#recycle", "#snapshot", "$recycle.bin", "@__thumb", "@eadir", "@recently-snapshot",
+        "@recycle", "@synoeastream", "@synoresource", "_gsdata_",
         "@sharebin", "@tmp", "__macosx", "__pycache__", "desktop.ini", "ehthumbs.db",
         "ehthumbs_vista.db", "icon\r", "lost+found", "network trash folder", "picasa.ini",
         "recycled", "recycler", "system volume information", "temporary items", "thumbs.db",

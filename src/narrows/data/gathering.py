@@ -112,7 +112,10 @@ def tell_mixed(found: Scan, *, stacklevel: int = 2) -> None:
         return
     counts = {dtype.name: count for dtype, count in found.counts.items()}
     kind = common_type(found.types)
-    shades = "; 8-bit values are multiplied by 257, so that white stays white"
+    shades = (
+        "; 8-bit values are multiplied by 257, so that white stays white; bring pictures of 10 to "
+        "14 bits to the full range first"
+    )
     warn(
         f"pictures of several types ({', '.join(f'{n} {name}' for name, n in counts.items())}) are "
         f"read as {kind.name}{shades if set(found.types) <= set(SHADES) else ''}",

@@ -214,7 +214,8 @@ class Scaling:
             Of a row, where its last axis has the columns of a table or the channels of a signal,
             which may have units of their own: (F,) or (L, C). Otherwise ``()``.
         are_levels : bool, default=True
-            Whether floats that fill [0, 1] may be pixels, which "auto" then takes them for.
+            Whether uint8, or floats that fill [0, 1], may be pixels, which "auto" then takes them
+            for.
 
         Raises
         ------
@@ -555,7 +556,9 @@ def _black_and_white(statistics: Statistics) -> tuple[float, float]:
 
 def _fills_its_range(statistics: Statistics, low: float, high: float, are_levels: bool) -> bool:
     """Tell whether data are pixels, yes or no, or floats that make use of [0, 1] as pixels do."""
-    if statistics.binary or statistics.dtype == "uint8":
+    if statistics.binary or not are_levels:
+        return statistics.binary
+    if statistics.dtype == "uint8":
         return True
     spread = float(np.sqrt(statistics.variance.mean()))
-    return are_levels and (low, high) == (0.0, 1.0) and spread >= _LEAST_SPREAD
+    return (low, high) == (0.0, 1.0) and spread >= _LEAST_SPREAD

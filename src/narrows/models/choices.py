@@ -467,7 +467,7 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
 
 
 def may_be_pixels(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> bool:
-    """Tell whether rows that fill [0, 1] are taken for pixels.
+    """Tell whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
     Rows (F,) are a table where they have few values or many different ones, as columns have that
     were brought to [0, 1] one by one; that matters where the network may start at PCA.

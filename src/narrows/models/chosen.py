@@ -56,7 +56,13 @@ def explain(model: "BaseAutoencoder", run: "Run") -> dict[str, Choice]:
         "validation_fraction": Choice(len(run.held_out), f"rows of {n_rows}"),
         "device": Choice(settings.device.type, ""),
     }
-    return {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
+    chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
+    width = math.prod(spec.sample_shape)
+    if spec.n_components >= width and not hasattr(model, "sparsity") and not spec.is_map:
+        chosen["n_components"] = Choice(
+            spec.n_components, f"a row has {width} values, so that nothing is compressed"
+        )
+    return chosen
 
 
 def sentence(choices: dict[str, Choice]) -> str:
@@ -81,7 +87,8 @@ def _why_architecture(model: "BaseAutoencoder") -> str:
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
     if spec.architecture == "pca_residual":
-        return "table; initialised with PCA"
+        kind = "signal windows" if model.spec_.signal else "table"
+        return f"{kind}; initialised with PCA"
     if networks.is_convolutional(spec.architecture):
         return f"pictures of {shape}"
     if len(spec.sample_shape) > 1:

@@ -5,19 +5,21 @@ section 3. The emphasis on damaged values is its section 3.4: the loss is alpha 
 the values in J(x~), those that were drawn to be damaged, plus beta times the sum over the others.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import check_all_finite, read_rows
 from narrows.data.lazy import LazyRows
 from narrows.data.weights import counted
-from narrows.errors import DataError, ParameterError
+from narrows.errors import DataError, ParameterError, warn
 from narrows.models.base import BaseAutoencoder
 from narrows.models.outcome import tell_of_failure
 from narrows.models.rollback import unchanged_on_failure
@@ -27,6 +29,9 @@ from narrows.networks import Network
 
 # Rows whose restored ones are held at once to be compared.
 _ROWS_COMPARED = 1024
+# How many times as far as the mean row damaged rows may be from the clean ones; of rows paired at
+# random it is 2.
+_UNLIKE = 1.5
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -88,6 +93,12 @@ class DenoisingAutoencoder(BaseAutoencoder):
         ParameterError, DataError, DivergedError, CheckpointError
             As :meth:`BaseAutoencoder.fit`.
 
+        Warns
+        -----
+        NarrowsWarning
+            "pairs_unlike", if the damaged rows are farther from the clean ones than rows drawn at
+            random would be, as happens where they have other units or another order.
+
         Notes
         -----
         With pairs, ``corruption`` comes on top of the damage that is there; ``None`` adds none.
@@ -100,6 +111,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         >>> model.fit(clean**2, clean).denoise(clean[:3] ** 2).shape
         (3, 8, 8)
         """
+        _check_order(X, y)
         targets = read_rows(y)
         X = read_rows(X)
         if not _are_clean(targets, X):
@@ -118,6 +130,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
                 raise _unequal(damaged.shape, clean.shape)
             (clean, damaged), weights = counted(sample_weight, clean, damaged)
             self._fit(clean, damaged, weights)
+        _tell_unlike(clean, damaged)
         tell_of_failure(self, clean, damaged, weights)
         return self
 
@@ -191,6 +204,37 @@ def _are_clean(y: Any, X: Any) -> bool:
         return True
     own, others = shape_of(y)[1:], shape_of(X)[1:]
     return len(own) > 0 and (own != (1,) or others == (1,))
+
+
+def _check_order(X: Any, y: Any) -> None:
+    """Refuse data frames whose rows have other labels: pairs are made by position."""
+    if hasattr(X, "iloc") and hasattr(y, "iloc") and not X.index.equals(y.index):
+        raise DataError(
+            "the data frames of damaged and clean rows have different indices, and rows are paired "
+            "by position; bring them into one order (y.loc[X.index]) or drop the indices "
+            "(reset_index(drop=True))"
+        )
+
+
+def _tell_unlike(clean: NDArray[Any] | LazyRows, damaged: NDArray[Any] | LazyRows) -> None:
+    """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
+    rows = np.unique(np.linspace(0, len(clean) - 1, min(len(clean), _ROWS_COMPARED)).astype(int))
+    one, other = (
+        np.asarray(values[rows], np.float64).reshape(len(rows), -1) for values in (clean, damaged)
+    )
+    variance = one.var(axis=0).sum()
+    error = np.square(other - one).sum(axis=1).mean()
+    if len(rows) < 2 or error <= _UNLIKE * variance:
+        return
+    times = float(error / variance) if variance else math.inf
+    warn(
+        f"the damaged rows, from {other.min():.4g} to {other.max():.4g}, are {times:.3g} times "
+        f"as far from the clean ones, from {one.min():.4g} to {one.max():.4g}, as the mean "
+        "row is; check that both have the same units and the same order",
+        kind="pairs_unlike",
+        stacklevel=3,
+        times=times,
+    )
 
 
 def _unequal(damaged: tuple[int, ...], clean: tuple[int, ...]) -> DataError:

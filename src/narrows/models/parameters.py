@@ -60,9 +60,9 @@ class Parameters:
         or their own) to [0, 1]; "global" subtracts each feature's mean and divides all by one
         number, as PCA would have it; "standard" divides each feature by its own standard
         deviation (1 where it is constant), of signals (L, C) each channel by one of its own; "auto"
-        takes "unit" for uint8, for nothing but zeros and ones, and for pictures that fill [0, 1]
-        (the largest value above 1/4, the root of the features' mean variance at least 1/16; rows
-        (F,) have to have 16 values or more and no more than 256 different ones); otherwise
+        takes "unit" for nothing but zeros and ones, and for pictures of uint8 or that fill [0, 1]
+        (the largest value above 1/4, the root of the features' mean variance at least 1/16); rows
+        (F,) are pictures if they have 16 values or more, of no more than 256 levels; otherwise
         "standard" for tables and signals whose columns or channels have standard deviations that
         differ by more than 3 times; otherwise "global".
     corruption : str, callable, sequence of them, or None, default=None

@@ -25,6 +25,8 @@ _NOTHING = 0.9
 _CHANCE = 2.0
 # How many times as many rows as PCA a model may have learned from without a word.
 _MORE_ROWS = 1.5
+# A share of the error of PCA that such fewer rows do not explain.
+_CLEARLY = 0.75
 # Of PCA's error, either way: what counts as the same.
 _SAME = 0.05
 # Of the mean row's error: what PCA leaves of rows in a plane that were rounded.
@@ -68,8 +70,8 @@ _USE_PCA = (
     "structure."
 )
 _IS_PCA = (
-    "The model is PCA: it kept the weights that it started from, as nothing that was tried made "
-    "the held-out rows better. More rows may change that."
+    "The model is PCA: it kept the weights that it started from, as training did not lower the "
+    "error of held-out rows. More rows may change that."
 )
 _UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
 
@@ -83,9 +85,10 @@ class Finding:
     rule : str
         Which rule speaks. The first finding is "better", "better_on_learned_rows" (the figures
         come from rows learned from), "better_if_new_rows" (the model cannot tell), "linear",
-        "undecided" (the rows are too few), "worse", "nothing_learned" or "no_yardstick". Others are
-        "learned_rows", "unknown_rows", "columns", "scaling", "undertrained", "overfitted", "dead",
-        "collapsed", "constant", "outliers" and "room".
+        "undecided" (the rows are too few, or PCA had fewer than the model), "worse",
+        "nothing_learned" or "no_yardstick". Others are "learned_rows", "unknown_rows", "columns",
+        "scaling", "undertrained", "overfitted", "dead", "collapsed", "constant", "outliers" and
+        "room".
     weight : {"good", "note", "bad"}
         How much it matters.
     text : str
@@ -193,6 +196,10 @@ def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
     kept_start = figures.learning.kept_start
     if abs(ratio - 1) <= _SAME or (kept_start and ratio < 1):
         text = f"PCA is as good: the model's error of {said} is {percent(ratio)} of {pca}"
+        if kept_start and abs(ratio - 1) > _SAME:  # of fewer rows
+            text = (
+                f"PCA is as good: the model, with an error of {said}, is PCA of its training rows"
+            )
         remedy = blame or (_IS_PCA if kept_start else _USE_PCA)
         return Finding("linear", "note", text, remedy, "size")
     by_chance = _CHANCE * (errors.pca_difference or 0.0) / (errors.pca or 1.0)
@@ -207,6 +214,9 @@ def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
         text = f"The model is worse than PCA: its error of {said} is {ratio:.2f} times {pca}"
         return Finding("worse", "bad", text, blame or _instead_of_pca(figures), "size")
     remedy = _for_pca(figures)
+    if remedy and ratio > _CLEARLY:
+        text = f"The model may be better than PCA, which learned from fewer rows: {share_of_pca}"
+        return Finding("undecided", "note", text, remedy, "size")
     fewer = f" of {errors.pca_rows:,} rows" if remedy else ""
     rule, weight, text = _BETTER[figures.origin.measured_on]
     text = f"{text.format(how_pca_learned(figures))}{fewer}: {share_of_pca}"
@@ -259,14 +269,22 @@ def _rows(figures: Figures) -> Iterator[Finding]:
     if origin.measured_on == "learned":
         others = f", and the {unseen} others" if unseen else ""
         are_few = f"{others} are too few to measure on alone (at least 10)" if unseen else ""
+        remedy = (
+            "Give rows that it has not learned from, or train with at least 10 rows held out "
+            "(early_stopping=True, validation_fraction)."
+        )
+        if figures.learning.kept_start:
+            remedy = (
+                "Give rows that it has not learned from: as it kept PCA's weights, these were "
+                "computed from all training rows in the end."
+            )
         yield Finding(
             "learned_rows",
             "bad",
             f"The model learned from {origin.n_learned:,} of these {origin.n_measured:,} "
             f"rows{are_few}: the figures tell how well it knows them, not how well it does on "
             "others.",
-            "Give rows that it has not learned from, or train with rows held out "
-            "(early_stopping=True, validation_fraction).",
+            remedy,
             "errors",
         )
     elif origin.measured_on == "unknown":

@@ -156,14 +156,18 @@ class Yardstick:
         return restored
 
 
-def pca_scale(model: BaseAutoencoder | Encoder, unit: ErrorUnit) -> Scale:
-    """Choose what columns are divided by before PCA: of different units, as the model does it.
+def pca_scale(
+    model: BaseAutoencoder | Encoder, unit: ErrorUnit, fitted_on: FittedOn = "training rows"
+) -> Scale:
+    """Choose what columns of different units are divided by before PCA.
 
-    Where the model does not, they are standardised.
+    Where PCA learns from the rows that the model learned from, it scales them as the model does if
+    that scales each column; otherwise by the standard deviations of the rows that it learns from.
     """
     if unit.kind != "variance":
         return None
-    return model.scaling_.scale.numpy() if scales_columns(model) else "spreads"
+    same = fitted_on in ("training rows", "same rows") and scales_columns(model)
+    return model.scaling_.scale.numpy() if same else "spreads"
 
 
 def sizes_of_curve(width: int, sweep: tuple[int, ...]) -> list[int]:
@@ -199,5 +203,5 @@ def choose_yardsticks(
     in_data_units = Yardstick(measured, unit.data or unit, fitted_on, training, **same)
     if unit.data is None:
         return in_data_units, in_data_units
-    scale = pca_scale(model, unit)
+    scale = pca_scale(model, unit, fitted_on)
     return Yardstick(measured, unit, fitted_on, training, scale=scale, **same), in_data_units
