@@ -363,7 +363,7 @@ def test_07_photos_of_a_phone_where_their_packages_are_missing(base: Path, run: 
     assert answer["left_out"]["files"] == 8
     assert answer["left_out"]["kinds"] == {".HEIC": 6, ".CR2": 1, ".jxl": 1}
     assert "8 files of other kinds left out: 6 .HEIC, 1 .CR2, 1 .jxl" in done.stderr
-    assert "narrows[photos]" in done.stderr  # which reads them
+    assert ".HEIC, .jxl are read after pip install 'narrows[photos]'" in done.stderr
 
 
 def test_08_folders_of_systems(base: Path, run: Run) -> None:
@@ -538,6 +538,22 @@ def test_16_codes_that_say_nothing(run: Run) -> None:
     answer = trained(run, "d.npy", *variational, "--n-components", "8")
     (warning,) = answer["warnings"]
     assert (warning["kind"], warning["active_units"]) == ("posterior_collapse", 0)
+
+
+def test_training_says_what_it_chose_and_a_line_for_each_tenth_of_the_run(run: Run) -> None:
+    """See test_rescue.py for what else a run tells."""
+    pd.DataFrame(RNG.normal(size=(60, 4)) * [1, 10, 100, 1000]).to_csv("t.csv", index=False)
+    found = run("train", "t.csv", "-o", "m", *FEW, "--max-epochs", "50", "--architecture", "dense",
+                "--header")  # fmt: skip
+    assert found.code == 0
+    (chosen,) = (line for line in found.err.splitlines() if line.startswith("chosen: "))
+    for words in ("hidden_layer_sizes 256,64 (4 features)", "scaling standard (standard dev",
+                  "loss squared_error", "batch_size 32 (60 rows)", "0 rows held out",
+                  "device cpu"):  # fmt: skip
+        assert words in chosen
+    assert "architecture" not in chosen  # which was said by the caller
+    told = [line.split()[1] for line in found.err.splitlines() if line.startswith("epoch ")]
+    assert told == ["1/50", *(f"{epoch}/50" for epoch in range(5, 51, 5))]
 
 
 def test_26_weights_of_rows_and_classes() -> None:

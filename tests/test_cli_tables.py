@@ -12,6 +12,8 @@ from cli_kit import TINY, Run, frame, pictures, save_pictures, table
 
 from narrows import Library, load
 
+pytestmark = pytest.mark.cases
+
 GERMAN = ["--delimiter", ";", "--decimal", ",", "--thousands", ".", "--header"]
 
 

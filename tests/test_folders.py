@@ -22,6 +22,8 @@ from narrows.data.folders import check_exclude, is_of_system, list_files
 from narrows.data.images import find_images
 from narrows.errors import DataError, NarrowsWarning, ParameterError, UnreadableFileError
 
+pytestmark = pytest.mark.cases
+
 APPLE_DOUBLE = bytes([0, 5, 22, 7, 0, 2, 0, 0]) + b"Mac OS X        " + bytes(4000)
 RNG = np.random.default_rng(0)
 # As they stand on the disks of Synology, QNAP, Windows, macOS, Linux and NetApp.

@@ -26,6 +26,8 @@ from narrows.errors import (
     UnreadableFileError,
 )
 
+pytestmark = pytest.mark.cases
+
 SHAPE = (8, 9)
 PAGES = [picture(SHAPE, 12, seed=seed) for seed in range(5)]
 SINGLE = picture(SHAPE, 12, seed=9)

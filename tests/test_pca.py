@@ -15,6 +15,8 @@ from narrows.errors import DataError, ParameterError
 from narrows.evaluation import fit_pca
 from narrows.signals import Windows
 
+pytestmark = pytest.mark.cases
+
 ROOT = Path(__file__).parents[1]
 
 

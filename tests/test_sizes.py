@@ -18,6 +18,8 @@ from narrows.data.images import read_image
 from narrows.data.sizes import Resized, resize, sizes_of
 from narrows.errors import NarrowsWarning
 
+pytestmark = pytest.mark.cases
+
 RNG = np.random.default_rng(0)
 SMALL = ["--n-components", "4", "--max-epochs", "2", "--random-state", "0"]
 

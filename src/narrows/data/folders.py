@@ -117,8 +117,8 @@ class LeftOut:
             n = self.kinds.total()
             parts.append(
                 f"{n} file{'s' if n > 1 else ''} of other kinds left out: {self.kinds_in_words()}"
-                f"{f' ({self.remedy})' if self.remedy else ''}"
             )
+            parts += [self.remedy] * bool(self.remedy)
         for names, one, many in (
             (self.linked, "linked folder not entered", "linked folders not entered"),
             (self.deeper, "subfolder not entered", "subfolders not entered"),
