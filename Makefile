@@ -29,7 +29,7 @@ test: $(VENV)/.installed-dev ## install Narrows with its tools and run the tests
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=97 $(ARGS)
 
 cases: $(VENV)/.installed-dev ## replay the inputs that users stumbled over
-	$(BIN)/python -m pytest -m "cases and not longer" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "cases and not longer" $(ARGS)
 
 test-longer: $(VENV)/.installed-dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m longer $(ARGS)
