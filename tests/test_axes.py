@@ -52,7 +52,6 @@ KINDS = {
     "twelve leads": False,
     "convolved signal": False,
 }
-BY_COLUMN = ("table", "mono", "stereo", "stereo array", "twelve leads", "convolved signal")
 OTHER_CHANNELS = ("two channels", "five channels")
 
 
@@ -92,8 +91,6 @@ def test_one_predicate_decides_wherever_rows_are_shown(kind: str, tmp_path: Path
     report = make_report(again, rows, random_state=0)
     shown = {part.name: bool(part.pictures) for part in report.parts}
     assert shown.get("restored", False) == pictures
-    # In its place, tables and signals have the error of each column.
-    assert ("columns" in shown) == (kind in BY_COLUMN)
 
     library, _ = Library.build(tmp_path / "library", rows, model=again)
     if pictures:
