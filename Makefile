@@ -17,7 +17,7 @@ INPUTS      := pyproject.toml constraints.txt tools/make-venv.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-longer test-lowest lint format web wheel lock clean
+.PHONY: help demo test cases test-longer test-lowest lint format web wheel lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(VENV)/.installed ## install Narrows into .venv and run its demonstration
 
 test: $(VENV)/.installed-dev ## install Narrows with its tools and run the tests
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=97 $(ARGS)
+
+cases: $(VENV)/.installed-dev ## replay the inputs that users stumbled over
+	$(BIN)/python -m pytest $(PARALLEL) -m "cases and not longer" $(ARGS)
 
 test-longer: $(VENV)/.installed-dev ## run the tests that take minutes
 	$(BIN)/python -m pytest -m longer $(ARGS)

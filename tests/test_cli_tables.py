@@ -12,6 +12,8 @@ from cli_kit import TINY, Run, frame, pictures, save_pictures, table
 
 from narrows import Library, load
 
+pytestmark = pytest.mark.cases
+
 GERMAN = ["--delimiter", ";", "--decimal", ",", "--thousands", ".", "--header"]
 
 
@@ -103,7 +105,9 @@ def test_every_verb_that_reads_tables_takes_the_options(line: str, run: Run) -> 
         found = run(*line.format(name).split(), *options, "--json")
         assert found.code == 0, found.err
         answers.append(found.out.replace("german/", "english/"))
-        assert found.json.get("warnings", []) == [] or line.startswith(("map", "report", "compare"))
+        kinds = {one["kind"] for one in found.json.get("warnings", [])}
+        # An epoch is short; of the table there is nothing to say.
+        assert kinds <= {"worse_than_mean"} or line.startswith(("map", "report", "compare"))
     timed = {"seconds", "cpu_seconds", "fingerprint"}
     first, second = (without(json.loads(answer), timed) for answer in answers)
     assert first == second

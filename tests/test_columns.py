@@ -161,6 +161,7 @@ def test_every_verb_refuses_other_columns(
     assert len(Library.open("library")) == 60
 
 
+@pytest.mark.cases
 def test_columns_that_come_twice_are_no_table() -> None:
     assert "columns 'width' come more than once" in refusal(quick().fit, WRONG["twice"][0])
     numbered = pd.DataFrame(TABLE, columns=[0, 1, 1, 2])

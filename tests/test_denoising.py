@@ -142,6 +142,7 @@ def test_the_target_is_the_clean_input():
     assert not any(torch.equal(clean, dirty) for clean, dirty in seen)
 
 
+@pytest.mark.cases
 def test_emphasis_weighs_damaged_and_intact_values_apart():
     """Vincent et al. (2010), eqs. 7 and 8: the two parts add up to the plain loss."""
     common = {
@@ -339,6 +340,7 @@ def by_rows(mask):
     return whole
 
 
+@pytest.mark.cases
 def test_what_was_drawn_counts_whether_or_not_it_differs():
     black = torch.zeros(500, 20)
     rows, drawn = make("masking", 0.3, UNIT, (20,))(black, generator())
@@ -356,6 +358,7 @@ def test_what_was_drawn_counts_whether_or_not_it_differs():
 
 
 @pytest.mark.parametrize("kind", ["gaussian", *DISTORTIONS])
+@pytest.mark.cases
 def test_noise_and_distortions_are_drawn_for_all_values(kind):
     x = torch.rand(40, 8, 6, 3, generator=generator())
     rows, drawn = make(kind, 0.5, UNIT, (8, 6, 3))(x, generator())
@@ -379,6 +382,7 @@ def test_the_masks_of_a_sequence_are_united():
     assert not make([], 0.3, UNIT, (8, 6))(x, generator()).drawn.any()
 
 
+@pytest.mark.cases
 def test_functions_may_say_what_they_drew():
     x = torch.tensor([[0.0, 1.0, 0.0, 2.0]])
     mask = torch.tensor([[True, True, False, False]])
@@ -404,6 +408,7 @@ def test_functions_may_say_what_they_drew():
         (lambda x: (x > 9, x, x), "returned a tuple; it must return a tensor"),
     ],
 )
+@pytest.mark.cases
 def test_masks_that_are_none_are_refused(returned, words):
     def wrong(x, generator):
         return returned(x)
@@ -413,6 +418,7 @@ def test_masks_that_are_none_are_refused(returned, words):
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["squared error", "cross-entropy"])
+@pytest.mark.cases
 def test_emphasis_is_the_papers_in_double_precision(binary):
     """Vincent et al. (2010), section 3.4: alpha over the values in J, beta over the others."""
     X = (TABLE > 0.5) * 1.0 if binary else TABLE
@@ -440,6 +446,7 @@ def test_emphasis_is_the_papers_in_double_precision(binary):
     assert model.history_["loss"][0] == pytest.approx(total / len(X), rel=1e-5)
 
 
+@pytest.mark.cases
 def test_emphasis_on_masked_values_alone_learns_how_bright_they_are():
     """Digits in black and white: if masked black pixels did not count, all would turn white."""
     from narrows import datasets
@@ -457,6 +464,7 @@ def test_emphasis_on_masked_values_alone_learns_how_bright_they_are():
     assert restored[lost].mean() == pytest.approx(clean[lost].mean(), abs=0.03)
 
 
+@pytest.mark.cases
 def test_of_pairs_what_differs_counts_and_what_is_drawn():
     dirty = np.where(RNG.random(TABLE.shape) < 0.3, 0.0, TABLE)
     common = {"max_epochs": 1, "learning_rate": 1e-12, "early_stopping": False}
@@ -498,6 +506,7 @@ def salted(model, X, seed=0):
 
 
 @pytest.mark.parametrize("scaling", ["auto", "standard", "global", "none"])
+@pytest.mark.cases
 def test_each_column_of_a_table_has_its_own_salt_and_pepper(scaling):
     X = WINE.data[:150]
     model = quick(
@@ -515,6 +524,7 @@ def test_each_column_of_a_table_has_its_own_salt_and_pepper(scaling):
     np.testing.assert_array_equal(model.data_max_, high)
 
 
+@pytest.mark.cases
 def test_held_out_rows_have_no_part_in_salt_and_pepper():
     X = WINE.data.copy()
     model = quick(corruption="salt_and_pepper", architecture="dense").fit(X)
@@ -524,6 +534,7 @@ def test_held_out_rows_have_no_part_in_salt_and_pepper():
     np.testing.assert_array_equal(model.data_min_, X[~held_out].min(axis=0))
 
 
+@pytest.mark.cases
 def test_pictures_keep_black_and_white():
     X = RNG.integers(60, 200, (40, 9, 7), dtype=np.uint8)
     model = quick(corruption="salt_and_pepper", corruption_level=0.5).fit(X)
@@ -536,6 +547,7 @@ def test_pictures_keep_black_and_white():
 
 
 @pytest.mark.parametrize("kind", ["windows", "architecture"])
+@pytest.mark.cases
 def test_each_channel_of_a_signal_has_its_own(kind):
     wave = np.random.default_rng(3).normal(size=(400, 2)) * [1, 1000] + [5, 0]
     windows = Windows(wave, 32)
@@ -549,6 +561,7 @@ def test_each_channel_of_a_signal_has_its_own(kind):
     np.testing.assert_allclose(ends[1], np.broadcast_to(wave.max(axis=0), (32, 2)), rtol=1e-4)
 
 
+@pytest.mark.cases
 def test_the_range_of_a_table_is_stored_and_grows_with_more_rows(tmp_path):
     X = WINE.data
     whole = quick(corruption="salt_and_pepper").partial_fit(X[:100]).partial_fit(X[100:])

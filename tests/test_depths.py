@@ -29,6 +29,8 @@ from narrows.errors import (
     UnreadableFileError,
 )
 
+pytestmark = pytest.mark.cases
+
 SHAPES = [(24, 30), (24, 30, 3)]
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 

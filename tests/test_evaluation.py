@@ -44,6 +44,7 @@ def test_pca_gets_its_own_optimum(model: Autoencoder) -> None:
     assert pca.neighbor_accuracy is None
 
 
+@pytest.mark.cases
 def test_pca_is_fitted_on_the_training_rows_and_scored_on_the_test_rows(model: Autoencoder) -> None:
     train, test = (clusters(seed)[0].reshape(60, -1) / 255 for seed in (0, 1))
     mean = train.mean(axis=0)

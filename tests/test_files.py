@@ -100,6 +100,7 @@ def test_npy_is_mapped_and_not_loaded(tmp_path: Path) -> None:
     assert read(tmp_path / "big.npy").values.dtype.isnative
 
 
+@pytest.mark.cases
 def test_npz_is_chosen_from_and_keeps_names(tmp_path: Path) -> None:
     names = ["x/a.jpg", "b.png", "ü.gif"]
     assert read(write(tmp_path / "a.npz", PICTURES, names=names)).names == names
@@ -346,6 +347,7 @@ def test_what_cannot_be_written_leaves_nothing(
         write(tmp_path / "out.npz", FLOATS, names=["a"])
 
 
+@pytest.mark.cases
 def test_a_folder_of_arrays_and_pictures_is_refused_by_the_names_of_both(tmp_path):
     np.save(tmp_path / "rows.npy", FLOATS)
     (tmp_path / "more").mkdir()

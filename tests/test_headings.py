@@ -16,6 +16,8 @@ from narrows.data.options import FileOptions
 from narrows.data.tables import read_table
 from narrows.errors import DataError, NarrowsWarning
 
+pytestmark = pytest.mark.cases
+
 # 30 rows of absorbances and the like, seed 0.
 ROWS = np.random.default_rng(0).uniform(0.05, 0.95, (30, 4)).round(4)
 WHOLE = np.random.default_rng(0).integers(0, 17, (30, 4))

@@ -221,6 +221,7 @@ def test_lying_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "GIF", "WEBP", "BMP", "PPM", "AVIF", "JPEG2000"])
+@pytest.mark.cases
 def test_decompression_bombs_are_refused(tmp_path: Path, form: str) -> None:
     if form not in Image.registered_extensions().values():
         pytest.skip(f"this Pillow has no {form}")
@@ -245,6 +246,7 @@ def test_deep_bombs_are_refused_before_they_are_unpacked() -> None:
         read_image(file, (4, 4), max_pixels=10799)
 
 
+@pytest.mark.cases
 def test_jpeg_counts_at_the_size_at_which_it_is_decoded() -> None:
     """12000 x 8000 pixels are 96 million, above the bound; an eighth of each side is not."""
     panorama = saved(Image.new("L", (12000, 8000), 77), "JPEG")

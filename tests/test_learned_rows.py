@@ -14,6 +14,8 @@ from narrows.models.learned_rows import (
     hash_rows,
 )
 
+pytestmark = pytest.mark.cases
+
 TABLE = np.random.default_rng(0).normal(3, 2, (120, 6))
 QUICK = {"n_components": 2, "max_epochs": 1, "random_state": 0, "validation_fraction": 0.25}
 

@@ -73,6 +73,7 @@ def orders_of_ties(near):
 @pytest.mark.parametrize(
     ("metric", "offset"), [("euclidean", 0), ("euclidean", 1e6), ("cosine", 0)]
 )
+@pytest.mark.cases
 def test_ties_count_as_the_mean_over_all_their_orders(metric, offset):
     rng = np.random.default_rng(0)
     different = rng.normal(size=(4, 3)) + offset
@@ -99,6 +100,7 @@ def test_ties_count_as_the_mean_over_all_their_orders(metric, offset):
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.cases
 def test_the_order_of_equal_rows_does_not_matter(metric):
     rng = np.random.default_rng(0)
     codes = np.repeat(rng.normal(size=(6, 4)), 10, axis=0)
@@ -110,6 +112,7 @@ def test_the_order_of_equal_rows_does_not_matter(metric):
     assert one.mean_average_precision == pytest.approx(other.mean_average_precision, rel=1e-12)
 
 
+@pytest.mark.cases
 def test_codes_that_are_all_the_same_match_by_chance():
     labels = np.arange(60) % 3
     scores = score_ranking(np.ones((60, 2)), labels, k=(1,))
@@ -123,6 +126,7 @@ def test_an_offset_that_all_rows_share_changes_nothing():
     assert far.mean_average_precision == pytest.approx(scores.mean_average_precision, rel=1e-12)
 
 
+@pytest.mark.cases
 def test_columns_of_different_units_are_standardised_for_rows_and_pca():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 6)) * 10.0 ** np.arange(6) + 1e7

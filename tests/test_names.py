@@ -17,6 +17,8 @@ from PIL import Image
 from narrows import Library
 from narrows.data.names import NameIndex, key_column
 
+pytestmark = pytest.mark.cases
+
 RNG = np.random.default_rng(0)
 DECOMPOSED, COMPOSED = "Zu\u0308rich", "Z\u00fcrich"
 

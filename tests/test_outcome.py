@@ -22,6 +22,8 @@ from narrows import (
 from narrows.errors import NarrowsWarning
 from narrows.models.outcome import tell_of_failure
 
+pytestmark = pytest.mark.cases
+
 SEED = 20260603
 DIGITS = datasets.load("digits").X_train[:600]
 TABLE = np.random.default_rng(SEED).normal(size=(200, 4)) @ np.random.default_rng(1).normal(

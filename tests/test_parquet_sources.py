@@ -20,6 +20,8 @@ from narrows.data import gathering
 from narrows.data.files import read
 from narrows.errors import DataError, NarrowsWarning, UnreadableFileError
 
+pytestmark = pytest.mark.cases
+
 PICTURES = pictures(20)
 HUGGING_FACE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 

@@ -19,6 +19,8 @@ from narrows import (
 from narrows.data.principal import fit_pca
 from narrows.errors import ParameterError
 
+pytestmark = pytest.mark.cases
+
 SEED = 20261129
 UNITS = np.array([1e-3, 1.0, 50.0, 2e4, 1e6, 3.0])
 

@@ -79,7 +79,15 @@ def found(index, codes, queries, own=None):
     return shares
 
 
-@pytest.fixture(scope="module", params=[(name, m) for name in LIBRARIES for m in METRICS], ids=str)
+REPLAYED = [("normal", "euclidean"), ("clusters", "cosine")]  # by `make cases`
+BOTH = [(name, metric) for name in LIBRARIES for metric in METRICS]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(p, marks=[pytest.mark.cases] * (p in REPLAYED)) for p in BOTH],
+    ids=str,
+)
 def case(request):
     """Seed 7."""
     name, metric = request.param

@@ -23,6 +23,8 @@ from narrows.errors import DataError
 from narrows.evaluation import Part, Report, compare_models, compare_with_pca, make_report
 from narrows.signals import Windows
 
+pytestmark = pytest.mark.cases
+
 WINE = load_wine()
 ORDER = np.random.default_rng(0).permutation(len(WINE.data))
 TRAIN, TEST = WINE.data[ORDER[:120]], WINE.data[ORDER[120:]]

@@ -16,6 +16,8 @@ from narrows.evaluation import Report, compare_with_pca, make_report
 from narrows.evaluation.report import judge
 from narrows.models.learned_rows import HELD_OUT, LEARNED
 
+pytestmark = pytest.mark.cases
+
 DIGITS = datasets.load("digits")
 X, X_TEST = DIGITS.X_train, DIGITS.X_test
 

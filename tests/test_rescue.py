@@ -12,6 +12,8 @@ from narrows.training.history import History
 from narrows.training.progress import on_epoch, on_start
 from narrows.training.rescue import has_collapsed
 
+pytestmark = pytest.mark.cases
+
 SEED = 20261130
 X = np.random.default_rng(SEED).normal(size=(300, 3)) @ np.random.default_rng(1).normal(size=(3, 9))
 

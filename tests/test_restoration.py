@@ -13,6 +13,8 @@ from narrows.cli.main import group, main
 from narrows.errors import DataError
 from narrows.evaluation import compare_with_clean
 
+pytestmark = pytest.mark.cases
+
 SEED = 20240602
 
 

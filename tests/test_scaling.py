@@ -74,6 +74,7 @@ def test_a_constant_feature_stays_at_zero():
         (load_digits().data / 16, True),
     ],
 )
+@pytest.mark.cases
 def test_auto_knows_data_that_fill_zero_to_one(X, bounded):
     assert Scaling.learn("auto", Statistics.of(X)).bounded == bounded
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import TINY, Run
+from cli_kit import TINY, Result, Run
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -17,6 +17,8 @@ from narrows.data.files import read
 from narrows.data.images import read_image
 from narrows.data.sizes import Resized, resize, sizes_of
 from narrows.errors import NarrowsWarning
+
+pytestmark = pytest.mark.cases
 
 RNG = np.random.default_rng(0)
 SMALL = ["--n-components", "4", "--max-epochs", "2", "--random-state", "0"]
@@ -140,7 +142,15 @@ def test_decibels_are_measured_at_the_size_of_the_input(
         figures += [
             (
                 peak_signal_noise_ratio(truth, made, data_range=255),
-                structural_similarity(truth, made, data_range=255, channel_axis=2),
+                structural_similarity(
+                    truth,
+                    made,
+                    data_range=255,
+                    channel_axis=2,
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
+                ),
             )
             for made in (damaged.astype(np.float64), np.stack(channels, 2).astype(np.float64))
         ]
@@ -164,6 +174,11 @@ def test_originals_of_another_size_than_the_damaged_are_refused(
     assert not (folder / "out").exists()
 
 
+def kinds(done: Result) -> list[str]:
+    """Name what a command warned of, but that two epochs are short."""
+    return [o["kind"] for o in done.json["warnings"] if o["kind"] != "worse_than_mean"]
+
+
 def test_learning_says_what_pictures_were_brought_to(run: Run, folder: Path) -> None:
     done = run("train", "noisy", "-o", "model", *SMALL, "--json")
     assert "3 pictures of 80 x 50 to 60 x 90 pixels (height x width) brought to 64 x 64" in done.err
@@ -171,11 +186,11 @@ def test_learning_says_what_pictures_were_brought_to(run: Run, folder: Path) -> 
     assert done.json["resized"] == {
         "pictures": 3, "of": 3, "smallest": [80, 50], "largest": [60, 90], "to": [64, 64],
     }  # fmt: skip
-    assert [one["kind"] for one in done.json["warnings"]] == ["pictures_resized"]
+    assert kinds(done) == ["pictures_resized"]
     asked = run("train", "noisy", "-o", "other", *SMALL, "--image-size", "64", "--json")
-    assert (asked.json["warnings"], asked.json["sample_shape"]) == ([], [64, 64, 3])
+    assert (kinds(asked), asked.json["sample_shape"]) == ([], [64, 64, 3])
     kept = run("train", "train", "-o", "third", *SMALL, "--json")
-    assert (kept.json["warnings"], "resized" in kept.json) == ([], False)
+    assert (kinds(kept), "resized" in kept.json) == ([], False)
 
 
 def test_every_verb_that_encodes_says_it_and_matching_does_not(

@@ -16,6 +16,8 @@ from narrows import Autoencoder, load, signals
 from narrows.errors import DataError, NarrowsWarning, ParameterError, UnreadableFileError
 from narrows.signals import Signal, Windows
 
+pytestmark = pytest.mark.cases
+
 RNG = np.random.default_rng(0)
 TRAIN = ["--n-components", "3", "--max-epochs", "1", "--random-state", "0"]
 

@@ -260,6 +260,7 @@ def test_dead_units_come_back_and_stay_dead_without_revival(sparsity, digits):
 
 @pytest.mark.parametrize("sparsity", ["topk", "batch_topk"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.cases
 def test_few_units_stay_dead_by_default(sparsity, seed, digits):
     model = SparseAutoencoder(
         256, sparsity=sparsity, n_active=8, dead_after=1500, max_epochs=12, random_state=seed
@@ -436,6 +437,7 @@ def test_sparse_codes_may_be_distributions_too(sparse_first, sparsity, tmp_path)
         np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
 
 
+@pytest.mark.cases
 def test_the_divergence_in_loss_terms_is_that_of_the_means_over_all_rows():
     rows = np.random.default_rng(0).normal(size=(1500, 6)) * np.linspace(0.5, 2, 6)
     rows[1024:] += 2  # in a block of their own, and unlike the others

@@ -118,6 +118,7 @@ def test_a_late_fraction_does_not_spoil_a_column_of_integers(tmp_path: Path) -> 
         ('"a\nb"\nred\n', DataError, r"'a\\nb' has 1 text"),
     ],
 )
+@pytest.mark.cases
 def test_tables_that_are_no_numbers_are_refused_in_one_line(
     tmp_path: Path, text: str | bytes, error: type[Exception], message: str
 ) -> None:
@@ -154,6 +155,7 @@ def test_index_of_pandas_is_left_out(tmp_path: Path) -> None:
     assert values.tolist() == [[1, 3], [2, 4]]
 
 
+@pytest.mark.cases
 def test_an_index_that_became_a_column_is_said(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     frame = pd.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})

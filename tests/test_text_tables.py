@@ -27,6 +27,8 @@ from narrows.errors import (
     UnreadableFileError,
 )
 
+pytestmark = pytest.mark.cases
+
 THREE = [[1.5, 2.5, 3.5], [2.5, 3.5, 4.25]]
 
 

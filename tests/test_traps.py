@@ -27,6 +27,8 @@ from narrows.data.lazy import MadeRows
 from narrows.errors import DataError
 from narrows.evaluation import compare_depths, compare_models
 
+pytestmark = pytest.mark.cases
+
 SEED = 20260602
 RNG = np.random.default_rng(SEED)
 CLEAN = RNG.random((60, 4, 3))

@@ -278,6 +278,7 @@ def test_draws_at_once_are_bounded_by_the_widest_layer_of_any_kind(monkeypatch):
     [(BINARY, "bernoulli"), (UNIT, "continuous_bernoulli"), (UNIT, "gaussian")],
     ids=lambda value: str(getattr(value, "shape", value)),
 )
+@pytest.mark.cases
 def test_log_likelihoods_are_those_of_a_fine_grid_of_codes(X, likelihood):
     model = VariationalAutoencoder(
         1,
@@ -311,6 +312,7 @@ def of_binary_digits():
     return model, X[:20], quadrature(model, X[:20])
 
 
+@pytest.mark.cases
 def test_log_likelihoods_of_binary_digits_are_those_of_quadrature(of_binary_digits):
     model, X, truth = of_binary_digits
     figures, effective = model.log_likelihood(X, random_state=SEED, return_effective_size=True)
@@ -319,6 +321,7 @@ def test_log_likelihoods_of_binary_digits_are_those_of_quadrature(of_binary_digi
 
 
 @pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.cases
 def test_log_likelihoods_of_digits_are_those_of_quadrature(width):
     """Row by row, also where the encoder's distribution misses the posterior."""
     digits = datasets.load("digits")
@@ -333,6 +336,7 @@ def test_log_likelihoods_of_digits_are_those_of_quadrature(width):
 
 @pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")
 @pytest.mark.parametrize("n_samples", [5, 200, 1000])
+@pytest.mark.cases
 def test_the_likelihood_itself_is_estimated_without_bias(n_samples, of_binary_digits):
     """In the mean over seeds; learning where to draw from has no part in it."""
     model, X, truth = of_binary_digits
@@ -343,6 +347,7 @@ def test_the_likelihood_itself_is_estimated_without_bias(n_samples, of_binary_di
     assert (np.abs(shares.mean(0) - 1) < 4 * error + 1e-3).all()
 
 
+@pytest.mark.cases
 def test_figures_that_rest_on_few_draws_are_warned_about(of_binary_digits):
     model, X, truth = of_binary_digits
     # Rows unlike those learned from, whose posterior q misses.
@@ -361,6 +366,7 @@ def test_figures_that_rest_on_few_draws_are_warned_about(of_binary_digits):
     assert away[poor].mean() > 3 * away[~poor].mean()
 
 
+@pytest.mark.cases
 def test_with_the_exact_posterior_all_draws_are_effective():
     model, X, _ = linear_gaussian()
     _, effective = model.log_likelihood(X, 50, random_state=0, return_effective_size=True)

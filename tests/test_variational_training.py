@@ -213,6 +213,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(parts.transform(TABLE), whole.transform(TABLE))
 
 
+@pytest.mark.cases
 def test_collapse_is_said_and_free_bits_prevent_it():
     rows = np.concatenate([TABLE] * 5)
     parameters = {"max_epochs": 20, "hidden_layer_sizes": (16,), "learning_rate": 0.02}
@@ -265,6 +266,7 @@ def test_what_is_asked_for_must_be_a_number_and_after_fit():
         model.log_likelihood(TABLE, 0)
 
 
+@pytest.mark.cases
 def test_loss_terms_are_those_of_all_rows_not_of_blocks():
     X = np.random.default_rng(SEED).normal(size=(1500, 6))
     X[1024:] *= 3  # the last rows, in a block of their own, are unlike the others
@@ -279,6 +281,7 @@ def test_loss_terms_are_those_of_all_rows_not_of_blocks():
         assert terms["loss"] == pytest.approx(terms["reconstruction"] + terms["divergence"])
 
 
+@pytest.mark.cases
 def test_the_history_has_the_figures_from_before_codes_were_settled(monkeypatch):
     settled, raw = with_and_without_settling(monkeypatch, validation_fraction=0.3)
     assert settled.history_["validation_loss"] == raw.history_["validation_loss"]

@@ -36,6 +36,8 @@ from narrows.models import BaseAutoencoder, choices
 from narrows.networks import Network
 from narrows.training.progress import on_epoch
 
+pytestmark = pytest.mark.cases
+
 SEED = 20260601
 RNG = np.random.default_rng(SEED)
 TABLE = RNG.normal(size=(24, 5)) @ RNG.normal(size=(5, 8))

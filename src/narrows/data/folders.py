@@ -80,6 +80,8 @@ class LeftOut:
         Hidden files and folders and those of systems; see :data:`SYSTEM_NAMES`.
     excluded : Counter of str
         Files and folders that were excluded, by pattern; 0 for a pattern that none matches.
+    remedy : str
+        How files of other kinds would be read, if that is known.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -90,6 +92,7 @@ class LeftOut:
     sidecars: int = 0
     system: int = 0
     excluded: Counter[str] = field(default_factory=Counter)
+    remedy: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return all counts, and the names of folders and links, as JSON can hold them."""
@@ -116,6 +119,7 @@ class LeftOut:
             parts.append(
                 f"{n} file{'s' if n > 1 else ''} of other kinds left out: {self.kinds_in_words()}"
             )
+            parts += [self.remedy] * bool(self.remedy)
         for names, one, many in (
             (self.linked, "linked folder not entered", "linked folders not entered"),
             (self.deeper, "subfolder not entered", "subfolders not entered"),

@@ -1,6 +1,6 @@
 """The kinds of picture files that are read, by Pillow and by packages that extend it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,7 +122,18 @@ def _formats() -> tuple[str, ...]:
 
 def known() -> str:
     """Name the formats that are read, for messages."""
-    return ", ".join(_formats())
+    extra = [plugin.format for plugin in PLUGINS if find_spec(plugin.module) is not None]
+    return ", ".join(sorted({*_formats(), *extra}))
+
+
+def needed_for(suffixes: Iterable[str]) -> str:
+    """Say what has to be installed to read pictures of these endings; empty if nothing helps."""
+    missing = frozenset().union(
+        *(plugin.suffixes for plugin in PLUGINS if find_spec(plugin.module) is None)
+    )
+    found = [suffix for suffix in suffixes if suffix.lower() in missing]
+    verb = "is" if len(found) == 1 else "are"
+    return f"{', '.join(found)} {verb} read after pip install '{_EXTRA}'" if found else ""
 
 
 @cache

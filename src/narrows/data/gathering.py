@@ -75,9 +75,10 @@ def gather(
         )
     elif own_size:
         sample_shape = (*_common_size(found.pictures, how), *sample_shape[2:])
-    resized = None
+    sizes: dict[Picture, tuple[int, int] | None] = {}
     if not own_size and resizing != "quiet":
-        resized = Resized.of(sizes_of(found.pictures), sample_shape)
+        sizes = dict(zip(found.pictures, sizes_of(found.pictures), strict=True))
+    resized = Resized.of_read(sizes, sample_shape, None)
     if resized is not None and resizing == "refuse":
         raise DataError(
             f"'{path}' has {resized.words()}, and the model restores pictures of "
@@ -94,14 +95,15 @@ def gather(
     )
     if scaling is None:
         tell_mixed(found, stacklevel=4)
-    if resized is not None and resizing == "say":
-        tell_resized(path, resized, learned=learned, stacklevel=4)
     if fits(len(found.pictures) * row):
         read = read_into_memory(
             found.pictures, target, notes, skip_unreadable=skip_unreadable, progress=progress
         )
     else:
         read = _stream(found.pictures, target, notes, skip_unreadable, progress)
+    resized = Resized.of_read(sizes, sample_shape, read[2])
+    if resized is not None and resizing == "say":
+        tell_resized(path, resized, learned=learned, stacklevel=4)
     notes.tell(stacklevel=4)
     return Gathered(*read, kind, resized)
 

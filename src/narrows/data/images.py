@@ -22,7 +22,7 @@ from narrows.data.codec import (
 from narrows.data.decoding import Progress, Target, decode_files
 from narrows.data.depths import common_type
 from narrows.data.folders import Listing, check_exists, list_files
-from narrows.data.formats import picture_suffixes
+from narrows.data.formats import needed_for, picture_suffixes
 from narrows.data.pages import Page, Picture
 from narrows.data.reading import Notes, Reading, chosen
 from narrows.data.scanning import Scan, scan
@@ -122,6 +122,7 @@ def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listin
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder; give a folder of pictures")
     found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude)
+    found.left_out.remedy = needed_for(found.left_out.kinds)
     if not found.files:
         instead = found.left_out.words()
         raise DataError(

@@ -164,9 +164,7 @@ def pack(
             plan = shape, common_type(found.types).name
             work.choose(*plan)
         shape, dtype = plan
-        resized = Resized.of(sizes_of(pictures), shape) if image_size == "auto" else None
-        if resized is not None:
-            tell_resized(folder, resized, learned=False)
+        sizes = sizes_of(pictures) if image_size == "auto" else [None] * len(pictures)
         target = Target(shape, np.dtype(dtype), how=how)
         size = max(1, min(_PICTURES, _BYTES // (prod(shape) * target.dtype.itemsize)))
         parts = [pictures[start : start + size] for start in range(0, len(pictures), size)]
@@ -192,6 +190,9 @@ def pack(
             if progress is not None:
                 progress(done, len(pictures))
         count, skipped = work.finish(len(parts), target.empty(1))
+    resized = Resized.of_read(dict(zip(pictures, sizes, strict=True)), shape, skipped)
+    if resized is not None:
+        tell_resized(folder, resized, learned=False)
     notes.tell(stacklevel=3)
     return Packed(to, count, shape, dtype, resumed, skipped, left_out, resized)
 

@@ -1,6 +1,6 @@
 """Sizes of pictures, from their headers: which are brought to another size, and from which."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,19 @@ class Resized:
             return None
         ordered = sorted(set(others), key=lambda size: (size[0] * size[1], size))
         return cls(len(others), len(sizes), ordered[0], ordered[-1], wanted)
+
+    @classmethod
+    def of_read(
+        cls,
+        sizes: Mapping[Picture, Size | None],
+        to: Sequence[int],
+        skipped: Iterable[tuple[Picture | str, str]] | None,
+    ) -> Self | None:
+        """Compare the sizes of files with the wanted one, but for those that were not read."""
+        if not sizes:
+            return None
+        unread = {str(file) for file, _ in skipped or ()}
+        return cls.of([size for file, size in sizes.items() if str(file) not in unread], to)
 
     def words(self, *, short: bool = False) -> str:
         """Say it: "20 pictures of 30 x 40 to 300 x 400 pixels (height x width)"."""

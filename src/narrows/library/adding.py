@@ -15,7 +15,8 @@ from narrows.data.files import check_excludable
 from narrows.data.folders import LeftOut
 from narrows.data.images import Progress
 from narrows.data.options import FileOptions
-from narrows.data.sizes import Resized, sizes_of
+from narrows.data.pages import Picture
+from narrows.data.sizes import Resized, Size, sizes_of
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits, sharing
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
@@ -86,8 +87,8 @@ class Addition:
         Hashes of pictures that are left out; grows by those of what is read.
     met : list of str
         Hashes of all pictures that were read.
-    resized : Resized or None
-        Pictures whose codes are made at another size than they have.
+    sizes : dict
+        Heights and widths of some of the pictures, if their codes may be made at another size.
     """
 
     encoder: Encoder
@@ -100,7 +101,7 @@ class Addition:
     workers: Workers | None = None
     known: set[str] = field(default_factory=set)
     met: list[str] = field(default_factory=list)
-    resized: Resized | None = None
+    sizes: dict[Picture, Size | None] = field(default_factory=dict)
     _done: int = 0
 
     @classmethod
@@ -140,7 +141,7 @@ class Addition:
         source = str(X) if isinstance(X, str | Path) else ""
         name = _name_of((source, store, checked), columns)
         made = cls(encoder, given, checked, columns, skipped, name, progress, workers)
-        made.resized = _find_resized(given)
+        made.sizes = _some_sizes(given)
         return made
 
     def fill(self, table: Table) -> Table:
@@ -180,7 +181,8 @@ class Addition:
         skipped = self.skipped or []
         left_out = None if isinstance(self.given, GivenStream) else self.given.left_out
         present = self._done - count - len(skipped)
-        return Added(count, present, skipped, left_out, self.resized)
+        resized = Resized.of_read(self.sizes, self.encoder.sample_shape_, skipped)
+        return Added(count, present, skipped, left_out, resized)
 
     def _new_fields(self, table: Table) -> list[Any]:
         """Return the columns that a table lacks; the others have to fit."""
@@ -246,12 +248,12 @@ class Addition:
             self.progress(self._done, total)
 
 
-def _find_resized(given: GivenFiles | GivenRows) -> Resized | None:
-    """Look at the sizes of some pictures of a folder, and say if their codes are of another."""
+def _some_sizes(given: GivenFiles | GivenRows) -> dict[Picture, Size | None]:
+    """Look at the sizes of some pictures of a folder, if the model takes those of one size."""
     if not isinstance(given, GivenFiles) or given.left_out is None or given.encoder.takes_any_size_:
-        return None
+        return {}
     some = given.paths[:: -(-len(given) // _SIZES)]
-    return Resized.of(sizes_of(some), given.encoder.sample_shape_)
+    return dict(zip(some, sizes_of(some), strict=True))
 
 
 def _name_of(facts: object, columns: Any) -> str:
