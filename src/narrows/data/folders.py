@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
@@ -162,6 +162,10 @@ class LeftOut:
             )
 
 
+Entries: TypeAlias = dict[Path, list[os.DirEntry[str]]]
+"""What the system says is in folders, by folder."""
+
+
 class Listing(NamedTuple):
     """The files of a folder.
 
@@ -184,6 +188,7 @@ def list_files(
     beside: Iterable[str] = (),
     exclude: str | Sequence[str] = (),
     deep: bool = True,
+    seen: Entries | None = None,
 ) -> Listing:
     """List the files of a folder that have certain endings, and count the others.
 
@@ -199,6 +204,8 @@ def list_files(
         Patterns of files and folders that are left out; see :func:`check_exclude`.
     deep : bool, default=True
         Whether subfolders are looked through. Linked folders never are.
+    seen : dict, optional
+        What was listed of folders before, which is not listed again; what is listed now is added.
 
     Returns
     -------
@@ -226,7 +233,8 @@ def list_files(
     (1, 1)
     """
     patterns = check_exclude(exclude)
-    looker = _Looker(folder, frozenset(suffixes), SIDECARS.union(beside), patterns, deep)
+    seen = {} if seen is None else seen
+    looker = _Looker(folder, frozenset(suffixes), SIDECARS.union(beside), patterns, deep, seen)
     waiting = [folder]
     while waiting:
         waiting += looker.look(waiting.pop())
@@ -249,14 +257,16 @@ def _most_frequent(spellings: Counter[str]) -> str:
 class _Looker:
     """Goes through folders one by one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         top: Path,
         suffixes: frozenset[str],
         sidecars: frozenset[str],
         patterns: tuple[str, ...],
         deep: bool,
+        seen: Entries,
     ) -> None:
+        self._seen = seen
         self._top, self._suffixes, self._sidecars = top, suffixes, sidecars
         self._patterns, self._deep = patterns, deep
         self.files: list[Path] = []
@@ -265,11 +275,13 @@ class _Looker:
 
     def look(self, folder: Path) -> list[Path]:
         """Sort what is in one folder; return the folders in it that are looked through."""
-        try:
-            with os.scandir(folder) as entries:
-                found = list(entries)
-        except OSError as error:
-            raise refusal(error) from error
+        if folder not in self._seen:
+            try:
+                with os.scandir(folder) as entries:
+                    self._seen[folder] = list(entries)
+            except OSError as error:
+                raise refusal(error) from error
+        found = self._seen[folder]
         names = {entry.name for entry in found}
         if folder != self._top and any(own <= names for own in _OWN):
             self.left_out.own.append(self._name(folder))

@@ -21,7 +21,7 @@ from narrows.data.codec import (
 )
 from narrows.data.decoding import Progress, Target, decode_files
 from narrows.data.depths import common_type
-from narrows.data.folders import Listing, check_exists, list_files
+from narrows.data.folders import Entries, Listing, check_exists, list_files
 from narrows.data.formats import picture_suffixes
 from narrows.data.pages import Page, Picture
 from narrows.data.reading import Notes, Reading, chosen
@@ -87,7 +87,9 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
     return list_images(folder, exclude).files
 
 
-def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
+def list_images(
+    folder: str | Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
+) -> Listing:
     """List the pictures in a folder and its subfolders, and count what else is there.
 
     Hidden files and folders and those of systems are left out, and linked folders are not followed;
@@ -100,6 +102,8 @@ def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listin
     exclude : str or sequence of str
         Patterns of files and folders that are left out; see
         :func:`narrows.data.folders.check_exclude`.
+    seen : dict, optional
+        As of :func:`narrows.data.folders.list_files`.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listin
     check_exists(folder, "a folder of pictures")
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder; give a folder of pictures")
-    found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude)
+    found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude, seen=seen)
     if not found.files:
         instead = found.left_out.words()
         raise DataError(

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.folders import Listing, list_files
+from narrows.data.folders import Entries, Listing, list_files
 from narrows.data.marks import Marks
 from narrows.data.numbers import shown
 from narrows.data.options import is_text_table
@@ -88,7 +88,9 @@ class Partitions:
             )
 
 
-def find_parts(folder: Path, exclude: str | Sequence[str] = ()) -> tuple[Listing, bool]:
+def find_parts(
+    folder: Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
+) -> tuple[Listing, bool]:
     """List the Parquet files of a folder, sorted, and tell whether it is partitioned.
 
     Parameters
@@ -96,16 +98,18 @@ def find_parts(folder: Path, exclude: str | Sequence[str] = ()) -> tuple[Listing
     folder : Path
     exclude : str or sequence of str
         Patterns of files and folders that are left out.
+    seen : dict, optional
+        As of :func:`narrows.data.folders.list_files`.
 
     Raises
     ------
     DataError
         If some lie in the folder itself and others in partitions.
     """
-    own = list_files(folder, [_PARQUET], exclude=exclude, deep=False)
+    own = list_files(folder, [_PARQUET], exclude=exclude, deep=False, seen=seen)
     if not any("=" in name for name in own.left_out.deeper):
         return own, False
-    found = list_files(folder, [_PARQUET], exclude=exclude)
+    found = list_files(folder, [_PARQUET], exclude=exclude, seen=seen)
     parts = [path for path in found.files if _is_in_partition(path.relative_to(folder))]
     if own.files and parts:
         raise DataError(
