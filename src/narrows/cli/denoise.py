@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
     from narrows.data.options import FileOptions
-    from narrows.data.pages import Picture
     from narrows.evaluation import Restoration
 
 
@@ -144,13 +143,14 @@ def _compare(
     """Hold damaged and restored rows against clean ones: pictures at the size of the damaged."""
     import numpy as np
 
+    from narrows.data.pages import picture_named
     from narrows.evaluation import compare_files_with_clean, compare_with_clean
 
     rows, found = given[0], clean[0]
     order = _order(found, rows, clean[1])
     if rows.resized is not None:
-        files = [_file(given[1], name) for name in rows.names]
-        originals = [_file(clean[1], found.names[place]) for place in order]
+        files = [picture_named(given[1], name) for name in rows.names]
+        originals = [picture_named(clean[1], found.names[place]) for place in order]
         return compare_files_with_clean(restored, files, originals, model.scaling_)
     truth = found.in_units(model)
     if order != list(range(len(found.names))):
@@ -159,12 +159,6 @@ def _compare(
     pictures = model.spec_.shows_pictures
     before = compare_with_clean(rows.in_units(model), truth, span, pictures=pictures)
     return before, compare_with_clean(restored, truth, span, pictures=pictures)
-
-
-def _file(given: Path, name: str) -> "Picture":
-    from narrows.data.pages import picture_named
-
-    return picture_named(given, name)
 
 
 def _order(found: "Rows", rows: "Rows", path: Path) -> list[int]:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from narrows.data.axes import is_picture_shape
 from narrows.data.decoding import PictureRows
 from narrows.data.embedded import Embedded, picture_column, unpack
-from narrows.data.folders import Entries, LeftOut, Listing, check_exclude, check_exists, list_files
+from narrows.data.folders import (
+    Entries,
+    LeftOut,
+    Listing,
+    check_excludable,
+    check_exists,
+    list_files,
+)
 from narrows.data.formats import check_plugin
 from narrows.data.gathering import gather
 from narrows.data.idx import is_idx, read_idx
@@ -455,23 +462,6 @@ def _look(folder: Path, exclude: str | Sequence[str]) -> _Folder:
     if arrays.files:
         return _Folder(".npy", arrays, False, seen)
     return _Folder(".parquet", tables, is_partitioned, seen)
-
-
-def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
-    """Refuse to leave files out of what is no folder of files.
-
-    Raises
-    ------
-    ParameterError
-        If there are patterns and it is none, or a pattern is empty.
-    """
-    path = Path(given) if isinstance(given, str | Path) else None
-    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
-        what = "what was given" if path is None else f"'{path}'"
-        raise ParameterError(
-            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
-            "--exclude, exclude, away"
-        )
 
 
 def _unpack(

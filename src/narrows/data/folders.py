@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
+from narrows.data.stored import is_lance
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
 
 SYSTEM_NAMES = frozenset(
@@ -167,14 +168,14 @@ Entries: TypeAlias = dict[Path, list[os.DirEntry[str]]]
 
 
 class Listing(NamedTuple):
-    """The files of a folder.
+    """The files of a folder, or the one that was named.
 
     Attributes
     ----------
     files : list of Path
         Those that are read, sorted.
     left_out : LeftOut
-        The others.
+        The others; nothing beside a single file.
     """
 
     files: list[Path]
@@ -366,6 +367,23 @@ def check_exclude(exclude: str | Sequence[str]) -> tuple[str, ...]:
                 "or 'drafts/' (--exclude, exclude)"
             )
     return tuple(unicodedata.normalize("NFC", one).removeprefix("./") for one in given)
+
+
+def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
+    """Refuse to leave files out of what is no folder of files.
+
+    Raises
+    ------
+    ParameterError
+        If there are patterns and it is none, or a pattern is empty.
+    """
+    path = Path(given) if isinstance(given, str | Path) else None
+    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
+        what = "what was given" if path is None else f"'{path}'"
+        raise ParameterError(
+            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
+            "--exclude, exclude, away"
+        )
 
 
 def _matches(name: str, pattern: str, is_folder: bool) -> bool:

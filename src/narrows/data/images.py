@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.axes import are_pictures
@@ -24,7 +23,7 @@ from narrows.data.depths import common_type
 from narrows.data.folders import Entries, Listing, check_exists, list_files
 from narrows.data.formats import picture_suffixes
 from narrows.data.pages import Page, Picture
-from narrows.data.reading import Notes, Reading, chosen
+from narrows.data.reading import Notes, chosen
 from narrows.data.scanning import Scan, scan
 from narrows.errors import DataError, ParameterError, UnreadableFileError
 
@@ -359,19 +358,12 @@ def read_images(
     if scaling is None:
         found = scan([file for file in files if isinstance(file, Path)], how)
         dtype = common_type(found.types)
-    target = target_for(sample_shape, scaling, dtype, how)
+    target = Target(sample_shape, dtype or scaling.file_type, scaling, how)
     pixels, kept, skipped = read_into_memory(
         files, target, notes, skip_unreadable=skip_unreadable, progress=progress
     )
     notes.tell(stacklevel=3)
     return pixels, kept, skipped
-
-
-def target_for(
-    sample_shape: tuple[int, ...], scaling: Any, dtype: np.dtype[Any] | None, how: Reading
-) -> Target:
-    """Say what pictures are turned into, for a model or of a type of their own."""
-    return Target(sample_shape, dtype or scaling.file_type, scaling, how)
 
 
 def read_into_memory(
