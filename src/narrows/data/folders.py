@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
 from narrows.data.stored import is_lance
+from narrows.data.text import shortened
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
 
 SYSTEM_NAMES = frozenset(
@@ -124,7 +125,7 @@ class LeftOut:
         ):
             if names:
                 what = one if len(names) == 1 else f"{many}, the first"
-                parts.append(f"{len(names)} {what}: '{_short(names[0])}'")
+                parts.append(f"{len(names)} {what}: '{shortened(names[0])}'")
         return "; ".join(parts)
 
     def kinds_in_words(self) -> str:
@@ -146,7 +147,7 @@ class LeftOut:
         if said := self.words():
             name = next((f"*{kind}" for kind in self.kinds if kind[0] == "."), "NAME")
             warn(
-                f"'{_short(str(folder))}': {said}; exclude what is meant to be left out "
+                f"'{shortened(str(folder))}': {said}; exclude what is meant to be left out "
                 f"(--exclude '{name}', exclude={name!r})",
                 kind="files_left_out",
                 stacklevel=stacklevel + 1,
@@ -155,8 +156,8 @@ class LeftOut:
             )
         if unused := [pattern for pattern, count in self.excluded.items() if not count]:
             warn(
-                f"exclude={_short(unused[0])!r} matches nothing in '{_short(str(folder))}', so "
-                "that it leaves nothing out; correct the pattern (--exclude, exclude)",
+                f"exclude={shortened(unused[0])!r} matches nothing in '{shortened(str(folder))}', "
+                "so that it leaves nothing out; correct the pattern (--exclude, exclude)",
                 kind="exclude_without_match",
                 stacklevel=stacklevel + 1,
                 patterns=unused,
@@ -413,10 +414,6 @@ def _kind_of(entry: os.DirEntry[str]) -> str:
 def _ending(path: Path) -> str:
     suffix = path.suffix
     return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX else "without an ending"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:48]}...{name[-49:]}"
 
 
 def check_exists(path: Path, wanted: str) -> None:
