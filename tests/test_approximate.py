@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -45,6 +46,20 @@ def distances_between(codes, queries, metric):
 @pytest.fixture(scope="module", params=METRICS)
 def index(request):
     return ApproximateIndex(CODES, request.param)
+
+
+def test_twice_the_queries_take_no_more_memory(index):
+    rng = np.random.default_rng(2)
+    queries = CODES[rng.integers(len(CODES), size=40_000)] + 3 * rng.standard_normal((40_000, 8))
+    found, peaks = [], []
+    for some in (queries[:20_000], queries):
+        tracemalloc.start()
+        found.append(index.search(some, 1))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+    for half, both in zip(*found, strict=True):
+        np.testing.assert_array_equal(half, both[:20_000])
 
 
 @pytest.mark.parametrize("k", [1, 10, 100])

@@ -5,6 +5,7 @@ The seed of everything random here is 0.
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from PIL import Image
 
 from narrows import Autoencoder, Library, pack, signals
 from narrows.data.contents import what_it_is
-from narrows.data.files import read
+from narrows.data.files import read, write
 from narrows.data.folders import check_exclude, is_of_system, list_files
 from narrows.data.images import find_images
 from narrows.errors import DataError, NarrowsWarning, ParameterError, UnreadableFileError
@@ -123,6 +124,31 @@ def test_a_folder_is_still_counted_where_nothing_of_it_is_read(tmp_path: Path) -
         read(tmp_path)
     with pytest.raises(DataError, match=r"holds no sound files, but 1 \.NEF"):
         signals.read_all(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [".png", ".npy", ".parquet"])
+def test_every_folder_is_listed_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path, tmp_path / "deep", tmp_path / "deep" / "deeper"):
+        folder.mkdir(exist_ok=True)
+        for name in "ab" if folder == tmp_path or kind == ".png" else "":
+            if kind == ".png":
+                save_picture(folder / f"{name}.png")
+            else:
+                write(folder / f"{name}{kind}", np.ones((3, 2)))
+    listed, scandir = Counter[Path](), os.scandir
+
+    def noted(folder: Any) -> Any:
+        listed[Path(folder)] += 1
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    with warnings.catch_warnings(action="ignore", category=NarrowsWarning):
+        assert len(read(tmp_path).values) == 6
+    within = {folder: n for folder, n in listed.items() if folder.is_relative_to(tmp_path)}
+    assert set(within.values()) == {1}
+    assert tmp_path in within
 
 
 def test_links_are_followed_to_files_and_not_to_folders(tmp_path: Path) -> None:

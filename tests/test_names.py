@@ -4,6 +4,7 @@ The seed of everything random here is 0.
 """
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,39 @@ def test_a_name_finds_itself_unless_it_is_not_the_only_one(names: list[str]) -> 
         decomposed = unicodedata.normalize("NFD", name).replace("/", "\\").upper()
         found = index.find(decomposed)
         assert found is None or found in index.alike(decomposed)
+
+
+@given(st.lists(st.lists(st.text("aAb\u00fcu\u0308/\\.", min_size=1, max_size=4), max_size=3),
+                max_size=6), st.text("aAb\u00fcu\u0308/\\.", min_size=1, max_size=4))  # fmt: skip
+def test_a_name_may_mean_all_files_that_are_called_so(names: list[list[str]], name: str) -> None:
+    def folded(text: str) -> str:
+        text = unicodedata.normalize("NFC", text).replace("\\", "/")
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        path = ("/" if text.startswith("/") else "") + "/".join(parts)
+        return unicodedata.normalize("NFC", path.casefold())
+
+    truth = [
+        place
+        for place, several in enumerate(names)
+        if any(folded(name) in (folded(one), folded(one).split("/")[-1]) for one in several)
+    ]
+    assert NameIndex(names).alike(name) == truth
+
+
+def test_looking_up_many_unknown_names_goes_through_the_files_a_few_times() -> None:
+    class Watched(list[list[str]]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[list[str]]:
+            self.passes += 1
+            return super().__iter__()
+
+    names = Watched([f"{number % 7}/{number // 2}.png"] for number in range(200))
+    index = NameIndex(names)
+    for number in range(500):
+        assert (index.find(f"none/{number}.jpg"), index.alike(f"none/{number}.jpg")) == (None, [])
+        assert index.alike(f"{number}.png") == [2 * number, 2 * number + 1][: 200 * (number < 100)]
+    assert names.passes <= 3
 
 
 def test_the_first_of_the_columns_that_name_files_does_so() -> None:

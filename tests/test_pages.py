@@ -75,6 +75,20 @@ def test_frames_are_said_or_taken(tmp_path: Path, form: str) -> None:
     np.testing.assert_allclose(rows.values[..., 1].mean((1, 2)), [0, 60, 120, 180], atol=3)
 
 
+@pytest.mark.parametrize("size", [20, 700, 70_000])
+def test_frames_behind_other_chunks_of_png_are_taken(tmp_path: Path, size: int) -> None:
+    frames = [Image.new("RGB", (20, 12), (0, 60 * n, 0)) for n in range(4)]
+    profile = {"icc_profile": np.random.default_rng(0).bytes(size)}
+    file = saved(frames[0], "PNG", save_all=True, append_images=frames[1:], **profile)
+    assert file.index(b"acTL") > size
+    (tmp_path / "moving.png").write_bytes(file)
+    with pytest.warns(NarrowsWarning, match=r"^3 pages or frames beyond the first of 1 file"):
+        read(tmp_path / "moving.png")
+    rows = read(tmp_path / "moving.png", pages="all")
+    assert rows.names == [f"moving.png#{n}" for n in range(1, 5)]
+    np.testing.assert_array_equal(rows.values[..., 1].mean((1, 2)), [0, 60, 120, 180])
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"bigtiff": True}, {"byteorder": ">"}],

@@ -13,9 +13,10 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from narrows import Autoencoder, Library, load, pack
+from narrows.data.deep import resize
 from narrows.data.files import read
 from narrows.data.images import read_image
-from narrows.data.sizes import Resized, resize, sizes_of
+from narrows.data.sizes import Resized, sizes_of
 from narrows.errors import NarrowsWarning
 
 pytestmark = pytest.mark.cases
@@ -249,13 +250,22 @@ def test_sizes_of_what_cannot_be_read_are_not_known(tmp_path: Path) -> None:
     assert Resized.of([None, (3, 4)], (3, 4)) is None
 
 
-def test_pictures_are_brought_to_a_size_as_pillow_does_it() -> None:
-    values = RNG.normal(size=(9, 7, 2)).astype(np.float32)
-    made = resize(values, (20, 11))
+def bicubic(have: int, wanted: int) -> np.ndarray:
+    """Return the weights (wanted, have) of Keys' cubic kernel, a = -1/2, of no smaller sizes."""
+    at = np.abs((np.arange(wanted)[:, None] + 0.5) * have / wanted - np.arange(have) - 0.5)
+    near, far = (1.5 * at - 2.5) * at**2 + 1, ((-0.5 * at + 2.5) * at - 4) * at + 2
+    weights = np.where(at < 1, near, np.where(at < 2, far, 0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("offset", [0, 1e6, -1e9])
+def test_pictures_are_brought_to_a_size_to_single_precision_of_their_range(offset: float) -> None:
+    values = RNG.normal(size=(9, 7, 2))
+    made = resize(values + offset, (20, 11)) - offset
     for channel in range(2):
-        own = np.ascontiguousarray(values[..., channel])
-        truth = np.asarray(Image.fromarray(own).resize((11, 20), Image.Resampling.BICUBIC))
-        np.testing.assert_array_equal(made[..., channel], truth.clip(own.min(), own.max()))
+        own = values[..., channel]
+        truth = (bicubic(9, 20) @ own @ bicubic(7, 11).T).clip(own.min(), own.max())
+        np.testing.assert_allclose(made[..., channel], truth, atol=1e-6 + 3e-16 * abs(offset))
     np.testing.assert_array_equal(resize(values, (9, 7)), values)
 
 

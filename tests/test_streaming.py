@@ -84,17 +84,33 @@ def test_codes_on_a_disk_are_decoded_as_they_are_read(run, on_disk, model):
     )
 
 
-def test_restored_rows_are_compared_with_clean_ones_block_by_block(run, on_disk, model):
+@pytest.mark.parametrize("memory", ["large", "small"])
+def test_restored_rows_are_made_once_and_compared_with_clean_ones(
+    run, on_disk, model, monkeypatch, memory
+):
     model.save("model")
+    made, denoise = [], Autoencoder.denoise
+
+    def noted(self, X):
+        made.append(len(X))
+        return denoise(self, X)
+
+    monkeypatch.setattr(Autoencoder, "denoise", noted)
+    if memory == "small":
+        monkeypatch.setattr(scratch, "_LITTLE", 0)
+        monkeypatch.setattr(scratch, "available", lambda: 0)
     rng = np.random.default_rng(SEED)
     noisy = np.clip(PICTURES + rng.normal(0, 20, PICTURES.shape), 0, 255).astype(np.uint8)
     np.save("noisy.npy", noisy)
     told = run("denoise", "model", "noisy.npy", "-o", "clean.npy", "--clean", on_disk, "--json")
+    assert sum(made) == len(PICTURES)
     truth = compare_with_clean(noisy, PICTURES, 255)
     np.testing.assert_allclose(told.json["psnr"]["damaged"], truth.psnr)
     truth = compare_with_clean(model.denoise(noisy), PICTURES, 255)
     np.testing.assert_allclose(told.json["psnr"]["restored"], truth.psnr)
     np.testing.assert_allclose(told.json["ssim"]["restored"], truth.ssim)
+    found = np.clip(np.rint(model.denoise(noisy)), 0, 255)
+    np.testing.assert_array_equal(read("clean.npy").values[:], found)
 
 
 def test_results_that_memory_does_not_hold_are_in_a_file_without_a_name(

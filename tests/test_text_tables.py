@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import os
 import re
 import warnings
 from contextlib import suppress
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from narrows.data.files import read
 from narrows.data.options import FileOptions
 from narrows.data.tables import read_columns, read_table, read_texts
+from narrows.data.text_files import open_text
 from narrows.errors import (
     DataError,
     NarrowsError,
@@ -458,6 +460,40 @@ def test_a_file_that_unpacks_to_more_than_the_memory_is_refused(
     for content, name in ((rows, "a.csv"), (gzip.compress(rows, mtime=0) * 30, "a.csv.gz")):
         with pytest.raises(DataError, match=r"would take .* GB of memory.*\.npy"):
             read_table(save(tmp_path, content, name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_an_opened_text_is_read_as_a_file_is(tmp_path: Path, encoding: str, pack: Any) -> None:
+    text = "".join(f"{number},\u00fc\n" for number in range(100_000))
+    path = save(tmp_path, pack(text.encode(encoding)))
+    file = open_text(path, encoding)
+    with file.open() as source:
+        assert source.read().decode() == text
+        assert source.read(1) == b""
+    with file.open() as source:
+        parts = [source.read(7), source.read(0), source.read(1 << 19), source.read()]
+    assert b"".join(parts).decode() == text
+    assert [len(part) for part in parts[:3]] == [7, 0, 1 << 19]
+    lines = file.open(lambda lines: (line.upper() for line in lines))
+    with lines:
+        assert lines.read(-1).decode() == text.upper()
+    assert lines.closed
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="tells open files on Linux alone")
+@pytest.mark.parametrize(("encoding", "pack"), [("utf-8", gzip.compress), ("utf-16", bytes)])
+def test_closing_an_opened_text_closes_its_file(tmp_path: Path, encoding: str, pack: Any) -> None:
+    def is_open() -> bool:
+        fds = Path("/proc/self/fd").iterdir()
+        return any(os.path.realpath(fd) == str(path.resolve()) for fd in fds)
+
+    path = save(tmp_path, pack("1,2\n".encode(encoding)))
+    source = open_text(path, encoding).open()
+    source.read(1)
+    assert is_open()
+    source.close()
+    assert not is_open()
 
 
 def test_long_rows_and_long_names_are_read(tmp_path: Path) -> None:

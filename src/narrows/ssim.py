@@ -26,8 +26,13 @@ def window_of(shape: tuple[int, ...]) -> tuple[int, int]:
     >>> window_of((64, 64, 3)), window_of((8, 28))
     ((11, 11), (7, 11))
     """
-    height, width = (min(WINDOW, side - 1 + side % 2) for side in shape[:2])
+    height, width = map(_side_of, shape[:2])
     return height, width
+
+
+def _side_of(side: int) -> int:
+    """Return the window's extent along a side of a picture: odd, so that it has a middle."""
+    return min(WINDOW, side - 1 + side % 2)
 
 
 def structural_similarity(
@@ -104,8 +109,8 @@ def _places(side: int) -> NDArray[np.float64]:
 
 
 def _weights(side: int) -> NDArray[np.float64]:
-    """Return the window along a side; odd, so that it has a middle."""
-    size = min(WINDOW, side - 1 + side % 2)
+    """Return the window along a side."""
+    size = _side_of(side)
     weights: NDArray[np.float64] = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * SIGMA**2))
     weights /= weights.sum()
     return weights

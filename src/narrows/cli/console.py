@@ -154,11 +154,6 @@ def one_answer() -> Iterator[None]:
         yield
 
 
-def counted(count: int, what: str) -> str:
-    """Say how many of something there are: "1 group", "2 groups"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 @contextmanager
 def collected_warnings() -> Iterator[None]:
     """Print each warning in the block as a line, and keep all of them for the JSON answer."""

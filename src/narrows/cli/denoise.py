@@ -18,7 +18,6 @@ from narrows.cli.exchange import (
     at_size,
     by_blocks,
     data_argument,
-    in_units,
     load_for,
     model_argument,
     read_to_restore,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
     from narrows.data.options import FileOptions
-    from narrows.data.pages import Picture
     from narrows.evaluation import Restoration
 
 
@@ -103,8 +101,11 @@ def command(
     own, of_clean = shared(files, [data, clean])
     reading: Any = {"skip_unreadable": skip_unreadable, "exclude": exclude}
     rows = read_to_restore(whole, data, resize, files=own, **reading)
-    X = in_units(rows, whole)
-    restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
+    X = rows.in_units(whole)
+    if clean is None:
+        restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
+    else:  # They are read twice, to be compared and to be written, and kept on the way.
+        restored = whole.denoise(X)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     said = f"{len(restored)} rows restored in {to}{at_size(rows)}"
     if clean is not None:
@@ -142,27 +143,22 @@ def _compare(
     """Hold damaged and restored rows against clean ones: pictures at the size of the damaged."""
     import numpy as np
 
+    from narrows.data.pages import picture_named
     from narrows.evaluation import compare_files_with_clean, compare_with_clean
 
     rows, found = given[0], clean[0]
     order = _order(found, rows, clean[1])
     if rows.resized is not None:
-        files = [_file(given[1], name) for name in rows.names]
-        originals = [_file(clean[1], found.names[place]) for place in order]
+        files = [picture_named(given[1], name) for name in rows.names]
+        originals = [picture_named(clean[1], found.names[place]) for place in order]
         return compare_files_with_clean(restored, files, originals, model.scaling_)
-    truth = in_units(found, model)
+    truth = found.in_units(model)
     if order != list(range(len(found.names))):
         truth = truth[np.array(order)]
     span = model.scaling_.high - model.scaling_.low
     pictures = model.spec_.shows_pictures
-    before = compare_with_clean(in_units(rows, model), truth, span, pictures=pictures)
+    before = compare_with_clean(rows.in_units(model), truth, span, pictures=pictures)
     return before, compare_with_clean(restored, truth, span, pictures=pictures)
-
-
-def _file(given: Path, name: str) -> "Picture":
-    from narrows.data.pages import picture_named
-
-    return picture_named(given, name)
 
 
 def _order(found: "Rows", rows: "Rows", path: Path) -> list[int]:

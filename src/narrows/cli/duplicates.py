@@ -8,7 +8,6 @@ import click
 from narrows.cli.console import (
     PATH,
     answer,
-    counted,
     json_option,
     max_pixels_option,
     metric_option,
@@ -17,6 +16,7 @@ from narrows.cli.console import (
     progress,
     table,
 )
+from narrows.data.text import counted
 
 if TYPE_CHECKING:
     from narrows import Library

@@ -212,11 +212,6 @@ def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...],
     return MadeRows(X, make, sample_shape, dtype) if isinstance(X, LazyRows) else make(X)
 
 
-def in_units(rows: "Rows", model: "Model") -> Any:
-    """Return rows in the units of a model's training data; pictures' files have their own."""
-    return rows.in_units(model)
-
-
 def write_restored(
     path: Path,
     values: "NDArray[np.floating] | LazyRows",

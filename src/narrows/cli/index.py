@@ -8,7 +8,6 @@ import click
 from narrows.cli.console import (
     PATH,
     answer,
-    counted,
     json_option,
     note,
     one_answer,
@@ -24,6 +23,7 @@ from narrows.cli.console import (
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
 from narrows.cli.reading import file_options, shared
+from narrows.data.text import counted
 
 if TYPE_CHECKING:
     from narrows.data.options import FileOptions

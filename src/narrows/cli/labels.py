@@ -133,7 +133,8 @@ def _read(path: Path, files: "FileOptions") -> tuple[list[str], list[list[str]]]
                     f"'{part}' has the columns {', '.join(names[:8])} and the files before it "
                     f"{', '.join(heading[:8])}; give files of the same columns"
                 )
-            heading, lines = names, lines + more
+            heading = names
+            lines += more
         return heading, lines
     if path.suffix.lower() != ".parquet":
         return read_texts(path, files)

@@ -18,7 +18,7 @@ from narrows.cli.console import (
     reading_record,
     table,
 )
-from narrows.cli.exchange import in_units, read_for
+from narrows.cli.exchange import read_for
 from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _queries(
             files=own,
             resizing="quiet",  # as all pictures of the library are
         )
-        return {"query": in_units(rows, library.model)}, rows.names, reading_record(rows)
+        return {"query": rows.in_units(library.model)}, rows.names, reading_record(rows)
     if exclude:
         raise ParameterError("--exclude leaves files out of a folder QUERY; leave it away")
     nothing: dict[str, Any] = {"skipped": []}

@@ -17,7 +17,6 @@ from narrows.cli.exchange import (
     at_size,
     by_blocks,
     data_argument,
-    in_units,
     load_for,
     model_argument,
     read_to_restore,
@@ -91,7 +90,7 @@ def command(
     rows = read_to_restore(
         whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude, files=files
     )
-    X = in_units(rows, whole)
+    X = rows.in_units(whole)
     squares = 0.0
 
     def restore(block: Any) -> Any:

@@ -196,9 +196,10 @@ def _train(
     """Train by this process, which writes and answers if it is the first of those that do."""
     from narrows import MODELS
     from narrows.atomic import check_output
-    from narrows.cli.console import counted, note, report_skipped, training
+    from narrows.cli.console import note, report_skipped, training
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
+    from narrows.data.text import counted
     from narrows.scale.training import fit_by_ray
     from narrows.storage import check_destination
     from narrows.training.progress import logged, on_plan

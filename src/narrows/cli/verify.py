@@ -7,12 +7,12 @@ import click
 from narrows.cli.console import (
     PATH,
     answer,
-    counted,
     json_option,
     max_pixels_option,
     progress,
     table,
 )
+from narrows.data.text import counted
 
 # Rows that are shown; --json gives all.
 _SHOWN = 20

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
-from narrows.data.folders import LeftOut, check_exclude, check_exists, list_files
+from narrows.data.folders import LeftOut, Listing, check_excludable, check_exists, list_files
 from narrows.data.numpy_files import read_npy, write_npy
 from narrows.data.options import DEFAULTS, FileOptions
 from narrows.data.sound import SOUND_SUFFIXES, read_sound, write_sound
@@ -188,15 +188,15 @@ def read_all(
         "files_left_out" if the folder holds what is not read.
     """
     found = list_signals(path, exclude)
-    if found.left_out is not None:
-        found.left_out.tell(Path(path))
+    found.left_out.tell(Path(path))
+    left_out = found.left_out if Path(path).is_dir() else None
     signals: dict[Path, Signal] = {}
     skipped = []
     for file in found.files:
         try:
             signals[file] = read(file, columns, rate=rate, options=options)
         except UnreadableFileError as error:
-            if not skip_unreadable or found.left_out is None:
+            if not skip_unreadable or left_out is None:
                 raise
             skipped.append((str(file), str(error)))
     if not signals:
@@ -218,7 +218,7 @@ def read_all(
                 f"'{first}' has {_channels(one)} and '{file}' {_channels(other)}; choose the same "
                 "of all (--columns 0, columns=['0']), or leave one out"
             )
-    return Signals(list(signals.values()), skipped, found.left_out, list(signals))
+    return Signals(list(signals.values()), skipped, left_out, list(signals))
 
 
 def resample(signal: Signal, rate: int) -> Signal:
@@ -362,24 +362,13 @@ def find_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> list[Pa
     return list_signals(path, exclude).files
 
 
-class Listed(NamedTuple):
-    """Sound files, and what else lies in their folder; None of a single file."""
-
-    files: list[Path]
-    left_out: LeftOut | None
-
-
-def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listed:
+def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
     """List sound files as :func:`find_signals`, and count what else is in the folder."""
     path = Path(path)
     check_exists(path, f"{_WANTED}, or a folder of sound files")
+    check_excludable(path, exclude)
     if not path.is_dir():
-        if check_exclude(exclude):
-            raise ParameterError(
-                f"exclude={exclude!r}: files are left out of folders, and '{path}' is none; leave "
-                "--exclude, exclude, away"
-            )
-        return Listed([path], None)
+        return Listing([path], LeftOut())
     found = list_files(path, SOUND_SUFFIXES, beside=_BESIDE, exclude=exclude)
     if not found.files:
         kinds = found.left_out.kinds_in_words()
@@ -387,7 +376,7 @@ def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listed:
             f"'{path}' holds no sound files{f', but {kinds}' if kinds else ''}; give {_WANTED}, or "
             "a folder of sound"
         )
-    return Listed(*found)
+    return found
 
 
 def _channels(signal: Signal) -> str:

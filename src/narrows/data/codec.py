@@ -23,7 +23,7 @@ from PIL.ImageFile import ImageFile
 
 from narrows.data import formats, png, tiff
 from narrows.data.contents import what_it_is
-from narrows.data.deep import Deep, on_white, upright, with_opacity
+from narrows.data.deep import REDUCING_GAP, Deep, on_white, upright, with_opacity
 from narrows.data.depths import SHADES
 from narrows.data.memory import available
 from narrows.data.pages import Page
@@ -58,8 +58,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # orientations whose width and height change places
-# Pillow first shrinks by whole numbers, to no less than this many times the final size.
-_REDUCING_GAP = 2.0
 _LONGEST = 200  # letters of what a library says of a damaged file
 _COPIES = 3  # of a picture's values that are in memory at a time
 _BITS, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 339, 338  # tags of TIFF
@@ -379,7 +377,7 @@ def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
         (height, width) if unpacked.turned in _SIDEWAYS else (width, height),
         Image.Resampling.BICUBIC,
         box=unpacked.box,
-        reducing_gap=_REDUCING_GAP,
+        reducing_gap=REDUCING_GAP,
     )
     return np.asarray(turn(small, unpacked.turned)).reshape(sample_shape)
 

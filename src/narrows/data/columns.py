@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import compute
 
 from narrows.data.numbers import check_exact, shown
+from narrows.data.text import listed
 from narrows.errors import DataError
 
 ROWS = "rows"
@@ -75,11 +76,10 @@ class Layout:
             )
         wrong = [name for name in chosen or kinds if not _makes_rows(kinds[name])]
         if wrong:
-            told = ", ".join(f"{shown(name)} of {str(kinds[name])[:40]}" for name in wrong[:4])
-            more = f", ... ({len(wrong)} in all)" if len(wrong) > 4 else ""
+            told = listed((f"{shown(name)} of {str(kinds[name])[:40]}" for name in wrong), most=4)
             one = len(wrong) == 1
             raise DataError(
-                f"'{path}' has column{'' if one else 's'} {told}{more}, where numbers are allowed, "
+                f"'{path}' has column{'' if one else 's'} {told}, where numbers are allowed, "
                 f"or lists of them in a column called '{ROWS}'; leave {'it' if one else 'them'} "
                 "out, or convert to numbers"
             )

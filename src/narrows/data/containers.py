@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from narrows.data.text import listed, shortened
 from narrows.errors import DataError, DataTypeError
 
-_SHOWN = 5  # keys or columns in a message
 # Pillow's modes whose pixels are brightness, or red, green and blue.
 _MODES = ("1", "L", "I", "F", "RGB")
 
@@ -65,7 +65,7 @@ def _of_dataset(dataset: Any, name: str = "dataset") -> str:
 def _of_columns(X: Any) -> str:
     """Say how to make an array of a column of a data set of Hugging Face's."""
     names = [repr(name) for name in X.column_names or ()]
-    columns = f", of its columns {_some(names)}" if names else ""
+    columns = f", of its columns {listed(shortened(name, 40) for name in names)}" if names else ""
     name = names[0] if names else "'image'"
     return f'np.stack([row[{name}] for row in X.with_format("numpy")]){columns}'
 
@@ -132,7 +132,11 @@ def one_of(X: object) -> str:
     >>> one_of({"train": [[1.0]], "test": [[2.0]]})
     ": one of X['train'], X['test']"
     """
-    return f": one of {_some([f'X[{key!r}]' for key in X])}" if isinstance(X, Mapping) and X else ""
+    return (
+        f": one of {listed(shortened(f'X[{key!r}]', 40) for key in X)}"
+        if isinstance(X, Mapping) and X
+        else ""
+    )
 
 
 def pictures_as_array(X: object) -> NDArray[Any] | None:
@@ -154,7 +158,7 @@ def pictures_as_array(X: object) -> NDArray[Any] | None:
     strange = [mode for mode in modes if mode not in _MODES and not mode.startswith("I;16")]
     if strange or len(modes) > 1:
         raise DataError(
-            f"pictures of the mode{'s' if len(modes) > 1 else ''} {_some(modes)} were given; give "
+            f"pictures of the mode{'s' if len(modes) > 1 else ''} {listed(modes)} were given; give "
             "all of them as colours or all as grey: [picture.convert('RGB') for picture in X], or "
             "'L'"
         )
@@ -167,8 +171,3 @@ def pictures_as_array(X: object) -> NDArray[Any] | None:
             f"[picture.resize(({width}, {height})) for picture in X]"
         )
     return np.stack([np.asarray(picture) for picture in upright])
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(name[:40] for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"

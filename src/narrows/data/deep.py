@@ -16,7 +16,8 @@ _GREY = np.array([299, 587, 114]) / 1000
 _TURNS = {2: (False, 0, True), 3: (False, 2, False), 4: (False, 2, True), 5: (True, 0, False),
           6: (False, 3, False), 7: (True, 2, False), 8: (False, 1, False)}  # fmt: skip
 # Pillow first shrinks by whole numbers, to no less than this many times the final size.
-_REDUCING_GAP = 2.0
+REDUCING_GAP = 2.0
+"""The ``reducing_gap`` with which all pictures are shrunk: see :meth:`PIL.Image.Image.resize`."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +57,46 @@ class Deep:
                 values = to_type(values @ _GREY, values.dtype)[:, :, None]
         elif have != wanted and (have, wanted) != (1, 3):
             raise ValueError(f"it has {have} channels, where rows have {wanted}")
-        small = resize(values, height, width)
+        small = resize(values, (height, width))
         if small.shape[2] != wanted:
             small = np.repeat(small, wanted, axis=2)
         return small.reshape(sample_shape)
 
 
-def resize(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Stretch a picture (H, W, C) to another size, (height, width, C), in its own type.
+def resize(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Stretch a picture of any numbers to another height and width, as decoding does (bicubic).
 
-    What bicubic resampling makes beyond a channel's own smallest and largest value is cut off.
+    Parameters
+    ----------
+    values : ndarray of shape (H, W) or (H, W, C)
+        In any units.
+    size : (int, int)
+        The height and width wanted.
+
+    Returns
+    -------
+    ndarray of shape (*size,) or (*size, C)
+        In the type of ``values``. Each channel is clipped to its smallest and largest value, which
+        bicubic resampling exceeds at edges.
+
+    Examples
+    --------
+    >>> resize(np.array([[0.0, 1.0]]), (2, 4)).shape
+    (2, 4)
     """
-    if values.shape[:2] == (height, width):
+    if values.shape[:2] == size:
         return values
-    small = np.empty((height, width, values.shape[2]), values.dtype)
-    for channel in range(values.shape[2]):
-        plane = values[:, :, channel].astype(np.float64)
+    stretched = np.empty((*size, *values.shape[2:]), values.dtype)
+    for channel in np.ndindex(values.shape[2:]):
+        plane = values[:, :, *channel].astype(np.float64)
         low, high = plane.min(), plane.max()
-        resized = Image.fromarray((plane - low).astype(np.float32)).resize(
-            (width, height), Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP
+        # Single precision, which Pillow has, holds differences from the smallest value.
+        image = Image.fromarray((plane - low).astype(np.float32)).resize(
+            size[::-1], Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP
         )
-        own = np.asarray(resized).astype(np.float64).clip(0, high - low) + low
-        small[:, :, channel] = to_type(own, values.dtype)
-    return small
+        own = np.asarray(image).astype(np.float64).clip(0, high - low) + low
+        stretched[:, :, *channel] = to_type(own, values.dtype)
+    return stretched
 
 
 def to_type(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[Any]:

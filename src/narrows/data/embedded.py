@@ -22,11 +22,11 @@ from narrows.data.images import IMAGE_SUFFIXES
 from narrows.data.names import clean_parts
 from narrows.data.numbers import shown
 from narrows.data.parquet import Opened
+from narrows.data.text import listed
 from narrows.errors import DataError, warn
 
 _BYTES, _PATH = "bytes", "path"
 _ROWS = 64  # that are unpacked together
-_SHOWN = 5  # columns in a message
 
 
 class Embedded:
@@ -98,7 +98,8 @@ def picture_column(path: Path) -> str | None:
         found = [name for name in found if _holds_pictures(path, name, file.first)]
     if len(found) > 1:
         raise DataError(
-            f"'{path}' has several columns of pictures ({_list(found)}); save the one to use alone"
+            f"'{path}' has several columns of pictures ({listed(map(shown, found))}); save the one "
+            "to use alone"
         )
     return found[0] if found else None
 
@@ -141,7 +142,7 @@ def unpack(paths: Sequence[Path], column: str) -> Embedded:
     if others:
         warn(
             f"of '{paths[0]}' the pictures in column {column!r} are read; left out: "
-            f"{_list(list(others))} (--labels takes a Parquet file and its column label)",
+            f"{listed(map(shown, others))} (--labels takes a Parquet file and its column label)",
             kind="columns_left_out",
             stacklevel=4,
             taken=column,
@@ -200,8 +201,3 @@ def _holds_pictures(path: Path, name: str, first: Callable[[str], Any]) -> bool:
             "pictures; save them as files of their own"
         )
     return False
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(map(shown, names[:_SHOWN])) + more

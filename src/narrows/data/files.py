@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from narrows.data.axes import is_picture_shape
 from narrows.data.decoding import PictureRows
 from narrows.data.embedded import Embedded, picture_column, unpack
-from narrows.data.folders import LeftOut, check_exclude, check_exists, list_files
+from narrows.data.folders import (
+    Entries,
+    LeftOut,
+    Listing,
+    check_excludable,
+    check_exists,
+    list_files,
+)
 from narrows.data.formats import check_plugin
 from narrows.data.gathering import gather
 from narrows.data.idx import is_idx, read_idx
@@ -273,10 +280,13 @@ def read(
     check_excludable(path, exclude)
     options.check_use(path)
     skipped: list[tuple[str, str]] = []
-    embedded = _unpack(path, exclude, skipped if skip_unreadable else None)
+    folder = _look(path, exclude) if path.is_dir() and not is_lance(path) else None
+    embedded = _unpack(path, folder, skipped if skip_unreadable else None)
     found = None
-    if path.is_dir() and embedded is None:
-        found = _read_folder(path, exclude, skip_unreadable)
+    if folder is not None and embedded is None:
+        found = _read_folder(path, folder, skip_unreadable)
+    elif path.is_dir() and embedded is None:
+        found = _read_lance(path)
     elif suffix not in IMAGE_SUFFIXES and embedded is None:
         check_plugin(path)
         found = _read_file(path, options, known)
@@ -291,9 +301,8 @@ def read(
         return found
     if sample_shape is not None:
         _check_takes_pictures(path, sample_shape, of_pictures)
-    listing = _list_pictures(path, exclude, embedded)
-    if listing.left_out is not None:
-        listing.left_out.tell(path, stacklevel=3)
+    listing, root = _list_pictures(path, exclude, folder, embedded)
+    listing.left_out.tell(path, stacklevel=3)
     with Embedded.named(embedded, path):
         gathered = gather(
             path,
@@ -312,10 +321,10 @@ def read(
         gathered.values.keeper = embedded
     return Rows(
         gathered.values,
-        [name_within(picture, listing.root) for picture in gathered.pictures],
+        [name_within(picture, root) for picture in gathered.pictures],
         skipped=skipped + [(str(picture), reason) for picture, reason in gathered.skipped],
         pictures=True,
-        left_out=listing.left_out,
+        left_out=listing.left_out if folder is not None else None,
         resized=gathered.resized,
         file_type=gathered.kind.name,
         scaled=scaling is not None,
@@ -355,23 +364,22 @@ def _read_file(path: Path, options: FileOptions, known: Sequence[str] | None) ->
     return Rows(values, names or RowNames(range(len(values))), columns)
 
 
-def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool) -> Rows | None:
+def _read_lance(path: Path) -> Rows:
+    from narrows.data.lance_rows import read_lance  # Lance takes a while to import
+
+    values, names, columns, pictures = read_lance(path)
+    kind = values.dtype.name if pictures else None
+    names = names or RowNames(range(len(values)))
+    return Rows(values, names, columns, pictures=pictures, file_type=kind)
+
+
+def _read_folder(path: Path, folder: "_Folder", skip_unreadable: bool) -> Rows | None:
     """Read a folder of anything but pictures."""
+    if folder.kind is None:
+        return None
     values: Any
     columns = None
-    if is_lance(path):
-        from narrows.data.lance_rows import read_lance  # Lance takes a while to import
-
-        values, names, columns, pictures = read_lance(path)
-        kind = values.dtype.name if pictures else None
-        names = names or RowNames(range(len(values)))
-        return Rows(values, names, columns, pictures=pictures, file_type=kind)
-    if (kind := _kind_of(path, exclude)) is None:
-        return None
-    if kind == ".npy":
-        parts, left_out = list_files(path, [kind], exclude=exclude, deep=False)
-    else:
-        (parts, left_out), is_partitioned = find_parts(path, exclude)
+    kind, (parts, left_out) = folder.kind, folder.rows
     skipped: list[tuple[str, str]] = []
     # Of a Parquet file, looking for its kind reads what shows that it can be read.
     look = read_npy if kind == ".npy" else is_plain
@@ -379,7 +387,7 @@ def _read_folder(path: Path, exclude: str | Sequence[str], skip_unreadable: bool
     if kind == ".npy":
         values = join(found, parts)
     else:
-        values, columns = read_parquet(parts, path if is_partitioned else None)
+        values, columns = read_parquet(parts, path if folder.is_partitioned else None)
     names = RowNames(range(len(values)))
     return Rows(values, names, columns, skipped=skipped, left_out=left_out)
 
@@ -413,20 +421,36 @@ def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
     DataError
         If it holds arrays and pictures.
     """
-    return is_lance(folder) or _kind_of(folder, exclude) is not None
+    return is_lance(folder) or _look(folder, exclude).kind is not None
 
 
-def _kind_of(folder: Path, exclude: str | Sequence[str]) -> str | None:
-    """Tell what a folder holds rows in, or None if pictures, which tables may stand beside."""
-    arrays, _ = list_files(folder, [".npy"], exclude=exclude, deep=False)
-    tables = find_parts(folder, exclude)[0].files
-    found = {files[0].suffix.lower(): files[0] for files in (arrays, tables) if files}
-    if not found:
-        return None
-    with suppress(DataError):
-        found["pictures"] = list_images(folder, exclude).files[0]
-    if set(found) == {".parquet", "pictures"}:
-        return None
+class _Folder(NamedTuple):
+    """What a folder holds: rows in files of a kind; None if pictures, if anything.
+
+    What the system says of it and its subfolders is kept, so that none is listed twice.
+    """
+
+    kind: Literal[".npy", ".parquet"] | None
+    rows: Listing
+    is_partitioned: bool
+    seen: Entries
+
+
+def _look(folder: Path, exclude: str | Sequence[str]) -> _Folder:
+    """Tell what a folder holds rows in; beside pictures, tables are about these."""
+    seen: Entries = {}
+    arrays = list_files(folder, [".npy"], exclude=exclude, deep=False, seen=seen)
+    tables, is_partitioned = find_parts(folder, exclude, seen)
+    found = {
+        kind: listing.files[0]
+        for kind, listing in ((".npy", arrays), (".parquet", tables))
+        if listing.files
+    }
+    if found:
+        with suppress(DataError):
+            found["pictures"] = list_images(folder, exclude, seen).files[0]
+    if set(found) <= {".parquet", "pictures"} and found.keys() != {".parquet"}:
+        return _Folder(None, Listing([], LeftOut()), False, seen)
     if len(found) > 1:
         named = " and ".join(
             f"{kind} ('{path.relative_to(folder)}')" for kind, path in sorted(found.items())
@@ -435,41 +459,18 @@ def _kind_of(folder: Path, exclude: str | Sequence[str]) -> str | None:
             f"'{folder}' holds {named}, of which only one kind can be read; move the others to a "
             "folder of their own, or leave them out (--exclude, exclude)"
         )
-    return next(iter(found))
-
-
-def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
-    """Refuse to leave files out of what is no folder of files.
-
-    Raises
-    ------
-    ParameterError
-        If there are patterns and it is none, or a pattern is empty.
-    """
-    path = Path(given) if isinstance(given, str | Path) else None
-    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
-        what = "what was given" if path is None else f"'{path}'"
-        raise ParameterError(
-            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
-            "--exclude, exclude, away"
-        )
-
-
-class _Pictures(NamedTuple):
-    """Picture files, the folder within which their names are those of rows, and the others."""
-
-    files: list[Path]
-    root: Path
-    left_out: LeftOut | None
+    if arrays.files:
+        return _Folder(".npy", arrays, False, seen)
+    return _Folder(".parquet", tables, is_partitioned, seen)
 
 
 def _unpack(
-    path: Path, exclude: str | Sequence[str], skipped: list[tuple[str, str]] | None
+    path: Path, folder: _Folder | None, skipped: list[tuple[str, str]] | None
 ) -> Embedded | None:
     """Unpack pictures that Parquet files hold; files that cannot be read are skipped or refused."""
     parts = [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
-    if path.is_dir() and not is_lance(path) and _kind_of(path, exclude) == ".parquet":
-        (parts, _), _ = find_parts(path, exclude)
+    if folder is not None and folder.kind == ".parquet":
+        parts = folder.rows.files
     if skipped is None or not path.is_dir():
         columns = [picture_column(part) for part in parts[:1]]
     else:
@@ -480,9 +481,12 @@ def _unpack(
 
 
 def _list_pictures(
-    path: Path, exclude: str | Sequence[str], embedded: Embedded | None
-) -> _Pictures:
-    """List picture files.
+    path: Path,
+    exclude: str | Sequence[str],
+    folder: _Folder | None,
+    embedded: Embedded | None,
+) -> tuple[Listing, Path]:
+    """List picture files, and give the folder within which their names are those of rows.
 
     Raises
     ------
@@ -490,14 +494,13 @@ def _list_pictures(
         If a folder has none.
     """
     if embedded is not None:
-        left_out = find_parts(path, exclude)[0].left_out if path.is_dir() else None
-        return _Pictures(embedded.files, embedded.folder, left_out)
-    if not path.is_dir():
-        return _Pictures([path], path.parent, None)
+        left_out = LeftOut() if folder is None else folder.rows.left_out
+        return Listing(embedded.files, left_out), embedded.folder
+    if folder is None:
+        return Listing([path], LeftOut()), path.parent
     try:
-        files, left_out = list_images(path, exclude)
+        return list_images(path, exclude, folder.seen), path
     except DataError as error:
         if (words := explain_folder(path)) is not None:
             raise DataError(words) from error
         raise
-    return _Pictures(files, path, left_out)

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
+from narrows.data.stored import is_lance
+from narrows.data.text import shortened
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
 
 SYSTEM_NAMES = frozenset(
@@ -128,7 +130,7 @@ class LeftOut:
         ):
             if names:
                 what = one if len(names) == 1 else f"{many}, the first"
-                parts.append(f"{len(names)} {what}: '{_short(names[0])}'")
+                parts.append(f"{len(names)} {what}: '{shortened(names[0])}'")
         return "; ".join(parts)
 
     def kinds_in_words(self) -> str:
@@ -150,7 +152,7 @@ class LeftOut:
         if said := self.words():
             name = next((f"*{kind}" for kind in self.kinds if kind[0] == "."), "NAME")
             warn(
-                f"'{_short(str(folder))}': {said}; exclude what is meant to be left out "
+                f"'{shortened(str(folder))}': {said}; exclude what is meant to be left out "
                 f"(--exclude '{name}', exclude={name!r})",
                 kind="files_left_out",
                 stacklevel=stacklevel + 1,
@@ -159,23 +161,27 @@ class LeftOut:
             )
         if unused := [pattern for pattern, count in self.excluded.items() if not count]:
             warn(
-                f"exclude={_short(unused[0])!r} matches nothing in '{_short(str(folder))}', so "
-                "that it leaves nothing out; correct the pattern (--exclude, exclude)",
+                f"exclude={shortened(unused[0])!r} matches nothing in '{shortened(str(folder))}', "
+                "so that it leaves nothing out; correct the pattern (--exclude, exclude)",
                 kind="exclude_without_match",
                 stacklevel=stacklevel + 1,
                 patterns=unused,
             )
 
 
+Entries: TypeAlias = dict[Path, list[os.DirEntry[str]]]
+"""What the system says is in folders, by folder."""
+
+
 class Listing(NamedTuple):
-    """The files of a folder.
+    """The files of a folder, or the one that was named.
 
     Attributes
     ----------
     files : list of Path
         Those that are read, sorted.
     left_out : LeftOut
-        The others.
+        The others; nothing beside a single file.
     """
 
     files: list[Path]
@@ -189,6 +195,7 @@ def list_files(
     beside: Iterable[str] = (),
     exclude: str | Sequence[str] = (),
     deep: bool = True,
+    seen: Entries | None = None,
 ) -> Listing:
     """List the files of a folder that have certain endings, and count the others.
 
@@ -204,6 +211,8 @@ def list_files(
         Patterns of files and folders that are left out; see :func:`check_exclude`.
     deep : bool, default=True
         Whether subfolders are looked through. Linked folders never are.
+    seen : dict, optional
+        What was listed of folders before, which is not listed again; what is listed now is added.
 
     Returns
     -------
@@ -231,7 +240,8 @@ def list_files(
     (1, 1)
     """
     patterns = check_exclude(exclude)
-    looker = _Looker(folder, frozenset(suffixes), SIDECARS.union(beside), patterns, deep)
+    seen = {} if seen is None else seen
+    looker = _Looker(folder, frozenset(suffixes), SIDECARS.union(beside), patterns, deep, seen)
     waiting = [folder]
     while waiting:
         waiting += looker.look(waiting.pop())
@@ -254,14 +264,16 @@ def _most_frequent(spellings: Counter[str]) -> str:
 class _Looker:
     """Goes through folders one by one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         top: Path,
         suffixes: frozenset[str],
         sidecars: frozenset[str],
         patterns: tuple[str, ...],
         deep: bool,
+        seen: Entries,
     ) -> None:
+        self._seen = seen
         self._top, self._suffixes, self._sidecars = top, suffixes, sidecars
         self._patterns, self._deep = patterns, deep
         self.files: list[Path] = []
@@ -270,11 +282,13 @@ class _Looker:
 
     def look(self, folder: Path) -> list[Path]:
         """Sort what is in one folder; return the folders in it that are looked through."""
-        try:
-            with os.scandir(folder) as entries:
-                found = list(entries)
-        except OSError as error:
-            raise refusal(error) from error
+        if folder not in self._seen:
+            try:
+                with os.scandir(folder) as entries:
+                    self._seen[folder] = list(entries)
+            except OSError as error:
+                raise refusal(error) from error
+        found = self._seen[folder]
         names = {entry.name for entry in found}
         if folder != self._top and any(own <= names for own in _OWN):
             self.left_out.own.append(self._name(folder))
@@ -361,6 +375,23 @@ def check_exclude(exclude: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", one).removeprefix("./") for one in given)
 
 
+def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
+    """Refuse to leave files out of what is no folder of files.
+
+    Raises
+    ------
+    ParameterError
+        If there are patterns and it is none, or a pattern is empty.
+    """
+    path = Path(given) if isinstance(given, str | Path) else None
+    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
+        what = "what was given" if path is None else f"'{path}'"
+        raise ParameterError(
+            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
+            "--exclude, exclude, away"
+        )
+
+
 def _matches(name: str, pattern: str, is_folder: bool) -> bool:
     name = unicodedata.normalize("NFC", name)
     if pattern.endswith("/"):
@@ -388,10 +419,6 @@ def _kind_of(entry: os.DirEntry[str]) -> str:
 def _ending(path: Path) -> str:
     suffix = path.suffix
     return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX else "without an ending"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:48]}...{name[-49:]}"
 
 
 def check_exists(path: Path, wanted: str) -> None:

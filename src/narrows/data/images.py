@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.axes import are_pictures
@@ -21,10 +20,10 @@ from narrows.data.codec import (
 )
 from narrows.data.decoding import Progress, Target, decode_files
 from narrows.data.depths import common_type
-from narrows.data.folders import Listing, check_exists, list_files
+from narrows.data.folders import Entries, Listing, check_exists, list_files
 from narrows.data.formats import needed_for, picture_suffixes
 from narrows.data.pages import Page, Picture
-from narrows.data.reading import Notes, Reading, chosen
+from narrows.data.reading import Notes, chosen
 from narrows.data.scanning import Scan, scan
 from narrows.errors import DataError, ParameterError, UnreadableFileError
 
@@ -87,7 +86,9 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
     return list_images(folder, exclude).files
 
 
-def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
+def list_images(
+    folder: str | Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
+) -> Listing:
     """List the pictures in a folder and its subfolders, and count what else is there.
 
     Hidden files and folders and those of systems are left out, and linked folders are not followed;
@@ -100,6 +101,8 @@ def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listin
     exclude : str or sequence of str
         Patterns of files and folders that are left out; see
         :func:`narrows.data.folders.check_exclude`.
+    seen : dict, optional
+        As of :func:`narrows.data.folders.list_files`.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def list_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> Listin
     check_exists(folder, "a folder of pictures")
     if not folder.is_dir():
         raise DataError(f"'{folder}' is not a folder; give a folder of pictures")
-    found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude)
+    found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude, seen=seen)
     found.left_out.remedy = needed_for(found.left_out.kinds)
     if not found.files:
         instead = found.left_out.words()
@@ -356,19 +359,12 @@ def read_images(
     if scaling is None:
         found = scan([file for file in files if isinstance(file, Path)], how)
         dtype = common_type(found.types)
-    target = target_for(sample_shape, scaling, dtype, how)
+    target = Target(sample_shape, dtype or scaling.file_type, scaling, how)
     pixels, kept, skipped = read_into_memory(
         files, target, notes, skip_unreadable=skip_unreadable, progress=progress
     )
     notes.tell(stacklevel=3)
     return pixels, kept, skipped
-
-
-def target_for(
-    sample_shape: tuple[int, ...], scaling: Any, dtype: np.dtype[Any] | None, how: Reading
-) -> Target:
-    """Say what pictures are turned into, for a model or of a type of their own."""
-    return Target(sample_shape, dtype or scaling.file_type, scaling, how)
 
 
 def read_into_memory(

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import overload
+from typing import TypeAlias, overload
 
 from narrows.data.images import IMAGE_SUFFIXES
 from narrows.data.pages import split_name
@@ -84,37 +84,48 @@ class NameIndex:
     def __init__(self, names: Sequence[Iterable[str]]) -> None:
         self._names = names
         # Looser forms are made only where a stricter one finds nothing.
-        self._made: list[tuple[dict[str, int], dict[str, int]]] = []
+        self._made: dict[Callable[[str], str], tuple[_Places, _Places]] = {}
 
     def find(self, name: str) -> int | None:
         """Return the place of the file of a name, None if there is none, or more than one."""
-        for number, form in enumerate(_FORMS):
-            if number == len(self._made):
-                self._made.append(self._make(form))
-            for index in self._made[number]:
-                place = index.get(form(name))
+        for form in _FORMS:
+            key = form(name)
+            for index in self._indexes(form):
+                place = index.get(key)
                 if place is not None:
-                    return None if place == _SEVERAL else place
+                    return place if isinstance(place, int) else None
         return None
 
     def alike(self, name: str) -> list[int]:
-        """Return the places of all files that a name may mean."""
-        wanted = _folded(name)
-        return [
-            place
-            for place, several in enumerate(self._names)
-            if any(wanted in (known, _bare(known)) for known in map(_folded, several))
-        ]
+        """Return the places of all files that a name may mean; none where no file is called so."""
+        key = _folded(name)
+        found: set[int] = set()
+        for index in self._indexes(_folded):
+            places = index.get(key, [])
+            found.update([places] if isinstance(places, int) else places)
+        return sorted(found)
 
-    def _make(self, form: Callable[[str], str]) -> tuple[dict[str, int], dict[str, int]]:
+    def _indexes(self, form: Callable[[str], str]) -> "tuple[_Places, _Places]":
         """Return the places of files by all their names, and by their last parts alone."""
-        full: dict[str, int] = {}
-        bare: dict[str, int] = {}
-        for place, several in enumerate(self._names):
-            for name in several:
-                for index, key in ((full, form(name)), (bare, _bare(form(name)))):
-                    index[key] = place if index.get(key, place) == place else _SEVERAL
-        return full, bare
+        if form not in self._made:
+            full: _Places = {}
+            bare: _Places = {}
+            for place, several in enumerate(self._names):
+                for name in map(form, several):
+                    _add(full, name, place)
+                    _add(bare, _bare(name), place)
+            self._made[form] = full, bare
+        return self._made[form]
+
+
+def _add(index: "_Places", key: str, place: int) -> None:
+    """Note the place of a name; places come in ascending order."""
+    before = index.setdefault(key, place)
+    if isinstance(before, list):
+        if before[-1] != place:
+            before.append(place)
+    elif before != place:
+        index[key] = [before, place]
 
 
 def _bare(name: str) -> str:
@@ -135,7 +146,8 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", _composed(name).casefold())
 
 
-_SEVERAL = -1  # in place of a place
+# A place, or the places of several files of one name.
+_Places: TypeAlias = dict[str, int | list[int]]
 # From the strictest to the loosest.
 _FORMS = (_plain, _composed, _folded)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyarrow import compute
 
 from narrows.data.marks import MISSING, Marks, looks_like_number
+from narrows.data.text import counted
 from narrows.errors import DataError, DataTypeError
 
 EXACT = 2**53
@@ -177,9 +178,9 @@ class _Defects:
         more = f"; and {left} more of the {len(self._names)} columns" if left else ""
         remedies = ", ".join(self._remedies)
         hint = hint if self._in_first else ""
-        counted = " (rows are counted from 0)" if self._has_rows else ""
+        origin = " (rows are counted from 0)" if self._has_rows else ""
         raise (DataTypeError if self._untyped else DataError)(
-            f"'{path}': {'; '.join(said)}{more}{counted}; "
+            f"'{path}': {'; '.join(said)}{more}{origin}; "
             f"{'only numbers are allowed: ' if self._untyped else ''}{remedies}, or leave columns "
             f"out{hint}"
         )
@@ -210,12 +211,12 @@ def _read_texts(column: Any, marks: Marks, say: Callable[..., None]) -> NDArray[
         row = compute.index(is_text, True).as_py()
         first = trimmed[row].as_py()
         remedy = _MARKED if looks_like_number(first) else _TYPED
-        said = f"{_count(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
+        said = f"{counted(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
         say(said, remedy, row, untyped=True)
     if n_gaps:
         row = compute.index(is_gap, True).as_py()
         first = repr(trimmed[row].as_py()) if trimmed[row].as_py() else "one"
-        say(f"{_count(n_gaps, 'missing value')}, the first {first} in row {row}", _FILLED, row)
+        say(f"{counted(n_gaps, 'missing value')}, the first {first} in row {row}", _FILLED, row)
     if n_texts or n_gaps:
         return None
     return np.asarray(_parse(trimmed, marks).to_numpy())
@@ -258,7 +259,7 @@ def _read(column: Any, say: Callable[..., None]) -> NDArray[Any] | None:
         say(f"{what or 'values'} of type {kind}"[:60], _TYPED, -1, untyped=True)
     if column.null_count:
         row = 0 if pa.types.is_null(kind) else column.is_null().index(True).as_py()
-        gaps = _count(column.null_count, "missing value")
+        gaps = counted(column.null_count, "missing value")
         say(f"{gaps}, the first one in row {row}", _FILLED, row)
     if column.null_count or what is not None or not any(is_of(kind) for is_of in _NUMERIC):
         return None
@@ -290,8 +291,8 @@ def _look(values: NDArray[Any], say: Callable[..., None]) -> None:
             return
     for what, mask in (("missing", np.isnan(values)), ("infinite", np.isinf(values))):
         if mask.any():
-            counted = _count(int(mask.sum()), f"{what} value")
-            say(f"{counted}, the first one in row {mask.argmax()}", _FILLED, mask.argmax())
+            found = counted(int(mask.sum()), f"{what} value")
+            say(f"{found}, the first one in row {mask.argmax()}", _FILLED, mask.argmax())
 
 
 def _inexact(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -327,13 +328,9 @@ def _look_at_texts(texts: Texts, found: Sequence[NDArray[Any] | None], defects: 
 
 def _words(rows: NDArray[np.int64]) -> str:
     return (
-        f"{_count(len(rows), 'integer')} beyond 2^53 that float64 cannot represent, the first in "
+        f"{counted(len(rows), 'integer')} beyond 2^53 that float64 cannot represent, the first in "
         f"row {rows[0]}"
     )
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def shown(name: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from narrows.data.contents import what_it_is
 from narrows.data.lazy import LazyRows, MadeRows, in_blocks
 from narrows.data.memory import check_fits
+from narrows.data.text import listed
 from narrows.errors import DataError, NarrowsError, ParameterError, UnreadableFileError, warn
 
 _PREFERRED = ("X", "arr_0", "data")
@@ -195,8 +196,7 @@ def _headers(archive: Any) -> dict[str, _Header]:
 
 
 def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
-    listed = [f"{key} ({header})" for key, header in found.items()]
-    told = ", ".join(listed[:8]) + (f", ... ({len(listed)} in all)" if len(listed) > 8 else "")
+    told = listed((f"{key} ({header})" for key, header in found.items()), most=8)
     if array is not None:
         if array not in found:
             raise ParameterError(f"array={array!r}: '{path}' holds {told or 'no arrays'}; name one")

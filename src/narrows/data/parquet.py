@@ -17,7 +17,7 @@ from narrows.data.numbers import check_names
 from narrows.data.partitions import Partitions
 from narrows.data.scratch import fits, scratch_file
 from narrows.data.spooled import SpooledRows
-from narrows.errors import DataError, UnreadableFileError
+from narrows.errors import DataError, MissingFileError, UnreadableFileError
 
 # Values that are unpacked at a time.
 _VALUES = 1 << 22
@@ -157,10 +157,17 @@ class Opened:
         with self._explained():
             yield from self._file.iter_batches(size, columns=names, use_threads=False)
 
+    def read(self, names: list[str]) -> pa.Table:
+        """Read all rows of some columns."""
+        with self._explained():
+            return self._file.read(columns=names)
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except FileNotFoundError as error:
+            raise MissingFileError(f"'{self._path}' does not exist; give a table") from error
         except (pa.ArrowException, OSError) as error:
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             why = what_it_is(self._path) or why

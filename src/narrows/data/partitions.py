@@ -1,6 +1,6 @@
 """Folders of Parquet files whose names are columns: ``year=2020/month=1/part.parquet`` (Hive)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -8,14 +8,14 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.folders import Listing, list_files
+from narrows.data.folders import Entries, Listing, list_files
 from narrows.data.marks import Marks
 from narrows.data.numbers import shown
 from narrows.data.options import is_text_table
+from narrows.data.text import listed
 from narrows.errors import DataError, warn
 
 _PARQUET = ".parquet"
-_SHOWN = 5  # folders in a message
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Partitions:
         """Say which columns the folders' names became, and which were left out."""
         said = []
         if self.names:
-            said.append(f"{_list(self.names)} taken from the names of its folders")
+            said.append(f"{_listed(self.names)} taken from the names of its folders")
         if self.texts:
-            said.append(f"{_list(self.texts)} left out, as not all values are numbers")
+            said.append(f"{_listed(self.texts)} left out, as not all values are numbers")
         if said:
             warn(
                 f"'{folder}' is partitioned: {', '.join(said)}; give one of its files for its own "
@@ -88,7 +88,9 @@ class Partitions:
             )
 
 
-def find_parts(folder: Path, exclude: str | Sequence[str] = ()) -> tuple[Listing, bool]:
+def find_parts(
+    folder: Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
+) -> tuple[Listing, bool]:
     """List the Parquet files of a folder, sorted, and tell whether it is partitioned.
 
     Parameters
@@ -96,16 +98,18 @@ def find_parts(folder: Path, exclude: str | Sequence[str] = ()) -> tuple[Listing
     folder : Path
     exclude : str or sequence of str
         Patterns of files and folders that are left out.
+    seen : dict, optional
+        As of :func:`narrows.data.folders.list_files`.
 
     Raises
     ------
     DataError
         If some lie in the folder itself and others in partitions.
     """
-    own = list_files(folder, [_PARQUET], exclude=exclude, deep=False)
+    own = list_files(folder, [_PARQUET], exclude=exclude, deep=False, seen=seen)
     if not any("=" in name for name in own.left_out.deeper):
         return own, False
-    found = list_files(folder, [_PARQUET], exclude=exclude)
+    found = list_files(folder, [_PARQUET], exclude=exclude, seen=seen)
     parts = [path for path in found.files if _is_in_partition(path.relative_to(folder))]
     if own.files and parts:
         raise DataError(
@@ -125,22 +129,20 @@ def explain_folder(folder: Path) -> str | None:
     if tables:
         names = [path.name for path in tables]
         return (
-            f"'{folder}' holds {len(tables)} text tables ({_list(names)}), which are not put "
+            f"'{folder}' holds {len(tables)} text tables ({_listed(names)}), which are not put "
             "together; give one of them, or join their rows in one file"
         )
     deep = sorted({path.parent.relative_to(folder) for path in folder.glob(f"*/*{_PARQUET}")})
     if deep:
         return (
-            f"'{folder}' holds Parquet files in folders of its own ({_list(map(str, deep))}) that "
-            "are no partitions, such as year=2020; give one of these folders"
+            f"'{folder}' holds Parquet files in folders of its own ({_listed(map(str, deep))}) "
+            "that are no partitions, such as year=2020; give one of these folders"
         )
     return None
 
 
-def _list(names: "Iterator[str] | Sequence[str] | map[str]") -> str:
-    names = list(names)
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return ", ".join(shown(name)[1:-1] for name in names[:_SHOWN]) + more
+def _listed(names: Iterable[str]) -> str:
+    return listed(shown(name)[1:-1] for name in names)
 
 
 def _is_in_partition(path: Path) -> bool:

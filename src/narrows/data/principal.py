@@ -193,8 +193,12 @@ def fit_pca(
 
     Notes
     -----
-    Takes about n F min(n, F) multiplications, and the memory of a square matrix of that smaller
-    side: at most 800 MB.
+    Takes about n F min(n, F) multiplications, and beside ``X`` and the axes this memory: where the
+    rows themselves are decomposed, a centred copy and the left singular vectors, at most 2 GiB
+    each; otherwise a square matrix of the side min(n, F), at most 800 MB, and as much again for its
+    eigenvectors; where that is the matrix of products of rows, also all of these in their own type
+    if they are lazy: at most 2^28 values, 2 GiB in double precision. Random projections take a copy
+    of 2^26 values (512 MiB), or of 2 K rows where these have more, and its factors.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
+from narrows.data.text import counted, shortened
 from narrows.errors import ParameterError, warn
 
 Pages: TypeAlias = Literal["first", "all"]
@@ -157,7 +158,7 @@ class Notes:
         }.items():
             if noted:
                 first = next(iter(noted))
-                words, facts = say(noted, f"'{_short(first)}'")
+                words, facts = say(noted, f"'{shortened(first)}'")
                 about = {"kind": kind, "files": len(noted), "first": first}
                 said.append((words, {**about, **facts}))
         return said
@@ -211,8 +212,4 @@ def _say_pages(noted: dict[str, int], first: str) -> Said:
 
 
 def _files(noted: dict[str, int]) -> str:
-    return f"{len(noted)} file{'' if len(noted) == 1 else 's'}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:48]}...{name[-49:]}"
+    return counted(len(noted), "file")

@@ -15,9 +15,10 @@ from narrows.errors import MissingFileError
 _UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
 # Of 8 bits and one page, so that their files need not be opened for that.
 _PLAIN = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm"})
-_HEAD = 64  # bytes in which PNG and WebP files tell as much
+_HEAD = 64  # bytes in which most PNG and WebP files tell as much
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTH, _FLAGS, _ANIMATED = 24, 20, 0x02
+_SECOND = slice(37, 41)  # kind of a PNG's second chunk; in an animation, acTL comes before IDAT
 
 
 class _Look(NamedTuple):
@@ -116,7 +117,7 @@ def _look(file: Path) -> _Look | None:
             raise MissingFileError(f"'{file}' does not exist; give a picture file") from error
         except OSError:
             return None
-        if head.startswith(_PNG) and len(head) == _HEAD and b"acTL" not in head:
+        if head.startswith(_PNG) and head[_SECOND] == b"IDAT":
             return _Look(_UINT16 if head[_DEPTH] == 16 else _UINT8)
         if head[8:12] == b"WEBP" and not (head[12:16] == b"VP8X" and head[_FLAGS] & _ANIMATED):
             return _Look(_UINT8)

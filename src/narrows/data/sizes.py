@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from narrows.data.codec import DefectError, open_picture, quietly
 from narrows.data.decoding import n_processors
 from narrows.data.pages import Picture
@@ -164,33 +160,3 @@ def size_of(file: Picture | bytes) -> Size | None:
             return picture.upright_size
     except DefectError:
         return None
-
-
-def resize(picture: NDArray[Any], size: Size) -> NDArray[np.float64]:
-    """Bring a picture of any numbers to another height and width, as decoding does (bicubic).
-
-    Parameters
-    ----------
-    picture : ndarray of shape (H, W) or (H, W, C)
-        In any units.
-    size : (int, int)
-        The height and width wanted.
-
-    Returns
-    -------
-    ndarray of float64, of shape (*size,) or (*size, C)
-        Not beyond the smallest and largest value of each channel.
-
-    Examples
-    --------
-    >>> resize(np.array([[0.0, 1.0]]), (2, 4)).shape
-    (2, 4)
-    """
-    height, width = size
-    channels = np.asarray(picture, np.float32).reshape(*picture.shape[:2], -1)
-    made = []
-    for channel in np.moveaxis(channels, 2, 0):
-        image = Image.fromarray(np.ascontiguousarray(channel))
-        scaled = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), np.float64)
-        made.append(scaled.clip(channel.min(), channel.max()))
-    return np.stack(made, axis=2).reshape(height, width, *picture.shape[2:])

@@ -12,17 +12,16 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from narrows.data.contents import what_it_is
 from narrows.data.csv_files import empty, read_text_table
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
+from narrows.data.parquet import Opened
 from narrows.errors import (
     DataError,
     MissingFileError,
     ParameterError,
-    UnreadableFileError,
     warn,
 )
 
@@ -305,29 +304,16 @@ def _found(path: Path) -> Iterator[None]:
 
 
 def _read_parquet(path: Path, only: Sequence[str] = ()) -> pa.Table:
-    try:
-        # Opened by its handle, a folder or a pattern of names is not taken for many files.
-        with path.open("rb") as file:
-            opened = parquet.ParquetFile(file)
-            facts, schema = opened.metadata, opened.schema_arrow
-            check_names(path, schema.names)
-            check_fits(
-                facts.num_rows * facts.num_columns,  # packed ones and zeros: at least a byte each
-                f"'{path}', unpacked,",
-                "save the table as .npy, of which only what is used is read",
-                DataError,
-            )
-            table = opened.read(columns=[name for name in schema.names if name in only] or None)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        reason = what_it_is(path) or reason
-        raise UnreadableFileError(
-            f"'{path}' is not a readable Parquet table: {reason}; repair it or choose another"
-        ) from error
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    table = table.drop_columns([name for name in index if isinstance(name, str)])
+    with Opened(path) as file:
+        # Packed ones and zeros take at least a byte each.
+        check_fits(
+            file.rows * len(file.schema),
+            f"'{path}', unpacked,",
+            "save the table as .npy, of which only what is used is read",
+            DataError,
+        )
+        names = file.schema.names
+        table = file.read([name for name in names if name in only] or names)
     if table.num_rows == 0 or not table.num_columns:
         raise empty(path)
     return table

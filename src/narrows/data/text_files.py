@@ -205,17 +205,36 @@ def _encoding(path: Path, data: bytes) -> tuple[str, str | None]:
     return "utf-8", None
 
 
-class _Counted(io.RawIOBase):
-    """What unpacks a file, and stops where more than the memory comes out."""
+class _Filter(io.RawIOBase):
+    """A file that is made of another one while it is read, and is closed with it."""
 
-    def __init__(self, source: Any, path: Path) -> None:
-        self._source, self._path = source, path
-        self._done, self._checked = 0, 1 << 26
+    def __init__(self, source: Any) -> None:
+        self._source = source
 
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return as many bytes as are asked for, fewer only at the end; below 0 or None, all."""
+        return self.readall() if size is None or size < 0 else self._next(size)
+
+    def _next(self, size: int) -> bytes:
+        raise NotImplementedError
+
+
+class _Counted(_Filter):
+    """What unpacks a file, and stops where more than the memory comes out."""
+
+    def __init__(self, source: Any, path: Path) -> None:
+        super().__init__(source)
+        self._path = path
+        self._done, self._checked = 0, 1 << 26
+
+    def _next(self, size: int) -> bytes:
         data: bytes = self._source.read(size)
         self._done += len(data)
         if self._done > self._checked:
@@ -226,7 +245,7 @@ class _Counted(io.RawIOBase):
         return data
 
 
-class _Changed(io.RawIOBase):
+class _Changed(_Filter):
     """A text file as UTF-8, its lines changed on the way."""
 
     def __init__(
@@ -235,16 +254,13 @@ class _Changed(io.RawIOBase):
         file: TextFile,
         change: Callable[[Iterator[str]], Iterator[str]] | None,
     ) -> None:
+        super().__init__(source)
         self._pieces = self._decoded(source, file)
         if change is not None:
             self._pieces = change(_lines(self._pieces, file.path))
         self._rest = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return as many bytes as are asked for, fewer only at the end."""
+    def _next(self, size: int) -> bytes:
         found = [self._rest]
         length = len(self._rest)
         while length < size:

@@ -20,7 +20,7 @@ from narrows.data.codec import (
     open_picture,
     turn,
 )
-from narrows.data.deep import Deep
+from narrows.data.deep import REDUCING_GAP, Deep
 from narrows.data.depths import bring
 from narrows.data.reading import Notes, Reading
 
@@ -29,8 +29,6 @@ SIDE = 128
 # Shrinking by a whole number is many times faster, and is done where it leaves so many pixels.
 _ENOUGH = 96
 _QUALITY = 80  # as JPEG counts it
-# Pillow first shrinks by whole numbers, to no less than this many times the final size.
-_REDUCING_GAP = 2.0
 
 Show: TypeAlias = Callable[[NDArray[Any]], NDArray[np.uint8]]
 """From values as a file has them to 8-bit pixels; see :meth:`narrows.data.scaling.Scaling.show`."""
@@ -184,5 +182,5 @@ def _upright_and_small(unpacked: Unpacked) -> Image.Image:
             image = image.reduce(factor)
         else:
             width, height = (max(1, round(n * SIDE / side)) for n in image.size)
-            image = image.resize((width, height), Image.Resampling.BOX, reducing_gap=_REDUCING_GAP)
+            image = image.resize((width, height), Image.Resampling.BOX, reducing_gap=REDUCING_GAP)
     return turn(image, unpacked.turned)

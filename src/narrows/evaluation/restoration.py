@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from narrows.data.axes import are_pictures
 from narrows.data.decoding import Target
+from narrows.data.deep import resize
 from narrows.data.images import read_into_memory
 from narrows.data.lazy import LazyRows
 from narrows.data.pages import Picture
 from narrows.data.reading import Notes, current
 from narrows.data.scaling import Scaling
-from narrows.data.sizes import resize, side_by_side, sizes_of
+from narrows.data.sizes import side_by_side, sizes_of
 from narrows.errors import DataError, ParameterError
 from narrows.ssim import structural_similarity, window_of
 
@@ -173,7 +174,7 @@ def compare_files_with_clean(
             read_into_memory([file], target, Notes())[0]
             for file in (damaged[number], clean[number])
         )
-        made = resize(np.asarray(restored[number : number + 1][0]), size)[None]
+        made = resize(np.asarray(restored[number : number + 1][0], np.float64), size)[None]
         span = scaling.high - scaling.low
         found.append(
             (

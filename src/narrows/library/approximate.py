@@ -55,6 +55,7 @@ _FAR = 1000  # radii from which middles are too far away for single precision
 _MOST = 1e30  # radii
 _WORTHWHILE = 0.5  # share of the codes from which the exact search is as fast
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed
+_COMPARED = 2**22  # pairs of a query and a cell that are compared at once
 
 
 class Effort(NamedTuple):
@@ -359,9 +360,21 @@ class ApproximateIndex:
         Queries whose cells do not hold k codes are searched exactly, and so are all of them if
         every cell is to be looked into.
         """
-        n_probes = effort.n_probes
-        if n_probes >= self.n_lists:
+        if effort.n_probes >= self.n_lists:
             return self._exactly(queries, k)
+        step = max(1, _COMPARED // self.n_lists)
+        blocks = [queries[start : start + step] for start in range(0, len(queries), step)]
+        found = [self._search_block(block, k, effort) for block in blocks]
+        if len(found) == 1:
+            return found[0]
+        distances, rows = zip(*found, strict=True)
+        return np.concatenate(distances), np.concatenate(rows)
+
+    def _search_block(
+        self, queries: NDArray[np.float32], k: int, effort: Effort
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search for so few queries that each can be compared with every cell at once."""
+        n_probes = effort.n_probes
         vectors = self._units.prepare(queries)
         scores, cells = self._middles.search(vectors, min(n_probes + _AHEAD, self.n_lists))
         # Some more than wanted, because half precision may misplace the last ones.

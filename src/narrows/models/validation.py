@@ -17,6 +17,7 @@ from narrows.data.axes import channels_first, hint, last_axis_call, may_be_chann
 from narrows.data.lazy import LazyRows
 from narrows.data.signals import Windows
 from narrows.data.stored import StoredRows, stored
+from narrows.data.text import listed, shortened
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.networks import NetworkSpec
 
@@ -231,8 +232,7 @@ def _repeated(names: list[Any]) -> list[Any]:
 
 
 def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name)[:40] for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names)} in all)"
+    return listed((shortened(repr(name), 40) for name in names), _SHOWN)
 
 
 def _check_axes(shape: tuple[int, ...], X: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from narrows.data.text import counted
 from narrows.evaluation.report.figures import Figures
 from narrows.evaluation.report.wording import (
     amount,
@@ -343,7 +344,7 @@ def _undertrained(figures: Figures) -> Iterator[Finding]:
     learning = figures.learning
     if learning.kept_start:
         return
-    epochs = f"{learning.epochs} epoch{'' if learning.epochs == 1 else 's'}"
+    epochs = counted(learning.epochs, "epoch")
     remedy = "Train longer (max_epochs), or with a larger learning_rate."
     if learning.ended == "interrupted":
         text = f"Training was interrupted after {epochs}."
