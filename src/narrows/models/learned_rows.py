@@ -77,7 +77,8 @@ class LearnedRows:
     >>> import numpy as np
     >>> from narrows import Autoencoder
     >>> X = np.random.default_rng(0).random((200, 4))
-    >>> rows = Autoencoder(2, max_epochs=1, random_state=0).fit(X).learned_rows_
+    >>> model = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0).fit(X)
+    >>> rows = model.learned_rows_
     >>> rows.n_learned, rows.n_held_out
     (180, 20)
     >>> np.bincount(rows.membership(np.concatenate([X, X + 1]))).tolist()  # new, held out, learned
