@@ -36,6 +36,7 @@ LIBRARY = storage.Kind(
     manifest=MANIFEST,
     format=FORMAT,
     version=FORMAT_VERSION,
+    most=2**20,
     first="build one first (narrows index, Library.create)",
     made="was built in",
     again="build the library again",
@@ -77,7 +78,8 @@ class Contents:
         MissingFileError
             If there is nothing at ``path``.
         FormatError
-            If there is something else, something damaged, or a library of a newer version.
+            If there is something else, something damaged, a library of a newer version, or a
+            symbolic link in it.
         """
         facts = LIBRARY.read(path)
         values: dict[str, Any] = {field.name: facts.get(field.name) for field in fields(cls)}
@@ -89,9 +91,6 @@ class Contents:
                 raise LIBRARY.damaged(path, f"its {name!r} is {values[name]!r}, not a number of it")
         if type(values["adding"]) is not str:
             raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not a text")
-        for name in (values["model"], values["table"]):
-            if isinstance(path, Path) and (path / name).is_symlink():
-                raise LIBRARY.damaged(path, f"'{name}' is a link that leads out of the library")
         return cls(**values)
 
     def open_table(self, path: Place) -> Table:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.lance_rows import reason
-from narrows.errors import FormatError, OutputError, ParameterError, StoreError
+from narrows.errors import FormatError, NarrowsError, OutputError, ParameterError, StoreError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
-from narrows.remote import Place, Remote, lance_address, refusal
+from narrows.remote import Place, Remote, lance_address, open_dataset, refusal
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
 FAILURES = (OSError, ValueError, RuntimeError)
@@ -58,7 +58,7 @@ class Table:
         self.path = path
         self.fingerprint = fingerprint
         with self.explain_reading():
-            self.dataset: Any = lance.dataset(**lance_address(path), version=version)
+            self.dataset: Any = open_dataset(path, version)
             self._length = int(self.dataset.count_rows())
         schema = self.dataset.schema
         code = schema.field("code").type if "code" in schema.names else None
@@ -239,6 +239,8 @@ class Table:
         try:
             with panics_as_failures():
                 yield
+        except NarrowsError:
+            raise
         except FAILURES as error:
             if (out_of_reach := refusal(self.path, error)) is not None:
                 raise out_of_reach from error
@@ -272,8 +274,8 @@ class Table:
             return _has_tables(self.path.parent)
         try:
             with panics_as_failures():
-                latest = lance.dataset(**lance_address(self.path))
-        except FAILURES:
+                latest = open_dataset(self.path)
+        except FAILURES:  # FormatError among them
             return False
         return all(version["version"] != self.version for version in latest.versions())
 
