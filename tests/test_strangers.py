@@ -9,6 +9,8 @@ import shutil
 import socket
 import threading
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
 
 import lance
 import numpy as np
@@ -18,7 +20,9 @@ from libraries import contents_of, draw, fit, one_line
 
 from narrows import Library, load, pack
 from narrows.data.files import read
+from narrows.data.images import encode_png
 from narrows.errors import FormatError, NarrowsError, UnreadableFileError
+from narrows.library.references import folders_of
 from narrows.remote import named_bases, open_dataset
 from narrows.storage import read_manifest
 
@@ -285,3 +289,175 @@ def test_older_versions_of_lance_are_asked_by_the_manifest(tmp_path, monkeypatch
     lance.write_dataset(table, str(other), enable_v2_manifest_paths=v2, initial_bases=bases)
     with pytest.raises(FormatError, match="names another folder for its data"):
         open_dataset(other)
+
+
+@pytest.fixture
+def referring(tmp_path, model, photos):
+    return Library.build(tmp_path / "r.lance", photos, model=model, store="references")[0]
+
+
+def refer(library, file, digest=None):
+    """Have row 0 refer to another file, as a stranger's library may."""
+    path = str(library.path / "table.lance")
+    digest = sha256(file.read_bytes()).hexdigest() if digest is None else digest
+    lance.dataset(path).update({"reference": f"'{file}'", "hash": f"'{digest}'"}, where="id = 0")
+    set_facts(library.path, version=lance.dataset(path).version)
+    return Library.open(library.path)
+
+
+def set_facts(folder, **facts):
+    file = folder / "library.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+
+
+def test_libraries_remember_the_folders_that_they_refer_to(tmp_path, model, photos, library):
+    def told(path):
+        return json.loads((path / "library.json").read_text())["folders"]
+
+    assert told(library.path) == []
+    referring, _ = Library.build(tmp_path / "r", photos, model=model, store="references")
+    assert told(referring.path) == [str(photos.resolve())]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "new.png").write_bytes(encode_png(draw(1, seed=7)[0]))
+    referring.add(iter([other / "new.png"]), store="references")
+    both = sorted([str(photos.resolve()), str(other.resolve())])
+    assert told(referring.path) == both
+    for change in ("remove", "repair", "reencode", "compact"):
+        (photos / "03.png").unlink(missing_ok=True)
+        if change == "reencode":
+            referring.remove([3])
+        LATER[change](referring, model)
+        assert told(referring.path) == both
+    assert referring.read([30]).shape == (1, 6, 5)
+
+
+def test_files_outside_the_folders_told_are_not_read(tmp_path, referring, photos):
+    secret = tmp_path / "secret" / "mine.png"
+    secret.parent.mkdir()
+    secret.write_bytes((photos / "00.png").read_bytes())
+    library = refer(referring, secret)
+    with pytest.raises(UnreadableFileError, match="was not told of") as caught:
+        library.read([0])
+    assert "--add --reference" in one_line(caught)
+    # What the message names helps.
+    library.add(secret.parent, store="references")
+    assert library.read([0]).shape == (1, 6, 5)
+
+
+def test_links_in_folders_told_do_not_lead_out_of_them(tmp_path, model, photos):
+    real = tmp_path / "elsewhere" / "linked.png"
+    real.parent.mkdir()
+    real.write_bytes(encode_png(draw(1, seed=8)[0]))
+    (photos / "linked.png").symlink_to(real)
+    library, _ = Library.build(tmp_path / "r", photos, model=model, store="references")
+    (last,) = library.find("path LIKE '%linked.png'").tolist()
+    assert library.read([last]).shape == (1, 6, 5)  # it was given, and led there then
+    moved = tmp_path / "secret"
+    real.parent.rename(moved)
+    (photos / "linked.png").unlink()
+    (photos / "linked.png").symlink_to(moved / "linked.png")
+    with pytest.raises(UnreadableFileError, match="was not told of"):
+        Library.open(library.path).read([last])
+    (photos / "linked.png").unlink()
+    (photos / "linked.png").symlink_to(photos / "linked.png")
+    with pytest.raises(UnreadableFileError, match="Too many levels of symbolic links"):
+        library.read([last])
+
+
+def test_libraries_of_older_versions_read_what_is_in_the_folders_of_their_rows(
+    tmp_path, referring, photos, model
+):
+    set_facts(referring.path, folders=None)
+    library = Library.open(referring.path)
+    assert library.read(library.ids).shape == (30, 6, 5)
+    assert library.verify().ok
+    secret = tmp_path / "secret.png"
+    (photos / "00.png").rename(secret)
+    (photos / "00.png").symlink_to(secret)
+    with pytest.raises(UnreadableFileError, match="was not told of"):
+        library.read([0])
+    library.add(photos, store="references")
+    assert library.read([0]).shape == (1, 6, 5)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device", "huge", "array", "other"])
+def test_references_to_what_is_no_picture_are_not_read(monkeypatch, referring, photos, kind):
+    file, digest = photos / "00.png", "0" * 64
+    file.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(file)
+        case "folder":
+            file.mkdir()
+        case "socket":
+            monkeypatch.chdir(photos)  # a socket's name is short
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(file.name)
+        case "device":
+            file, digest = Path("/dev/zero"), "0" * 64
+        case "huge":
+            file.touch()
+            os.truncate(file, 2**42)
+        case "array":
+            np.save(file.with_suffix(".npy"), draw(1)[0])
+            file, digest = file.with_suffix(".npy"), None
+        case "other":
+            file.write_text("root:x:0:0:root")
+            digest = None
+    library = refer(referring, file, digest)
+    with pytest.raises((UnreadableFileError, FormatError)) as caught:
+        library.read([0])
+    assert str(file) in one_line(caught) or kind == "other"
+    assert len(str(caught.value)) <= 500
+    (problem,) = library.verify().problems
+    assert problem.id == 0
+    if kind != "other":
+        with pytest.raises(NarrowsError):
+            library.sizes([0])
+
+
+@pytest.mark.parametrize("name", ["passwd", "a\0b.png", "../passwd", "/proc/self/environ"])
+def test_references_that_are_no_paths_of_files_are_not_read(referring, name):
+    path = str(referring.path / "table.lance")
+    dataset = lance.dataset(path)
+    rows = dataset.to_table().to_pylist()
+    rows[0]["reference"] = name
+    table = pa.Table.from_pylist(rows, schema=dataset.schema)
+    made = lance.write_dataset(table, path, mode="overwrite")
+    set_facts(referring.path, version=made.version, folders=["/"])
+    library = Library.open(referring.path)
+    with pytest.raises(UnreadableFileError):
+        library.read([0])
+
+
+def test_many_folders_are_named_by_those_around_them(tmp_path):
+    files = [tmp_path / str(n // 50) / str(n) / "a.png" for n in range(500)]
+    root = str(tmp_path.resolve())
+    assert folders_of(files) == tuple(sorted(f"{root}/{n}" for n in range(10)))
+    assert folders_of(files[:100]) == tuple(sorted(f"{root}/{n // 50}/{n}" for n in range(100)))
+    assert folders_of(files, tmp_path) == (root,)
+    assert folders_of([Path("/a.png"), *files]) == ("/",)
+
+
+def test_the_server_shows_nothing_of_what_is_no_picture(tmp_path, referring):
+    testclient = pytest.importorskip("starlette.testclient")
+    from narrows.web.app import create_app
+
+    secret = tmp_path / "private" / "passwd"
+    secret.parent.mkdir()
+    secret.write_text("root:x:0:0:a secret")
+    library = refer(referring, secret)
+    for told in ([], ["/"]):
+        set_facts(library.path, folders=told)
+        app = create_app(library.path, cache=tmp_path / "cache")
+        with testclient.TestClient(app, base_url="http://127.0.0.1") as client:
+            asked = [client.get(f"/api/items/0/{kind}") for kind in ("picture", "thumbnail")]
+            asked.append(client.post("/api/reconstruct", params={"id": 0}))
+            asked.append(client.post("/api/match", params={"id": 0, "rerank": "pixels"}))
+        # The thumbnail is what the library holds itself.
+        assert [one.status_code for one in asked] == [422, 200, 422, 422]
+        for one in asked:
+            assert b"secret" not in one.content
+            assert b"root:" not in one.content
+            assert str(tmp_path).encode() not in one.content

@@ -45,6 +45,9 @@ class Table:
         Of the model that its codes are expected to be of.
     version : int, optional
         By default the latest.
+    folders : tuple of str, optional
+        Where files may be that its rows refer to, links followed; None in libraries of older
+        versions, which were not told.
 
     Raises
     ------
@@ -54,8 +57,15 @@ class Table:
         If it is in an object store that does not answer, or refuses.
     """
 
-    def __init__(self, path: Place, fingerprint: str, version: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Place,
+        fingerprint: str,
+        version: int | None = None,
+        folders: tuple[str, ...] | None = None,
+    ) -> None:
         self.path = path
+        self.folders = folders
         self.fingerprint = fingerprint
         with self.explain_reading():
             self.dataset: Any = open_dataset(path, version)
@@ -85,7 +95,7 @@ class Table:
             lance.write_dataset(schema.empty_table(), **lance_address(path), mode="create")
         except FAILURES as error:
             raise cannot_write(path, error) from error
-        return cls(path, fingerprint)
+        return cls(path, fingerprint, folders=())
 
     def __len__(self) -> int:
         return self._length
@@ -102,7 +112,7 @@ class Table:
 
     def latest(self) -> Self:
         """Return the table as it is now."""
-        return type(self)(self.path, self.fingerprint)
+        return type(self)(self.path, self.fingerprint, folders=self.folders)
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
