@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.containment import read_regular
+from narrows.data.formulas import unguarded
 
 # A log that was written to so many seconds ago is of a run that goes on, unless it takes longer
 # over an epoch.
@@ -54,7 +55,7 @@ def _parse(text: str) -> tuple[list[str], list[list[float | None]]]:
     lines = [line for line in csv.reader(text[: text.rfind("\n") + 1].splitlines()) if line]
     if not lines:
         return [], []
-    columns = lines[0]
+    columns = [unguarded(name) for name in lines[0]]
     whole = [line for line in lines[1:] if len(line) == len(columns)]
     return columns, [[_number(word) for word in line] for line in whole]
 
