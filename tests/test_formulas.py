@@ -19,6 +19,7 @@ from narrows.data.formulas import guarded, unguarded
 from narrows.data.images import encode_png
 from narrows.data.tables import read_columns, read_texts, write_columns
 from narrows.training.history import History
+from narrows.training.progress import listeners, logged
 from narrows.web.training import read_runs
 
 DANGEROUS = [
@@ -147,22 +148,16 @@ def test_commands_write_no_cell_that_would_be_computed(
     model = Autoencoder(3, max_epochs=2, random_state=0).fit(rows.values)
     model.save(tmp_path / "model")
     to = tmp_path / "map.csv"
-    assert (
-        run("map", tmp_path / "model", photos, "-o", to, "--labels", tmp_path / "labels.csv").code
-        == 0
-    )
+    labels, groups = tmp_path / "labels.csv", tmp_path / "groups.csv"
+    assert run("map", tmp_path / "model", photos, "-o", to, "--labels", labels).code == 0
     found = read_columns(to)
     assert found.column("name").to_pylist() == names
     assert found.column("label").to_pylist() == [f"={n % 2}x" for n in range(len(names))]
-    Library.build(
-        tmp_path / "l", photos, model=model, names=names, metadata=str(tmp_path / "labels.csv")
-    )
+    Library.build(tmp_path / "l", photos, model=model, names=names, metadata=labels)
     assert Library.open(tmp_path / "l").column("label")[:2] == ["=0x", "=1x"]
-    assert (
-        run("duplicates", tmp_path / "l", "--threshold", "100", "-o", tmp_path / "d.csv").code == 0
-    )
-    assert sorted(read_columns(tmp_path / "d.csv").column("path").to_pylist()) == names
-    for file in (to, tmp_path / "d.csv", tmp_path / "labels.csv"):
+    assert run("duplicates", tmp_path / "l", "--threshold", "100", "-o", groups).code == 0
+    assert sorted(read_columns(groups).column("path").to_pylist()) == names
+    for file in (labels, to, groups):
         with file.open(newline="", encoding="utf-8") as opened:
             assert not any(is_computed(cell) for row in csv.reader(opened) for cell in row)
 
@@ -177,6 +172,11 @@ def test_histories_and_logs_name_terms_that_would_not_be_computed(tmp_path: Path
         "epoch,loss,'=term,learning_rate,seconds",
         "1,-2.0,-1.0,0.001,0.5",
     ]
+    log = tmp_path / "log.csv"
+    with logged(log):
+        for tell in listeners():
+            tell(records[0])
+    assert log.read_text().splitlines()[0] == "epoch,loss,'=term,learning_rate,seconds"
     (found,), _ = read_runs([file])
     assert found["columns"] == ["epoch", "loss", "=term", "learning_rate", "seconds"]
     assert [row[2] for row in found["rows"]] == [-1.0, -2.0]
