@@ -188,6 +188,15 @@ def test_points_are_shown_chosen_and_taken_away(page, served: Served, tmp_path: 
     expect(selection.get_by_role("heading")).to_have_text(re.compile(r"^\d+ selected$"))
     n = int(selection.get_by_role("heading").text_content().split()[0])
     assert n > 200
+
+    def rename(route) -> None:
+        answer = route.fetch()
+        named = answer.json()
+        for number, item in enumerate(named["items"]):
+            item["path"] = ["=1+1", "-2", "'@x", "it's"][number % 4]
+        route.fulfill(response=answer, json=named)
+
+    page.route("**/api/items?ids=*", rename)
     with page.expect_download() as download:
         selection.get_by_role("button", name="Save as CSV").click()
     download.value.save_as(tmp_path / "selection.csv")
@@ -196,6 +205,8 @@ def test_points_are_shown_chosen_and_taken_away(page, served: Served, tmp_path: 
     assert len(rows) == n
     assert list(rows[0]) == ["id", "path", "label", "brightness", "x", "y"]
     assert all(served.y[int(row["id"])] == row["label"] for row in rows)
+    # A spreadsheet would compute the first and the third.
+    assert [row["path"] for row in rows[:4]] == ["'=1+1", "-2", "''@x", "it's"]
     selection.get_by_role("button", name="Clear").click()
     expect(selection).to_contain_text("lasso")
 

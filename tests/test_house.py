@@ -35,7 +35,7 @@ FLOORS = (
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
     {"data"},
-    {"atomic", "ranks", "remote", "ssim"},
+    {"atomic", "containment", "ranks", "remote", "ssim"},
     {"errors"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

@@ -164,7 +164,7 @@ def test_what_a_library_refers_to_has_to_be_the_same_still(referring, photos, pi
     for match, error, words in (
         (changed, UnreadableFileError, "changed since"),
         (gone, MissingFileError, "not there any more"),
-        (refused, UnreadableFileError, "directory"),
+        (refused, UnreadableFileError, "it is a folder"),
     ):
         with pytest.raises(error, match=words) as caught:
             _ = match.picture

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from narrows.errors import MissingFileError, StoreError
+from narrows.errors import FormatError, MissingFileError, StoreError
 
 # A Path has one slash where an address has two.
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(?=[^/])")
@@ -231,6 +231,111 @@ def lance_address(path: Place) -> dict[str, Any]:
     if isinstance(path, Remote):
         return {"uri": path.address, "storage_options": dict(path.options)}
     return {"uri": str(path.absolute())}
+
+
+def open_dataset(path: Place, version: int | None = None) -> Any:
+    """Open a Lance dataset all of whose files are below its address.
+
+    The manifest of a dataset may name further base paths, anywhere on the disk or in an object
+    store, and files that are there. Lance would read them, with the user's credentials.
+
+    Parameters
+    ----------
+    path : Path or Remote
+        The dataset.
+    version : int, optional
+        By default the latest.
+
+    Raises
+    ------
+    FormatError
+        If it names another base path, which is not looked at.
+    OSError, ValueError, RuntimeError
+        What Lance raises.
+    """
+    import lance
+
+    # Opening reads the manifest alone, and nothing below another base path.
+    dataset: Any = lance.dataset(**lance_address(path), version=version)
+    if hasattr(dataset, "base_paths"):
+        named = [base.path for base in dataset.base_paths().values()]
+    else:  # in older versions of Lance, which follow base paths already
+        named = named_bases(_manifest(path, int(dataset.version)))
+    if named:
+        raise FormatError(
+            f"the manifest of '{path}' names another folder for its data, {named[0][:200]!r}, "
+            "which is not read; write the rows to a dataset of their own (lance.write_dataset)"
+        )
+    return dataset
+
+
+def _manifest(path: Place, version: int) -> bytes:
+    """Read the file of a version, by either scheme of names."""
+    names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
+    for name in names:
+        with suppress(FileNotFoundError):
+            return (path / "_versions" / name).read_bytes()
+    raise OSError(f"the manifest of version {version} of '{path}' is missing")
+
+
+def named_bases(manifest: bytes) -> list[str]:
+    """Read the base paths from the contents of a Lance manifest file.
+
+    Parameters
+    ----------
+    manifest : bytes
+        Of a file in ``_versions``. Its last 16 bytes are the place of the length of a protobuf
+        message of the type ``Manifest``, two version numbers and "LANC"; field 18 of that message
+        is repeated, a message of the type ``BasePath``, whose field 4 is the path.
+
+    Raises
+    ------
+    ValueError
+        If it is no manifest.
+    """
+    place = int.from_bytes(manifest[-16:-8], "little")
+    length = int.from_bytes(manifest[place : place + 4], "little")
+    message = manifest[place + 4 : place + 4 + length]
+    if not manifest.endswith(b"LANC") or len(message) != length or not length:
+        raise ValueError("it is no manifest of Lance")
+    bases = [value for field, value in _fields(message) if field == 18]
+    return [
+        next((path.decode(errors="replace") for field, path in _fields(base) if field == 4), "")
+        for base in bases
+    ]
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Read the fields of a protobuf message: the number and the bytes of each, of numbers none."""
+    place = 0
+
+    def number() -> int:
+        nonlocal place
+        value = shift = 0
+        while place < len(message) and shift < 70:
+            byte = message[place]
+            value |= (byte & 127) << shift
+            place, shift = place + 1, shift + 7
+            if byte < 128:
+                return value
+        raise ValueError("a number in a protobuf message has no end")
+
+    while place < len(message):
+        tag = number()
+        match tag & 7:
+            case 0:
+                size, _ = 0, number()
+            case 1 | 5 as wire:
+                size = 8 if wire == 1 else 4
+            case 2:
+                size = number()
+            case _:
+                raise ValueError(f"a protobuf message has a field of type {tag & 7}")
+        value = message[place : place + size]
+        if len(value) < size:
+            raise ValueError("a field of a protobuf message is cut short")
+        place += size
+        yield tag >> 3, value
 
 
 @contextmanager

@@ -20,7 +20,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
-from narrows.errors import FormatError, MissingFileError, OutputExistsError
+from narrows.containment import IrregularFileError, check_inside, parse_json, read_regular
+from narrows.data.memory import check_fits
+from narrows.errors import FormatError, MissingFileError, OutputError, OutputExistsError
 from narrows.remote import Place, place
 
 FORMAT = "narrows-model"
@@ -47,6 +49,8 @@ class Kind:
         The name of its JSON file.
     format, version
         What that file says of itself.
+    most : int
+        Bytes that that file may have.
     first, made, again : str
         How to come by such a folder, how it came about, and how to make it anew.
     """
@@ -55,6 +59,7 @@ class Kind:
     manifest: str
     format: str
     version: int
+    most: int
     first: str
     made: str
     again: str
@@ -67,20 +72,23 @@ class Kind:
             return False
 
     def read(self, path: str | Place) -> dict[str, Any]:
-        """Read a folder's JSON file, and check what it says of itself.
+        """Read a folder's JSON file, check what it says of itself, and that no link leads out.
 
         Raises
         ------
         MissingFileError
             If there is nothing at ``path``.
         FormatError
-            If there is something else, or something damaged, closed to us, or of a newer version.
+            If there is something else, or something damaged, closed to us, or of a newer version;
+            if there is a symbolic link below the folder, or the JSON file is too large.
         StoreError
             If it is in an object store that does not answer, or refuses.
         """
         path = place(path)
         try:
-            facts = json.loads((path / self.manifest).read_text("utf-8"))
+            facts = parse_json(self._contents(path / self.manifest))
+        except IrregularFileError as error:
+            raise self.damaged(path, str(error)) from error
         except PermissionError as error:
             raise FormatError(
                 f"'{path}' must not be read: {error.strerror}; ask its owner for access, or name "
@@ -95,7 +103,7 @@ class Kind:
                 f"'{path}' is not a {self.what} of Narrows: {self.manifest} is missing or "
                 f"unreadable in it; name a folder that a {self.what} {self.made}"
             ) from error
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise self.damaged(path, str(error)) from error
         if not isinstance(facts, dict) or facts.get("format") != self.format:
             raise FormatError(
@@ -107,13 +115,24 @@ class Kind:
                 f"'{path}' has format version {facts.get('format_version')!r}, this Narrows reads "
                 f"version {self.version}; install a Narrows that reads it, or {self.again}"
             )
+        if isinstance(path, Path):
+            check_inside(path)
         return facts
+
+    def _contents(self, file: Place) -> bytes:
+        if isinstance(file, Path):
+            return read_regular(file, self.most)
+        contents = file.read_bytes()
+        if len(contents) > self.most:
+            raise IrregularFileError(f"it is larger than {self.most:,} bytes")
+        return contents
 
     def damaged(self, path: str | Place, reason: str) -> FormatError:
         """Make the error that says why a folder's JSON file cannot be used."""
+        why = " ".join(reason.split())[:200]
         return FormatError(
-            f"'{place(path) / self.manifest}' is damaged: {' '.join(reason.split())}; restore it "
-            f"from a copy, or {self.again}"
+            f"'{place(path) / self.manifest}' is damaged: {why}; restore it from a copy, or "
+            f"{self.again}"
         )
 
 
@@ -122,6 +141,7 @@ MODEL = Kind(
     manifest=MANIFEST,
     format=FORMAT,
     version=FORMAT_VERSION,
+    most=2**25,
     first="train one first",
     made="was saved to",
     again="train again",
@@ -148,7 +168,7 @@ def check_destination(path: str | Path, *, overwrite: bool) -> Path:
 
     Raises
     ------
-    OutputExistsError, OutputError
+    OutputExistsError, OutputError, FormatError
         As :func:`write`.
     """
     path = check_output(path, overwrite=overwrite)
@@ -158,6 +178,8 @@ def check_destination(path: str | Path, *, overwrite: bool) -> Path:
             raise OutputExistsError(
                 f"'{path}' is not a model of Narrows and is not replaced; choose another name"
             )
+        if path.exists():
+            check_inside(path)
     return path
 
 
@@ -217,8 +239,10 @@ def write(
     ------
     OutputExistsError
         If something is there that is not to be replaced.
+    FormatError
+        If there is a symbolic link in the model that is there, through which nothing is written.
     OutputError
-        If the folder cannot be written.
+        If the folder cannot be written, or the manifest is longer than is read again.
     """
     path = check_destination(path, overwrite=overwrite)
     contents = {part: _serialise(tensors) for part, tensors in parts.items()}
@@ -233,7 +257,7 @@ def write(
         "weights": {p: {"file": names[p], "sha256": digests[p]} for p in contents},
     }
     # In the order in which they take their places: with the first, the model is another.
-    last = {MANIFEST: f"{json.dumps(complete, indent=2)}\n".encode(), **(notes or {})}
+    last = {MANIFEST: _manifest(path, complete), **(notes or {})}
     if not path.exists():
         with atomic_folder(path) as folder:
             for part, data in contents.items():
@@ -251,6 +275,19 @@ def write(
         if _OWN_NAME.fullmatch(stale.name) and stale.name not in {*names.values(), *last}:
             stale.unlink()
     return path
+
+
+def _manifest(path: Path, facts: Mapping[str, Any]) -> bytes:
+    """Write the JSON file of a model, no longer than what is read again."""
+    contents = f"{json.dumps(facts, indent=2)}\n".encode()
+    if len(contents) > MODEL.most:
+        contents = json.dumps(facts, separators=(",", ":")).encode()
+    if len(contents) > MODEL.most:
+        raise OutputError(
+            f"'{path}' would need a {MANIFEST} of {len(contents):,} bytes, of the {MODEL.most:,} "
+            "that are read; train for fewer epochs, or on fewer columns"
+        )
+    return contents
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -371,11 +408,12 @@ def is_file_name(name: object) -> bool:
 def _read_weights(path: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
     file = path / entry["file"]
     try:
-        # A pipe or a device may never end.
-        data = b"" if file.exists() and not file.is_file() else file.read_bytes()
+        size = file.lstat().st_size
+        check_fits(size, f"'{file}'", "copy the model's folder again, whole", FormatError)
+        data = read_regular(file, size)
     except OSError as error:
         raise FormatError(
-            f"'{file}' is missing or unreadable ({error.strerror}); "
+            f"'{file}' is missing or unreadable ({error.strerror or error}); "
             "copy the model's folder again, whole"
         ) from error
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:

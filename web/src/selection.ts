@@ -8,8 +8,13 @@ export interface Chosen { id: number; x: number; y: number; text: string }
 
 const FIRST = 60, AT_ONCE = 500;
 
+// As narrows/data/formulas.py writes what a spreadsheet would compute.
+const guarded = (text: string) =>
+  /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text)
+    && !/^'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text) ? `'${text}` : text;
+
 const cell = (value: unknown) => {
-  const text = value === null || value === undefined ? "" : String(value);
+  const text = guarded(value === null || value === undefined ? "" : String(value));
   return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
 };
 

@@ -133,8 +133,10 @@ def _claimed(folder: Path, data: str) -> Iterator[None]:
 
 
 def _is_demo(path: Path) -> bool:
+    from narrows.containment import parse_json, read_regular
+
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_regular(path, 2**20))
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and "demo" in found

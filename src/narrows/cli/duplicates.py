@@ -115,6 +115,7 @@ def _write(
     import json
 
     from narrows.atomic import atomic_file
+    from narrows.data.formulas import guarded
     from narrows.library.page import draw
 
     with (
@@ -123,7 +124,8 @@ def _write(
     ):
         match to.suffix.lower():
             case ".csv":
-                csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+                safe = [(*known, guarded(path)) for *known, path in rows]
+                csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *safe])
             case ".json":
                 file.write(json.dumps(record, indent=2) + "\n")
             case _:

@@ -1,7 +1,7 @@
 """Text tables to Arrow's, by Arrow's reader; how they are written is found out before."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
 from narrows.data.dialect import COMMENTS, Dialect, find_dialect, split_blanks
+from narrows.data.formulas import unguarded, unguarded_column
 from narrows.data.headings import Heading, find_heading, shown
 from narrows.data.marks import Marks
 from narrows.data.memory import check_fits
@@ -90,6 +91,7 @@ def read_text_table(
     with explained(path):
         file = open_text(path, options.encoding)
         dialect = find_dialect(file, options)
+    dialect = replace(dialect, first=[unguarded(name) for name in dialect.first])
     if file.doubt is not None and kind != "numbers":
         raise unreadable(path, f"{file.doubt}; say its encoding, such as cp1252 (--encoding)")
     header = options.header
@@ -182,7 +184,8 @@ def _read(
             raise unreadable(
                 file.path, "it is not in UTF-8; say its encoding, such as cp1252 (--encoding)"
             )
-    return table
+    # As Narrows has written what a spreadsheet would compute.
+    return pa.table(list(map(unguarded_column, table.columns)), names=table.column_names)
 
 
 def _change(

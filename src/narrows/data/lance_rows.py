@@ -16,7 +16,8 @@ from narrows.atomic import sync
 from narrows.data import stored
 from narrows.data.columns import ROWS, Layout
 from narrows.data.stored import PartRows, StoredRows
-from narrows.errors import DataError, UnreadableFileError
+from narrows.errors import DataError, FormatError, UnreadableFileError
+from narrows.remote import open_dataset
 
 NAME = "name"
 """The column of the rows' names."""
@@ -92,15 +93,17 @@ def read_lance(path: Path) -> Found:
     Raises
     ------
     UnreadableFileError
-        If it is damaged.
+        If it is damaged, or names other folders for its data.
     DataError
         If it holds no rows, or something else than numbers.
     """
     try:
-        dataset = lance.dataset(str(path.absolute()))
+        dataset = open_dataset(path)
         schema, fragments = dataset.schema, dataset.get_fragments()
         counts = [fragment.count_rows() for fragment in fragments]
         first = dataset.take([0]) if sum(counts) else None
+    except FormatError as error:
+        raise UnreadableFileError(str(error)) from error
     except _FAILURES as error:
         raise UnreadableFileError(
             f"'{path}' is not a readable Lance dataset: {reason(error)}; restore it from a copy"

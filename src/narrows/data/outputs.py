@@ -53,7 +53,9 @@ def write(
         be the same, all but the first get "-2", "-3" and so on. An .npz file and a Lance dataset
         keep them.
     columns : list of str, optional
-        The names of a table's columns; x0, x1, x2 and so on by default.
+        The names of a table's columns; x0, x1, x2 and so on by default. In .csv and .tsv, names
+        that spreadsheets would compute have an apostrophe before them; see
+        :mod:`narrows.data.formulas`.
     overwrite : bool, default=False
         Whether a file that exists is replaced. In a folder that exists, the files of the same
         names are replaced and others stay.

@@ -21,6 +21,7 @@ from lance.fragment import FragmentMetadata
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, sync
+from narrows.containment import check_inside, parse_json, read_regular
 from narrows.data.decoding import Target, decode_files, stamp_of
 from narrows.data.depths import common_type
 from narrows.data.folders import LeftOut
@@ -42,6 +43,7 @@ from narrows.errors import DataError, OutputError
 
 # Pictures, and bytes of them, that are written at a time: what a crash can cost.
 _PICTURES, _BYTES = 8192, 1 << 26
+_MOST_FACTS = 1 << 26  # bytes of what is written down of a part
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ class _Work:
         work = cls(to)
         with work._explained():
             work._path.mkdir(exist_ok=True)
+            check_inside(work._path, itself=True)
             handle = os.open(work._path / "lock", os.O_CREAT | os.O_RDWR)
         try:
             try:
@@ -311,7 +314,7 @@ class _Work:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            facts = json.loads((self._path / name).read_bytes())
+            facts = parse_json(read_regular(self._path / name, _MOST_FACTS))
         except (OSError, ValueError):
             return None
         return facts if isinstance(facts, dict) else None

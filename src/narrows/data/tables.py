@@ -13,6 +13,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from narrows.data.csv_files import empty, read_text_table
+from narrows.data.formulas import guarded_table
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.data.numbers import check_names, to_numbers, with_numbers
@@ -224,7 +225,9 @@ def write_table(
     values : ndarray or LazyRows of shape (n_rows, n_columns) or (n_rows,)
         Numbers of any type.
     columns : list of str, optional
-        The columns' names; x0, x1, x2 and so on by default.
+        The columns' names; x0, x1, x2 and so on by default. In text files, those that spreadsheets
+        would compute, such as "=a", are written with an apostrophe before them, and read back
+        without it; numbers are written as they are.
 
     Raises
     ------
@@ -267,9 +270,15 @@ def write_columns(path: Path, table: pa.Table) -> None:
 
 
 def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
-    """Write tables of the same columns, at least one, one below the other to such a file."""
-    first = next(tables)
+    """Write tables of the same columns, at least one, one below the other to such a file.
+
+    In text files, names and texts that spreadsheets would compute have an apostrophe before them;
+    see :mod:`narrows.data.formulas`.
+    """
     suffix = path.suffix.lower()
+    if suffix != ".parquet":
+        tables = map(guarded_table, tables)
+    first = next(tables)
     with (
         parquet.ParquetWriter(path, first.schema)
         if suffix == ".parquet"

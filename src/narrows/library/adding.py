@@ -24,6 +24,7 @@ from narrows.library.commits import Batch
 from narrows.library.folder import Turn
 from narrows.library.given import GivenFiles, GivenRows, Store, check_store, understand
 from narrows.library.joining import read_metadata
+from narrows.library.references import folders_told, together
 from narrows.library.sharing import Written
 from narrows.library.stream import GivenStream
 from narrows.library.table import Table
@@ -150,6 +151,7 @@ class Addition:
         if self.workers is not None:
             # What workers that were lost have written, and nobody will ever read.
             commits.forget(table, timedelta(0))
+        table.folders = self._folders(table)
         return table
 
     def join(self, turn: Turn) -> Added:
@@ -169,10 +171,16 @@ class Addition:
         table = self._append(table, first, lambda: turn.begin_adding(self.name))
         unmet = set(begun).difference(self.met)
         table = commits.remove(table, [begun[digest] for digest in unmet])
-        if table.version != turn.contents.version:
+        table.folders = self._folders(table)
+        if (table.version, table.folders) != (turn.contents.version, turn.contents.folders):
             largest = int(table.ids[-1]) if len(table) else -1
             turn.publish(table, max(turn.contents.next_id, largest + 1))
         return self.report(len(table) - len(before))
+
+    def _folders(self, table: Table) -> tuple[str, ...] | None:
+        """Return the folders that a library has been told of, when it has these pictures."""
+        new = () if isinstance(self.given, GivenRows) else self.given.folders
+        return together([*folders_told(table), *new]) if new else table.folders
 
     def report(self, count: int) -> Added:
         """Say what was done, when so many pictures have come in."""

@@ -36,6 +36,7 @@ LIBRARY = storage.Kind(
     manifest=MANIFEST,
     format=FORMAT,
     version=FORMAT_VERSION,
+    most=2**20,
     first="build one first (narrows index, Library.create)",
     made="was built in",
     again="build the library again",
@@ -56,6 +57,9 @@ class Contents:
         Of the table: what is beyond it, nobody has been told of.
     next_id : int
         Of the next picture; ids of removed pictures are not given again.
+    folders : tuple of str, or None
+        Where files may be that rows refer to; None if an older version made the library, which
+        was not told.
     adding : str
         If what is beyond the version is the beginning of an addition, and nothing else, the name
         of that addition; otherwise empty.
@@ -67,6 +71,7 @@ class Contents:
     version: int = 1
     next_id: int = 0
     adding: str = ""
+    folders: tuple[str, ...] | None = None
 
     @classmethod
     def read(cls, path: Place) -> Self:
@@ -77,7 +82,8 @@ class Contents:
         MissingFileError
             If there is nothing at ``path``.
         FormatError
-            If there is something else, something damaged, or a library of a newer version.
+            If there is something else, something damaged, a library of a newer version, or a
+            symbolic link in it.
         """
         facts = LIBRARY.read(path)
         values: dict[str, Any] = {field.name: facts.get(field.name) for field in fields(cls)}
@@ -89,14 +95,15 @@ class Contents:
                 raise LIBRARY.damaged(path, f"its {name!r} is {values[name]!r}, not a number of it")
         if type(values["adding"]) is not str:
             raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not a text")
-        for name in (values["model"], values["table"]):
-            if isinstance(path, Path) and (path / name).is_symlink():
-                raise LIBRARY.damaged(path, f"'{name}' is a link that leads out of the library")
+        if (told := values["folders"]) is not None:
+            if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+                raise LIBRARY.damaged(path, "its 'folders' are not a list of texts, or null")
+            values["folders"] = tuple(told)
         return cls(**values)
 
     def open_table(self, path: Place) -> Table:
         """Open the table, at the version that readers see."""
-        return Table(path / self.table, self.fingerprint, self.version)
+        return Table(path / self.table, self.fingerprint, self.version, self.folders)
 
     def write(self, path: Place) -> None:
         """Write it in one step."""
@@ -160,7 +167,7 @@ class Turn:
     def __init__(self, path: Path, contents: Contents, *, resume: str) -> None:
         self.path = path
         self.contents = contents
-        self.table = Table(path / contents.table, contents.fingerprint)
+        self.table = Table(path / contents.table, contents.fingerprint, folders=contents.folders)
         if contents.adding and contents.adding == resume:
             return
         if self.table.version != contents.version:
@@ -172,7 +179,7 @@ class Turn:
         """Let readers see a version of the table, whole."""
         self.table = table
         next_id = self.contents.next_id if next_id is None else next_id
-        self._write(version=table.version, next_id=next_id, adding="")
+        self._write(version=table.version, next_id=next_id, adding="", folders=table.folders)
 
     def begin_adding(self, name: str) -> None:
         """Say that what is going to be beyond the readers' version is an addition's."""
@@ -336,7 +343,7 @@ def fill_in(
     if fill is not None:
         table = fill(table)
     next_id = max(next_id, int(table.ids[-1]) + 1 if len(table) else 0)
-    contents = replace(contents, version=table.version, next_id=next_id)
+    contents = replace(contents, version=table.version, next_id=next_id, folders=table.folders)
     contents.write(path)
     return contents
 

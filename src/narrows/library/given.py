@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.containment import read_regular
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.axes import hint
@@ -37,6 +38,7 @@ from narrows.data.scanning import scan
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
+from narrows.library.references import MOST_BYTES, folders_of
 from narrows.models import Encoder
 from narrows.models.validation import check_columns, check_rows
 
@@ -116,6 +118,8 @@ class GivenFiles:
         Takes what has to be said of the files.
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
+    folder : Path or None
+        That folder.
     """
 
     paths: list[Picture]
@@ -126,9 +130,15 @@ class GivenFiles:
     how: Reading = field(default_factory=current)
     notes: Notes = field(default_factory=Notes)
     left_out: LeftOut | None = None
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the files that are to be referred to."""
+        return folders_of(self.paths, self.folder) if self.store == "references" else ()
 
     @property
     def target(self) -> Target:
@@ -328,7 +338,7 @@ def understand(
         if path.is_dir() and not files.holds_rows(path, exclude):
             found, left_out = list_images(path, exclude)
             left_out.tell(path, stacklevel=3)
-            return replace(as_files(found, encoder, store), left_out=left_out)
+            return replace(as_files(found, encoder, store), left_out=left_out, folder=path)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
         check_plugin(path)
@@ -423,7 +433,12 @@ def _load(
         return "its name is no UTF-8 text, so that it cannot be referred to; store the picture"
     try:
         if contents is None:
-            contents = extract(path, target.how) if isinstance(path, Page) else path.read_bytes()
+            if isinstance(path, Page):
+                contents = extract(path, target.how)
+            else:
+                contents = (
+                    read_regular(path, MOST_BYTES, follow=True) if refer else path.read_bytes()
+                )
         digest = sha256(contents).hexdigest()
         if digest in known:
             return Loaded(digest)

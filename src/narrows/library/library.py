@@ -189,7 +189,8 @@ class Library(Keeper):
         store : {"pictures", "references"}, default="pictures"
             With "references", picture files stay where they are and the library keeps their
             absolute paths and thumbnails instead. Whoever needs a picture then reads its file,
-            and is told if that is gone or has changed.
+            and is told if that is gone or has changed. The library remembers the folders of these
+            files, links followed, and reads regular files of at most 2 GiB in them, and no others.
         skip_unreadable : bool, default=False
             Whether files that cannot be read are left out and listed instead of raising.
         exclude : str or sequence of str

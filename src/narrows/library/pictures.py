@@ -7,7 +7,6 @@ the .npy file of it.
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
@@ -15,18 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, encode_png, extract, quietly
+from narrows.data.codec import DefectError, encode_png, quietly
 from narrows.data.decoding import Target
 from narrows.data.files import takes_pictures
-from narrows.data.pages import Page, parse
 from narrows.data.reading import Reading, current
 from narrows.data.sizes import size_of
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
-from narrows.errors import FormatError, LibraryError, MissingFileError
-from narrows.errors import UnreadableFileError as Unreadable
+from narrows.errors import FormatError, LibraryError
+from narrows.library.references import fetch
 from narrows.library.table import Table
 from narrows.models import Decoder, Encoder
-from narrows.remote import Place
 
 _NPY, _JPEG = b"\x93NUMPY", b"\xff\xd8"
 # Files, perhaps of many megabytes each, that are in memory together.
@@ -76,13 +73,14 @@ class StoredPictures:
         Raises
         ------
         MissingFileError, UnreadableFileError
-            If a file that is referred to is gone, cannot be read, or has changed.
+            If a file that is referred to is gone, may not or cannot be read, or has changed; see
+            :func:`narrows.library.references.fetch`.
         """
         for row in self.table.take(rows, "picture", "reference", "hash"):
             if row["picture"] is not None:
                 yield row["picture"]
             else:
-                yield fetch(row["reference"], row["hash"], self.table.path.parent, self.how)
+                yield fetch(row["reference"], row["hash"], self.table, self.how)
 
     def sizes(self, rows: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int] | None]:
         """Return pictures' heights and widths as stored, None of rows that are none."""
@@ -190,25 +188,3 @@ class StoredPictures:
             f"a picture in '{self.table.path}' is damaged ({error}); keep what can be read "
             "(narrows verify --repair), or restore the library from a copy"
         )
-
-
-def fetch(reference: str | None, digest: str, library: Place, how: Reading | None = None) -> bytes:
-    """Read a file that a library refers to, if it is still the one."""
-    remedy = f"put it back, or remove it from '{library}' and add it again"
-    if reference is None:
-        raise FormatError(
-            f"a picture in '{library}' is neither stored nor referred to; restore the library from "
-            "a copy, or build it again"
-        )
-    try:
-        picture = parse(reference)
-        contents = extract(picture, how) if isinstance(picture, Page) else picture.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFileError(f"'{reference}' is not there any more; {remedy}") from error
-    except DefectError as error:
-        raise Unreadable(f"'{reference}' cannot be read ({error}); {remedy}") from error
-    except OSError as error:
-        raise Unreadable(f"'{reference}' cannot be read ({error.strerror}); {remedy}") from error
-    if sha256(contents).hexdigest() != digest:
-        raise Unreadable(f"'{reference}' has changed since it was added; {remedy}")
-    return contents

@@ -8,6 +8,7 @@ from pathlib import Path
 import lance
 
 from narrows.atomic import atomic_folder, check_output, exists_already, explain_os_errors
+from narrows.containment import check_inside
 from narrows.errors import FormatError, OutputExistsError
 from narrows.library import folder
 from narrows.library.folder import LIBRARY, Contents
@@ -50,6 +51,8 @@ def create(
     ------
     OutputExistsError, OutputError, StoreError
         If something is there that is not to be replaced, or the folder cannot be written.
+    FormatError
+        If there is a symbolic link in the library that is there.
     """
     if isinstance(path, Remote):
         _publish(path, model, fill, overwrite=overwrite)
@@ -76,6 +79,7 @@ def _create(
     if not LIBRARY.is_at(path):
         raise _no_library(path)
     with folder.writing(path):
+        check_inside(path)
         folder.clean(path, folder.rewrite(path, model, fill))
 
 

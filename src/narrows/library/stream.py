@@ -46,12 +46,15 @@ class GivenStream:
         What is kept of each.
     notes : Notes
         Takes what has to be said of picture files.
+    folders : set of str
+        Of files that are referred to; grows with what is read.
     """
 
     items: Iterator[Any]
     encoder: Encoder
     store: Store = "pictures"
     notes: Notes = field(default_factory=Notes)
+    folders: set[str] = field(default_factory=set)
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
         """Read them part by part, as :meth:`GivenFiles.parts` does."""
@@ -64,6 +67,7 @@ class GivenStream:
                     yield part._replace(numbers=numbers, done=done + part.done)
                 if isinstance(given, GivenFiles):
                     self.notes.add(given.notes)
+                    self.folders.update(given.folders)
                 done += len(given)
         if not done:
             raise DataError("no pictures were given; give at least one")

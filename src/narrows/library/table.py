@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.lance_rows import reason
-from narrows.errors import FormatError, OutputError, ParameterError, StoreError
+from narrows.errors import FormatError, NarrowsError, OutputError, ParameterError, StoreError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
-from narrows.remote import Place, Remote, lance_address, refusal
+from narrows.remote import Place, Remote, lance_address, open_dataset, refusal
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
 FAILURES = (OSError, ValueError, RuntimeError)
@@ -45,6 +45,9 @@ class Table:
         Of the model that its codes are expected to be of.
     version : int, optional
         By default the latest.
+    folders : tuple of str, optional
+        Where files may be that its rows refer to, links followed; None in libraries of older
+        versions, which were not told.
 
     Raises
     ------
@@ -54,11 +57,18 @@ class Table:
         If it is in an object store that does not answer, or refuses.
     """
 
-    def __init__(self, path: Place, fingerprint: str, version: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Place,
+        fingerprint: str,
+        version: int | None = None,
+        folders: tuple[str, ...] | None = None,
+    ) -> None:
         self.path = path
+        self.folders = folders
         self.fingerprint = fingerprint
         with self.explain_reading():
-            self.dataset: Any = lance.dataset(**lance_address(path), version=version)
+            self.dataset: Any = open_dataset(path, version)
             self._length = int(self.dataset.count_rows())
         schema = self.dataset.schema
         code = schema.field("code").type if "code" in schema.names else None
@@ -85,7 +95,7 @@ class Table:
             lance.write_dataset(schema.empty_table(), **lance_address(path), mode="create")
         except FAILURES as error:
             raise cannot_write(path, error) from error
-        return cls(path, fingerprint)
+        return cls(path, fingerprint, folders=())
 
     def __len__(self) -> int:
         return self._length
@@ -102,7 +112,7 @@ class Table:
 
     def latest(self) -> Self:
         """Return the table as it is now."""
-        return type(self)(self.path, self.fingerprint)
+        return type(self)(self.path, self.fingerprint, folders=self.folders)
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
@@ -239,6 +249,8 @@ class Table:
         try:
             with panics_as_failures():
                 yield
+        except NarrowsError:
+            raise
         except FAILURES as error:
             if (out_of_reach := refusal(self.path, error)) is not None:
                 raise out_of_reach from error
@@ -272,8 +284,8 @@ class Table:
             return _has_tables(self.path.parent)
         try:
             with panics_as_failures():
-                latest = lance.dataset(**lance_address(self.path))
-        except FAILURES:
+                latest = open_dataset(self.path)
+        except FAILURES:  # FormatError among them
             return False
         return all(version["version"] != self.version for version in latest.versions())
 

@@ -21,7 +21,8 @@ from narrows.data.thumbnails import preview
 from narrows.errors import DataError, FormatError, NarrowsError
 from narrows.library import commits, salvage
 from narrows.library.columns import metadata_fields
-from narrows.library.pictures import StoredPictures, fetch
+from narrows.library.pictures import StoredPictures
+from narrows.library.references import fetch
 from narrows.library.salvage import Chunk
 from narrows.library.table import Table
 from narrows.models import Encoder
@@ -153,6 +154,7 @@ class Rows:
         OutputError
             If they cannot be written.
         """
+        table.folders = self.table.folders
         table = commits.extend(table, metadata_fields(self.table.dataset.schema))
         schema = table.dataset.schema
         rows = (
@@ -214,7 +216,7 @@ class Rows:
         """Decode a picture as stored or referred to, or say what is wrong with it."""
         if picture is None and reference is not None and digest is not None:
             try:
-                picture = fetch(reference, digest, self.table.path.parent, self.how)
+                picture = fetch(reference, digest, self.table, self.how)
             except NarrowsError as error:
                 # The disk that it lies on may come back.
                 return Defect(f"its file {error}", "keep")
@@ -273,7 +275,7 @@ class Rows:
             made[row] = None
             # A picture that is away or cannot be decoded is a defect of its own.
             with suppress(NarrowsError, ValueError, DefectError), quietly():
-                contents = picture or fetch(reference, digest, self.table.path.parent, self.how)
+                contents = picture or fetch(reference, digest, self.table, self.how)
                 made[row] = pictures.make_thumbnail(contents, always=picture is None)
         return pa.array(made, columns["thumbnail"].type)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from narrows.atomic import atomic_file
+from narrows.data.formulas import guarded
 from narrows.errors import FormatError
 
 Record = dict[str, float]
@@ -139,8 +140,9 @@ class History:
     def _csv(self) -> bytes:
         stream = StringIO(newline="")
         # Without an epoch, at least what every epoch has.
-        writer = csv.DictWriter(stream, self.columns or _ALWAYS)
-        writer.writeheader()
+        columns = self.columns or _ALWAYS
+        writer = csv.DictWriter(stream, columns)
+        writer.writerow({name: guarded(name) for name in columns})
         writer.writerows(self.epochs)
         return stream.getvalue().encode()
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from narrows import ranks
+from narrows.data.formulas import guarded
 from narrows.errors import NarrowsError, OutputError
 from narrows.training.history import Record
 
@@ -142,7 +143,7 @@ def logged(path: Path | None) -> Iterator[None]:
             def write(record: Record) -> None:
                 if not columns:
                     columns.extend(name for name in record if name != "max_epochs")
-                    file.write(",".join(columns) + "\n")
+                    file.write(",".join(map(guarded, columns)) + "\n")
                 # Layers that are trained one by one may have more to tell; the first says what.
                 file.write(",".join(f"{record.get(name, math.nan):.9g}" for name in columns) + "\n")
 

@@ -1,11 +1,11 @@
 """What requests send beside pictures: JSON, or nothing."""
 
-import json
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from narrows.containment import parse_json
 from narrows.errors import ParameterError
 from narrows.web.security import TooLargeError
 
@@ -41,8 +41,8 @@ async def read_json(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
         if len(contents) > most:
             raise TooLargeError(f"the JSON is too large; send at most {most} bytes here")
     try:
-        body = json.loads(contents)
-    except (ValueError, RecursionError) as error:
+        body = parse_json(contents)
+    except ValueError as error:
         raise ParameterError(f"the body is no JSON: {error}") from error
     if not isinstance(body, dict):
         raise ParameterError("the body is no JSON object; send one")

@@ -7,10 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from narrows.containment import read_regular
+from narrows.data.formulas import unguarded
+
 # A log that was written to so many seconds ago is of a run that goes on, unless it takes longer
 # over an epoch.
 _LIVE = 30.0
 _MOST_FILES = 100
+_MOST_BYTES = 2**26  # of a log
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
@@ -24,9 +28,10 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     runs, seen = [], sha256()
     for name, file in _files(paths):
         try:
-            state, text = file.stat(), file.read_text("utf-8", errors="replace")
+            state = file.stat()
+            text = read_regular(file, _MOST_BYTES, follow=True).decode(errors="replace")
         except OSError:
-            continue  # gone since it was listed
+            continue  # gone since it was listed, or no file of a sensible size
         live = file.name != "history.csv" and time.time() - state.st_mtime < _LIVE
         seen.update(f"{name}\n{live}\n{text}".encode())
         columns, rows = _parse(text)
@@ -50,7 +55,7 @@ def _parse(text: str) -> tuple[list[str], list[list[float | None]]]:
     lines = [line for line in csv.reader(text[: text.rfind("\n") + 1].splitlines()) if line]
     if not lines:
         return [], []
-    columns = lines[0]
+    columns = [unguarded(name) for name in lines[0]]
     whole = [line for line in lines[1:] if len(line) == len(columns)]
     return columns, [[_number(word) for word in line] for line in whole]
 

@@ -1,0 +1,183 @@
+"""Bounds on what files from strangers can make us read, write or delete.
+
+A library or a model is a folder that anybody may have made. Symbolic links in it would lead reads
+and deletions to other folders; pipes and devices would never end; JSON may be nested without end.
+"""
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from narrows.errors import FormatError
+
+_DEEPEST = 64  # lists and objects within each other in JSON
+_SHOWN = 200  # characters of a path in a message
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+class IrregularFileError(OSError):
+    """What was to be read is no regular file, or larger than allowed; its text says which."""
+
+
+def check_inside(folder: Path, *, itself: bool = False) -> None:
+    """Refuse a folder in which anything is neither a regular file nor a folder.
+
+    The folder itself may be a symbolic link, which its user has named. Hard links are allowed:
+    Narrows and Lance replace files by renaming and never write into one that is there, so nothing
+    that is done to one name of a file changes its other names.
+
+    Parameters
+    ----------
+    folder : Path
+        A library, a model, or another folder that Narrows has made. What cannot be entered, or
+        goes meanwhile, is passed over.
+    itself : bool, default=False
+        Whether the folder itself must be no link either, as nobody has named it.
+
+    Raises
+    ------
+    FormatError
+        If there is a symbolic link below it, or a pipe, a socket or a device.
+    """
+    if itself and folder.is_symlink():
+        _refuse(folder, folder)
+    waiting = [os.fspath(folder)]
+    while waiting:
+        try:
+            entries = os.scandir(waiting.pop())
+        except OSError:
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    _refuse(Path(entry.path), folder)
+
+
+def _refuse(file: Path, folder: Path) -> None:
+    try:
+        mode = file.lstat().st_mode
+    except FileNotFoundError:  # a writer's temporary file
+        return
+    if stat.S_ISLNK(mode):
+        raise FormatError(
+            f"'{_cut(file)}' is a symbolic link, and nothing in '{_cut(folder)}' may lead out of "
+            "it; put a copy of what it leads to in its place (cp -RL copies a whole folder so), or "
+            "remove it"
+        )
+    raise FormatError(
+        f"'{_cut(file)}' is {_kind(mode)}, and '{_cut(folder)}' may hold files and folders alone; "
+        "remove it"
+    )
+
+
+def open_regular(path: str | Path, *, follow: bool = False) -> int:
+    """Open a regular file for reading, without waiting for the other end of a pipe.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    follow : bool, default=False
+        Whether it may be a symbolic link to one.
+
+    Returns
+    -------
+    int
+        The file descriptor, to be closed by the caller.
+
+    Raises
+    ------
+    IrregularFileError
+        If it is something else.
+    OSError
+        If it cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise IrregularFileError("it is a symbolic link") from error
+        if error.errno == errno.ENXIO:
+            raise IrregularFileError("it is a socket or a device") from error
+        raise
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise IrregularFileError(f"it is {_kind(mode)}, not a regular file")
+    return handle
+
+
+def read_regular(path: str | Path, most: int, *, follow: bool = False) -> bytes:
+    """Read a regular file whole.
+
+    Parameters
+    ----------
+    path, follow
+        As for :func:`open_regular`.
+    most : int
+        Bytes that it may have.
+
+    Raises
+    ------
+    IrregularFileError
+        If it is something else, or larger.
+    OSError
+        If it cannot be read.
+    """
+    with os.fdopen(open_regular(path, follow=follow), "rb") as file:
+        # Files below /proc have no size until they are read.
+        if os.fstat(file.fileno()).st_size <= most and len(contents := file.read(most + 1)) <= most:
+            return contents
+    raise IrregularFileError(f"it is larger than {most:,} bytes")
+
+
+def parse_json(contents: bytes) -> Any:
+    """Parse JSON in UTF-8 whose lists and objects are not nested deeper than 64.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or nested deeper.
+
+    Examples
+    --------
+    >>> parse_json(b'{"a": [1, 2]}')
+    {'a': [1, 2]}
+    """
+    try:
+        parsed = json.loads(contents.decode())
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deep") from error
+    level, depth = [parsed], 0
+    while level := [
+        one
+        for some in level
+        if isinstance(some, dict | list)
+        for one in (some.values() if isinstance(some, dict) else some)
+        if isinstance(one, dict | list)
+    ]:
+        depth += 1
+        if depth >= _DEEPEST:
+            raise ValueError(f"its JSON is nested deeper than {_DEEPEST} lists and objects")
+    return parsed
+
+
+def _kind(mode: int) -> str:
+    return next((name for test, name in _KINDS if test(mode)), "a device")
+
+
+def _cut(file: Path) -> str:
+    """Show a path on one line, and the end of a long one."""
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(file))
+    return text if len(text) <= _SHOWN else f"...{text[3 - _SHOWN :]}"
