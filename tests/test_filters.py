@@ -167,6 +167,33 @@ def test_random_filters_let_through_what_sqlite_does(trained, tmp_path, seed):
     assert len(set(sizes)) > 20
 
 
+def test_mutated_filters_are_refused_or_answered(library):
+    """Seed 5. Pieces are taken out of filters, doubled, and put in."""
+    random, texts = np.random.default_rng(5), list(ACCEPTED)
+    pieces = ["'", '"', "`", "(", ")", "NOT ", " AND ", "id", "IN", "LIKE", "1e308", ",", "=",
+              "<", "NULL", "--",
+              "/*", ";", "\\", "%", "😀", "\0", "flag", "'2020-01-01'", "-", "\udcff"]  # fmt: skip
+    answered, refusals = 0, []
+    for _ in range(1000):
+        where = list(texts[random.integers(len(texts))])
+        for _ in range(random.integers(1, 4)):
+            place, what = random.integers(len(where) + 1), random.integers(3)
+            if what == 0:
+                where[place:place] = pieces[random.integers(len(pieces))]
+            elif what == 1:
+                del where[place : place + random.integers(1, 6)]
+            else:
+                where[place:place] = where[: random.integers(20)]
+        try:
+            assert set(library.find("".join(where)).tolist()) <= set(ALL)
+            answered += 1
+        except ParameterError as error:
+            refusals.append(str(error))
+    assert max(map(len, refusals)) <= 500
+    assert all(map(str.isprintable, refusals))
+    assert 10 < answered < 500
+
+
 @pytest.fixture(scope="module")
 def library(trained, tmp_path_factory):
     """Ten pictures with a column of every type, and columns whose names need quotes."""
