@@ -106,6 +106,9 @@ class Draw:
         if texts and self.random.random() < 0.2:
             word = self.one(["lower", "UPPER"])
             ours, theirs = f"{word}({ours})", f"{word}({theirs})"
+        if name == "count" and self.random.random() < 0.3:
+            by = self.one([1, 2, 7, LARGEST])
+            ours, theirs = f"{ours} % {by}", f"{theirs} % {by}"
         word = self.one([" NOT", ""])
         what = self.one(["sign", "sign", "in", "between", "null", "like", "columns", "flag"])
         if what == "null":
@@ -230,6 +233,7 @@ ACCEPTED = {
     '"Größe" < 2 OR Größe = 9': [0, 1, 9],
     "Gro\u0308\u00dfe < 2": [0, 1],  # the same name, not composed
     "YEAR < 2012 and Label in ('boot')": [0],
+    "id % 3 = 0 OR 7 = id%10": [0, 3, 6, 7, 9],
     "in < 2 AND in IN (0, 5)": [0],
     "date = 'd3'": [3],
     '"not" = 3': [3],
@@ -311,6 +315,15 @@ REFUSED = {
     "id = 1 AND": "ends where",
     "id + 1 > 3": r"\+ at character 4 stands where a comparison is",
     "id * 2 > 3": r"'\*' at",
+    "id % 0 = 1": "% takes a column of whole numbers",
+    "id % -1 = 1": "% takes a column",
+    "id % 1.5 = 1": "% takes a column",
+    "id % year = 1": "% takes a column",
+    "id % 'a' = 1": "% takes a column",
+    "id % 1e30 = 1": "% takes a column",
+    "id % 3 % 2 = 1": "% at character 8",
+    "weight % 2 = 1": "% takes a column",
+    "1 % 2 = 1": "% at character 3",
     "1 = 1": "compares no column",
     "'a' LIKE 'a'": "LIKE looks at columns of texts",
     "1 IS NULL": "looks at no column",

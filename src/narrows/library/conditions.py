@@ -38,6 +38,15 @@ _KINDS = {
     "null": ("NULL", "NULL"),
     "": ("a value", "values"),
 }
+# What a column of each kind is compared with.
+REMEDIES = {
+    "integer": "compare it with a number, without quotes",
+    "float": "compare it with a number, without quotes",
+    "text": "compare it with a text in single quotes",
+    "date": "compare it with a date, such as '2020-01-31'",
+    "time": "compare it with a time, such as '2020-01-31 12:00:00'",
+    "truth": "compare it with TRUE or FALSE",
+}
 _MOMENT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
     r"(?:[ T]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(\.[0-9]{1,9})? ?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"

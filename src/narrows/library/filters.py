@@ -7,7 +7,7 @@
     negated    = {NOT} test
     test       = value [sign value | [NOT] BETWEEN value AND value | [NOT] IN (literal {, literal})
                | [NOT] LIKE text [ESCAPE text] | IS [NOT] NULL]
-    value      = (condition) | column | LOWER(column) | UPPER(column) | literal
+    value      = (condition) | column | column % number | LOWER(column) | UPPER(column) | literal
     sign       = "=" | "!=" | "<>" | "<" | "<=" | ">" | ">="
     column     = word | "quoted" | `quoted`
     literal    = [+|-] number | 'text' | DATE 'text' | TIMESTAMP 'text' | TRUE | FALSE | NULL
@@ -31,6 +31,7 @@ from narrows.data.text import printable
 from narrows.errors import ParameterError
 from narrows.library.conditions import (
     DAY,
+    REMEDIES,
     RESERVED,
     UNKNOWN,
     Column,
@@ -68,19 +69,11 @@ _TOKEN = re.compile(
     | (?P<quoted>"(?:[^"]|"")*+"|`(?:[^`]|``)*+`)
     | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     | (?P<word>[^\W\d][\w\u0300-\u036f]*+)
-    | (?P<sign><>|!=|<=|>=|[=<>(),+-])""",
+    | (?P<sign><>|!=|<=|>=|[=<>(),+%-])""",
     re.VERBOSE,
 )
 _FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _FUNCTIONS = {"LOWER", "UPPER"}
-_REMEDIES = {
-    "integer": "compare it with a number, without quotes",
-    "float": "compare it with a number, without quotes",
-    "text": "compare it with a text in single quotes",
-    "date": "compare it with a date, such as '2020-01-31'",
-    "time": "compare it with a time, such as '2020-01-31 12:00:00'",
-    "truth": "compare it with TRUE or FALSE",
-}
 
 
 @dataclass(frozen=True)
@@ -265,11 +258,12 @@ class _Parser:
             if self._token.word == "(":
                 self._refuse(f"{short(token.text)}(...) is a function; filters compare columns "
                              "with values, and know LOWER(column) and UPPER(column)")  # fmt: skip
-            return self._column(token, token.text)
+            return self._remainder(self._column(token, token.text))
         if token.kind == "quoted":
             quote = token.text[0]
             self._next()
-            return self._column(token, token.text[1:-1].replace(quote * 2, quote))
+            name = token.text[1:-1].replace(quote * 2, quote)
+            return self._remainder(self._column(token, name))
         return self._literal()
 
     def _operand(self) -> Operand:
@@ -286,6 +280,15 @@ class _Parser:
         if not isinstance(inner, Column) or inner.kind != "text" or "(" in inner.sql:
             self._refuse(f"{token.word}(...) takes a column of texts and nothing else")
         return Column(inner.name, "text", inner.type, f"{token.word.lower()}({inner.sql})")
+
+    def _remainder(self, column: Column) -> Column:
+        if not self._take("%"):
+            return column
+        by = self._operand()
+        count = by.value if isinstance(by, Value) and by.kind == "number" else 0
+        if column.kind != "integer" or count != int(count) or not 0 < count < 2**63:
+            self._refuse("% takes a column of whole numbers and a positive whole number")
+        return Column(column.name, "integer", column.type, f"({column.sql} % {int(count)})")
 
     def _literal(self) -> Value:
         token = self._token
@@ -382,7 +385,7 @@ class _Parser:
             found = (given.value, given.zoned)
             if given.kind == "text" and (moment := moment_of(given.value)) is None:
                 self._refuse(f"{column.described}, and {short(given.shown)} is none; "
-                             f"{_REMEDIES[kind]}")  # fmt: skip
+                             f"{REMEDIES[kind]}")  # fmt: skip
             elif given.kind == "text" and moment is not None:
                 found = moment
             if found[1] and "tz=" not in column.type:
@@ -395,7 +398,7 @@ class _Parser:
             return given.value
         if not kind:
             self._refuse(f"{column.described}, which filters do not compare")
-        remedy = _REMEDIES[kind]
+        remedy = REMEDIES[kind]
         if kind == "text" and given.kind == "number":
             remedy = f"write '{short(given.shown)}'"
         return self._refuse(
