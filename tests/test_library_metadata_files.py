@@ -227,7 +227,11 @@ def test_the_command_finds_nothing_where_no_picture_passes(indexed):
         (3, ["--codes", "wide.npy"], "codes of shape (3, 7) were given, and this library's have 4"),
         (2, ["--id", "5"], "no picture of id 5 in 'p.lance'"),
         (2, ["--id", "boot"], "'boot' is not a valid integer"),
-        (2, ["--id", "3", "--where", "labl = 'boot'"], "its columns are id (int64), hash"),
+        (
+            2,
+            ["--id", "3", "--where", "labl = 'boot'"],
+            "did you mean label?; its columns are year (int64), label (string)",
+        ),
         (2, ["--id", "3", "--rerank", "mse"], "'mse' is not one of"),
         (2, ["--id", "3", "--rerank-on", "decoded"], "give rerank='pixels' or 'ssim'"),
         (3, ["labels.csv"], "labels.csv"),

@@ -89,6 +89,88 @@ def test_only_the_own_page_sends(client, headers, status):
     assert answer.status_code == status
 
 
+OWN = "http://127.0.0.1:8765"
+NAVIGATED = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+PICTURED = {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+FOREIGN = [
+    {"Sec-Fetch-Site": "cross-site", **PICTURED},
+    {"Sec-Fetch-Site": "cross-site", **NAVIGATED},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "http://evil.example"},
+    {"Sec-Fetch-Site": "same-site", **PICTURED},
+    {"Sec-Fetch-Site": "same-site", "Referer": "http://127.0.0.1:3000/"},
+    {"Sec-Fetch-Site": "cross-site", "Referer": f"{OWN}/"},
+    {"Sec-Fetch-Site": "cross-origin"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "http://127.0.0.1:3000"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Referer": "http://evil.example/page?http://127.0.0.1:8765/"},
+    {"Referer": "http://127.0.0.1:8765@evil.example/"},
+    {"Referer": "http://127.0.0.1:87650/"},
+    {"Referer": "http://[bad"},
+]
+WORKED_AT = [
+    "/api/items?where=length(repeat(path,20000000))>0", "/api/items", "/api/items/1",
+    "/api/items/1/picture", "/api/items/1/thumbnail", "/api/items/1/reconstruction", "/api/info",
+    "/api/health", "/api/latent", "/api/map", "/api/map/ids", "/api/map/legend", "/api/report",
+    "/api/metrics", "/api/openapi.json", "/api/training", "/report", "/static/app.js", "/nowhere",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_other_pages_ask_for_nothing(client, headers):
+    for address in WORKED_AT:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            answer = client.request(method, address, headers=headers)
+            assert answer.status_code == 403, address
+        assert "another page" in client.get(address, headers=headers).json()["error"]
+    assert client.post("/api/match", params={"id": 1}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "none", **NAVIGATED},
+        {"Sec-Fetch-Site": "same-origin", **PICTURED, "Referer": f"{OWN}/"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": OWN},
+        {"Origin": "https://127.0.0.1:8765"},  # behind a proxy that speaks TLS
+        {"Referer": f"{OWN}/#/match"},
+        {"Referer": ""},
+    ],
+    ids=str,
+)
+def test_the_own_page_and_programs_ask_for_anything(client, headers):
+    for address in ("/", "/api/items", "/api/items/1/picture", "/static/app.js"):
+        assert client.get(address, headers=headers).status_code == 200
+    assert client.post("/api/match", params={"id": 1}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_links_on_other_pages_lead_to_the_page_alone(client, site):
+    link = {"Sec-Fetch-Site": site, "Referer": "http://evil.example/", **NAVIGATED}
+    for address in ("/", "/?token=a"):
+        assert client.get(address, headers=link).status_code == 200
+        assert client.head(address, headers=link).status_code == 200
+        assert client.post(address, headers=link).status_code == 403
+        for other in ({"Sec-Fetch-Dest": "iframe"}, PICTURED, {"Origin": "http://evil.example"}):
+            assert client.get(address, headers={**link, **other}).status_code == 403
+    assert client.get("/", headers={"Referer": "http://evil.example/"}).status_code == 200
+    for address in WORKED_AT:
+        assert client.get(address, headers=link).status_code == 403
+
+
+def test_attacks_by_filters_are_answered_at_once(client):
+    """Each of these reached the SQL engine, where the first took gigabytes of memory."""
+    for where in ("length(repeat(path,20000000))>0", "(" * 5000, "id = 1; DROP TABLE t", "1 = 1"):
+        answer = client.get("/api/items", params={"where": where})
+        assert answer.status_code == 400
+        assert len(answer.json()["error"]) <= 500
+        assert answer.elapsed.total_seconds() < 1
+    found = client.get("/api/items", params={"where": "`label` = 'kind 1' AND \"id\" < 9"}).json()
+    assert [item["id"] for item in found["items"]] == [1, 4, 7]
+
+
 def test_every_answer_says_what_a_browser_may_do(client):
     for address in ("/", "/api/health", "/nowhere", "/static/app.js"):
         headers = client.get(address).headers

@@ -49,8 +49,8 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 @click.option(
     "--where",
     metavar="FILTER",
-    help="Match only pictures that an SQL filter of columns lets through: \"label = 'boot' AND "
-    'year > 2010"; `narrows info LIBRARY` lists your columns.',
+    help="Match only pictures that a filter of columns lets through: \"label = 'boot' AND "
+    'year > 2010"; `narrows info LIBRARY` lists your columns, docs/filters.md what it may say.',
 )
 @metric_option
 @click.option(

@@ -27,7 +27,7 @@ class Browsing:
         Parameters
         ----------
         where : str, optional
-            A filter of columns, in SQL, such as ``"label = 'boot' AND year > 2010"``.
+            A filter of columns (``docs/filters.md``), such as ``"label = 'boot' AND year > 2010"``.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class Browsing:
         Parameters
         ----------
         where : str
-            A filter of columns, in SQL, such as ``"label = 'boot' AND year > 2010"``.
+            A filter of columns (``docs/filters.md``), such as ``"label = 'boot' AND year > 2010"``.
 
         Returns
         -------

@@ -31,7 +31,7 @@ class Keeper(Reader):
         ids : sequence of int, optional
             Of the pictures.
         where : str, optional
-            Instead of ids: a filter of columns, in SQL, such as
+            Instead of ids: a filter of columns (``docs/filters.md``), such as
             ``"added < TIMESTAMP '2026-01-01'"``.
 
         Returns
@@ -65,8 +65,8 @@ class Keeper(Reader):
         Parameters
         ----------
         which : sequence of int, or str
-            The ids of the pictures, each once; or a filter of columns, in SQL, such as
-            ``"label = 'boot' AND year > 2010"``.
+            The ids of the pictures, each once; or a filter of columns (``docs/filters.md``), such
+            as ``"label = 'boot' AND year > 2010"``.
         metadata : DataFrame, pyarrow.Table, or mapping of str to sequence or to a single value
             The columns that change, a row for each picture: in the order of ``which``, or of the
             ids if that is a filter. A single value, None among them, is for all of these pictures.

@@ -180,7 +180,8 @@ class Reader(Browsing):
             Instead of a query: pictures that are in the library. No picture is among its own
             matches; others with the same code are.
         where : str, optional
-            A filter of columns, in SQL, such as ``"label = 'boot' AND year > 2010"`` or
+            A filter of columns (``docs/filters.md``), such as
+            ``"label = 'boot' AND year > 2010"`` or
             ``"path LIKE 'photos/%' AND added > TIMESTAMP '2026-01-01'"``. Only pictures that it
             lets through are looked at, and k counts them; if there are none, there are no matches.
         metric : {"euclidean", "cosine"}, default="euclidean"

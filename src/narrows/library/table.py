@@ -5,7 +5,6 @@ the version before keeps reading it unharmed. Rows are counted in the order of t
 the order in which they were added, wherever Lance has put them.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from narrows.data.lance_rows import reason
 from narrows.errors import FormatError, NarrowsError, OutputError, ParameterError, StoreError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
+from narrows.library.filters import to_sql
 from narrows.remote import Place, Remote, lance_address, open_dataset, refusal
 
 # What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
@@ -156,15 +156,9 @@ class Table:
 
     def column(self, name: str, where: str | None = None) -> Any:
         """Read one column whole, or of the rows that a filter lets through, as Arrow has it."""
-        self._check_filter(where)
-        try:
-            with self.explain_reading():
-                return self.dataset.to_table(columns=[name], filter=where).column(name)
-        except FormatError as error:
-            # A filter may be well formed and fail on a value, as by a division by zero.
-            if where is None or "filter expression" not in str(error.__cause__):
-                raise
-            raise self._no_filter(where, error.__cause__) from error
+        chosen = None if where is None else to_sql(where, self.dataset.schema)
+        with self.explain_reading():
+            return self.dataset.to_table(columns=[name], filter=chosen).column(name)
 
     def count(self, where: str | None) -> int:
         """Count the rows, or those that a filter lets through."""
@@ -217,31 +211,6 @@ class Table:
         """Where rows are stored, by id; None if they are stored in the order of their ids."""
         ids = self._ids_as_stored
         return None if np.all(ids[1:] > ids[:-1]) else np.argsort(ids)
-
-    def _check_filter(self, where: str | None) -> None:
-        if where is None:
-            return
-        if not isinstance(where, str) or not where.strip():
-            raise ParameterError(f'where={where!r} is no filter; write one like "id < 10"')
-        # Lance passes over whatever follows an expression: a semicolon, LIMIT, a closing
-        # parenthesis too many. In parentheses of ours, that is an error.
-        depth = 0
-        for sign in re.sub(r"'[^']*'|`[^`]*`|\"[^\"]*\"|[^()]", "", where):
-            depth += 1 if sign == "(" else -1
-            if depth < 0:
-                raise self._no_filter(where, "it closes a parenthesis that is not open")
-        try:
-            self.dataset.scanner(columns=["id"], filter=f"({where}\n)").explain_plan()
-        except FAILURES as error:
-            raise self._no_filter(where, error) from error
-
-    def _no_filter(self, where: str, error: object) -> ParameterError:
-        fields = {field.name: field.type for field in self.dataset.schema}
-        columns = ", ".join(f"{name} ({kind})" for name, kind in fields.items())
-        why = re.sub(r"^([A-Z][\w ]*: )+(?=\S)", "", reason(error))
-        return ParameterError(
-            f"where={where!r} is no filter of this library: {why}; its columns are {columns}"
-        )
 
     @contextmanager
     def explain_reading(self) -> Iterator[None]:

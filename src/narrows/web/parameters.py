@@ -86,7 +86,7 @@ PARAMETERS = {
     "metric": Parameter(
         "string", "The distance between codes.", "euclidean", choices=("euclidean", "cosine")
     ),
-    "where": Parameter("string", "An SQL filter of the library's columns."),
+    "where": Parameter("string", "A filter of columns, such as label = 'boot' AND year > 2010."),
     "rerank": Parameter(
         "string",
         "What puts the nearest candidates in order.",

@@ -24,7 +24,6 @@ MOST_BYTES = 64 * 2**20
 MOST_AT_ONCE = 8 * MOST_BYTES
 # For a body to come.
 SECONDS = 300.0
-_SAFE = ("GET", "HEAD", "OPTIONS")
 # Nothing but this server's own files; a report has its styles inside, and runs nothing.
 _PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -100,7 +99,7 @@ class Guard:
         headers = Headers(scope=scope)
         if not self._is_ours(headers.get("host", "")):
             return _refusal(403, "this server does not go by that name; use the address it printed")
-        if not _from_here(scope["method"], headers):
+        if not _from_here(scope["method"], scope["path"], headers):
             return _refusal(403, "the request comes from another page; use this server's own")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
@@ -140,17 +139,32 @@ class Guard:
         return None
 
 
-def _from_here(method: str, headers: Headers) -> bool:
-    """Tell whether a request that changes or sends something was made by our own page."""
-    if method in _SAFE:
+def _from_here(method: str, path: str, headers: Headers) -> bool:
+    """Tell whether a request was made by our own page, by a user, or by a program.
+
+    Other pages may only lead to our page, as a link does. Whatever else they ask for costs work,
+    which an ``<img>`` could ask for as often as it likes. Browsers send ``Sec-Fetch-*`` to this
+    machine and over TLS, otherwise what a foreign page sends is told by its origin or referrer.
+    """
+    here = headers.get("host", "").lower()
+    if any(_netloc(origin) != here for origin in headers.getlist("origin")):
+        return False
+    if all(site in ("same-origin", "none") for site in headers.getlist("sec-fetch-site")) and all(
+        _netloc(page) == here for page in headers.getlist("referer") if page
+    ):
         return True
-    origin = headers.get("origin")
-    if origin is not None:
-        try:
-            return urlsplit(origin).netloc == headers.get("host")
-        except ValueError:
-            return False
-    return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    leads_here = (
+        headers.get("sec-fetch-mode", "navigate") == "navigate"
+        and headers.get("sec-fetch-dest", "document") == "document"
+    )
+    return leads_here and path == "/" and method in ("GET", "HEAD")
+
+
+def _netloc(address: str) -> str:
+    try:
+        return urlsplit(address).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _is_address(name: str) -> bool:
