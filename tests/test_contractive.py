@@ -226,7 +226,7 @@ def quick(**parameters):
 def first_contraction(**parameters):
     """The penalty of untouched weights over the whole table, with the model."""
     still = {"max_epochs": 1, "learning_rate": 1e-12, "early_stopping": False}
-    model = quick(**still, **parameters).fit(TABLE)
+    model = quick(**still, **parameters, architecture="dense").fit(TABLE)
     return model, model.history_["contraction"][0]
 
 
@@ -279,8 +279,9 @@ def test_every_row_of_every_step_has_a_direction_of_its_own(monkeypatch):
     def draw(seed):
         seen.clear()
         ContractiveAutoencoder(
-            24, hidden_layer_sizes=(8, 8), max_epochs=2, early_stopping=False, random_state=seed
-        ).fit(TABLE)
+            24, architecture="dense", hidden_layer_sizes=(8, 8), max_epochs=2, early_stopping=False,
+            random_state=seed,
+        ).fit(TABLE)  # fmt: skip
         return torch.cat(seen)
 
     drawn = draw(SEED)

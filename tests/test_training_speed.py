@@ -154,8 +154,9 @@ def test_a_hundred_steps_end_where_a_naive_loop_does(monkeypatch):
 
     monkeypatch.setattr(ArraySource, "batches", told)
     model = Autoencoder(
-        3, hidden_layer_sizes=(8,), activation="tanh", learning_rate=3e-3, weight_decay=0.1,
-        batch_size=32, max_epochs=10, early_stopping=False, random_state=SEED,
+        3, architecture="dense", scaling="unit", hidden_layer_sizes=(8,), activation="tanh",
+        learning_rate=3e-3, weight_decay=0.1, batch_size=32, max_epochs=10,
+        early_stopping=False, random_state=SEED,
     )  # fmt: skip
     with on_start(lambda network: begun.append([p.detach().clone() for p in network.parameters()])):
         model.fit(X)
