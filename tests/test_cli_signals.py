@@ -101,3 +101,21 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path, code, words, message
     assert re.search(message, said)
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train {0}/sound -o {1}/new", r"sound' holds 2 sound files: give .*--window 256"),
+        ("train {0}/wide.csv -o {1}/new --columns heart", "--columns heart .*give --window 256"),
+        ("train {0}/wide.csv -o {1}/new --hop 8", "--hop 8 .*give --window 256"),
+        ("encode {0}/model {0}/wide.csv -o {1}/new.npy --columns heart", "give --signal"),
+        ("reconstruct {0}/model {0}/wide.csv -o {1}/new.csv --hop 8", "give --signal"),
+        ("denoise {0}/model {0}/wide.csv -o {1}/new.csv --columns heart", "give --signal"),
+    ],
+)
+def test_options_of_signals_name_what_makes_data_a_signal(folder, tmp_path, words, message):
+    with redirect_stderr(StringIO()) as heard:
+        assert main(words.format(folder, tmp_path).split()) in (2, 3)
+    assert re.search(message, heard.getvalue())
+    assert not list(tmp_path.iterdir())

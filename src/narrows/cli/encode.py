@@ -23,7 +23,7 @@ from narrows.cli.exchange import (
     spec_of,
 )
 from narrows.cli.reading import file_options
-from narrows.cli.waves import is_signal, read_signal, refuse_rate, signal_options
+from narrows.cli.waves import is_signal, read_signal, refuse_signal_options, signal_options
 
 if TYPE_CHECKING:
     from narrows.data.options import FileOptions
@@ -79,7 +79,7 @@ def command(
         windows = signals.windows_for(encoder, given, hop)
         codes = transform(windows)
     else:
-        refuse_rate(rate)
+        refuse_signal_options(rate=rate, columns=columns, hop=hop)
         rows = read_for(
             encoder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=files
         )

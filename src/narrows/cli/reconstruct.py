@@ -25,7 +25,7 @@ from narrows.cli.exchange import (
     write_restored,
 )
 from narrows.cli.reading import file_options
-from narrows.cli.waves import is_signal, refuse_rate, restore_signal, signal_options
+from narrows.cli.waves import is_signal, refuse_signal_options, restore_signal, signal_options
 
 if TYPE_CHECKING:
     from narrows.data.options import FileOptions
@@ -82,7 +82,7 @@ def command(
             as_json=as_json,
         )
         return
-    refuse_rate(rate)
+    refuse_signal_options(rate=rate, columns=columns, hop=hop)
     check_destination(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
     shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures

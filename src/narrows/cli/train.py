@@ -29,7 +29,7 @@ from narrows.cli.waves import (
     is_signal,
     rate_option,
     read_windows,
-    refuse_rate,
+    refuse_signal_options,
 )
 
 if TYPE_CHECKING:
@@ -288,9 +288,11 @@ def _read_data(
         options = {**options, **signal, "length": window}
         X, found = read_windows(data, **options)
         return X, found, partial(_windows, data.absolute(), **options)
-    if is_signal(data, signal["hop"] is not None or signal["columns"] is not None):
-        raise ParameterError(f"'{data}' is a signal; say how many samples a window has (--window)")
-    refuse_rate(signal["rate"])
+    if is_signal(data, False):
+        raise ParameterError(
+            f"'{data}' is a signal; say how many samples a window has (--window 256)"
+        )
+    refuse_signal_options(**signal, by="--window 256")
     # Another process does not know of the options that hold for all that is read here.
     how = {"pages": current().pages, "max_pixels": current().max_pixels}
     options = {**options, **pictures, **how}

@@ -68,18 +68,33 @@ def is_signal(path: Path, signal: bool) -> bool:
     return signal or path.suffix.lower() in _SOUND
 
 
-def refuse_rate(rate: int | None) -> None:
-    """Refuse ``--rate`` for what is no signal.
+def refuse_signal_options(
+    *, rate: int | None, columns: str | None = None, hop: int | None = None, by: str = "--signal"
+) -> None:
+    """Refuse the options of signals for data that are read as rows.
+
+    Parameters
+    ----------
+    rate, columns, hop
+        What was given.
+    by : str
+        The option that would make a table or an array a signal.
 
     Raises
     ------
     ParameterError
-        If it is given.
+        If one is given.
     """
     from narrows.errors import ParameterError
 
     if rate is not None:
         raise ParameterError(f"--rate {rate} is for sound, and these data are none; leave it out")
+    for name, value in (("columns", columns), ("hop", hop)):
+        if value is not None:
+            raise ParameterError(
+                f"--{name} {value} is for signals, and these data are read as rows; give {by} for "
+                f"a signal, or leave --{name} out"
+            )
 
 
 def read_signal(

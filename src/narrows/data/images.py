@@ -20,11 +20,13 @@ from narrows.data.codec import (
 )
 from narrows.data.decoding import Progress, Target, decode_files
 from narrows.data.depths import common_type
-from narrows.data.folders import Entries, Listing, check_exists, list_files
+from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
 from narrows.data.formats import needed_for, picture_suffixes
 from narrows.data.pages import Page, Picture
 from narrows.data.reading import Notes, chosen
 from narrows.data.scanning import Scan, scan
+from narrows.data.sound import SOUND_SUFFIXES
+from narrows.data.text import counted
 from narrows.errors import DataError, ParameterError, UnreadableFileError
 
 __all__ = [
@@ -127,12 +129,29 @@ def list_images(
     found = list_files(folder, IMAGE_SUFFIXES, beside=_BESIDE, exclude=exclude, seen=seen)
     found.left_out.remedy = needed_for(found.left_out.kinds)
     if not found.files:
+        _refuse_sound(folder, found.left_out)
         instead = found.left_out.words()
         raise DataError(
             f"'{folder}' holds no pictures{f' ({instead})' if instead else ''}; give a folder with "
             f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return found
+
+
+def _refuse_sound(folder: Path, left_out: LeftOut) -> None:
+    """Say how a folder of sound files is read, if it is one.
+
+    Raises
+    ------
+    DataError
+        If it holds sound files.
+    """
+    count = sum(n for kind, n in left_out.kinds.items() if kind.lower() in SOUND_SUFFIXES)
+    if count:
+        raise DataError(
+            f"'{folder}' holds {counted(count, 'sound file')}: give the samples of a window "
+            "(train --window 256; in Python narrows.signals.Windows)"
+        )
 
 
 def read_image(
