@@ -72,7 +72,7 @@ BAD_INPUT = [
     (
         3,
         "train text.csv -o new",
-        "'b' has 2 texts, the first 'one' .*only numbers.*leave columns out",
+        "'b' has 2 texts, the first 'one' .*only numbers.*remove the columns from the file",
     ),
     (3, "train nul.csv -o new", "NUL bytes.*say its encoding .--encoding"),
     (3, "train cut.parquet -o new", "not a readable Parquet table.*repair it or choose another"),

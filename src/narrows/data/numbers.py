@@ -17,6 +17,7 @@ EXACT = 2**53
 """Up to this, float64 represents every integer exactly."""
 
 _SHOWN = 4  # columns in a message
+_MOST_LINES = 2  # of a table that may be no rows of it
 _LONGEST = 240  # characters of a message that name them
 _FILLED = "fill gaps in or remove their rows"
 _TYPED = "convert other values to numbers"
@@ -93,7 +94,7 @@ def to_numbers(
         found.append(numbers)
     if texts is not None:
         _look_at_texts(texts, found, defects)
-    defects.check(path, hint)
+    defects.check(path, hint, len(columns[0]) if columns else 0)
     return [numbers for numbers in found if numbers is not None]
 
 
@@ -127,8 +128,8 @@ def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> No
     if len(rows := _inexact(values)):
         raise DataError(
             f"'{path}' has {values[rows[0]]} in column {name!r}, row {numbers[rows[0]]}, counted "
-            "from 0, which is beyond 2^53 and cannot be represented by float64; leave the column "
-            "out, or make its integers smaller"
+            "from 0, which is beyond 2^53 and cannot be represented by float64; remove the column "
+            "from the file, or make its integers smaller"
         )
 
 
@@ -139,7 +140,8 @@ class _Defects:
         self._names = names
         self._said: dict[int, list[str]] = {}
         self._remedies: dict[str, None] = {}
-        self._untyped = self._in_first = self._has_rows = False
+        self._untyped = self._in_first = self._has_rows = self._has_digits = False
+        self._lines: set[int] = set()  # the rows of all defects, -1 for those of many rows
         places: dict[str, list[int]] = {}
         for place, name in enumerate(names):
             places.setdefault(name, []).append(place)
@@ -151,12 +153,23 @@ class _Defects:
                 self._say(some[0], said, "name columns (pandas: to_csv(..., index=False))")
             elif len(some) > 1:
                 self._say(some[0], f"{shown(name)} is the name of {which}", "name each differently")
+        if self._said:
+            self._lines.add(-1)
 
     def at(self, place: int) -> Callable[..., None]:
-        """Return what takes a defect of a column: in words, the remedy, and whether of its kind."""
+        """Return what takes a defect of a column.
 
-        def say(words: str, remedy: str, row: int, *, untyped: bool = False) -> None:
-            self._untyped |= untyped
+        It takes words, a remedy, the first row or -1, all rows where they are known, and the
+        first text, "" for other things that are no numbers.
+        """
+
+        def say(
+            words: str, remedy: str, row: int, *, rows: Any = None, text: str | None = None
+        ) -> None:
+            self._untyped |= text is not None
+            self._has_digits |= any(map(str.isdigit, text or ""))
+            few = rows if rows is not None and len(rows) <= _MOST_LINES else ()
+            self._lines |= set(map(int, few)) or {-1}
             self._in_first |= row == 0
             self._has_rows |= row >= 0
             first = place not in self._said
@@ -164,10 +177,12 @@ class _Defects:
 
         return say
 
-    def check(self, path: Path, hint: str = "") -> None:
-        """Raise one error of all of them."""
+    def check(self, path: Path, hint: str = "", n_rows: int = 0) -> None:
+        """Raise one error of all of them, of a table of so many rows."""
         if not self._said:
             return
+        if (line := self._other_lines(n_rows)) is not None:
+            raise DataTypeError(f"'{path}': {line}{hint if self._in_first else ''}")
         said: list[str] = []
         for place in sorted(self._said):
             words = " and ".join(self._said[place])
@@ -181,8 +196,27 @@ class _Defects:
         origin = " (rows are counted from 0)" if self._has_rows else ""
         raise (DataTypeError if self._untyped else DataError)(
             f"'{path}': {'; '.join(said)}{more}{origin}; "
-            f"{'only numbers are allowed: ' if self._untyped else ''}{remedies}, or leave columns "
-            f"out{hint}"
+            f"{'only numbers are allowed: ' if self._untyped else ''}{remedies}, or remove the "
+            f"columns from the file{hint}"
+        )
+
+    def _other_lines(self, n_rows: int) -> str | None:
+        """Say that a few lines hold all that is wrong, such as units, a header or a total."""
+        rows = sorted(self._lines)
+        if not self._untyped or rows[0] < 0 or len(rows) > min(_MOST_LINES, n_rows // 3):
+            return None
+        # A line of another kind fills all columns, or is a footer that begins with a word.
+        in_all = len(self._said) == len(self._names) and (len(rows) == 1 or rows == [0, 1])
+        at_end = rows == list(range(n_rows - len(rows), n_rows))
+        if not in_all and not (at_end and 0 in self._said and not self._has_digits):
+            return None
+        are, lines = ("row", "that line") if len(rows) == 1 else ("rows", "these lines")
+        verb = "holds" if len(rows) == 1 else "hold"
+        first = self._said[min(self._said)][0]
+        return (
+            f"{are} {' and '.join(map(str, rows))}, counted from 0, {verb} units, names or other "
+            f"texts in {counted(len(self._said), 'column')} of numbers: {first}; remove {lines} "
+            "from the file, or convert the texts to numbers"
         )
 
     def _say(self, place: int, words: str, remedy: str) -> None:
@@ -212,14 +246,19 @@ def _read_texts(column: Any, marks: Marks, say: Callable[..., None]) -> NDArray[
         first = trimmed[row].as_py()
         remedy = _MARKED if looks_like_number(first) else _TYPED
         said = f"{counted(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
-        say(said, remedy, row, untyped=True)
+        say(said, remedy, row, rows=_true(is_text), text=first)
     if n_gaps:
         row = compute.index(is_gap, True).as_py()
         first = repr(trimmed[row].as_py()) if trimmed[row].as_py() else "one"
-        say(f"{counted(n_gaps, 'missing value')}, the first {first} in row {row}", _FILLED, row)
+        said = f"{counted(n_gaps, 'missing value')}, the first {first} in row {row}"
+        say(said, _FILLED, row, rows=_true(is_gap))
     if n_texts or n_gaps:
         return None
     return np.asarray(_parse(trimmed, marks).to_numpy())
+
+
+def _true(mask: Any) -> NDArray[np.int64]:
+    return np.flatnonzero(mask.to_numpy(zero_copy_only=False))
 
 
 def _parse(texts: Any, marks: Marks) -> Any:
@@ -256,11 +295,11 @@ def _read(column: Any, say: Callable[..., None]) -> NDArray[Any] | None:
     kind = column.type
     what = next((what for is_of, what in _KINDS if is_of(kind)), None)
     if what is not None or not any(is_of(kind) for is_of in _NUMERIC):
-        say(f"{what or 'values'} of type {kind}"[:60], _TYPED, -1, untyped=True)
+        say(f"{what or 'values'} of type {kind}"[:60], _TYPED, -1, text="")
     if column.null_count:
         row = 0 if pa.types.is_null(kind) else column.is_null().index(True).as_py()
         gaps = counted(column.null_count, "missing value")
-        say(f"{gaps}, the first one in row {row}", _FILLED, row)
+        say(f"{gaps}, the first one in row {row}", _FILLED, row, rows=_true(column.is_null()))
     if column.null_count or what is not None or not any(is_of(kind) for is_of in _NUMERIC):
         return None
     if pa.types.is_decimal(kind):

@@ -296,7 +296,8 @@ def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
         if name.startswith(_INDEX) and (values[:, place] == np.arange(len(values))).all():
             warn(
                 f"column {name!r} of '{path}' counts the rows, as an index does that pandas has "
-                "written, and is learned from like any other; leave it out (index=False)",
+                "written, and is learned from like any other; write the file without it "
+                "(index=False)",
                 kind="index_column",
                 stacklevel=3,
                 path=str(path),

@@ -1,0 +1,49 @@
+"""What a message says of a table that is spoilt by a line, by a column, or by what separates it."""
+
+from pathlib import Path
+
+import pytest
+
+from narrows.data.tables import read_table
+from narrows.errors import DataError, DataTypeError
+
+BODY = [f"{row},{row * 1.5}" for row in range(12)]
+
+
+def save(folder: Path, lines: list[str], name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["time,temp", "s,degC", *BODY], "row 0, .*2 columns of numbers.*'s'.*remove that line"),
+        (["time,temp", "[s],[K]", ",", *BODY], "rows 0 and 1, .*remove these lines"),
+        (["a,b", *BODY, "a,b", *BODY], "row 12, .*2 columns of numbers.*remove that line"),
+        (["a,b", *BODY, "Total,198"], "row 12, .*1 column of numbers.*'Total'.*remove that line"),
+        (["a,b", *BODY, "mean,8.25", "sd,5.4"], "rows 12 and 13, .*remove these lines"),
+    ],
+)
+def test_a_line_that_is_no_row_is_to_be_removed(tmp_path: Path, lines: list[str], words: str):
+    with pytest.raises(DataTypeError, match=words) as refused:
+        read_table(save(tmp_path, lines))
+    assert "columns from the file" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["a,b", *BODY, "12,high", *BODY], "'b' has 1 text"),
+        (["a,b", "low,1", *BODY, "12,high"], "'a' has 1 text.*'b' has 1 text"),
+        (["day,b", *(f"2020-01-0{row},1" for row in range(1, 9))], "dates or times"),
+        (["a,a", "s,m", *BODY], "'a' is the name of columns 1, 2"),
+        (["a,b", "1,x"], "'b' has 1 text"),
+    ],
+)
+def test_a_value_that_is_no_number_is_one_of_its_column(
+    tmp_path: Path, lines: list[str], words: str
+):
+    with pytest.raises(DataError, match=f"{words}.*or remove the columns from the file"):
+        read_table(save(tmp_path, lines))
