@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from narrows.data.tables import read_table
-from narrows.errors import DataError, DataTypeError
+from narrows.errors import DataError, DataTypeError, NarrowsWarning
 
 BODY = [f"{row},{row * 1.5}" for row in range(12)]
 
@@ -47,3 +47,13 @@ def test_a_value_that_is_no_number_is_one_of_its_column(
 ):
     with pytest.raises(DataError, match=f"{words}.*or remove the columns from the file"):
         read_table(save(tmp_path, lines))
+
+
+@pytest.mark.parametrize("header", ["a\tb", "a\tb\t"])
+@pytest.mark.parametrize("name", ["table.tsv", "table.txt"])
+def test_a_trailing_delimiter_is_left_out(tmp_path: Path, header: str, name: str) -> None:
+    body = [f"{row}\t{row * 1.5}\t" for row in range(12)]
+    with pytest.warns(NarrowsWarning, match="without the trailing delimiter of each line"):
+        values, columns = read_table(save(tmp_path, [header, *body], name))
+    assert columns == ["a", "b"]
+    assert values.tolist() == [[row, row * 1.5] for row in range(12)]

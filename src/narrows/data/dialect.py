@@ -266,6 +266,12 @@ class _Split:
         return unnamed and not any(row[-1] for row in below)
 
     @property
+    def values(self) -> list[list[str]]:
+        """The rows without what a trailing delimiter makes."""
+        width = self.width - 1
+        return [row[:width] for row in self.rows] if self.is_trailing else self.rows
+
+    @property
     def joined(self) -> str | None:
         """A line that might be one number, with commas in it, if all lines might."""
         lines = [",".join(row) for row in self.rows]
@@ -310,13 +316,13 @@ def _choose(
     splits = {sign: split_at(sign) for sign in signs}
     regular = sorted(
         (split for split in splits.values() if split.is_regular),
-        key=lambda split: not split.is_even,
+        key=lambda split: not (split.is_even or split.is_trailing),
     )
     numeric = [split for split in regular if split.is_numeric]
     if plain.is_numeric and plain.width == 1:
         numeric.append(plain)
     numeric = [split for split in numeric if split.has_names][:1] or numeric
-    if any(split.rows != numeric[0].rows for split in numeric):
+    if any(split.values != numeric[0].values for split in numeric):
         raise unreadable(
             path,
             f"{plain.rows[-1][-1][:40]!r} may be one number or several; give the delimiter "
