@@ -57,3 +57,12 @@ def test_a_trailing_delimiter_is_left_out(tmp_path: Path, header: str, name: str
         values, columns = read_table(save(tmp_path, [header, *body], name))
     assert columns == ["a", "b"]
     assert values.tolist() == [[row, row * 1.5] for row in range(12)]
+
+
+@pytest.mark.parametrize("line", ["{0}:{1}", "1 1:{0} 2:{1}", " {0}.5D+02  -{1}.0D-3", "row{0}"])
+@pytest.mark.parametrize("name", ["table.csv", "table.txt"])
+def test_values_without_a_known_delimiter(tmp_path: Path, line: str, name: str) -> None:
+    path = save(tmp_path, [line.format(row, 2 * row) for row in range(12)], name)
+    words = r"holds lines such as .* whole or split at commas, .*, whitespace; give the delimiter"
+    with pytest.raises(DataTypeError, match=words):  # and no warning about commas
+        read_table(path)

@@ -114,9 +114,10 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
             signs.remove(WHITESPACE)
         split = _choose(file.path, split_at, signs, usual, before)
     if split.failure:
-        raise unreadable(file.path, f"{split.failure}; give the delimiter (--delimiter)")
+        remedy = "give the delimiter (--delimiter)" if given is None else "repair it"
+        raise unreadable(file.path, f"{split.failure}; {remedy}")
     told = []
-    if split.delimiter != usual and options.delimiter is None:
+    if split.delimiter != usual and options.delimiter is None and split.width > 1:
         told.append(f"as values separated by {NAMES[split.delimiter]}")
     if sign is not None:
         told.append(f"as values separated by {NAMES.get(sign, sign)}, as its line 'sep=' says")

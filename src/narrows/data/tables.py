@@ -13,14 +13,18 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from narrows.data.csv_files import empty, read_text_table
+from narrows.data.dialect import NAMES as DELIMITER_NAMES
 from narrows.data.formulas import guarded_table
 from narrows.data.lazy import LazyRows, in_blocks
+from narrows.data.marks import is_missing, looks_like_number
 from narrows.data.memory import check_fits
 from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.parquet import Opened
+from narrows.data.text import listed
 from narrows.errors import (
     DataError,
+    DataTypeError,
     MissingFileError,
     ParameterError,
     warn,
@@ -30,6 +34,7 @@ TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 """Endings of the files that are written as tables; more kinds of text are read."""
 
 _INDEX = ("Unnamed: ", "__index_level_")  # what pandas calls it
+_LOOKED_AT = 200  # lines of a single column of texts
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -114,8 +119,11 @@ def read_table(
                     "(--decimal , or --thousands , in Python FileOptions)"
                 )
             hint = "" if text.is_named else "; if its first line holds names: --header, header=True"
+            if options.delimiter is None:
+                _check_separated(path, text.table, names)
             if len(names) == 1 and pa.types.is_string(text.table.column(0).type):
-                hint = "; if a line holds several values, give the delimiter (--delimiter)"
+                several = "; if a line holds several values, give the delimiter (--delimiter)"
+                hint = several if options.delimiter is None else ""
             numbers = to_numbers(
                 path, text.table.columns, names, marks=text.marks, texts=text.texts, hint=hint
             )
@@ -288,6 +296,20 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
     ) as writer:
         for table in chain([first], tables):
             writer.write_table(table)
+
+
+def _check_separated(path: Path, table: Any, names: list[str]) -> None:
+    """Refuse a single column of texts, none of which is a number."""
+    if len(names) > 1 or not pa.types.is_string(table.column(0).type):
+        return
+    some = table.column(0).slice(0, _LOOKED_AT).fill_null("").to_pylist()
+    if len(some) < 2 or any(looks_like_number(text) or is_missing(text) for text in some):
+        return
+    raise DataTypeError(
+        f"'{path}' holds lines such as {some[0][:40]!r}, which are no numbers, whole or split "
+        f"at {listed(DELIMITER_NAMES.values())}; give the delimiter (--delimiter), or convert them "
+        "to numbers"
+    )
 
 
 def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
