@@ -1,9 +1,11 @@
 """What a message says of a table that is spoilt by a line, by a column, or by what separates it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from narrows.data.options import FileOptions
 from narrows.data.tables import read_table
 from narrows.errors import DataError, DataTypeError, NarrowsWarning
 
@@ -66,3 +68,26 @@ def test_values_without_a_known_delimiter(tmp_path: Path, line: str, name: str) 
     words = r"holds lines such as .* whole or split at commas, .*, whitespace; give the delimiter"
     with pytest.raises(DataTypeError, match=words):  # and no warning about commas
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "option", "value"),
+    [
+        ("a,b\n1,\0\n3,4\n", "encoding", "utf-8"),
+        ("a,b\n1,\xe9\n3,4\n", "encoding", "ascii"),
+        ("a,b\n1,2\n3,4\n5,6,7\n8,9\n", "delimiter", ","),
+        ("a,b,c\n1,2,3,4,5\n3,4,5,6,7\n5,6,7,8,9\n", "delimiter", ","),
+        ("a,b,c\n1,2,3,4\n3,4,5,6\n5,6,7,8\n", "delimiter", ","),
+        ("a\nx:y\nz:w\n", "delimiter", ","),
+        ("a,b\n" + "1,2\n" * 60000 + "'1,5',2\n".replace("'", '"'), "decimal", "."),
+    ],
+)
+def test_a_remedy_names_no_option_that_was_given(
+    tmp_path: Path, content: str, option: str, value: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(DataError) as refused:
+        read_table(path, FileOptions(**{option: value}))
+    said = re.sub("give another encoding .--encoding.", "", str(refused.value))
+    assert f"--{option}" not in said

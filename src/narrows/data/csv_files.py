@@ -178,12 +178,11 @@ def _read(
                 raise empty(file.path) from error
             if not ragged:
                 raise
-            raise _uneven(file.path, ragged[0], 0 if change else skipped) from error
+            raise _uneven(file.path, ragged[0], 0 if change else skipped, options) from error
     for column in table.columns:
         if pa.types.is_binary(column.type):  # what is in no text
-            raise unreadable(
-                file.path, "it is not in UTF-8; say its encoding, such as cp1252 (--encoding)"
-            )
+            remedy = "say its encoding, such as cp1252" if not options.encoding else "give another"
+            raise unreadable(file.path, f"it is not in UTF-8; {remedy} (--encoding)")
     # As Narrows has written what a spreadsheet would compute.
     return pa.table(list(map(unguarded_column, table.columns)), names=table.column_names)
 
@@ -250,14 +249,15 @@ def _without_ends(texts: Any) -> int:
     return count
 
 
-def _uneven(path: Path, row: Any, skipped: int) -> UnreadableFileError:
+def _uneven(path: Path, row: Any, skipped: int, options: FileOptions) -> UnreadableFileError:
     number = row.number - skipped - 1
     have = f"its row {number}, counted from 0, has {row.actual_columns} values where "
     have += f"{row.expected_columns} are expected"
     if row.text.lstrip('"').startswith(COMMENTS):
         sign = row.text.lstrip('"')[0]
         return unreadable(path, f"{have}; if it is a comment: --comment '{sign}'")
-    return unreadable(path, f"{have}; repair it, or give the delimiter (--delimiter)")
+    other = ", or give the delimiter (--delimiter)" if options.delimiter is None else ""
+    return unreadable(path, f"{have}; repair it{other}")
 
 
 def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -> None:

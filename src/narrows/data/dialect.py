@@ -64,6 +64,8 @@ class Dialect:
         A line that might be one number, with commas in it, if all lines might.
     comment : str
         The last comment before the table.
+    is_given : bool
+        Whether the delimiter was given, not found.
     told : list of str
         What was found that is not usual, in words.
     told_of_numbers : list of str
@@ -84,6 +86,7 @@ class Dialect:
     trailing: bool
     joined: str | None
     comment: str
+    is_given: bool
     told: list[str]
     told_of_numbers: list[str]
 
@@ -154,6 +157,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         trailing=split.is_trailing,
         joined=split.joined if given is options.decimal is options.thousands is None else None,
         comment=comments[-1] if comments else "",
+        is_given=options.delimiter is not None,
         told=told,
         told_of_numbers=told_of_numbers,
     )

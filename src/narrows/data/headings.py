@@ -297,12 +297,12 @@ class _Column:
 def _uneven(path: Path, count: int, dialect: Dialect) -> UnreadableFileError:
     have = f"its first line has {count} name{'s' * (count != 1)}, the lines below it have "
     have += f"{dialect.width} values"
+    ask = "" if dialect.is_given else "give the delimiter (--delimiter), or "
     if count == dialect.width - 1:
+        how = "--decimal" if dialect.is_given else "--delimiter, --decimal"
         return unreadable(
             path,
             f"{have}; leave row names out (R: row.names=FALSE) or name their column, leave out a "
-            "title (--skip-lines), or say how values are written (--delimiter, --decimal)",
+            f"title (--skip-lines), or say how values are written ({how})",
         )
-    return unreadable(
-        path, f"{have}; give the delimiter (--delimiter), or leave lines out (--skip-lines)"
-    )
+    return unreadable(path, f"{have}; {ask}leave lines out (--skip-lines)")

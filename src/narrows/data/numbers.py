@@ -21,7 +21,6 @@ _MOST_LINES = 2  # of a table that may be no rows of it
 _LONGEST = 240  # characters of a message that name them
 _FILLED = "fill gaps in or remove their rows"
 _TYPED = "convert other values to numbers"
-_MARKED = "say how numbers are written (--decimal, --thousands)"
 _SMALLER = "make integers smaller"
 _NONE = np.empty(0, np.int64)
 _NUMERIC = (
@@ -52,6 +51,7 @@ def to_numbers(
     marks: Marks | None = None,
     texts: Texts | None = None,
     hint: str = "",
+    unsaid: Sequence[str] = ("--decimal", "--thousands"),
 ) -> list[NDArray[Any]]:
     """Turn the columns of a table into numbers.
 
@@ -69,6 +69,8 @@ def to_numbers(
     hint : str
         What a message says at its end, of how the first row might be read otherwise, if something
         is wrong with it.
+    unsaid : sequence of str
+        The options that may still say how numbers are written.
 
     Returns
     -------
@@ -86,7 +88,8 @@ def to_numbers(
     for place, given in enumerate(columns):
         column = _plain(given)
         if pa.types.is_string(column.type):
-            numbers = _read_texts(column, marks or Marks(), defects.at(place))
+            marked = f"say how numbers are written ({', '.join(unsaid)})" if unsaid else _TYPED
+            numbers = _read_texts(column, marks or Marks(), defects.at(place), marked)
         else:
             numbers = _read(column, defects.at(place))
         if numbers is not None:
@@ -233,7 +236,9 @@ def _plain(column: Any) -> Any:
     return column
 
 
-def _read_texts(column: Any, marks: Marks, say: Callable[..., None]) -> NDArray[Any] | None:
+def _read_texts(
+    column: Any, marks: Marks, say: Callable[..., None], marked: str
+) -> NDArray[Any] | None:
     """Read numbers that are texts because of thousands separators or missing values."""
     trimmed = compute.utf8_trim_whitespace(column).fill_null("")
     is_number = compute.match_substring_regex(trimmed, f"^(?:{marks.pattern})$")
@@ -244,7 +249,7 @@ def _read_texts(column: Any, marks: Marks, say: Callable[..., None]) -> NDArray[
     if n_texts:
         row = compute.index(is_text, True).as_py()
         first = trimmed[row].as_py()
-        remedy = _MARKED if looks_like_number(first) else _TYPED
+        remedy = marked if looks_like_number(first) else _TYPED
         said = f"{counted(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
         say(said, remedy, row, rows=_true(is_text), text=first)
     if n_gaps:

@@ -125,7 +125,13 @@ def read_table(
                 several = "; if a line holds several values, give the delimiter (--delimiter)"
                 hint = several if options.delimiter is None else ""
             numbers = to_numbers(
-                path, text.table.columns, names, marks=text.marks, texts=text.texts, hint=hint
+                path,
+                text.table.columns,
+                names,
+                marks=text.marks,
+                texts=text.texts,
+                hint=hint,
+                unsaid=[f"--{o}" for o in ("decimal", "thousands") if getattr(options, o) is None],
             )
     values = np.empty(
         (len(numbers[0]), len(names)), np.result_type(np.float32, *(c.dtype for c in numbers))

@@ -124,12 +124,14 @@ def open_text(path: Path, encoding: str | None) -> TextFile:
     try:
         head = codecs.getincrementaldecoder(found)().decode(data, whole)
     except UnicodeError as error:
-        reason = f"it is no text in {found}; say its encoding (--encoding)"
+        remedy = "say its encoding" if encoding is None else "give another encoding"
+        reason = f"it is no text in {found}; {remedy} (--encoding)"
         raise unreadable(path, reason) from error
     if "\0" in head:
-        raise unreadable(
-            path, "it holds NUL bytes, as no text does; if it is one, say its encoding (--encoding)"
-        )
+        remedy = "if it is one, say its encoding (--encoding)"
+        if encoding is not None:
+            remedy = f"remove them from the file, unless its encoding is another than {encoding}"
+        raise unreadable(path, f"it holds NUL bytes, as no text does; {remedy}")
     if not whole:
         head = head[: max(head.rfind("\n"), head.rfind("\r")) + 1]
     is_special = encoding is None and not found.startswith("utf-8")
@@ -151,7 +153,7 @@ def explained(path: Path) -> Iterator[None]:
             raise
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, UnicodeError):
-            reason += "; say its encoding (--encoding)"
+            reason += "; check its encoding (--encoding)"
         reason = " ".join(reason.split())[:200]
         raise unreadable(path, f"{reason}; repair it or choose another") from error
 
