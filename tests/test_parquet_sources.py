@@ -214,7 +214,11 @@ def test_partitions_of_texts_are_left_out_and_said(tmp_path: Path) -> None:
     assert rows.values.tolist() == [[2, 2], [2, 2], [1, 1], [2, 1]]
     # Columns of the files come before those of their folders.
     save(tmp_path / "u" / "a=7" / "x.parquet", a=[1.0], b=[2.0])
-    assert read(tmp_path / "u").values.tolist() == [[1, 2]]
+    with pytest.warns(
+        NarrowsWarning, match="partitioned: a taken from inside the files, not"
+    ) as told:
+        assert read(tmp_path / "u").values.tolist() == [[1, 2]]
+    assert [one.message.facts["inside"] for one in told] == [["a"]]
     save(tmp_path / "t" / "y.parquet", a=[1.0])
     with pytest.raises(DataError, match=r"'y\.parquet' and 'land=at/month=2/x\.parquet', of which"):
         read(tmp_path / "t")

@@ -83,7 +83,9 @@ def read_parquet(
     if partitioned is not None:
         partitions = Partitions.of(partitioned, paths).without(one.names)
         if columns is None:
-            partitions = Partitions([], extra, [*partitions.names, *partitions.texts])
+            partitions = Partitions(
+                [], extra, [*partitions.names, *partitions.texts], partitions.inside
+            )
         else:
             extra = partitions.values[used]
             columns = [*columns, *partitions.names]

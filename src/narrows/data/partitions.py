@@ -1,7 +1,7 @@
 """Folders of Parquet files whose names are columns: ``year=2020/month=1/part.parquet`` (Hive)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,11 +30,14 @@ class Partitions:
         The numbers, of each file.
     texts : list of str
         Columns that hold anything else, which are left out.
+    inside : list of str
+        Columns that the files hold themselves, whose values are the ones that count.
     """
 
     names: list[str]
     values: NDArray[np.float64]
     texts: list[str]
+    inside: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, folder: Path, paths: Sequence[Path]) -> "Partitions":
@@ -68,7 +71,12 @@ class Partitions:
     def without(self, names: Sequence[str]) -> "Partitions":
         """Leave out the columns that the files hold themselves."""
         kept = [place for place, name in enumerate(self.names) if name not in names]
-        return Partitions([self.names[place] for place in kept], self.values[:, kept], self.texts)
+        return Partitions(
+            [self.names[place] for place in kept],
+            self.values[:, kept],
+            [name for name in self.texts if name not in names],
+            [name for name in [*self.names, *self.texts] if name in names],
+        )
 
     def tell(self, folder: Path) -> None:
         """Say which columns the folders' names became, and which were left out."""
@@ -77,6 +85,8 @@ class Partitions:
             said.append(f"{_listed(self.names)} taken from the names of its folders")
         if self.texts:
             said.append(f"{_listed(self.texts)} left out, as not all values are numbers")
+        if self.inside:
+            said.append(f"{_listed(self.inside)} taken from inside the files, not from the folders")
         if said:
             warn(
                 f"'{folder}' is partitioned: {', '.join(said)}; give one of its files for its own "
@@ -85,6 +95,7 @@ class Partitions:
                 stacklevel=4,
                 taken=self.names,
                 left_out=self.texts,
+                inside=self.inside,
             )
 
 
