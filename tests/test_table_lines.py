@@ -7,7 +7,7 @@ import pytest
 
 from narrows.data.options import FileOptions
 from narrows.data.tables import read_table
-from narrows.errors import DataError, DataTypeError, NarrowsWarning
+from narrows.errors import DataError, DataTypeError, NarrowsWarning, UnreadableFileError
 
 BODY = [f"{row},{row * 1.5}" for row in range(12)]
 
@@ -91,3 +91,37 @@ def test_a_remedy_names_no_option_that_was_given(
         read_table(path, FileOptions(**{option: value}))
     said = re.sub("give another encoding .--encoding.", "", str(refused.value))
     assert f"--{option}" not in said
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"{row},52,{row + 1},37,-{row + 4},11" for row in range(12)],
+        ["1,05,2,5", "3,5,12,25"],  # no integer begins with 0
+    ],
+)
+def test_commas_that_may_be_delimiters_and_decimal_marks(tmp_path: Path, lines: list[str]) -> None:
+    with pytest.warns(
+        NarrowsWarning, match="whole numbers separated by commas; if they are"
+    ) as said:
+        values, _ = read_table(save(tmp_path, lines))
+    assert [one.message.kind for one in said] == ["delimiter_guessed"]
+    assert values.shape[1] == lines[0].count(",") + 1
+    width = values.shape[1] // 2
+    named = [",".join("abcdef"[:width]), *lines, *lines]
+    with pytest.raises(UnreadableFileError, match=f"has {width} values.*decimal commas too"):
+        read_table(save(tmp_path, named))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"{row + 20},{row + 40},{row + 60},{row + 80}" for row in range(12)],  # of two digits all
+        [f"{row},{row % 3},{row * row},7" for row in range(12)],
+        [f"{row},{row * 5},{row * 7},{row * 11}" for row in range(12)],
+        [f"{row},52.5,{row},37" for row in range(12)],
+        ["a,b,c,d", *(f"{row},52,{row},37" for row in range(12))],
+    ],
+)
+def test_integers_between_commas_are_columns(tmp_path: Path, lines: list[str]) -> None:
+    assert read_table(save(tmp_path, lines))[0].shape[1] == 4  # and nothing is said

@@ -288,6 +288,16 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -
             path=str(file.path),
             example=dialect.joined[:60],
         )
+    if dialect.paired is not None and not heading.is_named:
+        warn(
+            f"the lines of '{file.path}', such as {dialect.paired[:60]}, were read as "
+            f"{dialect.width} whole numbers separated by commas; if they are {dialect.width // 2} "
+            "numbers with decimal commas, save them with decimal points or another delimiter",
+            kind="delimiter_guessed",
+            stacklevel=4,
+            path=str(file.path),
+            example=dialect.paired[:60],
+        )
     if heading.guess is None:
         return
     what, other = "data, though", "if it holds the column names: --header, header=True"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from narrows.data.marks import BLANKS, Marks, find_marks, is_missing, looks_like_number
 from narrows.data.options import WHITESPACE, FileOptions, text_suffix
+from narrows.data.text import counted
 from narrows.data.text_files import TextFile, unreadable
 
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes",
@@ -27,6 +28,7 @@ _VALUES = 50_000  # of them, that are looked at
 _MOST_BEFORE = 20  # lines before a table, such as a title
 _GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?", re.ASCII)
 _PAIR = re.compile(rf"[+-]?\d+(?:[.{BLANKS}]\d{{3}})*,\d+", re.ASCII)
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9]\d*)", re.ASCII)
 _EXCEL = re.compile(r'"?sep=([,;|:\t ~^])"?', re.IGNORECASE)
 
 
@@ -62,6 +64,8 @@ class Dialect:
         Whether each line ends with one delimiter more than its values need.
     joined : str or None
         A line that might be one number, with commas in it, if all lines might.
+    paired : str or None
+        A line of which every two values might be one number with a decimal comma, if all might.
     comment : str
         The last comment before the table.
     is_given : bool
@@ -85,6 +89,7 @@ class Dialect:
     has_long_values: bool
     trailing: bool
     joined: str | None
+    paired: str | None
     comment: str
     is_given: bool
     told: list[str]
@@ -156,6 +161,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         has_long_values=split.lines > len(split.rows) and is_quoted,
         trailing=split.is_trailing,
         joined=split.joined if given is options.decimal is options.thousands is None else None,
+        paired=split.paired if options.decimal is options.thousands is None else None,
         comment=comments[-1] if comments else "",
         is_given=options.delimiter is not None,
         told=told,
@@ -283,6 +289,37 @@ class _Split:
         may = all(map(_GROUPS.fullmatch, lines)) or all(map(_PAIR.fullmatch, lines))
         return lines[0] if lines and may and self.delimiter == "," else None
 
+    @property
+    def paired(self) -> str | None:
+        """A line of which every two values might be one number with a decimal comma, if all might.
+
+        Integers do not begin with 0, and hardly ever have as many digits, several, in each second
+        column but not in the others.
+        """
+        rows = self.rows
+        if (
+            self.delimiter != ","
+            or len(rows) < 2
+            or self.width < 4
+            or not all(map(_are_pairs, rows))
+        ):
+            return None
+        some = [[text.strip() for text in row] for row in rows]
+        parts = [text for row in some for text in row[1::2]]
+        lengths = {len(text) for text in parts}
+        whole = {len(text) for row in some for text in row[::2]}
+        alike = len(lengths) == 1 and lengths not in ({1}, whole)
+        zero = any(len(text) > 1 and text[0] == "0" for text in parts)
+        return ",".join(rows[0]) if alike or zero else None
+
+
+def _are_pairs(row: Sequence[str]) -> bool:
+    """Whether a row has integers in pairs, of which each second one may be a fraction."""
+    return len(row) % 2 == 0 and all(
+        _WHOLE.fullmatch(whole.strip()) and part.strip().isdigit()
+        for whole, part in zip(row[::2], row[1::2], strict=True)
+    )
+
 
 def _before(lines: Sequence[str], options: FileOptions) -> tuple[int, list[str], str | None]:
     """Count the lines before the table; give the comments, and the delimiter that one names."""
@@ -359,10 +396,18 @@ def _check_title(path: Path, split: _Split, before: int) -> None:
         and len(counts) - start > 2
         and all(count == width for count in counts[start:])
     ):
+        doubled = start == 1 and width == 2 * counts[0] and split.delimiter == ","
+        if doubled and all(map(_are_pairs, split.rows[1:])):
+            raise unreadable(
+                path,
+                f"its first line has {counted(counts[0], 'value')}, those below it have {width} "
+                "separated by commas, as if these were decimal commas too; save it with decimal "
+                "points or another delimiter",
+            )
         skip = before + split.ends[start - 1]
         raise unreadable(
             path,
-            f"its first line has {counts[0]} value{'s' * (counts[0] != 1)}, those from line "
+            f"its first line has {counted(counts[0], 'value')}, those from line "
             f"{skip + 1} on have {width}, separated by {NAMES[split.delimiter]}; if the table "
             f"begins there, leave out what stands before it (--skip-lines {skip})",
         )
