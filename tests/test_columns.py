@@ -311,3 +311,21 @@ def test_a_full_disk_is_named_as_the_reason(tmp_path: Path, small_files: None, n
         write(tmp_path / name, np.random.default_rng(0).random((200, 50)))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_columns_that_are_no_numbers_are_named_at_once() -> None:
+    frame = pd.DataFrame(
+        {
+            "a": ["x", "y"] * 5,
+            "b": range(10),
+            "c": [None] * 10,
+            "d": pd.date_range("2020", periods=10),
+        }
+    )
+    for table in (frame, pa.Table.from_pandas(frame)):
+        with pytest.raises(DataError, match=r"^columns 'a' holds 'x'") as refused:
+            Autoencoder(1, max_epochs=1).fit(table)
+        said = str(refused.value)
+        assert "'c' has 10 missing values; 'd' holds " in said
+        assert "'b'" not in said
+        assert len(said) < 500

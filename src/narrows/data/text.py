@@ -27,7 +27,7 @@ def printable(text: str) -> str:
     )
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
+def listed(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
     """List the first names, and count all where there are more.
 
     Examples
@@ -36,8 +36,8 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     ('a, b, c', 'a, b, ... (3 in all)')
     """
     names = list(names)
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    more = f"{between}... ({len(names)} in all)" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def counted(count: int, noun: str) -> str:

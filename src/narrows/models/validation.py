@@ -17,7 +17,7 @@ from narrows.data.axes import channels_first, hint, last_axis_call, may_be_chann
 from narrows.data.lazy import LazyRows
 from narrows.data.signals import Windows
 from narrows.data.stored import StoredRows, stored
-from narrows.data.text import listed, shortened
+from narrows.data.text import counted, listed, shortened
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.networks import NetworkSpec
 
@@ -347,26 +347,46 @@ def _explain(X: Any, error: Exception) -> str:
         return "a DataFrame of sparse columns was given; only dense ones are allowed; use to_dense"
     if "Sparse data" in line or "np.matrix" in line:
         return line
-    for name, column in _columns(X):
-        for value in column:
-            try:
-                float(value)
-            except (ValueError, TypeError, OverflowError):
-                return (
-                    f"column {name!r} holds {repr(value)[:40]}, which is no number; only real "
-                    "numbers are allowed; leave the column out or encode it as numbers"
-                )
+    said, n_gaps = [], 0
+    for name, column, gaps in _columns(X):
+        wrong = next((value for value in column if not _is_real(value)), None)
+        if wrong is not None:
+            said.append(f"{_named(name)} holds {shortened(repr(wrong), 40)}, which is no number")
+        elif gaps:
+            n_gaps += 1
+            said.append(f"{_named(name)} has {counted(gaps, 'missing value')}")
+    if len(said) > n_gaps:
+        one = len(said) == 1
+        which, they, them = (
+            ("column", "the column", "it") if one else ("columns", "these columns", "them")
+        )
+        return (
+            f"{which} {listed(said, 4, '; ')}; only real numbers are allowed; leave {they} out or "
+            f"encode {them} as numbers{', and fill gaps in' if n_gaps else ''}"
+        )
     return f"{line}; only real numbers are allowed; leave the rest out or encode it as numbers"
 
 
-def _columns(X: Any) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield a table's columns, without gaps."""
+def _named(name: Any) -> str:
+    return shortened(repr(name), 30)
+
+
+def _is_real(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _columns(X: Any) -> Iterator[tuple[Any, list[Any], int]]:
+    """Yield the name of each column of a table, its values without gaps, and how many gaps."""
     if hasattr(X, "column_names"):
         for name, column in zip(X.column_names, X.columns, strict=True):
-            yield name, column.drop_null().to_pylist()
+            yield name, column.drop_null().to_pylist(), column.null_count
     elif hasattr(X, "items"):
         for name, column in X.items():
-            yield name, column.dropna().tolist()
+            yield name, column.dropna().tolist(), int(column.isna().sum())
 
 
 def _one_line(error: Exception) -> str:
