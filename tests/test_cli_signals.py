@@ -119,3 +119,26 @@ def test_options_of_signals_name_what_makes_data_a_signal(folder, tmp_path, word
         assert main(words.format(folder, tmp_path).split()) in (2, 3)
     assert re.search(message, heard.getvalue())
     assert not list(tmp_path.iterdir())
+
+
+def test_one_is_counted_in_the_singular(folder, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,c\n" + "".join(f"{n},{n * n},{-n}\n" for n in range(30)))
+    one = tmp_path / "one.csv"
+    one.write_text("a,b,c\n3,9,-3\n")
+    model, code = tmp_path / "model", tmp_path / "code.npy"
+    words = ["--n-components", "1", "--max-epochs", "2", "--scaling", "standard"]
+    said = []
+    for given in (
+        ["train", table, "-o", model, *words],
+        ["encode", model, one, "-o", code],
+        ["decode", model, code, "-o", tmp_path / "again.csv"],
+        ["reconstruct", model, one, "-o", tmp_path / "restored.csv"],
+    ):
+        assert main([*map(str, given)]) == 0
+        said.append(capsys.readouterr().out)
+    assert "with codes of 1 number, trained" in said[0]
+    assert said[1].startswith("1 code of 1 number in")
+    assert said[2].startswith("1 row decoded in")
+    assert said[3].startswith("1 row restored in")
+    assert not any("1 numbers" in one for one in said)

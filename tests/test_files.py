@@ -1,6 +1,7 @@
 """Whatever a user names is read as rows or refused in one line, and what is written reads back."""
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -371,3 +372,23 @@ def test_only_pictures_are_brought_to_a_size_or_kind(tmp_path, chosen):
     file = write(tmp_path / "rows.npy", np.zeros((3, 4, 4), np.uint8))
     with pytest.raises(ParameterError, match="only picture files"):
         read(file, **chosen)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (12, 8, 3)])
+def test_arrays_that_may_be_one_picture_each_are_said(tmp_path: Path, shape: Any) -> None:
+    stack = np.random.default_rng(0).random((3, *shape))
+    for number, array in enumerate(stack):
+        np.save(tmp_path / f"{number}.npy", array)
+    said = rf"3 files of {shape[0]} rows .*one array of shape {re.escape(str(stack.shape))}"
+    with pytest.warns(NarrowsWarning, match=said) as told:
+        rows = read(tmp_path)
+    assert [one.message.kind for one in told] == ["rows_from_arrays"]
+    np.testing.assert_array_equal(rows.values, np.concatenate(stack))
+    read(tmp_path, sample_shape=shape[1:])  # a model that learned from such rows has settled it
+
+
+@pytest.mark.parametrize("shapes", [[(8, 8)], [(500, 6)] * 2, [(8, 8), (9, 8)], [(100, 8)] * 3])
+def test_arrays_of_rows_are_put_together_in_silence(tmp_path: Path, shapes: Any) -> None:
+    for number, shape in enumerate(shapes):
+        np.save(tmp_path / f"{number}.npy", np.ones(shape))
+    assert read(tmp_path).values.shape[1:] == shapes[0][1:]

@@ -345,7 +345,7 @@ def test_damaged_files_of_folders_are_left_out_on_request(tmp_path: Path) -> Non
         assert rows_of(folder, kind, skip_unreadable=True) == 2
         for name in ("a", "b"):
             (folder / f"{name}{suffix}").write_bytes(b"<html>")
-        with pytest.raises(DataError, match=r"none of the 3 .* can be read"):
+        with pytest.raises(DataError, match=r"none of 3 .* can be read"):
             rows_of(folder, kind, skip_unreadable=True)
 
 

@@ -280,7 +280,7 @@ def test_unreadable_files_are_left_out_on_request(tmp_path: Path) -> None:
     assert [path.name for path in read] == ["1.png", "2.png", "4.png"]
     assert [path.name for path, _ in skipped] == ["0.png", "3.png"]
     assert all("none of the formats" in reason for _, reason in skipped)
-    with pytest.raises(DataError, match=r"none of the 2 pictures can be read; the first is .*0\."):
+    with pytest.raises(DataError, match=r"none of 2 pictures can be read; the first is .*0\."):
         read_images([files[0], files[3]], (1, 2), skip_unreadable=True)
 
 

@@ -130,7 +130,7 @@ def test_what_goes_wrong_in_a_stream_adds_nothing(empty, photos, pictures):
     assert (added.count, added.skipped[0][0]) == (5000, "picture 5000")
     for given, error, words in (
         (iter([]), DataError, "no pictures were given"),
-        (iter([b"1", b"2"]), DataError, "none of the 2 pictures"),
+        (iter([b"1", b"2"]), DataError, "none of 2 pictures"),
         (iter([draw(1)[0].T]), DataError, "shape"),
     ):
         with pytest.raises(error, match=words) as caught:

@@ -165,7 +165,7 @@ def test_files_that_cannot_be_read_are_listed_or_refused(photos, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "a.png").write_bytes(b"what is this")
-    with pytest.raises(DataError, match="none of the 1 pictures can be read"):
+    with pytest.raises(DataError, match="none of 1 picture can be read"):
         pack(bad, tmp_path / "bad.lance", skip_unreadable=True)
 
 
@@ -315,6 +315,6 @@ def test_pictures_beyond_memory_that_cannot_be_read_are_listed_or_refused(photos
         file.unlink()
     with (
         pytest.warns(UserWarning, match="narrows pack"),
-        pytest.raises(DataError, match="none of the 1 pictures can be read"),
+        pytest.raises(DataError, match="none of 1 picture can be read"),
     ):
         read(photos, skip_unreadable=True)

@@ -111,7 +111,7 @@ def test_thumbnails_and_masks_in_a_file_are_no_pages(tmp_path: Path) -> None:
             writer.write(PAGES[number], photometric="minisblack", metadata=None, subfiletype=kind)
         mask = PAGES[3] > 2048
         writer.write(mask, photometric=4, metadata=None, subfiletype=4)
-    with pytest.warns(NarrowsWarning, match="^1 page or frames beyond"):
+    with pytest.warns(NarrowsWarning, match="^1 page or frame beyond"):
         read(tmp_path / "a.tif")
     rows = read(tmp_path / "a.tif", pages="all")
     np.testing.assert_array_equal(rows.values, [PAGES[0], PAGES[2]])

@@ -124,7 +124,7 @@ def test_a_share_of_which_nothing_can_be_read(tmp_path, model, workers) -> None:
         tmp_path / "some", paths, model=model, workers=workers, skip_unreadable=True
     )
     assert (added.count, len(added.skipped), len(library)) == (12, 4, 12)
-    with pytest.raises(DataError, match="none of the 4 pictures can be read"):
+    with pytest.raises(DataError, match="none of 4 pictures can be read"):
         Library.build(
             tmp_path / "none", paths[:4], model=model, workers=workers, skip_unreadable=True
         )

@@ -66,6 +66,7 @@ def command(
     --signal, or for a sound file, the codes are those of a signal's windows.
     """
     from narrows.data.files import check_destination, read
+    from narrows.data.text import counted
 
     if is_signal(to, signal):
         from narrows import signals
@@ -80,7 +81,7 @@ def command(
         values = signals.decode(decoder, read(codes, options=files).values, hop, samples)
         signals.write(to, signals.Signal(values, rate), overwrite=overwrite)
         record = {"output": to, "samples": len(values), "rate": rate}
-        answer(record, as_json, f"{len(values)} samples decoded in {to}")
+        answer(record, as_json, f"{counted(len(values), 'sample')} decoded in {to}")
         return
     check_destination(to, overwrite=overwrite)
     decoder = load_for(model, "inverse_transform")
@@ -95,4 +96,4 @@ def command(
     restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)
     write_restored(to, restored, decoder, names=rows.names, columns=None, overwrite=overwrite)
     record = {"output": to, "rows": len(restored), "sample_shape": shape}
-    answer(record, as_json, f"{len(restored)} rows decoded in {to}")
+    answer(record, as_json, f"{counted(len(restored), 'row')} decoded in {to}")

@@ -75,6 +75,7 @@ def command(
     windows of a signal fade into one another.
     """
     from narrows.data.files import check_destination
+    from narrows.data.text import counted
 
     if is_signal(data, signal):
         refuse_resize(data, resize)
@@ -107,7 +108,7 @@ def command(
     else:  # They are read twice, to be compared and to be written, and kept on the way.
         restored = whole.denoise(X)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
-    said = f"{len(restored)} rows restored in {to}{at_size(rows)}"
+    said = f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}"
     if clean is not None:
         reading["skip_unreadable"] = False
         found = read_to_restore(whole, clean, resize, files=of_clean, **reading)

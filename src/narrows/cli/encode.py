@@ -97,7 +97,7 @@ def command(
         "sample_shape": spec.sample_shape,
         **read,
     }
-    told = f"{len(codes)} {code_words(spec)} in {to}"
+    told = f"{len(codes)} {code_words(spec, len(codes))} in {to}"
     if spec.sample_shape != encoder.sample_shape_:
         size = "x".join(map(str, spec.sample_shape[:2]))
         told += f"; to decode them, give --image-size {size}"

@@ -76,11 +76,14 @@ def spec_of(model: "Model") -> "NetworkSpec":
     return spec
 
 
-def code_words(spec: "NetworkSpec") -> str:
-    """Tell what the codes of a network are, many of them."""
+def code_words(spec: "NetworkSpec", count: int = 2) -> str:
+    """Tell what so many codes of a network are."""
+    from narrows.data.text import counted
+
     if not spec.is_map:
-        return f"codes of {spec.code_width} numbers"
-    return f"maps of {' x '.join(map(str, (spec.n_components, *spec.map_size)))} numbers"
+        return f"{'code' if count == 1 else 'codes'} of {counted(spec.code_width, 'number')}"
+    size = " x ".join(map(str, (spec.n_components, *spec.map_size)))
+    return f"{'map' if count == 1 else 'maps'} of {size} numbers"
 
 
 def load_for(path: Path, method: str) -> Any:

@@ -44,6 +44,7 @@ def command(
     disk, and decode nothing again. Stopped in whatever way, the same command goes on where it was.
     """
     from narrows import pack
+    from narrows.data.text import counted
 
     with progress("packing") as advance:
         packed = pack(
@@ -57,7 +58,7 @@ def command(
             progress=advance,
         )
     if packed.resumed:
-        note(f"{packed.resumed} pictures had been packed before")
+        note(f"{counted(packed.resumed, 'picture')} had been packed before")
     report_skipped(packed.skipped)
     record = {
         "output": to,
@@ -67,4 +68,4 @@ def command(
         **reading_record(packed),
     }
     shape = " x ".join(map(str, packed.sample_shape))
-    answer(record, as_json, f"{packed.count} pictures of {shape} in {to}")
+    answer(record, as_json, f"{counted(packed.count, 'picture')} of {shape} in {to}")

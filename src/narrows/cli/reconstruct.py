@@ -65,6 +65,7 @@ def command(
     import numpy as np
 
     from narrows.data.files import check_destination
+    from narrows.data.text import counted
 
     if is_signal(data, signal):
         refuse_resize(data, resize)
@@ -119,5 +120,6 @@ def command(
     answer(
         record,
         as_json,
-        f"{len(restored)} rows restored in {to}{at_size(rows)}; mean squared error {error:.6g}",
+        f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}; "
+        f"mean squared error {error:.6g}",
     )

@@ -22,10 +22,11 @@ def command(*, library: Path, model: Path, as_json: bool) -> None:
     old codes take.
     """
     from narrows import Library
+    from narrows.data.text import counted
 
     opened = Library.open(library)
     encoder = load_for(model, "transform")
     with progress("encoding") as advance:
         count = opened.reencode(encoder, progress=advance)
     record = {"output": library, "rows": count, "fingerprint": encoder.fingerprint_}
-    answer(record, as_json, f"{count} pictures of {library} encoded by {model}")
+    answer(record, as_json, f"{counted(count, 'picture')} of {library} encoded by {model}")

@@ -239,7 +239,9 @@ def _train(
     if interrupted:
         note(f"stopped by Ctrl-C; what was learned is kept in {to}")
     record = {"output": to, "rows": len(X), **_figures(model), **reading_record(found)}
-    trained = f"trained on {record['rows']} rows for {counted(record['epochs'], 'epoch')}"
+    trained = (
+        f"trained on {counted(record['rows'], 'row')} for {counted(record['epochs'], 'epoch')}"
+    )
     answer(
         record,
         as_json,

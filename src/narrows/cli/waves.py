@@ -164,6 +164,7 @@ def restore_signal(
     """Run a whole signal through a model, and write what comes back."""
     from narrows import signals
     from narrows.atomic import check_output
+    from narrows.data.text import counted
 
     check_output(to, overwrite=overwrite, kind="file")
     own, of_clean = shared(files, [data, clean])
@@ -172,7 +173,7 @@ def restore_signal(
     original = None if clean is None else _clean_of(signal, clean, columns, of_clean, rate)
     restored = getattr(signals, method)(model, signal, hop)
     record = {"output": to, "samples": len(restored), "rate": signal.rate}
-    said = f"{len(restored)} samples restored in {to}"
+    said = f"{counted(len(restored), 'sample')} restored in {to}"
     if original is not None:
         before, after = (signals.snr(values, original) for values in (signal.values, restored))
         record["snr"] = {"damaged": before, "restored": after}

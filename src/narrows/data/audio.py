@@ -15,6 +15,7 @@ from narrows.data.numpy_files import read_npy, write_npy
 from narrows.data.options import DEFAULTS, FileOptions
 from narrows.data.sound import SOUND_SUFFIXES, read_sound, write_sound
 from narrows.data.tables import TABLE_SUFFIXES, is_table, read_table, write_table
+from narrows.data.text import counted
 from narrows.errors import (
     DataError,
     ParameterError,
@@ -201,7 +202,7 @@ def read_all(
             skipped.append((str(file), str(error)))
     if not signals:
         raise DataError(
-            f"none of the {len(skipped)} sound files in '{path}' can be read; the first: "
+            f"none of {counted(len(skipped), 'sound file')} in '{path}' can be read; the first: "
             f"{skipped[0][1]}"
         )
     first, *others = signals

@@ -42,7 +42,8 @@ from narrows.data.reading import Pages, chosen
 from narrows.data.sizes import Resized, Resizing
 from narrows.data.stored import is_lance, join
 from narrows.data.tables import read_table
-from narrows.errors import DataError, ParameterError, UnreadableFileError
+from narrows.data.text import counted
+from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 
 __all__ = [
     "Resizing",
@@ -55,6 +56,7 @@ __all__ = [
     "write",
 ]
 
+_LEAST_SIDE, _MOST_SIDE = 8, 4096  # of arrays that may be pictures
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
 _READ = (
     ".npy, .npz, .csv, .tsv, .txt, .parquet, an IDX file, a picture ("
@@ -260,7 +262,8 @@ def read(
         brought to another size; see also :class:`narrows.data.reading.Notes`. As
         :func:`narrows.data.csv_files.read_text_table` for text tables; "array_guessed" if an
         .npz file has several arrays of numbers; "columns_left_out" beside pictures in a Parquet
-        file; "partitions" of a partitioned folder.
+        file; "partitions" of a partitioned folder; "rows_from_arrays" if the arrays of a folder
+        may be one picture each.
 
     Examples
     --------
@@ -284,7 +287,7 @@ def read(
     embedded = _unpack(path, folder, skipped if skip_unreadable else None)
     found = None
     if folder is not None and embedded is None:
-        found = _read_folder(path, folder, skip_unreadable)
+        found = _read_folder(path, folder, skip_unreadable, tell=sample_shape is None)
     elif path.is_dir() and embedded is None:
         found = _read_lance(path)
     elif suffix not in IMAGE_SUFFIXES and embedded is None:
@@ -373,8 +376,10 @@ def _read_lance(path: Path) -> Rows:
     return Rows(values, names, columns, pictures=pictures, file_type=kind)
 
 
-def _read_folder(path: Path, folder: "_Folder", skip_unreadable: bool) -> Rows | None:
-    """Read a folder of anything but pictures."""
+def _read_folder(
+    path: Path, folder: "_Folder", skip_unreadable: bool, *, tell: bool
+) -> Rows | None:
+    """Read a folder of anything but pictures; tell of arrays that may be one picture each."""
     if folder.kind is None:
         return None
     values: Any
@@ -386,10 +391,34 @@ def _read_folder(path: Path, folder: "_Folder", skip_unreadable: bool) -> Rows |
     found, parts = _read_parts(look, parts, skipped if skip_unreadable else None)
     if kind == ".npy":
         values = join(found, parts)
+        if tell:
+            _tell_pictures(path, [array.shape for array in found])
     else:
         values, columns = read_parquet(parts, path if folder.is_partitioned else None)
     names = RowNames(range(len(values)))
     return Rows(values, names, columns, skipped=skipped, left_out=left_out)
+
+
+def _tell_pictures(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Say so if arrays whose rows are put together may be one picture each."""
+    shape = shapes[0]
+    is_picture = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    low, high = min(shape[:2]), max(shape[:2])
+    if len(set(shapes)) > 1 or len(shapes) < 2 or not is_picture:
+        return
+    if low < _LEAST_SIDE or high > min(_MOST_SIDE, 2 * low):
+        return
+    row = f"{shape[1]} values" if len(shape) == 2 else f"shape {shape[1:]}"
+    warn(
+        f"'{path}': {len(shapes)} files of {shape[0]} rows of {row} are put together to "
+        f"{len(shapes) * shape[0]} rows; if each file is one picture, save them as one array of "
+        f"shape {(len(shapes), *shape)} (numpy.stack)",
+        kind="rows_from_arrays",
+        stacklevel=4,
+        path=str(path),
+        files=len(shapes),
+        shape=list(shape),
+    )
 
 
 def _read_parts(
@@ -407,7 +436,7 @@ def _read_parts(
             skipped.append((str(part), str(error)))
     if not used and skipped:
         raise DataError(
-            f"none of the {len(parts)} {parts[0].suffix} files can be read; the first: "
+            f"none of {counted(len(parts), parts[0].suffix + ' file')} can be read; the first: "
             f"{skipped[0][1]}"
         )
     return found, used

@@ -19,6 +19,7 @@ from narrows.data.reading import Notes, Reading
 from narrows.data.scanning import Scan, scan
 from narrows.data.scratch import fits
 from narrows.data.sizes import Resized, Resizing, side_by_side, sizes_of, tell_resized
+from narrows.data.text import counted
 from narrows.errors import DataError, ParameterError, warn
 
 # Pictures that are decoded at the same time, at most.
@@ -154,7 +155,7 @@ def _stream(
     used = [file for place, file in enumerate(files) if place not in reasons]
     if not used:
         raise DataError(
-            f"none of the {len(files)} pictures can be read; the first is '{files[0]}': "
+            f"none of {counted(len(files), 'picture')} can be read; the first is '{files[0]}': "
             f"{reasons[0]}; give pictures that can"
         )
     skipped = [(files[place], reason) for place, reason in reasons.items()]

@@ -402,7 +402,7 @@ def read_into_memory(
     kept = [index for index in range(len(files)) if index not in reasons]
     if not kept:
         raise DataError(
-            f"none of the {len(files)} pictures can be read; the first is '{files[0]}': "
+            f"none of {counted(len(files), 'picture')} can be read; the first is '{files[0]}': "
             f"{reasons[0]}; give pictures that can"
         )
     if reasons:

@@ -39,6 +39,7 @@ from narrows.data.reading import Notes, Pages, chosen
 from narrows.data.scanning import scan
 from narrows.data.sizes import Resized, sizes_of, tell_resized
 from narrows.data.stored import check_dataset
+from narrows.data.text import counted
 from narrows.errors import DataError, OutputError
 
 # Pictures, and bytes of them, that are written at a time: what a crash can cost.
@@ -298,7 +299,7 @@ class _Work:
         fragments = [FragmentMetadata.from_json(one) for part in parts for one in part["fragments"]]
         if not fragments:
             raise DataError(
-                f"none of the {len(skipped)} pictures can be read; the first is "
+                f"none of {counted(len(skipped), 'picture')} can be read; the first is "
                 f"'{skipped[0][0]}': {skipped[0][1]}; give pictures that can"
             )
         with self._explained():

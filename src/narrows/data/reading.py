@@ -205,7 +205,8 @@ def _say_channels(noted: dict[str, int], first: str) -> Said:
 def _say_pages(noted: dict[str, int], first: str) -> Said:
     pages = sum(noted.values())
     return (
-        f"{pages} page{'s' if pages > 1 else ''} or frames beyond the first of {_files(noted)}, "
+        f"{'1 page or frame' if pages == 1 else f'{pages} pages or frames'} beyond the first of "
+        f"{_files(noted)}, "
         f"such as {first}, left out; --pages all (pages='all') takes them as pictures of their own",
         {"pages": pages},
     )

@@ -17,6 +17,7 @@ from narrows.data.images import Progress
 from narrows.data.options import FileOptions
 from narrows.data.pages import Picture
 from narrows.data.sizes import Resized, Size, sizes_of
+from narrows.data.text import counted
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits, sharing
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
@@ -214,7 +215,7 @@ class Addition:
                 table = commits.append(table, batches, first, before=before)
         if self.skipped and len(self.skipped) == self._done:
             raise DataError(
-                f"none of the {self._done} pictures can be read; the first is "
+                f"none of {counted(self._done, 'picture')} can be read; the first is "
                 f"'{self.skipped[0][0]}': {self.skipped[0][1]}; give pictures that can"
             )
         return table

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from narrows import networks
+from narrows.data.text import counted
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
@@ -42,7 +43,7 @@ def explain(model: "BaseAutoencoder", run: "Run") -> dict[str, Choice]:
     """
     spec, settings, n_rows = model.spec_, run.settings, len(run.X)
     steps = settings.max_epochs * -(-len(run.rows) // settings.batch_size)
-    batches = Choice(settings.batch_size, f"{n_rows} rows")
+    batches = Choice(settings.batch_size, counted(n_rows, "row"))
     rate = "" if spec.hidden_layer_sizes else "no hidden layers"
     choices = {
         "architecture": Choice(spec.architecture, _why_architecture(model)),
@@ -77,7 +78,7 @@ def sentence(choices: dict[str, Choice]) -> str:
     for name, (value, reason) in choices.items():
         shown = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else f"{value}"
         if name == "validation_fraction":
-            parts.append(f"{shown} rows held out")
+            parts.append(f"{shown} {'row' if value == 1 else 'rows'} held out")
         else:
             parts.append(f"{name} {shown}" + (f" ({reason})" if reason else ""))
     return "chosen: " + "; ".join(parts)
@@ -99,10 +100,10 @@ def _why_architecture(model: "BaseAutoencoder") -> str:
 
 def _why_layers(model: "BaseAutoencoder", n_rows: int) -> str:
     if model.spec_.architecture == "pca_residual":
-        return f"{n_rows} rows"
+        return counted(n_rows, "row")
     if networks.is_convolutional(model.spec_.architecture):
         return "channels per downsampling stage"
-    return f"{math.prod(model.spec_.sample_shape)} features"
+    return counted(math.prod(model.spec_.sample_shape), "feature")
 
 
 def _scaling(model: "BaseAutoencoder") -> Choice:
