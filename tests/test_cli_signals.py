@@ -142,3 +142,16 @@ def test_one_is_counted_in_the_singular(folder, tmp_path, capsys):
     assert said[2].startswith("1 row decoded in")
     assert said[3].startswith("1 row restored in")
     assert not any("1 numbers" in one for one in said)
+
+
+def test_a_file_that_is_skipped_is_named_once(folder, tmp_path, capsys):
+    (tmp_path / "sound").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "sound" / name).write_bytes((folder / "sound" / name).read_bytes())
+    (tmp_path / "sound" / "c.wav").write_bytes(b"<html>")
+    words = ["train", tmp_path / "sound", "-o", tmp_path / "model", "--window", 64, *TRAIN]
+    assert main([*map(str, words), "--skip-unreadable"]) == 0
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "skipped" in one]
+    assert line.count("c.wav") == 1
+    assert "is not a readable sound file: " in line
+    assert "choose another" not in line

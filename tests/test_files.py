@@ -392,3 +392,10 @@ def test_arrays_of_rows_are_put_together_in_silence(tmp_path: Path, shapes: Any)
     for number, shape in enumerate(shapes):
         np.save(tmp_path / f"{number}.npy", np.ones(shape))
     assert read(tmp_path).values.shape[1:] == shapes[0][1:]
+
+
+def test_an_archive_without_arrays_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "none.npz")
+    for options in (FileOptions(), FileOptions(array="X")):
+        with pytest.raises(DataError, match=r"none\.npz' holds no arrays; save it again"):
+            read(tmp_path / "none.npz", options=options)

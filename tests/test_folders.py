@@ -241,6 +241,8 @@ def test_files_are_left_out_of_folders_only(given: str, tmp_path: Path) -> None:
         pack(tmp_path, tmp_path / given)
     with pytest.raises(ParameterError, match=r"exclude=.*is none"):
         read(tmp_path / given, exclude="*.gif")
+    with pytest.raises(ParameterError, match=r"^exclude='\*\.CR2': .*give a folder, or leave the"):
+        read(tmp_path / given, exclude=("*.CR2",))
 
 
 def test_every_verb_that_reads_a_folder_says_and_excludes(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import time
 import warnings
@@ -35,6 +36,7 @@ Advance = Callable[[int, int], None]
 _warned: ContextVar[list[dict[str, Any]]] = ContextVar("warned")
 # Beside a terminal, progress is a line at most every so many seconds.
 _SECONDS_BETWEEN_LINES = 2.0
+_REMEDY = re.compile(r"; (repair it|save it again|copy it again,) or choose another$")
 # Of a run of training ten, and more where an epoch in ten takes longer than this.
 _LINES_A_RUN, _MOST_SECONDS = 10, 60.0
 
@@ -224,7 +226,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
 def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """List the files that were left out, and why."""
     for path, reason in skipped:
-        note(f"skipped {path}: {reason}")
+        # The reason may be an error's whole line, which names the file and what to do without it.
+        why = reason.removeprefix(f"'{path}' ").removeprefix(f"'{path}': ")
+        note(f"skipped {path}: {_REMEDY.sub('', why)}")
 
 
 def reading_record(found: "Read") -> dict[str, Any]:

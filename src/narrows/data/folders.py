@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
 from narrows.data.stored import is_lance
-from narrows.data.text import shortened
+from narrows.data.text import listed, shortened
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
 
 SYSTEM_NAMES = frozenset(
@@ -386,9 +386,10 @@ def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
     path = Path(given) if isinstance(given, str | Path) else None
     if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
         what = "what was given" if path is None else f"'{path}'"
+        patterns = [exclude] if isinstance(exclude, str) else list(exclude)
         raise ParameterError(
-            f"exclude={exclude!r}: files are left out of folders, and {what} is none; leave "
-            "--exclude, exclude, away"
+            f"exclude={shortened(listed(map(repr, patterns)))}: files are left out of folders, and "
+            f"{what} is none; give a folder, or leave the patterns out (--exclude, exclude)"
         )
 
 

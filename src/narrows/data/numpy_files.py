@@ -196,16 +196,18 @@ def _headers(archive: Any) -> dict[str, _Header]:
 
 
 def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
+    if not found:
+        raise DataError(f"'{path}' holds no arrays; save it again with one, or choose another")
     told = listed((f"{key} ({header})" for key, header in found.items()), most=8)
     if array is not None:
         if array not in found:
-            raise ParameterError(f"array={array!r}: '{path}' holds {told or 'no arrays'}; name one")
+            raise ParameterError(f"array={array!r}: '{path}' holds {told}; name one")
         return array
     rows = [key for key, one in found.items() if one.kind in "biuf" and one.shape]
     chosen = [*found] if len(found) == 1 else [key for key in _PREFERRED if key in found]
     if not chosen:
         raise DataError(
-            f"'{path}' holds the arrays {told or '(none)'}; say which one to use (--array NAME, "
+            f"'{path}' holds the arrays {told}; say which one to use (--array NAME, "
             "in Python FileOptions(array=...)), or save it alone"
         )
     if len(rows) > 1:
