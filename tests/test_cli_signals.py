@@ -10,6 +10,7 @@ import pytest
 
 from narrows import load, signals
 from narrows.cli.main import main
+from narrows.errors import DataError
 
 SEED = 0
 TRAIN = ["--n-components", "4", "--max-epochs", "8", "--random-state", str(SEED)]
@@ -155,3 +156,15 @@ def test_a_file_that_is_skipped_is_named_once(folder, tmp_path, capsys):
     assert line.count("c.wav") == 1
     assert "is not a readable sound file: " in line
     assert "choose another" not in line
+
+
+def test_a_stereo_signal_for_a_mono_model_is_told_of_columns(folder, tmp_path, capsys):
+    mono = signals.read(folder / "noisy.wav").values
+    stereo = tmp_path / "stereo.wav"
+    signals.write(stereo, signals.Signal(np.stack([mono, mono], axis=1), 8000))
+    words = ["encode", folder / "model", stereo, "-o", tmp_path / "codes.npy"]
+    assert main([*map(str, words)]) == 3
+    assert "choose 1 channel of 2 (--columns 0" in capsys.readouterr().err
+    run(capsys, *words, "--columns", 0)
+    with pytest.raises(DataError, match=r"signals\.read\(path, \['0'\]\)"):
+        signals.encode(load(folder / "model"), signals.read(stereo))

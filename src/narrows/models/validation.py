@@ -92,7 +92,7 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
     if not fitting and isinstance(X, StoredRows):
         X = X.reshaped(_check_shape(owner, X.shape, X))
     elif not fitting and X.shape[1:] != owner.sample_shape_:
-        remedy = hint(X.shape, owner.sample_shape_) or "cut them as those"
+        remedy = _window_remedy(X.shape[1:], owner.sample_shape_)
         raise DataError(
             f"rows of shape {X.shape[1:]} were given, {owner.sample_shape_} were learned from; "
             f"{remedy}"
@@ -105,6 +105,20 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
         if X.columns:
             owner.feature_names_in_ = np.asarray(X.columns, dtype=object)
     return X
+
+
+def _window_remedy(given: tuple[int, ...], learned: tuple[int, ...]) -> str:
+    """Say how windows of another length or of other channels become those learned from."""
+    count, needed = math.prod(given[1:]), math.prod(learned[1:])
+    if count > needed:
+        some = ",".join(map(str, range(needed)))
+        return (
+            f"choose {counted(needed, 'channel')} of {count} (--columns {some}, of a table the "
+            f"columns' names; in Python signals.read(path, {some.split(',')}))"
+        )
+    if count < needed:
+        return f"give a signal with {needed} channels"
+    return f"cut windows of {learned[0]} samples (signals.Windows)"
 
 
 def check_codes(
