@@ -190,3 +190,22 @@ def test_the_command_says_it(run: Any) -> None:
     assert found["kind"] == "dead_units"
     assert found["dead_units"] == 16
     assert "narrows: warning: all 16 units of the code are dead" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("X", "scaling", "advised"),
+    [
+        (TABLE, "global", True),
+        (TABLE, "standard", False),
+        (DIGITS.reshape(-1, 8, 8).astype(np.uint8), "auto", False),
+        (DIGITS.reshape(-1, 8, 8, 1).repeat(3, axis=3), "auto", False),
+    ],
+)
+def test_another_scaling_is_advised_for_tables_alone(X: Any, scaling: Any, advised: bool) -> None:
+    model = Autoencoder(
+        2, architecture="dense", hidden_layer_sizes=(8,), learning_rate=1e-9, scaling=scaling,
+        early_stopping=False, **FEW,
+    )  # fmt: skip
+    (found,) = said(lambda: model.fit(X))
+    assert found.kind == "worse_than_mean"
+    assert ("scaling='standard'" in str(found)) == advised

@@ -160,8 +160,10 @@ def _measure(
     whole = model.spec_.is_map or model.spec_.architecture == "pca_residual"
     enough = are_all or len(rows) >= _FEWEST
     in_part = enough and not whole and not hasattr(model, "dead_units_")
+    # The values of pictures and signals have one unit already.
+    of_table = len(model.sample_shape_) == 1 and not model.spec_.signal
     return _of_codes(torch.cat(codes), in_part=in_part, are_all=are_all) or _of_restored(
-        left, spread
+        left, spread, may_rescale=of_table and model.scaling != "standard"
     )
 
 
@@ -198,14 +200,16 @@ def _of_codes(codes: Tensor, *, in_part: bool, are_all: bool) -> Failure | None:
     return None
 
 
-def _of_restored(left: float, spread: float) -> Failure | None:
+def _of_restored(left: float, spread: float, *, may_rescale: bool) -> Failure | None:
     if left < _NOTHING * spread:
         return None
     share = left / spread
+    remedies = ["train longer (max_epochs)", "lower learning_rate or the weights of penalties"]
+    remedies += ["set scaling='standard'"] * may_rescale
     return Failure(
         "worse_than_mean",
         "the model restores the rows that it learned from no better than their mean row does "
-        f"({share:.3f} times its squared error), and has learned nothing of use; train longer "
-        "(max_epochs), lower learning_rate or the weights of penalties, or set scaling='standard'",
+        f"({share:.3f} times its squared error), and has learned nothing of use; "
+        f"{', '.join(remedies[:-1])}, or {remedies[-1]}",
         {"unexplained": share},
     )
