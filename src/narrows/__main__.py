@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 
+from narrows.cli import stopping
 from narrows.cli.main import main
 
 
@@ -12,7 +13,12 @@ def run() -> None:
     # Imports make hundreds of thousands of objects and no garbage; looking for some among them,
     # as often as Python does by default, is a tenth of what a short command takes.
     gc.set_threshold(100_000, 20, 100)
-    code = main()
+    try:
+        stopping.listen()
+        code = main()
+        stopping.leave()
+    except stopping.Stopped as stop:  # while an error was being told
+        code = stop.code
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from narrows.cli import stopping
 from narrows.data.text import printable
 
 # Whether a file can be read is found out, and said, where it is read.
@@ -279,8 +280,27 @@ def progress(label: str) -> Iterator[Advance]:
 
 
 @contextmanager
-def training() -> Iterator[None]:
-    """Show how far the fits in the block are: by a bar on a terminal, elsewhere by ten lines."""
+def training(*, keeps: bool = False) -> Iterator[None]:
+    """Show how far the fits in the block are: by a bar on a terminal, elsewhere by ten lines.
+
+    Parameters
+    ----------
+    keeps : bool, default=False
+        Whether what was learned before a signal is kept; otherwise the signal ends the block.
+    """
+    from narrows.training.progress import on_start, on_step
+
+    with on_start(stopping.hold if keeps else stopping.refuse), _shown():
+        if not keeps:
+            yield
+            stopping.refuse()
+            return
+        with on_step(stopping.check):
+            yield
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
     from narrows.training.progress import on_epoch
 
     if not sys.stderr.isatty():

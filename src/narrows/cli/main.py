@@ -11,6 +11,8 @@ from importlib import import_module
 
 import click
 
+from narrows.cli import stopping
+
 VERBS = {
     "train": "Train a model on pictures, a table or a signal.",
     "encode": "Turn data into codes.",
@@ -62,7 +64,9 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
         "optional package, data set or object store not to be had",
         frozenset({"MissingDependencyError", "DownloadError", "StoreError"}),
     ),
+    (129, "stopped by SIGHUP", frozenset()),
     (130, "stopped by Ctrl-C", frozenset()),
+    (143, "stopped by SIGTERM", frozenset()),
 )
 
 
@@ -160,13 +164,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with collected_warnings():
         try:
             result = group.main(arguments, prog_name="narrows", standalone_mode=False)
-            return result if isinstance(result, int) else 0
+            code = result if isinstance(result, int) else 0
+            return stopping.exit_code() if stopping.is_stopped() else code
         except click.ClickException as error:
             _complain(error.format_message(), _hint(error))
             return 2
         except click.Abort:
-            _complain("stopped")
-            return 130
+            return _stopped()
         except BrokenPipeError:
             # The reader left (narrows info model | head -1): nobody is there to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -175,11 +179,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _complain(f"out of memory ({error}); give less data, or choose smaller parameters")
             return 3
         except Exception as error:
-            code = exit_code(error)
-            if code is None:
+            failed = _failed(error)
+            if failed is None:
                 raise
-            _complain(str(error))
-            return code
+            return failed
+
+
+def _failed(error: Exception) -> int | None:
+    if stopping.is_stopped():
+        # Raised within another library, which tells of it by an error of its own.
+        return _stopped()
+    code = exit_code(error)
+    if code is not None:
+        _complain(str(error))
+    return code
+
+
+def _stopped() -> int:
+    _complain(f"stopped by {stopping.reason()}" if stopping.is_stopped() else "stopped")
+    return stopping.exit_code()
 
 
 def _complain(message: str, hint: str = "") -> None:

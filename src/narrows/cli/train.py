@@ -120,7 +120,8 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     Text tables (.csv, .tsv, .txt, also .gz) are read in whatever way they are written where that is
     certain, which is said; otherwise --delimiter, --decimal, --encoding and --header say it.
 
-    Ctrl-C ends training early and keeps what was learned.
+    Ctrl-C, SIGTERM and SIGHUP end training early and keep what was learned; a second one ends the
+    process at once.
 
     "torchrun --nproc-per-node N -m narrows train ..." shares each batch out over N processes. They
     keep a checkpoint beside the model until it is done, at which those that torchrun starts again
@@ -130,6 +131,7 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     into memory travel; larger ones are read by all workers or, where one does not see them, brought
     by Ray Data from this machine.
     """
+    from narrows.cli import stopping
     from narrows.errors import ParameterError
     from narrows.scale.processes import is_launched, together
 
@@ -143,6 +145,7 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
         return _train(data, to, True, **options)
     if options["ray"] is not None:
         raise ParameterError("torchrun and --ray both share out training; use one of them")
+    stopping.leave()  # torchrun starts and ends this process
     with _told_once(), together() as is_first, nullcontext() if is_first else _silence():
         if options["checkpoint"] is None:
             options["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
@@ -196,6 +199,7 @@ def _train(
     """Train by this process, which writes and answers if it is the first of those that do."""
     from narrows import MODELS
     from narrows.atomic import check_output
+    from narrows.cli import stopping
     from narrows.cli.console import note, report_skipped, training
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
@@ -215,7 +219,7 @@ def _train(
     model = MODELS[model_name](**parameters)
     tell = _teller()
     with (
-        training(),
+        training(keeps=True),
         on_plan(tell),
         logged(log if is_first else None),
         warnings.catch_warnings(),
@@ -237,7 +241,9 @@ def _train(
     _draw(model, to)
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
-        note(f"stopped by Ctrl-C; what was learned is kept in {to}")
+        note(f"stopped by {stopping.reason()}; what was learned is kept in {to}")
+    elif stopping.is_stopped():
+        note(f"{stopping.reason()} came when training was over; the whole model is in {to}")
     record = {"output": to, "rows": len(X), **_figures(model), **reading_record(found)}
     trained = (
         f"trained on {counted(record['rows'], 'row')} for {counted(record['epochs'], 'epoch')}"
@@ -249,7 +255,7 @@ def _train(
         f"({record['seconds']:.1f} s), in {to}",
         *_kept(model),
     )
-    return 130 if interrupted else 0
+    return stopping.exit_code() if interrupted else 0
 
 
 def _teller() -> Callable[[dict[str, Any]], None]:

@@ -23,7 +23,13 @@ from narrows.training.checkpoint import Checkpoint, State
 from narrows.training.clipping import Clipping
 from narrows.training.devices import near, rounded_products, sent
 from narrows.training.history import History, Record
-from narrows.training.progress import Callback, listeners, listeners_everywhere, starters
+from narrows.training.progress import (
+    Callback,
+    listeners,
+    listeners_everywhere,
+    starters,
+    tell_step,
+)
 from narrows.training.schedule import constant, one_cycle
 from narrows.training.together import purpose, shared, weighted
 
@@ -190,12 +196,15 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 optimizer.step()
                 # Kept on the device until the epoch ends, so that no step waits for the host.
                 means.add(parts, len(batch))
+                tell_step()
 
             record: Record = {"epoch": epoch + 1, **means.read()}
             if history.initial_loss is None:
                 history.initial_loss = means.first()
             if validation is not None:
-                held_out = evaluate(network, loss, validation, prepare, settings)
+                held_out = evaluate(
+                    network, loss, validation, prepare, settings, after_batch=tell_step
+                )
                 record |= {f"validation_{name}": value for name, value in held_out.items()}
             record |= {"learning_rate": learning_rate, "seconds": time.monotonic() - start}
             is_finite = all(map(math.isfinite, record.values()))
@@ -263,6 +272,8 @@ def evaluate(
     source: Source,
     prepare: Callable[[Any], Any],
     settings: TrainSettings,
+    *,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
     network.eval()
@@ -277,6 +288,7 @@ def evaluate(
                 noise.manual_seed(epoch_seed(settings.seed, number, "validation"))
                 parts = loss(network, prepare(batch.to(settings.device)), noise)
                 means.add(parts, len(batch) if is_own else 0)
+            after_batch()
     return means.read()
 
 

@@ -22,6 +22,7 @@ Planner = Callable[[dict[str, Any]], None]
 
 _planners: ContextVar[tuple[Planner, ...]] = ContextVar("planners", default=())
 _starters: ContextVar[tuple[Starter, ...]] = ContextVar("starters", default=())
+_steppers: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("steppers", default=())
 _listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
 _everywhere: ContextVar[tuple[Callback, ...]] = ContextVar("everywhere", default=())
 
@@ -117,6 +118,29 @@ def on_start(callback: Starter) -> Iterator[None]:
         yield
     finally:
         _starters.reset(token)
+
+
+@contextmanager
+def on_step(callback: Callable[[], None]) -> Iterator[None]:
+    """Call ``callback`` after each step, and each batch of held-out rows, while the block runs.
+
+    Parameters
+    ----------
+    callback : callable
+        Takes nothing. If it raises KeyboardInterrupt, training ends there, and what was learned is
+        kept: unlike an interrupt that comes at any moment, never a part of a step.
+    """
+    token = _steppers.set((*_steppers.get(), callback))
+    try:
+        yield
+    finally:
+        _steppers.reset(token)
+
+
+def tell_step() -> None:
+    """Call the callbacks of :func:`on_step`."""
+    for callback in _steppers.get():
+        callback()
 
 
 @contextmanager

@@ -1,0 +1,156 @@
+"""Signals that end a command: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
+
+The first one is raised as :class:`Stopped`, a KeyboardInterrupt, so that temporary files are
+removed on the way out. While a model is trained and saved it is kept until training takes it after
+a whole step (:func:`check`). A second signal ends the process at once.
+"""
+
+import os
+import signal
+import time
+from types import FrameType
+
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+_BY_CTRL_C = 128 + signal.SIGINT
+# A terminal that closes sends SIGHUP, and so does its shell to its jobs: they are one.
+_SECONDS_OF_HANGUP = 1.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end.
+
+    Attributes
+    ----------
+    code : int
+        The exit code: 128 plus the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_NAMES[signal.Signals(number)])
+        self.code = 128 + number
+
+
+class _Signals:
+    """What has been received by this process.
+
+    Attributes
+    ----------
+    number : int or None
+        The first signal.
+    is_held : bool
+        Whether a signal waits until :func:`check` is called, or until the command has ended.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.is_held = False
+        self._is_taken = False
+        self._time = 0.0
+        self._process = 0
+        self._terminals: list[int] = []
+
+    def listen(self) -> None:
+        """Handle the signals that Python handles by default: those ignored stay ignored."""
+        self._process = os.getpid()
+        self._terminals = [handle for handle in (1, 2) if os.isatty(handle)]
+        for number in _NAMES:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, self._receive)
+
+    def leave(self) -> None:
+        """Handle the signals as Python does."""
+        for number in _NAMES:
+            if signal.getsignal(number) == self._receive:
+                is_int = number == signal.SIGINT
+                signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if os.getpid() != self._process:  # a forked child is no command
+            _end(number)
+        if number == signal.SIGHUP:
+            self._forget_terminal()
+        if self.number is not None:
+            repeated = number == self.number == signal.SIGHUP
+            if repeated and time.monotonic() - self._time < _SECONDS_OF_HANGUP:
+                return
+            _end(number)
+        self.number, self._time = number, time.monotonic()
+        if not self.is_held:
+            self.check()
+
+    def check(self) -> None:
+        """Raise the first signal, once."""
+        if self.number is not None and not self._is_taken:
+            self._is_taken = True
+            raise Stopped(self.number)
+
+    def _forget_terminal(self) -> None:
+        """Let what is printed after a terminal has closed go nowhere, instead of failing."""
+        for handle in self._terminals:
+            if not os.isatty(handle):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, handle)
+                os.close(nowhere)
+
+
+_signals = _Signals()
+
+
+def listen() -> None:
+    """Raise :class:`Stopped` at the first signal; for a process that is the command."""
+    _signals.listen()
+
+
+def leave() -> None:
+    """Handle signals as Python does, as in processes that another program starts and ends."""
+    _signals.leave()
+
+
+def hold(_network: object = None) -> None:
+    """Keep a signal that comes from now on until :func:`check`: there is something to lose."""
+    _signals.is_held = True
+
+
+def check() -> None:
+    """Raise the signal that was kept, once.
+
+    Raises
+    ------
+    Stopped
+        If there is one.
+    """
+    _signals.check()
+
+
+def refuse(_network: object = None) -> None:
+    """Raise again the signal that training took as its end, where a part of it is of no use.
+
+    Raises
+    ------
+    Stopped
+        If a signal was received.
+    """
+    if _signals.number is not None:
+        raise Stopped(_signals.number)
+
+
+def is_stopped() -> bool:
+    """Tell whether a signal was received."""
+    return _signals.number is not None
+
+
+def reason() -> str:
+    """Name what ended the command; where no signal was received, KeyboardInterrupt did."""
+    return _NAMES[signal.Signals(_signals.number or signal.SIGINT)]
+
+
+def exit_code() -> int:
+    """Return the exit code of a command that was ended."""
+    return _BY_CTRL_C if _signals.number is None else 128 + _signals.number
+
+
+def _end(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
