@@ -30,7 +30,10 @@ FORMAT_VERSION = 1
 MANIFEST = "narrows.json"
 
 Parts = Mapping[str, Mapping[str, Tensor]]
+Half = tuple[str | Path, Mapping[str, Any], Parts]
 
+# In a manifest that stands for a half while the half of the same model is replaced: where that is.
+_PAIR = "replaced_with"
 # As this module names them: nothing else in a folder is its own to delete.
 _OWN_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.safetensors|history(-layer-\d+)?\.(csv|png)")
 # No way out of the folder, whatever a manifest says.
@@ -244,6 +247,66 @@ def write(
     OutputError
         If the folder cannot be written, or the manifest is longer than is read again.
     """
+    with _prepared(path, manifest, parts, overwrite=overwrite, notes=notes):
+        pass  # and now it takes its place
+    return Path(path)
+
+
+def write_pair(first: Half, second: Half, *, overwrite: bool) -> None:
+    """Write two halves of a model so that a new one never stands beside an old one.
+
+    Both are written before one of them is shown. While the first one is, a second one that is to be
+    replaced cannot be opened; killed at that moment, it says so.
+
+    Parameters
+    ----------
+    first, second : tuple
+        The folder, the manifest and the tensors of each, as for :func:`write`.
+    overwrite : bool
+        Whether models that are there already are replaced.
+
+    Raises
+    ------
+    OutputExistsError, FormatError, OutputError
+        As :func:`write`; then both folders hold what they held.
+    """
+    place = Path(second[0])
+    file, before = Path(first[0], MANIFEST), place / MANIFEST
+    with _prepared(*second, overwrite=overwrite), ExitStack() as undo:
+        was = _contents_of(file), _contents_of(before)
+        with _prepared(*first, overwrite=overwrite):
+            if was[1] is not None:
+                marker = {"format": FORMAT, "format_version": FORMAT_VERSION, _PAIR: str(first[0])}
+                undo.callback(_restore_if_same, file, was[0], before, was[1])
+                _replace(before, json.dumps(marker).encode())
+        undo.pop_all()
+
+
+def _contents_of(file: Path) -> bytes | None:
+    return read_regular(file, MODEL.most) if file.exists() else None
+
+
+def _restore_if_same(file: Path, was: bytes | None, other: Path, contents: bytes) -> None:
+    """Bring a manifest back if the other one was not replaced."""
+    if _contents_of(file) == was:
+        _replace(other, contents)
+
+
+def _replace(file: Path, contents: bytes) -> None:
+    with atomic_file(file, overwrite=True) as temporary:
+        temporary.write_bytes(contents)
+
+
+@contextmanager
+def _prepared(
+    path: str | Path,
+    manifest: Mapping[str, Any],
+    parts: Parts,
+    *,
+    overwrite: bool,
+    notes: Mapping[str, bytes] | None = None,
+) -> Iterator[None]:
+    """Write a model under temporary names; it takes its place when the block ends."""
     path = check_destination(path, overwrite=overwrite)
     contents = {part: _serialise(tensors) for part, tensors in parts.items()}
     digests = {part: hashlib.sha256(data).hexdigest() for part, data in contents.items()}
@@ -264,17 +327,30 @@ def write(
                 (folder / names[part]).write_bytes(data)
             for name, data in last.items():
                 (folder / name).write_bytes(data)
-        return path
-    for part, data in contents.items():
-        with atomic_file(path / names[part], overwrite=True) as file:
-            file.write_bytes(data)
-    with ExitStack() as all_written:
-        for name, data in reversed(last.items()):
-            all_written.enter_context(atomic_file(path / name, overwrite=True)).write_bytes(data)
+            yield
+        return
+    fresh = [path / name for name in names.values() if not (path / name).exists()]
+    try:
+        for part, data in contents.items():
+            _replace(path / names[part], data)
+        with ExitStack() as all_written:
+            for name, data in reversed(last.items()):
+                file = all_written.enter_context(atomic_file(path / name, overwrite=True))
+                file.write_bytes(data)
+            yield
+    except BaseException:
+        if _contents_of(path / MANIFEST) != last[MANIFEST]:
+            for file in fresh:
+                file.unlink(missing_ok=True)
+        raise
+    with explain_os_errors(path):
+        _remove_stale(path, {*names.values(), *last})
+
+
+def _remove_stale(path: Path, used: set[str]) -> None:
     for stale in path.iterdir():
-        if _OWN_NAME.fullmatch(stale.name) and stale.name not in {*names.values(), *last}:
+        if _OWN_NAME.fullmatch(stale.name) and stale.name not in used:
             stale.unlink()
-    return path
 
 
 def _manifest(path: Path, facts: Mapping[str, Any]) -> bytes:
@@ -337,6 +413,11 @@ def read_manifest(path: str | Place) -> dict[str, Any]:
         As :func:`read`.
     """
     manifest = MODEL.read(path)
+    if _PAIR in manifest:
+        raise FormatError(
+            f"'{path}' was to be replaced together with '{str(manifest[_PAIR])[:150]}' by a split "
+            "that was stopped; run the same command again (narrows split --overwrite)"
+        )
     weights = manifest.get("weights")
     if not isinstance(weights, dict) or not all(
         isinstance(e, dict) and isinstance(e.get("sha256"), str) and is_file_name(e.get("file"))

@@ -25,9 +25,10 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: boo
     """Part a model into its encoder and its decoder.
 
     Each half is a model of its own: "narrows encode" needs only the encoder, "narrows decode"
-    only the decoder.
+    only the decoder. With --overwrite, both are replaced together.
     """
     from narrows.errors import ParameterError
+    from narrows.models.halves import save_pair
     from narrows.storage import check_destination
 
     first, second = to
@@ -41,8 +42,7 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: boo
             )
         check_destination(folder, overwrite=overwrite)
     encoder, decoder = load_for(model, "split").split()
-    encoder.save(first, overwrite=overwrite)
-    decoder.save(second, overwrite=overwrite)
+    save_pair(encoder, decoder, to, overwrite=overwrite)
     answer(
         {"encoder": first, "decoder": second, "fingerprint": encoder.fingerprint_},
         as_json,

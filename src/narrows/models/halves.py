@@ -108,14 +108,19 @@ class Half(ABC):
         OutputExistsError, OutputError
             If the folder is there already, or cannot be written.
         """
-        manifest = {
+        return storage.write(path, self._manifest(), self._parts(), overwrite=overwrite)
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
             "kind": self.kind,
             "fingerprint": self.fingerprint_,
             "network": self.spec.as_json(),
             "scaling": self.scaling_.facts(),
             "feature_names_in": names_of(self),
         }
-        return storage.write(path, manifest, {self.kind: self.tensors()}, overwrite=overwrite)
+
+    def _parts(self) -> storage.Parts:
+        return {self.kind: self.tensors()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything of this half that is kept as numbers."""
@@ -154,6 +159,32 @@ class Half(ABC):
             module.requires_grad_(requires_grad=True).eval()
             names = manifest["feature_names_in"]
             return cls(module, scaling, spec, str(manifest["fingerprint"]), names)
+
+
+def save_pair(
+    encoder: "Encoder", decoder: "Decoder", to: tuple[Path, Path], *, overwrite: bool = False
+) -> None:
+    """Write both halves of a model, so that no new one is ever left beside an old one.
+
+    Parameters
+    ----------
+    encoder, decoder : Encoder, Decoder
+        Of one model.
+    to : tuple of two Path
+        Their folders.
+    overwrite : bool, default=False
+        Whether models that are there already are replaced.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        If a folder is there already, or cannot be written. Both then hold what they held.
+    """
+    first, second = (
+        (path, half._manifest(), half._parts())
+        for path, half in zip(to, (encoder, decoder), strict=True)
+    )
+    storage.write_pair(first, second, overwrite=overwrite)
 
 
 class Encoder(Half):
