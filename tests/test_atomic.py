@@ -218,3 +218,44 @@ def test_no_permission_is_said_in_one_line(tmp_path: Path) -> None:
         assert list(closed.iterdir()) == []
     finally:
         closed.chmod(0o700)
+
+
+HANG = """
+import sys
+from pathlib import Path
+from narrows.atomic import atomic_file, atomic_folder
+with {"file": atomic_file, "folder": atomic_folder}[sys.argv[1]](Path(sys.argv[2])):
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("kind", "write"), [("file", write_file), ("folder", write_folder)])
+def test_a_success_removes_what_killed_processes_left(
+    tmp_path: Path, kind: str, write: Writer
+) -> None:
+    """And neither what a process still writes, nor what belongs to another output or to a user."""
+    out = tmp_path / "out.x"
+    command = [sys.executable, "-c", HANG, kind]
+    others = [".out.x.12345678", ".out.narrows-1234567.x", ".other.narrows-12345678.x", ".out.x"]
+    for name in others:
+        (tmp_path / name).touch()
+
+    def hang(path: Path) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [*command, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        return process
+
+    with hang(out) as killed:
+        killed.kill()
+    (left,) = {path.name for path in tmp_path.iterdir()} - set(others)
+    with hang(out) as running:
+        (other,) = {path.name for path in tmp_path.iterdir()} - {left, *others}
+        write(out, "new")
+        assert {path.name for path in tmp_path.iterdir()} == {"out.x", other, *others}
+        running.kill()
+    write(out, "again")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.x", *others}

@@ -124,6 +124,7 @@ def test_no_half_is_ever_beside_one_of_another_model(
             assert now == before
         assert split(server, folder, how, 0) == 0
         assert [load(folder / half).fingerprint_ for half in "ed"] == [new, new]
+        assert not list(folder.rglob(".*"))
     assert code == 0
     assert number > 5
     assert len(seen) > 1

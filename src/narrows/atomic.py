@@ -4,17 +4,22 @@ A result is written beside its final place under a temporary name and renamed wh
 complete, so that a crash, a full disk or Ctrl-C leaves what was there before.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from narrows.errors import NarrowsError, OutputError, OutputExistsError
 
+# What is between the name of an output and its ending while it is written.
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.narrows-[a-z0-9_]{8}(?P<suffix>\.[^.]*)?")
+# Bytes of it that stand in a temporary name, which is not to become too long for a file system.
+_LONGEST = 200
 # Whether the system can say what the user may do whose rights the process has.
 _EFFECTIVE = os.access in os.supports_effective_ids
 
@@ -129,11 +134,7 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     path = check_output(path, overwrite=overwrite, kind="file")
     with explain_os_errors(path):
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
+        temporary, lock = make_temporary(path, is_folder=False)
         try:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
@@ -142,7 +143,10 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(lock)
         sync(path.parent)
+        remove_abandoned(path.parent, lambda name: name == path.name)
 
 
 @contextmanager
@@ -171,7 +175,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """
     path = check_output(path, overwrite=overwrite, kind="folder")
     with explain_os_errors(path):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary, lock = make_temporary(path, is_folder=True)
         try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
@@ -184,7 +188,67 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        finally:
+            os.close(lock)
         sync(path.parent)
+        remove_abandoned(path.parent, lambda name: name == path.name)
+
+
+def remove_abandoned(folder: Path, is_wanted: Callable[[str], bool]) -> None:
+    """Remove temporary files and folders of processes that were killed.
+
+    Those of processes that run are locked, and stay, as does what cannot be locked or removed.
+
+    Parameters
+    ----------
+    folder : Path
+        In which outputs were written.
+    is_wanted : callable
+        From the final name of an output to whether its temporary ones are removed.
+    """
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None or path.is_symlink():
+            continue
+        if is_wanted(found["stem"] + (found["suffix"] or "")) and (path.is_file() or path.is_dir()):
+            _remove_unlocked(path)
+
+
+def _remove_unlocked(path: Path) -> None:
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError:  # of a process that runs, or of another user
+        return
+    finally:
+        os.close(lock)
+
+
+def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
+    """Make a file or folder that is locked while this process runs, and return both."""
+    name = path.name if is_folder else path.stem
+    prefix = f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}.narrows-"
+    while True:
+        if is_folder:
+            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+            lock = os.open(temporary, os.O_RDONLY)
+        else:
+            lock, file = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+            temporary = Path(file)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return temporary, lock  # a file system without locks, on which nothing is removed
+        if temporary.exists():
+            return temporary, lock
+        os.close(lock)  # it was taken for abandoned before it was locked
 
 
 def _move_over(source: Path, target: Path) -> None:

@@ -19,7 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
+from narrows.atomic import (
+    atomic_file,
+    atomic_folder,
+    check_output,
+    explain_os_errors,
+    remove_abandoned,
+)
 from narrows.containment import IrregularFileError, check_inside, parse_json, read_regular
 from narrows.data.memory import check_fits
 from narrows.errors import FormatError, MissingFileError, OutputError, OutputExistsError
@@ -351,6 +357,8 @@ def _remove_stale(path: Path, used: set[str]) -> None:
     for stale in path.iterdir():
         if _OWN_NAME.fullmatch(stale.name) and stale.name not in used:
             stale.unlink()
+    remove_abandoned(path, lambda name: name == MANIFEST or _OWN_NAME.fullmatch(name) is not None)
+    remove_abandoned(path.parent, lambda name: name == path.name)
 
 
 def _manifest(path: Path, facts: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """Rows to any file or folder that a user may name, whole or not at all."""
 
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.atomic import atomic_file, atomic_folder, check_output, explain_os_errors
+from narrows.atomic import (
+    atomic_file,
+    atomic_folder,
+    check_output,
+    explain_os_errors,
+    make_temporary,
+    remove_abandoned,
+)
 from narrows.data.axes import are_pictures
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.names import RowNames, picture_paths
@@ -208,7 +215,8 @@ def _one_by_one(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
 def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None) -> None:
     from narrows.data.lance_rows import put_in_place, write_lance  # Lance takes a while to import
 
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with explain_os_errors(path):
+        temporary, lock = make_temporary(path, is_folder=True)
     try:
         with explain_os_errors(path):
             named = None if isinstance(names, RowNames) else names
@@ -216,6 +224,8 @@ def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[st
             put_in_place(temporary / "rows", path, temporary / "before")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+    remove_abandoned(path.parent, lambda name: name == path.name)
 
 
 def _write_picture(path: Path, values: NDArray[Any] | LazyRows, overwrite: bool) -> None:

@@ -359,8 +359,8 @@ def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
 def _others(path: Path, contents: Contents) -> list[Path]:
     """List the models, tables and indexes of the library's past."""
     ours = re.compile(
-        r"\.?model(-[0-9a-f]{8})?(\.\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.\w{8}\.json"
-        r"|index-[a-z]+(-[0-9a-f]{8})?\.safetensors|\.index-[\w-]+\.\w{8}\.safetensors"
+        r"\.?model(-[0-9a-f]{8})?(\.(narrows-)?\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.(narrows-)?\w{8}\.json"
+        r"|index-[a-z]+(-[0-9a-f]{8})?\.safetensors|\.index-[\w-]+\.(narrows-)?\w{8}\.safetensors"
     )
     now = (contents.model, contents.table, *index_names(contents.table).values())
     return [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in now]
