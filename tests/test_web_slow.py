@@ -2,17 +2,14 @@
 
 import http.client
 import socket
-import threading
-from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from contextlib import suppress
 
 import pytest
-import uvicorn
 from libraries import draw, fit
+from web_kit import served
 
 from narrows import Library
 from narrows.data.images import encode_png
-from narrows.web import serve
 
 SEED = 12
 REQUEST = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -22,32 +19,6 @@ REQUEST = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 def path(tmp_path_factory):
     X = draw(5, SEED)
     return Library.build(tmp_path_factory.mktemp("web") / "own.lance", X, model=fit(X))[0].path
-
-
-@contextmanager
-def served(path, monkeypatch):
-    """Serve from a thread until the block ends; gives host and port."""
-    servers, address, there = [], [], threading.Event()
-    run = uvicorn.Server.run
-
-    def noting(server, **options):
-        servers.append(server)
-        run(server, **options)
-
-    def ready(shown):
-        address.append(shown)
-        there.set()
-
-    monkeypatch.setattr(uvicorn.Server, "run", noting)
-    thread = threading.Thread(target=serve, args=(path,), kwargs={"port": 0, "ready": ready})
-    thread.start()
-    try:
-        assert there.wait(60)
-        place = urlsplit(address[0])
-        yield place.hostname, place.port
-    finally:
-        servers[0].should_exit = True
-        thread.join()
 
 
 def trickle(connection):
@@ -61,7 +32,7 @@ def trickle(connection):
 
 def test_connections_without_a_request_are_ended(path, monkeypatch):
     monkeypatch.setattr("narrows.web.patience.SECONDS", 0.5)
-    with served(path, monkeypatch) as place:
+    with served(path) as place:
         silent, half, second, trickling = [socket.create_connection(place) for _ in range(4)]
         half.sendall(REQUEST[:30])
         for connection in (second, trickling):
@@ -83,7 +54,7 @@ def test_connections_without_a_request_are_ended(path, monkeypatch):
 def test_a_request_that_takes_longer_is_answered(path, monkeypatch):
     """Patience is for headers alone."""
     monkeypatch.setattr("narrows.web.patience.SECONDS", 0.2)
-    with served(path, monkeypatch) as place:
+    with served(path) as place:
         png = encode_png(draw(1, SEED)[0])
 
         def body():
@@ -101,7 +72,7 @@ def test_a_request_that_takes_longer_is_answered(path, monkeypatch):
 
 
 def test_an_upload_that_is_cut_off_harms_nobody(path, monkeypatch, caplog):
-    with served(path, monkeypatch) as place:
+    with served(path) as place:
         upload = (
             b"POST /api/match HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
