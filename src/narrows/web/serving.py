@@ -4,12 +4,17 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import TYPE_CHECKING
 
 from narrows.errors import MissingDependencyError, ParameterError
 from narrows.web.address import read_public_url
 from narrows.web.tls import check_certificate
+
+if TYPE_CHECKING:
+    from narrows.web.patience import Patience
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 # All addresses of a machine are none that can be opened.
@@ -26,6 +31,7 @@ def serve(
     public_url: str | None = None,
     certfile: Path | None = None,
     keyfile: Path | None = None,
+    patience: "Patience | None" = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve a library or a model until Ctrl-C.
@@ -49,6 +55,9 @@ def serve(
         ones, and as others reach it, a token is needed as with another ``host``.
     certfile, keyfile : Path, optional
         A certificate and its private key in PEM: with both, the server speaks TLS itself.
+    patience : narrows.web.patience.Patience, optional
+        How long clients are waited for, and on how many connections. By default, those of a proxy
+        that ``public_url`` tells of are bounded altogether, others also for each client.
     ready : callable
         Told the address when connections are taken.
 
@@ -68,13 +77,15 @@ def serve(
         import uvicorn
 
         from narrows.web.app import create_app
-        from narrows.web.patience import PatientProtocol
+        from narrows.web.patience import Patience, PatientProtocol
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"
         ) from error
     public = None if public_url is None else read_public_url(public_url)
     encrypted = check_certificate(certfile, keyfile)
+    if patience is None:
+        patience = Patience(per_client=None) if public and not encrypted else Patience()
     alone = host.lower() in _LOCAL and public is None
     token = None if alone else token_urlsafe(24)
     listening = _listen(host, port)
@@ -97,7 +108,7 @@ def serve(
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=PatientProtocol,
+                http=partial(PatientProtocol, patience=patience),  # type: ignore[arg-type]
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -107,7 +118,6 @@ def serve(
                 ssl_certfile=certfile,
                 ssl_keyfile=keyfile,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=512,
                 h11_max_incomplete_event_size=2**16,
             )
         )
