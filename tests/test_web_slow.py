@@ -218,9 +218,9 @@ def test_all_clients_together_are_bounded_too(path):
         ) as place,
         ExitStack() as stack,
     ):
-        held = [stack.enter_context(stall(place, f"127.0.0.{one}")) for one in range(2, 8)]
+        for one in range(2, 8):
+            stack.enter_context(stall(place, f"127.0.0.{one}"))
         assert status(place) == 200
-        everything(held[0])  # ends, long before its time is over
 
 
 def test_one_client_does_not_end_anothers_connections(path):
