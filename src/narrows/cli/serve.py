@@ -25,6 +25,18 @@ from narrows.cli.console import PATH, answer, json_option, max_pixels_option, no
     show_default=True,
     help="0 for any that is free.",
 )
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="The address by which others reach it through a reverse proxy, such as "
+    "https://narrows.example.com; a token is then needed.",
+)
+@click.option(
+    "--certfile", type=PATH, metavar="PEM", help="A certificate: speak TLS, with --keyfile."
+)
+@click.option(
+    "--keyfile", type=PATH, metavar="PEM", help="The private key of --certfile, no passphrase."
+)
 @click.option("--writable", is_flag=True, help="Let pictures be added, changed and removed.")
 @click.option(
     "--open/--no-open", "shows", default=False, help="Open the page in the browser.  [default: no]"
@@ -37,6 +49,9 @@ def command(
     training: tuple[Path, ...],
     host: str,
     port: int,
+    public_url: str | None,
+    certfile: Path | None,
+    keyfile: Path | None,
     writable: bool,
     shows: bool,
     as_json: bool,
@@ -45,7 +60,8 @@ def command(
 
     On the page one drops a picture and sees the nearest ones, looks at the map of all, moves the
     code's units, restores damaged pictures, and follows training. Only this machine can reach it,
-    unless --host names another of its addresses; then the address that is printed holds a token.
+    unless --host names another of its addresses or --public-url a proxy's; then the address that
+    is printed holds a token.
     Ctrl-C ends it.
     """
     from narrows.errors import MissingFileError
@@ -57,10 +73,20 @@ def command(
 
     def ready(address: str) -> None:
         answer({"address": address}, as_json, address)
-        if host in ("0.0.0.0", "::"):  # noqa: S104 (not bound to)
+        if public_url is None and host in ("0.0.0.0", "::"):  # noqa: S104 (not bound to)
             note("Other machines reach it under this one's name or address instead.")
         note("Ctrl-C ends it.")
         if shows:
             click.launch(address)
 
-    serve(path, training=training, host=host, port=port, writable=writable, ready=ready)
+    serve(
+        path,
+        training=training,
+        host=host,
+        port=port,
+        writable=writable,
+        public_url=public_url,
+        certfile=certfile,
+        keyfile=keyfile,
+        ready=ready,
+    )

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from narrows import errors
 from narrows.remote import place
 from narrows.web import routes
+from narrows.web.address import read_public_url
 from narrows.web.batching import Batcher, Worker
 from narrows.web.maps import LibraryMap, Maps
 from narrows.web.metrics import Metrics
@@ -54,6 +55,7 @@ def create_app(
     host: str = "127.0.0.1",
     token: str | None = None,
     cache: Path | None = None,
+    public_url: str | None = None,
 ) -> Starlette:
     """Make the application that serves a library or a model.
 
@@ -71,6 +73,10 @@ def create_app(
         What a request has to know, as a bearer or a cookie.
     cache : Path, optional
         Where maps are kept; by default the user's cache.
+    public_url : str, optional
+        The address by which others reach it through a reverse proxy, such as
+        ``"https://narrows.example.com"``: accepted beside the local ones, and the one that
+        absolute links are made of.
 
     Returns
     -------
@@ -79,9 +85,12 @@ def create_app(
 
     Raises
     ------
+    ParameterError
+        If ``public_url`` is no such address.
     NarrowsError
         If there is no library, model or encoder at ``path``.
     """
+    public = None if public_url is None else read_public_url(public_url)
     source = Source(place(path))
     metrics = Metrics()
 
@@ -114,7 +123,7 @@ def create_app(
         lifespan=lifespan,
         middleware=[
             Middleware(_Measured, metrics=metrics),
-            Middleware(Guard, host=host, token=token),
+            Middleware(Guard, host=host, token=token, public=public),
         ],
         exception_handlers={
             errors.NarrowsError: _explain,

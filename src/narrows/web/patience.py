@@ -1,41 +1,213 @@
-"""Connections on which no request comes are ended, so that strangers cannot hold all of them."""
+"""How long the server waits for clients, and on how many connections: strangers hold none of them.
+
+Whenever a connection waits for its client, it has a deadline. That of a request's headers is fixed.
+Bodies, and answers that are read, have to move: each byte adds to the deadline what it takes at the
+least rate, up to the grace that a connection begins with. Where there are more connections than the
+bounds, the waiting one that has brought least for its time is ended at once, in favour of the new.
+"""
 
 import asyncio
+import ipaddress
+import json
+from dataclasses import dataclass
+from typing import Any
 
+import h11
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-SECONDS = 10.0
-"""From the beginning of a connection, or the first byte after an answer, to a request's headers."""
+from narrows.web.security import Receive, Scope, Send
+
+_SLOW = {"error": "the body came too slowly, or on one of too many connections; send it again"}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What is waited for.
+
+    Attributes
+    ----------
+    headers : float
+        Seconds from the beginning of a connection, or the end of an answer, to the end of a
+        request's headers.
+    grace : float
+        Seconds that a body may pause, or an answer not be read.
+    rate : float
+        The least rate of a body or an answer, after that, in bytes per second.
+    per_client : int, optional
+        Connections of one address, or of one /64 network of IPv6; None where all come from a proxy.
+    altogether : int
+        Connections of all.
+    """
+
+    headers: float = 10.0
+    grace: float = 20.0
+    rate: float = 1024.0
+    per_client: int | None = 128
+    altogether: int = 512
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's protocol, but for that."""
+    """uvicorn's protocol, but for that.
 
-    _patience: asyncio.TimerHandle | None = None
+    Parameters
+    ----------
+    patience : Patience
+        What is waited for.
+    **options
+        As of uvicorn's protocol.
+    """
+
+    def __init__(self, *, patience: Patience, **options: Any) -> None:
+        super().__init__(**options)
+        self._patience = patience
+        self._timer: asyncio.TimerHandle | None = None
+        self._waits_for = ""
+        self._deadline = 0.0
+        self._unread = 0
+        # As a deadline of the body, but that whoever brings more than needed keeps all of it.
+        self.merit = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Make room for it, and begin to wait for the first request."""
         super().connection_made(transport)
+        if not self._make_room():
+            self.app = _refuse_busy
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """See whether a request has come with that."""
+        """See what has come with that."""
+        before = self.cycle
+        had = 0 if before is None else len(before.body)
         super().data_received(data)
+        has = 0 if self.cycle is None else len(self.cycle.body)
+        self._watch(has - had if self.cycle is before else has)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for this answer to be read."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
-        self._stop_waiting()
+        self._wait_for("")
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        # What comes byte by byte gains no time; neither does the rest of what was answered already.
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
-        elif self._patience is None:
-            self._patience = self.loop.call_later(SECONDS, self.transport.close)
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is the client's turn."""
+        return bool(self._waits_for)
 
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    @property
+    def client_network(self) -> str:
+        """The client's address, or its network where one client has many addresses."""
+        host = self.client[0] if self.client else ""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return host
+        if isinstance(address, ipaddress.IPv4Address):
+            return host
+        return str(address.ipv4_mapped or int(address) >> 64)
+
+    def give_up(self) -> None:
+        """End the connection, with an answer if it is waiting for a body."""
+        waited_for, cycle = self._waits_for, self.cycle
+        self._wait_for("")
+        self.connections.discard(self)
+        if waited_for == "body" and not cycle.response_started:
+            body = json.dumps(_SLOW).encode()
+            headers = [
+                ("content-type", "application/json"),
+                ("content-length", str(len(body))),
+                ("connection", "close"),
+            ]
+            for event in (
+                h11.Response(status_code=408, headers=headers, reason=b"Request Timeout"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        if waited_for == "body":
+            cycle.disconnected = True  # so the application hears that nobody is there any more
+            cycle.message_event.set()
+        if waited_for != "body" and self.transport.get_write_buffer_size():
+            self.transport.abort()  # closing would wait until all is read
+        else:
+            self.transport.close()
+
+    def _make_room(self) -> bool:
+        others = [one for one in self.connections if isinstance(one, PatientProtocol)]
+        others.remove(self)
+        own = self.client_network
+        same = [one for one in others if one.client_network == own]
+        for most, connections in (
+            (self._patience.per_client, same),
+            (self._patience.altogether, others),
+        ):
+            if most is not None and len(connections) >= most:
+                waiting = [one for one in connections if one.is_waiting]
+                if not waiting:
+                    return False
+                ended = min(waiting, key=lambda one: one.merit)
+                ended.give_up()
+                others.remove(ended)
+        return True
+
+    def _watch(self, received: int = 0) -> None:
+        if self.flow.write_paused:
+            self._wait_for("reader")
+        elif self.cycle is None or self.cycle.response_complete:
+            # What comes byte by byte gains no time; neither does the rest of what was answered.
+            self._wait_for("request")
+        elif self.cycle.more_body:
+            self._wait_for("body")
+            self._credit(received)
+        else:
+            self._wait_for("")
+
+    def _wait_for(self, what: str) -> None:
+        if what == self._waits_for:
+            return
+        self._waits_for = what
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if what:
+            seconds = self._patience.headers if what == "request" else self._patience.grace
+            self._deadline = self.loop.time() + seconds
+            self.merit = self.loop.time() + self._patience.grace
+            self._unread = self.transport.get_write_buffer_size()
+            self._timer = self.loop.call_at(self._deadline, self._look)
+
+    def _credit(self, count: int) -> None:
+        seconds = count / self._patience.rate
+        self.merit += seconds
+        self._deadline = min(self._deadline + seconds, self.loop.time() + self._patience.grace)
+
+    def _look(self) -> None:
+        if self._waits_for == "reader":
+            unread = self.transport.get_write_buffer_size()
+            self._credit(max(self._unread - unread, 0))
+            self._unread = unread
+        if self._waits_for == "body" and self.flow.read_paused:
+            self._deadline = self.loop.time() + self._patience.grace  # it is the server's turn
+        if self._deadline > self.loop.time():
+            self._timer = self.loop.call_at(self._deadline, self._look)
+        else:
+            self.give_up()
+
+
+async def _refuse_busy(scope: Scope, receive: Receive, send: Send) -> None:
+    why = "too many requests are being answered; ask again later"
+    await JSONResponse({"error": why}, 503, {"Connection": "close"})(scope, receive, send)

@@ -1,10 +1,8 @@
 """Who may ask, from where, and how much: before any request reaches what it is for."""
 
-import asyncio
 import ipaddress
 import secrets
 import socket
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -12,6 +10,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from narrows.web.address import Origin
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,8 +22,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_BYTES = 64 * 2**20
 # Of all requests that are being answered, together.
 MOST_AT_ONCE = 8 * MOST_BYTES
-# For a body to come.
-SECONDS = 300.0
 # Nothing but this server's own files; a report has its styles inside, and runs nothing.
 _PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -63,6 +61,9 @@ class Guard:
         The address that is listened on.
     token : str, optional
         What everybody has to know.
+    public : Origin, optional
+        The address by which others reach it: also accepted as a name and an origin, and the one
+        that absolute links are made of.
 
     Attributes
     ----------
@@ -70,9 +71,12 @@ class Guard:
         The bytes of the bodies of all requests that are being answered.
     """
 
-    def __init__(self, app: App, *, host: str, token: str | None) -> None:
+    def __init__(
+        self, app: App, *, host: str, token: str | None, public: Origin | None = None
+    ) -> None:
         self._app = app
         self._token = token
+        self._public = public
         self.coming = 0
         self._hosts = {"localhost", "127.0.0.1", "::1", host.lower()}
         # Listening on all addresses, it goes by any of the machine's.
@@ -89,6 +93,11 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
             return
+        if self._public is not None:
+            # Redirects name what the browser knows, not what the proxy connects to.
+            scope["scheme"] = self._public.scheme
+            others = [(key, value) for key, value in scope["headers"] if key != b"host"]
+            scope["headers"] = [(b"host", self._public.netloc.encode()), *others]
         body = _Body(receive, self)
         try:
             await self._app(scope, body.receive, _with_headers(send))
@@ -97,24 +106,36 @@ class Guard:
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if not self._is_ours(headers.get("host", "")):
-            return _refusal(403, "this server does not go by that name; use the address it printed")
-        if not _from_here(scope["method"], scope["path"], headers):
+        host = headers.get("host", "")
+        local = self._is_local(host)
+        if not local and not self._is_public(host):
+            return _refusal(
+                403,
+                "this server does not go by that name; use the address it printed, or start it "
+                "with --public-url and the name",
+            )
+
+        def is_own(page: str) -> bool:
+            if self._public is not None and Origin.of(page) == self._public:
+                return True
+            return local and _netloc(page) == host.lower()
+
+        if not _from_here(scope["method"], scope["path"], headers, is_own):
             return _refusal(403, "the request comes from another page; use this server's own")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
             return _refusal(413, f"{length} bytes are too many; send at most {MOST_BYTES}")
         return None if self._token is None else self._ask_token(scope, headers, self._token)
 
-    def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+    def _is_local(self, host: str) -> bool:
+        name = _name(host)
         return name in self._hosts or (self._any_address and _is_address(name))
 
-    @staticmethod
-    def _ask_token(scope: Scope, headers: Headers, token: str) -> Response | None:
+    def _is_public(self, host: str) -> bool:
+        # Of any port: proxies leave it out, or name one that they listen on behind another.
+        return self._public is not None and _name(host) == self._public.name
+
+    def _ask_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         given = parse_qs(scope["query_string"].decode("latin-1"))
         by_address = given.pop("token", [""])[0]
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
@@ -134,23 +155,24 @@ class Guard:
             rest = urlencode(given, doseq=True)
             path = "/" + scope["path"].lstrip("/\\")  # two at its beginning lead to other hosts
             answer = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-            answer.set_cookie(name, token, httponly=True, samesite="strict")
+            # Behind a proxy, the scheme is the public address's, not the connection's.
+            secure = (self._public.scheme if self._public else scope.get("scheme")) == "https"
+            answer.set_cookie(name, token, httponly=True, samesite="strict", secure=secure)
             return answer
         return None
 
 
-def _from_here(method: str, path: str, headers: Headers) -> bool:
+def _from_here(method: str, path: str, headers: Headers, is_own: Callable[[str], bool]) -> bool:
     """Tell whether a request was made by our own page, by a user, or by a program.
 
     Other pages may only lead to our page, as a link does. Whatever else they ask for costs work,
     which an ``<img>`` could ask for as often as it likes. Browsers send ``Sec-Fetch-*`` to this
     machine and over TLS, otherwise what a foreign page sends is told by its origin or referrer.
     """
-    here = headers.get("host", "").lower()
-    if any(_netloc(origin) != here for origin in headers.getlist("origin")):
+    if not all(is_own(origin) for origin in headers.getlist("origin")):
         return False
     if all(site in ("same-origin", "none") for site in headers.getlist("sec-fetch-site")) and all(
-        _netloc(page) == here for page in headers.getlist("referer") if page
+        is_own(page) for page in headers.getlist("referer") if page
     ):
         return True
     leads_here = (
@@ -158,6 +180,13 @@ def _from_here(method: str, path: str, headers: Headers) -> bool:
         and headers.get("sec-fetch-dest", "document") == "document"
     )
     return leads_here and path == "/" and method in ("GET", "HEAD")
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _netloc(address: str) -> str:
@@ -176,12 +205,11 @@ def _is_address(name: str) -> bool:
 
 
 class _Body:
-    """Count what comes, whatever was said of its length, and wait no longer than is decent."""
+    """Count what comes, whatever was said of its length."""
 
     def __init__(self, receive: Receive, guard: Guard) -> None:
         self._receive = receive
         self._guard = guard
-        self._until = time.monotonic() + SECONDS
         self._more = True
         self.received = 0
 
@@ -189,11 +217,7 @@ class _Body:
         """Return the next part."""
         if not self._more:
             return await self._receive()
-        try:
-            async with asyncio.timeout(self._until - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            return {"type": "http.disconnect"}  # whoever sends that slowly is as good as gone
+        message = await self._receive()
         self._more = message.get("more_body", False)
         count = len(message.get("body", b""))
         self.received += count

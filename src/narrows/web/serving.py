@@ -4,10 +4,17 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import TYPE_CHECKING
 
 from narrows.errors import MissingDependencyError, ParameterError
+from narrows.web.address import read_public_url
+from narrows.web.tls import check_certificate
+
+if TYPE_CHECKING:
+    from narrows.web.patience import Patience
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 # All addresses of a machine are none that can be opened.
@@ -21,6 +28,10 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8765,
     writable: bool = False,
+    public_url: str | None = None,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+    patience: "Patience | None" = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve a library or a model until Ctrl-C.
@@ -38,13 +49,25 @@ def serve(
         0 for any that is free.
     writable : bool, default=False
         Whether pictures may be added, changed and removed.
+    public_url : str, optional
+        The address by which others reach the server through a reverse proxy, such as
+        ``"https://narrows.example.com"``. Requests by that name are accepted beside the local
+        ones, and as others reach it, a token is needed as with another ``host``.
+    certfile, keyfile : Path, optional
+        A certificate and its private key in PEM: with both, the server speaks TLS itself.
+    patience : narrows.web.patience.Patience, optional
+        How long clients are waited for, and on how many connections. By default, those of a proxy
+        that ``public_url`` tells of are bounded altogether, others also for each client.
     ready : callable
         Told the address when connections are taken.
 
     Raises
     ------
     ParameterError
-        If the address cannot be listened on.
+        If the address cannot be listened on, if ``public_url`` is no address, or if
+        ``certfile`` and ``keyfile`` cannot be used together.
+    MissingFileError
+        If one of the two does not exist.
     MissingDependencyError
         Without ``narrows[web]``.
     NarrowsError
@@ -54,31 +77,47 @@ def serve(
         import uvicorn
 
         from narrows.web.app import create_app
-        from narrows.web.patience import PatientProtocol
+        from narrows.web.patience import Patience, PatientProtocol
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"
         ) from error
-    token = None if host.lower() in _LOCAL else token_urlsafe(24)
+    public = None if public_url is None else read_public_url(public_url)
+    encrypted = check_certificate(certfile, keyfile)
+    if patience is None:
+        patience = Patience(per_client=None) if public and not encrypted else Patience()
+    alone = host.lower() in _LOCAL and public is None
+    token = None if alone else token_urlsafe(24)
     listening = _listen(host, port)
     with listening:
-        app = create_app(path, training=training, writable=writable, host=host, token=token)
+        app = create_app(
+            path,
+            training=training,
+            writable=writable,
+            host=host,
+            token=token,
+            public_url=public_url,
+        )
         bound = listening.getsockname()[1]
         shown = _OPENED.get(host, host)
         shown = f"[{shown}]" if ":" in shown else shown
-        address = f"http://{shown}:{bound}/" + (f"?token={token}" if token else "")
+        local = f"{'https' if encrypted else 'http'}://{shown}:{bound}"
+        address = f"{public or local}/" + (f"?token={token}" if token else "")
         # It warns of every byte of a broken upload.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=PatientProtocol,
+                http=partial(PatientProtocol, patience=patience),  # type: ignore[arg-type]
                 log_level="warning",
                 access_log=False,
                 server_header=False,
                 lifespan="on",
+                # The public address says all that a proxy would.
+                proxy_headers=False,
+                ssl_certfile=certfile,
+                ssl_keyfile=keyfile,
                 timeout_graceful_shutdown=2,
-                limit_concurrency=512,
                 h11_max_incomplete_event_size=2**16,
             )
         )
