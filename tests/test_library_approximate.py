@@ -10,7 +10,7 @@ import pytest
 from libraries import draw
 
 from narrows import Library
-from narrows.errors import ParameterError
+from narrows.errors import FormatError, ParameterError
 
 pytest.importorskip("faiss")
 
@@ -80,7 +80,7 @@ def test_readers_of_an_older_version_and_a_newer_one_do_not_mix_theirs_up(large)
     assert ids(Library.open(large.path).match(query, k=1, search="approximate")) != [0]
 
 
-@pytest.mark.parametrize("damage", ["empty", "garbage", "foreign", "folder", "link"])
+@pytest.mark.parametrize("damage", ["empty", "garbage", "foreign", "folder"])
 def test_what_is_no_index_of_this_library_is_replaced(large, tmp_path, model, damage):
     file = large.path / FILE
     if damage == "foreign":
@@ -89,9 +89,6 @@ def test_what_is_no_index_of_this_library_is_replaced(large, tmp_path, model, da
         file.write_bytes((other.path / FILE).read_bytes())
     elif damage == "folder":
         (file / "mine").mkdir(parents=True)
-    elif damage == "link":
-        (tmp_path / "precious").write_text("mine")
-        file.symlink_to(tmp_path / "precious")
     else:
         file.write_bytes(b"" if damage == "empty" else bytes(range(256)) * 40)
     queries = draw(50, seed=1)
@@ -103,9 +100,14 @@ def test_what_is_no_index_of_this_library_is_replaced(large, tmp_path, model, da
         assert (file / "mine").is_dir()
     else:
         assert 10 in large.recall["euclidean"]
-    if damage == "link":
-        assert (tmp_path / "precious").read_text() == "mine"
-        assert not file.is_symlink()
+
+
+def test_a_link_in_place_of_the_index_is_refused_and_what_it_leads_to_is_left(large, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (large.path / FILE).symlink_to(tmp_path / "precious")
+    with pytest.raises(FormatError, match="is a symbolic link"):
+        Library.open(large.path)
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
