@@ -255,21 +255,6 @@ def test_bodies_are_bounded_all_together(library, cache, monkeypatch):
 HEAD = b'Content-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
 
 
-def test_a_body_that_never_comes_is_not_waited_for(library, cache, monkeypatch):
-    monkeypatch.setattr("narrows.web.security.SECONDS", 0.01)
-
-    async def never():
-        yield b"--x\r\n" + HEAD
-        await asyncio.Event().wait()
-
-    async def ask():
-        async with asking(library.path, cache) as client:
-            kind = {"Content-Type": "multipart/form-data; boundary=x"}
-            return await client.post("/api/match", content=never(), headers=kind)
-
-    assert loop_of_its_own(ask).status_code == 400
-
-
 def test_json_is_bounded_by_what_can_be_asked(library, cache):
     async def ask():
         async with asking(library.path, cache) as client:
