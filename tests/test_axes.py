@@ -333,8 +333,14 @@ def test_plots_name_the_call_too() -> None:
 def test_channels_of_signals_that_stand_first_are_named() -> None:
     with pytest.raises(DataError, match=r"2 channels of 4000 samples, give its transpose"):
         signals.Windows(STEREO.T, 64)
-    with pytest.raises(DataError, match=r"first axis would be taken for time.*np\.moveaxis"):
-        Autoencoder(2, architecture="convolutional_1d").fit(RNG.normal(size=(20, 2, 64)))
+    for architecture in ("convolutional_1d", "auto"):
+        model = Autoencoder(2, architecture=architecture, max_epochs=1)
+        for lines, length in ((2, 64), (1, 300), (3, 200)):
+            X = RNG.normal(size=(20, lines, length))
+            with pytest.raises(DataError, match=r"taken for time.*np\.moveaxis\(X, 1, -1\)"):
+                model.fit(X)
+            with pytest.raises(DataError, match=r"taken for time.*X\.permute\(0, 2, 1\)"):
+                model.fit(torch.from_numpy(X))
 
 
 def test_windows_of_many_channels_are_no_pictures_to_convolve() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from narrows import networks
-from narrows.data.axes import are_pictures, lies_down
+from narrows.data.axes import are_pictures
 from narrows.data.blocks import Numbers, picked
 from narrows.data.lazy import LazyRows, MadeRows
 from narrows.data.principal import fit_pca
@@ -282,11 +282,6 @@ def choose_architecture(
         raise ParameterError(
             f"architecture='convolutional_1d' takes signals (L,) or (L, C), rows of shape "
             f"{sample_shape} were given; use 'convolutional' for pictures"
-        )
-    if model.architecture == "convolutional_1d" and lies_down(sample_shape):
-        raise DataError(
-            f"rows of shape {sample_shape} were given, of which the first axis would be taken for "
-            f"time and the last for {sample_shape[1]} channels; give np.moveaxis(X, 1, -1)"
         )
     return model.architecture
 

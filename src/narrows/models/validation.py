@@ -13,7 +13,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, read_rows
-from narrows.data.axes import channels_first, hint, last_axis_call, may_be_channels_first
+from narrows.data.axes import (
+    channels_first,
+    hint,
+    last_axis_call,
+    lies_down,
+    may_be_channels_first,
+)
 from narrows.data.lazy import LazyRows
 from narrows.data.signals import Windows
 from narrows.data.stored import StoredRows, stored
@@ -250,8 +256,14 @@ def _some(names: Sequence[Any]) -> str:
 
 
 def _check_axes(shape: tuple[int, ...], X: Any) -> None:
-    """Refuse rows to learn from whose first axis counts channels, (n, C, H, W)."""
+    """Refuse rows to learn from whose first axis counts channels, (n, C, H, W) or (n, C, L)."""
     row = shape[1:]
+    if lies_down(row):
+        raise DataError(
+            f"an array of shape {shape} was given, whose axis 1 ({row[0]}) would be taken for time "
+            f"and the last ({row[1]}) for channels; signals are (n, samples, channels): give "
+            f"{last_axis_call(shape, X)}, or, if these are no signals, X.reshape(len(X), -1)"
+        )
     if channels_first(row):
         call = last_axis_call(shape, X)
         saved = isinstance(X, str | Path)
