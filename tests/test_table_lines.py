@@ -101,13 +101,15 @@ def test_a_remedy_names_no_option_that_was_given(
     ],
 )
 def test_commas_that_may_be_delimiters_and_decimal_marks(tmp_path: Path, lines: list[str]) -> None:
-    with pytest.warns(
-        NarrowsWarning, match="whole numbers separated by commas; if they are"
-    ) as said:
+    count = lines[0].count(",") + 1
+    words = (
+        f"{count} values separated by commas; if they are {count // 2} numbers with decimal commas"
+    )
+    with pytest.warns(NarrowsWarning, match=words) as said:
         values, _ = read_table(save(tmp_path, lines))
     assert [one.message.kind for one in said] == ["delimiter_guessed"]
-    assert values.shape[1] == lines[0].count(",") + 1
-    width = values.shape[1] // 2
+    assert values.shape[1] == count
+    width = count // 2
     named = [",".join("abcdef"[:width]), *lines, *lines]
     with pytest.raises(UnreadableFileError, match=f"has {width} values.*decimal commas too"):
         read_table(save(tmp_path, named))

@@ -278,26 +278,8 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -
             thousands=dialect.marks.thousands,
             encoding=file.encoding,
         )
-    if dialect.joined is not None and not heading.is_named:
-        warn(
-            f"the lines of '{file.path}', such as {dialect.joined[:60]}, were read as "
-            f"{dialect.width} values separated by commas; if each is one number, say so "
-            "(--decimal , or --thousands ,)",
-            kind="delimiter_guessed",
-            stacklevel=4,
-            path=str(file.path),
-            example=dialect.joined[:60],
-        )
-    if dialect.paired is not None and not heading.is_named:
-        warn(
-            f"the lines of '{file.path}', such as {dialect.paired[:60]}, were read as "
-            f"{dialect.width} whole numbers separated by commas; if they are {dialect.width // 2} "
-            "numbers with decimal commas, save them with decimal points or another delimiter",
-            kind="delimiter_guessed",
-            stacklevel=4,
-            path=str(file.path),
-            example=dialect.paired[:60],
-        )
+    if not heading.is_named:
+        _tell_commas(file.path, dialect)
     if heading.guess is None:
         return
     what, other = "data, though", "if it holds the column names: --header, header=True"
@@ -311,6 +293,27 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -
         path=str(file.path),
         header=heading.is_named,
     )
+
+
+def _tell_commas(path: Path, dialect: Dialect) -> None:
+    """Say so if commas that were taken for delimiters might be marks of numbers."""
+    for line, other in (
+        (dialect.joined, "each is one number, say so (--decimal , or --thousands ,)"),
+        (
+            dialect.paired,
+            f"they are {dialect.width // 2} numbers with decimal commas, save them with decimal "
+            "points or another delimiter",
+        ),
+    ):
+        if line is not None:
+            warn(
+                f"the lines of '{path}', such as {line[:60]}, were read as {dialect.width} values "
+                f"separated by commas; if {other}",
+                kind="delimiter_guessed",
+                stacklevel=5,
+                path=str(path),
+                example=line[:60],
+            )
 
 
 def _tell_points(path: Path, table: Any, texts: Callable[[Sequence[int]], Any]) -> None:

@@ -241,7 +241,14 @@ def list_files(
     """
     patterns = check_exclude(exclude)
     seen = {} if seen is None else seen
-    looker = _Looker(folder, frozenset(suffixes), SIDECARS.union(beside), patterns, deep, seen)
+    looker = _Looker(
+        folder,
+        suffixes=frozenset(suffixes),
+        sidecars=SIDECARS.union(beside),
+        patterns=patterns,
+        deep=deep,
+        seen=seen,
+    )
     waiting = [folder]
     while waiting:
         waiting += looker.look(waiting.pop())
@@ -264,9 +271,10 @@ def _most_frequent(spellings: Counter[str]) -> str:
 class _Looker:
     """Goes through folders one by one."""
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         top: Path,
+        *,
         suffixes: frozenset[str],
         sidecars: frozenset[str],
         patterns: tuple[str, ...],

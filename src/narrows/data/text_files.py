@@ -2,6 +2,7 @@
 
 import codecs
 import io
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,10 +37,6 @@ _FOREIGN = (
     (b"\x93NUMPY", "it is a .npy file; let its name end so"),
     (b"\xfd7zXZ", "it is compressed by xz; unpack it, or compress it by gzip"),
     (b"\x89HDF", "it is an HDF5 file; save the table as CSV, or the array as .npy"),
-    (b"<!DOCTYPE", "it is a web page; download the table itself"),
-    (b"<!doctype", "it is a web page; download the table itself"),
-    (b"<html", "it is a web page; download the table itself"),
-    (b"<HTML", "it is a web page; download the table itself"),
 )
 
 
@@ -224,8 +221,9 @@ class _Filter(io.RawIOBase):
         """Return as many bytes as are asked for, fewer only at the end; below 0 or None, all."""
         return self.readall() if size is None or size < 0 else self._next(size)
 
+    @abstractmethod
     def _next(self, size: int) -> bytes:
-        raise NotImplementedError
+        """Return that many bytes, fewer only at the end."""
 
 
 class _Counted(_Filter):
