@@ -90,8 +90,8 @@ class Rows:
     left_out : LeftOut or None
         What lies in the folder and was not read; None of a single file.
     resized : Resized or None
-        Pictures that were brought to another size; None if all have it, nobody looked, or the size
-        was asked for.
+        Pictures that were brought to another size; None if all have it, sizes were not
+        compared, or the size was asked for.
     file_type : str or None
         Of picture files, the type that holds what they hold; see :mod:`narrows.data.depths`.
     scaled : bool
@@ -223,8 +223,8 @@ def read(
     resizing : {"say", "refuse", "asked", "quiet"}, optional
         What is done where pictures have another size than they are brought to: a
         :class:`narrows.errors.NarrowsWarning` says it, it is refused, :attr:`Rows.resized` alone
-        has it, or nobody looks. By default it is said where the size is chosen here ("auto"), and
-        nobody looks where ``sample_shape`` or ``image_size`` asks for it.
+        has it, or sizes are not compared. By default it is said where the size is chosen here
+        ("auto"), and sizes are not compared where ``sample_shape`` or ``image_size`` asks for it.
     options : FileOptions, optional
         How to read a text table, and which array of an .npz file, where it is not certain.
     known : sequence of str, optional

@@ -345,7 +345,7 @@ def _largest(squares: Rows, count: int) -> tuple[Rows, Rows]:
 
 
 def _as_rows(X: Any) -> NDArray[Any] | LazyRows:
-    """Check rows that stand in memory; lazy ones are checked by whoever made them."""
+    """Check rows that stand in memory; lazy ones were checked when they were made."""
     if isinstance(X, LazyRows):
         return X
     rows: NDArray[Any] = np.asarray(as_array_like(X))

@@ -25,8 +25,8 @@ Observer = Callable[[NDArray[Any], NDArray[np.bool_]], None]
 ScalingName = Literal["auto", "none", "unit", "global", "standard"]
 SCALINGS = ("auto", "none", "unit", "global", "standard")
 
-# What black and white usually are, the narrowest first, and the least share of it that is used by
-# data that mean it: the digits' 0 .. 16 are no dark pictures of 0 .. 255.
+# Usual intensity ranges, the narrowest first. One is assumed only if the data reach more than this
+# share of its upper end: digits with values from 0 to 16 are not dark 8-bit pictures.
 _CONVENTIONS = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
 _LEAST_SHARE = 1 / 4
 # Data in [0, 1] whose features have a smaller root mean variance lie so near to each other that a
@@ -516,7 +516,7 @@ class Scaling:
 
 
 def _blocks(X: NDArray[Any] | LazyRows, size: int) -> Iterator[NDArray[Any]]:
-    """Yield rows so many at a time; lazy ones, which nobody has looked at, are looked at here."""
+    """Yield rows some at a time; lazy ones are checked to be finite here."""
     if not isinstance(X, LazyRows):
         yield from (X[start : start + size] for start in range(0, len(X), size))
         return

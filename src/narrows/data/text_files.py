@@ -52,7 +52,7 @@ class TextFile:
     encoding : str
         As Python names it.
     found : bool
-        Whether the encoding is none that needs to be said, and was found out.
+        Whether an encoding other than UTF-8 was detected, which is then reported.
     doubt : str or None
         Why the encoding is a guess, if it is one.
     head : str

@@ -25,7 +25,7 @@ from narrows.losses import squared_error
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.choices import Activation
-from narrows.models.outcome import untold
+from narrows.models.outcome import no_failure_warnings
 from narrows.models.stacked import StackedAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network
@@ -250,7 +250,7 @@ def _run(
     begin = time.process_time()
     error, losses = None, []
     # That some learn nothing is what is to be compared.
-    with on_start(keep), telling(depth=depth), untold():
+    with on_start(keep), telling(depth=depth), no_failure_warnings():
         try:
             model.fit(train)
         except DivergedError:

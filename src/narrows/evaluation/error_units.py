@@ -19,8 +19,8 @@ from narrows.models.halves import Encoder
 
 # How many times the spreads of columns may differ before they are taken for different units.
 _ALIKE = 3.0
-# Columns share one unit all the same where half of them reach from one end of all values to the
-# other, but for a tenth of that range: flattened pixels, answers from 1 to 5, yes and no.
+# Columns share a unit if at least half of them span the range of all values, within a tenth of it
+# at each end: flattened pixels, answers from 1 to 5, yes and no.
 _MOST, _NEAR = 0.5, 0.1
 # Rounding in the mean of large values must not be taken for variance.
 _ROUNDING = 1000 * np.finfo(np.float64).eps

@@ -6,10 +6,10 @@ finds there, somewhat more than was asked for, the true distances are computed, 
 precision, and those decide. How many cells are looked into is chosen when the index is built, by
 the recall on a sample of the codes themselves.
 
-A query unlike the codes needs more cells. Such a query is farther from the nearest middle than
+A query unlike the codes needs more cells. Such a query is farther from the nearest centroid than
 nearly all codes are, or the next cells begin nearer to what was found than they do for nearly all
 codes; both bounds are learned when the index is built, in radii s of cells (the root mean square
-distance of a cell's codes from its middle). By the triangle inequality a cell with the middle c
+distance of a cell's codes from its centroid). By the triangle inequality a cell with the middle c
 that extends to r holds nothing nearer to the query q than |q - c| - r. The search then goes on in
 every cell for which |q - c| - m s is at most the distance of the k-th that was found; the margin m
 is learned from disturbed and foreign queries. Where these cells hold more than half of the codes,
@@ -51,7 +51,7 @@ _UNLIKE = (0.03, 0.1, 0.3, 1.0)  # shares of the codes taken for unlike the othe
 _MARGINS = (0.75, 1.0, 1.5, 2.0)  # to choose from, in radii
 _AHEAD = 4  # cells beyond those looked into, whose middles' distances are compared
 _LEAST = 0.01  # radius of a cell, in those of all together
-_FAR = 1000  # radii from which middles are too far away for single precision
+_FAR = 1000  # radii from which centroids are too far away for single precision
 _MOST = 1e30  # radii
 _WORTHWHILE = 0.5  # share of the codes from which the exact search is as fast
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed
@@ -410,7 +410,7 @@ class ApproximateIndex:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return what tells queries that are like the codes from others, in radii, both (Q,).
 
-        How far they are from the nearest middle; and how much farther the next middles are than
+        How far they are from the nearest centroid; and how much farther the next middles are than
         the k-th of what was found, of which these are the distances (Q,).
         """
         radii = self._parts.radii
@@ -456,7 +456,7 @@ class ApproximateIndex:
     ) -> NDArray[np.int64]:
         """Return the rows nearest to vectors in some cells (Q, m), (Q, count); -1 for none.
 
-        The scores are those of the cells' middles, which inner products begin with.
+        The scores are those of the centroids, which inner products begin with.
         """
         faiss, n_probes = self._faiss, cells.shape[1]
         if n_probes not in self._parameters:
@@ -475,7 +475,7 @@ class ApproximateIndex:
         return rows
 
     def _apart(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return how far vectors are from middles of cells, by what FAISS says of them."""
+        """Return how far vectors are from centroids, by what FAISS says of them."""
         squares = 2 - 2 * scores if self.metric == "cosine" else scores
         distances: NDArray[np.float32] = np.sqrt(np.maximum(squares, 0))
         return distances

@@ -135,7 +135,7 @@ class Indexes:
         return lists.recall
 
     def _is_worthwhile(self, metric: Metric) -> bool:
-        """Tell whether an approximate index pays: for many codes, if it lasts longer than we."""
+        """Tell whether to build an approximate index: for many codes, if it can be saved."""
         if not is_large(self._table) or not is_installed():
             return False
         file = self._files[metric]
@@ -167,5 +167,5 @@ class Indexes:
 
 
 def is_large(codes: Sized) -> bool:
-    """Tell whether codes are so many that looking at most of them not pays."""
+    """Tell whether there are enough codes for an approximate search to be faster."""
     return len(codes) > _MANY

@@ -72,12 +72,12 @@ class InvertedLists:
         The root mean square distance of each cell's codes from its middle, in the index's units;
         at least a hundredth of that in the mean over all codes.
     usual : ndarray of float64 and shape (1,) or (0,)
-        How many radii from the nearest middle queries lie at most that are like the codes.
+        How many radii from the nearest centroid queries lie at most that are like the codes.
     gaps : ndarray of float64 and shape (2,) or (0,)
-        How many radii at least, for the 10 and the 100 nearest, the middles of cells that were
+        How many radii at least, for the 10 and the 100 nearest, the centroids that were
         not looked into are farther away from such queries than the last of those.
     margins : ndarray of float64 and shape (2,) or (0,)
-        How many radii closer than its middle a cell is taken to reach where a query is unlike the
+        How many radii closer than its centroid a cell is taken to reach where a query is unlike the
         codes, for the 10 and the 100 nearest.
     disturbed : ndarray of float64 and shape (2,) or (0,)
         As ``recalls``, for disturbed rows.

@@ -1,4 +1,4 @@
-"""What a fit came to: said where a model was trained and has learned nothing of its rows."""
+"""Warnings at the end of fits that failed: a constant code, or no better than the mean row."""
 
 import math
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ _telling = ContextVar("telling", default=True)
 
 
 @contextmanager
-def untold() -> Iterator[None]:
-    """Say nothing of fits in the block: they are parts of something, of which it is said."""
+def no_failure_warnings() -> Iterator[None]:
+    """Let fits in the block end without warnings: they are parts of what is judged later."""
     token = _telling.set(False)
     try:
         yield

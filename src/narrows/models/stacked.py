@@ -35,7 +35,7 @@ from narrows.models.layers import (
     scaled,
 )
 from narrows.models.layers import start as start_model
-from narrows.models.outcome import untold
+from narrows.models.outcome import no_failure_warnings
 from narrows.models.rollback import unchanged_on_failure
 from narrows.models.runs import Run
 from narrows.models.targets import check_no_pairs
@@ -241,7 +241,7 @@ class StackedAutoencoder(BaseAutoencoder):
         with (
             naming(place, count),
             saying,
-            untold(),
+            no_failure_warnings(),
             telling(layer=place + 1, n_layers=count),
             warnings.catch_warnings(),
         ):

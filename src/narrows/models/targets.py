@@ -1,4 +1,4 @@
-"""What a user gives beside the rows: labels, which nobody needs, or the clean rows of pairs."""
+"""What is given beside the rows: labels, which are not used, or the clean rows of pairs."""
 
 import math
 from pathlib import Path

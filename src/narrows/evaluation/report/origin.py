@@ -47,7 +47,7 @@ def origin_of(model: BaseAutoencoder, X: NDArray[Any]) -> tuple[Origin, NDArray[
 
 
 def all_new(model: BaseAutoencoder, count: int) -> tuple[Origin, NDArray[np.int8]]:
-    """Describe rows that were kept from the model by whoever trained it."""
+    """Describe rows that were kept apart from training."""
     known = model.learned_rows_
     n_training = None if known is None else known.n_learned
     origin = Origin("unseen", count, 0, count, 0, 0, n_training)
