@@ -30,12 +30,13 @@ export function createMatch(info: Info): View {
   const metric = select(metrics.map(name => [name, name] as const), value => set("metric", value));
   const rerank = select([["", "codes alone"], ...reranks.map(name => [name, `${name}, among the nearest codes`] as const)],
     value => set("rerank", value));
-  const names = Object.keys(columns);
+  // Filters take names that are no words in double quotes, of which one in a name is doubled.
+  const names = Object.keys(columns).map(name => /^[A-Za-z_]\w*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
   const where = h("input", { type: "search", placeholder: names[0] ? `${names[0]} = …` : "id < 1000", autocomplete: "off", spellcheck: "false" });
   where.addEventListener("change", () => set("where", where.value.trim()));
   const settings = h("div", { class: "settings" },
     field("How many", k), field("Distance", metric), field("Order by", rerank),
-    field("Only where", where, `In SQL, of ${["id", "path", ...names].join(", ")}`));
+    field("Only where", where, `Columns: ${["id", "path", ...names].join(", ")}; texts in single quotes`));
   const looks = switches("Show", [["both", "Both"], ["stored", "As stored"], ["restored", "Restored"]] as const, "both",
     value => { look = value; if (last) draw(last); });
   element.firstElementChild?.append(looks);
