@@ -1,5 +1,6 @@
 """What every model has: scikit-learn's contract around a network, its scaling and its training."""
 
+import math
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -44,8 +45,8 @@ from narrows.training.loop import (
 )
 from narrows.training.progress import print_epoch, tell_plan
 
-# Damaged rows that are remembered at a time.
-_REMEMBERED = 4_096
+# Values of damaged rows that are remembered at a time.
+_REMEMBERED = 1 << 22
 # Learning without a planned end goes at a constant share of the cycle's peak.
 _ONLINE_SHARE = 1 / 3
 # Of a code that all rows share.
@@ -245,10 +246,13 @@ class BaseAutoencoder(Parameters, Codec):
         """Remember the damaged row of each pair as the clean one is: learned from, or held out."""
         if run.damaged is None or self.learned_rows_ is None:
             return
-        for start in range(0, len(run.X), _REMEMBERED):
-            rows = np.arange(start, min(start + _REMEMBERED, len(run.X)))
+        is_held_out = np.zeros(len(run.X), bool)
+        is_held_out[run.held_out] = True
+        step = max(1, _REMEMBERED // math.prod(run.X.shape[1:]))
+        for start in range(0, len(run.X), step):
+            rows = slice(start, start + step)
             self.learned_rows_ = self.learned_rows_.with_rows(
-                np.asarray(run.damaged[rows]), np.isin(rows, run.held_out), counted=False
+                np.asarray(run.damaged[rows]), is_held_out[rows], counted=False
             )
 
     def _stays_at_start(self, run: Run) -> bool:

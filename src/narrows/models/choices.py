@@ -51,9 +51,9 @@ _WIDEST = 10**7
 _DEEPEST = 10_000
 # Layers and blocks of dense networks whose gradients are not watched.
 _SHALLOW = 4
-# Rows (F,) of at least so many values may be flattened pictures, if so many rows of them have at
-# most so many different values.
-_PIXELS, _LOOKED_AT, _LEVELS = 16, 512, 256
+# Rows (F,) of at least so many values may be flattened pictures, if so many values of them have at
+# most so many levels.
+_PIXELS, _LOOKED_AT, _LEVELS = 16, 1 << 18, 256
 # Of codes in single precision, held against what an activation can reach.
 _ROUNDING = 1e-6
 
@@ -471,7 +471,8 @@ def may_be_pixels(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> bool:
         return True
     if isinstance(X, Windows) or _why_not_pca(model):
         return True
-    some = np.unique(np.linspace(0, len(X) - 1, min(len(X), _LOOKED_AT)).astype(np.int64))
+    most = min(len(X), max(2, _LOOKED_AT // X.shape[1]))
+    some = np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
     return X.shape[1] >= _PIXELS and len(np.unique(np.asarray(X[some]))) <= _LEVELS
 
 

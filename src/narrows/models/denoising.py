@@ -27,8 +27,8 @@ from narrows.models.targets import shape_of
 from narrows.models.validation import check_columns, check_number, check_rows
 from narrows.networks import Network
 
-# Rows whose restored ones are held at once to be compared.
-_ROWS_COMPARED = 1024
+# Rows, and values of them, that are held at once to be compared.
+_ROWS_COMPARED, _VALUES_COMPARED = 1024, 1 << 22
 # How many times as far as the mean row damaged rows may be from the clean ones; of rows paired at
 # random it is 2.
 _UNLIKE = 1.5
@@ -218,7 +218,8 @@ def _check_order(X: Any, y: Any) -> None:
 
 def _tell_unlike(clean: NDArray[Any] | LazyRows, damaged: NDArray[Any] | LazyRows) -> None:
     """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
-    rows = np.unique(np.linspace(0, len(clean) - 1, min(len(clean), _ROWS_COMPARED)).astype(int))
+    most = min(len(clean), _ROWS_COMPARED, max(2, _VALUES_COMPARED // math.prod(clean.shape[1:])))
+    rows = np.unique(np.linspace(0, len(clean) - 1, most).astype(int))
     one, other = (
         np.asarray(values[rows], np.float64).reshape(len(rows), -1) for values in (clean, damaged)
     )
