@@ -15,8 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.reliability.outcome import Outcome
-
 PROMISES = {
     "training": "Training that is killed at any moment resumes bit for bit.",
     "libraries": "Libraries lose no acknowledged row, and readers never see half a change.",
@@ -45,7 +43,7 @@ def main():
     for name in given.names or PROMISES:
         start = time.monotonic()
         module = importlib.import_module(f"benchmarks.reliability.{name}")
-        found: Outcome = module.check(quick=given.quick)
+        found = module.check(quick=given.quick)
         minutes = round((time.monotonic() - start) / 60, 1)
         values = (PROMISES[name], found.cases, len(found.failures), found.facts, minutes)
         rows[name] = dict(zip(HEADINGS, values, strict=True))
