@@ -214,6 +214,25 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "first\n")
 
 
+def test_a_signal_within_an_import_waits_for_its_end(tmp_path: Path) -> None:
+    """Extension modules that call Python back while they are imported may abort at exceptions."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, time; os.kill(os.getpid(), signal.SIGTERM)\n"
+        "end = time.monotonic() + 0.2\n"
+        "while time.monotonic() < end: pass\n"
+        "print('imported', flush=True)\n"
+    )
+    code = (
+        "import time; from narrows.cli import stopping; stopping.listen()\n"
+        "try:\n    import slow; time.sleep(60); print('not stopped')\n"
+        "except stopping.Stopped as stopped: print(stopped, stopped.code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout == "imported\nSIGTERM 143\n"
+
+
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path, data: Path) -> None:
     """As with nohup."""
     command = ("train", data / "table.npy", "-o", "m", *LONG)

@@ -2,7 +2,9 @@
 
 The first one is raised as :class:`Stopped`, a KeyboardInterrupt, so that temporary files are
 removed on the way out. While a model is trained and saved it is kept until training takes it after
-a whole step (:func:`check`). A second signal ends the process at once.
+a whole step (:func:`check`); while a module is imported, until that is done, since extension
+modules that call Python back there may abort the process at an exception. A second signal ends the
+process at once.
 """
 
 import os
@@ -14,6 +16,7 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SI
 _BY_CTRL_C = 128 + signal.SIGINT
 # A terminal that closes sends SIGHUP, and so does its shell to its jobs: they are one.
 _SECONDS_OF_HANGUP = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 class Stopped(KeyboardInterrupt):
@@ -65,7 +68,6 @@ class _Signals:
                 signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        del frame
         if os.getpid() != self._process:  # a forked child is no command
             _end(number)
         if number == signal.SIGHUP:
@@ -76,7 +78,17 @@ class _Signals:
                 return
             _end(number)
         self.number, self._time = number, time.monotonic()
-        if not self.is_held:
+        self._raise_after_imports(signal.SIGALRM, frame)
+
+    def _raise_after_imports(self, number: int, frame: FrameType | None) -> None:
+        """Raise the first signal now, or look again soon where a module is being imported."""
+        del number
+        if self.is_held:
+            return
+        if _is_importing(frame):
+            signal.signal(signal.SIGALRM, self._raise_after_imports)
+            signal.setitimer(signal.ITIMER_REAL, _SECONDS_BETWEEN_LOOKS)
+        else:
             self.check()
 
     def check(self) -> None:
@@ -148,6 +160,14 @@ def reason() -> str:
 def exit_code() -> int:
     """Return the exit code of a command that was ended."""
     return _BY_CTRL_C if _signals.number is None else 128 + _signals.number
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _end(number: int) -> None:
