@@ -145,14 +145,22 @@ class User:
 
     def page(self):
         number = self._choose.randrange(500)
-        what = self._choose.choice([f"/api/items?where=id%20%3E%20{number}", f"/api/items/{number}"])
+        what = self._choose.choice(
+            [f"/api/items?where=id%20%3E%20{number}", f"/api/items/{number}"]
+        )
         return self._ask((200, 404), "GET", what)[0]
 
     def small(self):
         number = self._choose.randrange(500)
         kind = self._choose.choice(["picture", "thumbnail", "reconstruction"])
         what = self._choose.choice(
-            [f"/api/items/{number}/{kind}", "/api/health", "/api/metrics", "/api/latent", "/api/map"]
+            [
+                f"/api/items/{number}/{kind}",
+                "/api/health",
+                "/api/metrics",
+                "/api/latent",
+                "/api/map",
+            ]
         )
         return self._ask((200, 202, 404), "GET", what)[0]
 

@@ -101,6 +101,8 @@ def create_app(
         state.training = [Path(one) for one in training]
         state.source, state.uploads = source, Uploads()
         state.inference, state.turn = Worker("inference"), asyncio.Lock()
+        # A thread each: what has used torch or Lance keeps some of their memory for itself.
+        state.changes, state.opening = Worker("changes"), Worker("opening")
         state.match = Batcher(_match, state.inference, metrics.batch)
         state.encode = Batcher(Served.encode, state.inference, metrics.batch)
         state.place = Batcher(LibraryMap.place, state.inference, metrics.batch)
@@ -112,7 +114,8 @@ def create_app(
         if library is not None and len(library):
             maps.current()  # so that it is there when it is asked for
         yield
-        state.inference.close()
+        for worker in (state.inference, state.changes, state.opening):
+            worker.close()
         state.views.close()
         state.uploads.close()
         await state.report.close()

@@ -38,7 +38,8 @@ async def _now(request: Request) -> Served:
     if source.is_current():
         served: Served = source.latest
         return served
-    return await run_in_threadpool(source.now)
+    opened: Served = await request.app.state.opening(source.now)
+    return opened
 
 
 async def _offload(function: Callable[..., Any], *given: Any) -> Any:
@@ -144,7 +145,7 @@ async def add(request: Request) -> Response:
     _check_writable(request)
     read_query(request.query_params)
     state = request.app.state
-    return _answered(request, await state.uploads.add(request, state.source), 201)
+    return _answered(request, await state.uploads.add(request, state.source, state.changes), 201)
 
 
 def _number(request: Request) -> int:
@@ -179,7 +180,7 @@ async def change(request: Request) -> Response:
     metadata = body.get("metadata")
     if not isinstance(metadata, dict) or len(body) > 1:
         raise ParameterError('the body has no metadata; send {"metadata": {column: value}}')
-    changed = await _offload(request.app.state.source.change, one.id, metadata)
+    changed = await request.app.state.changes(request.app.state.source.change, one.id, metadata)
     return JSONResponse(served.describe(changed))
 
 
@@ -188,7 +189,7 @@ async def remove(request: Request) -> Response:
     _check_writable(request)
     read_query(request.query_params)
     one = await _found(request, await _now(request))
-    await _offload(request.app.state.source.remove, one.id)
+    await request.app.state.changes(request.app.state.source.remove, one.id)
     return Response(status_code=204)
 
 

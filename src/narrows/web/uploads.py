@@ -75,8 +75,8 @@ class Uploads:
             await file.seek(0)
             return await self._large(read, await file.read(), notes)
 
-    async def add(self, request: Request, source: Source) -> dict[str, Any]:
-        """Add the pictures to the library.
+    async def add(self, request: Request, source: Source, changes: Worker) -> dict[str, Any]:
+        """Add the pictures to the library, in the thread of its changes.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Uploads:
             contents = [await file.read() for file in files]
             for one in contents:
                 await run_in_threadpool(_pixels, one, source.latest)
-            added: dict[str, Any] = await run_in_threadpool(source.add, contents, notes)
+            added: dict[str, Any] = await changes(source.add, contents, notes)
             return added
 
 
