@@ -36,7 +36,7 @@ def check(quick):
     with tempfile.TemporaryDirectory() as folder:
         library = build(Path(folder), 500 if quick else PICTURES)
         command = [sys.executable, "-m", "narrows", "serve", str(library.path), "--writable"]
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 (this very package)
             [*command, "--port", "0", "--json"],
             stdout=subprocess.PIPE,
             text=True,
@@ -71,7 +71,7 @@ def soak(address, process, seconds, code):
     memory, handles = [], []
     while time.monotonic() < until and process.poll() is None:
         memory.append(private(process.pid))
-        handles.append(len(os.listdir(f"/proc/{process.pid}/fd")))
+        handles.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
         threads[0].join(1)
     for thread in threads:
         thread.join()
@@ -148,7 +148,7 @@ class User:
         what = self._choose.choice(
             [f"/api/items?where=id%20%3E%20{number}", f"/api/items/{number}"]
         )
-        return self._ask((200, 404), "GET", what)[0]
+        return self._ask((200, 404), "GET", f"/api/{what}")[0]
 
     def small(self):
         number = self._choose.randrange(500)
