@@ -62,6 +62,7 @@ def line(row):
 
 def keep(rows, folder):
     """Write the rows beside those of earlier runs."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "reliability.json"
     known = json.loads(path.read_text("utf-8")) if path.exists() else {}
     known = {name: {**known, **rows}[name] for name in PROMISES if name in {**known, **rows}}
