@@ -2,18 +2,24 @@
 
     pip install -r benchmarks/reliability/requirements.txt
 
-The bill is CycloneDX's (cyclonedx-bom) of the environment that runs this, and keeps what is
-reachable from the dependencies and the extras of pyproject.toml; those that only tests and tools
-need are left out. It goes to dist/narrows.cdx.json. Licences that are not in `FREE` have to stand
-in `KNOWN` with a reason. pip-audit looks each package up; where no registry answers, that is said.
+The bill is CycloneDX's (cyclonedx-bom) of the environment that runs this, without the packages
+that only tests and tools need. It goes to dist/narrows.cdx.json. Licences that are not in `FREE`
+have to stand in `KNOWN` with a reason. pip-audit looks each package up; where no registry answers,
+that is said.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections import Counter
+from importlib import metadata
+from itertools import chain
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks.reliability.outcome import Outcome
 
@@ -30,7 +36,7 @@ KNOWN = {
 def check(quick):
     if quick:
         return Outcome(0, "left out of quick rounds, as it needs a registry")
-    bill = make_bill()
+    bill, missing = make_bill()
     BILL.parent.mkdir(exist_ok=True)
     BILL.write_text(json.dumps(bill, indent=1) + "\n", "utf-8")
     failures, names = [], Counter()
@@ -47,29 +53,51 @@ def check(quick):
     answered = f"{audited} of them looked up by pip-audit"
     if not audited:
         answered = "pip-audit got no answer from a registry, so no vulnerability was looked up"
-    return Outcome(
-        len(packages), f"{len(packages)} packages: {common}, others; {answered}", failures
-    )
+    absent = f"; not installed here: {', '.join(missing)}" if missing else ""
+    facts = f"{len(packages)} packages: {common}, others{absent}; {answered}"
+    return Outcome(len(packages), facts, failures)
 
 
 def make_bill():
-    """Return CycloneDX's bill of what Narrows needs, extras included."""
+    """Return CycloneDX's bill of what Narrows needs, extras included, and what is not installed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bill.json"
         project = ("--pyproject", str(ROOT / "pyproject.toml"))
         command = ["cyclonedx_py", "environment", sys.executable, *project, "-o", str(path)]
         subprocess.run([sys.executable, "-m", *command], check=True)  # noqa: S603 (no input)
         bill = json.loads(path.read_text("utf-8"))
-    needs = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
-    kept, waiting = set(), [bill["metadata"]["component"]["bom-ref"]]
+    names, missing = needed()
+    bill["components"] = [
+        one for one in bill["components"] if canonicalize_name(one["name"]) in names
+    ]
+    kept = {one["bom-ref"] for one in (*bill["components"], bill["metadata"]["component"])}
+    bill["dependencies"] = [one for one in bill["dependencies"] if one["ref"] in kept]
+    for one in bill["dependencies"]:
+        one["dependsOn"] = [ref for ref in one.get("dependsOn", []) if ref in kept]
+    return bill, missing
+
+
+def needed():
+    """Return the names of what Narrows and all its extras install, and of those not there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = chain(project["dependencies"], *project["optional-dependencies"].values())
+    waiting, seen, missing = [Requirement(line) for line in lines], set(), set()
     while waiting:
         one = waiting.pop()
-        if one not in kept:
-            kept.add(one)
-            waiting += needs.get(one, [])
-    bill["components"] = [one for one in bill["components"] if one["bom-ref"] in kept]
-    bill["dependencies"] = [one for one in bill["dependencies"] if one["ref"] in kept]
-    return bill
+        for extra in ("", *one.extras):
+            if (canonicalize_name(one.name), extra) in seen:
+                continue
+            seen.add((canonicalize_name(one.name), extra))
+            try:
+                lines = metadata.requires(one.name) or ()
+            except metadata.PackageNotFoundError:
+                missing.add(one.name)
+                continue
+            for line in lines:
+                wanted = Requirement(line)
+                if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                    waiting.append(wanted)
+    return {name for name, _ in seen}, sorted(missing)
 
 
 def licences(component):
