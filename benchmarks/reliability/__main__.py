@@ -3,9 +3,9 @@
     python -m benchmarks.reliability [NAME ...] [--quick] [--results FOLDER]
 
 NAME is a module of this folder; all of them are the default. --quick tries each for seconds, as
-.ci/run does, and writes nothing; otherwise the table goes to FOLDER/reliability.md and .json, in
-which the rows of other names stay. Everything random has seed 0. The exit code is 1 if a promise
-was broken.
+.ci/run does, leaves out what takes an hour, and writes nothing; otherwise the table goes to
+FOLDER/reliability.md and .json, in which the rows of other names stay. Everything random has
+seed 0. The exit code is 1 if a promise was broken.
 """
 
 import argparse
@@ -22,6 +22,7 @@ PROMISES = {
     "bad_input": "Bad input is answered in one line with the right exit code; nothing changes.",
     "fuzzing": "Damaged files end in a NarrowsError or a right answer, within bounds.",
     "old_files": "Models and libraries of every format version open.",
+    "mutation": "The tests notice small mistakes in the code.",
     "soak": "`narrows serve` under load keeps its memory and its handles.",
     "dependencies": "Dependencies are known, licensed and without known vulnerabilities.",
 }
