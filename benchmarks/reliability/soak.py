@@ -6,7 +6,8 @@ of errors, add pictures and remove them again, send what is refused and close co
 The memory that the process itself holds (private and anonymous, as files that are mapped belong to
 the system's cache) and its open handles are looked at each second. Flat means: after the first
 third, the median of the last tenth is at most 3 % and 8 MiB above the median of the tenth that
-follows the first third, and at most 4 handles more are open.
+follows the first third, and at most 4 handles more are open. A quick round is too short to judge
+the memory, which grows for some minutes until each thread has what it keeps.
 """
 
 import http.client
@@ -44,12 +45,12 @@ def check(quick):
         ) as process:
             try:
                 address = json.loads(process.stdout.readline())["address"]
-                return soak(address, process, seconds, library.codes[:1].tolist())
+                return soak(address, process, seconds, library.codes[:1].tolist(), quick=quick)
             finally:
                 process.terminate()
 
 
-def soak(address, process, seconds, code):
+def soak(address, process, seconds, code, *, quick):
     until = time.monotonic() + seconds
     counts, failures = [0] * CLIENTS, []
 
@@ -80,7 +81,7 @@ def soak(address, process, seconds, code):
         return Outcome(sum(counts), "the server ended", failures)
     early, late = (statistics.median(part) for part in parts(memory))
     opened, open_late = (statistics.median(part) for part in parts(handles))
-    if late > early * 1.03 + 8:
+    if not quick and late > early * 1.03 + 8:
         failures.append(f"memory grew from {early:.0f} to {late:.0f} MiB")
     if open_late > opened + 4:
         failures.append(f"open handles grew from {opened:.0f} to {open_late:.0f}")
