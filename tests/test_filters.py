@@ -506,3 +506,20 @@ def test_all_that_take_filters_speak_the_same_language(library, run, tmp_path, t
     ):
         with pytest.raises(ParameterError, match="is a function"):
             act()
+
+
+def test_long_filters_and_names_are_cut_in_messages(library):
+    whole, cut = "year = " + "x" * 53, "year = " + "x" * 54
+    assert f"where={whole!r} " in refused(library, whole, "is no column")[0]
+    assert f"where={(cut[:60] + '…')!r} " in refused(library, cut, "is no column")[0]
+    for length, shown in ((40, "y" * 40), (41, "y" * 39 + "…")):
+        said = refused(library, f'"{"y" * length}" = 1', "is no column")[0]
+        assert f'"{shown}" is no column' in said
+    said = refused(library, '"no""such" = 1', "is no column")[0]
+    assert '"no""such" is no column' in said
+
+
+def test_all_columns_are_listed_where_there_is_room(trained, tmp_path):
+    library = built(trained, tmp_path / "p.lance", {"year": [1], "label": ["a"]})
+    said = refused(library, "height = 3", "its columns are")[0]
+    assert said.endswith("its columns are year (int64), label (string)")
