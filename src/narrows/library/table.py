@@ -14,6 +14,7 @@ import lance
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.containment import parse_json
 from narrows.data.lance_rows import reason
 from narrows.errors import FormatError, NarrowsError, OutputError, ParameterError, StoreError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
@@ -68,9 +69,10 @@ class Table:
         self.folders = folders
         self.fingerprint = fingerprint
         with self.explain_reading():
-            self.dataset: Any = open_dataset(path, version)
-            self._length = int(self.dataset.count_rows())
-        schema = self.dataset.schema
+            dataset = open_dataset(path, version)
+            self._length = int(dataset.count_rows())
+            schema = dataset.schema
+        self.dataset: Any = dataset
         code = schema.field("code").type if "code" in schema.names else None
         self.width: int = getattr(code, "list_size", 0)
         names = own_columns()
@@ -251,12 +253,25 @@ class Table:
             return False
         if not self.path.exists():
             return _has_tables(self.path.parent)
+        # Files of a version go before it does, and only when readers are shown another.
+        if self._published() not in (None, self.version):
+            return True
         try:
             with panics_as_failures():
                 latest = open_dataset(self.path)
         except FAILURES:  # FormatError among them
             return False
         return all(version["version"] != self.version for version in latest.versions())
+
+    def _published(self) -> int | None:
+        """Tell which version readers are shown now; None if nobody says so of this table."""
+        try:
+            facts = parse_json((self.path.parent / "library.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(facts, dict) or facts.get("table") != self.path.name:
+            return None
+        return int(facts["version"]) if type(facts.get("version")) is int else None
 
 
 @contextmanager
