@@ -4,7 +4,6 @@ The seed of everything random here is 0.
 """
 
 import json
-import shutil
 import sys
 from datetime import timedelta
 from io import BytesIO
@@ -15,7 +14,8 @@ import lance
 import numpy as np
 import pytest
 from killing import KILLED, STEPS, Killer, killer
-from libraries import draw, fit
+from libraries import draw
+from surviving import copy, make_bases, rehearse, state
 
 from narrows import Library
 
@@ -31,59 +31,7 @@ def kill():
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory, model, pictures):
-    """Libraries of three additions, a sound one and one to repair, and models beside them."""
-    folder = tmp_path_factory.mktemp("bases")
-    model.save(folder / "model")
-    fit(pictures, seed=1).save(folder / "other")
-    library = Library.create(folder / "sound.lance", model=model)
-    for seed in (1, 2, 3):
-        library.add(draw(50, seed), metadata={"when": range(50)})
-    shutil.copytree(library.path, folder / "damaged.lance")
-    table = lance.dataset(str(folder / "damaged.lance" / "table.lance"))
-    table.update({"path": "'a new name'"}, "id = 7")
-    table.update({"picture": "x'00'", "hash": "'no hash of it'"}, "id = 77")
-    table.update({"id": "3"}, "id = 103")
-    facts = json.loads((folder / "damaged.lance" / "library.json").read_text())
-    facts["version"] = table.version
-    (folder / "damaged.lance" / "library.json").write_text(json.dumps(facts))
-    return folder
-
-
-def state(library):
-    """Give all that a library holds, except when what is new was added."""
-    facts = json.loads((library.path / "library.json").read_text())
-    table = lance.dataset(str(library.path / facts["table"]), version=facts["version"])
-    rows = table.to_table().to_pylist()
-    for row in rows:
-        row.pop("added")
-        row["code"] = np.round(row["code"], 4).tolist()  # rounding depends on who encodes
-    problems = [(problem.id, problem.what) for problem in library.verify().problems]
-    columns = [field for field in table.schema.names if field != "added"]
-    return library.model.fingerprint_, columns, sorted(rows, key=lambda row: row["id"]), problems
-
-
-def copy(bases: Path, operation: str, to: Path) -> Library:
-    """Copy the library that an operation is done to, and the models that it may need."""
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir()
-    for name in ("model", "other"):
-        shutil.copytree(bases / name, to / name)
-    base = "damaged" if operation == "repair" else "sound"
-    return Library.open(shutil.copytree(bases / f"{base}.lance", to / "pictures.lance"))
-
-
-def rehearse(kill: Killer, bases: Path, operation: str, to: Path):
-    """Do an operation unharmed: what is there after each step, and how long the whole takes."""
-    library = copy(bases, operation, to)
-    states = [state(library)]
-    for step in STEPS[operation]:
-        step(library)
-        states.append(state(library.refresh()))
-    library = copy(bases, operation, to)
-    done = kill(operation, library.path)
-    assert (done["steps"], done["killed"]) == (len(STEPS[operation]), False)
-    assert state(library.refresh()) == states[-1]
-    return states, done
+    return make_bases(tmp_path_factory.mktemp("bases"), model, pictures)
 
 
 def survive(kill: Killer, bases: Path, operation: str, states, to: Path, **when):
@@ -116,11 +64,13 @@ def nothing_is_left(library, moment):
     """Make sure that after compacting there is no file that the library does not need."""
     facts = json.loads((library.path / "library.json").read_text())
     names = {path.name for path in library.path.iterdir()}
-    assert names == {"library.json", facts["model"], facts["table"]}, moment
+    assert names == {"library.json", facts["model"], facts["table"], facts["checks"]}, moment
     table = library.path / facts["table"]
     fragments = lance.dataset(str(table)).get_fragments()
     needed = {file.path for fragment in fragments for file in fragment.data_files()}
     assert {path.name for path in (table / "data").iterdir()} == needed, moment
+    sums = {path.stem for path in (table / "_checks").iterdir()}
+    assert sums == {name.removesuffix(".lance") for name in needed}, moment
 
 
 @pytest.mark.parametrize("operation", KILLED)

@@ -78,7 +78,7 @@ def test_readers_go_on_with_what_they_opened(library, pictures, other):
         _ = found[1][0].picture
     one_line(caught)
     names = {p.name for p in library.path.iterdir()}
-    assert len(names) == 3, "library.json, a model and a table"
+    assert len(names) == 4, "library.json, a model, a table and checksums"
 
 
 def test_pictures_as_files_take_the_new_model_s_size(tmp_path, photos, model):

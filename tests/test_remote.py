@@ -100,6 +100,28 @@ def test_replacing_shows_the_new_one_at_once_and_removes_the_old(model, options,
         Library.open(ADDRESS, model=model, storage_options=options)
 
 
+def test_a_copy_in_a_store_has_the_checksums_of_its_original(
+    tmp_path, model, options, names
+) -> None:
+    made, _ = Library.build(tmp_path / "own.lance", draw(20), model=model)
+    folder = place(ADDRESS, options)
+    folder.upload(made.path)
+    copy = Library.open(ADDRESS, storage_options=options)
+    found = copy.verify()
+    assert (found.rows, found.problems, found.checked) == (20, [], True)
+    (data,) = (made.path / "table.lance" / "data").iterdir()
+    contents = bytearray(data.read_bytes())
+    contents[100] ^= 4
+    (folder / "table.lance" / "data" / data.name).write_bytes(bytes(contents))
+    found = Library.open(ADDRESS, storage_options=options).verify()
+    assert found.problems
+    assert found.checked
+    Library.build(ADDRESS, draw(7), model=model, overwrite=True, storage_options=options)
+    assert not [name for name in names(ADDRESS) if name.startswith("checks-")]
+    found = Library.open(ADDRESS, storage_options=options).verify()
+    assert (found.rows, found.problems, found.checked) == (7, [], False)
+
+
 def test_a_damaged_library_is_replaced(model, options) -> None:
     Library.build(ADDRESS, draw(5), model=model, storage_options=options)
     folder = place(ADDRESS, options)

@@ -16,7 +16,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from libraries import contents_of, draw, fit, one_line
+from libraries import contents_of, draw, fit, one_line, say
 
 from narrows import Library, load, pack
 from narrows.data.files import read
@@ -232,8 +232,7 @@ def add_base(path, base):
 
 def test_a_library_whose_manifest_names_another_base_is_refused_unasked(library, store):
     version = add_base(library.path / "table.lance", "s3://theirs/folder")
-    file = library.path / "library.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": version}))
+    say(library.path, version=version)
     for use in (Library.open, lambda _: library.compact(), lambda _: library.verify()):
         with pytest.raises(FormatError, match="names another folder for its data") as caught:
             use(library.path)
@@ -302,13 +301,8 @@ def refer(library, file, digest=None):
     path = str(library.path / "table.lance")
     digest = sha256(file.read_bytes()).hexdigest() if digest is None else digest
     lance.dataset(path).update({"reference": f"'{file}'", "hash": f"'{digest}'"}, where="id = 0")
-    set_facts(library.path, version=lance.dataset(path).version)
+    say(library.path, version=lance.dataset(path).version)
     return Library.open(library.path)
-
-
-def set_facts(folder, **facts):
-    file = folder / "library.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
 
 
 def test_libraries_remember_the_folders_that_they_refer_to(tmp_path, model, photos, library):
@@ -369,7 +363,7 @@ def test_links_in_folders_told_do_not_lead_out_of_them(tmp_path, model, photos):
 def test_libraries_of_older_versions_read_what_is_in_the_folders_of_their_rows(
     tmp_path, referring, photos, model
 ):
-    set_facts(referring.path, folders=None)
+    say(referring.path, folders=None)
     library = Library.open(referring.path)
     assert library.read(library.ids).shape == (30, 6, 5)
     assert library.verify().ok
@@ -426,7 +420,7 @@ def test_references_that_are_no_paths_of_files_are_not_read(referring, name):
     rows[0]["reference"] = name
     table = pa.Table.from_pylist(rows, schema=dataset.schema)
     made = lance.write_dataset(table, path, mode="overwrite")
-    set_facts(referring.path, version=made.version, folders=["/"])
+    say(referring.path, version=made.version, folders=["/"])
     library = Library.open(referring.path)
     with pytest.raises(UnreadableFileError):
         library.read([0])
@@ -450,7 +444,7 @@ def test_the_server_shows_nothing_of_what_is_no_picture(tmp_path, referring):
     secret.write_text("root:x:0:0:a secret")
     library = refer(referring, secret)
     for told in ([], ["/"]):
-        set_facts(library.path, folders=told)
+        say(library.path, folders=told)
         app = create_app(library.path, cache=tmp_path / "cache")
         with testclient.TestClient(app, base_url="http://127.0.0.1") as client:
             asked = [client.get(f"/api/items/0/{kind}") for kind in ("picture", "thumbnail")]

@@ -58,6 +58,10 @@ class Kind:
         The name of its JSON file.
     format, version
         What that file says of itself.
+    older : tuple of int
+        Versions that are read as well.
+    past : str
+        What to do about a version before these.
     most : int
         Bytes that that file may have.
     first, made, again : str
@@ -72,6 +76,8 @@ class Kind:
     first: str
     made: str
     again: str
+    older: tuple[int, ...] = ()
+    past: str = ""
 
     def is_at(self, path: str | Place) -> bool:
         """Tell whether a folder looks like one; those that must not be entered do not."""
@@ -119,10 +125,15 @@ class Kind:
                 f"'{path}' is not a {self.what} of Narrows: its {self.manifest} does not say "
                 f"'format': '{self.format}'; name a folder that a {self.what} {self.made}"
             )
-        if facts.get("format_version") != self.version:
+        if facts.get("format_version") not in (*self.older, self.version):
+            reads = f"version {self.version}"
+            if self.older:
+                reads = f"versions {self.older[0]} to {self.version}"
+            found = facts.get("format_version")
+            is_past = type(found) is int and 0 < found < min((*self.older, self.version))
+            remedy = self.past if is_past else f"install a newer Narrows, or {self.again}"
             raise FormatError(
-                f"'{path}' has format version {facts.get('format_version')!r}, this Narrows reads "
-                f"version {self.version}; install a Narrows that reads it, or {self.again}"
+                f"'{path}' has format version {found!r}, this Narrows reads {reads}; {remedy}"
             )
         if isinstance(path, Path):
             check_inside(path)

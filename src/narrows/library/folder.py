@@ -5,31 +5,39 @@ replacing it in one step replaces the library, or shows all of a change at once.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from narrows import storage
 from narrows.atomic import atomic_file, explain_os_errors, may_write
-from narrows.errors import FormatError, LibraryError, ParameterError
-from narrows.library import commits
+from narrows.errors import FormatError, LibraryError, NarrowsError, ParameterError
+from narrows.library import checks, commits
+from narrows.library.checks import Checks
 from narrows.library.inverted import index_names
 from narrows.library.table import Table, cannot_write
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 from narrows.remote import Place, Remote
 
 FORMAT = "narrows-library"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MANIFEST = "library.json"
+
+# The first version that says what its contents were, and the last that named no addition.
+_CHECKED, _UNNAMED = 5, 3
 
 LIBRARY = storage.Kind(
     what="library",
@@ -40,6 +48,9 @@ LIBRARY = storage.Kind(
     first="build one first (narrows index, Library.create)",
     made="was built in",
     again="build the library again",
+    older=(3, 4),
+    past="build the library again, if need be from the pictures in its table (column 'picture' of "
+    "lance.dataset('.../table.lance'))",
 )
 
 
@@ -60,6 +71,9 @@ class Contents:
     folders : tuple of str, or None
         Where files may be that rows refer to; None if an older version made the library, which
         was not told.
+    checks : str, or None
+        The name of the list of checksums; None if an older version wrote the library last, or it
+        was made in an object store.
     adding : str
         If what is beyond the version is the beginning of an addition, and nothing else, the name
         of that addition; otherwise empty.
@@ -72,6 +86,7 @@ class Contents:
     next_id: int = 0
     adding: str = ""
     folders: tuple[str, ...] | None = None
+    checks: str | None = None
 
     @classmethod
     def read(cls, path: Place) -> Self:
@@ -86,13 +101,20 @@ class Contents:
             symbolic link in it.
         """
         facts = LIBRARY.read(path)
+        if facts["format_version"] >= _CHECKED and facts.get("check") != _check_of(facts):
+            raise LIBRARY.damaged(path, "its contents are not those that were written (SHA-256)")
         values: dict[str, Any] = {field.name: facts.get(field.name) for field in fields(cls)}
+        if facts["format_version"] <= _UNNAMED and type(values["adding"]) is bool:
+            # Nobody goes on with it: what is beyond the version is removed by the next writer.
+            values["adding"] = "unnamed" if values["adding"] else ""
         names = (values["fingerprint"], values["model"], values["table"])
         if not all(storage.is_file_name(value) for value in names):
             raise LIBRARY.damaged(path, "it does not name a fingerprint, a model and a table")
         for name, least in (("version", 1), ("next_id", 0)):
             if type(values[name]) is not int or not least <= values[name] < 2**63:
                 raise LIBRARY.damaged(path, f"its {name!r} is {values[name]!r}, not a number of it")
+        if values["checks"] is not None and not storage.is_file_name(values["checks"]):
+            raise LIBRARY.damaged(path, f"its 'checks' are {values['checks']!r}, not a name")
         if type(values["adding"]) is not str:
             raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not a text")
         if (told := values["folders"]) is not None:
@@ -113,6 +135,7 @@ class Contents:
             **asdict(self),
             "versions": {name: version(name) for name in ("narrows", "pylance")},
         }
+        facts["check"] = _check_of(facts)
         contents = f"{json.dumps(facts, indent=2)}\n".encode()
         if isinstance(path, Remote):
             (path / MANIFEST).write_bytes(contents)
@@ -162,12 +185,23 @@ class Turn:
         What readers see.
     table : Table
         The latest version.
+    checks : Checks or None
+        The checksums of what readers see.
+
+    Raises
+    ------
+    FormatError
+        If the list of checksums is damaged, or that of the table's files.
     """
 
     def __init__(self, path: Path, contents: Contents, *, resume: str) -> None:
         self.path = path
         self.contents = contents
         self.table = Table(path / contents.table, contents.fingerprint, folders=contents.folders)
+        self.checks = None
+        if contents.checks is not None:
+            self.checks = Checks.read(path, contents.checks)
+            self.checks.demand_manifest()
         if contents.adding and contents.adding == resume:
             return
         if self.table.version != contents.version:
@@ -175,11 +209,46 @@ class Turn:
         elif contents.adding:
             self.publish(self.table)
 
-    def publish(self, table: Table, next_id: int | None = None) -> None:
-        """Let readers see a version of the table, whole."""
+    def publish(
+        self,
+        table: Table,
+        next_id: int | None = None,
+        *,
+        updated: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Let readers see a version of the table, whole.
+
+        Parameters
+        ----------
+        table : Table
+            The version.
+        next_id : int, optional
+            Of the next picture; by default as it was.
+        updated : ndarray of int64, optional
+            Ids of the rows whose values were changed in place.
+        """
         self.table = table
         next_id = self.contents.next_id if next_id is None else next_id
-        self._write(version=table.version, next_id=next_id, adding="", folders=table.folders)
+        was = self.contents
+        model = self.contents.model
+        self.checks = checks.record(self.path, model, table, self.checks, updated)
+        changes = {"version": table.version, "next_id": next_id, "checks": self.checks.name}
+        with _removed_unless_named(self.path, self.checks.name):
+            self._write(**changes, adding="", folders=table.folders)
+        if was.checks is not None and was.checks != self.checks.name:
+            (self.path / was.checks).unlink(missing_ok=True)
+
+    def publish_moved(self, table: Table) -> None:
+        """Let readers see a version whose rows were copied to other files, if these were whole.
+
+        Raises
+        ------
+        FormatError
+            If one was damaged: its rows would look like whole ones from now on.
+        """
+        if self.checks is not None:
+            self.checks.demand_gone(table)
+        self.publish(table)
 
     def begin_adding(self, name: str) -> None:
         """Say that what is going to be beyond the readers' version is an addition's."""
@@ -188,12 +257,23 @@ class Turn:
 
     def clean(self) -> int:
         """Remove models and tables of the library's past and what crashes left; give the bytes."""
+        checks.forget(self.path / self.contents.table)
         return clean(self.path, self.contents)
 
     def _write(self, **changes: Any) -> None:
         contents = replace(self.contents, **changes)
         contents.write(self.path)
         self.contents = contents
+
+
+def record(path: Path, contents: Contents) -> None:
+    """Record the checksums of a library that an older version has written.
+
+    Whoever calls this sees to it that nobody else writes.
+    """
+    made = checks.record(path, contents.model, contents.open_table(path), None)
+    with _removed_unless_named(path, made.name):
+        replace(contents, checks=made.name).write(path)
 
 
 def clean(path: Path, contents: Contents) -> int:
@@ -344,8 +424,34 @@ def fill_in(
         table = fill(table)
     next_id = max(next_id, int(table.ids[-1]) + 1 if len(table) else 0)
     contents = replace(contents, version=table.version, next_id=next_id, folders=table.folders)
-    contents.write(path)
+    if isinstance(path, Remote):
+        contents.write(path)
+        return contents
+    name = checks.record(path, contents.model, table, None).name
+    contents = replace(contents, checks=name)
+    with _removed_unless_named(path, name):
+        contents.write(path)
     return contents
+
+
+@contextmanager
+def _removed_unless_named(path: Path, name: str) -> Iterator[None]:
+    """Remove a list of checksums if ``library.json`` does not come to name it."""
+    try:
+        yield
+    except BaseException:
+        named = ""
+        with suppress(NarrowsError):  # Ctrl-C may come when it does already
+            named = Contents.read(path).checks or ""
+        if named != name:
+            (path / name).unlink(missing_ok=True)
+        raise
+
+
+def _check_of(facts: Mapping[str, Any]) -> str:
+    """Give the SHA-256 of what ``library.json`` says, but for this."""
+    rest = {name: value for name, value in facts.items() if name != "check"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
@@ -361,8 +467,10 @@ def _others(path: Path, contents: Contents) -> list[Path]:
     ours = re.compile(
         r"\.?model(-[0-9a-f]{8})?(\.(narrows-)?\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.(narrows-)?\w{8}\.json"
         r"|index-[a-z]+(-[0-9a-f]{8})?\.safetensors|\.index-[\w-]+\.(narrows-)?\w{8}\.safetensors"
+        r"|checks-[0-9a-f]{32}\.json|\.checks-[0-9a-f]{32}\.narrows-\w{8}\.json"
     )
-    now = (contents.model, contents.table, *index_names(contents.table).values())
+    indexes = index_names(contents.table).values()
+    now = (contents.model, contents.table, contents.checks, *indexes)
     return [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in now]
 
 

@@ -21,7 +21,7 @@ from narrows.library.vectors import Metric
 from narrows.remote import Place, Remote, file_on_disk
 
 MEASURED = (10, 100)  # for so many nearest the probes are chosen and the recall measured
-_FORMAT = 2
+FORMAT_VERSION = 2
 _LEARNED = ("radii", "usual", "gaps", "margins", "disturbed")  # what format 1 did not have
 _WIDEST = 8.0  # margin, in radii
 _MOST_BYTES = 2**16  # of a file beside its numbers
@@ -143,8 +143,8 @@ class InvertedLists:
                 raise MissingFileError(f"there is no index '{path}'; build one and save it")
             values = _load(file, path, most=_MOST_BYTES + 4 * shape[0] * (shape[1] + 1))
         version = values.pop("format", np.empty(0)).tolist()
-        if version not in ([1], [_FORMAT]):
-            raise _no_index(path, f"its format is {version}, not [{_FORMAT}]")
+        if version not in ([1], [FORMAT_VERSION]):
+            raise _no_index(path, f"its format is {version}, not [{FORMAT_VERSION}]")
         if version == [1] and not values.keys() & set(_LEARNED):
             values |= {name: np.empty(0) for name in _LEARNED}
             values["radii"] = np.empty(0, np.float32)
@@ -175,7 +175,11 @@ class InvertedLists:
 
     def write(self, path: Place, *, overwrite: bool) -> None:
         """Write a file in one step."""
-        numbers = {"format": np.array([_FORMAT], np.int32), "check": self._check(), **vars(self)}
+        numbers = {
+            "format": np.array([FORMAT_VERSION], np.int32),
+            "check": self._check(),
+            **vars(self),
+        }
         if isinstance(path, Remote):
             if not overwrite and path.parent.has(path.name):
                 raise exists_already(path)

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.images import Progress
-from narrows.errors import ParameterError
+from narrows.errors import FormatError, ParameterError
 from narrows.library import commits, folder
+from narrows.library.checks import Checks
 from narrows.library.columns import fit_metadata, new_fields, spread, understand_metadata
 from narrows.library.reader import Reader
 from narrows.library.table import Table
-from narrows.library.verify import Rows, Verification
+from narrows.library.verify import Problem, Rows, Verification
 from narrows.models import BaseAutoencoder, Encoder
 
 
@@ -84,6 +85,8 @@ class Keeper(Reader):
             metadata are no columns or have another length.
         DataError
             If a value does not fit its column.
+        FormatError
+            If a value of another row in the same column is damaged; see :meth:`verify`.
         LibraryError, OutputError
             As :meth:`add`.
 
@@ -110,7 +113,7 @@ class Keeper(Reader):
             columns = fit_metadata(columns, table.dataset.schema)
             if count and columns.num_columns:
                 table = commits.extend(table, new_fields(columns, table.dataset.schema))
-                turn.publish(commits.update(table, ids, columns))
+                turn.publish(commits.update(table, ids, columns), updated=ids)
         self.refresh()
         return count
 
@@ -131,28 +134,35 @@ class Keeper(Reader):
 
         Raises
         ------
+        FormatError
+            If a file whose rows are moved is damaged; see :meth:`verify`.
         LibraryError, OutputError
             As :meth:`add`.
         """
         with folder.turn(self.path, self._contents) as turn:
-            turn.publish(commits.compact(turn.table))
+            turn.publish_moved(commits.compact(turn.table))
             freed = commits.forget(turn.table, keep) + turn.clean()
         self.refresh()
         return freed
 
     def verify(self, *, repair: bool = False, progress: Progress | None = None) -> Verification:
-        """Look at every row: its picture, its code, its id.
+        """Look at every file and row: is it what was written, and what the model gives.
 
-        Whether the picture's bytes are those that were added (by their SHA-256) and can be
-        decoded; whether the code is what the model gives, but for rounding in single precision;
-        whether the id is one that was given, and only once; whether all columns can be read, and
-        its thumbnail is a picture.
+        Whether each file's contents are those that were written, by their SHA-256, and otherwise
+        which values of which rows are others, by a CRC-32 of each. Whether the picture's bytes are
+        those that were added (by their SHA-256) and can be decoded; whether the code is what the
+        model gives, but for rounding in single precision; whether the id is one that was given,
+        and only once; whether all columns can be read, and its thumbnail is a picture.
 
         Parameters
         ----------
         repair : bool, default=False
             Whether what is wrong is put right, in one step: rows that cannot be read are removed,
             codes and thumbnails are made again, ids that two rows have are replaced by new ones.
+            A single flipped bit of a file is put back. A value that is not the one that was
+            written is replaced by that one if its checksum tells which it was; otherwise a path
+            becomes the id, and a value of one's own becomes null. Each of these is among the
+            problems.
             The library is written anew beside the old one for that, whose room :meth:`compact`
             frees. What an interrupted addition has left is lost. Where the list of removed rows
             is, they come back, since they cannot be told from the others; of a picture that was
@@ -167,7 +177,7 @@ class Keeper(Reader):
         Raises
         ------
         FormatError
-            If the library's list of rows, or its model, is damaged itself.
+            If the library's list of files, or its model, is damaged itself.
         LibraryError, OutputError
             When repairing, as :meth:`add`.
 
@@ -180,22 +190,50 @@ class Keeper(Reader):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     library, _ = Library.build(f"{folder}/pictures.lance", X, model=model)
         ...     library.verify()
-        Verification(rows=50, problems=[], repaired=False)
+        Verification(rows=50, problems=[], repaired=False, checked=True)
         """
         self.refresh()
         if not repair:
-            table = self._contents.open_table(self.path)
-            return Rows(table, self._halves[0], self._contents.next_id, progress).verify()
+            return self._look_at_rows(*self._checks(), progress).verify()
         with folder.writing(self.path) as path:
-            contents = folder.still(path, self._contents)
-            table = contents.open_table(path)
-            found = Rows(table, self._halves[0], contents.next_id, progress).verify()
-            if any(problem.repair != "keep" for problem in found.problems):
-                rows = Rows(table, self._halves[0], contents.next_id)
+            self._contents = contents = folder.still(path, self._contents)
+            checks, problems = self._checks()
+            found = self._look_at_rows(checks, problems, progress).verify()
+            left = found
+            if not found.ok and checks is not None and checks.put_back():
+                checks, problems = self._checks()
+                left = self._look_at_rows(checks, problems).verify()
+                more = [problem for problem in left.problems if problem not in found.problems]
+                found = replace(found, problems=found.problems + more, repaired=True)
+            if any(problem.repair != "keep" for problem in left.problems):
+                rows = self._look_at_rows(checks, [])
                 folder.rewrite(path, self.model, rows.fill, contents.next_id)
                 found = replace(found, repaired=True)
+            elif checks is None:
+                folder.record(path, contents)
         self.refresh()
         return found
+
+    def _look_at_rows(
+        self, checks: Checks | None, problems: list[Problem], progress: Progress | None = None
+    ) -> Rows:
+        table = self._contents.open_table(self.path)
+        rows = Rows(table, self._halves[0], self._contents.next_id, progress, checks)
+        rows.problems += problems
+        return rows
+
+    def _checks(self) -> tuple[Checks | None, list[Problem]]:
+        """Read the checksums of what is published now, or say what is wrong with them."""
+        while True:
+            contents = self._contents
+            if contents.checks is None:
+                return None, []
+            try:
+                return Checks.read(self.path, contents.checks), []
+            except FormatError as error:
+                # A writer may have replaced them.
+                if self.refresh()._contents == contents:
+                    return None, [Problem(None, None, str(error).partition(";")[0], "correct")]
 
     def reencode(
         self, model: BaseAutoencoder | Encoder, *, progress: Progress | None = None
@@ -253,7 +291,7 @@ class Keeper(Reader):
         with folder.turn(self.path, self._contents) as turn:
             turn.clean()
             contents = turn.contents
-            rows = Rows(turn.table, encoder, contents.next_id, progress, moving=True)
+            rows = Rows(turn.table, encoder, contents.next_id, progress, turn.checks, moving=True)
             folder.rewrite(turn.path, model, rows.fill, contents.next_id)
         self.refresh()
         return len(self)

@@ -111,7 +111,7 @@ def _before(path: Remote, *, overwrite: bool) -> Contents | None:
             return Contents.read(path)
         return None
     # What a crash has left is in nobody's way.
-    ours = ("model-", "table-", "index-")
+    ours = ("model-", "table-", "index-", "checks-")
     others = [name for name in path.names() if not name.startswith(ours)]
     if others:
         raise _no_library(path)
@@ -126,8 +126,9 @@ def _no_library(path: Place) -> OutputExistsError:
 
 def _remove(path: Remote, contents: Contents) -> None:
     (path / contents.model).remove()
-    for index in index_names(contents.table).values():
-        (path / index).remove()
+    for name in (*index_names(contents.table).values(), contents.checks):
+        if name is not None:
+            (path / name).remove()
     address = lance_address(path / contents.table)
     with suppress(*FAILURES):
         lance.LanceDataset.drop(address["uri"], address["storage_options"])

@@ -3,19 +3,25 @@
 Lance reads a file of rows whole or says that it cannot. Where it cannot, each column is read alone
 and halved until what is damaged stands by itself, so that a damaged page costs only its own rows.
 Which rows of a file were removed stands in another one; where that is lost, all rows are read.
+
+What can be read is held against the checksums that were recorded when it was written.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from narrows.errors import FormatError
+from narrows.library.checks import Checks, row_sums
 from narrows.library.table import FAILURES, Table, panics_as_failures
 
 _ROWS = 64  # in memory at a time
@@ -38,6 +44,11 @@ class Chunk:
         What else is wrong with the file that they are in.
     revived : bool
         Whether there may be rows among them that were removed.
+    wrong : dict of int to dict of str to int
+        The columns of which row have another value than was written, and the checksum of that one;
+        of pictures, 0.
+    flipped : bool
+        Whether all that is wrong comes of flipped bits that can be put back.
     """
 
     start: int
@@ -45,32 +56,113 @@ class Chunk:
     unreadable: dict[int, list[str]]
     damage: str = ""
     revived: bool = False
+    wrong: dict[int, dict[str, int]] = field(default_factory=dict)
+    flipped: bool = False
 
     def __len__(self) -> int:
         return len(self.columns["id"])
 
+    def is_wrong(self, row: int, column: str) -> bool:
+        """Tell whether a value is not the one that was written."""
+        return column in self.wrong.get(row, {})
 
-def read(table: Table) -> Iterator[Chunk]:
-    """Read all rows of a table as they are stored, some at a time."""
+
+def read(table: Table, checks: Checks | None = None) -> Iterator[Chunk]:
+    """Read all rows of a table as they are stored, some at a time.
+
+    Parameters
+    ----------
+    table : Table
+        Where they are.
+    checks : Checks, optional
+        What was written; without it, values are taken as they are read.
+    """
     start = 0
     schema = table.dataset.schema
     for fragment in table.dataset.get_fragments():
-        if _knows_its_removed(fragment):
-            for chunk in _read(fragment, schema, start):
-                yield chunk
+        changed, lost = checks.changed_of(fragment) if checks is not None else ([], False)
+        sums = checks.sums(fragment) if checks is not None and changed else {}
+        if not lost and _knows_its_removed(fragment):
+            chunks = _read(fragment, schema, start)
+            if changed:
+                chunks = _compared(chunks, sums, _positions(fragment), start)
+            flipped = checks is not None and bool(changed) and checks.can_put_back(changed)
+            for chunk in chunks:
+                yield replace(chunk, flipped=flipped)
                 start += len(chunk)
             continue
-        count = fragment.num_deletions
+        removed = None
+        if checks is not None:
+            removed = checks.unflipped(f"{table.path.name}/{fragment.deletion_file()}")
         damage = (
-            f"the file that says which {count} of rows {start} to "
-            f"{start + fragment.physical_rows - 1} of the table were removed is lost; those come "
-            "back, but for pictures that were added again"
+            f"the file that says which {fragment.num_deletions} of rows {start} to "
+            f"{start + fragment.physical_rows - 1} of the table were removed "
         )
-        with _with_removed(table, fragment) as whole:
-            for chunk in _read(whole, schema, start):
+        damage += (
+            "is lost; those come back, but for pictures that were added again"
+            if removed is None
+            else "has a flipped bit, and what it was is known"
+        )
+        with _apart(table, fragment, removed) as whole:
+            chunks = _read(whole, schema, start)
+            if changed:
+                chunks = _compared(chunks, sums, _positions(whole), start)
+            for chunk in chunks:
                 said = "; ".join(filter(None, (damage, chunk.damage)))
-                yield replace(chunk, revived=True, damage=said)
+                yield replace(chunk, revived=removed is None, damage=said)
                 start, damage = start + len(chunk), ""
+
+
+def _positions(fragment: Any) -> NDArray[np.int64]:
+    """Tell where in a fragment the rows are that are there."""
+    if fragment.deletion_file() is None:
+        return np.arange(fragment.physical_rows)
+    found = fragment.scanner(columns=[], with_row_address=True).to_table()
+    places: NDArray[np.int64] = found.column("_rowaddr").to_numpy() & (2**32 - 1)
+    return places.astype(np.int64)
+
+
+def _compared(
+    chunks: Iterator[Chunk],
+    sums: dict[str, NDArray[np.uint32]],
+    positions: NDArray[np.int64],
+    start: int,
+) -> Iterator[Chunk]:
+    """Say which values of a fragment are not those that were written, as its file is another."""
+    waiting, explained = None, False
+    for chunk in chunks:
+        rows = positions[chunk.start - start :][: len(chunk)]
+        for name in sums.keys() & chunk.columns.keys():
+            expected, found = sums[name][rows], row_sums(chunk.columns[name])
+            differ = (expected != found) & (expected != 0) & (found != 0)
+            for row in np.flatnonzero(differ).tolist():
+                if name not in chunk.unreadable.get(row, []):
+                    chunk.wrong.setdefault(row, {})[name] = int(expected[row])
+        for row in _other_pictures(chunk):
+            chunk.wrong.setdefault(row, {})["picture"] = 0
+        explained = explained or bool(chunk.unreadable or chunk.wrong or chunk.damage)
+        if waiting is not None:
+            yield waiting
+        waiting = chunk
+    if waiting is None:
+        return
+    if not explained:
+        rows_said = f"rows {start} to {waiting.start + len(waiting) - 1} of the table"
+        known = "though each value in it is" if sums else "and which value is wrong is unknown"
+        damage = f"a file of {rows_said} is not as it was written (another SHA-256), {known}"
+        waiting = replace(waiting, damage=damage)
+    yield waiting
+
+
+def _other_pictures(chunk: Chunk) -> list[int]:
+    """List the rows whose picture is not that of its hash, which is the one that was written."""
+    rows = []
+    for row, digest in enumerate(chunk.columns["hash"].to_pylist()):
+        picture = chunk.columns["picture"][row].as_py()
+        known = picture is not None and digest is not None and not chunk.is_wrong(row, "hash")
+        if known and sha256(picture).hexdigest() != digest:
+            rows.append(row)
+    return rows
 
 
 def _knows_its_removed(fragment: Any) -> bool:
@@ -85,8 +177,16 @@ def _knows_its_removed(fragment: Any) -> bool:
 
 
 @contextmanager
-def _with_removed(table: Table, fragment: Any) -> Iterator[Any]:
-    """Give a fragment with the rows that were removed from it, in a table of its own."""
+def _apart(table: Table, fragment: Any, removed: bytes | None) -> Iterator[Any]:
+    """Give a fragment in a table of its own.
+
+    Parameters
+    ----------
+    table, fragment
+        Which it is.
+    removed : bytes or None
+        What the file of its removed rows is to contain; None brings these back.
+    """
     if not isinstance(table.path, Path):
         raise FormatError(
             f"'{table.path}' has lost the list of its removed rows; copy the library to a disk and "
@@ -94,9 +194,22 @@ def _with_removed(table: Table, fragment: Any) -> Iterator[Any]:
         )
     with TemporaryDirectory() as folder:
         (Path(folder) / "data").symlink_to(table.path.absolute() / "data")
-        whole = replace(fragment.metadata, deletion_file=None)
-        step = lance.LanceOperation.Overwrite(table.dataset.lance_schema, [whole])
-        yield lance.LanceDataset.commit(folder, step).get_fragments()[0]
+        was = fragment.metadata
+        step: Any = lance.LanceOperation.Overwrite(
+            table.dataset.lance_schema, [replace(was, deletion_file=None)]
+        )
+        dataset = lance.LanceDataset.commit(folder, step)
+        if removed is not None:
+            (copy,) = dataset.get_fragments()
+            # The number of the fragment, and those of the file itself.
+            _, _, rest = fragment.deletion_file().rpartition("/")[2].partition("-")
+            file = Path(folder) / "_deletions" / f"{copy.fragment_id}-{rest}"
+            file.parent.mkdir()
+            file.write_bytes(removed)
+            listed = replace(copy.metadata, deletion_file=was.deletion_file)
+            step = lance.LanceOperation.Delete([listed], [], "true")
+            dataset = lance.LanceDataset.commit(dataset, step, read_version=dataset.version)
+        yield dataset.get_fragments()[0]
 
 
 def _read(fragment: Any, schema: Any, start: int) -> Iterator[Chunk]:
@@ -123,15 +236,15 @@ def _read(fragment: Any, schema: Any, start: int) -> Iterator[Chunk]:
         size = min(_ROWS, count - first)
         columns: dict[str, Any] = {}
         unreadable: dict[int, list[str]] = {}
-        for field in schema:
-            pieces = [] if field.name in lost else _pieces(fragment, field.name, first, size)
-            columns[field.name] = (
-                pa.concat_arrays([pa.nulls(1, field.type) if p is None else p for p in pieces])
+        for one in schema:
+            pieces = [] if one.name in lost else _pieces(fragment, one.name, first, size)
+            columns[one.name] = (
+                pa.concat_arrays([pa.nulls(1, one.type) if p is None else p for p in pieces])
                 if pieces
-                else pa.nulls(size, field.type)
+                else pa.nulls(size, one.type)
             )
             for row in _missing(pieces) if pieces else range(size):
-                unreadable.setdefault(row, []).append(field.name)
+                unreadable.setdefault(row, []).append(one.name)
         explained = explained or bool(unreadable)
         damage = ""
         if first + size == count and not explained:

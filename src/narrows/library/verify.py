@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
@@ -20,7 +20,9 @@ from narrows.data.reading import Reading, current
 from narrows.data.thumbnails import preview
 from narrows.errors import DataError, FormatError, NarrowsError
 from narrows.library import commits, salvage
+from narrows.library.checks import Checks
 from narrows.library.columns import metadata_fields
+from narrows.library.mending import mend
 from narrows.library.pictures import StoredPictures
 from narrows.library.references import fetch
 from narrows.library.salvage import Chunk
@@ -34,6 +36,7 @@ _MADE = {"code", "thumbnail"}
 # in single precision makes of other numbers of rows at a time, and of other processors.
 _TOLERANCE = 1e-4
 _CODE = "its code is not what the model gives"
+_OTHER_CODE = "its code is not what was written (another checksum)"
 Repair = Literal["remove", "correct", "keep"]
 
 
@@ -84,11 +87,17 @@ class Verification:
         In the order in which rows are stored.
     repaired : bool
         Whether something was repaired.
+    checked : bool
+        Whether every value was held against a checksum. There is none where an older version of
+        Narrows wrote the library last, which any change, repairing and compacting end, and where
+        it was made in an object store: then only what Narrows can make again is certain to be
+        right.
     """
 
     rows: int
     problems: list[Problem]
     repaired: bool = False
+    checked: bool = True
 
     @property
     def ok(self) -> bool:
@@ -111,11 +120,15 @@ class Rows:
         All ids have to be lower; grows with each that is given anew.
     progress : callable, or None
         Called with the number of rows done and the number of all.
+    checks : Checks, or None
+        What was written, if it is known.
     moving : bool
         Whether the codes are to be of another model: those that there are do not matter, and
         whatever else is wrong is raised.
     problems : list of Problem
         Grows with the rows that have been looked at.
+    filling : bool
+        Whether rows are on their way into another table, and none may be passed over.
     how : Reading
         The bound on pixels.
     """
@@ -124,8 +137,10 @@ class Rows:
     encoder: Encoder
     next_id: int
     progress: Progress | None = None
+    checks: Checks | None = None
     moving: bool = False
     problems: list[Problem] = field(default_factory=list)
+    filling: bool = False
     how: Reading = field(default_factory=current)
     _met: set[int] = field(default_factory=set)
     _count: int = 0
@@ -136,13 +151,14 @@ class Rows:
         Raises
         ------
         FormatError
-            If the version has been removed meanwhile.
+            If the version has been removed meanwhile, or its list of files names others.
         """
+        self.problems += self._beside_rows()
         for _ in self._mended():
             pass
         if self.problems:
             self.table.check_present()
-        return Verification(self._count, self.problems)
+        return Verification(self._count, self.problems, checked=self.checks is not None)
 
     def fill(self, table: Table) -> Table:
         """Put them into an empty table for codes of the encoder, repaired.
@@ -154,6 +170,7 @@ class Rows:
         OutputError
             If they cannot be written.
         """
+        self.filling = not self.moving
         table.folders = self.table.folders
         table = commits.extend(table, metadata_fields(self.table.dataset.schema))
         schema = table.dataset.schema
@@ -167,13 +184,22 @@ class Rows:
         """Yield the columns of the rows that can be kept, as they should be."""
         end = self.next_id
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            for chunk in salvage.read(self.table):
+            for read in salvage.read(self.table, self.checks):
+                if read.flipped and not self.filling:
+                    self._tell(read, [_flipped(read, row) for row in range(len(read))])
+                    self._count = read.start + len(read)
+                    continue
+                mended = mend(read)
+                chunk = replace(read, columns=mended.columns)
                 stored = (chunk.columns[c].to_pylist() for c in ("picture", "reference", "hash"))
                 with quietly():
                     loaded = list(threads.map(self._load, *stored))
                     for row in _spoiled(chunk, threads):
                         chunk.unreadable.setdefault(row, []).append("thumbnail")
                 defects = [self._defects(chunk, *pair) for pair in enumerate(loaded)]
+                for row, said in mended.said.items():
+                    if not any(defect.lost for defect in defects[row]):
+                        defects[row] += [Defect(what, "correct") for what in said]
                 kept = [n for n, found in enumerate(defects) if not any(f.lost for f in found)]
                 if chunk.revived:
                     kept = [n for n in kept if not self._added_again(chunk, n)]
@@ -182,10 +208,15 @@ class Rows:
                     for name, column in chunk.columns.items()
                 }
                 of_kept = [defects[row] for row in kept]
-                columns["code"] = self._codes(columns, [loaded[row] for row in kept], of_kept)
+                others = {place for place, row in enumerate(kept) if chunk.is_wrong(row, "code")}
+                loads = [loaded[row] for row in kept]
+                columns["code"] = self._codes(columns, loads, of_kept, others)
                 columns["id"] = self._ids(columns, of_kept, end)
                 columns["path"] = pc.fill_null(columns["path"], columns["id"].cast(pa.string()))
-                lost = ["thumbnail" in chunk.unreadable.get(row, []) for row in kept]
+                lost = [
+                    "thumbnail" in chunk.unreadable.get(row, []) or chunk.is_wrong(row, "thumbnail")
+                    for row in kept
+                ]
                 columns["thumbnail"] = self._thumbnails(columns, lost)
                 self._tell(chunk, defects)
                 if kept:
@@ -194,16 +225,40 @@ class Rows:
                 if self.progress is not None:
                     self.progress(self._count, max(self._count, len(self.table)))
 
+    def _beside_rows(self) -> list[Problem]:
+        """Look at the files of the model, of checksums, and at the list of the table's files."""
+        if self.checks is None:
+            return []
+        problems = []
+        if self.checks.right is not None:
+            what = f"'{self.checks.name}' has a flipped bit, which repairing puts back"
+            problems.append(Problem(None, None, what, "correct"))
+        for name in self.checks.changed_beside_rows():
+            if name == self.checks.manifest and not self.checks.has_files_of(self.table):
+                self.table.check_present()
+                raise FormatError(
+                    f"'{self.checks.path}/{name}' is damaged: it names other files of rows than "
+                    "were written; restore it from a copy, or build the library again"
+                )
+            what = f"'{name}' is not what was written (another SHA-256)"
+            if self.checks.unflipped(name) is not None:
+                what = f"'{name}' has a flipped bit, which repairing puts back"
+            elif not name.startswith(f"{self.checks.table}/"):
+                what += "; the model's weights and settings are right, by its fingerprint"
+            problems.append(Problem(None, None, what, "correct"))
+        return problems
+
     def _added_again(self, chunk: Chunk, row: int) -> bool:
         """Tell whether a picture that was removed, perhaps, is there under a later id."""
-        latest = self._latest[chunk.columns["hash"][row].as_py()]
-        return bool(latest > chunk.columns["id"][row].as_py())
+        number = chunk.columns["id"][row].as_py()
+        latest = self._latest.get(chunk.columns["hash"][row].as_py(), -1)
+        return number is not None and latest > number
 
     @cached_property
     def _latest(self) -> dict[str, int]:
         """The highest id of each picture, by its hash."""
         latest: dict[str, int] = {}
-        for chunk in salvage.read(self.table):
+        for chunk in salvage.read(self.table, self.checks):
             pairs = (chunk.columns[name].to_pylist() for name in ("hash", "id"))
             for digest, number in zip(*pairs, strict=True):
                 if digest is not None and number is not None:
@@ -237,6 +292,8 @@ class Rows:
         found = [loaded] if isinstance(loaded, Defect) else []
         if missing and not (self.moving and set(missing) <= _MADE):
             found.append(Defect(what, "correct"))
+        if chunk.is_wrong(row, "thumbnail") and not self.moving:
+            found.append(Defect("its thumbnail is not what was written", "correct"))
         return found
 
     def _codes(
@@ -244,8 +301,17 @@ class Rows:
         columns: dict[str, Any],
         loaded: list[NDArray[Any] | Defect],
         defects: list[list[Defect]],
+        others: set[int],
     ) -> Any:
-        """Encode the pictures; where that is impossible, the code stays as it is."""
+        """Encode the pictures; where that is impossible, the code stays as it is.
+
+        Parameters
+        ----------
+        columns, loaded, defects
+            What is stored of the rows, their pictures, and what is wrong with them.
+        others : set of int
+            The rows whose code is not the one that was written.
+        """
         width = self.encoder.n_components
         rows = [row for row, one in enumerate(loaded) if not isinstance(one, Defect)]
         codes = np.full((len(loaded), width), np.nan, np.float32)
@@ -260,6 +326,11 @@ class Rows:
                     if not defects[rows[place]]:
                         defects[rows[place]].append(Defect(_CODE, "correct"))
             codes[rows] = made
+        for row in others if not self.moving else ():
+            if isinstance(loaded[row], Defect):
+                defects[row].append(Defect(f"{_OTHER_CODE}, and cannot be made again", "keep"))
+            elif not any(defect.what == _CODE for defect in defects[row]):
+                defects[row].append(Defect(_OTHER_CODE, "correct"))
         return pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), width)
 
     def _thumbnails(self, columns: dict[str, Any], lost: list[bool]) -> Any:
@@ -283,11 +354,12 @@ class Rows:
         """Give new ids to rows that have those of others, or such as were never given."""
         ids = columns["id"].to_pylist()
         for row, number in enumerate(ids):
-            if 0 <= number < end and number not in self._met:
+            if number is not None and 0 <= number < end and number not in self._met:
                 self._met.add(number)
                 continue
-            what = "is another picture's too" if 0 <= number < end else "was never given"
-            defects[row].append(Defect(f"its id {what}", "correct"))
+            if number is not None:  # otherwise its checksum has told
+                what = "is another picture's too" if 0 <= number < end else "was never given"
+                defects[row].append(Defect(f"its id {what}", "correct"))
             ids[row] = self.next_id
             self.next_id += 1
         return pa.array(ids, pa.int64())
@@ -312,6 +384,16 @@ class Rows:
                 f"{name} of '{self.table.path.parent}' is damaged: {first.what}; nothing was "
                 "changed; repair the library first (narrows verify --repair)"
             )
+
+
+def _flipped(chunk: Chunk, row: int) -> list[Defect]:
+    """Say what is wrong with a row whose file has a flipped bit, which can be put back."""
+    names = sorted({*chunk.wrong.get(row, {}), *chunk.unreadable.get(row, [])})
+    if not names:
+        return []
+    is_other = "is not what was" if len(names) == 1 else "are not what was"
+    what = f"its {' and its '.join(names)} {is_other} written: a flipped bit, which repairing"
+    return [Defect(f"{what} puts back", "correct")]
 
 
 def _spoiled(chunk: Chunk, threads: ThreadPoolExecutor) -> list[int]:

@@ -1,0 +1,501 @@
+"""Checksums of a library's files and of the values in them, which verifying holds them against.
+
+Lance and JSON read many a flipped bit as another value. ``checks-DIGEST.json``, which
+``library.json`` names, lists the SHA-256 of every file that readers of the version need; DIGEST is
+the beginning of its own. Beside each SHA-256 is a CRC-32, which leads back to a single flipped bit.
+Neither can say which value is wrong. So beside each data file,
+``table.lance/_checks/NAME.safetensors`` holds a CRC-32 of each value, by column and row.
+
+Digests are recorded before a change is published, of the files that it has written; those of older
+files are carried over. In an object store nothing is recorded: files that are copied there keep
+the checksums that they have.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from narrows.atomic import atomic_file
+from narrows.containment import parse_json, read_regular
+from narrows.errors import FormatError
+from narrows.library.flipped import flipped_bit
+from narrows.library.table import Table
+from narrows.remote import Place, file_on_disk
+
+FORMAT = "narrows-checks"
+FOLDER = "_checks"
+# Stand for what has no checksum, and for nulls; no value has one of these.
+_UNKNOWN, _NULL = 0, 1
+# Checked by its SHA-256, which is a column.
+_HASHED = "picture"
+_BLOCK = 2**20
+_MOST = 2**30  # bytes of the list
+_FLIPPED = 2**26  # bytes of a file in which a flipped bit is looked for, in seconds
+_SHA = 64  # digits of a SHA-256, before those of the CRC-32
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The files of a fragment of the table.
+
+    Attributes
+    ----------
+    rows : int
+        How many are in its data files, removed ones among them.
+    columns : dict of str to list of str
+        The columns that each data file has the values of, by its path in the table.
+    deletions : str or None
+        The path of the list of removed rows.
+    """
+
+    rows: int
+    columns: dict[str, list[str]]
+    deletions: str | None
+
+    @classmethod
+    def of(cls, fragment: Any, names: Mapping[int, str]) -> Self:
+        """Read it from Lance's description of a fragment."""
+        columns = {
+            f"data/{file.path}": [names[number] for number in file.fields if number in names]
+            for file in fragment.data_files()
+        }
+        return cls(int(fragment.physical_rows), columns, fragment.deletion_file())
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What was written, for one version of a library.
+
+    Attributes
+    ----------
+    path : Path or Remote
+        The library.
+    table : str
+        The name of the table's folder.
+    version : int
+        Of the table.
+    files : dict of str to str
+        SHA-256 and CRC-32 of the contents of each file, by its path in the library.
+    fragments : dict of int to Stored
+        By Lance's numbers of them.
+    name : str
+        Of the file that this was read from.
+    right : bytes or None
+        What is to be in that file, if one bit of it is flipped.
+    """
+
+    path: Place
+    table: str
+    version: int
+    files: dict[str, str] = field(default_factory=dict)
+    fragments: dict[int, Stored] = field(default_factory=dict)
+    name: str = ""
+    right: bytes | None = None
+
+    @classmethod
+    def read(cls, path: Place, name: str) -> Self:
+        """Read and check it.
+
+        Raises
+        ------
+        FormatError
+            If it is missing, or damaged in more than a bit.
+        """
+        try:
+            file = path / name
+            found = read_regular(file, _MOST) if isinstance(file, Path) else file.read_bytes()
+            contents, right = found, None
+            if name != _name_of(contents):
+                right = _put_back(found, int(name[-13:-5], 16), lambda put: name == _name_of(put))
+                contents = found if right is None else right
+            facts = _facts_of(contents, name)
+            files = {_inside(key): _digits(value) for key, value in facts["files"].items()}
+            fragments = {}
+            for key, (rows, columns, deletions) in facts["fragments"].items():
+                named = {str(one): [str(name) for name in names] for one, names in columns.items()}
+                fragments[int(key)] = Stored(int(rows), named, deletions and str(deletions))
+            table, version = _inside(facts["table"]), int(facts["version"])
+            return cls(path, table, version, files, fragments, name, right)
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise FormatError(
+                f"the list of checksums '{path}/{name}' is missing or damaged: "
+                f"{' '.join(str(error).split())[:150]}; make it anew (narrows verify --repair, "
+                "Library.verify(repair=True))"
+            ) from error
+
+    def write(self) -> str:
+        """Write it in one step, and return its name."""
+        fragments = {
+            key: [one.rows, one.columns, one.deletions] for key, one in self.fragments.items()
+        }
+        facts = {
+            "format": FORMAT,
+            "table": self.table,
+            "version": self.version,
+            "files": self.files,
+            "fragments": fragments,
+        }
+        contents = json.dumps(facts, separators=(",", ":")).encode()
+        name = _name_of(contents)
+        _write(Path(str(self.path), name), contents)
+        return name
+
+    @property
+    def manifest(self) -> str:
+        """The path of the version's list of the table's files."""
+        return f"{self.table}/_versions/{manifest_name(self.path / self.table, self.version)}"
+
+    def has_files_of(self, table: Table) -> bool:
+        """Tell whether a version of the table is made of the same files and numbers of rows."""
+        return self.version == table.version and self.fragments == _fragments(table)
+
+    def is_changed(self, name: str) -> bool:
+        """Tell whether a file is another than was written, or missing; unlisted ones are not."""
+        try:
+            return name in self.files and self.files[name] != _digest(self.path / name)
+        except OSError:
+            return True
+
+    def changed_beside_rows(self) -> list[str]:
+        """List the files of the model and of checksums, and the manifest, that are changed."""
+        rows = {
+            f"{self.table}/{name}"
+            for one in self.fragments.values()
+            for name in (*one.columns, one.deletions)
+        }
+        return [name for name in self.files if name not in rows and self.is_changed(name)]
+
+    def changed_of(self, fragment: Any) -> tuple[list[str], bool]:
+        """List the changed data files of a fragment; tell whether its removed rows are changed."""
+        stored = self.fragments.get(fragment.fragment_id)
+        if stored is None:
+            return [], False
+        names = [name for name in stored.columns if self.is_changed(f"{self.table}/{name}")]
+        deletions = stored.deletions
+        return names, deletions is not None and self.is_changed(f"{self.table}/{deletions}")
+
+    def unflipped(self, name: str) -> bytes | None:
+        """Give a file's contents as they were written, if one bit of them is another now."""
+        if name not in self.files:
+            return None
+        try:
+            with file_on_disk(self.path / name) as here:
+                contents = here.read_bytes() if here.stat().st_size <= _FLIPPED else b""
+        except OSError:
+            return None
+        checksum = int(self.files[name][_SHA:], 16)
+        return _put_back(contents, checksum, lambda put: _digest_of(put) == self.files[name])
+
+    def can_put_back(self, names: Iterable[str]) -> bool:
+        """Tell whether each of these files of the table has one flipped bit."""
+        return all(self.unflipped(f"{self.table}/{name}") is not None for name in names)
+
+    def put_back(self) -> bool:
+        """Put back every flipped bit of a file, each file in one step; tell whether any was.
+
+        Whoever calls this sees to it that nobody else writes.
+        """
+        done = self.right is not None
+        if self.right is not None:
+            _write(Path(str(self.path), self.name), self.right)
+        for name in self.files:
+            contents = self.unflipped(name) if self.is_changed(name) else None
+            if contents is not None:
+                _write(Path(str(self.path), name), contents)
+                done = True
+        return done
+
+    def sums(self, fragment: Any) -> dict[str, NDArray[np.uint32]]:
+        """Read the checksums of all values of a fragment, removed rows among them, by column."""
+        stored = self.fragments.get(fragment.fragment_id)
+        found: dict[str, NDArray[np.uint32]] = {}
+        for name, columns in (stored.columns if stored else {}).items():
+            file = _sums_file(self.path / self.table, name)
+            try:
+                with file_on_disk(file) as here:
+                    values = load(here.read_bytes())
+            except (OSError, SafetensorError, KeyError, ValueError):
+                continue
+            found |= {
+                column: values[column]
+                for column in columns
+                if column in values and values[column].shape == (stored.rows if stored else 0,)
+            }
+        return found
+
+    def demand_manifest(self) -> None:
+        """Make sure that the list of the table's files is as it was written; see :meth:`demand`."""
+        self.demand([self.manifest])
+
+    def demand_gone(self, table: Table) -> None:
+        """Make sure of the files that a later version has no more; see :meth:`demand`."""
+        left: set[str | None] = set()
+        for one in _fragments(table).values():
+            left |= {*one.columns, one.deletions}
+        for one in self.fragments.values():
+            gone = {*one.columns, one.deletions} - left - {None}
+            self.demand(sorted(f"{self.table}/{name}" for name in gone))
+
+    def demand(self, names: Iterable[str]) -> None:
+        """Make sure that files are as they were written, before what they hold is written anew.
+
+        Raises
+        ------
+        FormatError
+            If one is not.
+        """
+        for name in names:
+            if self.is_changed(name):
+                raise self.damaged(f"'{self.path}/{name}'")
+
+    def damaged(self, what: str) -> FormatError:
+        """Make the error that says that something is not as it was written."""
+        return FormatError(
+            f"{what} is damaged: it is not what was written (another checksum); nothing was "
+            "changed; repair the library first (narrows verify --repair, "
+            "Library.verify(repair=True))"
+        )
+
+
+def record(
+    path: Path,
+    model: str,
+    table: Table,
+    before: Checks | None,
+    updated: NDArray[np.int64] | None = None,
+) -> Checks:
+    """Record what has been written since, and return all of it.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    model : str
+        The name of its folder.
+    table : Table
+        The version that is going to be published.
+    before : Checks or None
+        Of the published version. What is in it stays; without it, everything is read.
+    updated : ndarray of int64, optional
+        Ids of rows that were given new values; the others of a column that was written anew have
+        to be what they were.
+
+    Raises
+    ------
+    FormatError
+        If a list of removed rows, or a value of a row that was not updated, was damaged before it
+        was written anew.
+    OutputError
+        If checksums cannot be written.
+    """
+    root = path / table.path.name
+    known = before.files if before is not None and before.table == root.name else {}
+    old = before.fragments if known and before is not None else {}
+    pieces = {one.fragment_id: one for one in table.dataset.get_fragments()}
+    fragments = _fragments(table)
+    files: dict[str, str] = {}
+
+    def keep(name: str) -> None:
+        files[name] = known.get(name) or _digest(path / name)
+
+    for number, stored in fragments.items():
+        was = old.get(number)
+        if was is not None and was.deletions not in (None, stored.deletions) and before is not None:
+            before.demand([f"{root.name}/{was.deletions}"])
+        for name, columns in stored.columns.items():
+            keep(f"{root.name}/{name}")
+            sums = _sums_file(root, name)
+            if str(sums.relative_to(path)) not in known:
+                values = _read_sums(pieces[number], columns, updated, before if was else None)
+                sums.parent.mkdir(exist_ok=True)
+                _write(sums, save(values))
+            keep(str(sums.relative_to(path)))
+        if stored.deletions is not None:
+            keep(f"{root.name}/{stored.deletions}")
+    keep(f"{root.name}/_versions/{manifest_name(root, table.version)}")
+    for file in sorted((path / model).rglob("*")):
+        if file.is_file():
+            keep(str(file.relative_to(path)))
+    made = Checks(path, root.name, table.version, files, fragments)
+    return replace(made, name=made.write())
+
+
+def forget(table: Path) -> None:
+    """Remove the checksums of data files that are not there any more."""
+    for file in (table / FOLDER).glob("*"):
+        if not (table / "data" / f"{file.stem}.lance").exists():
+            file.unlink(missing_ok=True)
+
+
+def manifest_name(table: Place, version: int) -> str:
+    """Name the file of a version, by the scheme of names that the table has."""
+    name = f"{2**64 - 1 - version:020}.manifest"
+    versions = table / "_versions"
+    there = (versions / name).exists() if isinstance(versions, Path) else versions.has(name)
+    return name if there else f"{version}.manifest"
+
+
+def row_sums(column: Any) -> NDArray[np.uint32]:
+    """Give a CRC-32 for each value of an Arrow column; 0 for types that have none."""
+    if column.null_count == len(column):
+        return np.full(len(column), _NULL, np.uint32)
+    values = as_bytes(column)
+    if values is None:
+        return np.full(len(column), _UNKNOWN, np.uint32)
+    sums = np.fromiter((0 if one is None else crc32(one) for one in values), np.uint32)
+    sums = np.maximum(sums, _NULL + 1)
+    if column.null_count:
+        sums[column.is_null().to_numpy(zero_copy_only=False)] = _NULL
+    return sums
+
+
+def sum_of(value: Any) -> int:
+    """Give the CRC-32 of a value, as :func:`as_bytes` has it."""
+    return _NULL if value is None else max(crc32(value), _NULL + 1)
+
+
+def as_bytes(column: Any) -> list[bytes | None] | None:
+    """Give the bytes of each value of an Arrow column, None for nulls; None for other types."""
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+        kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = column.cast(pa.large_binary())
+        kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        values: list[bytes | None] = column.to_pylist()
+        return values
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type):
+        size = kind.list_size * kind.value_type.bit_width // 8
+        inner = column.values.slice(column.offset * kind.list_size, len(column) * kind.list_size)
+        if inner.null_count:
+            return None
+    elif pa.types.is_primitive(kind):
+        inner, size = column, kind.bit_width // 8
+    else:
+        return None
+    buffer = inner.buffers()[-1] if len(inner) else None
+    if buffer is None:
+        return [None] * len(column)
+    start = inner.offset * inner.type.bit_width // 8
+    raw: list[bytes | None] = np.frombuffer(buffer, f"V{size}", len(column), start).tolist()
+    if column.null_count:
+        for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+            raw[row] = None
+    return raw
+
+
+def _read_sums(
+    fragment: Any,
+    columns: list[str],
+    updated: NDArray[np.int64] | None,
+    before: Checks | None,
+) -> dict[str, NDArray[np.uint32]]:
+    """Make the checksums of some columns of a fragment.
+
+    Raises
+    ------
+    FormatError
+        If a row that was not updated has another value than before: it would look whole from now
+        on.
+    """
+    wanted = [name for name in columns if name != _HASHED]
+    count = int(fragment.physical_rows)
+    made = {name: np.full(count, _UNKNOWN, np.uint32) for name in wanted}
+    was = before.sums(fragment) if before is not None and updated is not None else {}
+    scanner = fragment.scanner(
+        columns=[*wanted, *({"id"} - set(wanted))], with_row_address=True, batch_readahead=1
+    )
+    for batch in scanner.to_batches():
+        rows = np.asarray(batch.column("_rowaddr").to_numpy() & (2**32 - 1), np.int64)
+        new = None
+        if updated is not None and before is not None:
+            new = np.isin(batch.column("id").to_numpy(), updated)
+        for name in wanted:
+            sums = row_sums(batch.column(name))
+            if new is not None and before is not None and name in was:
+                old = was[name][rows]
+                known = (old != _UNKNOWN) & (sums != _UNKNOWN)
+                if (known & ~new & (sums != old)).any():
+                    raise before.damaged(f"the column {name!r} of '{before.path}'")
+            made[name][rows] = sums
+    return made
+
+
+def _fragments(table: Table) -> dict[int, Stored]:
+    names = {one.id(): one.name() for one in table.dataset.lance_schema.fields()}
+    return {one.fragment_id: Stored.of(one, names) for one in table.dataset.get_fragments()}
+
+
+def _sums_file(table: Place, data_file: str) -> Any:
+    stem = data_file.rpartition("/")[2].removesuffix(".lance")
+    return table / FOLDER / f"{stem}.safetensors"
+
+
+def _facts_of(contents: bytes, name: str) -> dict[str, Any]:
+    if name != _name_of(contents):
+        raise ValueError("its contents are not those that were written (another SHA-256)")
+    facts: dict[str, Any] = parse_json(contents)
+    if facts["format"] != FORMAT:
+        raise ValueError("it holds something else")
+    return facts
+
+
+def _inside(name: str) -> str:
+    """Refuse the name of a file that is not in the library."""
+    parts = PurePosixPath(name).parts
+    if ".." in parts or PurePosixPath(name).is_absolute():
+        raise ValueError(f"it names {name[:100]!r}, which is outside the library")
+    return name
+
+
+def _digits(digest: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{72}", digest):
+        raise ValueError(f"it has {digest[:100]!r} in place of a checksum")
+    return digest
+
+
+def _name_of(contents: bytes) -> str:
+    digest = _digest_of(contents)
+    return f"checks-{digest[:24]}{digest[_SHA:]}.json"
+
+
+def _digest(place: Place) -> str:
+    digest, checksum = hashlib.sha256(), 0
+    with file_on_disk(place) as file, file.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            digest.update(block)
+            checksum = crc32(block, checksum)
+    return f"{digest.hexdigest()}{checksum:08x}"
+
+
+def _digest_of(contents: bytes) -> str:
+    return f"{hashlib.sha256(contents).hexdigest()}{crc32(contents):08x}"
+
+
+def _put_back(contents: bytes, checksum: int, is_right: Callable[[bytes], bool]) -> bytes | None:
+    """Put the flipped bit of a file's contents back, if there is one."""
+    found = flipped_bit(contents, checksum)
+    if found is None:
+        return None
+    place, bit = found
+    put = bytearray(contents)
+    put[place] ^= 1 << bit
+    return bytes(put) if is_right(bytes(put)) else None
+
+
+def _write(file: Path, contents: bytes) -> None:
+    with atomic_file(file, overwrite=True) as temporary:
+        temporary.write_bytes(contents)

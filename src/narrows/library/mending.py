@@ -1,0 +1,113 @@
+"""Values that are not those that were written, and what they were, where their checksums tell.
+
+A value that is like another one of its column, or that one bit makes other than it was, is found
+again: among so few candidates a CRC-32 fits a wrong one once in millions of cases.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+
+from narrows.library.checks import as_bytes, sum_of
+from narrows.library.salvage import Chunk
+
+# Bytes of a value up to which each of its bits is tried.
+_LONGEST = 4096
+# What is made from the picture again, and the picture, which is long.
+_MADE = ("code", "thumbnail", "picture")
+
+
+@dataclass
+class Mended:
+    """A chunk's columns, and what is said of its values.
+
+    Attributes
+    ----------
+    columns : dict of str to pyarrow.Array
+        As they were written, where that could be found; otherwise null, but for paths, which are
+        then ids, times, which are then those of a neighbour, hashes and references.
+    said : dict of int to list of str
+        What is wrong with the values of a row, and what becomes of them.
+    """
+
+    columns: dict[str, Any]
+    said: dict[int, list[str]] = field(default_factory=dict)
+
+
+def mend(chunk: Chunk) -> Mended:
+    """Find what the wrong values of a chunk were."""
+    mended = Mended(dict(chunk.columns))
+    names = sorted({name for sums in chunk.wrong.values() for name in sums} - {*_MADE})
+    for name in names:
+        column = chunk.columns[name]
+        values = as_bytes(column)
+        if values is None:
+            continue
+        wrong = {row: sums[name] for row, sums in chunk.wrong.items() if name in sums}
+        sound = {value: None for row, value in enumerate(values) if row not in wrong}
+        pieces = [column.slice(row, 1) for row in range(len(column))]
+        for row, expected in wrong.items():
+            found = None
+            for candidate in _candidates(name, chunk, row, values[row], list(sound)):
+                if sum_of(candidate) == expected:
+                    found = _array(candidate, column.type)
+                if found is not None:
+                    break
+            becomes = "what it was is known"
+            if found is None:
+                found, becomes = _without(name, column, row, list(wrong))
+            pieces[row] = found
+            said = f"its {name} is not what was written (another checksum); {becomes}"
+            mended.said.setdefault(row, []).append(said)
+        mended.columns[name] = pa.concat_arrays(pieces)
+    return mended
+
+
+def _candidates(
+    name: str, chunk: Chunk, row: int, value: bytes | None, others: list[bytes | None]
+) -> Iterator[bytes | None]:
+    """Yield what a value may have been."""
+    if name == "hash":
+        picture = chunk.columns["picture"][row].as_py()
+        if picture is not None:
+            yield sha256(picture).hexdigest().encode()
+    yield from others
+    yield None
+    if value is None or len(value) > _LONGEST:
+        return
+    for place in range(len(value)):
+        for bit in range(8):
+            yield value[:place] + bytes([value[place] ^ (1 << bit)]) + value[place + 1 :]
+
+
+def _array(value: bytes | None, kind: Any) -> Any:
+    """Make an array of one value of its bytes; None if they are no value of the type."""
+    if value is None:
+        return pa.nulls(1, kind)
+    try:
+        if pa.types.is_boolean(kind):
+            return pa.array([value != b"\0"], kind)
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return pa.array([value.decode()], kind)
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return pa.array([value], kind)
+    except UnicodeDecodeError:
+        return None
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(value)])
+
+
+def _without(name: str, column: Any, row: int, wrong: list[int]) -> tuple[Any, str]:
+    """Say what becomes of a value that is lost."""
+    if name in ("hash", "reference"):
+        return column.slice(row, 1), "what it was is lost"
+    if name == "added":
+        near = min((n for n in range(len(column)) if n not in wrong), key=lambda n: abs(n - row),
+                   default=row)  # fmt: skip
+        return column.slice(near, 1), "repairing gives it a neighbour's"
+    if name == "id":
+        return pa.nulls(1, column.type), "repairing gives it a new one"
+    becomes = "repairing gives it its id" if name == "path" else "repairing leaves it empty"
+    return pa.nulls(1, column.type), becomes
