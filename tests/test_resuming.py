@@ -252,7 +252,7 @@ def test_more_epochs_follow_the_cycle_over_all_of_them(done: int, wanted: int) -
     ]
     assert told(model.history_)["epochs"][:done] == before["epochs"]
     assert model.history_["epoch"] == list(range(1, wanted + 1))
-    assert model.history_.plans == [{"epoch": done, "max_epochs": done}]
+    assert model.history_.plans == [{"epoch": done, "step": 0, "max_epochs": done}]
     assert model.history_["seconds"] == sorted(model.history_["seconds"])
     assert model.max_epochs == model.n_iter_ == wanted
     assert History.from_json(model.history_.as_json()) == model.history_

@@ -84,6 +84,7 @@ def _load(path: Path, kind: str, parameters: dict[str, Any]) -> "Autoencoder":
             "out --model"
         )
     given = {n: v for n, v in parameters.items() if source(n) is ParameterSource.COMMANDLINE}
+    given["checkpoint"] = parameters["checkpoint"]  # which torchrun's processes have anyway
     resumed: Autoencoder = model.set_params(**given)
     return resumed
 

@@ -271,11 +271,12 @@ def _train(
     _draw(model, to)
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
-        goes_on = f"; --resume {to} goes on" if resumable else ""
+        goes_on = f"; --resume {to} goes on" if resumable and model.is_resumable_ else ""
         note(f"stopped by {stopping.reason()}; what was learned is kept in {to}{goes_on}")
     elif stopping.is_stopped():
         note(f"{stopping.reason()} came when training was over; the whole model is in {to}")
     record = {"output": to, "rows": len(X), **_figures(model), **resumed, **reading_record(found)}
+    record["resumable"] = resumable and model.is_resumable_
     trained = (
         f"trained on {counted(record['rows'], 'row')} for {counted(record['epochs'], 'epoch')}"
     )

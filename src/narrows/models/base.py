@@ -260,8 +260,8 @@ class BaseAutoencoder(Parameters, Codec):
 
         With another ``max_epochs``, E, each step from there on has the learning rate that a cycle
         over E epochs has at that step (:func:`narrows.training.schedule.one_cycle`): where E is
-        twice the epochs done, training goes on at a little more than half of the peak and falls to
-        zero along the cosine. Early stopping counts from there. ``history_.plans`` says where that
+        twice the epochs done, training goes on at 59 % of the peak and falls to zero along the
+        cosine. Early stopping counts from there. ``history_.plans`` says where that
         was. A share of the epochs that ``kl_warmup`` gives is one of those planned first. A stack
         goes on with its fine-tuning, or with the layer that was interrupted; layers that are
         complete are not trained further.
@@ -273,7 +273,7 @@ class BaseAutoencoder(Parameters, Codec):
         >>> model = Autoencoder(8, max_epochs=2, random_state=0).fit(X)
         >>> model = model.resume(X, max_epochs=5)
         >>> len(model.history_), model.history_.plans
-        (5, [{'epoch': 2, 'max_epochs': 2}])
+        (5, [{'epoch': 2, 'step': 0, 'max_epochs': 2}])
         """
         self._check_fitted()
         with unchanged_on_failure(self):
@@ -285,6 +285,12 @@ class BaseAutoencoder(Parameters, Codec):
             self._fit(rows, damaged, weights, begun)
         tell_of_failure(self, rows, damaged, weights)
         return self
+
+    @property
+    def is_resumable_(self) -> bool:
+        """Whether the model holds the state of training that :meth:`resume` goes on from."""
+        self._check_fitted()
+        return self._run_state is not None
 
     def save(self, path: str | Path, *, overwrite: bool = False, resumable: bool = True) -> Path:
         """Write all that was learned to a folder; :func:`narrows.load` reads it.

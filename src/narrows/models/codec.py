@@ -60,7 +60,7 @@ class Codec(
     learned_rows_: LearnedRows | None
     choices_: dict[str, Choice]
     # What a run can go on from, in memory or in the folder that the model was read from.
-    _run_state: Snapshot | persistence.StoredState | None
+    _run_state: Snapshot | persistence.StoredState | None = None
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Encode rows.

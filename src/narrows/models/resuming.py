@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.lazy import LazyRows
-from narrows.data.text import counted
+from narrows.data.text import counted, shortened
 from narrows.errors import CheckpointError, DataError, FormatError, ParameterError, warn
 from narrows.models import persistence
 from narrows.models.learned_rows import NEW, HashSet, LearnedRows
 from narrows.models.persistence import StoredState
 from narrows.training.history import History
-from narrows.training.state import Snapshot
+from narrows.training.state import Snapshot, checked
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
@@ -128,18 +128,20 @@ def _check_facts(state: Snapshot) -> None:
     _ = facts["ended"], facts["parameters"]["max_epochs"]
     if not isinstance(facts["parameters"]["n_iter_no_change"], int):
         raise TypeError("n_iter_no_change is no number")
+    checked(facts)
+    if state.layer is not None:
+        _check_facts(state.layer)
 
 
 def _check_parameters(model: "BaseAutoencoder", state: Snapshot) -> None:
     """Refuse parameters that contradict the run's."""
-    now, then = persistence.parameters(model), state.facts["parameters"]
-    for name in now.keys() & then.keys() - _FREE:
-        if now[name] != then[name]:
-            was = persistence.unplain(then[name])
+    then = state.facts["parameters"]
+    for name, value in persistence.parameters(model).items():
+        if name in then and name not in _FREE and value != then[name]:
             raise ParameterError(
-                f"{name}={getattr(model, name)!r} contradicts the run that is to go on, which has "
-                f"{name}={was!r}; leave out --{name.replace('_', '-')} ({name}), or train anew "
-                "without --resume"
+                f"{name}={shortened(repr(getattr(model, name)))} contradicts the run that is to go "
+                f"on, which has {name}={shortened(repr(then[name]))}; leave out "
+                f"--{name.replace('_', '-')} ({name}), or train anew without --resume"
             )
 
 
@@ -172,6 +174,13 @@ def _check_end(model: "BaseAutoencoder", state: Snapshot) -> None:
             f"{planned} (--max-epochs, max_epochs), or more than {patience} epochs without a "
             "smaller held-out loss (--n-iter-no-change, n_iter_no_change)"
         )
+
+
+def plans(model: "BaseAutoencoder", state: Snapshot) -> list[dict[str, int]]:
+    """Return the plans that were replaced before a run goes on, the present one among them."""
+    known: list[dict[str, int]] = list(state.facts["history"].get("plans", []))
+    same = (state.max_epochs, state.facts["parameters"]["max_epochs"])
+    return known if model.max_epochs in same else [*known, state.plan]
 
 
 def check_rows_are_those(

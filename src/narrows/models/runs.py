@@ -17,7 +17,7 @@ from narrows.data.blocks import Numbers, anywhere_stored, draw, picked, source_o
 from narrows.data.lazy import LazyRows
 from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError
-from narrows.models import choices, persistence
+from narrows.models import choices, persistence, resuming
 from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
@@ -187,8 +187,8 @@ def plan(
     if model.checkpoint is not None:
         data = [given for given in (X, damaged, weights) if given is not None]
         identity = persistence.run_identity(model, *data)
-        if begun is not None and persistence.parameters(model) != begun.facts.get("parameters"):
-            identity += f" from {begun.epoch}/{begun.step} of {begun.max_epochs}"
+        if begun is not None and (replaced := resuming.plans(model, begun)):
+            identity += f" after {replaced}"
         checkpoint = Checkpoint(model.checkpoint, identity)
         if (kept := checkpoint.seed()) is not None:
             seed = kept

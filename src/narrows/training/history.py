@@ -44,8 +44,9 @@ class History:
     restarts : list of int
         After which epochs training had collapsed, and went back to its best weights.
     plans : list of dict
-        The plans that were replaced when training was resumed: ``epoch``, the epochs done by then,
-        and ``max_epochs``, the epochs that had been planned. Early stopping counts from the last.
+        The plans that were replaced when training was resumed: ``epoch`` and ``step``, the epochs
+        done by then and the steps after them, and ``max_epochs``, the epochs that had been planned.
+        Early stopping counts from the last.
 
     Examples
     --------
@@ -211,10 +212,10 @@ def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
 
 
 def _is_plan(plan: object) -> bool:
-    """Tell whether a plan is two numbers of epochs."""
+    """Tell whether a plan is of numbers of epochs and steps."""
     return (
         isinstance(plan, dict)
-        and plan.keys() == {"epoch", "max_epochs"}
+        and plan.keys() == {"epoch", "step", "max_epochs"}
         and all(type(number) is int and number >= 0 for number in plan.values())
     )
 

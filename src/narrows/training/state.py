@@ -100,11 +100,8 @@ class Snapshot:
         """
         moments = state.optimizer.state_dict()["state"]
         weights = _untied(state.network)
-        is_best = lasting and state.best.keys() == weights.keys()
-        is_best = is_best and all(torch.equal(state.best[k], v) for k, v in weights.items())
         tensors = {f"network.{k}": v for k, v in weights.items()}
-        if not is_best:
-            tensors |= {f"best.{k}": v for k, v in state.best.items()}
+        tensors |= {f"best.{k}": v for k, v in state.best.items()}
         if state.clipping is not None:
             tensors |= {f"clipping.{k}": v for k, v in state.clipping.state_dict().items()}
         tensors |= {f"optimizer.{i}.{k}": v for i, m in moments.items() for k, v in m.items()}
@@ -114,8 +111,6 @@ class Snapshot:
             "history": state.history.as_json(),
             "max_epochs": state.max_epochs,
         }
-        if is_best:
-            facts["best_is_last"] = True
         if state.step and state.noise is not None:
             tensors["noise"] = state.noise.get_state()
             kind = state.noise.device.type
@@ -123,6 +118,11 @@ class Snapshot:
         if lasting:
             tensors = {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
             facts = json.loads(json.dumps(facts))
+            pairs = [(tensors[f"best.{k}"], tensors[f"network.{k}"]) for k in state.best]
+            # A list: as many comparisons whatever they find.
+            if pairs and all([torch.equal(best, last) for best, last in pairs]):  # noqa: C419
+                tensors = {k: t for k, t in tensors.items() if not k.startswith("best.")}
+                facts["best_is_last"] = True
         return cls(tensors, facts)
 
     @property
@@ -144,6 +144,11 @@ class Snapshot:
     def step(self) -> int:
         """The steps done in the epoch after these."""
         return int(self.facts.get("epoch", {}).get("step", 0))
+
+    @property
+    def plan(self) -> dict[str, int]:
+        """What a history says of the plan, where it is replaced at this state."""
+        return {"epoch": self.epoch, "step": self.step, "max_epochs": self.max_epochs}
 
     @property
     def layer(self) -> "Snapshot | None":
