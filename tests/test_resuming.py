@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_kit import Run
+from cli_kit import TINY, Run, pictures, save_pictures
 
 from narrows import (
     MODELS,
@@ -497,6 +497,14 @@ def test_the_command_line_goes_on(run: Run, tmp_path: Path) -> None:
     assert small.code == 0
     assert run("info", tmp_path / "o", "--json").json["resumable"] is False
     assert run("info", tmp_path / "m", "--json").json["resumable"] is True
+
+
+def test_pictures_are_brought_to_the_size_of_the_run(run: Run, tmp_path: Path) -> None:
+    save_pictures(tmp_path / "photos", pictures())
+    made = run("train", "photos", "-o", "m", "--image-size", "8", *TINY)
+    assert made.code == 0, made.err
+    done = run("train", "photos", "--resume", "m", "-o", "n", "--max-epochs", "4", "--json")
+    assert (done.code, done.json["epochs"], done.json["sample_shape"]) == (0, 4, [8, 8])
 
 
 @pytest.mark.parametrize(

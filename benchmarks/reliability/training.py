@@ -5,7 +5,7 @@ command is killed again and again, by the two signals in turn, at moments drawn 
 the first seven tenths of the truth's duration, and started again: every other run with
 `--checkpoint`, the others by `--resume` from the model that SIGTERM left. When a command ends by
 itself, fingerprint and history, seconds aside, must be the truth's bit for bit, and no temporary
-file may be left.
+file may be left once a command has written its model to the end.
 
 Commands are forks of a server that has imported everything (this file, run as a script), so that
 they are killed while they read, train, measure and write, and not while Python imports.
@@ -132,7 +132,7 @@ class Run:
                 break
             moments.append((number.name, round(ended["seconds"], 3)))
             counts[self.way, number] = counts.get((self.way, number), 0) + 1
-        problem = self._difference(truth)
+        problem = self._difference(truth, ended.get("wrote", True))
         return [f"{self.what}: {problem}, killed at {moments}"] if problem else []
 
     def _next(self):
@@ -157,7 +157,7 @@ class Run:
             over = ("have been done", "early stopping ended training")
             if self.way != "--resume" or not any(words in ended["said"] for words in over):
                 return f"a command ended with {ended['code']}: {ended['said']}"
-            ended["code"] = 0
+            ended |= {"code": 0, "wrote": False}
         if (self.folder / "m").exists():
             try:
                 load(self.folder / "m")
@@ -165,8 +165,11 @@ class Run:
                 return f"the model is damaged: {error}"
         return None
 
-    def _difference(self, truth):
-        """Say how the model differs from the one that was trained without kills."""
+    def _difference(self, truth, wrote):
+        """Say how the model differs from the one that was trained without kills.
+
+        Temporary files of killed commands are removed by the next one that writes at their place.
+        """
         from narrows import load
 
         model, whole = load(self.folder / "m"), load(truth)
@@ -175,7 +178,7 @@ class Run:
         if told(model.history_) != told(whole.history_):
             return "another history"
         left = sorted(p.name for p in self.folder.rglob("*") if p.name.startswith((".", "run")))
-        return f"left behind: {left}" if left else None
+        return f"left behind: {left}" if left and wrote else None
 
 
 def told(history):

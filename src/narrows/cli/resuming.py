@@ -62,6 +62,26 @@ def make_or_resume(
     return model, {"resumed": _tell(path, model)}
 
 
+def shape_of(model: "Autoencoder", **pictures: Any) -> dict[str, Any]:
+    """Return the options of reading that bring pictures to the shape the model learned from.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        Whose run goes on.
+    **pictures : object
+        ``image_size`` and ``color``, which are left as they are if one of them was given.
+    """
+    if set(pictures.values()) != {"auto"}:
+        return pictures
+    names = getattr(model, "feature_names_in_", None)
+    return {
+        "sample_shape": model.sample_shape_,
+        "of_pictures": model.spec_.shows_pictures,
+        "known": None if names is None else list(names),
+    }
+
+
 def _load(path: Path, kind: str, parameters: dict[str, Any]) -> "Autoencoder":
     """Load the model whose run goes on; parameters that were given replace its own.
 

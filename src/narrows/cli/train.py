@@ -228,7 +228,7 @@ def _train(
     from narrows.atomic import check_output
     from narrows.cli import stopping
     from narrows.cli.console import note, report_skipped, training
-    from narrows.cli.resuming import make_or_resume
+    from narrows.cli.resuming import make_or_resume, shape_of
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
     from narrows.data.text import counted
@@ -241,6 +241,8 @@ def _train(
         check_output(log, overwrite=overwrite, kind="file")
     model, resumed = make_or_resume(model_name, resume, parameters)
     pictures = {"image_size": image_size, "color": "auto" if color is None else color}
+    if resume is not None:
+        pictures = shape_of(model, **pictures)
     options = {"skip_unreadable": skip_unreadable, "exclude": exclude, "options": files}
     signal = {"columns": columns, "hop": hop, "rate": rate}
     X, found, read_again = _read_data(data, window, signal, pictures, options)
