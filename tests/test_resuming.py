@@ -143,6 +143,21 @@ def test_a_run_is_stopped_and_goes_on_again_and_again(tmp_path: Path) -> None:
     assert told(model.history_) == told(truth.history_)
 
 
+def test_a_crash_leaves_what_the_run_goes_on_from() -> None:
+    truth = make("convolutional").fit(PICTURES)
+    with stopped_after(8):
+        model = make("convolutional").fit(PICTURES)
+
+    def crash(record: Any) -> None:
+        if record["epoch"] == 3:
+            raise MemoryError
+
+    with on_epoch(crash), pytest.raises(MemoryError):
+        model.resume(PICTURES)
+    assert model.history_.ended == "interrupted"
+    assert model.resume(PICTURES).fingerprint_ == truth.fingerprint_
+
+
 def test_weights_of_rows_and_pairs_come_again() -> None:
     weights = RNG.integers(0, 3, len(PICTURES)).astype(float)
     noisy = np.clip(PICTURES + RNG.normal(0, 30, PICTURES.shape), 0, 255)

@@ -6,6 +6,7 @@ generators are seeded by the run's seed and the epoch's number.
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -96,7 +97,8 @@ class Snapshot:
         state : State
             Between two steps.
         lasting : bool, default=False
-            Whether the tensors are copies, in the computer's memory, that outlive the next step.
+            Whether the run is over: tensors are brought to the computer's memory, and the weights
+            are copies, since the best ones are about to be put back. Moments are not copied.
         """
         moments = state.optimizer.state_dict()["state"]
         weights = _untied(state.network)
@@ -116,7 +118,10 @@ class Snapshot:
             kind = state.noise.device.type
             facts["epoch"] = {"step": state.step, "device": kind, **state.means.as_json()}
         if lasting:
-            tensors = {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
+            tensors = {
+                name: t.detach().to("cpu", copy=name.startswith("network."))
+                for name, t in tensors.items()
+            }
             facts = json.loads(json.dumps(facts))
             pairs = [(tensors[f"best.{k}"], tensors[f"network.{k}"]) for k in state.best]
             # A list: as many comparisons whatever they find.
@@ -193,7 +198,7 @@ class Snapshot:
         if "epoch" in self.facts:
             step, means = self._within(device, state)
         state.network.load_state_dict(own)
-        state.optimizer.load_state_dict(moments)
+        state.optimizer.load_state_dict(deepcopy(moments))  # which steps change in place
         if state.clipping is not None:
             state.clipping.load_state_dict(_part(self.tensors, "clipping."))
         state.best = {name: tensor.to(device, copy=True) for name, tensor in best.items()}
