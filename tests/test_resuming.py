@@ -360,7 +360,7 @@ def test_a_checkpoint_and_a_saved_model_are_of_one_run(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "over": (lambda m: m.resume(PICTURES), ParameterError, r"all 4 epochs.*--max-epochs 8, max_ep"),
     "fewer": (lambda m: m.resume(PICTURES, max_epochs=3), ParameterError, "max_epochs=3 have been"),
-    "none": (lambda m: m.resume(PICTURES, max_epochs=0), ParameterError, "max_epochs"),
+    "none": (lambda m: m.resume(PICTURES, max_epochs=0), ParameterError, "max_epochs=0 is not"),
     "code": (
         lambda m: m.set_params(n_components=4).resume(PICTURES, max_epochs=8),
         ParameterError,
@@ -442,8 +442,9 @@ def test_the_state_is_a_file_that_only_resuming_reads(tmp_path: Path) -> None:
         assert again.fingerprint_ == model.fingerprint_
         with pytest.raises(FormatError, match="copy the model's folder again"):
             again.resume(PICTURES, max_epochs=5)
-        with pytest.warns(NarrowsWarning, match="saved without what --resume needs"):
+        with pytest.warns(NarrowsWarning, match="saved without what --resume needs") as caught:
             again.save(tmp_path / "lost", overwrite=True)
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:

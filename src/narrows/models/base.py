@@ -4,7 +4,7 @@ import math
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -203,12 +203,7 @@ class BaseAutoencoder(Parameters, Codec):
         CheckpointError
             If the checkpoint is of another run.
         """
-        with unchanged_on_failure(self):
-            self._check_parameters()
-            rows, damaged, weights = self._given(X, y, sample_weight, fitting=True)
-            self._fit(rows, damaged, weights)
-        tell_of_failure(self, rows, damaged, weights)
-        return self
+        return self._learn(X, y, sample_weight)
 
     def resume(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, max_epochs: int | None = None
@@ -276,15 +271,8 @@ class BaseAutoencoder(Parameters, Codec):
         (5, [{'epoch': 2, 'step': 0, 'max_epochs': 2}])
         """
         self._check_fitted()
-        with unchanged_on_failure(self):
-            if max_epochs is not None:
-                self.max_epochs = max_epochs
-            begun = resuming.begun(self)
-            rows, damaged, weights = self._given(X, y, sample_weight, fitting=False)
-            resuming.check_rows_are_those(self, begun, rows, damaged, weights)
-            self._fit(rows, damaged, weights, begun)
-        tell_of_failure(self, rows, damaged, weights)
-        return self
+        epochs = self.max_epochs if max_epochs is None else max_epochs
+        return self._learn(X, y, sample_weight, resuming_to=epochs)
 
     @property
     def is_resumable_(self) -> bool:
@@ -333,6 +321,38 @@ class BaseAutoencoder(Parameters, Codec):
             notes=self.history_.files(),
             files={} if state is None else {persistence.STATE: state},
         )
+
+    def _learn(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        resuming_to: int | Literal["auto"] | None = None,
+    ) -> Self:
+        """Fit, or go on with a run that is to have so many epochs; called by the public methods."""
+        with unchanged_on_failure(self):
+            begun = None
+            if resuming_to is None:
+                self._check_parameters()
+            else:
+                self.max_epochs = resuming_to
+                begun = resuming.begun(self)
+            given = self._given(X, y, sample_weight, fitting=begun is None)
+            if begun is not None:
+                resuming.check_rows_are_those(self, begun, *given)
+            self._fit(*given, begun)
+        self._tell(*given)
+        return self
+
+    def _tell(
+        self,
+        X: NDArray[Any],
+        damaged: NDArray[Any] | None,
+        weights: NDArray[np.float64] | None,
+    ) -> None:
+        """Warn of what is wrong with a fit; a model adds to ``super()``'s."""
+        tell_of_failure(self, X, damaged, weights, stacklevel=5)
 
     def _given(
         self, X: Any, y: Any, sample_weight: Any, *, fitting: bool

@@ -21,10 +21,10 @@ from narrows.data.lazy import LazyRows
 from narrows.data.weights import counted
 from narrows.errors import DataError, ParameterError, warn
 from narrows.models.base import BaseAutoencoder
+from narrows.models.outcome import tell_of_failure
 from narrows.models.targets import shape_of
 from narrows.models.validation import check_columns, check_number, check_rows
 from narrows.networks import Network
-from narrows.training.state import Snapshot
 
 # Rows, and values of them, that are held at once to be compared.
 _ROWS_COMPARED, _VALUES_COMPARED = 1024, 1 << 22
@@ -110,7 +110,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         >>> model.fit(clean**2, clean).denoise(clean[:3] ** 2).shape
         (3, 8, 8)
         """
-        return super().fit(X, y, sample_weight)
+        return self._learn(X, y, sample_weight)
 
     def _given(
         self, X: Any, y: Any, sample_weight: Any, *, fitting: bool
@@ -136,17 +136,15 @@ class DenoisingAutoencoder(BaseAutoencoder):
         (clean, damaged), weights = counted(sample_weight, clean, damaged)
         return clean, damaged, weights
 
-    def _fit(
+    def _tell(
         self,
         X: NDArray[Any],
-        damaged: NDArray[Any] | None = None,
-        weights: NDArray[np.float64] | None = None,
-        begun: Snapshot | None = None,
-    ) -> Self:
-        super()._fit(X, damaged, weights, begun)
+        damaged: NDArray[Any] | None,
+        weights: NDArray[np.float64] | None,
+    ) -> None:
         if damaged is not None:
             _tell_unlike(X, damaged)
-        return self
+        tell_of_failure(self, X, damaged, weights, stacklevel=5)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
@@ -247,7 +245,7 @@ def _tell_unlike(clean: NDArray[Any] | LazyRows, damaged: NDArray[Any] | LazyRow
         f"as far from the clean ones, from {one.min():.4g} to {one.max():.4g}, as the mean "
         "row is; check that both have the same units and the same order",
         kind="pairs_unlike",
-        stacklevel=3,
+        stacklevel=5,
         times=times,
     )
 

@@ -64,7 +64,7 @@ def stored_bytes(model: "BaseAutoencoder") -> bytes | None:
             warn(
                 f"the model is saved without what --resume needs: {error}",
                 kind="not_resumable",
-                stacklevel=4,
+                stacklevel=3,
             )
             return None
     return None if state is None else state.to_bytes()

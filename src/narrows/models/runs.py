@@ -154,7 +154,7 @@ class Run:
             warnings.warn(
                 f"training was interrupted after {len(history)} epochs; the model keeps what it "
                 "learned",
-                stacklevel=4,
+                stacklevel=5,
             )
         elif self.checkpoint is not None:
             self.checkpoint.remove()
