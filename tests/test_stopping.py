@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from narrows import load, pack
+from narrows.training.progress import on_epoch
 
 NARROWS = [sys.executable, "-m", "narrows"]
 SIGNALS = [signal.SIGTERM, signal.SIGHUP]
@@ -138,6 +139,33 @@ def test_a_checkpoint_goes_on_bit_for_bit(tmp_path: Path, data: Path) -> None:
     assert again.history_["loss"] == truth.history_["loss"]
     assert left(tmp_path) >= {"m", "whole"}
     assert not [n for n in left(tmp_path) if n.startswith((".", "run", "tmp/"))]
+
+
+def test_a_stopped_run_is_resumed_bit_for_bit(tmp_path: Path, data: Path) -> None:
+    from narrows import Autoencoder
+    from narrows.cli.main import main
+
+    table, few = data / "table.npy", ("--max-epochs", "100", "--n-iter-no-change", "100")
+    with started("train", table, "-o", "m", *QUICK, *few, cwd=tmp_path) as process:
+        say(process, "epoch 1/")
+        process.terminate()
+        _, err = process.communicate()
+    assert process.returncode == 143
+    assert "what was learned is kept in m; --resume m goes on" in err
+    done = len(load(tmp_path / "m").history_)
+    assert 1 <= done < 100
+    seen: list[float] = []
+    with on_epoch(lambda record: seen.append(record["epoch"])):
+        assert main(["train", str(table), "--resume", f"{tmp_path}/m", "-o", f"{tmp_path}/n"]) == 0
+    assert seen == list(range(done + 1, 101))
+    again, truth = (
+        load(tmp_path / "n"),
+        Autoencoder(
+            2, hidden_layer_sizes=(16,), max_epochs=100, n_iter_no_change=100, random_state=0
+        ).fit(np.load(table)),
+    )
+    assert again.fingerprint_ == truth.fingerprint_
+    assert again.history_["loss"] == truth.history_["loss"]
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -98,7 +98,7 @@ def test_what_is_there_is_not_overwritten_unless_asked(model, folder, tmp_path):
     other.save(folder, overwrite=True)
     assert load(folder).fingerprint_ == other.fingerprint_
     stems = sorted(path.name.split("-")[0].split(".")[0] for path in folder.iterdir())
-    assert stems == ["decoder", "encoder", "history", "narrows", "rows"]
+    assert stems == ["decoder", "encoder", "history", "narrows", "rows", "state"]
     treasure = tmp_path / "photos"
     treasure.mkdir()
     (treasure / "me.png").write_bytes(b"1")

@@ -232,6 +232,7 @@ def write(
     *,
     overwrite: bool,
     notes: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a model so that it appears whole or not at all.
 
@@ -249,6 +250,9 @@ def write(
     notes : mapping of str to bytes, optional
         Files for people, by their names, which reading ignores. Those of the model that was there
         go.
+    files : mapping of str to bytes, optional
+        The contents of safetensors files, by what they are (letters), which are read by
+        :func:`read_file` alone.
 
     Returns
     -------
@@ -264,7 +268,7 @@ def write(
     OutputError
         If the folder cannot be written, or the manifest is longer than is read again.
     """
-    with _prepared(path, manifest, parts, overwrite=overwrite, notes=notes):
+    with _prepared(path, manifest, parts, overwrite=overwrite, notes=notes, files=files):
         pass  # and now it takes its place
     return Path(path)
 
@@ -322,10 +326,11 @@ def _prepared(
     *,
     overwrite: bool,
     notes: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Iterator[None]:
     """Write a model under temporary names; it takes its place when the block ends."""
     path = check_destination(path, overwrite=overwrite)
-    contents = {part: _serialise(tensors) for part, tensors in parts.items()}
+    contents = {part: _serialise(tensors) for part, tensors in parts.items()} | dict(files or {})
     digests = {part: hashlib.sha256(data).hexdigest() for part, data in contents.items()}
     names = {part: f"{part}-{digest[:12]}.safetensors" for part, digest in digests.items()}
     complete = {
@@ -334,8 +339,10 @@ def _prepared(
         **manifest,
         "versions": {name: version(name) for name in ("narrows", "torch", "numpy", "scikit-learn")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "weights": {p: {"file": names[p], "sha256": digests[p]} for p in contents},
+        "weights": {p: {"file": names[p], "sha256": digests[p]} for p in parts},
     }
+    if files:
+        complete["files"] = {f: {"file": names[f], "sha256": digests[f]} for f in files}
     # In the order in which they take their places: with the first, the model is another.
     last = {MANIFEST: _manifest(path, complete), **(notes or {})}
     if not path.exists():
@@ -437,12 +444,13 @@ def read_manifest(path: str | Place) -> dict[str, Any]:
             f"'{path}' was to be replaced together with '{str(manifest[_PAIR])[:150]}' by a split "
             "that was stopped; run the same command again (narrows split --overwrite)"
         )
-    weights = manifest.get("weights")
-    if not isinstance(weights, dict) or not all(
-        isinstance(e, dict) and isinstance(e.get("sha256"), str) and is_file_name(e.get("file"))
-        for e in weights.values()
-    ):
-        raise MODEL.damaged(path, "its 'weights' do not name files with their SHA-256")
+    for name in ("weights", "files"):
+        entries = manifest.get(name, {} if name == "files" else None)
+        if not isinstance(entries, dict) or not all(
+            isinstance(e, dict) and isinstance(e.get("sha256"), str) and is_file_name(e.get("file"))
+            for e in entries.values()
+        ):
+            raise MODEL.damaged(path, f"its {name!r} do not name files with their SHA-256")
     for name in ("fingerprint", "created"):
         if not isinstance(manifest.get(name), str):
             raise MODEL.damaged(path, f"its {name!r} is {manifest.get(name)!r}, not a text")
@@ -506,6 +514,29 @@ def is_file_name(name: object) -> bool:
 
 
 def _read_weights(path: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
+    data = read_file(path, entry)
+    try:
+        return load(data)
+    except SafetensorError as error:
+        file = path / entry["file"]
+        raise FormatError(f"'{file}' is not a safetensors file ({error}); train again") from error
+
+
+def read_file(path: Path, entry: Mapping[str, str]) -> bytes:
+    """Read one file of a model.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    entry : mapping
+        What the manifest says of the file: its name, and the SHA-256 of its contents.
+
+    Raises
+    ------
+    FormatError
+        If it is missing or damaged.
+    """
     file = path / entry["file"]
     try:
         size = file.lstat().st_size
@@ -521,10 +552,7 @@ def _read_weights(path: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
             f"'{file}' is damaged: {len(data)} bytes whose SHA-256 is not the one in {MANIFEST}; "
             "copy the model's folder again, whole"
         )
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise FormatError(f"'{file}' is not a safetensors file ({error}); train again") from error
+    return data
 
 
 def _serialise(tensors: Mapping[str, Tensor]) -> bytes:

@@ -80,6 +80,7 @@ def _made(path: "Place") -> dict[str, Any]:
     figures = {name.rstrip("_"): _figure(value) for name, value in findings}
     return {
         **{name: figure for name, figure in figures.items() if figure is not None},
+        **({"resumable": "state" in manifest.get("files", {})} if "training" in manifest else {}),
         "created": manifest["created"],
         "versions": manifest["versions"],
     }

@@ -46,12 +46,19 @@ class TrainCommand(click.Command):
     """A command that has the parameters of the model named by ``--model`` as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Look for ``--model`` first: it decides which options there are."""
+        """Look for ``--model`` or ``--resume`` first: they decide which options there are."""
         from argparse import ArgumentParser
 
         peek = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        peek.add_argument("--model", nargs="?", default="autoencoder")
-        ctx.meta[_MODEL] = peek.parse_known_args(args)[0].model
+        peek.add_argument("--model", nargs="?")
+        peek.add_argument("--resume", nargs="?")
+        found = peek.parse_known_args(args)[0]
+        name = found.model
+        if name is None and found.resume is not None:
+            from narrows.cli.resuming import kind_of
+
+            name = kind_of(found.resume)
+        ctx.meta[_MODEL] = name or "autoencoder"
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -80,6 +87,19 @@ class TrainCommand(click.Command):
     default="autoencoder",
     show_default=True,
     help="Which model; --help lists the parameters of the one named.",
+)
+@click.option(
+    "--resume",
+    type=PATH,
+    metavar="MODEL",
+    help="Go on with the run that made this model, with its options and the same DATA: where it "
+    "was stopped, or with more epochs (--max-epochs, those done included).",
+)
+@click.option(
+    "--resumable/--no-resumable",
+    default=True,
+    show_default=True,
+    help="Whether the model's folder keeps what --resume needs, three to four times the weights.",
 )
 @picture_options
 @click.option(
@@ -121,7 +141,9 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     certain, which is said; otherwise --delimiter, --decimal, --encoding and --header say it.
 
     Ctrl-C, SIGTERM and SIGHUP end training early and keep what was learned; a second one ends the
-    process at once.
+    process at once. "narrows train DATA --resume MODEL -o OUT" goes on: with the epochs that were
+    planned the result is that of the run without a stop, bit for bit. With --max-epochs N, the
+    learning rate is from there on that of a cycle over N epochs, and early stopping counts anew.
 
     "torchrun --nproc-per-node N -m narrows train ..." shares each batch out over N processes. They
     keep a checkpoint beside the model until it is done, at which those that torchrun starts again
@@ -141,6 +163,10 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
         raise ParameterError("--stream and --no-stream are for --ray; leave them out, or give it")
     if options["ray"] is not None and options["checkpoint"] is not None:
         raise ParameterError("--ray keeps checkpoints of its own; leave out --checkpoint")
+    if options["ray"] is not None and options["resume"] is not None:
+        raise ParameterError(
+            "--ray does not go with --resume; leave out --ray, or have torchrun share out training"
+        )
     if not is_launched():
         return _train(data, to, True, **options)
     if options["ray"] is not None:
@@ -179,6 +205,8 @@ def _train(
     is_first: bool,
     *,
     model_name: str,
+    resume: Path | None,
+    resumable: bool,
     image_size: int | tuple[int, int] | Literal["auto"],
     color: bool | None,
     window: int | None,
@@ -197,10 +225,10 @@ def _train(
     **parameters: Any,
 ) -> int:
     """Train by this process, which writes and answers if it is the first of those that do."""
-    from narrows import MODELS
     from narrows.atomic import check_output
     from narrows.cli import stopping
     from narrows.cli.console import note, report_skipped, training
+    from narrows.cli.resuming import make_or_resume, shape_of
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
     from narrows.data.text import counted
@@ -211,12 +239,14 @@ def _train(
     check_destination(to, overwrite=overwrite)
     if log is not None:
         check_output(log, overwrite=overwrite, kind="file")
+    model, resumed = make_or_resume(model_name, resume, parameters)
     pictures = {"image_size": image_size, "color": "auto" if color is None else color}
+    if resume is not None:
+        pictures = shape_of(model, **pictures)
     options = {"skip_unreadable": skip_unreadable, "exclude": exclude, "options": files}
     signal = {"columns": columns, "hop": hop, "rate": rate}
     X, found, read_again = _read_data(data, window, signal, pictures, options)
     report_skipped(found.skipped)
-    model = MODELS[model_name](**parameters)
     tell = _teller()
     with (
         training(keeps=True),
@@ -226,7 +256,9 @@ def _train(
     ):
         # Said below, and where the model is.
         warnings.filterwarnings("ignore", message="training was interrupted")
-        if ray is None:
+        if resume is not None:
+            model.resume(X)
+        elif ray is None:
             model.fit(X)
         else:
             # Each process reads for itself what is not in memory.
@@ -237,14 +269,16 @@ def _train(
             tell(model.choices_)  # which workers knew before the first step
     if not is_first:
         return 0
-    model.save(to, overwrite=overwrite)
+    model.save(to, overwrite=overwrite, resumable=resumable)
     _draw(model, to)
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
-        note(f"stopped by {stopping.reason()}; what was learned is kept in {to}")
+        goes_on = f"; --resume {to} goes on" if resumable and model.is_resumable_ else ""
+        note(f"stopped by {stopping.reason()}; what was learned is kept in {to}{goes_on}")
     elif stopping.is_stopped():
         note(f"{stopping.reason()} came when training was over; the whole model is in {to}")
-    record = {"output": to, "rows": len(X), **_figures(model), **reading_record(found)}
+    record = {"output": to, "rows": len(X), **_figures(model), **resumed, **reading_record(found)}
+    record["resumable"] = resumable and model.is_resumable_
     trained = (
         f"trained on {counted(record['rows'], 'row')} for {counted(record['epochs'], 'epoch')}"
     )
@@ -337,7 +371,9 @@ def _model_options(ctx: click.Context) -> list[click.Parameter]:
 
 
 def _draw(model: "Autoencoder", folder: Path) -> None:
-    """Leave a picture of how training went beside the model."""
+    """Leave a picture of how training went beside the model, unless it took no epochs."""
+    if not any(map(len, (model.history_, *model.history_.layers))):
+        return
     from matplotlib.figure import Figure
 
     from narrows import plots

@@ -455,11 +455,13 @@ def _check_of(facts: Mapping[str, Any]) -> str:
 
 
 def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
+    # A library's model encodes and decodes: the state of its training stays where it was saved.
+    without = {"resumable": False} if isinstance(model, BaseAutoencoder) else {}
     if isinstance(path, Path):
-        model.save(path)
+        model.save(path, **without)
         return
     with TemporaryDirectory() as folder:
-        path.upload(model.save(Path(folder, path.name)))
+        path.upload(model.save(Path(folder, path.name), **without))
 
 
 def _others(path: Path, contents: Contents) -> list[Path]:

@@ -3,7 +3,8 @@
 import math
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from narrows import losses, networks, ranks
+from narrows import losses, networks, ranks, storage
 from narrows.corruption import nowhere
 from narrows.data.blocks import Numbers, RowsBut, source_of
 from narrows.data.lazy import LazyRows
@@ -20,7 +21,7 @@ from narrows.data.signals import Windows
 from narrows.data.source import Batch
 from narrows.data.weights import Weighted, counted, parted
 from narrows.losses import Loss
-from narrows.models import choices
+from narrows.models import choices, persistence, resuming
 from narrows.models.chosen import explain
 from narrows.models.codec import Codec
 from narrows.models.damage import choose_damage, keep_range, known_range, range_of, widened
@@ -44,6 +45,7 @@ from narrows.training.loop import (
     train,
 )
 from narrows.training.progress import print_epoch, tell_plan
+from narrows.training.state import Snapshot
 
 # Values of damaged rows that are remembered at a time.
 _REMEMBERED = 1 << 22
@@ -201,32 +203,194 @@ class BaseAutoencoder(Parameters, Codec):
         CheckpointError
             If the checkpoint is of another run.
         """
+        return self._learn(X, y, sample_weight)
+
+    def resume(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, max_epochs: int | None = None
+    ) -> Self:
+        """Go on with the run of ``fit`` that made this model: interrupted, or for more epochs.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            What ``fit`` learned from: the same rows, in the same order.
+        max_epochs : int, optional
+            How many epochs there are to be in all, those done included; it becomes the parameter
+            ``max_epochs``. By default what the parameter says.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            If nothing has been learned yet.
+        CheckpointError
+            If the model holds no training state: it was saved without it, changed by
+            :meth:`partial_fit`, took no epochs (PCA), or collapsed.
+        FormatError
+            If the file of the state is missing or damaged.
+        ParameterError
+            If all epochs have been done, or a parameter is another than the run's. Only
+            ``max_epochs``, ``n_iter_no_change``, ``checkpoint``, ``device`` and ``verbose`` may be
+            changed before (``set_params``).
+        DataError
+            If the rows are others, or in another order.
+        DivergedError
+            As :meth:`fit`. In all these cases the model stays as it was.
+
+        See Also
+        --------
+        partial_fit : Learns from other rows, at a constant rate.
+
+        Notes
+        -----
+        The state holds the last weights, the best ones, the moments of Adam, the usual norm of
+        gradients, the seed, the history and, within an epoch, the number of its steps done and the
+        state of the generator of noise. With the same ``max_epochs`` a run that was interrupted
+        therefore ends bit for bit as if it had not been, on the same machine and device, early
+        stopping included. It is saved with the model, beside the weights, of which it takes three
+        to four times the room (``save(..., resumable=False)`` leaves it out).
+
+        With another ``max_epochs``, E, each step from there on has the learning rate that a cycle
+        over E epochs has at that step (:func:`narrows.training.schedule.one_cycle`): where E is
+        twice the epochs done, training goes on at 59 % of the peak and falls to zero along the
+        cosine. Early stopping counts from there. ``history_.plans`` says where that
+        was. A share of the epochs that ``kl_warmup`` gives is one of those planned first. A stack
+        goes on with its fine-tuning, or with the layer that was interrupted; layers that are
+        complete are not trained further.
+
+        Examples
+        --------
+        >>> from narrows import Autoencoder, datasets
+        >>> X = datasets.load("digits").X_train
+        >>> model = Autoencoder(8, max_epochs=2, random_state=0).fit(X)
+        >>> model = model.resume(X, max_epochs=5)
+        >>> len(model.history_), model.history_.plans
+        (5, [{'epoch': 2, 'step': 0, 'max_epochs': 2}])
+        """
+        self._check_fitted()
+        epochs = self.max_epochs if max_epochs is None else max_epochs
+        return self._learn(X, y, sample_weight, resuming_to=epochs)
+
+    @property
+    def is_resumable_(self) -> bool:
+        """Whether the model holds the state of training that :meth:`resume` goes on from."""
+        self._check_fitted()
+        return self._run_state is not None
+
+    def save(self, path: str | Path, *, overwrite: bool = False, resumable: bool = True) -> Path:
+        """Write all that was learned to a folder; :func:`narrows.load` reads it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder, of safetensors and JSON. A crash leaves what was there, or the whole.
+            ``history.csv`` in it says how training went, of a stack's layers
+            ``history-layer-1.csv`` and so on; loading does without them.
+        overwrite : bool, default=False
+            Whether a model that is there already is replaced.
+        resumable : bool, default=True
+            Whether a file of three to four times the weights' size, of which everything but
+            :meth:`resume` does without, keeps the state of training.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing learned yet.
+        OutputExistsError, OutputError
+            If the folder is there already, or cannot be written.
+
+        Warns
+        -----
+        NarrowsWarning
+            "not_resumable", if the state lies in another folder and can no longer be read.
+        """
+        self._check_fitted()
+        state = resuming.stored_bytes(self) if resumable else None
+        return storage.write(
+            path,
+            *self._stored(),
+            overwrite=overwrite,
+            notes=self.history_.files(),
+            files={} if state is None else {persistence.STATE: state},
+        )
+
+    def _learn(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        resuming_to: int | Literal["auto"] | None = None,
+    ) -> Self:
+        """Fit, or go on with a run that is to have so many epochs; called by the public methods."""
         with unchanged_on_failure(self):
-            self._check_parameters()
-            rows = check_rows(self, X, fitting=True)
-            check_no_pairs(self, rows, y)
-            (rows,), weights = counted(sample_weight, rows)
-            self._fit(rows, weights=weights)
-        tell_of_failure(self, rows, weights=weights)
+            begun = None
+            if resuming_to is None:
+                self._check_parameters()
+            else:
+                self.max_epochs = resuming_to
+                begun = resuming.begun(self)
+            given = self._given(X, y, sample_weight, fitting=begun is None)
+            if begun is not None:
+                resuming.check_rows_are_those(self, begun, *given)
+            self._fit(*given, begun)
+        self._tell(*given)
         return self
+
+    def _tell(
+        self,
+        X: NDArray[Any],
+        damaged: NDArray[Any] | None,
+        weights: NDArray[np.float64] | None,
+    ) -> None:
+        """Warn of what is wrong with a fit; a model adds to ``super()``'s."""
+        tell_of_failure(self, X, damaged, weights, stacklevel=5)
+
+    def _given(
+        self, X: Any, y: Any, sample_weight: Any, *, fitting: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.float64] | None]:
+        """Check what is learned from: rows, what the encoder sees of them if not these, weights.
+
+        Unless it is fitting, they have to be like the rows learned from before.
+        """
+        rows = check_rows(self, X, fitting=True) if fitting else self._check_rows(X)
+        check_no_pairs(self, rows, y)
+        (rows,), weights = counted(sample_weight, rows)
+        return rows, None, weights
 
     def _fit(
         self,
         X: NDArray[Any],
         damaged: NDArray[Any] | None = None,
         weights: NDArray[np.float64] | None = None,
+        begun: Snapshot | None = None,
     ) -> Self:
-        """Learn to restore checked rows from themselves, or from damaged ones beside them."""
+        """Learn to restore checked rows from themselves, or from damaged ones beside them.
+
+        Where a run was begun, go on with it.
+        """
         self.sample_shape_ = X.shape[1:]
-        run = plan(self, X, damaged, self._draw_seed(), weights)
+        before = getattr(self, "learned_rows_", None)
+        seed = self._draw_seed() if begun is None else begun.seed
+        run = plan(self, X, damaged, seed, weights, begun=begun)
         self.learned_rows_ = LearnedRows()
         start = self._prepare(X, run.held_out, weights)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
         self.choices_ = explain(self, run)
         tell_plan(self.choices_)
         self._remember_damaged(run)
+        if begun is not None:
+            resuming.check_rows_were_those(self, before, run)
         network = self._first_network(run, start)
-        self._extend(network, run.settings, len(run.rows))
+        self._extend(network, run.first_settings, len(run.rows))
         history = run.train(network, self._training_loss(), self._scale, self.verbose)
         if run.keeps_start(history):
             # What no network improves on needs no rows held out: it learns from all.
@@ -239,6 +403,7 @@ class BaseAutoencoder(Parameters, Codec):
         self._unwhiten(network, start)
         self._keep(network, history)
         self._settle(run.learned, run.learned_weights)
+        self._run_state = resuming.kept(self, run)
         run.finish(self.history_)
         return self
 
@@ -542,3 +707,4 @@ class BaseAutoencoder(Parameters, Codec):
         self.history_ = history
         self.n_iter_ = len(history)
         self._optimizer = optimizer
+        self._run_state = None

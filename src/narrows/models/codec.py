@@ -17,6 +17,7 @@ from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.targets import check_no_pairs
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
+from narrows.training.state import Snapshot
 
 # Rows whose reconstructions are held at once to be compared.
 _ERROR_BLOCK = 1024
@@ -58,6 +59,8 @@ class Codec(
 
     learned_rows_: LearnedRows | None
     choices_: dict[str, Choice]
+    # What a run can go on from, in memory or in the folder that the model was read from.
+    _run_state: Snapshot | persistence.StoredState | None = None
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Encode rows.

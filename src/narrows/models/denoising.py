@@ -22,7 +22,6 @@ from narrows.data.weights import counted
 from narrows.errors import DataError, ParameterError, warn
 from narrows.models.base import BaseAutoencoder
 from narrows.models.outcome import tell_of_failure
-from narrows.models.rollback import unchanged_on_failure
 from narrows.models.targets import shape_of
 from narrows.models.validation import check_columns, check_number, check_rows
 from narrows.networks import Network
@@ -111,13 +110,19 @@ class DenoisingAutoencoder(BaseAutoencoder):
         >>> model.fit(clean**2, clean).denoise(clean[:3] ** 2).shape
         (3, 8, 8)
         """
+        return self._learn(X, y, sample_weight)
+
+    def _given(
+        self, X: Any, y: Any, sample_weight: Any, *, fitting: bool
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.float64] | None]:
         _check_order(X, y)
-        targets = read_rows(y)
-        X = read_rows(X)
+        owner = None if fitting else self
+        targets, X = read_rows(y, owner), read_rows(X, owner)
         if not _are_clean(targets, X):
-            return super().fit(X, sample_weight=sample_weight)
-        with unchanged_on_failure(self):
-            self._check_parameters()
+            return super()._given(X, None, sample_weight, fitting=fitting)
+        if not fitting:
+            clean, damaged = self._check_rows(targets), self._check_rows(X)
+        else:
             clean = check_rows(self, targets, fitting=True)
             names = getattr(self, "feature_names_in_", None)
             check_columns(self, X)
@@ -126,13 +131,20 @@ class DenoisingAutoencoder(BaseAutoencoder):
                 check_all_finite(damaged)
             if names is not None:
                 self.feature_names_in_ = names
-            if damaged.shape != clean.shape:
-                raise _unequal(damaged.shape, clean.shape)
-            (clean, damaged), weights = counted(sample_weight, clean, damaged)
-            self._fit(clean, damaged, weights)
-        _tell_unlike(clean, damaged)
-        tell_of_failure(self, clean, damaged, weights)
-        return self
+        if damaged.shape != clean.shape:
+            raise _unequal(damaged.shape, clean.shape)
+        (clean, damaged), weights = counted(sample_weight, clean, damaged)
+        return clean, damaged, weights
+
+    def _tell(
+        self,
+        X: NDArray[Any],
+        damaged: NDArray[Any] | None,
+        weights: NDArray[np.float64] | None,
+    ) -> None:
+        if damaged is not None:
+            _tell_unlike(X, damaged)
+        tell_of_failure(self, X, damaged, weights, stacklevel=5)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
@@ -233,7 +245,7 @@ def _tell_unlike(clean: NDArray[Any] | LazyRows, damaged: NDArray[Any] | LazyRow
         f"as far from the clean ones, from {one.min():.4g} to {one.max():.4g}, as the mean "
         "row is; check that both have the same units and the same order",
         kind="pairs_unlike",
-        stacklevel=3,
+        stacklevel=5,
         times=times,
     )
 

@@ -5,6 +5,7 @@ import json
 import math
 import numbers
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,17 +16,22 @@ from sklearn.base import BaseEstimator
 from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.stored import StoredRows
+from narrows.errors import FormatError
 from narrows.models import chosen
 from narrows.models.damage import check_range, known_range
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.registry import MODELS
 from narrows.training.history import History
+from narrows.training.state import DAMAGES, Snapshot
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
 
 Model = TypeVar("Model", bound="BaseAutoencoder")
+
+STATE = "state"
+"""The name of the file, in a model's folder, that holds what its run can go on from."""
 
 # What decides how a run goes, but not where it goes.
 _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
@@ -33,6 +39,39 @@ _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
 _BLOCK = 4096
 # Of rows on a disk, as many runs of so many rows are hashed, evenly spread.
 _SAMPLES, _SAMPLED = 64, 16
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A state in a model's folder, which is read when it is needed.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    entry : dict of str to str
+        The file's name and the SHA-256 of its contents.
+    """
+
+    path: Path
+    entry: dict[str, str]
+
+    def read(self) -> Snapshot:
+        """Read the state.
+
+        Raises
+        ------
+        FormatError
+            If it is missing or damaged.
+        """
+        contents = storage.read_file(self.path, self.entry)
+        try:
+            return Snapshot.from_bytes(contents)
+        except DAMAGES as error:
+            raise FormatError(
+                f"'{self.path / self.entry['file']}' holds no training state "
+                f"({type(error).__name__}); copy the model's folder again, whole, or train anew"
+            ) from error
 
 
 def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
@@ -92,6 +131,9 @@ def restore(
             check_range(ends, model.sample_shape_)
         network = networks.join(encoder.module, decoder.module, encoder.spec)
         model._keep(network, History.from_json(manifest["training"]))
+        entry = manifest.get("files", {}).get(STATE)
+        if entry is not None and isinstance(path, str | Path):
+            model._run_state = StoredState(Path(path), entry)
     storage.check_fingerprint(model.fingerprint_, manifest, path)
     return model
 

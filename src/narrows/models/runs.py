@@ -17,12 +17,14 @@ from narrows.data.blocks import Numbers, anywhere_stored, draw, picked, source_o
 from narrows.data.lazy import LazyRows
 from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError
-from narrows.models import choices, persistence
+from narrows.models import choices, persistence, resuming
 from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
+from narrows.training.interrupts import whole_steps
 from narrows.training.loop import LossFunction, TrainSettings, train
 from narrows.training.progress import print_epoch
+from narrows.training.state import Snapshot
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
@@ -51,6 +53,10 @@ class Run:
         Where the state is kept.
     in_blocks : bool
         Whether rows come in blocks, as they do from a disk, in this process or in another.
+    begun : Snapshot or None
+        What the run goes on from, where it is resumed.
+    left : Snapshot or None
+        What the run can go on from, once it has ended.
     settings : TrainSettings
         How long, how fast, where; given once the network is chosen.
     """
@@ -63,6 +69,8 @@ class Run:
     seed: int
     checkpoint: Checkpoint | None
     in_blocks: bool
+    begun: Snapshot | None = None
+    left: Snapshot | None = None
     settings: TrainSettings = field(init=False)
 
     def set_up(self, settings: TrainSettings, *, stay: bool) -> None:
@@ -75,6 +83,21 @@ class Run:
         """
         _check_shares(len(self.rows), settings.batch_size)
         self.settings = replace(settings, max_epochs=0) if stay else settings
+
+    @property
+    def data(self) -> list[NDArray[Any]]:
+        """The rows, and what belongs to each."""
+        return [given for given in (self.X, self.damaged, self.weights) if given is not None]
+
+    @property
+    def first_settings(self) -> TrainSettings:
+        """The settings with the epochs that were planned first, where a run is resumed for more."""
+        plans = [] if self.begun is None else self.begun.facts["history"].get("plans", [])
+        if plans:
+            return replace(self.settings, max_epochs=plans[0]["max_epochs"])
+        if self.begun is not None and self.begun.epoch + self.begun.step:
+            return replace(self.settings, max_epochs=self.begun.max_epochs)
+        return self.settings
 
     def keeps_start(self, history: History) -> bool:
         """Tell whether the first weights were kept although rows were held out for others."""
@@ -108,16 +131,22 @@ class Run:
         def some(rows: Numbers) -> Source:
             return source_of(self.X, rows, self.damaged, self.weights, in_blocks=self.in_blocks)
 
-        return train(
-            network.to(self.settings.device),
-            loss,
-            some(self.rows),
-            prepare=prepare,
-            settings=self.settings,
-            validation=some(self.held_out) if len(self.held_out) else None,
-            checkpoint=self.checkpoint,
-            callbacks=(print_epoch,) if verbose else (),
-        )
+        def keep(left: Snapshot) -> None:
+            self.left = self.left or left
+
+        with whole_steps():
+            return train(
+                network.to(self.settings.device),
+                loss,
+                some(self.rows),
+                prepare=prepare,
+                settings=self.settings,
+                validation=some(self.held_out) if len(self.held_out) else None,
+                checkpoint=self.checkpoint,
+                resume=self.begun,
+                keep=keep,
+                callbacks=(print_epoch,) if verbose else (),
+            )
 
     def finish(self, history: History) -> None:
         """Say that training was interrupted, or remove what is there to go on from."""
@@ -125,7 +154,7 @@ class Run:
             warnings.warn(
                 f"training was interrupted after {len(history)} epochs; the model keeps what it "
                 "learned",
-                stacklevel=4,
+                stacklevel=5,
             )
         elif self.checkpoint is not None:
             self.checkpoint.remove()
@@ -137,8 +166,12 @@ def plan(
     damaged: NDArray[Any] | None,
     seed: int,
     weights: NDArray[np.float64] | None = None,
+    *,
+    begun: Snapshot | None = None,
 ) -> Run:
     """Plan how a model learns from checked rows, before it has learned anything of them.
+
+    A run that was begun already goes on with its seed, which is then ``seed``.
 
     Raises
     ------
@@ -153,7 +186,10 @@ def plan(
     checkpoint = None
     if model.checkpoint is not None:
         data = [given for given in (X, damaged, weights) if given is not None]
-        checkpoint = Checkpoint(model.checkpoint, persistence.run_identity(model, *data))
+        identity = persistence.run_identity(model, *data)
+        if begun is not None and (replaced := resuming.plans(model, begun)):
+            identity += f" after {replaced}"
+        checkpoint = Checkpoint(model.checkpoint, identity)
         if (kept := checkpoint.seed()) is not None:
             seed = kept
     count = choices.choose_held_out(model, len(X), has_hidden_layers=model._has_hidden_layers())
@@ -164,7 +200,7 @@ def plan(
     else:
         order = np.random.default_rng(seed).permutation(len(X))
         held_out, rows = map(np.sort, np.split(order, [count]))
-    return Run(X, damaged, weights, rows, held_out, seed, checkpoint, in_blocks)
+    return Run(X, damaged, weights, rows, held_out, seed, checkpoint, in_blocks, begun)
 
 
 def _check_rows_are_the_same(

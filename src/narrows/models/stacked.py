@@ -42,10 +42,10 @@ from narrows.models.targets import check_no_pairs
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import Network, Start
 from narrows.networks.stacking import put_layer, stages, take_layer
-from narrows.training.checkpoint import State
 from narrows.training.history import History
 from narrows.training.loop import epoch_seed, new_optimizer
 from narrows.training.progress import on_epoch, print_epoch, telling
+from narrows.training.state import Snapshot, State
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -193,7 +193,7 @@ class StackedAutoencoder(BaseAutoencoder):
         record = {**layer.history_.epochs[-1], "epoch": len(done) + 1}
         histories[place] = History([*done.epochs, record], len(done) + 1, layer.history_.ended)
         self.history_ = replace(self.history_, layers=histories)
-        self._layers = kept
+        self._layers, self._run_state = kept, None
 
     def _first_network(self, run: Run, start: Start) -> Network:
         """Build the deep network, and train its layers."""
@@ -201,37 +201,56 @@ class StackedAutoencoder(BaseAutoencoder):
         self._extend(network, run.settings, len(run.rows))
         optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
         state = State(network, optimizer, {}, History(), run.settings.seed)
+        begun = run.begun
+        if begun is not None and begun.epoch + begun.step == 0:
+            begun.go_on(state)
+            run.begun = None
         if run.checkpoint is not None:
             run.checkpoint.restore(state)
-        if not len(state.history):
-            self._pretrain(run, network, state)
+        if run.begun is None and not len(state.history):
+            self._pretrain(run, network, state, None if begun is None else begun.layer)
         if not self.fine_tune:
             run.settings = replace(run.settings, max_epochs=0)
         self._histories = state.history.layers
         return network
 
-    def _pretrain(self, run: Run, network: Network, state: State) -> None:
-        """Train the layers that are still to be trained, each on the codes of the one below."""
+    def _pretrain(
+        self, run: Run, network: Network, state: State, begun: Snapshot | None = None
+    ) -> None:
+        """Train the layers that are still to be trained, each on the codes of the one below.
+
+        The first of them may have begun already. The fine-tuning goes on from what they make.
+        """
         codes: Any = scaled(run.X, run.rows, self.scaling_)
         count = n_layers(self.spec_)
         for place, stage in enumerate(stages(network.encoder)):
             if place >= len(state.history.layers):
                 if run.checkpoint is not None:
                     run.checkpoint.write(state, at_once=True)
-                layer = self._train_layer(place, codes, run)
+                state.max_epochs = run.settings.max_epochs
+                before = Snapshot.of(state, lasting=True)
+                layer = self._train_layer(place, codes, run, begun)
+                begun = None
                 put_layer(Network(layer.encoder_, layer.decoder_), network, place)
-                state.history.layers.append(layer.history_)
                 if layer.history_.ended == "interrupted":
+                    if isinstance(left := layer._run_state, Snapshot):
+                        run.left = before.with_layer(left)
                     # Neither what comes after it nor what the checkpoint has.
                     run.settings = replace(run.settings, max_epochs=0)
                     run.checkpoint = None
+                    state.history.layers.append(layer.history_)
                     return
+                state.history.layers.append(layer.history_)
             if place < count - 1:
                 codes = _encode(stage, codes)
         if run.checkpoint is not None:
             run.checkpoint.write(state, at_once=True)
+        state.max_epochs = run.settings.max_epochs
+        run.begun = Snapshot.of(state, lasting=True)
 
-    def _train_layer(self, place: int, codes: Any, run: Run) -> BaseAutoencoder:
+    def _train_layer(
+        self, place: int, codes: Any, run: Run, begun: Snapshot | None
+    ) -> BaseAutoencoder:
         count = n_layers(self.spec_)
         seed = epoch_seed(run.settings.seed, place, "layer") % 2**32
         layer = make_layer(self, place, seed)
@@ -248,7 +267,10 @@ class StackedAutoencoder(BaseAutoencoder):
             # Said of the whole.
             warnings.filterwarnings("ignore", message="training was interrupted")
             weights = None if run.weights is None else run.weights[_all(run.rows)]
-            return layer.fit(codes, sample_weight=weights)
+            if begun is None:
+                return layer.fit(codes, sample_weight=weights)
+            # Of rows and parameters that have been compared already.
+            return layer._fit(*layer._given(codes, None, weights, fitting=True), begun)
 
     def _keep(
         self,

@@ -207,7 +207,7 @@ def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, 
     ranks.wait()
     if ranks.rank():
         return {}
-    saved = model.set_params(checkpoint=None).save(place / "model")
+    saved = model.set_params(checkpoint=None).save(place / "model", resumable=False)
     files = {file.name: file.read_bytes() for file in saved.iterdir()}
     told = [w.message for w in caught if isinstance(w.message, NarrowsWarning)]
     said = [{"message": str(w), "kind": w.kind, **w.facts} for w in told]

@@ -43,6 +43,10 @@ class History:
         The loss of the first step, before it.
     restarts : list of int
         After which epochs training had collapsed, and went back to its best weights.
+    plans : list of dict
+        The plans that were replaced when training was resumed: ``epoch`` and ``step``, the epochs
+        done by then and the steps after them, and ``max_epochs``, the epochs that had been planned.
+        Early stopping counts from the last.
 
     Examples
     --------
@@ -61,6 +65,7 @@ class History:
     start: Record | None = None
     initial_loss: float | None = None
     restarts: list[int] = field(default_factory=list)
+    plans: list[dict[str, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -153,7 +158,12 @@ class History:
             "best_epoch": self.best_epoch,
             "ended": self.ended,
         }
-        for name, plain in (("start", None), ("initial_loss", None), ("restarts", [])):
+        for name, plain in (
+            ("start", None),
+            ("initial_loss", None),
+            ("restarts", []),
+            ("plans", []),
+        ):
             if (value := getattr(self, name)) != plain:
                 own[name] = value
         return {**own, "layers": [h.as_json() for h in self.layers]} if self.layers else own
@@ -185,6 +195,8 @@ class History:
             isinstance(history.restarts, list) and all(type(e) is int for e in history.restarts)
         ):
             raise FormatError("the history's first loss or restarts are no numbers; train again")
+        if not isinstance(history.plans, list) or not all(map(_is_plan, history.plans)):
+            raise FormatError("the history's plans are no numbers of epochs; train again")
         if history.ended not in get_args(Ending):
             raise FormatError(f"the history ended by {history.ended!r}, not known; train again")
         return history
@@ -196,6 +208,15 @@ def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
         isinstance(record, dict)
         and record.keys() >= set(always)
         and all(map(_is_number, record.values()))
+    )
+
+
+def _is_plan(plan: object) -> bool:
+    """Tell whether a plan is of numbers of epochs and steps."""
+    return (
+        isinstance(plan, dict)
+        and plan.keys() == {"epoch", "step", "max_epochs"}
+        and all(type(number) is int and number >= 0 for number in plan.values())
     )
 
 

@@ -19,10 +19,11 @@ from narrows.data.source import Source
 from narrows.errors import CheckpointError, DataError, DivergedError
 from narrows.losses import Loss
 from narrows.training import rescue
-from narrows.training.checkpoint import Checkpoint, State
+from narrows.training.checkpoint import Checkpoint
 from narrows.training.clipping import Clipping
 from narrows.training.devices import near, rounded_products, sent
 from narrows.training.history import History, Record
+from narrows.training.means import Means
 from narrows.training.progress import (
     Callback,
     listeners,
@@ -31,6 +32,7 @@ from narrows.training.progress import (
     tell_step,
 )
 from narrows.training.schedule import constant, one_cycle
+from narrows.training.state import Snapshot, State
 from narrows.training.together import purpose, shared, weighted
 
 # From the network, a prepared batch and a generator for noise, to the terms.
@@ -96,6 +98,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     validation: Source | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     checkpoint: Checkpoint | None = None,
+    resume: Snapshot | None = None,
+    keep: Callable[[Snapshot], None] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
     """Make a loss small, in place.
@@ -118,6 +122,13 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         To go on with; a new Adam by default.
     checkpoint : Checkpoint, optional
         Where to go on from, and where to leave the state after whole epochs.
+    resume : Snapshot, optional
+        What to go on from, in the middle of an epoch or after the last one that was planned. Where
+        ``max_epochs`` is another than was planned, the learning rate is from there on that of a
+        cycle over so many epochs.
+    keep : callable, optional
+        Called with what the run can go on from, once it has ended by itself or by an interrupt
+        between two steps, before its best weights are put back.
     callbacks : sequence of callable
         Called with each epoch's record, as are those of
         :func:`narrows.training.progress.on_epoch`.
@@ -130,6 +141,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     ------
     DivergedError
         If the loss is no longer finite.
+    CheckpointError
+        If what is to be gone on from is damaged, or of another run.
     KeyboardInterrupt
         If it comes before the first step, or before the end of a single pass at a constant rate;
         later it ends training, and what was learned is kept. Where several processes train
@@ -139,7 +152,26 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     source = near(source, device)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
     clipping = Clipping().to(device) if settings.clips else None
-    state = State(network, optimizer, {}, History(), settings.seed, clipping)
+    noise = torch.Generator(device)
+    # Where the state of the generator is not known: on another device, in another process.
+    noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, purpose("noise")))
+    state = State(
+        network,
+        optimizer,
+        {},
+        History(),
+        settings.seed,
+        clipping,
+        max_epochs=settings.max_epochs,
+        noise=noise,
+    )
+    first: dict[str, Tensor] = {}
+    if settings.beats_start:
+        first = {k: v.clone() for k, v in network.state_dict().items()}
+    if resume is not None:
+        resume.go_on(state)
+        if resume.max_epochs != settings.max_epochs and (resume.epoch or resume.step):
+            state.history.plans.append(resume.plan)
     if checkpoint is not None:
         checkpoint.restore(state)
     history = state.history
@@ -151,24 +183,20 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         if settings.cycle
         else constant(settings.learning_rate)
     )
-    noise = torch.Generator(device)
     zero = torch.zeros((), device=device)
     elapsed = history["seconds"][-1] if len(history) else 0.0
     start = time.monotonic() - elapsed
     learning_rate = settings.learning_rate
-    means = _Means()
+    left: Snapshot | None = None
     products = rounded_products(device)
     keep_freed_memory()
     for starter in starters():
         starter(network)
-    first: dict[str, Tensor] = {}
-    if settings.beats_start:
-        first = {k: v.clone() for k, v in network.state_dict().items()}
-        if history.start is None:
-            rows, prefix = (source, "") if validation is None else (validation, "validation_")
-            found = evaluate(network, loss, rows, prepare, settings)
-            history.start = {"epoch": 0, **{f"{prefix}{k}": v for k, v in found.items()}}
-            _check_finite(history.start, settings)
+    if settings.beats_start and history.start is None:
+        rows, prefix = (source, "") if validation is None else (validation, "validation_")
+        found = evaluate(network, loss, rows, prepare, settings)
+        history.start = {"epoch": 0, **{f"{prefix}{k}": v for k, v in found.items()}}
+        _check_finite(history.start, settings)
 
     try:
         while (epoch := len(history)) < settings.max_epochs:
@@ -176,14 +204,20 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 history.ended = "early_stopping"
                 break
             network.train()
-            noise.manual_seed(epoch_seed(settings.seed, epoch, purpose("noise")))
+            if not state.step:
+                noise.manual_seed(epoch_seed(settings.seed, epoch, purpose("noise")))
             shuffling = epoch_seed(settings.seed, epoch, "shuffling")
-            means = _Means()
+            done, means = state.step, state.means
             batches = source.batches(
                 settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=ranks.size()
             )
-            for step, batch in enumerate(batches, epoch * steps_per_epoch):
-                learning_rate = rate(step) * rescue.rate_share(history)
+            for number, batch in enumerate(batches):
+                learning_rate = rate(epoch * steps_per_epoch + number)
+                learning_rate *= rescue.rate_share(history)
+                if number < done:  # before the run was interrupted in this epoch
+                    tell_step()
+                    continue
+                state.is_whole = False
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
                 x = prepare(sent(batch, device))
@@ -196,6 +230,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 optimizer.step()
                 # Kept on the device until the epoch ends, so that no step waits for the host.
                 means.add(parts, len(batch))
+                state.step, state.is_whole = number + 1, True
                 tell_step()
 
             record: Record = {"epoch": epoch + 1, **means.read()}
@@ -206,6 +241,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                     network, loss, validation, prepare, settings, after_batch=tell_step
                 )
                 record |= {f"validation_{name}": value for name, value in held_out.items()}
+            state.is_whole = False
             record |= {"learning_rate": learning_rate, "seconds": time.monotonic() - start}
             is_finite = all(map(math.isfinite, record.values()))
             if is_finite or not state.best:
@@ -214,6 +250,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 history.best_epoch = epoch + 1 - _epochs_since_best(history)
                 if history.best_epoch == epoch + 1:
                     state.best = {k: v.clone() for k, v in network.state_dict().items()}
+            state.step, state.means = 0, Means()
             if settings.cycle and (not is_finite or rescue.has_collapsed(history)):
                 history.restarts.append(len(history))
                 if ranks.rank() == 0:
@@ -223,6 +260,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 if len(history.restarts) > rescue.MOST:
                     history.ended = "collapsed"
                     break
+            state.is_whole = True
             if checkpoint is not None:
                 checkpoint.write(state)
             told = (*listeners(), *callbacks) if ranks.rank() == 0 else ()
@@ -233,7 +271,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     except KeyboardInterrupt:
         if ranks.size() > 1:
             raise
+        if keep is not None and state.is_whole:
+            left = Snapshot.of(state, lasting=True)
         if not len(history):
+            means = state.means
             if not (settings.cycle and means):
                 raise
             record = {"epoch": 1, **means.read(), "learning_rate": learning_rate}
@@ -242,6 +283,11 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             history.epochs.append(record)
             history.best_epoch = 1
         history.ended = "interrupted"
+    else:
+        if keep is not None:
+            left = Snapshot.of(state, lasting=True)
+    if keep is not None and left is not None and (left.epoch or left.step):
+        keep(left)
     if state.best and (validation is not None or history.ended == "collapsed"):
         network.load_state_dict(state.best)
     elif len(history):
@@ -278,7 +324,7 @@ def evaluate(
     """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
     network.eval()
     noise = torch.Generator(settings.device)
-    means = _Means()
+    means = Means()
     rank, size = ranks.rank(), ranks.size()
     # Whole batches go round the processes, each measured by one as if it were alone.
     with ranks.placed(0, 1):
@@ -364,41 +410,6 @@ def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-class _Means:
-    """Means over rows of a loss's terms, read back from the device once.
-
-    Sums, not the terms themselves: small numbers that stay between what steps allot and free would
-    keep the heap from using its gaps again, and it would grow with the number of steps.
-    """
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._first: list[Tensor] = []
-        self._rows = 0
-
-    def __bool__(self) -> bool:
-        return self._rows > 0
-
-    def add(self, parts: Loss, rows: int) -> None:
-        if not self._first:
-            self._first = [term.detach().double() for term in parts.values()]
-        for name, term in parts.items():
-            if name not in self._sums:
-                kind = torch.float32 if term.device.type == "mps" else torch.float64
-                self._sums[name] = torch.zeros((), dtype=kind, device=term.device)
-            self._sums[name].add_(term.detach(), alpha=rows)
-        self._rows += rows
-
-    def first(self) -> float:
-        """Return the loss of the first of the terms that were added."""
-        return sum(float(ranks.add(term)) for term in self._first) / ranks.size()
-
-    def read(self) -> Record:
-        rows = ranks.total(self._rows)
-        means = {name: float(ranks.add(total)) / rows for name, total in self._sums.items()}
-        return {"loss": sum(means.values()), **means}
-
-
 def _epochs_since_best(history: History) -> int:
     """Count the epochs since the smallest held-out loss, or loss where no rows are held out."""
     name = "validation_loss" if "validation_loss" in history.columns else "loss"
@@ -415,7 +426,8 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
     if settings.n_iter_no_change is None or "validation_loss" not in history.columns:
         return False
     half = settings.learning_rate * rescue.rate_share(history) / 2
-    since = history.epochs[history.restarts[-1] if history.restarts else 0 :]
+    begun = max([0, *history.restarts, *(plan["epoch"] for plan in history.plans)])
+    since = history.epochs[begun:]
     settled = sum(1 for _ in takewhile(lambda r: r["learning_rate"] < half, since[::-1]))
     return min(_epochs_since_best(history), settled) >= settings.n_iter_no_change
 
