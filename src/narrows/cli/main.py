@@ -4,14 +4,13 @@ A verb's module is imported only when that verb runs, and what it needs beyond c
 function, so that ``narrows --help`` answers at once.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
 from narrows.cli import stopping
+from narrows.texts import one_line
 
 VERBS = {
     "train": "Train a model on pictures, a table or a signal.",
@@ -51,7 +50,7 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
     ),
     (
         5,
-        "output exists or cannot be written",
+        "output, or the answer on standard output, exists or cannot be written",
         frozenset({"OutputExistsError", "OutputError"}),
     ),
     (
@@ -66,6 +65,7 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
     ),
     (129, "stopped by SIGHUP", frozenset()),
     (130, "stopped by Ctrl-C", frozenset()),
+    (141, "done, but the reader of standard output left", frozenset()),
     (143, "stopped by SIGTERM", frozenset()),
 )
 
@@ -171,10 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         except click.Abort:
             return _stopped()
-        except BrokenPipeError:
-            # The reader left (narrows info model | head -1): nobody is there to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         except MemoryError as error:
             _complain(f"out of memory ({error}); give less data, or choose smaller parameters")
             return 3
@@ -201,9 +197,10 @@ def _stopped() -> int:
 
 
 def _complain(message: str, hint: str = "") -> None:
-    from narrows.cli.console import note
+    from narrows.cli.console import LONGEST_LINE, note
 
-    note(f"narrows: error: {' '.join(message.split())}{hint}")
+    start = "narrows: error: "
+    note(f"{start}{one_line(message, LONGEST_LINE - len(start) - len(hint))}{hint}")
 
 
 def _hint(error: click.ClickException) -> str:

@@ -72,7 +72,8 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     """
     soundfile = _soundfile()
     try:
-        with soundfile.SoundFile(path) as file:
+        # By its descriptor: soundfile opens no file whose name is not UTF-8.
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             dtype = np.dtype(np.float64 if file.subtype in _DOUBLE else np.float32)
             check_fits(
                 file.frames * file.channels * dtype.itemsize,

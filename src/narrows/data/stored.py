@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from narrows.atomic import check_output
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, OutputExistsError, UnreadableFileError
+from narrows.remote import lance_address
 
 SMALL = 1 << 26
 """Bytes of rows that are rather held in memory: shuffled as a whole, they need no reading."""
@@ -316,10 +317,11 @@ def check_dataset(path: Path, *, overwrite: bool) -> Path:
 
     Raises
     ------
-    OutputExistsError, OutputError
-        As :func:`narrows.atomic.check_output`; also if there is something else than a dataset.
+    OutputExistsError, OutputError, ParameterError
+        As :func:`narrows.atomic.check_output` and :func:`narrows.remote.lance_address`; also if there is something else than a dataset.
     """
     check_output(path, overwrite=overwrite, kind="folder")
+    lance_address(path)
     if path.exists() and not is_lance(path):
         raise OutputExistsError(f"'{path}' is no Lance dataset and is not replaced; name another")
     return path

@@ -21,7 +21,7 @@ from narrows.data.memory import check_fits
 from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.parquet import Opened
-from narrows.data.text import listed
+from narrows.data.text import as_text, listed
 from narrows.errors import (
     DataError,
     DataTypeError,
@@ -268,7 +268,8 @@ def write_table(
             "write them to a file ending in .npy or .npz"
         )
     width = values.shape[1] if values.ndim > 1 else 1
-    names = columns if columns is not None else [f"x{i}" for i in range(width)]
+    given = columns if columns is not None else [f"x{i}" for i in range(width)]
+    names = list(map(as_text, given))
     if len(names) != width:
         raise ParameterError(
             f"columns has {len(names)} names for {width} columns; give one for each"
@@ -294,12 +295,13 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
         tables = map(guarded_table, tables)
     first = next(tables)
     with (
-        parquet.ParquetWriter(path, first.schema)
+        path.open("wb") as file,  # Arrow opens no file whose name is not UTF-8
+        parquet.ParquetWriter(file, first.schema)
         if suffix == ".parquet"
         else arrow_csv.CSVWriter(
-            path, first.schema, write_options=arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
-        )
-    ) as writer:
+            file, first.schema, write_options=arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
+        ) as writer,
+    ):
         for table in chain([first], tables):
             writer.write_table(table)
 
