@@ -80,6 +80,26 @@ def _refuse(file: Path, folder: Path) -> None:
     )
 
 
+def is_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder; where the system does not let one look, there is none.
+
+    Names that are too long, folders that must not be entered and the like are refused, with the
+    system's own reason, where the path is opened.
+    """
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether there is a regular file, as :func:`is_folder` tells of folders."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def open_regular(path: str | Path, *, follow: bool = False) -> int:
     """Open a regular file for reading, without waiting for the other end of a pipe.
 

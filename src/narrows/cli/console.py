@@ -20,8 +20,18 @@ import click
 from narrows.cli import stopping
 from narrows.texts import as_text, one_line, printable
 
+
+class _Path(click.Path):
+    """A path; no program but Python's own can give one that holds NUL."""
+
+    def convert(self, value: Any, *given: Any) -> Any:
+        if "\0" in os.fspath(value):
+            self.fail(f"{printable(os.fspath(value))!r} is no path, as it holds NUL", *given)
+        return super().convert(value, *given)
+
+
 # Whether a file can be read is found out, and said, where it is read.
-PATH = click.Path(path_type=Path, readable=False)
+PATH = _Path(path_type=Path, readable=False)
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows

@@ -174,6 +174,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             _complain(f"out of memory ({error}); give less data, or choose smaller parameters")
             return 3
+        except OSError as error:
+            failed = _failed(error)
+            if failed is None and error.errno is not None and error.filename is not None:
+                # The system's own words about a file of the user's.
+                _complain(f"'{error.filename}': {error.strerror}; give another path")
+                failed = 3
+            if failed is None:
+                raise
+            return failed
         except Exception as error:
             failed = _failed(error)
             if failed is None:

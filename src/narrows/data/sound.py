@@ -13,6 +13,7 @@ from narrows.data.memory import check_fits
 from narrows.errors import (
     DataError,
     MissingDependencyError,
+    NarrowsError,
     OutputError,
     UnreadableFileError,
     warn,
@@ -81,13 +82,16 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
                 "cut it into shorter files",
                 DataError,
             )
-            values = file.read(dtype=dtype.name, always_2d=True)
+            count = -1 if file.seekable() else file.frames  # such as GSM 6.10
+            values = file.read(count, dtype=dtype.name, always_2d=True)
             if (missing := _cut_short(path, file, len(values))) is not None:
                 raise UnreadableFileError(
                     f"'{path}' is cut short: {missing}; copy it again, or choose another"
                 )
             return values, file.samplerate, file.subtype
-    except soundfile.SoundFileError as error:
+    except NarrowsError:
+        raise
+    except (soundfile.SoundFileError, ValueError) as error:
         reason = what_it_is(path) or f"it is damaged or cut short ({' '.join(str(error).split())})"
         raise UnreadableFileError(
             f"'{path}' is not a readable sound file: {reason}; repair it or choose another"

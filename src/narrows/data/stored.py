@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import check_output
+from narrows.containment import is_folder
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, OutputExistsError, UnreadableFileError
 from narrows.remote import lance_address
@@ -302,14 +303,15 @@ def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
                 f"of shape {first.shape}; the .npy files of a folder hold rows of one shape and "
                 "type, row after row (C order), at least one each: save it again so"
             )
+    rows = PartRows([part for part in parts if part is not None])
     if sum(array.nbytes for array in arrays) <= SMALL:
-        return np.concatenate(arrays)
-    return PartRows([part for part in parts if part is not None])
+        return rows[:]  # not from the map: a file that has shrunk is refused
+    return rows
 
 
 def is_lance(path: Path) -> bool:
     """Tell whether a folder is a Lance dataset."""
-    return (path / "_versions").is_dir()
+    return is_folder(path / "_versions")
 
 
 def check_dataset(path: Path, *, overwrite: bool) -> Path:
