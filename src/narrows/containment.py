@@ -80,6 +80,18 @@ def _refuse(file: Path, folder: Path) -> None:
     )
 
 
+def irregular(path: str | Path) -> str | None:
+    """Name what is at a path if it is neither a regular file nor a folder, links followed.
+
+    Opening a pipe waits for its other end; what is there for good is told by whoever opens it.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
+
+
 def is_folder(path: str | Path) -> bool:
     """Tell whether there is a folder; where the system does not let one look, there is none.
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
-from narrows.containment import is_folder
+from narrows.containment import irregular, is_folder
 from narrows.data.stored import is_lance
 from narrows.data.text import listed, shortened
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
@@ -448,6 +448,10 @@ def check_exists(path: Path, wanted: str) -> None:
     UnreadableFileError
         If it must not be read, or a folder on the way must not be entered.
     """
+    if (kind := irregular(path)) is not None:
+        raise UnreadableFileError(
+            f"'{path}' is {kind}, and data are read more than once; save them to a file first"
+        )
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except FileNotFoundError as error:

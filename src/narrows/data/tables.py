@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from narrows.containment import irregular
 from narrows.data.csv_files import empty, read_text_table
 from narrows.data.dialect import NAMES as DELIMITER_NAMES
 from narrows.data.formulas import guarded_table
@@ -27,6 +28,7 @@ from narrows.errors import (
     DataTypeError,
     MissingFileError,
     ParameterError,
+    UnreadableFileError,
     warn,
 )
 
@@ -337,6 +339,10 @@ def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
 
 @contextmanager
 def _found(path: Path) -> Iterator[None]:
+    if (kind := irregular(path)) is not None:
+        raise UnreadableFileError(
+            f"'{path}' is {kind}, and tables are read more than once; save it to a file first"
+        )
     try:
         yield
     except FileNotFoundError as error:
