@@ -80,7 +80,7 @@ def read_rows(path: Path) -> str | None:
 
     rows = files.read(path)
     values = np.asarray(rows.values[:])
-    if values.dtype.kind not in "biuf" or values.ndim < 2 and path.suffix != ".npy":
+    if values.dtype.kind not in "biuf" or (values.ndim < 2 and path.suffix != ".npy"):
         return f"{values.dtype} of shape {values.shape}"
     if len(rows.names) != len(values):
         return f"{len(rows.names)} names of {len(values)} rows"
@@ -265,7 +265,7 @@ def sound_kinds() -> list[Kind]:
     return made
 
 
-def table_kinds(folder: Path) -> list[Kind]:
+def table_kinds() -> list[Kind]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -388,7 +388,7 @@ def make_kinds(folder: Path) -> list[Kind]:
         warnings.simplefilter("ignore")
         kinds = [
             *array_kinds(),
-            *table_kinds(folder),
+            *table_kinds(),
             *picture_kinds(),
             *sound_kinds(),
             *folder_kinds(folder),

@@ -20,7 +20,7 @@ def run() -> None:
         stopping.leave()
     except stopping.Stopped as stop:  # while an error was being told
         code = stop.code
-    except Exception:  # a fault in Narrows itself
+    except Exception:  # noqa: BLE001  a fault in Narrows itself, which is shown
         import traceback
 
         traceback.print_exc()

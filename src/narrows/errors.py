@@ -21,8 +21,9 @@
     └── LibraryError            (ValueError)         a library of pictures used against its nature
         └── WrongModelError                          codes of one model, questions of another
 
-Each message is one line of at most 480 characters that says the value, what was allowed, and the remedy. Rows are counted
-from 0 in all of them, as in arrays and as in the names that rows of files have; they say so.
+Each message is one line of at most 480 characters that says the value, what was allowed, and the
+remedy. Rows are counted from 0 in all of them, as in arrays and as in the names that rows of files
+have; they say so.
 
 :class:`NarrowsWarning` is for results that stand although something was left out, changed or
 guessed.

@@ -1,7 +1,10 @@
 r"""Texts from outside, made safe to show and to store: on one line, of bounded length, in UTF-8."""
 
 import re
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST = 480
 """Characters of a message. With what the command line writes before it, a line has at most 500."""

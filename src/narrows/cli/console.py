@@ -406,14 +406,14 @@ def _plain(value: Any) -> Any:
 
     Names of files that are not UTF-8 are written as :func:`narrows.texts.as_text` does.
     """
-    if isinstance(value, str):
-        return as_text(value)
+    if isinstance(value, date):  # a time is one too
+        value = value.isoformat()
+    if isinstance(value, str | Path):
+        return as_text(str(value))
     if isinstance(value, dict):
         return {as_text(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Path | date):  # a time is a date too
-        return value.isoformat() if isinstance(value, date) else as_text(str(value))
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

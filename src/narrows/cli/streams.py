@@ -11,6 +11,7 @@ import fcntl
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 LOST = 5
@@ -88,10 +89,9 @@ class Streams:
             code = code or LEFT
         elif error is not None and code == 0:
             code = LOST
-            print(
+            sys.stderr.write(
                 f"narrows: error: standard output could not be written: {error.strerror}; what the "
-                "command writes to files is written; give it a standard output that takes the rest",
-                file=sys.stderr,
+                "command writes to files is written; give it a standard output that takes all\n"
             )
         sys.stderr.flush()
         if code == 1 and self._native is not None:
@@ -121,7 +121,7 @@ def _unnamed() -> int:
     import tempfile
 
     handle, path = tempfile.mkstemp()
-    os.unlink(path)
+    Path(path).unlink()
     return handle
 
 

@@ -74,6 +74,8 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
                 values = np.load(path, mmap_mode="r", allow_pickle=False)
             elif not foreign:
                 values = _in_memory(path, file, size)
+    except NarrowsError:
+        raise
     except _FAILURES as error:
         raise _explain(path, error) from error
     if values is None:

@@ -167,13 +167,15 @@ def write_sound(
         )
         values = np.clip(values, -1, 1)
     try:
-        soundfile.write(
-            temporary,
-            values.astype(np.float64 if subtype in _DOUBLE else np.float32),
-            rate,
-            format=kind,
-            subtype=subtype,
-        )
+        with temporary.open("w+b") as opened:
+            soundfile.write(
+                opened.fileno(),
+                values.astype(np.float64 if subtype in _DOUBLE else np.float32),
+                rate,
+                format=kind,
+                subtype=subtype,
+                closefd=False,
+            )
     except (soundfile.SoundFileError, ValueError) as error:
         raise OutputError(
             f"'{path}' could not be written: {' '.join(str(error).split())}; choose another kind "

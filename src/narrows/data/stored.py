@@ -320,7 +320,8 @@ def check_dataset(path: Path, *, overwrite: bool) -> Path:
     Raises
     ------
     OutputExistsError, OutputError, ParameterError
-        As :func:`narrows.atomic.check_output` and :func:`narrows.remote.lance_address`; also if there is something else than a dataset.
+        As :func:`narrows.atomic.check_output` and :func:`narrows.remote.lance_address`;
+        also if there is something else than a dataset.
     """
     check_output(path, overwrite=overwrite, kind="folder")
     lance_address(path)

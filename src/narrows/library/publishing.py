@@ -68,6 +68,7 @@ def _create(
     *,
     overwrite: bool,
 ) -> None:
+    lance_address(path)  # refuses what Lance cannot open
     check_output(path, overwrite=overwrite)
     with explain_os_errors(path):
         if path.is_dir() and not any(path.iterdir()):

@@ -99,9 +99,10 @@ class Table:
     def create(cls, path: Place, width: int, fingerprint: str) -> Self:
         """Create an empty table for codes of a width, which the model of a fingerprint makes."""
         schema = own_schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
+        address = lance_address(path)
         try:
             with panics_as_failures():
-                lance.write_dataset(schema.empty_table(), **lance_address(path), mode="create")
+                lance.write_dataset(schema.empty_table(), **address, mode="create")
         except FAILURES as error:
             raise cannot_write(path, error) from error
         return cls(path, fingerprint, folders=())
