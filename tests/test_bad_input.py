@@ -198,8 +198,9 @@ def test_damaged_checkpoints_are_one_line(tmp_path: Path, monkeypatch: Any) -> N
     header = json.loads(whole[8 : 8 + size])
     facts = json.loads(header["__metadata__"]["narrows"])
     for name, value in (
-        ("history", None), ("history", []), ("history", {"layers": [3]}),
-        ("history", {"epochs": 1}), ("history", {"no such": 1}), ("seed", "x"), ("n_optimized", 10**9), ("identity", None),
+        ("history", None), ("history", []), ("history", {"layers": [3]}), ("seed", "x"),
+        ("history", {"epochs": 1}), ("history", {"no such": 1}), ("n_optimized", 10**9),
+        ("identity", None),
     ):  # fmt: skip
         header["__metadata__"]["narrows"] = json.dumps({**facts, name: value})
         spoilt = json.dumps(header).encode()
