@@ -50,7 +50,7 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
     ),
     (
         5,
-        "output, or the answer on standard output, exists or cannot be written",
+        "output exists or cannot be written",
         frozenset({"OutputExistsError", "OutputError"}),
     ),
     (

@@ -149,7 +149,7 @@ class _Fragment(StoredRows):
             raise
         except FAILURES as error:
             raise UnreadableFileError(
-                f"'{self._layout.path}' cannot be read, or no longer ({reason(error)}); leave it "
+                f"'{self._layout.path}' can no longer be read ({reason(error)}); leave it "
                 "alone until this has ended and begin again, or restore it from a copy"
             ) from error
 
