@@ -300,7 +300,8 @@ def commands() -> list[tuple[set[int], list[str]]]:
     ):
         for what in several:
             for pattern in verbs:
-                add(3, pattern, what)
+                if not (what == "some-bad" and pattern.startswith("pack")):  # which keeps its work
+                    add(3, pattern, what)
     for several, verbs in ((BAD_MODELS, MODEL_VERBS), (BAD_LIBRARIES, LIBRARY_VERBS)):
         for what, codes in several.items():
             for pattern in verbs:
