@@ -369,6 +369,8 @@ def test_names_that_are_not_utf8_stand_in_libraries_and_answers(strange: Path, r
     assert {path.rpartition("photos/")[2] for path in paths} > TEXTS
     done = run("match", "lib", strange, "-k", "1", "--json")
     assert {query["query"] for query in done.json["queries"]} > TEXTS
+    matched = {query["matches"][0]["path"] for query in done.json["queries"]}
+    assert {path.rpartition("photos/")[2] for path in matched} > TEXTS
     done.out.encode("utf-8")
     json.dumps(done.json, ensure_ascii=False).encode("utf-8")
     assert WRITTEN in run("match", "lib", strange, "-k", "1").out

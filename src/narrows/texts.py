@@ -41,6 +41,20 @@ def as_text(name: str) -> str:
     return _NOT_TEXT.sub(lambda found: _escaped(found[0]), name)
 
 
+def as_utf8(text: str) -> str:
+    r"""Return what is valid Unicode as it is, and of anything else what :func:`as_text` makes.
+
+    For what may be a text already, such as a path in a library, and may be the name of a file.
+
+    Examples
+    --------
+    >>> from narrows.texts import as_utf8
+    >>> print(as_utf8("caf\udce9.png"), as_utf8(r"caf\xe9.png"))
+    caf\xe9.png caf\xe9.png
+    """
+    return text if is_utf8(text) else as_text(text)
+
+
 def is_utf8(name: str) -> bool:
     r"""Tell whether a name is valid Unicode.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli import stopping
-from narrows.texts import as_text, one_line, printable
+from narrows.texts import as_utf8, one_line, printable
 
 
 class _Path(click.Path):
@@ -404,14 +404,14 @@ def _is_number(cell: str) -> bool:
 def _plain(value: Any) -> Any:
     """Turn what Python and numpy hold into what JSON can; figures that are not finite are null.
 
-    Names of files that are not UTF-8 are written as :func:`narrows.texts.as_text` does.
+    Names of files that are not UTF-8 are written as :func:`narrows.texts.as_utf8` does.
     """
     if isinstance(value, date):  # a time is one too
         value = value.isoformat()
     if isinstance(value, str | Path):
-        return as_text(str(value))
+        return as_utf8(str(value))
     if isinstance(value, dict):
-        return {as_text(str(key)): _plain(item) for key, item in value.items()}
+        return {as_utf8(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):

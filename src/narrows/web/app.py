@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from narrows import errors
 from narrows.remote import place
-from narrows.texts import as_text, printable
+from narrows.texts import printable
 from narrows.web import routes
 from narrows.web.address import read_public_url
 from narrows.web.batching import Batcher, Worker
@@ -227,7 +227,7 @@ def _said(
     for where in places:
         shown = shown.replace(printable(where), path.name)
     # What was asked may hold what is no text.
-    shown = as_text(shown)
+    shown = printable(shown)
     return JSONResponse({"error": shown}, status, headers)
 
 
