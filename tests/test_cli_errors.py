@@ -67,7 +67,7 @@ BAD_INPUT = [
     (3, "train empty.npy -o new", r"shape is \(0, 6\); give at least one row"),
     (3, "train one-row.npy -o new", "minimum of 2 is required.*give more rows"),
     (3, "train objects.npy -o new", "Python objects.*save an array of numbers"),
-    (3, "train claims.npy -o new", "greater than file size; save it again"),
+    (3, "train claims.npy -o new", "its header is damaged; save it again"),
     (3, "train bomb.idx -o new", "would take 1.1e.03 GB of memory.*save it as .npy"),
     (
         3,

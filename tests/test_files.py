@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
+from narrows.data import stored
 from narrows.data.files import read, write
 from narrows.data.images import encode_png
 from narrows.data.names import RowNames, picture_paths
@@ -94,8 +95,13 @@ def test_npy_and_npz_keep_every_shape_and_type(
         np.testing.assert_array_equal(rows.values, values)
 
 
-def test_npy_is_mapped_and_not_loaded(tmp_path: Path) -> None:
+def test_large_npy_is_mapped_and_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = read(write(tmp_path / "rows.npy", FLOATS))
+    assert not isinstance(rows.values, np.memmap)
+    monkeypatch.setattr(stored, "SMALL", 0)
+    rows = read(write(tmp_path / "large.npy", FLOATS))
     assert isinstance(rows.values, np.memmap)
     np.save(tmp_path / "big.npy", FLOATS.astype(">f8"))
     assert read(tmp_path / "big.npy").values.dtype.isnative
@@ -168,7 +174,7 @@ def no_rows(path: Path) -> None:
     [
         ("a.npy", objects, DataError, "holds Python objects.* could run code"),
         ("a.npz", objects_in_archive, DataError, "holds Python objects.* could run code"),
-        ("a.npy", cut, UnreadableFileError, r"not a readable \.npy file: mmap length"),
+        ("a.npy", cut, UnreadableFileError, r"not a readable \.npy file: .*cut short"),
         ("a.npz", cut, UnreadableFileError, r"not a readable \.npz file"),
         ("a.npy", foreign, UnreadableFileError, "does not begin as a .npy file does"),
         ("a.npz", foreign, UnreadableFileError, "not the archive that such a file is"),

@@ -37,6 +37,7 @@ FLOORS = (
     {"data"},
     {"atomic", "containment", "ranks", "remote", "ssim"},
     {"errors"},
+    {"texts"},
 )
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 

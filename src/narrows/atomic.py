@@ -51,6 +51,8 @@ def check_output(
         If the folder around it does not exist, or a folder must not be written to.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise OutputError(f"'{path}' is no path, as it holds NUL; choose another name")
     with explain_os_errors(path):  # looking is refused where the folder must not be entered
         exists = path.is_symlink() or path.exists()
         is_folder = path.is_dir()
@@ -103,8 +105,9 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         yield
     except NarrowsError:
         raise
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeEncodeError) as error:
+        # Some libraries open no file whose name is not UTF-8.
+        reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
             f"'{path}' could not be written: {reason}; nothing was left behind; "
             "make room or choose another place"
@@ -234,7 +237,7 @@ def _remove_unlocked(path: Path) -> None:
 def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
     """Make a file or folder that is locked while this process runs, and return both."""
     name = path.name if is_folder else path.stem
-    prefix = f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}.narrows-"
+    prefix = f".{shortened_name(name)}.narrows-"
     while True:
         if is_folder:
             temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
@@ -249,6 +252,14 @@ def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
         if temporary.exists():
             return temporary, lock
         os.close(lock)  # it was taken for abandoned before it was locked
+
+
+def shortened_name(name: str) -> str:
+    """Cut the name of an output, so that one with something before and behind it is not too long.
+
+    A name of 255 bytes may be the longest of a file system.
+    """
+    return os.fsdecode(os.fsencode(name)[:_LONGEST])
 
 
 def _move_over(source: Path, target: Path) -> None:

@@ -80,6 +80,38 @@ def _refuse(file: Path, folder: Path) -> None:
     )
 
 
+def irregular(path: str | Path) -> str | None:
+    """Name what is at a path if it is neither a regular file nor a folder, links followed.
+
+    Opening a pipe waits for its other end; what is there for good is told by whoever opens it.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder; where the system does not let one look, there is none.
+
+    Names that are too long, folders that must not be entered and the like are refused, with the
+    system's own reason, where the path is opened.
+    """
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell whether there is a regular file, as :func:`is_folder` tells of folders."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def open_regular(path: str | Path, *, follow: bool = False) -> int:
     """Open a regular file for reading, without waiting for the other end of a pipe.
 

@@ -21,8 +21,9 @@
     └── LibraryError            (ValueError)         a library of pictures used against its nature
         └── WrongModelError                          codes of one model, questions of another
 
-Each message is one line that says the value, what was allowed, and the remedy. Rows are counted
-from 0 in all of them, as in arrays and as in the names that rows of files have; they say so.
+Each message is one line of at most 480 characters that says the value, what was allowed, and the
+remedy. Rows are counted from 0 in all of them, as in arrays and as in the names that rows of files
+have; they say so.
 
 :class:`NarrowsWarning` is for results that stand although something was left out, changed or
 guessed.
@@ -33,9 +34,21 @@ from typing import Any
 
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 
+from narrows.texts import one_line
+
 
 class NarrowsError(Exception):
-    """The root: catch this to catch everything Narrows raises on purpose."""
+    """The root: catch this to catch everything Narrows raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        Brought to one line of at most 480 printable characters, whatever values, names and paths
+        it quotes; see :func:`narrows.texts.one_line`.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class ParameterError(NarrowsError, ValueError):
@@ -115,7 +128,8 @@ class NarrowsWarning(UserWarning):
     Parameters
     ----------
     message : str
-        One line: what happened to which data, and the option that changes it.
+        One line: what happened to which data, and the option that changes it. It is bounded as
+        that of :class:`NarrowsError`.
     kind : str
         A short name for programs, such as "files_left_out".
     **facts : object
@@ -139,7 +153,7 @@ class NarrowsWarning(UserWarning):
     """
 
     def __init__(self, message: str, *, kind: str, **facts: Any) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.kind = kind
         self.facts = facts
 

@@ -19,6 +19,7 @@ from narrows.atomic import atomic_file, check_output
 from narrows.data.arrays import as_rows
 from narrows.errors import MissingDependencyError, ParameterError
 from narrows.models import BaseAutoencoder, Decoder, Encoder
+from narrows.models.halves import check_made
 from narrows.models.validation import check_number, check_rows
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ class OnnxEncoder:
         codes = np.empty((len(rows), width), np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = source[slice(start, start + _BLOCK)].float().numpy()
-            (codes[start : start + len(block)],) = session.run(None, {"rows": block})
+            (made,) = session.run(None, {"rows": block})
+            check_made(torch.from_numpy(made), start, "row")
+            codes[start : start + len(block)] = made
         return codes
 
     def _session(self, sample_shape: tuple[int, ...]) -> Any:

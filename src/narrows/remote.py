@@ -13,7 +13,14 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from narrows.errors import FormatError, MissingFileError, StoreError
+from narrows.errors import (
+    FormatError,
+    MissingFileError,
+    NarrowsError,
+    ParameterError,
+    StoreError,
+)
+from narrows.texts import is_utf8
 
 # A Path has one slash where an address has two.
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(?=[^/])")
@@ -26,7 +33,11 @@ _BOUNDED = {
 }
 # What is large takes as long as it takes.
 _LASTING = {"timeout": "1h"}
-_FAILURES = (OSError, ValueError, RuntimeError)
+FAILURES = (OSError, ValueError, RuntimeError)
+"""What Lance and Arrow raise; neither has a class of its own for what went wrong with a file."""
+
+# What they raise besides, of files that are damaged.
+_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
 # What is wrong, by words of the messages: Lance has no classes for it.
 _REASONS = (
     (r"NoSuchBucket|ContainerNotFound", "there is no such bucket; create it, or correct its name"),
@@ -159,7 +170,7 @@ class Remote:
     def remove(self) -> None:
         """Remove what is there, as far as that is possible: what nobody reads any more."""
         # Lance's early versions cannot; what is small may stay.
-        with suppress(*_FAILURES, AttributeError):
+        with suppress(*FAILURES, AttributeError):
             for name in self._session.list():
                 self._session.delete_file(name)
             self.parent._session.delete_file(self.name)
@@ -168,7 +179,7 @@ class Remote:
         with self.parent._explained():
             try:
                 session.download_file(self.name, str(copy))
-            except _FAILURES as error:
+            except FAILURES as error:
                 if re.search("NoSuchKey|BlobNotFound|No such object", str(error)):
                     raise FileNotFoundError(2, "no such object", self.address) from error
                 raise
@@ -191,7 +202,7 @@ class Remote:
             yield
         except FileNotFoundError:
             raise
-        except _FAILURES as error:
+        except FAILURES as error:
             raise explained(self, error) from error
 
 
@@ -227,10 +238,22 @@ def place(path: "str | Path | Remote", options: Mapping[str, str] | None = None)
 
 
 def lance_address(path: Place) -> dict[str, Any]:
-    """Say where a table is in Lance's words, as keyword arguments."""
+    """Say where a table is in Lance's words, as keyword arguments.
+
+    Raises
+    ------
+    ParameterError
+        If its path is not UTF-8, as which Lance knows paths.
+    """
     if isinstance(path, Remote):
         return {"uri": path.address, "storage_options": dict(path.options)}
-    return {"uri": str(path.absolute())}
+    address = str(path.absolute())
+    if not is_utf8(address):
+        raise ParameterError(
+            f"'{path}' lies in a folder whose name is not UTF-8, or has such a name, and Lance "
+            "opens no such path; rename the folder, or choose another place"
+        )
+    return {"uri": address}
 
 
 def open_dataset(path: Place, version: int | None = None) -> Any:
@@ -255,18 +278,46 @@ def open_dataset(path: Place, version: int | None = None) -> Any:
     """
     import lance
 
-    # Opening reads the manifest alone, and nothing below another base path.
-    dataset: Any = lance.dataset(**lance_address(path), version=version)
-    if hasattr(dataset, "base_paths"):
-        named = [base.path for base in dataset.base_paths().values()]
-    else:  # in older versions of Lance, which follow base paths already
-        named = named_bases(_manifest(path, int(dataset.version)))
+    with panics_as_failures():
+        # Opening reads the manifest alone, and nothing below another base path.
+        dataset: Any = lance.dataset(**lance_address(path), version=version)
+        if hasattr(dataset, "base_paths"):
+            named = [base.path for base in dataset.base_paths().values()]
+        else:  # in older versions of Lance, which follow base paths already
+            named = named_bases(_manifest(path, int(dataset.version)))
     if named:
         raise FormatError(
             f"the manifest of '{path}' names another folder for its data, {named[0][:200]!r}, "
             "which is not read; write the rows to a dataset of their own (lance.write_dataset)"
         )
     return dataset
+
+
+@contextmanager
+def panics_as_failures() -> Iterator[None]:
+    """Raise what Lance and Arrow raise of damage as one of :data:`FAILURES`.
+
+    Every call of Lance stands in such a block. Where damage takes Lance by surprise, it raises a
+    ``PanicException``, which is no ``Exception`` and would pass by every handler.
+
+    Raises
+    ------
+    OSError, ValueError, RuntimeError
+        What Lance raises, or a RuntimeError of the same text.
+    """
+    try:
+        yield
+    except NarrowsError:
+        raise
+    except _UNFORESEEN as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    except Exception:
+        raise
+    except BaseException as error:
+        # Its class is made anew by every extension that is written in Rust.
+        if type(error).__name__ == "PanicException":
+            raise RuntimeError(f"Lance gave up: {error}") from error
+        raise
 
 
 def _manifest(path: Place, version: int) -> bytes:

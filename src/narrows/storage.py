@@ -100,6 +100,8 @@ class Kind:
             If it is in an object store that does not answer, or refuses.
         """
         path = place(path)
+        if "\0" in str(path):
+            raise MissingFileError(f"'{path}' is no path, as it holds NUL; name a {self.what}")
         try:
             facts = parse_json(self._contents(path / self.manifest))
         except IrregularFileError as error:

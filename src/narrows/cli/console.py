@@ -18,10 +18,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli import stopping
-from narrows.data.text import printable
+from narrows.texts import as_utf8, one_line, printable
+
+
+class _Path(click.Path):
+    """A path; no program but Python's own can give one that holds NUL."""
+
+    def convert(self, value: Any, *given: Any) -> Any:
+        if "\0" in os.fspath(value):
+            self.fail(f"{printable(os.fspath(value))!r} is no path, as it holds NUL", *given)
+        return super().convert(value, *given)
+
 
 # Whether a file can be read is found out, and said, where it is read.
-PATH = click.Path(path_type=Path, readable=False)
+PATH = _Path(path_type=Path, readable=False)
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
@@ -33,6 +43,9 @@ if TYPE_CHECKING:
     Read = Rows | Added | Packed | Signals
 
 Advance = Callable[[int, int], None]
+
+LONGEST_LINE = 500
+"""Characters of a line on standard error."""
 
 _warned: ContextVar[list[dict[str, Any]]] = ContextVar("warned")
 # Beside a terminal, progress is a line at most every so many seconds.
@@ -146,8 +159,8 @@ def _reading(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def note(message: str) -> None:
-    """Say something that is not the answer."""
-    click.echo(printable(message), err=True)
+    """Say something that is not the answer, in one line of at most 500 characters."""
+    click.echo(one_line(message, LONGEST_LINE), err=True)
 
 
 @contextmanager
@@ -173,7 +186,7 @@ def collected_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    line = " ".join(str(message).split())
+    line = one_line(str(message))
     known = {"message": line, **getattr(message, "facts", {})}
     entry = {"kind": getattr(message, "kind", "other"), **known}
     if entry in _warned.get([]):
@@ -226,7 +239,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
 
 def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """List the files that were left out, and why."""
-    for path, reason in skipped:
+    for name, reason in skipped:
+        path = printable(name)
         # The reason may be an error's whole line, which names the file and what to do without it.
         why = reason.removeprefix(f"'{path}' ").removeprefix(f"'{path}': ")
         note(f"skipped {path}: {_REMEDY.sub('', why)}")
@@ -388,13 +402,18 @@ def _is_number(cell: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what Python and numpy hold into what JSON can; figures that are not finite are null."""
+    """Turn what Python and numpy hold into what JSON can; figures that are not finite are null.
+
+    Names of files that are not UTF-8 are written as :func:`narrows.texts.as_utf8` does.
+    """
+    if isinstance(value, date):  # a time is one too
+        value = value.isoformat()
+    if isinstance(value, str | Path):
+        return as_utf8(str(value))
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {as_utf8(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Path | date):  # a time is a date too
-        return value.isoformat() if isinstance(value, date) else str(value)
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

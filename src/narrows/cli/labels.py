@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli.console import PATH
+from narrows.containment import is_file, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ def read_labels(path: Path | None, rows: "Rows", files: "FileOptions") -> list[s
 
     if path is None:
         return folders_of(rows)
-    if path.is_file() and is_idx(path):
+    if is_file(path) and is_idx(path):
         values = read_idx(path)
         labels = [str(value) for value in values] if values.ndim == 1 else []
     else:
@@ -123,7 +124,7 @@ def _read(path: Path, files: "FileOptions") -> tuple[list[str], list[list[str]]]
     from narrows.data.tables import read_columns, read_texts
     from narrows.errors import DataError
 
-    if path.is_dir():
+    if is_folder(path):
         heading: list[str] = []
         lines: list[list[str]] = []
         for part in find_parts(path)[0].files:

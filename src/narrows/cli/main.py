@@ -4,14 +4,13 @@ A verb's module is imported only when that verb runs, and what it needs beyond c
 function, so that ``narrows --help`` answers at once.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
 from narrows.cli import stopping
+from narrows.texts import one_line
 
 VERBS = {
     "train": "Train a model on pictures, a table or a signal.",
@@ -66,6 +65,7 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
     ),
     (129, "stopped by SIGHUP", frozenset()),
     (130, "stopped by Ctrl-C", frozenset()),
+    (141, "done, but the reader of standard output left", frozenset()),
     (143, "stopped by SIGTERM", frozenset()),
 )
 
@@ -171,13 +171,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         except click.Abort:
             return _stopped()
-        except BrokenPipeError:
-            # The reader left (narrows info model | head -1): nobody is there to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         except MemoryError as error:
             _complain(f"out of memory ({error}); give less data, or choose smaller parameters")
             return 3
+        except OSError as error:
+            failed = _failed(error)
+            if failed is None and error.errno is not None and error.filename is not None:
+                # The system's own words about a file of the user's.
+                _complain(f"'{error.filename}': {error.strerror}; give another path")
+                failed = 3
+            if failed is None:
+                raise
+            return failed
         except Exception as error:
             failed = _failed(error)
             if failed is None:
@@ -201,9 +206,10 @@ def _stopped() -> int:
 
 
 def _complain(message: str, hint: str = "") -> None:
-    from narrows.cli.console import note
+    from narrows.cli.console import LONGEST_LINE, note
 
-    note(f"narrows: error: {' '.join(message.split())}{hint}")
+    start = "narrows: error: "
+    note(f"{start}{one_line(message, LONGEST_LINE - len(start) - len(hint))}{hint}")
 
 
 def _hint(error: click.ClickException) -> str:

@@ -21,7 +21,7 @@ from narrows.cli.console import (
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for, spec_of
 from narrows.cli.labels import labels_of, labels_option, read_labels
 from narrows.cli.reading import file_options, shared
-from narrows.data.text import printable
+from narrows.data.text import as_text, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,7 +211,7 @@ def _write_table(place: Path, shown: _Shown) -> None:
     from narrows.data.tables import write_columns
 
     columns: dict[str, Any] = {
-        "name": shown.rows.names,
+        "name": [as_text(name) for name in shown.rows.names],
         "x": shown.points[:, 0],
         "y": shown.points[:, 1],
     }

@@ -20,6 +20,7 @@ from narrows.cli.console import (
 )
 from narrows.cli.exchange import read_for
 from narrows.cli.reading import file_options, shared
+from narrows.texts import as_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,9 +131,10 @@ def command(
     opened = Library.open(library)
     if save is not None:
         _check_decoder(opened)
-    looked_for, names, record = _queries(
+    looked_for, given, record = _queries(
         opened, query, ids, codes, files, skip_unreadable=skip_unreadable, exclude=exclude
     )
+    names = list(map(as_text, given))
     found = opened.match(
         **looked_for,
         k=k,

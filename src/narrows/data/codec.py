@@ -6,6 +6,7 @@ antialiasing, and turned as its EXIF data say. Of more, or of other channels: th
 :mod:`narrows.data.deep`, in the type that the file has.
 """
 
+import re
 import struct
 import warnings
 import zlib
@@ -37,6 +38,8 @@ __all__ = ["DefectError", "decode", "encode_png", "is_picture", "open_picture", 
 # What Pillow's readers raise on damaged files; none of them says so by a class of its own.
 _FAILURES = (
     ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
     LookupError,
     MemoryError,
@@ -456,8 +459,12 @@ def orientation(image: Image.Image) -> int:
 def is_grey(image: Image.Image) -> bool:
     """Tell from its header whether a picture has no colours; a palette may have none either."""
     if image.mode == "P" and image.palette is not None and image.palette.mode == "RGB":
-        red_green_blue = np.frombuffer(bytes(image.palette.palette), np.uint8).reshape(-1, 3)
-        return bool((red_green_blue == red_green_blue[:, :1]).all())
+        order = image.palette.rawmode or "RGB"  # in which a file has its colours, BGRX in BMP
+        if re.fullmatch("(RGB|BGR)[AX]?", order) is None:
+            return False
+        entries = np.frombuffer(bytes(image.palette.palette), np.uint8)
+        entries = entries[: len(entries) // len(order) * len(order)].reshape(-1, len(order))
+        return bool((entries[:, :3] == entries[:, :1]).all())
     return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
 
 

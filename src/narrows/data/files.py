@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -387,7 +388,7 @@ def _read_folder(
     kind, (parts, left_out) = folder.kind, folder.rows
     skipped: list[tuple[str, str]] = []
     # Of a Parquet file, looking for its kind reads what shows that it can be read.
-    look = read_npy if kind == ".npy" else is_plain
+    look = partial(read_npy, mapped=True) if kind == ".npy" else is_plain
     found, parts = _read_parts(look, parts, skipped if skip_unreadable else None)
     if kind == ".npy":
         values = join(found, parts)

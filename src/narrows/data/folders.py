@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
+from narrows.containment import irregular, is_folder
 from narrows.data.stored import is_lance
 from narrows.data.text import listed, shortened
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
@@ -392,7 +393,7 @@ def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
         If there are patterns and it is none, or a pattern is empty.
     """
     path = Path(given) if isinstance(given, str | Path) else None
-    if check_exclude(exclude) and (path is None or not path.is_dir() or is_lance(path)):
+    if check_exclude(exclude) and (path is None or not is_folder(path) or is_lance(path)):
         what = "what was given" if path is None else f"'{path}'"
         patterns = [exclude] if isinstance(exclude, str) else list(exclude)
         raise ParameterError(
@@ -447,11 +448,17 @@ def check_exists(path: Path, wanted: str) -> None:
     UnreadableFileError
         If it must not be read, or a folder on the way must not be entered.
     """
+    if (kind := irregular(path)) is not None:
+        raise UnreadableFileError(
+            f"'{path}' is {kind}, and data are read more than once; save them to a file first"
+        )
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except FileNotFoundError as error:
         hint = "a path on a disk: " if is_address(path) else ""
         raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
+    except ValueError as error:
+        raise MissingFileError(f"'{path}' is no path ({error}); give {wanted}") from error
     except OSError as error:
         raise refusal(error) from error
 

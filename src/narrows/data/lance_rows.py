@@ -16,8 +16,9 @@ from narrows.atomic import sync
 from narrows.data import stored
 from narrows.data.columns import ROWS, Layout
 from narrows.data.stored import PartRows, StoredRows
-from narrows.errors import DataError, FormatError, UnreadableFileError
-from narrows.remote import open_dataset
+from narrows.data.text import as_text
+from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
+from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_failures
 
 NAME = "name"
 """The column of the rows' names."""
@@ -25,16 +26,14 @@ NAME = "name"
 PICTURES = b"narrows-pictures"
 """In the metadata of the schema: the rows are pixels of pictures."""
 
-# What Lance raises; it has no class of its own for what went wrong with a file.
-_FAILURES = (OSError, ValueError, RuntimeError)
 _NAMES = 4096  # read at a time
 
 
 class LanceNames(Sequence[str]):
     """Names of rows in a column of a Lance dataset, read when asked for."""
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+    def __init__(self, path: Path, dataset: Any) -> None:
+        self._path, self._dataset = path, dataset
         self._numbers = range(dataset.count_rows())
 
     def __len__(self) -> int:
@@ -56,8 +55,11 @@ class LanceNames(Sequence[str]):
         return self._take(list(self._numbers[index]))
 
     def _take(self, rows: list[int]) -> list[str]:
-        column = self._dataset.take(rows, columns=[NAME])[NAME] if rows else []
-        return [str(name) for name in column]
+        if not rows:
+            return []
+        with _explained(self._path):
+            column = self._dataset.take(rows, columns=[NAME])[NAME]
+            return [str(name) for name in column]
 
 
 class Found(NamedTuple):
@@ -97,23 +99,18 @@ def read_lance(path: Path) -> Found:
     DataError
         If it holds no rows, or something else than numbers.
     """
-    try:
+    with _explained(path):
         dataset = open_dataset(path)
         schema, fragments = dataset.schema, dataset.get_fragments()
         counts = [fragment.count_rows() for fragment in fragments]
         first = dataset.take([0]) if sum(counts) else None
-    except FormatError as error:
-        raise UnreadableFileError(str(error)) from error
-    except _FAILURES as error:
-        raise UnreadableFileError(
-            f"'{path}' is not a readable Lance dataset: {reason(error)}; restore it from a copy"
-        ) from error
     if first is None:
         raise DataError(f"'{path}' holds no rows; give at least one")
     named = NAME in schema.names and pa.types.is_string(schema.field(NAME).type)
     if named:
         schema = schema.remove(schema.names.index(NAME))
-    layout = Layout.of(path, schema, lambda name: first[name][0].as_py())
+    with _explained(path):
+        layout = Layout.of(path, schema, lambda name: first[name][0].as_py())
     starts = np.cumsum([0, *counts]).tolist()
     parts = [
         _Fragment(fragment, layout, count, start)
@@ -122,7 +119,7 @@ def read_lance(path: Path) -> Found:
     ]
     rows: Any = PartRows(parts)
     rows.columns = layout.names if layout.is_table else None
-    names = LanceNames(dataset) if named else None
+    names = LanceNames(path, dataset) if named else None
     small = rows.nbytes <= stored.SMALL
     pictures = PICTURES in (schema.metadata or {})
     return Found(rows[:] if small else rows, names, rows.columns, pictures)
@@ -143,13 +140,33 @@ class _Fragment(StoredRows):
         """Read runs of rows."""
         rows = np.concatenate([np.arange(begin, end) for begin, end in runs])
         try:
-            taken = self._fragment.take(rows, columns=self._layout.names)
-        except _FAILURES as error:
-            raise DataError(
-                f"'{self._layout.path}' can no longer be read ({reason(error)}); leave it alone "
-                "until this has ended, and begin again"
+            with panics_as_failures():
+                taken = self._fragment.take(rows, columns=self._layout.names)
+                if len(taken) != len(rows):
+                    raise RuntimeError(f"{len(taken)} of {len(rows)} rows are there")
+                self._layout.fill(taken.columns, into, self._start + rows)
+        except NarrowsError:
+            raise
+        except FAILURES as error:
+            raise UnreadableFileError(
+                f"'{self._layout.path}' can no longer be read ({reason(error)}); leave it "
+                "alone until this has ended and begin again, or restore it from a copy"
             ) from error
-        self._layout.fill(taken.columns, into, self._start + rows)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        with panics_as_failures():
+            yield
+    except FormatError as error:
+        raise UnreadableFileError(str(error)) from error
+    except NarrowsError:
+        raise
+    except FAILURES as error:
+        raise UnreadableFileError(
+            f"'{path}' is not a readable Lance dataset: {reason(error)}; restore it from a copy"
+        ) from error
 
 
 def reason(error: object) -> str:
@@ -171,9 +188,7 @@ def as_table(values: NDArray[Any], names: Sequence[str] | None) -> Any:
         rows = pa.FixedShapeTensorArray.from_numpy_ndarray(values)
     columns = {ROWS: rows}
     if names is not None:
-        # Of names that are no text, what can be shown.
-        texts = [name.encode(errors="backslashreplace").decode() for name in names]
-        columns[NAME] = pa.array(texts, pa.string())
+        columns[NAME] = pa.array(map(as_text, names), pa.string())
     return pa.table(columns)
 
 
@@ -199,7 +214,9 @@ def write_lance(
 def write_piece(path: Path, table: Any) -> list[FragmentMetadata]:
     """Write rows of a dataset that is still to be put together."""
     with _as_os_error():
-        pieces: list[FragmentMetadata] = write_fragments(table, str(path.absolute()), mode="create")
+        pieces: list[FragmentMetadata] = write_fragments(
+            table, lance_address(path)["uri"], mode="create"
+        )
     return pieces
 
 
@@ -207,7 +224,7 @@ def put_together(path: Path, schema: Any, fragments: list[FragmentMetadata]) -> 
     """Make a dataset of what was written; return its number of rows."""
     with _as_os_error():
         operation = lance.LanceOperation.Overwrite(schema, fragments)
-        return int(lance.LanceDataset.commit(str(path.absolute()), operation).count_rows())
+        return int(lance.LanceDataset.commit(lance_address(path)["uri"], operation).count_rows())
 
 
 def put_in_place(made: Path, to: Path, before: Path) -> None:
@@ -223,6 +240,7 @@ def put_in_place(made: Path, to: Path, before: Path) -> None:
 @contextmanager
 def _as_os_error() -> Iterator[None]:
     try:
-        yield
-    except (OSError, RuntimeError) as error:
+        with panics_as_failures():
+            yield
+    except FAILURES as error:
         raise OSError(reason(error)) from error

@@ -1,5 +1,7 @@
 """Arrays in numpy's own files, without unpickling anything."""
 
+import math
+import os
 import tokenize
 import zipfile
 import zlib
@@ -11,6 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.data import stored
 from narrows.data.contents import what_it_is
 from narrows.data.lazy import LazyRows, MadeRows, in_blocks
 from narrows.data.memory import check_fits
@@ -35,13 +38,19 @@ _FAILURES = (
 )
 
 
-def read_npy(path: Path) -> NDArray[Any]:
-    """Map an array from the disk, so that only what is used of it is read.
+def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """Read an array of at most 64 MiB; map a larger one, so that only what is used of it is read.
+
+    A mapped file must not shrink while it is used, which would end the process (SIGBUS). What
+    learns and encodes reads large arrays by :func:`narrows.data.stored.stored` instead, which
+    refuses files that change.
 
     Parameters
     ----------
     path : Path
         A .npy file.
+    mapped : bool, default=False
+        Whether a small one is mapped too: it may be one of many.
 
     Returns
     -------
@@ -57,14 +66,41 @@ def read_npy(path: Path) -> NDArray[Any]:
     """
     try:
         with path.open("rb") as file:
+            # Without its magic, numpy would take the file for a pickle and say so.
             foreign = file.read(len(_MAGIC)) != _MAGIC
-        # Without its magic, numpy would take the file for a pickle and say so.
-        values = None if foreign else np.load(path, mmap_mode="r", allow_pickle=False)
+            size = file.seek(0, os.SEEK_END)
+            values = None
+            if not foreign and (mapped or size > stored.SMALL):
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
+            elif not foreign:
+                values = _in_memory(path, file, size)
+    except NarrowsError:
+        raise
     except _FAILURES as error:
         raise _explain(path, error) from error
     if values is None:
         raise _unreadable(path, "it does not begin as a .npy file does")
     return _check(path, values)
+
+
+def _in_memory(path: Path, file: IO[bytes], size: int) -> NDArray[Any]:
+    """Read an array of a few bytes: what is mapped ends the process when the file shrinks."""
+    file.seek(0)
+    lib = np.lib.format
+    version = lib.read_magic(file)
+    read = lib.read_array_header_1_0 if version == (1, 0) else lib.read_array_header_2_0
+    shape, _, dtype = read(file)
+    stated = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and stated > size - file.tell():
+        raise _unreadable(
+            path,
+            f"it states {stated} bytes of values, and {size - file.tell()} are there: it is cut "
+            "short, or its header is damaged",
+        )
+    file.seek(0)
+    values: NDArray[Any] = np.load(file, allow_pickle=False)
+    values.flags.writeable = False
+    return values
 
 
 def write_npy(path: Path, values: NDArray[Any] | LazyRows) -> None:

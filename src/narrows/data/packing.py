@@ -20,7 +20,7 @@ import numpy as np
 from lance.fragment import FragmentMetadata
 from numpy.typing import NDArray
 
-from narrows.atomic import atomic_file, sync
+from narrows.atomic import atomic_file, shortened_name, sync
 from narrows.containment import check_inside, parse_json, read_regular
 from narrows.data.decoding import Target, decode_files, stamp_of
 from narrows.data.depths import common_type
@@ -210,7 +210,7 @@ class _Work:
 
     def __init__(self, to: Path) -> None:
         self._to = to
-        self._path = to.with_name(f".{to.name}.packing")
+        self._path = to.with_name(f".{shortened_name(to.name)}.packing")
         self._rows = self._path / "rows"
         self._before = self._path / "before"
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from narrows.containment import is_file
+
 MARK = "#"
 """Stands between a file's name and the number of a page, which counts from 1: ``scan.tif#2``."""
 
@@ -71,6 +73,6 @@ def picture_named(given: Path, name: str) -> Picture:
 def parse(name: str) -> Picture:
     """Return the picture that a name means, as its text gives it."""
     file, page = split_name(name)
-    if not page or Path(name).exists():
+    if not page or is_file(name):
         return Path(name)
     return Page(Path(file), int(page[1:]))

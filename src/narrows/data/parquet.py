@@ -13,11 +13,12 @@ from pyarrow import parquet
 
 from narrows.data.columns import Layout, has_lists
 from narrows.data.contents import what_it_is
-from narrows.data.numbers import check_names
+from narrows.data.numbers import check_names, shown
 from narrows.data.partitions import Partitions
 from narrows.data.scratch import fits, scratch_file
 from narrows.data.spooled import SpooledRows
-from narrows.errors import DataError, MissingFileError, UnreadableFileError
+from narrows.errors import DataError, MissingFileError, NarrowsError, UnreadableFileError
+from narrows.remote import FAILURES, panics_as_failures
 
 # Values that are unpacked at a time.
 _VALUES = 1 << 22
@@ -152,25 +153,36 @@ class Opened:
 
     def first(self, name: str) -> Any:
         """Return the first value of a column."""
-        return next(self.batches(1, [name])).column(0)[0].as_py()
+        with self._explained():
+            for batch in self.batches(1, [name]):
+                return batch.column(0)[0].as_py()
+            raise EOFError(f"column {shown(name)} has no values")
 
     def batches(self, size: int, names: list[str]) -> Iterator[Any]:
         """Read some columns, so many rows at a time."""
         with self._explained():
-            yield from self._file.iter_batches(size, columns=names, use_threads=False)
+            for batch in self._file.iter_batches(size, columns=names, use_threads=False):
+                # Texts that are not UTF-8, and lists that end before they begin, are refused.
+                batch.validate(full=True)
+                yield batch
 
     def read(self, names: list[str]) -> pa.Table:
         """Read all rows of some columns."""
         with self._explained():
-            return self._file.read(columns=names)
+            table = self._file.read(columns=names)
+            table.validate(full=True)
+            return table
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
+            with panics_as_failures():
+                yield
+        except NarrowsError:
+            raise
         except FileNotFoundError as error:
             raise MissingFileError(f"'{self._path}' does not exist; give a table") from error
-        except (pa.ArrowException, OSError) as error:
+        except (*FAILURES, EOFError, pa.ArrowException) as error:
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             why = what_it_is(self._path) or why
             raise UnreadableFileError(

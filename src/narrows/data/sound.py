@@ -13,6 +13,7 @@ from narrows.data.memory import check_fits
 from narrows.errors import (
     DataError,
     MissingDependencyError,
+    NarrowsError,
     OutputError,
     UnreadableFileError,
     warn,
@@ -72,7 +73,8 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     """
     soundfile = _soundfile()
     try:
-        with soundfile.SoundFile(path) as file:
+        # By its descriptor: soundfile opens no file whose name is not UTF-8.
+        with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             dtype = np.dtype(np.float64 if file.subtype in _DOUBLE else np.float32)
             check_fits(
                 file.frames * file.channels * dtype.itemsize,
@@ -80,13 +82,16 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
                 "cut it into shorter files",
                 DataError,
             )
-            values = file.read(dtype=dtype.name, always_2d=True)
+            count = -1 if file.seekable() else file.frames  # such as GSM 6.10
+            values = file.read(count, dtype=dtype.name, always_2d=True)
             if (missing := _cut_short(path, file, len(values))) is not None:
                 raise UnreadableFileError(
                     f"'{path}' is cut short: {missing}; copy it again, or choose another"
                 )
             return values, file.samplerate, file.subtype
-    except soundfile.SoundFileError as error:
+    except NarrowsError:
+        raise
+    except (soundfile.SoundFileError, ValueError) as error:
         reason = what_it_is(path) or f"it is damaged or cut short ({' '.join(str(error).split())})"
         raise UnreadableFileError(
             f"'{path}' is not a readable sound file: {reason}; repair it or choose another"
@@ -162,13 +167,15 @@ def write_sound(
         )
         values = np.clip(values, -1, 1)
     try:
-        soundfile.write(
-            temporary,
-            values.astype(np.float64 if subtype in _DOUBLE else np.float32),
-            rate,
-            format=kind,
-            subtype=subtype,
-        )
+        with temporary.open("w+b") as opened:
+            soundfile.write(
+                opened.fileno(),
+                values.astype(np.float64 if subtype in _DOUBLE else np.float32),
+                rate,
+                format=kind,
+                subtype=subtype,
+                closefd=False,
+            )
     except (soundfile.SoundFileError, ValueError) as error:
         raise OutputError(
             f"'{path}' could not be written: {' '.join(str(error).split())}; choose another kind "

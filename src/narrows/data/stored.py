@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.atomic import check_output
+from narrows.containment import is_folder
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, OutputExistsError, UnreadableFileError
+from narrows.remote import lance_address
 
 SMALL = 1 << 26
 """Bytes of rows that are rather held in memory: shuffled as a whole, they need no reading."""
@@ -301,14 +303,15 @@ def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
                 f"of shape {first.shape}; the .npy files of a folder hold rows of one shape and "
                 "type, row after row (C order), at least one each: save it again so"
             )
+    rows = PartRows([part for part in parts if part is not None])
     if sum(array.nbytes for array in arrays) <= SMALL:
-        return np.concatenate(arrays)
-    return PartRows([part for part in parts if part is not None])
+        return rows[:]  # not from the map: a file that has shrunk is refused
+    return rows
 
 
 def is_lance(path: Path) -> bool:
     """Tell whether a folder is a Lance dataset."""
-    return (path / "_versions").is_dir()
+    return is_folder(path / "_versions")
 
 
 def check_dataset(path: Path, *, overwrite: bool) -> Path:
@@ -316,10 +319,12 @@ def check_dataset(path: Path, *, overwrite: bool) -> Path:
 
     Raises
     ------
-    OutputExistsError, OutputError
-        As :func:`narrows.atomic.check_output`; also if there is something else than a dataset.
+    OutputExistsError, OutputError, ParameterError
+        As :func:`narrows.atomic.check_output` and :func:`narrows.remote.lance_address`;
+        also if there is something else than a dataset.
     """
     check_output(path, overwrite=overwrite, kind="folder")
+    lance_address(path)
     if path.exists() and not is_lance(path):
         raise OutputExistsError(f"'{path}' is no Lance dataset and is not replaced; name another")
     return path

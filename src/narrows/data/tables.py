@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
+from narrows.containment import irregular
 from narrows.data.csv_files import empty, read_text_table
 from narrows.data.dialect import NAMES as DELIMITER_NAMES
 from narrows.data.formulas import guarded_table
@@ -21,12 +22,13 @@ from narrows.data.memory import check_fits
 from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.parquet import Opened
-from narrows.data.text import listed
+from narrows.data.text import as_text, listed
 from narrows.errors import (
     DataError,
     DataTypeError,
     MissingFileError,
     ParameterError,
+    UnreadableFileError,
     warn,
 )
 
@@ -268,7 +270,8 @@ def write_table(
             "write them to a file ending in .npy or .npz"
         )
     width = values.shape[1] if values.ndim > 1 else 1
-    names = columns if columns is not None else [f"x{i}" for i in range(width)]
+    given = columns if columns is not None else [f"x{i}" for i in range(width)]
+    names = list(map(as_text, given))
     if len(names) != width:
         raise ParameterError(
             f"columns has {len(names)} names for {width} columns; give one for each"
@@ -294,12 +297,13 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
         tables = map(guarded_table, tables)
     first = next(tables)
     with (
-        parquet.ParquetWriter(path, first.schema)
+        path.open("wb") as file,  # Arrow opens no file whose name is not UTF-8
+        parquet.ParquetWriter(file, first.schema)
         if suffix == ".parquet"
         else arrow_csv.CSVWriter(
-            path, first.schema, write_options=arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
-        )
-    ) as writer:
+            file, first.schema, write_options=arrow_csv.WriteOptions(delimiter=_DELIMITERS[suffix])
+        ) as writer,
+    ):
         for table in chain([first], tables):
             writer.write_table(table)
 
@@ -335,6 +339,10 @@ def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
 
 @contextmanager
 def _found(path: Path) -> Iterator[None]:
+    if (kind := irregular(path)) is not None:
+        raise UnreadableFileError(
+            f"'{path}' is {kind}, and tables are read more than once; save it to a file first"
+        )
     try:
         yield
     except FileNotFoundError as error:

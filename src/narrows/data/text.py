@@ -1,30 +1,10 @@
-"""Words in messages: names in a list, counts, and texts from outside made safe to show."""
+"""Words in messages: names in a list, and counts; see also :mod:`narrows.texts`."""
 
 from collections.abc import Iterable
 
+from narrows.texts import as_text, printable, shortened
 
-def printable(text: str) -> str:
-    r"""Write as escapes what would command a terminal, turn what follows around, or be unseen.
-
-    Parameters
-    ----------
-    text : str
-        Any; bytes of names of files that are no text among it.
-
-    Returns
-    -------
-    str
-        On one line.
-
-    Examples
-    --------
-    >>> from narrows.data.text import printable
-    >>> print(printable("red: \x1b[31m, two lines:\n, Zürich"))
-    red: \x1b[31m, two lines:\n, Zürich
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+__all__ = ["as_text", "counted", "listed", "printable", "shortened"]
 
 
 def listed(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
@@ -49,17 +29,3 @@ def counted(count: int, noun: str) -> str:
     ('1 group', '2 groups')
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def shortened(text: str, most: int = 100) -> str:
-    """Leave out the middle of a text that is longer than so many characters.
-
-    Examples
-    --------
-    >>> shortened("a long name.png", 11), shortened("short.png", 11)
-    ('a lo....png', 'short.png')
-    """
-    if len(text) <= most:
-        return text
-    start = (most - 3) // 2
-    return f"{text[:start]}...{text[start + 3 - most :]}"

@@ -14,6 +14,7 @@ import pyarrow as pa
 from narrows.data.contents import what_it_is
 from narrows.data.memory import check_fits
 from narrows.errors import DataError, UnreadableFileError
+from narrows.texts import is_utf8
 
 LONGEST_ROW = 1 << 25
 """Bytes that a row of a text table has at most."""
@@ -156,7 +157,9 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path, compression: str | None) -> Any:
-    file = pa.OSFile(str(path))
+    name = str(path)
+    # Arrow opens no file whose name is not UTF-8.
+    file = pa.OSFile(name) if is_utf8(name) else pa.PythonFile(path.open("rb"), mode="r")
     return pa.CompressedInputStream(file, compression) if compression else file
 
 

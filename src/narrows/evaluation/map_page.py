@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from narrows.data.codec import is_picture, opaque
-from narrows.data.text import printable
+from narrows.data.text import as_text, printable
 from narrows.errors import DataError
 from narrows.evaluation.given import flat_rows, groups_of
 
@@ -113,7 +113,7 @@ def map_page(
     elif values is not None:
         data |= {"value": value, **_shaded(flat_rows(np.reshape(values, (-1, 1)), value)[rows, 0])}
     if names is not None and sum(map(len, names)) <= _MOST_NAMES:
-        data["names"] = [printable(names[int(row)]) for row in rows]
+        data["names"] = [printable(as_text(names[int(row)])) for row in rows]
     if pictures is not None and (sheet := _sheet(pictures[rows])) is not None:
         data["sheet"] = sheet
     here = files("narrows.evaluation")

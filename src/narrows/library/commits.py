@@ -18,8 +18,10 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
+from narrows.data.text import as_text
 from narrows.library.columns import fit_metadata
-from narrows.library.table import FAILURES, Table, cannot_write
+from narrows.library.table import Table, cannot_write
+from narrows.remote import FAILURES, panics_as_failures
 
 # Pictures, and bytes of them, that are committed together: what an interruption can cost.
 _ROWS, _BYTES = 4096, 2**28
@@ -165,7 +167,8 @@ def _hand_all_over(table: Table, rows: Iterator[Any], write: Callable[..., Any])
             raise
         _hand_over(_DONE, handed, written)
     try:
-        return written.result()
+        with panics_as_failures():
+            return written.result()
     except FAILURES as error:
         raise cannot_write(table.path, error) from error
 
@@ -241,7 +244,8 @@ def forget(table: Table, keep: timedelta) -> int:
 
 def _change(table: Table, change: Callable[[Any], object]) -> Table:
     try:
-        change(table.dataset)
+        with panics_as_failures():
+            change(table.dataset)
     except FAILURES as error:
         raise cannot_write(table.path, error) from error
     return table.latest()
@@ -279,7 +283,7 @@ def _record(batch: Batch, first: int, added: datetime, table: Table) -> Any:
         "id": pa.array(ids, pa.int64()),
         "hash": pa.array(batch.hashes, pa.string()),
         "path": pa.array(
-            map(str, ids) if batch.paths is None else map(_printable, batch.paths), pa.string()
+            map(str, ids) if batch.paths is None else map(as_text, batch.paths), pa.string()
         ),
         "added": pa.array([added] * n, schema.field("added").type),
         "picture": pa.array(batch.pictures, pa.large_binary()),
@@ -312,8 +316,3 @@ def _hand_over(batch: Any, handed: "Queue[Any]", written: "Future[Any]") -> bool
             continue
         return True
     return False
-
-
-def _printable(path: str) -> str:
-    """Write the bytes of a file's name that are no text as escapes, as Arrow holds only text."""
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.containment import read_regular
+from narrows.containment import is_folder, read_regular
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.axes import hint
@@ -335,7 +335,7 @@ def understand(
     files.check_excludable(given, exclude)
     if isinstance(given, str | Path):
         path = Path(given)
-        if path.is_dir() and not files.holds_rows(path, exclude):
+        if is_folder(path) and not files.holds_rows(path, exclude):
             found, left_out = list_images(path, exclude)
             left_out.tell(path, stacklevel=3)
             return replace(as_files(found, encoder, store), left_out=left_out, folder=path)
@@ -381,7 +381,7 @@ def understand(
 
 def is_picture_file(path: str | Path) -> bool:
     """Tell from its name whether a path is that of one picture."""
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES and not Path(path).is_dir()
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES and not is_folder(path)
 
 
 def check_store(store: Store, *, files: bool = True) -> None:

@@ -13,9 +13,9 @@ from narrows.errors import FormatError, OutputExistsError
 from narrows.library import folder
 from narrows.library.folder import LIBRARY, Contents
 from narrows.library.inverted import index_names
-from narrows.library.table import FAILURES, Table
+from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Encoder
-from narrows.remote import Place, Remote, lance_address
+from narrows.remote import FAILURES, Place, Remote, lance_address, panics_as_failures
 
 
 def create(
@@ -68,6 +68,7 @@ def _create(
     *,
     overwrite: bool,
 ) -> None:
+    lance_address(path)  # refuses what Lance cannot open
     check_output(path, overwrite=overwrite)
     with explain_os_errors(path):
         if path.is_dir() and not any(path.iterdir()):
@@ -130,5 +131,5 @@ def _remove(path: Remote, contents: Contents) -> None:
         if name is not None:
             (path / name).remove()
     address = lance_address(path / contents.table)
-    with suppress(*FAILURES):
+    with suppress(*FAILURES), panics_as_failures():
         lance.LanceDataset.drop(address["uri"], address["storage_options"])

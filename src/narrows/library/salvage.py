@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from narrows.errors import FormatError
 from narrows.library.checks import Checks, row_sums
-from narrows.library.table import FAILURES, Table, panics_as_failures
+from narrows.library.table import Table
+from narrows.remote import FAILURES, panics_as_failures
 
 _ROWS = 64  # in memory at a time
 _PROBES = 32  # rows that are tried before a column of a file is given up

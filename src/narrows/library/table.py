@@ -19,10 +19,16 @@ from narrows.data.lance_rows import reason
 from narrows.errors import FormatError, NarrowsError, OutputError, ParameterError, StoreError
 from narrows.library.columns import metadata_fields, own_columns, own_schema
 from narrows.library.filters import to_sql
-from narrows.remote import Place, Remote, lance_address, open_dataset, refusal
+from narrows.remote import (
+    FAILURES,
+    Place,
+    Remote,
+    lance_address,
+    open_dataset,
+    panics_as_failures,
+    refusal,
+)
 
-# What Lance and Arrow raise; neither has a class of its own for what went wrong with a file.
-FAILURES = (OSError, ValueError, RuntimeError)
 # Lance reads many files of a table at once by default, and holds what it has read.
 # Small batches, made by several threads, leave the least of the heap in pieces.
 _FRUGAL: dict[str, Any] = {
@@ -93,8 +99,10 @@ class Table:
     def create(cls, path: Place, width: int, fingerprint: str) -> Self:
         """Create an empty table for codes of a width, which the model of a fingerprint makes."""
         schema = own_schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
+        address = lance_address(path)
         try:
-            lance.write_dataset(schema.empty_table(), **lance_address(path), mode="create")
+            with panics_as_failures():
+                lance.write_dataset(schema.empty_table(), **address, mode="create")
         except FAILURES as error:
             raise cannot_write(path, error) from error
         return cls(path, fingerprint, folders=())
@@ -272,18 +280,6 @@ class Table:
         if not isinstance(facts, dict) or facts.get("table") != self.path.name:
             return None
         return int(facts["version"]) if type(facts.get("version")) is int else None
-
-
-@contextmanager
-def panics_as_failures() -> Iterator[None]:
-    """Raise as an error what Lance raises beside all errors when damage takes it by surprise."""
-    try:
-        yield
-    except BaseException as error:
-        # Its class is made anew by every extension that is written in Rust.
-        if type(error).__name__ == "PanicException":
-            raise RuntimeError(f"Lance gave up: {error}") from error
-        raise
 
 
 def cannot_write(path: Place, error: Exception) -> OutputError | StoreError:

@@ -42,7 +42,7 @@ class FittedClassifier(
         self._check_fitted()
         rows = check_rows(self, X)
         logits = np.empty((len(rows), len(self.classes_)), np.float32)
-        run_in_blocks(lambda x: self.network_(self.scaling_(x)), rows, logits, self.network_)
+        run_in_blocks(lambda x: self.network_(self.scaling_(x)), rows, logits, self.network_, "row")
         return logits
 
     def predict(self, X: Any) -> NDArray[Any]:

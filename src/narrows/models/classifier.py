@@ -321,7 +321,7 @@ class EncoderClassifier(FittedClassifier):
         """Compute the codes of rows, maps as rows of numbers."""
         module, scaling = self.encoder_.module, self.encoder_.scaling_
         codes = scratch_rows((len(rows), self.encoder_.spec.code_width))
-        run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module)
+        run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module, "row")
         return codes
 
     def __sklearn_clone__(self) -> Self:

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from narrows import networks, storage
 from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
 from narrows.data.scratch import scratch_rows
+from narrows.errors import DataError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec
 
@@ -277,21 +278,33 @@ class Decoder(Half):
 def encode(
     module: nn.Module, scaling: Scaling, rows: NDArray[Any], spec: NetworkSpec
 ) -> NDArray[np.float32]:
-    """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
+    """Encode rows that were checked already: (n, *sample_shape) to (n, K).
+
+    Raises
+    ------
+    DataError
+        As :func:`check_made`.
+    """
     codes = scratch_rows((len(rows), spec.at(rows.shape[1:]).code_width))
-    run_in_blocks(lambda x: module(scaling(x)), rows, codes, module)
+    run_in_blocks(lambda x: module(scaling(x)), rows, codes, module, "row")
     return codes
 
 
 def decode(
     module: networks.Decoder, scaling: Scaling, codes: NDArray[np.float32], spec: NetworkSpec
 ) -> NDArray[np.floating]:
-    """Decode codes that were checked already: (n, K) to (n, *spec.sample_shape)."""
+    """Decode codes that were checked already: (n, K) to (n, *spec.sample_shape).
+
+    Raises
+    ------
+    DataError
+        As :func:`check_made`.
+    """
     rows = scratch_rows((len(codes), *spec.sample_shape), scaling.value_type)
     if spec.is_map:
         module = networks.decoder_at(module, spec)
     # Off the device first: not every device has double precision.
-    run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module)
+    run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module, "code")
     return rows
 
 
@@ -307,6 +320,7 @@ def run_in_blocks(
     rows: NDArray[Any],
     out: NDArray[np.floating],
     module: nn.Module,
+    what: Literal["row", "code"],
 ) -> None:
     """Write what a step makes of each row; both are on the module's device in between."""
     device = next(module.parameters()).device
@@ -317,3 +331,36 @@ def run_in_blocks(
     for start in range(0, len(rows), size):
         block = slice(start, start + size)
         target[block] = step(source[block].to(device))
+        check_made(target[block], start, what)
+
+
+def check_made(made: Tensor, start: int, what: Literal["row", "code"]) -> None:
+    """Refuse what a network made of rows or codes that lie far beyond those learned from.
+
+    Parameters
+    ----------
+    made : Tensor of shape (n, ...)
+    start : int
+        The number of the first of them.
+    what : {"row", "code"}
+        What they were made of.
+
+    Raises
+    ------
+    DataError
+        If a value is not finite: single precision holds numbers up to 3.4e38.
+    """
+    if math.isfinite(made.sum(dtype=torch.float64)):
+        return
+    whole = made.isfinite().flatten(1).all(1)
+    if whole.all():  # only their sum is too large
+        return
+    bad = (~whole).nonzero()[:, 0]
+    remedy = "compare its values with those of the training data, or remove it"
+    if what == "code":
+        remedy = "give codes of the size that transform (narrows encode) makes"
+    raise DataError(
+        f"{what} {start + int(bad[0])}, counted from 0, is so far from the training data that the "
+        "network's result exceeds single precision (3.4e38) or is undefined "
+        f"({len(bad)} such in {len(made)}); {remedy}"
+    )

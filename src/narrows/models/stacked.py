@@ -337,6 +337,6 @@ def _encode(stage: nn.Module, codes: Any) -> Any:
     """Compute the next codes of all rows, once."""
     linear = next(module for module in stage.children() if isinstance(module, nn.Linear))
     made = Scratch((len(codes), linear.out_features), np.float32)
-    run_in_blocks(stage, codes, made.values, stage)
+    run_in_blocks(stage, codes, made.values, stage, "row")
     # Rows in memory are shuffled one by one, whether or not their codes fit there too.
     return made.rows() if isinstance(codes, StoredRows) else made.values

@@ -22,7 +22,17 @@ from narrows.training.history import History
 from narrows.training.means import Means
 
 # What reading a damaged state may raise.
-DAMAGES = (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError)
+DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 
 _LAYER = "layer/"
 
@@ -186,6 +196,8 @@ class Snapshot:
         moments = state.optimizer.state_dict()
         moments["state"] = {}
         optimized = [p for group in state.optimizer.param_groups for p in group["params"]]
+        if self.facts["n_optimized"] > len(optimized):
+            raise ValueError(f"its n_optimized is {self.facts['n_optimized']!r}")
         for i, parameter in enumerate(optimized[: self.facts["n_optimized"]]):
             moments["state"][i] = _part(self.tensors, f"optimizer.{i}.")
             like = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}

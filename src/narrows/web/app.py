@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from narrows import errors
 from narrows.remote import place
+from narrows.texts import printable
 from narrows.web import routes
 from narrows.web.address import read_public_url
 from narrows.web.batching import Batcher, Worker
@@ -224,9 +225,9 @@ def _said(
     places = [str(path.absolute()), str(path)] if isinstance(path, Path) else [str(path)]
     shown = why
     for where in places:
-        shown = shown.replace(where, path.name)
+        shown = shown.replace(printable(where), path.name)
     # What was asked may hold what is no text.
-    shown = shown.encode("utf-8", "replace").decode()
+    shown = printable(shown)
     return JSONResponse({"error": shown}, status, headers)
 
 

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from narrows.remote import place
+from narrows.texts import as_text
 from narrows.web.served import Served
 from narrows.web.source import Source
 
@@ -120,7 +121,7 @@ def main() -> None:
             library.read(ids),
             None if None in labels else np.array(labels),
             names=[item.path for item in items],
-            title=f"Is the model of {path.name} any good?",
+            title=f"Is the model of {as_text(path.name)} any good?",
         )
         report.save(to)
     except NarrowsError as error:

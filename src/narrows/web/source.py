@@ -11,6 +11,7 @@ from narrows.errors import FormatError, ParameterError
 from narrows.library import Item, Library
 from narrows.models import load
 from narrows.remote import Place, Remote, on_disk, stamp
+from narrows.texts import as_text
 from narrows.web.served import Served
 
 # For which an object store is not asked again.
@@ -118,7 +119,7 @@ class Source:
                 model = load(folder)
         if not hasattr(model, "transform"):
             raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
-        return Served(path.name, library, model, stamp, self._how)
+        return Served(as_text(path.name), library, model, stamp, self._how)
 
 
 def _stamp(path: Place) -> str:

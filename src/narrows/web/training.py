@@ -9,6 +9,7 @@ from typing import Any
 
 from narrows.containment import read_regular
 from narrows.data.formulas import unguarded
+from narrows.texts import as_text
 
 # A log that was written to so many seconds ago is of a run that goes on, unless it takes longer
 # over an epoch.
@@ -43,10 +44,12 @@ def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     found = []
     for path in paths:
         if path.is_dir():
-            found += [(file.stem, file) for file in sorted(path.glob("*.csv"))]
-            found += [(file.parent.name, file) for file in sorted(path.glob("*/history.csv"))]
+            found += [(as_text(file.stem), file) for file in sorted(path.glob("*.csv"))]
+            found += [
+                (as_text(file.parent.name), file) for file in sorted(path.glob("*/history.csv"))
+            ]
         else:
-            found.append((path.stem, path))
+            found.append((as_text(path.stem), path))
     return found[:_MOST_FILES]
 
 

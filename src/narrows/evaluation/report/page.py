@@ -11,6 +11,7 @@ from typing import Any
 from narrows.atomic import atomic_folder
 from narrows.evaluation.report.render import Part
 from narrows.evaluation.report.verdict import Finding
+from narrows.texts import as_utf8
 
 
 class Page(ABC):
@@ -56,6 +57,7 @@ class Page(ABC):
             loader=PackageLoader("narrows.evaluation", "report"),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=lambda value: as_utf8(value) if type(value) is str else value,
         )
         environment.filters["base64"] = lambda png: b64encode(png).decode()
         return environment.get_template("page.html").render(page=self)
