@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from narrows.remote import place
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 from narrows.web.source import Source
 
 _MOST_ROWS = 10_000

@@ -11,7 +11,7 @@ from narrows.errors import FormatError, ParameterError
 from narrows.library import Item, Library
 from narrows.models import load
 from narrows.remote import Place, Remote, on_disk, stamp
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 
 # For which an object store is not asked again.
 _SECONDS = 1.0
