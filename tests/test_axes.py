@@ -30,7 +30,7 @@ from narrows.data.images import read_image
 from narrows.errors import DataError, LibraryError, NarrowsWarning, ParameterError
 from narrows.evaluation import make_report
 from narrows.evaluation.restoration import compare_with_clean
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 
 pytestmark = pytest.mark.cases
 

@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from narrows import Autoencoder, datasets
 from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
 from narrows.evaluation import MAP_METHODS, Projection, maps, project, score_map
-from narrows.evaluation.landmarks import Landmarks
+from narrows.evaluation.maps import Landmarks
 
 RNG = np.random.default_rng(0)
 BLOBS = np.repeat(8 * RNG.random((4, 6)), 30, axis=0) + 0.3 * RNG.random((120, 6))

@@ -23,8 +23,8 @@ from narrows.data.lazy import MadeRows
 from narrows.data.spooled import SpooledRows
 from narrows.data.stored import FileRows
 from narrows.errors import DataError, ParameterError, UnreadableFileError, WorkerError
+from narrows.scale.ray_training import fit_by_ray
 from narrows.scale.streaming import FarRows, travelling
-from narrows.scale.training import fit_by_ray
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("default")  # those of others

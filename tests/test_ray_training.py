@@ -26,9 +26,9 @@ from narrows.errors import (
     ParameterError,
     WorkerError,
 )
-from narrows.scale import training as by_ray
-from narrows.scale.failure import Failure
-from narrows.scale.training import Task, fit_by_ray, learn, understood
+from narrows.scale import ray_training as by_ray
+from narrows.scale.cluster import Failure
+from narrows.scale.ray_training import Task, fit_by_ray, learn, understood
 from narrows.training.progress import on_epoch, on_every_process
 
 pytest.importorskip("ray")

@@ -16,7 +16,7 @@ from PIL import Image
 from narrows import Autoencoder, Decoder, Encoder, Library
 from narrows.data.images import encode_png
 from narrows.data.reading import reading
-from narrows.web import served
+from narrows.web import snapshot
 from narrows.web.app import create_app
 from narrows.web.batching import Batcher, Worker
 from narrows.web.views import Views
@@ -139,13 +139,13 @@ def library(tmp_path_factory, model):
 def test_many_codes_hold_up_no_single_one(library, cache, monkeypatch):
     """A slider goes on while others decode hundreds of codes."""
     decoded = []
-    original = served.Served.decode
+    original = snapshot.Served.decode
 
     def noting(self, codes):
         decoded.append(len(codes))
         return original(self, codes)
 
-    monkeypatch.setattr(served.Served, "decode", noting)
+    monkeypatch.setattr(snapshot.Served, "decode", noting)
     many, one = {"codes": 200 * [[0, 1, 2, 3]]}, {"codes": [[0, 1, 2, 3]]}
 
     async def ask():
@@ -176,7 +176,7 @@ def png_of(width, height):
 def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
     """What they take all together is what one takes."""
     decoded, now, most, lock = [], set(), [], threading.Lock()
-    original = served.Target.decode
+    original = snapshot.Target.decode
 
     def noting(target, contents, notes):
         with lock:
@@ -189,7 +189,7 @@ def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
             with lock:
                 now.remove(object_)
 
-    monkeypatch.setattr(served.Target, "decode", noting)
+    monkeypatch.setattr(snapshot.Target, "decode", noting)
     large = {"file": png_of(4200, 4100)}
 
     async def ask():
@@ -306,7 +306,7 @@ def test_no_more_pictures_are_kept_than_fit(library, monkeypatch):
     async def ask():
         inference = Worker("inference")
         views = Views(inference, most_bytes=4 * size)
-        shown = served.Served("a", library, library.model, "1")
+        shown = snapshot.Served("a", library, library.model, "1")
         for number in (0, 1, 2, 3, 4, 5, 5, 4, 0):
             await views(shown, number, "thumbnail")
         views.close()

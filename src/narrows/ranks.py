@@ -1,7 +1,7 @@
 """The processes that train one network together, if any: sums and agreements among them.
 
 A process that trains by itself is one of one: it sums nothing and agrees with itself. Others have
-joined by :func:`narrows.scale.processes.together`, and take the same steps in the same order.
+joined by :func:`narrows.scale.ddp.together`, and take the same steps in the same order.
 """
 
 from collections.abc import Iterator

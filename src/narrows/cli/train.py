@@ -155,7 +155,7 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     """
     from narrows.cli import stopping
     from narrows.errors import ParameterError
-    from narrows.scale.processes import is_launched, together
+    from narrows.scale.ddp import is_launched, together
 
     if options["workers"] is not None and options["ray"] is None:
         raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
@@ -183,7 +183,7 @@ def _told_once() -> Iterator[None]:
     """Let of several processes that fail only the first one say why."""
     from narrows.cli.main import exit_code
     from narrows.errors import NarrowsError
-    from narrows.scale.processes import fails_first
+    from narrows.scale.ddp import fails_first
 
     try:
         yield
@@ -232,7 +232,7 @@ def _train(
     from narrows.data.lazy import LazyRows
     from narrows.data.stored import stored
     from narrows.data.text import counted
-    from narrows.scale.training import fit_by_ray
+    from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
     from narrows.training.progress import logged, on_plan
 

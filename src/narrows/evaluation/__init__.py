@@ -2,8 +2,7 @@
 
 from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.evaluation.comparison import Scores, compare_with_pca
-from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths
-from narrows.evaluation.depth_plot import draw_depths
+from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths, draw_depths
 from narrows.evaluation.map_page import map_page
 from narrows.evaluation.map_scores import MapScores, score_map
 from narrows.evaluation.maps import MAP_METHODS, Projection, project

@@ -1,7 +1,7 @@
 """Rows on a plane, so that similar ones lie together: by four methods, each of which places more.
 
 t-SNE lays out landmarks, which stand for the rows around them, and all rows are placed among these
-(:mod:`narrows.evaluation.landmarks`), as are rows that come later: that is the default. t-SNE and
+(:mod:`narrows.evaluation.maps`), as are rows that come later: that is the default. t-SNE and
 UMAP as other packages have them lay out all rows given, of which some are the landmarks for others.
 
 van der Maaten & Hinton (2008), "Visualizing data using t-SNE", JMLR 9; Kobak & Berens (2019), "The
@@ -12,23 +12,191 @@ McInnes, Healy & Melville (2018), "UMAP", arXiv:1802.03426.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 from sklearn.manifold import TSNE
+from torch import Tensor
 
+from narrows.data.arrays import as_tensor
 from narrows.data.principal import fit_pca
-from narrows.data.scratch import scratch_rows
-from narrows.errors import DataError, MissingDependencyError
+from narrows.data.scratch import fits, scratch_rows
+from narrows.errors import DataError, MissingDependencyError, ParameterError
 from narrows.evaluation.given import flat_rows
-from narrows.evaluation.landmarks import Landmarks
-from narrows.evaluation.map_space import DISTANCES, Distances, Space
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 from narrows.models.validation import check_choice, check_number
+
+Distances = Literal["auto", "restored", "codes"]
+DISTANCES: tuple[Distances, ...] = ("auto", "restored", "codes")
+
+# Values of all restored rows together, beyond which codes are used: half a gigabyte.
+_MOST_VALUES = 2**27
+# Each in single precision, twice.
+_BYTES_A_VALUE = 8
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where rows of any shape are numbers in a table, whose distances count.
+
+    Attributes
+    ----------
+    kind : {"rows", "codes", "restored"}
+        Of what the numbers are; restored rows are scaled as the model scales them.
+    model : BaseAutoencoder, Encoder or None
+    row_shape : tuple of int
+        Of what :meth:`rows` gives.
+    """
+
+    kind: Literal["rows", "codes", "restored"]
+    model: BaseAutoencoder | Encoder | None
+    row_shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, X: Any, model: BaseAutoencoder | Encoder | None, distances: Distances) -> "Space":
+        """Choose the space of a map of rows.
+
+        Raises
+        ------
+        ParameterError
+            If restored rows are wished for, and there is nothing to restore them.
+        """
+        if model is None:
+            return cls("rows", None, tuple(np.shape(X)[1:]))
+        whole = isinstance(model, BaseAutoencoder)
+        if distances == "restored" and not whole:
+            raise ParameterError(
+                "distances='restored' needs a whole model, and this is an encoder; use 'codes'"
+            )
+        shape = model.sample_shape_
+        n_values = len(X) * math.prod(shape)
+        are_few = n_values <= _MOST_VALUES and fits(_BYTES_A_VALUE * n_values)
+        if distances == "restored" or (
+            distances == "auto" and whole and are_few and not model.takes_any_size_
+        ):
+            return cls("restored", model, shape)
+        return cls("codes", model, ())
+
+    def table(self, X: Any) -> NDArray[Any]:
+        """Turn rows into a table (n, F).
+
+        Raises
+        ------
+        DataError
+            If they are not like those that the map is of.
+        """
+        if self.model is None:
+            table = flat_rows(X)
+            width = math.prod(self.row_shape)
+            if table.shape[1] != width:
+                raise DataError(
+                    f"rows of {table.shape[1]} numbers were given to a map of rows of {width}; "
+                    "give rows like those that it was made from"
+                )
+            return table
+        if self.kind == "codes" or isinstance(self.model, Encoder):
+            return self.model.transform(X)
+        restored = self.model.inverse_transform(self.model.transform(X))
+        scaled: NDArray[Any] = self.model.scaling_(as_tensor(restored)).flatten(1).numpy()
+        return scaled
+
+    def rows(self, table: NDArray[Any]) -> NDArray[Any]:
+        """Turn a table (n, F) into rows; codes stay codes."""
+        if self.kind == "codes":
+            return table
+        shaped = table.reshape(len(table), *self.row_shape)
+        if self.model is None:
+            return shaped
+        undone: NDArray[Any] = self.model.scaling_.undo(as_tensor(shaped)).numpy()
+        return undone
+
+
+_NEIGHBOR = 5  # its distance is the unit of all widths
+_MEASURED = 1_000  # landmarks whose neighbour is looked for
+# Of a, b and c; chosen on held-out training rows of Fashion-MNIST.
+_WIDTH_OF_ROWS, _WIDTH_OF_PLACES, _WIDTH_OF_STEP = 0.6, 1.0, 1.2
+_BLOCK = 128  # rows whose affinities stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Rows, their places on a plane, and how far apart neighbours are in both.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (L, F)
+    places : Tensor of shape (L, 2)
+    near_rows, near_places : float
+        The median distance to the fifth neighbour.
+    """
+
+    rows: Tensor
+    places: Tensor
+    near_rows: float
+    near_places: float
+
+    @classmethod
+    def of(cls, rows: Tensor, places: Tensor) -> Self:
+        """Measure landmarks."""
+        return cls(rows, places, _nearness(rows), _nearness(places))
+
+    @torch.inference_mode()
+    def encode(self, z: Tensor) -> Tensor:
+        """Place rows, (n, F) to (n, 2)."""
+        # Kept one by one, small results would hold the heap apart, which then grows with the rows.
+        places = torch.empty(len(z), 2)
+        for block, place in zip(torch.split(z, _BLOCK), torch.split(places, _BLOCK), strict=True):
+            place.copy_(self._encode(block))
+        return places
+
+    @torch.inference_mode()
+    def decode(self, y: Tensor) -> Tensor:
+        """Restore rows from their places, (n, 2) to (n, F)."""
+        width = _WIDTH_OF_PLACES * self.near_places
+        rows = torch.empty(len(y), self.rows.shape[1])
+        for block, row in zip(torch.split(y, _BLOCK), torch.split(rows, _BLOCK), strict=True):
+            row.copy_(_affinities(block, self.places, width).softmax(1) @ self.rows)
+        return rows
+
+    def _encode(self, z: Tensor) -> Tensor:
+        # numpy finds the largest number's place faster than torch.
+        affinities = _affinities(z, self.rows, _WIDTH_OF_ROWS * self.near_rows)
+        nearest = torch.from_numpy(affinities.numpy().argmax(1))
+        weights = affinities.softmax(1).div_(self._step(self.places[nearest]))
+        # A product with three rows takes less time than one with three columns.
+        weighed = (_with_ones(self.places).T @ weights.T).T
+        return weighed[:, :2] / weighed[:, 2:]
+
+    def _step(self, start: Tensor) -> Tensor:
+        """Return 1 / w: 1 + ||v_n - v_l||^2 / c^2, (n, L), as one product of matrices."""
+        scale = (_WIDTH_OF_STEP * self.near_places) ** 2
+        lengths = self.places.square().sum(1, keepdim=True) / scale
+        right = [-2 / scale * self.places, 1 + lengths, torch.full_like(lengths, 1 / scale)]
+        left = [_with_ones(start), start.square().sum(1, keepdim=True)]
+        return torch.cat(left, 1) @ torch.cat(right, 1).T
+
+
+def _with_ones(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.ones(len(x), 1)], 1)
+
+
+def _affinities(x: Tensor, landmarks: Tensor, width: float) -> Tensor:
+    """Return minus the squared distances over the squared width, but for a constant of each row."""
+    scaled = landmarks / width**2
+    return torch.addmm(-(scaled * landmarks).sum(1), x, scaled.T, alpha=2)
+
+
+def _nearness(x: Tensor) -> float:
+    """Return the median distance to the fifth neighbour, or a little of the spread if it is 0."""
+    distances = torch.cdist(x[:_MEASURED], x)
+    k = min(_NEIGHBOR, len(x) - 1)
+    nearest = distances.kthvalue(k + 1, dim=1).values.median()  # the row itself is the first
+    return max(float(nearest), 1e-3 * float(x.std()))
+
 
 MapMethod = Literal["autoencoder", "pca", "tsne", "umap"]
 MAP_METHODS: tuple[MapMethod, ...] = ("autoencoder", "pca", "tsne", "umap")

@@ -8,8 +8,7 @@ from narrows.errors import NarrowsError, WorkerError
 from narrows.library import Workers
 from narrows.library.workers import Answer, Part
 from narrows.remote import Place
-from narrows.scale.cluster import answered, answers, check_workers, cluster
-from narrows.scale.failure import Failure
+from narrows.scale.cluster import Failure, answered, answers, check_workers, cluster
 
 # How often a part is begun again when its worker is lost.
 _AGAIN = 3

@@ -20,8 +20,7 @@ from narrows.data.blocks import MIXED
 from narrows.data.lazy import LazyRows
 from narrows.data.stored import FileRows, StoredRows, stored
 from narrows.errors import NarrowsError, ParameterError, WorkerError
-from narrows.scale.cluster import check_workers, is_client
-from narrows.scale.failure import Failure
+from narrows.scale.cluster import Failure, check_workers, is_client
 
 # Windows that are read at the same time, and those that wait to be learned from.
 _READERS, _WAITING = 2, 1
@@ -38,7 +37,7 @@ def travelling(ray: Any, X: Any, sees: Sequence[Path], stream: bool | None) -> C
     ray : module
         Connected.
     X, sees, stream
-        As for :func:`narrows.scale.training.fit_by_ray`.
+        As for :func:`narrows.scale.ray_training.fit_by_ray`.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from narrows.training import rescue
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.clipping import Clipping
 from narrows.training.devices import near, rounded_products, sent
+from narrows.training.distributed import purpose, shared, weighted
 from narrows.training.history import History, Record
 from narrows.training.means import Means
 from narrows.training.progress import (
@@ -33,7 +34,6 @@ from narrows.training.progress import (
 )
 from narrows.training.schedule import constant, one_cycle
 from narrows.training.state import Snapshot, State
-from narrows.training.together import purpose, shared, weighted
 
 # From the network, a prepared batch and a generator for noise, to the terms.
 LossFunction = Callable[[Any, Any, torch.Generator], Loss]

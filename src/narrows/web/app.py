@@ -27,7 +27,7 @@ from narrows.web.maps import LibraryMap, Maps
 from narrows.web.metrics import Metrics
 from narrows.web.report import ReportMaker
 from narrows.web.security import App, BusyError, Guard, Message, Receive, Scope, Send, TooLargeError
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 from narrows.web.source import Source
 from narrows.web.uploads import Uploads
 from narrows.web.views import Views

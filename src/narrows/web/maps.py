@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 from narrows.web.source import Source
 
 # Rows that principal components are found from, fewer where they hold more values than that, and

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from narrows.remote import place
 from narrows.texts import as_text
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 from narrows.web.source import Source
 
 _MOST_ROWS = 10_000

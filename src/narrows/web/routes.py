@@ -13,12 +13,12 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from narrows import __version__
 from narrows.errors import DataError, ParameterError
-from narrows.web.bodies import MOST_BYTES, read_json, refuse_body
+from narrows.web.json_body import MOST_BYTES, read_json, refuse_body
 from narrows.web.maps import LibraryMap
 from narrows.web.openapi import KINDS, describe
 from narrows.web.parameters import read_query
 from narrows.web.security import REPORT
-from narrows.web.served import Served, data_uri
+from narrows.web.snapshot import Served, data_uri
 from narrows.web.training import read_runs
 
 _MOST_CODES, _MOST_SAMPLES = 256, 64

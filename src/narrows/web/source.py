@@ -12,7 +12,7 @@ from narrows.library import Item, Library
 from narrows.models import load
 from narrows.remote import Place, Remote, on_disk, stamp
 from narrows.texts import as_text
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 
 # For which an object store is not asked again.
 _SECONDS = 1.0

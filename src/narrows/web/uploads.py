@@ -14,7 +14,7 @@ from narrows.data.codec import DefectError, open_picture, quietly
 from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 from narrows.web.source import Source
 
 _MOST_FILES = 64

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from narrows.web.batching import Batcher, Worker
-from narrows.web.served import Served
+from narrows.web.snapshot import Served
 
 # Bytes that are kept: some ten thousand thumbnails of small pictures, or a thousand of photos.
 _MOST_BYTES = 16 * 2**20

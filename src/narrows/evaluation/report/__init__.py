@@ -2,7 +2,7 @@
 
 from narrows.evaluation.report.compare import Comparison, compare_models
 from narrows.evaluation.report.figures import Figures
-from narrows.evaluation.report.render import Part
+from narrows.evaluation.report.page import Part
 from narrows.evaluation.report.report import Report, make_report
 from narrows.evaluation.report.verdict import Finding, judge
 

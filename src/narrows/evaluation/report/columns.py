@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from narrows import plots
 from narrows.evaluation.report.figures import Columns
-from narrows.evaluation.report.render import Part, picture
-from narrows.evaluation.report.wording import share, times
+from narrows.evaluation.report.page import Part, picture
+from narrows.evaluation.report.verdict import share, times
 from narrows.plots.columns import MOST_NAMED
 
 if TYPE_CHECKING:

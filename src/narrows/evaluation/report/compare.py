@@ -14,11 +14,16 @@ from narrows.data.containers import refuse_containers
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.report import latent
 from narrows.evaluation.report.figures import Figures, Scores
-from narrows.evaluation.report.page import Page
-from narrows.evaluation.report.render import Part, picture
+from narrows.evaluation.report.page import Page, Part, picture
 from narrows.evaluation.report.report import Report, check_labels, measure, quietly
-from narrows.evaluation.report.verdict import RULES, Finding
-from narrows.evaluation.report.wording import amount, percent, unit_of_errors, writer
+from narrows.evaluation.report.verdict import (
+    RULES,
+    Finding,
+    amount,
+    percent,
+    unit_of_errors,
+    writer,
+)
 from narrows.models import MODELS
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.validation import check_number

@@ -12,8 +12,8 @@ from narrows.evaluation.report import latent
 from narrows.evaluation.report.columns import show_columns
 from narrows.evaluation.report.figures import Figures
 from narrows.evaluation.report.measure import Coded
-from narrows.evaluation.report.render import Part, picture
-from narrows.evaluation.report.wording import (
+from narrows.evaluation.report.page import Part, picture
+from narrows.evaluation.report.verdict import (
     amount,
     how_pca_learned,
     measured_rows,

@@ -28,11 +28,9 @@ from narrows.evaluation.report.measure import (
     measure_learning,
     measure_units,
 )
-from narrows.evaluation.report.page import Page
+from narrows.evaluation.report.page import Page, Part
 from narrows.evaluation.report.parts import Subject, make_parts
-from narrows.evaluation.report.render import Part
-from narrows.evaluation.report.verdict import judge, notice
-from narrows.evaluation.report.wording import measured_rows, writer
+from narrows.evaluation.report.verdict import judge, measured_rows, notice, writer
 from narrows.evaluation.report.yardstick import choose_yardsticks, sizes_of_curve
 from narrows.models.base import BaseAutoencoder
 from narrows.models.learned_rows import LEARNED, NEW, hash_rows

@@ -3,10 +3,11 @@
 import base64
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,7 +22,68 @@ from narrows.data.sizes import size_of
 from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
 from narrows.models.damage import limits_of
-from narrows.web.latent import Spread
+
+# Codes that it is measured on.
+_CODES = 10_000
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How codes are spread.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (K,)
+        Of the codes.
+    covariance : ndarray of shape (K, K)
+        Of the codes; of a single one, zeros.
+    low, high : ndarray of shape (K,)
+        Their ends.
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, codes: NDArray[np.float32]) -> Self:
+        """Measure codes (n, K), or some thousands of them."""
+        some = codes[:: max(1, len(codes) // _CODES)].astype(np.float64)
+        covariance = np.atleast_2d(np.cov(some, rowvar=False, ddof=0))
+        return cls(some.mean(axis=0), covariance, some.min(axis=0), some.max(axis=0))
+
+    @classmethod
+    def normal(cls, width: int) -> Self:
+        """Measure what is drawn from the prior of a variational model."""
+        codes = np.random.default_rng(0).standard_normal((_CODES, width), np.float32)
+        return cls.of(codes)
+
+    def describe(self) -> dict[str, Any]:
+        """Tell how the code's units vary, the one that varies most first."""
+        variance = np.diag(self.covariance)
+        total = float(variance.sum()) or 1.0
+        units = [
+            {
+                "index": int(unit),
+                "mean": float(self.mean[unit]),
+                "std": math.sqrt(variance[unit]),
+                "min": float(self.low[unit]),
+                "max": float(self.high[unit]),
+                "share": float(variance[unit]) / total,
+            }
+            for unit in np.argsort(-variance, kind="stable")
+        ]
+        return {"units": units, "mean_code": self.mean.tolist()}
+
+    def draw(self, count: int, seed: int) -> NDArray[np.float64]:
+        """Draw codes from the normal distribution of this mean and covariance."""
+        generator = np.random.default_rng(seed)
+        drawn: NDArray[np.float64] = generator.multivariate_normal(
+            self.mean, self.covariance, count, method="eigh"
+        )
+        return drawn
+
 
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
 _SMALL = 2**12  # numbers in a row

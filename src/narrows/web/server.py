@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -9,12 +10,79 @@ from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from narrows.errors import MissingDependencyError, ParameterError
+from narrows.errors import MissingDependencyError, MissingFileError, ParameterError
 from narrows.web.address import read_public_url
-from narrows.web.tls import check_certificate
 
 if TYPE_CHECKING:
-    from narrows.web.patience import Patience
+    from narrows.web.idle_timeout import Patience
+
+
+def check_certificate(certfile: Path | None, keyfile: Path | None) -> bool:
+    """Tell whether a certificate and its private key were given, and refuse what cannot be used.
+
+    Parameters
+    ----------
+    certfile, keyfile : Path, optional
+        PEM files: the certificate, with those between it and the authority's, and its private key
+        without a passphrase.
+
+    Returns
+    -------
+    bool
+        Whether the server speaks TLS.
+
+    Raises
+    ------
+    ParameterError
+        If one of the two is missing, cannot be read, or is no such file, or if they do not belong
+        together.
+    MissingFileError
+        If a file does not exist.
+    """
+    if certfile is None and keyfile is None:
+        return False
+    if certfile is None or keyfile is None:
+        given, missing = (
+            ("--keyfile", "--certfile") if certfile is None else ("--certfile", "--keyfile")
+        )
+        raise ParameterError(f"{given} was given without {missing}; TLS needs both files")
+    for option, path in (("--certfile", certfile), ("--keyfile", keyfile)):
+        _check_readable(option, path)
+
+    def refuse_passphrase() -> str:
+        raise ParameterError(
+            f"the private key in --keyfile '{keyfile}' has a passphrase; write it without, as "
+            "`openssl pkey -in KEY -out PLAIN` does, readable by its owner alone"
+        )
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            certfile, keyfile, refuse_passphrase
+        )
+    except ssl.SSLError as error:
+        why = (
+            "the private key is not that of the certificate"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else f"they are not a certificate and a private key in PEM ({error.reason or error})"
+        )
+        raise ParameterError(
+            f"--certfile '{certfile}' and --keyfile '{keyfile}' cannot be used: {why}"
+        ) from error
+    return True
+
+
+def _check_readable(option: str, path: Path) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{option} '{path}' does not exist; give a PEM file") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ParameterError(
+            f"{option} '{path}' cannot be read ({why}); give a PEM file"
+        ) from error
+
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 # All addresses of a machine are none that can be opened.
@@ -55,7 +123,7 @@ def serve(
         ones, and as others reach it, a token is needed as with another ``host``.
     certfile, keyfile : Path, optional
         A certificate and its private key in PEM: with both, the server speaks TLS itself.
-    patience : narrows.web.patience.Patience, optional
+    patience : narrows.web.idle_timeout.Patience, optional
         How long clients are waited for, and on how many connections. By default, those of a proxy
         that ``public_url`` tells of are bounded altogether, others also for each client.
     ready : callable
@@ -77,7 +145,7 @@ def serve(
         import uvicorn
 
         from narrows.web.app import create_app
-        from narrows.web.patience import Patience, PatientProtocol
+        from narrows.web.idle_timeout import Patience, PatientProtocol
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, cast
 from narrows import ranks
 from narrows.errors import NarrowsError, NarrowsWarning, WorkerError, warn
 from narrows.models import BaseAutoencoder, load
-from narrows.scale.cluster import answered, answers, cluster, ray_module
-from narrows.scale.failure import Failure
+from narrows.scale.cluster import Failure, answered, answers, cluster, ray_module
 from narrows.scale.streaming import travelling
 from narrows.training.progress import listeners, on_every_process
 
