@@ -1,9 +1,9 @@
-"""Texts in CSV and TSV files that a spreadsheet would compute, and how they are written instead.
+"""Protection of CSV and TSV files against formula injection.
 
-Excel, LibreOffice and Google Sheets run a cell that begins with an equals sign, a plus, a minus or
-an at sign, some of them also after a tab or a line break. A name of a stranger's file could so send
-the other cells away. Such texts are written with an apostrophe before them, which spreadsheets take
-for "this is text", and read back without it.
+Excel, LibreOffice and Google Sheets compute a cell that begins with an equals sign, a plus, a minus
+or an at sign, some of them also after a tab or a line break, so that the name of a stranger's file
+could send the other cells elsewhere. Such texts are written with a leading apostrophe, by which
+spreadsheets mark a cell as text, and read back without it.
 """
 
 import re
@@ -13,11 +13,9 @@ import pyarrow as pa
 from pyarrow import compute
 
 # The last four are the full-width forms, which some spreadsheets take for the same.
-_DANGER = r"^'*[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
-# A plain number is shown as what it is, and stays a number.
+_DANGER = "^'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+# Plain numbers are shown as they are, and stay numbers.
 _NUMBER = r"^'*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
-_IS_DANGER = re.compile(_DANGER.replace(r"\x{ff", r"\uff").replace("}", ""))
-_IS_NUMBER = re.compile(_NUMBER.replace("$", r"\Z"))
 
 
 def guarded(text: str) -> str:
@@ -85,7 +83,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _is_formula(text: str) -> bool:
-    return _IS_DANGER.match(text) is not None and _IS_NUMBER.match(text) is None
+    return re.match(_DANGER, text) is not None and re.fullmatch(_NUMBER, text) is None
 
 
 def _are_formulas(column: Any) -> Any:
