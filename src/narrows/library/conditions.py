@@ -1,7 +1,7 @@
-"""Conditions on columns as a tree, and the SQL of it that Lance is given.
+"""The tree of a filter's conditions on columns, and its SQL for Lance.
 
-A condition has three values, as in SQL: a comparison with a missing value is neither true nor
-false. Each leaf therefore holds the SQL of its negation, too. NaN counts as missing.
+A condition has three truth values, as in SQL: a comparison with a missing value is neither true nor
+false. Each leaf therefore also holds the SQL of its negation. NaN counts as missing.
 """
 
 import difflib
@@ -86,7 +86,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A leaf: SQL that is true where the condition is, and SQL that is true where it is false."""
+    """A single condition: SQL that is true where it holds, and SQL that is true where it fails."""
 
     positive: str
     negative: str
@@ -115,7 +115,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Not:
-    """What is true where a condition is false."""
+    """The negation of a condition."""
 
     part: "Node"
 
@@ -135,7 +135,7 @@ UNKNOWN = Leaf("CAST(NULL AS BOOLEAN)", "CAST(NULL AS BOOLEAN)")
 
 
 def join(word: str, parts: Sequence[Node]) -> Node:
-    """Join conditions; those that are joined by the same word become one level with them."""
+    """Join conditions by AND or OR; parts that are joined by the same word become one level."""
     flat: list[Node] = []
     for part in parts:
         flat += part.parts if isinstance(part, Joined) and part.word == word else [part]
@@ -148,12 +148,12 @@ def comparison(left: str, right: str, sign: str) -> Leaf:
 
 
 def same(sql: str, *, alike: bool) -> Leaf:
-    """Return what is true (or false) of every value, and unknown of missing ones."""
+    """Return a condition that is true (or false) for every value, and unknown for missing ones."""
     return comparison(sql, sql, "=" if alike else "<>")
 
 
 def compare_whole(sql: str, sign: str, value: Fraction) -> Leaf:
-    """Compare whole numbers of 64 bits with any number, exactly."""
+    """Compare a column of 64-bit integers with any number, exactly."""
     whole = floor(value)
     if whole != value:
         if sign in ("=", "<>"):
@@ -185,12 +185,12 @@ def as_sql(value: Any) -> Any:
 
 
 def _integer(value: int) -> str:
-    # The sign is an operator to Lance, and the number behind it would have no place in 64 bits.
+    # Lance parses the sign as an operator, and 2**63 behind it would overflow 64 bits.
     return str(value) if value > -(2**63) else f"({value + 1} - 1)"
 
 
 def translated(pattern: str, escape: str | None) -> str | None:
-    r"""Write a pattern with the escapes of Lance, where ``\`` is one; None if it ends in one."""
+    r"""Write a pattern for Lance, whose escape character is ``\``; None if it ends in an escape."""
     signs = iter(pattern)
     parts = []
     for sign in signs:
@@ -220,7 +220,7 @@ def moment_of(text: str) -> tuple[Fraction, bool] | None:
 
 
 def _kind(type_: Any) -> str:
-    """Return what values of an Arrow type are compared with, nothing for other types."""
+    """Name the kind of values of an Arrow type; empty for types that filters do not compare."""
     known = (
         ("truth", pa.types.is_boolean),
         ("integer", pa.types.is_signed_integer),
@@ -270,7 +270,7 @@ class Columns:
         return name in self._internal
 
     def suggestion(self, name: str, rest: str) -> str:
-        """Ask whether another column was meant; ``rest`` is the filter from the name on."""
+        """Suggest the column that was perhaps meant; ``rest`` is the filter from the name on."""
         names = [*self._users, *_OWN[:3]]
         # A name with spaces or hyphens in it, written without quotes.
         near = [n for n in names if len(n) > len(name) and rest.startswith(n)]
@@ -303,13 +303,13 @@ class Columns:
 
 
 def short(text: str, most: int = 40) -> str:
-    """Cut a text for a message."""
+    """Shorten a text for a message."""
     shown = printable(text if len(text) <= most else text[: most - 1] + "…")
     return shown if len(shown) <= 2 * most else shown[: 2 * most - 1] + "…"
 
 
 def short_name(name: str) -> str:
-    """Cut a column's name for a message, and quote it as filters do."""
+    """Shorten a column's name for a message, and quote it as filters do."""
     return '"' + short(name.replace('"', '""')) + '"'
 
 

@@ -2,19 +2,19 @@
 
 ::
 
-    condition  = all {OR all}
+    any        = all {OR all}
     all        = negated {AND negated}
     negated    = {NOT} test
     test       = value [sign value | [NOT] BETWEEN value AND value | [NOT] IN (literal {, literal})
                | [NOT] LIKE text [ESCAPE text] | IS [NOT] NULL]
-    value      = (condition) | column | column % number | LOWER(column) | UPPER(column) | literal
+    value      = (any) | column | column % number | LOWER(column) | UPPER(column) | literal
     sign       = "=" | "!=" | "<>" | "<" | "<=" | ">" | ">="
     column     = word | "quoted" | `quoted`
     literal    = [+|-] number | 'text' | DATE 'text' | TIMESTAMP 'text' | TRUE | FALSE | NULL
 
-A text is read into a tree whose leaves compare columns with values of their types. Only the SQL
+A filter is parsed into a tree whose leaves compare columns with values of their types. Only the SQL
 that is written from this tree reaches Lance, so that no other function of its engine is reachable.
-Conditions have three values, as in SQL: a comparison with a missing value is neither true nor
+Conditions have three truth values, as in SQL: a comparison with a missing value is neither true nor
 false. NaN counts as missing.
 """
 
@@ -56,7 +56,7 @@ from narrows.library.conditions import (
 MOST_CHARACTERS = 65_536
 MOST_CONDITIONS = 500
 MOST_ITEMS = 10_000
-# Of parentheses within parentheses, and of AND within OR within AND, which Lance parses anew.
+# Levels of parentheses, and of AND within OR within AND, which Lance's own parser reads again.
 MOST_NESTED = 32
 MOST_LEVELS = 12
 _LONGEST_NUMBER = 400
@@ -78,13 +78,13 @@ _FUNCTIONS = {"LOWER", "UPPER"}
 
 @dataclass(frozen=True)
 class _Token:
-    kind: str  # that of the pattern, or "end"
+    kind: str  # the group of _TOKEN that matched, or "end"
     text: str
     start: int
 
     @property
     def word(self) -> str:
-        """The word in capitals, a sign as it is, nothing for what is quoted or not ASCII."""
+        """A word in capitals or a sign as it is; empty for other tokens and non-ASCII words."""
         return self.text.upper() if self.kind in ("word", "sign") and self.text.isascii() else ""
 
 
@@ -123,7 +123,7 @@ def to_sql(where: object, schema: Any) -> str:
 
 
 class _Parser:
-    """Recursive descent; each method reads what the grammar says of its name."""
+    """A recursive descent parser: each rule of the grammar is read by the method of its name."""
 
     def __init__(self, where: str, schema: Any) -> None:
         self._where = where
@@ -143,7 +143,7 @@ class _Parser:
             self._refuse(f"AND and OR are nested {node.levels} deep; use at most {MOST_LEVELS}")
         return node
 
-    # What it is made of.
+    # Tokens.
 
     def _split(self) -> Iterator[_Token]:
         place = 0
@@ -335,7 +335,7 @@ class _Parser:
         kind = "date" if word == "DATE" else "time"
         return Value(kind, moment[0], f"{word} {token.text}", moment[1])
 
-    # Conditions, whose types are checked.
+    # Conditions and the types of what they compare.
 
     def _condition(self, item: Node | Operand) -> Node:
         if not isinstance(item, Operand):
@@ -368,8 +368,8 @@ class _Parser:
         return comparison(left.sql, as_sql(value), sign)
 
     def _alike(self, left: Column, right: Column) -> tuple[str, str]:
-        """Return the SQL of two columns, brought to one type."""
-        kinds = {left.kind, right.kind} - {""}
+        """Return the SQL of two columns, converted to one type."""
+        kinds = {left.kind, right.kind}
         if left.kind == right.kind != "":
             return left.sql, right.sql
         widened = {"integer": "CAST({} AS DOUBLE)", "date": f"{{}} * {DAY}"}
@@ -379,19 +379,18 @@ class _Parser:
         return self._refuse(f"{left.described} and {right.described} cannot be compared")
 
     def _fit(self, column: Column, given: Value) -> Any:
-        """Return a value as one of a column's type."""
+        """Convert a value to the type of a column."""
         kind = column.kind
         if kind in ("date", "time") and given.kind in ("text", "date", "time"):
-            found = (given.value, given.zoned)
-            if given.kind == "text" and (moment := moment_of(given.value)) is None:
+            is_text = given.kind == "text"
+            moment = moment_of(given.value) if is_text else (given.value, given.zoned)
+            if moment is None:
                 self._refuse(f"{column.described}, and {short(given.shown)} is none; "
                              f"{REMEDIES[kind]}")  # fmt: skip
-            elif given.kind == "text" and moment is not None:
-                found = moment
-            if found[1] and "tz=" not in column.type:
+            if moment[1] and "tz=" not in column.type:
                 self._refuse(f"{column.described} without a time zone, and "
                              f"{short(given.shown)} names one; leave it out")  # fmt: skip
-            return found[0] / DAY if kind == "date" else found[0]
+            return moment[0] / DAY if kind == "date" else moment[0]
         if kind in ("integer", "float") and given.kind == "number":
             return given.value if kind == "integer" else float(given.value) + 0.0
         if kind == given.kind:
@@ -479,7 +478,7 @@ class _Parser:
             self._refuse(f"{shown} is no column; texts stand in single quotes: {text}{hint}")
         return self._refuse(f"{shown} is no column{hint}")
 
-    # What is wrong.
+    # Errors.
 
     def _expected(self, what: str) -> NoReturn:
         token = self._token
