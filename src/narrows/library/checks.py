@@ -1,14 +1,14 @@
-"""Checksums of a library's files and of the values in them, which verifying holds them against.
+"""Checksums of a library's files and of the values in them.
 
 Lance and JSON read many a flipped bit as another value. ``checks-DIGEST.json``, which
 ``library.json`` names, lists the SHA-256 of every file that readers of the version need; DIGEST is
-the beginning of its own. Beside each SHA-256 is a CRC-32, which leads back to a single flipped bit.
-Neither can say which value is wrong. So beside each data file,
-``table.lance/_checks/NAME.safetensors`` holds a CRC-32 of each value, by column and row.
+taken from its own SHA-256 and CRC-32. The CRC-32 that follows each SHA-256 locates a single flipped
+bit. Neither tells which value is wrong; for that, ``table.lance/_checks/NAME.safetensors`` holds a
+CRC-32 of each value of the data file NAME, by column and row.
 
-Digests are recorded before a change is published, of the files that it has written; those of older
-files are carried over. In an object store nothing is recorded: files that are copied there keep
-the checksums that they have.
+The checksums of the files that a change has written are recorded before it is published; those of
+older files are carried over. In an object store nothing is recorded: files that are copied there
+keep the checksums that they have.
 """
 
 import hashlib
@@ -35,14 +35,14 @@ from narrows.remote import Place, file_on_disk
 
 FORMAT = "narrows-checks"
 FOLDER = "_checks"
-# Stand for what has no checksum, and for nulls; no value has one of these.
+# In place of a checksum: of values that have none, and of nulls. No value has one of these.
 _UNKNOWN, _NULL = 0, 1
-# Checked by its SHA-256, which is a column.
+# Pictures are checked by their SHA-256, which is a column of its own.
 _HASHED = "picture"
-_BLOCK = 2**20
+_BLOCK = 2**20  # bytes that are hashed at a time
 _MOST = 2**30  # bytes of the list
-_FLIPPED = 2**26  # bytes of a file in which a flipped bit is looked for, in seconds
-_SHA = 64  # digits of a SHA-256, before those of the CRC-32
+_FLIPPED = 2**26  # bytes of the largest file that is searched for a flipped bit
+_SHA = 64  # hexadecimal digits of a SHA-256, before those of the CRC-32
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Stored:
     Attributes
     ----------
     rows : int
-        How many are in its data files, removed ones among them.
+        How many rows its data files hold, including removed ones.
     columns : dict of str to list of str
-        The columns that each data file has the values of, by its path in the table.
+        The columns whose values each data file holds, by the file's path in the table.
     deletions : str or None
         The path of the list of removed rows.
     """
@@ -72,10 +72,15 @@ class Stored:
         }
         return cls(int(fragment.physical_rows), columns, fragment.deletion_file())
 
+    @property
+    def files(self) -> list[str]:
+        """The paths of its files in the table."""
+        return [*self.columns, *filter(None, [self.deletions])]
+
 
 @dataclass(frozen=True)
 class Checks:
-    """What was written, for one version of a library.
+    """The checksums of one version of a library.
 
     Attributes
     ----------
@@ -92,7 +97,7 @@ class Checks:
     name : str
         Of the file that this was read from.
     right : bytes or None
-        What is to be in that file, if one bit of it is flipped.
+        The intact contents of that file, if one bit of it is flipped.
     """
 
     path: Place
@@ -161,7 +166,7 @@ class Checks:
         return self.version == table.version and self.fragments == _fragments(table)
 
     def is_changed(self, name: str) -> bool:
-        """Tell whether a file is another than was written, or missing; unlisted ones are not."""
+        """Tell whether a listed file differs from what was written, or is missing."""
         try:
             return name in self.files and self.files[name] != _digest(self.path / name)
         except OSError:
@@ -169,15 +174,11 @@ class Checks:
 
     def changed_beside_rows(self) -> list[str]:
         """List the files of the model and of checksums, and the manifest, that are changed."""
-        rows = {
-            f"{self.table}/{name}"
-            for one in self.fragments.values()
-            for name in (*one.columns, one.deletions)
-        }
+        rows = {f"{self.table}/{name}" for one in self.fragments.values() for name in one.files}
         return [name for name in self.files if name not in rows and self.is_changed(name)]
 
     def changed_of(self, fragment: Any) -> tuple[list[str], bool]:
-        """List the changed data files of a fragment; tell whether its removed rows are changed."""
+        """List a fragment's changed data files; tell whether its list of removed rows changed."""
         stored = self.fragments.get(fragment.fragment_id)
         if stored is None:
             return [], False
@@ -186,7 +187,7 @@ class Checks:
         return names, deletions is not None and self.is_changed(f"{self.table}/{deletions}")
 
     def unflipped(self, name: str) -> bytes | None:
-        """Give a file's contents as they were written, if one bit of them is another now."""
+        """Return a file's contents as they were written, if one bit has been flipped since."""
         if name not in self.files:
             return None
         try:
@@ -204,7 +205,7 @@ class Checks:
     def put_back(self) -> bool:
         """Put back every flipped bit of a file, each file in one step; tell whether any was.
 
-        Whoever calls this sees to it that nobody else writes.
+        The caller must hold the writers' lock.
         """
         done = self.right is not None
         if self.right is not None:
@@ -217,10 +218,12 @@ class Checks:
         return done
 
     def sums(self, fragment: Any) -> dict[str, NDArray[np.uint32]]:
-        """Read the checksums of all values of a fragment, removed rows among them, by column."""
+        """Read the checksums of a fragment's values by column, including those of removed rows."""
         stored = self.fragments.get(fragment.fragment_id)
+        if stored is None:
+            return {}
         found: dict[str, NDArray[np.uint32]] = {}
-        for name, columns in (stored.columns if stored else {}).items():
+        for name, columns in stored.columns.items():
             file = _sums_file(self.path / self.table, name)
             try:
                 with file_on_disk(file) as here:
@@ -230,37 +233,34 @@ class Checks:
             found |= {
                 column: values[column]
                 for column in columns
-                if column in values and values[column].shape == (stored.rows if stored else 0,)
+                if column in values and values[column].shape == (stored.rows,)
             }
         return found
 
     def demand_manifest(self) -> None:
-        """Make sure that the list of the table's files is as it was written; see :meth:`demand`."""
+        """Refuse a manifest that differs from what was written; see :meth:`demand`."""
         self.demand([self.manifest])
 
     def demand_gone(self, table: Table) -> None:
-        """Make sure of the files that a later version has no more; see :meth:`demand`."""
-        left: set[str | None] = set()
-        for one in _fragments(table).values():
-            left |= {*one.columns, one.deletions}
-        for one in self.fragments.values():
-            gone = {*one.columns, one.deletions} - left - {None}
-            self.demand(sorted(f"{self.table}/{name}" for name in gone))
+        """Refuse changed files that a later version no longer has; see :meth:`demand`."""
+        left = {name for one in _fragments(table).values() for name in one.files}
+        gone = {name for one in self.fragments.values() for name in one.files} - left
+        self.demand(sorted(f"{self.table}/{name}" for name in gone))
 
     def demand(self, names: Iterable[str]) -> None:
-        """Make sure that files are as they were written, before what they hold is written anew.
+        """Refuse changed files, before their values are written anew with new checksums.
 
         Raises
         ------
         FormatError
-            If one is not.
+            If a file differs from what was written.
         """
         for name in names:
             if self.is_changed(name):
                 raise self.damaged(f"'{self.path}/{name}'")
 
     def damaged(self, what: str) -> FormatError:
-        """Make the error that says that something is not as it was written."""
+        """Make the error for something that differs from what was written."""
         return FormatError(
             f"{what} is damaged: it is not what was written (another checksum); nothing was "
             "changed; repair the library first (narrows verify --repair, "
@@ -275,7 +275,7 @@ def record(
     before: Checks | None,
     updated: NDArray[np.int64] | None = None,
 ) -> Checks:
-    """Record what has been written since, and return all of it.
+    """Record the checksums of a new version, and return them.
 
     Parameters
     ----------
@@ -284,12 +284,12 @@ def record(
     model : str
         The name of its folder.
     table : Table
-        The version that is going to be published.
+        The version that is about to be published.
     before : Checks or None
-        Of the published version. What is in it stays; without it, everything is read.
+        Of the published version. Its checksums are carried over; without it, all files are read.
     updated : ndarray of int64, optional
-        Ids of rows that were given new values; the others of a column that was written anew have
-        to be what they were.
+        Ids of rows that were given new values. In a column that was written anew, the values of all
+        other rows must have kept their checksums.
 
     Raises
     ------
@@ -300,8 +300,10 @@ def record(
         If checksums cannot be written.
     """
     root = path / table.path.name
-    known = before.files if before is not None and before.table == root.name else {}
-    old = before.fragments if known and before is not None else {}
+    if before is not None and before.table != root.name:
+        before = None
+    known = before.files if before is not None else {}
+    old = before.fragments if before is not None else {}
     pieces = {one.fragment_id: one for one in table.dataset.get_fragments()}
     fragments = _fragments(table)
     files: dict[str, str] = {}
@@ -311,7 +313,7 @@ def record(
 
     for number, stored in fragments.items():
         was = old.get(number)
-        if was is not None and was.deletions not in (None, stored.deletions) and before is not None:
+        if before is not None and was is not None and was.deletions not in (None, stored.deletions):
             before.demand([f"{root.name}/{was.deletions}"])
         for name, columns in stored.columns.items():
             keep(f"{root.name}/{name}")
@@ -332,14 +334,14 @@ def record(
 
 
 def forget(table: Path) -> None:
-    """Remove the checksums of data files that are not there any more."""
+    """Remove the checksums of data files that no longer exist."""
     for file in (table / FOLDER).glob("*"):
         if not (table / "data" / f"{file.stem}.lance").exists():
             file.unlink(missing_ok=True)
 
 
 def manifest_name(table: Place, version: int) -> str:
-    """Name the file of a version, by the scheme of names that the table has."""
+    """Return the name of a version's manifest, in the naming scheme of the table."""
     name = f"{2**64 - 1 - version:020}.manifest"
     versions = table / "_versions"
     there = (versions / name).exists() if isinstance(versions, Path) else versions.has(name)
@@ -347,7 +349,7 @@ def manifest_name(table: Place, version: int) -> str:
 
 
 def row_sums(column: Any) -> NDArray[np.uint32]:
-    """Give a CRC-32 for each value of an Arrow column; 0 for types that have none."""
+    """Return the CRC-32 of each value of an Arrow column; 0 for types that have none."""
     if column.null_count == len(column):
         return np.full(len(column), _NULL, np.uint32)
     values = as_bytes(column)
@@ -360,13 +362,19 @@ def row_sums(column: Any) -> NDArray[np.uint32]:
     return sums
 
 
+def differ(recorded: NDArray[np.uint32], found: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Tell which checksums differ, where both are known."""
+    differ: NDArray[np.bool_] = (recorded != found) & (recorded != _UNKNOWN) & (found != _UNKNOWN)
+    return differ
+
+
 def sum_of(value: Any) -> int:
-    """Give the CRC-32 of a value, as :func:`as_bytes` has it."""
+    """Return the checksum of a value that is given as :func:`as_bytes` returns it."""
     return _NULL if value is None else max(crc32(value), _NULL + 1)
 
 
 def as_bytes(column: Any) -> list[bytes | None] | None:
-    """Give the bytes of each value of an Arrow column, None for nulls; None for other types."""
+    """Return the bytes of each value of an Arrow column, None for nulls; None for other types."""
     kind = column.type
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
@@ -403,13 +411,13 @@ def _read_sums(
     updated: NDArray[np.int64] | None,
     before: Checks | None,
 ) -> dict[str, NDArray[np.uint32]]:
-    """Make the checksums of some columns of a fragment.
+    """Compute the checksums of some columns of a fragment.
 
     Raises
     ------
     FormatError
-        If a row that was not updated has another value than before: it would look whole from now
-        on.
+        If a row that was not updated has another value than before: a new checksum would hide the
+        damage.
     """
     wanted = [name for name in columns if name != _HASHED]
     count = int(fragment.physical_rows)
@@ -420,16 +428,12 @@ def _read_sums(
     )
     for batch in scanner.to_batches():
         rows = np.asarray(batch.column("_rowaddr").to_numpy() & (2**32 - 1), np.int64)
-        new = None
-        if updated is not None and before is not None:
-            new = np.isin(batch.column("id").to_numpy(), updated)
+        is_new = np.isin(batch.column("id").to_numpy(), [] if updated is None else updated)
         for name in wanted:
             sums = row_sums(batch.column(name))
-            if new is not None and before is not None and name in was:
-                old = was[name][rows]
-                known = (old != _UNKNOWN) & (sums != _UNKNOWN)
-                if (known & ~new & (sums != old)).any():
-                    raise before.damaged(f"the column {name!r} of '{before.path}'")
+            old = was[name][rows] if name in was else sums
+            if before is not None and (differ(old, sums) & ~is_new).any():
+                raise before.damaged(f"the column {name!r} of '{before.path}'")
             made[name][rows] = sums
     return made
 
@@ -486,7 +490,7 @@ def _digest_of(contents: bytes) -> str:
 
 
 def _put_back(contents: bytes, checksum: int, is_right: Callable[[bytes], bool]) -> bytes | None:
-    """Put the flipped bit of a file's contents back, if there is one."""
+    """Return a file's contents with the flipped bit put back; None if no single bit is flipped."""
     found = flipped_bit(contents, checksum)
     if found is None:
         return None

@@ -1,8 +1,8 @@
-"""Which bit of a file is another than it was, by the CRC-32 of its contents.
+"""Location of a single flipped bit by the CRC-32 of the intact contents.
 
-The CRC-32 is linear: a flipped bit changes it by what depends on the bit's place alone, counted
-from the end. So the difference between two checksums leads back to the bit, in one step a byte; no
-two bits of less than 512 MiB have the same difference.
+The CRC-32 is linear: a flipped bit changes it by a difference (XOR) that depends only on the bit's
+distance from the end. The difference of two checksums therefore identifies the bit, found in one
+step per byte; in contents of less than 512 MiB, no two bits have the same difference.
 """
 
 from zlib import crc32
@@ -14,27 +14,27 @@ def _entry(byte: int) -> int:
     return byte
 
 
-# What a byte does to the checksum, and the byte by the highest eight bits of that.
+# The difference that each byte makes; the byte by the difference's highest eight bits; the bit.
 _TABLE = [_entry(byte) for byte in range(256)]
 _BYTE = {entry >> 24: byte for byte, entry in enumerate(_TABLE)}
 _BITS = {_TABLE[1 << bit]: bit for bit in range(8)}
 
 
 def flipped_bit(contents: bytes, checksum: int) -> tuple[int, int] | None:
-    """Find the bit whose change gives contents a checksum.
+    """Find the bit to flip so that contents have a given checksum.
 
     Parameters
     ----------
     contents : bytes
-        As they are.
+        With a flipped bit.
     checksum : int
-        The CRC-32 that they had.
+        The CRC-32 of the intact contents.
 
     Returns
     -------
     byte, bit : int
-        The place of the byte, and the bit of it, from 0, the lowest, to 7. None if there is no
-        such bit.
+        The position of the byte, and of the bit in it, from 0 (lowest) to 7. None if no single bit
+        explains the difference.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""Values that are not those that were written, and what they were, where their checksums tell.
+"""Restoration of damaged values by their checksums.
 
-A value that is like another one of its column, or that one bit makes other than it was, is found
-again: among so few candidates a CRC-32 fits a wrong one once in millions of cases.
+The candidates are the other values of the column, null, and the damaged value with one bit flipped;
+for a hash, also that of the picture. They are so few that a wrong one has the CRC-32 of the written
+value once in millions of cases.
 """
 
 from collections.abc import Iterator
@@ -14,23 +15,22 @@ import pyarrow as pa
 from narrows.library.checks import as_bytes, sum_of
 from narrows.library.salvage import Chunk
 
-# Bytes of a value up to which each of its bits is tried.
-_LONGEST = 4096
-# What is made from the picture again, and the picture, which is long.
+_LONGEST = 4096  # bytes of a value whose bits are flipped one by one
+# Codes and thumbnails are computed again from the picture, which is too long to be restored.
 _MADE = ("code", "thumbnail", "picture")
 
 
 @dataclass
 class Mended:
-    """A chunk's columns, and what is said of its values.
+    """A chunk's columns with damaged values restored or replaced.
 
     Attributes
     ----------
     columns : dict of str to pyarrow.Array
-        As they were written, where that could be found; otherwise null, but for paths, which are
-        then ids, times, which are then those of a neighbour, hashes and references.
+        Damaged values are restored where their checksums allow it. Otherwise, a time of addition
+        becomes that of a neighbour, hashes and references stay as they are, and others are null.
     said : dict of int to list of str
-        What is wrong with the values of a row, and what becomes of them.
+        By row, what is wrong with its values, and how repairing changes them.
     """
 
     columns: dict[str, Any]
@@ -38,7 +38,7 @@ class Mended:
 
 
 def mend(chunk: Chunk) -> Mended:
-    """Find what the wrong values of a chunk were."""
+    """Restore the damaged values of a chunk."""
     mended = Mended(dict(chunk.columns))
     names = sorted({name for sums in chunk.wrong.values() for name in sums} - {*_MADE})
     for name in names:
@@ -47,11 +47,11 @@ def mend(chunk: Chunk) -> Mended:
         if values is None:
             continue
         wrong = {row: sums[name] for row, sums in chunk.wrong.items() if name in sums}
-        sound = {value: None for row, value in enumerate(values) if row not in wrong}
+        sound = list(dict.fromkeys(v for row, v in enumerate(values) if row not in wrong))
         pieces = [column.slice(row, 1) for row in range(len(column))]
         for row, expected in wrong.items():
             found = None
-            for candidate in _candidates(name, chunk, row, values[row], list(sound)):
+            for candidate in _candidates(name, chunk, row, values[row], sound):
                 if sum_of(candidate) == expected:
                     found = _array(candidate, column.type)
                 if found is not None:
@@ -69,7 +69,7 @@ def mend(chunk: Chunk) -> Mended:
 def _candidates(
     name: str, chunk: Chunk, row: int, value: bytes | None, others: list[bytes | None]
 ) -> Iterator[bytes | None]:
-    """Yield what a value may have been."""
+    """Yield what a damaged value may have been."""
     if name == "hash":
         picture = chunk.columns["picture"][row].as_py()
         if picture is not None:
@@ -84,7 +84,7 @@ def _candidates(
 
 
 def _array(value: bytes | None, kind: Any) -> Any:
-    """Make an array of one value of its bytes; None if they are no value of the type."""
+    """Make an array of one value from its bytes; None if they are no value of the type."""
     if value is None:
         return pa.nulls(1, kind)
     try:
@@ -100,12 +100,12 @@ def _array(value: bytes | None, kind: Any) -> Any:
 
 
 def _without(name: str, column: Any, row: int, wrong: list[int]) -> tuple[Any, str]:
-    """Say what becomes of a value that is lost."""
+    """Return what replaces a value that is lost, and the words that say so."""
     if name in ("hash", "reference"):
         return column.slice(row, 1), "what it was is lost"
     if name == "added":
-        near = min((n for n in range(len(column)) if n not in wrong), key=lambda n: abs(n - row),
-                   default=row)  # fmt: skip
+        others = [n for n in range(len(column)) if n not in wrong]
+        near = min(others, key=lambda n: abs(n - row), default=row)
         return column.slice(near, 1), "repairing gives it a neighbour's"
     if name == "id":
         return pa.nulls(1, column.type), "repairing gives it a new one"

@@ -1,10 +1,10 @@
-"""The rows of a table, and as many of them as can be read where something else has damaged it.
+"""Reading of the rows of a table, and of as many as possible where files are damaged.
 
-Lance reads a file of rows whole or says that it cannot. Where it cannot, each column is read alone
-and halved until what is damaged stands by itself, so that a damaged page costs only its own rows.
-Which rows of a file were removed stands in another one; where that is lost, all rows are read.
+Lance reads a data file as a whole or raises an error. After an error, each column is read alone and
+halved until the damaged rows are isolated, so that a damaged page costs only its own rows. Another
+file lists which rows were removed; where that list is lost, all rows are read.
 
-What can be read is held against the checksums that were recorded when it was written.
+The values are compared with the checksums that were recorded when they were written.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from narrows.errors import FormatError
-from narrows.library.checks import Checks, row_sums
+from narrows.library.checks import Checks, differ, row_sums
 from narrows.library.table import Table
 from narrows.remote import FAILURES, panics_as_failures
 
 _ROWS = 64  # in memory at a time
-_PROBES = 32  # rows that are tried before a column of a file is given up
+_PROBES = 32  # rows that are tried before a column of a file is counted as lost
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class Chunk:
     Attributes
     ----------
     start : int
-        Where the first is stored, counted over the whole table.
+        The position of the first row in the whole table.
     columns : dict of str to pyarrow.Array
         Every column of the table, null where it cannot be read.
     unreadable : dict of int to list of str
-        What cannot be read of which row, counted from the first of these.
+        The columns that cannot be read, by row, counted from the first of these.
     damage : str
         What else is wrong with the file that they are in.
     revived : bool
         Whether there may be rows among them that were removed.
     wrong : dict of int to dict of str to int
-        The columns of which row have another value than was written, and the checksum of that one;
-        of pictures, 0.
+        By row, the columns whose value differs from what was written, each with the checksum of the
+        written value; of pictures, 0.
     flipped : bool
-        Whether all that is wrong comes of flipped bits that can be put back.
+        Whether all damage consists of flipped bits that can be put back.
     """
 
     start: int
@@ -76,19 +76,16 @@ def read(table: Table, checks: Checks | None = None) -> Iterator[Chunk]:
     table : Table
         Where they are.
     checks : Checks, optional
-        What was written; without it, values are taken as they are read.
+        The recorded checksums; without them, values are taken as they are read.
     """
     start = 0
     schema = table.dataset.schema
     for fragment in table.dataset.get_fragments():
         changed, lost = checks.changed_of(fragment) if checks is not None else ([], False)
-        sums = checks.sums(fragment) if checks is not None and changed else {}
+        sums = checks.sums(fragment) if checks is not None and changed else None
         if not lost and _knows_its_removed(fragment):
-            chunks = _read(fragment, schema, start)
-            if changed:
-                chunks = _compared(chunks, sums, _positions(fragment), start)
             flipped = checks is not None and bool(changed) and checks.can_put_back(changed)
-            for chunk in chunks:
+            for chunk in _chunks(fragment, schema, start, sums):
                 yield replace(chunk, flipped=flipped)
                 start += len(chunk)
             continue
@@ -105,17 +102,22 @@ def read(table: Table, checks: Checks | None = None) -> Iterator[Chunk]:
             else "has a flipped bit, and what it was is known"
         )
         with _apart(table, fragment, removed) as whole:
-            chunks = _read(whole, schema, start)
-            if changed:
-                chunks = _compared(chunks, sums, _positions(whole), start)
-            for chunk in chunks:
+            for chunk in _chunks(whole, schema, start, sums):
                 said = "; ".join(filter(None, (damage, chunk.damage)))
                 yield replace(chunk, revived=removed is None, damage=said)
                 start, damage = start + len(chunk), ""
 
 
+def _chunks(
+    fragment: Any, schema: Any, start: int, sums: dict[str, NDArray[np.uint32]] | None
+) -> Iterator[Chunk]:
+    """Read a fragment, and compare its values with their checksums unless its files are intact."""
+    chunks = _read(fragment, schema, start)
+    return chunks if sums is None else _compared(chunks, sums, _positions(fragment), start)
+
+
 def _positions(fragment: Any) -> NDArray[np.int64]:
-    """Tell where in a fragment the rows are that are there."""
+    """Return the positions in a fragment of the rows that were not removed."""
     if fragment.deletion_file() is None:
         return np.arange(fragment.physical_rows)
     found = fragment.scanner(columns=[], with_row_address=True).to_table()
@@ -129,14 +131,13 @@ def _compared(
     positions: NDArray[np.int64],
     start: int,
 ) -> Iterator[Chunk]:
-    """Say which values of a fragment are not those that were written, as its file is another."""
+    """Note which values of a fragment, whose file has changed, differ from what was written."""
     waiting, explained = None, False
     for chunk in chunks:
         rows = positions[chunk.start - start :][: len(chunk)]
         for name in sums.keys() & chunk.columns.keys():
             expected, found = sums[name][rows], row_sums(chunk.columns[name])
-            differ = (expected != found) & (expected != 0) & (found != 0)
-            for row in np.flatnonzero(differ).tolist():
+            for row in np.flatnonzero(differ(expected, found)).tolist():
                 if name not in chunk.unreadable.get(row, []):
                     chunk.wrong.setdefault(row, {})[name] = int(expected[row])
         for row in _other_pictures(chunk):
@@ -156,7 +157,7 @@ def _compared(
 
 
 def _other_pictures(chunk: Chunk) -> list[int]:
-    """List the rows whose picture is not that of its hash, which is the one that was written."""
+    """List the rows whose picture does not match its hash, where the hash itself is intact."""
     rows = []
     for row, digest in enumerate(chunk.columns["hash"].to_pylist()):
         picture = chunk.columns["picture"][row].as_py()
@@ -179,14 +180,21 @@ def _knows_its_removed(fragment: Any) -> bool:
 
 @contextmanager
 def _apart(table: Table, fragment: Any, removed: bytes | None) -> Iterator[Any]:
-    """Give a fragment in a table of its own.
+    """Open a copy of a fragment's metadata as a table of its own, over the same data files.
 
     Parameters
     ----------
-    table, fragment
-        Which it is.
+    table : Table
+        That the fragment is part of.
+    fragment : lance.LanceFragment
+        Whose list of removed rows is damaged.
     removed : bytes or None
-        What the file of its removed rows is to contain; None brings these back.
+        The contents of the list in its place; None restores all removed rows.
+
+    Raises
+    ------
+    FormatError
+        If the table is in an object store.
     """
     if not isinstance(table.path, Path):
         raise FormatError(

@@ -1,4 +1,4 @@
-"""Whether a library is what it should be, row by row; and its rows for another table."""
+"""Verification of a library row by row, and its repaired rows for another table."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +29,11 @@ from narrows.library.salvage import Chunk
 from narrows.library.table import Table
 from narrows.models import Encoder
 
-# The columns without which a row is lost; the code is made again, a path becomes the id.
+# A row is lost without these columns; a code is computed again, and a path becomes the id.
 _NEEDED = {"id", "hash", "added"}
 _MADE = {"code", "thumbnail"}
-# How far a code may be from what the model gives now, of the code's largest number: what rounding
-# in single precision makes of other numbers of rows at a time, and of other processors.
+# The largest deviation of a stored code from the model's, relative to the code's largest number:
+# rounding in single precision differs between batch sizes and between processors.
 _TOLERANCE = 1e-4
 _CODE = "its code is not what the model gives"
 _OTHER_CODE = "its code is not what was written (another checksum)"
@@ -82,16 +82,15 @@ class Verification:
     Attributes
     ----------
     rows : int
-        How many were looked at.
+        How many rows were verified.
     problems : list of Problem
         In the order in which rows are stored.
     repaired : bool
         Whether something was repaired.
     checked : bool
-        Whether every value was held against a checksum. There is none where an older version of
-        Narrows wrote the library last, which any change, repairing and compacting end, and where
-        it was made in an object store: then only what Narrows can make again is certain to be
-        right.
+        Whether every value was compared with a checksum. Libraries that an older version of Narrows
+        wrote last have none until they are changed, repaired or compacted, nor have those made in
+        an object store; then only codes, thumbnails and pictures are certain to be right.
     """
 
     rows: int
@@ -102,35 +101,34 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong, or nothing any more."""
-        left = [p for p in self.problems if not self.repaired or p.repair == "keep"]
-        return not left
+        return not any(not self.repaired or p.repair == "keep" for p in self.problems)
 
 
 @dataclass
 class Rows:
-    """All rows of a table, looked at one by one.
+    """All rows of a table, to be verified or copied one by one.
 
     Attributes
     ----------
     table : Table
         Where they are.
     encoder : Encoder
-        Makes the codes.
+        Computes the codes.
     next_id : int
-        All ids have to be lower; grows with each that is given anew.
+        Valid ids are lower; it is raised by each new id.
     progress : callable, or None
         Called with the number of rows done and the number of all.
     checks : Checks, or None
-        What was written, if it is known.
+        The recorded checksums, if there are any.
     moving : bool
-        Whether the codes are to be of another model: those that there are do not matter, and
-        whatever else is wrong is raised.
+        Whether the rows get codes of another model: stored codes are then not verified, and any
+        other damage is raised as an error.
     problems : list of Problem
-        Grows with the rows that have been looked at.
+        Of the rows verified so far.
     filling : bool
-        Whether rows are on their way into another table, and none may be passed over.
+        Whether the rows are copied into another table, so that none may be skipped.
     how : Reading
-        The bound on pixels.
+        The bound on a picture's pixels.
     """
 
     table: Table
@@ -146,12 +144,12 @@ class Rows:
     _count: int = 0
 
     def verify(self) -> Verification:
-        """Look at all of them.
+        """Verify all of them.
 
         Raises
         ------
         FormatError
-            If the version has been removed meanwhile, or its list of files names others.
+            If the version has been removed meanwhile, or its manifest names other data files.
         """
         self.problems += self._beside_rows()
         for _ in self._mended():
@@ -161,12 +159,12 @@ class Rows:
         return Verification(self._count, self.problems, checked=self.checks is not None)
 
     def fill(self, table: Table) -> Table:
-        """Put them into an empty table for codes of the encoder, repaired.
+        """Copy the repaired rows into an empty table for codes of the encoder.
 
         Raises
         ------
         FormatError, DataError
-            If they are moving, and a row is damaged or a picture does not fit the encoder.
+            With ``moving``, if a row is damaged or a picture does not fit the encoder.
         OutputError
             If they cannot be written.
         """
@@ -181,7 +179,7 @@ class Rows:
         return commits.append_once(table, rows)
 
     def _mended(self) -> Iterator[dict[str, Any]]:
-        """Yield the columns of the rows that can be kept, as they should be."""
+        """Yield the columns of the rows that can be kept, repaired."""
         end = self.next_id
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             for read in salvage.read(self.table, self.checks):
@@ -226,7 +224,7 @@ class Rows:
                     self.progress(self._count, max(self._count, len(self.table)))
 
     def _beside_rows(self) -> list[Problem]:
-        """Look at the files of the model, of checksums, and at the list of the table's files."""
+        """Verify the files of the model and of checksums, and the manifest."""
         if self.checks is None:
             return []
         problems = []
@@ -249,7 +247,7 @@ class Rows:
         return problems
 
     def _added_again(self, chunk: Chunk, row: int) -> bool:
-        """Tell whether a picture that was removed, perhaps, is there under a later id."""
+        """Tell whether a row's picture exists under a later id, so that the row was removed."""
         number = chunk.columns["id"][row].as_py()
         latest = self._latest.get(chunk.columns["hash"][row].as_py(), -1)
         return number is not None and latest > number
@@ -307,10 +305,14 @@ class Rows:
 
         Parameters
         ----------
-        columns, loaded, defects
-            What is stored of the rows, their pictures, and what is wrong with them.
+        columns : dict of str to pyarrow.Array
+            The rows.
+        loaded : list of ndarray or Defect
+            Their pictures.
+        defects : list of list of Defect
+            What is wrong with each row; defects of its code are added.
         others : set of int
-            The rows whose code is not the one that was written.
+            The rows whose code differs from what was written.
         """
         width = self.encoder.n_components
         rows = [row for row, one in enumerate(loaded) if not isinstance(one, Defect)]
@@ -334,7 +336,7 @@ class Rows:
         return pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), width)
 
     def _thumbnails(self, columns: dict[str, Any], lost: list[bool]) -> Any:
-        """Make those anew that are lost, where the picture can be read."""
+        """Make lost thumbnails again, where the picture can be read."""
         if not any(lost):
             return columns["thumbnail"]
         stored = [columns[name].to_pylist() for name in ("picture", "reference", "hash")]
@@ -344,14 +346,14 @@ class Rows:
             if not lost[row]:
                 continue
             made[row] = None
-            # A picture that is away or cannot be decoded is a defect of its own.
+            # A missing or undecodable picture is reported as a defect of its own.
             with suppress(NarrowsError, ValueError, DefectError), quietly():
                 contents = picture or fetch(reference, digest, self.table, self.how)
                 made[row] = pictures.make_thumbnail(contents, always=picture is None)
         return pa.array(made, columns["thumbnail"].type)
 
     def _ids(self, columns: dict[str, Any], defects: list[list[Defect]], end: int) -> Any:
-        """Give new ids to rows that have those of others, or such as were never given."""
+        """Give new ids to rows whose id is missing, was never given or belongs to another row."""
         ids = columns["id"].to_pylist()
         for row, number in enumerate(ids):
             if number is not None and 0 <= number < end and number not in self._met:
@@ -365,6 +367,7 @@ class Rows:
         return pa.array(ids, pa.int64())
 
     def _tell(self, chunk: Chunk, defects: list[list[Defect]]) -> None:
+        """Add the problems of a chunk; with ``moving``, raise the first one."""
         ids, paths = (chunk.columns[name].to_pylist() for name in ("id", "path"))
         for row, found in enumerate(defects):
             place = "" if ids[row] is not None else f"row {chunk.start + row} of the table: "
@@ -387,17 +390,17 @@ class Rows:
 
 
 def _flipped(chunk: Chunk, row: int) -> list[Defect]:
-    """Say what is wrong with a row whose file has a flipped bit, which can be put back."""
+    """Name the columns of a row that are damaged by flipped bits, which can be put back."""
     names = sorted({*chunk.wrong.get(row, {}), *chunk.unreadable.get(row, [])})
     if not names:
         return []
-    is_other = "is not what was" if len(names) == 1 else "are not what was"
-    what = f"its {' and its '.join(names)} {is_other} written: a flipped bit, which repairing"
-    return [Defect(f"{what} puts back", "correct")]
+    verb = "is" if len(names) == 1 else "are"
+    return [Defect(f"its {' and its '.join(names)} {verb} not what was written: a flipped bit, "
+                   "which repairing puts back", "correct")]  # fmt: skip
 
 
 def _spoiled(chunk: Chunk, threads: ThreadPoolExecutor) -> list[int]:
-    """Find the thumbnails that can be read, and are no pictures."""
+    """List the rows whose thumbnail can be read, but not decoded."""
 
     def is_spoiled(thumbnail: bytes | None) -> bool:
         try:
@@ -410,7 +413,7 @@ def _spoiled(chunk: Chunk, threads: ThreadPoolExecutor) -> list[int]:
 
 
 def _differ(stored: NDArray[np.float32], made: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell which codes, (n, K), are others than rounding would make."""
+    """Tell which codes, (n, K), differ by more than rounding; NaN differs."""
     far = np.abs(stored.astype(np.float64) - made).max(axis=1)
     near: NDArray[np.bool_] = far <= _TOLERANCE * np.abs(made).max(axis=1)
     return ~near
