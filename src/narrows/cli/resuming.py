@@ -1,4 +1,4 @@
-"""``narrows train --resume``: the model whose run goes on, with the options of its own."""
+"""``narrows train --resume``: the model whose run is resumed, with its own options."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def kind_of(path: str) -> str | None:
-    """Return the name on the command line of a saved model's kind; None if it is no whole model.
+    """Return the name of a saved model's kind for ``--model``; None if it is no whole model.
 
     Parameters
     ----------
     path : str
-        The model's folder; what is wrong with it is said when it is read.
+        The model's folder. Damage is ignored here, and reported when the model is loaded.
     """
     from narrows import MODELS
     from narrows.errors import NarrowsError
@@ -47,7 +47,7 @@ def make_or_resume(
     -------
     model : BaseAutoencoder
     record : dict
-        What the answer says of the run that goes on; empty where a new one begins.
+        What the command's answer says about the resumed run; empty for a new one.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def make_or_resume(
 
 
 def shape_of(model: "Autoencoder", **pictures: Any) -> dict[str, Any]:
-    """Return the options of reading that bring pictures to the shape the model learned from.
+    """Return the options of reading by which pictures get the shape that the model learned from.
 
     Parameters
     ----------
     model : BaseAutoencoder
-        Whose run goes on.
+        Whose run is resumed.
     **pictures : object
-        ``image_size`` and ``color``, which are left as they are if one of them was given.
+        ``image_size`` and ``color``; they are returned unchanged if one of them was given.
     """
     if set(pictures.values()) != {"auto"}:
         return pictures
@@ -83,7 +83,7 @@ def shape_of(model: "Autoencoder", **pictures: Any) -> dict[str, Any]:
 
 
 def _load(path: Path, kind: str, parameters: dict[str, Any]) -> "Autoencoder":
-    """Load the model whose run goes on; parameters that were given replace its own.
+    """Load the model whose run is resumed; parameters that were given replace its own.
 
     Raises
     ------
@@ -104,13 +104,13 @@ def _load(path: Path, kind: str, parameters: dict[str, Any]) -> "Autoencoder":
             "out --model"
         )
     given = {n: v for n, v in parameters.items() if source(n) is ParameterSource.COMMANDLINE}
-    given["checkpoint"] = parameters["checkpoint"]  # which torchrun's processes have anyway
+    given["checkpoint"] = parameters["checkpoint"]  # which torchrun's processes always have
     resumed: Autoencoder = model.set_params(**given)
     return resumed
 
 
 def _tell(path: Path, model: "Autoencoder") -> dict[str, Any]:
-    """Say where a run is about to go on, and return it for the answer."""
+    """Print where a run is resumed, and return it for the command's answer."""
     from narrows.cli.console import note
     from narrows.data.text import counted
     from narrows.models.resuming import begun

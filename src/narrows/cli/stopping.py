@@ -1,10 +1,10 @@
 """Signals that end a command: Ctrl-C (SIGINT), SIGTERM and SIGHUP.
 
 The first one is raised as :class:`Stopped`, a KeyboardInterrupt, so that temporary files are
-removed on the way out. While a model is trained and saved it is kept until training takes it after
-a whole step (:func:`check`); while a module is imported, until that is done, since extension
-modules that call Python back there may abort the process at an exception. A second signal ends the
-process at once.
+removed on the way out. While a model is trained and saved, it is held until training takes it at
+the end of a step (:func:`check`). While a module is imported, it is held until that is done:
+extension modules that call back into Python there may abort the process at an exception. A second
+signal ends the process at once.
 """
 
 import os
@@ -13,8 +13,7 @@ import time
 from types import FrameType
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
-_BY_CTRL_C = 128 + signal.SIGINT
-# A terminal that closes sends SIGHUP, and so does its shell to its jobs: they are one.
+# A terminal that closes sends SIGHUP, and its shell sends it to its jobs again: both count as one.
 _SECONDS_OF_HANGUP = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -68,7 +67,7 @@ class _Signals:
                 signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked child is no command
+        if os.getpid() != self._process:  # forked children end by default
             _end(number)
         if number == signal.SIGHUP:
             self._forget_terminal()
@@ -81,7 +80,7 @@ class _Signals:
         self._raise_after_imports(signal.SIGALRM, frame)
 
     def _raise_after_imports(self, number: int, frame: FrameType | None) -> None:
-        """Raise the first signal now, or look again soon where a module is being imported."""
+        """Raise the first signal, or try again soon while a module is being imported."""
         del number
         if self.is_held:
             return
@@ -98,7 +97,7 @@ class _Signals:
             raise Stopped(self.number)
 
     def _forget_terminal(self) -> None:
-        """Let what is printed after a terminal has closed go nowhere, instead of failing."""
+        """Redirect output to the null device once the terminal has closed."""
         for handle in self._terminals:
             if not os.isatty(handle):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -110,22 +109,22 @@ _signals = _Signals()
 
 
 def listen() -> None:
-    """Raise :class:`Stopped` at the first signal; for a process that is the command."""
+    """Raise :class:`Stopped` at the first signal, in a process that runs the command line."""
     _signals.listen()
 
 
 def leave() -> None:
-    """Handle signals as Python does, as in processes that another program starts and ends."""
+    """Handle signals as Python does, in processes that another program starts and ends."""
     _signals.leave()
 
 
 def hold(_network: object = None) -> None:
-    """Keep a signal that comes from now on until :func:`check`: there is something to lose."""
+    """Hold signals from now on until :func:`check`, as there are results to lose."""
     _signals.is_held = True
 
 
 def check() -> None:
-    """Raise the signal that was kept, once.
+    """Raise the signal that was held, once.
 
     Raises
     ------
@@ -136,7 +135,7 @@ def check() -> None:
 
 
 def refuse(_network: object = None) -> None:
-    """Raise again the signal that training took as its end, where a part of it is of no use.
+    """Raise again the signal that ended training, where partial results are of no use.
 
     Raises
     ------
@@ -159,7 +158,7 @@ def reason() -> str:
 
 def exit_code() -> int:
     """Return the exit code of a command that was ended."""
-    return _BY_CTRL_C if _signals.number is None else 128 + _signals.number
+    return 128 + (_signals.number or signal.SIGINT)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -1,8 +1,8 @@
-"""Training that goes on: what a model keeps of its run, and what may differ when it is resumed.
+"""Resuming of training: the state that a model keeps of its run, and the checks before it is used.
 
-A run is resumed as it was begun: rows are split, scaled and measured again, which gives what it
-gave before, and then the state of network and optimiser replaces the first weights. So a run that
-was interrupted ends as the uninterrupted one does, bit for bit on the same machine.
+A resumed run starts as the first one did: rows are split, scaled and measured again, with the same
+results, and then the state of network and optimiser replaces the initial weights. An interrupted
+run therefore ends as the uninterrupted one does, bit for bit on the same machine.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
     from narrows.models.runs import Run
 
-# Parameters that may be others than those of the run that is gone on with.
+# Parameters that may differ from those of the run that is resumed.
 _FREE = {"checkpoint", "device", "verbose", "max_epochs", "n_iter_no_change"}
-# As many runs of so many rows, evenly spread, tell whether rows are in the same order.
+# To compare rows and their order, so many blocks of so many rows, evenly spread, are hashed.
 _SAMPLES, _SAMPLED = 64, 16
 
 
 def kept(model: "BaseAutoencoder", run: "Run") -> Snapshot | None:
-    """Return what a model keeps of a run that has ended, to go on with; None if it cannot."""
+    """Return the state that a model keeps of a run that has ended; None if it cannot be resumed."""
     if run.left is None:
         return None
     return run.left.with_facts(
@@ -55,7 +55,7 @@ def order_of(*data: NDArray[Any] | LazyRows) -> str:
 
 
 def stored_bytes(model: "BaseAutoencoder") -> bytes | None:
-    """Return what is saved of a model's run; a warning says that it is lost, if it is."""
+    """Return the state of a model's run as it is saved; a warning says if its file is damaged."""
     state = model._run_state
     if isinstance(state, StoredState):
         try:
@@ -71,16 +71,16 @@ def stored_bytes(model: "BaseAutoencoder") -> bytes | None:
 
 
 def begun(model: "BaseAutoencoder") -> Snapshot:
-    """Return what a fitted model's run goes on from.
+    """Return the state that a fitted model's run is resumed from.
 
     Raises
     ------
     CheckpointError
-        If there is nothing to go on with.
+        If there is none.
     FormatError
         If its file is missing or damaged.
     ParameterError
-        If a parameter is another than the run's, or no epochs are left.
+        If a parameter differs from the run's, or no epochs are left.
     """
     model._check_parameters()
     name = type(model).__name__
@@ -146,7 +146,7 @@ def _check_parameters(model: "BaseAutoencoder", state: Snapshot) -> None:
 
 
 def _check_end(model: "BaseAutoencoder", state: Snapshot) -> None:
-    """Refuse to go on where the run is over, unless there are more epochs."""
+    """Refuse a run that is over, unless there are more epochs than were planned."""
     done, planned, ended = state.epoch, state.max_epochs, state.facts["ended"]
     if ended == "collapsed":
         raise CheckpointError(
@@ -177,7 +177,7 @@ def _check_end(model: "BaseAutoencoder", state: Snapshot) -> None:
 
 
 def plans(model: "BaseAutoencoder", state: Snapshot) -> list[dict[str, int]]:
-    """Return the plans that were replaced before a run goes on, the present one among them."""
+    """Return the plans that were replaced, with the present one if ``max_epochs`` replaces it."""
     known: list[dict[str, int]] = list(state.facts["history"].get("plans", []))
     same = (state.max_epochs, state.facts["parameters"]["max_epochs"])
     return known if model.max_epochs in same else [*known, state.plan]
@@ -186,12 +186,12 @@ def plans(model: "BaseAutoencoder", state: Snapshot) -> list[dict[str, int]]:
 def check_rows_are_those(
     model: "BaseAutoencoder", state: Snapshot, *data: NDArray[Any] | LazyRows | None
 ) -> None:
-    """Refuse rows that are not those of a run, in their order, before any of them is used.
+    """Refuse rows that differ from those of a run or in their order, before any of them is used.
 
     Raises
     ------
     DataError
-        Saying how many are others, where that is known.
+        With the number of rows that differ, where it is known.
     """
     given = [X for X in data if X is not None]
     if order_of(*given) == state.facts["rows"]:
@@ -200,12 +200,12 @@ def check_rows_are_those(
 
 
 def check_rows_were_those(model: "BaseAutoencoder", before: LearnedRows | None, run: "Run") -> None:
-    """Refuse rows that are not those of a run, once all of them have been hashed.
+    """Refuse rows that differ from those of a run, once all of them have been hashed.
 
     Raises
     ------
     DataError
-        Saying how many are others.
+        With the number of rows that differ.
     """
     now = model.learned_rows_
     if before is None or now is None or _all_of(before) == _all_of(now):
@@ -215,7 +215,7 @@ def check_rows_were_those(model: "BaseAutoencoder", before: LearnedRows | None, 
 
 
 def _all_of(rows: LearnedRows) -> tuple[int, list[int]]:
-    """Return how many rows there are, and the hashes by which both kinds can be compared."""
+    """Return the number of learned and held-out rows, and their comparable hashes."""
     sets = (rows.learned, rows.held_out)
     bound = min(of_it.bound for of_it in sets)
     together = HashSet(bound=bound)

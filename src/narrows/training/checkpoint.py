@@ -1,7 +1,7 @@
-"""A run's state on disk, from which it goes on bit for bit.
+"""A training run's state on disk, from which it resumes bit for bit.
 
-One safetensors file, so that one rename replaces it: weights, best weights and optimiser as
-tensors, the rest as JSON in its header.
+It is one safetensors file, so that a single rename replaces it: weights, best weights and optimiser
+as tensors, the rest as JSON in its header.
 """
 
 import json
@@ -14,9 +14,9 @@ from safetensors import safe_open
 from narrows import ranks
 from narrows.atomic import atomic_file, check_output, explain_os_errors
 from narrows.errors import CheckpointError
-from narrows.training.state import DAMAGES, Snapshot, State, checked
+from narrows.training.state import DAMAGES, Snapshot, State, checked, reason_of
 
-# Writing may take at most this share of the time that training takes.
+# The largest share of training time that is spent on writing.
 _COST = 0.05
 
 
@@ -41,14 +41,14 @@ class Checkpoint:
         return int(self._facts()["seed"]) if self._is_there() else None
 
     def restore(self, state: State) -> None:
-        """Bring a run to where the file is, if there is one.
+        """Bring a run to the state in the file, if there is one.
 
         Raises
         ------
         CheckpointError
             If the file is damaged or belongs to another run.
         OutputError, OutputExistsError
-            If there is none, and none can be written.
+            If there is no file, and none can be written.
         """
         if not self._is_there():
             check_output(self.path, overwrite=True, kind="file")
@@ -64,9 +64,16 @@ class Checkpoint:
             raise self._damaged(error) from error
 
     def write(self, state: State, *, at_once: bool = False) -> None:
-        """Write the state, at once or unless the last writing was too recent for what it costs.
+        """Write the state, unless the last writing was too recent for what it costs.
 
-        Of processes that train together the first one writes; at once, the others wait for it.
+        Of processes that train together, the first one writes.
+
+        Parameters
+        ----------
+        state : State
+            Between two steps.
+        at_once : bool, default=False
+            Whether to write in any case, with the other processes waiting for it.
         """
         if ranks.rank() == 0:
             self._write(state, at_once=at_once)
@@ -84,7 +91,7 @@ class Checkpoint:
         self._due = end + (end - start) / _COST
 
     def remove(self) -> None:
-        """Delete the file: its run is over."""
+        """Delete the file of a run that is over."""
         if ranks.rank() == 0:
             self.path.unlink(missing_ok=True)
         ranks.wait()
@@ -109,8 +116,7 @@ class Checkpoint:
         return facts
 
     def _damaged(self, error: Exception) -> CheckpointError:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         return CheckpointError(
-            f"'{self.path}' is not a whole checkpoint of Narrows ({reason}); "
+            f"'{self.path}' is not a whole checkpoint of Narrows ({reason_of(error)}); "
             "delete it to start anew"
         )

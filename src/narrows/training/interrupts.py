@@ -1,4 +1,4 @@
-"""Ctrl-C while a model is trained: after a whole step, so that the run can go on from there."""
+"""Handling of Ctrl-C during training: at the end of a step, from which the run can be resumed."""
 
 import signal
 import threading
@@ -11,10 +11,10 @@ from narrows.training.progress import on_step
 
 @contextmanager
 def whole_steps() -> Iterator[None]:
-    """Raise KeyboardInterrupt only after a whole step while the block runs; a second one at once.
+    """Delay KeyboardInterrupt to the end of a step while the block runs; a second one is immediate.
 
-    It does nothing outside the main thread, and where SIGINT is handled by others than Python: the
-    command line keeps its own signals until then.
+    Outside the main thread, and where the handler of SIGINT is not Python's own, nothing is done;
+    the command line has its own (:mod:`narrows.cli.stopping`).
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -41,4 +41,4 @@ def whole_steps() -> Iterator[None]:
             yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    check()  # what came after the last step
+    check()  # for a signal after the last step

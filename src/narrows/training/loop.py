@@ -42,8 +42,8 @@ LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 _BLOCK = (1 << 25) - (1 << 16)
 # Rows a batch where only the forward pass is wanted.
 _EVALUATION_BATCH = 1024
-# The chance, by Student's t test, with which weights that are no better than the first ones may be
-# taken for better, and how many parts of the held-out rows are compared.
+# The significance level of the t test by which learned weights must be better than the first ones,
+# and the number of parts of the held-out rows that it compares.
 _CHANCE, _PARTS = 1e-3, 64
 
 
@@ -64,16 +64,16 @@ class TrainSettings:
     n_iter_no_change : int or None
         Epochs without a better validation loss before training stops; ``None`` never stops.
     seed : int
-        Of shuffling and noise.
+        The random seed of shuffling and noise.
     device : torch.device
         Where the network is.
     cycle : bool
         Whether the learning rate follows one cycle over all epochs or stays constant.
     beats_start : bool
-        Whether the first weights are a result of their own, and are kept unless those learned are
-        better on the held-out rows beyond doubt.
+        Whether the first weights are kept unless the learned ones are significantly better on the
+        held-out rows.
     clips : bool
-        Whether gradients that are far longer than usual are shortened.
+        Whether gradients of a norm far above the usual one are scaled down.
     """
 
     max_epochs: int
@@ -102,7 +102,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     keep: Callable[[Snapshot], None] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
-    """Make a loss small, in place.
+    """Minimise a loss over the weights of a network, in place.
 
     Parameters
     ----------
@@ -119,16 +119,16 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     validation : Source, optional
         Rows held out; the weights with the smallest loss on them are kept.
     optimizer : Optimizer, optional
-        To go on with; a new Adam by default.
+        To continue with; a new Adam by default.
     checkpoint : Checkpoint, optional
-        Where to go on from, and where to leave the state after whole epochs.
+        From which the run is resumed, and to which the state is written after epochs.
     resume : Snapshot, optional
-        What to go on from, in the middle of an epoch or after the last one that was planned. Where
-        ``max_epochs`` is another than was planned, the learning rate is from there on that of a
-        cycle over so many epochs.
+        The state to resume from, in the middle of an epoch or after the last one that was planned.
+        Where ``max_epochs`` differs from the plan, the learning rate is from there on that of a
+        cycle over ``max_epochs`` epochs.
     keep : callable, optional
-        Called with what the run can go on from, once it has ended by itself or by an interrupt
-        between two steps, before its best weights are put back.
+        Called with a snapshot to resume from, once the run has ended by itself or by an interrupt
+        between two steps, and before the best weights are restored.
     callbacks : sequence of callable
         Called with each epoch's record, as are those of
         :func:`narrows.training.progress.on_epoch`.
@@ -142,7 +142,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     DivergedError
         If the loss is no longer finite.
     CheckpointError
-        If what is to be gone on from is damaged, or of another run.
+        If the state to resume from is damaged, or of another run.
     KeyboardInterrupt
         If it comes before the first step, or before the end of a single pass at a constant rate;
         later it ends training, and what was learned is kept. Where several processes train
@@ -153,7 +153,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
     clipping = Clipping().to(device) if settings.clips else None
     noise = torch.Generator(device)
-    # Where the state of the generator is not known: on another device, in another process.
+    # For a run that is resumed within an epoch on another device or in another process, where the
+    # generator's state cannot be restored.
     noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, purpose("noise")))
     state = State(
         network,
@@ -302,7 +303,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         else:
             history.best_epoch = 0
     if len(history):
-        # No later loss tells what the last step did. Weights whose squares overflow give no codes.
+        # The loss after the last step is not computed, so the weights themselves are checked: those
+        # whose squares overflow give no finite codes.
         weights = {
             f"the sum of squares of {name}": float(weight.detach().square().sum())
             for name, weight in network.named_parameters()
@@ -326,11 +328,11 @@ def evaluate(
     noise = torch.Generator(settings.device)
     means = Means()
     rank, size = ranks.rank(), ranks.size()
-    # Whole batches go round the processes, each measured by one as if it were alone.
+    # Processes take whole batches in turn, each evaluated as by a single process.
     with ranks.placed(0, 1):
         for number, batch in enumerate(source.batches(_EVALUATION_BATCH, seed=None)):
             is_own = number % size == rank
-            if is_own or number == 0:  # all have to know the terms
+            if is_own or number == 0:  # every process needs the names of the terms
                 noise.manual_seed(epoch_seed(settings.seed, number, "validation"))
                 parts = loss(network, prepare(batch.to(settings.device)), noise)
                 means.add(parts, len(batch) if is_own else 0)
@@ -346,7 +348,7 @@ def _losses_of_parts(
     prepare: Callable[[Any], Any],
     settings: TrainSettings,
 ) -> NDArray[np.float64]:
-    """Return the loss of each of some small parts of a source, with the same noise every time."""
+    """Return the loss of each of 64 or fewer parts of a source, with the same noise every time."""
     noise = torch.Generator(settings.device)
     losses = []
     with ranks.placed(0, 1):
@@ -358,10 +360,10 @@ def _losses_of_parts(
 
 
 def _are_smaller(losses: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Tell whether losses are smaller than others of the same parts, beyond doubt.
+    """Tell whether losses are significantly smaller than others of the same parts.
 
-    Their mean has to be smaller, and the paired differences, or these as shares, have to pass a
-    t test: a single row of a huge loss makes the first too wide to tell anything.
+    Their mean has to be smaller, and the paired differences, or the relative ones, have to pass a
+    one-sided t test: a single row of a huge loss inflates the variance of the former.
     """
     gain = others - losses
     with np.errstate(invalid="ignore"):
@@ -380,8 +382,8 @@ def new_optimizer(
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, alg. 2), fused into one pass.
 
-    Only matrices decay: a bias that shrinks would pull the mean reconstruction off the data's.
-    Parts of the network may learn at a share of the rate each.
+    Only matrices decay: a shrinking bias would pull the mean reconstruction off the data's mean.
+    With ``shares``, each module learns at its share of the learning rate.
     """
     groups = []
     for module, share in (shares or {network: 1.0}).items():
@@ -395,11 +397,11 @@ def new_optimizer(
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what each step frees for the next one.
+    """Let the C library keep the memory that each step frees for the next one.
 
-    glibc gives large blocks back to the system, which clears them page by page when they are asked
-    for again. It ceases to for blocks as large as one that was freed before, up to 32 MiB; this one
-    is freed untouched, so that it takes no memory.
+    glibc returns large blocks to the system, which has to clear each page when they are allocated
+    again. Freeing a block raises the size from which it does so to that block's, up to 32 MiB. The
+    block freed here is never written to, so that it takes no memory.
     """
     torch.empty(_BLOCK, dtype=torch.uint8)
 

@@ -13,8 +13,8 @@ from narrows.training.history import Record
 class Means:
     """Means over rows of a loss's terms.
 
-    Sums, not the terms themselves: small numbers that stay between what steps allot and free would
-    keep the heap from using its gaps again, and it would grow with the number of steps.
+    Only sums are kept: a small tensor per step between the large blocks that steps allocate and
+    free would fragment the heap, which would grow with the number of steps.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Means:
         self._rows += rows
 
     def first(self) -> float:
-        """Return the loss of the first of the terms that were added."""
+        """Return the loss of the first batch that was added."""
         return sum(float(ranks.add(term)) for term in self._first) / ranks.size()
 
     def read(self) -> Record:
@@ -46,13 +46,13 @@ class Means:
         return {"loss": sum(means.values()), **means}
 
     def as_json(self) -> dict[str, Any]:
-        """Return the sums as JSON can hold them, to go on with by :meth:`from_json`."""
+        """Return the sums in JSON types, for :meth:`from_json`."""
         sums = {name: float(total) for name, total in self._sums.items()}
         return {"rows": self._rows, "sums": sums, "first": [float(term) for term in self._first]}
 
     @classmethod
     def from_json(cls, facts: dict[str, Any], device: torch.device) -> Self:
-        """Build the means again; of several processes, the first one has what was added.
+        """Restore the means; of several processes, the first one gets all that was added.
 
         Raises
         ------

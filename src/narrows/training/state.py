@@ -1,7 +1,7 @@
-"""What a run is between two steps, and the same as tensors and facts that can be kept.
+"""The state of a training run between two steps, and its snapshot of tensors and facts.
 
-Shuffling and noise need no state but the noise's generator within an epoch: each epoch's
-generators are seeded by the run's seed and the epoch's number.
+Each epoch's generators are seeded by the run's seed and the epoch's number, so that of shuffling
+and noise only the noise's generator within an epoch has to be kept.
 """
 
 import json
@@ -39,32 +39,32 @@ _LAYER = "layer/"
 
 @dataclass
 class State:
-    """What a run is, between two steps.
+    """A training run between two steps.
 
     Attributes
     ----------
     network : Module
-        With the weights reached.
+        With the present weights.
     optimizer : Optimizer
         With its moments.
     best : dict of Tensor
         The best weights so far; empty before the end of the first epoch.
     history : History
-        Of the epochs done.
+        Of the finished epochs.
     seed : int
-        The run's.
+        The run's random seed.
     clipping : Clipping or None
-        What is usual of the gradients.
+        With the moving average of the norm of gradients.
     max_epochs : int
-        Epochs planned.
+        The planned number of epochs.
     step : int
         Steps done in the epoch that follows those of the history.
     means : Means
         Of the losses of these steps.
     noise : torch.Generator or None
-        What noise is drawn from in this epoch.
+        The generator of noise in this epoch.
     is_whole : bool
-        Whether the state is that between two steps; within one there is nothing to keep.
+        Whether the run is between two steps; within a step, no snapshot can be taken.
     """
 
     network: nn.Module
@@ -82,17 +82,17 @@ class State:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state as tensors and as facts that JSON can hold.
+    """A state as tensors and facts in JSON types.
 
     Attributes
     ----------
     tensors : dict of str to Tensor
         The weights ("network."), the best ones ("best."), the moments of the optimiser
         ("optimizer.i."), the usual norm of gradients ("clipping.") and, within an epoch, the state
-        of the noise's generator ("noise"). Those of the layer of a stack that is being trained
-        have "layer/" before them.
+        of the noise's generator ("noise"). Names of tensors of the layer of a stack that is being
+        trained begin with "layer/".
     facts : dict
-        The seed, the history, the epochs planned and, within an epoch, how far it is.
+        The seed, the history, the planned epochs and, within an epoch, the steps done.
     """
 
     tensors: dict[str, Tensor]
@@ -107,8 +107,8 @@ class Snapshot:
         state : State
             Between two steps.
         lasting : bool, default=False
-            Whether the run is over: tensors are brought to the computer's memory, and the weights
-            are copies, since the best ones are about to be put back. Moments are not copied.
+            Whether the snapshot is to outlive the run: tensors are moved to the CPU, and the
+            weights are copied, since the best ones are about to replace them. Moments are not.
         """
         moments = state.optimizer.state_dict()["state"]
         weights = _untied(state.network)
@@ -134,7 +134,7 @@ class Snapshot:
             }
             facts = json.loads(json.dumps(facts))
             pairs = [(tensors[f"best.{k}"], tensors[f"network.{k}"]) for k in state.best]
-            # A list: as many comparisons whatever they find.
+            # A list, so that as many comparisons are made whatever their results.
             if pairs and all([torch.equal(best, last) for best, last in pairs]):  # noqa: C419
                 tensors = {k: t for k, t in tensors.items() if not k.startswith("best.")}
                 facts["best_is_last"] = True
@@ -228,14 +228,13 @@ class Snapshot:
         try:
             self.restore(state)
         except DAMAGES as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise CheckpointError(
-                f"the model's training state is not that of such a run ({reason[:200]}); train "
+                f"the model's training state is not that of such a run ({reason_of(error)}); train "
                 "anew, without --resume"
             ) from error
 
     def _within(self, device: torch.device, state: State) -> tuple[int, Means]:
-        """Return how far the epoch is, and bring the generator of noise there."""
+        """Return the steps done in the epoch and their means; restore the generator of noise."""
         facts = self.facts["epoch"]
         step = facts["step"]
         if type(step) is not int or not 0 < step < 2**63:
@@ -270,6 +269,12 @@ class Snapshot:
         return cls(tensors, checked(json.loads(header["__metadata__"]["narrows"])))
 
 
+def reason_of(error: Exception) -> str:
+    """Return what is wrong with a damaged state, on one line of at most 200 characters."""
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(reason.split())[:200]
+
+
 def checked(facts: Any) -> dict[str, Any]:
     """Refuse facts that name no run.
 
@@ -298,7 +303,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _untied(network: nn.Module) -> dict[str, Tensor]:
-    """Give tied matrices a memory of their own each: safetensors refuses shared ones."""
+    """Copy tied matrices, since safetensors refuses tensors that share memory."""
     seen: set[int] = set()
     state = network.state_dict()
     for name, tensor in state.items():
