@@ -1,1 +1,1 @@
-"""What Narrows promises of files, signals and damage, tried many times: docs/reliability.md."""
+"""Tests of the promises about files, signals and damage in docs/reliability.md."""

@@ -1,11 +1,11 @@
-"""Each promise of docs/reliability.md, tried as often as its figure says.
+"""Test each promise of docs/reliability.md many times.
 
     python -m benchmarks.reliability [NAME ...] [--quick] [--results FOLDER]
 
-NAME is a module of this folder; all of them are the default. --quick tries each for seconds, as
-.ci/run does, leaves out what takes an hour, and writes nothing; otherwise the table goes to
-FOLDER/reliability.md and .json, in which the rows of other names stay. Everything random has
-seed 0. The exit code is 1 if a promise was broken.
+NAME is a module of this folder; by default, all are run. --quick, as in .ci/run, takes seconds for
+each, leaves out those that take an hour, and writes nothing; otherwise the table is written to
+FOLDER/reliability.md and .json, which keep the rows of other names. The random seed is 0. The exit
+code is 1 if a promise was broken.
 """
 
 import argparse
@@ -27,6 +27,7 @@ PROMISES = {
     "dependencies": "Dependencies are known, licensed and without known vulnerabilities.",
 }
 HEADINGS = ("promise", "tried", "broken", "what was tried", "minutes")
+HEAD = f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}"
 
 
 def main():
@@ -40,7 +41,7 @@ def main():
     if unknown:
         parser.error(f"{unknown[0]!r} is not one of {', '.join(PROMISES)}")
     rows, broken = {}, False
-    print(f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}")
+    print(HEAD)
     for name in given.names or PROMISES:
         start = time.monotonic()
         module = importlib.import_module(f"benchmarks.reliability.{name}")
@@ -66,10 +67,10 @@ def keep(rows, folder):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "reliability.json"
     known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    known = {name: {**known, **rows}[name] for name in PROMISES if name in {**known, **rows}}
+    known |= rows
+    known = {name: known[name] for name in PROMISES if name in known}
     path.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    head = ["# reliability", "", "`python -m benchmarks.reliability`", ""]
-    head += [f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
+    head = ["# reliability", "", "`python -m benchmarks.reliability`", "", HEAD]
     text = "\n".join([*head, *map(line, known.values())]) + "\n"
     path.with_suffix(".md").write_text(text, "utf-8")
 

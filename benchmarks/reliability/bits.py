@@ -1,8 +1,8 @@
-"""Single flipped bits in the files of a library: each is told of, or changes nothing.
+"""Single flipped bits in the files of a library: each is reported, or changes nothing.
 
-A flip counts as told of where verifying reports damage, or the library is refused with a
-NarrowsError. Otherwise everything that can be read of it has to be what it was: every column of
-every row, what ``library.json`` and the model say, and the nearest of some pictures.
+A flip is reported if verifying finds damage, or the library is refused with a NarrowsError.
+Otherwise everything that can be read of the library has to be unchanged: every column of every row,
+the contents of ``library.json`` and the model, and the nearest neighbours of some pictures.
 """
 
 import json
@@ -21,8 +21,8 @@ from narrows.data.images import encode_png
 from narrows.errors import NarrowsError
 
 SHAPE = (12, 12)
-SECONDS = 30  # of processor time, when quick
-# How many flips of twenty are in each kind of file; within a kind, by the sizes of the files.
+SECONDS = 30  # of processor time in a quick round
+# Of twenty flips, how many are in each kind of file; within a kind, files are drawn by their size.
 SHARES = {"data": 10, "checks": 2, "table": 4, "model": 2, "index": 1, "library.json": 1}
 GOOD = ("found", "refused", "without effect")
 
@@ -61,7 +61,7 @@ def check(quick: bool) -> Outcome:
 
 
 def make(path: Path) -> Path:
-    """Make a library with everything that one can hold."""
+    """Make a library with every kind of file, column and change."""
     random = np.random.default_rng(SEED)
     X = random.integers(0, 256, (300, *SHAPE), np.uint8)
     model = Autoencoder(4, hidden_layer_sizes=(16,), max_epochs=3, random_state=SEED).fit(X)
@@ -113,12 +113,12 @@ def kind_of(path: Path, file: Path) -> str:
 
 
 def look(path: Path, before: object) -> str:
-    """Say what becomes of a library with a flipped bit."""
+    """Return what happens to a library with a flipped bit."""
     try:
         found = Library.open(path).verify()
     except NarrowsError:
         return "refused"
-    except BaseException as error:  # Lance panics with a class beside all errors
+    except BaseException as error:  # a panic of Lance is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return f"ended in {type(error).__name__}"
@@ -147,7 +147,7 @@ def everything(path: Path) -> object:
 
 
 def restore(path: Path, whole: dict[Path, bytes]) -> None:
-    """Bring every file back that is not what it was, and remove new ones."""
+    """Restore every file that was changed, and remove new ones."""
     for file in sorted(path.rglob("*"), reverse=True):
         if file.is_file() and file not in whole:
             file.unlink()

@@ -1,9 +1,9 @@
-"""Writers of libraries that are killed, and two readers beside each.
+"""Writers of libraries that are killed while two readers use the library.
 
-What a writer has acknowledged is there, once, and nothing else but perhaps all of its next step;
-the library verifies clean, the writer's work begun again comes to the same end as undisturbed work,
-and readers have seen whole states alone. The operations and the ways to choose the moment are those
-of ``tests/test_library_killed.py``.
+After each kill, the library holds every step that the writer has acknowledged, once, and at most
+the whole next step. It verifies clean, the remaining steps lead to the same end as without a kill,
+and the readers have seen only states between steps. The operations and the ways to choose the
+moment are those of ``tests/test_library_killed.py``.
 """
 
 import json
@@ -30,7 +30,7 @@ from narrows import Library
 from narrows.errors import FormatError
 
 READERS = 2
-WAYS = ("event", "seconds", "files")  # the first is certain to come in time
+WAYS = ("event", "seconds", "files")  # the first always comes before the writer ends
 QUICK = ("remove", "update")
 
 
@@ -71,7 +71,7 @@ def check(quick: bool) -> Outcome:
 
 
 def moment(way: str, done: dict, random: np.random.Generator) -> dict[str, float]:
-    """Choose when to kill, within what the undisturbed work took."""
+    """Draw a moment to kill the writer, from those of the work without a kill."""
     if way == "seconds":
         return {"seconds": float(done["seconds"] * random.random())}
     most = done["events"] if way == "event" else 20
@@ -79,7 +79,7 @@ def moment(way: str, done: dict, random: np.random.Generator) -> dict[str, float
 
 
 def finish(path: Path, operation: str, steps: int, states: list) -> list[str]:
-    """Look at what a killed writer has left, go on with its work, and look again."""
+    """Check what a killed writer has left, do its remaining steps, and check again."""
     broken = []
     library = Library.open(path)
     found = state(library)
@@ -100,15 +100,15 @@ def finish(path: Path, operation: str, steps: int, states: list) -> list[str]:
 
 
 def is_clean(library: Library) -> bool:
-    """Tell whether verifying finds nothing, with checksums."""
+    """Tell whether verifying with checksums finds no problem."""
     found = library.verify()
     return found.checked and not found.problems
 
 
 def judge(answers: list[dict], states: list) -> list[str]:
-    """Say what readers have seen that no whole step leaves."""
+    """List what readers have seen that is no state between steps."""
     whole = {digest(*one[:3]) for one in states}
-    # And what comes after the last step: five rows more.
+    # After the last step, `finish` adds five rows.
     ends = {len(states[-1][2]) + 5}
     broken = []
     for answer in answers:
@@ -120,12 +120,12 @@ def judge(answers: list[dict], states: list) -> list[str]:
 
 
 def digest(*facts: object) -> str:
-    """Name all that a library holds by its contents."""
+    """Hash all that a library holds."""
     return sha256(repr(facts).encode()).hexdigest()
 
 
 class Reading:
-    """The readers' processes, and what they said last."""
+    """The readers' processes, and their last answers."""
 
     def __init__(self, processes: list) -> None:
         self.processes = processes
@@ -148,7 +148,7 @@ def readers():
 
 
 def begin(reading: Reading, path: Path) -> None:
-    """Have readers look at a library, and wait until each has seen it once."""
+    """Let the readers read a library, and wait until each has read it once."""
     for process in reading.processes:
         process.stdin.write(f"{path}\n")
     for process in reading.processes:
@@ -156,7 +156,7 @@ def begin(reading: Reading, path: Path) -> None:
 
 
 def stop(reading: Reading) -> list[dict]:
-    """Have readers stop, and give what they saw."""
+    """Stop the readers, and return what they saw."""
     for process in reading.processes:
         process.stdin.write("stop\n")
     reading.answers = [json.loads(process.stdout.readline()) for process in reading.processes]
@@ -164,7 +164,7 @@ def stop(reading: Reading) -> list[dict]:
 
 
 def read() -> None:
-    """Look at one library after another, until told to stop; in a process of its own."""
+    """Read one library after another until told to stop, in a process of its own."""
     for line in sys.stdin:
         path = Path(line.strip())
         seen, errors, looks = [], [], 0
@@ -182,11 +182,11 @@ def read() -> None:
                 if now not in seen:
                     seen.append(now)
             except FormatError as error:
-                # What was opened is gone since: compacted away, or replaced.
+                # The opened version was compacted away or replaced.
                 if "refresh() or open it again" not in str(error):
                     errors.append(f"a reader met {error}")
             except (OSError, ValueError) as error:
-                # Lance's words for the same.
+                # Lance's errors for the same.
                 if (path / "library.json").read_bytes() == before:
                     errors.append(f"a reader met {' '.join(str(error).split())[:200]}")
             looks += 1
@@ -197,7 +197,7 @@ def read() -> None:
 
 
 def tell(line: str) -> None:
-    """Say one line."""
+    """Write one line to the parent process."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

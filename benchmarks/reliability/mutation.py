@@ -1,13 +1,13 @@
-"""Small changes to the code (mutations), each of which a test should notice: mutmut's.
+"""Mutation testing by mutmut: the tests should fail after small changes to the code.
 
     pip install -r benchmarks/reliability/requirements.txt
 
-What is changed, and the tests that look for it, stand in pyproject.toml under [tool.mutmut]; tests
-that measure time or start other processes take no part. Of each file so many mutations as `SAMPLE`
-are drawn by a seed, since all of them, some four thousand, take a day. Run it in a clone: mutmut
-works in the folder mutants/. One that lets the tests run endlessly counts as noticed. A survivor is
-explained in `EXPLAINED`, by its name, where no test can notice it. The promise is broken if fewer
-than 85 % of the others are noticed.
+The mutated files and the tests that run are listed in pyproject.toml under [tool.mutmut], without
+tests that measure time or start other processes. `SAMPLE` mutations of each file are drawn by a
+seed, since all of them, some four thousand, take a day. Run it in a clone: mutmut works in the
+folder mutants/. A mutation by which the tests do not end counts as noticed. Survivors that no test
+can notice are explained in `EXPLAINED`, by their names. The promise is broken if fewer than 85 % of
+the others are noticed.
 """
 
 import json
@@ -30,7 +30,7 @@ EXPLAINED: dict[str, str] = {}
 def check(quick):
     if quick:
         return Outcome(0, "left out of quick rounds, as it takes more than an hour")
-    mutate("narrows.losses.reconstruction.*")  # which writes all of them
+    mutate("narrows.losses.reconstruction.*")  # this also writes the mutants of all other files
     names = sample()
     mutate(*names)
     codes = {}

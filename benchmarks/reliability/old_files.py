@@ -1,4 +1,4 @@
-"""Files of every format version: they are read as they were written, or refused in one line.
+"""Files of every format version: their values are read unchanged, or they are refused in one line.
 
 The samples are in ``tests/data/formats``, whose README says how each was written.
 """
@@ -15,7 +15,7 @@ from benchmarks.reliability.outcome import Outcome
 from narrows.errors import NarrowsError
 
 
-def check(quick: bool) -> Outcome:  # noqa: ARG001 (all of them take seconds)
+def check(quick: bool) -> Outcome:  # noqa: ARG001 (a full round takes seconds)
     """Open every sample."""
     failures, refused = [], []
     with tempfile.TemporaryDirectory() as folder:

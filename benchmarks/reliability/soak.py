@@ -1,13 +1,12 @@
-"""`narrows serve` asked without a pause: its memory and its handles as time passes.
+"""Memory and open handles of `narrows serve` under constant load.
 
-A library of 5 000 pictures that can be changed is served in a process of its own. Eight clients
-match, encode, decode, restore, draw samples, page through the items, look at thumbnails and reports
-of errors, add pictures and remove them again, send what is refused and close connections half-way.
-The memory that the process itself holds (private and anonymous, as files that are mapped belong to
-the system's cache) and its open handles are looked at each second. Flat means: after the first
-third, the median of the last tenth is at most 3 % and 8 MiB above the median of the tenth that
-follows the first third, and at most 4 handles more are open. A quick round is too short to judge
-the memory, which grows for some minutes until each thread has what it keeps.
+A writable library of 5 000 pictures is served by a process of its own. Eight clients match, encode,
+decode, restore and denoise pictures, page through the items, fetch thumbnails, the map and metrics,
+add pictures and remove them again, send bad requests and close connections half-way. The process's
+private anonymous memory (mapped files belong to the system's cache) and its open handles are
+measured each second. They are flat if the median of the last tenth is at most 3 % and 8 MiB above
+the median of the tenth that follows the first third, with at most 4 more handles. A quick round is
+too short to judge the memory, which grows for some minutes until each thread has allocated its own.
 """
 
 import http.client
@@ -117,7 +116,7 @@ class User:
         self._added = []
 
     def act(self):
-        """Do something; return what is wrong about the answer, or None."""
+        """Send a random request; return what is wrong with the answer, or None."""
         kinds = [self.match, self.picture, self.decode, self.page, self.small, self.wrong]
         rare = [self.add, self.remove, self.leave]
         return self._choose.choice(kinds * 4 + rare)()
@@ -183,7 +182,7 @@ class User:
         return self._ask((200, 204, 404), "DELETE", f"/api/items/{self._added.pop()}")[0]
 
     def leave(self):
-        """Begin a request and close the connection."""
+        """Send half a request and close the connection."""
         with socket.create_connection((self._place.hostname, self._place.port), 30) as connection:
             connection.sendall(
                 b"POST /api/match HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nx"

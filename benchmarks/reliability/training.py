@@ -1,11 +1,11 @@
-"""`narrows train` killed at random moments by SIGTERM and SIGKILL, until it has come to its end.
+"""`narrows train` killed at random moments by SIGTERM and SIGKILL, and resumed until it is done.
 
-Each run first trains one model of the registry without a kill; that is the truth. Then the same
-command is killed again and again, by the two signals in turn, at moments drawn from a seed out of
-the first seven tenths of the truth's duration, and started again: every other run with
-`--checkpoint`, the others by `--resume` from the model that SIGTERM left. When a command ends by
-itself, fingerprint and history, seconds aside, must be the truth's bit for bit, and no temporary
-file may be left once a command has written its model to the end.
+Each run first trains a model without a kill, as the reference. Then the same command is killed
+again and again, by the two signals in turn, at moments drawn from a seed within the first seven
+tenths of the reference's duration, and started again: every other run with `--checkpoint`, the
+others by `--resume` from the model that SIGTERM left. Once a command ends by itself, fingerprint
+and history, seconds aside, must equal the reference's bit for bit, and after a command that has
+written its model, no temporary file may be left.
 
 Commands are forks of a server that has imported everything (this file, run as a script), so that
 they are killed while they read, train, measure and write, and not while Python imports.
@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.reliability.outcome import SEED, Outcome
 
 SIGNALS = (signal.SIGTERM, signal.SIGKILL)
-# Beside the models as they are: parameters that have a state of their own.
+# Parameters that have a state of their own, for some of the runs.
 SPECIAL = {
     "sparse": ["--sparsity", "topk", "--dead-after", "300"],
     "variational": ["--kl-warmup", "0.5"],
@@ -38,7 +38,7 @@ SPECIAL = {
     "denoising": ["--tied-weights", "--no-early-stopping"],
 }
 EPOCHS = {"stacked": 10}
-MOST_COMMANDS = 60  # of one run, which would otherwise go on for ever if nothing was learned
+MOST_COMMANDS = 60  # of one run, which would never end if resuming lost its progress
 
 
 def check(quick):
@@ -71,21 +71,21 @@ def check(quick):
 
 
 def bent(rng, n):
-    """A plane bent through six dimensions: networks restore it better than PCA, or nearly."""
+    """Return rows on a curved surface in six dimensions, where PCA is hardly ahead of networks."""
     u, v = rng.uniform(-1, 1, (2, n))
     return np.stack([u, 9 * v, u * v, 5 * u**2, np.sin(3 * v), np.cos(2 * u)], axis=1)
 
 
 @dataclass
 class Run:
-    """One model that is trained to its end in spite of kills.
+    """A training run that is killed and resumed until it is done.
 
     Parameters
     ----------
     server : Server
         Where commands run.
     folder : Path
-        Of the run's own.
+        The run's own.
     name : str
         The model's, on the command line.
     lap : int
@@ -145,7 +145,7 @@ class Run:
         return [*self.command, "-o", str(model), "--overwrite", *extra]
 
     def _problem(self, ended, kill):
-        """Say what is wrong with how a command ended; a model that is there must be whole."""
+        """Return what is wrong with how a command ended, or with the model that it left."""
         from narrows import load
         from narrows.errors import NarrowsError
 
@@ -166,7 +166,7 @@ class Run:
         return None
 
     def _difference(self, truth, wrote):
-        """Say how the model differs from the one that was trained without kills.
+        """Return how the model differs from the reference.
 
         Temporary files of killed commands are removed by the next one that writes at their place.
         """
@@ -222,8 +222,8 @@ def serve():
     from narrows.cli.main import main
     from narrows.training.history import History
 
-    # What a command imports and prepares, without a step of training: threads that torch starts for
-    # it do not come along with a fork.
+    # Import and prepare all that a command needs, but without a step of training: the threads that
+    # torch starts for a step do not survive a fork.
     quiet = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "table.npy"), bent(np.random.default_rng(SEED), 20))
