@@ -1,4 +1,4 @@
-"""The address by which others reach the server, through a reverse proxy or directly."""
+"""Origins (scheme, host and port), and the public address given by ``--public-url``."""
 
 import re
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Origin:
 
     @property
     def netloc(self) -> str:
-        """What a request's Host header says of it."""
+        """Its host and port as in a request's Host header."""
         name = f"[{self.name}]" if ":" in self.name else self.name
         return name if self.port == _PORTS[self.scheme] else f"{name}:{self.port}"
 
@@ -53,7 +53,7 @@ class Origin:
 
 
 def read_public_url(address: str) -> Origin:
-    """Read the address by which a reverse proxy makes the server known.
+    """Parse the address by which others reach the server through a reverse proxy.
 
     Parameters
     ----------
@@ -63,7 +63,6 @@ def read_public_url(address: str) -> Origin:
     Returns
     -------
     Origin
-        Its parts.
 
     Raises
     ------

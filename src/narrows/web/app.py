@@ -1,4 +1,4 @@
-"""The application: addresses, and what goes wrong in the words of the house."""
+"""The ASGI application: its routes, and its answers to errors."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ _STATUS = (
     (errors.StoreError, 503),
     (errors.NarrowsError, 422),
 )
-# A path from the root in quotes, whatever it holds: its last part.
+# An absolute path in quotes; the group is its last part.
 _PLACE = re.compile(r"'/(?:(?!'[ ,;:.)]).)*/((?:(?!'[ ,;:.)])[^/])+)'(?=[ ,;:.)]|$)")
 _LONGEST = 2000
 _log = logging.getLogger("narrows.web")
@@ -69,15 +69,15 @@ def create_app(
     writable : bool, default=False
         Whether pictures may be added, changed and removed.
     host : str, default="127.0.0.1"
-        The address that it is going to listen on: requests that go by another name are refused.
+        The address that it is going to listen on: requests to another host name are refused.
     token : str, optional
-        What a request has to know, as a bearer or a cookie.
+        Required of every request, as a bearer token or a cookie.
     cache : Path, optional
-        Where maps are kept; by default the user's cache.
+        The folder in which maps are stored; by default the user's cache.
     public_url : str, optional
         The address by which others reach it through a reverse proxy, such as
-        ``"https://narrows.example.com"``: accepted beside the local ones, and the one that
-        absolute links are made of.
+        ``"https://narrows.example.com"``: accepted beside the local ones, and used in absolute
+        links.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def create_app(
         state.training = [Path(one) for one in training]
         state.source, state.uploads = source, Uploads()
         state.inference, state.turn = Worker("inference"), asyncio.Lock()
-        # A thread each: what has used torch or Lance keeps some of their memory for itself.
+        # One thread each, since every thread that uses torch or Lance retains memory of theirs.
         state.changes, state.opening = Worker("changes"), Worker("opening")
         state.match = Batcher(_match, state.inference, metrics.batch)
         state.encode = Batcher(Served.encode, state.inference, metrics.batch)
@@ -113,7 +113,7 @@ def create_app(
         state.map = maps.current
         library = source.now().library
         if library is not None and len(library):
-            maps.current()  # so that it is there when it is asked for
+            maps.current()  # computes the map ahead of the first request
         yield
         for worker in (state.inference, state.changes, state.opening):
             worker.close()
@@ -198,8 +198,7 @@ class _Measured:
         try:
             await self._app(scope, receive, sending)
         finally:
-            # Names of routes, which are few, not addresses, of which strangers make as many as
-            # they like.
+            # Counts are kept by route: strangers can request any number of different addresses.
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.request(scope["method"], route, status, time.perf_counter() - start)
 
@@ -207,7 +206,7 @@ class _Measured:
 async def _explain(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     why = str(error)
-    if status != 400:  # what was asked is said again as it was
+    if status != 400:  # those errors repeat the request's own words
         why = _PLACE.sub(r"'\1'", why[:_LONGEST])
     return _said(request, why, status)
 
@@ -220,7 +219,7 @@ async def _explain_http(request: Request, error: Exception) -> Response:
 def _said(
     request: Request, why: str, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    # Where the library and its pictures' files lie is nobody's business.
+    # Clients are not told in which folder the library lies.
     path = request.app.state.source.path
     places = [str(path.absolute()), str(path)] if isinstance(path, Path) else [str(path)]
     shown = why

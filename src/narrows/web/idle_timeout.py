@@ -1,9 +1,9 @@
-"""How long the server waits for clients, and on how many connections: strangers hold none of them.
+"""Timeouts and bounds on connections, so that stalled clients do not exhaust the server.
 
 Whenever a connection waits for its client, it has a deadline. That of a request's headers is fixed.
-Bodies, and answers that are read, have to move: each byte adds to the deadline what it takes at the
-least rate, up to the grace that a connection begins with. Where there are more connections than the
-bounds, the waiting one that has brought least for its time is ended at once, in favour of the new.
+For bodies, and for answers that are read, each byte extends the deadline by its time at the minimum
+rate, up to the initial grace period. Where a new connection exceeds the bounds, the waiting one
+with the least progress for its age is closed in its favour.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _SLOW = {"error": "the body came too slowly, or on one of too many connections; 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """What is waited for.
+    """Timeouts and bounds.
 
     Attributes
     ----------
@@ -31,13 +31,14 @@ class Patience:
         Seconds from the beginning of a connection, or the end of an answer, to the end of a
         request's headers.
     grace : float
-        Seconds that a body may pause, or an answer not be read.
+        Seconds for which a body may pause, or an answer stay unread.
     rate : float
-        The least rate of a body or an answer, after that, in bytes per second.
+        The minimum rate of a body or an answer after that, in bytes per second.
     per_client : int, optional
-        Connections of one address, or of one /64 network of IPv6; None where all come from a proxy.
+        Most connections of one address, or of one /64 network of IPv6; None behind a proxy, from
+        which all connections come.
     altogether : int
-        Connections of all.
+        Most connections of all clients.
     """
 
     headers: float = 10.0
@@ -48,14 +49,14 @@ class Patience:
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's protocol, but for that.
+    """uvicorn's HTTP protocol with these timeouts and bounds.
 
     Parameters
     ----------
     patience : Patience
-        What is waited for.
+        Timeouts and bounds.
     **options
-        As of uvicorn's protocol.
+        Those of uvicorn's protocol.
     """
 
     def __init__(self, *, patience: Patience, **options: Any) -> None:
@@ -65,18 +66,18 @@ class PatientProtocol(H11Protocol):
         self._waits_for = ""
         self._deadline = 0.0
         self._unread = 0
-        # As a deadline of the body, but that whoever brings more than needed keeps all of it.
+        # Like the deadline of a body, but not bounded by the grace: fast senders keep their lead.
         self.merit = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Make room for it, and begin to wait for the first request."""
+        """Make room for the connection, and wait for the first request."""
         super().connection_made(transport)
         if not self._make_room():
             self.app = _refuse_busy
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """See what has come with that."""
+        """Credit the received bytes of a body."""
         before = self.cycle
         had = 0 if before is None else len(before.body)
         super().data_received(data)
@@ -94,23 +95,23 @@ class PatientProtocol(H11Protocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Wait for the client no longer."""
         super().resume_writing()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Stop the timer."""
         self._wait_for("")
         super().connection_lost(exc)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is the client's turn."""
+        """Whether the server waits for the client."""
         return bool(self._waits_for)
 
     @property
     def client_network(self) -> str:
-        """The client's address, or its network where one client has many addresses."""
+        """The client's IPv4 address, or its /64 network of IPv6."""
         host = self.client[0] if self.client else ""
         try:
             address = ipaddress.ip_address(host)
@@ -121,7 +122,7 @@ class PatientProtocol(H11Protocol):
         return str(address.ipv4_mapped or int(address) >> 64)
 
     def give_up(self) -> None:
-        """End the connection, with an answer if it is waiting for a body."""
+        """Close the connection, with an answer 408 if it is waiting for a body."""
         waited_for, cycle = self._waits_for, self.cycle
         self._wait_for("")
         self.connections.discard(self)
@@ -139,7 +140,7 @@ class PatientProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         if waited_for == "body":
-            cycle.disconnected = True  # so the application hears that nobody is there any more
+            cycle.disconnected = True  # tells the application
             cycle.message_event.set()
         if waited_for != "body" and self.transport.get_write_buffer_size():
             self.transport.abort()  # closing would wait until all is read
@@ -168,7 +169,7 @@ class PatientProtocol(H11Protocol):
         if self.flow.write_paused:
             self._wait_for("reader")
         elif self.cycle is None or self.cycle.response_complete:
-            # What comes byte by byte gains no time; neither does the rest of what was answered.
+            # Neither headers that come byte by byte nor the rest of an answered body gain time.
             self._wait_for("request")
         elif self.cycle.more_body:
             self._wait_for("body")

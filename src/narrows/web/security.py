@@ -1,4 +1,4 @@
-"""Who may ask, from where, and how much: before any request reaches what it is for."""
+"""Middleware that checks the host, origin, token and size of each request."""
 
 import ipaddress
 import secrets
@@ -20,9 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES = 64 * 2**20
-# Of all requests that are being answered, together.
+# The sum of the bodies of all requests that are being answered.
 MOST_AT_ONCE = 8 * MOST_BYTES
-# Nothing but this server's own files; a report has its styles inside, and runs nothing.
+# The page loads only this server's own files; a report has inline styles and no scripts.
 _PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -43,32 +43,32 @@ _HEADERS = {
 
 
 class TooLargeError(Exception):
-    """A request's body is larger than is taken."""
+    """A request's body is larger than allowed."""
 
 
 class BusyError(Exception):
-    """All requests' bodies together are larger than is taken."""
+    """The bodies of all requests together are larger than allowed."""
 
 
 class Guard:
-    """Middleware that refuses what other pages, other hosts and strangers ask.
+    """Middleware that refuses requests by other pages, to other host names, and without the token.
 
     Parameters
     ----------
     app : callable
-        What is guarded.
+        The ASGI application behind it.
     host : str
-        The address that is listened on.
+        The address that the server listens on.
     token : str, optional
-        What everybody has to know.
+        Required of every request, if given.
     public : Origin, optional
-        The address by which others reach it: also accepted as a name and an origin, and the one
-        that absolute links are made of.
+        The address by which others reach the server: also accepted as host and origin, and used in
+        absolute links.
 
     Attributes
     ----------
     coming : int
-        The bytes of the bodies of all requests that are being answered.
+        The bytes received so far of the bodies of all requests that are being answered.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Guard:
         self._public = public
         self.coming = 0
         self._hosts = {"localhost", "127.0.0.1", "::1", host.lower()}
-        # Listening on all addresses, it goes by any of the machine's.
+        # A server that listens on all addresses is reached by any of the machine's.
         self._any_address = host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound to)
         if self._any_address:
             self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it with why not."""
+        """Pass a request on, or answer it with the reason of its refusal."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -94,7 +94,7 @@ class Guard:
             await refusal(scope, receive, _with_headers(send))
             return
         if self._public is not None:
-            # Redirects name what the browser knows, not what the proxy connects to.
+            # Redirects have to name the public address, not the one that the proxy connects to.
             scope["scheme"] = self._public.scheme
             others = [(key, value) for key, value in scope["headers"] if key != b"host"]
             scope["headers"] = [(b"host", self._public.netloc.encode()), *others]
@@ -132,7 +132,7 @@ class Guard:
         return name in self._hosts or (self._any_address and _is_address(name))
 
     def _is_public(self, host: str) -> bool:
-        # Of any port: proxies leave it out, or name one that they listen on behind another.
+        # Any port is accepted: proxies leave it out, or name their own behind another proxy.
         return self._public is not None and _name(host) == self._public.name
 
     def _ask_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
@@ -141,7 +141,7 @@ class Guard:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             bearer = ""
-        # Browsers keep one jar for all ports of a host.
+        # Browsers share cookies between all ports of a host.
         name = f"narrows-{(scope.get('server') or ('', 0))[1]}"
         cookie = cookie_parser(headers.get("cookie", "")).get(name, "")
         known = [
@@ -163,11 +163,11 @@ class Guard:
 
 
 def _from_here(method: str, path: str, headers: Headers, is_own: Callable[[str], bool]) -> bool:
-    """Tell whether a request was made by our own page, by a user, or by a program.
+    """Tell whether a request was made by the server's own page, by a user, or by a program.
 
-    Other pages may only lead to our page, as a link does. Whatever else they ask for costs work,
-    which an ``<img>`` could ask for as often as it likes. Browsers send ``Sec-Fetch-*`` to this
-    machine and over TLS, otherwise what a foreign page sends is told by its origin or referrer.
+    Other pages may only link to the server's page. Any other request of theirs costs work, which an
+    ``<img>`` could repeat at will. Browsers send ``Sec-Fetch-*`` to the local machine and over TLS;
+    elsewhere, requests of other pages are known by their origin or referrer.
     """
     if not all(is_own(origin) for origin in headers.getlist("origin")):
         return False
@@ -205,20 +205,18 @@ def _is_address(name: str) -> bool:
 
 
 class _Body:
-    """Count what comes, whatever was said of its length."""
+    """Counts the bytes of a request's body, whatever its Content-Length."""
 
     def __init__(self, receive: Receive, guard: Guard) -> None:
         self._receive = receive
         self._guard = guard
-        self._more = True
         self.received = 0
 
     async def receive(self) -> Message:
-        """Return the next part."""
-        if not self._more:
-            return await self._receive()
+        """Return the next message."""
         message = await self._receive()
-        self._more = message.get("more_body", False)
+        if message["type"] != "http.request":
+            return message
         count = len(message.get("body", b""))
         self.received += count
         self._guard.coming += count
