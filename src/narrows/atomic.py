@@ -16,11 +16,11 @@ from typing import Literal
 
 from narrows.errors import NarrowsError, OutputError, OutputExistsError
 
-# What is between the name of an output and its ending while it is written.
+# The name of an output while it is written.
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.narrows-[a-z0-9_]{8}(?P<suffix>\.[^.]*)?")
-# Bytes of it that stand in a temporary name, which is not to become too long for a file system.
+# Most bytes of an output's name in its temporary name, which file systems limit in length.
 _LONGEST = 200
-# Whether the system can say what the user may do whose rights the process has.
+# Whether access can be checked for the effective user of the process.
 _EFFECTIVE = os.access in os.supports_effective_ids
 
 
@@ -32,9 +32,9 @@ def check_output(
     Parameters
     ----------
     path : str or Path
-        Where the output is to stand.
+        The path of the output.
     overwrite : bool
-        Whether something that is there already may be replaced.
+        Whether an existing output may be replaced.
     kind : {"file", "folder"}, optional
         What the output is to be: nothing of the other kind is replaced.
 
@@ -53,7 +53,7 @@ def check_output(
     path = Path(path)
     if "\0" in str(path):
         raise OutputError(f"'{path}' is no path, as it holds NUL; choose another name")
-    with explain_os_errors(path):  # looking is refused where the folder must not be entered
+    with explain_os_errors(path):  # there may be no permission to search the folder
         exists = path.is_symlink() or path.exists()
         is_folder = path.is_dir()
         has_parent = path.parent.is_dir()
@@ -81,7 +81,7 @@ def check_output(
 
 
 def exists_already(path: object) -> OutputExistsError:
-    """Make the error that says that an output would have to be replaced."""
+    """Make the error for an output that exists and may not be replaced."""
     return OutputExistsError(
         f"'{path}' exists already; choose another name or allow overwriting it "
         "(--overwrite, overwrite=True)"
@@ -89,18 +89,18 @@ def exists_already(path: object) -> OutputExistsError:
 
 
 def is_address(path: Path) -> bool:
-    """Tell whether a path is what pathlib makes of an address, such as "s3://bucket/file"."""
+    """Tell whether a path was made from the address of an object store, as "s3://bucket/file"."""
     return re.match(r"[a-z][a-z0-9]+:/", str(path)) is not None
 
 
 def may_write(folder: Path) -> bool:
-    """Tell whether files may be made and removed in a folder."""
+    """Tell whether there is permission to create and remove files in a folder."""
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)
 
 
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals while writing into one clear line."""
+    """Raise the operating system's errors while writing as an OutputError of one line."""
     try:
         yield
     except NarrowsError:
@@ -200,14 +200,14 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
 def remove_abandoned(folder: Path, is_wanted: Callable[[str], bool]) -> None:
     """Remove temporary files and folders of processes that were killed.
 
-    Those of processes that run are locked, and stay, as does what cannot be locked or removed.
+    Those of running processes are locked, and stay, as do those that cannot be locked or removed.
 
     Parameters
     ----------
     folder : Path
         In which outputs were written.
     is_wanted : callable
-        From the final name of an output to whether its temporary ones are removed.
+        Takes the final name of an output; tells whether its temporary files are removed.
     """
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
@@ -228,14 +228,14 @@ def _remove_unlocked(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    except OSError:  # of a process that runs, or of another user
+    except OSError:  # it belongs to a running process, or to another user
         return
     finally:
         os.close(lock)
 
 
 def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
-    """Make a file or folder that is locked while this process runs, and return both."""
+    """Make a temporary file or folder; return it and the handle that locks it until closed."""
     name = path.name if is_folder else path.stem
     prefix = f".{shortened_name(name)}.narrows-"
     while True:
@@ -251,14 +251,11 @@ def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
             return temporary, lock  # a file system without locks, on which nothing is removed
         if temporary.exists():
             return temporary, lock
-        os.close(lock)  # it was taken for abandoned before it was locked
+        os.close(lock)  # another process removed it as abandoned before it was locked
 
 
 def shortened_name(name: str) -> str:
-    """Cut the name of an output, so that one with something before and behind it is not too long.
-
-    A name of 255 bytes may be the longest of a file system.
-    """
+    """Cut the name of an output to 200 bytes: file systems allow 255 for a temporary name of it."""
     return os.fsdecode(os.fsencode(name)[:_LONGEST])
 
 

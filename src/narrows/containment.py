@@ -1,7 +1,8 @@
-"""Bounds on what files from strangers can make us read, write or delete.
+"""Bounds on what a stranger's files can make Narrows read, write or delete.
 
-A library or a model is a folder that anybody may have made. Symbolic links in it would lead reads
-and deletions to other folders; pipes and devices would never end; JSON may be nested without end.
+A library or a model is a folder that anybody may have made. Symbolic links in it would redirect
+reads and deletions to other folders; reading pipes and devices would never end; JSON may be nested
+without bound.
 """
 
 import errno
@@ -13,7 +14,7 @@ from typing import Any
 
 from narrows.errors import FormatError
 
-_DEEPEST = 64  # lists and objects within each other in JSON
+_DEEPEST = 64  # levels of lists and objects in JSON
 _SHOWN = 200  # characters of a path in a message
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -24,23 +25,23 @@ _KINDS = (
 
 
 class IrregularFileError(OSError):
-    """What was to be read is no regular file, or larger than allowed; its text says which."""
+    """A path leads to no regular file, or to one larger than allowed; the message says which."""
 
 
 def check_inside(folder: Path, *, itself: bool = False) -> None:
     """Refuse a folder in which anything is neither a regular file nor a folder.
 
-    The folder itself may be a symbolic link, which its user has named. Hard links are allowed:
-    Narrows and Lance replace files by renaming and never write into one that is there, so nothing
-    that is done to one name of a file changes its other names.
+    The folder itself may be a symbolic link, as the user has named it. Hard links are allowed:
+    Narrows and Lance replace files by renaming and never write into an existing one, so that a
+    change under one name of a file leaves its other names alone.
 
     Parameters
     ----------
     folder : Path
-        A library, a model, or another folder that Narrows has made. What cannot be entered, or
-        goes meanwhile, is passed over.
+        A library, a model, or another folder that Narrows has made. Folders in it that cannot be
+        listed, or vanish meanwhile, are skipped.
     itself : bool, default=False
-        Whether the folder itself must be no link either, as nobody has named it.
+        Whether the folder itself must not be a link either, as no user has named it.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def open_regular(path: str | Path, *, follow: bool = False) -> int:
     Raises
     ------
     IrregularFileError
-        If it is something else.
+        If it is no regular file, or a link without ``follow``.
     OSError
         If it cannot be opened.
     """
@@ -151,19 +152,19 @@ def open_regular(path: str | Path, *, follow: bool = False) -> int:
 
 
 def read_regular(path: str | Path, most: int, *, follow: bool = False) -> bytes:
-    """Read a regular file whole.
+    """Read a whole regular file of bounded size.
 
     Parameters
     ----------
     path, follow
         As for :func:`open_regular`.
     most : int
-        Bytes that it may have.
+        The largest size, in bytes.
 
     Raises
     ------
     IrregularFileError
-        If it is something else, or larger.
+        If it is no regular file, or larger.
     OSError
         If it cannot be read.
     """
@@ -175,12 +176,12 @@ def read_regular(path: str | Path, most: int, *, follow: bool = False) -> bytes:
 
 
 def parse_json(contents: bytes) -> Any:
-    """Parse JSON in UTF-8 whose lists and objects are not nested deeper than 64.
+    """Parse JSON in UTF-8 with at most 64 levels of lists and objects.
 
     Raises
     ------
     ValueError
-        If it is something else, or nested deeper.
+        If it is no JSON in UTF-8, or nested deeper.
 
     Examples
     --------
@@ -210,6 +211,6 @@ def _kind(mode: int) -> str:
 
 
 def _cut(file: Path) -> str:
-    """Show a path on one line, and the end of a long one."""
+    """Return a path on one line, shortened to its end if it is long."""
     text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(file))
     return text if len(text) <= _SHOWN else f"...{text[3 - _SHOWN :]}"

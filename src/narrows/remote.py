@@ -1,6 +1,6 @@
-"""Folders in an object store, ``s3://bucket/folder``, by way of Lance's own access to it.
+"""Folders in an object store, such as ``s3://bucket/folder``, accessed through Lance.
 
-Addresses, keys and everything else are what Lance takes as storage options, or finds in the
+Endpoints, keys and all other settings are Lance's storage options, which it also finds in the
 environment: ``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID``, ``AWS_DEFAULT_REGION`` and the like.
 """
 
@@ -24,14 +24,14 @@ from narrows.texts import is_utf8
 
 # A Path has one slash where an address has two.
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(?=[^/])")
-# How long to wait for an answer to the first question; the later ones have Lance's own patience.
+# Timeouts of the first request, which tells whether the store answers; others have Lance's own.
 _BOUNDED = {
     "timeout": "10s",
     "connect_timeout": "5s",
     "client_max_retries": "1",
     "download_retry_count": "0",
 }
-# What is large takes as long as it takes.
+# For large files.
 _LASTING = {"timeout": "1h"}
 FAILURES = (OSError, ValueError, RuntimeError)
 """What Lance and Arrow raise; neither has a class of its own for what went wrong with a file."""
@@ -59,14 +59,14 @@ _REASONS = (
 
 @dataclass(frozen=True)
 class Remote:
-    """A folder or file in an object store, with what is used of a Path.
+    """A folder or file in an object store, with the methods of Path that Narrows uses.
 
     Attributes
     ----------
     address : str
         Such as "s3://bucket/folder".
     options : mapping of str to str
-        Lance's storage options, which come before the environment's.
+        Lance's storage options, which take precedence over the environment's.
     """
 
     address: str
@@ -105,14 +105,14 @@ class Remote:
         return True
 
     def names(self) -> list[str]:
-        """List what is below, each by its address from here on.
+        """List the objects below, by their addresses relative to this one.
 
         Raises
         ------
         StoreError
             If the store does not answer, or refuses.
         """
-        # Lance asks for a list again and again where nobody answers, for one object it does not.
+        # Where the store does not answer, Lance repeats requests for a list, but not for an object.
         (self / "library.json").is_file()
         with self._explained():
             found: list[str] = self._session.list()
@@ -130,7 +130,7 @@ class Remote:
             return bool(self._bounded.contains(name))
 
     def read_bytes(self) -> bytes:
-        """Read the object of this address, one that is small.
+        """Read the object of this address, which has to be small.
 
         Raises
         ------
@@ -162,13 +162,13 @@ class Remote:
             self._upload(Path(file.name))
 
     def upload(self, folder: Path) -> None:
-        """Write a copy of a folder below the address; what it raises is as for write_bytes."""
+        """Write a copy of a folder below the address; it raises as :meth:`write_bytes` does."""
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 (self / file.relative_to(folder).as_posix())._upload(file)
 
     def remove(self) -> None:
-        """Remove what is there, as far as that is possible: what nobody reads any more."""
+        """Remove all objects of this address that are no longer read, as far as possible."""
         # Lance's early versions cannot; what is small may stay.
         with suppress(*FAILURES, AttributeError):
             for name in self._session.list():
@@ -210,12 +210,12 @@ Place: TypeAlias = Path | Remote
 
 
 def place(path: "str | Path | Remote", options: Mapping[str, str] | None = None) -> Place:
-    """Tell a folder in an object store from one on a disk.
+    """Return a Remote for the address of an object store, and a Path for anything else.
 
     Parameters
     ----------
     path : str, Path or Remote
-        A path, or an address: one that has been a Path since is known again.
+        A path, or an address, also one that was turned into a Path.
     options : mapping of str to str, optional
         Lance's storage options.
 
@@ -321,7 +321,7 @@ def panics_as_failures() -> Iterator[None]:
 
 
 def _manifest(path: Place, version: int) -> bytes:
-    """Read the file of a version, by either scheme of names."""
+    """Read the manifest of a version, in either naming scheme."""
     names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
     for name in names:
         with suppress(FileNotFoundError):
@@ -357,7 +357,7 @@ def named_bases(manifest: bytes) -> list[str]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Read the fields of a protobuf message: the number and the bytes of each, of numbers none."""
+    """Yield the number and the bytes of each field of a protobuf message; no bytes of varints."""
     place = 0
 
     def number() -> int:
@@ -409,7 +409,7 @@ def on_disk(path: Place) -> Iterator[Path]:
         if not names:
             raise MissingFileError(f"there is nothing at '{path}'; check the address")
         for name in names:
-            # A stranger may have called an object anything.
+            # A stranger may have chosen the objects' names.
             if ".." not in PurePosixPath(name).parts and not name.startswith("/"):
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 with path._explained():
@@ -437,7 +437,7 @@ def file_on_disk(path: Place) -> Iterator[Path]:
 
 
 def stamp(file: Place) -> object:
-    """Return what changes with every change of a small file; None where there is none."""
+    """Return a value that differs after every change of a small file; None if there is no file."""
     try:
         if isinstance(file, Remote):
             return file.read_bytes()
@@ -448,7 +448,7 @@ def stamp(file: Place) -> object:
 
 
 def refusal(path: Place, error: Exception) -> StoreError | None:
-    """Say why a store could not be used, if it is one, and what went wrong is of this kind."""
+    """Make the error for an object store that could not be used; None for any other error."""
     if isinstance(path, Remote) and _reason(error) is not None:
         return explained(path, error)
     return None

@@ -1,8 +1,8 @@
-"""Files outside a library that its rows refer to: which of them are read, and how.
+"""Reading of files outside a library that its rows refer to.
 
-A row may name any file of the machine. Read is what is a regular file in a folder that the library
-was told of when pictures were added to it, is not too large, and has the SHA-256 of the row: so a
-library shows nobody a file whose contents its maker did not have.
+A row may name any file of the machine. A file is used only if it is a regular file of bounded size,
+lies in a folder that the library recorded when pictures were added, and has the SHA-256 of the row.
+So a library shows no file whose contents its maker did not have.
 """
 
 import os
@@ -19,7 +19,7 @@ from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table
 
 MOST_BYTES = 2**31
-"""Bytes of a file that is referred to."""
+"""Most bytes of a file that a row refers to."""
 
 _MOST_FOLDERS = 100  # in library.json
 _SYSTEM = ("/dev", "/proc", "/sys")
@@ -27,19 +27,20 @@ _NPY = b"\x93NUMPY"
 
 
 def folders_of(files: Iterable[Picture], given: Path | None = None) -> tuple[str, ...]:
-    """Return the folders that picture files are in, when all links on the way are followed.
+    """Return the folders that picture files are in, with all symbolic links followed.
 
     Parameters
     ----------
     files : iterable of Path or Page
         The files.
     given : Path, optional
-        A folder that was given whole.
+        A folder that was given as a whole.
 
     Returns
     -------
     tuple of str
-        Absolute paths, none of them within another; at most 100, in place of more those around.
+        Absolute paths, none of them within another. Of more than 100, the deepest are replaced by
+        their parents until there are 100.
     """
     found = set() if given is None else {_real(given)}
     met: set[Path] = set()
@@ -54,7 +55,7 @@ def folders_of(files: Iterable[Picture], given: Path | None = None) -> tuple[str
 
 
 def together(folders: Iterable[str | Path]) -> tuple[str, ...]:
-    """Leave out folders that are within others; of too many, name those around the deepest."""
+    """Leave out folders within others; of more than 100, replace the deepest by their parents."""
     found = _outermost(set(map(Path, folders)))
     while len(found) > _MOST_FOLDERS:
         deepest = max(len(one.parts) for one in found)
@@ -67,7 +68,7 @@ def _outermost(folders: set[Path]) -> set[Path]:
 
 
 def folders_told(table: Table) -> tuple[str, ...]:
-    """Return the folders that a library was told of; of older ones, those of its rows."""
+    """Return the folders that a library has recorded; of older libraries, those of its rows."""
     if table.folders is not None:
         return table.folders
     names = {name for name in table.column("reference").to_pylist() if name is not None}
@@ -76,12 +77,12 @@ def folders_told(table: Table) -> tuple[str, ...]:
 
 
 def fetch(reference: str | None, digest: str, table: Table, how: Reading | None = None) -> bytes:
-    """Read a file that a library refers to, if it still is the one that was added.
+    """Read a file that a library refers to, if it is still the one that was added.
 
     Parameters
     ----------
     reference : str or None
-        Its absolute path, and the number of a page.
+        Its absolute path, with the number of a page where it has several.
     digest : str
         Its SHA-256.
     table : Table
@@ -96,8 +97,8 @@ def fetch(reference: str | None, digest: str, table: Table, how: Reading | None 
     MissingFileError
         If the file is not there.
     UnreadableFileError
-        If it is no regular file, larger than 2 GiB, in a folder that the library was not told of,
-        unreadable, no picture, or has changed.
+        If it is no regular file, is larger than 2 GiB, lies in a folder that the library has not
+        recorded, cannot be read, is no picture, or has changed.
     """
     library = table.path.parent
     remedy = f"put it back, or remove it from '{library}' and add it again"
@@ -133,9 +134,9 @@ def fetch(reference: str | None, digest: str, table: Table, how: Reading | None 
 
 
 def _check_folder(file: Path, reference: str, table: Table) -> None:
-    """Refuse a file, links followed, that is outside the folders that a library was told of."""
+    """Refuse a file that lies, links followed, outside the folders that a library has recorded."""
     library = table.path.parent
-    # Older libraries were told of none: what is beside the path that a row has is as good.
+    # Older libraries recorded none: the folder that the row names stands for them.
     told = table.folders
     if told is None:
         told = (str(_real(Path(reference).parent)),)
@@ -151,7 +152,7 @@ def _check_folder(file: Path, reference: str, table: Table) -> None:
 
 
 def _real(path: Path, *, strict: bool = False) -> Path:
-    """Follow all links; those that lead to themselves are an OSError, if at all."""
+    """Follow all symbolic links; with ``strict``, loops and missing files are an OSError."""
     return Path(os.path.realpath(path, strict=strict))
 
 
