@@ -327,12 +327,12 @@ def test_libraries_remember_the_folders_that_they_refer_to(tmp_path, model, phot
     assert referring.read([30]).shape == (1, 6, 5)
 
 
-def test_files_outside_the_folders_told_are_not_read(tmp_path, referring, photos):
+def test_files_outside_the_folders_added_are_not_read(tmp_path, referring, photos):
     secret = tmp_path / "secret" / "mine.png"
     secret.parent.mkdir()
     secret.write_bytes((photos / "00.png").read_bytes())
     library = refer(referring, secret)
-    with pytest.raises(UnreadableFileError, match="was not told of") as caught:
+    with pytest.raises(UnreadableFileError, match="nothing of that folder was added") as caught:
         library.read([0])
     assert "--add --reference" in one_line(caught)
     # What the message names helps.
@@ -340,7 +340,7 @@ def test_files_outside_the_folders_told_are_not_read(tmp_path, referring, photos
     assert library.read([0]).shape == (1, 6, 5)
 
 
-def test_links_in_folders_told_do_not_lead_out_of_them(tmp_path, model, photos):
+def test_links_in_folders_added_do_not_lead_out_of_them(tmp_path, model, photos):
     real = tmp_path / "elsewhere" / "linked.png"
     real.parent.mkdir()
     real.write_bytes(encode_png(draw(1, seed=8)[0]))
@@ -352,7 +352,7 @@ def test_links_in_folders_told_do_not_lead_out_of_them(tmp_path, model, photos):
     real.parent.rename(moved)
     (photos / "linked.png").unlink()
     (photos / "linked.png").symlink_to(moved / "linked.png")
-    with pytest.raises(UnreadableFileError, match="was not told of"):
+    with pytest.raises(UnreadableFileError, match="nothing of that folder was added"):
         Library.open(library.path).read([last])
     (photos / "linked.png").unlink()
     (photos / "linked.png").symlink_to(photos / "linked.png")
@@ -370,7 +370,7 @@ def test_libraries_of_older_versions_read_what_is_in_the_folders_of_their_rows(
     secret = tmp_path / "secret.png"
     (photos / "00.png").rename(secret)
     (photos / "00.png").symlink_to(secret)
-    with pytest.raises(UnreadableFileError, match="was not told of"):
+    with pytest.raises(UnreadableFileError, match="nothing of that folder was added"):
         library.read([0])
     library.add(photos, store="references")
     assert library.read([0]).shape == (1, 6, 5)

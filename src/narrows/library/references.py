@@ -145,9 +145,9 @@ def _check_folder(file: Path, reference: str, table: Table) -> None:
         raise Unreadable(f"'{reference}' is a file of the system; remove it from '{library}'")
     if around.isdisjoint(told):
         raise Unreadable(
-            f"'{reference}' is in '{file.parent}', a folder that '{library}' was not told "
-            "of when it was built; if you trust it, add that folder (narrows index MODEL FOLDER "
-            "--add --reference; Library.add(FOLDER, store='references'))"
+            f"'{reference}' is in '{file.parent}', and nothing of that folder was added to "
+            f"'{library}'; if you trust it, add the folder (narrows index MODEL FOLDER --add "
+            "--reference; Library.add(FOLDER, store='references'))"
         )
 
 

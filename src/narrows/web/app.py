@@ -241,4 +241,4 @@ async def _gone(_: Request, error: Exception) -> Response:
 
 async def _fault(request: Request, error: Exception) -> Response:
     _log.error("a fault in Narrows, at %s", request.url.path, exc_info=error)
-    return JSONResponse({"error": "a fault in Narrows; its log tells more"}, 500)
+    return JSONResponse({"error": "a fault in Narrows; see the server's log"}, 500)

@@ -111,8 +111,8 @@ class Guard:
         if not local and not self._is_public(host):
             return _refusal(
                 403,
-                "this server does not go by that name; use the address it printed, or start it "
-                "with --public-url and the name",
+                "this server has another host name; use the address it printed, or start it with "
+                "--public-url and this name",
             )
 
         def is_own(page: str) -> bool:
