@@ -1,4 +1,4 @@
-"""Samples of every format of files, and what present code makes of them."""
+"""Samples of files of every format version, and what the present code reads from them."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def samples():
 
 
 def compare(sample: Path, to: Path) -> list[str]:
-    """Open a copy of a sample; say what is not as its values have it."""
+    """Open a copy of a sample; list what differs from its recorded values."""
     folder = Path(shutil.copytree(sample, to / sample.name))
     values = json.loads((folder / "values.json").read_text())
     X = np.asarray(values["X"], np.uint8)

@@ -1,7 +1,7 @@
-"""Processes that are killed while they work on a library, and what they are to do with it.
+"""Processes that are killed while they change a library.
 
-Run as a script it is a server: it has imported everything, and forks a child for each job, which it
-kills and whose last words it reports. Everything random is seeded.
+Run as a script, this is a server that has imported everything. It forks a child for each job, kills
+it, and reports what the child acknowledged. Everything random is seeded.
 """
 
 import json
@@ -61,7 +61,7 @@ STEPS: dict[str, list[Callable[[Library], object]]] = {
     "reencode": [move("other"), move("model"), move("other")],
     "repair": [lambda library: library.verify(repair=True)],
     "build": [build_again(21), build_again(22)],
-    # For two at once: what each does, the other leaves alone.
+    # For two writers at once, neither of which undoes the other's changes.
     "add others": [
         lambda library: library.add(draw(40, 31)),
         lambda library: library.add([*draw(30, 11), *draw(3, 32)]),  # some of them twice
@@ -77,7 +77,7 @@ STEPS: dict[str, list[Callable[[Library], object]]] = {
     ],
     "compact only": [lambda library: library.compact()] * 4,
     "move once": [move("other")],
-    # With a reader beside it.
+    # With a concurrent reader.
     "all": [
         lambda library: library.add(draw(4200, 12)),
         lambda library: library.remove(where="id % 7 = 0"),
@@ -247,7 +247,7 @@ def work(job: dict[str, Any], told: int) -> None:
 
 
 def watch(root: str, told: int, last: int | None) -> None:
-    """Tell of all that Python does to files of the library; the last one does not happen."""
+    """Report every change that Python makes to the library's files; end before number `last`."""
     count = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:

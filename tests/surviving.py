@@ -1,4 +1,4 @@
-"""Libraries to be killed at, and all that is in them.
+"""Libraries for writers that are killed, and all that is in them.
 
 The seed of everything random here is 0.
 """
@@ -32,7 +32,7 @@ def make_bases(folder: Path, model, pictures) -> Path:
 
 
 def rows_of(library):
-    """Give the model's fingerprint, the columns and the rows, except when these were added."""
+    """Return the model's fingerprint, the columns and the rows, without the times of addition."""
     facts = json.loads((library.path / "library.json").read_text())
     table = lance.dataset(str(library.path / facts["table"]), version=facts["version"])
     rows = table.to_table().to_pylist()
@@ -44,7 +44,7 @@ def rows_of(library):
 
 
 def state(library):
-    """Give all that a library holds, and what is wrong with it."""
+    """Return all that a library holds, and its problems."""
     fingerprint, columns, rows = rows_of(library)
     assert library.model.fingerprint_ == fingerprint
     problems = [(problem.id, problem.what) for problem in library.verify().problems]
@@ -62,7 +62,7 @@ def copy(bases: Path, operation: str, to: Path) -> Library:
 
 
 def rehearse(kill: Killer, bases: Path, operation: str, to: Path):
-    """Do an operation unharmed: what is there after each step, and how long the whole takes."""
+    """Do an operation without a kill; return the state after each step, and its duration."""
     library = copy(bases, operation, to)
     states = [state(library)]
     for step in STEPS[operation]:

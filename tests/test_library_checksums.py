@@ -1,4 +1,4 @@
-"""Checksums of libraries: what they find, what they give back, and who keeps them.
+"""Checksums of libraries: what damage they find, what they restore, and what maintains them.
 
 The seed of everything random here is 0.
 """
@@ -121,7 +121,7 @@ def test_a_flipped_bit_anywhere_is_told_of_and_put_back(several):
 
 @pytest.mark.parametrize("place", range(0, 200, 37))
 def test_a_flipped_bit_of_library_json_is_refused(several, place):
-    """Even one of a number that would name another version."""
+    """Also where a changed number would name another version."""
     file = several.path / "library.json"
     before = file.read_bytes()
     place += before.index(b'"fingerprint"')
@@ -138,7 +138,7 @@ def test_a_flipped_bit_of_library_json_is_refused(several, place):
 
 
 def test_a_manifest_that_takes_lance_by_surprise_is_refused(several):
-    """Its own code gives up on a type of columns that it does not know."""
+    """Lance panics at a type of columns that it does not know."""
     version = lance.dataset(str(several.path / "table.lance")).version
     file = several.path / "table.lance" / "_versions" / f"{2**64 - 1 - version}.manifest"
     flip(file, file.read_bytes().rindex(b"string") + 1, 4)
@@ -204,7 +204,7 @@ def test_values_that_are_lost_are_left_out_and_said_to_be(several):
 
 
 def test_damage_is_still_damage_after_other_changes(several):
-    """What writes values anew gives them no new checksums."""
+    """Changes that write values anew give damaged ones no new checksums."""
     rows = rows_of(several)
     several.update(range(64, 110), {"label": "other"})
     spoil(several, b"picture 7.png", b"picture 6.png")

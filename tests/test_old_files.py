@@ -1,4 +1,4 @@
-"""Files of every format version are read as they were when they were written, or refused."""
+"""Files of every format version: their values are read unchanged, or they are refused."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_files_of_every_version_are_read_or_refused(sample, tmp_path):
 
 
 def test_there_is_a_sample_of_every_version():
-    """Whoever raises a version commits one, as the README beside them says."""
+    """Every new version needs one, made as the README in their folder says."""
     versions = {
         "model": storage.FORMAT_VERSION,
         "library": folder.FORMAT_VERSION,

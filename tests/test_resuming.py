@@ -1,6 +1,6 @@
-"""Training that goes on: a run that was stopped anywhere ends as the one that was not.
+"""Resumed training: a run that was stopped anywhere ends, bit for bit, as one that was not.
 
-The uninterrupted run is the truth, bit for bit. Everything random has seed 0.
+The random seed is 0.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Who may ask the server, from where, and how much; and that nothing sent to it makes it fail."""
+"""Access to the server by host, origin, token and size of requests, and requests of any kind."""
 
 import json
 import re
@@ -346,7 +346,7 @@ def described(path, cache):
 
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_whatever_the_description_allows_and_forbids(described, mode):
-    """Never a fault, and never an answer that is not described."""
+    """No request leads to a fault, or to an answer that is not described."""
     asked = []
     for result in described.get_all_operations():
         operation = result.ok()
@@ -404,7 +404,7 @@ def test_another_address_has_a_token(path):
 
 
 def test_the_command_gives_its_options_on(path, run, monkeypatch):
-    """All but waiting for requests, within this process."""
+    """Within this process, and up to waiting for requests."""
     served = []
     monkeypatch.setattr("uvicorn.Server.run", lambda server, **_: served.append(server))
     monkeypatch.setattr("click.launch", served.append)

@@ -1,4 +1,4 @@
-"""Connections that bring no request, or only a part of one, to a server that listens."""
+"""Stalled and slow connections to a listening server."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ def path(tmp_path_factory):
 
 
 def trickle(connection):
-    """Send a byte now and then, until nobody takes it any more."""
+    """Send single bytes until the server closes the connection."""
     connection.settimeout(0.01)
     while True:
         connection.sendall(b"G")
@@ -54,7 +54,7 @@ def test_connections_without_a_request_are_ended(path):
 
 
 def test_a_request_that_takes_longer_is_answered(path):
-    """Patience is for headers alone."""
+    """The timeout of headers does not apply to bodies."""
     with served(path, patience=Patience(headers=0.2)) as place:
         png = encode_png(draw(1, SEED)[0])
 
@@ -62,7 +62,7 @@ def test_a_request_that_takes_longer_is_answered(path):
             head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
             yield head + png[:20]
             with socket.create_connection(place) as silent:
-                assert silent.recv(1) == b""  # its time is over, and so would be the other's
+                assert silent.recv(1) == b""  # the time for headers has passed since
             yield png[20:] + b"\r\n--x--\r\n"
 
         connection = http.client.HTTPConnection(*place, timeout=60)
@@ -103,7 +103,7 @@ def stall(place, source="127.0.0.1"):
 
 
 def everything(connection):
-    """Receive until the other side ends."""
+    """Receive until the server closes the connection."""
     received = b""
     with suppress(ConnectionResetError):
         while part := connection.recv(2**16):
@@ -120,7 +120,7 @@ def status(place, source="127.0.0.1"):
 
 
 class Upload:
-    """A picture that comes in pieces, steadily."""
+    """An upload of a picture in pieces."""
 
     def __init__(self, place):
         self._body = PART + encode_png(draw(1, SEED)[0]) + b"\r\n--x--\r\n"
@@ -230,7 +230,7 @@ def test_one_client_does_not_end_anothers_connections(path):
     ):
         upload = Upload(place)
         held = [stack.enter_context(stall(place, "127.0.0.2")) for _ in range(6)]
-        everything(held[0])  # ends, long before its time is over
+        everything(held[0])  # is closed long before its timeout
         upload.send(len(upload))
         assert upload.answer().startswith(b"HTTP/1.1 200")
 
