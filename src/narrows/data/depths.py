@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits, or of other channels than grey and colour, to rows of a shape.
+"""Pictures of other types and channels than 8 bits grey and colour: brought to one, or refused.
 
 Nothing of what the file holds is cut off: values keep their type, and are resampled in single
 precision about the smallest one, with the antialiasing of Pillow.

@@ -1,4 +1,4 @@
-"""Sizes of pictures, from their headers: which are brought to another size, and from which."""
+"""Sizes, types and pages of picture files, from their headers, and which are to be resized."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Room for what is computed on the way: in memory, or in a file where memory is too small."""
+"""Rows computed on the way: in memory, or in an unlinked temporary file if that is small."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""From what users give to rows of the table."""
+"""From what users give to rows of the table, by this process or in shares by others."""
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Groups of near-identical pictures as a page to look at, in one file that needs no network.
+"""Groups of near-identical pictures, found by their codes and pixels, and a page that shows them.
 
 Whatever a library says is text of strangers: it is escaped, and the page forbids itself to run or
 to load anything.

@@ -1,4 +1,4 @@
-"""The nearest codes, exactly.
+"""The nearest codes, exactly: a first look at 8 bits a number leaves few to be compared in full.
 
 One pass over the codes finds the smallest score of each group of neighbouring rows; the k best rows
 can only lie in the groups with the best minima. Distances to the rows of those groups are then

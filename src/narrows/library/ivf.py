@@ -1,4 +1,4 @@
-"""Inverted lists on disk: which cell of space each code lies in; plain numbers, checked when read.
+"""The inverted file (IVF) of an approximate index: cells, their centroids, and its file on a disk.
 
 A file may come from anybody. What FAISS writes is not read, since nothing in FAISS checks it: the
 numbers here cannot lead out of bounds, and at worst make a search miss something.

@@ -1,4 +1,4 @@
-"""What is looked for in a library: pictures, codes, or pictures that are in it."""
+"""What is looked for in a library, pictures or codes, and what is found."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What is chosen from the data's size where the user does not choose.
+"""What is chosen from the data's size where the user does not choose, and what memory it takes.
 
 `benchmarks/foundation.py` prints what these choices give on three data sets.
 """

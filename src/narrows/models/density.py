@@ -1,4 +1,4 @@
-"""What a model of a density does once it has learned: draw rows, and say how likely rows are.
+"""Densities: draw rows and codes, and say how likely rows are.
 
 Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8; the proposals are
 those of :mod:`narrows.models.proposals`.
