@@ -55,7 +55,7 @@ def both_clocks(job):
 
 
 def decode_alone(files, shape):
-    from narrows.data.codec import decode, quietly
+    from narrows.data.image_codec import decode, quietly
 
     with quietly(), ThreadPoolExecutor(os.cpu_count()) as threads:
         for _ in threads.map(partial(decode, sample_shape=shape), files):

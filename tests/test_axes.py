@@ -24,8 +24,8 @@ from narrows import (
     signals,
 )
 from narrows.data.axes import are_pictures, channels_first, is_picture_shape
-from narrows.data.codec import encode_png, is_picture
 from narrows.data.files import check_destination, read, write
+from narrows.data.image_codec import encode_png, is_picture
 from narrows.data.images import read_image
 from narrows.errors import DataError, LibraryError, NarrowsWarning, ParameterError
 from narrows.evaluation import make_report

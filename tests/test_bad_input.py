@@ -273,11 +273,11 @@ def test_a_small_array_is_in_memory_and_survives_its_file(tmp_path: Path) -> Non
 def test_an_array_that_shrinks_after_it_was_opened_in_a_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from narrows.data import stored
+    from narrows.data import disk_rows
 
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", RNG.random((4000, 6)))
-    monkeypatch.setattr(stored, "SMALL", 0)
+    monkeypatch.setattr(disk_rows, "SMALL", 0)
     rows = files.read(tmp_path).values
     os.truncate(tmp_path / "b.npy", 200)
     with pytest.raises(DataError, match="was changed while it was read"):

@@ -16,8 +16,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from narrows import Autoencoder, Library, datasets, errors
 from narrows.data.images import read_images
-from narrows.library.duplicates import find, group, suggest_threshold
-from narrows.library.likeness import unexplained
+from narrows.library.duplicates import find, group, suggest_threshold, unexplained
 
 RANDOM = np.random.default_rng(0)
 

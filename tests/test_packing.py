@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import gathering, lance_rows, packing, stored
+from narrows.data import disk_rows, gathering, lance_rows, packing
+from narrows.data.disk_rows import StoredRows
 from narrows.data.files import read, write
-from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
 from narrows.models.persistence import run_identity
 
@@ -32,7 +32,7 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def on_disk(monkeypatch):
-    monkeypatch.setattr(stored, "SMALL", 0)
+    monkeypatch.setattr(disk_rows, "SMALL", 0)
 
 
 def leftovers(folder):

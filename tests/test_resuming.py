@@ -25,7 +25,7 @@ from narrows import (
     datasets,
     load,
 )
-from narrows.data import stored
+from narrows.data import disk_rows
 from narrows.errors import (
     CheckpointError,
     DataError,
@@ -176,12 +176,12 @@ def test_weights_of_rows_and_pairs_come_again() -> None:
 
 
 def test_rows_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "SMALL", 0)
+    monkeypatch.setattr(disk_rows, "SMALL", 0)
     np.save(tmp_path / "rows.npy", PICTURES)
 
-    def rows() -> stored.StoredRows:
-        found = stored.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
-        assert isinstance(found, stored.StoredRows)
+    def rows() -> disk_rows.StoredRows:
+        found = disk_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+        assert isinstance(found, disk_rows.StoredRows)
         return found
 
     truth = make(validation_fraction=0.2).fit(rows())

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from narrows import Autoencoder, Library
-from narrows.data import lazy, scratch, stored
+from narrows.data import disk_rows, lazy, tempfile_rows
+from narrows.data.disk_rows import StoredRows
 from narrows.data.files import read, write
 from narrows.data.lazy import LazyRows, MadeRows
-from narrows.data.stored import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError
 from narrows.evaluation import compare_with_clean, make_report, project, score_map
 
@@ -19,7 +19,7 @@ PICTURES = np.random.default_rng(SEED).integers(0, 256, (300, 6, 5), np.uint8)
 @pytest.fixture
 def on_disk(tmp_path, monkeypatch):
     """Put pictures on the disk, never to be in memory together."""
-    monkeypatch.setattr(stored, "SMALL", 0)
+    monkeypatch.setattr(disk_rows, "SMALL", 0)
     monkeypatch.setattr(lazy, "_VALUES", 30 * 64)
     np.save(tmp_path / "rows.npy", PICTURES)
     return tmp_path / "rows.npy"
@@ -97,8 +97,8 @@ def test_restored_rows_are_made_once_and_compared_with_clean_ones(
 
     monkeypatch.setattr(Autoencoder, "denoise", noted)
     if memory == "small":
-        monkeypatch.setattr(scratch, "_LITTLE", 0)
-        monkeypatch.setattr(scratch, "available", lambda: 0)
+        monkeypatch.setattr(tempfile_rows, "_LITTLE", 0)
+        monkeypatch.setattr(tempfile_rows, "available", lambda: 0)
     rng = np.random.default_rng(SEED)
     noisy = np.clip(PICTURES + rng.normal(0, 20, PICTURES.shape), 0, 255).astype(np.uint8)
     np.save("noisy.npy", noisy)
@@ -117,8 +117,8 @@ def test_results_that_memory_does_not_hold_are_in_a_file_without_a_name(
     on_disk, model, monkeypatch
 ):
     truth = model.transform(PICTURES), model.reconstruct(PICTURES)
-    monkeypatch.setattr(scratch, "_LITTLE", 0)
-    monkeypatch.setattr(scratch, "available", lambda: 0)
+    monkeypatch.setattr(tempfile_rows, "_LITTLE", 0)
+    monkeypatch.setattr(tempfile_rows, "available", lambda: 0)
     for found, wanted in zip(
         (model.transform(on_disk), model.reconstruct(on_disk)), truth, strict=True
     ):
@@ -127,7 +127,7 @@ def test_results_that_memory_does_not_hold_are_in_a_file_without_a_name(
 
 
 def test_maps_and_their_scores_are_those_of_rows_in_memory(run, on_disk, model):
-    rows = stored.stored(np.load(on_disk, mmap_mode="r"))
+    rows = disk_rows.stored(np.load(on_disk, mmap_mode="r"))
     found, truth = (project(X, model=model, random_state=SEED) for X in (rows, PICTURES))
     np.testing.assert_array_equal(found.points, truth.points)
     one, other = (
@@ -140,7 +140,7 @@ def test_maps_and_their_scores_are_those_of_rows_in_memory(run, on_disk, model):
 
 
 def test_reports_look_at_a_sample(on_disk, model):
-    rows = stored.stored(np.load(on_disk, mmap_mode="r"))
+    rows = disk_rows.stored(np.load(on_disk, mmap_mode="r"))
     one, other = (
         make_report(model, X, X_train=X, max_rows=60, random_state=SEED).as_json()
         for X in (rows, PICTURES)

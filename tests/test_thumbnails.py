@@ -16,7 +16,7 @@ from libraries import SHAPE, fit, one_line
 from PIL import Image
 
 from narrows import Library
-from narrows.data.codec import decode
+from narrows.data.image_codec import decode
 from narrows.data.images import encode_png
 from narrows.data.thumbnails import decode_with_thumbnail
 from narrows.errors import (

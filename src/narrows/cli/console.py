@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from narrows.data.files import Rows
     from narrows.data.packing import Packed
     from narrows.library.adding import Added
-    from narrows.library.inverted import Recall
+    from narrows.library.ivf import Recall
     from narrows.signals import Signals
 
     Read = Rows | Added | Packed | Signals

@@ -116,7 +116,7 @@ def _write(
 
     from narrows.atomic import atomic_file
     from narrows.data.formulas import guarded
-    from narrows.library.page import draw
+    from narrows.library.duplicates import draw
 
     with (
         atomic_file(to, overwrite=overwrite) as temporary,

@@ -208,8 +208,8 @@ def refuse_resize(path: Path, resize: bool) -> None:
 
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
     """Return what a model makes of rows; of those on a disk lazily, to be written as it is made."""
+    from narrows.data.disk_rows import stored
     from narrows.data.lazy import LazyRows, MadeRows
-    from narrows.data.stored import stored
 
     X = stored(X)
     return MadeRows(X, make, sample_shape, dtype) if isinstance(X, LazyRows) else make(X)

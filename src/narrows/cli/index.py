@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from narrows.library.adding import Added
-    from narrows.library.inverted import Recall
+    from narrows.library.ivf import Recall
 
 
 @click.command("index")
@@ -94,8 +94,8 @@ def command(
     from narrows import Library
     from narrows.atomic import explain_os_errors
     from narrows.errors import NarrowsError, OutputExistsError, ParameterError
-    from narrows.library.cells import PACKAGES, faiss_module, is_installed
     from narrows.library.indexes import is_large
+    from narrows.library.ivf import PACKAGES, faiss_module, is_installed
     from narrows.remote import place
     from narrows.scale.indexing import ray_workers
 

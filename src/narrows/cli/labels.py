@@ -120,7 +120,7 @@ def _column(path: Path, rows: "Rows", files: "FileOptions") -> list[str]:
 def _read(path: Path, files: "FileOptions") -> tuple[list[str], list[list[str]]]:
     """Read a table as texts: of Parquet files only the columns that labels may be in."""
     from narrows.data.names import KEYS
-    from narrows.data.partitions import find_parts
+    from narrows.data.parquet import find_parts
     from narrows.data.tables import read_columns, read_texts
     from narrows.errors import DataError
 

@@ -103,7 +103,7 @@ def command(
     name a sample's label.
     """
     from narrows.atomic import atomic_file
-    from narrows.data.stored import stored
+    from narrows.data.disk_rows import stored
     from narrows.evaluation import project, score_map
 
     _check_outputs(outputs, overwrite=overwrite)

@@ -86,7 +86,7 @@ def command(
     means, filters, errors with outliers, and how good codes are as features.
     """
     from narrows.atomic import check_output
-    from narrows.data.stored import stored
+    from narrows.data.disk_rows import stored
     from narrows.evaluation import make_report
 
     check_output(to, overwrite=overwrite)

@@ -229,8 +229,8 @@ def _train(
     from narrows.cli import stopping
     from narrows.cli.console import note, report_skipped, training
     from narrows.cli.resuming import make_or_resume, shape_of
+    from narrows.data.disk_rows import stored
     from narrows.data.lazy import LazyRows
-    from narrows.data.stored import stored
     from narrows.data.text import counted
     from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination

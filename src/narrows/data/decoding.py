@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, decode, name_of, quietly
 from narrows.data.depths import bring
+from narrows.data.disk_rows import StoredRows
+from narrows.data.image_codec import DefectError, decode, name_of, quietly
 from narrows.data.pages import Picture, file_of
 from narrows.data.reading import DARK, Notes, Reading
-from narrows.data.stored import StoredRows
 from narrows.errors import DataError, UnreadableFileError
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -62,7 +62,7 @@ class Target:
         Raises
         ------
         DefectError, MissingFileError
-            As :func:`narrows.data.codec.decode`; also if its type does not fit.
+            As :func:`narrows.data.image_codec.decode`; also if its type does not fit.
         """
         return self.fit(decode(picture, self.sample_shape, self.how, notes), picture, notes)
 

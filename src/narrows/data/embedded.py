@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from narrows.atomic import explain_os_errors
-from narrows.data.codec import DefectError, open_picture, quietly
+from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.images import IMAGE_SUFFIXES
 from narrows.data.names import clean_parts
 from narrows.data.numbers import shown

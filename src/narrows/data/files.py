@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from narrows.data.axes import is_picture_shape
 from narrows.data.decoding import PictureRows
+from narrows.data.disk_rows import is_lance, join
 from narrows.data.embedded import Embedded, picture_column, unpack
 from narrows.data.folders import (
     Entries,
@@ -37,11 +38,9 @@ from narrows.data.numpy_files import read_npy, read_npz
 from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.outputs import check_destination, write
 from narrows.data.pages import name_within
-from narrows.data.parquet import is_plain, read_parquet
-from narrows.data.partitions import explain_folder, find_parts
+from narrows.data.parquet import explain_folder, find_parts, is_plain, read_parquet
 from narrows.data.reading import Pages, chosen
 from narrows.data.sizes import Resized, Resizing
-from narrows.data.stored import is_lance, join
 from narrows.data.tables import read_table
 from narrows.data.text import counted
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
@@ -78,7 +77,7 @@ class Rows:
         file is mapped from the disk and read where it is used; of a folder of many such, of a
         Lance dataset, and of Parquet and picture files that take more than half of the free
         memory, they are
-        :class:`narrows.data.stored.StoredRows`.
+        :class:`narrows.data.disk_rows.StoredRows`.
     names : sequence of str
         One for each row: a picture's path within the folder, the name that an .npz file holds,
         and otherwise "0", "1" and so on.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from narrows.atomic import is_address
 from narrows.containment import irregular, is_folder
-from narrows.data.stored import is_lance
+from narrows.data.disk_rows import is_lance
 from narrows.data.text import listed, shortened
 from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
 

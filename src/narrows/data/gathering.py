@@ -9,16 +9,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from narrows.data.codec import DefectError, open_picture, quietly
 from narrows.data.decoding import PictureRows, Progress, Target, find_unreadable
 from narrows.data.depths import SHADES, common_type
+from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.images import ImageSize, choose_sample_shape, read_into_memory
 from narrows.data.memory import check_fits
 from narrows.data.pages import Picture
 from narrows.data.reading import Notes, Reading
-from narrows.data.scanning import Scan, scan
-from narrows.data.scratch import fits
-from narrows.data.sizes import Resized, Resizing, side_by_side, sizes_of, tell_resized
+from narrows.data.sizes import Resized, Resizing, Scan, scan, side_by_side, sizes_of, tell_resized
+from narrows.data.tempfile_rows import fits
 from narrows.data.text import counted
 from narrows.errors import DataError, ParameterError, warn
 

@@ -1,6 +1,6 @@
 """Pictures: files of any common format to pixels, and pixels to PNG.
 
-Pictures for training and for queries take the same way (:mod:`narrows.data.codec`), so that a
+Pictures for training and for queries take the same way (:mod:`narrows.data.image_codec`), so that a
 file has identical pixels wherever it is read for one sample shape.
 """
 
@@ -11,20 +11,20 @@ from typing import Any, Literal, TypeAlias
 from numpy.typing import NDArray
 
 from narrows.data.axes import are_pictures
-from narrows.data.codec import (
+from narrows.data.decoding import Progress, Target, decode_files
+from narrows.data.depths import common_type
+from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
+from narrows.data.formats import needed_for, picture_suffixes
+from narrows.data.image_codec import (
     DefectError,
     decode,
     encode_png,
     open_picture,
     quietly,
 )
-from narrows.data.decoding import Progress, Target, decode_files
-from narrows.data.depths import common_type
-from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
-from narrows.data.formats import needed_for, picture_suffixes
 from narrows.data.pages import Page, Picture
 from narrows.data.reading import Notes, chosen
-from narrows.data.scanning import Scan, scan
+from narrows.data.sizes import Scan, scan
 from narrows.data.sound import SOUND_SUFFIXES
 from narrows.data.text import counted
 from narrows.errors import DataError, ParameterError, UnreadableFileError

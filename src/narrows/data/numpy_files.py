@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data import stored
+from narrows.data import disk_rows
 from narrows.data.contents import what_it_is
 from narrows.data.lazy import LazyRows, MadeRows, in_blocks
 from narrows.data.memory import check_fits
@@ -42,7 +42,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
     """Read an array of at most 64 MiB; map a larger one, so that only what is used of it is read.
 
     A mapped file must not shrink while it is used, which would end the process (SIGBUS). What
-    learns and encodes reads large arrays by :func:`narrows.data.stored.stored` instead, which
+    learns and encodes reads large arrays by :func:`narrows.data.disk_rows.stored` instead, which
     refuses files that change.
 
     Parameters
@@ -70,7 +70,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
             foreign = file.read(len(_MAGIC)) != _MAGIC
             size = file.seek(0, os.SEEK_END)
             values = None
-            if not foreign and (mapped or size > stored.SMALL):
+            if not foreign and (mapped or size > disk_rows.SMALL):
                 values = np.load(path, mmap_mode="r", allow_pickle=False)
             elif not foreign:
                 values = _in_memory(path, file, size)

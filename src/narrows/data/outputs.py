@@ -18,11 +18,11 @@ from narrows.atomic import (
     remove_abandoned,
 )
 from narrows.data.axes import are_pictures
+from narrows.data.disk_rows import check_dataset
 from narrows.data.lazy import LazyRows, in_blocks
 from narrows.data.names import RowNames, picture_paths
 from narrows.data.numpy_files import write_npy, write_npz
 from narrows.data.png import encode_png, is_picture
-from narrows.data.stored import check_dataset
 from narrows.data.tables import TABLE_SUFFIXES, write_table
 from narrows.data.tiff import write_tiff
 from narrows.errors import DataError, ParameterError

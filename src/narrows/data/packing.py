@@ -24,6 +24,7 @@ from narrows.atomic import atomic_file, shortened_name, sync
 from narrows.containment import check_inside, parse_json, read_regular
 from narrows.data.decoding import Target, decode_files, stamp_of
 from narrows.data.depths import common_type
+from narrows.data.disk_rows import check_dataset
 from narrows.data.folders import LeftOut
 from narrows.data.gathering import tell_mixed
 from narrows.data.images import ImageSize, Progress, choose_sample_shape, list_images
@@ -36,9 +37,7 @@ from narrows.data.lance_rows import (
 )
 from narrows.data.pages import name_within
 from narrows.data.reading import Notes, Pages, chosen
-from narrows.data.scanning import scan
-from narrows.data.sizes import Resized, sizes_of, tell_resized
-from narrows.data.stored import check_dataset
+from narrows.data.sizes import Resized, scan, sizes_of, tell_resized
 from narrows.data.text import counted
 from narrows.errors import DataError, OutputError
 

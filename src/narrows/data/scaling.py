@@ -17,8 +17,8 @@ from torch import Tensor
 
 from narrows.data.arrays import check_finite
 from narrows.data.depths import SHADES, bring
+from narrows.data.disk_rows import MappedRows, StoredRows
 from narrows.data.lazy import LazyRows
-from narrows.data.stored import MappedRows, StoredRows
 from narrows.errors import DataError, ParameterError
 
 Observer = Callable[[NDArray[Any], NDArray[np.bool_]], None]
@@ -434,7 +434,7 @@ class Scaling:
         Parameters
         ----------
         values : ndarray of shape (n, ...), or StoredRows
-            As :func:`narrows.data.codec.decode` gives each of them.
+            As :func:`narrows.data.image_codec.decode` gives each of them.
 
         Returns
         -------

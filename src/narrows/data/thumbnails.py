@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from narrows.data.codec import (
+from narrows.data.depths import REDUCING_GAP, Deep, bring
+from narrows.data.image_codec import (
     OpenPicture,
     Source,
     UnfitError,
@@ -20,8 +21,6 @@ from narrows.data.codec import (
     open_picture,
     turn,
 )
-from narrows.data.deep import REDUCING_GAP, Deep
-from narrows.data.depths import bring
 from narrows.data.reading import Notes, Reading
 
 SIDE = 128
@@ -48,7 +47,7 @@ def decode_with_thumbnail(
     Parameters
     ----------
     source, sample_shape, how, notes
-        As for :func:`narrows.data.codec.decode`.
+        As for :func:`narrows.data.image_codec.decode`.
     show : callable, optional
         Makes pixels to look at of what is not in 8 bits; by default of 16 bits alone, whose white
         is 65535.
@@ -58,7 +57,7 @@ def decode_with_thumbnail(
     Returns
     -------
     pixels : ndarray of shape ``sample_shape``
-        The same as :func:`narrows.data.codec.decode` gives.
+        The same as :func:`narrows.data.image_codec.decode` gives.
     thumbnail : bytes or None
         A JPEG file, upright and in the picture's own proportions, whose longer side has at most
         :data:`SIDE` pixels, and at least three quarters of that unless the picture, or the
@@ -68,7 +67,7 @@ def decode_with_thumbnail(
     Raises
     ------
     DefectError, MissingFileError
-        As :func:`narrows.data.codec.decode`.
+        As :func:`narrows.data.image_codec.decode`.
     """
     with open_picture(source, how) as picture:
         picture.note(notes, sample_shape)
@@ -124,12 +123,12 @@ def preview(source: Source, show: Show | None = None, how: Reading | None = None
     Raises
     ------
     DefectError, MissingFileError
-        As :func:`narrows.data.codec.decode`.
+        As :func:`narrows.data.image_codec.decode`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from narrows.data.codec import encode_png
+    >>> from narrows.data.image_codec import encode_png
     >>> from narrows.data.thumbnails import preview
     >>> preview(encode_png(np.zeros((20, 30), np.uint8))).shape
     (20, 30)

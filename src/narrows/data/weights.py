@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import ranks
+from narrows.data.disk_rows import PickedRows, StoredRows
 from narrows.data.lazy import LazyRows, MadeRows
-from narrows.data.stored import PickedRows, StoredRows
 from narrows.errors import DataError, DataTypeError
 
 

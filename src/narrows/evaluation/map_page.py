@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from narrows.data.codec import is_picture, opaque
+from narrows.data.image_codec import is_picture, opaque
 from narrows.data.text import as_text, printable
 from narrows.errors import DataError
 from narrows.evaluation.given import flat_rows, groups_of

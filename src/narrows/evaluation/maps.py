@@ -23,7 +23,7 @@ from torch import Tensor
 
 from narrows.data.arrays import as_tensor
 from narrows.data.principal import fit_pca
-from narrows.data.scratch import fits, scratch_rows
+from narrows.data.tempfile_rows import fits, scratch_rows
 from narrows.errors import DataError, MissingDependencyError, ParameterError
 from narrows.evaluation.given import flat_rows
 from narrows.models.base import BaseAutoencoder

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from narrows.data.axes import are_pictures
 from narrows.data.decoding import Target
-from narrows.data.deep import resize
+from narrows.data.depths import resize
 from narrows.data.images import read_into_memory
 from narrows.data.lazy import LazyRows
 from narrows.data.pages import Picture

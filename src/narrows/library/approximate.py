@@ -24,8 +24,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from narrows.errors import warn
-from narrows.library.cells import (
+from narrows.library.exact import ExactIndex
+from narrows.library.ivf import (
+    DISTURBED,
+    MEASURED,
+    OWN,
     PACKAGES,
+    InvertedLists,
+    Recall,
+    Samples,
     StoredPart,
     Units,
     around,
@@ -33,12 +40,10 @@ from narrows.library.cells import (
     joined,
     learn,
     look,
+    owner_of,
     parts_of,
     sample_of,
 )
-from narrows.library.exact import ExactIndex
-from narrows.library.inverted import MEASURED, InvertedLists, Recall, owner_of
-from narrows.library.samples import DISTURBED, OWN, Samples
 from narrows.library.table import Table
 from narrows.library.vectors import Metric, as_table, check_metric, check_search
 from narrows.library.workers import Workers
@@ -59,7 +64,7 @@ _COMPARED = 2**22  # pairs of a query and a cell that are compared at once
 
 
 class Effort(NamedTuple):
-    """How much a search looks into; see :class:`narrows.library.inverted.InvertedLists`."""
+    """How much a search looks into; see :class:`narrows.library.ivf.InvertedLists`."""
 
     n_probes: int
     usual: float
@@ -155,7 +160,7 @@ class ApproximateIndex:
         ----------
         path : str or Path
             The file, or its address in an object store. It is trusted with nothing: see
-            :mod:`narrows.library.inverted`.
+            :mod:`narrows.library.ivf`.
         codes, metric
             As when it was built; the codes are not in the file.
 

@@ -1,22 +1,167 @@
-"""Near-identical pictures: groups of codes that lie closer together than pictures usually do."""
+"""Groups of near-identical pictures, found by their codes and pixels, and a page that shows them.
 
+Whatever a library says is text of strangers: it is escaped, and the page forbids itself to run or
+to load anything.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
+from io import BytesIO
 from itertools import pairwise
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from narrows.data.images import Progress
-from narrows.errors import ParameterError
+from narrows.data.text import printable
+from narrows.errors import NarrowsError, ParameterError
 from narrows.library.library import Library
-from narrows.library.likeness import confirm
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import ExactIndex, Metric, check_metric
+
+Pairs = NDArray[np.int64]  # (n, 2)
+
+_SIDE = 32  # pixels of a side that are looked at: so few that what was moved stays in its place
+_LEAST = 6  # pixels of a side below which a model of five numbers explains anything
+_BLUR = 0.7  # pixels: the model holds where brightness changes slowly
+_CONTRAST = 2.0  # at most so many times more or less
+_MOVED, _ZOOMED = 0.03, 0.06  # of the side, and of the size
+_ROWS = 16384  # pictures in memory at a time
+_COMPARED = 1024  # pairs at a time
+_MOST = 0.03  # what is left unexplained of versions of one picture
+_TENTH, _LOWEST = 0.1, 0.01  # of what the lowest hundredth of other pictures leave
+
+
+def confirm(pictures: StoredPictures, pairs: Pairs, others: Pairs) -> NDArray[np.bool_]:
+    """Tell which pairs of pictures are versions of one.
+
+    Parameters
+    ----------
+    pictures : StoredPictures
+        Of the library.
+    pairs : ndarray of int64 and shape (n, 2)
+        Rows of pictures that may be.
+    others : ndarray of int64 and shape (m, 2)
+        Rows of pictures that are near, and hardly so: how alike pictures of the library are that
+        are not the same.
+
+    Returns
+    -------
+    ndarray of bool and shape (n,)
+        False also where a picture cannot be read, and where rows are no pictures.
+    """
+    spec = pictures.encoder.spec
+    if not len(pairs) or not spec.shows_pictures or min(spec.sample_shape[:2]) < _LEAST:
+        return np.zeros(len(pairs), bool)
+    left = _unexplained(pictures, others)
+    limit = min(_MOST, _TENTH * np.quantile(left, _LOWEST)) if len(left) else _MOST
+    confirmed: NDArray[np.bool_] = _unexplained(pictures, pairs) <= limit
+    return confirmed
+
+
+def unexplained(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Tell how much of pictures is not that of others, brightened, moved or zoomed a little.
+
+    Parameters
+    ----------
+    one, other : ndarray of shape (n, height, width)
+        Pictures whose brightness changes slowly from pixel to pixel.
+
+    Returns
+    -------
+    ndarray of float64 and shape (n,)
+        Of the variance of ``one``, from 0 to 1; 1 where contrast or place would differ by more
+        than a little.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 3, 16)
+    >>> wave, moved = np.sin(x + x[:, None])[None], np.sin(x + x[:, None] + 0.05)[None]
+    >>> bool(unexplained(wave, 1.3 * moved + 0.2)[0] < 1e-3)
+    True
+    >>> float(unexplained(wave, -wave)[0])
+    1.0
+    """
+    count, height, width = one.shape
+    down, across = np.gradient(other.astype(np.float64), axis=(1, 2))
+    y = np.linspace(-0.5, 0.5, height)[:, None] * height
+    x = np.linspace(-0.5, 0.5, width) * width
+    terms = np.stack([other, across, down, x * across, y * down], axis=1).reshape(count, 5, -1)
+    terms -= terms.mean(axis=2, keepdims=True)
+    target = one.reshape(count, -1, 1).astype(np.float64)
+    target -= target.mean(axis=1, keepdims=True)
+    gram, product = terms @ terms.swapaxes(1, 2), terms @ target
+    # A term that is zero everywhere, as of a flat picture, gets the weight zero.
+    size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+    weights = np.linalg.solve(gram + (1e-9 * size + 1e-12) * np.eye(5), product)[..., 0]
+    variance = np.square(target).sum(axis=(1, 2))
+    explained = (weights * product[..., 0]).sum(axis=1)
+    contrast = weights[:, 0]
+    places = np.abs(weights[:, 1:]) / np.abs(contrast).clip(1e-9)[:, None]
+    likely = (contrast > 1 / _CONTRAST) & (contrast < _CONTRAST) & (variance > 0)
+    likely &= (places[:, :2] <= _MOVED * np.array([width, height])).all(axis=1)
+    likely &= (places[:, 2:] <= _ZOOMED).all(axis=1)
+    left: NDArray[np.float64] = 1 - explained / np.where(likely, variance, 1)
+    return np.where(likely, left.clip(0, 1), 1.0)
+
+
+def _unexplained(pictures: StoredPictures, pairs: Pairs) -> NDArray[np.float64]:
+    """Tell how much is unexplained of each pair, whichever of the two explains less."""
+    left = np.ones(len(pairs))
+    for start in range(0, len(pairs), _ROWS // 2):
+        some = pairs[start : start + _ROWS // 2]
+        rows, places = np.unique(some, return_inverse=True)
+        small, readable = _read(pictures, rows)
+        places = places.reshape(-1, 2)
+        for first in range(0, len(some), _COMPARED):
+            a, b = places[first : first + _COMPARED].T
+            worst = np.maximum(unexplained(small[a], small[b]), unexplained(small[b], small[a]))
+            at = slice(start + first, start + first + len(a))
+            left[at] = np.where(readable[a] & readable[b], worst, 1.0)
+    return left
+
+
+def _read(
+    pictures: StoredPictures, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Read pictures, grey and small, (n, height, width), and tell which can be read."""
+    blank = np.zeros((1, *pictures.encoder.sample_shape_), np.float32)
+    small: list[NDArray[np.float32]] = []
+    readable = np.ones(len(rows), bool)
+    for start in range(0, len(rows), _COMPARED):
+        some = rows[start : start + _COMPARED]
+        try:
+            small.append(_shrink(pictures.read(some)))
+        except NarrowsError:  # a file that is referred to may be away: the others count
+            for place in range(start, start + len(some)):
+                try:
+                    small.append(_shrink(pictures.read(rows[place : place + 1])))
+                except NarrowsError:
+                    readable[place] = False
+                    small.append(_shrink(blank))
+    return np.concatenate(small), readable
+
+
+def _shrink(pictures: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Make pictures grey, small and a little blurred."""
+    count, height, width = pictures.shape[:3]
+    grey = pictures.astype(np.float32).reshape(count, height, width, -1).mean(axis=3)
+    factor = -(-min(height, width) // _SIDE)
+    rows, columns = height // factor, width // factor
+    cut = grey[:, : rows * factor, : columns * factor]
+    small = cut.reshape(count, rows, factor, columns, factor).mean(axis=(2, 4))
+    blurred: NDArray[np.float32] = gaussian_filter(small, (0, _BLUR, _BLUR))
+    return blurred
+
 
 _NEIGHBOURS = 8  # looked at first; where all are within the threshold, twice as many
 _QUERIES = 1024  # between two reports of progress
@@ -67,7 +212,7 @@ def find(
         :func:`suggest_threshold`, and beyond it looks at the pixels of each picture and the
         nearest four others: versions of one picture are those that differ, but for a thirtieth of
         their variance, in brightness, in contrast, and by being moved or cropped a little
-        (:func:`narrows.library.likeness.unexplained`). Where pictures of the library are more
+        (:func:`narrows.library.duplicates.unexplained`). Where pictures of the library are more
         alike than that anyway, as digits are, less has to be left.
     metric : {"euclidean", "cosine"}, default="euclidean"
         The distance between codes.
@@ -350,3 +495,130 @@ def _between(
     else:
         distances = np.linalg.norm(a - b, axis=1)
     return distances.astype(np.float32)
+
+
+_SHOWN = 60  # pictures of one group; the rest are counted
+_SMALL = 64  # pixels of a side up to which every one of them is to be seen
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" \
+content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --line: #8884; --quiet: #666; --card: #fff; --page: #f4f4f2; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --quiet: #aaa; --card: #232323; --page: #171717; }}
+}}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; max-width: 75rem; padding: 1.5rem 1rem 3rem; background: var(--page);
+  font: 1rem/1.45 system-ui, sans-serif; }}
+h1 {{ font-size: 1.4rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1rem; margin: 0 0 .75rem; }}
+h2 span, header p {{ color: var(--quiet); font-weight: 400; }}
+header p {{ margin: 0 0 1.5rem; max-width: 45rem; }}
+section {{ background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
+  padding: 1rem; margin: 0 0 1rem; }}
+ul {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem;
+  list-style: none; margin: 0; padding: 0; }}
+li {{ min-width: 0; font-size: .8rem; }}
+.frame {{ display: grid; place-items: center; aspect-ratio: 4 / 3; margin: 0 0 .4rem;
+  background: #8881; border-radius: .25rem; color: var(--quiet); }}
+img {{ width: 100%; height: 100%; min-height: 0; object-fit: contain; }}
+img.small {{ image-rendering: pixelated; }}
+li b, li span {{ display: block; overflow-wrap: anywhere; }}
+li b {{ font-weight: 500; }}
+li span {{ color: var(--quiet); font-variant-numeric: tabular-nums; }}
+li i {{ font-style: normal; white-space: nowrap; }}
+</style>
+</head>
+<body>
+"""
+
+
+def draw(found: Duplicates, *, name: str, count: int) -> Iterator[str]:
+    """Write the page, piece by piece.
+
+    Parameters
+    ----------
+    found : Duplicates
+        The groups.
+    name : str
+        What the library is called.
+    count : int
+        How many pictures it has.
+
+    Yields
+    ------
+    str
+        HTML.
+
+    Examples
+    --------
+    >>> from narrows.library.duplicates import Duplicates
+    >>> from narrows.library.duplicates import draw
+    >>> page = "".join(draw(Duplicates(0.5, []), name="<holidays>", count=7))
+    >>> "<h1>Near-identical pictures in &lt;holidays&gt;</h1>" in page
+    True
+    """
+    title = f"Near-identical pictures in {_text(name)}"
+    yield _HEAD.format(title=title)
+    pictures = sum(map(len, found.groups))
+    yield (
+        f"<header><h1>{title}</h1>\n<p>{_number(len(found.groups), 'group')} of "
+        f"{_number(pictures, 'picture')} among {count:,}, whose codes are at most "
+        f"{found.threshold:.4g} apart{_by_pixels(found.confirmed)}. Distances are to the first of "
+        "the group. Nothing was changed or removed.</p></header>\n<main>\n"
+    )
+    for number, group in enumerate(found.groups):
+        size = _number(len(group), "picture")
+        yield f"<section><h2>Group {number} <span>{size}</span></h2>\n<ul>\n"
+        yield from map(_item, group[:_SHOWN])
+        yield "</ul>\n"
+        if len(group) > _SHOWN:
+            yield f"<p>and {len(group) - _SHOWN:,} more</p>\n"
+        yield "</section>\n"
+    if not found.groups:
+        yield "<section>No two pictures are that near to each other.</section>\n"
+    yield "</main>\n</body>\n</html>\n"
+
+
+def _item(match: Match) -> str:
+    folder, slash, name = match.path.rpartition("/")
+    return (
+        f'<li><div class="frame">{_image(match)}</div><b>{_text(name)}</b>'
+        f"<span>id {match.id} \N{MIDDLE DOT} <i>distance {match.distance:.3g}</i></span>"
+        f"<span>{_text(folder + slash)}</span></li>\n"
+    )
+
+
+def _image(match: Match) -> str:
+    try:
+        pixels = match.thumbnail
+    except NarrowsError:
+        return "no thumbnail"
+    kind, options = ("PNG", {}) if max(pixels.shape) <= _SMALL else ("JPEG", {"quality": 80})
+    source = f"data:image/{kind.lower()};base64,{_file(pixels, kind, options)}"
+    style = ' class="small"' if kind == "PNG" else ""
+    return f'<img{style} alt="" src="{source}">'
+
+
+def _file(pixels: NDArray[np.uint8], kind: str, options: dict[str, int]) -> str:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return b64encode(file.getvalue()).decode()
+
+
+def _text(name: str) -> str:
+    return escape(printable(name))
+
+
+def _by_pixels(pairs: int) -> str:
+    return f", or whose pixels are those of one picture ({_number(pairs, 'pair')})" * bool(pairs)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

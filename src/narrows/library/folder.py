@@ -27,7 +27,7 @@ from narrows.atomic import atomic_file, explain_os_errors, may_write
 from narrows.errors import FormatError, LibraryError, NarrowsError, ParameterError
 from narrows.library import checks, commits
 from narrows.library.checks import Checks
-from narrows.library.inverted import index_names
+from narrows.library.ivf import index_names
 from narrows.library.table import Table, cannot_write
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 from narrows.remote import Place, Remote

@@ -19,11 +19,11 @@ from narrows.containment import is_folder, read_regular
 from narrows.data import files
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.axes import hint
-from narrows.data.codec import DefectError, extract
 from narrows.data.containers import is_picture
 from narrows.data.decoding import Target, n_processors
 from narrows.data.folders import LeftOut
 from narrows.data.formats import check_plugin
+from narrows.data.image_codec import DefectError, extract
 from narrows.data.images import (
     IMAGE_SUFFIXES,
     list_images,
@@ -34,7 +34,7 @@ from narrows.data.options import DEFAULTS, FileOptions
 from narrows.data.pages import Page, Picture, file_of
 from narrows.data.reading import Notes, Reading, current
 from narrows.data.scaling import Scaling
-from narrows.data.scanning import scan
+from narrows.data.sizes import scan
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
@@ -155,7 +155,7 @@ class GivenFiles:
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
         """Read them part by part, one part ahead, but for those whose hash is known.
 
-        Whoever asks does so within :func:`narrows.data.codec.quietly`.
+        Whoever asks does so within :func:`narrows.data.image_codec.quietly`.
 
         Parameters
         ----------

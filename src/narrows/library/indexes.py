@@ -18,9 +18,8 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.library.approximate import ApproximateIndex
-from narrows.library.cells import is_installed
 from narrows.library.exact import ExactIndex
-from narrows.library.inverted import InvertedLists, Recall, index_names, owner_of
+from narrows.library.ivf import InvertedLists, Recall, index_names, is_installed, owner_of
 from narrows.library.table import Table
 from narrows.library.vectors import Metric
 from narrows.library.workers import Workers

@@ -8,9 +8,8 @@ from narrows.data.options import DEFAULTS, FileOptions
 from narrows.errors import FormatError
 from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition
-from narrows.library.cells import faiss_module
 from narrows.library.given import Store
-from narrows.library.inverted import Recall
+from narrows.library.ivf import Recall, faiss_module
 from narrows.library.keeper import Keeper
 from narrows.library.vectors import Metric, check_metric
 from narrows.library.workers import Workers

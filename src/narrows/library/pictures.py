@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, encode_png, quietly
 from narrows.data.decoding import Target
 from narrows.data.files import takes_pictures
+from narrows.data.image_codec import DefectError, encode_png, quietly
 from narrows.data.reading import Reading, current
 from narrows.data.sizes import size_of
 from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview

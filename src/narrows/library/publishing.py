@@ -12,7 +12,7 @@ from narrows.containment import check_inside
 from narrows.errors import FormatError, OutputExistsError
 from narrows.library import folder
 from narrows.library.folder import LIBRARY, Contents
-from narrows.library.inverted import index_names
+from narrows.library.ivf import index_names
 from narrows.library.table import Table
 from narrows.models import BaseAutoencoder, Encoder
 from narrows.remote import FAILURES, Place, Remote, lance_address, panics_as_failures

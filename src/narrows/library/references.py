@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from narrows.containment import IrregularFileError, open_regular, read_regular
-from narrows.data.codec import DefectError, extract
+from narrows.data.image_codec import DefectError, extract
 from narrows.data.pages import Page, Picture, file_of, parse
 from narrows.data.reading import Reading
 from narrows.errors import FormatError, MissingFileError

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.errors import LibraryError, ParameterError
+from narrows.library.match import Found
 from narrows.library.pictures import StoredPictures
-from narrows.library.queries import Found
 from narrows.ssim import structural_similarity
 
 Rerank: TypeAlias = Literal["pixels", "ssim"]

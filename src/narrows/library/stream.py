@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from narrows.data.codec import orientation, turn
+from narrows.data.image_codec import orientation, turn
 from narrows.data.reading import Notes
 from narrows.errors import DataError
 from narrows.library.given import (

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.codec import DefectError, quietly
+from narrows.data.image_codec import DefectError, quietly
 from narrows.data.images import Progress
 from narrows.data.reading import Reading, current
 from narrows.data.thumbnails import preview

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from narrows import losses, networks, ranks, storage
 from narrows.corruption import nowhere
-from narrows.data.blocks import Numbers, RowsBut, source_of
+from narrows.data.block_shuffle import Numbers, RowsBut, source_of
 from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signals import Windows
@@ -23,8 +23,8 @@ from narrows.data.weights import Weighted, counted, parted
 from narrows.losses import Loss
 from narrows.models import choices, persistence, resuming
 from narrows.models.chosen import explain
-from narrows.models.codec import Codec
 from narrows.models.damage import choose_damage, keep_range, known_range, range_of, widened
+from narrows.models.fitted import Codec
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.outcome import Failure, tell_of_failure
 from narrows.models.parameters import Parameters

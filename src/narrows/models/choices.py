@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from narrows import networks
 from narrows.data.axes import are_pictures
-from narrows.data.blocks import Numbers, picked
+from narrows.data.block_shuffle import Numbers, picked
 from narrows.data.lazy import LazyRows, MadeRows
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
@@ -20,7 +20,7 @@ from narrows.data.signals import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
-from narrows.models.sizes import check_memory
+from narrows.models.defaults import check_memory
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach

@@ -1,4 +1,4 @@
-"""What a model of a density does once it has learned: draw rows, and say how likely rows are.
+"""Densities: draw rows and codes, and say how likely rows are.
 
 Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8; the proposals are
 those of :mod:`narrows.models.proposals`.
@@ -6,6 +6,7 @@ those of :mod:`narrows.models.proposals`.
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -15,17 +16,175 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
+from narrows.data.lazy import LazyRows
 from narrows.data.scaling import Scaling
 from narrows.errors import warn
 from narrows.losses import variational
 from narrows.models import proposals
-from narrows.models.codec import Codec
-from narrows.models.likelihood import Likelihood, within_unit
-from narrows.models.posterior import moments
+from narrows.models.fitted import Codec
 from narrows.models.proposals import Proposal, Source
 from narrows.models.validation import check_flag, check_number
-from narrows.networks import Network
+from narrows.networks import Decoder, Encoder, Network, Trace
+from narrows.networks.code_map import map_codes
+from narrows.networks.outputs import Gaussian
 from narrows.training.loop import keep_freed_memory
+
+LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
+# A learned variance falls no lower: one pixel value in 256 is about as wide.
+LEAST_VARIANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The density of a row, given its code: the product of those of its values.
+
+    Attributes
+    ----------
+    name : str
+        One of :data:`LIKELIHOODS`.
+    variance : float or "learned"
+        Of the Gaussian one.
+    """
+
+    name: str
+    variance: float | str
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it is zero beyond [0, 1]."""
+        return self.name != "gaussian"
+
+    def log_volume(self, scaling: Scaling, n_features: int) -> float:
+        """Return the log of the volume, in the data's units, that the scaling maps to one.
+
+        A density is smaller by that factor in those units; a probability has none.
+        """
+        if self.name == "bernoulli":
+            return 0.0
+        return float(scaling.scale.double().log().expand(n_features).sum())
+
+    def log_densities(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x | h) of each value, in nats.
+
+        Parameters
+        ----------
+        decoder : Decoder
+            With the variance, where it is learned.
+        codes : Tensor of shape (..., B, K)
+            One code for each row, or several draws of it.
+        x : Tensor of shape (B, ...)
+            Scaled rows.
+
+        Returns
+        -------
+        Tensor of shape (..., B, ...)
+            Of the scaled values.
+        """
+        shape = (*codes.shape[:-1], *x.shape[1:])
+        flat = codes.flatten(0, -2)
+        if self.name == "gaussian":
+            return variational.gaussian(decoder(flat).view(shape), x, self._log_variance(decoder))
+        logits = decoder.logits(flat).view(shape)
+        if self.name == "bernoulli":
+            return variational.bernoulli(logits, x)
+        return variational.continuous_bernoulli(logits, x)
+
+    def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x | h) of each row, in nats.
+
+        Parameters
+        ----------
+        decoder, codes, x : Decoder and Tensor
+            As :meth:`log_densities`.
+
+        Returns
+        -------
+        Tensor of shape (..., B)
+            The sum of :meth:`log_densities` over a row's values, by fewer passes over them.
+        """
+        shape = (*codes.shape[:-1], x[0].numel())
+        flat, x = codes.flatten(0, -2), x.flatten(1)
+        if self.name == "gaussian":
+            mean = decoder(flat).view(shape)
+            return variational.gaussian_sum(mean, x, self._log_variance(decoder))
+        logits = decoder.logits(flat).view(shape)
+        if self.name == "bernoulli":
+            return variational.bernoulli_sum(logits, x)
+        return variational.continuous_bernoulli(logits, x).sum(-1)
+
+    def _log_variance(self, decoder: Decoder) -> Tensor:
+        if isinstance(decoder.output, Gaussian):
+            return torch.log(torch.exp(decoder.output.log_variance) + LEAST_VARIANCE)
+        return torch.tensor(math.log(float(self.variance)))
+
+
+def within_unit(x: Tensor) -> Tensor:
+    """Tell which rows (B, ...) lie in [0, 1], but for the rounding of the scaling."""
+    return ((x > -1e-6) & (x < 1 + 1e-6)).flatten(1).all(1)
+
+
+# Variance over the rows of a code's mean above which Burda et al. (2016) call the unit active.
+ACTIVE = 0.01
+# Rows that tell the spread of all codes, and how many of them are encoded at once.
+_ROWS, _BLOCK = 10_000, 1024
+
+
+def moments(trace: Trace) -> tuple[Tensor, Tensor]:
+    """Return the means and the log variances of the codes, (B, K) each."""
+    return trace.code, trace.logits.chunk(2, dim=1)[1]
+
+
+def _some(rows: NDArray[Any] | LazyRows) -> NDArray[Any]:
+    """Return as many rows, evenly spread, as are enough to measure their codes."""
+    return rows[:: -(-len(rows) // _ROWS)]
+
+
+@torch.inference_mode()
+def measure_codes(
+    encoder: Encoder, scaling: Scaling, rows: NDArray[Any] | LazyRows
+) -> tuple[Tensor, Tensor]:
+    """Return the means and variances of codes, (n, K) each, of as many rows as are enough."""
+    device = next(encoder.parameters()).device
+    some = as_tensor(_some(rows))
+    parts = [
+        moments(encoder.trace(scaling(some[start : start + _BLOCK].to(device))))
+        for start in range(0, len(some), _BLOCK)
+    ]
+    means, log_variances = (torch.cat(part) for part in zip(*parts, strict=True))
+    return means, log_variances.exp()
+
+
+def settle(
+    network: Network,
+    scaling: Scaling,
+    rows: NDArray[Any] | LazyRows,
+    weights: NDArray[np.float64] | None = None,
+) -> None:
+    """Give the codes of all rows together mean 0 and variance 1, and decode as before.
+
+    Of all maps h -> (h - shift) / scale of each unit, this one makes the mean divergence from
+    N(0, I) smallest: the evidence lower bound of those rows can only rise.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place, unless its codes do not lie between two linear layers.
+    scaling : Scaling
+        Between the rows' units and the network's.
+    rows : ndarray of shape (n, ...)
+        In their own units.
+    weights : ndarray of shape (n,), optional
+        How much each row counts.
+    """
+    means, variances = measure_codes(network.encoder, scaling, rows)
+    if weights is None:
+        shift, spread = means.mean(dim=0), means.var(dim=0, correction=0) + variances.mean(dim=0)
+    else:
+        own = torch.from_numpy(_some(weights) / _some(weights).sum()).to(means)
+        shift = own @ means
+        spread = own @ (means - shift) ** 2 + own @ variances
+    map_codes(network, shift, spread.sqrt())
+
 
 # Numbers that the widest layer may give at once, and codes decoded at once: products of fewer are
 # slower, and what more of them give leaves the caches before it is summed.

@@ -1,16 +1,101 @@
-"""What models and classifiers have in common once they have learned."""
+"""What a model does once it has learned: encode, decode, measure, part, save."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from sklearn.base import BaseEstimator
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 
 from narrows import storage
 from narrows.errors import NotFittedError
-from narrows.models.display import learned_html
+from narrows.models import persistence, sensitivity
+from narrows.models.chosen import Choice
+from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
+from narrows.models.learned_rows import LearnedRows
+from narrows.models.targets import check_no_pairs
+from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.training.history import History
+from narrows.training.state import Snapshot
+
+_ENDED = {
+    "max_epochs": "after all epochs",
+    "early_stopping": "early: held-out rows got no better",
+    "interrupted": "interrupted",
+    "running": "still going on",
+}
+_DIGITS = 12
+# Of the curve, in pixels, with room around it for the line's own width.
+_WIDTH, _HEIGHT, _ROOM = 260, 72, 4
+
+
+def learned_html(model: Any) -> str:
+    """Return a table of what a fitted model or classifier learned, and its loss by epoch, as HTML.
+
+    Nothing in it is fetched or run, and it follows the page's own colours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import Autoencoder
+    >>> X = np.random.default_rng(0).random((50, 6))
+    >>> html = learned_html(Autoencoder(2, max_epochs=3).fit(X))
+    >>> "<td>2</td>" in html, "<svg" in html
+    (True, True)
+    """
+    history = model.history_
+    width = model.spec_.code_width if hasattr(model, "spec_") else model.n_components
+    summary = history.summary()
+    name, best = _loss(history), None
+    if history.epochs:
+        best = history.best.get(name)
+    layers = [str(len(layer)) for layer in history.layers]
+    figures = {
+        "numbers in the code": str(width),
+        "shape of a row": " x ".join(map(str, model.sample_shape_)),
+        "epochs": str(len(history)) + (f" (layers: {', '.join(layers)})" if layers else ""),
+        "training ended": _ENDED[history.ended],
+        f"best {name.replace('_', ' ')}": "none" if best is None else f"{best:.5g}",
+        "seconds": f"{summary['seconds']:.1f}",
+        "fingerprint": model.fingerprint_[:_DIGITS],
+    }
+    lines = "".join(
+        f'<tr><th style="text-align:left">{escape(what)}</th><td>{escape(figure)}</td></tr>'
+        for what, figure in figures.items()
+    )
+    return f'<div class="narrows-learned"><table>{lines}</table>{_curve(history, name)}</div>'
+
+
+def _loss(history: History) -> str:
+    return "validation_loss" if "validation_loss" in history.columns else "loss"
+
+
+def _curve(history: History, name: str) -> str:
+    """Draw a loss by epoch, its ends written beside it; nothing of fewer than two epochs."""
+    found: list[Any] = [record.get(name, np.nan) for record in history.epochs]
+    values = np.array(found, float)
+    epochs = np.flatnonzero(np.isfinite(values))
+    if len(epochs) < 2:
+        return ""
+    values = values[epochs]
+    x = _ROOM + (_WIDTH - 2 * _ROOM) * (epochs - epochs[0]) / (epochs[-1] - epochs[0])
+    span = np.ptp(values) or 1.0
+    y = _ROOM + (_HEIGHT - 2 * _ROOM) * (values.max() - values) / span
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    words = escape(
+        f"{name.replace('_', ' ')} from {values[0]:.4g} in epoch {epochs[0] + 1} to "
+        f"{values[-1]:.4g} in epoch {epochs[-1] + 1}"
+    )
+    return (
+        f'<figure style="margin:0.5em 0"><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-label="{words}"><polyline points="{points}" '
+        f'fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
 
 
 class Fitted(
@@ -89,3 +174,355 @@ class Fitted(
         if "text/html" in bundle:
             bundle["text/html"] = self._repr_html_inner()
         return bundle
+
+
+# Rows whose reconstructions are held at once to be compared.
+_ERROR_BLOCK = 1024
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Codec(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped
+    TransformerMixin,  # type: ignore[misc]  # untyped
+    Fitted,
+):
+    """The using half of scikit-learn's contract; :class:`BaseAutoencoder` adds the learning.
+
+    Examples
+    --------
+    What every fitted model can do:
+
+    >>> import tempfile
+    >>> from narrows import Autoencoder, datasets, load
+    >>> digits = datasets.load("digits")
+    >>> X = digits.X_test
+    >>> model = Autoencoder(8, max_epochs=5, random_state=0).fit(digits.X_train)
+    >>> codes = model.transform(X)
+    >>> decoded = model.inverse_transform(codes)
+    >>> X.shape, codes.shape, decoded.shape
+    ((360, 8, 8), (360, 8), (360, 8, 8))
+    >>> bool((model.reconstruct(X) == decoded).all() and (model.denoise(X) == decoded).all())
+    True
+    >>> errors = model.reconstruction_error(X)
+    >>> bool((model.score_samples(X) == -errors).all()), bool(model.score(X) < 0)
+    (True, True)
+    >>> encoder, decoder = model.split()
+    >>> bool((decoder.inverse_transform(encoder.transform(X)) == decoded).all())
+    True
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(model.save(f"{folder}/model")).fingerprint_ == model.fingerprint_
+    True
+    """
+
+    learned_rows_: LearnedRows | None
+    choices_: dict[str, Choice]
+    # What a run can go on from, in memory or in the folder that the model was read from.
+    _run_state: Snapshot | persistence.StoredState | None = None
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            In the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n, K), float32
+            The codes.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If there is nothing learned yet, or the rows are not like those learned from.
+        """
+        return self._encode(self._check_rows(X))
+
+    def inverse_transform(
+        self, Z: Any, sample_shape: tuple[int, ...] | None = None
+    ) -> NDArray[np.floating]:
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, K)
+            Codes.
+        sample_shape : tuple of int, optional
+            Of the pictures that they were made of, where a fully convolutional model encoded
+            others than those learned from.
+
+        Returns
+        -------
+        ndarray of shape (n, *sample_shape_)
+            Rows in the units of the training data; of uint8 pictures, numbers from 0 to 255.
+            float64 where float32 cannot hold all values of the training data's type (float64,
+            int32, int64), otherwise float32.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If there is nothing learned yet, or the codes have another width.
+        """
+        self._check_fitted()
+        spec = self.spec_.at(check_sample_shape(self.spec_, sample_shape))
+        codes = check_codes(Z, spec.code_width, are_maps=spec.is_map)
+        return self._decode(codes, spec.sample_shape)
+
+    def reconstruct(self, X: Any) -> NDArray[np.floating]:
+        """Encode rows and decode their codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            In the same units, of the type that :meth:`inverse_transform` gives.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        decoded = self._decode(self._encode(rows), rows.shape[1:])
+        return decoded.reshape(np.shape(X)) if np.ndim(X) > 1 else decoded
+
+    def denoise(self, X: Any) -> NDArray[np.floating]:
+        """Restore clean rows from damaged ones, by a model that was trained with ``corruption``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Damaged rows, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            In the same units, of the type that :meth:`inverse_transform` gives.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return self.reconstruct(X)
+
+    def reconstruction_error(self, X: Any) -> NDArray[np.floating]:
+        """Measure how far each row is from its reconstruction; lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The mean over features of the squared difference, in the data's units squared; float64
+            where one of them is beyond 3.4e38.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        errors = np.empty(len(rows))
+        for start in range(0, len(rows), _ERROR_BLOCK):
+            block = slice(start, start + _ERROR_BLOCK)
+            given = rows[block]
+            decoded = self._decode(self._encode(given), rows.shape[1:])
+            difference = np.subtract(decoded, given, dtype=np.float64)
+            errors[block] = np.square(difference, out=difference).mean(
+                axis=tuple(range(1, difference.ndim))
+            )
+        # The network is no more exact than single precision, which may be too small for squares.
+        return errors if errors.max() > _LARGEST else errors.astype(np.float32)
+
+    def score_samples(self, X: Any) -> NDArray[np.floating]:
+        """Return minus the reconstruction error of each row: higher is better.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`reconstruction_error`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            At most 0, in the data's units squared.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return -self.reconstruction_error(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean reconstruction error: higher is better, as model selection wants.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`reconstruction_error`.
+        y : array-like of shape (n,) or (n, m), optional
+            Labels, which are not used. Rows like those of X are refused: only
+            :class:`narrows.DenoisingAutoencoder` measures against clean rows.
+
+        Returns
+        -------
+        float
+            At most 0, in the data's units squared.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`; also if y has the shape of rows.
+        """
+        rows = self._check_rows(X)
+        check_no_pairs(self, rows, y)
+        return float(self.score_samples(rows).mean(dtype=np.float64))
+
+    def jacobian_norm(self, X: Any) -> NDArray[np.float32]:
+        """Measure how strongly each row's code answers to changes of the row, exactly.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The Frobenius norm of the Jacobian of the code, K by F, with respect to the scaled row.
+            :class:`narrows.ContractiveAutoencoder` makes the mean of its square small.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        return sensitivity.measure(self.encoder_, self.scaling_, rows)
+
+    def jacobian_singular_values(self, X: Any) -> NDArray[np.float32]:
+        """Measure along how many directions each row can move without its code standing still.
+
+        Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders", section 5.3:
+        a contractive model answers to few directions, those along which the data vary.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the training data; K passes for each of them.
+
+        Returns
+        -------
+        ndarray of shape (n, min(K, F)), float32
+            The singular values of the Jacobian of the code with respect to the scaled row, the
+            largest first. The root of the sum of their squares is :meth:`jacobian_norm`.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        rows = self._check_rows(X)
+        return sensitivity.measure_singular_values(self.encoder_, self.scaling_, rows)
+
+    def split(self) -> tuple[Encoder, Decoder]:
+        """Part the model into its two halves, each of which works and saves alone.
+
+        Returns
+        -------
+        encoder : Encoder
+        decoder : Decoder
+            They share the model's weights until they are saved.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing learned yet.
+        """
+        self._check_fitted()
+        around = (self.scaling_, self.spec_, self.fingerprint_, names_of(self))
+        return Encoder(self.encoder_, *around), Decoder(self.decoder_, *around)
+
+    @property
+    def fingerprint_(self) -> str:
+        """SHA-256, in hexadecimal, of the weights and of what decides their meaning."""
+        self._check_fitted()
+        return persistence.fingerprint(self)
+
+    @property
+    def rate_(self) -> int | None:
+        """Samples a second of the signals learned from, where they were known; otherwise None."""
+        self._check_fitted()
+        rate: int | None = self.spec_.rate
+        return rate
+
+    @property
+    def takes_any_size_(self) -> bool:
+        """Whether pictures of another size than those learned from can be encoded."""
+        self._check_fitted()
+        return bool(self.spec_.is_map)
+
+    @classmethod
+    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
+        """Build the model again from what :func:`narrows.storage.read` gave.
+
+        Parameters
+        ----------
+        manifest : mapping
+            The contents of ``narrows.json``.
+        parts : mapping of str to mapping of str to Tensor
+            The tensors of each half.
+        path : str or Path
+            Where they are from; errors name it.
+
+        Returns
+        -------
+        BaseAutoencoder
+            Of the class that this is called on, fitted.
+
+        Raises
+        ------
+        FormatError
+            If the manifest and the tensors do not belong together.
+        """
+        return persistence.restore(cls, manifest, parts, path)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "encoder_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        width: int = self.spec_.code_width
+        return width
+
+    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        return persistence.stored(self)
+
+    def _check_rows(self, X: Any) -> NDArray[Any]:
+        """Check rows to use, and bring flat ones into the shape of those learned from."""
+        self._check_fitted()
+        return check_rows(self, X)
+
+    def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        return encode(self.encoder_, self.scaling_, rows, self.spec_)
+
+    def _decode(
+        self, codes: NDArray[np.float32], sample_shape: tuple[int, ...] | None = None
+    ) -> NDArray[np.floating]:
+        spec = self.spec_ if sample_shape is None else self.spec_.at(tuple(sample_shape))
+        return decode(self.decoder_, self.scaling_, codes, spec)

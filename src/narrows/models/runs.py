@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows import ranks
-from narrows.data.blocks import Numbers, anywhere_stored, draw, picked, source_of
+from narrows.data.block_shuffle import Numbers, anywhere_stored, draw, picked, source_of
 from narrows.data.lazy import LazyRows
 from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError

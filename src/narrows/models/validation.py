@@ -20,9 +20,9 @@ from narrows.data.axes import (
     lies_down,
     may_be_channels_first,
 )
+from narrows.data.disk_rows import StoredRows, stored
 from narrows.data.lazy import LazyRows
 from narrows.data.signals import Windows
-from narrows.data.stored import StoredRows, stored
 from narrows.data.text import counted, listed, shortened
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.networks import NetworkSpec

@@ -18,10 +18,17 @@ from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
 from narrows.models.base import BaseAutoencoder
-from narrows.models.density import Density
-from narrows.models.likelihood import LEAST_VARIANCE, LIKELIHOODS, within_unit
+from narrows.models.density import (
+    ACTIVE,
+    LEAST_VARIANCE,
+    LIKELIHOODS,
+    Density,
+    measure_codes,
+    moments,
+    settle,
+    within_unit,
+)
 from narrows.models.outcome import Failure, tell_of_own_failure
-from narrows.models.posterior import ACTIVE, measure_codes, moments, settle
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Start, Trace
 from narrows.networks.outputs import Gaussian, with_variance

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.data.blocks import MIXED
+from narrows.data.block_shuffle import MIXED
+from narrows.data.disk_rows import FileRows, StoredRows, stored
 from narrows.data.lazy import LazyRows
-from narrows.data.stored import FileRows, StoredRows, stored
 from narrows.errors import NarrowsError, ParameterError, WorkerError
 from narrows.scale.cluster import Failure, check_workers, is_client
 

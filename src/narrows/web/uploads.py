@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from narrows.data.codec import DefectError, open_picture, quietly
+from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker

@@ -13,8 +13,8 @@ from narrows.evaluation.error_units import ErrorUnit, Weights, scales_columns
 from narrows.evaluation.report.figures import ColumnError, Columns, Errors, Learning, Units
 from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
+from narrows.models.density import ACTIVE
 from narrows.models.halves import decode
-from narrows.models.posterior import ACTIVE
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.variational import VariationalAutoencoder
 from narrows.training.history import History

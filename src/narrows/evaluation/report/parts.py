@@ -23,8 +23,7 @@ from narrows.evaluation.report.verdict import (
 from narrows.evaluation.report.yardstick import Yardstick
 from narrows.models.base import BaseAutoencoder
 from narrows.models.contractive import ContractiveAutoencoder
-from narrows.models.density import Density
-from narrows.models.posterior import ACTIVE, measure_codes
+from narrows.models.density import ACTIVE, Density, measure_codes
 from narrows.models.sparse import SparseAutoencoder
 
 if TYPE_CHECKING:

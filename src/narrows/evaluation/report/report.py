@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
+from narrows.data.disk_rows import stored
 from narrows.data.lazy import LazyRows
-from narrows.data.stored import stored
 from narrows.errors import DataError, ParameterError, warn
 from narrows.evaluation.error_units import ErrorUnit, choose_unit, find_columns, scales_columns
 from narrows.evaluation.given import groups_of

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from narrows import ranks
 from narrows.data.arrays import ArraySource, as_tensor, paired
+from narrows.data.disk_rows import PickedRows, StoredRows
 from narrows.data.lazy import LazyRows, MadeRows
 from narrows.data.source import Batch, Source
-from narrows.data.stored import PickedRows, StoredRows
 from narrows.data.weights import Weighted
 
 # Neighbours that stay together on the way into memory, fewer where a row alone is long.

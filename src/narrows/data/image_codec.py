@@ -3,7 +3,7 @@
 There is one way to pixels. Of 8 bits: JPEG files are decoded at a fraction of their size where that
 is enough, transparent parts are laid on white, the picture is stretched to the size wanted with
 antialiasing, and turned as its EXIF data say. Of more, or of other channels: the same, by
-:mod:`narrows.data.deep`, in the type that the file has.
+:mod:`narrows.data.depths`, in the type that the file has.
 """
 
 import re
@@ -24,8 +24,7 @@ from PIL.ImageFile import ImageFile
 
 from narrows.data import formats, png, tiff
 from narrows.data.contents import what_it_is
-from narrows.data.deep import REDUCING_GAP, Deep, on_white, upright, with_opacity
-from narrows.data.depths import SHADES
+from narrows.data.depths import REDUCING_GAP, SHADES, Deep, on_white, upright, with_opacity
 from narrows.data.memory import available
 from narrows.data.pages import Page
 from narrows.data.png import encode_png, is_picture
@@ -129,7 +128,7 @@ def decode(
     --------
     >>> from io import BytesIO
     >>> from PIL import Image
-    >>> from narrows.data.codec import decode
+    >>> from narrows.data.image_codec import decode
     >>> file = BytesIO()
     >>> Image.new("RGBA", (9, 5), "#ff000000").save(file, "PNG")  # transparent red
     >>> decode(file.getvalue(), (1, 2)).tolist()
