@@ -4,7 +4,7 @@ The first one is raised as :class:`Stopped`, a KeyboardInterrupt, so that tempor
 removed on the way out. While a model is trained and saved it is kept until training takes it after
 a whole step (:func:`check`); while a module is imported, until that is done, since extension
 modules that call Python back there may abort the process at an exception. A second signal ends the
-process at once.
+process at once, unless it belongs to the first.
 """
 
 import os
@@ -14,7 +14,8 @@ from types import FrameType
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 _BY_CTRL_C = 128 + signal.SIGINT
-# A terminal that closes sends SIGHUP, and so does its shell to its jobs: they are one.
+# A terminal that closes sends SIGHUP, and so does its shell to its jobs; systemd ends sessions by
+# SIGTERM and SIGHUP (SendSIGHUP=): each of these pairs is one request.
 _SECONDS_OF_HANGUP = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -73,8 +74,9 @@ class _Signals:
         if number == signal.SIGHUP:
             self._forget_terminal()
         if self.number is not None:
-            repeated = number == self.number == signal.SIGHUP
-            if repeated and time.monotonic() - self._time < _SECONDS_OF_HANGUP:
+            pair = {number, self.number}
+            hangs_up = signal.SIGHUP in pair and signal.SIGINT not in pair
+            if hangs_up and time.monotonic() - self._time < _SECONDS_OF_HANGUP:
                 return
             _end(number)
         self.number, self._time = number, time.monotonic()
