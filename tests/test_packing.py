@@ -235,6 +235,26 @@ def test_nothing_is_replaced_unasked_and_nothing_but_datasets(photos, tmp_path):
         pack(photos, photos, overwrite=True)
 
 
+def test_packing_that_ends_before_its_first_part_is_done_leaves_nothing(photos, tmp_path):
+    first = photos / NAMES[ORDER[0]]
+    right = first.read_bytes()
+    first.write_bytes(b"what is this")
+    with pytest.raises(DataError, match="is not a readable picture"):
+        pack(photos, tmp_path / "data.lance")
+    assert leftovers(tmp_path) == []
+    first.write_bytes(right)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "write_piece", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pack(photos, tmp_path / "data.lance")
+    assert leftovers(tmp_path) == []
+    assert pack(photos, tmp_path / "data.lance").count == 50
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def test_two_do_not_pack_into_one_place(photos, tmp_path):
     with (
         packing._Work.of(tmp_path / "data.lance"),

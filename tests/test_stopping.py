@@ -229,17 +229,35 @@ def test_pack_goes_on_after_a_signal(tmp_path: Path, data: Path) -> None:
     assert not [n for n in left(tmp_path) if n.startswith(".")]
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+TERM, HUP, INT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ends"),
+    [
+        (TERM, TERM, True),
+        (HUP, INT, True),
+        (INT, HUP, True),
+        (INT, INT, True),
+        (HUP, HUP, False),  # of a terminal and of its shell
+        (TERM, HUP, False),  # of systemd, which ends a session
+        (HUP, TERM, False),
+    ],
+)
+def test_a_second_signal_ends_at_once_unless_it_belongs_to_the_first(
+    tmp_path: Path, first: int, second: int, ends: bool
+) -> None:
     """While the first one is kept, because training is being ended."""
     code = (
         "import os, signal, sys; from narrows.cli import stopping; stopping.listen();"
-        "stopping.hold(); os.kill(os.getpid(), signal.SIGHUP); print('first', flush=True);"
-        "os.kill(os.getpid(), signal.SIGTERM); print('second')"
+        f"stopping.hold(); os.kill(os.getpid(), {int(first)}); print('first', flush=True);"
+        f"os.kill(os.getpid(), {int(second)}); print(stopping.exit_code())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
-    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "first\n")
+    told = (-second, "first\n") if ends else (0, f"first\n{128 + first}\n")
+    assert (done.returncode, done.stdout) == told
 
 
 def test_a_signal_within_an_import_waits_for_its_end(tmp_path: Path) -> None:

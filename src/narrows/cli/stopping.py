@@ -4,7 +4,7 @@ The first one is raised as :class:`Stopped`, a KeyboardInterrupt, so that tempor
 removed on the way out. While a model is trained and saved, it is held until training takes it at
 the end of a step (:func:`check`). While a module is imported, it is held until that is done:
 extension modules that call back into Python there may abort the process at an exception. A second
-signal ends the process at once.
+signal ends the process at once, unless it belongs to the first.
 """
 
 import os
@@ -13,7 +13,8 @@ import time
 from types import FrameType
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
-# A terminal that closes sends SIGHUP, and its shell sends it to its jobs again: both count as one.
+# A terminal that closes sends SIGHUP, and so does its shell to its jobs; systemd ends sessions by
+# SIGTERM and SIGHUP (SendSIGHUP=): each of these pairs is one request.
 _SECONDS_OF_HANGUP = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -72,8 +73,9 @@ class _Signals:
         if number == signal.SIGHUP:
             self._forget_terminal()
         if self.number is not None:
-            repeated = number == self.number == signal.SIGHUP
-            if repeated and time.monotonic() - self._time < _SECONDS_OF_HANGUP:
+            pair = {number, self.number}
+            hangs_up = signal.SIGHUP in pair and signal.SIGINT not in pair
+            if hangs_up and time.monotonic() - self._time < _SECONDS_OF_HANGUP:
                 return
             _end(number)
         self.number, self._time = number, time.monotonic()

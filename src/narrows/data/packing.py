@@ -132,8 +132,8 @@ def pack(
     ParameterError
         If ``image_size``, ``color`` or ``exclude`` is not allowed.
     OutputExistsError, OutputError
-        If the dataset exists, is being packed by another process, or cannot be written. What is
-        done is kept.
+        If the dataset exists, is being packed by another process, or cannot be written. Parts that
+        are done are kept.
 
     Examples
     --------
@@ -243,7 +243,12 @@ class _Work:
                 raise OutputError(
                     f"'{to}' is being packed by another process; wait for it, or name another"
                 ) from error
-            yield work
+            try:
+                yield work
+            except BaseException:
+                if not work._has_parts() and not work._before.exists():
+                    shutil.rmtree(work._path, ignore_errors=True)
+                raise
         finally:
             os.close(handle)
 
@@ -312,6 +317,10 @@ class _Work:
             shutil.rmtree(self._path)
         return count, skipped
 
+    def _has_parts(self) -> bool:
+        """Whether there is anything to go on from."""
+        return any(self._path.glob("[0-9]*.json"))
+
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
             facts = parse_json(read_regular(self._path / name, _MOST_FACTS))
@@ -329,7 +338,10 @@ class _Work:
             yield
         except OSError as error:
             why = error.strerror or str(error)
-            raise OutputError(
-                f"'{self._to}' could not be packed: {why}; what is done is kept in "
-                f"'{self._path}': make room and give the same command again, which goes on there"
-            ) from error
+            remedy = "make room there, or name another place"
+            if self._has_parts():
+                remedy = (
+                    f"what is done is kept in '{self._path}': make room and give the same command "
+                    "again, which goes on there"
+                )
+            raise OutputError(f"'{self._to}' could not be packed: {why}; {remedy}") from error

@@ -24,7 +24,7 @@ from narrows.library.columns import metadata_fields
 
 RESERVED = {"AND", "OR", "NOT", "NULL", "TRUE", "FALSE"}
 # The library's own columns that may be filtered by, beside the users'.
-_OWN = ("id", "path", "added", "hash", "reference")
+_OWN = ("id", "path", "added")
 DAY = 86_400_000_000  # in microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {
@@ -266,12 +266,12 @@ class Columns:
         return None
 
     def is_internal(self, name: str) -> bool:
-        """Tell whether it is a column of codes or pictures."""
+        """Tell whether it is a column of codes, pictures, or where they are stored."""
         return name in self._internal
 
     def suggestion(self, name: str, rest: str) -> str:
         """Suggest the column that was perhaps meant; ``rest`` is the filter from the name on."""
-        names = [*self._users, *_OWN[:3]]
+        names = [*self._users, *_OWN]
         # A name with spaces or hyphens in it, written without quotes.
         near = [n for n in names if len(n) > len(name) and rest.startswith(n)]
         if not near:

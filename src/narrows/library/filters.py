@@ -471,7 +471,7 @@ class _Parser:
             return column
         shown = short_name(name)
         if self._columns.is_internal(name):
-            self._refuse(f"{shown} holds no values to filter by")
+            self._refuse(f"{shown} is not a column to filter by")
         hint = self._columns.suggestion(name, self._where[token.start :])
         if token.text.startswith('"'):
             text = short("'" + name.replace("'", "''") + "'")
