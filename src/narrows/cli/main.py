@@ -18,6 +18,7 @@ VERBS = {
     "decode": "Turn codes back into data.",
     "reconstruct": "Encode and decode data in one go.",
     "denoise": "Restore clean data from damaged data.",
+    "sample": "Draw new rows or pictures from a model of a density.",
     "pack": "Decode a folder of pictures once, into a Lance dataset to learn from.",
     "index": "Build a library of pictures that can be matched.",
     "match": "Find the nearest pictures of a library.",
