@@ -23,7 +23,7 @@ VERBS = {
     "index": "Build a library of pictures that can be matched.",
     "match": "Find the nearest pictures of a library.",
     "duplicates": "Group the near-identical pictures of a library.",
-    "verify": "Look at every row of a library, and repair it.",
+    "verify": "Look at every file and every row of a library, and repair it.",
     "reencode": "Move a library to another model.",
     "compact": "Free the room that a library no longer needs.",
     "evaluate-matching": "Score how often a model's codes find what belongs together.",
