@@ -5,11 +5,11 @@
 
 A case is a sound file of one of the kinds in :mod:`benchmarks.reliability.kinds` in which bits are
 flipped, bytes set to interesting numbers, ranges removed, repeated or taken from another file of
-the kind. In half of the cases the checksums of the format are computed anew, so that what is
-behind them is reached. The case's number is the seed of all its random numbers.
+the kind. In half of the cases the checksums of the format are computed anew, so that the
+code that follows their check is reached. The case's number is the seed of all its random numbers.
 
-Cases run in processes of their own, some hundred each; the one that ends a process is counted as
-broken, and the run goes on behind it. Each case may take 20 seconds, and a process 3 GB of memory.
+Cases run in processes of their own, about a thousand each; a case that ends its process counts as
+broken, and a new process takes the next one. Each case may take 20 seconds, and a process 3 GB of memory.
 """
 
 import json
@@ -128,7 +128,7 @@ def work(first: int, last: int, report) -> None:
 
 
 def attend(first: int, last: int) -> list[dict]:
-    """Try cases in processes, and go on behind one that ends its process."""
+    """Try cases in processes; after one that ends its process, a new process takes the next."""
     found = []
     while first < last:
         command = [sys.executable, "-m", "benchmarks.reliability.fuzzing", str(first), str(last)]
