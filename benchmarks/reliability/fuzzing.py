@@ -9,7 +9,8 @@ the kind. In half of the cases the checksums of the format are computed anew, so
 code that follows their check is reached. The case's number is the seed of all its random numbers.
 
 Cases run in processes of their own, about a thousand each; a case that ends its process counts as
-broken, and a new process takes the next one. Each case may take 20 seconds, and a process 3 GB of memory.
+broken, and a new process takes the next one. Each case may take 20 seconds, and a process 3 GB of
+memory.
 """
 
 import json
