@@ -60,6 +60,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "all rows": ("contractive", {"early_stopping": False}),
     "variational stack": ("stacked", {"layer_model": ["denoising", "sparse", "variational"],
                                       "activation": "sigmoid"}),
+    "deep stack": ("stacked", {"hidden_layer_sizes": (9,) * 5}),  # whose gradients are clipped
 }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start
 from narrows.networks.outputs import with_variance
 from narrows.networks.stacking import put_layer, stages, take_layer
+from narrows.training.clipping import Clipping
 from narrows.training.history import History
 from narrows.training.loop import epoch_seed, new_optimizer
 from narrows.training.progress import on_epoch, print_epoch, telling
@@ -423,7 +424,8 @@ class StackedAutoencoder(BaseAutoencoder):
         network = super()._first_network(run, start).to(run.settings.device)
         self._extend(network, run.settings, len(run.rows))
         optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
-        state = State(network, optimizer, {}, History(), run.settings.seed)
+        clipping = Clipping().to(run.settings.device) if run.settings.clips else None
+        state = State(network, optimizer, {}, History(), run.settings.seed, clipping)
         begun = run.begun
         if begun is not None and begun.epoch + begun.step == 0:
             begun.go_on(state)
