@@ -5,6 +5,7 @@ The seed of everything random here is 0.
 
 import hashlib
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import lance
@@ -165,6 +166,22 @@ def test_compacting_frees_what_was_removed_and_changes_nothing_else(library, pic
         old.match(draw(1, seed=3)[0])[0].picture  # noqa: B018
     one_line(caught)
     assert old.refresh().match(query, k=20) == expected
+
+
+def test_a_reader_is_told_to_refresh_while_the_library_is_replaced(library, tmp_path):
+    """The files of the old table go one by one."""
+    old = Library.open(library.path)
+    old.model  # noqa: B018
+    table = library.path / "table.lance"
+    shutil.copytree(table, tmp_path / "half")
+    shutil.rmtree(tmp_path / "half" / "data")
+    new = Library.build(library.path, draw(40, seed=5), model=library.model, overwrite=True)[0]
+    assert not table.exists()
+    shutil.move(tmp_path / "half", table)
+    with pytest.raises(FormatError, match=r"removed since.*refresh") as caught:
+        old.match(draw(1, seed=3)[0])[0].picture  # noqa: B018
+    one_line(caught)
+    assert len(old.refresh()) == len(new) == 40
 
 
 def test_a_reader_sees_all_of_an_addition_when_it_refreshes(library):

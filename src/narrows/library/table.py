@@ -262,7 +262,7 @@ class Table:
         if not self.path.exists():
             return _has_tables(self.path.parent)
         # Files of a version go before it does, and only when readers are shown another.
-        if self._published() not in (None, self.version):
+        if self._published() not in (None, (self.path.name, self.version)):
             return True
         try:
             with panics_as_failures():
@@ -271,15 +271,16 @@ class Table:
             return False
         return all(version["version"] != self.version for version in latest.versions())
 
-    def _published(self) -> int | None:
-        """Tell which version readers are shown now; None if nobody says so of this table."""
+    def _published(self) -> tuple[str, int] | None:
+        """Tell which table, and which version of it, readers are shown now; None if nobody says."""
         try:
             facts = parse_json((self.path.parent / "library.json").read_bytes())
         except (OSError, ValueError):
             return None
-        if not isinstance(facts, dict) or facts.get("table") != self.path.name:
+        if not isinstance(facts, dict):
             return None
-        return int(facts["version"]) if type(facts.get("version")) is int else None
+        name, version = facts.get("table"), facts.get("version")
+        return (name, version) if isinstance(name, str) and type(version) is int else None
 
 
 def cannot_write(path: Place, error: Exception) -> OutputError | StoreError:
