@@ -38,6 +38,13 @@ def test_errors_stand_over_their_sizes_on_logarithmic_axes() -> None:
     assert pca.get_marker() != model.get_marker()
 
 
+def test_errors_of_rounding_do_not_stretch_the_axis() -> None:
+    """PCA with as many numbers as features, which leaves rounding."""
+    ax = plots.error_by_size([1, 2, 4], [0.4, 1e-9, 9.7e-32], ax=new_axes())
+    assert lines(ax)[0][:2] == ([1, 2], [0.4, 1e-9])
+    assert ax.get_ylim()[0] > 1e-11
+
+
 def test_a_models_curve_has_one_entry_in_the_legend() -> None:
     ax = plots.error_by_size(
         [1, 2], [3, 2], model_curve=([2, 1], [1, 2]), model_size=2, model_error=1, ax=new_axes()

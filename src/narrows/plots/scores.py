@@ -46,8 +46,9 @@ def error_by_size(
     Returns
     -------
     Axes
-        Logarithmic in both directions. An error of zero, as PCA has with as many numbers as there
-        are features, has no place there and is left out.
+        Logarithmic in both directions. Errors that are zero but for rounding, as PCA has with as
+        many numbers as there are features, have no place there and are left out: those below
+        2.2e-16 of the largest.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def error_by_size(
 
 
 def _curve(sizes: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return sizes in ascending order and their errors, without those that are zero."""
+    """Return sizes in ascending order and their errors, without errors of rounding alone."""
     x, y = as_pairs(("sizes", "errors"), sizes, errors)
     if x.min() <= 0 or y.min() < 0:
         raise DataError(
@@ -96,7 +97,8 @@ def _curve(sizes: ArrayLike, errors: ArrayLike) -> tuple[NDArray[np.float64], ND
         )
     order = np.argsort(x)
     x, y = x[order], y[order]
-    return x[y > 0], y[y > 0]
+    shown = y > np.finfo(np.float64).eps * y.max()
+    return x[shown], y[shown]
 
 
 def _large() -> float:
