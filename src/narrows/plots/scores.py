@@ -110,7 +110,7 @@ def _large() -> float:
 
 def _scale(ax: "Axes", sizes: NDArray[np.float64]) -> None:
     """Make both axes logarithmic, and write plain numbers beside them."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     ax.set(xscale="log", yscale="log")
     ticks = np.unique(sizes)
@@ -121,8 +121,10 @@ def _scale(ax: "Axes", sizes: NDArray[np.float64]) -> None:
         ax.xaxis.set_minor_locator(NullLocator())
     low, high = ax.get_ylim()
     ax.yaxis.set_major_formatter(plain)
-    # Within a decade there may be a single tick; those between then have their number too.
-    ax.yaxis.set_minor_formatter(plain if high / low < 10 else NullFormatter())
+    # Powers of ten alone would be one tick or two where the errors span less than three decades.
+    if 10 <= high / low < 1000:
+        ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    ax.yaxis.set_minor_formatter(plain if high / low < 1000 else NullFormatter())
 
 
 def features(
