@@ -65,7 +65,7 @@ def run(command):
     """Run a benchmark, show what it prints as it does, and return it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     lines = []
-    with subprocess.Popen(  # noqa: S603 (the benchmarks of this folder)
+    with subprocess.Popen(
         [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         for line in process.stdout or ():

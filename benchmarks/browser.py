@@ -24,7 +24,7 @@ def serving(library, *arguments):
     """Run `narrows serve` until the block ends; gives the address."""
     command = [sys.executable, "-m", "narrows", "serve", library, *arguments]
     command += ["--port", "0", "--no-open", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield json.loads(server.stdout.readline())["address"].rstrip("/")
         finally:

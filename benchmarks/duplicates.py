@@ -70,7 +70,7 @@ def judge(photos, model, kinds, html):
         found = find(library)
         if html is not None:
             command = [sys.executable, "-m", "narrows", "duplicates", library.path, "-o", html]
-            subprocess.run([*command, "--overwrite"], check=True)  # noqa: S603
+            subprocess.run([*command, "--overwrite"], check=True)
     groups = [[Path(match.path).stem for match in group] for group in found.groups]
     together = {pair for group in groups for pair in combinations(sorted(group), 2)}
     right = {(a, b) for a, b in together if a[:4] == b[:4]}

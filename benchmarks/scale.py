@@ -147,7 +147,7 @@ def memory(given, folder):
         n_rows = int(size * 2**30 / 784)
         write(folder / "rows.npy", n_rows, 784)
         command = [sys.executable, "-m", "benchmarks.scale", "learn"]
-        told = subprocess.run(  # noqa: S603 (this file)
+        told = subprocess.run(
             [*command, "--paths", folder / "rows.npy", folder / "codes.npy"],
             check=True, stdout=subprocess.PIPE, text=True,
         ).stdout.splitlines()[-1]  # fmt: skip

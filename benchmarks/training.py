@@ -225,7 +225,7 @@ print(taken, error, epoch)
 
 def in_process(script, *words, threads=1):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(  # noqa: S603 (this very file's scripts)
+    done = subprocess.run(
         [sys.executable, "-c", script, *map(str, words)],
         check=True,
         stdout=subprocess.PIPE,

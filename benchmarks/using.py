@@ -125,7 +125,7 @@ IMPORTS = PEAK + "import narrows.models, narrows.training.loop\nprint(peak())"
 
 
 def run(script, *words):
-    done = subprocess.run(  # noqa: S603 (this very file's scripts)
+    done = subprocess.run(
         [sys.executable, "-c", script, *map(str, words)],
         check=True,
         stdout=subprocess.PIPE,
@@ -155,9 +155,7 @@ def memory(given):
 def startup(given):
     def of_children(*command):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(  # noqa: S603 (this Python)
-            [sys.executable, *command], check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -134,7 +134,7 @@ def attend(first: int, last: int) -> list[dict]:
     while first < last:
         command = [sys.executable, "-m", "benchmarks.reliability.fuzzing", str(first), str(last)]
         with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as folder:
-            worker = subprocess.Popen(  # noqa: S603
+            worker = subprocess.Popen(
                 command,
                 stdout=said,
                 stderr=subprocess.DEVNULL,

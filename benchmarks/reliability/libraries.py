@@ -137,7 +137,7 @@ def readers():
     """Start readers, which wait for the name of a library."""
     command = [sys.executable, "-m", "benchmarks.reliability.libraries"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(READERS)]  # noqa: S603 (this file)
+    processes = [subprocess.Popen(command, **pipes) for _ in range(READERS)]
     try:
         yield Reading(processes)
     finally:

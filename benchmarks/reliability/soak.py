@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.measuring import pictures
 from benchmarks.reliability.outcome import SEED, Outcome
-from benchmarks.web import BOUNDARY, Client, build, upload
+from benchmarks.web import BOUNDARY, Client, build, memory, upload
 
 CLIENTS = 8
 PICTURES = 5_000
@@ -36,7 +36,7 @@ def check(quick):
     with tempfile.TemporaryDirectory() as folder:
         library = build(Path(folder), 500 if quick else PICTURES)
         command = [sys.executable, "-m", "narrows", "serve", str(library.path), "--writable"]
-        with subprocess.Popen(  # noqa: S603 (this very package)
+        with subprocess.Popen(
             [*command, "--port", "0", "--json"],
             stdout=subprocess.PIPE,
             text=True,
@@ -68,9 +68,9 @@ def soak(address, process, seconds, code, *, quick):
     threads = [threading.Thread(target=asking, args=(n,)) for n in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    memory, handles = [], []
+    held, handles = [], []
     while time.monotonic() < until and process.poll() is None:
-        memory.append(private(process.pid))
+        held.append(memory(process, "RssAnon"))
         handles.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
         threads[0].join(1)
     for thread in threads:
@@ -78,7 +78,7 @@ def soak(address, process, seconds, code, *, quick):
     if process.poll() is not None:
         failures.append(f"the server ended with {process.returncode}")
         return Outcome(sum(counts), "the server ended", failures)
-    early, late = (statistics.median(part) for part in parts(memory))
+    early, late = (statistics.median(part) for part in parts(held))
     opened, open_late = (statistics.median(part) for part in parts(handles))
     if not quick and late > early * 1.03 + 8:
         failures.append(f"memory grew from {early:.0f} to {late:.0f} MiB")
@@ -95,13 +95,6 @@ def parts(values):
     """Return the tenth that follows the first third, and the last tenth."""
     third, tenth = len(values) // 3, max(1, len(values) // 10)
     return values[third : third + tenth], values[-tenth:]
-
-
-def private(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 class User:

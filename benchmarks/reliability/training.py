@@ -216,8 +216,6 @@ class Server:
 
 
 def serve():
-    import torch  # noqa: F401
-
     from narrows import plots
     from narrows.cli.main import main
     from narrows.training.history import History
