@@ -48,24 +48,160 @@ from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
 from narrows.training.progress import print_epoch
 
+# What "auto" takes for the peak of the softmax's learning rate, over the codes' width at most: a
+# step of Adam moves every weight as far; and of the encoder's.
+_RATE, _RATE_OVER_WIDTH, _ENCODER_RATE = 1e-2, 1.0, 1e-3
+# Rows whose codes tell the softmax what to expect.
+_ROWS_TO_START = 10_000
 
-class FittedClassifier(
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class EncoderClassifier(
     ClassifierMixin,  # type: ignore[misc]  # untyped
     Fitted,
 ):
-    """The using half of scikit-learn's contract; :class:`EncoderClassifier` adds the learning."""
+    """A classifier on the codes of an encoder, which learns on with the labels or stays as it is.
 
-    classes_: NDArray[Any]
-    encoder_: Encoder
-    network_: Classifier
-    history_: History
+    Parameters
+    ----------
+    encoder : model, Encoder, path or None, default=None
+        What was trained without labels: a model, its half, or the folder that either was saved
+        to. It is copied, and stays as it is. ``None`` is a new :class:`Autoencoder`'s, untrained;
+        in Python the only parameter that may stand without its name.
+    from_scratch : bool, default=False
+        Whether the encoder's weights are drawn anew, to see what its training was good for. It
+        may then be a model that is not fitted.
+    fine_tune : bool, default=True
+        Whether the encoder learns too, or the softmax alone.
+    corruption : str, callable, sequence of them, or None, default=None
+        Damage to rows while they are learned from, as of the models. It needs ``fine_tune``.
+    corruption_level : float, "auto", or sequence of them, default="auto"
+        From 0 to 1.
+    class_weight : dict, "balanced" or None, default=None
+        How much the rows of each class count, above 0, by label; a class that is not named counts
+        1. "balanced" gives all classes the same weight, whatever their number of rows. It
+        multiplies ``sample_weight``.
+    max_epochs : int or "auto", default="auto"
+        Passes over the data; "auto" chooses 5 to 100 from the number of rows.
+    batch_size : int or "auto", default="auto"
+        Rows a step; "auto" chooses 32 to 512 from the number of rows.
+    learning_rate : float or "auto", default="auto"
+        The peak of the one-cycle schedule of the softmax; "auto" takes 0.01, or one over the
+        code's width where that is less.
+    encoder_learning_rate : float or "auto", default="auto"
+        The same of the encoder; "auto" takes 0.001.
+    weight_decay : float, default=0.1
+        Share of each weight, times the learning rate, that every step takes away (AdamW).
+    early_stopping : bool, default=False
+        Whether rows are held out, training stops when their loss no longer falls, and the weights
+        that were best on them are kept. Of classes the loss may rise while the errors still fall.
+    validation_fraction : float or "auto", default="auto"
+        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
+        of fewer than 95.
+    n_iter_no_change : int, default=10
+        Epochs without a smaller held-out loss after which training stops; they count from where
+        the learning rate has fallen below half its peak.
+    device : str, default="auto"
+        "auto" (a GPU where there is one), "cpu", "cuda", ...
+    random_state : int, RandomState or None, default=None
+        Of the first weights, the rows held out, shuffling and noise.
+    verbose : int, default=0
+        Whether a line is printed for each epoch.
 
-    def _logits(self, X: Any) -> NDArray[np.float32]:
-        self._check_fitted()
-        rows = check_rows(self, X)
-        logits = np.empty((len(rows), len(self.classes_)), np.float32)
-        run_in_blocks(lambda x: self.network_(self.scaling_(x)), rows, logits, self.network_, "row")
-        return logits
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    encoder_ : Encoder
+        The encoder as it is now, with the scaling it came with.
+    network_ : torch.nn.Module
+        From scaled rows (B, ...) to logits (B, n_classes).
+    history_ : History
+        The cross-entropy, epoch by epoch.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Values in one row.
+    fingerprint_ : str
+        SHA-256 of the weights and of what decides their meaning.
+
+    Examples
+    --------
+    >>> from narrows import DenoisingAutoencoder, EncoderClassifier, datasets
+    >>> X, y, X_test, y_test = datasets.load("digits")
+    >>> model = DenoisingAutoencoder(16, max_epochs=10, random_state=0).fit(X)
+    >>> classifier = EncoderClassifier(model, max_epochs=10, random_state=0).fit(X[:500], y[:500])
+    >>> bool(classifier.score(X_test, y_test) > 0.85)
+    True
+    >>> classifier.predict_proba(X_test).shape
+    (360, 10)
+    """
+
+    encoder: BaseAutoencoder | Encoder | str | Path | None = field(default=None, kw_only=False)
+    from_scratch: bool = False
+    fine_tune: bool = True
+    corruption: str | Corruption | Sequence[str | Corruption] | None = None
+    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
+    max_epochs: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate: float | Literal["auto"] = "auto"
+    encoder_learning_rate: float | Literal["auto"] = "auto"
+    weight_decay: float = 0.1
+    early_stopping: bool = False
+    validation_fraction: float | Literal["auto"] = "auto"
+    n_iter_no_change: int = 10
+    device: str = "auto"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn classes from labelled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+            Rows, in the units of the encoder's training data.
+        y : array-like of shape (n,)
+            Their labels: integers, strings, booleans.
+        sample_weight : array-like of shape (n,), optional
+            How much each row counts, at least 0; all the same by default. A row of weight 2 counts
+            as two rows of weight 1, one of weight 0 is left out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError
+            If a parameter, the rows or the labels cannot be used.
+        NotFittedError
+            If the encoder has learned nothing, and not ``from_scratch``.
+        DivergedError
+            If training left the finite numbers.
+        """
+        with unchanged_on_failure(self):
+            self._check_parameters()
+            seed = ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
+            half = _half_of(self.encoder, self.from_scratch)
+            given = read_rows(X, half if isinstance(half, Encoder) else None)
+            rows = check_rows(self, given, fitting=True)
+            if isinstance(half, Encoder):
+                rows = check_rows(half, given)
+            labels = _check_labels(y, rows)
+            (rows, labels), own = counted(sample_weight, rows, labels, at_least=1)
+            self.classes_, numbers = np.unique(labels, return_inverse=True)
+            if len(self.classes_) < 2:
+                (only,) = self.classes_.tolist()
+                raise DataError(
+                    f"all {len(rows)} rows are of the class {only!r}; at least two classes are "
+                    "needed; give rows of others too"
+                )
+            weights = _weigh_classes(self.class_weight, self.classes_, numbers, own)
+            self._start(half, rows, weights, seed)
+            self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), weights, seed)
+        return self
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Tell the most likely class of each row.
@@ -202,278 +338,26 @@ class FittedClassifier(
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
 
-    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
-        manifest = {
-            "kind": "classifier",
-            "fingerprint": self.fingerprint_,
-            # The encoder is the one below; where it came from may be gone.
-            "parameters": {**persistence.parameters(self), "encoder": None},
-            "network": self.encoder_.spec.as_json(),
-            "scaling": self.scaling_.facts(),
-            "classes": _plain_labels(self.classes_),
-            "feature_names_in": names_of(self),
-            "training": self.history_.as_json(),
-        }
-        return manifest, self._parts()
+    def __sklearn_clone__(self) -> Self:
+        """Keep what the encoder has learned: scikit-learn's own clone would drop it."""
+        given = self.get_params(deep=False)
+        encoder = given.pop("encoder")
+        fresh = isinstance(encoder, BaseAutoencoder) and not encoder.__sklearn_is_fitted__()
+        others = {name: clone(value, safe=False) for name, value in given.items()}
+        return type(self)(clone(encoder) if fresh else encoder, **others)
 
-    def _parts(self) -> dict[str, dict[str, Tensor]]:
-        return {"encoder": self.encoder_.tensors(), "head": self.network_.head.state_dict()}
-
-
-def check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:
-    """Check labels (n,) of rows by scikit-learn's rules.
-
-    Raises
-    ------
-    DataError
-        If they are missing, or no classes.
-    """
-    if y is None:
-        raise DataError(
-            "EncoderClassifier requires y to be passed, but the target y is None; give a label "
-            "for each row"
-        )
-    try:
-        labels: NDArray[Any] = column_or_1d(read_rows(y), warn=True)
-        assert_all_finite(labels, input_name="y")
-        check_consistent_length(rows, labels)
-        check_classification_targets(labels)
-    except ValueError as error:
-        line = str(error).strip().splitlines()[0]
-        raise DataError(f"{line.rstrip('.')}; give a class for each row") from error
-    return labels
-
-
-def check_class_weight(given: Any) -> None:
-    """Refuse what does not say how much the rows of each class count.
-
-    Raises
-    ------
-    ParameterError
-        Naming what is wrong.
-    """
-    if given is None or (isinstance(given, str) and given == "balanced"):
-        return
-    if not isinstance(given, Mapping):
-        raise ParameterError(
-            f"class_weight={given!r} is not allowed; give a dict from labels to numbers above 0, "
-            "'balanced', or None"
-        )
-    for label, weight in given.items():
-        check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
-
-
-def weigh_classes(
-    class_weight: Mapping[Any, float] | str | None,
-    classes: NDArray[Any],
-    numbers: NDArray[np.intp],
-    weights: NDArray[np.float64] | None,
-) -> NDArray[np.float64] | None:
-    """Tell how much each row counts, by its class and by its own weight.
-
-    Parameters
-    ----------
-    class_weight : mapping, "balanced" or None
-        Checked.
-    classes : ndarray of shape (n_classes,)
-        The labels.
-    numbers : ndarray of shape (n,)
-        Of each row's class among them.
-    weights : ndarray of shape (n,) or None
-        Each row's own.
-
-    Returns
-    -------
-    ndarray of shape (n,), or None
-        ``None`` if all count the same.
-
-    Raises
-    ------
-    ParameterError
-        If there is a weight for a class that no row has, and none for one that there is.
-    """
-    if class_weight is None:
-        return weights
-    own = np.ones(len(numbers)) if weights is None else weights
-    if isinstance(class_weight, str):
-        of_each = 1 / np.bincount(numbers, weights=own)
-    else:
-        known = classes.tolist()
-        given = {plain_label(label): weight for label, weight in class_weight.items()}
-        unnamed = [label for label in known if label not in given]
-        strange = [label for label in given if label not in known]
-        if unnamed and strange:  # where all classes are named, a fold may lack one of them
+    def _check_parameters(self) -> None:
+        choices.check_training(self)
+        check_flag("from_scratch", self.from_scratch)
+        check_flag("fine_tune", self.fine_tune)
+        check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
+        _check_class_weight(self.class_weight)
+        check_levels(self.corruption_level)
+        if self.corruption is not None and not self.fine_tune:
             raise ParameterError(
-                f"class_weight names the class {strange[0]!r}, which no row has, and not the class "
-                f"{unnamed[0]!r}; name the classes by their labels in y"
+                f"corruption={self.corruption!r} needs fine_tune=True: an encoder that stays as it "
+                "is encodes each row once"
             )
-        of_each = np.array([given.get(label, 1.0) for label in known])
-    both = own * of_each[numbers]
-    return None if (both == both[0]).all() else both / both.max()
-
-
-def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:
-    """Turn labels into what JSON can hold."""
-    texts = classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes)
-    if classes.ndim != 1 or not (texts or classes.dtype.kind in "biufU"):
-        raise ParameterError(
-            f"labels of type {classes.dtype} cannot be stored; numbers and texts can; fit with "
-            "labels of these"
-        )
-    return {"dtype": "O" if texts else classes.dtype.str, "labels": classes.tolist()}
-
-
-# What "auto" takes for the peak of the softmax's learning rate, over the codes' width at most: a
-# step of Adam moves every weight as far; and of the encoder's.
-_RATE, _RATE_OVER_WIDTH, _ENCODER_RATE = 1e-2, 1.0, 1e-3
-# Rows whose codes tell the softmax what to expect.
-_ROWS_TO_START = 10_000
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class EncoderClassifier(FittedClassifier):
-    """A classifier on the codes of an encoder, which learns on with the labels or stays as it is.
-
-    Parameters
-    ----------
-    encoder : model, Encoder, path or None, default=None
-        What was trained without labels: a model, its half, or the folder that either was saved
-        to. It is copied, and stays as it is. ``None`` is a new :class:`Autoencoder`'s, untrained;
-        in Python the only parameter that may stand without its name.
-    from_scratch : bool, default=False
-        Whether the encoder's weights are drawn anew, to see what its training was good for. It
-        may then be a model that is not fitted.
-    fine_tune : bool, default=True
-        Whether the encoder learns too, or the softmax alone.
-    corruption : str, callable, sequence of them, or None, default=None
-        Damage to rows while they are learned from, as of the models. It needs ``fine_tune``.
-    corruption_level : float, "auto", or sequence of them, default="auto"
-        From 0 to 1.
-    class_weight : dict, "balanced" or None, default=None
-        How much the rows of each class count, above 0, by label; a class that is not named counts
-        1. "balanced" gives all classes the same weight, whatever their number of rows. It
-        multiplies ``sample_weight``.
-    max_epochs : int or "auto", default="auto"
-        Passes over the data; "auto" chooses 5 to 100 from the number of rows.
-    batch_size : int or "auto", default="auto"
-        Rows a step; "auto" chooses 32 to 512 from the number of rows.
-    learning_rate : float or "auto", default="auto"
-        The peak of the one-cycle schedule of the softmax; "auto" takes 0.01, or one over the
-        code's width where that is less.
-    encoder_learning_rate : float or "auto", default="auto"
-        The same of the encoder; "auto" takes 0.001.
-    weight_decay : float, default=0.1
-        Share of each weight, times the learning rate, that every step takes away (AdamW).
-    early_stopping : bool, default=False
-        Whether rows are held out, training stops when their loss no longer falls, and the weights
-        that were best on them are kept. Of classes the loss may rise while the errors still fall.
-    validation_fraction : float or "auto", default="auto"
-        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
-        of fewer than 95.
-    n_iter_no_change : int, default=10
-        Epochs without a smaller held-out loss after which training stops; they count from where
-        the learning rate has fallen below half its peak.
-    device : str, default="auto"
-        "auto" (a GPU where there is one), "cpu", "cuda", ...
-    random_state : int, RandomState or None, default=None
-        Of the first weights, the rows held out, shuffling and noise.
-    verbose : int, default=0
-        Whether a line is printed for each epoch.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
-    encoder_ : Encoder
-        The encoder as it is now, with the scaling it came with.
-    network_ : torch.nn.Module
-        From scaled rows (B, ...) to logits (B, n_classes).
-    history_ : History
-        The cross-entropy, epoch by epoch.
-    n_iter_ : int
-        Epochs trained.
-    n_features_in_ : int
-        Values in one row.
-    fingerprint_ : str
-        SHA-256 of the weights and of what decides their meaning.
-
-    Examples
-    --------
-    >>> from narrows import DenoisingAutoencoder, EncoderClassifier, datasets
-    >>> X, y, X_test, y_test = datasets.load("digits")
-    >>> model = DenoisingAutoencoder(16, max_epochs=10, random_state=0).fit(X)
-    >>> classifier = EncoderClassifier(model, max_epochs=10, random_state=0).fit(X[:500], y[:500])
-    >>> bool(classifier.score(X_test, y_test) > 0.85)
-    True
-    >>> classifier.predict_proba(X_test).shape
-    (360, 10)
-    """
-
-    encoder: BaseAutoencoder | Encoder | str | Path | None = field(default=None, kw_only=False)
-    from_scratch: bool = False
-    fine_tune: bool = True
-    corruption: str | Corruption | Sequence[str | Corruption] | None = None
-    corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
-    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
-    max_epochs: int | Literal["auto"] = "auto"
-    batch_size: int | Literal["auto"] = "auto"
-    learning_rate: float | Literal["auto"] = "auto"
-    encoder_learning_rate: float | Literal["auto"] = "auto"
-    weight_decay: float = 0.1
-    early_stopping: bool = False
-    validation_fraction: float | Literal["auto"] = "auto"
-    n_iter_no_change: int = 10
-    device: str = "auto"
-    random_state: int | np.random.RandomState | None = None
-    verbose: int = 0
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn classes from labelled rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Rows, in the units of the encoder's training data.
-        y : array-like of shape (n,)
-            Their labels: integers, strings, booleans.
-        sample_weight : array-like of shape (n,), optional
-            How much each row counts, at least 0; all the same by default. A row of weight 2 counts
-            as two rows of weight 1, one of weight 0 is left out.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ParameterError, DataError
-            If a parameter, the rows or the labels cannot be used.
-        NotFittedError
-            If the encoder has learned nothing, and not ``from_scratch``.
-        DivergedError
-            If training left the finite numbers.
-        """
-        with unchanged_on_failure(self):
-            self._check_parameters()
-            seed = ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
-            half = _half_of(self.encoder, self.from_scratch)
-            given = read_rows(X, half if isinstance(half, Encoder) else None)
-            rows = check_rows(self, given, fitting=True)
-            if isinstance(half, Encoder):
-                rows = check_rows(half, given)
-            labels = check_labels(y, rows)
-            (rows, labels), own = counted(sample_weight, rows, labels, at_least=1)
-            self.classes_, numbers = np.unique(labels, return_inverse=True)
-            if len(self.classes_) < 2:
-                (only,) = self.classes_.tolist()
-                raise DataError(
-                    f"all {len(rows)} rows are of the class {only!r}; at least two classes are "
-                    "needed; give rows of others too"
-                )
-            weights = weigh_classes(self.class_weight, self.classes_, numbers, own)
-            self._start(half, rows, weights, seed)
-            self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), weights, seed)
-        return self
 
     def _split(
         self, n_rows: int, has_hidden_layers: bool, seed: int
@@ -496,7 +380,7 @@ class EncoderClassifier(FittedClassifier):
             model = clone(half).set_params(device=self.device, random_state=seed)
             held_out, _ = self._split(len(rows), model._has_hidden_layers(), seed)
             start_model(model, rows, held_out, weights)
-            self.encoder_ = model.split()[0]
+            self.encoder_: Encoder = model.split()[0]
             return
         module = copy.deepcopy(half.module)
         if self.from_scratch:
@@ -600,26 +484,29 @@ class EncoderClassifier(FittedClassifier):
         run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module, "row")
         return codes
 
-    def __sklearn_clone__(self) -> Self:
-        """Keep what the encoder has learned: scikit-learn's own clone would drop it."""
-        given = self.get_params(deep=False)
-        encoder = given.pop("encoder")
-        fresh = isinstance(encoder, BaseAutoencoder) and not encoder.__sklearn_is_fitted__()
-        others = {name: clone(value, safe=False) for name, value in given.items()}
-        return type(self)(clone(encoder) if fresh else encoder, **others)
+    def _logits(self, X: Any) -> NDArray[np.float32]:
+        self._check_fitted()
+        rows = check_rows(self, X)
+        logits = np.empty((len(rows), len(self.classes_)), np.float32)
+        run_in_blocks(lambda x: self.network_(self.scaling_(x)), rows, logits, self.network_, "row")
+        return logits
 
-    def _check_parameters(self) -> None:
-        choices.check_training(self)
-        check_flag("from_scratch", self.from_scratch)
-        check_flag("fine_tune", self.fine_tune)
-        check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
-        check_class_weight(self.class_weight)
-        check_levels(self.corruption_level)
-        if self.corruption is not None and not self.fine_tune:
-            raise ParameterError(
-                f"corruption={self.corruption!r} needs fine_tune=True: an encoder that stays as it "
-                "is encodes each row once"
-            )
+    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        manifest = {
+            "kind": "classifier",
+            "fingerprint": self.fingerprint_,
+            # The encoder is the one below; where it came from may be gone.
+            "parameters": {**persistence.parameters(self), "encoder": None},
+            "network": self.encoder_.spec.as_json(),
+            "scaling": self.scaling_.facts(),
+            "classes": _plain_labels(self.classes_),
+            "feature_names_in": names_of(self),
+            "training": self.history_.as_json(),
+        }
+        return manifest, self._parts()
+
+    def _parts(self) -> dict[str, dict[str, Tensor]]:
+        return {"encoder": self.encoder_.tensors(), "head": self.network_.head.state_dict()}
 
 
 def _half_of(encoder: Any, from_scratch: bool) -> Encoder | BaseAutoencoder:
@@ -644,3 +531,106 @@ def _half_of(encoder: Any, from_scratch: bool) -> Encoder | BaseAutoencoder:
         f"the encoder, {encoder!r}, has learned nothing yet; fit it first, or set "
         "from_scratch=True to start from fresh weights"
     )
+
+
+def _check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:
+    """Check labels (n,) of rows by scikit-learn's rules.
+
+    Raises
+    ------
+    DataError
+        If they are missing, or no classes.
+    """
+    if y is None:
+        raise DataError(
+            "EncoderClassifier requires y to be passed, but the target y is None; give a label "
+            "for each row"
+        )
+    try:
+        labels: NDArray[Any] = column_or_1d(read_rows(y), warn=True)
+        assert_all_finite(labels, input_name="y")
+        check_consistent_length(rows, labels)
+        check_classification_targets(labels)
+    except ValueError as error:
+        line = str(error).strip().splitlines()[0]
+        raise DataError(f"{line.rstrip('.')}; give a class for each row") from error
+    return labels
+
+
+def _check_class_weight(given: Any) -> None:
+    """Refuse what does not say how much the rows of each class count.
+
+    Raises
+    ------
+    ParameterError
+        Naming what is wrong.
+    """
+    if given is None or (isinstance(given, str) and given == "balanced"):
+        return
+    if not isinstance(given, Mapping):
+        raise ParameterError(
+            f"class_weight={given!r} is not allowed; give a dict from labels to numbers above 0, "
+            "'balanced', or None"
+        )
+    for label, weight in given.items():
+        check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
+
+
+def _weigh_classes(
+    class_weight: Mapping[Any, float] | str | None,
+    classes: NDArray[Any],
+    numbers: NDArray[np.intp],
+    weights: NDArray[np.float64] | None,
+) -> NDArray[np.float64] | None:
+    """Tell how much each row counts, by its class and by its own weight.
+
+    Parameters
+    ----------
+    class_weight : mapping, "balanced" or None
+        Checked.
+    classes : ndarray of shape (n_classes,)
+        The labels.
+    numbers : ndarray of shape (n,)
+        Of each row's class among them.
+    weights : ndarray of shape (n,) or None
+        Each row's own.
+
+    Returns
+    -------
+    ndarray of shape (n,), or None
+        ``None`` if all count the same.
+
+    Raises
+    ------
+    ParameterError
+        If there is a weight for a class that no row has, and none for one that there is.
+    """
+    if class_weight is None:
+        return weights
+    own = np.ones(len(numbers)) if weights is None else weights
+    if isinstance(class_weight, str):
+        of_each = 1 / np.bincount(numbers, weights=own)
+    else:
+        known = classes.tolist()
+        given = {plain_label(label): weight for label, weight in class_weight.items()}
+        unnamed = [label for label in known if label not in given]
+        strange = [label for label in given if label not in known]
+        if unnamed and strange:  # where all classes are named, a fold may lack one of them
+            raise ParameterError(
+                f"class_weight names the class {strange[0]!r}, which no row has, and not the class "
+                f"{unnamed[0]!r}; name the classes by their labels in y"
+            )
+        of_each = np.array([given.get(label, 1.0) for label in known])
+    both = own * of_each[numbers]
+    return None if (both == both[0]).all() else both / both.max()
+
+
+def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:
+    """Turn labels into what JSON can hold."""
+    texts = classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes)
+    if classes.ndim != 1 or not (texts or classes.dtype.kind in "biufU"):
+        raise ParameterError(
+            f"labels of type {classes.dtype} cannot be stored; numbers and texts can; fit with "
+            "labels of these"
+        )
+    return {"dtype": "O" if texts else classes.dtype.str, "labels": classes.tolist()}
