@@ -263,6 +263,22 @@ def test_every_module_can_be_read_at_one_sitting() -> None:
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
+def bound_names(file: Path) -> Iterator[str]:
+    """List the names of constants that a module assigns at its top, each time it does."""
+    for node in tree(file).body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from (part.id for part in ast.walk(target) if isinstance(part, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+@pytest.mark.parametrize("file", FILES, ids=by_name)
+def test_no_constant_of_a_module_replaces_another(file: Path) -> None:
+    names = list(bound_names(file))
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
 def test_the_public_names() -> None:
     """Adding or taking away a name is a decision, which this list and the changelog record."""
     assert narrows.__all__ == PUBLIC_NAMES

@@ -1,7 +1,12 @@
-"""Pictures of other types and channels than 8 bits grey and colour: brought to one, or refused.
+"""Types and channels of pictures: several brought to one, and rows made of those of any.
 
-Nothing of what the file holds is cut off: values keep their type, and are resampled in single
-precision about the smallest one, with the antialiasing of Pillow.
+Unsigned integers of 8 and 16 bits are shades from black (0) to white (255, 65535). Other types,
+such as floats and signed or 32-bit integers, are measured values without an agreed black and white:
+they keep their values, in a type that holds all of them. Types without a common meaning are
+refused.
+
+Values of more than 8 bits, or of other channels than grey and colour, are resampled in single
+precision relative to their smallest one, with the antialiasing of Pillow; their type is kept.
 """
 
 from collections.abc import Mapping
@@ -115,9 +120,11 @@ def _go_together(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
 _GREY = np.array([299, 587, 114]) / 1000
 _TURNS = {2: (False, 0, True), 3: (False, 2, False), 4: (False, 2, True), 5: (True, 0, False),
           6: (False, 3, False), 7: (True, 2, False), 8: (False, 1, False)}  # fmt: skip
-# Pillow first shrinks by whole numbers, to no less than this many times the final size.
 REDUCING_GAP = 2.0
-"""The ``reducing_gap`` with which all pictures are shrunk: see :meth:`PIL.Image.Image.resize`."""
+"""The ``reducing_gap`` of :meth:`PIL.Image.Image.resize` with which all pictures are shrunk.
+
+Pillow first shrinks by whole numbers, to no less than this many times the final size.
+"""
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ class Deep:
         if have != wanted and self.shows_colours and wanted in (1, 3):
             values = values[:, :, :3]
             if wanted == 1:
-                values = to_type(values @ _GREY, values.dtype)[:, :, None]
+                values = _to_type(values @ _GREY, values.dtype)[:, :, None]
         elif have != wanted and (have, wanted) != (1, 3):
             raise ValueError(f"it has {have} channels, where rows have {wanted}")
         small = resize(values, (height, width))
@@ -195,11 +202,11 @@ def resize(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
             size[::-1], Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP
         )
         own = np.asarray(image).astype(np.float64).clip(0, high - low) + low
-        stretched[:, :, *channel] = to_type(own, values.dtype)
+        stretched[:, :, *channel] = _to_type(own, values.dtype)
     return stretched
 
 
-def to_type(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _to_type(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Round floats that a type can hold if it has integers alone."""
     return (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
 

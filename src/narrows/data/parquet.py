@@ -1,4 +1,7 @@
-"""Rows in Parquet files: unpacked once, in memory or, where that is too small, on the disk."""
+"""Rows in Parquet files: unpacked once, in memory or, where that is too small, on the disk.
+
+The folders of a partitioned table name columns (Hive): ``year=2020/month=1/part.parquet``.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,11 +28,12 @@ from narrows.errors import DataError, MissingFileError, NarrowsError, Unreadable
 from narrows.remote import FAILURES, panics_as_failures
 
 _PARQUET = ".parquet"
+_VALUES = 1 << 22  # unpacked at a time
 
 
 @dataclass(frozen=True)
-class Partitions:
-    """What the folders say of the rows in their files.
+class _Partitions:
+    """Columns that the names of a partitioned table's folders give to the rows in their files.
 
     Attributes
     ----------
@@ -49,7 +53,7 @@ class Partitions:
     inside: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: Path, paths: Sequence[Path]) -> "Partitions":
+    def of(cls, folder: Path, paths: Sequence[Path]) -> "_Partitions":
         """Read them from the files' paths.
 
         Raises
@@ -77,10 +81,10 @@ class Partitions:
         values = np.stack(columns, 1) if columns else np.empty((len(paths), 0))
         return cls(names, values, texts)
 
-    def without(self, names: Sequence[str]) -> "Partitions":
+    def without(self, names: Sequence[str]) -> "_Partitions":
         """Leave out the columns that the files hold themselves."""
         kept = [place for place, name in enumerate(self.names) if name not in names]
-        return Partitions(
+        return _Partitions(
             [self.names[place] for place in kept],
             self.values[:, kept],
             [name for name in self.texts if name not in names],
@@ -177,10 +181,6 @@ def _pairs(folder: Path, path: Path) -> list[tuple[str, str]]:
     return [(unquote(key), unquote(value)) for key, value in parts]
 
 
-# Values that are unpacked at a time.
-_VALUES = 1 << 22
-
-
 def is_plain(path: Path) -> bool:
     """Tell whether a file is a table of features that takes at most half of the free memory."""
     with Opened(path) as file:
@@ -198,8 +198,7 @@ def read_parquet(
     paths : sequence of Path
         Parquet files of the same columns.
     partitioned : Path, optional
-        The folder below which the names of folders are columns too; see
-        :mod:`narrows.data.parquet`.
+        The folder below which the names of folders are columns too.
 
     Returns
     -------
@@ -232,16 +231,16 @@ def read_parquet(
     for other in layouts:
         if (other.names, other.shape, other.dtype) != (one.names, one.shape, one.dtype):
             raise DataError(
-                f"'{other.path}' has {_told(other)}, '{one.path}' {_told(one)}; the Parquet files "
-                "of a folder hold the same columns"
+                f"'{other.path}' has {_columns_of(other)}, '{one.path}' {_columns_of(one)}; the "
+                "Parquet files of a folder hold the same columns"
             )
     columns = one.names if one.is_table else None
     shape, dtype = (total, *one.shape), one.dtype
     extra = np.empty((len(layouts), 0))
     if partitioned is not None:
-        partitions = Partitions.of(partitioned, paths).without(one.names)
+        partitions = _Partitions.of(partitioned, paths).without(one.names)
         if columns is None:
-            partitions = Partitions(
+            partitions = _Partitions(
                 [], extra, [*partitions.names, *partitions.texts], partitions.inside
             )
         else:
@@ -348,6 +347,6 @@ class Opened:
             ) from error
 
 
-def _told(layout: Layout) -> str:
+def _columns_of(layout: Layout) -> str:
     names = ", ".join(layout.names[:3]) + (", ..." if len(layout.names) > 3 else "")
     return f"rows of shape {layout.shape} and {layout.dtype} in {names}"

@@ -1,4 +1,4 @@
-"""Sizes, types and pages of picture files, from their headers, and which are to be resized."""
+"""Sizes, types and pages of picture files, read from their headers, and which are resized."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -252,7 +252,6 @@ def sizes_of(files: Sequence[Picture] | Sequence[bytes]) -> list[Size | None]:
     --------
     >>> import numpy as np, tempfile
     >>> from narrows.data.images import encode_png
-    >>> from narrows.data.sizes import sizes_of
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "black.png")
     ...     _ = file.write_bytes(encode_png(np.zeros((2, 3), np.uint8)))

@@ -1,4 +1,7 @@
-"""Rows computed on the way: in memory, or in an unlinked temporary file if that is small."""
+"""Arrays of intermediate results: in memory, or in an unlinked temporary file if memory is short.
+
+The file has no name, so that it is gone with the last use of its rows, or with the process.
+"""
 
 import os
 import tempfile
@@ -15,7 +18,7 @@ from narrows.errors import OutputError, UnreadableFileError
 
 
 class SpooledRows(StoredRows):
-    """Rows in a file without a name, which is gone with the last of them.
+    """Rows in an unlinked file, which is gone when no object refers to them.
 
     A copy in another process of the same machine reads them as long as this one has them.
 
@@ -70,14 +73,14 @@ def _opened(path: str, device: int, inode: int) -> _Handle:
     )
 
 
-# The share of the free memory that rows on the way may take.
+# The share of the free memory that intermediate results may take.
 _SHARE = 1 / 2
 # Bytes that are taken without asking how much is free.
 _LITTLE = 1 << 26
 
 
 def fits(n_bytes: int) -> bool:
-    """Tell whether rows on the way take at most half of the memory that is free."""
+    """Tell whether intermediate results take at most half of the memory that is free."""
     return n_bytes <= _SHARE * available()
 
 

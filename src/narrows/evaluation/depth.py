@@ -1,4 +1,4 @@
-"""The picture of a comparison of depths."""
+"""Comparison of remedies for depth: deep networks trained with and without each, and its figure."""
 
 import copy
 import time
@@ -313,8 +313,9 @@ _LOOKS = {
     "normalised": ("#E69F00", "^"),
     "residual": ("#009E73", "D"),
 }
-# The room above the largest error.
+# The upper end of the axis of errors, in the largest error.
 _ABOVE = 1.08
+# Of the figure, in inches.
 _WIDTH, _ROW_HEIGHT, _LAST_HEIGHT, _LEGEND_HEIGHT = 9.0, 2.3, 2.7, 0.3
 
 

@@ -1,8 +1,8 @@
-"""Rows on a plane, so that similar ones lie together: by four methods, each of which places more.
+"""Maps of rows on a plane by four methods, each of which can place more rows and restore them.
 
-t-SNE lays out landmarks, which stand for the rows around them, and all rows are placed among these
-(:mod:`narrows.evaluation.maps`), as are rows that come later: that is the default. t-SNE and
-UMAP as other packages have them lay out all rows given, of which some are the landmarks for others.
+By default, scikit-learn's t-SNE lays out landmarks, which stand for the rows around them, and all
+rows, later ones included, are placed among these. openTSNE and UMAP lay out all rows given, some
+of which are then the landmarks for others. Distances are between rows, codes or restored rows.
 
 van der Maaten & Hinton (2008), "Visualizing data using t-SNE", JMLR 9; Kobak & Berens (2019), "The
 art of using t-SNE for single-cell transcriptomics", Nature Communications 10 (start from PCA);
@@ -40,8 +40,8 @@ _BYTES_A_VALUE = 8
 
 
 @dataclass(frozen=True)
-class Space:
-    """Where rows of any shape are numbers in a table, whose distances count.
+class _Space:
+    """What a map's distances are between: rows, a model's codes, or the rows that these restore.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Space:
     row_shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, X: Any, model: BaseAutoencoder | Encoder | None, distances: Distances) -> "Space":
+    def of(cls, X: Any, model: BaseAutoencoder | Encoder | None, distances: Distances) -> "_Space":
         """Choose the space of a map of rows.
 
         Raises
@@ -119,12 +119,26 @@ _NEIGHBOR = 5  # its distance is the unit of all widths
 _MEASURED = 1_000  # landmarks whose neighbour is looked for
 # Of a, b and c; chosen on held-out training rows of Fashion-MNIST.
 _WIDTH_OF_ROWS, _WIDTH_OF_PLACES, _WIDTH_OF_STEP = 0.6, 1.0, 1.2
-_BLOCK = 128  # rows whose affinities stay in the processor's cache
+_PLACED = 128  # rows whose affinities stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Rows, their places on a plane, and how far apart neighbours are in both.
+    """An autoencoder whose code is a place on a plane, made of rows with known places.
+
+    Encoder f and decoder g are means over the landmarks z_l at places v_l, weighted by nearness, as
+    in kernel t-SNE (Gisbrecht, Schulz & Hammer 2015, "Parametric nonlinear dimensionality reduction
+    using kernel t-SNE", Neurocomputing 147) and unsupervised kernel regression (Meinicke, Klanke,
+    Memisevic & Ritter 2005, "Principal surfaces from unsupervised kernel regression", IEEE TPAMI
+    27)::
+
+        f(z) = sum_l p_l w_l v_l / sum_l p_l w_l,    p_l = exp(-||z - z_l||^2 / a^2)
+        g(y) = sum_l q_l z_l / sum_l q_l,            q_l = exp(-||y - v_l||^2 / b^2)
+
+    Without w, a row whose nearest landmarks form two groups on the map would lie between these,
+    where no row is like it. With n the nearest landmark, w_l = 1 / (1 + ||v_n - v_l||^2 / c^2) is
+    one step from v_n towards the minimum of sum_l p_l log(1 + ||y - v_l||^2 / c^2), by which t-SNE
+    draws a row towards its neighbours.
 
     Attributes
     ----------
@@ -149,7 +163,7 @@ class Landmarks:
         """Place rows, (n, F) to (n, 2)."""
         # Kept one by one, small results would hold the heap apart, which then grows with the rows.
         places = torch.empty(len(z), 2)
-        for block, place in zip(torch.split(z, _BLOCK), torch.split(places, _BLOCK), strict=True):
+        for block, place in zip(torch.split(z, _PLACED), torch.split(places, _PLACED), strict=True):
             place.copy_(self._encode(block))
         return places
 
@@ -158,7 +172,7 @@ class Landmarks:
         """Restore rows from their places, (n, 2) to (n, F)."""
         width = _WIDTH_OF_PLACES * self.near_places
         rows = torch.empty(len(y), self.rows.shape[1])
-        for block, row in zip(torch.split(y, _BLOCK), torch.split(rows, _BLOCK), strict=True):
+        for block, row in zip(torch.split(y, _PLACED), torch.split(rows, _PLACED), strict=True):
             row.copy_(_affinities(block, self.places, width).softmax(1) @ self.rows)
         return rows
 
@@ -206,7 +220,7 @@ _WIDTH, _ROWS_OF_PCA, _LANDMARKS = 50, 20_000, 3_000
 # Rows of more columns than this are wide, and the directions of these are learned from fewer.
 _WIDE, _ROWS_OF_WIDE = 4_096, 5_000
 _ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
-_BLOCK = 1024
+_REDUCED = 1024  # rows at a time
 _LARGEST_SEED = 2**31 - 1
 _PERPLEXITY, _NEIGHBORS_OF_UMAP = 30, 15
 
@@ -237,7 +251,7 @@ class Projection:
     method: MapMethod
     distances: Literal["rows", "codes", "restored"]
     _halves: _Halves
-    _space: Space
+    _space: _Space
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Place rows, the map's own or new ones.
@@ -362,7 +376,7 @@ def project(
     check_choice("distances", distances, DISTANCES)
     check_number("random_state", random_state, low=0, high=_LARGEST_SEED, integral=True)
     is_map = method == "autoencoder" and model is not None and _code_width(model) == 2
-    space = Space.of(X, model, "codes" if is_map else distances)
+    space = _Space.of(X, model, "codes" if is_map else distances)
     table = space.table(X)
     if len(table) < 3:
         raise DataError(f"{len(table)} rows make no map; give at least 3")
@@ -506,8 +520,8 @@ class _Reduction:
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         out = scratch_rows((len(rows), self.directions.shape[1]))
-        for start in range(0, len(rows), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, len(rows), _REDUCED):
+            block = slice(start, start + _REDUCED)
             out[block] = (rows[block] - self.mean) @ self.directions / self.scale
         return out
 

@@ -1,4 +1,4 @@
-"""The nearest codes, exactly: a first look at 8 bits a number leaves few to be compared in full.
+"""The nearest codes, exactly.
 
 One pass over the codes finds the smallest score of each group of neighbouring rows; the k best rows
 can only lie in the groups with the best minima. Distances to the rows of those groups are then
@@ -7,8 +7,11 @@ the codes disturbs the order. A bound on the first pass's rounding (Higham, Accu
 of Numerical Algorithms, eq. 3.4) proves that no other group can hold a nearer row; where it cannot,
 more groups are looked into.
 
-For a few queries the time goes into reading the codes, so the first pass reads 8 bits of each
-number, where the processor is made for that, and single precision only if that proves too little.
+For a few queries the time goes into reading the codes, so on processors with VNNI the first pass
+multiplies codes that are rounded to 8 bits: a quarter of the memory is read, and four times as many
+numbers are multiplied at once. Products of 8-bit integers are exact, so the whole error is that of
+rounding codes and query, for which there is a bound (see :meth:`_RoughCodes.products`). Single
+precision follows only where that bound proves too little.
 """
 
 from collections.abc import Callable
@@ -35,7 +38,7 @@ _ROWS = 2**13  # codes that are rounded together
 _LEVELS = 127
 
 
-def is_fast() -> bool:
+def _is_fast() -> bool:
     """Tell whether the processor multiplies 8-bit numbers exactly and at once.
 
     Without VNNI, oneDNN's sums of two products may saturate at 16 bits, or are slow.
@@ -45,12 +48,12 @@ def is_fast() -> bool:
     return bool(vnni and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
-def take(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
+def _take(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
     """Copy some rows; numpy does so several times as fast as torch."""
     return torch.from_numpy(values.numpy().take(rows, axis=0))
 
 
-class RoughCodes:
+class _RoughCodes:
     """Codes, each feature rounded to 255 levels between minus and plus its largest value.
 
     Parameters
@@ -78,7 +81,7 @@ class RoughCodes:
     def among(self, rows: NDArray[np.int64]) -> Self:
         """Return some of the codes only, as they were rounded."""
         part = copy(self)
-        part._bytes = take(self._bytes, rows)
+        part._bytes = _take(self._bytes, rows)
         return part
 
     def products(self, queries: Tensor) -> tuple[Callable[[slice], Tensor], Tensor]:
@@ -113,7 +116,7 @@ class RoughCodes:
         return products, error
 
 
-Scores = tuple[Callable[[slice, Tensor], Tensor], Tensor]
+_Scores = tuple[Callable[[slice, Tensor], Tensor], Tensor]
 
 _GROUP = 32  # rows that share one minimum
 _SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
@@ -166,12 +169,11 @@ class ExactIndex:
             self._weights = (norms.square() / 2).float()
         else:
             self._weights = torch.where(norms > 0, -1 / norms, 0.0).float()
-        self._rows: Tensor | None = (
-            None  # what the codes' rows are called, where that is not 0 to n
-        )
-        self._rough: RoughCodes | None = None
-        if len(self) >= _MANY and is_fast():
-            self._rough = RoughCodes(self._codes, directions if metric == "cosine" else None)
+        # The numbers of the rows, where these are not 0 to n.
+        self._rows: Tensor | None = None
+        self._rough: _RoughCodes | None = None
+        if len(self) >= _MANY and _is_fast():
+            self._rough = _RoughCodes(self._codes, directions if metric == "cosine" else None)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -243,7 +245,7 @@ class ExactIndex:
             raise ParameterError("rows are no positions in the codes of this index; give integers")
         places = places.astype(np.int64, copy=False)
         part = copy(self)
-        part._codes, part._weights = take(self._codes, places), take(self._weights, places)
+        part._codes, part._weights = _take(self._codes, places), _take(self._weights, places)
         part._rows = torch.from_numpy(chosen.astype(np.int64, copy=False))
         if self._rough is not None:
             part._rough = self._rough.among(places) if len(places) >= _MANY else None
@@ -339,7 +341,7 @@ class ExactIndex:
                 minima[first + whole] = block[whole * _GROUP :].amin(dim=0)
         return minima.T.contiguous()
 
-    def _scores(self, queries: Tensor) -> Scores:
+    def _scores(self, queries: Tensor) -> _Scores:
         """Score rows in single precision: |c|^2 / 2 - q c, or -cos(q, c); less is nearer.
 
         Returns a function of a slice of the rows and of space for as many scores, which gives
@@ -359,7 +361,7 @@ class ExactIndex:
 
         return scores, torch.zeros(len(q), dtype=torch.float64)
 
-    def _rough_scores(self, rough: RoughCodes, queries: Tensor) -> Scores:
+    def _rough_scores(self, rough: _RoughCodes, queries: Tensor) -> _Scores:
         """Score rows in 8 bits; what it returns is as for :meth:`_scores`."""
         if self.metric == "cosine":
             products, error = rough.products(-unit_vectors(queries))

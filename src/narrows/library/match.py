@@ -1,4 +1,4 @@
-"""What is looked for in a library, pictures or codes, and what is found."""
+"""Queries to a library, by pictures, codes or ids, and the items and matches that it returns."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -166,7 +166,6 @@ class Queries:
                 f"numbers; give an array of shape (n, {width}) that its own model made"
             )
         codes = check_codes(values, width, "codes")
-
         return cls(codes, single, None, lambda: library.restore(codes))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A Ray cluster: how to reach it, and whether its workers have what this process has."""
+"""A Ray cluster: the connection to it, checks that its workers match, and their errors."""
 
 import os
 import socket
@@ -23,9 +23,20 @@ from narrows.errors import (
 )
 from narrows.remote import Place, Remote
 
+# How long to wait for an answer: of an address, and of a worker to the first question.
+_ANSWERS, _STARTS = 5.0, 120.0
+# How often a cluster is greeted while it works, and how long it may be silent. Ray ends the whole
+# process, without a word of Narrows, when it was for a minute.
+_GREETED, _SILENT = 1.0, 15.0
+# What begins an HTTP/2 connection, which gRPC is; the other side has to answer with its settings.
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_COMPARED = ("narrows", "torch", "pylance")
+
+Answer = TypeVar("Answer")
+
 
 class Failure(NamedTuple):
-    """What went wrong on purpose elsewhere, as it travels.
+    """An error of Narrows at a worker, in a form that is sent to the process that asked.
 
     Attributes
     ----------
@@ -51,18 +62,6 @@ class Failure(NamedTuple):
         kind: type[NarrowsError] = getattr(errors, self.name)
         local = issubclass(kind, MissingFileError | MissingDependencyError | UnreadableFileError)
         return kind(f"{self.message} (on {self.host})" if local else self.message)
-
-
-# How long to wait for an answer: of an address, and of a worker to the first question.
-_ANSWERS, _STARTS = 5.0, 120.0
-# How often a cluster is greeted while it works, and how long it may be silent. Ray ends the whole
-# process, without a word of Narrows, when it was for a minute.
-_GREETED, _SILENT = 1.0, 15.0
-# What begins an HTTP/2 connection, which gRPC is; the other side has to answer with its settings.
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_COMPARED = ("narrows", "torch", "pylance")
-
-Answer = TypeVar("Answer")
 
 
 class Seen(NamedTuple):

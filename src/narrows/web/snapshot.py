@@ -1,4 +1,7 @@
-"""What is served: a library or a model, as it was when it was opened; asked by several at once."""
+"""What is served: a library at one version, or a model, and how its codes are distributed.
+
+Several requests use a snapshot at the same time.
+"""
 
 import base64
 import math
@@ -23,13 +26,14 @@ from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
 from narrows.models.damage import limits_of
 
-# Codes that it is measured on.
-_CODES = 10_000
+_CODES = 10_000  # of which the distribution is measured
+_DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
+_SMALL = 2**12  # numbers in a row
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How codes are spread.
+class _Spread:
+    """The distribution of codes: the ranges of sliders, and what new codes are drawn from.
 
     Attributes
     ----------
@@ -38,7 +42,7 @@ class Spread:
     covariance : ndarray of shape (K, K)
         Of the codes; of a single one, zeros.
     low, high : ndarray of shape (K,)
-        Their ends.
+        The smallest and the largest value of each unit.
     """
 
     mean: NDArray[np.float64]
@@ -48,7 +52,7 @@ class Spread:
 
     @classmethod
     def of(cls, codes: NDArray[np.float32]) -> Self:
-        """Measure codes (n, K), or some thousands of them."""
+        """Measure codes (n, K), or an evenly spaced sample of 10 000 to 20 000 of them."""
         some = codes[:: max(1, len(codes) // _CODES)].astype(np.float64)
         covariance = np.atleast_2d(np.cov(some, rowvar=False, ddof=0))
         return cls(some.mean(axis=0), covariance, some.min(axis=0), some.max(axis=0))
@@ -83,10 +87,6 @@ class Spread:
             self.mean, self.covariance, count, method="eigh"
         )
         return drawn
-
-
-_DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
-_SMALL = 2**12  # numbers in a row
 
 
 class Sized(NamedTuple):
@@ -142,7 +142,7 @@ class Served:
 
     @cached_property
     def width(self) -> int:
-        """How many numbers a code has."""
+        """The width of a code, K."""
         return int(self.spec.code_width)
 
     def info(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Served:
             raise UnreadableFileError(f"the picture cannot be read: {error}") from error
 
     def read_sized(self, contents: bytes, notes: Notes | None = None) -> Sized:
-        """Do so, and tell the size that the picture has."""
+        """Read a picture as :meth:`read` does, and the size that it has."""
         row = self.read(contents, notes)
         with quietly():
             return Sized(row, size_of(contents))
@@ -310,7 +310,7 @@ class Served:
         return {
             "id": item.id,
             "path": item.path,
-            "metadata": plain(item.metadata),
+            "metadata": _plain(item.metadata),
             "picture": self._address(item.id, "picture"),
             "thumbnail": self._address(item.id, "thumbnail"),
             "reconstruction": self._address(item.id, "reconstruction") if self.can_decode else None,
@@ -397,8 +397,8 @@ class Served:
         return self.opened().ids
 
     @property
-    def spread(self) -> Spread:
-        """How the library's codes are spread, or those that a variational model is made for.
+    def spread(self) -> _Spread:
+        """The distribution of the library's codes, or a variational model's prior.
 
         Raises
         ------
@@ -409,12 +409,12 @@ class Served:
             return self._spread
 
     @cached_property
-    def _spread(self) -> Spread:
+    def _spread(self) -> _Spread:
         if self.library is None and hasattr(self.model, "sample"):
-            return Spread.normal(self.width)
+            return _Spread.normal(self.width)
         if not len(self.opened()):
             raise LibraryError("the library is empty, so its code has no units to show")
-        return Spread.of(self._codes)
+        return _Spread.of(self._codes)
 
     def draw(self, count: int, seed: int) -> NDArray[np.float64]:
         """Draw codes, from the prior or like the library's."""
@@ -471,12 +471,12 @@ def data_uri(file: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Turn users' values into what JSON can hold."""
     if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [_plain(one) for one in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):

@@ -1,4 +1,4 @@
-"""Findings as one page that needs nothing else: pictures inside, no script, no network."""
+"""A report as one page of sentences, tables and plots, which needs no script and no network."""
 
 import json
 from abc import ABC, abstractmethod

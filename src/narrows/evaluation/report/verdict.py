@@ -1,4 +1,4 @@
-"""What the figures of a report say in plain words: each sentence by a rule of its own."""
+"""The verdict of a report: each finding by a rule of its own, and how figures are written."""
 
 import math
 from collections.abc import Callable, Iterator
