@@ -20,7 +20,6 @@ from narrows.data.signals import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
-from narrows.models.defaults import check_memory
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach
@@ -223,7 +222,7 @@ def choose_network(
         kernel_size=_choose_kernel_size(model, architecture, sample_shape),
     )
     check_shape(spec)
-    check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
+    defaults.check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
     return spec
 
 

@@ -1,7 +1,7 @@
-"""Densities: draw rows and codes, and say how likely rows are.
+"""What variational models say of rows and codes: samples, the evidence lower bound, likelihoods.
 
-Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8; the proposals are
-those of :mod:`narrows.models.proposals`.
+Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8; codes
+are drawn from :mod:`narrows.models.proposals`.
 """
 
 import math
@@ -198,7 +198,7 @@ _EFFECTIVE, _EFFECTIVE_SHARE = 100, 0.1
 
 
 class Density(Codec):
-    """The using half of a model whose codes are normal distributions around N(0, I)."""
+    """The use of a fitted model whose codes are normal distributions, with the prior N(0, I)."""
 
     variance: Any
 
@@ -368,6 +368,7 @@ class Density(Codec):
         _warn_of_unreliable(figures, effective, int(n_samples))
         return (figures, effective) if return_effective_size else figures
 
+    @torch.inference_mode()
     def _estimate(
         self,
         X: Any,
@@ -376,36 +377,62 @@ class Density(Codec):
         *,
         bound: bool,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Estimate the log likelihood of rows, or the evidence lower bound, in bounded memory.
+
+        Parameters
+        ----------
+        X, n_samples, random_state
+            As of :meth:`elbo` and :meth:`log_likelihood`.
+        bound : bool
+            Whether the mean over draws of log p(x | h), less the divergence, is wanted, instead of
+            the log of the mean over draws of p(x, h) over the density they were drawn from.
+
+        Returns
+        -------
+        figures : ndarray of shape (n,), float64
+            In nats: of the density in the rows' own units, or of the probability of zeros and ones.
+        effective : ndarray of shape (n,), float64
+            The effective number of draws; of a bound, their number.
+        """
         rows = self._check_rows(X)
         check_number("n_samples", n_samples, low=1, integral=True)
+        n_samples = int(n_samples)
         seed = int(check_random_state(random_state).randint(2**31))
         network = Network(self.encoder_, self.decoder_)
-        return estimate(
-            network,
-            self._likelihood(),
-            self.scaling_,
-            rows,
-            n_samples=int(n_samples),
-            seed=seed,
-            bound=bound,
-        )
+        likelihood, scaling = self._likelihood(), self.scaling_
+        device = next(network.parameters()).device
+        source = Source.of(seed, device)
+        # As many draws at once as the widest layer's numbers leave room for, of that many rows.
+        widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
+        n_codes = max(1, min(_CODES, _NUMBERS // widest))
+        # Where it is learned what to draw from, rounds of a small share of all draws come first.
+        learns = n_samples >= _LEARNED and not bound
+        first = proposals.round_size(n_samples) if learns else n_samples
+        n_rows = max(1, n_codes // first)
+        figures, effective = np.empty(len(rows)), np.full(len(rows), float(n_samples))
+        keep_freed_memory()
+        for start in range(0, len(rows), n_rows):
+            block = slice(start, start + n_rows)
+            x = scaling(as_tensor(rows[block]).to(device))
+            drawn = _CodesOf(network, likelihood, x, n_codes, source)
+            if bound:
+                figure = drawn.lower_bound(n_samples)
+            else:
+                figure, size = drawn.log_likelihood(n_samples)
+                effective[block] = size.cpu().numpy()
+            if likelihood.bounded:
+                figure.masked_fill_(~within_unit(x), -math.inf)
+            # Rows so far off that they leave single precision are as good as impossible.
+            figures[block] = figure.nan_to_num(nan=-math.inf, neginf=-math.inf).cpu().numpy()
+        effective[np.isneginf(figures)] = 0
+        return figures - likelihood.log_volume(scaling, rows[0].size), effective
 
     def _likelihood(self) -> Likelihood:
         return Likelihood(self.loss_, self.variance)
 
 
-@torch.inference_mode()
-def estimate(
-    network: Network,
-    likelihood: Likelihood,
-    scaling: Scaling,
-    rows: NDArray[Any],
-    *,
-    n_samples: int,
-    seed: int,
-    bound: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Estimate the log likelihood of rows, or the evidence lower bound, in bounded memory.
+class _CodesOf:
+    """Codes drawn for some scaled rows (B, ...), and averages over them.
 
     Parameters
     ----------
@@ -413,59 +440,6 @@ def estimate(
         In evaluation mode.
     likelihood : Likelihood
         Of a row, given its code.
-    scaling : Scaling
-        Between the rows' units and the network's.
-    rows : ndarray of shape (n, ...)
-        In their own units.
-    n_samples : int
-        Codes decoded for each row.
-    seed : int
-        Of the draws.
-    bound : bool
-        Whether the mean over draws of log p(x | h), less the divergence, is wanted, instead of
-        the log of the mean over draws of p(x, h) over the density they were drawn from.
-
-    Returns
-    -------
-    figures : ndarray of shape (n,), float64
-        In nats: of the density in the rows' own units, or of the probability of zeros and ones.
-    effective : ndarray of shape (n,), float64
-        The effective number of draws; of a bound, their number.
-    """
-    device = next(network.parameters()).device
-    source = Source.of(seed, device)
-    # As many draws at once as the widest layer's numbers leave room for, of as many rows as that.
-    widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
-    n_codes = max(1, min(_CODES, _NUMBERS // widest))
-    # Where it is learned what to draw from, rounds of a small share of all draws come first.
-    first = proposals.round_size(n_samples) if n_samples >= _LEARNED and not bound else n_samples
-    n_rows = max(1, n_codes // first)
-    figures, effective = np.empty(len(rows)), np.full(len(rows), float(n_samples))
-    keep_freed_memory()
-    for start in range(0, len(rows), n_rows):
-        block = slice(start, start + n_rows)
-        x = scaling(as_tensor(rows[block]).to(device))
-        seen = _Seen(network, likelihood, x, n_codes, source)
-        if bound:
-            figure = seen.lower_bound(n_samples)
-        else:
-            figure, size = seen.log_likelihood(n_samples)
-            effective[block] = size.cpu().numpy()
-        if likelihood.bounded:
-            figure.masked_fill_(~within_unit(x), -math.inf)
-        # Rows so far off that they leave single precision are as good as impossible.
-        figures[block] = figure.nan_to_num(nan=-math.inf, neginf=-math.inf).cpu().numpy()
-    effective[np.isneginf(figures)] = 0
-    return figures - likelihood.log_volume(scaling, rows[0].size), effective
-
-
-class _Seen:
-    """Some scaled rows (B, ...), and the codes they may have.
-
-    Parameters
-    ----------
-    network, likelihood
-        As for :func:`estimate`.
     x : Tensor of shape (B, ...)
         Scaled rows.
     n_codes : int

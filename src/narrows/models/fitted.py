@@ -1,4 +1,4 @@
-"""What a model does once it has learned: encode, decode, measure, part, save."""
+"""Use of fitted estimators: encoding, decoding and measuring of rows, saving, and display."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -28,81 +28,19 @@ _ENDED = {
     "interrupted": "interrupted",
     "running": "still going on",
 }
-_DIGITS = 12
-# Of the curve, in pixels, with room around it for the line's own width.
-_WIDTH, _HEIGHT, _ROOM = 260, 72, 4
-
-
-def learned_html(model: Any) -> str:
-    """Return a table of what a fitted model or classifier learned, and its loss by epoch, as HTML.
-
-    Nothing in it is fetched or run, and it follows the page's own colours.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from narrows import Autoencoder
-    >>> X = np.random.default_rng(0).random((50, 6))
-    >>> html = learned_html(Autoencoder(2, max_epochs=3).fit(X))
-    >>> "<td>2</td>" in html, "<svg" in html
-    (True, True)
-    """
-    history = model.history_
-    width = model.spec_.code_width if hasattr(model, "spec_") else model.n_components
-    summary = history.summary()
-    name, best = _loss(history), None
-    if history.epochs:
-        best = history.best.get(name)
-    layers = [str(len(layer)) for layer in history.layers]
-    figures = {
-        "numbers in the code": str(width),
-        "shape of a row": " x ".join(map(str, model.sample_shape_)),
-        "epochs": str(len(history)) + (f" (layers: {', '.join(layers)})" if layers else ""),
-        "training ended": _ENDED[history.ended],
-        f"best {name.replace('_', ' ')}": "none" if best is None else f"{best:.5g}",
-        "seconds": f"{summary['seconds']:.1f}",
-        "fingerprint": model.fingerprint_[:_DIGITS],
-    }
-    lines = "".join(
-        f'<tr><th style="text-align:left">{escape(what)}</th><td>{escape(figure)}</td></tr>'
-        for what, figure in figures.items()
-    )
-    return f'<div class="narrows-learned"><table>{lines}</table>{_curve(history, name)}</div>'
-
-
-def _loss(history: History) -> str:
-    return "validation_loss" if "validation_loss" in history.columns else "loss"
-
-
-def _curve(history: History, name: str) -> str:
-    """Draw a loss by epoch, its ends written beside it; nothing of fewer than two epochs."""
-    found: list[Any] = [record.get(name, np.nan) for record in history.epochs]
-    values = np.array(found, float)
-    epochs = np.flatnonzero(np.isfinite(values))
-    if len(epochs) < 2:
-        return ""
-    values = values[epochs]
-    x = _ROOM + (_WIDTH - 2 * _ROOM) * (epochs - epochs[0]) / (epochs[-1] - epochs[0])
-    span = np.ptp(values) or 1.0
-    y = _ROOM + (_HEIGHT - 2 * _ROOM) * (values.max() - values) / span
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    words = escape(
-        f"{name.replace('_', ' ')} from {values[0]:.4g} in epoch {epochs[0] + 1} to "
-        f"{values[-1]:.4g} in epoch {epochs[-1] + 1}"
-    )
-    return (
-        f'<figure style="margin:0.5em 0"><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-label="{words}"><polyline points="{points}" '
-        f'fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
-        f"<figcaption>{words}</figcaption></figure>"
-    )
+_DIGITS = 12  # of the fingerprint that are shown
+# Of the curve, in pixels, with a margin for the width of the line.
+_WIDTH, _HEIGHT, _MARGIN = 260, 72, 4
+# Rows whose reconstructions are held at once to be compared.
+_ERROR_BLOCK = 1024
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Fitted(
     BaseEstimator,  # type: ignore[misc]  # untyped
     ABC,
 ):
-    """An estimator that takes pictures too, and says so itself where it has learned nothing."""
+    """The base of models and classifiers: saving, display, and the check that they are fitted."""
 
     history_: History
 
@@ -167,7 +105,7 @@ class Fitted(
     def _repr_html_inner(self) -> str:
         """Return scikit-learn's diagram, and below it what was learned."""
         diagram: str = super()._repr_html_inner()
-        return diagram + learned_html(self) if self.__sklearn_is_fitted__() else diagram
+        return diagram + _learned_html(self) if self.__sklearn_is_fitted__() else diagram
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
@@ -176,17 +114,12 @@ class Fitted(
         return bundle
 
 
-# Rows whose reconstructions are held at once to be compared.
-_ERROR_BLOCK = 1024
-_LARGEST = float(np.finfo(np.float32).max)
-
-
 class Codec(
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped
     TransformerMixin,  # type: ignore[misc]  # untyped
     Fitted,
 ):
-    """The using half of scikit-learn's contract; :class:`BaseAutoencoder` adds the learning.
+    """The use of a fitted model; :class:`BaseAutoencoder` adds the learning.
 
     Examples
     --------
@@ -526,3 +459,63 @@ class Codec(
     ) -> NDArray[np.floating]:
         spec = self.spec_ if sample_shape is None else self.spec_.at(tuple(sample_shape))
         return decode(self.decoder_, self.scaling_, codes, spec)
+
+
+def _learned_html(model: Any) -> str:
+    """Return a table of what a fitted estimator learned, and its loss by epoch, as HTML.
+
+    Nothing in it is fetched or run, and it follows the page's own colours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import Autoencoder
+    >>> X = np.random.default_rng(0).random((50, 6))
+    >>> html = _learned_html(Autoencoder(2, max_epochs=3).fit(X))
+    >>> "<td>2</td>" in html, "<svg" in html
+    (True, True)
+    """
+    history = model.history_
+    width = model.spec_.code_width if hasattr(model, "spec_") else model.n_components
+    summary = history.summary()
+    name = "validation_loss" if "validation_loss" in history.columns else "loss"
+    best = history.best.get(name) if history.epochs else None
+    layers = [str(len(layer)) for layer in history.layers]
+    figures = {
+        "numbers in the code": str(width),
+        "shape of a row": " x ".join(map(str, model.sample_shape_)),
+        "epochs": str(len(history)) + (f" (layers: {', '.join(layers)})" if layers else ""),
+        "training ended": _ENDED[history.ended],
+        f"best {name.replace('_', ' ')}": "none" if best is None else f"{best:.5g}",
+        "seconds": f"{summary['seconds']:.1f}",
+        "fingerprint": model.fingerprint_[:_DIGITS],
+    }
+    lines = "".join(
+        f'<tr><th style="text-align:left">{escape(what)}</th><td>{escape(figure)}</td></tr>'
+        for what, figure in figures.items()
+    )
+    return f'<div class="narrows-learned"><table>{lines}</table>{_curve(history, name)}</div>'
+
+
+def _curve(history: History, name: str) -> str:
+    """Draw a loss by epoch, its ends written beside it; nothing of fewer than two epochs."""
+    found: list[Any] = [record.get(name, np.nan) for record in history.epochs]
+    values = np.array(found, float)
+    epochs = np.flatnonzero(np.isfinite(values))
+    if len(epochs) < 2:
+        return ""
+    values = values[epochs]
+    x = _MARGIN + (_WIDTH - 2 * _MARGIN) * (epochs - epochs[0]) / (epochs[-1] - epochs[0])
+    span = np.ptp(values) or 1.0
+    y = _MARGIN + (_HEIGHT - 2 * _MARGIN) * (values.max() - values) / span
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    words = escape(
+        f"{name.replace('_', ' ')} from {values[0]:.4g} in epoch {epochs[0] + 1} to "
+        f"{values[-1]:.4g} in epoch {epochs[-1] + 1}"
+    )
+    return (
+        f'<figure style="margin:0.5em 0"><svg width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-label="{words}"><polyline points="{points}" '
+        f'fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+        f"<figcaption>{words}</figcaption></figure>"
+    )

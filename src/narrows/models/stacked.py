@@ -49,229 +49,6 @@ from narrows.training.progress import on_epoch, print_epoch, telling
 from narrows.training.state import Snapshot, State
 
 
-class ScaledRows(LazyRows):
-    """Some of a model's rows in the network's units, float32.
-
-    Parameters
-    ----------
-    X : ndarray or LazyRows of shape (n, ...)
-        In the data's units.
-    rows : ndarray of int
-        Which of them.
-    scaling : Scaling
-        Learned from all.
-    """
-
-    def __init__(self, X: NDArray[Any] | LazyRows, rows: Numbers, scaling: Scaling) -> None:
-        self._X, self._rows, self._scaling = X, rows, scaling
-        self.shape = (len(rows), *X.shape[1:])
-        self.dtype = np.dtype(np.float32)
-
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Scale the rows of these numbers."""
-        scaled: NDArray[Any] = self._scaling(as_tensor(self._X[self._rows[rows]])).numpy()
-        return scaled
-
-
-def scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:
-    """Bring some of a model's rows into the network's units: on the disk, where they are there."""
-    if isinstance(X, StoredRows):
-        return MappedRows(PickedRows(X, rows), lambda some: scaling(as_tensor(some)).numpy())
-    return ScaledRows(X, rows, scaling)
-
-
-def n_layers(spec: NetworkSpec) -> int:
-    """Return how many layers lead to the code."""
-    return len(spec.hidden_layer_sizes) + 1
-
-
-@contextmanager
-def naming(place: int, count: int) -> Iterator[None]:
-    """Say of an error in the block in which layer, from 0, it came up."""
-    try:
-        yield
-    except NarrowsError as error:
-        raise type(error)(f"layer {place + 1} of {count}: {error}") from error
-
-
-def check_layer_models(given: Any) -> None:
-    """Refuse what is neither a model, nor the name of one, nor a sequence of these.
-
-    Raises
-    ------
-    ParameterError
-        Naming the first.
-    """
-    for model in _each(given):
-        known = isinstance(model, BaseAutoencoder) or (isinstance(model, str) and model in MODELS)
-        deep = hasattr(MODELS[model] if isinstance(model, str) and known else model, "layer_model")
-        if not known or deep:
-            allowed = ", ".join(n for n, m in MODELS.items() if not hasattr(m, "layer_model"))
-            raise ParameterError(
-                f"layer_model={model!r} cannot be a layer; use one of {allowed}, a model of these, "
-                "or a sequence of them"
-            )
-
-
-def make_layer(stack: "StackedAutoencoder", place: int, seed: int) -> BaseAutoencoder:
-    """Make the model that is to learn a place, from 0, in a stack whose network is chosen.
-
-    Raises
-    ------
-    ParameterError
-        If there are not as many models, or corruptions, as layers.
-    """
-    spec = stack.spec_
-    count = n_layers(spec)
-    given = _of_place("layer_model", stack.layer_model, place, count)
-    is_last = place == count - 1
-    parameters: dict[str, Any] = {
-        "n_components": (*spec.hidden_layer_sizes, spec.n_components)[place],
-        "hidden_layer_sizes": (),
-        "tied_weights": spec.tied_weights,
-        "architecture": "dense",
-        "normalization": "none",
-        "residual_blocks": 0,
-        "output": spec.activation if place else stack.spec_.output,
-        "scaling": "none",
-        "device": stack.device,
-        "random_state": seed,
-        "checkpoint": None,
-        "verbose": 0,
-    }
-    if stack.loss != "auto" and (place == 0 or spec.activation == "sigmoid"):
-        parameters["loss"] = stack.loss
-    if isinstance(given, str):
-        model = MODELS[given]
-        layer = model(
-            max_epochs=stack.max_epochs,
-            batch_size=stack.batch_size,
-            weight_decay=stack.weight_decay,
-            early_stopping=False,
-        )
-        damaging = getattr(model, "corruption", None) is not None
-        corruption: Any = "masking" if damaging else None
-    else:
-        layer = clone(given)
-        corruption = layer.corruption
-        if layer.hidden_layer_sizes not in ("auto", ()):
-            raise ParameterError(
-                f"hidden_layer_sizes={layer.hidden_layer_sizes!r} of a layer's model is not "
-                "allowed: each is one layer; give the stack's hidden_layer_sizes instead"
-            )
-    if is_last and stack.code_activation != "auto":
-        parameters["code_activation"] = stack.code_activation
-    elif not is_last and not hasattr(layer, "sparsity"):
-        # Sparse models make codes in their own way, which is held against the stack's activation.
-        parameters["code_activation"] = spec.activation
-    if stack.pretraining_epochs != "auto":
-        parameters["max_epochs"] = stack.pretraining_epochs
-    if stack.pretraining_learning_rate != "auto":
-        parameters["learning_rate"] = stack.pretraining_learning_rate
-    kind = _of_place("layer_corruption", stack.layer_corruption, place, count)
-    level = _of_place("layer_corruption_level", stack.layer_corruption_level, place, count)
-    parameters["corruption"] = corruption if _is_auto(kind) else kind
-    if not _is_auto(level):
-        parameters["corruption_level"] = level
-    layer.set_params(**parameters)
-    return layer
-
-
-def check_layers(stack: "StackedAutoencoder") -> NetworkSpec:
-    """Refuse layers that cannot learn or be unrolled, before any of them learns.
-
-    Returns
-    -------
-    NetworkSpec
-        Of the last layer, which decides what makes the code.
-
-    Raises
-    ------
-    ParameterError
-        Naming the layer.
-    """
-    spec = stack.spec_
-    if spec.n_heads != 1:
-        raise ParameterError(
-            f"{type(stack).__name__} cannot have codes that are distributions; let a layer be "
-            "variational: layer_model='variational'"
-        )
-    count = n_layers(spec)
-    layer_spec = spec
-    for place in range(count):
-        with naming(place, count):
-            layer = make_layer(stack, place, 0)
-            layer._check_parameters()
-            shape = (spec.hidden_layer_sizes[place - 1],) if place else spec.sample_shape
-            # Two rows that every activation reaches: what is chosen does not hang on more.
-            rows = np.stack([np.full(shape, value, np.float32) for value in (0.25, 0.75)])
-            layer.sample_shape_, layer.learned_rows_ = shape, None
-            layer._prepare(rows)
-            choose_damage(layer)
-            layer_spec = layer.spec_
-            _check_unrolls(stack, layer_spec, place)
-    return layer_spec
-
-
-def start_model(
-    model: BaseAutoencoder,
-    X: Any,
-    held_out: NDArray[np.int64] | None = None,
-    weights: NDArray[np.float64] | None = None,
-) -> None:
-    """Give a model a network for rows, with its first weights; rows held out have no part in it."""
-    rows = check_rows(model, X, fitting=True)
-    model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
-    model.choices_ = {}
-    first = model._prepare(rows, held_out, weights)
-    settings = model._settings(len(rows), model._draw_seed())
-    network = networks.build(model.spec_, first, settings.seed)
-    model._extend(network, settings, len(rows))
-    model._keep(network.to(settings.device), History())
-
-
-def _check_unrolls(stack: "StackedAutoencoder", layer: NetworkSpec, place: int) -> None:
-    """Refuse a layer that is more than its place in the deep network holds."""
-    spec = stack.spec_
-    is_last = place == n_layers(spec) - 1
-    if not is_last and (made_by := layer.code_activation) != spec.activation:
-        instead = f" or activation={made_by!r}" if made_by in ACTIVATIONS else ""
-        raise ParameterError(
-            f"its codes are made by {made_by!r}, and only the last layer's may be other than "
-            f"activation={spec.activation!r}; use another layer_model{instead}"
-        )
-    if not is_last and layer.unit_columns and spec.tied_weights:
-        raise ParameterError(
-            "tied_weights=True does not go with a decoder of columns of length 1 below the code; "
-            "use tied_weights=False"
-        )
-    wanted = spec.activation if place else spec.output
-    if layer.output not in (wanted, with_variance(wanted)):
-        raise ParameterError(
-            f"its decoder ends in {layer.output!r}, where the deep network has {wanted!r}; use "
-            "another likelihood, output or activation"
-        )
-
-
-def _each(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-
-
-def _of_place(name: str, value: Any, place: int, count: int) -> Any:
-    """Return what a parameter says of one layer: it is one for all, or one for each."""
-    values = _each(value)
-    if len(values) not in (1, count):
-        raise ParameterError(
-            f"{name}={value!r} has {len(values)} entries for {count} layers; give one for all, or "
-            "one for each"
-        )
-    return values[place % len(values)]
-
-
-def _is_auto(value: Any) -> bool:
-    return isinstance(value, str) and value == "auto"
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class StackedAutoencoder(BaseAutoencoder):
     """A deep network whose layers are trained one by one, then unrolled and fine-tuned together.
@@ -389,7 +166,7 @@ class StackedAutoencoder(BaseAutoencoder):
             (X,), weights = counted(sample_weight, X, at_least=2 if first else 1)
             if first:
                 start_model(self, X, weights=weights)
-            check_number("layer", layer, low=1, high=n_layers(self.spec_), integral=True)
+            check_number("layer", layer, low=1, high=_n_layers(self.spec_), integral=True)
             self._learn_layer(X, int(layer) - 1, weights)
         return self
 
@@ -398,16 +175,16 @@ class StackedAutoencoder(BaseAutoencoder):
     ) -> None:
         """Let one layer, from 0, learn from what the layers below it make of rows."""
         network = Network(self.encoder_, self.decoder_)
-        codes: Any = scaled(X, np.arange(len(X)), self.scaling_)
+        codes: Any = _scaled(X, np.arange(len(X)), self.scaling_)
         for below in stages(network.encoder)[:place]:
             codes = _encode(below, codes)
         # Those that learned last time: their optimisers go on.
         kept: dict[int, BaseAutoencoder] = dict(getattr(self, "_layers", {}))
         histories = list(self.history_.layers)
-        with naming(place, n_layers(self.spec_)):
+        with _naming(place, _n_layers(self.spec_)):
             layer = kept.get(place)
             if layer is None:
-                layer = kept[place] = make_layer(self, place, self._draw_seed())
+                layer = kept[place] = _make_layer(self, place, self._draw_seed())
                 start_model(layer, codes, weights=weights)
             if len(histories[place]) or len(self.history_):
                 take_layer(network, Network(layer.encoder_, layer.decoder_), place)
@@ -446,8 +223,8 @@ class StackedAutoencoder(BaseAutoencoder):
 
         The first of them may have begun already. The fine-tuning goes on from what they make.
         """
-        codes: Any = scaled(run.X, run.rows, self.scaling_)
-        count = n_layers(self.spec_)
+        codes: Any = _scaled(run.X, run.rows, self.scaling_)
+        count = _n_layers(self.spec_)
         for place, stage in enumerate(stages(network.encoder)):
             if place >= len(state.history.layers):
                 if run.checkpoint is not None:
@@ -476,14 +253,14 @@ class StackedAutoencoder(BaseAutoencoder):
     def _train_layer(
         self, place: int, codes: Any, run: Run, begun: Snapshot | None
     ) -> BaseAutoencoder:
-        count = n_layers(self.spec_)
+        count = _n_layers(self.spec_)
         seed = epoch_seed(run.settings.seed, place, "layer") % 2**32
-        layer = make_layer(self, place, seed)
+        layer = _make_layer(self, place, seed)
         if run.checkpoint is not None:
             layer.checkpoint = f"{run.checkpoint.path}.layer"
         saying = on_epoch(print_epoch) if self.verbose else nullcontext()
         with (
-            naming(place, count),
+            _naming(place, count),
             saying,
             no_failure_warnings(),
             telling(layer=place + 1, n_layers=count),
@@ -504,7 +281,7 @@ class StackedAutoencoder(BaseAutoencoder):
         optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         kept = history.layers or self.__dict__.get("_histories", [])
-        missing = n_layers(self.spec_) - len(kept)
+        missing = _n_layers(self.spec_) - len(kept)
         history.layers = self._histories = [*kept, *(History() for _ in range(missing))]
         if any(layer.ended == "interrupted" for layer in history.layers) and not len(history):
             history.ended = "interrupted"
@@ -518,7 +295,7 @@ class StackedAutoencoder(BaseAutoencoder):
     ) -> Start:
         start = super()._prepare(X, held_out, weights)
         self._layers, self._histories = {}, []
-        last = check_layers(self)
+        last = _check_layers(self)
         self.spec_ = replace(
             self.spec_,
             code_activation=last.code_activation,
@@ -529,7 +306,7 @@ class StackedAutoencoder(BaseAutoencoder):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_layer_models(self.layer_model)
+        _check_layer_models(self.layer_model)
         check_number(
             "pretraining_epochs", self.pretraining_epochs, low=1, integral=True, words=("auto",)
         )
@@ -552,6 +329,229 @@ class StackedAutoencoder(BaseAutoencoder):
                     f"{name}={value!r} does not go with layers that are trained one by one; leave "
                     f"it at {plain!r}, or use Autoencoder, which trains deep networks by it"
                 )
+
+
+def start_model(
+    model: BaseAutoencoder,
+    X: Any,
+    held_out: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> None:
+    """Give a model a network for rows, with its first weights; rows held out have no part in it."""
+    rows = check_rows(model, X, fitting=True)
+    model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
+    model.choices_ = {}
+    first = model._prepare(rows, held_out, weights)
+    settings = model._settings(len(rows), model._draw_seed())
+    network = networks.build(model.spec_, first, settings.seed)
+    model._extend(network, settings, len(rows))
+    model._keep(network.to(settings.device), History())
+
+
+def _n_layers(spec: NetworkSpec) -> int:
+    """Return how many layers lead to the code."""
+    return len(spec.hidden_layer_sizes) + 1
+
+
+@contextmanager
+def _naming(place: int, count: int) -> Iterator[None]:
+    """Say of an error in the block in which layer, from 0, it came up."""
+    try:
+        yield
+    except NarrowsError as error:
+        raise type(error)(f"layer {place + 1} of {count}: {error}") from error
+
+
+def _check_layer_models(given: Any) -> None:
+    """Refuse what is neither a model, nor the name of one, nor a sequence of these.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first.
+    """
+    for model in _each(given):
+        known = isinstance(model, BaseAutoencoder) or (isinstance(model, str) and model in MODELS)
+        deep = hasattr(MODELS[model] if isinstance(model, str) and known else model, "layer_model")
+        if not known or deep:
+            allowed = ", ".join(n for n, m in MODELS.items() if not hasattr(m, "layer_model"))
+            raise ParameterError(
+                f"layer_model={model!r} cannot be a layer; use one of {allowed}, a model of these, "
+                "or a sequence of them"
+            )
+
+
+def _make_layer(stack: StackedAutoencoder, place: int, seed: int) -> BaseAutoencoder:
+    """Make the model that is to learn a place, from 0, in a stack whose network is chosen.
+
+    Raises
+    ------
+    ParameterError
+        If there are not as many models, or corruptions, as layers.
+    """
+    spec = stack.spec_
+    count = _n_layers(spec)
+    given = _of_place("layer_model", stack.layer_model, place, count)
+    is_last = place == count - 1
+    parameters: dict[str, Any] = {
+        "n_components": (*spec.hidden_layer_sizes, spec.n_components)[place],
+        "hidden_layer_sizes": (),
+        "tied_weights": spec.tied_weights,
+        "architecture": "dense",
+        "normalization": "none",
+        "residual_blocks": 0,
+        "output": spec.activation if place else spec.output,
+        "scaling": "none",
+        "device": stack.device,
+        "random_state": seed,
+        "checkpoint": None,
+        "verbose": 0,
+    }
+    if stack.loss != "auto" and (place == 0 or spec.activation == "sigmoid"):
+        parameters["loss"] = stack.loss
+    if isinstance(given, str):
+        model = MODELS[given]
+        layer = model(
+            max_epochs=stack.max_epochs,
+            batch_size=stack.batch_size,
+            weight_decay=stack.weight_decay,
+            early_stopping=False,
+        )
+        damaging = getattr(model, "corruption", None) is not None
+        corruption: Any = "masking" if damaging else None
+    else:
+        layer = clone(given)
+        corruption = layer.corruption
+        if layer.hidden_layer_sizes not in ("auto", ()):
+            raise ParameterError(
+                f"hidden_layer_sizes={layer.hidden_layer_sizes!r} of a layer's model is not "
+                "allowed: each is one layer; give the stack's hidden_layer_sizes instead"
+            )
+    if is_last and stack.code_activation != "auto":
+        parameters["code_activation"] = stack.code_activation
+    elif not is_last and not hasattr(layer, "sparsity"):
+        # Sparse models make codes in their own way, which is held against the stack's activation.
+        parameters["code_activation"] = spec.activation
+    if stack.pretraining_epochs != "auto":
+        parameters["max_epochs"] = stack.pretraining_epochs
+    if stack.pretraining_learning_rate != "auto":
+        parameters["learning_rate"] = stack.pretraining_learning_rate
+    kind = _of_place("layer_corruption", stack.layer_corruption, place, count)
+    level = _of_place("layer_corruption_level", stack.layer_corruption_level, place, count)
+    parameters["corruption"] = corruption if _is_auto(kind) else kind
+    if not _is_auto(level):
+        parameters["corruption_level"] = level
+    layer.set_params(**parameters)
+    return layer
+
+
+def _check_layers(stack: StackedAutoencoder) -> NetworkSpec:
+    """Refuse layers that cannot learn or be unrolled, before any of them learns.
+
+    Returns
+    -------
+    NetworkSpec
+        Of the last layer, which decides what makes the code.
+
+    Raises
+    ------
+    ParameterError
+        Naming the layer.
+    """
+    spec = stack.spec_
+    if spec.n_heads != 1:
+        raise ParameterError(
+            f"{type(stack).__name__} cannot have codes that are distributions; let a layer be "
+            "variational: layer_model='variational'"
+        )
+    count = _n_layers(spec)
+    layer_spec = spec
+    for place in range(count):
+        with _naming(place, count):
+            layer = _make_layer(stack, place, 0)
+            layer._check_parameters()
+            shape = (spec.hidden_layer_sizes[place - 1],) if place else spec.sample_shape
+            # Two rows that every activation reaches: what is chosen does not hang on more.
+            rows = np.stack([np.full(shape, value, np.float32) for value in (0.25, 0.75)])
+            layer.sample_shape_, layer.learned_rows_ = shape, None
+            layer._prepare(rows)
+            choose_damage(layer)
+            layer_spec = layer.spec_
+            _check_unrolls(stack, layer_spec, place)
+    return layer_spec
+
+
+def _check_unrolls(stack: StackedAutoencoder, layer: NetworkSpec, place: int) -> None:
+    """Refuse a layer that is more than its place in the deep network holds."""
+    spec = stack.spec_
+    is_last = place == _n_layers(spec) - 1
+    if not is_last and (made_by := layer.code_activation) != spec.activation:
+        instead = f" or activation={made_by!r}" if made_by in ACTIVATIONS else ""
+        raise ParameterError(
+            f"its codes are made by {made_by!r}, and only the last layer's may be other than "
+            f"activation={spec.activation!r}; use another layer_model{instead}"
+        )
+    if not is_last and layer.unit_columns and spec.tied_weights:
+        raise ParameterError(
+            "tied_weights=True does not go with a decoder of columns of length 1 below the code; "
+            "use tied_weights=False"
+        )
+    wanted = spec.activation if place else spec.output
+    if layer.output not in (wanted, with_variance(wanted)):
+        raise ParameterError(
+            f"its decoder ends in {layer.output!r}, where the deep network has {wanted!r}; use "
+            "another likelihood, output or activation"
+        )
+
+
+def _each(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _of_place(name: str, value: Any, place: int, count: int) -> Any:
+    """Return what a parameter says of one layer: it is one for all, or one for each."""
+    values = _each(value)
+    if len(values) not in (1, count):
+        raise ParameterError(
+            f"{name}={value!r} has {len(values)} entries for {count} layers; give one for all, or "
+            "one for each"
+        )
+    return values[place % len(values)]
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+class _ScaledRows(LazyRows):
+    """Some of a model's rows in the network's units, float32.
+
+    Parameters
+    ----------
+    X : ndarray or LazyRows of shape (n, ...)
+        In the data's units.
+    rows : ndarray of int
+        Which of them.
+    scaling : Scaling
+        Learned from all.
+    """
+
+    def __init__(self, X: NDArray[Any] | LazyRows, rows: Numbers, scaling: Scaling) -> None:
+        self._X, self._rows, self._scaling = X, rows, scaling
+        self.shape = (len(rows), *X.shape[1:])
+        self.dtype = np.dtype(np.float32)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Scale the rows of these numbers."""
+        scaled: NDArray[Any] = self._scaling(as_tensor(self._X[self._rows[rows]])).numpy()
+        return scaled
+
+
+def _scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:
+    """Bring some of a model's rows into the network's units: on the disk, where they are there."""
+    if isinstance(X, StoredRows):
+        return MappedRows(PickedRows(X, rows), lambda some: scaling(as_tensor(some)).numpy())
+    return _ScaledRows(X, rows, scaling)
 
 
 def _all(rows: Numbers) -> NDArray[np.int64]:
