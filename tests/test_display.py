@@ -3,7 +3,7 @@
 import csv
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sklearn.utils import estimator_html_repr
 
 from narrows import MODELS, Autoencoder, EncoderClassifier, StackedAutoencoder, load
 from narrows.cli.main import main
-from narrows.training.history import History
+from narrows.training.history import Ending, History
 
 SEED = 0
 X = np.random.default_rng(SEED).random((60, 5, 4))
@@ -48,6 +48,14 @@ def test_the_figures_are_the_models_own() -> None:
         "seconds": f"{seconds:.1f}",
         "fingerprint": fitted.fingerprint_[:12],
     }
+
+
+@pytest.mark.parametrize("ending", get_args(Ending))
+def test_every_way_in_which_training_ends_is_shown(ending: Ending) -> None:
+    """A model whose training collapsed had no display at all, but an error."""
+    fitted = model()
+    fitted.history_.ended = ending
+    assert table(learned(fitted))["training ended"]
 
 
 @pytest.mark.parametrize(("held_out", "name"), [(0.2, "validation_loss"), ("auto", "loss")])

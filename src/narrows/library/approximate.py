@@ -9,7 +9,7 @@ the recall on a sample of the codes themselves.
 A query unlike the codes needs more cells. Such a query is farther from the nearest centroid than
 nearly all codes are, or the next cells begin nearer to what was found than they do for nearly all
 codes; both bounds are learned when the index is built, in radii s of cells (the root mean square
-distance of a cell's codes from its centroid). By the triangle inequality a cell with the middle c
+distance of a cell's codes from its centroid). By the triangle inequality a cell with the centroid c
 that extends to r holds nothing nearer to the query q than |q - c| - r. The search then goes on in
 every cell for which |q - c| - m s is at most the distance of the k-th that was found; the margin m
 is learned from disturbed and foreign queries. Where these cells hold more than half of the codes,
@@ -35,14 +35,14 @@ from narrows.library.ivf import (
     Samples,
     StoredPart,
     Units,
-    around,
+    centroid_index,
     faiss_module,
-    joined,
-    learn,
-    look,
+    join_parts,
+    learn_centroids,
     owner_of,
     parts_of,
-    sample_of,
+    search_part,
+    training_sample,
 )
 from narrows.library.table import Table
 from narrows.library.vectors import Metric, as_table, check_metric, check_search
@@ -54,7 +54,7 @@ _WANTED_DISTURBED = 0.99  # for disturbed ones,
 _WANTED_FOREIGN = 0.99  # and for each kind of foreign queries
 _UNLIKE = (0.03, 0.1, 0.3, 1.0)  # shares of the codes taken for unlike the others, to choose from
 _MARGINS = (0.75, 1.0, 1.5, 2.0)  # to choose from, in radii
-_AHEAD = 4  # cells beyond those looked into, whose middles' distances are compared
+_AHEAD = 4  # cells beyond those looked into, whose centroids' distances are compared
 _LEAST = 0.01  # radius of a cell, in those of all together
 _FAR = 1000  # radii from which centroids are too far away for single precision
 _MOST = 1e30  # radii
@@ -280,17 +280,17 @@ class ApproximateIndex:
         """Build it of all parts of the codes; where these are in another order, by that."""
         owner = owner_of(self._codes, self.metric)
         if not len(self):
-            middle = np.zeros((1, self._codes.shape[1]), np.float32)
-            self._parts = InvertedLists.unmeasured(owner, middle, np.empty(0, np.int32))
+            centroid = np.zeros((1, self._codes.shape[1]), np.float32)
+            self._parts = InvertedLists.unmeasured(owner, centroid, np.empty(0, np.int32))
             self._assemble()
             return
-        sample, count = sample_of(self._codes, self._units)
+        sample, count = training_sample(self._codes, self._units)
         common: tuple[Any, ...] = (count, self.metric)
-        [(_, centroids)] = workers.map(learn, iter([sample]), common, places, PACKAGES)
+        [(_, centroids)] = workers.map(learn_centroids, iter([sample]), common, places, PACKAGES)
         samples = Samples.draw(self._codes)
         common = (self._units, centroids, samples.queries)
-        looked = dict(workers.map(look, iter(parts), common, places, PACKAGES))
-        lists, distances, rows = joined([looked[number] for number in sorted(looked)])
+        looked = dict(workers.map(search_part, iter(parts), common, places, PACKAGES))
+        lists, distances, rows = join_parts([looked[number] for number in sorted(looked)])
         if order is not None:
             lists = lists[order]
         self._parts = InvertedLists.unmeasured(owner, centroids, lists)
@@ -329,9 +329,9 @@ class ApproximateIndex:
         self._sizes = np.bincount(parts.lists, minlength=len(parts.centroids)).astype(np.float64)
         total = float(self._sizes @ np.square(parts.radii, dtype=np.float64))
         self._spread = (total / max(1, len(self))) ** 0.5
-        self._middles = around(parts.centroids, self.metric)
+        self._centroids = centroid_index(parts.centroids, self.metric)
         self._index = faiss.IndexIVFScalarQuantizer(
-            self._middles,
+            self._centroids,
             self._codes.shape[1],
             len(parts.centroids),
             faiss.ScalarQuantizer.QT_fp16,
@@ -381,7 +381,7 @@ class ApproximateIndex:
         """Search for so few queries that each can be compared with every cell at once."""
         n_probes = effort.n_probes
         vectors = self._units.prepare(queries)
-        scores, cells = self._middles.search(vectors, min(n_probes + _AHEAD, self.n_lists))
+        scores, cells = self._centroids.search(vectors, min(n_probes + _AHEAD, self.n_lists))
         # Some more than wanted, because half precision may misplace the last ones.
         count = min(k + k // 4 + 4, len(self))
         rows = self._scan(vectors, cells[:, :n_probes], scores[:, :n_probes], count)
@@ -391,7 +391,7 @@ class ApproximateIndex:
         away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
         unlike = ~((away <= effort.usual) & (gaps >= effort.gap)) & ~exactly
         if unlike.any():
-            # Where the middles are so far away, single precision cannot tell which is nearer.
+            # Where the centroids are so far away, single precision cannot tell which is nearer.
             exactly |= self._apart(scores[:, 0]) > _FAR * self._spread
             some = (unlike & ~exactly).nonzero()[0]
             if len(some):
@@ -415,7 +415,7 @@ class ApproximateIndex:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return what tells queries that are like the codes from others, in radii, both (Q,).
 
-        How far they are from the nearest centroid; and how much farther the next middles are than
+        How far they are from the nearest centroid; and how much farther the next centroids are than
         the k-th of what was found, of which these are the distances (Q,).
         """
         radii = self._parts.radii
@@ -589,7 +589,7 @@ class ApproximateIndex:
         """
         if n_probes < self.n_lists:
             vectors = self._units.prepare(own)
-            scores, cells = self._middles.search(vectors, min(n_probes + _AHEAD, self.n_lists))
+            scores, cells = self._centroids.search(vectors, min(n_probes + _AHEAD, self.n_lists))
             distances, _ = self._search(own, k, Effort.plain(n_probes))
             away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
             for share in _UNLIKE:

@@ -1,4 +1,12 @@
-"""The inverted file (IVF) of an approximate index: cells, their centroids, and its file on a disk.
+"""The inverted file (IVF) of an approximate index: how it is built, measured and stored.
+
+Codes lie in cells around centroids, which k-means learns. Each step of building needs some of the
+codes and gives the same in this process and in workers, which read the codes from the library's
+table themselves.
+
+The recall depends on the query, so it is measured by queries of several kinds: rows of the index,
+which lie close to other rows, disturbed rows a little farther away, and foreign ones, which lie
+where no cell is near or where many are equally near.
 
 A file may come from anybody. What FAISS writes is not read, since nothing in FAISS checks it: the
 numbers here cannot lead out of bounds, and at worst make a search miss something.
@@ -25,7 +33,7 @@ from narrows.library.vectors import Metric, unit_vectors
 from narrows.remote import Place, Remote, file_on_disk
 
 PACKAGES = ("faiss-cpu",)
-SEED = 0
+_SEED, _SEED_OF_QUERIES = 0, 1
 _PER_LIST = 64  # codes of each cell that k-means looks at
 _FEWEST = 32  # codes of each cell there are at least, in the mean
 _BLOCK = 2**14  # codes prepared at a time
@@ -68,7 +76,7 @@ class Units:
         return prepared
 
     def blocks(self, codes: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """Put codes into the units, some at a time."""
+        """Yield codes in the units, block by block."""
         for start in range(0, len(codes), _BLOCK):
             yield self.prepare(codes[start : start + _BLOCK])
 
@@ -99,8 +107,8 @@ class StoredPart:
         return table.codes_as_stored(self.start, self.count)
 
 
-class Looked(NamedTuple):
-    """What a look at some codes has found.
+class PartResult(NamedTuple):
+    """The cells of some codes, and those of them that are nearest to queries.
 
     Attributes
     ----------
@@ -127,22 +135,22 @@ def parts_of(table: Table, workers: int) -> list[StoredPart]:
     ]
 
 
-def sample_of(codes: NDArray[np.float32], units: Units) -> tuple[NDArray[np.float32], int]:
-    """Draw what the middles are learned from, and say how many of these there will be."""
+def training_sample(codes: NDArray[np.float32], units: Units) -> tuple[NDArray[np.float32], int]:
+    """Draw the codes that centroids are learned from, and choose the number of centroids."""
     n = len(codes)
     count = max(1, min(round(2.5 * n**0.5), n // _FEWEST))
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(_SEED)
     rows = np.sort(rng.choice(n, min(n, _PER_LIST * count), replace=False))
     return units.prepare(codes[rows]), count
 
 
-def learn(sample: NDArray[np.float32], count: int, metric: Metric) -> NDArray[np.float32]:
-    """Find the middles of so many cells, (count, K), by k-means."""
+def learn_centroids(sample: NDArray[np.float32], count: int, metric: Metric) -> NDArray[np.float32]:
+    """Learn the centroids of so many cells, (count, K), by k-means."""
     means = faiss_module().Kmeans(
         sample.shape[1],
         count,
         niter=10,
-        seed=SEED,
+        seed=_SEED,
         spherical=metric == "cosine",
         min_points_per_centroid=1,
         max_points_per_centroid=_PER_LIST,
@@ -152,8 +160,8 @@ def learn(sample: NDArray[np.float32], count: int, metric: Metric) -> NDArray[np
     return centroids
 
 
-def around(centroids: NDArray[np.float32], metric: Metric) -> Any:
-    """Make the index of FAISS that finds the middles nearest to a vector."""
+def centroid_index(centroids: NDArray[np.float32], metric: Metric) -> Any:
+    """Make the index of FAISS that finds the centroids nearest to a vector."""
     faiss = faiss_module()
     kind = faiss.IndexFlatIP if metric == "cosine" else faiss.IndexFlatL2
     coarse = kind(centroids.shape[1])
@@ -161,33 +169,33 @@ def around(centroids: NDArray[np.float32], metric: Metric) -> Any:
     return coarse
 
 
-def look(
+def search_part(
     part: NDArray[np.float32] | StoredPart,
     units: Units,
     centroids: NDArray[np.float32],
     queries: NDArray[np.float32],
-) -> Looked:
-    """Find the cell of each code of a part, and those of them that are nearest to queries.
+) -> PartResult:
+    """Find the cell of each code of a part, and those codes that are nearest to queries.
 
-    So many of these that the largest k of the recall can be measured, and the query itself.
+    They are one more than the largest k of the recall, as a query may be a code itself.
     """
     codes = part.codes() if isinstance(part, StoredPart) else part
-    coarse = around(centroids, units.metric)
+    coarse = centroid_index(centroids, units.metric)
     lists = [coarse.search(block, 1)[1][:, 0] for block in units.blocks(codes)]
     nearest = ExactIndex(codes, units.metric).search(queries, MEASURED[-1] + 1)
-    return Looked(np.concatenate(lists).astype(np.int32), *nearest)
+    return PartResult(np.concatenate(lists).astype(np.int32), *nearest)
 
 
-def joined(looked: Sequence[Looked]) -> Looked:
-    """Join what was found in parts, in their order, as if it had been one."""
-    starts = np.cumsum([0, *(len(one.lists) for one in looked)])
-    distances = np.concatenate([one.distances for one in looked], axis=1)
+def join_parts(parts: Sequence[PartResult]) -> PartResult:
+    """Join the results of parts, in their order, into that of all codes."""
+    starts = np.cumsum([0, *(len(one.lists) for one in parts)])
+    distances = np.concatenate([one.distances for one in parts], axis=1)
     rows = np.concatenate(
-        [one.rows + start for one, start in zip(looked, starts, strict=False)], axis=1
+        [one.rows + start for one, start in zip(parts, starts, strict=False)], axis=1
     )
     order = np.argsort(distances, axis=1, kind="stable")[:, : MEASURED[-1] + 1]
-    return Looked(
-        np.concatenate([one.lists for one in looked]),
+    return PartResult(
+        np.concatenate([one.lists for one in parts]),
         np.take_along_axis(distances, order, 1),
         np.take_along_axis(rows, order, 1),
     )
@@ -222,10 +230,9 @@ def faiss_module() -> ModuleType:
 
 
 OWN, DISTURBED = "own", "disturbed"
-NOISE = 0.25  # of disturbed rows, in standard deviations of each feature
-_COUNTS = {OWN: 512, DISTURBED: 256}
+_NOISE = 0.25  # of disturbed rows, in standard deviations of each feature
+_QUERIES = {OWN: 512, DISTURBED: 256}
 _FOREIGN = 64  # queries of each foreign kind
-_SEED = 1
 
 
 @dataclass(frozen=True)
@@ -255,9 +262,9 @@ class Samples:
         mean, rows scaled by three and by minus one, Gaussian noise around the mean, and independent
         features that vary one and a half times as much as those of the codes.
         """
-        rng = np.random.default_rng(_SEED)
+        rng = np.random.default_rng(_SEED_OF_QUERIES)
         n, width = codes.shape
-        rows = np.sort(rng.choice(n, min(n, _COUNTS[OWN]), replace=False))
+        rows = np.sort(rng.choice(n, min(n, _QUERIES[OWN]), replace=False))
         own = codes[rows].astype(np.float64)
         mean, deviation = own.mean(axis=0), own.std(axis=0)
 
@@ -271,7 +278,7 @@ class Samples:
 
         made = {
             OWN: own,
-            DISTURBED: some(_COUNTS[DISTURBED]) + NOISE * noise(_COUNTS[DISTURBED]),
+            DISTURBED: some(_QUERIES[DISTURBED]) + _NOISE * noise(_QUERIES[DISTURBED]),
             "noisy": some(_FOREIGN) + noise(_FOREIGN),
             "outward": mean + 3 * (some(_FOREIGN) - mean),
             "scaled": 3 * some(_FOREIGN),
@@ -332,7 +339,7 @@ class InvertedLists:
     owner : ndarray of uint8 and shape (32,)
         SHA-256 of the codes and the metric; see :func:`owner_of`.
     centroids : ndarray of float32 and shape (L, K)
-        The middle of each cell, in the index's own units.
+        Of each cell, in the index's own units.
     lists : ndarray of int32 and shape (n,)
         The cell of each code.
     probes : ndarray of int32 and shape (2,)
@@ -340,7 +347,7 @@ class InvertedLists:
     recalls : ndarray of float64 and shape (2,)
         Which share of the 10 and of the 100 nearest is then found, as measured.
     radii : ndarray of float32 and shape (L,) or (0,)
-        The root mean square distance of each cell's codes from its middle, in the index's units;
+        The root mean square distance of each cell's codes from its centroid, in the index's units;
         at least a hundredth of that in the mean over all codes.
     usual : ndarray of float64 and shape (1,) or (0,)
         How many radii from the nearest centroid queries lie at most that are like the codes.

@@ -19,12 +19,14 @@ from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.targets import check_no_pairs
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
-from narrows.training.history import History
+from narrows.training.history import Ending, History
 from narrows.training.state import Snapshot
 
-_ENDED = {
+# What is said of each way in which training ends.
+_ENDED: dict[Ending, str] = {
     "max_epochs": "after all epochs",
     "early_stopping": "early: held-out rows got no better",
+    "collapsed": "early: it was unstable",
     "interrupted": "interrupted",
     "running": "still going on",
 }
