@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from narrows import Autoencoder, Library, datasets, errors
 from narrows.data.images import read_images
-from narrows.library.duplicates import find, group, suggest_threshold, unexplained
+from narrows.library.duplicates import find, group, suggest_threshold, unexplained_variance
 
 RANDOM = np.random.default_rng(0)
 
@@ -269,8 +269,8 @@ def test_what_brightness_and_moving_explain_is_what_regression_says():
     terms = [np.ones_like(other), other, across, down, along_x * across, along_y * down]
     terms = np.stack([term.ravel() for term in terms], axis=1)
     residual = one.ravel() - terms @ np.linalg.lstsq(terms, one.ravel(), rcond=None)[0]
-    found = unexplained(one[None], other[None])
+    found = unexplained_variance(one[None], other[None])
     assert found == pytest.approx([(residual**2).mean() / one.var()], rel=1e-6)
     assert 0 < found[0] < 0.05
     flat = np.ones((1, 10, 12))
-    assert unexplained(one[None], flat) == unexplained(flat, one[None]) == [1]
+    assert unexplained_variance(one[None], flat) == unexplained_variance(flat, one[None]) == [1]

@@ -116,7 +116,7 @@ def _write(
 
     from narrows.atomic import atomic_file
     from narrows.data.formulas import guarded
-    from narrows.library.duplicates import draw
+    from narrows.library.duplicates import duplicates_page
 
     with (
         atomic_file(to, overwrite=overwrite) as temporary,
@@ -129,4 +129,4 @@ def _write(
             case ".json":
                 file.write(json.dumps(record, indent=2) + "\n")
             case _:
-                file.writelines(draw(found, name=library.path.name, count=len(library)))
+                file.writelines(duplicates_page(found, name=library.path.name, count=len(library)))

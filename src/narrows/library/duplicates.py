@@ -1,7 +1,14 @@
 """Groups of near-identical pictures, found by their codes and pixels, and a page that shows them.
 
-Whatever a library says is text of strangers: it is escaped, and the page forbids itself to run or
-to load anything.
+Codes that lie closer together than pictures usually do are in one group. But a code moves with a
+picture's brightness as much as with what the picture shows, so pixels decide about the nearest
+others. Of two versions of one picture, the pixels of one are those of the other times a contrast,
+plus a brightness, and moved a little where one was cropped: a linear model (Lucas & Kanade 1981, An
+Iterative Image Registration Technique with an Application to Stereo Vision, eq. 9 with a contrast),
+of which regression says how much of the picture it leaves unexplained.
+
+Paths in a library may hold any text: they are escaped on the page, which also forbids the browser
+to run or to load anything.
 """
 
 from base64 import b64encode
@@ -28,140 +35,7 @@ from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import ExactIndex, Metric, check_metric
 
-Pairs = NDArray[np.int64]  # (n, 2)
-
-_SIDE = 32  # pixels of a side that are looked at: so few that what was moved stays in its place
-_LEAST = 6  # pixels of a side below which a model of five numbers explains anything
-_BLUR = 0.7  # pixels: the model holds where brightness changes slowly
-_CONTRAST = 2.0  # at most so many times more or less
-_MOVED, _ZOOMED = 0.03, 0.06  # of the side, and of the size
-_ROWS = 16384  # pictures in memory at a time
-_COMPARED = 1024  # pairs at a time
-_MOST = 0.03  # what is left unexplained of versions of one picture
-_TENTH, _LOWEST = 0.1, 0.01  # of what the lowest hundredth of other pictures leave
-
-
-def confirm(pictures: StoredPictures, pairs: Pairs, others: Pairs) -> NDArray[np.bool_]:
-    """Tell which pairs of pictures are versions of one.
-
-    Parameters
-    ----------
-    pictures : StoredPictures
-        Of the library.
-    pairs : ndarray of int64 and shape (n, 2)
-        Rows of pictures that may be.
-    others : ndarray of int64 and shape (m, 2)
-        Rows of pictures that are near, and hardly so: how alike pictures of the library are that
-        are not the same.
-
-    Returns
-    -------
-    ndarray of bool and shape (n,)
-        False also where a picture cannot be read, and where rows are no pictures.
-    """
-    spec = pictures.encoder.spec
-    if not len(pairs) or not spec.shows_pictures or min(spec.sample_shape[:2]) < _LEAST:
-        return np.zeros(len(pairs), bool)
-    left = _unexplained(pictures, others)
-    limit = min(_MOST, _TENTH * np.quantile(left, _LOWEST)) if len(left) else _MOST
-    confirmed: NDArray[np.bool_] = _unexplained(pictures, pairs) <= limit
-    return confirmed
-
-
-def unexplained(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Tell how much of pictures is not that of others, brightened, moved or zoomed a little.
-
-    Parameters
-    ----------
-    one, other : ndarray of shape (n, height, width)
-        Pictures whose brightness changes slowly from pixel to pixel.
-
-    Returns
-    -------
-    ndarray of float64 and shape (n,)
-        Of the variance of ``one``, from 0 to 1; 1 where contrast or place would differ by more
-        than a little.
-
-    Examples
-    --------
-    >>> x = np.linspace(0, 3, 16)
-    >>> wave, moved = np.sin(x + x[:, None])[None], np.sin(x + x[:, None] + 0.05)[None]
-    >>> bool(unexplained(wave, 1.3 * moved + 0.2)[0] < 1e-3)
-    True
-    >>> float(unexplained(wave, -wave)[0])
-    1.0
-    """
-    count, height, width = one.shape
-    down, across = np.gradient(other.astype(np.float64), axis=(1, 2))
-    y = np.linspace(-0.5, 0.5, height)[:, None] * height
-    x = np.linspace(-0.5, 0.5, width) * width
-    terms = np.stack([other, across, down, x * across, y * down], axis=1).reshape(count, 5, -1)
-    terms -= terms.mean(axis=2, keepdims=True)
-    target = one.reshape(count, -1, 1).astype(np.float64)
-    target -= target.mean(axis=1, keepdims=True)
-    gram, product = terms @ terms.swapaxes(1, 2), terms @ target
-    # A term that is zero everywhere, as of a flat picture, gets the weight zero.
-    size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
-    weights = np.linalg.solve(gram + (1e-9 * size + 1e-12) * np.eye(5), product)[..., 0]
-    variance = np.square(target).sum(axis=(1, 2))
-    explained = (weights * product[..., 0]).sum(axis=1)
-    contrast = weights[:, 0]
-    places = np.abs(weights[:, 1:]) / np.abs(contrast).clip(1e-9)[:, None]
-    likely = (contrast > 1 / _CONTRAST) & (contrast < _CONTRAST) & (variance > 0)
-    likely &= (places[:, :2] <= _MOVED * np.array([width, height])).all(axis=1)
-    likely &= (places[:, 2:] <= _ZOOMED).all(axis=1)
-    left: NDArray[np.float64] = 1 - explained / np.where(likely, variance, 1)
-    return np.where(likely, left.clip(0, 1), 1.0)
-
-
-def _unexplained(pictures: StoredPictures, pairs: Pairs) -> NDArray[np.float64]:
-    """Tell how much is unexplained of each pair, whichever of the two explains less."""
-    left = np.ones(len(pairs))
-    for start in range(0, len(pairs), _ROWS // 2):
-        some = pairs[start : start + _ROWS // 2]
-        rows, places = np.unique(some, return_inverse=True)
-        small, readable = _read(pictures, rows)
-        places = places.reshape(-1, 2)
-        for first in range(0, len(some), _COMPARED):
-            a, b = places[first : first + _COMPARED].T
-            worst = np.maximum(unexplained(small[a], small[b]), unexplained(small[b], small[a]))
-            at = slice(start + first, start + first + len(a))
-            left[at] = np.where(readable[a] & readable[b], worst, 1.0)
-    return left
-
-
-def _read(
-    pictures: StoredPictures, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read pictures, grey and small, (n, height, width), and tell which can be read."""
-    blank = np.zeros((1, *pictures.encoder.sample_shape_), np.float32)
-    small: list[NDArray[np.float32]] = []
-    readable = np.ones(len(rows), bool)
-    for start in range(0, len(rows), _COMPARED):
-        some = rows[start : start + _COMPARED]
-        try:
-            small.append(_shrink(pictures.read(some)))
-        except NarrowsError:  # a file that is referred to may be away: the others count
-            for place in range(start, start + len(some)):
-                try:
-                    small.append(_shrink(pictures.read(rows[place : place + 1])))
-                except NarrowsError:
-                    readable[place] = False
-                    small.append(_shrink(blank))
-    return np.concatenate(small), readable
-
-
-def _shrink(pictures: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Make pictures grey, small and a little blurred."""
-    count, height, width = pictures.shape[:3]
-    grey = pictures.astype(np.float32).reshape(count, height, width, -1).mean(axis=3)
-    factor = -(-min(height, width) // _SIDE)
-    rows, columns = height // factor, width // factor
-    cut = grey[:, : rows * factor, : columns * factor]
-    small = cut.reshape(count, rows, factor, columns, factor).mean(axis=(2, 4))
-    blurred: NDArray[np.float32] = gaussian_filter(small, (0, _BLUR, _BLUR))
-    return blurred
-
+_Pairs = NDArray[np.int64]  # (n, 2)
 
 _NEIGHBOURS = 8  # looked at first; where all are within the threshold, twice as many
 _QUERIES = 1024  # between two reports of progress
@@ -212,8 +86,8 @@ def find(
         :func:`suggest_threshold`, and beyond it looks at the pixels of each picture and the
         nearest four others: versions of one picture are those that differ, but for a thirtieth of
         their variance, in brightness, in contrast, and by being moved or cropped a little
-        (:func:`narrows.library.duplicates.unexplained`). Where pictures of the library are more
-        alike than that anyway, as digits are, less has to be left.
+        (:func:`unexplained_variance`). Where pictures of the library are more alike than that
+        anyway, as digits are, less has to be left.
     metric : {"euclidean", "cosine"}, default="euclidean"
         The distance between codes.
     progress : callable, optional
@@ -247,13 +121,13 @@ def find(
     [[7, 100]]
     """
     library._check_filled()
-    _check(threshold, metric)
+    _check_given(threshold, metric)
     codes = library._table.codes()
-    near = _look(codes, metric, progress)
+    near = _nearest_others(codes, metric, progress)
     confirmed = np.empty((0, 2), np.int64)
     if threshold == "auto":
         threshold = near.suggest()
-        confirmed = _confirmed(near, library._pictures, threshold)
+        confirmed = _confirmed_pairs(near, library._pictures, threshold)
     labels = _labels(near, threshold, confirmed)
     groups = []
     if (labels >= 0).any():
@@ -301,8 +175,8 @@ def group(
     >>> group([[0.0], [0.1], [5.0], [5.1], [9.0], [5.2]], threshold=0.15)
     (array([ 1,  1,  0,  0, -1,  0]), 0.15)
     """
-    _check(threshold, metric)
-    near = _look(codes, metric, progress)
+    _check_given(threshold, metric)
+    near = _nearest_others(codes, metric, progress)
     if threshold == "auto":
         threshold = near.suggest()
     return _labels(near, threshold), float(threshold)
@@ -367,7 +241,7 @@ class _Near:
         return suggest_threshold(nearest[self.where], self.usual)
 
 
-def _check(threshold: object, metric: str) -> None:
+def _check_given(threshold: object, metric: str) -> None:
     check_metric(metric)
     if isinstance(threshold, bool) or not (
         (isinstance(threshold, Real) and 0 <= float(threshold) < np.inf)
@@ -378,7 +252,7 @@ def _check(threshold: object, metric: str) -> None:
         )
 
 
-def _look(codes: ArrayLike, metric: Metric, progress: Progress | None) -> _Near:
+def _nearest_others(codes: ArrayLike, metric: Metric, progress: Progress | None) -> _Near:
     """Find each point's nearest others."""
     table = np.asarray(codes, np.float32) + np.float32(0)
     points, first, where, copies = np.unique(
@@ -397,7 +271,7 @@ def _look(codes: ArrayLike, metric: Metric, progress: Progress | None) -> _Near:
     return _Near(points, where.reshape(-1), first, copies, index, distances, rows, usual)
 
 
-def _confirmed(near: _Near, pictures: StoredPictures, threshold: float) -> NDArray[np.int64]:
+def _confirmed_pairs(near: _Near, pictures: StoredPictures, threshold: float) -> NDArray[np.int64]:
     """Return the pairs of pictures, (n, 2), farther apart than this, whose pixels are the same."""
     count = len(near.points)
     doubtful = (near.distances > threshold) & (near.distances <= _UNRELATED * near.usual)
@@ -409,7 +283,7 @@ def _confirmed(near: _Near, pictures: StoredPictures, threshold: float) -> NDArr
     farther = farther[:, _NEIGHBOURS:]
     others = np.column_stack([np.repeat(judged, farther.shape[1]), farther.reshape(-1)])
     pairs = near.first[pairs]
-    found: NDArray[np.int64] = pairs[confirm(pictures, pairs, near.first[others])]
+    found: NDArray[np.int64] = pairs[_are_versions(pictures, pairs, near.first[others])]
     return found
 
 
@@ -497,6 +371,143 @@ def _between(
     return distances.astype(np.float32)
 
 
+_SIDE = 32  # pixels of a side that are looked at: so few that what was moved stays in its place
+_LEAST = 6  # pixels of a side below which a model of five numbers explains anything
+_BLUR = 0.7  # pixels: the model holds where brightness changes slowly
+_CONTRAST = 2.0  # at most so many times more or less
+_MOVED, _ZOOMED = 0.03, 0.06  # of the side, and of the size
+_ROWS = 16384  # pictures in memory at a time
+_COMPARED = 1024  # pairs at a time
+_MOST = 0.03  # what is left unexplained of versions of one picture
+_TENTH, _LOWEST = 0.1, 0.01  # of what the lowest hundredth of other pictures leave
+
+
+def _are_versions(pictures: StoredPictures, pairs: _Pairs, others: _Pairs) -> NDArray[np.bool_]:
+    """Tell which pairs of pictures are versions of one picture.
+
+    Parameters
+    ----------
+    pictures : StoredPictures
+        Of the library.
+    pairs : ndarray of int64 and shape (n, 2)
+        Rows of pictures that may be.
+    others : ndarray of int64 and shape (m, 2)
+        Rows of pictures that are near, and hardly so: how alike pictures of the library are that
+        are not the same.
+
+    Returns
+    -------
+    ndarray of bool and shape (n,)
+        False also where a picture cannot be read, and where rows are no pictures.
+    """
+    spec = pictures.encoder.spec
+    if not len(pairs) or not spec.shows_pictures or min(spec.sample_shape[:2]) < _LEAST:
+        return np.zeros(len(pairs), bool)
+    left = _unexplained_of(pictures, others)
+    limit = min(_MOST, _TENTH * np.quantile(left, _LOWEST)) if len(left) else _MOST
+    same: NDArray[np.bool_] = _unexplained_of(pictures, pairs) <= limit
+    return same
+
+
+def unexplained_variance(
+    one: NDArray[np.float32], other: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Measure how much of pictures others, brightened, moved or zoomed a little, do not explain.
+
+    Parameters
+    ----------
+    one, other : ndarray of shape (n, height, width)
+        Pictures whose brightness changes slowly from pixel to pixel.
+
+    Returns
+    -------
+    ndarray of float64 and shape (n,)
+        Of the variance of ``one``, from 0 to 1; 1 where contrast or place would differ by more
+        than a little.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 3, 16)
+    >>> wave, moved = np.sin(x + x[:, None])[None], np.sin(x + x[:, None] + 0.05)[None]
+    >>> bool(unexplained_variance(wave, 1.3 * moved + 0.2)[0] < 1e-3)
+    True
+    >>> float(unexplained_variance(wave, -wave)[0])
+    1.0
+    """
+    count, height, width = one.shape
+    down, across = np.gradient(other.astype(np.float64), axis=(1, 2))
+    y = np.linspace(-0.5, 0.5, height)[:, None] * height
+    x = np.linspace(-0.5, 0.5, width) * width
+    terms = np.stack([other, across, down, x * across, y * down], axis=1).reshape(count, 5, -1)
+    terms -= terms.mean(axis=2, keepdims=True)
+    target = one.reshape(count, -1, 1).astype(np.float64)
+    target -= target.mean(axis=1, keepdims=True)
+    gram, product = terms @ terms.swapaxes(1, 2), terms @ target
+    # A term that is zero everywhere, as of a flat picture, gets the weight zero.
+    size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+    weights = np.linalg.solve(gram + (1e-9 * size + 1e-12) * np.eye(5), product)[..., 0]
+    variance = np.square(target).sum(axis=(1, 2))
+    explained = (weights * product[..., 0]).sum(axis=1)
+    contrast = weights[:, 0]
+    places = np.abs(weights[:, 1:]) / np.abs(contrast).clip(1e-9)[:, None]
+    likely = (contrast > 1 / _CONTRAST) & (contrast < _CONTRAST) & (variance > 0)
+    likely &= (places[:, :2] <= _MOVED * np.array([width, height])).all(axis=1)
+    likely &= (places[:, 2:] <= _ZOOMED).all(axis=1)
+    left: NDArray[np.float64] = 1 - explained / np.where(likely, variance, 1)
+    return np.where(likely, left.clip(0, 1), 1.0)
+
+
+def _unexplained_of(pictures: StoredPictures, pairs: _Pairs) -> NDArray[np.float64]:
+    """Measure the unexplained variance of each pair, the larger one of both directions."""
+    left = np.ones(len(pairs))
+    for start in range(0, len(pairs), _ROWS // 2):
+        some = pairs[start : start + _ROWS // 2]
+        rows, places = np.unique(some, return_inverse=True)
+        small, readable = _read_small(pictures, rows)
+        places = places.reshape(-1, 2)
+        for first in range(0, len(some), _COMPARED):
+            a, b = places[first : first + _COMPARED].T
+            worst = np.maximum(
+                unexplained_variance(small[a], small[b]), unexplained_variance(small[b], small[a])
+            )
+            at = slice(start + first, start + first + len(a))
+            left[at] = np.where(readable[a] & readable[b], worst, 1.0)
+    return left
+
+
+def _read_small(
+    pictures: StoredPictures, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Read pictures, grey and small, (n, height, width), and tell which can be read."""
+    blank = np.zeros((1, *pictures.encoder.sample_shape_), np.float32)
+    small: list[NDArray[np.float32]] = []
+    readable = np.ones(len(rows), bool)
+    for start in range(0, len(rows), _COMPARED):
+        some = rows[start : start + _COMPARED]
+        try:
+            small.append(_shrink(pictures.read(some)))
+        except NarrowsError:  # a file that is referred to may be away: the others count
+            for place in range(start, start + len(some)):
+                try:
+                    small.append(_shrink(pictures.read(rows[place : place + 1])))
+                except NarrowsError:
+                    readable[place] = False
+                    small.append(_shrink(blank))
+    return np.concatenate(small), readable
+
+
+def _shrink(pictures: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Make pictures grey, small and a little blurred."""
+    count, height, width = pictures.shape[:3]
+    grey = pictures.astype(np.float32).reshape(count, height, width, -1).mean(axis=3)
+    factor = -(-min(height, width) // _SIDE)
+    rows, columns = height // factor, width // factor
+    cut = grey[:, : rows * factor, : columns * factor]
+    small = cut.reshape(count, rows, factor, columns, factor).mean(axis=(2, 4))
+    blurred: NDArray[np.float32] = gaussian_filter(small, (0, _BLUR, _BLUR))
+    return blurred
+
+
 _SHOWN = 60  # pictures of one group; the rest are counted
 _SMALL = 64  # pixels of a side up to which every one of them is to be seen
 
@@ -539,8 +550,8 @@ li i {{ font-style: normal; white-space: nowrap; }}
 """
 
 
-def draw(found: Duplicates, *, name: str, count: int) -> Iterator[str]:
-    """Write the page, piece by piece.
+def duplicates_page(found: Duplicates, *, name: str, count: int) -> Iterator[str]:
+    """Write groups of near-identical pictures as a page of HTML, piece by piece.
 
     Parameters
     ----------
@@ -558,9 +569,7 @@ def draw(found: Duplicates, *, name: str, count: int) -> Iterator[str]:
 
     Examples
     --------
-    >>> from narrows.library.duplicates import Duplicates
-    >>> from narrows.library.duplicates import draw
-    >>> page = "".join(draw(Duplicates(0.5, []), name="<holidays>", count=7))
+    >>> page = "".join(duplicates_page(Duplicates(0.5, []), name="<holidays>", count=7))
     >>> "<h1>Near-identical pictures in &lt;holidays&gt;</h1>" in page
     True
     """
