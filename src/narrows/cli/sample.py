@@ -11,7 +11,7 @@ from narrows.cli.console import (
     random_state_option,
     to_option,
 )
-from narrows.cli.exchange import load_for, model_argument, write_restored
+from narrows.cli.exchange import load_for, model_argument, spec_of, write_restored
 
 
 @click.command("sample")
@@ -37,7 +37,6 @@ def command(
     decoder's means for them, in the type of the training data. Other models learn no density to
     draw from.
     """
-    from narrows.cli.exchange import spec_of
     from narrows.data.files import check_destination
     from narrows.data.text import counted
     from narrows.errors import FormatError

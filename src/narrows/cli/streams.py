@@ -22,8 +22,10 @@ LEFT = 141
 
 _ABOVE = 3  # descriptors that are no standard streams
 _MOST = 1 << 16  # bytes of other libraries' messages that are shown
-# Where processes work together or stay, messages of other libraries are of use as they come.
-_SHARED = ("serve", "--ray", "TORCHELASTIC_RUN_ID")
+# Of commands that stay, or whose processes work together, messages of other libraries are shown as
+# they come: these words are in their command lines, and torchrun sets the variable.
+_LASTING = ("serve", "--ray")
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 class _Sink(io.RawIOBase):
@@ -66,7 +68,7 @@ class Streams:
         self._out = _Sink(1, bad[1])
         self._native: int | None = None
         handle = 2
-        if not any(word in _SHARED for word in sys.argv) and _SHARED[-1] not in os.environ:
+        if _TORCHRUN not in os.environ and not any(word in _LASTING for word in sys.argv):
             # Rust prints of each panic, C libraries of each defect: that is said in our own words.
             handle = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
             self._native = _unnamed()

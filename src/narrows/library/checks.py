@@ -96,7 +96,7 @@ class Checks:
         By Lance's numbers of them.
     name : str
         Of the file that this was read from.
-    right : bytes or None
+    intact : bytes or None
         The intact contents of that file, if one bit of it is flipped.
     """
 
@@ -106,7 +106,7 @@ class Checks:
     files: dict[str, str] = field(default_factory=dict)
     fragments: dict[int, Stored] = field(default_factory=dict)
     name: str = ""
-    right: bytes | None = None
+    intact: bytes | None = None
 
     @classmethod
     def read(cls, path: Place, name: str) -> Self:
@@ -120,10 +120,10 @@ class Checks:
         try:
             file = path / name
             found = read_regular(file, _MOST) if isinstance(file, Path) else file.read_bytes()
-            contents, right = found, None
+            contents, intact = found, None
             if name != _name_of(contents):
-                right = _put_back(found, int(name[-13:-5], 16), lambda put: name == _name_of(put))
-                contents = found if right is None else right
+                intact = _put_back(found, int(name[-13:-5], 16), lambda put: name == _name_of(put))
+                contents = found if intact is None else intact
             facts = _facts_of(contents, name)
             files = {_inside(key): _digits(value) for key, value in facts["files"].items()}
             fragments = {}
@@ -131,7 +131,7 @@ class Checks:
                 named = {str(one): [str(name) for name in names] for one, names in columns.items()}
                 fragments[int(key)] = Stored(int(rows), named, deletions and str(deletions))
             table, version = _inside(facts["table"]), int(facts["version"])
-            return cls(path, table, version, files, fragments, name, right)
+            return cls(path, table, version, files, fragments, name, intact)
         except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(
                 f"the list of checksums '{path}/{name}' is missing or damaged: "
@@ -207,9 +207,9 @@ class Checks:
 
         The caller must hold the writers' lock.
         """
-        done = self.right is not None
-        if self.right is not None:
-            _write(Path(str(self.path), self.name), self.right)
+        done = self.intact is not None
+        if self.intact is not None:
+            _write(Path(str(self.path), self.name), self.intact)
         for name in self.files:
             contents = self.unflipped(name) if self.is_changed(name) else None
             if contents is not None:
@@ -217,7 +217,7 @@ class Checks:
                 done = True
         return done
 
-    def sums(self, fragment: Any) -> dict[str, NDArray[np.uint32]]:
+    def value_checksums(self, fragment: Any) -> dict[str, NDArray[np.uint32]]:
         """Read the checksums of a fragment's values by column, including those of removed rows."""
         stored = self.fragments.get(fragment.fragment_id)
         if stored is None:
@@ -237,17 +237,17 @@ class Checks:
             }
         return found
 
-    def demand_manifest(self) -> None:
-        """Refuse a manifest that differs from what was written; see :meth:`demand`."""
-        self.demand([self.manifest])
+    def refuse_changed_manifest(self) -> None:
+        """Refuse a manifest that differs from what was written; see :meth:`refuse_changed`."""
+        self.refuse_changed([self.manifest])
 
-    def demand_gone(self, table: Table) -> None:
-        """Refuse changed files that a later version no longer has; see :meth:`demand`."""
+    def refuse_changed_outdated(self, table: Table) -> None:
+        """Refuse changed files that a later version no longer has; see :meth:`refuse_changed`."""
         left = {name for one in _fragments(table).values() for name in one.files}
         gone = {name for one in self.fragments.values() for name in one.files} - left
-        self.demand(sorted(f"{self.table}/{name}" for name in gone))
+        self.refuse_changed(sorted(f"{self.table}/{name}" for name in gone))
 
-    def demand(self, names: Iterable[str]) -> None:
+    def refuse_changed(self, names: Iterable[str]) -> None:
         """Refuse changed files, before their values are written anew with new checksums.
 
         Raises
@@ -314,7 +314,7 @@ def record(
     for number, stored in fragments.items():
         was = old.get(number)
         if before is not None and was is not None and was.deletions not in (None, stored.deletions):
-            before.demand([f"{root.name}/{was.deletions}"])
+            before.refuse_changed([f"{root.name}/{was.deletions}"])
         for name, columns in stored.columns.items():
             keep(f"{root.name}/{name}")
             sums = _sums_file(root, name)
@@ -422,7 +422,7 @@ def _read_sums(
     wanted = [name for name in columns if name != _HASHED]
     count = int(fragment.physical_rows)
     made = {name: np.full(count, _UNKNOWN, np.uint32) for name in wanted}
-    was = before.sums(fragment) if before is not None and updated is not None else {}
+    was = before.value_checksums(fragment) if before is not None and updated is not None else {}
     scanner = fragment.scanner(
         columns=[*wanted, *({"id"} - set(wanted))], with_row_address=True, batch_readahead=1
     )

@@ -201,7 +201,7 @@ class Turn:
         self.checks = None
         if contents.checks is not None:
             self.checks = Checks.read(path, contents.checks)
-            self.checks.demand_manifest()
+            self.checks.refuse_changed_manifest()
         if contents.adding and contents.adding == resume:
             return
         if self.table.version != contents.version:
@@ -247,7 +247,7 @@ class Turn:
             If one was damaged: its rows would look like whole ones from now on.
         """
         if self.checks is not None:
-            self.checks.demand_gone(table)
+            self.checks.refuse_changed_outdated(table)
         self.publish(table)
 
     def begin_adding(self, name: str) -> None:

@@ -291,7 +291,9 @@ class Keeper(Reader):
         with folder.turn(self.path, self._contents) as turn:
             turn.clean()
             contents = turn.contents
-            rows = Rows(turn.table, encoder, contents.next_id, progress, turn.checks, moving=True)
+            rows = Rows(
+                turn.table, encoder, contents.next_id, progress, turn.checks, reencoding=True
+            )
             folder.rewrite(turn.path, model, rows.fill, contents.next_id)
         self.refresh()
         return len(self)

@@ -16,8 +16,8 @@ from narrows.library.checks import as_bytes, sum_of
 from narrows.library.salvage import Chunk
 
 _LONGEST = 4096  # bytes of a value whose bits are flipped one by one
-# Codes and thumbnails are computed again from the picture, which is too long to be restored.
-_MADE = ("code", "thumbnail", "picture")
+# Codes and thumbnails are computed again from the picture, which is too long to be mended.
+_UNMENDED = ("code", "thumbnail", "picture")
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Mended:
 def mend(chunk: Chunk) -> Mended:
     """Restore the damaged values of a chunk."""
     mended = Mended(dict(chunk.columns))
-    names = sorted({name for sums in chunk.wrong.values() for name in sums} - {*_MADE})
+    names = sorted({name for sums in chunk.wrong.values() for name in sums} - {*_UNMENDED})
     for name in names:
         column = chunk.columns[name]
         values = as_bytes(column)
@@ -50,12 +50,12 @@ def mend(chunk: Chunk) -> Mended:
         sound = list(dict.fromkeys(v for row, v in enumerate(values) if row not in wrong))
         pieces = [column.slice(row, 1) for row in range(len(column))]
         for row, expected in wrong.items():
-            found = None
-            for candidate in _candidates(name, chunk, row, values[row], sound):
-                if sum_of(candidate) == expected:
-                    found = _array(candidate, column.type)
-                if found is not None:
-                    break
+            fitting = (
+                _array(candidate, column.type)
+                for candidate in _candidates(name, chunk, row, values[row], sound)
+                if sum_of(candidate) == expected
+            )
+            found = next((one for one in fitting if one is not None), None)
             becomes = "what it was is known"
             if found is None:
                 found, becomes = _without(name, column, row, list(wrong))

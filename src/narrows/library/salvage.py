@@ -82,7 +82,7 @@ def read(table: Table, checks: Checks | None = None) -> Iterator[Chunk]:
     schema = table.dataset.schema
     for fragment in table.dataset.get_fragments():
         changed, lost = checks.changed_of(fragment) if checks is not None else ([], False)
-        sums = checks.sums(fragment) if checks is not None and changed else None
+        sums = checks.value_checksums(fragment) if checks is not None and changed else None
         if not lost and _knows_its_removed(fragment):
             flipped = checks is not None and bool(changed) and checks.can_put_back(changed)
             for chunk in _chunks(fragment, schema, start, sums):

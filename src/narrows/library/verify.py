@@ -120,13 +120,11 @@ class Rows:
         Called with the number of rows done and the number of all.
     checks : Checks, or None
         The recorded checksums, if there are any.
-    moving : bool
+    reencoding : bool
         Whether the rows get codes of another model: stored codes are then not verified, and any
         other damage is raised as an error.
     problems : list of Problem
         Of the rows verified so far.
-    filling : bool
-        Whether the rows are copied into another table, so that none may be skipped.
     how : Reading
         The bound on a picture's pixels.
     """
@@ -136,9 +134,8 @@ class Rows:
     next_id: int
     progress: Progress | None = None
     checks: Checks | None = None
-    moving: bool = False
+    reencoding: bool = False
     problems: list[Problem] = field(default_factory=list)
-    filling: bool = False
     how: Reading = field(default_factory=current)
     _met: set[int] = field(default_factory=set)
     _count: int = 0
@@ -152,7 +149,7 @@ class Rows:
             If the version has been removed meanwhile, or its manifest names other data files.
         """
         self.problems += self._beside_rows()
-        for _ in self._mended():
+        for _ in self._mended(repairing=False):
             pass
         if self.problems:
             self.table.check_present()
@@ -164,26 +161,32 @@ class Rows:
         Raises
         ------
         FormatError, DataError
-            With ``moving``, if a row is damaged or a picture does not fit the encoder.
+            With ``reencoding``, if a row is damaged or a picture does not fit the encoder.
         OutputError
             If they cannot be written.
         """
-        self.filling = not self.moving
         table.folders = self.table.folders
         table = commits.extend(table, metadata_fields(self.table.dataset.schema))
         schema = table.dataset.schema
         rows = (
             pa.record_batch([columns[name] for name in schema.names], schema=schema)
-            for columns in self._mended()
+            for columns in self._mended(repairing=not self.reencoding)
         )
         return commits.append_once(table, rows)
 
-    def _mended(self) -> Iterator[dict[str, Any]]:
-        """Yield the columns of the rows that can be kept, repaired."""
+    def _mended(self, *, repairing: bool) -> Iterator[dict[str, Any]]:
+        """Yield the columns of the rows that can be kept, repaired.
+
+        Parameters
+        ----------
+        repairing : bool
+            Whether damaged rows are wanted too. Otherwise rows that flipped bits have damaged are
+            listed as problems and skipped: putting the bits back makes them what they were.
+        """
         end = self.next_id
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             for read in salvage.read(self.table, self.checks):
-                if read.flipped and not self.filling:
+                if read.flipped and not repairing:
                     self._tell(read, [_flipped(read, row) for row in range(len(read))])
                     self._count = read.start + len(read)
                     continue
@@ -228,7 +231,7 @@ class Rows:
         if self.checks is None:
             return []
         problems = []
-        if self.checks.right is not None:
+        if self.checks.intact is not None:
             what = f"'{self.checks.name}' has a flipped bit, which repairing puts back"
             problems.append(Problem(None, None, what, "correct"))
         for name in self.checks.changed_beside_rows():
@@ -288,9 +291,9 @@ class Rows:
         if set(missing) & _NEEDED or (missing and not held):
             return [Defect(what, "remove")]
         found = [loaded] if isinstance(loaded, Defect) else []
-        if missing and not (self.moving and set(missing) <= _MADE):
+        if missing and not (self.reencoding and set(missing) <= _MADE):
             found.append(Defect(what, "correct"))
-        if chunk.is_wrong(row, "thumbnail") and not self.moving:
+        if chunk.is_wrong(row, "thumbnail") and not self.reencoding:
             found.append(Defect("its thumbnail is not what was written", "correct"))
         return found
 
@@ -317,18 +320,18 @@ class Rows:
         width = self.encoder.n_components
         rows = [row for row, one in enumerate(loaded) if not isinstance(one, Defect)]
         codes = np.full((len(loaded), width), np.nan, np.float32)
-        if not self.moving:
+        if not self.reencoding:
             unreadable = [np.nan] * width
             stored = [unreadable if c is None else c for c in columns["code"].to_pylist()]
             codes = np.asarray(stored, np.float32).reshape(-1, width)
         if rows:
             made = self.encoder.transform(np.stack([loaded[row] for row in rows]))
-            if not self.moving:
+            if not self.reencoding:
                 for place in np.flatnonzero(_differ(codes[rows], made)):
                     if not defects[rows[place]]:
                         defects[rows[place]].append(Defect(_CODE, "correct"))
             codes[rows] = made
-        for row in others if not self.moving else ():
+        for row in others if not self.reencoding else ():
             if isinstance(loaded[row], Defect):
                 defects[row].append(Defect(f"{_OTHER_CODE}, and cannot be made again", "keep"))
             elif not any(defect.what == _CODE for defect in defects[row]):
@@ -367,7 +370,7 @@ class Rows:
         return pa.array(ids, pa.int64())
 
     def _tell(self, chunk: Chunk, defects: list[list[Defect]]) -> None:
-        """Add the problems of a chunk; with ``moving``, raise the first one."""
+        """Add the problems of a chunk; with ``reencoding``, raise the first one."""
         ids, paths = (chunk.columns[name].to_pylist() for name in ("id", "path"))
         for row, found in enumerate(defects):
             place = "" if ids[row] is not None else f"row {chunk.start + row} of the table: "
@@ -375,7 +378,7 @@ class Rows:
                 self.problems.append(Problem(ids[row], paths[row], place + what, repair))
         if chunk.damage:
             self.problems.append(Problem(None, None, chunk.damage, "correct"))
-        if self.moving and self.problems:
+        if self.reencoding and self.problems:
             first = self.problems[0]
             name = "a row" if first.id is None else f"picture {first.id} ('{first.path}')"
             if first.repair == "keep":

@@ -340,7 +340,7 @@ class BaseAutoencoder(Parameters, Codec):
                 begun = resuming.begun(self)
             given = self._given(X, y, sample_weight, fitting=begun is None)
             if begun is not None:
-                resuming.check_rows_are_those(self, begun, *given)
+                resuming.check_given_rows(self, begun, *given)
             self._fit(*given, begun)
         self._tell(*given)
         return self
@@ -388,7 +388,7 @@ class BaseAutoencoder(Parameters, Codec):
         tell_plan(self.choices_)
         self._remember_damaged(run)
         if begun is not None:
-            resuming.check_rows_were_those(self, before, run)
+            resuming.check_learned_rows(self, before, run)
         network = self._first_network(run, start)
         self._extend(network, run.first_settings, len(run.rows))
         history = run.train(network, self._training_loss(), self._scale, self.verbose)

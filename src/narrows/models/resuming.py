@@ -183,7 +183,7 @@ def plans(model: "BaseAutoencoder", state: Snapshot) -> list[dict[str, int]]:
     return known if model.max_epochs in same else [*known, state.plan]
 
 
-def check_rows_are_those(
+def check_given_rows(
     model: "BaseAutoencoder", state: Snapshot, *data: NDArray[Any] | LazyRows | None
 ) -> None:
     """Refuse rows that differ from those of a run or in their order, before any of them is used.
@@ -199,7 +199,7 @@ def check_rows_are_those(
     raise _other_rows(model, given[0], int(state.facts["n_rows"]))
 
 
-def check_rows_were_those(model: "BaseAutoencoder", before: LearnedRows | None, run: "Run") -> None:
+def check_learned_rows(model: "BaseAutoencoder", before: LearnedRows | None, run: "Run") -> None:
     """Refuse rows that differ from those of a run, once all of them have been hashed.
 
     Raises
@@ -216,11 +216,10 @@ def check_rows_were_those(model: "BaseAutoencoder", before: LearnedRows | None, 
 
 def _all_of(rows: LearnedRows) -> tuple[int, list[int]]:
     """Return the number of learned and held-out rows, and their comparable hashes."""
-    sets = (rows.learned, rows.held_out)
-    bound = min(of_it.bound for of_it in sets)
-    together = HashSet(bound=bound)
-    for of_it in sets:
-        together = together.with_rows(of_it.kept)
+    both = (rows.learned, rows.held_out)
+    together = HashSet(bound=min(hashes.bound for hashes in both))
+    for hashes in both:
+        together = together.with_rows(hashes.kept)
     return rows.n_learned + rows.n_held_out, together.kept.tolist()
 
 
