@@ -209,6 +209,35 @@ def test_a_row_that_no_sample_has_is_missed() -> None:
     assert len(model.resume(many, max_epochs=2).history_) == 2
 
 
+@pytest.mark.parametrize("what", ["rows", "rows on a disk", "clean rows", "weights"])
+def test_an_exchange_that_no_sample_has_is_missed(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows, in another order between two of those that are compared one by one."""
+    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    rng = np.random.default_rng(0)
+    many, weights = rng.normal(size=(3000, 3)), rng.uniform(1, 2, 3000)
+    clean, there = many + 0.1, slice(30, 32)
+
+    def given() -> dict[str, Any]:
+        if what == "rows on a disk":
+            np.save(tmp_path / "rows.npy", many)
+            return {"X": disk_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))}
+        if what == "clean rows":
+            return {"X": many, "y": clean}
+        return {"X": many, "sample_weight": weights} if what == "weights" else {"X": many}
+
+    kind = DenoisingAutoencoder if what == "clean rows" else Autoencoder
+    model = kind(2, max_epochs=1, architecture="dense", random_state=0).fit(**given())
+    exchanged = {"clean rows": clean, "weights": weights}.get(what, many)
+    exchanged[there] = exchanged[there][::-1].copy()
+    model = load(model.save(tmp_path / "m"))
+    with pytest.raises(DataError, match="the 3000 rows given are in another order"):
+        model.resume(**given(), max_epochs=2)
+    exchanged[there] = exchanged[there][::-1].copy()
+    assert len(model.resume(**given(), max_epochs=2).history_) == 2
+
+
 @pytest.mark.parametrize("where", ["step", "held-out rows", "epoch's end"])
 def test_ctrl_c_waits_for_the_end_of_a_step(where: str) -> None:
     """SIGINT itself, in the middle of a step, where Python raises at any moment."""

@@ -29,6 +29,7 @@ Hashes = NDArray[np.uint64]
 _MOST = 65_536
 _ALL = np.uint64(2**64 - 1)  # the bound below which hashes are kept, while all of them are
 _VALUES = 1 << 20  # hashed at a time
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd
 _REST = np.uint64(20)  # lowest bits of a hash, of what single precision leaves
 
 
@@ -71,6 +72,9 @@ class LearnedRows:
         when to stop.
     in_single : bool
         Whether single precision holds all their values.
+    order : int or None
+        A hash of all of them in their order, held out or not; ``None`` if it is unknown, as in
+        models of older versions.
 
     Examples
     --------
@@ -88,6 +92,7 @@ class LearnedRows:
     learned: HashSet = field(default_factory=HashSet)
     held_out: HashSet = field(default_factory=HashSet)
     in_single: bool = True
+    order: int | None = 0
 
     @property
     def n_learned(self) -> int:
@@ -119,14 +124,14 @@ class LearnedRows:
         """
         hashes, in_single = _hash(rows)
         in_single = in_single and self.in_single
+        order = None if self.order is None else _with_order(self.order, hashes)
         if held_out is None:
-            return type(self)(
-                self.learned.with_rows(hashes, counted=counted), self.held_out, in_single
-            )
+            held_out = np.zeros(len(hashes), np.bool_)
         return type(self)(
             self.learned.with_rows(hashes[~held_out], counted=counted),
             self.held_out.with_rows(hashes[held_out], counted=counted),
             in_single,
+            order,
         )
 
     def membership(self, X: NDArray[Any] | LazyRows) -> NDArray[np.int8]:
@@ -166,6 +171,7 @@ class LearnedRows:
             "learned": {"count": self.learned.count, "bound": self.learned.bound},
             "held_out": {"count": self.held_out.count, "bound": self.held_out.bound},
             "in_single": self.in_single,
+            "order": self.order,
         }
 
     @classmethod
@@ -188,7 +194,10 @@ class LearnedRows:
             sets.append(HashSet(count, kept.numpy().view(np.uint64), bound))
         if not isinstance(facts["in_single"], bool):
             raise TypeError(f"rows.in_single is {facts['in_single']!r}, not true or false")
-        return cls(sets[0], sets[1], facts["in_single"])
+        order = facts.get("order")
+        if order is not None and (type(order) is not int or not 0 <= order <= int(_ALL)):
+            raise ValueError(f"rows.order is {order!r}")
+        return cls(sets[0], sets[1], facts["in_single"], order)
 
 
 def hash_rows(X: NDArray[Any] | LazyRows) -> Hashes:
@@ -235,6 +244,15 @@ def _hash(X: NDArray[Any] | LazyRows) -> tuple[Hashes, bool]:
         of_rest = _mixed(rest + constant) >> (np.uint64(64) - _REST)
         hashes[start : start + size] = (hashed >> _REST << _REST) | of_rest
     return hashes, in_single
+
+
+def _with_order(order: int, hashes: Hashes) -> int:
+    """Extend a hash of rows in their order: a polynomial of their hashes modulo 2^64."""
+    powers = np.full(len(hashes) + 1, _BASE)
+    powers[0] = 1
+    powers = np.multiply.accumulate(powers)[::-1]  # which wraps around
+    terms = np.concatenate([np.array([order], np.uint64), hashes]) * powers
+    return int(terms.sum(dtype=np.uint64))
 
 
 def _mixed(numbers: Hashes) -> Hashes:

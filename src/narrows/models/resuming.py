@@ -44,12 +44,13 @@ def kept(model: "BaseAutoencoder", run: "Run") -> Snapshot | None:
 
 
 def order_of(*data: NDArray[Any] | LazyRows) -> str:
-    """Hash the shapes and types of rows, and a sample of them in their order."""
+    """Hash the shapes and types of rows, a sample of them in their order, and all weights."""
     facts = [[list(X.shape), str(X.dtype)] for X in data]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for X in data:
-        for start in range(0, len(X), max(_SAMPLED, -(-len(X) // _SAMPLES))):
-            block = np.asarray(X[start : start + _SAMPLED])
+        size = len(X) if X.ndim == 1 else _SAMPLED
+        for start in range(0, len(X), max(size, -(-len(X) // _SAMPLES))):
+            block = np.asarray(X[start : start + size])
             digest.update(np.ascontiguousarray(block).tobytes())
     return digest.hexdigest()
 
@@ -208,7 +209,9 @@ def check_learned_rows(model: "BaseAutoencoder", before: LearnedRows | None, run
         With the number of rows that differ.
     """
     now = model.learned_rows_
-    if before is None or now is None or _all_of(before) == _all_of(now):
+    if before is None or now is None:
+        return
+    if before.order == now.order or (before.order is None and _all_of(before) == _all_of(now)):
         return
     model.learned_rows_ = before
     raise _other_rows(model, run.X, before.n_learned + before.n_held_out)
@@ -232,7 +235,10 @@ def _other_rows(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows, n_rows: in
     elif len(X) != n_rows:
         what = f"{len(X)} rows were given, and the run learns from {n_rows}"
     else:
-        what = f"the {len(X)} rows given are in another order, of another type or other pairs"
+        what = (
+            f"the {len(X)} rows given are in another order or of another type, or have other pairs "
+            "or weights"
+        )
     return DataError(
         f"{what}; a run goes on with the same rows in the same order (read with the same options); "
         "learn from others by partial_fit, or train anew without --resume"
