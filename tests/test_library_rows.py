@@ -184,6 +184,39 @@ def test_a_reader_is_told_to_refresh_while_the_library_is_replaced(library, tmp_
     assert len(old.refresh()) == len(new) == 40
 
 
+def test_a_reader_is_told_to_refresh_when_the_library_was_removed_and_built_again(library):
+    """The new table has the old one's name and version."""
+    old, model = Library.open(library.path), library.model
+    facts = json.loads((library.path / "library.json").read_text())
+    shutil.rmtree(library.path)
+    Library.build(library.path, draw(40, seed=5), model=model)
+    now = json.loads((library.path / "library.json").read_text())
+    assert (now["table"], now["version"]) == (facts["table"], facts["version"])
+    with pytest.raises(FormatError, match=r"removed since.*refresh") as caught:
+        old.count("id > 2")
+    one_line(caught)
+    assert old.refresh().count("id >= 0") == 40
+
+
+@pytest.mark.parametrize("damage", ["no table", "another table", "no manifest", "no data"])
+def test_a_reader_is_told_of_damage_while_its_version_is_published(library, damage):
+    """Refreshing would not help."""
+    old, table = Library.open(library.path), library.path / "table.lance"
+    if damage == "no table":
+        shutil.rmtree(table)
+    elif damage == "another table":  # which a writer had begun
+        table.rename(library.path / "table-1.lance")
+    else:
+        shutil.rmtree(table / "data")
+    if damage == "no manifest":
+        for file in (table / "_versions").iterdir():
+            file.unlink()
+    with pytest.raises(FormatError, match="missing or damaged") as caught:
+        old.count("id > 2")
+    one_line(caught)
+    assert ("--repair" in str(caught.value)) == table.exists()
+
+
 def test_a_reader_sees_all_of_an_addition_when_it_refreshes(library):
     reader = Library.open(library.path)
     X = draw(5000, seed=4)

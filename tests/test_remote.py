@@ -206,7 +206,8 @@ def test_approximate_search_keeps_no_file(model, options, names) -> None:
 def test_a_missing_table_or_model_is_said(model, options) -> None:
     Library.build(ADDRESS, draw(5), model=model, storage_options=options)
     folder = place(ADDRESS, options)
-    facts = json.loads((folder / "library.json").read_text("utf-8"))
+    written = (folder / "library.json").read_bytes()
+    facts = json.loads(written)
     opened = Library.open(ADDRESS, storage_options=options)
     (folder / facts["table"]).remove()
     with pytest.raises(FormatError, match="missing or damaged"):
@@ -214,8 +215,12 @@ def test_a_missing_table_or_model_is_said(model, options) -> None:
     with pytest.raises(FormatError, match="missing or damaged"):
         opened.count("id > 2")
     (folder / "table-0.lance/x").write_bytes(b"")
+    with pytest.raises(FormatError, match="missing or damaged"):  # as readers are shown it still
+        opened.count("id > 2")
+    (folder / "library.json").write_bytes(json.dumps(facts | {"table": "table-0.lance"}).encode())
     with pytest.raises(FormatError, match="has been removed since"):
         opened.count("id > 2")
+    (folder / "library.json").write_bytes(written)
     (folder / facts["model"]).remove()
     with pytest.raises(MissingFileError, match=f"nothing at '{ADDRESS}/model-"):
         opened.model  # noqa: B018

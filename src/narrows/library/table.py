@@ -235,7 +235,8 @@ class Table:
                 raise out_of_reach from error
             self.check_present()
             remedy = "keep what can be read (narrows verify --repair), or restore it from a copy"
-            if isinstance(self.path, Remote) or not hasattr(self, "dataset"):
+            known = hasattr(self, "dataset") and self.path.exists()
+            if isinstance(self.path, Remote) or not known:
                 remedy = "restore it from a copy, or build the library again"
             raise FormatError(
                 f"'{self.path}' is missing or damaged ({reason(error)}); {remedy}"
@@ -259,17 +260,23 @@ class Table:
         """Tell whether somebody has removed this version, and not damaged it."""
         if not hasattr(self, "dataset"):
             return False
-        if not self.path.exists():
-            return _has_tables(self.path.parent)
+        published = self._published()
         # Files of a version go before it does, and only when readers are shown another.
-        if self._published() not in (None, (self.path.name, self.version)):
+        if published not in (None, (self.path.name, self.version)):
             return True
+        if published is None and not self.path.exists():
+            return _has_tables(self.path.parent)
         try:
             with panics_as_failures():
                 latest = open_dataset(self.path)
+                if published is None:
+                    return all(found["version"] != self.version for found in latest.versions())
+                # A library that was removed and built again has the same names for other files.
+                own = _data_files(self.dataset)
+                now = _data_files(latest.checkout_version(self.version))
+                return bool(own) and own.isdisjoint(now)
         except FAILURES:  # FormatError among them
             return False
-        return all(version["version"] != self.version for version in latest.versions())
 
     def _published(self) -> tuple[str, int] | None:
         """Tell which table, and which version of it, readers are shown now; None if nobody says."""
@@ -300,6 +307,10 @@ def _has_tables(library: Place) -> bool:
     if isinstance(library, Remote):
         return any(name.startswith("table") for name in library.names())
     return library.exists() and any(library.glob("table*.lance"))
+
+
+def _data_files(dataset: Any) -> set[str]:
+    return {file.path for part in dataset.get_fragments() for file in part.data_files()}
 
 
 def _first(schema: Any, count: int) -> Any:
