@@ -4,6 +4,7 @@ The seed of everything random here is 0. ``python -m benchmarks.reliability bad_
 tries many more cases.
 """
 
+import copy
 import csv
 import io
 import json
@@ -86,6 +87,16 @@ def test_every_error_is_bounded_and_comes_through_pickle_as_processes_send_it(ki
     assert str(error).endswith("; the remedy")
     made, arguments = error.__reduce__()[:2]
     assert str(made(*arguments)) == str(error)
+
+
+def test_a_warning_that_a_filter_raises_comes_through_pickle() -> None:
+    warning = NarrowsWarning("word " * 300, kind="a", count=3, columns=["b"])
+    made = copy.deepcopy(warning)  # by the same protocol as pools of processes send it
+    assert (str(made), made.kind, made.facts) == (str(warning), "a", warning.facts)
+
+
+def test_an_error_takes_what_is_no_text() -> None:
+    assert str(DataError(ValueError("two\nlines"))) == "two lines"  # type: ignore[arg-type]
 
 
 def test_warnings_are_bounded_too(run: Run, tmp_path: Path) -> None:
@@ -291,6 +302,33 @@ def test_an_array_that_was_cut_says_what_is_missing(tmp_path: Path) -> None:
         files.read(tmp_path / "rows.npy")
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+def test_what_follows_an_array_is_told(
+    is_large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from narrows.data import disk_rows
+
+    monkeypatch.setattr(disk_rows, "SMALL", 0 if is_large else disk_rows.SMALL)
+    X = np.asfortranarray(RNG.random((40, 6)))
+    for rows in (X, X[:0]):
+        with (tmp_path / "rows.npy").open("wb") as file:
+            np.save(file, X)
+            np.save(file, rows)
+        with pytest.warns(NarrowsWarning, match=r"after its array of shape \(40, 6\)") as caught:
+            values = files.read(tmp_path / "rows.npy").values
+        facts = caught[0].message.facts  # type: ignore[union-attr]
+        assert facts["bytes"] == 128 + rows.nbytes  # a header and its values
+        np.testing.assert_array_equal(values[:], X)
+
+
+def test_an_array_of_a_negative_size_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", RNG.random((40, 6)))
+    data = (tmp_path / "rows.npy").read_bytes()
+    (tmp_path / "rows.npy").write_bytes(data.replace(b"(40, 6), ", b"(-40, 6),"))
+    with pytest.raises(UnreadableFileError, match=r"states the shape \(-40, 6\)"):
+        files.read(tmp_path / "rows.npy")
+
+
 # Sound --------------------------------------------------------------------------------------------
 
 SOUNDS = [
@@ -385,7 +423,29 @@ def test_names_that_are_not_utf8_are_kept_where_files_have_them(strange: Path, r
     for output in ("codes.npz", "codes.lance"):
         assert run("encode", "model", strange, "-o", output).code == 0
     assert f"left/{BYTES}" in files.read("codes.npz").names
-    assert set(files.read("codes.lance").names) > TEXTS
+    assert list(files.read("codes.lance").names) == files.read("codes.npz").names
+    assert run("decode", "model", "codes.lance", "-o", "decoded").code == 0
+    assert Path("decoded/left", BYTES).is_file()
+
+
+def test_names_that_are_not_utf8_are_found_by_the_texts_that_tables_hold(
+    strange: Path, run: Run
+) -> None:
+    (strange / "left" / WRITTEN).rename(strange / "left" / "03.png")
+    assert run("map", "model", strange, "-o", "m.csv", "--no-scores").code == 0
+    with Path("m.csv").open(encoding="utf-8", newline="") as file:
+        names = [row["name"] for row in csv.DictReader(file)]
+    with Path("labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *((name, len(name)) for name in names)])
+    done = run("map", "model", strange, "-o", "again.csv", "--labels", "labels.csv", "--no-scores")
+    assert done.code == 0, done.err
+    with Path("again.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [str(len(row["name"])) for row in rows]
+    (strange / "left" / "03.png").rename(strange / "left" / WRITTEN)
+    done = run("map", "model", strange, "-o", "both.csv", "--labels", "labels.csv")
+    assert done.code == 3
+    assert all(name in done.err for name in TEXTS)  # two files, told apart
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".tsv", ".parquet", ".wav"])

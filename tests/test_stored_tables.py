@@ -12,7 +12,7 @@ from narrows import Autoencoder
 from narrows.data import disk_rows, parquet
 from narrows.data.disk_rows import MappedRows, PickedRows, StoredRows
 from narrows.data.files import read, write
-from narrows.errors import DataError, OutputError, UnreadableFileError
+from narrows.errors import DataError, NarrowsWarning, OutputError, UnreadableFileError
 from narrows.models.persistence import run_identity
 
 SEED = 0
@@ -75,6 +75,15 @@ def test_rows_in_a_column_of_lists_are_those_of_the_array(save, make, small_memo
     order = np.random.default_rng(SEED).integers(0, 1000, 500)
     for index in (0, -1, slice(250, 950), slice(None, None, -3), order):
         np.testing.assert_array_equal(rows[index], truth[index])
+
+
+def test_columns_beside_the_only_one_of_lists_are_told_and_left_out(save):
+    path = save({"label": pa.array(NAMES), "embedding": lists(), "age": pa.array(range(1000))})
+    with pytest.warns(NarrowsWarning, match="left out: 'label', 'age'; call") as caught:
+        found = read(path)
+    assert caught[0].message.kind == "columns_left_out"
+    assert caught[0].message.facts["columns"] == ["label", "age"]
+    np.testing.assert_array_equal(found.values[:], PICTURES.reshape(1000, 6))
 
 
 def test_rows_that_memory_holds_come_as_an_array(save):

@@ -30,6 +30,7 @@ guessed.
 """
 
 import warnings
+from functools import partial
 from typing import Any
 
 from sklearn.exceptions import NotFittedError as SklearnNotFittedError
@@ -48,7 +49,7 @@ class NarrowsError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(one_line(message))
+        super().__init__(one_line(str(message)))
 
 
 class ParameterError(NarrowsError, ValueError):
@@ -153,9 +154,13 @@ class NarrowsWarning(UserWarning):
     """
 
     def __init__(self, message: str, *, kind: str, **facts: Any) -> None:
-        super().__init__(one_line(message))
+        super().__init__(one_line(str(message)))
         self.kind = kind
         self.facts = facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process, where a filter makes errors of warnings, sends them to its parent.
+        return partial(type(self), kind=self.kind, **self.facts), self.args
 
 
 def warn(message: str, *, kind: str, stacklevel: int = 2, **facts: Any) -> None:

@@ -157,6 +157,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
     """
     from narrows.data.names import NameIndex
     from narrows.errors import DataError
+    from narrows.texts import as_text
 
     index = NameIndex([[name] for name in rows.names])
     found: dict[int, str] = {}
@@ -164,7 +165,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
         row = index.find(name)
         if row is None:
             if len(same := index.alike(name)) > 1:
-                one, other = (rows.names[place] for place in same[:2])
+                one, other = (as_text(rows.names[place]) for place in same[:2])
                 raise DataError(
                     f"'{path}' names '{name}', as '{one}' and '{other}' are called; give their "
                     "paths in the folder, letter by letter"
@@ -179,6 +180,6 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
     if missing:
         raise DataError(
             f"'{path}' has no label for {len(missing)} of the {len(rows.names)} rows, the first of "
-            f"them '{missing[0]}'; add lines for them"
+            f"them '{as_text(missing[0])}'; add lines for them"
         )
     return [found[row] for row in range(len(rows.names))]

@@ -13,7 +13,7 @@ from pyarrow import compute
 
 from narrows.data.numbers import check_exact, shown
 from narrows.data.text import listed
-from narrows.errors import DataError
+from narrows.errors import DataError, warn
 
 ROWS = "rows"
 """What the column of rows is called where there are several of lists."""
@@ -40,6 +40,9 @@ class Layout:
         Of the values.
     is_table : bool
         Whether each column is a feature.
+    beside : tuple of str
+        Columns that are left out as they stand beside the only one of lists, whose name does not
+        say that it holds the rows.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class Layout:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     is_table: bool
+    beside: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: Path, schema: pa.Schema, first: Callable[[str], Any]) -> "Layout":
@@ -98,7 +102,20 @@ class Layout:
             shape = (0 if value is None else len(value),)
         if not math.prod(shape):
             raise DataError(f"'{path}' has empty lists in column {name!r}; give rows with values")
-        return cls(path, [name], shape, _numpy_type(kind.value_type), is_table=False)
+        beside = () if name == ROWS else tuple(other for other in kinds if other != name)
+        return cls(path, [name], shape, _numpy_type(kind.value_type), is_table=False, beside=beside)
+
+    def tell(self) -> None:
+        """Warn of columns that are left out ("columns_left_out")."""
+        if self.beside:
+            warn(
+                f"'{self.path}': rows are the lists in column {shown(self.names[0])}, and other "
+                f"columns were left out: {listed(map(shown, self.beside), most=4)}; call the "
+                f"column of lists '{ROWS}', or save it alone",
+                kind="columns_left_out",
+                path=str(self.path),
+                columns=list(self.beside),
+            )
 
     def fill(self, columns: Sequence[Any], into: NDArray[Any], numbers: Numbers) -> None:
         """Write the columns' values into rows.

@@ -262,7 +262,8 @@ def read(
         brought to another size; see also :class:`narrows.data.reading.Notes`. As
         :func:`narrows.data.csv_files.read_text_table` for text tables; "array_guessed" if an
         .npz file has several arrays of numbers; "columns_left_out" beside pictures in a Parquet
-        file; "partitions" of a partitioned folder; "rows_from_arrays" if the arrays of a folder
+        file, or beside the only column of lists; "bytes_left_out" after the array of a .npy file;
+        "partitions" of a partitioned folder; "rows_from_arrays" if the arrays of a folder
         may be one picture each.
 
     Examples

@@ -16,9 +16,9 @@ from narrows.atomic import sync
 from narrows.data import disk_rows
 from narrows.data.columns import ROWS, Layout
 from narrows.data.disk_rows import PartRows, StoredRows
-from narrows.data.text import as_text
 from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
 from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_failures
+from narrows.texts import as_name, as_text
 
 NAME = "name"
 """The column of the rows' names."""
@@ -30,7 +30,7 @@ _NAMES = 4096  # read at a time
 
 
 class LanceNames(Sequence[str]):
-    """Names of rows in a column of a Lance dataset, read when asked for."""
+    """Names of rows in a column of a Lance dataset, read when asked for, as files have them."""
 
     def __init__(self, path: Path, dataset: Any) -> None:
         self._path, self._dataset = path, dataset
@@ -59,7 +59,7 @@ class LanceNames(Sequence[str]):
             return []
         with _explained(self._path):
             column = self._dataset.take(rows, columns=[NAME])[NAME]
-            return [str(name) for name in column]
+            return [as_name(str(name)) for name in column]
 
 
 class Found(NamedTuple):
@@ -111,6 +111,7 @@ def read_lance(path: Path) -> Found:
         schema = schema.remove(schema.names.index(NAME))
     with _explained(path):
         layout = Layout.of(path, schema, lambda name: first[name][0].as_py())
+    layout.tell()
     starts = np.cumsum([0, *counts]).tolist()
     parts = [
         _Fragment(fragment, layout, count, start)

@@ -7,6 +7,7 @@ from typing import TypeAlias, overload
 
 from narrows.data.images import IMAGE_SUFFIXES
 from narrows.data.pages import split_name
+from narrows.texts import as_text
 
 
 class RowNames(Sequence[str]):
@@ -65,7 +66,8 @@ class NameIndex:
 
     Names are the same if they are so letter by letter; if not, if they are so composed (NFC), with
     "/" and "\" alike; if not, if they are so in lower case, and no other file is. A name without
-    folders stands for the only file of this name, in whatever folder.
+    folders stands for the only file of this name, in whatever folder. A name that is not UTF-8 may
+    be given as :func:`narrows.texts.as_text` writes it, which is what Narrows shows of it.
 
     Parameters
     ----------
@@ -79,6 +81,8 @@ class NameIndex:
     (0, 2, 3)
     >>> index.find("a.png"), index.alike("a.png"), index.find("c.png")
     (None, [0, 1], None)
+    >>> NameIndex([["caf\udce9.png"]]).find(r"caf\xe9.png")
+    0
     """
 
     def __init__(self, names: Sequence[Iterable[str]]) -> None:
@@ -111,7 +115,9 @@ class NameIndex:
             full: _Places = {}
             bare: _Places = {}
             for place, several in enumerate(self._names):
-                for name in map(form, several):
+                # Tables hold a name that is not UTF-8 as the text that stands for it.
+                texts = [text for name in several for text in (name, as_text(name))]
+                for name in map(form, texts):
                     _add(full, name, place)
                     _add(bare, _bare(name), place)
             self._made[form] = full, bare

@@ -63,24 +63,40 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
         If the file is truncated or foreign.
     DataError
         If it holds something else than numbers, or a single one.
+
+    Warns
+    -----
+    NarrowsWarning
+        "bytes_left_out" if more follows the array, such as another one.
     """
     try:
         with path.open("rb") as file:
             # Without its magic, numpy would take the file for a pickle and say so.
             foreign = file.read(len(_MAGIC)) != _MAGIC
             size = file.seek(0, os.SEEK_END)
-            values = None
+            values, end = None, size
             if not foreign and (mapped or size > disk_rows.SMALL):
                 values = np.load(path, mmap_mode="r", allow_pickle=False)
+                end = values.offset + values.nbytes
             elif not foreign:
                 values = _in_memory(path, file, size)
+                end = file.tell()
     except NarrowsError:
         raise
     except _FAILURES as error:
         raise _explain(path, error) from error
     if values is None:
         raise _unreadable(path, "it does not begin as a .npy file does")
-    return _check(path, values)
+    values = _check(path, values)
+    if end < size:
+        warn(
+            f"'{path}' has {size - end} bytes after its array of shape {values.shape}, which were "
+            "left out: of several arrays in a file the first is read; save each in its own file",
+            kind="bytes_left_out",
+            path=str(path),
+            bytes=size - end,
+        )
+    return values
 
 
 def _in_memory(path: Path, file: IO[bytes], size: int) -> NDArray[Any]:
@@ -90,6 +106,8 @@ def _in_memory(path: Path, file: IO[bytes], size: int) -> NDArray[Any]:
     version = lib.read_magic(file)
     read = lib.read_array_header_1_0 if version == (1, 0) else lib.read_array_header_2_0
     shape, _, dtype = read(file)
+    if min(shape, default=0) < 0:
+        raise _unreadable(path, f"it states the shape {shape}: its header is damaged")
     stated = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and stated > size - file.tell():
         raise _unreadable(

@@ -234,6 +234,7 @@ def read_parquet(
                 f"'{other.path}' has {_columns_of(other)}, '{one.path}' {_columns_of(one)}; the "
                 "Parquet files of a folder hold the same columns"
             )
+    one.tell()
     columns = one.names if one.is_table else None
     shape, dtype = (total, *one.shape), one.dtype
     extra = np.empty((len(layouts), 0))
