@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -581,6 +582,18 @@ def test_help_that_cannot_be_written_says_so(words: str, tmp_path: Path) -> None
         done = shell(f"narrows {words} {redirection}", tmp_path)
         assert done.returncode == code
         assert done.stderr.count("\n") == bool(code)
+
+
+def test_a_crash_within_a_library_is_told(tmp_path: Path) -> None:
+    code = "import os, narrows.__main__ as one; one.main = os.abort; one.run()"
+    words = [
+        sys.executable,
+        "-c",
+        f"import resource as r; r.setrlimit(r.RLIMIT_CORE, (0, 0)); {code}",
+    ]
+    done = subprocess.run(words, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGABRT
+    assert done.stderr.startswith("Fatal Python error: Aborted")
 
 
 def test_an_error_keeps_its_code_whatever_the_streams_are(tmp_path: Path) -> None:

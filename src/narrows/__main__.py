@@ -14,6 +14,7 @@ def run() -> None:
     # as often as Python does by default, is a tenth of what a short command takes.
     gc.set_threshold(100_000, 20, 100)
     streams = Streams()
+    streams.tell_crashes()
     try:
         stopping.listen()
         code = main()

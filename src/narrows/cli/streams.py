@@ -7,6 +7,7 @@ Without standard error, nothing but messages is lost.
 """
 
 import errno
+import faulthandler
 import fcntl
 import io
 import os
@@ -76,6 +77,13 @@ class Streams:
         self._err = _Sink(handle, bad[2])
         sys.stdout = _text(self._out, sys.stdout)
         sys.stderr = _text(self._err, sys.stderr)
+
+    def tell_crashes(self) -> None:
+        """Have a crash print where it was, as what the library wrote of it is lost with it.
+
+        Rust aborts where memory is short; nothing else would be said of that.
+        """
+        faulthandler.enable(self._err.fileno(), all_threads=False)
 
     def finish(self, code: int) -> int:
         """Write what is still to be written, and return the exit code.
