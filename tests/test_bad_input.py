@@ -352,6 +352,23 @@ def test_sound_that_is_cut_anywhere_is_refused(kind: str, subtype: str, tmp_path
             signals.read(file)
 
 
+@pytest.mark.parametrize("kind", ["W64", "AU", "CAF", "NIST", "VOC"])
+def test_sound_of_another_format_than_its_ending_is_refused(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "tone.wav"  # cut short, it would be read as a shorter one
+    soundfile.write(file, 0.4 * np.sin(np.arange(9000) / 9), 8000, format=kind, subtype="PCM_16")
+    with pytest.raises(UnreadableFileError, match=r"whether it is complete; convert it to WAV"):
+        signals.read(file)
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("RF64", "wav"), ("WAVEX", "wav"), ("FLAC", "wav")])
+def test_sound_of_a_known_format_is_read_whatever_its_ending(
+    kind: str, ending: str, tmp_path: Path
+) -> None:
+    wave = 0.4 * np.sin(np.arange(9000) / 9)
+    soundfile.write(tmp_path / f"tone.{ending}", wave, 8000, format=kind, subtype="PCM_24")
+    np.testing.assert_allclose(signals.read(tmp_path / f"tone.{ending}").values, wave, atol=1e-6)
+
+
 # Pictures -----------------------------------------------------------------------------------------
 
 

@@ -18,10 +18,13 @@ from narrows.errors import (
     UnreadableFileError,
     warn,
 )
+from narrows.texts import shortened
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
 """Endings of the files that are read and written as sound."""
 
+# Formats, whatever a file's ending, of which it can be told whether a file was cut short.
+_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
 # Subtypes whose samples single precision does not hold, and those that go beyond -1 to 1.
 _DOUBLE = ("DOUBLE", "PCM_32")
 _UNBOUNDED = (
@@ -65,7 +68,8 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     Raises
     ------
     UnreadableFileError
-        If it is no sound file, is damaged, or is shorter than its header says.
+        If it is no sound file, is of another format than those of :data:`SOUND_SUFFIXES`, is damaged, or is shorter
+        than its header says.
     DataError
         If it is larger than the memory.
     MissingDependencyError
@@ -75,6 +79,11 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     try:
         # By its descriptor: soundfile opens no file whose name is not UTF-8.
         with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
+            if file.format not in _FORMATS:
+                raise UnreadableFileError(
+                    f"'{path}' holds {shortened(file.format_info, 60)}, of which it cannot be told "
+                    "whether it is complete; convert it to WAV or FLAC"
+                )
             dtype = np.dtype(np.float64 if file.subtype in _DOUBLE else np.float32)
             check_fits(
                 file.frames * file.channels * dtype.itemsize,
