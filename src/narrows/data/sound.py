@@ -68,8 +68,8 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     Raises
     ------
     UnreadableFileError
-        If it is no sound file, is of another format than those of :data:`SOUND_SUFFIXES`, is damaged, or is shorter
-        than its header says.
+        If it is no sound file, is of another format than those of :data:`SOUND_SUFFIXES`, is
+        damaged, or is shorter than its header says.
     DataError
         If it is larger than the memory.
     MissingDependencyError
