@@ -29,22 +29,6 @@ from narrows.training.loop import TrainSettings
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder
 
-# What parameters may be; the command line shows these words.
-Activation = Literal[
-    "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
-]
-Architecture = Literal[
-    "auto",
-    "dense",
-    "pca_residual",
-    "convolutional",
-    "convolutional_1d",
-    "fully_convolutional",
-]
-Normalization = Literal["none", "batch", "layer"]
-Output = Activation | Literal["auto"]
-LossName = Literal["auto", "squared_error", "cross_entropy"]
-
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
 _DEEPEST = 10_000

@@ -9,7 +9,22 @@ import numpy as np
 
 from narrows.corruption import Corruption
 from narrows.data.scaling import ScalingName
-from narrows.models import choices
+
+# What parameters may be; the command line shows these words.
+Activation = Literal[
+    "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
+]
+Architecture = Literal[
+    "auto",
+    "dense",
+    "pca_residual",
+    "convolutional",
+    "convolutional_1d",
+    "fully_convolutional",
+]
+Normalization = Literal["none", "batch", "layer"]
+Output = Activation | Literal["auto"]
+LossName = Literal["auto", "squared_error", "cross_entropy"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -108,15 +123,15 @@ class Parameters:
 
     n_components: int = field(default=32, kw_only=False)
     hidden_layer_sizes: Sequence[int] | Literal["auto"] = "auto"
-    activation: choices.Activation = "silu"
-    code_activation: choices.Activation | Literal["auto"] = "auto"
+    activation: Activation = "silu"
+    code_activation: Activation | Literal["auto"] = "auto"
     tied_weights: bool = False
-    architecture: choices.Architecture = "auto"
+    architecture: Architecture = "auto"
     kernel_size: int | Literal["auto"] = "auto"
-    normalization: choices.Normalization = "none"
+    normalization: Normalization = "none"
     residual_blocks: int = 0
-    output: choices.Output = "auto"
-    loss: choices.LossName = "auto"
+    output: Output = "auto"
+    loss: LossName = "auto"
     scaling: ScalingName = "auto"
     corruption: str | Corruption | Sequence[str | Corruption] | None = None
     corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"

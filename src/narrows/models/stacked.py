@@ -28,12 +28,12 @@ from narrows.data.scaling import Scaling
 from narrows.data.tempfile_rows import Scratch
 from narrows.data.weights import counted
 from narrows.errors import NarrowsError, ParameterError
-from narrows.models import choices
 from narrows.models.base import BaseAutoencoder
 from narrows.models.damage import choose_damage
 from narrows.models.halves import run_in_blocks
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.outcome import no_failure_warnings
+from narrows.models.parameters import Architecture
 from narrows.models.registry import MODELS
 from narrows.models.rollback import unchanged_on_failure
 from narrows.models.runs import Run
@@ -112,7 +112,7 @@ class StackedAutoencoder(BaseAutoencoder):
     layer_corruption: str | Corruption | Sequence[str | Corruption | None] | None = "auto"
     layer_corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
     fine_tune: bool = True
-    architecture: choices.Architecture = "dense"
+    architecture: Architecture = "dense"
 
     @property
     def layer_histories_(self) -> list[History]:
