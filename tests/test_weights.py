@@ -32,7 +32,7 @@ from narrows.data.principal import fit_pca
 from narrows.data.scaling import Statistics
 from narrows.errors import CheckpointError, DataError, ParameterError
 from narrows.losses.sparsity import Activity, kl_sparsity, log_mean_sigmoid
-from narrows.models import BaseAutoencoder, choices
+from narrows.models import BaseAutoencoder, resolve
 from narrows.networks import Network
 from narrows.training.progress import on_epoch
 
@@ -100,7 +100,7 @@ def test_loss_and_gradient_are_those_of_repeated_rows(
     """In double precision, for each term of each model's loss."""
     X = UNIT if name == "cross-entropy" else TABLE
     model = sklearn.clone(LOSSES[name]).set_params(**FEW).fit(X)
-    settings = choices.choose_settings(model, model.spec_, len(X), SEED)
+    settings = resolve.choose_settings(model, model.spec_, len(X), SEED)
     x = model.scaling_(torch.from_numpy(X)).double()
     drawn = torch.from_numpy(np.random.default_rng(SEED).random(X.shape) < 0.3)
 

@@ -295,7 +295,7 @@ def _train(
 def _teller() -> Callable[[dict[str, Any]], None]:
     """Make what says of the first run that is planned what was chosen: a stack's layers follow."""
     from narrows.cli.console import note
-    from narrows.models.chosen import sentence
+    from narrows.models.explain import sentence
 
     said: list[dict[str, Any]] = []
 

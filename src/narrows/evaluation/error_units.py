@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from narrows.data.lazy import LazyRows
 from narrows.data.signals import Windows
 from narrows.models.base import BaseAutoencoder
-from narrows.models.choices import choose_units
 from narrows.models.halves import Encoder
+from narrows.models.resolve import choose_units
 
 # How many times the spreads of columns may differ before they are taken for different units.
 _ALIKE = 3.0

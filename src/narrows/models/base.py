@@ -21,9 +21,9 @@ from narrows.data.signals import Windows
 from narrows.data.source import Batch
 from narrows.data.weights import Weighted, counted, parted
 from narrows.losses import Loss
-from narrows.models import choices, persistence, resuming
-from narrows.models.chosen import explain
+from narrows.models import persistence, resolve, resuming
 from narrows.models.damage import choose_damage, keep_range, known_range, range_of, widened
+from narrows.models.explain import explain
 from narrows.models.fitted import Codec
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.outcome import Failure, tell_of_failure
@@ -609,7 +609,7 @@ class BaseAutoencoder(Parameters, Codec):
         ParameterError
             Naming the first.
         """
-        choices.check_parameters(self)
+        resolve.check_parameters(self)
 
     def _scale(self, batch: Batch) -> Batch:
         """Scale rows (B, ...), or pairs of a row and what the encoder sees of it (B, 2, ...)."""
@@ -652,11 +652,11 @@ class BaseAutoencoder(Parameters, Codec):
         of_signal: bool = False,
     ) -> tuple[str, tuple[int, ...]]:
         """Choose the architecture, and the widths of the layers between input and code."""
-        return choices.choose_layers(self, sample_shape, scaling, n_rows, of_signal=of_signal)
+        return resolve.choose_layers(self, sample_shape, scaling, n_rows, of_signal=of_signal)
 
     def _settings(self, n_rows: int, seed: int) -> TrainSettings:
         """Plan training on so many rows, once the network is chosen."""
-        return choices.choose_settings(self, self.spec_, n_rows, seed)
+        return resolve.choose_settings(self, self.spec_, n_rows, seed)
 
     def _prepare(
         self,
@@ -674,25 +674,25 @@ class BaseAutoencoder(Parameters, Codec):
                 self.learned_rows_ = self.learned_rows_.with_rows(rows, is_held_out)
 
         statistics = Statistics.of(X, held_out, remember, weights)
-        choices.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
-        units = choices.choose_units(self.architecture, X)
+        resolve.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
+        units = resolve.choose_units(self.architecture, X)
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
         self.scaling_ = Scaling.learn(
             self.scaling,
             statistics.pooled() if alike else statistics,
             units,
-            are_levels=choices.may_be_pixels(self, X),
+            are_levels=resolve.may_be_pixels(self, X),
         )
-        self.spec_ = choices.choose_network(
+        self.spec_ = resolve.choose_network(
             self, self.sample_shape_, self.scaling_, len(X), of_signal=isinstance(X, Windows)
         )
         if isinstance(X, Windows):
             self.spec_ = replace(self.spec_, signal=True, rate=X.rate)
-        choices.check_reach(self.spec_, self.scaling_, statistics)
-        self.loss_ = choices.choose_loss(self, self.spec_, statistics)
+        resolve.check_reach(self.spec_, self.scaling_, statistics)
+        self.loss_ = resolve.choose_loss(self, self.spec_, statistics)
         keep_range(self, range_of(statistics, X, units))
         learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
-        return choices.choose_start(
+        return resolve.choose_start(
             self.spec_, self.scaling_, statistics, X, learned, weights=weights
         )
 

@@ -33,7 +33,7 @@ from narrows.data.tempfile_rows import scratch_rows
 from narrows.data.weights import counted, row_mean
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
-from narrows.models import choices, persistence
+from narrows.models import persistence, resolve
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.damage import choose_damage, range_of
@@ -347,7 +347,7 @@ class EncoderClassifier(
         return type(self)(clone(encoder) if fresh else encoder, **others)
 
     def _check_parameters(self) -> None:
-        choices.check_training(self)
+        resolve.check_training(self)
         check_flag("from_scratch", self.from_scratch)
         check_flag("fine_tune", self.fine_tune)
         check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))
@@ -364,7 +364,7 @@ class EncoderClassifier(
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Draw which rows are held out, and which are learned from; both ascending."""
         order = np.random.default_rng(seed).permutation(n_rows)
-        count = choices.choose_held_out(self, n_rows, has_hidden_layers=has_hidden_layers)
+        count = resolve.choose_held_out(self, n_rows, has_hidden_layers=has_hidden_layers)
         held_out, learned = np.split(order, [count])
         return np.sort(held_out), np.sort(learned)
 
@@ -386,7 +386,7 @@ class EncoderClassifier(
         if self.from_scratch:
             held_out, learned = self._split(len(rows), bool(half.spec.hidden_layer_sizes), seed)
             statistics = Statistics.of(rows, held_out, weights=weights)
-            first = choices.choose_start(
+            first = resolve.choose_start(
                 half.spec, half.scaling_, statistics, rows, learned, weights=weights
             )
             module = networks.build(half.spec, first, seed).encoder
@@ -397,7 +397,7 @@ class EncoderClassifier(
         """Make the damage to rows, whose range is that of those that are learned from."""
         if self.corruption is None:
             return None
-        units = choices.choose_units(self.encoder_.spec.architecture, rows)
+        units = resolve.choose_units(self.encoder_.spec.architecture, rows)
         return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, units))
 
     def _learn(
@@ -409,7 +409,7 @@ class EncoderClassifier(
     ) -> None:
         """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
-        settings = replace(choices.choose_settings(self, spec, len(rows), seed), beats_start=False)
+        settings = replace(resolve.choose_settings(self, spec, len(rows), seed), beats_start=False)
         rate = (
             min(_RATE, _RATE_OVER_WIDTH / spec.code_width)
             if isinstance(self.learning_rate, str)

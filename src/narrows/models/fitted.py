@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from narrows import storage
 from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
-from narrows.models.chosen import Choice
+from narrows.models.explain import Choice
 from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.targets import check_no_pairs

@@ -17,7 +17,7 @@ from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.disk_rows import StoredRows
 from narrows.errors import FormatError
-from narrows.models import chosen
+from narrows.models import explain
 from narrows.models.damage import check_range, known_range
 from narrows.models.halves import Decoder, Encoder, names_of
 from narrows.models.learned_rows import LearnedRows
@@ -123,7 +123,7 @@ def restore(
         for name in (name for name in _findings(model) if name in found):
             # A single number comes back as one.
             setattr(model, name, np.asarray(found[name])[()])
-        model.choices_ = chosen.restore(manifest.get("choices", {}))
+        model.choices_ = explain.restore(manifest.get("choices", {}))
         model.learned_rows_ = (
             LearnedRows.restore(parts["rows"], manifest["rows"]) if "rows" in parts else None
         )

@@ -17,7 +17,7 @@ from narrows.data.block_shuffle import Numbers, anywhere_stored, draw, picked, s
 from narrows.data.lazy import LazyRows
 from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError
-from narrows.models import choices, persistence, resuming
+from narrows.models import persistence, resolve, resuming
 from narrows.networks import Network
 from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
@@ -192,7 +192,7 @@ def plan(
         checkpoint = Checkpoint(model.checkpoint, identity)
         if (kept := checkpoint.seed()) is not None:
             seed = kept
-    count = choices.choose_held_out(model, len(X), has_hidden_layers=model._has_hidden_layers())
+    count = resolve.choose_held_out(model, len(X), has_hidden_layers=model._has_hidden_layers())
     rows: Numbers
     in_blocks = anywhere_stored(X, damaged)
     if in_blocks:

@@ -21,7 +21,7 @@ from narrows.data.weights import counted
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, kl_sparsity, silence
-from narrows.models import choices
+from narrows.models import resolve
 from narrows.models.base import BaseAutoencoder
 from narrows.models.outcome import Failure, tell_of_own_failure
 from narrows.models.validation import check_choice, check_number
@@ -284,7 +284,7 @@ class SparseAutoencoder(BaseAutoencoder):
             n_active=n_active,
             unit_columns=self.sparsity != "kl",
         )
-        choices.check_shape(self.spec_)
+        resolve.check_shape(self.spec_)
         self._activity: Activity | None = None
         self._is_new = True
         return start
