@@ -196,7 +196,7 @@ def test_a_parquet_column_whose_name_is_not_utf8_is_one_line(tmp_path: Path) -> 
 
 
 def test_damaged_checkpoints_are_one_line(tmp_path: Path, monkeypatch: Any) -> None:
-    from narrows.training.checkpoint import Checkpoint
+    from narrows.training.state import Checkpoint
 
     X, file, kept = table(), tmp_path / "run.ckpt", []
     monkeypatch.setattr(Checkpoint, "remove", lambda self: kept.append(self.path.read_bytes()))

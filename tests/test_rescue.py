@@ -7,10 +7,10 @@ import torch
 from narrows import Autoencoder, load
 from narrows.errors import NarrowsWarning
 from narrows.evaluation import make_report
-from narrows.training.clipping import Clipping
 from narrows.training.history import History
+from narrows.training.loop import has_collapsed
 from narrows.training.progress import on_epoch, on_start
-from narrows.training.rescue import has_collapsed
+from narrows.training.state import Clipping
 
 pytestmark = pytest.mark.cases
 
@@ -81,7 +81,7 @@ def test_a_run_that_went_back_and_crashed_goes_on_bit_for_bit(tmp_path, monkeypa
         if record["epoch"] == 17:
             raise CrashError
 
-    monkeypatch.setattr("narrows.training.checkpoint._COST", np.inf)  # written after every epoch
+    monkeypatch.setattr("narrows.training.state._COST", np.inf)  # written after every epoch
     start, kill = dying({12})
     with start, kill, pytest.warns(NarrowsWarning, match="collapsed in epoch 14"):
         whole = quick().fit(X)

@@ -35,8 +35,8 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.training.history import History
+from narrows.training.loop import one_cycle
 from narrows.training.progress import on_epoch, on_step
-from narrows.training.schedule import one_cycle
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:training was interrupted:UserWarning",

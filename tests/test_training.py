@@ -20,9 +20,8 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.training.history import History
-from narrows.training.loop import TrainSettings, train
+from narrows.training.loop import TrainSettings, one_cycle, train
 from narrows.training.progress import on_epoch
-from narrows.training.schedule import one_cycle
 
 SEED = 20240502
 X = np.random.default_rng(SEED).random((90, 12), dtype=np.float32)
@@ -197,7 +196,7 @@ def test_a_crashed_run_goes_on_bit_for_bit(tmp_path, chance, crash, early_stoppi
 
 def test_the_best_weights_outlive_a_crash(tmp_path, monkeypatch):
     """Steps far too long for the data: nothing is as good as the first epoch."""
-    monkeypatch.setattr("narrows.training.checkpoint._COST", np.inf)  # written after every epoch
+    monkeypatch.setattr("narrows.training.state._COST", np.inf)  # written after every epoch
     parameters = {"validation_fraction": 0.2, "learning_rate": 1.0, "corruption": "gaussian"}
     parameters["architecture"] = "dense"
     with pytest.warns(NarrowsWarning, match="no better than their mean row"):

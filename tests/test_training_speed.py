@@ -15,9 +15,8 @@ from narrows import MODELS, Autoencoder, VariationalAutoencoder, datasets, signa
 from narrows.data.arrays import ArraySource
 from narrows.data.scaling import Scaling, Statistics
 from narrows.training.devices import near, rounded_products, sent
-from narrows.training.loop import TrainSettings, train
+from narrows.training.loop import TrainSettings, one_cycle, train
 from narrows.training.progress import on_start
-from narrows.training.schedule import one_cycle
 
 SEED = 20261125
 X = np.random.default_rng(SEED).integers(0, 256, (320, 12), np.uint8)

@@ -341,14 +341,14 @@ def array_kinds() -> list[Kind]:
 def folder_kinds(folder: Path) -> list[Kind]:
     from narrows import Autoencoder, Library
     from narrows.data import files
-    from narrows.training import checkpoint
+    from narrows.training.state import Checkpoint
 
     kept = []
-    remove = checkpoint.Checkpoint.remove
-    checkpoint.Checkpoint.remove = lambda self: kept.append(self.path.read_bytes())
+    remove = Checkpoint.remove
+    Checkpoint.remove = lambda self: kept.append(self.path.read_bytes())
     how = {"max_epochs": 3, "random_state": 0, "hidden_layer_sizes": (3,)}
     model = Autoencoder(2, checkpoint=folder / "run.ckpt", **how).fit(TABLE)
-    checkpoint.Checkpoint.remove = remove
+    Checkpoint.remove = remove
     model.save(folder / "model")
     library, _ = Library.build(
         folder / "library", TABLE, model=model, metadata={"label": ["a", "é"] * 10}

@@ -254,7 +254,7 @@ class BaseAutoencoder(Parameters, Codec):
         to four times the room (``save(..., resumable=False)`` leaves it out).
 
         With another ``max_epochs``, E, each step from there on has the learning rate that a cycle
-        over E epochs has at that step (:func:`narrows.training.schedule.one_cycle`): where E is
+        over E epochs has at that step (:func:`narrows.training.loop.one_cycle`): where E is
         twice the epochs done, training goes on at 59 % of the peak and falls to zero along the
         cosine. Early stopping counts from there. ``history_.plans`` says where that
         was. A share of the epochs that ``kl_warmup`` gives is one of those planned first. A stack

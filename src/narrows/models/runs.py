@@ -19,12 +19,10 @@ from narrows.data.source import Source
 from narrows.errors import DataError, ParameterError
 from narrows.models import persistence, resolve, resuming
 from narrows.networks import Network
-from narrows.training.checkpoint import Checkpoint
 from narrows.training.history import History
-from narrows.training.interrupts import whole_steps
 from narrows.training.loop import LossFunction, TrainSettings, train
-from narrows.training.progress import print_epoch
-from narrows.training.state import Snapshot
+from narrows.training.progress import print_epoch, whole_steps
+from narrows.training.state import Checkpoint, Snapshot
 
 if TYPE_CHECKING:
     from narrows.models.base import BaseAutoencoder

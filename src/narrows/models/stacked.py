@@ -42,11 +42,10 @@ from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start
 from narrows.networks.outputs import with_variance
 from narrows.networks.stacking import put_layer, stages, take_layer
-from narrows.training.clipping import Clipping
 from narrows.training.history import History
 from narrows.training.loop import epoch_seed, new_optimizer
 from narrows.training.progress import on_epoch, print_epoch, telling
-from narrows.training.state import Snapshot, State
+from narrows.training.state import Clipping, Snapshot, State
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -1,1 +1,1 @@
-"""How weights are learned, whatever the network and the loss."""
+"""The training of networks, whatever their architecture and loss."""

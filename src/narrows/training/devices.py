@@ -1,4 +1,4 @@
-"""Where the numbers are crunched."""
+"""The device that a network is trained on: a GPU or the CPU, and how rows get there."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -8,17 +8,17 @@ from narrows.data.arrays import ArraySource
 from narrows.data.source import Batch, Source
 from narrows.errors import ParameterError
 
-# Of a GPU's free memory, what the rows may take; the rest is for the network and its steps.
+# The share of a GPU's free memory that rows may take; the rest is for the network and its steps.
 _SHARE_FOR_ROWS = 1 / 2
 
 
 def choose_device(name: str) -> torch.device:
-    """Find the device that a user's word stands for.
+    """Find the device that a user named.
 
     Parameters
     ----------
     name : str
-        "auto" (a GPU where there is one, otherwise the processor), or what torch calls a device:
+        "auto" (a GPU where there is one, otherwise the CPU), or what torch calls a device:
         "cpu", "cuda", "cuda:1", "mps".
 
     Raises
@@ -44,7 +44,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def near(source: Source, device: torch.device) -> Source:
-    """Put rows in memory onto a GPU that has room for them, so that steps wait for no copy."""
+    """Move rows in memory to a GPU that has room for them, so that steps wait for no copy."""
     if device.type != "cuda" or not isinstance(source, ArraySource):
         return source
     free, _ = torch.cuda.mem_get_info(device)
@@ -52,14 +52,14 @@ def near(source: Source, device: torch.device) -> Source:
 
 
 def sent(batch: Batch, device: torch.device) -> Batch:
-    """Put a batch where the network is; a GPU copies by itself from memory that stays in place."""
+    """Move a batch to the network's device; a GPU copies pinned memory while the CPU goes on."""
     if device.type == "cuda" and batch.device.type == "cpu":
         batch = batch.pin_memory()
     return batch.to(device, non_blocking=True)
 
 
 def rounded_products(device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a GPU that can multiplies in bfloat16, and sums in float32."""
+    """Return the context in which a GPU multiplies in bfloat16 if it can, and sums in float32."""
     if device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)

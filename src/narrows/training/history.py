@@ -1,4 +1,4 @@
-"""What training wrote down, epoch by epoch."""
+"""The history of a training run: losses and learning rates, epoch by epoch."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ from narrows.data.formulas import guarded
 from narrows.errors import FormatError
 
 Record = dict[str, float]
-# What every epoch has.
+# The columns that every epoch has.
 _ALWAYS = ("epoch", "loss", "learning_rate", "seconds")
 Ending = Literal["max_epochs", "early_stopping", "collapsed", "interrupted", "running"]
 
@@ -30,19 +30,18 @@ class History:
         ``learning_rate`` at the epoch's end, and ``seconds`` since the start. Where training was
         interrupted in its first epoch, its only record is of the steps done, without held-out rows.
     best_epoch : int
-        The epoch whose weights were kept, from 1; the last where nothing was held out.
+        The epoch whose weights were kept, from 1; the last where no rows were held out.
     ended : {"max_epochs", "early_stopping", "collapsed", "interrupted", "running"}
         Why training stopped.
     layers : list of History
-        Of layers that were trained one by one before the whole, the first one first; else empty.
+        The histories of layers that were trained one by one before the whole network, in order.
     start : dict or None
-        The losses of the first weights, before any step, where they are a result of their own:
-        those of networks that start at PCA; on the held-out rows, if there are any. ``best_epoch``
-        is 0 where they were kept.
+        The losses of the first weights, before any step, of a network that starts at PCA; on the
+        held-out rows, if there are any. ``best_epoch`` is 0 where the first weights were kept.
     initial_loss : float or None
         The loss of the first step, before it.
     restarts : list of int
-        After which epochs training had collapsed, and went back to its best weights.
+        The epochs after which training had collapsed, and went back to its best weights.
     plans : list of dict
         The plans that were replaced when training was resumed: ``epoch`` and ``step``, the epochs
         done by then and the steps after them, and ``max_epochs``, the epochs that had been planned.
@@ -75,18 +74,18 @@ class History:
 
     @property
     def columns(self) -> list[str]:
-        """The names of what was recorded, in the order they came."""
+        """The names of the recorded figures, in the order in which they were first recorded."""
         return list(dict.fromkeys(name for record in self.epochs for name in record))
 
     @property
     def best(self) -> Record:
-        """The record of the weights that were kept; empty where there is none."""
+        """The record of the epoch whose weights were kept; empty where there is none."""
         if self.best_epoch == 0 and self.start is not None:
             return self.start
         return self.epochs[self.best_epoch - 1] if self.epochs else {}
 
     def summary(self) -> dict[str, Any]:
-        """Return what to say of a run in a few figures, of each layer's too where there are any.
+        """Return the main figures of a run, and those of each layer where there are any.
 
         Examples
         --------
@@ -106,14 +105,14 @@ class History:
         return {**own, "layers": [h.summary() for h in self.layers]} if self.layers else own
 
     def to_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a line an epoch.
+        """Write a CSV file with a line for each epoch.
 
         Parameters
         ----------
         path : str or Path
             The file.
         overwrite : bool, default=False
-            Whether one that is there already is replaced.
+            Whether a file that is there already is replaced.
 
         Returns
         -------
@@ -144,7 +143,6 @@ class History:
 
     def _csv(self) -> bytes:
         stream = StringIO(newline="")
-        # Without an epoch, at least what every epoch has.
         columns = self.columns or _ALWAYS
         writer = csv.DictWriter(stream, columns)
         writer.writerow({name: guarded(name) for name in columns})
@@ -152,20 +150,15 @@ class History:
         return stream.getvalue().encode()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them; without layers where there are none."""
-        own: dict[str, Any] = {
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "ended": self.ended,
+        """Return the fields in JSON types; those that hold nothing are left out."""
+        own = {"epochs": self.epochs, "best_epoch": self.best_epoch, "ended": self.ended}
+        optional = {
+            "start": self.start,
+            "initial_loss": self.initial_loss,
+            "restarts": self.restarts,
+            "plans": self.plans,
         }
-        for name, plain in (
-            ("start", None),
-            ("initial_loss", None),
-            ("restarts", []),
-            ("plans", []),
-        ):
-            if (value := getattr(self, name)) != plain:
-                own[name] = value
+        own |= {name: value for name, value in optional.items() if value not in (None, [])}
         return {**own, "layers": [h.as_json() for h in self.layers]} if self.layers else own
 
     @classmethod
@@ -175,10 +168,10 @@ class History:
         Raises
         ------
         FormatError
-            If it did not give this.
+            If the fields are not those of a history.
         """
         layers = fields.get("layers", [])
-        # Layers have none themselves: what a file nests deeper is not followed.
+        # Layers have no layers: those of a damaged file are ignored.
         history = cls(**{name: value for name, value in fields.items() if name != "layers"})
         history.layers = [cls.from_json({**layer, "layers": []}) for layer in layers]
         epochs, best = history.epochs, history.best_epoch
@@ -191,8 +184,10 @@ class History:
             raise FormatError(
                 f"the history's best epoch is {best!r}, of {len(epochs)} epochs; train again"
             )
-        if not _is_number(history.initial_loss, or_none=True) or not (
-            isinstance(history.restarts, list) and all(type(e) is int for e in history.restarts)
+        if not (
+            (history.initial_loss is None or _is_number(history.initial_loss))
+            and isinstance(history.restarts, list)
+            and all(type(epoch) is int for epoch in history.restarts)
         ):
             raise FormatError("the history's first loss or restarts are no numbers; train again")
         if not isinstance(history.plans, list) or not all(map(_is_plan, history.plans)):
@@ -203,7 +198,7 @@ class History:
 
 
 def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
-    """Tell whether an epoch has what every epoch has, and nothing but finite numbers."""
+    """Tell whether a record has these columns, and nothing but finite numbers."""
     return (
         isinstance(record, dict)
         and record.keys() >= set(always)
@@ -212,7 +207,7 @@ def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
 
 
 def _is_plan(plan: object) -> bool:
-    """Tell whether a plan is of numbers of epochs and steps."""
+    """Tell whether a plan holds numbers of epochs and steps."""
     return (
         isinstance(plan, dict)
         and plan.keys() == {"epoch", "step", "max_epochs"}
@@ -220,7 +215,5 @@ def _is_plan(plan: object) -> bool:
     )
 
 
-def _is_number(value: object, *, or_none: bool = False) -> bool:
-    if value is None:
-        return or_none
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)

@@ -1,11 +1,17 @@
-"""The training loop: one flat function, read from top to bottom."""
+"""The training loop, a flat function to be read from top to bottom, and what it decides by.
+
+These are the learning rate of each step, the optimiser, early stopping, the return to the best
+weights after training has collapsed, and the test by which learned weights replace the first ones.
+"""
 
 import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from functools import partial
+from itertools import pairwise, takewhile
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,26 +22,14 @@ from torch import Tensor, nn
 
 from narrows import ranks
 from narrows.data.source import Source
-from narrows.errors import CheckpointError, DataError, DivergedError
+from narrows.errors import CheckpointError, DataError, DivergedError, warn
 from narrows.losses import Loss
-from narrows.training import rescue
-from narrows.training.checkpoint import Checkpoint
-from narrows.training.clipping import Clipping
 from narrows.training.devices import near, rounded_products, sent
-from narrows.training.distributed import purpose, shared, weighted
 from narrows.training.history import History, Record
-from narrows.training.means import Means
-from narrows.training.progress import (
-    Callback,
-    listeners,
-    listeners_everywhere,
-    starters,
-    tell_step,
-)
-from narrows.training.schedule import constant, one_cycle
-from narrows.training.state import Snapshot, State
+from narrows.training.progress import Callback, tell_epoch, tell_start, tell_step
+from narrows.training.state import Checkpoint, Clipping, Means, Snapshot, State
 
-# From the network, a prepared batch and a generator for noise, to the terms.
+# From the network, a prepared batch and a generator for noise, to the terms of the loss.
 LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 
 # A little below the largest block for which glibc raises its thresholds, 32 MiB.
@@ -45,11 +39,20 @@ _EVALUATION_BATCH = 1024
 # The significance level of the t test by which learned weights must be better than the first ones,
 # and the number of parts of the held-out rows that it compares.
 _CHANCE, _PARTS = 1e-3, 64
+# The share of the steps in which the learning rate rises, and the share of its peak that it has at
+# the first step.
+_WARMUP, _START = 0.1, 0.04
+# How often a run that has collapsed goes back to its best weights before it ends at them, and the
+# share of the learning rate with which it goes on, each time.
+_MOST_RESTARTS, _RESTART_SHARE = 2, 1 / 3
+# A run has collapsed when so many epochs in a row have lost so many times as much as the loss
+# usually changes from epoch to epoch.
+_COLLAPSED_EPOCHS, _COLLAPSED_TIMES = 2, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How long, how fast, where.
+    """The length, the steps and the device of a training run.
 
     Attributes
     ----------
@@ -58,15 +61,15 @@ class TrainSettings:
     batch_size : int
         Rows a step.
     learning_rate : float
-        The schedule's peak.
+        The peak of the learning rate.
     weight_decay : float
-        Share of each matrix, times the learning rate, that a step takes away.
+        The share of each matrix, times the learning rate, that a step takes away.
     n_iter_no_change : int or None
         Epochs without a better validation loss before training stops; ``None`` never stops.
     seed : int
         The random seed of shuffling and noise.
     device : torch.device
-        Where the network is.
+        The device of the network.
     cycle : bool
         Whether the learning rate follows one cycle over all epochs or stays constant.
     beats_start : bool
@@ -111,17 +114,17 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     loss : callable
         From the network, a batch of scaled rows and a generator for noise, to its terms.
     source : Source
-        The rows.
+        The rows to learn from.
     prepare : callable
         From a batch as the source gives it to what the loss takes: scaled float32 rows.
     settings : TrainSettings
-        How long, how fast, where.
+        The length, the steps and the device of the run.
     validation : Source, optional
         Rows held out; the weights with the smallest loss on them are kept.
     optimizer : Optimizer, optional
-        To continue with; a new Adam by default.
+        The optimiser to continue with; a new AdamW by default.
     checkpoint : Checkpoint, optional
-        From which the run is resumed, and to which the state is written after epochs.
+        The file from which the run is resumed, and to which its state is written after epochs.
     resume : Snapshot, optional
         The state to resume from, in the middle of an epoch or after the last one that was planned.
         Where ``max_epochs`` differs from the plan, the learning rate is from there on that of a
@@ -144,9 +147,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     CheckpointError
         If the state to resume from is damaged, or of another run.
     KeyboardInterrupt
-        If it comes before the first step, or before the end of a single pass at a constant rate;
-        later it ends training, and what was learned is kept. Where several processes train
-        together it ends them, and the checkpoint is what is kept.
+        If Ctrl-C comes before the first step, or before the end of a single pass at a constant
+        learning rate; later it ends training, and what was learned is kept. Where several processes
+        train together it ends them, and the checkpoint is kept.
     """
     device = settings.device
     source = near(source, device)
@@ -155,7 +158,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     noise = torch.Generator(device)
     # For a run that is resumed within an epoch on another device or in another process, where the
     # generator's state cannot be restored.
-    noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, purpose("noise")))
+    noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, _of_process("noise")))
     state = State(
         network,
         optimizer,
@@ -166,9 +169,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         max_epochs=settings.max_epochs,
         noise=noise,
     )
-    first: dict[str, Tensor] = {}
-    if settings.beats_start:
-        first = {k: v.clone() for k, v in network.state_dict().items()}
+    first = _copied_weights(network) if settings.beats_start else {}
     if resume is not None:
         resume.go_on(state)
         if resume.max_epochs != settings.max_epochs and (resume.epoch or resume.step):
@@ -177,13 +178,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         checkpoint.restore(state)
     history = state.history
     ranks.check_same("the checkpoint", f"epoch {len(history)}", CheckpointError)
-    step_loss = shared(network, loss)
+    step_loss = _step_loss(network, loss)
     steps_per_epoch = -(-len(source) // settings.batch_size)
-    rate = (
-        one_cycle(settings.learning_rate, settings.max_epochs * steps_per_epoch)
-        if settings.cycle
-        else constant(settings.learning_rate)
-    )
+    cycle = one_cycle(settings.learning_rate, settings.max_epochs * steps_per_epoch)
+    rate = cycle if settings.cycle else lambda _step: settings.learning_rate
     zero = torch.zeros((), device=device)
     elapsed = history["seconds"][-1] if len(history) else 0.0
     start = time.monotonic() - elapsed
@@ -191,8 +189,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     left: Snapshot | None = None
     products = rounded_products(device)
     keep_freed_memory()
-    for starter in starters():
-        starter(network)
+    tell_start(network)
     if settings.beats_start and history.start is None:
         rows, prefix = (source, "") if validation is None else (validation, "validation_")
         found = evaluate(network, loss, rows, prepare, settings)
@@ -206,15 +203,14 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 break
             network.train()
             if not state.step:
-                noise.manual_seed(epoch_seed(settings.seed, epoch, purpose("noise")))
+                noise.manual_seed(epoch_seed(settings.seed, epoch, _of_process("noise")))
             shuffling = epoch_seed(settings.seed, epoch, "shuffling")
             done, means = state.step, state.means
             batches = source.batches(
                 settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=ranks.size()
             )
             for number, batch in enumerate(batches):
-                learning_rate = rate(epoch * steps_per_epoch + number)
-                learning_rate *= rescue.rate_share(history)
+                learning_rate = rate(epoch * steps_per_epoch + number) * _rate_share(history)
                 if number < done:  # before the run was interrupted in this epoch
                     tell_step()
                     continue
@@ -225,7 +221,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 with products:
                     parts = step_loss(x, noise)
                 optimizer.zero_grad(set_to_none=True)
-                weighted(parts, zero, len(batch)).backward()  # type: ignore[no-untyped-call]
+                _weighted(parts, zero, len(batch)).backward()  # type: ignore[no-untyped-call]
                 if clipping is not None:
                     clipping.clip(network.parameters())
                 optimizer.step()
@@ -250,23 +246,21 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 history.epochs.append(record)
                 history.best_epoch = epoch + 1 - _epochs_since_best(history)
                 if history.best_epoch == epoch + 1:
-                    state.best = {k: v.clone() for k, v in network.state_dict().items()}
+                    state.best = _copied_weights(network)
             state.step, state.means = 0, Means()
-            if settings.cycle and (not is_finite or rescue.has_collapsed(history)):
+            if settings.cycle and (not is_finite or has_collapsed(history)):
                 history.restarts.append(len(history))
                 if ranks.rank() == 0:
-                    rescue.tell(history, epoch + 1, record["loss"])
+                    _warn_of_collapse(history, epoch + 1, record["loss"])
                 network.load_state_dict(state.best)
                 optimizer.state.clear()
-                if len(history.restarts) > rescue.MOST:
+                if len(history.restarts) > _MOST_RESTARTS:
                     history.ended = "collapsed"
                     break
             state.is_whole = True
             if checkpoint is not None:
                 checkpoint.write(state)
-            told = (*listeners(), *callbacks) if ranks.rank() == 0 else ()
-            for callback in (*told, *listeners_everywhere()):
-                callback({**record, "max_epochs": settings.max_epochs})
+            tell_epoch({**record, "max_epochs": settings.max_epochs}, callbacks)
         else:
             history.ended = "max_epochs"
     except KeyboardInterrupt:
@@ -295,7 +289,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         history.best_epoch = len(history)
     network.eval()
     if first and validation is not None and history.best_epoch:
-        learned = {k: v.clone() for k, v in network.state_dict().items()}
+        learned = _copied_weights(network)
         after = _losses_of_parts(network, loss, validation, prepare, settings)
         network.load_state_dict(first)
         if _are_smaller(after, _losses_of_parts(network, loss, validation, prepare, settings)):
@@ -323,7 +317,7 @@ def evaluate(
     *,
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Average a loss's terms over a source, in evaluation mode; noise is the same every time."""
+    """Average a loss's terms over rows, in evaluation mode, with the same noise every time."""
     network.eval()
     noise = torch.Generator(settings.device)
     means = Means()
@@ -348,7 +342,7 @@ def _losses_of_parts(
     prepare: Callable[[Any], Any],
     settings: TrainSettings,
 ) -> NDArray[np.float64]:
-    """Return the loss of each of 64 or fewer parts of a source, with the same noise every time."""
+    """Return the loss of each of at most 64 parts of the rows, with the same noise every time."""
     noise = torch.Generator(settings.device)
     losses = []
     with ranks.placed(0, 1):
@@ -374,13 +368,48 @@ def _are_smaller(losses: NDArray[np.float64], others: NDArray[np.float64]) -> bo
     )
 
 
+def one_cycle(peak: float, n_steps: int) -> Callable[[int], float]:
+    """Return the learning rate of each step: rising, then falling to zero along a cosine.
+
+    Smith & Topin (2018), "Super-convergence": one cycle, up and then down, reaches in a few epochs
+    what a constant rate reaches in many. It rises along a line over the first tenth of the steps.
+
+    Parameters
+    ----------
+    peak : float
+        The highest learning rate.
+    n_steps : int
+        The planned number of steps.
+
+    Returns
+    -------
+    callable
+        From the step's number, 0 .. n_steps - 1, to its learning rate.
+
+    Examples
+    --------
+    >>> rate = one_cycle(1.0, 100)
+    >>> round(rate(0), 2), round(rate(10), 2), round(rate(99), 2)
+    (0.04, 1.0, 0.0)
+    """
+    warmup = max(1, round(_WARMUP * n_steps))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return peak * (_START + (1 - _START) * step / warmup)
+        share = (step - warmup) / max(1, n_steps - warmup)
+        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    return rate
+
+
 def new_optimizer(
     network: nn.Module,
     learning_rate: float,
     weight_decay: float,
     shares: Mapping[nn.Module, float] | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, alg. 2), fused into one pass.
+    """Make AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019, alg. 2), fused.
 
     Only matrices decay: a shrinking bias would pull the mean reconstruction off the data's mean.
     With ``shares``, each module learns at its share of the learning rate.
@@ -388,11 +417,10 @@ def new_optimizer(
     groups = []
     for module, share in (shares or {network: 1.0}).items():
         parameters = list(module.parameters())
-        for decay, of_it in (
-            (weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            groups.append({"params": of_it, "weight_decay": decay, "share": share})
+        for is_matrix in (True, False):
+            of_kind = [p for p in parameters if (p.ndim > 1) == is_matrix]
+            decay = weight_decay if is_matrix else 0.0
+            groups.append({"params": of_kind, "weight_decay": decay, "share": share})
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
@@ -407,9 +435,110 @@ def keep_freed_memory() -> None:
 
 
 def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
-    """Mix a run's seed, an epoch's number and a purpose into a seed of their own."""
+    """Derive a random seed from a run's seed, an epoch's number and a purpose."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+class _StepLoss(nn.Module):
+    """A loss as the forward pass of a module, which DistributedDataParallel needs."""
+
+    def __init__(self, network: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+
+    def forward(self, x: Any, noise: torch.Generator) -> Loss:
+        """Return the terms of a batch."""
+        return self.loss(self.network, x, noise)
+
+
+def _step_loss(network: nn.Module, loss: LossFunction) -> Callable[[Any, torch.Generator], Loss]:
+    """Return the loss of a batch, whose gradients are summed over all processes.
+
+    All processes start from the weights of the first one. Buffers are not sent around: what enters
+    them is summed over all processes.
+    """
+    if ranks.size() == 1:
+        return partial(loss, network)
+    distributed: Callable[[Any, torch.Generator], Loss] = nn.parallel.DistributedDataParallel(
+        _StepLoss(network, loss), forward_sync_buffers=False
+    )
+    return distributed
+
+
+def _weighted(parts: Loss, zero: Tensor, rows: int) -> Tensor:
+    """Add up the terms of ``rows`` rows, weighted so that DDP's mean is that of the whole batch."""
+    loss = sum(parts.values(), start=zero)
+    return loss if ranks.size() == 1 else loss * (rows * ranks.size() / ranks.total(rows))
+
+
+def _of_process(purpose: str) -> str:
+    """Name random numbers of this process; the first one's are those of a single process."""
+    return f"{purpose}/{ranks.rank()}" if ranks.rank() else purpose
+
+
+def _copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def _rate_share(history: History) -> float:
+    """Return the share of the planned learning rate at which a run that went back goes on."""
+    return _RESTART_SHARE ** len(history.restarts)
+
+
+def has_collapsed(history: History) -> bool:
+    """Tell whether training has collapsed since it last went back to its best weights.
+
+    It has when it has lost more than half of all that it gained: its loss is nearer to that of its
+    first step, at which a decoder gives the mean row, than to its own best.
+
+    Examples
+    --------
+    >>> def run(*losses):
+    ...     return History([{"epoch": i + 1, "loss": x} for i, x in enumerate(losses)],
+    ...                    initial_loss=9000)
+    >>> has_collapsed(run(600, 250, 180, 170)), has_collapsed(run(600, 250, 180, 8700, 8800))
+    (False, True)
+    >>> from_pca = run(0.0264, 0.0257, 0.0261, 0.0274, 0.0282, 0.0282)
+    >>> from_pca.initial_loss, from_pca.start = 0.0252, {"epoch": 0, "validation_loss": 0.0251}
+    >>> has_collapsed(from_pca)
+    False
+    """
+    losses, first = [record["loss"] for record in history.epochs], history.initial_loss
+    since = len(losses) - (history.restarts[-1] if history.restarts else 0)
+    if first is None or len(losses) < _COLLAPSED_EPOCHS + 2 or since < _COLLAPSED_EPOCHS:
+        return False
+    before, late = losses[:-_COLLAPSED_EPOCHS], losses[-_COLLAPSED_EPOCHS:]
+    best = min(before)
+    if first <= best:  # nothing was gained that could be lost
+        return False
+    usual = median(abs(b - a) for a, b in pairwise(before))
+    # The first step of a network that starts at PCA is no mean row: it has little to gain or lose.
+    pca = 0.0 if history.start is None else abs(first)
+    least = max((first - best) / 2, _COLLAPSED_TIMES * usual, pca)
+    return all(loss - best > least for loss in late)
+
+
+def _warn_of_collapse(history: History, epoch: int, loss: float) -> None:
+    """Warn that a run goes back to its best weights, or ends at them."""
+    times = len(history.restarts)
+    best = f"the weights of epoch {history.best_epoch}"
+    what = f"its loss was {loss:.5g}" if math.isfinite(loss) else "its loss left the finite numbers"
+    if times > _MOST_RESTARTS:
+        message = f"training collapsed in epoch {epoch} once more ({what}); {best} are kept"
+    else:
+        message = (
+            f"training collapsed in epoch {epoch} ({what}); it goes on from {best} at a learning "
+            f"rate {1 / _RESTART_SHARE**times:.0f} times lower"
+        )
+    warn(
+        f"{message}; lower learning_rate to avoid it",
+        kind="training_collapsed",
+        stacklevel=4,
+        epoch=epoch,
+        restarts=min(times, _MOST_RESTARTS),
+    )
 
 
 def _epochs_since_best(history: History) -> int:
@@ -427,7 +556,7 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
     """
     if settings.n_iter_no_change is None or "validation_loss" not in history.columns:
         return False
-    half = settings.learning_rate * rescue.rate_share(history) / 2
+    half = settings.learning_rate * _rate_share(history) / 2
     begun = max([0, *history.restarts, *(plan["epoch"] for plan in history.plans)])
     since = history.epochs[begun:]
     settled = sum(1 for _ in takewhile(lambda r: r["learning_rate"] < half, since[::-1]))

@@ -1,11 +1,19 @@
-"""Who is told of each epoch, without a parameter in every call between them and the loop."""
+"""Callbacks that training calls, and Ctrl-C during training.
+
+Training looks the callbacks up, so that no call between a user and the training loop has to pass
+them on. Each function ``on_...`` returns a context manager; all training within its block calls the
+callback.
+"""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -15,20 +23,18 @@ from narrows.errors import NarrowsError, OutputError
 from narrows.training.history import Record
 
 Callback = Callable[[Record], None]
-
-Starter = Callable[[nn.Module], None]
-
 Planner = Callable[[dict[str, Any]], None]
+Starter = Callable[[nn.Module], None]
+_Any = TypeVar("_Any")
 
+_listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
+_everywhere: ContextVar[tuple[Callback, ...]] = ContextVar("everywhere", default=())
 _planners: ContextVar[tuple[Planner, ...]] = ContextVar("planners", default=())
 _starters: ContextVar[tuple[Starter, ...]] = ContextVar("starters", default=())
 _steppers: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("steppers", default=())
-_listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
-_everywhere: ContextVar[tuple[Callback, ...]] = ContextVar("everywhere", default=())
 
 
-@contextmanager
-def on_epoch(callback: Callback) -> Iterator[None]:
+def on_epoch(callback: Callback) -> AbstractContextManager[None]:
     """Call ``callback`` with each epoch's record while the block runs.
 
     Parameters
@@ -48,15 +54,21 @@ def on_epoch(callback: Callback) -> Iterator[None]:
     >>> seen
     [1, 2, 3]
     """
-    token = _listeners.set((*_listeners.get(), callback))
-    try:
-        yield
-    finally:
-        _listeners.reset(token)
+    return _called(_listeners, callback)
 
 
-@contextmanager
-def on_plan(callback: Planner) -> Iterator[None]:
+def on_every_process(callback: Callback) -> AbstractContextManager[None]:
+    """Call ``callback`` as :func:`on_epoch` does, in all processes that train together.
+
+    Parameters
+    ----------
+    callback : callable
+        As for :func:`on_epoch`; all processes call it after the same epochs.
+    """
+    return _called(_everywhere, callback)
+
+
+def on_plan(callback: Planner) -> AbstractContextManager[None]:
     """Call ``callback`` once a run is planned, before its first step, while the block runs.
 
     Parameters
@@ -74,38 +86,10 @@ def on_plan(callback: Planner) -> Iterator[None]:
     ...     model = Autoencoder(n_components=2, max_epochs=1, random_state=0).fit(X)
     Choice(value=32, reason='200 rows')
     """
-    token = _planners.set((*_planners.get(), callback))
-    try:
-        yield
-    finally:
-        _planners.reset(token)
+    return _called(_planners, callback)
 
 
-def tell_plan(choices: dict[str, Any]) -> None:
-    """Call the callbacks of :func:`on_plan`, in the first of several processes."""
-    if ranks.rank() == 0:
-        for callback in _planners.get():
-            callback(choices)
-
-
-@contextmanager
-def on_every_process(callback: Callback) -> Iterator[None]:
-    """Call ``callback`` as :func:`on_epoch` does, in all processes that train together.
-
-    Parameters
-    ----------
-    callback : callable
-        As for :func:`on_epoch`; all processes call it after the same epochs.
-    """
-    token = _everywhere.set((*_everywhere.get(), callback))
-    try:
-        yield
-    finally:
-        _everywhere.reset(token)
-
-
-@contextmanager
-def on_start(callback: Starter) -> Iterator[None]:
+def on_start(callback: Starter) -> AbstractContextManager[None]:
     """Call ``callback`` with each network that is about to be trained while the block runs.
 
     Parameters
@@ -113,15 +97,10 @@ def on_start(callback: Starter) -> Iterator[None]:
     callback : callable
         Takes the network before its first step, and must not change it.
     """
-    token = _starters.set((*_starters.get(), callback))
-    try:
-        yield
-    finally:
-        _starters.reset(token)
+    return _called(_starters, callback)
 
 
-@contextmanager
-def on_step(callback: Callable[[], None]) -> Iterator[None]:
+def on_step(callback: Callable[[], None]) -> AbstractContextManager[None]:
     """Call ``callback`` after each step, and each batch of held-out rows, while the block runs.
 
     Parameters
@@ -130,17 +109,40 @@ def on_step(callback: Callable[[], None]) -> Iterator[None]:
         Takes nothing. If it raises KeyboardInterrupt, training ends there, and what was learned is
         kept: unlike an interrupt that comes at any moment, never a part of a step.
     """
-    token = _steppers.set((*_steppers.get(), callback))
+    return _called(_steppers, callback)
+
+
+@contextmanager
+def _called(callbacks: ContextVar[tuple[_Any, ...]], callback: _Any) -> Iterator[None]:
+    token = callbacks.set((*callbacks.get(), callback))
     try:
         yield
     finally:
-        _steppers.reset(token)
+        callbacks.reset(token)
 
 
-def tell_step() -> None:
-    """Call the callbacks of :func:`on_step`."""
-    for callback in _steppers.get():
-        callback()
+@contextmanager
+def telling(**facts: float) -> Iterator[None]:
+    """Add facts to all records that callbacks get while the block runs.
+
+    Parameters
+    ----------
+    **facts : float
+        Such as ``layer`` and ``n_layers`` where layers are trained one by one.
+    """
+
+    def add(callback: Callback) -> Callback:
+        return lambda record: callback({**record, **facts})
+
+    tokens = [
+        (callbacks, callbacks.set(tuple(map(add, callbacks.get()))))
+        for callbacks in (_listeners, _everywhere)
+    ]
+    try:
+        yield
+    finally:
+        for callbacks, token in tokens:
+            callbacks.reset(token)
 
 
 @contextmanager
@@ -150,7 +152,7 @@ def logged(path: Path | None) -> Iterator[None]:
     Parameters
     ----------
     path : Path or None
-        The file, which is written anew; ``None`` writes none.
+        The file, which is written anew; with ``None``, nothing is written.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def logged(path: Path | None) -> Iterator[None]:
                 if not columns:
                     columns.extend(name for name in record if name != "max_epochs")
                     file.write(",".join(map(guarded, columns)) + "\n")
-                # Layers that are trained one by one may have more to tell; the first says what.
+                # Layers that are trained one by one may differ in columns; the first decides.
                 file.write(",".join(f"{record.get(name, math.nan):.9g}" for name in columns) + "\n")
 
             with on_epoch(write):
@@ -181,42 +183,73 @@ def logged(path: Path | None) -> Iterator[None]:
         ) from error
 
 
-def starters() -> tuple[Starter, ...]:
-    """Return the callbacks of the blocks that surround this call, the outermost first."""
-    return _starters.get()
-
-
 @contextmanager
-def telling(**facts: float) -> Iterator[None]:
-    """Add facts to all records that callbacks get while the block runs.
+def whole_steps() -> Iterator[None]:
+    """Delay KeyboardInterrupt to the end of a step while the block runs; a second one is immediate.
 
-    Parameters
-    ----------
-    **facts : float
-        Such as ``layer`` and ``n_layers`` where layers are trained one by one.
+    Outside the main thread, and where the handler of SIGINT is not Python's own, nothing is done;
+    the command line has a handler of its own.
     """
-
-    def add(callback: Callback) -> Callback:
-        return lambda record: callback({**record, **facts})
-
-    tokens = [
-        (those, those.set(tuple(map(add, those.get())))) for those in (_listeners, _everywhere)
-    ]
-    try:
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
+        return
+    is_received = is_raised = False
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        nonlocal is_received, is_raised
+        if is_received:
+            is_raised = True
+            signal.default_int_handler(number, frame)
+        is_received = True
+
+    def check() -> None:
+        nonlocal is_raised
+        if is_received and not is_raised:
+            is_raised = True
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, receive)
+    try:
+        with on_step(check):
+            yield
     finally:
-        for those, token in tokens:
-            those.reset(token)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    check()  # for a signal after the last step
 
 
 def listeners() -> tuple[Callback, ...]:
-    """Return the callbacks of the blocks that surround this call, the outermost first."""
+    """Return the callbacks of :func:`on_epoch`, that of the outermost block first."""
     return _listeners.get()
 
 
-def listeners_everywhere() -> tuple[Callback, ...]:
-    """Return those of the surrounding blocks that every process calls."""
-    return _everywhere.get()
+def tell_plan(choices: dict[str, Any]) -> None:
+    """Call the callbacks of :func:`on_plan`, in the first of several processes."""
+    if ranks.rank() == 0:
+        for callback in _planners.get():
+            callback(choices)
+
+
+def tell_start(network: nn.Module) -> None:
+    """Call the callbacks of :func:`on_start`."""
+    for callback in _starters.get():
+        callback(network)
+
+
+def tell_epoch(record: Record, callbacks: Sequence[Callback]) -> None:
+    """Call the callbacks of :func:`on_epoch` and ``callbacks``, in the first of several processes.
+
+    The callbacks of :func:`on_every_process` are called in each of them.
+    """
+    first = (*_listeners.get(), *callbacks) if ranks.rank() == 0 else ()
+    for callback in (*first, *_everywhere.get()):
+        callback(record.copy())
+
+
+def tell_step() -> None:
+    """Call the callbacks of :func:`on_step`."""
+    for callback in _steppers.get():
+        callback()
 
 
 def print_epoch(record: Record) -> None:

@@ -1,40 +1,139 @@
-"""The state of a training run between two steps, and its snapshot of tensors and facts.
+"""The state of a training run between two steps, and the checkpoint that keeps it on disk.
 
-Each epoch's generators are seeded by the run's seed and the epoch's number, so that of shuffling
-and noise only the noise's generator within an epoch has to be kept.
+Each epoch's generators are seeded by the run's seed and the epoch's number. Of all random numbers,
+only the state of the generator of noise within an epoch therefore has to be kept.
 """
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from narrows import ranks
+from narrows.atomic import atomic_file, check_output, explain_os_errors
 from narrows.errors import CheckpointError
-from narrows.training.clipping import Clipping
-from narrows.training.history import History
-from narrows.training.means import Means
+from narrows.losses import Loss
+from narrows.training.history import History, Record
 
 # What reading a damaged state may raise.
 DAMAGES = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SafetensorError,
-    TypeError,
-    ValueError,
-)
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError,
+    SafetensorError, TypeError, ValueError,
+)  # fmt: skip
 
 _LAYER = "layer/"
+# Gradients may be this many times as long as usual. A step keeps this share of the usual norm. The
+# first steps only measure it.
+_TIMES, _MEMORY, _FIRST_STEPS = 5.0, 0.98, 20
+# The largest share of training time that is spent on writing checkpoints.
+_COST = 0.05
+
+
+class Means:
+    """Means over rows of a loss's terms, read from the device once an epoch.
+
+    Only sums are kept: a small tensor per step between the large blocks that steps allocate and
+    free would fragment the heap, which would grow with the number of steps.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._first: list[Tensor] = []
+        self._rows = 0
+
+    def __bool__(self) -> bool:
+        return self._rows > 0
+
+    def add(self, parts: Loss, rows: int) -> None:
+        """Add the terms of a batch of ``rows`` rows, which stay on their device."""
+        if not self._first:
+            self._first = [term.detach().double() for term in parts.values()]
+        for name, term in parts.items():
+            if name not in self._sums:
+                self._sums[name] = _as_sum(0.0, term.device)
+            self._sums[name].add_(term.detach(), alpha=rows)
+        self._rows += rows
+
+    def first(self) -> float:
+        """Return the loss of the first batch that was added."""
+        return sum(float(ranks.add(term)) for term in self._first) / ranks.size()
+
+    def read(self) -> Record:
+        """Return the loss and its terms, of the rows of all processes."""
+        rows = ranks.total(self._rows)
+        means = {name: float(ranks.add(total)) / rows for name, total in self._sums.items()}
+        return {"loss": sum(means.values()), **means}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the sums in JSON types, for :meth:`from_json`."""
+        sums = {name: float(total) for name, total in self._sums.items()}
+        return {"rows": self._rows, "sums": sums, "first": [float(term) for term in self._first]}
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any], device: torch.device) -> Self:
+        """Restore the means; of several processes, the first one gets all that was added.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the facts are not those of means.
+        """
+        rows, sums, first = facts["rows"], dict(facts["sums"]), list(facts["first"])
+        if type(rows) is not int or not 0 <= rows < 2**63:
+            raise ValueError(f"its number of rows of an epoch is {rows!r}")
+        share = int(ranks.rank() == 0)
+        means = cls()
+        means._rows = rows * share
+        means._sums = {str(k): _as_sum(float(v) * share, device) for k, v in sums.items()}
+        means._first = [_as_sum(float(term), device) for term in first]
+        return means
+
+
+def _as_sum(value: float, device: torch.device) -> Tensor:
+    kind = torch.float32 if device.type == "mps" else torch.float64
+    return torch.tensor(value, dtype=kind, device=device)
+
+
+class Clipping(nn.Module):
+    """Scales gradients down to a norm that follows the run.
+
+    Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural networks",
+    alg. 1, scale gradients down to a fixed norm. Here the bound is a multiple of the usual norm at
+    this stage of the run, which is the exponential moving average of its logarithm. The bound needs
+    no tuning, and leaves ordinary steps alone.
+
+    It is a module of buffers, which a checkpoint keeps.
+    """
+
+    usual: Tensor
+    steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("usual", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+
+    @torch.no_grad()
+    def clip(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Scale down gradients that are far longer than usual; nothing is read off the device."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        counted = self.steps.clamp(min=1)
+        usual = self.usual / (1 - _MEMORY**counted)  # without the bias of its start at zero
+        bound = torch.where(self.steps < _FIRST_STEPS, torch.inf, _TIMES * usual.exp())
+        torch._foreach_mul_(gradients, (bound / norm).clamp(max=1))
+        seen = torch.minimum(norm, bound).clamp(min=torch.finfo(norm.dtype).tiny).log()
+        self.usual.lerp_(seen.to(self.usual), 1 - _MEMORY)
+        self.steps += 1
 
 
 @dataclass
@@ -111,8 +210,7 @@ class Snapshot:
             weights are copied, since the best ones are about to replace them. Moments are not.
         """
         moments = state.optimizer.state_dict()["state"]
-        weights = _untied(state.network)
-        tensors = {f"network.{k}": v for k, v in weights.items()}
+        tensors = {f"network.{k}": v for k, v in _untied(state.network).items()}
         tensors |= {f"best.{k}": v for k, v in state.best.items()}
         if state.clipping is not None:
             tensors |= {f"clipping.{k}": v for k, v in state.clipping.state_dict().items()}
@@ -125,8 +223,8 @@ class Snapshot:
         }
         if state.step and state.noise is not None:
             tensors["noise"] = state.noise.get_state()
-            kind = state.noise.device.type
-            facts["epoch"] = {"step": state.step, "device": kind, **state.means.as_json()}
+            at = {"step": state.step, "device": state.noise.device.type}
+            facts["epoch"] = {**at, **state.means.as_json()}
         if lasting:
             tensors = {
                 name: t.detach().to("cpu", copy=name.startswith("network."))
@@ -157,23 +255,23 @@ class Snapshot:
 
     @property
     def step(self) -> int:
-        """The steps done in the epoch after these."""
+        """The steps done in the epoch that follows."""
         return int(self.facts.get("epoch", {}).get("step", 0))
 
     @property
     def plan(self) -> dict[str, int]:
-        """What a history says of the plan, where it is replaced at this state."""
+        """The record of the planned epochs for a history, where they are replaced at this state."""
         return {"epoch": self.epoch, "step": self.step, "max_epochs": self.max_epochs}
 
     @property
     def layer(self) -> "Snapshot | None":
-        """The state of the layer that is being trained, of a stack."""
+        """The state of the layer of a stack that is being trained; None outside of one."""
         if "layer" not in self.facts:
             return None
         return Snapshot(_part(self.tensors, _LAYER), self.facts["layer"])
 
     def with_layer(self, layer: "Snapshot") -> "Snapshot":
-        """Return the state of a stack, of which one layer is being trained."""
+        """Return the state of a stack together with that of the layer that is being trained."""
         own = {f"{_LAYER}{name}": tensor for name, tensor in layer.tensors.items()}
         return Snapshot({**self.tensors, **own}, {**self.facts, "layer": layer.facts})
 
@@ -187,7 +285,7 @@ class Snapshot:
         Raises
         ------
         KeyError, TypeError, ValueError
-            If the tensors or facts are not those of such a run; it stays as it is.
+            If the tensors or facts are not those of such a run, which then stays as it is.
         """
         history = History.from_json(json.loads(json.dumps(self.facts["history"])))
         weights, own = state.network.state_dict(), _part(self.tensors, "network.")
@@ -225,13 +323,9 @@ class Snapshot:
         CheckpointError
             If it is not the state of such a run.
         """
-        try:
+        what = "the model's training state is not that of such a run"
+        with _explain_damage(what, "train anew, without --resume"):
             self.restore(state)
-        except DAMAGES as error:
-            raise CheckpointError(
-                f"the model's training state is not that of such a run ({reason_of(error)}); train "
-                "anew, without --resume"
-            ) from error
 
     def _within(self, device: torch.device, state: State) -> tuple[int, Means]:
         """Return the steps done in the epoch and their means; restore the generator of noise."""
@@ -261,7 +355,7 @@ class Snapshot:
         Raises
         ------
         SafetensorError, KeyError, TypeError, ValueError, RecursionError
-            If it did not give this.
+            If the contents are not those of a snapshot.
         """
         tensors = load(contents)
         size = int.from_bytes(contents[:8], "little")
@@ -269,10 +363,107 @@ class Snapshot:
         return cls(tensors, checked(json.loads(header["__metadata__"]["narrows"])))
 
 
-def reason_of(error: Exception) -> str:
-    """Return what is wrong with a damaged state, on one line of at most 200 characters."""
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return " ".join(reason.split())[:200]
+class Checkpoint:
+    """A file that holds the state of one run after its last finished epoch.
+
+    It is one safetensors file, so that a single rename replaces it: weights, best weights and
+    optimiser as tensors, the rest as JSON in its header.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it need not exist.
+    identity : str
+        The name of the run, made of its data and settings. The file of another run is refused.
+    """
+
+    def __init__(self, path: str | Path, identity: str) -> None:
+        self.path = Path(path)
+        self.identity = identity
+        self._due = 0.0
+
+    def seed(self) -> int | None:
+        """Return the seed of the run in the file, or ``None`` where there is no file."""
+        return int(self._facts()["seed"]) if self._is_there() else None
+
+    def restore(self, state: State) -> None:
+        """Bring a run to the state in the file, if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or belongs to another run.
+        OutputError, OutputExistsError
+            If there is no file, and none can be written.
+        """
+        if not self._is_there():
+            check_output(self.path, overwrite=True, kind="file")
+            return
+        facts = self._facts()
+        if len(facts["history"]["epochs"]) < len(state.history):
+            return  # the run goes on from a later epoch of a model that was saved
+        with self._explain_damage(), safe_open(self.path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+            Snapshot(tensors, facts).restore(state)
+
+    def write(self, state: State, *, at_once: bool = False) -> None:
+        """Write the state, unless it was written too recently for what that costs.
+
+        Of processes that train together, the first one writes.
+
+        Parameters
+        ----------
+        state : State
+            Between two steps.
+        at_once : bool, default=False
+            Whether to write in any case, with the other processes waiting for it.
+        """
+        start = time.monotonic()
+        if ranks.rank() == 0 and (at_once or start >= self._due):
+            contents = Snapshot.of(state).with_facts(identity=self.identity).to_bytes()
+            with atomic_file(self.path, overwrite=True) as temporary:
+                temporary.write_bytes(contents)
+            end = time.monotonic()
+            self._due = end + (end - start) / _COST
+        if at_once:
+            ranks.wait()
+
+    def remove(self) -> None:
+        """Delete the file of a run that is over."""
+        if ranks.rank() == 0:
+            self.path.unlink(missing_ok=True)
+        ranks.wait()
+
+    def _is_there(self) -> bool:
+        with explain_os_errors(self.path):  # the folder may not be ours to look into
+            return self.path.exists()
+
+    def _facts(self) -> dict[str, Any]:
+        with self._explain_damage(), safe_open(self.path, framework="pt") as file:
+            facts = checked(json.loads((file.metadata() or {})["narrows"]))
+            if not isinstance(facts["history"]["epochs"], list):
+                raise TypeError("its history has no epochs")
+        if facts.get("identity") != self.identity:
+            raise CheckpointError(
+                f"'{self.path}' is the checkpoint of another run (other data or parameters); "
+                "delete it to start anew, or name another file"
+            )
+        return facts
+
+    def _explain_damage(self) -> AbstractContextManager[None]:
+        what = f"'{self.path}' is not a whole checkpoint of Narrows"
+        return _explain_damage(what, "delete it to start anew")
+
+
+@contextmanager
+def _explain_damage(what: str, remedy: str) -> Iterator[None]:
+    """Raise what reading a damaged state raises as an error of at most a line."""
+    try:
+        yield
+    except DAMAGES as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(reason.split())[:200]
+        raise CheckpointError(f"{what} ({reason}); {remedy}") from error
 
 
 def checked(facts: Any) -> dict[str, Any]:
