@@ -605,11 +605,11 @@ def test_a_range_that_cannot_be_is_damage(ends, tmp_path):
 
 
 def test_reports_show_a_tables_own_salt():
-    from narrows.evaluation.report import latent
+    from narrows.evaluation.parts import damage
 
     model = quick(corruption="salt_and_pepper", corruption_level=1.0, early_stopping=False)
     model.fit(WINE.data)
-    shown = latent.damage(model, WINE.data, 0)
+    shown = damage(model, WINE.data, 0)
     ends = np.stack([WINE.data.min(axis=0), WINE.data.max(axis=0)])
     assert (np.abs(shown[:, None] - ends).min(axis=1) <= 1e-4 * np.abs(ends).max(axis=0)).all()
 

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from narrows import Autoencoder, datasets, load
 from narrows.errors import DataError, NarrowsWarning
 from narrows.evaluation import Report, compare_with_pca, make_report
-from narrows.evaluation.report import judge
+from narrows.evaluation.verdict import judge
 from narrows.models.learned_rows import HELD_OUT, LEARNED
 
 pytestmark = pytest.mark.cases

@@ -1,26 +1,20 @@
-"""How good a model is, in figures and in pictures."""
+"""Evaluation of models: reports, comparisons, maps and scores."""
 
 from narrows.data.principal import PrincipalAxes, fit_pca
-from narrows.evaluation.comparison import Scores, compare_with_pca
+from narrows.evaluation.comparison import Comparison, Scores, compare_models, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths, draw_depths
+from narrows.evaluation.figures import Figures
 from narrows.evaluation.map_page import map_page
-from narrows.evaluation.map_scores import MapScores, score_map
-from narrows.evaluation.maps import MAP_METHODS, Projection, project
+from narrows.evaluation.maps import MAP_METHODS, MapScores, Projection, project, score_map
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
-from narrows.evaluation.report import (
-    Comparison,
-    Figures,
-    Finding,
-    Part,
-    Report,
-    compare_models,
-    make_report,
-)
+from narrows.evaluation.page import Part
+from narrows.evaluation.report import Report, make_report
 from narrows.evaluation.restoration import (
     Restoration,
     compare_files_with_clean,
     compare_with_clean,
 )
+from narrows.evaluation.verdict import Finding
 from narrows.plots.sheet import contact_sheet
 
 __all__ = [

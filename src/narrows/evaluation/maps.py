@@ -1,4 +1,4 @@
-"""Maps of rows on a plane by four methods, each of which can place more rows and restore them.
+"""Maps of rows on a plane by four methods, which also place new rows, restore rows, and are scored.
 
 By default, scikit-learn's t-SNE lays out landmarks, which stand for the rows around them, and all
 rows, later ones included, are placed among these. openTSNE and UMAP lay out all rows given, some
@@ -18,14 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
-from sklearn.manifold import TSNE
+from sklearn.manifold import TSNE, trustworthiness
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from narrows.data.arrays import as_tensor
+from narrows.data.arrays import as_array_like, as_tensor, check_finite
+from narrows.data.lazy import LazyRows
 from narrows.data.principal import fit_pca
 from narrows.data.tempfile_rows import fits, scratch_rows
-from narrows.errors import DataError, MissingDependencyError, ParameterError
-from narrows.evaluation.given import flat_rows
+from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
+from narrows.evaluation.matching import groups_of
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 from narrows.models.validation import check_choice, check_number
@@ -33,23 +36,24 @@ from narrows.models.validation import check_choice, check_number
 Distances = Literal["auto", "restored", "codes"]
 DISTANCES: tuple[Distances, ...] = ("auto", "restored", "codes")
 
-# Values of all restored rows together, beyond which codes are used: half a gigabyte.
+# Beyond this many values of all restored rows together, half a gigabyte, codes are used.
 _MOST_VALUES = 2**27
-# Each in single precision, twice.
+# Each value is held in single precision, twice.
 _BYTES_A_VALUE = 8
 
 
 @dataclass(frozen=True)
 class _Space:
-    """What a map's distances are between: rows, a model's codes, or the rows that these restore.
+    """The space of a map's distances: rows, a model's codes, or the rows decoded from them.
 
     Attributes
     ----------
     kind : {"rows", "codes", "restored"}
-        Of what the numbers are; restored rows are scaled as the model scales them.
+        The space; restored rows are scaled as the model scales them.
     model : BaseAutoencoder, Encoder or None
+        The fitted model, if there is one.
     row_shape : tuple of int
-        Of what :meth:`rows` gives.
+        The shape of a row that :meth:`rows` returns.
     """
 
     kind: Literal["rows", "codes", "restored"]
@@ -58,13 +62,7 @@ class _Space:
 
     @classmethod
     def of(cls, X: Any, model: BaseAutoencoder | Encoder | None, distances: Distances) -> "_Space":
-        """Choose the space of a map of rows.
-
-        Raises
-        ------
-        ParameterError
-            If restored rows are wished for, and there is nothing to restore them.
-        """
+        """Choose the space; raise a ParameterError if an encoder alone is to restore rows."""
         if model is None:
             return cls("rows", None, tuple(np.shape(X)[1:]))
         whole = isinstance(model, BaseAutoencoder)
@@ -82,13 +80,7 @@ class _Space:
         return cls("codes", model, ())
 
     def table(self, X: Any) -> NDArray[Any]:
-        """Turn rows into a table (n, F).
-
-        Raises
-        ------
-        DataError
-            If they are not like those that the map is of.
-        """
+        """Turn rows into a table (n, F); raise a DataError if they are unlike the map's rows."""
         if self.model is None:
             table = flat_rows(X)
             width = math.prod(self.row_shape)
@@ -115,22 +107,22 @@ class _Space:
         return undone
 
 
-_NEIGHBOR = 5  # its distance is the unit of all widths
-_MEASURED = 1_000  # landmarks whose neighbour is looked for
-# Of a, b and c; chosen on held-out training rows of Fashion-MNIST.
+# The median distance of so many landmarks to their fifth neighbour is the unit of widths.
+_NEIGHBOR, _MEASURED = 5, 1_000
+# The widths a, b and c; chosen on held-out training rows of Fashion-MNIST.
 _WIDTH_OF_ROWS, _WIDTH_OF_PLACES, _WIDTH_OF_STEP = 0.6, 1.0, 1.2
 _PLACED = 128  # rows whose affinities stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """An autoencoder whose code is a place on a plane, made of rows with known places.
+    """An autoencoder whose code is a place on a plane, built from rows with known places.
 
-    Encoder f and decoder g are means over the landmarks z_l at places v_l, weighted by nearness, as
-    in kernel t-SNE (Gisbrecht, Schulz & Hammer 2015, "Parametric nonlinear dimensionality reduction
-    using kernel t-SNE", Neurocomputing 147) and unsupervised kernel regression (Meinicke, Klanke,
-    Memisevic & Ritter 2005, "Principal surfaces from unsupervised kernel regression", IEEE TPAMI
-    27)::
+    Encoder f and decoder g are means over the landmarks z_l at places v_l, weighted by a Gaussian
+    kernel, as in kernel t-SNE (Gisbrecht, Schulz & Hammer 2015, "Parametric nonlinear
+    dimensionality reduction using kernel t-SNE", Neurocomputing 147) and unsupervised kernel
+    regression (Meinicke, Klanke, Memisevic & Ritter 2005, "Principal surfaces from unsupervised
+    kernel regression", IEEE TPAMI 27)::
 
         f(z) = sum_l p_l w_l v_l / sum_l p_l w_l,    p_l = exp(-||z - z_l||^2 / a^2)
         g(y) = sum_l q_l z_l / sum_l q_l,            q_l = exp(-||y - v_l||^2 / b^2)
@@ -143,9 +135,11 @@ class Landmarks:
     Attributes
     ----------
     rows : Tensor of shape (L, F)
+        The landmarks z.
     places : Tensor of shape (L, 2)
+        Their places v.
     near_rows, near_places : float
-        The median distance to the fifth neighbour.
+        The median distance to the fifth neighbour among rows, and among places.
     """
 
     rows: Tensor
@@ -155,13 +149,13 @@ class Landmarks:
 
     @classmethod
     def of(cls, rows: Tensor, places: Tensor) -> Self:
-        """Measure landmarks."""
+        """Measure the distances between landmarks."""
         return cls(rows, places, _nearness(rows), _nearness(places))
 
     @torch.inference_mode()
     def encode(self, z: Tensor) -> Tensor:
         """Place rows, (n, F) to (n, 2)."""
-        # Kept one by one, small results would hold the heap apart, which then grows with the rows.
+        # Small results, kept one by one, would fragment the heap, which then grows with the rows.
         places = torch.empty(len(z), 2)
         for block, place in zip(torch.split(z, _PLACED), torch.split(places, _PLACED), strict=True):
             place.copy_(self._encode(block))
@@ -177,11 +171,11 @@ class Landmarks:
         return rows
 
     def _encode(self, z: Tensor) -> Tensor:
-        # numpy finds the largest number's place faster than torch.
+        # numpy's argmax is faster than torch's.
         affinities = _affinities(z, self.rows, _WIDTH_OF_ROWS * self.near_rows)
         nearest = torch.from_numpy(affinities.numpy().argmax(1))
         weights = affinities.softmax(1).div_(self._step(self.places[nearest]))
-        # A product with three rows takes less time than one with three columns.
+        # A matrix product with three rows is faster than one with three columns.
         weighed = (_with_ones(self.places).T @ weights.T).T
         return weighed[:, :2] / weighed[:, 2:]
 
@@ -199,13 +193,13 @@ def _with_ones(x: Tensor) -> Tensor:
 
 
 def _affinities(x: Tensor, landmarks: Tensor, width: float) -> Tensor:
-    """Return minus the squared distances over the squared width, but for a constant of each row."""
+    """Return minus squared distances over the squared width, up to a constant of each row."""
     scaled = landmarks / width**2
     return torch.addmm(-(scaled * landmarks).sum(1), x, scaled.T, alpha=2)
 
 
 def _nearness(x: Tensor) -> float:
-    """Return the median distance to the fifth neighbour, or a little of the spread if it is 0."""
+    """Return the median distance to the fifth neighbour, at least a thousandth of the spread."""
     distances = torch.cdist(x[:_MEASURED], x)
     k = min(_NEIGHBOR, len(x) - 1)
     nearest = distances.kthvalue(k + 1, dim=1).values.median()  # the row itself is the first
@@ -215,19 +209,22 @@ def _nearness(x: Tensor) -> float:
 MapMethod = Literal["autoencoder", "pca", "tsne", "umap"]
 MAP_METHODS: tuple[MapMethod, ...] = ("autoencoder", "pca", "tsne", "umap")
 
-# Columns that everything but PCA sees, rows that those are chosen from, and landmarks.
+# The number of principal components that every method but PCA sees, the rows that these are fitted
+# on, and the number of landmarks.
 _WIDTH, _ROWS_OF_PCA, _LANDMARKS = 50, 20_000, 3_000
-# Rows of more columns than this are wide, and the directions of these are learned from fewer.
+# PCA of rows with more columns than the first number is fitted on fewer of them.
 _WIDE, _ROWS_OF_WIDE = 4_096, 5_000
 _ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
 _REDUCED = 1024  # rows at a time
 _LARGEST_SEED = 2**31 - 1
 _PERPLEXITY, _NEIGHBORS_OF_UMAP = 30, 15
+# Neighbours that vote on a row's label, and parts of the cross-validation.
+_VOTERS, _FOLDS = 5, 5
 
 
 @dataclass(frozen=True)
 class _Halves:
-    """From flat rows (n, F) to places (n, 2), and back."""
+    """Functions from flat rows (n, F) to places (n, 2), and back."""
 
     encode: Callable[[NDArray[Any]], NDArray[np.float32]]
     decode: Callable[[NDArray[Any]], NDArray[Any]]
@@ -235,14 +232,14 @@ class _Halves:
 
 @dataclass(frozen=True)
 class Projection:
-    """A map, and how to put more rows on it.
+    """A map, on which more rows can be placed.
 
     Attributes
     ----------
     points : ndarray of shape (n, 2), float32
-        Where each row lies.
+        The place of each row.
     method : {"autoencoder", "pca", "tsne", "umap"}
-        What made it.
+        The method that made the map.
     distances : {"rows", "codes", "restored"}
         What its distances are between.
     """
@@ -264,12 +261,12 @@ class Projection:
         Returns
         -------
         ndarray of shape (m, 2), float32
-            Of "tsne" and "umap": where those of the map's rows lie that are nearest to them.
+            Their places; with "tsne" and "umap" among the map's rows that are nearest to them.
 
         Raises
         ------
         DataError
-            If they are of another width, or not finite.
+            If they have another width, or are not finite.
 
         Examples
         --------
@@ -298,7 +295,7 @@ class Projection:
         Raises
         ------
         DataError
-            If they are no finite places.
+            If the points are not pairs of finite numbers.
 
         Examples
         --------
@@ -327,7 +324,7 @@ def project(
     distances: Distances = "auto",
     random_state: int = 0,
 ) -> Projection:
-    """Lay rows out on a plane.
+    """Project rows onto a plane.
 
     Parameters
     ----------
@@ -335,20 +332,20 @@ def project(
         Rows, or codes.
     method : {"autoencoder", "pca", "tsne", "umap"}, default="autoencoder"
         "autoencoder": a code of two numbers, by at most 3 000 landmarks that t-SNE lays out; it
-        places rows at once, and restores them from their places. "pca": the two directions in
-        which the rows differ most. "tsne" (needs openTSNE, ``narrows[tsne]``), from PCA on, and
-        "umap" (needs ``narrows[umap]``) lay out all rows, which takes longer.
+        places rows quickly, and restores them from their places. "pca": the two principal
+        components. "tsne" (needs openTSNE, ``narrows[tsne]``), initialised by PCA, and "umap"
+        (needs ``narrows[umap]``) lay out all rows, which takes longer.
     model : BaseAutoencoder or Encoder, optional
-        Fitted: the map then shows what it keeps of X, which is in the units of its training data.
-        If its code has two numbers, "autoencoder" takes these. Without a model distances between
-        rows count as they are: scale columns of different units.
+        A fitted model: the map then shows what its codes keep of X, in the units of its training
+        data. If its code has two numbers, "autoencoder" takes these. Without a model, distances
+        between rows count as they are: scale columns of different units.
     distances : {"auto", "restored", "codes"}, default="auto"
-        Of the model: between what codes restore, in the units that it scales rows to, or between
-        codes, whose units only the decoder knows. The former keep more of what is near in X, the
+        With a model: distances between decoded rows, in the units that it scales rows to, or
+        between codes, whose units only the decoder knows. The former keep more neighbours of X, the
         latter often more of the classes. "auto" is "restored", but "codes" of an encoder alone, of
         pictures of any size, and of more than 2^27 values.
     random_state : int, default=0
-        The same number gives the same map.
+        Random seed; the same number gives the same map.
 
     Returns
     -------
@@ -412,13 +409,13 @@ def _by_pca(table: NDArray[Any]) -> _Halves:
 
 
 def _rows_of_pca(table: NDArray[Any], most: int) -> int:
-    """Return how many rows directions are learned from: of wide ones fewer, so that it is soon."""
+    """Return on how many rows PCA is fitted: on fewer wide ones, so that it takes less time."""
     return most if table.shape[1] <= _WIDE else min(most, _ROWS_OF_WIDE)
 
 
 def _by_landmarks(table: NDArray[Any], seed: int) -> _Halves:
     reduction = _Reduction.of(table, seed)
-    # Rows that come again and again would leave k-means fewer means than landmarks.
+    # Repeated rows would leave k-means fewer means than landmarks.
     rows = np.unique(reduction(_some(table, _ROWS_OF_KMEANS, seed)), axis=0)
     if len(rows) > _LANDMARKS:
         means = KMeans(
@@ -440,10 +437,28 @@ def _by_landmarks(table: NDArray[Any], seed: int) -> _Halves:
 
 
 def _by_layout(table: NDArray[Any], seed: int, method: str) -> tuple[NDArray[np.float32], _Halves]:
-    """Lay out by another package, and place others among some of these rows."""
+    """Lay out by another package, and place other rows among some of these."""
     reduction = _Reduction.of(table, seed)
     rows = reduction(table)
-    points = _tsne(rows, seed) if method == "tsne" else _umap(rows, seed)
+    try:
+        if method == "tsne":
+            import openTSNE
+
+            perplexity = _perplexity(rows)
+            tsne = openTSNE.TSNE(perplexity=perplexity, initialization="pca", random_state=seed)
+            lay_out = tsne.fit
+        else:
+            from umap import UMAP
+
+            n_neighbors = min(_NEIGHBORS_OF_UMAP, len(rows) - 1)
+            lay_out = UMAP(n_neighbors=n_neighbors, random_state=seed, n_jobs=1).fit_transform
+    except ImportError as error:
+        package = {"tsne": "openTSNE", "umap": "umap-learn"}[method]
+        raise MissingDependencyError(
+            f"method={method!r} needs {package}, which is not installed; run "
+            f"pip install 'narrows[{method}]', or use 'autoencoder'"
+        ) from error
+    points = np.asarray(lay_out(rows), np.float32)
     both = _some(np.hstack([rows, points]), _LANDMARKS, seed)
     return points, _around(reduction, both[:, :-2], both[:, -2:])
 
@@ -451,42 +466,16 @@ def _by_layout(table: NDArray[Any], seed: int, method: str) -> tuple[NDArray[np.
 def _around(
     reduction: "_Reduction", rows: NDArray[np.float32], places: NDArray[np.float32]
 ) -> _Halves:
-    """Make an autoencoder of landmarks."""
+    """Build an autoencoder of landmarks."""
     landmarks = Landmarks.of(*(torch.tensor(x, dtype=torch.float32) for x in (rows, places)))
 
-    def encode(given: NDArray[Any]) -> NDArray[np.float32]:
-        return landmarks.encode(torch.from_numpy(reduction(given))).numpy()
+    def encode(rows: NDArray[Any]) -> NDArray[np.float32]:
+        return landmarks.encode(torch.from_numpy(reduction(rows))).numpy()
 
-    def decode(given: NDArray[Any]) -> NDArray[Any]:
-        return reduction.undo(landmarks.decode(torch.tensor(given, dtype=torch.float32)).numpy())
+    def decode(points: NDArray[Any]) -> NDArray[Any]:
+        return reduction.undo(landmarks.decode(torch.tensor(points, dtype=torch.float32)).numpy())
 
     return _Halves(encode, decode)
-
-
-def _tsne(reduced: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    try:
-        import openTSNE
-    except ImportError as error:
-        raise _missing("tsne", "openTSNE") from error
-    made = openTSNE.TSNE(perplexity=_perplexity(reduced), initialization="pca", random_state=seed)
-    return np.asarray(made.fit(reduced), np.float32)
-
-
-def _umap(reduced: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise _missing("umap", "umap-learn") from error
-    n_neighbors = min(_NEIGHBORS_OF_UMAP, len(reduced) - 1)
-    made = UMAP(n_neighbors=n_neighbors, random_state=seed, n_jobs=1).fit_transform(reduced)
-    return np.asarray(made, np.float32)
-
-
-def _missing(method: str, package: str) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"method={method!r} needs {package}, which is not installed; run "
-        f"pip install 'narrows[{method}]', or use 'autoencoder'"
-    )
 
 
 def _some(table: NDArray[Any], most: int, seed: int) -> NDArray[Any]:
@@ -501,12 +490,12 @@ def _perplexity(rows: NDArray[Any]) -> float:
 
 @dataclass(frozen=True)
 class _Reduction:
-    """The directions in which rows differ most; one scale for all of them keeps distances."""
+    """The first principal components, divided by one number, which keeps ratios of distances."""
 
     mean: NDArray[np.float64]
     directions: NDArray[np.float64]  # (F, k), orthonormal
     scale: float
-    dtype: np.dtype[Any]  # of rows that are restored
+    dtype: np.dtype[Any]  # of restored rows
 
     @classmethod
     def of(cls, table: NDArray[Any], seed: int) -> "_Reduction":
@@ -528,3 +517,127 @@ class _Reduction:
     def undo(self, reduced: NDArray[np.float32]) -> NDArray[Any]:
         restored: NDArray[Any] = self.scale * reduced @ self.directions.T + self.mean
         return restored.astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """The quality of a map; both scores are from 0 to 1, higher is better.
+
+    Attributes
+    ----------
+    trustworthiness : float
+        Whether a row's neighbours on the map are near it in the data: 1 less a penalty for each of
+        the ``n_neighbors`` on the map, by how many others are nearer in the data (Venna & Kaski
+        2001, "Neighborhood preservation in nonlinear projection methods"); about 0.5 by chance.
+    neighbor_accuracy : float or None
+        Accuracy of a five-nearest-neighbour classifier on the map, in five-fold cross-validation;
+        ``None`` without labels.
+    n_rows : int
+        The number of rows over which trustworthiness was measured.
+    n_neighbors : int
+        The number of neighbours it counts: fewer than asked for where there are few rows.
+    """
+
+    trustworthiness: float
+    neighbor_accuracy: float | None
+    n_rows: int
+    n_neighbors: int
+
+
+def score_map(
+    X: Any,
+    points: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    n_neighbors: int = 15,
+    n_samples: int = 5000,
+    random_state: int = 0,
+    model: BaseAutoencoder | Encoder | None = None,
+) -> MapScores:
+    """Measure a map against the rows that it shows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
+        The rows. Without a model, distances between them count as they are: scale columns of
+        different units.
+    points : array-like of shape (n, 2)
+        The place of each row.
+    y : array-like of shape (n,), optional
+        A label for each row.
+    n_neighbors : int, default=15
+        The number of neighbours for trustworthiness; fewer where the rows are not more than twice
+        as many.
+    n_samples : int, default=5000
+        The number of rows, drawn at random, over which trustworthiness is measured; it takes time
+        and memory of order n_samples².
+    random_state : int, default=0
+        Random seed of the draw, and of the parts of cross-validation.
+    model : BaseAutoencoder or Encoder, optional
+        A fitted model: rows, in the units of its training data, are scaled as it scales them.
+
+    Returns
+    -------
+    MapScores
+
+    Raises
+    ------
+    ParameterError
+        If n_neighbors or n_samples is out of range.
+    DataError
+        If there are fewer than 3 rows, points or labels do not fit them, something is not finite,
+        or all labels are the same.
+
+    Examples
+    --------
+    >>> from narrows import datasets
+    >>> digits = datasets.load("digits")
+    >>> X, y = digits.X_test, digits.y_test
+    >>> poor = score_map(X, X[:, :2, 3], y)  # the map shows two pixels
+    >>> round(poor.trustworthiness, 2), poor.n_rows, poor.n_neighbors
+    (0.65, 360, 15)
+    """
+    check_number("n_neighbors", n_neighbors, low=1, integral=True)
+    check_number("n_samples", n_samples, low=3, integral=True)
+    rows = X if isinstance(X, LazyRows) else flat_rows(X)
+    shape, places, n = np.shape(X)[1:], flat_rows(points, "points"), len(rows)
+    if len(places) != n:
+        raise DataError(f"{len(places)} points were given for {n} rows; give one for each")
+    if n < 3:
+        raise DataError(f"{n} rows have no neighbours to compare; give at least 3")
+    accuracy = None if y is None else _neighbor_accuracy(places, y, random_state)
+    if n > n_samples:
+        drawn = np.sort(np.random.default_rng(random_state).permutation(n)[:n_samples])
+        rows, places = rows[drawn], places[drawn]
+    rows = flat_rows(rows)
+    if model is not None:
+        rows = model.scaling_(as_tensor(rows.reshape(len(rows), *shape))).flatten(1).numpy()
+    k = min(n_neighbors, (len(rows) - 1) // 2)
+    return MapScores(float(trustworthiness(rows, places, n_neighbors=k)), accuracy, len(rows), k)
+
+
+def _neighbor_accuracy(places: NDArray[Any], y: ArrayLike, random_state: int) -> float:
+    n = len(places)
+    classes, labels = groups_of(y, n)
+    if len(classes) < 2:
+        raise DataError(
+            f"all labels are {classes.tolist()[0]!r}; give at least two classes, or no labels"
+        )
+    folds = KFold(min(_FOLDS, n), shuffle=True, random_state=random_state)
+    voters = KNeighborsClassifier(min(_VOTERS, n - -(-n // folds.n_splits)))
+    return float(cross_val_score(voters, places, labels, cv=folds).mean())
+
+
+def flat_rows(X: Any, name: str = "X") -> NDArray[Any]:
+    """Turn rows of any shape into a table of finite numbers, (n, F); raise a DataError if not."""
+    rows = np.asarray(as_array_like(X))
+    if rows.dtype.kind not in "buif":
+        raise DataTypeError(f"{name} holds values of type {rows.dtype}; only numbers are allowed")
+    if rows.ndim < 2 or not rows.size:
+        raise DataError(
+            f"{name} has shape {rows.shape}; give rows of shape (n, F), (n, H, W) or (n, H, W, C)"
+        )
+    check_finite(rows, name)
+    flat = as_tensor(rows).reshape(len(rows), math.prod(rows.shape[1:]))  # types that torch has
+    values: NDArray[Any] = flat.numpy()
+    return values

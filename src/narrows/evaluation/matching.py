@@ -1,17 +1,16 @@
-"""How often codes find what belongs together, beside PCA's codes and raw pixels.
+"""Retrieval scores of latent codes (embeddings), of PCA's codes and of raw pixels.
 
-Each row asks in turn for the nearest of all others. With R the rows that belong to the query and
-r_i = 1 if the i-th found is one of them, otherwise 0 (Manning, Raghavan & Schütze 2008,
-Introduction to Information Retrieval, section 8.4)::
+Each row is the query in turn, and all others are ranked by their distance from it. With R the rows
+that are relevant to the query and r_i = 1 if the i-th result is one of them, otherwise 0 (Manning,
+Raghavan & Schütze 2008, Introduction to Information Retrieval, section 8.4)::
 
     precision@k       = (r_1 + ... + r_k) / k
     recall@k          = (r_1 + ... + r_k) / |R|
     average precision = sum over i of r_i precision@i, / |R|
 
-Each is the mean over the queries that have at least one row that belongs to them. Rows at the same
-distance have no order: each figure is its expected value over all orders of them (McSherry & Najork
-2008, "Computing information retrieval performance measures efficiently in the presence of tied
-scores", ECIR).
+Each is the mean over the queries with at least one relevant row. Rows at the same distance have no
+order: each figure is its expected value over all orders of them (McSherry & Najork 2008, "Computing
+information retrieval performance measures efficiently in the presence of tied scores", ECIR).
 """
 
 from collections.abc import Sequence
@@ -26,35 +25,34 @@ from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 
 from narrows.data.principal import fit_pca
 from narrows.errors import DataError, ParameterError
-from narrows.evaluation.error_units import choose_unit, find_columns
-from narrows.evaluation.given import groups_of
+from narrows.evaluation.row_errors import choose_unit, find_columns
 from narrows.models.base import BaseAutoencoder
 from narrows.models.halves import Encoder
 from narrows.models.validation import check_rows
 
 _METRICS = ("euclidean", "cosine")
 _NUMBERS = 2**22  # distances in memory at once
-# Distances are the same where they differ by less than rounding: this many units in the last place
-# of what they are differences of.
+# Distances are tied where they differ by rounding error: this many units in the last place of the
+# numbers that they are differences of.
 _TIE = 64 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
 class MatchingScores:
-    """What one method reaches; every figure from 0 to 1, higher is better.
+    """The scores of one method, each from 0 to 1; higher is better.
 
     Attributes
     ----------
     method : str
         "raw pixels", "PCA", or the model's class.
     n_components : int
-        The width of what is compared.
+        The width of the compared vectors.
     n_queries : int
-        Rows to which at least one other belongs.
+        The number of rows with at least one relevant row.
     precision, recall : dict of int to float
         Mean precision@k and recall@k, for each k.
     mean_average_precision : float
-        Over the complete ranking.
+        The mean average precision, over the complete ranking.
     """
 
     method: str
@@ -74,23 +72,23 @@ def score_ranking(
     metric: str = "euclidean",
     method: str = "codes",
 ) -> MatchingScores:
-    """Score the order in which each row finds all others.
+    """Score the ranking of all other rows by their distance from each row.
 
     Parameters
     ----------
     codes : array-like of shape (n, K)
-        What is compared.
+        The vectors that are compared.
     labels : array-like of shape (n,), optional
-        Rows of the same label belong together.
+        Labels; rows of the same label are relevant to each other.
     pairs : array-like of int and shape (p, 2), optional
-        Row numbers, counted from 0, that belong together, either way; instead of labels.
+        Instead of labels: pairs of rows that are relevant to each other, by their numbers from 0.
     k : sequence of int, default=(1, 5, 10)
-        How many of the first found are looked at. Fewer other rows than k are all looked at, and
-        precision still divides by k.
+        How many of the first results count. Of fewer other rows than k all count, and precision
+        still divides by k.
     metric : {"euclidean", "cosine"}, default="euclidean"
         The distance. Rows at the same distance, as equal rows are, count in any order.
     method : str, default="codes"
-        What the result is called.
+        The name of the method in the result.
 
     Returns
     -------
@@ -121,22 +119,22 @@ def score_ranking(
             raise ParameterError(f"k={value!r} is not allowed; use integers of at least 1")
     table = _as_table(codes)
     n = len(table)
-    belongs = _Relevance.of(n, labels, pairs)
-    queries = np.flatnonzero(belongs.counts)
+    relevance = _Relevance.of(n, labels, pairs)
+    queries = np.flatnonzero(relevance.counts)
     if not len(queries):
         raise DataError("no two rows belong together; give labels that repeat, or pairs")
     hits = dict.fromkeys(k, 0.0)
     recalled = dict.fromkeys(k, 0.0)
     total = 0.0
-    distances_of = _Distances(table, metric)
+    distances_from = _Distances(table, metric)
     for part in np.array_split(queries, -(-len(queries) * n // _NUMBERS)):
-        distances = distances_of(part)
-        distances[np.arange(len(part)), part] = np.inf  # itself comes last, and is left out
+        distances = distances_from(part)
+        distances[np.arange(len(part)), part] = np.inf  # the query comes last, and is left out
         order = np.argsort(distances, axis=1)[:, :-1]
-        found = np.take_along_axis(belongs.rows(part), order, axis=1)
-        distances = np.take_along_axis(distances, order, axis=1)
-        counts = belongs.counts[part]
-        running, precision = _expected(found, np.diff(distances, axis=1) > distances_of.rounding)
+        relevant = np.take_along_axis(relevance.rows(part), order, axis=1)
+        gaps = np.diff(np.take_along_axis(distances, order, axis=1), axis=1)
+        counts = relevance.counts[part]
+        running, precision = _expected(relevant, gaps > distances_from.rounding)
         total += float((precision / counts).sum())
         for value in k:
             first = running[:, min(value, n - 1) - 1]
@@ -154,13 +152,13 @@ def score_ranking(
 
 
 class _Distances:
-    """Distances of some rows of a table to all of them, and how far these are rounded."""
+    """Distances from some rows of a table to all of them, and their rounding error."""
 
     def __init__(self, table: NDArray[np.float64], metric: str) -> None:
         if metric == "cosine":
             self._table, self.rounding, self._between = table, _TIE, cosine_distances
             return
-        # Squares of what all rows have in common would take the digits of their differences.
+        # The squares of a large common mean would take the digits of the differences.
         self._table = table - table.mean(axis=0)
         self.rounding = _TIE * float(np.square(self._table).sum(axis=1).max(initial=0.0))
         self._between = partial(euclidean_distances, squared=True)
@@ -173,21 +171,21 @@ class _Distances:
 def _expected(
     found: NDArray[np.bool_], farther: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Work out what rankings give in the mean over all orders of rows at the same distance.
+    """Compute the expectations over all orders of rows at the same distance.
 
     Parameters
     ----------
     found : ndarray of bool and shape (Q, m)
-        Whether each of the rows, the nearest first, belongs to its query.
+        Whether each of the rows, the nearest first, is relevant to its query.
     farther : ndarray of bool and shape (Q, m - 1)
         Whether each but the first is farther than the one before it.
 
     Returns
     -------
     running : ndarray of shape (Q, m)
-        How many of the first found belong to the query, expected.
+        The expected number of relevant rows among the first 1, 2, ..., m.
     precision : ndarray of shape (Q,)
-        The sum of the precisions at those that do, expected.
+        The expected sum of the precisions at the relevant rows.
     """
     places = np.arange(found.shape[1])
     edges = np.ones((len(found), 1), bool)
@@ -201,7 +199,7 @@ def _expected(
     tied, relevant = end - start, np.take_along_axis(sums, end, axis=1) - before
     rank = places - start  # within the tie, from 0
     running = before + relevant / tied * (rank + 1)
-    # Given that this one belongs, each of those before it in the tie is one of the others.
+    # Given that this row is relevant, the probability that one before it in the tie is as well.
     others = (relevant - 1) / np.maximum(tied - 1, 1)
     precision = relevant / tied * (before + 1 + rank * others) / (places + 1)
     return running, precision.sum(axis=1)
@@ -221,12 +219,12 @@ def evaluate_matching(
     Parameters
     ----------
     model : BaseAutoencoder or Encoder
-        Fitted.
+        A fitted model.
     X : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
-        In the units of the model's training data. PCA is fitted on these very rows, which
+        Rows in the units of the model's training data. PCA is fitted on these very rows, which
         favours it. Columns of different units are divided by their standard deviations for both.
     labels, pairs, k, metric
-        As for :func:`score_ranking`.
+        The same as for :func:`score_ranking`.
 
     Returns
     -------
@@ -252,19 +250,16 @@ def evaluate_matching(
     rows = check_rows(model, X)
     unit = choose_unit(rows, find_columns(model, rows))
     flat = rows.reshape(len(codes), -1)
-    raw, name, scale = flat.astype(np.float64), "raw pixels", None
-    if unit.kind == "variance":
-        scale = np.sqrt(
-            np.divide(1, unit.weights, where=unit.weights > 0, out=np.ones(raw.shape[1]))
-        )
-        raw, name = (raw - raw.mean(axis=0)) / scale, "standardised columns"
-    candidates: list[tuple[str, NDArray[Any]]] = [(name, raw)]
+    raw, name = flat.astype(np.float64), "raw pixels"
+    if unit.scale is not None:
+        raw, name = (raw - raw.mean(axis=0)) / unit.scale, "standardised columns"
+    methods: list[tuple[str, NDArray[Any]]] = [(name, raw)]
     if width <= min(raw.shape):
-        candidates.append(("PCA", fit_pca(flat, width, scale=scale).transform(flat)))
-    candidates.append((type(model).__name__, codes))
+        methods.append(("PCA", fit_pca(flat, width, scale=unit.scale).transform(flat)))
+    methods.append((type(model).__name__, codes))
     return [
         score_ranking(values, labels, pairs=pairs, k=k, metric=metric, method=method)
-        for method, values in candidates
+        for method, values in methods
     ]
 
 
@@ -282,7 +277,7 @@ def _as_table(codes: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class _Relevance:
-    """Which rows belong together: by their groups' numbers, or by a symmetric matrix."""
+    """Which rows are relevant to each other, by their classes or by a symmetric matrix."""
 
     groups: NDArray[np.int64] | None
     matrix: Any
@@ -311,10 +306,37 @@ class _Relevance:
         return cls(None, matrix, np.diff(matrix.indptr).astype(np.int64))
 
     def rows(self, queries: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return what belongs to some rows, (Q, n); a row's own column is of no account."""
+        """Return a mask of the rows relevant to each query, (Q, n); its own column is undefined."""
         relevant: NDArray[np.bool_]
         if self.groups is not None:
             relevant = self.groups[queries][:, None] == self.groups
         else:
             relevant = self.matrix[queries].toarray().astype(bool)
         return relevant
+
+
+def groups_of(labels: ArrayLike, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Assign a number to each class that labels name.
+
+    Returns
+    -------
+    classes : ndarray
+        The distinct labels, in order.
+    groups : ndarray of int and shape (n,)
+        The index of each row's label among them.
+
+    Raises
+    ------
+    DataError
+        If there is not one label for each of n rows, or they cannot be put in order.
+    """
+    values = np.asarray(labels)
+    if values.shape != (n,):
+        raise DataError(f"labels have shape {values.shape}, the data {n} rows; give one for each")
+    try:
+        classes, groups = np.unique(values, return_inverse=True)
+    except TypeError as error:
+        raise DataError(
+            f"labels are of several kinds ({error}); give all texts or all numbers"
+        ) from error
+    return classes, groups

@@ -1,4 +1,4 @@
-"""The verdict of a report: each finding by a rule of its own, and how figures are written."""
+"""The verdict of a report: a rule for each finding, and how figures are written in sentences."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from narrows.data.text import counted
-from narrows.evaluation.report.figures import Figures
+from narrows.evaluation.figures import Figures
 
-# From here on a share is written as so many times; below this, that it is less.
+# A share from the first number on is written as a multiple; below the second, as less than that.
 _MANY, _LEAST = 2.0, 1e-4
 
 
@@ -36,19 +36,8 @@ def share(value: float) -> str:
     return percent(value) if value < _MANY else f"{times(value)} times"
 
 
-def numbers(count: int) -> str:
-    """Write how many numbers a code has.
-
-    Examples
-    --------
-    >>> numbers(1), numbers(2)
-    ('1 number', '2 numbers')
-    """
-    return "1 number" if count == 1 else f"{count} numbers"
-
-
 def times(ratio: float) -> str:
-    """Write how many times, without more digits than mean anything.
+    """Write a ratio with two digits.
 
     Examples
     --------
@@ -59,20 +48,23 @@ def times(ratio: float) -> str:
 
 
 def writer(figures: Figures, digits: int = 3) -> Callable[[float], str]:
-    """Return how errors are written: as shares of the variance, others with so many digits."""
+    """Return a function that writes errors: shares as such, others with so many digits."""
     return share if figures.headline.unit == "variance" else lambda error: f"{error:.{digits}g}"
 
 
 def amount(figures: Figures, error: float) -> str:
-    """Write an error with what it is a share of, where it is one."""
-    written = writer(figures)(error)
+    """Write an error; a share together with what it is a share of."""
     if figures.headline.unit != "variance":
-        return written
-    return f"{written}{' of' * (error < _MANY)} the variance"
+        return writer(figures)(error)
+    return f"{_share_of(error)} the variance"
+
+
+def _share_of(error: float) -> str:
+    return f"{share(error)}{' of' * (error < _MANY)}"
 
 
 def unit_of_errors(figures: Figures) -> str:
-    """Say what an error is, for the axis of a plot."""
+    """Name the unit of errors, for the axis of a plot."""
     columns = figures.columns
     return {
         "pixels": "mean squared error, black 0 and white 1",
@@ -82,7 +74,7 @@ def unit_of_errors(figures: Figures) -> str:
 
 
 def measured_rows(figures: Figures) -> str:
-    """Say which rows the figures come from.
+    """Write which rows the figures come from.
 
     Returns
     -------
@@ -104,7 +96,7 @@ def measured_rows(figures: Figures) -> str:
 
 
 def how_pca_learned(figures: Figures) -> str:
-    """Say which rows PCA was fitted on, as the end of a sentence."""
+    """Write which rows PCA was fitted on, as the end of a sentence."""
     errors = figures.headline
     rows = f"{errors.pca_rows:,} rows"
     return {
@@ -117,26 +109,25 @@ def how_pca_learned(figures: Figures) -> str:
 
 Weight = Literal["good", "note", "bad"]
 
-# Of the mean row's error: what a model has to leave below to have learned anything.
+# A model has learned something where its error is below this share of the mean row's.
 _NOTHING = 0.9
-# Standard errors beyond which a difference is not put down to chance.
+# A difference of fewer standard errors than this is put down to chance.
 _CHANCE = 2.0
-# How many times as many rows as PCA a model may have learned from without a word.
-_MORE_ROWS = 1.5
-# A share of the error of PCA that such fewer rows do not explain.
-_CLEARLY = 0.75
-# Of PCA's error, either way: what counts as the same.
+# A model that learned from more than this many times PCA's rows is not compared without a caution,
+# unless its error is below this share of PCA's, which fewer rows do not explain.
+_MORE_ROWS, _CLEARLY = 1.5, 0.75
+# Errors within this share of PCA's count as the same.
 _SAME = 0.05
-# Of the mean row's error: what PCA leaves of rows in a plane that were rounded.
+# PCA is exact, but for rounding, where it leaves less than this share of the mean row's error.
 _EXACT = 1e-6
-# Share of all the fall that the last tenth of the epochs still adds, when training ends too soon.
+# Training ended too soon where the last tenth of the epochs added this share of the loss's fall.
 _STILL_FALLING = 0.01
-# How much larger the error on these rows is than on the training rows, when those were learned by
-# heart.
-_BY_HEART = 2.0
-# Shares of rows, and of units, that are worth a word.
+# A model is overfitted where the error on other rows is larger by this share than on training rows.
+_OVERFITTED = 2.0
+# The shares of rows that are outliers, and of units that are unused, from which on they are named.
 _OUTLIERS = 0.01
-# What each limit is called where several models have it.
+_UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
+# The name of each limit where several models have it.
 RULES = {
     "nothing_learned": "Next to nothing learned",
     "columns": "With columns restored worse than by their mean",
@@ -147,9 +138,8 @@ RULES = {
     "collapsed": "With collapsed units",
     "constant": "With constant units",
 }
-_NAMES_OF = {"columns": ("column", "columns"), "channels": ("channel", "channels")}
 _RESCALE = "Train again with scaling='standard' (narrows train --scaling standard)."
-# What a smaller error than PCA's means, by the rows that it was measured on.
+# The finding for a smaller error than PCA's, by the rows that it was measured on.
 _BETTER: dict[str, tuple[str, Weight, str]] = {
     "unseen": ("better", "good", "The model is better than PCA"),
     "learned": (
@@ -171,7 +161,6 @@ _IS_PCA = (
     "The model is PCA: it kept the weights that it started from, as training did not lower the "
     "error of held-out rows. More rows may change that."
 )
-_UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
 
 
 @dataclass(frozen=True)
@@ -181,20 +170,20 @@ class Finding:
     Attributes
     ----------
     rule : str
-        Which rule speaks. The first finding is "better", "better_on_learned_rows" (the figures
+        The rule's name. The first finding is "better", "better_on_learned_rows" (the figures
         come from rows learned from), "better_if_new_rows" (the model cannot tell), "linear",
         "undecided" (the rows are too few, or PCA had fewer than the model), "worse",
         "nothing_learned" or "no_yardstick". Others are "learned_rows", "unknown_rows", "columns",
         "scaling", "undertrained", "overfitted", "dead", "collapsed", "constant", "outliers" and
         "room".
     weight : {"good", "note", "bad"}
-        How much it matters.
+        Its importance.
     text : str
-        What the figures say.
+        The finding in a sentence, with its figures.
     remedy : str
-        What to try next; may be empty.
+        A suggestion of what to try next; may be empty.
     part : str
-        The part of the page with the figures.
+        The name of the part of the page with the figures.
     """
 
     rule: str
@@ -205,13 +194,7 @@ class Finding:
 
 
 def notice(figures: Figures) -> str:
-    """Say in a line above all that the model has learned from the rows, or cannot tell.
-
-    Returns
-    -------
-    str
-        Empty where the figures come from rows that it has not learned from.
-    """
+    """Return a line that the model has, or may have, learned from the rows; empty otherwise."""
     return {
         "unseen": "",
         "learned": "Measured on the rows that the model learned from: how it does on others, this "
@@ -222,12 +205,12 @@ def notice(figures: Figures) -> str:
 
 
 def judge(figures: Figures) -> list[Finding]:
-    """Draw the verdict: how the model stands to PCA, what limits it, what to try next.
+    """Draw the verdict: how the model compares with PCA, what limits it, what to try next.
 
     Parameters
     ----------
     figures : Figures
-        As a report has measured them.
+        The figures of a report.
 
     Returns
     -------
@@ -243,10 +226,10 @@ def judge(figures: Figures) -> list[Finding]:
 
 
 def _compare(figures: Figures) -> Finding:
-    """Set the model's error beside PCA's, or the mean row's; the sentence says on which rows."""
+    """Compare the model's error with PCA's, or the mean row's."""
     errors, write = figures.headline, writer(figures)
     of_mean = errors.model / errors.mean_row if errors.mean_row else 1.0
-    said = _its_error(figures)
+    error = _its_error(figures)
     on = f", on {measured_rows(figures)}."
     if of_mean >= _NOTHING:
         beside = f"is {percent(of_mean)} of what the mean row alone leaves"
@@ -255,19 +238,19 @@ def _compare(figures: Figures) -> Finding:
         return Finding(
             "nothing_learned",
             "bad",
-            f"The model has learned next to nothing of these rows: its error of {said} {beside} "
+            f"The model has learned next to nothing of these rows: its error of {error} {beside} "
             f"({write(errors.mean_row)}){on}",
             _blame(figures)
             or "Train longer, or with another learning_rate. Where these rows are of another kind "
             "than those learned from, learn from such rows too.",
             "size",
         )
-    size = numbers(errors.pca_components)
+    size = counted(errors.pca_components, "number")
     if errors.pca is None:
         return Finding(
             "no_yardstick",
             "note",
-            f"The model's error of {said} is {percent(of_mean)} of the mean row's "
+            f"The model's error of {error} is {percent(of_mean)} of the mean row's "
             f"({write(errors.mean_row)}){on} PCA cannot be compared: it has no {size} on "
             f"{errors.pca_rows} rows of {math.prod(figures.sample_shape)} values.",
             "To compare with PCA, use a code narrower than the rows, or give more rows.",
@@ -284,19 +267,19 @@ def _compare(figures: Figures) -> Finding:
         )
     on_columns = " on standardised columns" if errors.pca_columns == "standardised" else ""
     pca = f"PCA's{on_columns} ({write(errors.pca)}) with the same {size}{on}"
-    return _beside_pca(figures, said, errors.model / errors.pca, pca)
+    return _compare_with_pca(figures, error, errors.model / errors.pca, pca)
 
 
-def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
+def _compare_with_pca(figures: Figures, error: str, ratio: float, pca: str) -> Finding:
     """Judge by the ratio of errors; "better" needs rows that the model has not learned from."""
     errors, blame = figures.headline, _blame(figures)
-    share_of_pca = f"its error of {said} is {percent(ratio)} of {pca}"
+    share_of_pca = f"its error of {error} is {percent(ratio)} of {pca}"
     kept_start = figures.learning.kept_start
     if abs(ratio - 1) <= _SAME or (kept_start and ratio < 1):
-        text = f"PCA is as good: the model's error of {said} is {percent(ratio)} of {pca}"
-        if kept_start and abs(ratio - 1) > _SAME:  # of fewer rows
+        text = f"PCA is as good: the model's error of {error} is {percent(ratio)} of {pca}"
+        if kept_start and abs(ratio - 1) > _SAME:  # PCA was fitted on fewer rows than the model
             text = (
-                f"PCA is as good: the model, with an error of {said}, is PCA of its training rows"
+                f"PCA is as good: the model, with an error of {error}, is PCA of its training rows"
             )
         remedy = blame or (_IS_PCA if kept_start else _USE_PCA)
         return Finding("linear", "note", text, remedy, "size")
@@ -309,7 +292,7 @@ def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
         remedy = " ".join(filter(None, (blame, "Give more rows.", _for_pca(figures))))
         return Finding("undecided", "note", text, remedy, "size")
     if ratio > 1:
-        text = f"The model is worse than PCA: its error of {said} is {ratio:.2f} times {pca}"
+        text = f"The model is worse than PCA: its error of {error} is {ratio:.2f} times {pca}"
         return Finding("worse", "bad", text, blame or _instead_of_pca(figures), "size")
     remedy = _for_pca(figures)
     if remedy and ratio > _CLEARLY:
@@ -324,8 +307,8 @@ def _beside_pca(figures: Figures, said: str, ratio: float, pca: str) -> Finding:
 def _for_pca(figures: Figures) -> str:
     """Ask for the training rows where PCA had far fewer to learn from than the model."""
     errors, n_training = figures.headline, figures.origin.n_training or 0
-    own = errors.pca_fitted_on in ("other half", "other tenths")
-    if not own or n_training <= _MORE_ROWS * errors.pca_rows:
+    on_part = errors.pca_fitted_on in ("other half", "other tenths")
+    if not on_part or n_training <= _MORE_ROWS * errors.pca_rows:
         return ""
     return (
         f"The model learned from {n_training:,} rows, and PCA from {errors.pca_rows:,}: give the "
@@ -344,24 +327,22 @@ def _instead_of_pca(figures: Figures) -> str:
 
 
 def _its_error(figures: Figures) -> str:
-    """Write the model's error, and over what it is a mean where it is a share."""
+    """Write the model's error; a share with the columns that it is the mean over."""
     columns, written = figures.columns, amount(figures, figures.headline.model)
     if figures.headline.unit != "variance" or columns is None:
         return written
-    varied = len(columns.each) - columns.constant
-    return f"{written} (mean over {varied} {columns.kind})"
+    return f"{written} (mean over {len(columns.each) - columns.constant} {columns.kind})"
 
 
 def _blame(figures: Figures) -> str:
-    """Point to the finding that names the scaling as the cause."""
-    columns = figures.columns
-    if columns is None or not columns.scaling_is_why:
-        return ""
-    return "The scaling of the columns is the cause, as the next finding says."
+    """Refer to the finding that names the scaling as the cause, where there is one."""
+    if figures.columns is not None and figures.columns.scaling_is_why:
+        return "The scaling of the columns is the cause, as the next finding says."
+    return ""
 
 
 def _rows(figures: Figures) -> Iterator[Finding]:
-    """Say why the figures come from rows that the model has learned from."""
+    """Name the reason why the figures come from rows that the model may have learned from."""
     origin = figures.origin
     unseen = origin.n_held_out + origin.n_new
     if origin.measured_on == "learned":
@@ -401,11 +382,14 @@ def _columns(figures: Figures) -> Iterator[Finding]:
     columns = figures.columns
     if columns is None or not (columns.worse_than_mean or columns.scaling_is_why):
         return
-    count, (one, many) = columns.worse_than_mean, _NAMES_OF[columns.kind]
+    count, many = columns.worse_than_mean, columns.kind
     worst = columns.each[columns.worst]
     error = worst.model or 0.0
-    beside = "" if worst.pca is None else f" (PCA: {share(worst.pca)})"
-    text = f"The worst {one} is {worst.name!r}, with an error of {_of_its(error)}{beside}."
+    by_pca = "" if worst.pca is None else f" (PCA: {share(worst.pca)})"
+    text = (
+        f"The worst {many.removesuffix('s')} is {worst.name!r}, with an error of "
+        f"{_share_of(error)} its variance{by_pca}."
+    )
     if count:
         text = (
             f"{count} of {len(columns.each)} {many} {'is' if count == 1 else 'are'} restored worse "
@@ -430,11 +414,6 @@ def _columns(figures: Figures) -> Iterator[Finding]:
         )
     weight: Weight = "bad" if error > 1 + _SAME else "note"
     yield Finding("columns", weight, text, remedy, "columns")
-
-
-def _of_its(error: float) -> str:
-    """Write a column's error as a share of its variance."""
-    return f"{share(error)}{' of' * (error < 2)} its variance"
 
 
 def _undertrained(figures: Figures) -> Iterator[Finding]:
@@ -463,7 +442,7 @@ def _undertrained(figures: Figures) -> Iterator[Finding]:
 
 def _overfitted(figures: Figures) -> Iterator[Finding]:
     excess = figures.learning.excess
-    if excess is not None and excess >= _BY_HEART:
+    if excess is not None and excess >= _OVERFITTED:
         of_history = figures.learning.excess_on == "held-out rows"
         where = "the rows held out in training" if of_history else "rows that it has not seen"
         yield Finding(
@@ -480,10 +459,10 @@ def _overfitted(figures: Figures) -> Iterator[Finding]:
 
 def _unused(figures: Figures) -> Iterator[Finding]:
     units = figures.units
-    part = units.unused / units.n
-    if not units.unused or part < _UNUSED[units.kind]:
+    unused = units.unused / units.n
+    if not units.unused or unused < _UNUSED[units.kind]:
         return
-    count = f"{units.unused} of {units.n} units of the code ({percent(part)})"
+    count = f"{units.unused} of {units.n} units of the code ({percent(unused)})"
     text, remedy = {
         "dead": (
             f"{count} are dead: on for none of these rows.",
@@ -505,12 +484,12 @@ def _unused(figures: Figures) -> Iterator[Finding]:
 def _outliers(figures: Figures) -> Iterator[Finding]:
     errors = figures.headline
     measured = figures.origin.n_measured
-    part = errors.outliers / measured
-    if part >= _OUTLIERS:
+    outliers = errors.outliers / measured
+    if outliers >= _OUTLIERS:
         yield Finding(
             "outliers",
             "note",
-            f"{errors.outliers} of {measured} rows ({percent(part)}) are outliers: their "
+            f"{errors.outliers} of {measured} rows ({percent(outliers)}) are outliers: their "
             f"error is above {amount(figures, errors.outlier_threshold)}.",
             "Look at them: they may be damaged, or of a kind that the model has hardly seen.",
             "errors",
@@ -518,7 +497,7 @@ def _outliers(figures: Figures) -> Iterator[Finding]:
 
 
 def _room(figures: Figures) -> Iterator[Finding]:
-    """Say what twice the code would bring, where PCA's curve shows it."""
+    """Suggest a code twice as wide, by what that brings PCA."""
     curve, size = figures.pca_curve, figures.headline.pca_components
     if size in curve and 2 * size in curve and curve[size] > 0:
         yield Finding(

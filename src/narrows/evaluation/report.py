@@ -1,4 +1,4 @@
-"""One report that says whether a model is any good."""
+"""A report on whether a model is any good: figures, a verdict from them, and a page."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,53 +14,67 @@ from threadpoolctl import threadpool_limits
 from narrows.data.disk_rows import stored
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, ParameterError, warn
-from narrows.evaluation.error_units import ErrorUnit, choose_unit, find_columns, scales_columns
-from narrows.evaluation.given import groups_of
-from narrows.evaluation.map_scores import score_map
-from narrows.evaluation.maps import project
-from narrows.evaluation.report import origin as origins
-from narrows.evaluation.report.features import features_of
-from narrows.evaluation.report.figures import Figures, Map, Origin, Scores
-from narrows.evaluation.report.measure import (
-    Coded,
+from narrows.evaluation.figures import (
+    FeatureScores,
+    Figures,
+    Map,
+    Origin,
     measure_columns,
     measure_errors,
+    measure_features,
     measure_learning,
     measure_units,
+    membership_of,
 )
-from narrows.evaluation.report.page import Page, Part
-from narrows.evaluation.report.parts import Subject, make_parts
-from narrows.evaluation.report.verdict import judge, measured_rows, notice, writer
-from narrows.evaluation.report.yardstick import choose_yardsticks, sizes_of_curve
+from narrows.evaluation.maps import project, score_map
+from narrows.evaluation.matching import groups_of
+from narrows.evaluation.page import Page, Part
+from narrows.evaluation.parts import Subject, make_parts
+from narrows.evaluation.row_errors import (
+    Coded,
+    ErrorUnit,
+    FittedOn,
+    PCABaseline,
+    choose_unit,
+    find_columns,
+    pca_scale,
+    scales_columns,
+)
+from narrows.evaluation.verdict import judge, measured_rows, notice, writer
 from narrows.models.base import BaseAutoencoder
 from narrows.models.learned_rows import LEARNED, NEW, hash_rows
 from narrows.models.validation import check_columns, check_number
 
-# The fewest rows that anything can be said of, and the fewest for a map.
+# The fewest rows for a report, and the fewest for its map.
 _FEWEST, _FEWEST_FOR_MAP = 10, 50
-# Training rows that PCA, as the yardstick, is fitted on at most.
+# Training rows that PCA is fitted on at most.
 _PCA_ROWS = 10_000
+# Of fewer new rows than this, PCA is fitted on nine tenths instead of a half.
+_FEW = 200
+# PCA's curve has powers of two up to the first number, or the code's width, and twice that up to
+# the second.
+_CURVE, _TWICE = 64, 1_024
 
 
 class Report(Page):
-    """What :func:`make_report` found.
+    """The result of :func:`make_report`.
 
     Attributes
     ----------
     figures : Figures
         Every number on the page.
     title, subtitle : str
-        Of the page.
+        The heading of the page.
     notice : str
-        That the model has learned from the rows, or cannot tell; empty where it has not.
+        A warning that the model has learned from the rows, or cannot tell; empty where it has not.
     verdict : list of Finding
-        What the figures say, the comparison with PCA first.
+        The findings, the comparison with PCA first.
     facts : list of (str, str)
-        The figures that one looks for first, by name.
+        The most wanted figures, by name.
     parts : list of Part
         Plots, tables and sentences, drawn when first asked for.
     subject : Subject
-        The model, the rows, and what was made of them.
+        The model, the rows, and all that was measured.
     """
 
     def __init__(self, title: str, subject: Subject) -> None:
@@ -81,7 +95,7 @@ class Report(Page):
         }
 
     def _make_parts(self) -> list[Part]:
-        with quietly():
+        with _quietly():
             return make_parts(self.subject)
 
 
@@ -97,34 +111,33 @@ def make_report(
     title: str = "Is the model any good?",
     random_state: int = 0,
 ) -> Report:
-    """Measure a model on rows, draw what there is to see, and say what it means.
+    """Measure a model on rows, plot the results, and draw a verdict from them.
 
     Parameters
     ----------
     model : BaseAutoencoder
-        Fitted.
+        A fitted model.
     X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
-        Rows, at least 10. Of those that the model has learned from, by its own memory
-        (``learned_rows_``), nothing is said about how it does on others: errors, features and the
-        verdict come from the rows held out in training and the new ones, if these are at least
-        10. Otherwise the page is headed by a notice, and PCA is fitted on the same rows.
+        Rows, at least 10. Errors, features and the verdict come from the rows held out in training
+        and the new ones, by the model's own memory (``learned_rows_``), if these are at least 10.
+        Otherwise they come from all rows, the page is headed by a notice, and PCA is fitted on the
+        same rows.
     y : array-like of shape (n,), optional
-        Labels: colours of the map, and what classifiers are to find.
+        Labels: the colours of the map, and the classes for classifiers.
     X_train : array-like, optional
-        What the model learned from: PCA and the models of the sweep learn from it too, and the
-        errors on it tell overfitting, whatever the loss. By default they learn from those rows of
-        X that the model has learned from. Where these are fewer than half of the others, PCA
-        learns from each half of the measured rows in turn (of fewer than 200, from nine tenths),
-        models from one half, and overfitting is told by what the history has of a loss that is a
-        squared error.
+        The training rows: PCA and the models of the sweep are fitted on them too, and the errors
+        on them tell overfitting, whatever the loss. By default these are the rows of X that the
+        model has learned from. Where they are fewer than half of the others, PCA is fitted on each
+        half of the measured rows in turn (of fewer than 200, on nine tenths), models on one half,
+        and overfitting is told by the history, if the loss is a squared error.
     sweep : tuple of int
         Widths of code with which models like this one are trained, for the curve.
     max_rows : int, default=10_000
-        More rows are drawn from at random.
+        The number of rows measured at most; of more, so many are drawn at random.
     names : sequence of n str, optional
-        What rows are called, such as their files; by default their numbers, counted from 0.
+        Names of the rows, such as their files; by default their numbers, counted from 0.
     title : str
-        Of the page.
+        The title of the page.
     random_state : int
         Random seed of every draw.
 
@@ -135,8 +148,8 @@ def make_report(
     Raises
     ------
     NotFittedError, DataError
-        If there is nothing learned yet, the rows do not fit the model, there are too few of them,
-        or labels or names are not one for each.
+        If the model is not fitted, the rows do not fit it, there are too few of them, or labels or
+        names are not one for each.
     ParameterError
         If a width of the sweep is not allowed.
 
@@ -150,23 +163,22 @@ def make_report(
     >>> report.verdict[0].rule
     'better'
     """
-    with quietly():
-        subject = measure(
-            model,
-            X,
-            y,
-            X_train,
-            sweep=sweep,
-            max_rows=max_rows,
-            names=names,
-            random_state=random_state,
-        )
+    subject = measure(
+        model,
+        X,
+        y,
+        X_train,
+        sweep=sweep,
+        max_rows=max_rows,
+        names=names,
+        random_state=random_state,
+    )
     return Report(title, subject)
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Keep numpy to one thread, as several spin while they wait, and scikit-learn's peace.
+def _quietly() -> Iterator[None]:
+    """Keep numpy to one thread, as several spin while they wait, and scikit-learn from warning.
 
     Columns are checked when rows come in; afterwards rows are arrays, whose columns have no names.
     """
@@ -175,6 +187,7 @@ def quietly() -> Iterator[None]:
         yield
 
 
+@_quietly()
 def measure(
     model: BaseAutoencoder,
     X: Any,
@@ -185,17 +198,17 @@ def measure(
     sweep: tuple[int, ...] = (),
     max_rows: int = 10_000,
     names: Sequence[str] | None = None,
-    known: Scores | None = None,
+    known: FeatureScores | None = None,
     kept_from_model: bool = False,
 ) -> Subject:
-    """Measure what :func:`make_report` shows.
+    """Measure the figures of :func:`make_report`.
 
     ``known`` are scores of features of the same rows. Rows ``kept_from_model`` are not looked up
     in the model's memory.
     """
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
-    given = check_given(model, X)
+    given = _check_given(model, X)
     labels = check_labels(y, len(given))
     if names is not None and len(names) != len(given):
         raise DataError(
@@ -206,15 +219,15 @@ def measure(
     chosen = np.sort(np.random.default_rng(random_state).permutation(len(given))[:max_rows])
     rows = model._check_rows(given[chosen])
     labels = None if labels is None else labels[chosen]
-    origin, membership = (
-        origins.all_new(model, len(rows)) if kept_from_model else origins.origin_of(model, rows)
-    )
-    own = origins.is_measured(origin, membership)
+    membership = np.full(len(rows), NEW, np.int8) if kept_from_model else membership_of(model, rows)
+    origin = Origin.of(model, membership)
+    measured = origin.is_measured(membership)
     columns = find_columns(model, rows, given)
-    unit = choose_unit(rows[own], columns)
-    coded = everything = Coded.of(model, rows[own], unit, chosen[own])
-    if not own.all():
-        everything = coded.beside(Coded.of(model, rows[~own], unit, chosen[~own]), own, rows)
+    unit = choose_unit(rows[measured], columns)
+    coded = everything = Coded.of(model, rows[measured], unit, chosen[measured])
+    if not measured.all():
+        rest = Coded.of(model, rows[~measured], unit, chosen[~measured])
+        everything = coded.joined(rest, measured, rows)
     learned = membership == LEARNED
     training = _training_rows(model, X_train, coded.X, origin, random_state)
     learned_errors = None
@@ -224,23 +237,32 @@ def measure(
         training, learned_errors = rows[learned], everything.errors[learned]
     units = measure_units(model, everything)
     width = units.numbers
-    yardstick, in_data_units = choose_yardsticks(
+    baseline, in_data_units = _fit_baselines(
         model,
         coded.X,
         unit,
         origin,
         training,
-        sizes=sizes_of_curve(width, sweep),
+        sizes=_sizes_of_curve(width, sweep),
         random_state=random_state,
     )
-    errors = shares = measure_errors(coded.errors, width, yardstick)
+    errors = shares = measure_errors(coded.errors, width, baseline)
     same_scaling = None
-    if in_data_units is not yardstick:
+    if in_data_units is not baseline:
         errors = measure_errors(coded.data_errors, width, in_data_units)
         if errors.pca is not None and not scales_columns(model):
             same_scaling = float(in_data_units.squared_errors(width) @ unit.weights)
-    points, found_map = _make_map(model, rows, labels, random_state)
-    measured_labels = None if labels is None else labels[own]
+    points, map_figures = _make_map(model, rows, labels, random_state)
+    features: FeatureScores = {}
+    if labels is not None:
+        features = measure_features(
+            coded, unit, labels[measured], width, random_state=random_state, known=known or {}
+        )
+    column_figures = None
+    if columns is not None:
+        column_figures = measure_columns(
+            model, coded, columns, baseline, errors=shares, same_scaling=same_scaling
+        )
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
@@ -260,28 +282,20 @@ def measure(
             random_state=random_state,
         ),
         units=units,
-        columns=None
-        if columns is None
-        else measure_columns(
-            model, coded, columns, yardstick, errors=shares, same_scaling=same_scaling
-        ),
-        map=found_map,
-        features={}
-        if measured_labels is None
-        else features_of(
-            coded, unit, measured_labels, width, random_state=random_state, known=known or {}
-        ),
+        columns=column_figures,
+        map=map_figures,
+        features=features,
         sweep=_sweep(others, coded.X, unit, training, random_state),
-        pca_curve={size: float(yardstick.errors(size).mean()) for size in yardstick.sizes if size},
+        pca_curve={size: float(baseline.errors(size).mean()) for size in baseline.sizes if size},
         pca_same_scaling=same_scaling,
     )
-    called = [f"row {row}" if names is None else names[row] for row in chosen.tolist()]
+    numbers = chosen[measured].tolist()
     return Subject(
         model=model,
         coded=coded,
-        names=[called[place] for place in np.flatnonzero(own)],
+        names=[f"row {row}" if names is None else names[row] for row in numbers],
         everything=everything,
-        yardstick=yardstick,
+        baseline=baseline,
         labels=labels,
         points=points,
         figures=figures,
@@ -289,17 +303,12 @@ def measure(
     )
 
 
-def check_given(model: BaseAutoencoder, X: Any) -> NDArray[Any] | LazyRows:
-    """Check the columns of a table, and whatever else there is to check of rows in memory.
-
-    Returns
-    -------
-    ndarray or LazyRows of shape (n, ...)
-    """
+def _check_given(model: BaseAutoencoder, X: Any) -> NDArray[Any] | LazyRows:
+    """Check rows in memory, and only the columns of rows on disk."""
     if isinstance(X, LazyRows | np.memmap):
         check_columns(model, X)
-        found: NDArray[Any] | LazyRows = stored(X)
-        return found
+        rows: NDArray[Any] | LazyRows = stored(X)
+        return rows
     return model._check_rows(X)
 
 
@@ -309,7 +318,7 @@ def _training_rows(
     """Draw from the training rows that were given, without those that are measured."""
     if X_train is None:
         return None
-    given = check_given(model, X_train)
+    given = _check_given(model, X_train)
     rows = np.sort(np.random.default_rng(random_state).permutation(len(given))[:_PCA_ROWS])
     training = model._check_rows(given[rows])
     if origin.measured_on != "learned":
@@ -327,19 +336,13 @@ def _training_rows(
             "whether the model is overfitted",
             kind="not_training_rows",
             rows=len(training),
-            stacklevel=4,
+            stacklevel=5,
         )
     return training
 
 
 def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
-    """Return labels as an array, one for each row.
-
-    Raises
-    ------
-    DataError
-        If they are not that many, or of several kinds.
-    """
+    """Return labels as an array, (n,); raise a DataError if they are not one for each row."""
     if y is None:
         return None
     groups_of(y, count)
@@ -349,18 +352,51 @@ def check_labels(y: ArrayLike | None, count: int) -> NDArray[Any] | None:
 def _make_map(
     model: BaseAutoencoder, X: NDArray[Any], labels: NDArray[Any] | None, random_state: int
 ) -> tuple[NDArray[np.floating] | None, Map | None]:
-    """Lay the codes out in two dimensions, where there are enough and they are not all the same."""
+    """Project the codes onto a plane, where there are enough and they are not all the same."""
     if len(X) < _FEWEST_FOR_MAP:
         return None, None
     try:
-        made = project(X, model=model, random_state=random_state)
+        projection = project(X, model=model, random_state=random_state)
     except DataError:
         return None, None
+    points = projection.points
     several = labels is not None and len(np.unique(labels)) > 1
-    scores = score_map(
-        X, made.points, labels if several else None, model=model, random_state=random_state
-    )
-    return made.points, Map(made.method, scores.trustworthiness, scores.neighbor_accuracy)
+    y = labels if several else None
+    scores = score_map(X, points, y, model=model, random_state=random_state)
+    return points, Map(projection.method, scores.trustworthiness, scores.neighbor_accuracy)
+
+
+def _sizes_of_curve(width: int, sweep: tuple[int, ...]) -> list[int]:
+    powers = [1 << power for power in range(max(_CURVE, width).bit_length())]
+    return [*powers, width, *[2 * width] * (2 * width <= _TWICE), *sweep]
+
+
+def _fit_baselines(
+    model: BaseAutoencoder,
+    measured: NDArray[Any],
+    unit: ErrorUnit,
+    origin: Origin,
+    training: NDArray[Any] | None,
+    *,
+    sizes: list[int],
+    random_state: int,
+) -> tuple[PCABaseline, PCABaseline]:
+    """Fit PCA on rows like those that the model learned from, for the headline and in data units.
+
+    The two differ only where columns have different units: the first then sees them as the model
+    scales them, or standardised, the second as they are.
+    """
+    fitted_on: FittedOn = "other half" if len(measured) >= _FEW else "other tenths"
+    if training is not None:
+        fitted_on = "training rows"
+    elif origin.measured_on == "learned":
+        fitted_on = "same rows"
+    same: dict[str, Any] = {"sizes": sizes, "random_state": random_state}
+    in_data_units = PCABaseline(measured, unit.data or unit, fitted_on, training, **same)
+    if unit.data is None:
+        return in_data_units, in_data_units
+    scale = pca_scale(model, unit, fitted_on)
+    return PCABaseline(measured, unit, fitted_on, training, scale=scale, **same), in_data_units
 
 
 def _others(model: BaseAutoencoder, sweep: Sequence[int]) -> dict[int, BaseAutoencoder]:
@@ -397,8 +433,8 @@ def _sweep(
 
 
 def _facts(figures: Figures) -> list[tuple[str, str]]:
-    """Return the figures that one looks for first, by name."""
-    errors, columns, found = figures.headline, figures.columns, figures.map
+    """Return the most wanted figures, by name."""
+    errors, columns = figures.headline, figures.columns
     write, are_shares = writer(figures, digits=4), figures.shares is not None
     on = " on standardised columns" if are_shares else ""
     rows = [
@@ -419,10 +455,10 @@ def _facts(figures: Figures) -> list[tuple[str, str]]:
         ("outliers", f"{errors.outliers} of {figures.origin.n_measured}"),
         ("epochs", str(figures.learning.epochs)),
     ]
-    if found is not None:
-        rows.append(("trustworthiness of the map", f"{found.trustworthiness:.3f}"))
-    for name, of_it in figures.features.items():
-        mean, _ = of_it["5 nearest neighbours"]
+    if figures.map is not None:
+        rows.append(("trustworthiness of the map", f"{figures.map.trustworthiness:.3f}"))
+    for name, accuracies in figures.features.items():
+        mean, _ = accuracies["5 nearest neighbours"]
         rows.append((f"5 nearest neighbours, {name}", f"{mean:.3f}"))
     return rows
 

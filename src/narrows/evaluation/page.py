@@ -1,4 +1,4 @@
-"""A report as one page of sentences, tables and plots, which needs no script and no network."""
+"""A page of sentences, tables and plots in one file, which needs no script and no network."""
 
 import json
 from abc import ABC, abstractmethod
@@ -9,34 +9,30 @@ from functools import cached_property
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from narrows.atomic import atomic_folder
-from narrows.evaluation.report.verdict import Finding
+from narrows.evaluation.verdict import Finding
 from narrows.texts import as_utf8
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 # Inches; at 130 dots each a picture is as wide as half a page, and legible on a telephone.
 _WIDTH, _HEIGHT, _DOTS = 5.2, 3.7, 130
-# Inches that a line with a name takes, and what is above and below all of them.
+# The height, in inches, of a line with a name, and of what is above and below all lines.
 _LINE, _AROUND = 0.19, 1.2
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot of the report.
+    """A plot on the page.
 
     Attributes
     ----------
     name : str
-        Of its file, without ``.png``.
+        The name of its file, without ``.png``.
     png : bytes
-        The file.
+        The content of the file.
     caption : str
-        What is to be seen, in a line.
+        A line that describes the plot.
     """
 
     name: str
@@ -51,11 +47,11 @@ class Part:
     Attributes
     ----------
     name : str
-        By which the verdict refers to it.
+        The name by which the verdict refers to it.
     title : str
-        Above it.
+        Its heading.
     words : list of str
-        Sentences below the title; where a part had to be left out, why.
+        Sentences below the title; of a part that had to be left out, the reason.
     pictures : list of Picture
         Its plots.
     table : list of list of str
@@ -68,29 +64,43 @@ class Part:
     pictures: list[Picture] = field(default_factory=list)
     table: list[list[str]] = field(default_factory=list)
 
+    def plot(
+        self,
+        name: str,
+        caption: str,
+        draw: Callable[..., object],
+        *values: Any,
+        tall: bool = False,
+        tiles: bool = False,
+        lines: int = 0,
+        **options: Any,
+    ) -> None:
+        """Draw on the axes of a new figure, and add that as a picture.
 
-def picture(
-    name: str,
-    caption: str,
-    draw: Callable[["Axes"], object],
-    *,
-    tall: bool = False,
-    tiles: bool = False,
-    lines: int = 0,
-) -> Picture:
-    """Draw on axes of their own, and keep the file; so many lines with names need their room."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+        Parameters
+        ----------
+        name, caption : str
+            The picture's.
+        draw : callable
+            Called as ``draw(*values, **options, ax=axes)``.
+        tall : bool, default=False
+            Whether the figure is a square.
+        tiles : bool, default=False
+            Whether pictures fill its width; what they leave of its height is cut off.
+        lines : int, default=0
+            The number of lines with names, for which it is made tall enough.
+        """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-    height = max(_WIDTH if tall else _HEIGHT, _AROUND + _LINE * lines)
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure.subplots())
-    file = BytesIO()
-    # What pictures leave of the height is cut off; their width they fill.
-    tight: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.05} if tiles else {}
-    figure.savefig(file, format="png", dpi=_DOTS, **tight)
-    return Picture(name, file.getvalue(), caption)
+        height = max(_WIDTH if tall else _HEIGHT, _AROUND + _LINE * lines)
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(*values, **options, ax=figure.subplots())
+        file = BytesIO()
+        tight: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.05} if tiles else {}
+        figure.savefig(file, format="png", dpi=_DOTS, **tight)
+        self.pictures.append(Picture(name, file.getvalue(), caption))
 
 
 class Page(ABC):
@@ -99,13 +109,13 @@ class Page(ABC):
     Attributes
     ----------
     title, subtitle : str
-        Above all; any text.
+        The heading, of any text.
     notice : str
-        What has to be known before anything else is read; mostly empty.
+        A warning to be read before anything else; mostly empty.
     verdict : list of Finding
-        In plain words.
+        The findings, in plain words.
     facts : list of (str, str)
-        The figures that one looks for first, by name.
+        The most wanted figures, by name.
     parts : list of Part
         Plots, tables and sentences, drawn when first asked for.
     """
@@ -122,18 +132,18 @@ class Page(ABC):
 
     @abstractmethod
     def _make_parts(self) -> list[Part]:
-        """Draw."""
+        """Draw them."""
 
     @abstractmethod
     def as_json(self) -> dict[str, Any]:
-        """Return figures and verdict as JSON can hold them."""
+        """Return figures and verdict as values for JSON."""
 
     def to_html(self) -> str:
         """Return the page: one file that needs no network and runs nothing."""
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
         environment = Environment(
-            loader=PackageLoader("narrows.evaluation", "report"),
+            loader=PackageLoader("narrows", "evaluation"),
             autoescape=True,
             undefined=StrictUndefined,
             finalize=lambda value: as_utf8(value) if type(value) is str else value,
@@ -147,9 +157,9 @@ class Page(ABC):
         Parameters
         ----------
         folder : str or Path
-            Appears whole or not at all.
+            The folder, which appears whole or not at all.
         overwrite : bool, default=False
-            Whether a folder that is there already is replaced.
+            Whether a folder that already exists is replaced.
 
         Returns
         -------
@@ -159,7 +169,7 @@ class Page(ABC):
         Raises
         ------
         OutputExistsError, OutputError
-            If the folder is there already, or cannot be written.
+            If the folder already exists, or cannot be written.
         """
         page, figures = self.to_html(), json.dumps(self.as_json(), indent=1, allow_nan=False)
         with atomic_folder(folder, overwrite=overwrite) as temporary:

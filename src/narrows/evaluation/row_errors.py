@@ -1,0 +1,433 @@
+"""Errors of restored rows: the unit that they are counted in, and what a model and PCA leave.
+
+A table whose columns have different units has no error in "the data's units": the column with the
+largest numbers decides it alone. There each column's squared error is divided by that column's
+variance, and the mean over columns is one minus the uniformly averaged R squared.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.data.lazy import LazyRows
+from narrows.data.principal import PrincipalAxes, fit_pca
+from narrows.data.signals import Windows
+from narrows.errors import DataError
+from narrows.models.base import BaseAutoencoder
+from narrows.models.halves import Encoder, decode
+from narrows.models.resolve import choose_units
+
+# How many times the spreads of columns may differ before they are taken for different units.
+_ALIKE = 3.0
+# Columns share a unit if at least half of them span the range of all values, within a tenth of it
+# at each end: flattened pixels, answers from 1 to 5, yes and no.
+_MOST, _NEAR = 0.5, 0.1
+# Variance below this share of the squared largest mean is rounding error.
+_ROUNDING = 1000 * np.finfo(np.float64).eps
+# Values in memory at once: of a variance, and of restored rows.
+_VALUES, _RESTORED_VALUES = 2**22, 2**21
+_LARGEST = float(np.finfo(np.float32).max)
+
+Weights = NDArray[np.float64]
+FittedOn = Literal["training rows", "other half", "other tenths", "same rows"]
+Scale = Weights | Literal["spreads"] | None
+_FOLDS = {"other half": 2, "other tenths": 10}
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """The columns of a table, or the channels of a signal.
+
+    Attributes
+    ----------
+    kind : {"columns", "channels"}
+        What they are.
+    names : list of G str
+        Their names.
+    of_feature : ndarray of int and shape (F,)
+        The number of the column that each value of a row belongs to.
+    spreads : ndarray of shape (G,)
+        The standard deviation of each; 0 where it is constant.
+    mixed : bool
+        Whether they are taken to have different units: spreads differ by more than 3 times, and
+        the model scales each column by itself, or fewer than half of the columns reach over about
+        the whole range of all values, as flattened pixels do.
+    """
+
+    kind: Literal["columns", "channels"]
+    names: list[str]
+    of_feature: NDArray[np.int64]
+    spreads: Weights
+    mixed: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """The largest spread divided by the smallest one above 0."""
+        varied = self.spreads[self.spreads > 0]
+        return float(varied.max() / varied.min()) if len(varied) else 1.0
+
+    def average(self, of_features: Weights) -> Weights:
+        """Return the mean of the features' values, (F,), over each column, (G,)."""
+        return np.bincount(self.of_feature, of_features) / np.bincount(self.of_feature)
+
+
+@dataclass(frozen=True)
+class ErrorUnit:
+    """The unit of errors: how squared differences become the error of a row.
+
+    Attributes
+    ----------
+    kind : {"pixels", "data", "variance"}
+        8-bit pixels count from 0 to 1, other data in their own units; of columns with different
+        units, the share of their variance counts.
+    weights : ndarray of shape (F,)
+        The weight of each value's squared difference; the weighted sum over a row is its error.
+    data : ErrorUnit or None
+        The unit of the data, where this one is a share of the variance.
+    columns : ColumnLayout or None
+        The columns; ``None`` for rows that are neither tables nor signals of several channels.
+    variances : ndarray of shape (G,) or None
+        The variance of each column over the measured rows.
+    """
+
+    kind: Literal["pixels", "data", "variance"]
+    weights: Weights
+    data: "ErrorUnit | None" = None
+    columns: ColumnLayout | None = None
+    variances: Weights | None = None
+
+    @property
+    def scale(self) -> Weights | None:
+        """The divisors, (F,), by which columns of different units count alike, or ``None``."""
+        if self.kind != "variance":
+            return None
+        varied = self.weights > 0
+        return np.sqrt(np.divide(1, self.weights, where=varied, out=np.ones_like(self.weights)))
+
+
+def find_columns(
+    model: BaseAutoencoder | Encoder, X: NDArray[Any], given: NDArray[Any] | LazyRows | None = None
+) -> ColumnLayout | None:
+    """Find which values of rows belong to one column, and whether columns have different units.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder or Encoder
+        A fitted model, which knows the architecture, the scaling, and the names of columns.
+    X : ndarray of shape (n, ...)
+        Rows like the training rows.
+    given : ndarray or LazyRows, optional
+        The source of the rows, by which windows of a signal are recognised.
+
+    Returns
+    -------
+    ColumnLayout or None
+        ``None`` for pictures, and for signals of one channel.
+    """
+    spec = model.spec if isinstance(model, Encoder) else model.spec_
+    shape, architecture = tuple(X.shape[1:]), spec.architecture
+    units = choose_units(architecture, given if isinstance(given, Windows) else X)
+    if len(units) == 2 and shape[1] > 1:
+        kind: Literal["columns", "channels"] = "channels"
+        names = [f"channel {number}" for number in range(shape[1])]
+        of_feature = np.tile(np.arange(shape[1]), shape[0])
+    elif len(units) == 1 and architecture != "convolutional_1d":
+        kind = "columns"
+        known = getattr(model, "feature_names_in_", None)
+        names = [f"column {n}" for n in range(shape[0])] if known is None else [*map(str, known)]
+        of_feature = np.arange(shape[0])
+    else:
+        return None
+    flat = X.reshape(len(X), -1)
+    low = -_column_maxima(-flat.min(axis=0).astype(np.float64), of_feature)
+    high = _column_maxima(flat.max(axis=0), of_feature)
+    spreads = np.sqrt(column_variances(flat, of_feature))
+    varied = spreads > 0
+    layout = ColumnLayout(kind, names, of_feature, spreads)
+    range_ = high.max() - low.min()
+    full = (low <= low.min() + _NEAR * range_) & (high >= high.max() - _NEAR * range_)
+    share_a_unit = not scales_columns(model) and full[varied].sum() >= _MOST * varied.sum()
+    return replace(layout, mixed=bool(layout.ratio > _ALIKE and not share_a_unit))
+
+
+def scales_columns(model: BaseAutoencoder | Encoder) -> bool:
+    """Tell whether a model divides each column by a number of that column."""
+    scale = model.scaling_.scale
+    return bool(scale.ndim and (scale != scale[0]).any())
+
+
+def choose_unit(X: NDArray[Any], columns: ColumnLayout | None) -> ErrorUnit:
+    """Choose the unit in which the errors of rows are counted.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        The measured rows; shares are of the variance over them.
+    columns : ColumnLayout or None
+        The columns that :func:`find_columns` found.
+    """
+    flat = X.reshape(len(X), -1)
+    width, is_pixels = flat.shape[1], X.dtype == np.uint8
+    uniform = np.full(width, 1 / (width * 255.0**2 if is_pixels else width))
+    data = ErrorUnit("pixels" if is_pixels else "data", uniform)
+    if columns is None:
+        return data
+    variances = column_variances(flat, columns.of_feature)
+    varied = variances > 0
+    if not (columns.mixed and varied.any()):
+        return replace(data, columns=columns, variances=variances)
+    shares = np.divide(1, variances, where=varied, out=np.zeros_like(variances))
+    sizes = np.bincount(columns.of_feature)
+    weights = (shares / (sizes * varied.sum()))[columns.of_feature]
+    return ErrorUnit("variance", weights, data, columns, variances)
+
+
+def column_variances(flat: NDArray[Any], of_feature: NDArray[np.int64]) -> Weights:
+    """Return each column's variance over rows (n, F), (G,); 0 where it is only rounding error."""
+    mean = flat.mean(axis=0, dtype=np.float64)
+    step = max(1, _VALUES // flat.shape[1])
+    squares, rest = np.zeros_like(mean), np.zeros_like(mean)
+    for start in range(0, len(flat), step):
+        away = flat[start : start + step] - mean
+        squares += np.square(away).sum(axis=0)
+        rest += away.sum(axis=0)
+    rest /= len(flat)
+    mean, sizes = mean + rest, np.bincount(of_feature)
+    # The features of one column may differ in their means.
+    middle = (np.bincount(of_feature, weights=mean) / sizes)[of_feature]
+    of_features = squares / len(flat) - rest**2 + (mean - middle) ** 2
+    variances: Weights = np.bincount(of_feature, weights=of_features) / sizes
+    least = np.square(_ROUNDING * _column_maxima(np.abs(mean), of_feature))
+    return np.where(variances > least, variances, 0.0)
+
+
+def _column_maxima(values: NDArray[Any], of_feature: NDArray[np.int64]) -> Weights:
+    """Return the largest of the features' values, (F,), for each column, (G,)."""
+    maxima = np.full(of_feature.max() + 1, -np.inf)
+    np.maximum.at(maxima, of_feature, values)
+    return maxima
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Rows, their latent codes (embeddings), and the errors of what the model decodes from these.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, ...)
+        The rows, in the units of the model's training data.
+    codes : ndarray of shape (n, K)
+        Their latent codes.
+    errors : ndarray of shape (n,)
+        The error of each row, in the chosen unit.
+    data_errors : ndarray of shape (n,)
+        The error of each row in the data's units, or of pixels from 0 to 1.
+    squared_errors : ndarray of shape (F,)
+        The mean squared error of each value, in the data's units squared.
+    """
+
+    X: NDArray[Any]
+    codes: NDArray[np.float32]
+    errors: NDArray[np.float64]
+    data_errors: NDArray[np.float64]
+    squared_errors: Weights
+
+    @classmethod
+    def of(
+        cls,
+        model: BaseAutoencoder,
+        X: NDArray[Any],
+        unit: ErrorUnit,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> "Coded":
+        """Encode rows, decode the codes, and measure the differences in double precision.
+
+        A DataError names a row by its entry in ``numbers``, or else by its place.
+        """
+        check_shape(model, X)
+        codes = model._encode(X)
+        scaling, width = model.scaling_.in_double(), math.prod(X.shape[1:])
+        errors, squares = np.empty((2, len(X))), np.zeros(width)
+        step = max(1, _RESTORED_VALUES // width)
+        for start in range(0, len(X), step):
+            block = slice(start, start + step)
+            restored = decode(model.decoder_, scaling, codes[block], model.spec_)
+            away = np.subtract(restored, X[block], dtype=np.float64).reshape(-1, width)
+            with np.errstate(over="ignore"):
+                np.square(away, out=away)
+                errors[:, block] = away @ unit.weights, away @ (unit.data or unit).weights
+                squares += away.sum(axis=0)
+        if not (errors <= _LARGEST).all():
+            row = int(np.argmin((errors <= _LARGEST).all(axis=0)))
+            row = row if numbers is None else int(numbers[row])
+            raise DataError(
+                f"the error of row {row}, counted from 0, is beyond 3.4e38; leave out rows so far "
+                "from those learned from"
+            )
+        return cls(X, codes, errors[0], errors[1], squares / max(1, len(X)))
+
+    def joined(self, other: "Coded", is_here: NDArray[np.bool_], X: NDArray[Any]) -> "Coded":
+        """Join these rows with the others of X; ``is_here`` marks the rows of X that are here."""
+        codes = np.empty((len(X), self.codes.shape[1]), np.float32)
+        errors = np.empty((2, len(X)))
+        for part, places in ((self, is_here), (other, ~is_here)):
+            codes[places] = part.codes
+            errors[:, places] = part.errors, part.data_errors
+        share = is_here.mean()
+        squares = share * self.squared_errors + (1 - share) * other.squared_errors
+        return Coded(X, codes, errors[0], errors[1], squares)
+
+
+def check_shape(model: BaseAutoencoder, X: NDArray[Any]) -> None:
+    """Raise a DataError for rows of another shape than the training rows."""
+    if tuple(X.shape[1:]) != tuple(model.sample_shape_):
+        raise DataError(
+            f"rows have shape {X.shape[1:]}, those learned from {model.sample_shape_}; bring "
+            "them to that for a report"
+        )
+
+
+class PCABaseline:
+    """The errors that PCA of several sizes leaves on rows, with which a model is compared.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        The measured rows; n is at least 2.
+    unit : ErrorUnit
+        The unit of errors.
+    fitted_on : {"training rows", "other half", "other tenths", "same rows"}
+        The rows that PCA is fitted on: ``learned_from``; or, for each half or tenth of the measured
+        rows, all others; or the measured rows themselves, as the baseline of a model that has
+        learned from them as well.
+    learned_from : ndarray of shape (m, ...), optional
+        The training rows.
+    sizes : iterable of int
+        Numbers of components; those that the rows do not allow are left out.
+    scale : ndarray of shape (F,) or "spreads", optional
+        Divisors of the columns before PCA; "spreads" are the standard deviations in the rows that
+        PCA is fitted on.
+    random_state : int
+        Random seed of the halves or tenths.
+
+    Attributes
+    ----------
+    unit : ErrorUnit
+        The unit of errors.
+    fitted_on : str
+        The rows that PCA was fitted on.
+    sizes : list of int
+        The numbers of components, ascending; 0 stands for the mean row.
+    n_learned : int
+        The number of rows that PCA was fitted on; of several parts, the smallest.
+    fitted : list of (PrincipalAxes, ndarray of int)
+        The fitted PCA of each part, and the numbers of the rows that it is measured on.
+    """
+
+    def __init__(
+        self,
+        X: NDArray[Any],
+        unit: ErrorUnit,
+        fitted_on: FittedOn,
+        learned_from: NDArray[Any] | None = None,
+        *,
+        sizes: Iterable[int],
+        scale: Scale = None,
+        random_state: int,
+    ) -> None:
+        self.fitted_on: FittedOn = fitted_on
+        self._flat, self.unit = X.reshape(len(X), -1), unit
+        n, width = self._flat.shape
+        parts = [(self._flat, np.arange(n))]
+        if fitted_on in _FOLDS:
+            order = np.random.default_rng(random_state).permutation(n)
+            folds = [np.sort(fold) for fold in np.array_split(order, _FOLDS[fitted_on])]
+            parts = [(np.delete(self._flat, fold, axis=0), fold) for fold in folds]
+        elif learned_from is not None:
+            parts = [(learned_from.reshape(len(learned_from), -1), np.arange(n))]
+        self.n_learned = min(len(seen) for seen, _ in parts)
+        most = min(self.n_learned, width)
+        self.sizes = sorted({0, *(size for size in sizes if size <= most)})
+        self._errors = np.empty((n, len(self.sizes)))
+        self._squares = np.zeros((len(self.sizes), width))
+        self.fitted: list[tuple[PrincipalAxes, NDArray[np.int64]]] = []
+        for seen, measured in parts:
+            pca = self._fit(seen, scale)
+            self.fitted.append((pca, measured))
+            self._measure(pca, measured)
+        self._squares /= n
+
+    def _fit(self, seen: NDArray[Any], scale: Scale) -> PrincipalAxes:
+        if isinstance(scale, str):
+            columns = self.unit.columns
+            of_feature = np.arange(seen.shape[1]) if columns is None else columns.of_feature
+            spreads = np.sqrt(column_variances(seen, of_feature))
+            scale = np.where(spreads > 0, spreads, 1.0)[of_feature]
+        return fit_pca(seen, max(1, self.sizes[-1]), scale=scale)
+
+    def _measure(self, pca: PrincipalAxes, measured: NDArray[np.int64]) -> None:
+        step = max(1, _RESTORED_VALUES // self._flat.shape[1])
+        for start in range(0, len(measured), step):
+            rows = measured[start : start + step]
+            for place, left in enumerate(pca.residuals(self._flat[rows], self.sizes)):
+                squares = np.square(left)
+                self._errors[rows, place] = squares @ self.unit.weights
+                self._squares[place] += squares.sum(axis=0)
+
+    def errors(self, size: int) -> Weights:
+        """Return the error that PCA of one of the sizes leaves on each row, (n,)."""
+        errors: Weights = self._errors[:, self.sizes.index(size)]
+        return errors
+
+    def squared_errors(self, size: int) -> Weights:
+        """Return the mean squared error of each value, (F,), in the data's units squared."""
+        squares: Weights = self._squares[self.sizes.index(size)]
+        return squares
+
+    def reconstruct(self, which: NDArray[np.int64], size: int, X: NDArray[Any]) -> NDArray[Any]:
+        """Reconstruct rows, or damaged copies of them, by PCA.
+
+        Parameters
+        ----------
+        which : ndarray of int and shape (k,)
+            The numbers of the rows among those measured.
+        size : int
+            The number of components, at most; the largest of the sizes up to it is taken.
+        X : ndarray of shape (k, ...)
+            The rows, or the damaged copies.
+
+        Returns
+        -------
+        ndarray of shape (k, ...)
+            Reconstructions, in the data's units.
+        """
+        size = self.largest(size)
+        flat = X.reshape(len(X), -1)
+        restored = np.empty(flat.shape)
+        for pca, measured in self.fitted:
+            here = np.isin(which, measured)
+            if here.any():
+                restored[here] = pca.inverse_transform(pca.transform(flat[here])[:, :size])
+        return restored.reshape(X.shape)
+
+    def largest(self, size: int) -> int:
+        """Return the largest of the sizes that is not above this one."""
+        return max(known for known in self.sizes if known <= size)
+
+
+def pca_scale(
+    model: BaseAutoencoder | Encoder, unit: ErrorUnit, fitted_on: FittedOn = "training rows"
+) -> Scale:
+    """Choose the divisors of columns with different units before PCA.
+
+    They are the model's own where it scales each column and PCA is fitted on its training rows;
+    otherwise the standard deviations in the rows that PCA is fitted on.
+    """
+    if unit.kind != "variance":
+        return None
+    same = fitted_on in ("training rows", "same rows") and scales_columns(model)
+    return model.scaling_.scale.numpy() if same else "spreads"
