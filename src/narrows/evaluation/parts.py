@@ -27,7 +27,7 @@ from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.damage import choose_damage
 from narrows.models.density import ACTIVE, Density, measure_codes
 from narrows.models.sparse import SparseAutoencoder
-from narrows.plots.columns import MOST_NAMED
+from narrows.plots.scores import MOST_NAMED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,11 +1,10 @@
-"""Results as pictures: every function draws on a matplotlib Axes, and returns it.
+"""Plots of results: every function draws on a matplotlib Axes, and returns it.
 
 Give ``ax`` to draw on axes of your own; without it, pyplot makes a new figure. Sizes, fonts and
 colours are those of your settings (``matplotlib.rcParams``); where the colours of lines are still
-matplotlib's own, Okabe & Ito's take their place, which the colour-blind can tell apart.
+matplotlib's own, Okabe & Ito's are used, which the colour-blind can tell apart.
 """
 
-from narrows.plots.columns import column_errors
 from narrows.plots.curves import history, learning_rate
 from narrows.plots.distributions import (
     activation_rates,
@@ -14,10 +13,9 @@ from narrows.plots.distributions import (
     singular_values,
 )
 from narrows.plots.points import embedding
-from narrows.plots.scores import error_by_size, features
+from narrows.plots.scores import column_errors, error_by_size, features
 from narrows.plots.sheet import contact_sheet
-from narrows.plots.tiles import picture_grid, pictures
-from narrows.plots.weights import filters, model_filters
+from narrows.plots.tiles import filters, model_filters, picture_grid, pictures
 
 __all__ = [
     "activation_rates",

@@ -1,7 +1,6 @@
-"""How training went, epoch by epoch."""
+"""Training curves: the loss and the learning rate by epoch."""
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
 
 _HELD_OUT = "validation_"
 _NO_TERMS = {"epoch", "learning_rate", "seconds"}
-# Terms further apart than this are drawn on a logarithmic axis.
+# Terms more decades apart than this are drawn on a logarithmic axis.
 _DECADES = 1.5
-# Marks on a line, which would hide each other if every epoch had one.
+# The number of marks on a line; one for each epoch would hide each other.
 _MARKS = 8
 
 
 class _Run(NamedTuple):
-    """A layer, or the whole network, on the common axis of epochs."""
+    """The training of a layer, or of the whole network, on the common axis of epochs."""
 
     name: str
     start: int
@@ -38,7 +37,7 @@ class _Run(NamedTuple):
 
 
 def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw every term of the loss by epoch, on training rows and on those held out.
+    """Draw every term of the loss by epoch, on training rows and on held-out rows.
 
     The layers of a stack, which were trained one by one, stand before the whole.
 
@@ -59,7 +58,7 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
     Raises
     ------
     DataError
-        If there was no epoch.
+        If the history has no epoch.
     ParameterError
         If ``ax`` is no Axes.
 
@@ -76,34 +75,27 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
     ax = axes_or_new(ax)
     terms = _terms(runs)
     has_held_out = any(_HELD_OUT in name for run in runs for name in run.history.columns)
-    for place, (term, label) in enumerate(terms.items()):
-        look = looks(len(terms))[place]
+    styles = {"": ("-", "full"), _HELD_OUT: ("--", "none")}
+    for place, (term, look) in enumerate(zip(terms, looks(len(terms)), strict=True)):
         for run in runs:
-            for prefix, dashes in (("", "-"), (_HELD_OUT, "--")):
+            every = max(1, len(run.history) // _MARKS)
+            # Lines that lie on each other show their marks in turn.
+            marks = min(place * every // len(terms), len(run.history) - 1), every
+            for prefix, (dashes, fill) in styles.items():
                 values = run.values(prefix + term)
                 if np.isfinite(values).any():
-                    every = max(1, len(values) // _MARKS)
-                    ax.plot(
-                        run.epochs(),
-                        values,
-                        linestyle=dashes,
-                        # Lines that lie on each other show their marks in turn.
-                        markevery=(min(place * every // len(terms), len(values) - 1), every),
-                        fillstyle="none" if prefix else "full",
-                        label="_nolegend_",
-                        **look,
-                    )
-        ax.plot([], [], label=label, **look)
+                    line = {"linestyle": dashes, "fillstyle": fill, "markevery": marks, **look}
+                    ax.plot(run.epochs(), values, label="_nolegend_", **line)
+        ax.plot([], [], label=terms[term], **look)
     if _is_wide(ax):
         ax.set_yscale("log")
     if has_held_out:
-        for words, dashes, fill in (
-            ("training rows", "-", "full"),
-            ("held-out rows", "--", "none"),
-        ):
-            look = {"color": ax.xaxis.label.get_color(), "marker": "o", "fillstyle": fill}
-            ax.plot([], [], linestyle=dashes, label=words, **look)
-        _mark_best(ax, runs[-1])
+        color, best = ax.xaxis.label.get_color(), runs[-1].history.best_epoch
+        for words, (dashes, fill) in zip(("training", "held-out"), styles.values(), strict=True):
+            line = {"linestyle": dashes, "fillstyle": fill, "color": color, "marker": "o"}
+            ax.plot([], [], label=f"{words} rows", **line)
+        label = f"best epoch: {best}"
+        ax.axvline(runs[-1].start + best, color=color, linestyle=":", label=label, zorder=0)
     ax.set_ylabel("loss per row")
     _finish(ax, runs)
     legend_above(ax, columns=2)
@@ -123,12 +115,12 @@ def learning_rate(history: History, *, ax: "Axes | None" = None) -> "Axes":
     Returns
     -------
     Axes
-        With one line for each layer of a stack, and one for the whole.
+        With a line for each layer of a stack, and one for the whole.
 
     Raises
     ------
     DataError
-        If there was no epoch.
+        If the history has no epoch.
     ParameterError
         If ``ax`` is no Axes.
 
@@ -151,7 +143,7 @@ def learning_rate(history: History, *, ax: "Axes | None" = None) -> "Axes":
         every = max(1, len(run.history) // _MARKS)
         ax.plot(run.epochs(), run.values("learning_rate"), markevery=every, **look)
     ax.set_ylim(bottom=0)
-    # Without a power of ten in the corner, where a layer's name may stand.
+    # No power of ten in the corner, where a layer's name may be.
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_ylabel("learning rate")
     _finish(ax, runs)
@@ -159,7 +151,7 @@ def learning_rate(history: History, *, ax: "Axes | None" = None) -> "Axes":
 
 
 def _runs(history: History) -> list[_Run]:
-    """Put a stack's layers, and then the whole, one after another."""
+    """List the layers of a stack, and then the whole, one after another."""
     if not isinstance(history, History):
         raise DataError(f"the history is {type(history).__name__}; give a fitted model's history_")
     names = [f"layer {place}" for place in range(1, len(history.layers) + 1)]
@@ -174,10 +166,7 @@ def _runs(history: History) -> list[_Run]:
 
 
 def _terms(runs: list[_Run]) -> dict[str, str]:
-    """Name the terms that are to be drawn, each with its label.
-
-    A loss of a single term is that term, and drawn once.
-    """
+    """Return the columns to draw, and their labels; a loss of a single term is drawn once."""
     columns = dict.fromkeys(name for run in runs for name in run.history.columns)
     terms = [c for c in columns if c not in _NO_TERMS and not c.startswith(_HELD_OUT)]
     parts = [term for term in terms if term != "loss"]
@@ -192,19 +181,8 @@ def _is_wide(ax: "Axes") -> bool:
     return bool(values.min() > 0 and values.max() / values.min() > 10**_DECADES)
 
 
-def _mark_best(ax: "Axes", run: _Run) -> None:
-    best = run.history.best_epoch
-    ax.axvline(
-        run.start + best,
-        color=ax.xaxis.label.get_color(),
-        linestyle=":",
-        label=f"best epoch: {best}",
-        zorder=0,
-    )
-
-
 def _finish(ax: "Axes", runs: list[_Run]) -> None:
-    """Label the epochs, and tell layers apart."""
+    """Label the epochs, and separate the layers."""
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -213,14 +191,9 @@ def _finish(ax: "Axes", runs: list[_Run]) -> None:
     if len(runs) == 1:
         return
     ax.set_xlabel("epoch, of all layers one after another")
-    for run, following in _pairs(runs):
+    for number, run in enumerate(runs):
         middle = run.start + (1 + len(run.history)) / 2
         ax.text(middle, 1.01, run.name, ha="center", va="bottom",
                 transform=ax.get_xaxis_transform())  # fmt: skip
-        if following is not None:
-            ax.axvline(following.start + 0.5, color=ax.xaxis.label.get_color(), linewidth=0.8)
-
-
-def _pairs(runs: list[_Run]) -> Iterator[tuple[_Run, _Run | None]]:
-    """Yield every run with the one that comes after it."""
-    yield from zip(runs, [*runs[1:], None], strict=True)
+        if number:
+            ax.axvline(run.start + 0.5, color=ax.xaxis.label.get_color(), linewidth=0.8)

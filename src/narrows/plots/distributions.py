@@ -1,4 +1,4 @@
-"""How figures are distributed: errors over rows, and what each unit of the code does."""
+"""Distributions: of errors over rows, and of what each unit of the code does."""
 
 from typing import TYPE_CHECKING
 
@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from narrows.errors import DataError
-from narrows.plots.given import as_numbers, as_pairs
-from narrows.plots.style import axes_or_new, colours, legend_above, looks
+from narrows.plots.style import as_numbers, as_pairs, axes_or_new, colours, legend_above, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Errors further apart than this are drawn on a logarithmic axis, down to this share of the largest.
+# Errors more decades apart than this are drawn on a logarithmic axis, down to this share of the
+# largest.
 _DECADES, _LEAST = 2, 1e-6
 _FEWEST_BINS, _MOST_BINS, _RATE_BINS = 10, 50, 25
-# What a line of marks takes at most, in points, and the least that a mark may.
+# The length of a line of marks at most, and the size of a mark at least, in points.
 _ROOM_FOR_MARKS, _SMALLEST_MARK = 300, 1.5
 _HATCH = "////"
 # The rows between these percentiles are shown as a band.
@@ -30,7 +30,7 @@ def error_distribution(
     Parameters
     ----------
     errors : array-like of shape (n,)
-        As a model's ``reconstruction_error`` gives them.
+        The errors that a model's ``reconstruction_error`` returns.
     threshold : float, optional
         Rows of larger errors are outliers: they are hatched, marked one by one below the bars, and
         counted.
@@ -69,7 +69,7 @@ def error_distribution(
     n_bins = int(np.clip(np.sqrt(len(found)), _FEWEST_BINS, _MOST_BINS))
     scaled = np.histogram_bin_edges(np.log10(shown) if wide else shown, n_bins)
     edges = 10**scaled if wide else scaled
-    # Rounding must not leave out the smallest or the largest.
+    # Rounding must not exclude the smallest or the largest.
     edges[0], edges[-1] = min(edges[0], shown.min()), max(edges[-1], shown.max())
     is_outlier = found > limit
     names = ("_nolegend_", f"outliers: {is_outlier.sum()} of {len(found)}")
@@ -91,13 +91,13 @@ def error_distribution(
 def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
     """Draw each code unit's mean and variance over the rows, beside those of N(0, 1).
 
-    A variational model wants its codes to be distributed so; a unit of variance 0 has collapsed:
-    it says nothing of the row.
+    A variational model drives its codes towards that distribution; a unit of variance 0 has
+    collapsed: it carries no information about the row.
 
     Parameters
     ----------
     means, variances : array-like of shape (K,)
-        Of each unit.
+        The mean and the variance of each unit.
     ax : Axes, optional
         Where to draw; by default on axes of a new figure.
 
@@ -129,11 +129,11 @@ def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = No
     units = np.arange(1, len(order) + 1)
     ax = axes_or_new(ax)
     one, other = looks(2)
+    size = min(rcParams["lines.markersize"], max(_SMALLEST_MARK, _ROOM_FOR_MARKS / len(units)))
     for name, y, target, look, dashes, zorder in (
         ("variance", variance[order], 1, one, "--", 3),
         ("mean", mean[order], 0, other, ":", 2),
     ):
-        size = min(rcParams["lines.markersize"], max(_SMALLEST_MARK, _ROOM_FOR_MARKS / len(units)))
         ax.plot(units, y, linestyle="none", label=name, markersize=size, zorder=zorder, **look)
         label = f"{name} of N(0, 1)"
         ax.axhline(target, color=look["color"], linestyle=dashes, label=label, zorder=1)
@@ -144,19 +144,19 @@ def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = No
 
 
 def activation_rates(rates: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw a histogram of the share of rows on which each unit is on, dead units apart.
+    """Draw a histogram of the share of rows for which each unit is on, dead units apart.
 
     Parameters
     ----------
     rates : array-like of shape (K,)
-        Of each unit, between 0 and 1.
+        The share of each unit, between 0 and 1.
     ax : Axes, optional
         Where to draw; by default on axes of a new figure.
 
     Returns
     -------
     Axes
-        Whose legend counts the dead units, which are on for no row.
+        With a legend that counts the dead units, which are on for no row.
 
     Raises
     ------
@@ -194,17 +194,17 @@ def activation_rates(rates: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
 def singular_values(
     values: ArrayLike, *, label: str | None = None, ax: "Axes | None" = None
 ) -> "Axes":
-    """Draw the singular values of the encoder's Jacobian: in how many directions codes answer.
+    """Draw the singular values of the encoder's Jacobian: in how many directions codes change.
 
-    Rifai et al. (2011), "Contractive auto-encoders", figure 3: a contractive encoder answers to few
-    directions, those in which the data vary.
+    Rifai et al. (2011), "Contractive auto-encoders", figure 3: the code of a contractive encoder
+    changes in few directions, those in which the data vary.
 
     Parameters
     ----------
     values : array-like of shape (n, K)
-        Of each row's Jacobian.
+        The singular values of each row's Jacobian.
     label : str, optional
-        What the curve stands for, where several are drawn on the same axes, one call each.
+        The name of the curve, where several are drawn on the same axes, one call each.
     ax : Axes, optional
         Where to draw; by default on axes of a new figure.
 

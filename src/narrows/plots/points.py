@@ -1,4 +1,4 @@
-"""Maps: rows as points in the plane."""
+"""Maps: rows as points on a plane."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,21 +8,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from narrows.data.text import printable
 from narrows.errors import DataError, ParameterError
-from narrows.plots.given import as_numbers
-from narrows.plots.style import MARKERS, axes_or_new, colours, text_size
+from narrows.plots.style import MARKERS, as_numbers, axes_or_new, colours, text_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Classes that have a colour of their own, that are listed beside the map, and that are named on it.
+# Most classes that differ by colour, that are listed beside the map, and that are named on it.
 _COLOURED, _LISTED, _NAMED = 10, 12, 30
-# Of all points' area, in points squared; and of one.
+# The area of all points together, and the least and the largest of one, in points squared.
 _AREA, _SMALLEST, _LARGEST = 20_000, 2, 30
 _ALPHA = 0.7
-# The share of points at either end whose values are beyond the colours.
+# The percentage of points at either end whose values are beyond the colours.
 _BEYOND = 1.0
-# Names that overlap are moved apart so often, and so much further than needed. They need more room
-# where a legend will make the map smaller.
+# Names that overlap are moved apart at most so often, by so much more than needed; their sizes are
+# multiplied, as a legend may make the map smaller.
 _ROUNDS, _PAST, _CLOSER = 200, 0.01, 1.2
 
 
@@ -35,12 +34,12 @@ def embedding(
     value_name: str | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a map: one point a row, coloured by its label or by a value.
+    """Draw a map: a point for each row, coloured by its label or by a value.
 
     Parameters
     ----------
     points : array-like of shape (n, 2)
-        As :func:`narrows.evaluation.project` places them.
+        The places that :func:`narrows.evaluation.project` returns.
     labels : array-like of shape (n,), optional
         Classes, of any kind. Up to 10 differ by colour (or as many as the user's cycle has); then
         colours come again with other marks. Up to 30 are named on the map, up to 12 are listed
@@ -50,14 +49,14 @@ def embedding(
     label_names : sequence of str, optional
         The classes' names, in the order of the sorted labels; by default the labels themselves.
     value_name : str, optional
-        What the values are, for the colour bar.
+        The name of the values, for the colour bar.
     ax : Axes, optional
         Where to draw; by default on axes of a new figure.
 
     Returns
     -------
     Axes
-        Of equal scale in both directions, without ticks: only distances mean anything.
+        With equal scales and without ticks, as only distances mean anything.
 
     Raises
     ------
@@ -99,7 +98,7 @@ def embedding(
         drawn = ax.scatter(x, y, c=numbers, vmin=low, vmax=high, **look)
         ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
         extend = ends.get((bool(numbers.min() < low), bool(numbers.max() > high)), "neither")
-        # Of the colours alone: the points' own let others shine through.
+        # The points are translucent; the colours of the bar are opaque.
         opaque = ScalarMappable(drawn.norm, drawn.cmap)
         ax.figure.colorbar(opaque, ax=ax, label=value_name or "", extend=extend, pad=0.02)
     else:
@@ -108,7 +107,7 @@ def embedding(
 
 
 class _Classes:
-    """Which class each point has, and how classes are told apart."""
+    """The classes of the points, their names and colours."""
 
     def __init__(self, labels: ArrayLike, names: Sequence[str] | None, n: int) -> None:
         given = np.asarray(labels)
@@ -146,29 +145,20 @@ class _Classes:
     def _list(self, ax: "Axes", own: NDArray[Any]) -> None:
         from matplotlib.lines import Line2D
 
-        handles = [
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                label=name,
-                color=own[k % len(own)],
-                marker=MARKERS[k // len(own) % len(MARKERS)],
-            )
-            for k, name in enumerate(self.names)
-        ]
-        # Beside the map, where whoever lays out the figure makes room for it.
-        beside = ax.figure.get_layout_engine() is not None
-        where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-        legend = ax.legend(
-            handles=handles, handletextpad=0, **(where if beside else {"loc": "best"})
-        )
+        handles = []
+        for k, name in enumerate(self.names):
+            color, marker = own[k % len(own)], MARKERS[k // len(own) % len(MARKERS)]
+            handles.append(Line2D([], [], linestyle="none", label=name, color=color, marker=marker))
+        where: dict[str, Any] = {"loc": "best"}
+        if ax.figure.get_layout_engine() is not None:  # which makes room for it beside the map
+            where = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        legend = ax.legend(handles=handles, handletextpad=0, **where)
         for text in legend.get_texts():
             text.set_parse_math(False)
 
 
 def _write_names(ax: "Axes", names: Sequence[str], medians: NDArray[np.float64]) -> None:
-    """Write each class's name at its median, or near; with a line to it where that is far off."""
+    """Write each class's name at its median, or near it, with a line to the median if far off."""
     from matplotlib.patheffects import withStroke
 
     ax.apply_aspect()
@@ -179,14 +169,14 @@ def _write_names(ax: "Axes", names: Sequence[str], medians: NDArray[np.float64])
         text = ax.text(
             x, y, name, ha="center", va="center", path_effects=halo, parse_math=False, zorder=4
         )
-        # One that was moved less is still at its median.
+        # A name that was moved less is still at its median.
         if (np.abs(place - median) > size[0, 1]).any():
             line = np.array([median, place]).T
             ax.plot(*line, color=text.get_color(), linewidth=0.8, path_effects=halo, zorder=3)
 
 
 def _spread(middles: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move boxes of these sizes (n, 2) apart, the shorter way each, as far as they overlap."""
+    """Move overlapping boxes of these sizes, (n, 2), apart, each along the shorter way."""
     places = middles.copy()
     for _ in range(_ROUNDS):
         moved = False

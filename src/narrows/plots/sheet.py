@@ -1,4 +1,4 @@
-"""Queries beside their matches, by matplotlib's objects alone: no window, no global state."""
+"""The contact sheet of queries and their matches, drawn without pyplot: no window, no state."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from narrows.data.axes import is_picture_shape
 from narrows.errors import DataError
-from narrows.plots.pixels import value_range
+from narrows.plots.tiles import value_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SAME, OTHER, NEUTRAL = "#0072B2", "#D55E00", "#8a8a8a"
 INK, FAINT = "#222222", "#666666"
 
-# All in inches, so that every sheet has the same look whatever it holds.
+# All in inches, so that every sheet looks the same.
 _CELL, _GAP, _CAPTION, _BLOCK_GAP = 0.78, 0.07, 0.33, 0.14
 _MARGIN, _SIDE, _TITLE, _HEADINGS, _FOOT = 0.25, 0.62, 0.34, 0.24, 0.42
 _QUERY_GAP, _PANEL_GAP, _LEAST_WIDTH = 0.20, 0.40, 4.4
@@ -28,11 +28,11 @@ _SMALLEST_SMOOTH_SIDE = 96
 
 
 class Shown(Protocol):
-    """What a match has to offer to be drawn; :class:`narrows.library.Match` does."""
+    """A match to be drawn, such as :class:`narrows.library.Match`."""
 
     @property
     def distance(self) -> float:
-        """From the query."""
+        """The distance from the query."""
 
     @property
     def path(self) -> str:
@@ -40,16 +40,16 @@ class Shown(Protocol):
 
     @property
     def picture(self) -> NDArray[Any]:
-        """As stored, shape (H, W) or (H, W, C)."""
+        """The stored picture, of shape (H, W) or (H, W, C)."""
 
     @property
     def decoded(self) -> NDArray[Any]:
-        """From its code alone, same shape."""
+        """The picture decoded from its code, of the same shape."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things stand, in inches from the sheet's top left corner."""
+    """The places of things, in inches from the sheet's top left corner."""
 
     n_blocks: int
     n_panels: int
@@ -79,7 +79,7 @@ class _Layout:
         return 2 * _MARGIN + _TITLE + _HEADINGS + blocks + _FOOT
 
     def cell(self, block: int, column: int, line: int) -> tuple[float, float]:
-        """Return the upper left corner of a picture: column 0 is the query."""
+        """Return the upper left corner of a picture; column 0 is the query."""
         panel, row = divmod(block, self.rows)
         left = _MARGIN + panel * (self.panel_width + _PANEL_GAP) + _SIDE
         left += column * (_CELL + _GAP) + (_QUERY_GAP if column else 0)
@@ -97,23 +97,24 @@ def contact_sheet(
     limits: tuple[float, float] | None = None,
     title: str = "Nearest pictures by code",
 ) -> "Figure":
-    """Draw each query beside its nearest pictures, and below each what its code alone restores.
+    """Draw each query beside its nearest pictures, and below each what its code decodes to.
 
     Parameters
     ----------
     queries, decoded : ndarray of shape (n, H, W) or (n, H, W, C)
-        The queries, and what the model makes of them.
+        The queries, and their reconstructions by the model.
     matches : sequence of n sequences of matches
-        As :meth:`narrows.library.Library.match` gives them, nearest first.
+        The results of :meth:`narrows.library.Library.match`, nearest first.
     names : sequence of n str, optional
         The queries' names, written under them.
     label : callable, optional
-        From a name or path to its class. The frames then tell which matches share the query's.
+        A function from a name or path to its class. The frames then tell which matches share the
+        query's class.
     limits : (float, float), optional
         The values of black and white; by default 0 and 255 for uint8, 0 and 1 for values between
         these, and otherwise the queries' smallest and largest value.
     title : str
-        Stands above.
+        The title above.
 
     Returns
     -------
@@ -163,13 +164,8 @@ def contact_sheet(
             theirs = label(match.path) if label else None
             colour = NEUTRAL if label is None else SAME if theirs == own else OTHER
             draw.pair(block, column, match.picture, match.decoded, colour)
-            draw.caption(
-                block,
-                column,
-                theirs or _short(match.path),
-                _figure(match.distance),
-                colour,
-            )
+            name, distance = theirs or _short(match.path), _figure(match.distance)
+            draw.caption(block, column, name, distance, colour)
     draw.foot(with_labels=label is not None)
     return figure
 
@@ -201,11 +197,10 @@ class _Drawing:
         self, block: int, column: int, picture: NDArray[Any], decoded: NDArray[Any], colour: str
     ) -> None:
         for line, pixels in enumerate((picture, decoded)):
-            axes = self._axes(*self._layout.cell(block, column, line))
-            self._show(axes, pixels)
+            axes = self._show(pixels, *self._layout.cell(block, column, line))
             for spine in axes.spines.values():
                 spine.set(edgecolor=colour, linewidth=2.0 if colour in (SAME, OTHER) else 0.8)
-                # Same and other also differ without colour.
+                # The frames differ without colour, too.
                 spine.set(linestyle=(0, (2, 1)) if colour == OTHER else "-", capstyle="butt")
 
     def caption(self, block: int, column: int, first: str, second: str, colour: str) -> None:
@@ -222,27 +217,19 @@ class _Drawing:
         top = self._layout.height - _MARGIN - 0.10
         self._text(_MARGIN, top, "\n".join(lines), size=7.5, color=FAINT, linespacing=1.5)
 
-    def _show(self, axes: "Axes", pixels: NDArray[Any]) -> None:
-        low, high = self._limits
-        smooth = max(pixels.shape[:2]) >= _SMALLEST_SMOOTH_SIDE
-        if pixels.ndim == 3 and pixels.shape[-1] == 1:
-            pixels = pixels[..., 0]
-        shown = np.clip((np.asarray(pixels, np.float32) - low) / max(high - low, 1e-12), 0, 1)
-        axes.imshow(
-            shown,
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            interpolation="antialiased" if smooth else "nearest",
-        )
-
-    def _axes(self, left: float, top: float) -> "Axes":
+    def _show(self, pixels: NDArray[Any], left: float, top: float) -> "Axes":
         width, height = self._layout.width, self._layout.height
         tall = self._layout.cell_height
         box = (left / width, 1 - (top + tall) / height, _CELL / width, tall / height)
         axes = self._figure.add_axes(box)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
+        low, high = self._limits
+        if pixels.ndim == 3 and pixels.shape[-1] == 1:
+            pixels = pixels[..., 0]
+        shown = np.clip((np.asarray(pixels, np.float32) - low) / max(high - low, 1e-12), 0, 1)
+        smooth = max(pixels.shape[:2]) >= _SMALLEST_SMOOTH_SIDE
+        interpolation = "antialiased" if smooth else "nearest"
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
         return axes
 
     def _text(self, left: float, top: float, words: str, **style: Any) -> None:
@@ -263,8 +250,8 @@ def _figure(distance: float) -> str:
 
 
 def _short(path: str, width: int = 15) -> str:
-    """Return a path's last part, its middle left out where it is too long."""
-    # One sign for each: escapes, as they stand elsewhere, would leave no room for the name.
+    """Return a path's last part, without its middle where it is too long."""
+    # One character for each: escapes, as used elsewhere, would leave no room for the name.
     name = "".join(
         c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in PurePath(path).name
     )

@@ -1,33 +1,35 @@
-"""How plots look: as the user's settings say, and legible for the colour-blind where they do not.
+"""What all plots share: their look, and checks of the numbers that they draw.
 
-Okabe & Ito (2008), "Color universal design": eight colours that every kind of colour vision tells
-apart. Lines and points differ by mark or dash as well, for print in grey.
+Where the user's settings do not say otherwise, colours are those of Okabe & Ito (2008), "Color
+universal design", which every kind of colour vision tells apart. Lines and points differ by mark or
+dash as well, for print in grey.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from narrows.errors import ParameterError
+from narrows.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of Okabe & Ito's, those that stand out from white and from each other come first; then two more,
-# for ten classes.
+# The colours that stand out from white and from each other come first. The last two, for ten
+# classes, are not Okabe & Ito's.
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
     "#56B4E9", "#000000", "#F0E442", "#8A8A8A", "#6B2A10",
 )  # fmt: skip
-# Of a legend's lines, times its letters; what it may take of the axes; points in an inch.
+# The height of a legend's line in its letters', its share of the axes at most, points in an inch.
 _LINE, _MOST_FOR_LEGENDS, _POINTS = 1.15, 0.5, 72
 MARKERS = "osD^vP*X<>"
+_SHAPES = {1: "(n,)", 2: "(n, K)"}
 
 
 def colours() -> list[Any]:
-    """Return the colours of the user's cycle, or, where that is matplotlib's own, our own."""
+    """Return the colours of the user's cycle, or :data:`COLOURS` where that is matplotlib's own."""
     from matplotlib import rcParams, rcParamsDefault
 
     cycle = rcParams["axes.prop_cycle"]
@@ -38,7 +40,7 @@ def colours() -> list[Any]:
 
 
 def looks(n: int) -> list[dict[str, Any]]:
-    """Return n pairs of colour and marker, told apart by both as long as there are colours."""
+    """Return n pairs of colour and marker; both differ as long as there are colours."""
     own = colours()
     laps = [i // len(own) for i in range(n)]
     return [
@@ -48,7 +50,7 @@ def looks(n: int) -> list[dict[str, Any]]:
 
 
 def legend_above(ax: "Axes", *, columns: int) -> None:
-    """Put a legend into the upper corner, with room above the data, so that it hides none."""
+    """Put a legend into the upper corner, and make room above the data, so that it hides none."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
 
@@ -62,14 +64,14 @@ def legend_above(ax: "Axes", *, columns: int) -> None:
     low, high = scale.transform(np.asarray(ax.get_ylim()))
     top = scale.inverted().transform(np.array([high + (high - low) * share / (1 - share)]))
     ax.set_ylim(top=float(top[0]))
-    # Nothing of what crosses the axes from top to bottom is to be seen through it.
+    # The legend is opaque, as vertical lines cross it.
     legend = ax.legend(loc="upper right", ncols=columns, framealpha=1)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def text_size(ax: "Axes", texts: Sequence[str]) -> NDArray[np.float64]:
-    """Return about how wide and high texts are, (n, 2), in the units of the axes' linear data."""
+    """Estimate the width and height of texts, (n, 2), in the units of the axes' linear data."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -84,19 +86,12 @@ def text_size(ax: "Axes", texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def axes_or_new(ax: "Axes | None", *, ratio: float | None = None) -> "Axes":
-    """Return the axes that were given, or new ones by pyplot.
-
-    Parameters
-    ----------
-    ax : Axes or None
-        As users gave them.
-    ratio : float, optional
-        Height by width of a new figure; by default the user's.
+    """Return the given axes, or new ones by pyplot, whose height by width is ``ratio``.
 
     Raises
     ------
     ParameterError
-        If something else was given.
+        If ``ax`` is no Axes.
     """
     from matplotlib.axes import Axes
 
@@ -115,3 +110,33 @@ def axes_or_new(ax: "Axes | None", *, ratio: float | None = None) -> "Axes":
         layout=None if own_layout else "constrained",
     )
     return new
+
+
+def as_numbers(name: str, values: ArrayLike, n_axes: int = 1) -> NDArray[np.float64]:
+    """Return values as an array of finite numbers; raise a DataError if they are not."""
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} hold what is no number ({error}); give numbers") from error
+    if found.ndim != n_axes:
+        raise DataError(
+            f"{name} have the shape {found.shape}; give numbers of shape {_SHAPES[n_axes]}"
+        )
+    if found.size == 0:
+        raise DataError(f"{name} are empty; give at least one number")
+    if not np.isfinite(found).all():
+        place = np.argwhere(~np.isfinite(found))[0].tolist()
+        raise DataError(f"{name} hold {found[tuple(place)]} at {place}; give finite numbers")
+    return found
+
+
+def as_pairs(
+    names: tuple[str, str], first: ArrayLike, second: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two arrays of as many finite numbers; raise a DataError if they are not."""
+    one, other = as_numbers(names[0], first), as_numbers(names[1], second)
+    if len(one) != len(other):
+        raise DataError(
+            f"there are {len(one)} {names[0]} and {len(other)} {names[1]}; give as many of both"
+        )
+    return one, other

@@ -1,27 +1,32 @@
-"""Pictures side by side: what was given, what was restored, what was made up."""
+"""Pictures in lines and grids: originals, reconstructions, samples, and filters of a network."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 
+from narrows.data.axes import channels_first, is_picture_shape, last_axis_call
 from narrows.data.text import printable
 from narrows.errors import DataError, ParameterError
-from narrows.plots.given import as_pictures
-from narrows.plots.pixels import Tiles, check_limits, shades, value_range
+from narrows.networks.layers import weighted
 from narrows.plots.style import axes_or_new
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# By how much captions may shrink to fit, and what the layout leaves of the width for them.
+    from narrows.models.base import BaseAutoencoder
+
+# Captions shrink to this share of their size at least, to fit into this share of the width.
 _SMALLEST, _LAID_OUT = 0.75, 0.8
 _POINTS = 72
-# What the names and captions of a new figure take, in inches.
+# The width of the names and the height of the captions in a new figure, in inches.
 _BESIDE, _BELOW = 0.9, 0.3
 _TALLEST = 2.0  # times its width
+# The room between two tiles, as a share of their longer side.
+_GAP = 0.07
 
 
 def pictures(
@@ -31,14 +36,14 @@ def pictures(
     limits: tuple[float, float] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw lines of pictures, each with a name: originals, what is restored of them, and so on.
+    """Draw lines of pictures, each with a name: originals, their reconstructions, and so on.
 
     Parameters
     ----------
     rows : mapping of str to array-like of shape (n, H, W) or (n, H, W, C)
-        The lines from the top down, by the names that stand at their left. C is 1 or 3.
+        The lines from the top down, by the names at their left. C is 1 or 3.
     captions : sequence of n str, optional
-        Stand under the columns.
+        Captions under the columns.
     limits : (float, float), optional
         The values of black and white, beyond which values are cut off; by default 0 and 255 for
         uint8, 0 and 1 for values between these, and otherwise the first line's smallest and largest
@@ -57,7 +62,7 @@ def pictures(
         If there is nothing to draw, the rows are not pictures, or the lines differ in their size or
         number.
     ParameterError
-        If the limits are none, or ``ax`` is no Axes.
+        If the limits are not two ascending numbers, or ``ax`` is no Axes.
 
     Examples
     --------
@@ -71,7 +76,7 @@ def pictures(
     """
     if not rows:
         raise DataError("there is no line of pictures to draw; give at least one by its name")
-    lines = {str(name): as_pictures(f"'{name}'", given) for name, given in rows.items()}
+    lines = {str(name): _as_pictures(f"'{name}'", given) for name, given in rows.items()}
     first_name, first = next(iter(lines.items()))
     for name, line in lines.items():
         if line.shape[:3] != first.shape[:3]:
@@ -80,8 +85,8 @@ def pictures(
                 f"'{first_name}' {len(first)} of {first.shape[1]} x {first.shape[2]}; give as many "
                 "of the same size"
             )
-    limits = check_limits(limits) if limits is not None else value_range(first)
-    pixels = np.concatenate([shades(line, limits) for line in lines.values()])
+    limits = _check_limits(limits) if limits is not None else value_range(first)
+    pixels = np.concatenate([_shades(line, limits) for line in lines.values()])
     return _draw(pixels, len(first), names=list(lines), captions=captions, ax=ax)
 
 
@@ -93,7 +98,7 @@ def picture_grid(
     limits: tuple[float, float] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw pictures in a grid, line by line: samples that a model made up, say.
+    """Draw pictures in a grid, line by line, such as samples of a model.
 
     Parameters
     ----------
@@ -102,7 +107,7 @@ def picture_grid(
     columns : int, optional
         Pictures in a line; by default so many that the grid is about square.
     captions : sequence of str, optional
-        Stand under the columns, one for each.
+        Captions under the columns, one for each.
     limits : (float, float), optional
         The values of black and white; by default as for :func:`pictures`.
     ax : Axes, optional
@@ -118,7 +123,7 @@ def picture_grid(
     DataError
         If the samples are not pictures, or there are none.
     ParameterError
-        If the limits or columns cannot be, or ``ax`` is no Axes.
+        If the limits or columns are not allowed, or ``ax`` is no Axes.
 
     Examples
     --------
@@ -128,18 +133,111 @@ def picture_grid(
     >>> ax.images[0].get_array().shape  # three tiles of eight pixels, and a gap of one between
     (26, 26, 4)
     """
-    shown = as_pictures("the array", pictures)
-    limits = check_limits(limits) if limits is not None else value_range(shown)
-    return draw_grid(shades(shown, limits), columns, captions, ax)
+    shown = _as_pictures("the array", pictures)
+    limits = _check_limits(limits) if limits is not None else value_range(shown)
+    return _draw_grid(_shades(shown, limits), columns, captions, ax)
 
 
-def draw_grid(
+def filters(weights: ArrayLike, *, columns: int | None = None, ax: "Axes | None" = None) -> "Axes":
+    """Draw filters as pictures, each scaled by its own largest magnitude: mid-grey is zero.
+
+    Vincent et al. (2010), "Stacked denoising autoencoders", figures 5 to 8.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n, H, W) or (n, H, W, C)
+        Filters, as :func:`model_filters` returns them; C is 1 or 3.
+    columns : int, optional
+        Filters in a line; by default so many that the grid is about square.
+    ax : Axes, optional
+        Where to draw; by default on axes of a new figure.
+
+    Returns
+    -------
+    Axes
+        With one image. White is a filter's largest magnitude, black its negative; each channel is
+        shown in its colour.
+
+    Raises
+    ------
+    DataError
+        If the weights are not shaped as pictures.
+    ParameterError
+        If the columns are not allowed, or ``ax`` is no Axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import narrows
+    >>> X = np.random.default_rng(0).random((40, 8, 8))
+    >>> model = narrows.Autoencoder(4, max_epochs=2, random_state=0).fit(X)
+    >>> ax = narrows.plots.filters(narrows.plots.model_filters(model))
+    """
+    shown = _as_pictures("the array of weights", weights).astype(np.float64)
+    shown = shown[..., :3] if shown.ndim == 4 else shown  # the weights of opacity are not shown
+    largest = np.abs(shown).reshape(len(shown), -1).max(axis=1)
+    largest[largest == 0] = 1
+    scaled = shown / largest.reshape(-1, *[1] * (shown.ndim - 1))
+    return _draw_grid(_shades(scaled, (-1, 1)), columns, None, ax)
+
+
+def model_filters(model: "BaseAutoencoder", n: int = 64) -> NDArray[np.float32]:
+    """Return the first layer's weights of a fitted model, as pictures.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        A model fitted on pictures.
+    n : int, default=64
+        The largest number of filters; the layer's first are taken.
+
+    Returns
+    -------
+    ndarray of shape (n, H, W) or (n, H, W, C)
+        H and W are those of the rows for a dense network, of the kernel for a convolutional one.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+    DataError
+        If it learned from tables or signals, whose weights are no pictures.
+    ParameterError
+        If ``n`` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import narrows
+    >>> X = np.random.default_rng(0).random((40, 8, 8))
+    >>> model = narrows.Autoencoder(4, hidden_layer_sizes=(16,), max_epochs=2).fit(X)
+    >>> narrows.plots.model_filters(model).shape
+    (16, 8, 8)
+    """
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+        raise ParameterError(f"n={n!r} is not allowed; give a whole number of at least 1")
+    encoder = model.split()[0]
+    first: Any = next(iter(weighted(encoder.module.body)))
+    weights: NDArray[np.float32] = first.weight.detach().cpu().numpy()[:n]
+    shape = encoder.sample_shape_
+    if not encoder.spec.shows_pictures:
+        raise DataError(
+            f"this model learned from rows of shape {shape}, and its weights are "
+            "no pictures; use one that learned from pictures"
+        )
+    if isinstance(first, nn.Linear):
+        return weights.reshape(-1, *shape)
+    kernels = np.moveaxis(weights, 1, -1)
+    return kernels if len(shape) == 3 else kernels[..., 0]
+
+
+def _draw_grid(
     pixels: NDArray[np.uint8],
     columns: int | None,
     captions: Sequence[str] | None,
     ax: "Axes | None",
 ) -> "Axes":
-    """Draw pixels (n, H, W, 3) in so many columns, or about a square."""
+    """Draw pixels (n, H, W, 3) in columns, by default in about a square."""
     if columns is None:
         n, height, width = pixels.shape[:3]
         columns = min(n, math.ceil(math.sqrt(n * height / width)))
@@ -168,13 +266,12 @@ def _draw(
     lines = -(-len(pixels) // columns)
     ratio = lines * pixels.shape[1] / (columns * pixels.shape[2])
     ax = axes_or_new(ax, ratio=_ratio(ratio, names=bool(names), captions=bool(captions)))
-    tiles = Tiles(pixels, columns, to_rgb(ax.figure.get_facecolor()))
+    tiles = _Tiles(pixels, columns, to_rgb(ax.figure.get_facecolor()))
     ax.imshow(tiles.image)
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     if names is not None:
         middles = [tiles.corner(columns * i)[1] + (tiles.height - 1) / 2 for i in range(lines)]
         ax.set_yticks(middles, [printable(name) for name in names], parse_math=False)
@@ -187,7 +284,7 @@ def _draw(
 
 
 def _ratio(pictures: float, *, names: bool, captions: bool) -> float:
-    """Return what a new figure's height is to its width, for pictures of such a shape."""
+    """Return a new figure's height by width, for pictures of this height by width."""
     from matplotlib import rcParams
 
     width: float = rcParams["figure.figsize"][0]
@@ -196,7 +293,7 @@ def _ratio(pictures: float, *, names: bool, captions: bool) -> float:
 
 
 def _fit(ax: "Axes", captions: Sequence[str], aspect: float) -> None:
-    """Break captions, write them smaller, or aslant, where they would run into each other."""
+    """Break captions, write them smaller, or aslant, where they would overlap."""
     from matplotlib.textpath import text_to_path
 
     font = ax.get_xticklabels()[0].get_fontproperties().copy()
@@ -219,3 +316,93 @@ def _fit(ax: "Axes", captions: Sequence[str], aspect: float) -> None:
             label.set_fontsize(font.get_size() * min(1, max(_SMALLEST, share)))
             if aslant:
                 label.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
+
+
+class _Tiles:
+    """Pictures of one size in lines and columns, with transparent gaps between them.
+
+    Parameters
+    ----------
+    pictures : ndarray of uint8, shape (n, H, W, 3)
+        The pictures, one line after another.
+    columns : int
+        The number of pictures in a line.
+    between : tuple of float
+        The colour of the transparent gaps, which counts where their edges are smoothed.
+    """
+
+    def __init__(
+        self, pictures: NDArray[np.uint8], columns: int, between: tuple[float, float, float]
+    ) -> None:
+        self.height, self.width = int(pictures.shape[1]), int(pictures.shape[2])
+        self.columns, self.lines = columns, -(-len(pictures) // columns)
+        self.gap = max(1, round(_GAP * max(self.height, self.width)))
+        shape = (self._end(self.lines, self.height), self._end(columns, self.width), 4)
+        self.image = np.zeros(shape, np.uint8)
+        self.image[..., :3] = np.round(255 * np.asarray(between)).astype(np.uint8)
+        for place, picture in enumerate(pictures):
+            left, top = self.corner(place)
+            tile = self.image[top : top + self.height, left : left + self.width]
+            tile[..., :3], tile[..., 3] = picture, 255
+
+    def corner(self, place: int) -> tuple[int, int]:
+        """Return the left and upper edge of a tile, in pixels of the image."""
+        line, column = divmod(place, self.columns)
+        return column * (self.width + self.gap), line * (self.height + self.gap)
+
+    def _end(self, count: int, extent: int) -> int:
+        return count * (extent + self.gap) - self.gap
+
+
+def _as_pictures(name: str, given: ArrayLike) -> NDArray[Any]:
+    """Return pictures (n, H, W) or (n, H, W, 3 or 4); raise a DataError if they are not finite."""
+    pictures = np.asarray(given)
+    if pictures.ndim == 4 and pictures.shape[-1] == 1:
+        pictures = pictures[..., 0]
+    if pictures.ndim not in (3, 4) or not is_picture_shape(pictures.shape[1:]):
+        moved = f": {last_axis_call(pictures.shape)}" if channels_first(pictures.shape[1:]) else ""
+        raise DataError(
+            f"{name} has the shape {np.shape(given)}; give pictures of shape (n, height, width) or "
+            f"(n, height, width, 1, 3 or 4){moved}"
+        )
+    if pictures.size == 0:
+        raise DataError(f"{name} has the shape {np.shape(given)}; give at least one picture")
+    if pictures.dtype.kind not in "buif":
+        raise DataError(f"{name} holds {pictures.dtype}, which are no numbers; give pixels")
+    if not np.isfinite(pictures).all():
+        row = int(np.argwhere(~np.isfinite(pictures))[0][0])
+        raise DataError(f"{name} holds NaN or infinity in picture {row} (from 0); give finite ones")
+    return pictures
+
+
+def value_range(pictures: NDArray[Any]) -> tuple[float, float]:
+    """Guess the values of black and white, which pictures that are shown together share."""
+    if pictures.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = float(pictures.min()), float(pictures.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def _check_limits(limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the values of black and white; raise a ParameterError if they are not ascending."""
+    low, high = limits
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ParameterError(
+            f"limits={limits!r} are not allowed; give the values of black and white, the smaller "
+            "one first"
+        )
+    return float(low), float(high)
+
+
+def _shades(pictures: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """Turn pictures (n, H, W[, 3 or 4]) into 8-bit RGB on white, (n, H, W, 3)."""
+    low, high = limits
+    if pictures.dtype != np.uint8 or limits != (0, 255):
+        share = (pictures.astype(np.float32) - low) / max(high - low, 1e-12)
+        pictures = np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    if pictures.ndim == 3:
+        pictures = np.repeat(pictures[..., None], 3, axis=-1)
+    if pictures.shape[-1] == 4:
+        opacity = pictures[..., 3:].astype(np.uint32)
+        pictures = ((pictures[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype("u1")
+    return pictures
