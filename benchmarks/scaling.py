@@ -123,7 +123,7 @@ def gathered(workers, rehearse):
         return
     import ray
 
-    from narrows.scale.indexing import ray_workers
+    from narrows.scale.cluster import ray_workers
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="lance is not fork-safe")

@@ -26,6 +26,7 @@ from narrows.errors import (
 )
 from narrows.scale import cluster as clusters
 from narrows.scale.cluster import (
+    RayWorkers,
     Seen,
     answered,
     answers,
@@ -33,9 +34,11 @@ from narrows.scale.cluster import (
     check_workers,
     cluster,
     compare,
+    guarded,
     looking,
+    ray_workers,
+    unpacked,
 )
-from narrows.scale.indexing import RayWorkers, guarded, ray_workers, understood
 
 exceptions = pytest.importorskip("ray.exceptions")
 GetTimeoutError, RayError = exceptions.GetTimeoutError, exceptions.RayError
@@ -78,7 +81,7 @@ def test_a_killed_worker_costs_no_row(tmp_path, ray, model, pictures) -> None:
 
 
 def test_workers_that_are_killed_again(tmp_path, ray, model, pictures, monkeypatch) -> None:
-    monkeypatch.setattr("narrows.scale.indexing._AGAIN", 0)
+    monkeypatch.setattr("narrows.scale.cluster._RETRIES", 0)
     encoder = Dying.of(model.split()[0], tmp_path)
     with (
         ray_workers("auto") as workers,
@@ -322,9 +325,9 @@ def test_what_a_part_fails_with_keeps_its_class(error, words) -> None:
     def fail(number: int) -> int:
         raise error
 
-    assert understood(guarded(abs, -7)) == 7
+    assert unpacked(guarded(abs, -7)) == 7
     with pytest.raises(type(error), match=words):
-        understood(guarded(fail, 7))
+        unpacked(guarded(fail, 7))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ from narrows.data.files import read, write
 from narrows.data.lazy import MadeRows
 from narrows.data.tempfile_rows import SpooledRows
 from narrows.errors import DataError, ParameterError, UnreadableFileError, WorkerError
-from narrows.scale.ray_training import fit_by_ray
-from narrows.scale.streaming import FarRows, travelling
+from narrows.scale.ray_training import FarRows, fit_by_ray, travelling
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("default")  # those of others

@@ -28,7 +28,7 @@ from narrows.errors import (
 )
 from narrows.scale import ray_training as by_ray
 from narrows.scale.cluster import Failure
-from narrows.scale.ray_training import Task, fit_by_ray, learn, understood
+from narrows.scale.ray_training import Task, fit_by_ray, learn, model_files
 from narrows.training.progress import on_epoch, on_every_process
 
 pytest.importorskip("ray")
@@ -116,7 +116,7 @@ def test_what_all_workers_meet_is_said_once(ray) -> None:
 
 @pytest.mark.longer
 def test_workers_that_are_lost_again_and_again(ray, monkeypatch) -> None:
-    monkeypatch.setattr(by_ray, "_AGAIN", 1)
+    monkeypatch.setattr(by_ray, "_RETRIES", 1)
 
     def fall() -> None:
         raise RuntimeError("it fell")
@@ -137,7 +137,7 @@ def test_a_process_reports_after_epochs_and_gives_its_model(tmp_path) -> None:
     files = learn(task, tmp_path, report)
     assert reports == [["checkpoint"]] * 5
     assert [[record["epoch"] for record in each] for each in told] == [[1], [2], [3], [4], [5], []]
-    for name, contents in understood(files).items():
+    for name, contents in model_files(files).items():
         (tmp_path / name).write_bytes(contents)
     assert load(tmp_path).fingerprint_ == other.interrupted(None).fit(other.rows()).fingerprint_
 
@@ -215,9 +215,9 @@ def test_each_process_has_a_gpu_where_there_are_enough() -> None:
 
 def test_what_a_process_fails_with_keeps_its_class() -> None:
     with pytest.raises(ParameterError, match="as it was said"):
-        understood(Failure("ParameterError", "as it was said", "host"))
+        model_files(Failure("ParameterError", "as it was said", "host"))
     with pytest.raises(WorkerError, match="left no model"):
-        understood({})
+        model_files({})
 
 
 def test_ctrl_c_stays_what_it_was() -> None:

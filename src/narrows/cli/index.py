@@ -97,7 +97,7 @@ def command(
     from narrows.library.indexes import is_large
     from narrows.library.ivf import PACKAGES, faiss_module, is_installed
     from narrows.remote import place
-    from narrows.scale.indexing import ray_workers
+    from narrows.scale.cluster import ray_workers
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")

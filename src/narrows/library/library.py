@@ -203,7 +203,7 @@ class Library(Keeper):
             that of those done, twice.
         workers : Workers, optional
             Who reads, encodes and writes the pictures, such as
-            :func:`narrows.scale.indexing.ray_workers`; by default this process. Ids then have
+            :func:`narrows.scale.cluster.ray_workers`; by default this process. Ids then have
             gaps where a picture was given more than once or could not be read.
 
         Returns
@@ -265,7 +265,7 @@ class Library(Keeper):
             As for :meth:`match`; each has an index of its own.
         workers : Workers, optional
             Who learns the cells, finds each code's cell, and what is truly nearest to a sample of
-            the codes, such as :func:`narrows.scale.indexing.ray_workers`; by default this process.
+            the codes, such as :func:`narrows.scale.cluster.ray_workers`; by default this process.
             It is the same index.
 
         Returns

@@ -1,1 +1,1 @@
-"""Work that is shared out over processes and machines, by engines that exist for it."""
+"""Training and indexing by several processes and machines: torch's DDP, and Ray."""

@@ -1,4 +1,8 @@
-"""A Ray cluster: the connection to it, checks that its workers match, and their errors."""
+"""A Ray cluster: the connection to it, and its workers, which build libraries.
+
+Workers have to be of the same versions as this process. Their errors are raised here, where the
+cluster's own failures are told in one line.
+"""
 
 import os
 import socket
@@ -6,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -21,31 +25,38 @@ from narrows.errors import (
     UnreadableFileError,
     WorkerError,
 )
+from narrows.library import Workers
+from narrows.library.workers import Answer, Part
 from narrows.remote import Place, Remote
 
-# How long to wait for an answer: of an address, and of a worker to the first question.
-_ANSWERS, _STARTS = 5.0, 120.0
-# How often a cluster is greeted while it works, and how long it may be silent. Ray ends the whole
-# process, without a word of Narrows, when it was for a minute.
+# Seconds to wait for an answer: of an address, of a worker to the first question, and of workers
+# that are asked to end.
+_ANSWERS, _STARTS, _ENDS = 5.0, 120.0, 10.0
+# Seconds between two greetings of a cluster that works, and seconds that it may be silent. After a
+# minute of silence, Ray ends this process without a message of Narrows.
 _GREETED, _SILENT = 1.0, 15.0
-# What begins an HTTP/2 connection, which gRPC is; the other side has to answer with its settings.
+# The beginning of an HTTP/2 connection, which gRPC uses; the other side has to answer with its
+# settings.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _COMPARED = ("narrows", "torch", "pylance")
+# How often a part of the work is begun again when its worker is lost, and how many parts are under
+# way for each worker: it does one while the next waits.
+_RETRIES, _AHEAD = 3, 2
 
-Answer = TypeVar("Answer")
+_Result = TypeVar("_Result")
 
 
 class Failure(NamedTuple):
-    """An error of Narrows at a worker, in a form that is sent to the process that asked.
+    """An error of Narrows at a worker, in a form that can be sent to the process that asked.
 
     Attributes
     ----------
     name : str
-        The error's class.
+        The name of the error's class.
     message : str
-        Its words.
+        The error's message.
     host : str
-        Where it was.
+        The machine of the worker.
     """
 
     name: str
@@ -54,25 +65,25 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: NarrowsError) -> "Failure":
-        """Say what went wrong on this machine."""
+        """Describe an error on this machine."""
         return cls(type(error).__name__, str(error), socket.gethostname())
 
     def error(self) -> NarrowsError:
-        """Make the error again; of what may be the machine's own affair, it names the machine."""
+        """Make the error again; it names the machine where only that one may be affected."""
         kind: type[NarrowsError] = getattr(errors, self.name)
         local = issubclass(kind, MissingFileError | MissingDependencyError | UnreadableFileError)
         return kind(f"{self.message} (on {self.host})" if local else self.message)
 
 
 class Seen(NamedTuple):
-    """What a worker says of itself.
+    """A worker's answer to what :func:`check_workers` asks.
 
     Attributes
     ----------
     host : str
-        Where it is.
+        The machine of the worker.
     versions : dict of str to str
-        Of the packages that have to be the same.
+        The versions of the packages that have to be the same.
     hidden : list of str
         The paths that it cannot see.
     """
@@ -82,37 +93,16 @@ class Seen(NamedTuple):
     hidden: list[str]
 
 
-def ray_module() -> Any:
-    """Import Ray.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it is not installed.
-    """
-    # Nobody is told that it is used.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A worker imports torch before it says that it is there.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Ray is not installed; pip install 'narrows[ray]', or leave out --ray"
-        ) from error
-    return ray
-
-
 @contextmanager
 def cluster(address: str) -> Iterator[Any]:
-    """Be connected to a Ray cluster while the block runs.
+    """Connect to a Ray cluster while the block runs.
 
     Parameters
     ----------
     address : str
-        "local" starts one on this machine, which ends with the block; "auto" finds the one that
-        runs here; "host:port" or "ray://host:port" name one. A connection that the process has
-        already is used, whatever the address, and left.
+        "local" starts a cluster on this machine, which ends with the block; "auto" finds the one
+        that runs here; "host:port" or "ray://host:port" name one. If the process is connected
+        already, that connection is used, whatever the address, and is left open.
 
     Yields
     ------
@@ -128,7 +118,7 @@ def cluster(address: str) -> Iterator[Any]:
     """
     ray = ray_module()
     if ray.is_initialized():
-        with _understood():
+        with _in_one_line():
             yield ray
         return
     if address not in ("local", "auto"):
@@ -136,28 +126,49 @@ def cluster(address: str) -> Iterator[Any]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         quiet["include_dashboard"] = False
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", errors="replace") as printed:
         try:
-            with _hushed(said), warnings.catch_warnings():
-                # What Ray starts is another program at once.
+            with _redirected(printed), warnings.catch_warnings():
+                # Ray forks only to start other programs.
                 warnings.filterwarnings("ignore", message="lance is not fork-safe")
                 ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            said.seek(0)
-            raise _refused(address, error, said.read()) from error
+            printed.seek(0)
+            raise _refused(address, error, printed.read()) from error
     try:
-        with _understood():
+        with _in_one_line():
             yield ray
     finally:
         if answers(ray):
             ray.shutdown(wait_for_processes=True)
-        else:  # it would wait for an answer
+        else:  # shutdown would wait for an answer
             Thread(target=ray.shutdown, daemon=True).start()
 
 
-def _refused(address: str, error: Exception, said: str) -> WorkerError:
-    """Say why a cluster cannot be joined, and what helps; its inner parts know of tokens."""
-    if "AuthToken" in said or "token" in str(error).lower():
+def ray_module() -> Any:
+    """Import Ray.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    # Ray reports no usage to its makers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Workers import torch before they answer, which may take long.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Ray is not installed; pip install 'narrows[ray]', or leave out --ray"
+        ) from error
+    return ray
+
+
+def _refused(address: str, error: Exception, printed: str) -> WorkerError:
+    """Make the error that says why a cluster cannot be joined; what it printed names tokens."""
+    if "AuthToken" in printed or "token" in str(error).lower():
         return WorkerError(
             f"the Ray cluster at '{address}' asks for another token; set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN to the one that it was started with"
@@ -169,8 +180,8 @@ def _refused(address: str, error: Exception, said: str) -> WorkerError:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """Say in one line that the cluster fails; a fault of Narrows keeps all that Ray knows of it."""
+def _in_one_line() -> Iterator[None]:
+    """Raise failures of the cluster in one line; a fault of Narrows keeps all of Ray's details."""
     from ray.exceptions import RayError, RayTaskError
 
     try:
@@ -185,107 +196,141 @@ def _understood() -> Iterator[None]:
 
 
 @contextmanager
-def _hushed(said: IO[str]) -> Iterator[None]:
-    """Keep standard error: Ray's inner parts write of each attempt, past Python."""
+def _redirected(to: IO[str]) -> Iterator[None]:
+    """Redirect the descriptor of standard error, to which Ray's C++ code prints each attempt."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        os.dup2(said.fileno(), 2)
+        os.dup2(to.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
 
 
-def is_client() -> bool:
-    """Tell whether this process is connected to a cluster ("ray://") that it is no part of."""
-    from ray.util.client import ray as client
+class RayWorkers(Workers):
+    """The workers of the cluster that this process is connected to; made by :func:`ray_workers`.
 
-    return bool(client.is_connected())  # type: ignore[no-untyped-call]  # Ray's has no types
-
-
-def answers(ray: Any) -> bool:
-    """Tell whether the head of the cluster that this process is connected to answers."""
-    # Ray's client sees for itself that nobody is there.
-    if is_client() or not ray.is_initialized():
-        return True
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    return not _reason(host, int(port))
-
-
-def answered(ray: Any, asking: Callable[[], Answer]) -> Answer:
-    """Return what a call of Ray does, as long as the cluster lives; Ray waits for ever.
-
-    The call has a thread of its own, so that Ctrl-C ends this one at once.
-
-    Raises
-    ------
-    WorkerError
-        If the cluster is silent for a quarter of a minute.
+    Parameters
+    ----------
+    ray : module
+        Ray, connected.
     """
-    future: futures.Future[Answer] | None = None
-    heard = time.monotonic()
-    while True:
-        if answers(ray):
-            heard = time.monotonic()
-            # Not before: what goes on without its head would end with the process.
-            future = future or _begun(asking)
-        elif time.monotonic() - heard > _SILENT:
-            raise WorkerError(
-                f"the Ray cluster has not answered for {_SILENT:.0f} s; see whether its head runs "
-                "(ray status), and begin again"
-            )
-        if future is None:
-            time.sleep(_GREETED)
-        elif futures.wait([future], _GREETED).done:
-            return future.result()
 
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self.count = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-def _begun(asking: Callable[[], Answer]) -> futures.Future[Answer]:
-    future: futures.Future[Answer] = futures.Future()
+    def check(self, places: Sequence[Place], packages: Sequence[str] = ()) -> None:
+        """Check that all workers have what :meth:`map` needs.
 
-    def ask() -> None:
+        Raises
+        ------
+        WorkerError
+            Naming the first machine where something is missing or different.
+        """
+        check_workers(self._ray, places, packages)
+
+    def map(
+        self,
+        function: Callable[..., Answer],
+        parts: Iterator[Part],
+        common: Sequence[Any],
+        places: Sequence[Place],
+        packages: Sequence[str] = (),
+    ) -> Generator[tuple[int, Answer], None, None]:
+        """Have all parts of the work done; a part that is lost with its worker is begun again.
+
+        Raises
+        ------
+        WorkerError
+            If workers cannot be used, or are lost again and again.
+        NarrowsError
+            If a part of the work fails.
+        """
+        from ray.exceptions import RayError, RayTaskError
+
+        ray = self._ray
+        self.check(places, packages)
+        work = ray.remote(num_cpus=1, max_retries=_RETRIES)(guarded)
+        shared = [ray.put(argument) for argument in common]
+        running: dict[Any, int] = {}
+        left = enumerate(parts)
         try:
-            future.set_result(asking())
-        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
-            future.set_exception(error)
+            while True:
+                while len(running) < _AHEAD * self.count and (part := next(left, None)):
+                    running[work.remote(function, part[1], *shared)] = part[0]
+                if not running:
+                    return
+                done, answer = answered(ray, lambda: _first(ray, list(running)))
+                yield running.pop(done), unpacked(answer)
+        except RayTaskError:  # a fault of Narrows, with all of Ray's details
+            raise
+        except RayError as error:
+            raise WorkerError(
+                f"workers were lost again and again ({type(error).__name__}); nothing has changed; "
+                "see what ends them: memory, perhaps, or a machine that went away"
+            ) from error
+        finally:
+            if running and answers(ray):
+                for task in running:
+                    ray.cancel(task, force=True)
+                # The caller removes what they write, which must not be written after that.
+                ray.wait(list(running), num_returns=len(running), timeout=_ENDS)
 
-    Thread(target=ask, daemon=True).start()
-    return future
+
+def _first(ray: Any, running: list[Any]) -> tuple[Any, Any]:
+    """Wait for the first task to be done; return the task and its answer."""
+    done = ray.wait(running)[0][0]
+    return done, ray.get(done)
 
 
-def check_address(address: str) -> None:
-    """Make sure that a cluster may be at an address; Ray itself tries for minutes.
+@contextmanager
+def ray_workers(address: str) -> Iterator[RayWorkers]:
+    """Connect to a Ray cluster whose workers read, encode, write and index for a library.
+
+    They have to see the pictures, unless they are arrays, and the library: on a disk that all
+    machines share, or in an object store. A worker that is lost costs time, and no picture.
+
+    Parameters
+    ----------
+    address : str
+        As for :func:`cluster`.
+
+    Yields
+    ------
+    RayWorkers
+        For ``workers`` of :meth:`narrows.Library.build`, :meth:`narrows.Library.add` and
+        :meth:`narrows.Library.build_index`.
 
     Raises
     ------
-    WorkerError
-        If it is none, nobody answers, or something else does.
+    MissingDependencyError, WorkerError
+        If Ray is not installed, or nobody answers.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        raise WorkerError(
-            f"'{address}' is no address of a Ray cluster; use local, auto, host:port or "
-            "ray://host:port"
-        )
-    if reason := _reason(host, int(port)):
-        raise WorkerError(
-            f"nobody answers at '{address}' ({reason}); start a cluster (ray start --head), or "
-            "correct the address"
-        )
+    with cluster(address) as ray:
+        yield RayWorkers(ray)
 
 
-def _reason(host: str, port: int) -> str:
-    """Greet what listens; say why it is no cluster, or nothing if it may be one."""
+def guarded(function: Callable[..., Answer], *arguments: Any) -> Answer | Failure:
+    """Call a function; return an error that Narrows raises as a :class:`Failure`."""
     try:
-        with socket.create_connection((host, port), _ANSWERS) as asked:
-            if os.environ.get("RAY_USE_TLS", "0") == "1":  # whose greeting is another
-                return ""
-            asked.sendall(_PREFACE)
-            answer = asked.recv(9)
-        return "" if answer[3:4] == b"\x04" else "what answers is no Ray cluster"
-    except (OSError, OverflowError) as error:
-        return _line(error)
+        return function(*arguments)
+    except NarrowsError as error:
+        return Failure.of(error)
+
+
+def unpacked(answer: Answer | Failure) -> Answer:
+    """Return the answer of a worker, or raise the error that it sent.
+
+    Raises
+    ------
+    NarrowsError
+        Of the same class as at the worker.
+    """
+    if isinstance(answer, Failure):
+        raise answer.error()
+    return answer
 
 
 def check_workers(
@@ -298,11 +343,11 @@ def check_workers(
     ray : module
         Connected.
     places : sequence of Path or Remote
-        Those on a disk are looked for.
+        Every worker has to see those of them that are on a disk.
     packages : sequence of str
-        What has to be of the same version, besides what always has.
+        Packages that have to be of the same version, besides Narrows, torch and pylance.
     may_hide : bool
-        Whether it is no error that one cannot be seen.
+        Whether a worker may fail to see a place.
 
     Returns
     -------
@@ -329,7 +374,7 @@ def check_workers(
         for machine in machines
     ]
     try:
-        said = answered(ray, lambda: ray.get(asked, timeout=_STARTS))
+        answers_of_all = answered(ray, lambda: ray.get(asked, timeout=_STARTS))
     except GetTimeoutError as error:
         raise WorkerError(
             f"a worker has not started within {_STARTS:.0f} s; see what keeps the cluster busy "
@@ -337,16 +382,16 @@ def check_workers(
         ) from error
     except RayError as error:
         raise WorkerError(f"a worker cannot begin ({_line(error)}); see its log") from error
-    seen = [Seen(*one) for one in said]
-    for one in seen:
-        compare(one._replace(hidden=[]) if may_hide else one)
-    return [one.host for one in seen if one.hidden]
+    workers = [Seen(*answer) for answer in answers_of_all]
+    for worker in workers:
+        compare(worker._replace(hidden=[]) if may_hide else worker)
+    return [worker.host for worker in workers if worker.hidden]
 
 
 def looking() -> Callable[[Sequence[str], Sequence[str]], tuple[str, dict[str, str], list[str]]]:
-    """Return what workers run to say what they have.
+    """Return the function that workers run to answer with the fields of :class:`Seen`.
 
-    A function within one: it travels as it is, and needs nothing of Narrows where it arrives.
+    It is a nested function, which Ray pickles whole: workers need no Narrows to run it.
     """
 
     def look(
@@ -373,7 +418,7 @@ def compare(seen: Seen) -> None:
     Raises
     ------
     WorkerError
-        Naming what is different.
+        Naming the difference.
     """
     for name, theirs in seen.versions.items():
         if theirs != (ours := _version(name)):
@@ -395,7 +440,98 @@ def _version(name: str) -> str:
         return "none"
 
 
+def check_address(address: str) -> None:
+    """Check that a cluster may be at an address; Ray itself would try for minutes.
+
+    Raises
+    ------
+    WorkerError
+        If it is no address, nobody answers, or something else does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise WorkerError(
+            f"'{address}' is no address of a Ray cluster; use local, auto, host:port or "
+            "ray://host:port"
+        )
+    if reason := _reason(host, int(port)):
+        raise WorkerError(
+            f"nobody answers at '{address}' ({reason}); start a cluster (ray start --head), or "
+            "correct the address"
+        )
+
+
+def _reason(host: str, port: int) -> str:
+    """Return why what listens at an address is no cluster; an empty text if it may be one."""
+    try:
+        with socket.create_connection((host, port), _ANSWERS) as asked:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":  # TLS begins in another way
+                return ""
+            asked.sendall(_PREFACE)
+            answer = asked.recv(9)
+        return "" if answer[3:4] == b"\x04" else "what answers is no Ray cluster"
+    except (OSError, OverflowError) as error:
+        return _line(error)
+
+
+def is_client() -> bool:
+    """Tell whether this process is connected to a cluster ("ray://") without being part of it."""
+    from ray.util.client import ray as client
+
+    return bool(client.is_connected())  # type: ignore[no-untyped-call]  # Ray's has no types
+
+
+def answers(ray: Any) -> bool:
+    """Tell whether the head of the cluster that this process is connected to answers."""
+    # Ray's client notices by itself that the cluster is gone.
+    if is_client() or not ray.is_initialized():
+        return True
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    return not _reason(host, int(port))
+
+
+def answered(ray: Any, call: Callable[[], _Result]) -> _Result:
+    """Return the result of a call of Ray, as long as the cluster answers; Ray waits for ever.
+
+    The call runs in a thread of its own, so that Ctrl-C ends this one at once.
+
+    Raises
+    ------
+    WorkerError
+        If the cluster is silent for a quarter of a minute.
+    """
+    future: futures.Future[_Result] | None = None
+    heard = time.monotonic()
+    while True:
+        if answers(ray):
+            heard = time.monotonic()
+            # A call without a head of the cluster would end with the process.
+            future = future or _in_thread(call)
+        elif time.monotonic() - heard > _SILENT:
+            raise WorkerError(
+                f"the Ray cluster has not answered for {_SILENT:.0f} s; see whether its head runs "
+                "(ray status), and begin again"
+            )
+        if future is None:
+            time.sleep(_GREETED)
+        elif futures.wait([future], _GREETED).done:
+            return future.result()
+
+
+def _in_thread(call: Callable[[], _Result]) -> futures.Future[_Result]:
+    future: futures.Future[_Result] = futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (raised in the thread that waits)
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
 def _line(error: object) -> str:
-    """Cut a message to what fits a line; Ray's go on with what happened where."""
+    """Return the first line of a message, shortened; Ray adds tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
