@@ -35,7 +35,7 @@ FLOORS = (
     {"storage", "training"},
     {"networks", "losses", "corruption", "datasets"},
     {"data"},
-    {"atomic", "containment", "ranks", "remote", "ssim"},
+    {"atomic", "containment", "plugins", "ranks", "remote", "ssim"},
     {"errors"},
     {"texts"},
 )

@@ -16,13 +16,11 @@ SEED = 20240603
 MODEL = '''
 """A model that is drawn to small codes."""
 
-from dataclasses import dataclass
 
 from narrows.models.base import BaseAutoencoder
 from narrows.models.validation import check_number
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class FrugalAutoencoder(BaseAutoencoder):
     """A network whose codes cost what they measure.
 
@@ -35,13 +33,13 @@ class FrugalAutoencoder(BaseAutoencoder):
 
     frugality: float = 1.0
 
-    def _check_parameters(self):
-        super()._check_parameters()
+    def check_parameters(self):
+        super().check_parameters()
         check_number("frugality", self.frugality, low=0)
 
-    def _penalties(self, network, trace, generator):
+    def penalties(self, objective, trace, generator):
         cost = self.frugality * (trace.code**2).sum() / len(trace.code)
-        return {**super()._penalties(network, trace, generator), "cost": cost}
+        return {**super().penalties(objective, trace, generator), "cost": cost}
 '''
 
 

@@ -22,6 +22,7 @@ from narrows import (
 from narrows.cli.main import main
 from narrows.errors import DivergedError, NotFittedError, ParameterError
 from narrows.losses.sparsity import Activity, kl_sparsity, log_mean_sigmoid, silence
+from narrows.models.base import Objective
 from narrows.models.contractive import squared_norm
 from narrows.models.resolve import choose_settings
 from narrows.networks.sparse import BatchTopK, JumpReLU, TopK
@@ -368,9 +369,9 @@ def test_bodies_need_not_be_dense():
     model = quick(dead_after=80).fit(TABLE)
     model._activity = None
     settings = choose_settings(model, model.spec_, len(TABLE), seed=SEED)
-    model._extend(network, settings, len(TABLE))
+    objective = Objective(model, network, settings, len(TABLE))
     trace = network.encoder.trace(torch.from_numpy(TABLE).float())
-    terms = model._penalties(network, trace, torch.Generator())
+    terms = model.penalties(objective, trace, torch.Generator())
     terms["revival"].backward()
     lifted = body[-1].bias.grad
     assert lifted[0] == pytest.approx(-0.001)

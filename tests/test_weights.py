@@ -33,6 +33,7 @@ from narrows.data.scaling import Statistics
 from narrows.errors import CheckpointError, DataError, ParameterError
 from narrows.losses.sparsity import Activity, kl_sparsity, log_mean_sigmoid
 from narrows.models import BaseAutoencoder, resolve
+from narrows.models.base import Objective
 from narrows.networks import Network
 from narrows.training.progress import on_epoch
 
@@ -107,14 +108,15 @@ def test_loss_and_gradient_are_those_of_repeated_rows(
     def measure(counts: NDArray[Any], **weights: Any) -> tuple[dict[str, float], list[Any]]:
         network = copy.deepcopy(Network(model.encoder_, model.decoder_)).double()
         model._activity = None
-        model._extend(network, settings, len(X))
+        objective = Objective(model, network, settings, len(X))
         network.double().train(training)
         if name == "jumprelu":
             with torch.no_grad():
                 network.encoder.activation.log_threshold.fill_(-2)
         rows, mask = (t.repeat_interleave(torch.from_numpy(counts), dim=0) for t in (x, drawn))
         with noise_of_rows(monkeypatch, counts):
-            terms = model._loss(network, rows, rows, torch.Generator(), drawn=mask, **weights)
+            trace = network.encoder.trace(rows, **weights)
+            terms = model.terms(objective, trace, rows, mask, torch.Generator())
         sum(terms.values()).backward()
         return {key: float(term.detach()) for key, term in terms.items()}, [
             parameter.grad for parameter in network.parameters()

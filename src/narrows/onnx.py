@@ -19,7 +19,7 @@ from narrows.atomic import atomic_file, check_output
 from narrows.data.arrays import as_rows
 from narrows.errors import MissingDependencyError, ParameterError
 from narrows.models import BaseAutoencoder, Decoder, Encoder
-from narrows.models.halves import check_made
+from narrows.models.encoder_decoder import check_made
 from narrows.models.validation import check_number, check_rows
 
 if TYPE_CHECKING:

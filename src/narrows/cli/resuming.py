@@ -113,9 +113,10 @@ def _tell(path: Path, model: "Autoencoder") -> dict[str, Any]:
     """Print where a run is resumed, and return it for the command's answer."""
     from narrows.cli.console import note
     from narrows.data.text import counted
-    from narrows.models.resuming import begun
+    from narrows.models.runs import resumable_state
 
-    state = begun(model)
+    model.check_parameters()
+    state = resumable_state(model)
     layer = state.layer
     at = state if layer is None else layer
     record = {

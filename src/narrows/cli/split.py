@@ -28,7 +28,7 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: boo
     only the decoder. With --overwrite, both are replaced together.
     """
     from narrows.errors import ParameterError
-    from narrows.models.halves import save_pair
+    from narrows.models.encoder_decoder import save_pair
     from narrows.storage import check_destination
 
     first, second = to

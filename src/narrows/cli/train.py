@@ -358,14 +358,15 @@ def _read(data: Path, **options: Any) -> Any:
 def _model_options(ctx: click.Context) -> list[click.Parameter]:
     from narrows import MODELS
     from narrows.cli.parameters import options
+    from narrows.models.registry import model_named
 
     name = ctx.meta[_MODEL]
-    if name not in MODELS:
+    if (model := model_named(name)) is None:
         raise click.BadParameter(
             f"{name!r} is not a model; use one of {', '.join(MODELS)}", ctx, param_hint="--model"
         )
     if _OPTIONS not in ctx.meta:
-        ctx.meta[_OPTIONS] = options(MODELS[name])
+        ctx.meta[_OPTIONS] = options(model)
     made: list[click.Parameter] = ctx.meta[_OPTIONS]
     return made
 

@@ -35,6 +35,7 @@ from narrows.evaluation.verdict import (
 )
 from narrows.models import MODELS
 from narrows.models.base import BaseAutoencoder
+from narrows.models.registry import is_built_in, model_named
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.validation import check_number
 
@@ -269,7 +270,7 @@ def compare_models(
     y : array-like of shape (n,), optional
         Labels, for maps and features.
     models : sequence of str
-        Names in ``MODELS``; by default all of them.
+        Names in ``MODELS``; by default those that come with Narrows.
     n_components : int, default=32
         The numbers that a code tells of a row.
     max_epochs : int, default=10
@@ -298,9 +299,9 @@ def compare_models(
     >>> [line[:2] for line in found.table[1:]]
     [['PCA', '8'], ['autoencoder', '8'], ['sparse', '8 of 64']]
     """
-    names = list(models) or list(MODELS)
+    names = list(models) or [name for name, model in MODELS.items() if is_built_in(model)]
     for name in names:
-        if name not in MODELS:
+        if model_named(name) is None:
             raise ParameterError(f"models={name!r} is not known; use some of {', '.join(MODELS)}")
     check_number("n_components", n_components, low=1, integral=True)
     check_number("max_epochs", max_epochs, low=1, integral=True)
@@ -338,7 +339,8 @@ def _build(name: str, width: int, max_epochs: int, random_state: int) -> BaseAut
     code: dict[str, Any] = {"n_components": width}
     if issubclass(MODELS[name], SparseAutoencoder):
         code = {"n_components": _WIDER * width, "n_active": width, "sparsity": "topk"}
-    return MODELS[name](**code, max_epochs=max_epochs, random_state=random_state)
+    model: BaseAutoencoder = MODELS[name](**code, max_epochs=max_epochs, random_state=random_state)
+    return model
 
 
 def _first(reports: dict[str, Report]) -> Report:

@@ -19,7 +19,7 @@ from narrows.errors import DataError, DivergedError, ParameterError
 from narrows.losses import squared_error
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
-from narrows.models.outcome import no_failure_warnings
+from narrows.models.failures import no_failure_warnings
 from narrows.models.parameters import Activation
 from narrows.models.stacked import StackedAutoencoder
 from narrows.models.validation import check_choice, check_number

@@ -30,7 +30,7 @@ from narrows.data.tempfile_rows import fits, scratch_rows
 from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
 from narrows.evaluation.matching import groups_of
 from narrows.models.base import BaseAutoencoder
-from narrows.models.halves import Encoder
+from narrows.models.encoder_decoder import Encoder
 from narrows.models.validation import check_choice, check_number
 
 Distances = Literal["auto", "restored", "codes"]

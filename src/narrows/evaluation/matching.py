@@ -27,7 +27,7 @@ from narrows.data.principal import fit_pca
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.row_errors import choose_unit, find_columns
 from narrows.models.base import BaseAutoencoder
-from narrows.models.halves import Encoder
+from narrows.models.encoder_decoder import Encoder
 from narrows.models.validation import check_rows
 
 _METRICS = ("euclidean", "cosine")

@@ -405,7 +405,7 @@ def _others(model: BaseAutoencoder, sweep: Sequence[int]) -> dict[int, BaseAutoe
     for width in sweep:
         other = clone(model).set_params(n_components=width, checkpoint=None)
         try:
-            other._check_parameters()
+            other.check_parameters()
         except ParameterError as error:
             raise ParameterError(
                 f"no model of the sweep can have codes of {width}: {error}"

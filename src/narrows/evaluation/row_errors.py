@@ -18,7 +18,7 @@ from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.data.signals import Windows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
-from narrows.models.halves import Encoder, decode
+from narrows.models.encoder_decoder import Encoder, decode
 from narrows.models.resolve import choose_units
 
 # How many times the spreads of columns may differ before they are taken for different units.

@@ -9,8 +9,8 @@ from narrows.models.base import BaseAutoencoder
 from narrows.models.classifier import EncoderClassifier
 from narrows.models.contractive import ContractiveAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
-from narrows.models.halves import Decoder, Encoder
-from narrows.models.registry import MODELS
+from narrows.models.encoder_decoder import Decoder, Encoder
+from narrows.models.registry import MODELS, class_named
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.stacked import StackedAutoencoder
 from narrows.models.variational import VariationalAutoencoder
@@ -73,13 +73,13 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClass
         case "classifier":
             return EncoderClassifier.restore(manifest, parts, path)
         case "model":
-            classes = {model.__name__: model for model in MODELS.values()}
-            name = manifest.get("model")
-            if isinstance(name, str) and name in classes:
-                return classes[name].restore(manifest, parts, path)
+            if (known := class_named(name := manifest.get("model"))) is not None:
+                restored: BaseAutoencoder = known.restore(manifest, parts, path)
+                return restored
+            classes = ", ".join(model.__name__ for model in MODELS.values())
             raise FormatError(
-                f"'{path}' holds a model {name!r}; this Narrows has {', '.join(classes)}; "
-                "install a Narrows that has it"
+                f"'{path}' holds a model {name!r}; this Narrows has {classes}; install a Narrows "
+                "that has it, or the package that brings it"
             )
         case kind:
             raise FormatError(

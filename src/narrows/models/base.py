@@ -1,16 +1,16 @@
-"""What every model has: scikit-learn's contract around a network, its scaling and its training."""
+"""The base class of all models: fitting, resuming, learning from more rows, and measured losses."""
 
 import math
-from copy import copy
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows import losses, networks, ranks, storage
 from narrows.corruption import nowhere
@@ -21,23 +21,36 @@ from narrows.data.signals import Windows
 from narrows.data.source import Batch
 from narrows.data.weights import Weighted, counted, parted
 from narrows.losses import Loss
-from narrows.models import persistence, resolve, resuming
-from narrows.models.damage import choose_damage, keep_range, known_range, range_of, widened
+from narrows.models import persistence, resolve
+from narrows.models.damage import (
+    DataRange,
+    choose_damage,
+    keep_range,
+    known_range,
+    range_of,
+    widened,
+)
 from narrows.models.explain import explain
+from narrows.models.failures import Failure, tell_of_failure
 from narrows.models.fitted import Codec
 from narrows.models.learned_rows import LearnedRows
-from narrows.models.outcome import Failure, tell_of_failure
-from narrows.models.parameters import Parameters
-from narrows.models.registry import inherit_defaults, register
-from narrows.models.rollback import unchanged_on_failure, weights_kept_on_divergence
-from narrows.models.runs import Run, plan
-from narrows.models.targets import check_no_pairs
-from narrows.models.validation import check_rows
-from narrows.networks import Network, Start, Trace
+from narrows.models.registry import define
+from narrows.models.runs import (
+    Run,
+    check_given_rows,
+    check_learned_rows,
+    plan,
+    resumable_state,
+    state_bytes,
+    state_of,
+    unchanged_on_failure,
+    weights_kept_on_divergence,
+)
+from narrows.models.validation import check_no_pairs, check_rows
+from narrows.networks import Network, NetworkSpec, Start, Trace
 from narrows.networks.code_map import map_codes
 from narrows.training.history import History
 from narrows.training.loop import (
-    LossFunction,
     TrainSettings,
     epoch_seed,
     evaluate,
@@ -47,20 +60,101 @@ from narrows.training.loop import (
 from narrows.training.progress import print_epoch, tell_plan
 from narrows.training.state import Snapshot
 
-# Values of damaged rows that are remembered at a time.
-_REMEMBERED = 1 << 22
-# Learning without a planned end goes at a constant share of the cycle's peak.
+# Values of damaged rows that are hashed at a time.
+_HASHED = 1 << 22
+# partial_fit, which has no planned end, learns at this share of the peak of fit's learning rate.
 _ONLINE_SHARE = 1 / 3
-# Of a code that all rows share.
+# Least variance of a number of the code that codes are scaled by.
 _LEAST_VARIANCE = 1e-12
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class BaseAutoencoder(Parameters, Codec):
+class Plan(NamedTuple):
+    """What the training rows and the parameters of a model decide before the first step.
+
+    Attributes
+    ----------
+    scaling : Scaling
+        Between the data's units and the network's.
+    spec : NetworkSpec
+        Of the network.
+    loss : str
+        The error that is made small, or the likelihood that is made large.
+    limits : DataRange or None
+        Smallest and largest value of each column or channel; ``None`` for pictures.
+    start : Start
+        What initial weights are made of.
+    """
+
+    scaling: Scaling
+    spec: NetworkSpec
+    loss: str
+    limits: DataRange | None
+    start: Start
+
+
+class Objective:
+    """What a run of training makes small: named terms of a model's loss on one network.
+
+    A model's :meth:`~BaseAutoencoder.counters` become buffers of the network, so that checkpoints
+    keep them. Only a network in training mode changes them; measuring changes nothing.
+
+    Parameters
+    ----------
+    model : BaseAutoencoder
+        With scaling, network and loss chosen.
+    network : Network
+        The two halves.
+    settings : TrainSettings
+        Of the run.
+    n_rows : int
+        Number of rows in an epoch.
+    is_new : bool, default=False
+        Whether the network has its initial weights.
+
+    Attributes
+    ----------
+    network, settings, n_rows, is_new
+        As given.
+    """
+
+    def __init__(
+        self,
+        model: "BaseAutoencoder",
+        network: Network,
+        settings: TrainSettings,
+        n_rows: int,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        self.network, self.settings, self.n_rows, self.is_new = network, settings, n_rows, is_new
+        self._model = model
+        self._damage = choose_damage(model)
+        for name, counter in model.counters(self).items():
+            if isinstance(counter, Tensor):
+                network.register_buffer(name, counter)
+            else:
+                network.add_module(name, counter)
+
+    def __call__(self, network: Network, batch: Batch, generator: torch.Generator) -> Loss:
+        """Return the named terms for scaled rows (B, ...), or pairs of rows (B, 2, ...)."""
+        rows, weights = parted(batch)
+        paired = rows.ndim > len(self._model.sample_shape_) + 1
+        x, seen = rows.unbind(1) if paired else (rows, rows)
+        drawn = seen != x if paired else nowhere(x)
+        if self._damage is not None:
+            seen, more = self._damage(seen, generator)
+            drawn = drawn | more if paired else more
+        trace = network.encoder.trace(seen, weights)
+        return self._model.terms(self, trace, x, drawn, generator)
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+class BaseAutoencoder(Codec):
     """The root of all models.
 
-    A new model is a dataclass that inherits from this, adds its parameters as fields, and says in
-    ``_penalties`` (or in ``_loss``, where it differs in more) what it makes small.
+    A new model is a class that inherits from this and adds its parameters as annotated fields with
+    defaults; Narrows makes a dataclass of it. It overrides what it changes: :meth:`penalties`,
+    :meth:`reconstruction_terms`, :meth:`check_parameters`, :meth:`counters`.
 
     Attributes
     ----------
@@ -88,11 +182,7 @@ class BaseAutoencoder(Parameters, Codec):
         ``None`` for models saved before there were such hashes.
     """
 
-    # Whether codes are what a linear map could give, so that a network can start at PCA.
-    _linear_code: ClassVar[bool] = True
-    # Numbers that the encoder's body gives for each unit of the code.
-    _n_heads: ClassVar[int] = 1
-    # Fitted arrays, beside the weights, that saving keeps.
+    # Names of fitted arrays, beside the weights, that saving keeps.
     _findings: ClassVar[tuple[str, ...]] = ("data_min_", "data_max_")
     # In scikit-learn's metadata routing, weights of rows pass by a model that does not ask for
     # them: most often they are meant for the estimator that comes after it.
@@ -101,77 +191,124 @@ class BaseAutoencoder(Parameters, Codec):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        inherit_defaults(cls)
-        register(cls)
+        define(cls)
 
-    def _loss(
+    def terms(
         self,
-        network: Network,
+        objective: Objective,
+        trace: Trace,
         x: Tensor,
-        seen: Tensor,
+        drawn: Tensor,
         generator: torch.Generator,
-        *,
-        drawn: Tensor | None = None,
-        weights: Tensor | None = None,
     ) -> Loss:
-        """Return the named terms to make small.
+        """Return the named terms of the loss, whose sum training makes small.
+
+        Parameters
+        ----------
+        objective : Objective
+            The network, and what its run is about.
+        trace : Trace
+            The encoder's way from the rows that it sees, damaged where there is a corruption, to
+            their codes (B, K).
+        x : Tensor of shape (B, ...)
+            Scaled clean rows.
+        drawn : Tensor of shape (B, ...), bool
+            Which values of the rows were drawn to be damaged.
+        generator : torch.Generator
+            Source of noise.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars. "reconstruction" is the mean over rows of the error summed over their values.
+        """
+        restored = self._reconstruction_loss(objective.network, trace.code, x, drawn)
+        return {
+            "reconstruction": trace.mean(restored),
+            **self.penalties(objective, trace, generator),
+        }
+
+    def reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        """Return the error of each value of the rows that codes decode to.
 
         Parameters
         ----------
         network : Network
             The two halves.
+        code : Tensor of shape (..., B, K)
+            Codes.
         x : Tensor of shape (B, ...)
-            Scaled rows, as they ought to be restored.
-        seen : Tensor of shape (B, ...)
-            The same rows, as the encoder sees them: damaged where there is a corruption.
-        generator : torch.Generator
-            Where noise is drawn from.
-        drawn : Tensor of shape (B, ...), bool, optional
-            Which values were drawn to be damaged; those that differ by default.
-        weights : Tensor of shape (B,), optional
-            How much each row counts in the means over rows; all the same by default.
+            Scaled clean rows.
+
+        Returns
+        -------
+        Tensor of shape (..., B, ...)
         """
-        trace = network.encoder.trace(seen, weights)
-        drawn = seen != x if drawn is None else drawn
-        restored = self._reconstruction_loss(network, trace.code, x, drawn)
-        return {
-            "reconstruction": trace.mean(restored),
-            **self._penalties(network, trace, generator),
-        }
-
-    def _reconstruction_loss(
-        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor
-    ) -> Tensor:
-        """Return how far each scaled row is from what its code decodes to, (B,)."""
-        del drawn
-        return self._reconstruction_sums(network, code, x)
-
-    def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
-        """Sum :meth:`_reconstruction_terms` over each row's values; (B,)."""
-        return self._reconstruction_terms(network, code, x).flatten(1 - x.ndim).sum(-1)
-
-    def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
-        """Compare what codes (B, K) decode to with scaled rows (B, ...), value by value."""
         if self.loss_ == "cross_entropy":
             return losses.cross_entropy(network.decoder.logits(code), x)
         return losses.squared_error(network.decoder(code), x)
 
-    def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
-        """Return the named terms, already weighted, that hold the model back beside its shape.
+    def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
+        """Return the named terms, already weighted, that are added to the reconstruction's error.
 
-        A model adds its own to those of ``super()``, so that models can be combined. Means over
-        rows are those of ``trace.mean``, in which rows count by their weights.
+        A model adds its own to those of ``super()``, so that models can be combined.
+
+        Parameters
+        ----------
+        objective : Objective
+            The network, and what its run is about.
+        trace : Trace
+            The encoder's way from scaled rows to their codes (B, K). Its ``mean`` averages over
+            rows, each by its ``sample_weight``.
+        generator : torch.Generator
+            Source of noise.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars.
         """
-        del network, trace, generator
+        del objective, trace, generator
         return {}
 
-    def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
-        """Add to a network that is to learn, new or again, what else is counted while training.
+    def check_parameters(self) -> None:
+        """Refuse parameters out of range; a model adds its own checks to those of ``super()``.
 
-        It learns from ``n_rows`` rows an epoch. Buffers of the network itself are kept by
-        checkpoints, and left behind when it has learned.
+        Raises
+        ------
+        ParameterError
+            Naming the first.
         """
-        del network, settings, n_rows
+        resolve.check_parameters(self)
+
+    def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
+        """Return what is counted while training, by the names of buffers that the network gets.
+
+        A model adds its own to those of ``super()``; its :meth:`penalties` find them as attributes
+        of ``objective.network``.
+
+        Parameters
+        ----------
+        objective : Objective
+            The network, and what its run is about.
+        """
+        del objective
+        return {}
+
+    def _take_counts(self, objective: Objective) -> None:
+        """Keep what was counted in a run that has ended; a model adds to ``super()``'s."""
+        del objective
+
+    def _reconstruction_loss(
+        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """Return the error of each row that codes (..., B, K) decode to, (..., B)."""
+        del drawn
+        return self._reconstruction_sums(network, code, x)
+
+    def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        """Sum :meth:`reconstruction_terms` over each row's values; (..., B)."""
+        return self.reconstruction_terms(network, code, x).flatten(1 - x.ndim).sum(-1)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn both halves from rows.
@@ -313,7 +450,7 @@ class BaseAutoencoder(Parameters, Codec):
             "not_resumable", if the state lies in another folder and can no longer be read.
         """
         self._check_fitted()
-        state = resuming.stored_bytes(self) if resumable else None
+        state = state_bytes(self) if resumable else None
         return storage.write(
             path,
             *self._stored(),
@@ -332,15 +469,13 @@ class BaseAutoencoder(Parameters, Codec):
     ) -> Self:
         """Fit, or go on with a run that is to have so many epochs; called by the public methods."""
         with unchanged_on_failure(self):
-            begun = None
-            if resuming_to is None:
-                self._check_parameters()
-            else:
+            if resuming_to is not None:
                 self.max_epochs = resuming_to
-                begun = resuming.begun(self)
+            self.check_parameters()
+            begun = None if resuming_to is None else resumable_state(self)
             given = self._given(X, y, sample_weight, fitting=begun is None)
             if begun is not None:
-                resuming.check_given_rows(self, begun, *given)
+                check_given_rows(self, begun, *given)
             self._fit(*given, begun)
         self._tell(*given)
         return self
@@ -352,7 +487,7 @@ class BaseAutoencoder(Parameters, Codec):
         weights: NDArray[np.float64] | None,
     ) -> None:
         """Warn of what is wrong with a fit; a model adds to ``super()``'s."""
-        tell_of_failure(self, X, damaged, weights, stacklevel=5)
+        tell_of_failure(self, self._failure(), X, damaged, weights, stacklevel=5)
 
     def _given(
         self, X: Any, y: Any, sample_weight: Any, *, fitting: bool
@@ -377,35 +512,65 @@ class BaseAutoencoder(Parameters, Codec):
 
         Where a run was begun, go on with it.
         """
-        self.sample_shape_ = X.shape[1:]
         before = getattr(self, "learned_rows_", None)
         seed = self._draw_seed() if begun is None else begun.seed
-        run = plan(self, X, damaged, seed, weights, begun=begun)
-        self.learned_rows_ = LearnedRows()
-        start = self._prepare(X, run.held_out, weights)
+        n_held_out = resolve.choose_held_out(
+            self, len(X), has_hidden_layers=self._has_hidden_layers()
+        )
+        run = plan(self, X, damaged, seed, weights, n_held_out=n_held_out, begun=begun)
+        start = self._begin(run.X, run.held_out, weights)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
-        self.choices_ = explain(self, run)
+        self.choices_ = explain(self, run.settings, len(X), len(run.held_out))
         tell_plan(self.choices_)
         self._remember_damaged(run)
         if begun is not None:
-            resuming.check_learned_rows(self, before, run)
-        network = self._first_network(run, start)
-        self._extend(network, run.first_settings, len(run.rows))
-        history = run.train(network, self._training_loss(), self._scale, self.verbose)
+            check_learned_rows(self, before, run)
+        objective = Objective(
+            self, self._first_network(run, start), run.first_settings, len(run.rows), is_new=True
+        )
+        history = run.train(objective.network, objective, self._scale, self.verbose)
         if run.keeps_start(history):
             # What no network improves on needs no rows held out: it learns from all.
             run.use_all_rows()
-            self.learned_rows_ = LearnedRows()
-            start = self._prepare(X, weights=weights)
+            choices_, start = self.choices_, self._begin(X, weights=weights)
+            self.choices_ = choices_
             self._remember_damaged(run)
             network = self._first_network(run, start)
-            self._extend(network, run.settings, len(X))
-        self._unwhiten(network, start)
-        self._keep(network, history)
+            objective = Objective(self, network, run.settings, len(X), is_new=True)
+        self._unwhiten(objective.network, start)
+        self._keep(objective.network, history)
+        self._take_counts(objective)
         self._settle(run.learned, run.learned_weights)
-        self._run_state = resuming.kept(self, run)
+        self._run_state = state_of(self, run)
         run.finish(self.history_)
         return self
+
+    def _begin(
+        self,
+        X: NDArray[Any],
+        held_out: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Start:
+        """Choose scaling, network and loss for checked rows; return what initial weights need.
+
+        Only the rows that are not held out have a say, each by its weight.
+        """
+        learned = LearnedRows()
+
+        def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
+            nonlocal learned
+            learned = learned.with_rows(rows, is_held_out)
+
+        start = self._adopt(X, self._plan(X, held_out, weights, remember))
+        self.learned_rows_, self.choices_ = learned, {}
+        return start
+
+    def _adopt(self, X: NDArray[Any], plan: Plan) -> Start:
+        """Take over what was chosen for rows."""
+        self.sample_shape_ = X.shape[1:]
+        self.scaling_, self.spec_, self.loss_ = plan.scaling, plan.spec, plan.loss
+        keep_range(self, plan.limits)
+        return plan.start
 
     def _remember_damaged(self, run: Run) -> None:
         """Remember the damaged row of each pair as the clean one is: learned from, or held out."""
@@ -413,7 +578,7 @@ class BaseAutoencoder(Parameters, Codec):
             return
         is_held_out = np.zeros(len(run.X), bool)
         is_held_out[run.held_out] = True
-        step = max(1, _REMEMBERED // math.prod(run.X.shape[1:]))
+        step = max(1, _HASHED // math.prod(run.X.shape[1:]))
         for start in range(0, len(run.X), step):
             rows = slice(start, start + step)
             self.learned_rows_ = self.learned_rows_.with_rows(
@@ -455,10 +620,14 @@ class BaseAutoencoder(Parameters, Codec):
 
     def _first_network(self, run: Run, start: Start) -> Network:
         """Build the network that a run starts from."""
-        return networks.build(self.spec_, start, run.settings.seed)
+        return self._new_network(start, run.settings.seed)
+
+    def _new_network(self, start: Start, seed: int) -> Network:
+        """Build a network with its initial weights; a model may change those of ``super()``."""
+        return networks.build(self.spec_, start, seed)
 
     def _has_penalties(self) -> bool:
-        return type(self)._penalties is not BaseAutoencoder._penalties
+        return type(self).penalties is not BaseAutoencoder.penalties
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows: one pass over them, from where learning stands.
@@ -494,26 +663,23 @@ class BaseAutoencoder(Parameters, Codec):
         >>> model.n_iter_
         4
         """
-        self._check_parameters()
+        self.check_parameters()
         first = not self.__sklearn_is_fitted__()
         X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
         check_no_pairs(self, X, y)
         (X,), weights = counted(sample_weight, X, at_least=2 if first else 1)
-        if first:
-            self.sample_shape_, self.learned_rows_ = X.shape[1:], LearnedRows()
-            self.choices_ = {}
-        elif (known := known_range(self)) is not None:
+        if not first and (known := known_range(self)) is not None:
             keep_range(self, widened(known, X))
-        start = self._prepare(X, weights=weights) if first else None
+        start = self._begin(X, weights=weights) if first else None
         settings = self._settings(len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
         if start is not None:
-            network = networks.build(self.spec_, start, settings.seed)
+            network = self._new_network(start, settings.seed)
             done, optimizer = History(), None
         else:
             network = Network(self.encoder_, self.decoder_)
             done, optimizer = self.history_, self._optimizer
-        self._extend(network, settings, len(X))
+        objective = Objective(self, network, settings, len(X), is_new=first)
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
         # The optimiser's moments would be lost with a pass that diverges, so it is dropped first.
@@ -522,7 +688,7 @@ class BaseAutoencoder(Parameters, Codec):
         with weights_kept_on_divergence(network):
             now = train(
                 network,
-                self._training_loss(),
+                objective,
                 source_of(X, weights=weights),
                 prepare=self._scale,
                 settings=replace(
@@ -540,6 +706,7 @@ class BaseAutoencoder(Parameters, Codec):
         record = {**now.epochs[0], "epoch": len(done) + 1}
         history = History([*done.epochs, record], len(done) + 1, now.ended)
         self._keep(network, history, optimizer)
+        self._take_counts(objective)
         if not first and self.learned_rows_ is not None:
             self.learned_rows_ = self.learned_rows_.with_rows(X)
         return self
@@ -582,12 +749,9 @@ class BaseAutoencoder(Parameters, Codec):
         seed = int(check_random_state(random_state).randint(2**31))
         settings = self._settings(len(rows), seed)
         network = Network(self.encoder_, self.decoder_)
-        # What a model notes of the run to come, it notes on a copy: measuring changes nothing.
-        twin = copy(self)
-        twin._extend(network, settings, len(rows))
+        objective = Objective(self, network, settings, len(rows))
         network.to(settings.device)
-        loss = twin._training_loss()
-        terms = evaluate(network, loss, source_of(rows), self._scale, settings)
+        terms = evaluate(network, objective, source_of(rows), self._scale, settings)
         if self.corruption is None:
             terms |= self._terms_of_all(network, rows)
         return {"loss": sum(terms.values()) - terms["loss"], **dict(list(terms.items())[1:])}
@@ -601,16 +765,6 @@ class BaseAutoencoder(Parameters, Codec):
         """Return what a model of its kind may end in, if it has; a model adds to ``super()``'s."""
         return None
 
-    def _check_parameters(self) -> None:
-        """Refuse parameters out of range; a model adds checks of its own to those of ``super()``.
-
-        Raises
-        ------
-        ParameterError
-            Naming the first.
-        """
-        resolve.check_parameters(self)
-
     def _scale(self, batch: Batch) -> Batch:
         """Scale rows (B, ...), or pairs of a row and what the encoder sees of it (B, 2, ...)."""
         rows, weights = parted(batch)
@@ -619,22 +773,6 @@ class BaseAutoencoder(Parameters, Codec):
         else:
             scaled = self.scaling_(rows.flatten(0, 1)).view(rows.shape)
         return scaled if weights is None else Weighted(scaled, weights)
-
-    def _training_loss(self) -> LossFunction:
-        """Put the damage, if there is any, between the rows and the loss."""
-        damage = choose_damage(self)
-
-        def loss(network: Network, batch: Batch, generator: torch.Generator) -> Loss:
-            rows, weights = parted(batch)
-            paired = rows.ndim > len(self.sample_shape_) + 1
-            x, seen = rows.unbind(1) if paired else (rows, rows)
-            drawn = seen != x if paired else nowhere(x)
-            if damage is not None:
-                seen, more = damage(seen, generator)
-                drawn = drawn | more if paired else more
-            return self._loss(network, x, seen, generator, drawn=drawn, weights=weights)
-
-        return loss
 
     def _draw_seed(self) -> int:
         return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
@@ -658,42 +796,49 @@ class BaseAutoencoder(Parameters, Codec):
         """Plan training on so many rows, once the network is chosen."""
         return resolve.choose_settings(self, self.spec_, n_rows, seed)
 
-    def _prepare(
+    def _plan(
         self,
         X: NDArray[Any],
         held_out: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
-    ) -> Start:
-        """Learn the scaling, choose network and loss, and return what first weights are made of.
+        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
+    ) -> Plan:
+        """Choose scaling, network and loss for rows; a model changes parts of ``super()``'s plan.
 
-        All of it is learned from the rows that are not held out, each by its weight.
+        Parameters
+        ----------
+        X : ndarray or LazyRows of shape (n, ...)
+            Checked rows.
+        held_out : ndarray of int, optional
+            Numbers of the rows that have no say.
+        weights : ndarray of shape (n,), optional
+            How much each row counts.
+        remember : callable, optional
+            Is called with blocks of rows as they are read, and with which of them are held out.
         """
-
-        def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
-            if self.learned_rows_ is not None:
-                self.learned_rows_ = self.learned_rows_.with_rows(rows, is_held_out)
-
         statistics = Statistics.of(X, held_out, remember, weights)
         resolve.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
         units = resolve.choose_units(self.architecture, X)
         alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
-        self.scaling_ = Scaling.learn(
+        scaling = Scaling.learn(
             self.scaling,
             statistics.pooled() if alike else statistics,
             units,
             are_levels=resolve.may_be_pixels(self, X),
         )
-        self.spec_ = resolve.choose_network(
-            self, self.sample_shape_, self.scaling_, len(X), of_signal=isinstance(X, Windows)
-        )
+        of_signal = isinstance(X, Windows)
+        layers = self._choose_layers(X.shape[1:], scaling, len(X), of_signal=of_signal)
+        spec = resolve.choose_network(self, layers, X.shape[1:], scaling, len(X))
         if isinstance(X, Windows):
-            self.spec_ = replace(self.spec_, signal=True, rate=X.rate)
-        resolve.check_reach(self.spec_, self.scaling_, statistics)
-        self.loss_ = resolve.choose_loss(self, self.spec_, statistics)
-        keep_range(self, range_of(statistics, X, units))
+            spec = replace(spec, signal=True, rate=X.rate)
+        resolve.check_reach(spec, scaling, statistics)
         learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
-        return resolve.choose_start(
-            self.spec_, self.scaling_, statistics, X, learned, weights=weights
+        return Plan(
+            scaling,
+            spec,
+            resolve.choose_loss(self, spec, statistics),
+            range_of(statistics, X, units),
+            resolve.choose_start(spec, scaling, statistics, X, learned, weights=weights),
         )
 
     def _keep(

@@ -37,10 +37,10 @@ from narrows.models import persistence, resolve
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.damage import choose_damage, range_of
+from narrows.models.encoder_decoder import Encoder, names_of, run_in_blocks
 from narrows.models.fitted import Fitted
-from narrows.models.halves import Encoder, names_of, run_in_blocks
 from narrows.models.persistence import plain_label, unplain
-from narrows.models.rollback import unchanged_on_failure
+from narrows.models.runs import unchanged_on_failure
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks.classifier import Classifier, SoftmaxHead
@@ -182,7 +182,7 @@ class EncoderClassifier(
             If training left the finite numbers.
         """
         with unchanged_on_failure(self):
-            self._check_parameters()
+            self.check_parameters()
             seed = ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
             half = _half_of(self.encoder, self.from_scratch)
             given = read_rows(X, half if isinstance(half, Encoder) else None)
@@ -346,7 +346,8 @@ class EncoderClassifier(
         others = {name: clone(value, safe=False) for name, value in given.items()}
         return type(self)(clone(encoder) if fresh else encoder, **others)
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Refuse parameters out of range."""
         resolve.check_training(self)
         check_flag("from_scratch", self.from_scratch)
         check_flag("fine_tune", self.fine_tune)

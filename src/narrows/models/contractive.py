@@ -4,7 +4,6 @@ Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders: expl
 during feature extraction", ICML, eqs. 1 and 7.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,17 +13,16 @@ from numpy.typing import NDArray
 from narrows.data.lazy import LazyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss, jacobian
-from narrows.models.base import BaseAutoencoder
+from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.sensitivity import is_cheap, measure, squared_norm
 from narrows.models.validation import check_choice, check_number
-from narrows.networks import Network, Trace
+from narrows.networks import Trace
 
 # Training rows over which the norm is reported.
 _ROWS_MEASURED = 1_000
 CONTRACTIONS = ("auto", "exact", "stochastic")
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class ContractiveAutoencoder(BaseAutoencoder):
     """A network whose codes hardly move when their rows do, but where rows differ from each other.
 
@@ -87,8 +85,9 @@ class ContractiveAutoencoder(BaseAutoencoder):
         own = None if weights is None else weights[some]
         self.mean_jacobian_norm_ = np.average(norms, weights=own)
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def check_parameters(self) -> None:
+        """Check, beside what ``super()`` checks, the weight and the kind of the contraction."""
+        super().check_parameters()
         check_number("contraction_weight", self.contraction_weight, low=0)
         check_choice("contraction", self.contraction, CONTRACTIONS)
         if self.normalization == "batch":
@@ -97,13 +96,14 @@ class ContractiveAutoencoder(BaseAutoencoder):
                 "has no Jacobian of its own to contract; use 'layer' or 'none'"
             )
 
-    def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
+    def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
+        """Return, beside those of ``super()``, the weighted norm of the Jacobian."""
         probes = None
         if self.contraction == "stochastic" or (self.contraction == "auto" and not is_cheap(trace)):
             n_rows, width = trace.code.shape
             probes = jacobian.draw_probes(n_rows, width, generator, trace.code.dtype)
-        norm = trace.mean(squared_norm(network.encoder, trace, probes))
+        norm = trace.mean(squared_norm(objective.network.encoder, trace, probes))
         return {
-            **super()._penalties(network, trace, generator),
+            **super().penalties(objective, trace, generator),
             "contraction": self.contraction_weight * norm,
         }

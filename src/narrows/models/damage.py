@@ -1,6 +1,6 @@
 """The damage that a model is to undo: what its parameters say, in the units of its rows."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -8,12 +8,24 @@ from numpy.typing import NDArray
 
 from narrows import corruption
 from narrows.data.lazy import LazyRows, in_blocks
-from narrows.data.scaling import Statistics
+from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signals import Windows
+from narrows.models.parameters import Learned
 
-if TYPE_CHECKING:
-    from narrows.models.base import BaseAutoencoder
-    from narrows.models.classifier import EncoderClassifier
+
+class Corrupting(Protocol):
+    """A model or a classifier that may learn from corrupted rows."""
+
+    corruption: Any
+    corruption_level: Any
+
+    @property
+    def scaling_(self) -> Scaling:
+        """Scaling between the data's units and the network's."""
+
+    @property
+    def sample_shape_(self) -> tuple[int, ...]:
+        """Shape of one row."""
 
 
 class DataRange(NamedTuple):
@@ -76,13 +88,13 @@ def widened(known: DataRange, X: NDArray[Any] | LazyRows) -> DataRange:
     return DataRange(least, most)
 
 
-def known_range(model: "BaseAutoencoder | EncoderClassifier") -> DataRange | None:
+def known_range(model: Corrupting) -> DataRange | None:
     """Return the range that a model keeps, if it does."""
     ends = [getattr(model, name, None) for name in ("data_min_", "data_max_")]
     return None if ends[0] is None or ends[1] is None else DataRange(ends[0], ends[1])
 
 
-def keep_range(model: "BaseAutoencoder", known: DataRange | None) -> None:
+def keep_range(model: Learned, known: DataRange | None) -> None:
     """Have a model keep the range of what it learned from, or none."""
     for name in ("data_min_", "data_max_"):
         model.__dict__.pop(name, None)
@@ -90,9 +102,7 @@ def keep_range(model: "BaseAutoencoder", known: DataRange | None) -> None:
         model.data_min_, model.data_max_ = known
 
 
-def limits_of(
-    model: "BaseAutoencoder | EncoderClassifier", known: DataRange | None = None
-) -> corruption.Limits:
+def limits_of(model: Corrupting, known: DataRange | None = None) -> corruption.Limits:
     """Tell what salt and pepper, black and white are among a model's scaled rows.
 
     Of tables and signals, the smallest and the largest value of each column or channel that was
@@ -116,9 +126,7 @@ def limits_of(
     return corruption.Limits(low, high)
 
 
-def choose_damage(
-    model: "BaseAutoencoder | EncoderClassifier", known: DataRange | None = None
-) -> corruption.Damage | None:
+def choose_damage(model: Corrupting, known: DataRange | None = None) -> corruption.Damage | None:
     """Make the damage that a model is to undo, if any; the model's scaling is known.
 
     Parameters

@@ -7,7 +7,6 @@ the values in J(x~), those that were drawn to be damaged, plus beta times the su
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -21,9 +20,8 @@ from narrows.data.lazy import LazyRows
 from narrows.data.weights import counted
 from narrows.errors import DataError, ParameterError, warn
 from narrows.models.base import BaseAutoencoder
-from narrows.models.outcome import tell_of_failure
-from narrows.models.targets import shape_of
-from narrows.models.validation import check_columns, check_number, check_rows
+from narrows.models.failures import tell_of_failure
+from narrows.models.validation import check_columns, check_number, check_rows, shape_of
 from narrows.networks import Network
 
 # Rows, and values of them, that are held at once to be compared.
@@ -33,7 +31,6 @@ _ROWS_COMPARED, _VALUES_COMPARED = 1024, 1 << 22
 _UNLIKE = 1.5
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class DenoisingAutoencoder(BaseAutoencoder):
     """A network that sees damaged rows and learns to restore the clean ones.
 
@@ -144,7 +141,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
     ) -> None:
         if damaged is not None:
             _tell_unlike(X, damaged)
-        tell_of_failure(self, X, damaged, weights, stacklevel=5)
+        tell_of_failure(self, self._failure(), X, damaged, weights, stacklevel=5)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
@@ -190,8 +187,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
             total += float(np.square(np.subtract(restored, clean[block], dtype=np.float64)).sum())
         return -total / rows.size
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def check_parameters(self) -> None:
+        """Check, beside what ``super()`` checks, the weights of damaged and intact values."""
+        super().check_parameters()
         check_number("corrupted_weight", self.corrupted_weight, low=0)
         check_number("intact_weight", self.intact_weight, low=0)
         if self.corrupted_weight == self.intact_weight == 0:
@@ -206,7 +204,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         if self.corrupted_weight == self.intact_weight == 1:
             return super()._reconstruction_loss(network, code, x, drawn)
         weights = torch.where(drawn, self.corrupted_weight, self.intact_weight)
-        terms = weights * self._reconstruction_terms(network, code, x)
+        terms = weights * self.reconstruction_terms(network, code, x)
         return terms.flatten(1 - x.ndim).sum(-1)
 
 

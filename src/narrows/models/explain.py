@@ -1,48 +1,35 @@
 """What "auto" became in a run of training, and why, in words."""
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from narrows import networks
 from narrows.data.text import counted
-
-if TYPE_CHECKING:
-    from narrows.models.base import BaseAutoencoder
-    from narrows.models.runs import Run
+from narrows.models.parameters import Choice, Learned
+from narrows.training.loop import TrainSettings
 
 
-class Choice(NamedTuple):
-    """The value that a parameter left to "auto" got.
-
-    Attributes
-    ----------
-    value : object
-        As the parameter takes it.
-    reason : str
-        Why, in a few words; may be empty.
-    """
-
-    value: object
-    reason: str
-
-
-def explain(model: "BaseAutoencoder", run: "Run") -> dict[str, Choice]:
+def explain(
+    model: Learned, settings: TrainSettings, n_rows: int, n_held_out: int
+) -> dict[str, Choice]:
     """Say what the parameters that were left to "auto" became.
 
     Parameters
     ----------
     model : BaseAutoencoder
         With scaling, network and loss chosen.
-    run : Run
-        With its settings.
+    settings : TrainSettings
+        Of the run.
+    n_rows, n_held_out : int
+        Number of all rows, and of those held out.
 
     Returns
     -------
     dict of str to Choice
         By parameter; ``validation_fraction`` has the number of rows held out.
     """
-    spec, settings, n_rows = model.spec_, run.settings, len(run.X)
-    steps = settings.max_epochs * -(-len(run.rows) // settings.batch_size)
+    spec = model.spec_
+    steps = settings.max_epochs * -(-(n_rows - n_held_out) // settings.batch_size)
     batches = Choice(settings.batch_size, counted(n_rows, "row"))
     rate = "" if spec.hidden_layer_sizes else "no hidden layers"
     choices = {
@@ -54,7 +41,7 @@ def explain(model: "BaseAutoencoder", run: "Run") -> dict[str, Choice]:
         "max_epochs": Choice(settings.max_epochs, _why_epochs(model, settings.max_epochs, steps)),
         "learning_rate": Choice(settings.learning_rate, rate),
         "weight_decay": Choice(settings.weight_decay, ""),
-        "validation_fraction": Choice(len(run.held_out), f"rows of {n_rows}"),
+        "validation_fraction": Choice(n_held_out, f"rows of {n_rows}"),
         "device": Choice(settings.device.type, ""),
     }
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
@@ -84,7 +71,7 @@ def sentence(choices: dict[str, Choice]) -> str:
     return "chosen: " + "; ".join(parts)
 
 
-def _why_architecture(model: "BaseAutoencoder") -> str:
+def _why_architecture(model: Learned) -> str:
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
     if spec.architecture == "pca_residual":
@@ -98,7 +85,7 @@ def _why_architecture(model: "BaseAutoencoder") -> str:
     return "values are bounded" if model.scaling_.bounded else "other parameters ask for it"
 
 
-def _why_layers(model: "BaseAutoencoder", n_rows: int) -> str:
+def _why_layers(model: Learned, n_rows: int) -> str:
     if model.spec_.architecture == "pca_residual":
         return counted(n_rows, "row")
     if networks.is_convolutional(model.spec_.architecture):
@@ -106,7 +93,7 @@ def _why_layers(model: "BaseAutoencoder", n_rows: int) -> str:
     return counted(math.prod(model.spec_.sample_shape), "feature")
 
 
-def _scaling(model: "BaseAutoencoder") -> Choice:
+def _scaling(model: Learned) -> Choice:
     """Read off a scaling what it is, and why."""
     scaling = model.scaling_
     shape = model.sample_shape_
@@ -120,7 +107,7 @@ def _scaling(model: "BaseAutoencoder") -> Choice:
     return Choice("global", f"standard deviations of {of} differ by at most 3 times")
 
 
-def _why_epochs(model: "BaseAutoencoder", epochs: int, steps: int) -> str:
+def _why_epochs(model: Learned, epochs: int, steps: int) -> str:
     if epochs:
         return f"{steps} steps"
     if not model.spec_.hidden_layer_sizes:

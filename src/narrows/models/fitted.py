@@ -14,11 +14,9 @@ from sklearn.utils import Tags
 from narrows import storage
 from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
-from narrows.models.explain import Choice
-from narrows.models.halves import Decoder, Encoder, decode, encode, names_of
-from narrows.models.learned_rows import LearnedRows
-from narrows.models.targets import check_no_pairs
-from narrows.models.validation import check_codes, check_rows, check_sample_shape
+from narrows.models.encoder_decoder import Decoder, Encoder, decode, encode, names_of
+from narrows.models.parameters import Learned
+from narrows.models.validation import check_codes, check_no_pairs, check_rows, check_sample_shape
 from narrows.training.history import Ending, History
 from narrows.training.state import Snapshot
 
@@ -120,6 +118,7 @@ class Codec(
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped
     TransformerMixin,  # type: ignore[misc]  # untyped
     Fitted,
+    Learned,
 ):
     """The use of a fitted model; :class:`BaseAutoencoder` adds the learning.
 
@@ -149,8 +148,6 @@ class Codec(
     True
     """
 
-    learned_rows_: LearnedRows | None
-    choices_: dict[str, Choice]
     # What a run can go on from, in memory or in the folder that the model was read from.
     _run_state: Snapshot | persistence.StoredState | None = None
 

@@ -1,14 +1,19 @@
-"""The parameters that every model has, and what they mean."""
+"""Parameters that every model has, and the attributes that fitting adds to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 
 from narrows.corruption import Corruption
-from narrows.data.scaling import ScalingName
+from narrows.data.scaling import Scaling, ScalingName
+from narrows.models.learned_rows import LearnedRows
+from narrows.networks import Decoder, Encoder, NetworkSpec
+from narrows.training.history import History
 
 # What parameters may be; the command line shows these words.
 Activation = Literal[
@@ -146,3 +151,48 @@ class Parameters:
     device: str = "auto"
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
+
+
+class Choice(NamedTuple):
+    """The value that a parameter left to "auto" got.
+
+    Attributes
+    ----------
+    value : object
+        As the parameter takes it.
+    reason : str
+        Why, in a few words; may be empty.
+    """
+
+    value: object
+    reason: str
+
+
+class Learned(
+    Parameters,
+    BaseEstimator,  # type: ignore[misc]  # untyped
+):
+    """A model of any kind, for functions that read its parameters and what it learned.
+
+    :class:`narrows.models.BaseAutoencoder` describes the attributes.
+    """
+
+    encoder_: Encoder
+    decoder_: Decoder
+    scaling_: Scaling
+    spec_: NetworkSpec
+    loss_: str
+    sample_shape_: tuple[int, ...]
+    history_: History
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    data_min_: NDArray[np.float64]
+    data_max_: NDArray[np.float64]
+    choices_: dict[str, Choice]
+    learned_rows_: LearnedRows | None
+
+    # Whether codes are what a linear map could give, so that a network can start at PCA.
+    _linear_code: ClassVar[bool] = True
+    # Numbers that the encoder's body gives for each unit of the code.
+    _n_heads: ClassVar[int] = 1

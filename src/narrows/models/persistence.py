@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,14 @@ from narrows.data.disk_rows import StoredRows
 from narrows.errors import FormatError
 from narrows.models import explain
 from narrows.models.damage import check_range, known_range
-from narrows.models.halves import Decoder, Encoder, names_of
+from narrows.models.encoder_decoder import Decoder, Encoder, names_of
 from narrows.models.learned_rows import LearnedRows
-from narrows.models.registry import MODELS
+from narrows.models.parameters import Learned
+from narrows.models.registry import class_named
 from narrows.training.history import History
 from narrows.training.state import DAMAGES, Snapshot
 
-if TYPE_CHECKING:
-    from narrows.models.base import BaseAutoencoder
-
-Model = TypeVar("Model", bound="BaseAutoencoder")
+Model = TypeVar("Model", bound=Learned)
 
 STATE = "state"
 """The name of the file, in a model's folder, that holds what its run can go on from."""
@@ -74,9 +72,10 @@ class StoredState:
             ) from error
 
 
-def stored(model: "BaseAutoencoder") -> tuple[dict[str, Any], storage.Parts]:
+def stored(model: Learned) -> tuple[dict[str, Any], storage.Parts]:
     """Return a fitted model's manifest and tensors; :func:`restore` takes them."""
-    encoder, decoder = model.split()
+    around = (model.scaling_, model.spec_, fingerprint(model), names_of(model))
+    encoder, decoder = Encoder(model.encoder_, *around), Decoder(model.decoder_, *around)
     manifest: dict[str, Any] = {
         "kind": "model",
         "model": type(model).__name__,
@@ -148,7 +147,7 @@ def _check_facts(manifest: Mapping[str, Any], encoder: Encoder) -> None:
         raise ValueError(f"n_features_in is not that of rows of shape {encoder.sample_shape_}")
 
 
-def fingerprint(model: "BaseAutoencoder") -> str:
+def fingerprint(model: Learned) -> str:
     """Hash a model's weights and what decides their meaning."""
     facts = {"network": model.spec_.as_json(), "scaling": model.scaling_.facts()}
     around = (model.scaling_, model.spec_, "")
@@ -198,8 +197,10 @@ def unplain(value: Any) -> Any:
         return {unplain(key): unplain(item) for key, item in value["by_label"]}
     if "model" not in value:
         return Unstored(str(value.get("function")))
-    classes = {model.__name__: model for model in MODELS.values()}
-    return classes[value["model"]](**{k: unplain(v) for k, v in value["parameters"].items()})
+    cls = class_named(value["model"])
+    if cls is None:
+        raise ValueError(f"there is no model {value['model']!r}")
+    return cls(**{k: unplain(v) for k, v in value["parameters"].items()})
 
 
 def _instructions(corruption: Any) -> list[str]:
@@ -209,13 +210,13 @@ def _instructions(corruption: Any) -> list[str]:
     return [f"{code.co_code.hex()} {code.co_names}" for code in codes if code is not None]
 
 
-def _findings(model: "BaseAutoencoder") -> list[str]:
+def _findings(model: Learned) -> list[str]:
     """Name the fitted arrays that a model's class and its bases keep, where they were found."""
     names = (name for base in type(model).__mro__ for name in vars(base).get("_findings", ()))
     return list(dict.fromkeys(names))
 
 
-def run_identity(model: "BaseAutoencoder", *data: NDArray[Any]) -> str:
+def run_identity(model: Learned, *data: NDArray[Any]) -> str:
     """Name a run by its parameters and its rows: of those on a disk, a sample and their files."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
     shapes = [[X.shape, str(X.dtype)] for X in data]

@@ -1,21 +1,84 @@
-"""The one list of models, and the words about what they share.
+"""The list of models, and what becomes of a class that is defined as one.
 
-The command line's choices, loading from disk, the web page and the contract tests read it.
+The command line's choices, loading from disk, the web page and the contract tests read the list.
 """
 
 import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from narrows.models.base import BaseAutoencoder
+from narrows.errors import ParameterError
+from narrows.plugins import plug_ins, refuse
 
 # From the name on the command line ("autoencoder", "denoising") to the class.
-MODELS: dict[str, type["BaseAutoencoder"]] = {}
+MODELS: dict[str, type[Any]] = {}
 
 
-def inherit_defaults(model: type["BaseAutoencoder"]) -> None:
-    """Give a new class, of which a dataclass is about to be made, the defaults Python would find.
+def define(model: type) -> None:
+    """Make a dataclass of a new subclass of the base class of models, and add it to the list.
+
+    A decorator ``@dataclass`` that follows, whatever its arguments, finds ``__eq__``, ``__hash__``
+    and ``__repr__`` in place: estimators are compared by identity, and scikit-learn shows them.
+
+    Raises
+    ------
+    ParameterError
+        If the class has the name of one that Narrows brings.
+    """
+    name = _name(model)
+    known = MODELS.get(name)
+    if known is not None and is_built_in(known) and not is_built_in(model):
+        raise ParameterError(
+            f"class {model.__qualname__} would take the place of {known.__name__}, as both are "
+            f"{name!r} on the command line and in saved models; give the class another name"
+        )
+    _inherit_defaults(model)
+    for method in ("__eq__", "__hash__", "__repr__"):
+        if method not in vars(model):
+            setattr(model, method, getattr(model, method))
+    dataclass(kw_only=True, eq=False, repr=False)(model)
+    MODELS[name] = model
+    _describe(model)
+
+
+def is_built_in(model: type) -> bool:
+    """Tell whether a class of models comes with Narrows."""
+    return model.__module__.startswith("narrows.")
+
+
+def load_plugins() -> None:
+    """Import the models that other packages bring as entry points ``narrows.models``.
+
+    Importing defines their classes, which adds them to :data:`MODELS`.
+    """
+    for found in plug_ins("narrows.models"):
+        if found.value not in MODELS.values():
+            refuse(
+                "narrows.models", found.name, found.package, "it is no subclass of BaseAutoencoder"
+            )
+
+
+def model_named(name: str) -> type[Any] | None:
+    """Find a class by its name on the command line, among plug-ins if need be; None if unknown."""
+    if name not in MODELS:
+        load_plugins()
+    return MODELS.get(name)
+
+
+def class_named(name: object) -> type[Any] | None:
+    """Find a class by its own name, among plug-ins if need be; None if there is none."""
+    for look_further in (True, False):
+        for model in MODELS.values():
+            if model.__name__ == name:
+                return model
+        if look_further:
+            load_plugins()
+    return None
+
+
+def _inherit_defaults(model: type) -> None:
+    """Give a class, of which a dataclass is about to be made, the defaults that Python would find.
 
     A dataclass takes over all fields of its first base, those that this base has merely inherited
     included: they would hide what its other bases have changed.
@@ -38,16 +101,13 @@ def inherit_defaults(model: type["BaseAutoencoder"]) -> None:
         setattr(model, name, field.default)
 
 
-def register(model: type["BaseAutoencoder"]) -> None:
-    """Add a class to the list, and what it inherits to its docstring.
+def _name(model: type) -> str:
+    """Return the name of a class on the command line."""
+    return model.__name__.removesuffix("Autoencoder").lower() or "autoencoder"
 
-    Parameters
-    ----------
-    model : type
-        A concrete subclass of :class:`narrows.models.BaseAutoencoder`.
-    """
-    name = model.__name__.removesuffix("Autoencoder").lower() or "autoencoder"
-    MODELS[name] = model
+
+def _describe(model: type) -> None:
+    """Fill the inherited parameters and attributes into the docstring of a class."""
     if model.__doc__:
         text = inspect.cleandoc(model.__doc__)
         for section in ("Parameters", "Attributes"):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,14 +20,12 @@ from narrows.data.signals import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults
+from narrows.models.parameters import Learned
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach
 from narrows.training.devices import choose_device
 from narrows.training.loop import TrainSettings
-
-if TYPE_CHECKING:
-    from narrows.models.base import BaseAutoencoder
 
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
@@ -55,7 +53,7 @@ class Trained(Protocol):
     random_state: int | np.random.RandomState | None
 
 
-def check_parameters(model: "BaseAutoencoder") -> None:
+def check_parameters(model: Learned) -> None:
     """Refuse parameters that every model has and that are out of range.
 
     Raises
@@ -145,12 +143,11 @@ def check_variation(statistics: Statistics, n_rows: int) -> None:
 
 
 def choose_network(
-    model: "BaseAutoencoder",
+    model: Learned,
+    layers: tuple[str, tuple[int, ...]],
     sample_shape: tuple[int, ...],
     scaling: Scaling,
     n_rows: int,
-    *,
-    of_signal: bool = False,
 ) -> NetworkSpec:
     """Fill in what the user left to "auto".
 
@@ -158,23 +155,21 @@ def choose_network(
     ----------
     model : BaseAutoencoder
         With checked parameters.
+    layers
+        What :func:`choose_layers` returned.
     sample_shape : tuple of int
         Of one row.
     scaling : Scaling
         Learned from the training data.
     n_rows : int
         How many rows those are.
-    of_signal : bool, default=False
-        Whether rows are windows of a signal, rather than tables or pictures.
 
     Raises
     ------
-    DataError
-        If the channels of a signal stand where time belongs.
     ParameterError
         If the output cannot reach the data, or training would take more than the memory.
     """
-    architecture, hidden = model._choose_layers(sample_shape, scaling, n_rows, of_signal=of_signal)
+    architecture, hidden = layers
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
@@ -211,7 +206,7 @@ def choose_network(
 
 
 def choose_layers(
-    model: "BaseAutoencoder",
+    model: Learned,
     sample_shape: tuple[int, ...],
     scaling: Scaling,
     n_rows: int,
@@ -235,7 +230,7 @@ def choose_layers(
 
 
 def choose_architecture(
-    model: "BaseAutoencoder",
+    model: Learned,
     sample_shape: tuple[int, ...],
     scaling: Scaling,
     *,
@@ -269,7 +264,7 @@ def choose_architecture(
     return model.architecture
 
 
-def _why_not_pca(model: "BaseAutoencoder") -> str:
+def _why_not_pca(model: Learned) -> str:
     """Name a parameter with which a network cannot start at PCA; empty where there is none."""
     allowed: dict[str, tuple[object, ...]] = {
         "tied_weights": (False,),
@@ -326,9 +321,7 @@ def check_shape(spec: NetworkSpec) -> None:
         )
 
 
-def _choose_kernel_size(
-    model: "BaseAutoencoder", architecture: str, sample_shape: tuple[int, ...]
-) -> int:
+def _choose_kernel_size(model: Learned, architecture: str, sample_shape: tuple[int, ...]) -> int:
     if not networks.is_convolutional(architecture):
         if model.kernel_size != "auto":
             raise ParameterError(
@@ -370,7 +363,7 @@ def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> 
         )
 
 
-def choose_loss(model: "BaseAutoencoder", spec: NetworkSpec, statistics: Statistics) -> str:
+def choose_loss(model: Learned, spec: NetworkSpec, statistics: Statistics) -> str:
     """Choose cross-entropy for data of nothing but zeros and ones, squared error otherwise."""
     if model.loss != "auto":
         return model.loss
@@ -444,7 +437,7 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
     return shape if len(shape) == 2 and (is_signal or not are_pictures(shape)) else ()
 
 
-def may_be_pixels(model: "BaseAutoencoder", X: NDArray[Any] | LazyRows) -> bool:
+def may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
     """Tell whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
     Rows (F,) are a table where they have few values or many different ones, as columns have that

@@ -6,13 +6,14 @@ al. 2024), BatchTopK (Bussmann, Leask & Nanda 2024), JumpReLU (Rajamanoharan et 
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
 from narrows.data.lazy import LazyRows
@@ -22,14 +23,12 @@ from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, kl_sparsity, silence
 from narrows.models import resolve
-from narrows.models.base import BaseAutoencoder
-from narrows.models.outcome import Failure, tell_of_own_failure
+from narrows.models.base import BaseAutoencoder, Objective, Plan
+from narrows.models.failures import Failure, tell_failure
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Start, Trace
 from narrows.networks.layers import weighted
 from narrows.networks.sparse import JumpReLU
-from narrows.training.history import History
-from narrows.training.loop import TrainSettings
 
 # The code's activation under each kind of sparsity.
 _ACTIVATIONS = {
@@ -69,7 +68,6 @@ class Sparsity(NamedTuple):
     unit_share: NDArray[np.float64]
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class SparseAutoencoder(BaseAutoencoder):
     """A network with codes that may be wider than the input, of which each row uses few units.
 
@@ -158,7 +156,7 @@ class SparseAutoencoder(BaseAutoencoder):
         super().partial_fit(X, y, sample_weight)
         (rows,), weights = counted(sample_weight, self._check_rows(X), at_least=1)
         self._find_sparsity(rows, weights)
-        tell_of_own_failure(self)
+        tell_failure(self._failure())
         return self
 
     def _failure(self) -> Failure | None:
@@ -212,8 +210,9 @@ class SparseAutoencoder(BaseAutoencoder):
         self.active_share_ = np.average(found.active_share.astype(np.float64), weights=weights)
         self.dead_units_ = found.dead_units
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def check_parameters(self) -> None:
+        """Check, beside what ``super()`` checks, the kind of sparsity and what goes with it."""
+        super().check_parameters()
         check_choice("sparsity", self.sparsity, tuple(_ACTIVATIONS))
         check_number(
             "sparsity_target", self.sparsity_target, low=0, high=1, open_low=True, open_high=True
@@ -266,49 +265,48 @@ class SparseAutoencoder(BaseAutoencoder):
             return "dense", ()
         return super()._choose_layers(sample_shape, scaling, n_rows, of_signal=of_signal)
 
-    def _prepare(
+    def _plan(
         self,
         X: NDArray[Any],
         held_out: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
-    ) -> Start:
-        start = super()._prepare(X, held_out, weights)
-        spec = self.spec_
+        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
+    ) -> Plan:
+        plan = super()._plan(X, held_out, weights, remember)
+        spec = plan.spec
         n_active = 0
         if self.sparsity in _SELECTED:
             root = round(math.sqrt(spec.n_components))
             n_active = root if isinstance(self.n_active, str) else int(self.n_active)
-        self.spec_ = replace(
+        spec = replace(
             spec,
             code_activation=_ACTIVATIONS[self.sparsity],
             n_active=n_active,
             unit_columns=self.sparsity != "kl",
         )
-        resolve.check_shape(self.spec_)
-        self._activity: Activity | None = None
-        self._is_new = True
-        return start
+        resolve.check_shape(spec)
+        return plan._replace(spec=spec)
 
-    def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
-        super()._extend(network, settings, n_rows)
-        kept = getattr(self, "_activity", None)
-        network.activity = Activity(self.spec_.code_width) if kept is None else kept
-        if self.__dict__.pop("_is_new", False) and self.sparsity == "kl":
+    def _new_network(self, start: Start, seed: int) -> Network:
+        network = super()._new_network(start, seed)
+        if self.sparsity == "kl":
             # Sigmoids that start at 1/2 would spend the run on their way to the target.
             *_, last = weighted(network.encoder.body)
             with torch.no_grad():
                 cast("Tensor", last.bias)[: self.spec_.n_components] = math.log(
                     self.sparsity_target / (1 - self.sparsity_target)
                 )
+        return network
 
-    def _keep(
-        self,
-        network: Network,
-        history: History,
-        optimizer: torch.optim.Optimizer | None = None,
-    ) -> None:
-        super()._keep(network, history, optimizer)
-        self._activity = getattr(network, "activity", None)
+    def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
+        """Return, beside those of ``super()``, how long each unit has been off."""
+        kept = None if objective.is_new else getattr(self, "_activity", None)
+        activity = Activity(self.spec_.code_width) if kept is None else kept
+        return {**super().counters(objective), "activity": activity}
+
+    def _take_counts(self, objective: Objective) -> None:
+        super()._take_counts(objective)
+        self._activity = objective.network.activity
 
     def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
         terms = super()._terms_of_all(network, rows)
@@ -325,8 +323,10 @@ class SparseAutoencoder(BaseAutoencoder):
         divergence = kl_sparsity(self.sparsity_target, *means).sum()
         return {**terms, "sparsity": float(self._weight()) * float(divergence)}
 
-    def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
-        penalties = super()._penalties(network, trace, generator)
+    def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
+        """Return, beside those of ``super()``, the sparsity, and the lifting of dead units."""
+        penalties = super().penalties(objective, trace, generator)
+        network = objective.network
         activity = cast("Activity", network.activity)
         if self.sparsity == "kl":
             divergences = activity.divergence(trace.selected, self.sparsity_target, trace.weights)

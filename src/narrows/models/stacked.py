@@ -7,9 +7,9 @@ layers Vincent et al. (2010), "Stacked denoising autoencoders"; with contractive
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import nn
 
-from narrows import networks
 from narrows.corruption import Corruption
 from narrows.data.arrays import as_tensor
 from narrows.data.block_shuffle import Numbers
@@ -28,17 +27,14 @@ from narrows.data.scaling import Scaling
 from narrows.data.tempfile_rows import Scratch
 from narrows.data.weights import counted
 from narrows.errors import NarrowsError, ParameterError
-from narrows.models.base import BaseAutoencoder
+from narrows.models.base import BaseAutoencoder, Objective, Plan
 from narrows.models.damage import choose_damage
-from narrows.models.halves import run_in_blocks
-from narrows.models.learned_rows import LearnedRows
-from narrows.models.outcome import no_failure_warnings
+from narrows.models.encoder_decoder import run_in_blocks
+from narrows.models.failures import no_failure_warnings
 from narrows.models.parameters import Architecture
-from narrows.models.registry import MODELS
-from narrows.models.rollback import unchanged_on_failure
-from narrows.models.runs import Run
-from narrows.models.targets import check_no_pairs
-from narrows.models.validation import check_flag, check_number, check_rows
+from narrows.models.registry import MODELS, model_named
+from narrows.models.runs import Run, unchanged_on_failure
+from narrows.models.validation import check_flag, check_no_pairs, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start
 from narrows.networks.outputs import with_variance
 from narrows.networks.stacking import put_layer, stages, take_layer
@@ -48,7 +44,6 @@ from narrows.training.progress import on_epoch, print_epoch, telling
 from narrows.training.state import Clipping, Snapshot, State
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class StackedAutoencoder(BaseAutoencoder):
     """A deep network whose layers are trained one by one, then unrolled and fine-tuned together.
 
@@ -158,7 +153,7 @@ class StackedAutoencoder(BaseAutoencoder):
         if layer is None:
             return super().partial_fit(X, y, sample_weight)
         with unchanged_on_failure(self):
-            self._check_parameters()
+            self.check_parameters()
             first = not self.__sklearn_is_fitted__()
             X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
             check_no_pairs(self, X, y)
@@ -183,7 +178,7 @@ class StackedAutoencoder(BaseAutoencoder):
         with _naming(place, _n_layers(self.spec_)):
             layer = kept.get(place)
             if layer is None:
-                layer = kept[place] = _make_layer(self, place, self._draw_seed())
+                layer = kept[place] = _make_layer(self, self.spec_, place, self._draw_seed())
                 start_model(layer, codes, weights=weights)
             if len(histories[place]) or len(self.history_):
                 take_layer(network, Network(layer.encoder_, layer.decoder_), place)
@@ -198,7 +193,7 @@ class StackedAutoencoder(BaseAutoencoder):
     def _first_network(self, run: Run, start: Start) -> Network:
         """Build the deep network, and train its layers."""
         network = super()._first_network(run, start).to(run.settings.device)
-        self._extend(network, run.settings, len(run.rows))
+        Objective(self, network, run.settings, len(run.rows), is_new=True)
         optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
         clipping = Clipping().to(run.settings.device) if run.settings.clips else None
         state = State(network, optimizer, {}, History(), run.settings.seed, clipping)
@@ -212,7 +207,7 @@ class StackedAutoencoder(BaseAutoencoder):
             self._pretrain(run, network, state, None if begun is None else begun.layer)
         if not self.fine_tune:
             run.settings = replace(run.settings, max_epochs=0)
-        self._histories = state.history.layers
+        self._layer_histories = state.history.layers
         return network
 
     def _pretrain(
@@ -236,7 +231,7 @@ class StackedAutoencoder(BaseAutoencoder):
                 if layer.history_.ended == "interrupted":
                     if isinstance(left := layer._run_state, Snapshot):
                         run.left = before.with_layer(left)
-                    # Neither what comes after it nor what the checkpoint has.
+                    # Fine-tuning is left out, and the checkpoint stays as it is.
                     run.settings = replace(run.settings, max_epochs=0)
                     run.checkpoint = None
                     state.history.layers.append(layer.history_)
@@ -254,7 +249,7 @@ class StackedAutoencoder(BaseAutoencoder):
     ) -> BaseAutoencoder:
         count = _n_layers(self.spec_)
         seed = epoch_seed(run.settings.seed, place, "layer") % 2**32
-        layer = _make_layer(self, place, seed)
+        layer = _make_layer(self, self.spec_, place, seed)
         if run.checkpoint is not None:
             layer.checkpoint = f"{run.checkpoint.path}.layer"
         saying = on_epoch(print_epoch) if self.verbose else nullcontext()
@@ -265,7 +260,7 @@ class StackedAutoencoder(BaseAutoencoder):
             telling(layer=place + 1, n_layers=count),
             warnings.catch_warnings(),
         ):
-            # Said of the whole.
+            # The whole fit warns of it.
             warnings.filterwarnings("ignore", message="training was interrupted")
             weights = None if run.weights is None else run.weights[_all(run.rows)]
             if begun is None:
@@ -279,32 +274,37 @@ class StackedAutoencoder(BaseAutoencoder):
         history: History,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        kept = history.layers or self.__dict__.get("_histories", [])
+        kept = history.layers or getattr(self, "_layer_histories", [])
         missing = _n_layers(self.spec_) - len(kept)
-        history.layers = self._histories = [*kept, *(History() for _ in range(missing))]
+        history.layers = self._layer_histories = [*kept, *(History() for _ in range(missing))]
         if any(layer.ended == "interrupted" for layer in history.layers) and not len(history):
             history.ended = "interrupted"
         super()._keep(network, history, optimizer)
 
-    def _prepare(
+    def _plan(
         self,
         X: NDArray[Any],
         held_out: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
-    ) -> Start:
-        start = super()._prepare(X, held_out, weights)
-        self._layers, self._histories = {}, []
-        last = _check_layers(self)
-        self.spec_ = replace(
-            self.spec_,
+        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
+    ) -> Plan:
+        plan = super()._plan(X, held_out, weights, remember)
+        last = _check_layers(self, plan.spec)
+        spec = replace(
+            plan.spec,
             code_activation=last.code_activation,
             n_active=last.n_active,
             unit_columns=last.unit_columns,
         )
-        return start
+        return plan._replace(spec=spec)
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def _adopt(self, X: NDArray[Any], plan: Plan) -> Start:
+        self._layers, self._layer_histories = {}, []
+        return super()._adopt(X, plan)
+
+    def check_parameters(self) -> None:
+        """Check, beside what ``super()`` checks, the parameters of the layers."""
+        super().check_parameters()
         _check_layer_models(self.layer_model)
         check_number(
             "pretraining_epochs", self.pretraining_epochs, low=1, integral=True, words=("auto",)
@@ -338,13 +338,9 @@ def start_model(
 ) -> None:
     """Give a model a network for rows, with its first weights; rows held out have no part in it."""
     rows = check_rows(model, X, fitting=True)
-    model.sample_shape_, model.learned_rows_ = rows.shape[1:], LearnedRows()
-    model.choices_ = {}
-    first = model._prepare(rows, held_out, weights)
+    start = model._begin(rows, held_out, weights)
     settings = model._settings(len(rows), model._draw_seed())
-    network = networks.build(model.spec_, first, settings.seed)
-    model._extend(network, settings, len(rows))
-    model._keep(network.to(settings.device), History())
+    model._keep(model._new_network(start, settings.seed).to(settings.device), History())
 
 
 def _n_layers(spec: NetworkSpec) -> int:
@@ -370,9 +366,9 @@ def _check_layer_models(given: Any) -> None:
         Naming the first.
     """
     for model in _each(given):
-        known = isinstance(model, BaseAutoencoder) or (isinstance(model, str) and model in MODELS)
-        deep = hasattr(MODELS[model] if isinstance(model, str) and known else model, "layer_model")
-        if not known or deep:
+        known = model_named(model) if isinstance(model, str) else model
+        is_class = isinstance(model, str) and known is not None
+        if not (is_class or isinstance(model, BaseAutoencoder)) or hasattr(known, "layer_model"):
             allowed = ", ".join(n for n, m in MODELS.items() if not hasattr(m, "layer_model"))
             raise ParameterError(
                 f"layer_model={model!r} cannot be a layer; use one of {allowed}, a model of these, "
@@ -380,7 +376,9 @@ def _check_layer_models(given: Any) -> None:
             )
 
 
-def _make_layer(stack: StackedAutoencoder, place: int, seed: int) -> BaseAutoencoder:
+def _make_layer(
+    stack: StackedAutoencoder, spec: NetworkSpec, place: int, seed: int
+) -> BaseAutoencoder:
     """Make the model that is to learn a place, from 0, in a stack whose network is chosen.
 
     Raises
@@ -388,7 +386,6 @@ def _make_layer(stack: StackedAutoencoder, place: int, seed: int) -> BaseAutoenc
     ParameterError
         If there are not as many models, or corruptions, as layers.
     """
-    spec = stack.spec_
     count = _n_layers(spec)
     given = _of_place("layer_model", stack.layer_model, place, count)
     is_last = place == count - 1
@@ -440,11 +437,11 @@ def _make_layer(stack: StackedAutoencoder, place: int, seed: int) -> BaseAutoenc
     parameters["corruption"] = corruption if _is_auto(kind) else kind
     if not _is_auto(level):
         parameters["corruption_level"] = level
-    layer.set_params(**parameters)
-    return layer
+    made: BaseAutoencoder = layer.set_params(**parameters)
+    return made
 
 
-def _check_layers(stack: StackedAutoencoder) -> NetworkSpec:
+def _check_layers(stack: StackedAutoencoder, spec: NetworkSpec) -> NetworkSpec:
     """Refuse layers that cannot learn or be unrolled, before any of them learns.
 
     Returns
@@ -457,7 +454,6 @@ def _check_layers(stack: StackedAutoencoder) -> NetworkSpec:
     ParameterError
         Naming the layer.
     """
-    spec = stack.spec_
     if spec.n_heads != 1:
         raise ParameterError(
             f"{type(stack).__name__} cannot have codes that are distributions; let a layer be "
@@ -467,22 +463,20 @@ def _check_layers(stack: StackedAutoencoder) -> NetworkSpec:
     layer_spec = spec
     for place in range(count):
         with _naming(place, count):
-            layer = _make_layer(stack, place, 0)
-            layer._check_parameters()
+            layer = _make_layer(stack, spec, place, 0)
+            layer.check_parameters()
             shape = (spec.hidden_layer_sizes[place - 1],) if place else spec.sample_shape
             # Two rows that every activation reaches: what is chosen does not hang on more.
             rows = np.stack([np.full(shape, value, np.float32) for value in (0.25, 0.75)])
-            layer.sample_shape_, layer.learned_rows_ = shape, None
-            layer._prepare(rows)
+            layer._adopt(rows, layer._plan(rows))
             choose_damage(layer)
             layer_spec = layer.spec_
-            _check_unrolls(stack, layer_spec, place)
+            _check_unrolls(spec, layer_spec, place)
     return layer_spec
 
 
-def _check_unrolls(stack: StackedAutoencoder, layer: NetworkSpec, place: int) -> None:
+def _check_unrolls(spec: NetworkSpec, layer: NetworkSpec, place: int) -> None:
     """Refuse a layer that is more than its place in the deep network holds."""
-    spec = stack.spec_
     is_last = place == _n_layers(spec) - 1
     if not is_last and (made_by := layer.code_activation) != spec.activation:
         instead = f" or activation={made_by!r}" if made_by in ACTIVATIONS else ""

@@ -5,19 +5,20 @@ Kingma & Welling (2014), "Auto-encoding variational Bayes"; Burda, Grosse & Sala
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
 from narrows.data.lazy import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
-from narrows.models.base import BaseAutoencoder
+from narrows.models.base import BaseAutoencoder, Objective, Plan
 from narrows.models.density import (
     ACTIVE,
     LEAST_VARIANCE,
@@ -28,12 +29,10 @@ from narrows.models.density import (
     settle,
     within_unit,
 )
-from narrows.models.outcome import Failure, tell_of_own_failure
+from narrows.models.failures import Failure, tell_failure
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Start, Trace
 from narrows.networks.outputs import Gaussian, with_variance
-from narrows.training.history import History
-from narrows.training.loop import TrainSettings
 
 # What the history of this model alone has, beside held-out figures.
 _OWN_TERMS = {"epoch", "loss", "reconstruction", "divergence", "learning_rate", "seconds"}
@@ -42,7 +41,6 @@ _OWN_TERMS |= {f"validation_{name}" for name in ("loss", "reconstruction", "dive
 _ROWS_FOR_VARIANCE = 1_000
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class VariationalAutoencoder(Density, BaseAutoencoder):
     """A network that learns a density of the rows, and can draw new ones from it.
 
@@ -135,7 +133,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         seen = self._check_rows(X)
         self._find_active_units(seen)
         if len(seen) > 1:
-            tell_of_own_failure(self)
+            tell_failure(self._failure())
         return self
 
     def _failure(self) -> Failure | None:
@@ -149,44 +147,43 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             {"active_units": 0, "n_components": width},
         )
 
-    def _loss(
+    def terms(
         self,
-        network: Network,
+        objective: Objective,
+        trace: Trace,
         x: Tensor,
-        seen: Tensor,
+        drawn: Tensor,
         generator: torch.Generator,
-        *,
-        drawn: Tensor | None = None,
-        weights: Tensor | None = None,
     ) -> Loss:
-        trace = network.encoder.trace(seen, weights)
+        """Return the evidence lower bound's two terms, or the importance-weighted bound."""
         mean, log_variance = moments(trace)
         shape = (self.n_importance_samples, *mean.shape)
         noise = torch.randn(shape, generator=generator, device=mean.device)
         codes = variational.draw_codes(mean, log_variance, noise)
-        drawn = seen != x if drawn is None else drawn
-        restored = self._reconstruction_loss(network, codes, x, drawn)
-        penalties = self._penalties(network, trace, generator)
+        restored = self._reconstruction_loss(objective.network, codes, x, drawn)
+        penalties = self.penalties(objective, trace, generator)
         if self.n_importance_samples == 1:
             return {"reconstruction": trace.mean(restored), **penalties}
         ratio = variational.log_prior_ratio(codes, log_variance, noise)
-        importance = self._kl_factor(network) * ratio - restored
+        importance = self._kl_factor(objective) * ratio - restored
         bound = trace.mean(importance.logsumexp(0) - math.log(len(importance)))
         return {"importance_weighted_bound": -bound, **penalties}
 
-    def _reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+    def reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
+        """Return minus the log likelihood of each value."""
         return -self._likelihood().log_densities(network.decoder, code, x)
 
     def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
         return -self._likelihood().log_density(network.decoder, code, x)
 
-    def _penalties(self, network: Network, trace: Trace, generator: torch.Generator) -> Loss:
-        penalties = super()._penalties(network, trace, generator)
+    def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
+        """Return, beside those of ``super()``, the weighted divergence from the prior."""
+        penalties = super().penalties(objective, trace, generator)
         if self.n_importance_samples > 1:
             return penalties  # the divergence is inside the bound
         divergences = variational.gaussian_kl(*moments(trace))
         divergence = variational.free_bits(divergences, self.free_bits, trace.weights)
-        return {**penalties, "divergence": self._kl_factor(network) * divergence}
+        return {**penalties, "divergence": self._kl_factor(objective) * divergence}
 
     def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
         terms = super()._terms_of_all(network, rows)
@@ -202,18 +199,20 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         divergence = np.maximum(total / len(rows), self.free_bits).sum()
         return {**terms, "divergence": self.kl_weight * float(divergence)}
 
-    def _kl_factor(self, network: Network) -> Tensor | float:
+    def _kl_factor(self, objective: Objective) -> Tensor | float:
         """Return the divergence's weight at this step, and count the step."""
-        steps = getattr(network, "steps", None)
+        n_steps = self._warmup_steps(objective)
         # Held-out rows are measured with the full weight, or the first epochs would seem best.
-        if steps is None or not network.training:
+        if not n_steps or not objective.network.training:
             return self.kl_weight
-        share: Tensor = steps / self._warmup_steps + float(self.warmup_done_)
+        steps = cast("Tensor", objective.network.steps)
+        share = steps / n_steps + float(self.warmup_done_)
         steps += 1
         return share.clamp(max=1) * self.kl_weight
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def check_parameters(self) -> None:
+        """Check, beside what ``super()`` checks, likelihood and divergence."""
+        super().check_parameters()
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
         check_number("variance", self.variance, low=0, open_low=True, words=("learned",))
         check_number("kl_weight", self.kl_weight, low=0)
@@ -244,63 +243,85 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _prepare(
+    def _plan(
         self,
         X: NDArray[Any],
         held_out: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
-    ) -> Start:
-        start = super()._prepare(X, held_out, weights)
-        automatic = "bernoulli" if self.loss_ == "cross_entropy" else "gaussian"
-        self.loss_ = automatic if self.likelihood == "auto" else self.likelihood
-        self.spec_ = replace(self.spec_, output=self._choose_output())
+        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
+    ) -> Plan:
+        plan = super()._plan(X, held_out, weights, remember)
+        automatic = "bernoulli" if plan.loss == "cross_entropy" else "gaussian"
+        likelihood = automatic if self.likelihood == "auto" else self.likelihood
+        output = self._choose_output(likelihood, plan)
         some = np.arange(0, len(X), -(-len(X) // _ROWS_FOR_VARIANCE))
         some = some if held_out is None else np.setdiff1d(some, held_out)
-        rows = self.scaling_(as_tensor(X[some])).flatten(1)
+        rows = plan.scaling(as_tensor(X[some])).flatten(1)
         own = torch.ones(len(rows)) if weights is None else torch.from_numpy(weights[some]).float()
         own = own / own.sum()
-        # All that the decoder, which starts at the mean row, leaves unexplained.
-        self._first_variance = float((own @ (rows - own @ rows).square()).mean())
-        # At PCA it is what the axes leave.
-        if start.axes is not None:
-            self._first_variance = start.axes.rest
-        self.warmup_done_ = np.float64(0)
-        return start
+        # A decoder that starts at PCA leaves what the axes leave, any other all but the mean row.
+        unexplained = (
+            float((own @ (rows - own @ rows).square()).mean())
+            if plan.start.axes is None
+            else plan.start.axes.rest
+        )
+        return plan._replace(
+            loss=likelihood,
+            spec=replace(plan.spec, output=output),
+            start=replace(plan.start, unexplained=unexplained),
+        )
 
-    def _choose_output(self) -> str:
-        output = self.spec_.output
-        if self.loss_ == "gaussian":
-            if self.variance != "learned":
-                return output
-            return with_variance(output)
-        if not self.scaling_.bounded:
+    def _choose_output(self, likelihood: str, plan: Plan) -> str:
+        output = plan.spec.output
+        if likelihood == "gaussian":
+            return with_variance(output) if self.variance == "learned" else output
+        if not plan.scaling.bounded:
             raise ParameterError(
-                f"likelihood={self.loss_!r} needs data between 0 and 1, but with "
-                f"scaling={self.scaling!r} data from {self.scaling_.low:g} to "
-                f"{self.scaling_.high:g} reach beyond; use scaling='unit', or "
+                f"likelihood={likelihood!r} needs data between 0 and 1, but with "
+                f"scaling={self.scaling!r} data from {plan.scaling.low:g} to "
+                f"{plan.scaling.high:g} reach beyond; use scaling='unit', or "
                 "likelihood='gaussian'"
             )
         if self.output not in ("auto", "sigmoid"):
             raise ParameterError(
-                f"likelihood={self.loss_!r} does not go with output={self.output!r}; use "
+                f"likelihood={likelihood!r} does not go with output={self.output!r}; use "
                 "output='auto'"
             )
-        return "sigmoid" if self.loss_ == "bernoulli" else "continuous_bernoulli"
+        return "sigmoid" if likelihood == "bernoulli" else "continuous_bernoulli"
 
-    def _extend(self, network: Network, settings: TrainSettings, n_rows: int) -> None:
-        super()._extend(network, settings, n_rows)
-        epochs = self.kl_warmup if self.kl_warmup >= 1 else self.kl_warmup * settings.max_epochs
-        self._warmup_steps = round(epochs * -(-n_rows // settings.batch_size))
-        if self._warmup_steps:
-            # A buffer, so that a checkpoint keeps it, and the best weights have theirs.
-            network.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        else:
-            self.warmup_done_ = np.float64(1)
-        # There only where the network is new.
-        first_variance = self.__dict__.pop("_first_variance", None)
-        if first_variance is not None and isinstance(network.decoder.output, Gaussian):
-            first = math.log(max(first_variance, LEAST_VARIANCE))
+    def _adopt(self, X: NDArray[Any], plan: Plan) -> Start:
+        self.warmup_done_ = np.float64(self.kl_warmup == 0)
+        return super()._adopt(X, plan)
+
+    def _new_network(self, start: Start, seed: int) -> Network:
+        network = super()._new_network(start, seed)
+        if isinstance(network.decoder.output, Gaussian):
+            first = math.log(max(start.unexplained, LEAST_VARIANCE))
             torch.nn.init.constant_(network.decoder.output.log_variance, first)
+        return network
+
+    def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
+        """Return, beside those of ``super()``, the number of steps of the warm-up."""
+        counters = super().counters(objective)
+        if self._warmup_steps(objective):
+            counters["steps"] = torch.zeros((), dtype=torch.int64)
+        return counters
+
+    def _take_counts(self, objective: Objective) -> None:
+        super()._take_counts(objective)
+        done = 1.0
+        if n_steps := self._warmup_steps(objective):
+            done = (
+                float(self.warmup_done_) + float(cast("Tensor", objective.network.steps)) / n_steps
+            )
+        self.warmup_done_ = np.float64(min(done, 1))
+
+    def _warmup_steps(self, objective: Objective) -> int:
+        """Return the number of steps over which the divergence's weight rises."""
+        settings, epochs = objective.settings, self.kl_warmup
+        if epochs < 1:
+            epochs *= settings.max_epochs
+        return round(epochs * -(-objective.n_rows // settings.batch_size))
 
     def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
         super()._settle(rows, weights)
@@ -308,18 +329,6 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS:
             settle(Network(self.encoder_, self.decoder_), self.scaling_, rows, weights)
         self._find_active_units(rows)
-
-    def _keep(
-        self,
-        network: Network,
-        history: History,
-        optimizer: torch.optim.Optimizer | None = None,
-    ) -> None:
-        super()._keep(network, history, optimizer)
-        steps = getattr(network, "steps", None)
-        if steps is not None:
-            done = self.warmup_done_ + float(steps) / self._warmup_steps
-            self.warmup_done_ = np.float64(min(done, 1))
 
     def _find_active_units(self, X: NDArray[Any] | LazyRows) -> None:
         """Find the units whose mean follows the rows."""

@@ -1,5 +1,6 @@
 """What is known of the training rows before the first step: their mean and principal axes."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,7 +35,10 @@ class Start:
         Of the scaled training rows: what the encoder subtracts and the decoder starts from.
     axes : Axes or None
         Their principal axes, for architectures that start at PCA.
+    unexplained : float
+        Mean variance of a value that the first network leaves, for models that learn a variance.
     """
 
     mean: Tensor
     axes: Axes | None = None
+    unexplained: float = math.nan

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from narrows import ranks
 from narrows.data.arrays import as_tensor
 from narrows.data.block_shuffle import is_stored
 from narrows.errors import warn
+from narrows.models.parameters import Learned
 from narrows.networks.network import Centre
-
-if TYPE_CHECKING:
-    from narrows.models.base import BaseAutoencoder
 
 # Rows that are looked at, and values of them, at most; rows encoded at once.
 _ROWS, _VALUES, _BLOCK = 2_000, 1 << 22, 250
@@ -64,7 +62,8 @@ class Failure(NamedTuple):
 
 
 def tell_of_failure(
-    model: "BaseAutoencoder",
+    model: Learned,
+    own: Failure | None,
     X: NDArray[Any],
     damaged: NDArray[Any] | None = None,
     weights: NDArray[np.float64] | None = None,
@@ -80,6 +79,8 @@ def tell_of_failure(
     ----------
     model : BaseAutoencoder
         Fitted.
+    own : Failure or None
+        What models of its kind may end in, if it has.
     X : ndarray or LazyRows of shape (n, ...)
         Rows that it learned from, of which at most 2 000 are looked at, and of those on a disk at
         most a two-hundredth.
@@ -93,7 +94,7 @@ def tell_of_failure(
     # Who interrupts training has been told already.
     if ranks.rank() or not _telling.get() or model.history_.ended == "interrupted":
         return
-    failure = model._failure()
+    failure = own
     if failure is None:
         most = min(_ROWS, _VALUES // math.prod(X.shape[1:]))
         if is_stored(X, damaged):
@@ -112,10 +113,10 @@ def tell_of_failure(
     _tell(failure, stacklevel)
 
 
-def tell_of_own_failure(model: "BaseAutoencoder", *, stacklevel: int = 3) -> None:
-    """Warn if a model has ended as its own kind may; after a pass of ``partial_fit``."""
+def tell_failure(failure: Failure | None, *, stacklevel: int = 3) -> None:
+    """Warn of a failure, if there is one; after a pass of ``partial_fit``."""
     if ranks.rank() == 0 and _telling.get():
-        _tell(model._failure(), stacklevel)
+        _tell(failure, stacklevel)
 
 
 def _tell(failure: Failure | None, stacklevel: int) -> None:
@@ -125,7 +126,7 @@ def _tell(failure: Failure | None, stacklevel: int) -> None:
 
 @torch.inference_mode()
 def _measure(
-    model: "BaseAutoencoder",
+    model: Learned,
     X: NDArray[Any],
     damaged: NDArray[Any] | None,
     weights: NDArray[np.float64] | None,
@@ -167,7 +168,7 @@ def _measure(
     )
 
 
-def _learned_mean(model: "BaseAutoencoder") -> Tensor | None:
+def _learned_mean(model: Learned) -> Tensor | None:
     """Return the mean row that the encoder subtracts, (F,), where it is one for each feature."""
     centres = (module.mean for module in model.encoder_.modules() if isinstance(module, Centre))
     mean = next(centres, None)

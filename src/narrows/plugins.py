@@ -1,0 +1,66 @@
+"""Plug-ins: objects that other installed packages bring, by their entry points."""
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from narrows.errors import warn
+
+
+class PlugIn(NamedTuple):
+    """An object that another package brings.
+
+    Attributes
+    ----------
+    name : str
+        Of the entry point.
+    package : str
+        Name of the distribution.
+    value : object
+        What the entry point names.
+    """
+
+    name: str
+    package: str
+    value: Any
+
+
+def plug_ins(group: str) -> Iterator[PlugIn]:
+    """Import the objects that installed packages bring for a group of entry points.
+
+    Parameters
+    ----------
+    group : str
+        Such as "narrows.models".
+
+    Warns
+    -----
+    NarrowsWarning
+        "broken_plug_in", once for each entry point that cannot be imported; it is left out.
+    """
+    for point in entry_points(group=group):
+        found = _imported(point)
+        if found is not None:
+            yield found
+
+
+@cache
+def _imported(point: EntryPoint) -> PlugIn | None:
+    package = "an unknown package" if point.dist is None else point.dist.name
+    try:
+        return PlugIn(point.name, package, point.load())
+    except Exception as error:  # noqa: BLE001  # whatever another package's code raises
+        refuse(point.group, point.name, package, f"{type(error).__name__}: {error}")
+        return None
+
+
+def refuse(group: str, name: str, package: str, reason: str) -> None:
+    """Warn that a plug-in is left out, and why."""
+    warn(
+        f"the plug-in '{name}' ({group}) of the package '{package}' is left out ({reason}); update "
+        "or uninstall that package",
+        kind="broken_plug_in",
+        plug_in=name,
+        package=package,
+    )
