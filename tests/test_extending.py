@@ -1,0 +1,141 @@
+"""A model of another package: docs/extending.md, as it stands there."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plug_in_kit import code_of, entry_points_of, install
+from sklearn.base import clone
+
+from narrows import MODELS, Autoencoder, SparseAutoencoder, load
+from narrows.errors import NarrowsWarning, ParameterError
+from narrows.models.registry import load_plugins, model_named
+
+SEED = 20261130
+FILE = "narrows_wasserstein.py"
+
+PROGRAM = """
+import contextlib, io, json, sys
+from narrows.cli.main import main
+answers = []
+for line in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(line.split())
+    answers.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def run(folder: Path, path: Path, *lines: str) -> list[list]:
+    """Run commands in a new process that finds packages in a folder."""
+    own = os.environ.get("PYTHONPATH")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(lines)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *([own] if own else [])])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(name="package", scope="module")
+def _package(tmp_path_factory):
+    code = code_of(FILE)
+    assert len(code.splitlines()) <= 60
+    folder = tmp_path_factory.mktemp("site")
+    return install(folder, "narrows_wasserstein", code, entry_points_of("narrows.models"))
+
+
+def test_a_model_of_another_package_is_found_by_its_name(package, tmp_path):
+    np.save(tmp_path / "X.npy", np.random.default_rng(SEED).normal(size=(80, 6)))
+    train = "train X.npy -o model --n-components 3 --max-epochs 3 --model"
+    trained, refused, shown = run(
+        tmp_path, package,
+        f"{train} wasserstein --mmd-weight 2.5",
+        f"{train} wasserstein --mmd-weight -1 --overwrite",
+        "train --model wasserstein --help",
+    )  # fmt: skip
+    assert trained[0] == 0, trained
+    assert refused[0] == 2
+    assert "mmd_weight=-1.0" in refused[2]
+    assert "--mmd-weight" in shown[1]
+    # Another process, in which nothing has imported the package yet.
+    info, report, other = run(
+        tmp_path, package,
+        "info model --json", "encode model X.npy -o codes.npy", f"{train} unheard --overwrite",
+    )  # fmt: skip
+    assert info[0] == report[0] == 0, (info, report)
+    assert "WassersteinAutoencoder" in info[1]
+    manifest = json.loads((tmp_path / "model" / "narrows.json").read_text("utf-8"))
+    assert manifest["parameters"]["mmd_weight"] == 2.5
+    assert manifest["training"]["epochs"][0]["mmd"] != 0
+    assert other[0] == 2
+    assert "wasserstein" in other[2]  # is offered
+    # Without the package.
+    (missing,) = run(tmp_path, tmp_path, "info model")
+    assert missing[0] == 4
+    assert "WassersteinAutoencoder" in missing[2]
+    assert "the package that brings it" in missing[2]
+
+
+def test_codes_are_drawn_to_the_prior(package, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(package)
+    monkeypatch.setitem(MODELS, "wasserstein", object)
+    load_plugins()
+    rng = np.random.default_rng(SEED)
+    X = rng.normal(size=(600, 2)) @ rng.normal(size=(2, 10)) * 5 + 3
+    model = MODELS["wasserstein"](2, mmd_weight=300, max_epochs=60, random_state=SEED).fit(X)
+    codes = model.transform(X)
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=0.15)
+    np.testing.assert_allclose(codes.std(axis=0), 1, atol=0.15)
+    again = load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.transform(X), codes)
+
+
+def test_a_broken_plug_in_is_named_and_left_out(tmp_path, monkeypatch):
+    points = "[narrows.models]\nbroken = broken_one:Model\nnone = broken_one:number\n"
+    monkeypatch.syspath_prepend(install(tmp_path, "broken_one", "number = 3\n", points))
+    with pytest.warns(NarrowsWarning) as caught:
+        assert model_named("broken") is None
+    first, second = (str(warning.message) for warning in caught)
+    assert (
+        "'broken' (narrows.models) of the package 'broken-one' is left out (AttributeErr" in first
+    )
+    assert "it is no subclass of BaseAutoencoder" in second
+    assert model_named("sparse") is SparseAutoencoder
+
+
+@pytest.mark.parametrize("base", [Autoencoder, SparseAutoencoder])
+def test_no_class_takes_the_place_of_a_built_in_one(base):
+    with pytest.raises(ParameterError, match="would take the place of SparseAutoencoder"):
+        type("SparseAutoencoder", (base,), {"__module__": "strangers"})
+    assert MODELS["sparse"] is SparseAutoencoder
+
+
+@pytest.mark.parametrize(
+    "decorate",
+    [lambda model: model, dataclass, dataclass(kw_only=True, eq=False, repr=False)],
+    ids=["no decorator", "@dataclass", "@dataclass(...)"],
+)
+def test_a_model_needs_no_decorator_and_bears_any(decorate, monkeypatch):
+    monkeypatch.setitem(MODELS, "frugal", object)
+
+    @decorate
+    class FrugalAutoencoder(Autoencoder):
+        frugality: float = 0.5
+
+    model = FrugalAutoencoder(3, frugality=2.0)
+    assert clone(model).get_params()["frugality"] == 2.0
+    assert FrugalAutoencoder().get_params()["n_components"] == 32
+    assert model == model  # noqa: PLR0124
+    assert model != clone(model)
+    assert len({model, clone(model)}) == 2
+    assert repr(model) == "FrugalAutoencoder(frugality=2.0, n_components=3)"
