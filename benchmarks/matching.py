@@ -21,7 +21,8 @@ from scipy.fft import dctn
 from torch.nn import functional
 
 from narrows import Autoencoder, DenoisingAutoencoder, datasets
-from narrows.data.image_codec import decode, encode_png
+from narrows.data.depths import encode_png
+from narrows.data.image_codec import decode
 from narrows.evaluation import fit_pca
 from narrows.library import ExactIndex
 

@@ -33,9 +33,9 @@ from pyarrow import parquet
 from benchmarks.measuring import SEED, best, compared, row, table, turns
 from narrows import Autoencoder, datasets
 from narrows.cli.main import main as narrows_main
-from narrows.data.block_shuffle import BlockSource
-from narrows.data.disk_rows import FileRows, stored
+from narrows.data.batches import BlockSource
 from narrows.data.files import read
+from narrows.data.lazy_rows import FileRows, stored
 
 LIMIT = 3 << 29
 GROUPS = Path("/sys/fs/cgroup")

@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.measuring import SEED, compared, pictures, row, table
 from narrows import Autoencoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 
 BOUNDARY = "boundary-of-narrows"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from narrows import Autoencoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 
 SHAPE = (6, 5)
 

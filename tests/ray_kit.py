@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import Encoder, ranks
-from narrows.data.disk_rows import StoredRows
+from narrows.data.lazy_rows import StoredRows
 
 
 @contextmanager

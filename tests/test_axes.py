@@ -23,9 +23,9 @@ from narrows import (
     plots,
     signals,
 )
-from narrows.data.axes import are_pictures, channels_first, is_picture_shape
+from narrows.data.arrays import are_pictures, channels_first, is_picture_shape
+from narrows.data.depths import encode_png, fits_png
 from narrows.data.files import check_destination, read, write
-from narrows.data.image_codec import encode_png, is_picture
 from narrows.data.images import read_image
 from narrows.errors import DataError, LibraryError, NarrowsWarning, ParameterError
 from narrows.evaluation import make_report
@@ -166,7 +166,7 @@ def test_picture_files_are_no_rows_of_a_table_or_a_signal(kind: str, tmp_path: P
     ],
 )
 def test_shapes_of_pictures(shape: tuple[int, ...], one: bool, rows: bool) -> None:
-    assert is_picture_shape(shape) == is_picture(np.zeros(shape, np.uint8)) == one
+    assert is_picture_shape(shape) == fits_png(np.zeros(shape, np.uint8)) == one
     assert are_pictures(shape) == rows
 
 

@@ -285,11 +285,11 @@ def test_a_small_array_is_in_memory_and_survives_its_file(tmp_path: Path) -> Non
 def test_an_array_that_shrinks_after_it_was_opened_in_a_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from narrows.data import disk_rows
+    from narrows.data import lazy_rows
 
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", RNG.random((4000, 6)))
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     rows = files.read(tmp_path).values
     os.truncate(tmp_path / "b.npy", 200)
     with pytest.raises(DataError, match="was changed while it was read"):
@@ -307,9 +307,9 @@ def test_an_array_that_was_cut_says_what_is_missing(tmp_path: Path) -> None:
 def test_what_follows_an_array_is_told(
     is_large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from narrows.data import disk_rows
+    from narrows.data import lazy_rows
 
-    monkeypatch.setattr(disk_rows, "SMALL", 0 if is_large else disk_rows.SMALL)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0 if is_large else lazy_rows.SMALL)
     X = np.asfortranarray(RNG.random((40, 6)))
     for rows in (X, X[:0]):
         with (tmp_path / "rows.npy").open("wb") as file:

@@ -10,7 +10,7 @@ import pytest
 from browser_kit import AXE, CHROMIUM, FLAGS, Served, serving, watched
 
 from narrows import Autoencoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no chromium here; NARROWS_CHROMIUM may name one"

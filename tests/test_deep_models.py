@@ -16,9 +16,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from narrows import Autoencoder, DenoisingAutoencoder, Library, load, pack
-from narrows.data import gathering
+from narrows.data import images
+from narrows.data.depths import encode_png
 from narrows.data.files import read, write
-from narrows.data.images import encode_png, read_image
+from narrows.data.images import read_image
 from narrows.errors import NarrowsWarning, UnreadableFileError
 from narrows.library.duplicates import find
 from narrows.web.app import create_app
@@ -120,7 +121,7 @@ def test_rows_on_the_disk_and_packed_ones_are_the_same(
     again = Autoencoder(3, hidden_layer_sizes=(16,), max_epochs=2, random_state=SEED)
     assert again.fit(packed.path).fingerprint_ == model.fingerprint_
     np.testing.assert_array_equal(model.transform(packed.path), truth_of(model, kind.values))
-    monkeypatch.setattr(gathering, "fits", lambda _: False)
+    monkeypatch.setattr(images, "fits", lambda _: False)
     with pytest.warns(UserWarning, match="they are decoded anew whenever they are needed"):
         rows = read(folder, sample_shape=model.sample_shape_, scaling=model.scaling_)
     np.testing.assert_array_equal(rows.values[:], kind.values)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from picture_kit import picture, png16, saved, tiff
 from PIL import ExifTags, Image
 
-from narrows.data.depths import bring, common_type
+from narrows.data.depths import bring, common_type, encode_png
 from narrows.data.files import read, write
-from narrows.data.images import choose_sample_shape, encode_png, read_image, read_images
+from narrows.data.images import choose_sample_shape, read_image, read_images
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import (
     DataError,

@@ -123,9 +123,9 @@ def test_a_code_that_collapsed_and_numbers_of_it_that_did() -> None:
 def test_restoring_worse_than_the_mean_row(disk: bool, tmp_path: Any, monkeypatch: Any) -> None:
     X: Any = TABLE
     if disk:
-        from narrows.data import disk_rows
+        from narrows.data import lazy_rows
 
-        monkeypatch.setattr(disk_rows, "SMALL", 0)
+        monkeypatch.setattr(lazy_rows, "SMALL", 0)
         np.save(tmp_path / "X.npy", np.tile(TABLE, (10, 1)))
         X = np.load(tmp_path / "X.npy", mmap_mode="r")
     model = Autoencoder(

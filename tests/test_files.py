@@ -16,11 +16,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from narrows.data import disk_rows
+from narrows.data import lazy_rows
+from narrows.data.depths import encode_png
 from narrows.data.files import read, write
-from narrows.data.images import encode_png
+from narrows.data.formats import FileOptions
 from narrows.data.names import RowNames, picture_paths
-from narrows.data.options import FileOptions
 from narrows.errors import (
     DataError,
     MissingFileError,
@@ -100,7 +100,7 @@ def test_large_npy_is_mapped_and_not_loaded(
 ) -> None:
     rows = read(write(tmp_path / "rows.npy", FLOATS))
     assert not isinstance(rows.values, np.memmap)
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     rows = read(write(tmp_path / "large.npy", FLOATS))
     assert isinstance(rows.values, np.memmap)
     np.save(tmp_path / "big.npy", FLOATS.astype(">f8"))

@@ -17,9 +17,8 @@ from cli_kit import TINY, Run
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack, signals
-from narrows.data.contents import what_it_is
 from narrows.data.files import read, write
-from narrows.data.folders import check_exclude, is_of_system, list_files
+from narrows.data.folders import check_exclude, is_of_system, list_files, what_it_is
 from narrows.data.images import find_images
 from narrows.errors import DataError, NarrowsWarning, ParameterError, UnreadableFileError
 

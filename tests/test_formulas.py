@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from narrows import Autoencoder, Library
+from narrows.data.depths import encode_png
 from narrows.data.files import read, write
-from narrows.data.formulas import guarded, unguarded
-from narrows.data.images import encode_png
 from narrows.data.tables import read_columns, read_texts, write_columns
+from narrows.texts import guarded, unguarded
 from narrows.training.history import History
 from narrows.training.progress import listeners, logged
 from narrows.web.training import read_runs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from narrows import Autoencoder, load
 from narrows.data.files import read
-from narrows.data.options import FileOptions
+from narrows.data.formats import FileOptions
 from narrows.data.tables import read_table
 from narrows.errors import DataError, NarrowsWarning
 

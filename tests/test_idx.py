@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from narrows.data.idx import is_idx, read_idx
+from narrows.data.array_files import is_idx, read_idx
 from narrows.errors import MissingFileError, UnreadableFileError
 
 TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}

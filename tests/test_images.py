@@ -15,13 +15,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from narrows.data.images import (
-    choose_sample_shape,
-    encode_png,
-    find_images,
-    read_image,
-    read_images,
-)
+from narrows.data.depths import encode_png
+from narrows.data.images import choose_sample_shape, find_images, read_image, read_images
 from narrows.errors import (
     DataError,
     MissingFileError,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from narrows import MODELS, Autoencoder
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError
 
 SEED = 0

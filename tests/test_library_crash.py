@@ -14,7 +14,7 @@ import pytest
 from libraries import contents_of, draw, one_line
 
 from narrows import Encoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import (
     DataError,
     OutputError,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from narrows import Library
 from narrows.cli.main import main
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.library import Added, Match
 
 

@@ -12,7 +12,7 @@ import pytest
 from libraries import draw, fit, one_line
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 
 

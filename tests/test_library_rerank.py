@@ -10,7 +10,7 @@ from libraries import draw, fit, one_line
 from skimage.metrics import structural_similarity
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import LibraryError, ParameterError
 
 

@@ -16,7 +16,7 @@ import pytest
 from libraries import contents_of, draw, one_line
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import DataError, FormatError, ParameterError
 
 

@@ -14,7 +14,7 @@ from libraries import draw, one_line
 from PIL import Image
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import DataError, ParameterError, UnreadableFileError
 
 

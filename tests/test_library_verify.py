@@ -18,7 +18,7 @@ from libraries import contents_of, draw, fit, one_line, say
 from PIL import Image
 
 from narrows import Autoencoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import DataError, FormatError, LibraryError
 
 

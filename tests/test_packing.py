@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import disk_rows, gathering, lance_rows, packing
-from narrows.data.disk_rows import StoredRows
+from narrows.data import images, lance_rows, lazy_rows, packing
 from narrows.data.files import read, write
+from narrows.data.lazy_rows import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
 from narrows.models.persistence import run_identity
 
@@ -32,7 +32,7 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def on_disk(monkeypatch):
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
 
 
 def leftovers(folder):
@@ -292,7 +292,7 @@ def test_the_command_says_what_had_been_packed_before(run, photos):
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    monkeypatch.setattr(gathering, "fits", lambda _: False)
+    monkeypatch.setattr(images, "fits", lambda _: False)
 
 
 def test_a_folder_beyond_memory_is_decoded_when_it_is_asked_for(photos, small_memory):

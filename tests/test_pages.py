@@ -15,9 +15,11 @@ from picture_kit import picture, png16, saved, stack, tiff
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import formats
+from narrows.data import image_codec
+from narrows.data.depths import encode_png
 from narrows.data.files import read, write
-from narrows.data.images import IMAGE_SUFFIXES, encode_png, read_image
+from narrows.data.formats import IMAGE_SUFFIXES
+from narrows.data.images import read_image
 from narrows.data.names import picture_paths
 from narrows.data.reading import reading
 from narrows.errors import (
@@ -286,8 +288,10 @@ def test_panoramas_are_indexed(tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(("suffix", "form"), [("heic", "HEIF"), ("heif", "HEIF"), ("jxl", "JXL")])
 def test_photos_of_other_formats_are_read(tmp_path: Path, suffix: str, form: str) -> None:
     pytest.importorskip({"HEIF": "pillow_heif", "JXL": "pillow_jxl"}[form])
-    assert formats.missing_plugin(b"\0\0\0\x18ftypheic") is None  # which teaches Pillow the format
-    assert formats.missing_plugin(b"\xff\x0a") is None
+    assert (
+        image_codec.missing_plugin(b"\0\0\0\x18ftypheic") is None
+    )  # which teaches Pillow the format
+    assert image_codec.missing_plugin(b"\xff\x0a") is None
     y, x = np.mgrid[:48, :64]
     truth = np.stack([x * 4, y * 5, x + y], axis=-1).astype(np.uint8)
     path = tmp_path / f"photo.{suffix}"
@@ -307,9 +311,9 @@ def test_photos_of_other_formats_are_read(tmp_path: Path, suffix: str, form: str
 def test_jpeg_xl_tells_its_size_before_it_is_unpacked(size: tuple[int, int]) -> None:
     pytest.importorskip("pillow_jxl")
     file = saved(Image.new("L", size, 99), "JXL")
-    assert formats.jxl_size(BytesIO(file)) == size
+    assert image_codec.jxl_size(BytesIO(file)) == size
     boxes = b"\0\0\0\x0cJXL \r\n\x87\n" + (len(file) + 8).to_bytes(4, "big") + b"jxlc" + file
-    assert formats.jxl_size(BytesIO(boxes)) == size
+    assert image_codec.jxl_size(BytesIO(boxes)) == size
 
 
 def test_deep_jpeg_xl_keeps_its_levels() -> None:
@@ -365,20 +369,20 @@ def test_a_missing_package_is_named(tmp_path: Path, name: str, head: bytes, pack
 def test_bits_that_a_reader_leaves_out_are_said(tmp_path: Path) -> None:
     """JPEG 2000 in colours of 16 bits is unpacked in 8 by Pillow."""
     file = bytearray(saved(Image.new("RGB", (20, 12), (9, 99, 200)), "JPEG2000", no_jp2=True))
-    assert formats.bits_of(Image.open(BytesIO(file)), BytesIO(file)) == 8
+    assert image_codec.bits_of(Image.open(BytesIO(file)), BytesIO(file)) == 8
     boxes = saved(Image.new("RGB", (20, 12)), "JPEG2000")
-    assert formats.bits_of(Image.open(BytesIO(boxes)), BytesIO(boxes)) == 8
+    assert image_codec.bits_of(Image.open(BytesIO(boxes)), BytesIO(boxes)) == 8
     told = boxes.replace(
         boxes[boxes.find(b"ihdr") :][:15], boxes[boxes.find(b"ihdr") :][:14] + b"\x0b"
     )
-    assert formats.bits_of(Image.open(BytesIO(boxes)), BytesIO(told)) == 12
+    assert image_codec.bits_of(Image.open(BytesIO(boxes)), BytesIO(told)) == 12
     if "AVIF" not in Image.registered_extensions().values():
         pytest.skip("this Pillow has no AVIF")
     avif = saved(Image.new("RGB", (20, 12), (9, 99, 200)), "AVIF")
     place = avif.find(b"av1C") + 6
     for flags, bits in ((0x0C, 8), (0x4C, 10), (0x6C, 12)):
         head = avif[:place] + bytes([flags]) + avif[place + 1 :]
-        assert formats.bits_of(Image.open(BytesIO(avif)), BytesIO(head)) == bits
+        assert image_codec.bits_of(Image.open(BytesIO(avif)), BytesIO(head)) == bits
 
 
 def test_ten_bit_heic_is_read_in_eight_and_said(tmp_path: Path) -> None:

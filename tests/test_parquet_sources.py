@@ -16,7 +16,7 @@ from pyarrow import dataset
 from pyarrow import parquet as pq
 
 from narrows import Autoencoder, Library
-from narrows.data import gathering
+from narrows.data import images
 from narrows.data.files import read
 from narrows.errors import DataError, NarrowsWarning, UnreadableFileError
 
@@ -97,7 +97,7 @@ def test_pictures_that_memory_does_not_hold_stay_in_files_as_long_as_they_are_ne
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "hf.parquet", image=structures(NAMES))
-    monkeypatch.setattr(gathering, "fits", lambda _: False)
+    monkeypatch.setattr(images, "fits", lambda _: False)
     with pytest.warns(UserWarning, match="decoded anew whenever they are needed"):
         values = read(path).values.reshaped((20, 120))
     assert len(left_behind()) == 1

@@ -16,12 +16,10 @@ import training_together as other
 from libraries import one_line
 from ray_kit import MortalRows, small_cluster
 
-from narrows.data import disk_rows, parquet
-from narrows.data.block_shuffle import BlockSource, draw
-from narrows.data.disk_rows import FileRows
+from narrows.data import lazy_rows, parquet
+from narrows.data.batches import BlockSource, draw
 from narrows.data.files import read, write
-from narrows.data.lazy import MadeRows
-from narrows.data.tempfile_rows import SpooledRows
+from narrows.data.lazy_rows import FileRows, MadeRows, SpooledRows
 from narrows.errors import DataError, ParameterError, UnreadableFileError, WorkerError
 from narrows.scale.ray_training import FarRows, fit_by_ray, travelling
 
@@ -40,7 +38,7 @@ def ray():
 @pytest.fixture
 def file(tmp_path, monkeypatch) -> Path:
     """Write rows, the larger part of which stays on the disk from now on."""
-    monkeypatch.setattr(disk_rows, "SMALL", 1 << 10)
+    monkeypatch.setattr(lazy_rows, "SMALL", 1 << 10)
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).random(SHAPE, np.float32))
     return tmp_path / "rows.npy"
 
@@ -87,7 +85,7 @@ def test_batches_are_those_read_from_the_disk(far, file, rank) -> None:
 
 
 def test_a_lost_reader_costs_no_row(far, file, tmp_path) -> None:
-    rows = far(MortalRows(disk_rows.stored(read(file).values), tmp_path / "died"))
+    rows = far(MortalRows(lazy_rows.stored(read(file).values), tmp_path / "died"))
     np.testing.assert_array_equal(np.concatenate(list(rows.passing(1000))), np.load(file))
     assert (tmp_path / "died").exists()
 
@@ -151,7 +149,7 @@ def test_rows_of_several_files_that_are_open(ray, far, file, tmp_path) -> None:
 
 
 def test_unpacked_parquet_is_read_where_it_is(far, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     monkeypatch.setattr(parquet, "fits", lambda _: False)
     truth = np.random.default_rng(0).random((500, 7))
     lists = pa.FixedSizeListArray.from_arrays(pa.array(truth.reshape(-1)), 7)
@@ -180,7 +178,7 @@ def test_mapped_arrays_stay_in_their_file(ray, file) -> None:
 
 
 def test_a_dataset_is_read_as_it_was_opened(far, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(disk_rows, "SMALL", 1 << 10)
+    monkeypatch.setattr(lazy_rows, "SMALL", 1 << 10)
     pictures = np.random.default_rng(0).integers(0, 256, (300, 5, 4, 3)).astype(np.uint8)
     write(tmp_path / "pictures.lance", pictures)
     rows = far(tmp_path / "pictures.lance")
@@ -191,7 +189,7 @@ def test_a_dataset_is_read_as_it_was_opened(far, tmp_path, monkeypatch) -> None:
 
 @pytest.mark.longer
 def test_two_workers_learn_from_rows_that_they_do_not_see(ray, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(disk_rows, "SMALL", 1 << 10)
+    monkeypatch.setattr(lazy_rows, "SMALL", 1 << 10)
     np.save(tmp_path / "rows.npy", other.rows())
     for name in ("kl", "stacked"):
         alone = other.models()[name].fit(tmp_path / "rows.npy")

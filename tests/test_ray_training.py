@@ -18,7 +18,7 @@ from libraries import one_line
 from ray_kit import Damage, small_cluster
 
 from narrows import Autoencoder, SparseAutoencoder, StackedAutoencoder, load
-from narrows.data import disk_rows
+from narrows.data import lazy_rows
 from narrows.errors import (
     DivergedError,
     MissingFileError,
@@ -71,7 +71,7 @@ def test_a_killed_worker_changes_nothing(ray, tmp_path, monkeypatch, stream) -> 
     model = other.interrupted(None).set_params(corruption=Damage(tmp_path, 3 * 8))
     rows: Any = other.rows()
     if stream:
-        monkeypatch.setattr(disk_rows, "SMALL", 0)
+        monkeypatch.setattr(lazy_rows, "SMALL", 0)
         rows = tmp_path / "rows.npy"
         np.save(rows, other.rows())
     found = fit_by_ray(model, rows, "auto", workers=2, stream=stream)

@@ -25,7 +25,7 @@ from narrows import (
     datasets,
     load,
 )
-from narrows.data import disk_rows
+from narrows.data import lazy_rows
 from narrows.errors import (
     CheckpointError,
     DataError,
@@ -177,12 +177,12 @@ def test_weights_of_rows_and_pairs_come_again() -> None:
 
 
 def test_rows_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     np.save(tmp_path / "rows.npy", PICTURES)
 
-    def rows() -> disk_rows.StoredRows:
-        found = disk_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
-        assert isinstance(found, disk_rows.StoredRows)
+    def rows() -> lazy_rows.StoredRows:
+        found = lazy_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+        assert isinstance(found, lazy_rows.StoredRows)
         return found
 
     truth = make(validation_fraction=0.2).fit(rows())
@@ -214,7 +214,7 @@ def test_an_exchange_that_no_sample_has_is_missed(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same rows, in another order between two of those that are compared one by one."""
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     rng = np.random.default_rng(0)
     many, weights = rng.normal(size=(3000, 3)), rng.uniform(1, 2, 3000)
     clean, there = many + 0.1, slice(30, 32)
@@ -222,7 +222,7 @@ def test_an_exchange_that_no_sample_has_is_missed(
     def given() -> dict[str, Any]:
         if what == "rows on a disk":
             np.save(tmp_path / "rows.npy", many)
-            return {"X": disk_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))}
+            return {"X": lazy_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))}
         if what == "clean rows":
             return {"X": many, "y": clean}
         return {"X": many, "sample_weight": weights} if what == "weights" else {"X": many}

@@ -8,7 +8,7 @@ import pytest
 from libraries import draw, one_line
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import DataError, MissingFileError, ParameterError, UnreadableFileError
 from narrows.library import Workers
 

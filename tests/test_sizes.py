@@ -13,10 +13,10 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from narrows import Autoencoder, Library, load, pack
+from narrows.data.decoding import Resized, sizes_of
 from narrows.data.depths import resize
 from narrows.data.files import read
 from narrows.data.images import read_image
-from narrows.data.sizes import Resized, sizes_of
 from narrows.errors import NarrowsWarning
 
 pytestmark = pytest.mark.cases

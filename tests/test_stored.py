@@ -12,10 +12,10 @@ from narrows import (
     EncoderClassifier,
     StackedAutoencoder,
 )
-from narrows.data import disk_rows, tempfile_rows
-from narrows.data.block_shuffle import BlockSource, draw
-from narrows.data.disk_rows import FileRows
+from narrows.data import lazy_rows
+from narrows.data.batches import BlockSource, draw
 from narrows.data.files import read
+from narrows.data.lazy_rows import FileRows
 from narrows.data.scaling import Statistics
 from narrows.errors import CheckpointError, DataError
 from narrows.models.persistence import run_identity
@@ -27,7 +27,7 @@ TABLE = np.random.default_rng(SEED).normal(size=(1000, 6))
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     np.save(tmp_path / "rows.npy", TABLE)
     return tmp_path / "rows.npy"
 
@@ -42,11 +42,11 @@ def folder_of(tmp_path, rows, ends):
 def test_rows_of_files_are_those_of_the_array(file, tmp_path):
     parts = read(folder_of(tmp_path, TABLE, [1, 300, 301, 999])).values
     order = np.random.default_rng(SEED).integers(0, 1000, 500)
-    for rows in (disk_rows.stored(np.load(file, mmap_mode="r")), parts):
-        assert isinstance(rows, disk_rows.StoredRows)
+    for rows in (lazy_rows.stored(np.load(file, mmap_mode="r")), parts):
+        assert isinstance(rows, lazy_rows.StoredRows)
         for index in (3, -1, slice(5, 900, 7), slice(None, None, -1), slice(0, 0), order):
             np.testing.assert_array_equal(rows[index], TABLE[index])
-    view = disk_rows.stored(np.load(file, mmap_mode="r")[100:200])
+    view = lazy_rows.stored(np.load(file, mmap_mode="r")[100:200])
     assert isinstance(view, FileRows)
     np.testing.assert_array_equal(np.asarray(view), TABLE[100:200])
 
@@ -57,7 +57,7 @@ def test_rows_of_files_are_those_of_the_array(file, tmp_path):
 def test_each_row_comes_once_an_epoch_whoever_shares_it(file, rows, mixed, world_size):
     numbers = np.arange(1000).reshape(-1, 1)
     np.save(file, numbers)
-    source = BlockSource(disk_rows.stored(np.load(file, mmap_mode="r")), rows, mixed=mixed)
+    source = BlockSource(lazy_rows.stored(np.load(file, mmap_mode="r")), rows, mixed=mixed)
     wanted = numbers[:, 0] if rows is None else rows
     for seed in (0, 1, None):
         ranks = [
@@ -79,7 +79,7 @@ def test_each_row_comes_once_an_epoch_whoever_shares_it(file, rows, mixed, world
 def test_rows_are_mixed_beyond_their_blocks(file):
     numbers = np.arange(64_000).reshape(-1, 1)
     np.save(file, numbers)
-    source = BlockSource(disk_rows.stored(np.load(file, mmap_mode="r")), mixed=8 * 64 * 100)
+    source = BlockSource(lazy_rows.stored(np.load(file, mmap_mode="r")), mixed=8 * 64 * 100)
     first = next(source.batches(64, seed=SEED))[:, 0].numpy()
     # 64 of 6400 rows out of 100 blocks: 47 blocks are to be expected, and all over the file.
     assert len(np.unique(first // 64)) > 30
@@ -125,7 +125,7 @@ def test_one_batch_of_all_rows_gives_the_weights_of_memory_but_for_the_order_of_
 def test_statistics_of_a_file_are_numpys_in_double_precision(file):
     far = TABLE + 1e8
     np.save(file, far)
-    found = Statistics.of(disk_rows.stored(np.load(file, mmap_mode="r")))
+    found = Statistics.of(lazy_rows.stored(np.load(file, mmap_mode="r")))
     np.testing.assert_allclose(found.mean, far.mean(0), rtol=1e-15)
     np.testing.assert_allclose(found.variance, far.var(0), rtol=1e-7)
     assert (found.low, found.high) == (far.min(), far.max())
@@ -143,7 +143,7 @@ def test_rows_that_are_held_out_are_others_than_those_learned_from(count):
 
 
 def test_a_checkpoint_knows_its_data_by_their_file_and_a_sample(file, tmp_path, monkeypatch):
-    read_bytes, read_runs = [], disk_rows.read_runs
+    read_bytes, read_runs = [], lazy_rows.read_runs
 
     def noted(handle, offset, runs, into):
         read_bytes.append(into.nbytes)
@@ -152,18 +152,18 @@ def test_a_checkpoint_knows_its_data_by_their_file_and_a_sample(file, tmp_path, 
     big = np.random.default_rng(SEED).normal(size=(100_000, 6))
     np.save(file, big)
     model = Autoencoder(2, max_epochs=2, random_state=SEED)
-    monkeypatch.setattr(disk_rows, "read_runs", noted)
-    first = run_identity(model, disk_rows.stored(np.load(file, mmap_mode="r")))
+    monkeypatch.setattr(lazy_rows, "read_runs", noted)
+    first = run_identity(model, lazy_rows.stored(np.load(file, mmap_mode="r")))
     assert sum(read_bytes) <= 64 * 16 * 6 * 8
-    assert first == run_identity(model, disk_rows.stored(np.load(file, mmap_mode="r")))
+    assert first == run_identity(model, lazy_rows.stored(np.load(file, mmap_mode="r")))
     times = file.stat().st_mtime_ns
     for other in (big + 1, big[:-1], big.astype(np.float32)):
         np.save(file, other)
         os.utime(file, ns=(times, times))
-        assert first != run_identity(model, disk_rows.stored(np.load(file, mmap_mode="r")))
+        assert first != run_identity(model, lazy_rows.stored(np.load(file, mmap_mode="r")))
     np.save(file, big)  # the same again, and written later
     os.utime(file, ns=(times, times + 10**9))
-    assert first != run_identity(model, disk_rows.stored(np.load(file, mmap_mode="r")))
+    assert first != run_identity(model, lazy_rows.stored(np.load(file, mmap_mode="r")))
 
 
 def test_training_on_a_disk_goes_on_from_a_checkpoint_and_refuses_other_rows(file, tmp_path):
@@ -204,7 +204,7 @@ def test_stacks_whose_codes_memory_does_not_hold_read_them_in_blocks(file, monke
 
     monkeypatch.setattr(BlockSource, "batches", noted)
     for name, value in (("_LITTLE", 0), ("available", lambda: 0)):
-        monkeypatch.setattr(tempfile_rows, name, value)
+        monkeypatch.setattr(lazy_rows, name, value)
     again = StackedAutoencoder(2, hidden_layer_sizes=(4,), max_epochs=2, random_state=SEED).fit(
         file
     )
@@ -229,13 +229,13 @@ def test_classifiers_learn_from_a_disk(file):
 
 
 def test_rows_are_read_no_more_often_than_they_are_needed(file, monkeypatch):
-    passes, read_runs = [0.0], disk_rows.read_runs
+    passes, read_runs = [0.0], lazy_rows.read_runs
 
     def noted(handle, offset, runs, into):
         passes[0] += into.nbytes / TABLE.nbytes
         return read_runs(handle, offset, runs, into)
 
-    monkeypatch.setattr(disk_rows, "read_runs", noted)
+    monkeypatch.setattr(lazy_rows, "read_runs", noted)
     model = Autoencoder(2, max_epochs=3, early_stopping=False, random_state=SEED)
     # Once for statistics, for principal axes, for their loss, and once an epoch, and at most 1 024
     # rows for `resume` to compare; to be looked at, and to be used.
@@ -247,7 +247,7 @@ def test_rows_are_read_no_more_often_than_they_are_needed(file, monkeypatch):
 
 @pytest.mark.parametrize("change", ["shrink", "touch", "replace", "remove"])
 def test_a_file_that_changes_while_it_is_read_is_refused(file, change):
-    rows = disk_rows.stored(np.load(file, mmap_mode="r"))
+    rows = lazy_rows.stored(np.load(file, mmap_mode="r"))
     batches = BlockSource(rows, mixed=0).batches(64, seed=SEED)
     next(batches)
     if change == "shrink":

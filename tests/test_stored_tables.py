@@ -9,9 +9,9 @@ import pytest
 from pyarrow import parquet as pq
 
 from narrows import Autoencoder
-from narrows.data import disk_rows, parquet
-from narrows.data.disk_rows import MappedRows, PickedRows, StoredRows
+from narrows.data import lazy_rows, parquet
 from narrows.data.files import read, write
+from narrows.data.lazy_rows import MappedRows, PickedRows, StoredRows
 from narrows.errors import DataError, NarrowsWarning, OutputError, UnreadableFileError
 from narrows.models.persistence import run_identity
 
@@ -56,7 +56,7 @@ SAVERS = {"rows.lance": save_lance, "rows.parquet": save_parquet, "folder": save
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     monkeypatch.setattr(parquet, "fits", lambda _: False)
 
 
@@ -127,7 +127,7 @@ def test_checkpoints_know_files_that_were_written_again(tmp_path, small_memory):
 
 def test_checkpoints_of_derived_rows_know_what_they_are_made_of(tmp_path, small_memory):
     np.save(tmp_path / "rows.npy", TABLE)
-    rows = disk_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    rows = lazy_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
     some = PickedRows(rows, np.arange(0, 1000, 2))
     twice = MappedRows(some, lambda values: 2 * values)
     assert twice.stamp() == some.stamp() == rows.stamp()

@@ -19,8 +19,8 @@ import pytest
 from libraries import contents_of, draw, fit, one_line, say
 
 from narrows import Library, load, pack
+from narrows.data.depths import encode_png
 from narrows.data.files import read
-from narrows.data.images import encode_png
 from narrows.errors import FormatError, NarrowsError, UnreadableFileError
 from narrows.library.references import folders_of
 from narrows.remote import named_bases, open_dataset

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from narrows import Autoencoder, Library
-from narrows.data import disk_rows, lazy, tempfile_rows
-from narrows.data.disk_rows import StoredRows
+from narrows.data import lazy_rows
 from narrows.data.files import read, write
-from narrows.data.lazy import LazyRows, MadeRows
+from narrows.data.lazy_rows import LazyRows, MadeRows, StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError
 from narrows.evaluation import compare_with_clean, make_report, project, score_map
 
@@ -19,8 +18,8 @@ PICTURES = np.random.default_rng(SEED).integers(0, 256, (300, 6, 5), np.uint8)
 @pytest.fixture
 def on_disk(tmp_path, monkeypatch):
     """Put pictures on the disk, never to be in memory together."""
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
-    monkeypatch.setattr(lazy, "_VALUES", 30 * 64)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "_VALUES", 30 * 64)
     np.save(tmp_path / "rows.npy", PICTURES)
     return tmp_path / "rows.npy"
 
@@ -97,8 +96,8 @@ def test_restored_rows_are_made_once_and_compared_with_clean_ones(
 
     monkeypatch.setattr(Autoencoder, "denoise", noted)
     if memory == "small":
-        monkeypatch.setattr(tempfile_rows, "_LITTLE", 0)
-        monkeypatch.setattr(tempfile_rows, "available", lambda: 0)
+        monkeypatch.setattr(lazy_rows, "_LITTLE", 0)
+        monkeypatch.setattr(lazy_rows, "available", lambda: 0)
     rng = np.random.default_rng(SEED)
     noisy = np.clip(PICTURES + rng.normal(0, 20, PICTURES.shape), 0, 255).astype(np.uint8)
     np.save("noisy.npy", noisy)
@@ -117,8 +116,8 @@ def test_results_that_memory_does_not_hold_are_in_a_file_without_a_name(
     on_disk, model, monkeypatch
 ):
     truth = model.transform(PICTURES), model.reconstruct(PICTURES)
-    monkeypatch.setattr(tempfile_rows, "_LITTLE", 0)
-    monkeypatch.setattr(tempfile_rows, "available", lambda: 0)
+    monkeypatch.setattr(lazy_rows, "_LITTLE", 0)
+    monkeypatch.setattr(lazy_rows, "available", lambda: 0)
     for found, wanted in zip(
         (model.transform(on_disk), model.reconstruct(on_disk)), truth, strict=True
     ):
@@ -127,7 +126,7 @@ def test_results_that_memory_does_not_hold_are_in_a_file_without_a_name(
 
 
 def test_maps_and_their_scores_are_those_of_rows_in_memory(run, on_disk, model):
-    rows = disk_rows.stored(np.load(on_disk, mmap_mode="r"))
+    rows = lazy_rows.stored(np.load(on_disk, mmap_mode="r"))
     found, truth = (project(X, model=model, random_state=SEED) for X in (rows, PICTURES))
     np.testing.assert_array_equal(found.points, truth.points)
     one, other = (
@@ -140,7 +139,7 @@ def test_maps_and_their_scores_are_those_of_rows_in_memory(run, on_disk, model):
 
 
 def test_reports_look_at_a_sample(on_disk, model):
-    rows = disk_rows.stored(np.load(on_disk, mmap_mode="r"))
+    rows = lazy_rows.stored(np.load(on_disk, mmap_mode="r"))
     one, other = (
         make_report(model, X, X_train=X, max_rows=60, random_state=SEED).as_json()
         for X in (rows, PICTURES)
@@ -183,7 +182,7 @@ def test_datasets_hold_rows_of_any_numbers_and_shape(tmp_path, dtype, shape):
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.parquet", "a.csv", "a.lance"])
 def test_what_fails_while_it_is_made_leaves_nothing(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(lazy, "_VALUES", 10)
+    monkeypatch.setattr(lazy_rows, "_VALUES", 10)
 
     def make(rows):
         if rows[-1] > 50:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from narrows.data.options import FileOptions
+from narrows.data.formats import FileOptions
 from narrows.data.tables import read_table
 from narrows.errors import DataError, DataTypeError, NarrowsWarning, UnreadableFileError
 

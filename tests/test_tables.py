@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from narrows.data.tables import TABLE_SUFFIXES, read_columns, read_table, write_table
+from narrows.data.formats import TABLE_SUFFIXES
+from narrows.data.tables import read_columns, read_table, write_table
 from narrows.errors import (
     DataError,
     MissingFileError,

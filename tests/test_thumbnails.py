@@ -16,9 +16,9 @@ from libraries import SHAPE, fit, one_line
 from PIL import Image
 
 from narrows import Library
+from narrows.data.decoding import decode_with_thumbnail
+from narrows.data.depths import encode_png
 from narrows.data.image_codec import decode
-from narrows.data.images import encode_png
-from narrows.data.thumbnails import decode_with_thumbnail
 from narrows.errors import (
     LibraryError,
     MissingFileError,

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from narrows import Autoencoder
-from narrows.data.arrays import ArraySource
+from narrows.data.batches import ArraySource
 from narrows.errors import (
     CheckpointError,
     DivergedError,

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from narrows import MODELS, Autoencoder, VariationalAutoencoder, datasets, signals
-from narrows.data.arrays import ArraySource
+from narrows.data.batches import ArraySource
 from narrows.data.scaling import Scaling, Statistics
 from narrows.training.devices import near, rounded_products, sent
 from narrows.training.loop import TrainSettings, one_cycle, train

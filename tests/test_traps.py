@@ -23,7 +23,7 @@ from narrows import (
     StackedAutoencoder,
 )
 from narrows.data import files
-from narrows.data.lazy import MadeRows
+from narrows.data.lazy_rows import MadeRows
 from narrows.errors import DataError
 from narrows.evaluation import compare_depths, compare_models
 

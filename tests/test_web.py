@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from narrows import Autoencoder, Library, VariationalAutoencoder
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import OutputError
 from narrows.evaluation import project
 from narrows.training.progress import logged, on_epoch

@@ -10,7 +10,7 @@ from libraries import draw, fit
 from starlette.testclient import TestClient
 
 from narrows import Autoencoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import DataError, LibraryError
 from narrows.web.app import create_app
 

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from web_kit import served
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import ParameterError
 from narrows.web.address import read_public_url
 from narrows.web.app import create_app

@@ -19,7 +19,7 @@ from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import ParameterError
 from narrows.web import serve
 from narrows.web.app import create_app

@@ -11,7 +11,7 @@ from libraries import draw, fit
 from web_kit import served
 
 from narrows import Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.web.idle_timeout import Patience
 
 SEED = 12

@@ -14,7 +14,7 @@ from libraries import draw, fit
 from PIL import Image
 
 from narrows import Autoencoder, Decoder, Encoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.data.reading import reading
 from narrows.web import snapshot
 from narrows.web.app import create_app

@@ -26,8 +26,8 @@ from narrows import (
     VariationalAutoencoder,
     load,
 )
-from narrows.data import disk_rows
-from narrows.data.block_shuffle import BlockSource, RowsBut, source_of
+from narrows.data import lazy_rows
+from narrows.data.batches import BlockSource, RowsBut, source_of
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Statistics
 from narrows.errors import CheckpointError, DataError, ParameterError
@@ -305,7 +305,7 @@ def test_rows_on_a_disk_count_by_their_weights(
 ) -> None:
     X = np.random.default_rng(5).normal(size=(90, 6)).astype(np.float32)
     np.save(tmp_path / "X.npy", X)
-    monkeypatch.setattr(disk_rows, "SMALL", 0)
+    monkeypatch.setattr(lazy_rows, "SMALL", 0)
     weights = np.random.default_rng(6).integers(0, 4, 90)
     common = {
         "architecture": "dense",

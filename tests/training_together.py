@@ -21,7 +21,7 @@ from narrows import (
     SparseAutoencoder,
     StackedAutoencoder,
 )
-from narrows.data import disk_rows
+from narrows.data import lazy_rows
 from narrows.losses.variational import free_bits
 from narrows.models import BaseAutoencoder
 from narrows.networks.layers import BatchNorm
@@ -94,8 +94,8 @@ def weights_of(name: str) -> NDArray[np.float64] | None:
 def from_disk(file: Path, is_large: bool) -> NDArray[np.float32]:
     """Leave rows in a file, and read them from there or as if they fitted into memory."""
     np.save(file, rows())
-    with patch.object(disk_rows, "SMALL", 0 if is_large else disk_rows.SMALL):
-        read: NDArray[np.float32] = disk_rows.stored(np.load(file, mmap_mode="r"))
+    with patch.object(lazy_rows, "SMALL", 0 if is_large else lazy_rows.SMALL):
+        read: NDArray[np.float32] = lazy_rows.stored(np.load(file, mmap_mode="r"))
     return read
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.reliability.outcome import SEED, Outcome
 from narrows import Autoencoder, Library
-from narrows.data.images import encode_png
+from narrows.data.depths import encode_png
 from narrows.errors import NarrowsError
 
 SHAPE = (12, 12)

@@ -215,7 +215,7 @@ def saved(image, kind: str, **options) -> bytes:
 def picture_kinds() -> list[Kind]:
     from PIL import Image, features
 
-    import narrows.data.formats  # noqa: F401  registers the readers of optional packages
+    import narrows.data.image_codec  # noqa: F401  registers the readers of optional packages
 
     grey, wide = Image.fromarray(PIXELS[0]), Image.fromarray(PIXELS[0].astype(np.uint16) * 257)
     colour = Image.fromarray(np.stack([*PIXELS], -1))

@@ -18,7 +18,7 @@ import numpy as np
 import pooch
 from numpy.typing import NDArray
 
-from narrows.data.idx import read_idx
+from narrows.data.array_files import read_idx
 from narrows.errors import DownloadError, MissingFileError, ParameterError, UnreadableFileError
 
 _DEBIAN = Path("/usr/share/datasets")

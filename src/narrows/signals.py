@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.audio import (
+from narrows.data.formats import SOUND_SUFFIXES
+from narrows.data.signal_files import (
     Signal,
     Signals,
+    Windows,
     check_signal_output,
     find_signals,
+    overlap_add,
     read,
     read_all,
     resample,
+    window_starts,
     write,
 )
-from narrows.data.signals import Windows, overlap_add, window_starts
-from narrows.data.sound import SOUND_SUFFIXES
 from narrows.errors import DataError
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 from narrows.models.validation import check_rate

@@ -1,6 +1,11 @@
-r"""Texts from outside, made safe to show and to store: on one line, of bounded length, in UTF-8."""
+"""Texts made safe to show and to store, and words in messages.
+
+Texts from outside come onto one line, of bounded length, in UTF-8; cells of CSV files are guarded
+against formula injection.
+"""
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +19,10 @@ _WORD = 80  # characters that a word of a long message keeps
 _BYTE = re.compile("[\udc80-\udcff]")
 # Lone surrogates, which UTF-8 cannot hold, and what would be taken for the escape of a byte.
 _NOT_TEXT = re.compile(r"[\ud800-\udfff]|\\(?=x[0-9a-f]{2})")
+# The last four are the full-width forms, which some spreadsheets take for the same.
+FORMULA = "^'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+# Plain numbers are shown as they are, and stay numbers.
+PLAIN_NUMBER = r"^'*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 def as_text(name: str) -> str:
@@ -34,7 +43,6 @@ def as_text(name: str) -> str:
 
     Examples
     --------
-    >>> from narrows.texts import as_text
     >>> print(as_text("caf\udce9.png"), as_text(r"caf\xe9.png"), as_text(r"a\b.png"))
     caf\xe9.png caf\x5cxe9.png a\b.png
     """
@@ -48,7 +56,6 @@ def as_utf8(text: str) -> str:
 
     Examples
     --------
-    >>> from narrows.texts import as_utf8
     >>> print(as_utf8("caf\udce9.png"), as_utf8(r"caf\xe9.png"))
     caf\xe9.png caf\xe9.png
     """
@@ -60,7 +67,6 @@ def is_utf8(name: str) -> bool:
 
     Examples
     --------
-    >>> from narrows.texts import is_utf8
     >>> is_utf8("café.png"), is_utf8("caf\udce9.png")
     (True, False)
     """
@@ -76,7 +82,6 @@ def as_name(text: str) -> str:
 
     Examples
     --------
-    >>> from narrows.texts import as_name, as_text
     >>> as_name(as_text("caf\udce9.png")) == "caf\udce9.png"
     True
     """
@@ -98,7 +103,6 @@ def printable(text: str) -> str:
 
     Examples
     --------
-    >>> from narrows.texts import printable
     >>> print(printable("red: \x1b[31m, two lines:\n, Zürich, caf\udce9"))
     red: \x1b[31m, two lines:\n, Zürich, caf\xe9
     """
@@ -140,7 +144,6 @@ def one_line(message: str, most: int = MOST) -> str:
 
     Examples
     --------
-    >>> from narrows.texts import one_line
     >>> one_line("two\n  lines"), one_line("a" * 200 + " is long; shorten it", 60)
     ('two lines', 'aaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaa is long; shorten it')
     """
@@ -168,3 +171,65 @@ def _escaped(letter: str) -> str:
 
 def _unescaped(byte: int) -> str:
     return "\\" if byte == ord("\\") else chr(0xDC00 + byte)
+
+
+def listed(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
+    """List the first names, and count all where there are more.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], most=2)
+    ('a, b, c', 'a, b, ... (3 in all)')
+    """
+    names = list(names)
+    more = f"{between}... ({len(names)} in all)" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many of something there are.
+
+    Examples
+    --------
+    >>> counted(1, "group"), counted(2, "group")
+    ('1 group', '2 groups')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def guarded(text: str) -> str:
+    """Write a text so that no spreadsheet computes it.
+
+    Parameters
+    ----------
+    text : str
+        What a cell is to hold.
+
+    Returns
+    -------
+    str
+        With an apostrophe before it if it begins as a formula does, and is no plain number; also
+        if such a text stands behind apostrophes of its own, so that :func:`unguarded` gives every
+        text back.
+
+    Examples
+    --------
+    >>> guarded("=1+1"), guarded("-1.5"), guarded("-a"), guarded("'=1"), guarded("it's")
+    ("'=1+1", '-1.5', "'-a", "''=1", "it's")
+    """
+    return f"'{text}" if _is_formula(text) else text
+
+
+def unguarded(text: str) -> str:
+    """Return the text that :func:`guarded` was given.
+
+    Examples
+    --------
+    >>> unguarded("'=1+1"), unguarded("-1.5"), unguarded("''=1"), unguarded("'tis")
+    ('=1+1', '-1.5', "'=1", "'tis")
+    """
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    return re.match(FORMULA, text) is not None and re.fullmatch(PLAIN_NUMBER, text) is None

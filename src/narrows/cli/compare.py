@@ -22,7 +22,7 @@ from narrows.cli.reading import file_options, shared
 from narrows.cli.report import tell
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 
 @click.command("compare")

@@ -19,7 +19,7 @@ from narrows.cli.reading import file_options
 from narrows.cli.waves import hop_option, is_signal, signal_option
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 
 @click.command("decode")
@@ -66,7 +66,7 @@ def command(
     --signal, or for a sound file, the codes are those of a signal's windows.
     """
     from narrows.data.files import check_destination, read
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     if is_signal(to, signal):
         from narrows import signals

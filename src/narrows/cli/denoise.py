@@ -31,7 +31,7 @@ from narrows.cli.waves import is_signal, refuse_signal_options, restore_signal, 
 if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.evaluation import Restoration
 
 
@@ -75,7 +75,7 @@ def command(
     windows of a signal fade into one another.
     """
     from narrows.data.files import check_destination
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     if is_signal(data, signal):
         refuse_resize(data, resize)
@@ -144,7 +144,7 @@ def _compare(
     """Hold damaged and restored rows against clean ones: pictures at the size of the damaged."""
     import numpy as np
 
-    from narrows.data.pages import picture_named
+    from narrows.data.reading import picture_named
     from narrows.evaluation import compare_files_with_clean, compare_with_clean
 
     rows, found = given[0], clean[0]
@@ -196,7 +196,7 @@ def _order(found: "Rows", rows: "Rows", path: Path) -> list[int]:
 
 def _stem(name: str) -> str:
     """Leave out the ending of a picture's name, which may be another than its original's."""
-    from narrows.data.pages import split_name
+    from narrows.data.reading import split_name
 
     file, page = split_name(name)
     return str(PurePosixPath(file).with_suffix("")) + page

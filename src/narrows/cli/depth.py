@@ -23,7 +23,7 @@ from narrows.cli.parameters import reader
 from narrows.cli.reading import file_options
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.evaluation import DepthReport
 
 

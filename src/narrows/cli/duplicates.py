@@ -16,7 +16,7 @@ from narrows.cli.console import (
     progress,
     table,
 )
-from narrows.data.text import counted
+from narrows.texts import counted
 
 if TYPE_CHECKING:
     from narrows import Library
@@ -115,8 +115,8 @@ def _write(
     import json
 
     from narrows.atomic import atomic_file
-    from narrows.data.formulas import guarded
     from narrows.library.duplicates import duplicates_page
+    from narrows.texts import guarded
 
     with (
         atomic_file(to, overwrite=overwrite) as temporary,

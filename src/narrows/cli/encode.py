@@ -26,7 +26,7 @@ from narrows.cli.reading import file_options
 from narrows.cli.waves import is_signal, read_signal, refuse_signal_options, signal_options
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 
 @click.command("encode")

@@ -21,7 +21,7 @@ from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 
 @click.command("evaluate-matching")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.data.files import Resizing, Rows
-    from narrows.data.lazy import LazyRows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
+    from narrows.data.lazy_rows import LazyRows
     from narrows.networks import NetworkSpec
 
     Model = Autoencoder | Encoder | Decoder
@@ -78,7 +78,7 @@ def spec_of(model: "Model") -> "NetworkSpec":
 
 def code_words(spec: "NetworkSpec", count: int = 2) -> str:
     """Tell what so many codes of a network are."""
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     if not spec.is_map:
         return f"{'code' if count == 1 else 'codes'} of {counted(spec.code_width, 'number')}"
@@ -138,7 +138,7 @@ def read_for(
     """
     from narrows.cli.console import progress, report_skipped
     from narrows.data.files import read
-    from narrows.data.options import DEFAULTS
+    from narrows.data.formats import DEFAULTS
     from narrows.models.validation import check_columns
 
     with progress("reading") as advance:
@@ -208,8 +208,7 @@ def refuse_resize(path: Path, resize: bool) -> None:
 
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
     """Return what a model makes of rows; of those on a disk lazily, to be written as it is made."""
-    from narrows.data.disk_rows import stored
-    from narrows.data.lazy import LazyRows, MadeRows
+    from narrows.data.lazy_rows import LazyRows, MadeRows, stored
 
     X = stored(X)
     return MadeRows(X, make, sample_shape, dtype) if isinstance(X, LazyRows) else make(X)
@@ -234,7 +233,7 @@ def write_restored(
 
     from narrows.data.depths import SHADES
     from narrows.data.files import write
-    from narrows.data.lazy import MadeRows
+    from narrows.data.lazy_rows import MadeRows
     from narrows.errors import warn
 
     scaling = model.scaling_

@@ -23,10 +23,10 @@ from narrows.cli.console import (
 )
 from narrows.cli.exchange import data_argument, load_for, model_argument
 from narrows.cli.reading import file_options, shared
-from narrows.data.text import counted
+from narrows.texts import counted
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 if TYPE_CHECKING:
     from narrows.library.adding import Added
@@ -166,7 +166,7 @@ def command(
 
 def _tell(data: Path, added: "Added") -> None:
     """List what was left out, and say if codes are made of smaller or larger pictures."""
-    from narrows.data.sizes import tell_resized
+    from narrows.data.decoding import tell_resized
 
     report_skipped(added.skipped)
     if added.resized is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from narrows.data.files import Rows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 _COLUMN = "label"
 
@@ -38,7 +38,7 @@ def read_labels(path: Path | None, rows: "Rows", files: "FileOptions") -> list[s
         If there is not one label for each, or nothing that says it; if a column names the rows, and
         one has no label, or several.
     """
-    from narrows.data.idx import is_idx, read_idx
+    from narrows.data.array_files import is_idx, read_idx
     from narrows.errors import DataError
 
     if path is None:

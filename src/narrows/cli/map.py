@@ -21,14 +21,14 @@ from narrows.cli.console import (
 from narrows.cli.exchange import data_argument, load_for, model_argument, read_for, spec_of
 from narrows.cli.labels import labels_of, labels_option, read_labels
 from narrows.cli.reading import file_options, shared
-from narrows.data.text import as_text, printable
+from narrows.texts import as_text, printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from narrows.data.files import Rows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.evaluation import MapScores, Projection
 
 _ERROR = "reconstruction error"
@@ -103,7 +103,7 @@ def command(
     name a sample's label.
     """
     from narrows.atomic import atomic_file
-    from narrows.data.disk_rows import stored
+    from narrows.data.lazy_rows import stored
     from narrows.evaluation import project, score_map
 
     _check_outputs(outputs, overwrite=overwrite)

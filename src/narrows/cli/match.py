@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Library
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.library import Match
 
 # What fits a sheet that can still be looked at.

@@ -44,7 +44,7 @@ def command(
     disk, and decode nothing again. Stopped in whatever way, the same command goes on where it was.
     """
     from narrows import pack
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     with progress("packing") as advance:
         packed = pack(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 _OPTIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "delimiter": (
@@ -57,11 +57,11 @@ _OPTIONS: dict[str, tuple[list[str], dict[str, Any]]] = {
 
 
 def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the options of :class:`narrows.data.options.FileOptions`, as ``files``."""
+    """Give a verb the options of :class:`narrows.data.formats.FileOptions`, as ``files``."""
 
     @wraps(function)
     def collected(*given: Any, **options: Any) -> Any:
-        from narrows.data.options import FileOptions
+        from narrows.data.formats import FileOptions
 
         found = {name: options.pop(name) for name in _OPTIONS}
         return function(*given, files=FileOptions(**found), **options)
@@ -80,7 +80,7 @@ def shared(files: "FileOptions", paths: Sequence[Path | None]) -> "list[FileOpti
     ParameterError
         If an option says nothing of any of them.
     """
-    from narrows.data.options import DEFAULTS
+    from narrows.data.formats import DEFAULTS
 
     own = [DEFAULTS if path is None else files.only_for(path) for path in paths]
     used = {name for one in own for name in one.given()}

@@ -28,7 +28,7 @@ from narrows.cli.reading import file_options
 from narrows.cli.waves import is_signal, refuse_signal_options, restore_signal, signal_options
 
 if TYPE_CHECKING:
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
 
 
 @click.command("reconstruct")
@@ -65,7 +65,7 @@ def command(
     import numpy as np
 
     from narrows.data.files import check_destination
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     if is_signal(data, signal):
         refuse_resize(data, resize)

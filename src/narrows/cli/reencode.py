@@ -22,7 +22,7 @@ def command(*, library: Path, model: Path, as_json: bool) -> None:
     old codes take.
     """
     from narrows import Library
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     opened = Library.open(library)
     encoder = load_for(model, "transform")

@@ -25,7 +25,7 @@ from narrows.cli.reading import file_options, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.evaluation import Comparison, Report
 
 
@@ -86,7 +86,7 @@ def command(
     means, filters, errors with outliers, and how good codes are as features.
     """
     from narrows.atomic import check_output
-    from narrows.data.disk_rows import stored
+    from narrows.data.lazy_rows import stored
     from narrows.evaluation import make_report
 
     check_output(to, overwrite=overwrite)

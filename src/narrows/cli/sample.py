@@ -38,8 +38,8 @@ def command(
     draw from.
     """
     from narrows.data.files import check_destination
-    from narrows.data.text import counted
     from narrows.errors import FormatError
+    from narrows.texts import counted
 
     check_destination(to, overwrite=overwrite)
     loaded = load_for(model, "reconstruct")

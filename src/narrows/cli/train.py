@@ -35,7 +35,7 @@ from narrows.cli.waves import (
 if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.signals import Signals
 
 _SIZE = (6.4, 6.0)  # of the picture, in inches
@@ -229,11 +229,10 @@ def _train(
     from narrows.cli import stopping
     from narrows.cli.console import note, report_skipped, training
     from narrows.cli.resuming import make_or_resume, shape_of
-    from narrows.data.disk_rows import stored
-    from narrows.data.lazy import LazyRows
-    from narrows.data.text import counted
+    from narrows.data.lazy_rows import LazyRows, stored
     from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
+    from narrows.texts import counted
     from narrows.training.progress import logged, on_plan
 
     check_destination(to, overwrite=overwrite)

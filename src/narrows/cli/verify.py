@@ -12,7 +12,7 @@ from narrows.cli.console import (
     progress,
     table,
 )
-from narrows.data.text import counted
+from narrows.texts import counted
 
 # Rows that are shown; --json gives all.
 _SHOWN = 20

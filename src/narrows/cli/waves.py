@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Autoencoder
-    from narrows.data.options import FileOptions
+    from narrows.data.formats import FileOptions
     from narrows.signals import Signal, Signals, Windows
 
 # Endings of sound files, known without importing what reads them.
@@ -164,7 +164,7 @@ def restore_signal(
     """Run a whole signal through a model, and write what comes back."""
     from narrows import signals
     from narrows.atomic import check_output
-    from narrows.data.text import counted
+    from narrows.texts import counted
 
     check_output(to, overwrite=overwrite, kind="file")
     own, of_clean = shared(files, [data, clean])

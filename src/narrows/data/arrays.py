@@ -1,25 +1,34 @@
-"""Rows in memory: numpy arrays, torch tensors and whatever turns into them."""
+"""What users give as rows, to arrays and tensors; and what their axes mean."""
 
 import math
+import sys
 import warnings
-from collections.abc import Iterator
-from copy import copy
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from narrows.data.containers import one_of, pictures_as_array, refuse_containers
-from narrows.data.lazy import LazyRows
-from narrows.data.source import Batch
-from narrows.data.weights import Weighted
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, DataTypeError
+from narrows.texts import listed, shortened
 
 # Lazy rows, and values of them, that are looked at together.
 _BLOCK, _VALUES = 4096, 1 << 23
+# Pillow's modes whose pixels are brightness, or red, green and blue.
+_MODES = ("1", "L", "I", "F", "RGB")
+_Kinds: TypeAlias = tuple[tuple[Callable[[Any], bool], Callable[[Any], str]], ...]
+
+CHANNELS = (1, 3, 4)
+"""How many numbers a pixel of a picture has: grey, colours, or colours and opacity."""
+
+# Rows (L, C) of at least so many samples, and so many times as long as they have columns, of which
+# there are at most so many, are signals; rows (C, L) of at most so many lines are such lying down.
+_LEAST, _LONG, _MOST_COLUMNS, _MOST_LINES = 16, 8, 16, 4
 
 
 class TensorRows(Protocol):
@@ -30,91 +39,6 @@ class TensorRows(Protocol):
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         """Return neighbouring rows, or those of some numbers."""
-
-
-class ArraySource:
-    """Rows of an array, taken by index without copying the whole.
-
-    Parameters
-    ----------
-    values : ndarray or LazyRows of shape (n, ...)
-        The rows, of any type that torch has.
-    rows : ndarray of int, optional
-        Which rows belong to the source; all by default.
-    partners : ndarray or LazyRows of shape (n, ...), optional
-        A second row for each; batches are then pairs (B, 2, ...).
-    weights : ndarray of shape (n,), optional
-        How much each row counts; batches are then :class:`narrows.data.source.Weighted`.
-    """
-
-    def __init__(
-        self,
-        values: NDArray[Any] | LazyRows,
-        rows: NDArray[np.int64] | None = None,
-        partners: NDArray[Any] | LazyRows | None = None,
-        weights: NDArray[np.float32] | None = None,
-    ) -> None:
-        self._values = as_rows(values)
-        self._weights = None if weights is None else torch.from_numpy(weights)
-        self._partners = None if partners is None else as_rows(partners)
-        self._rows = None if rows is None else torch.from_numpy(rows)
-        self._device = torch.device("cpu")
-        self.sample_shape = tuple(values.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self._values if self._rows is None else self._rows)
-
-    @property
-    def n_bytes(self) -> float:
-        """What all rows take in memory; infinity where they are made when asked for."""
-        kept = [rows for rows in (self._values, self._partners) if rows is not None]
-        return sum(rows.nbytes if isinstance(rows, Tensor) else math.inf for rows in kept)
-
-    def to(self, device: torch.device) -> Self:
-        """Return the same source with its rows, which are in memory, on a device."""
-        moved = copy(self)
-        moved._device = device
-        for name in ("_values", "_partners", "_weights"):
-            if isinstance(rows := getattr(self, name), Tensor):
-                on_device = rows.to(device)
-                # Only a processor takes rows of 16 bits without a sign by their numbers.
-                widened = rows.dtype == torch.uint16 and device.type != "cpu"
-                setattr(moved, name, on_device.to(torch.int32) if widened else on_device)
-        return moved
-
-    def batches(
-        self, size: int, *, seed: int | None, rank: int = 0, world_size: int = 1
-    ) -> Iterator[Batch]:
-        """Yield every row once; see :class:`narrows.data.source.Source`."""
-        if seed is None:
-            order = torch.arange(len(self))
-        else:
-            order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        if self._rows is not None:
-            order = self._rows[order]
-        order = order.to(self._device)
-        n_batches = -(-len(self) // size)
-        for batch in order.tensor_split(n_batches):
-            share = batch if world_size == 1 else batch.tensor_split(world_size)[rank]
-            taken = _take(self._values, share)
-            if self._partners is not None:
-                taken = paired(taken, _take(self._partners, share))
-            if self._weights is None:
-                yield taken
-            else:
-                yield Weighted(taken, _take(self._weights, share))
-
-
-def paired(rows: Tensor, partners: Tensor) -> Tensor:
-    """Put two times (B, ...) side by side, (B, 2, ...)."""
-    rows, partners = (x.int() if x.dtype == torch.uint16 else x for x in (rows, partners))
-    kind = torch.promote_types(rows.dtype, partners.dtype)
-    return torch.stack([rows.to(kind), partners.to(kind)], dim=1)
-
-
-def _take(rows: TensorRows, index: Tensor) -> Tensor:
-    # Copies whole rows, where indexing works out the place of every number.
-    return rows.index_select(0, index) if isinstance(rows, Tensor) else rows[index]
 
 
 class _Made:
@@ -310,3 +234,302 @@ def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:
             f"Input {name} contains {largest:g}, beyond what single precision holds (3.4e38); "
             "divide the data by a constant, or remove these rows"
         )
+
+
+def refuse_containers(X: object) -> None:
+    """Refuse what gives rows one by one, or several arrays.
+
+    Parameters
+    ----------
+    X : object
+        As a user gave it. It is not iterated over.
+
+    Raises
+    ------
+    DataTypeError
+        Naming the expression that gives the rows as an array.
+    """
+    instead = _instead(X)
+    if instead:
+        kind = type(X).__name__
+        article = "an" if kind[0] in "AEIOUaeiou" else "a"
+        raise DataTypeError(
+            f"{article} {kind} was given, and rows are taken as one array; give {instead}"
+        )
+
+
+def _instead(X: Any) -> str:
+    """Say what to give in place of a container; nothing if it is none."""
+    for is_such, answer in _KINDS:
+        if is_such(X):
+            return answer(X)
+    return ""
+
+
+def _of_loader(loader: DataLoader[Any]) -> str:
+    return _of_dataset(loader.dataset, "loader.dataset")
+
+
+def _of_dataset(dataset: Any, name: str = "dataset") -> str:
+    if isinstance(dataset, TensorDataset):
+        return f"the tensor that it was made of: {name}.tensors[0]"
+    items = f"item[0] for item in {name}"
+    if not isinstance(dataset, IterableDataset):
+        items = f"{name}[i][0] for i in range(len({name}))"
+    return f"np.stack([{items}]), or without [0] where each item is a row alone"
+
+
+def _of_columns(X: Any) -> str:
+    """Say how to make an array of a column of a data set of Hugging Face's."""
+    names = [repr(name) for name in X.column_names or ()]
+    columns = f", of its columns {listed(shortened(name, 40) for name in names)}" if names else ""
+    name = names[0] if names else "'image'"
+    return f'np.stack([row[{name}] for row in X.with_format("numpy")]){columns}'
+
+
+def _has(*names: str) -> Callable[[object], bool]:
+    return lambda X: all(hasattr(X, name) for name in names)
+
+
+# What it is, and what to give instead: the first that fits.
+_ONE_BY_ONE: _Kinds = (
+    (lambda X: isinstance(X, DataLoader), _of_loader),
+    (lambda X: isinstance(X, Dataset), _of_dataset),
+    (_has("with_format", "column_names"), _of_columns),
+    (
+        _has("as_numpy_iterator"),
+        lambda _: "np.stack(list(dataset.as_numpy_iterator())), of a data set without batches",
+    ),
+    (
+        lambda X: isinstance(X, Iterator),
+        lambda _: "np.stack(list(X)), for it can be gone through but once",
+    ),
+)
+
+
+def _is_records(X: object) -> bool:
+    return isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], Mapping)
+
+
+def _is_batch(X: object) -> bool:
+    """Tell whether something is what a loader gives: rows, and as many labels."""
+    if not isinstance(X, list | tuple) or not 2 <= len(X) <= 3:
+        return False
+    shapes = [tuple(part.shape) for part in X if isinstance(part, Tensor | np.ndarray)]
+    alike = len(shapes) == len(X) and len({shape[:1] for shape in shapes}) == 1
+    return alike and len(shapes[0]) > 1 and any(len(shape) < 2 for shape in shapes[1:])
+
+
+def gives_rows(X: object) -> bool:
+    """Tell whether something gives rows one by one: a data loader, a data set, an iterator."""
+    return any(is_such(X) for is_such, _ in _ONE_BY_ONE)
+
+
+def is_pillow_image(X: object) -> bool:
+    """Tell whether something is a picture that Pillow holds."""
+    # Whoever holds one has imported Pillow.
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(X, module.Image)
+
+
+_KINDS: _Kinds = (
+    *_ONE_BY_ONE,
+    (lambda X: isinstance(X, Set), lambda _: "np.stack(list(X)), in an order of your choice"),
+    (is_pillow_image, lambda _: "a list of pictures, [X] of this one"),
+    (_is_records, lambda _: "a table, pandas.DataFrame(X)"),
+    (_is_batch, lambda _: "its rows alone, X[0]"),
+)
+
+
+def one_of(X: object) -> str:
+    """Say how to take one array out of several that have names; nothing if there are none.
+
+    Examples
+    --------
+    >>> one_of({"train": [[1.0]], "test": [[2.0]]})
+    ": one of X['train'], X['test']"
+    """
+    return (
+        f": one of {listed(shortened(f'X[{key!r}]', 40) for key in X)}"
+        if isinstance(X, Mapping) and X
+        else ""
+    )
+
+
+def pictures_as_array(X: object) -> NDArray[Any] | None:
+    """Turn a list of Pillow's pictures into an array (n, H, W[, C]); ``None`` if it is none.
+
+    They stand upright, as those that are read from files.
+
+    Raises
+    ------
+    DataError
+        If they are not of one size and mode, or their pixels are no brightnesses.
+    """
+    if not isinstance(X, list | tuple) or not X or not all(map(is_pillow_image, X)):
+        return None
+    from PIL import ImageOps
+
+    upright = [ImageOps.exif_transpose(picture) for picture in X]
+    modes = list(dict.fromkeys(picture.mode for picture in upright))
+    strange = [mode for mode in modes if mode not in _MODES and not mode.startswith("I;16")]
+    if strange or len(modes) > 1:
+        raise DataError(
+            f"pictures of the mode{'s' if len(modes) > 1 else ''} {listed(modes)} were given; give "
+            "all of them as colours or all as grey: [picture.convert('RGB') for picture in X], or "
+            "'L'"
+        )
+    sizes = list(dict.fromkeys(picture.size for picture in upright))
+    if len(sizes) > 1:
+        (width, height), (other_width, other_height) = sizes[:2]
+        raise DataError(
+            f"pictures of {len(sizes)} sizes were given, such as {width} x {height} and "
+            f"{other_width} x {other_height} (width x height); give all of one size: "
+            f"[picture.resize(({width}, {height})) for picture in X]"
+        )
+    return np.stack([np.asarray(picture) for picture in upright])
+
+
+def is_picture_shape(shape: tuple[int, ...]) -> bool:
+    """Tell whether an array of a shape can be one picture: (H, W), or (H, W, C) of 1, 3 or 4.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+
+    Examples
+    --------
+    >>> [is_picture_shape(shape) for shape in ((28, 28), (9, 9, 4), (9, 9, 2), (9,))]
+    [True, True, False, False]
+    """
+    return len(shape) in (2, 3) and shape[2:] in ((), *((count,) for count in CHANNELS))
+
+
+def are_pictures(shape: tuple[int, ...]) -> bool:
+    """Tell whether rows of a shape are taken for pictures wherever they are shown or compared.
+
+    A signal (L, C) of few channels has two axes like a grey picture. It is told by being 16 long or
+    more, at least eight times as long as wide, and at most 16 wide; and so is one that lies down,
+    (C, L), of at most four channels.
+    Where a model knows what its rows are, ask :attr:`narrows.networks.NetworkSpec.shows_pictures`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one row.
+
+    Examples
+    --------
+    >>> [are_pictures(shape) for shape in ((28, 28), (32, 32, 3), (1000, 2), (128, 9), (3, 500))]
+    [True, True, False, False, False]
+    """
+    if not is_picture_shape(shape) or 0 in shape:
+        return False
+    if len(shape) == 3:
+        return True
+    height, width = shape
+    is_long = width <= _MOST_COLUMNS and height >= max(_LEAST, _LONG * width)
+    return not (is_long or lies_down(shape))
+
+
+def lies_down(shape: tuple[int, ...]) -> bool:
+    """Tell whether rows of two axes are a signal with its few channels first, (C, L).
+
+    Examples
+    --------
+    >>> lies_down((2, 500)), lies_down((500, 2)), lies_down((28, 28))
+    (True, False, False)
+    """
+    return len(shape) == 2 and shape[0] <= _MOST_LINES and shape[1] >= max(_LEAST, _LONG * shape[0])
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Tell whether rows of three axes have their channels on the first of them: (C, H, W).
+
+    That is so where the first axis could count the channels of a picture and the last could not.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one row.
+
+    Examples
+    --------
+    >>> [channels_first(shape) for shape in ((3, 32, 32), (1, 28, 28), (32, 32, 3), (3, 5, 3))]
+    [True, True, False, False]
+    >>> channels_first((4, 4, 512))  # as many as the second: a small map of many channels
+    False
+    """
+    if len(shape) != 3:
+        return False
+    first, second, last = shape
+    return first <= max(CHANNELS) < last and first != second
+
+
+def may_be_channels_first(shape: tuple[int, ...]) -> bool:
+    """Tell whether rows may have more channels than pictures on their first axis: (13, 64, 64).
+
+    Examples
+    --------
+    >>> [may_be_channels_first(shape) for shape in ((13, 64, 64), (7, 7, 512), (64, 64, 13))]
+    [True, False, False]
+    """
+    return len(shape) == 3 and max(CHANNELS) < shape[0] < shape[1] == shape[2]
+
+
+def hint(shape: tuple[int, ...], learned: tuple[int, ...], X: object = None) -> str:
+    """Say which call brings rows whose axes are in another order to those that a model takes.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of what was given, the number of rows first.
+    learned : tuple of int
+        Of one row that the model takes.
+    X : object
+        What was given; of tensors, the call is torch's.
+
+    Returns
+    -------
+    str
+        A clause; empty where no other order of the axes would fit.
+
+    Examples
+    --------
+    >>> hint((10, 3, 32, 32), (32, 32, 3))
+    'the channels stand on axis 1: give np.moveaxis(X, 1, -1)'
+    >>> hint((3, 32, 32), (32, 32, 3))
+    'this is one picture with its channels first: give np.moveaxis(X, 0, -1)[None]'
+    >>> hint((28, 28), (28, 28)), hint((10, 5), (28, 28))
+    ('this is a single row: give X[None]', '')
+    """
+    shape, learned, row = tuple(shape), tuple(learned), tuple(shape[1:])
+    single = "X.permute(1, 2, 0)[None]" if _is_tensor(X) else "np.moveaxis(X, 0, -1)[None]"
+    moved = last_axis_call(shape, X)
+    known = {learned: "this is a single row: give X[None]"}
+    if len(learned) == 2:
+        known |= {
+            (*shape[:1], 1, *learned): "grey rows have no axis of channels: give X[:, 0]",
+            (*shape[:1], *learned, 1): "grey rows have no axis of channels: give X[..., 0]",
+            (*shape[:1], *learned[::-1]): f"their axes are the other way round: give {moved}",
+        }
+    elif len(learned) == 3 and learned[2] <= max(CHANNELS):
+        height, width, count = learned
+        if len(row) == 3 and row[0] == count != row[2]:  # of any height and width
+            return f"the channels stand on axis 1: give {moved}"
+        known[count, height, width] = f"this is one picture with its channels first: give {single}"
+        if count == 1:
+            known[*shape[:1], height, width] = "the axis of channels is missing: give X[..., None]"
+    return known.get(shape, "")
+
+
+def last_axis_call(shape: tuple[int, ...], X: object = None) -> str:
+    """Name the call that moves the first axis of rows (n, C, ...) to their last, (n, ..., C)."""
+    if not _is_tensor(X):
+        return "np.moveaxis(X, 1, -1)"
+    return f"X.permute({', '.join(map(str, (0, *range(2, len(shape)), 1)))})"
+
+
+def _is_tensor(X: object) -> bool:
+    return hasattr(X, "permute")

@@ -5,6 +5,7 @@ read. What else lies there and is not read is counted, so that it can be said.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
-from narrows.atomic import is_address
+from narrows.atomic import check_output, is_address
 from narrows.containment import irregular, is_folder
-from narrows.data.disk_rows import is_lance
-from narrows.data.text import listed, shortened
-from narrows.errors import MissingFileError, ParameterError, UnreadableFileError, warn
+from narrows.errors import (
+    MissingFileError,
+    OutputExistsError,
+    ParameterError,
+    UnreadableFileError,
+    warn,
+)
+from narrows.remote import lance_address
+from narrows.texts import listed, shortened
 
 SYSTEM_NAMES = frozenset(
     {
@@ -59,6 +66,28 @@ _OWN = (
 )
 _LONGEST_SUFFIX = 12
 _SHOWN = 6  # kinds of files in a message
+
+Entries: TypeAlias = dict[Path, list[os.DirEntry[str]]]
+"""What the system says is in folders, by folder."""
+
+# Bytes from the beginning of a file that are looked at.
+_START = 1024
+_BYTE_ORDER_MARKS = (
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\xfe\xff",
+)  # of encodings, before the first letter
+_PAGE = "it is a web page (HTML)"
+_STARTS = (
+    *((start, _PAGE) for start in (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")),
+    (b"version https://git-lfs.github.com", "it is a pointer of Git LFS; fetch the file itself "
+     "(git lfs pull)"),
+    (b"\x00\x05\x16\x07", "it is an AppleDouble file, which macOS writes beside the file itself"),
+    (b"<svg", "it is an SVG drawing"),
+    (b"<!doctype svg", "it is an SVG drawing"),
+    (b"<error", "it is an error message in XML, as a server sends in place of a file"),
+    (b"%pdf-", "it is a PDF document"),
+)  # fmt: skip
 
 
 @dataclass
@@ -170,10 +199,6 @@ class LeftOut:
             )
 
 
-Entries: TypeAlias = dict[Path, list[os.DirEntry[str]]]
-"""What the system says is in folders, by folder."""
-
-
 class Listing(NamedTuple):
     """The files of a folder, or the one that was named.
 
@@ -230,7 +255,7 @@ def list_files(
     Examples
     --------
     >>> import tempfile
-    >>> from narrows.data.folders import list_files
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name in ("a.PNG", "b.heic", "c.heic", "notes.txt", "._a.png"):
     ...         _ = Path(folder, name).write_bytes(b"")
@@ -468,3 +493,69 @@ def refusal(error: OSError) -> UnreadableFileError:
     return UnreadableFileError(
         f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another"
     )
+
+
+def what_it_is(source: Path | bytes) -> str | None:
+    r"""Say what a file that cannot be read is instead, where its beginning shows that.
+
+    Parameters
+    ----------
+    source : Path or bytes
+        The file, or what is in it.
+
+    Returns
+    -------
+    str or None
+        A clause such as "it is empty" or "it is a web page"; None where nothing is known, or the
+        file cannot be opened.
+
+    Examples
+    --------
+    >>> what_it_is(b""), what_it_is(b"<!DOCTYPE html><html>404"), what_it_is(b"\x89PNG")
+    ('it is empty (0 bytes)', 'it is a web page (HTML)', None)
+    """
+    if isinstance(source, bytes):
+        head, size = source[:_START], len(source)
+    else:
+        try:
+            with source.open("rb") as file:
+                head = file.read(_START)
+            size = source.stat().st_size
+        except OSError:
+            return None
+    if not head:
+        return "it is empty (0 bytes)"
+    if not head.strip(b"\0"):
+        return f"the first {len(head)} of its {size} bytes are zeros, as after a broken download"
+    text = _as_text(head)
+    return next((words for start, words in _STARTS if text.startswith(start)), None)
+
+
+def _as_text(head: bytes) -> bytes:
+    """Bring the beginning of a text to ASCII in lower case, whatever Unicode's encoding it has."""
+    for mark in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            head = head[len(mark) :].replace(b"\0", b"")
+    # A declaration and comments may stand before the first element of a page.
+    return re.sub(rb"^\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*", b"", head, flags=re.DOTALL).lower()
+
+
+def is_lance(path: Path) -> bool:
+    """Tell whether a folder is a Lance dataset."""
+    return is_folder(path / "_versions")
+
+
+def check_dataset(path: Path, *, overwrite: bool) -> Path:
+    """Refuse a place for a Lance dataset where anything else is.
+
+    Raises
+    ------
+    OutputExistsError, OutputError, ParameterError
+        As :func:`narrows.atomic.check_output` and :func:`narrows.remote.lance_address`;
+        also if there is something else than a dataset.
+    """
+    check_output(path, overwrite=overwrite, kind="folder")
+    lance_address(path)
+    if path.exists() and not is_lance(path):
+        raise OutputExistsError(f"'{path}' is no Lance dataset and is not replaced; name another")
+    return path

@@ -1,29 +1,207 @@
-"""The kinds of picture files that are read, by Pillow and by packages that extend it."""
+"""Formats of files: which are known by the endings of their names, and how they are read."""
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from PIL import Image
-from PIL.ImageFile import ImageFile
+from narrows.errors import (
+    MissingDependencyError,
+    ParameterError,
+)
 
-from narrows.errors import MissingDependencyError
+WHITESPACE = "whitespace"
+"""The delimiter that stands for runs of blanks and tabs."""
 
-# Pillow can open more, but not without running other programs (PostScript) or much guessing.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-_SUFFIXES = frozenset(
+TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".asc"})
+"""Endings of text files that are read as tables, in lower case."""
+
+COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".zst"})
+"""Endings that may follow them, of files that are unpacked while they are read."""
+
+_WORDS = {"tab": "\t", r"\t": "\t", "space": WHITESPACE, " ": WHITESPACE, "comma": ",",
+          "semicolon": ";", "pipe": "|", WHITESPACE: WHITESPACE}  # fmt: skip
+_NO_DELIMITER = set("\"'\r\n+-.0123456789eE")
+_THOUSANDS = ",.'’ \u00a0\u202f_"  # noqa: RUF001 (the sign that is meant)
+_PICTURE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
      ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )  # fmt: skip
 _EXTRA = "narrows[photos]"
 # Brands that an HEIF file may begin with; those of AVIF are Pillow's own.
 _HEIF_BRANDS = {b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevm", b"hevs", b"hevx", b"mif1"}
-_JXL_STREAM, _JXL_BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
-_JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-_JXL_WIDTHS = (9, 13, 18, 30)  # bits of a side
-_HEAD = 4096  # bytes in which a header tells its bits
+JXL_STREAM, _JXL_BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
+
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
+"""Endings of the files that are read and written as sound."""
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+"""Endings of the files that are written as tables; more kinds of text are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    r"""How to read a file that does not say it itself.
+
+    Everything is found out where it is certain. Where it is not, an error names the parameter here
+    and the option of the command line (``--decimal``) that say it; what is given is never doubted.
+
+    Parameters
+    ----------
+    delimiter : str, optional
+        The character between values, or one of "tab", "comma", "semicolon", "pipe" and
+        "whitespace" (any number of blanks and tabs).
+    decimal : {".", ","}, optional
+        The decimal mark.
+    thousands : str, optional
+        The thousands separator, one of , . ' _ and blank.
+    encoding : str, optional
+        Any that Python knows, such as "cp1252" or "utf-16".
+    header : bool, optional
+        Whether the first line holds the columns' names.
+    comment : str, optional
+        Lines that begin with this are left out. By default those before the table are that begin
+        with # or %.
+    skip_lines : int, default=0
+        So many lines are left out at the beginning, such as a title.
+    array : str, optional
+        Which array of an .npz file.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not allowed.
+
+    See Also
+    --------
+    narrows.data.files.read : Takes them; ``for_model()`` of what it returns goes into ``fit``.
+    narrows.signals.read : Takes them for signals in tables.
+    narrows.Library.add : Takes them for tables of metadata.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from narrows.data.files import read
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "prices.csv")
+    ...     _ = file.write_text("1,250;2,500\n3,750;4,125\n")
+    ...     options = FileOptions(delimiter=";", decimal=",", header=False)
+    ...     read(file, options=options).values
+    array([[1.25 , 2.5  ],
+           [3.75 , 4.125]])
+    """
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    comment: str | None = None
+    skip_lines: int = 0
+    array: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None:
+            sign = _WORDS.get(self.delimiter, self.delimiter)
+            if sign != WHITESPACE and (len(sign) != 1 or sign in _NO_DELIMITER or sign > "\x7f"):
+                raise _refused(
+                    "delimiter",
+                    self.delimiter,
+                    "one character such as ; or |, or tab, comma, semicolon, pipe or whitespace",
+                )
+            object.__setattr__(self, "delimiter", sign)
+        if self.decimal not in (None, ".", ","):
+            raise _refused("decimal", self.decimal, ". or ,")
+        if self.thousands is not None and (
+            len(self.thousands) != 1 or self.thousands not in _THOUSANDS
+        ):
+            raise _refused("thousands", self.thousands, "one of , . ' _ or a blank")
+        if self.thousands is not None and self.thousands == self.decimal:
+            raise _refused("thousands", self.thousands, "another than the decimal mark")
+        if self.encoding is not None and not _is_text_encoding(self.encoding):
+            raise _refused("encoding", self.encoding, "one that Python knows, such as cp1252")
+        if self.header not in (None, True, False):
+            raise _refused("header", self.header, "True, False or None")
+        if self.comment is not None and not (0 < len(self.comment) <= 8):
+            raise _refused("comment", self.comment, "what comment lines begin with, such as #")
+        if (
+            isinstance(self.skip_lines, bool)
+            or not isinstance(self.skip_lines, int)
+            or not 0 <= self.skip_lines <= 10_000
+        ):
+            raise _refused("skip_lines", self.skip_lines, "a whole number from 0 to 10 000")
+
+    def given(self) -> list[str]:
+        """Name those that are not left to be found out."""
+        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+
+    def check_use(self, path: Path) -> Self:
+        """Return the same options, if each of them says something of a file.
+
+        Raises
+        ------
+        ParameterError
+            If one is for another kind of file, where it would do nothing.
+        """
+        unused = [name for name in self.given() if not _says(name, path)]
+        if unused:
+            kinds = "text tables, .csv and the like" if unused[0] != "array" else ".npz files"
+            raise ParameterError(
+                f"{unused[0]}={getattr(self, unused[0])!r} is for {kinds}, and '{path}' is none; "
+                f"leave it out (--{unused[0].replace('_', '-')})"
+            )
+        return self
+
+    def only_for(self, path: Path) -> Self:
+        """Return those of the options that say something of a file, where there are several."""
+        unused: Any = {one.name: one.default for one in fields(self) if not _says(one.name, path)}
+        return replace(self, **unused)
+
+
+DEFAULTS = FileOptions()
+"""Nothing is said: everything is to be found out."""
+
+
+def is_text_table(path: Path) -> bool:
+    """Tell by its name whether a file is a text table, compressed or not.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [is_text_table(Path(name)) for name in ("a.csv", "b.txt.gz", "c.parquet", "ubyte.gz")]
+    [True, True, False, False]
+    """
+    return text_suffix(path) in TEXT_SUFFIXES
+
+
+def text_suffix(path: Path) -> str:
+    """Return the ending of a file's name in lower case, that of compression left out."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _says(name: str, path: Path) -> bool:
+    return path.suffix.lower() == ".npz" if name == "array" else is_text_table(path)
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        b"a".decode(name)
+    except UnicodeDecodeError:
+        return True  # half a character
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+def _refused(name: str, value: Any, allowed: str) -> ParameterError:
+    option = "header/--no-header" if name == "header" else name.replace("_", "-")
+    return ParameterError(f"{name}={value!r} is not allowed (--{option}); give {allowed}")
 
 
 class Plugin(NamedTuple):
@@ -49,7 +227,7 @@ PLUGINS = (
         "pillow_jxl",
         "pillow-jxl-plugin",
         frozenset({".jxl"}),
-        lambda head: head.startswith((_JXL_STREAM, _JXL_BOXES)),
+        lambda head: head.startswith((JXL_STREAM, _JXL_BOXES)),
     ),
 )
 
@@ -57,7 +235,14 @@ PLUGINS = (
 def picture_suffixes() -> frozenset[str]:
     """Return the endings of files that can be read here as pictures, in lower case."""
     plugins = [plugin.suffixes for plugin in PLUGINS if find_spec(plugin.module) is not None]
-    return _SUFFIXES.union(*plugins)
+    return _PICTURE_SUFFIXES.union(*plugins)
+
+
+IMAGE_SUFFIXES = picture_suffixes()
+"""Endings by which files in a folder are taken for pictures, in lower case.
+
+Those of HEIC (``.heic``, ``.heif``, ``.hif``) and of JPEG XL (``.jxl``) are among them where the
+packages of ``narrows[photos]`` are installed, which read them."""
 
 
 def check_plugin(path: Path) -> None:
@@ -70,60 +255,9 @@ def check_plugin(path: Path) -> None:
     """
     for plugin in PLUGINS:
         if path.suffix.lower() in plugin.suffixes and find_spec(plugin.module) is None:
-            raise MissingDependencyError(f"'{path}' {_needed(plugin)}, or save it as PNG or JPEG")
-
-
-def missing_plugin(head: bytes) -> str | None:
-    """Say which package a file needs that begins so; None if that is not known."""
-    for plugin in PLUGINS:
-        if plugin.accepts(head) and not _register(plugin):
-            return _needed(plugin)
-    return None
-
-
-def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile | None:
-    """Open a picture file, of which Pillow then knows the header; None if it is in no format.
-
-    Pillow's own bound on pixels is not asked: how many are unpacked is not known yet.
-
-    Parameters
-    ----------
-    file : binary file
-        Which stays open as long as the picture is used.
-    check : callable
-        Called with the width and the height of what is unpacked at once, if that is so.
-    """
-    file.seek(0)
-    head = file.read(16)
-    for name in (*_formats(), *(one.format for one in PLUGINS if one.accepts(head))):
-        if name not in Image.OPEN and not any(_register(p) for p in PLUGINS if p.format == name):
-            continue
-        factory, accept = Image.OPEN[name]
-        told = accept(head) if accept else True
-        if not told or isinstance(told, str):  # a text says why this build of Pillow lacks it
-            continue
-        if name == "JXL":
-            check(*jxl_size(file))
-        file.seek(0)
-        try:
-            image: ImageFile = factory(file, "")
-        except (SyntaxError, IndexError, TypeError):  # so Pillow says that it is of another format
-            continue
-        return image
-    return None
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Name the formats that this build of Pillow has."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def known() -> str:
-    """Name the formats that are read, for messages."""
-    extra = [plugin.format for plugin in PLUGINS if find_spec(plugin.module) is not None]
-    return ", ".join(sorted({*_formats(), *extra}))
+            raise MissingDependencyError(
+                f"'{path}' {needed_package(plugin)}, or save it as PNG or JPEG"
+            )
 
 
 def needed_for(suffixes: Iterable[str]) -> str:
@@ -136,103 +270,14 @@ def needed_for(suffixes: Iterable[str]) -> str:
     return f"{', '.join(found)} {verb} read after pip install '{_EXTRA}'" if found else ""
 
 
-@cache
-def _register(plugin: Plugin) -> bool:
-    """Teach Pillow a format, if its package is there."""
-    try:
-        if plugin.format == "HEIF":
-            import pillow_heif
-
-            pillow_heif.register_heif_opener()
-        else:
-            import pillow_jxl  # noqa: F401  which registers itself
-    except ImportError:
-        return False
-    return plugin.format in Image.OPEN
-
-
-def _needed(plugin: Plugin) -> str:
+def needed_package(plugin: Plugin) -> str:
+    """Say which package a file of a format needs."""
     return (
         f"is a file of {plugin.format}, which needs the package {plugin.package}; install it by "
         f"pip install '{_EXTRA}'"
     )
 
 
-def bits_of(image: ImageFile, file: BinaryIO) -> int:
-    """Tell how many bits a sample has of which Pillow gives 8; 8 for all others."""
-    if image.format == "HEIF":
-        return int(image.info.get("bit_depth", 8))
-    if image.format not in ("AVIF", "JPEG2000"):
-        return 8
-    file.seek(0)
-    head = file.read(_HEAD)
-    if image.format == "AVIF":
-        start = head.find(b"av1C")
-        flags = head[start + 6] if 0 <= start < len(head) - 6 else 0
-        return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
-    start = head.find(b"ihdr")
-    # Of a stream without boxes, the size is followed by the number of samples and their bits.
-    place = start + 14 if start >= 0 else 42
-    told = head[place] if place < len(head) else 7
-    return 8 if told == 0xFF else (told & 0x7F) + 1
-
-
-def jxl_size(file: BinaryIO) -> tuple[int, int]:
-    """Read the width and the height of a JPEG XL file, which its reader unpacks at once.
-
-    ISO/IEC 18181-1, annex D.2: sizes are numbers of bits, the lowest first.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be found.
-    """
-    file.seek(0)
-    if file.read(2) != _JXL_STREAM:
-        _find_stream(file)
-    told = int.from_bytes(file.read(12).ljust(12, b"\0"), "little")
-
-    def take(count: int) -> int:
-        nonlocal told
-        value, told = told & ((1 << count) - 1), told >> count
-        return value
-
-    small = take(1)
-
-    def side() -> int:
-        return 8 * (take(5) + 1) if small else take(_JXL_WIDTHS[take(2)]) + 1
-
-    height = side()
-    ratio = take(3)
-    if not ratio:
-        return side(), height
-    across, down = _JXL_RATIOS[ratio]
-    return height * across // down, height
-
-
-def _find_stream(file: BinaryIO) -> None:
-    """Go to where the stream begins in a file of boxes, behind its signature."""
-    file.seek(0)
-    while len(head := file.read(8)) == 8:
-        size, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if size == 1:
-            size = int.from_bytes(file.read(8), "big") - 8
-        if kind in (b"jxlc", b"jxlp"):
-            file.seek(4 if kind == b"jxlp" else 0, 1)
-            if file.read(2) == _JXL_STREAM:
-                return
-            break
-        if size < 8:
-            break
-        file.seek(size - 8, 1)
-    raise ValueError("its size cannot be found")
-
-
-def is_tiff(head: bytes) -> bool:
-    """Tell whether a file that begins so is TIFF."""
-    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-def frames_of(image: Any) -> int:
-    """Count the pictures in an open file that Pillow reads; of a JPEG, the others are previews."""
-    return 1 if image.format in ("JPEG", "MPO") else int(getattr(image, "n_frames", 1))
+def is_table(path: Path) -> bool:
+    """Tell by its name whether a file is read as a table: text, compressed or not, or Parquet."""
+    return path.suffix.lower() == ".parquet" or is_text_table(path)

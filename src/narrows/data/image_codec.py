@@ -10,9 +10,11 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
@@ -22,17 +24,24 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from narrows.data import formats, png, tiff
-from narrows.data.contents import what_it_is
-from narrows.data.depths import REDUCING_GAP, SHADES, Deep, on_white, upright, with_opacity
-from narrows.data.memory import available
-from narrows.data.pages import Page
-from narrows.data.png import encode_png, is_picture
-from narrows.data.reading import Notes, Reading
+from narrows.data import tiff
+from narrows.data.depths import (
+    REDUCING_GAP,
+    SHADES,
+    Deep,
+    is_deep_png,
+    is_grey_png_with_alpha,
+    on_white,
+    read_deep_png,
+    upright,
+    with_opacity,
+)
+from narrows.data.folders import what_it_is
+from narrows.data.formats import JXL_STREAM, PLUGINS, Plugin, needed_package
+from narrows.data.lazy_rows import available
+from narrows.data.reading import Notes, Page, Reading
 from narrows.data.tiff import TiffDefectError, TiffPage
 from narrows.errors import MissingFileError
-
-__all__ = ["DefectError", "decode", "encode_png", "is_picture", "open_picture", "quietly"]
 
 # What Pillow's readers raise on damaged files; none of them says so by a class of its own.
 _FAILURES = (
@@ -65,6 +74,15 @@ _COPIES = 3  # of a picture's values that are in memory at a time
 _BITS, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 339, 338  # tags of TIFF
 _UNSIGNED, _UNSPECIFIED = 1, 0
 
+Source: TypeAlias = str | Path | Page | bytes
+"""A file, what is in it, or a page of one beyond the first."""
+
+# Pillow can open more, but not without running other programs (PostScript) or much guessing.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+_JXL_WIDTHS = (9, 13, 18, 30)  # bits of a side
+_HEADER = 4096  # bytes in which a header tells its bits
+
 
 class UnfitError(ValueError):
     """Why a whole picture is not read, in a few words."""
@@ -84,10 +102,6 @@ class DefectError(Exception):
     def __init__(self, why: str, *, unharmed: bool = False) -> None:
         super().__init__(why)
         self.unharmed = unharmed
-
-
-Source: TypeAlias = str | Path | Page | bytes
-"""A file, what is in it, or a page of one beyond the first."""
 
 
 def decode(
@@ -128,7 +142,7 @@ def decode(
     --------
     >>> from io import BytesIO
     >>> from PIL import Image
-    >>> from narrows.data.image_codec import decode
+
     >>> file = BytesIO()
     >>> Image.new("RGBA", (9, 5), "#ff000000").save(file, "PNG")  # transparent red
     >>> decode(file.getvalue(), (1, 2)).tolist()
@@ -185,21 +199,20 @@ class OpenPicture:
     @classmethod
     def of(cls, file: BinaryIO, source: Source, how: Reading) -> "OpenPicture":
         """Read the header of a file, or of a page of it."""
-        head = file.read(16)
+        in_tiff = is_tiff(file.read(16))
         number = source.number if isinstance(source, Page) else 1
         image = None
-        if isinstance(source, Page) and formats.is_tiff(head):
+        if isinstance(source, Page) and in_tiff:
             file = cast("BinaryIO", tiff.view_of_page(file, number, source.offset))
             number = 1
 
         def check(width: int, height: int) -> None:
             _check_pixels(width, height, how)
 
-        is_tiff = formats.is_tiff(head)
         # Where Pillow fails with a TIFF file, tifffile may know more, or says what is wrong.
-        with suppress(*(_FAILURES if is_tiff else ())):
-            image = formats.open_image(file, check)
-        if is_tiff and (image is None or not _is_plain_tiff(image)):
+        with suppress(*(_FAILURES if in_tiff else ())):
+            image = open_image(file, check)
+        if in_tiff and (image is None or not _is_plain_tiff(image)):
             page = TiffPage.of(file)
             facts = (page.width, page.height, page.channels, page.shows_colours, page.dtype)
             return cls(*facts, None, source, file, how, page)
@@ -209,7 +222,7 @@ class OpenPicture:
             image.seek(number - 1)
         grey, dtype = is_grey(image), _deep_type(image)
         whole = None if dtype is not None else image
-        grey = grey or (image.format == "PNG" and png.is_grey_with_alpha(image))
+        grey = grey or (image.format == "PNG" and is_grey_png_with_alpha(image))
         facts = (image.width, image.height, 1 if grey else 3, not grey, np.dtype(dtype or np.uint8))
         return cls(*facts, whole, source, file, how, image)
 
@@ -233,7 +246,7 @@ class OpenPicture:
             return
         name = name_of(self._source)
         if not isinstance(self._header, TiffPage):
-            bits = formats.bits_of(self._header, self._file)
+            bits = bits_of(self._header, self._file)
             if bits > 8 and self.dtype == np.uint8:
                 notes.shallow[name] = bits
         if not isinstance(self._source, Page) and (pages := len(self.count_pages())) > 1:
@@ -246,7 +259,7 @@ class OpenPicture:
         """Tell for each page or frame where it begins, if it is one of a TIFF file."""
         if isinstance(self._header, TiffPage) or self._header.format == "TIFF":
             return list(tiff.page_offsets(self._file))
-        return [None] * formats.frames_of(self._header)
+        return [None] * frames_of(self._header)
 
     def count_pixels(self, sample_shape: tuple[int, ...]) -> int:
         """Tell how many pixels are unpacked for rows of a shape.
@@ -327,7 +340,7 @@ class OpenPicture:
             values = np.asarray(image).astype(self.dtype)
             return values[:, :, None], None
         with open_picture(self._source, self._how) as again:
-            values = png.read_deep(image, cast("ImageFile", again._header))
+            values = read_deep_png(image, cast("ImageFile", again._header))
         if values.shape[2] in (2, 4):
             return values[:, :, :-1], values[:, :, -1]
         clear = image.info.get("transparency")
@@ -478,18 +491,18 @@ def _check_pixels(width: int, height: int, how: Reading) -> None:
 def _unknown(source: Path | bytes) -> str:
     """Say why a file is not known."""
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        needed = formats.missing_plugin(file.read(16))
+        needed = missing_plugin(file.read(16))
     if needed is not None:
         return f"it {needed}"
     if (known := what_it_is(source)) is not None:
         return known
-    return f"its beginning is damaged, or it is in none of the formats {formats.known()}"
+    return f"its beginning is damaged, or it is in none of the formats {known_formats()}"
 
 
 def _deep_type(image: ImageFile) -> type[np.generic] | None:
     """Name the type of the values of what Pillow reads, if they are more than 8 bits."""
     if image.format == "PNG":
-        return np.uint16 if png.is_deep(image) else None
+        return np.uint16 if is_deep_png(image) else None
     if image.mode == "F":
         return np.float32
     wide = image.format == "PPM" and image.tile[0].codec_name == "ppm" and _maxval(image) > 255
@@ -528,3 +541,151 @@ def opaque(image: Image.Image) -> Image.Image:
         return image
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def missing_plugin(head: bytes) -> str | None:
+    """Say which package a file needs that begins so; None if that is not known."""
+    for plugin in PLUGINS:
+        if plugin.accepts(head) and not _register(plugin):
+            return needed_package(plugin)
+    return None
+
+
+def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile | None:
+    """Open a picture file, of which Pillow then knows the header; None if it is in no format.
+
+    Pillow's own bound on pixels is not asked: how many are unpacked is not known_formats yet.
+
+    Parameters
+    ----------
+    file : binary file
+        Which stays open as long as the picture is used.
+    check : callable
+        Called with the width and the height of what is unpacked at once, if that is so.
+    """
+    file.seek(0)
+    head = file.read(16)
+    for name in (*_formats(), *(one.format for one in PLUGINS if one.accepts(head))):
+        if name not in Image.OPEN and not any(_register(p) for p in PLUGINS if p.format == name):
+            continue
+        factory, accept = Image.OPEN[name]
+        told = accept(head) if accept else True
+        if not told or isinstance(told, str):  # a text says why this build of Pillow lacks it
+            continue
+        if name == "JXL":
+            check(*jxl_size(file))
+        file.seek(0)
+        try:
+            image: ImageFile = factory(file, "")
+        except (SyntaxError, IndexError, TypeError):  # so Pillow says that it is of another format
+            continue
+        return image
+    return None
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Name the formats that this build of Pillow has."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def known_formats() -> str:
+    """Name the formats that are read, for messages."""
+    extra = [plugin.format for plugin in PLUGINS if find_spec(plugin.module) is not None]
+    return ", ".join(sorted({*_formats(), *extra}))
+
+
+@cache
+def _register(plugin: Plugin) -> bool:
+    """Teach Pillow a format, if its package is there."""
+    try:
+        if plugin.format == "HEIF":
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+        else:
+            import pillow_jxl  # noqa: F401  which registers itself
+    except ImportError:
+        return False
+    return plugin.format in Image.OPEN
+
+
+def bits_of(image: ImageFile, file: BinaryIO) -> int:
+    """Tell how many bits a sample has of which Pillow gives 8; 8 for all others."""
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8))
+    if image.format not in ("AVIF", "JPEG2000"):
+        return 8
+    file.seek(0)
+    head = file.read(_HEADER)
+    if image.format == "AVIF":
+        start = head.find(b"av1C")
+        flags = head[start + 6] if 0 <= start < len(head) - 6 else 0
+        return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+    start = head.find(b"ihdr")
+    # Of a stream without boxes, the size is followed by the number of samples and their bits.
+    place = start + 14 if start >= 0 else 42
+    told = head[place] if place < len(head) else 7
+    return 8 if told == 0xFF else (told & 0x7F) + 1
+
+
+def jxl_size(file: BinaryIO) -> tuple[int, int]:
+    """Read the width and the height of a JPEG XL file, which its reader unpacks at once.
+
+    ISO/IEC 18181-1, annex D.2: sizes are numbers of bits, the lowest first.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be found.
+    """
+    file.seek(0)
+    if file.read(2) != JXL_STREAM:
+        _find_stream(file)
+    told = int.from_bytes(file.read(12).ljust(12, b"\0"), "little")
+
+    def take(count: int) -> int:
+        nonlocal told
+        value, told = told & ((1 << count) - 1), told >> count
+        return value
+
+    small = take(1)
+
+    def side() -> int:
+        return 8 * (take(5) + 1) if small else take(_JXL_WIDTHS[take(2)]) + 1
+
+    height = side()
+    ratio = take(3)
+    if not ratio:
+        return side(), height
+    across, down = _JXL_RATIOS[ratio]
+    return height * across // down, height
+
+
+def _find_stream(file: BinaryIO) -> None:
+    """Go to where the stream begins in a file of boxes, behind its signature."""
+    file.seek(0)
+    while len(head := file.read(8)) == 8:
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if size == 1:
+            size = int.from_bytes(file.read(8), "big") - 8
+        if kind in (b"jxlc", b"jxlp"):
+            file.seek(4 if kind == b"jxlp" else 0, 1)
+            if file.read(2) == JXL_STREAM:
+                return
+            break
+        if size < 8:
+            break
+        file.seek(size - 8, 1)
+    raise ValueError("its size cannot be found")
+
+
+def is_tiff(head: bytes) -> bool:
+    """Tell whether a file that begins so is TIFF."""
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def frames_of(image: Any) -> int:
+    """Count the pictures in an open file that Pillow reads; of a JPEG, the others are previews."""
+    return 1 if image.format in ("JPEG", "MPO") else int(getattr(image, "n_frames", 1))

@@ -13,9 +13,9 @@ from lance.fragment import FragmentMetadata, write_fragments
 from numpy.typing import NDArray
 
 from narrows.atomic import sync
-from narrows.data import disk_rows
-from narrows.data.columns import ROWS, Layout
-from narrows.data.disk_rows import PartRows, StoredRows
+from narrows.data import lazy_rows
+from narrows.data.lazy_rows import PartRows, StoredRows
+from narrows.data.numbers import ROWS, Layout
 from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
 from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_failures
 from narrows.texts import as_name, as_text
@@ -121,7 +121,7 @@ def read_lance(path: Path) -> Found:
     rows: Any = PartRows(parts)
     rows.columns = layout.names if layout.is_table else None
     names = LanceNames(path, dataset) if named else None
-    small = rows.nbytes <= disk_rows.SMALL
+    small = rows.nbytes <= lazy_rows.SMALL
     pictures = PICTURES in (schema.metadata or {})
     return Found(rows[:] if small else rows, names, rows.columns, pictures)
 

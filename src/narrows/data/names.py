@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TypeAlias, overload
 
-from narrows.data.images import IMAGE_SUFFIXES
-from narrows.data.pages import split_name
+from narrows.data.formats import IMAGE_SUFFIXES
+from narrows.data.reading import split_name
 from narrows.texts import as_text
 
 

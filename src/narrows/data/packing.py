@@ -22,12 +22,19 @@ from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file, shortened_name, sync
 from narrows.containment import check_inside, parse_json, read_regular
-from narrows.data.decoding import Target, decode_files, stamp_of
+from narrows.data.decoding import (
+    Progress,
+    Resized,
+    Target,
+    decode_files,
+    scan,
+    sizes_of,
+    stamp_of,
+    tell_resized,
+)
 from narrows.data.depths import common_type
-from narrows.data.disk_rows import check_dataset
-from narrows.data.folders import LeftOut
-from narrows.data.gathering import tell_mixed
-from narrows.data.images import ImageSize, Progress, choose_sample_shape, list_images
+from narrows.data.folders import LeftOut, check_dataset
+from narrows.data.images import ImageSize, choose_sample_shape, list_images, tell_mixed
 from narrows.data.lance_rows import (
     PICTURES,
     as_table,
@@ -35,11 +42,9 @@ from narrows.data.lance_rows import (
     put_together,
     write_piece,
 )
-from narrows.data.pages import name_within
-from narrows.data.reading import Notes, Pages, chosen
-from narrows.data.sizes import Resized, scan, sizes_of, tell_resized
-from narrows.data.text import counted
+from narrows.data.reading import Notes, Pages, chosen, name_within
 from narrows.errors import DataError, OutputError
+from narrows.texts import counted
 
 # Pictures, and bytes of them, that are written at a time: what a crash can cost.
 _PICTURES, _BYTES = 8192, 1 << 26

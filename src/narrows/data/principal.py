@@ -20,8 +20,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import randomized_svd
 
 from narrows.data.arrays import as_array_like, check_finite
-from narrows.data.lazy import LazyRows
-from narrows.data.weights import check_weights
+from narrows.data.batches import check_weights
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, DataTypeError, ParameterError
 
 Rows = NDArray[np.float64]

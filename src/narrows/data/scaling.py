@@ -17,8 +17,7 @@ from torch import Tensor
 
 from narrows.data.arrays import check_finite
 from narrows.data.depths import SHADES, bring
-from narrows.data.disk_rows import MappedRows, StoredRows
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows, MappedRows, StoredRows
 from narrows.errors import DataError, ParameterError
 
 Observer = Callable[[NDArray[Any], NDArray[np.bool_]], None]

@@ -13,16 +13,12 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from narrows.containment import irregular
-from narrows.data.csv_files import empty, read_text_table
-from narrows.data.dialect import NAMES as DELIMITER_NAMES
-from narrows.data.formulas import guarded_table
-from narrows.data.lazy import LazyRows, in_blocks
-from narrows.data.marks import is_missing, looks_like_number
-from narrows.data.memory import check_fits
+from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
+from narrows.data.formats import DEFAULTS, FileOptions
+from narrows.data.lazy_rows import LazyRows, check_fits, in_blocks
 from narrows.data.numbers import check_names, to_numbers, with_numbers
-from narrows.data.options import DEFAULTS, FileOptions, is_text_table
 from narrows.data.parquet import Opened
-from narrows.data.text import as_text, listed
+from narrows.data.text_tables import empty, guarded_table, read_text_table
 from narrows.errors import (
     DataError,
     DataTypeError,
@@ -31,18 +27,11 @@ from narrows.errors import (
     UnreadableFileError,
     warn,
 )
-
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
-"""Endings of the files that are written as tables; more kinds of text are read."""
+from narrows.texts import as_text, listed
 
 _INDEX = ("Unnamed: ", "__index_level_")  # what pandas calls it
 _LOOKED_AT = 200  # lines of a single column of texts
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-
-
-def is_table(path: Path) -> bool:
-    """Tell by its name whether a file is read as a table: text, compressed or not, or Parquet."""
-    return path.suffix.lower() == ".parquet" or is_text_table(path)
 
 
 def read_table(
@@ -92,13 +81,13 @@ def read_table(
     Warns
     -----
     NarrowsWarning
-        As :func:`narrows.data.csv_files.read_text_table`.
+        As :func:`narrows.data.text_tables.read_text_table`.
 
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_table
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "measured.csv")
     ...     _ = file.write_text("width,height\n1.5,2\n3,4\n")
@@ -170,7 +159,7 @@ def read_columns(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_columns
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels.csv")
     ...     _ = file.write_text("path,label,year\n1.png,boot,2010\n2.png,,2011\n")
@@ -215,7 +204,7 @@ def read_texts(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_texts
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels.csv")
     ...     _ = file.write_text("label\n007\nNA\n")
@@ -256,7 +245,7 @@ def write_table(
     --------
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_table, write_table
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_table(Path(folder, "codes.parquet"), np.eye(2, dtype=np.float32))
     ...     read_table(Path(folder, "codes.parquet"))
@@ -290,7 +279,7 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
     """Write tables of the same columns, at least one, one below the other to such a file.
 
     In text files, names and texts that spreadsheets would compute have an apostrophe before them;
-    see :mod:`narrows.data.formulas`.
+    see :mod:`narrows.data.text_tables`.
     """
     suffix = path.suffix.lower()
     if suffix != ".parquet":

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from narrows import plots
-from narrows.data.containers import refuse_containers
+from narrows.data.arrays import refuse_containers
 from narrows.errors import DataError, ParameterError
 from narrows.evaluation.figures import FeatureScores, Figures, Origin, membership_of
 from narrows.evaluation.page import Page, Part

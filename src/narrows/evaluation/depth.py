@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from narrows.data.arrays import as_tensor
-from narrows.data.containers import refuse_containers
+from narrows.data.arrays import as_tensor, refuse_containers
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, DivergedError, ParameterError

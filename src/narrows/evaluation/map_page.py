@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from narrows.data.image_codec import is_picture, opaque
-from narrows.data.text import as_text, printable
+from narrows.data.depths import fits_png as is_picture
+from narrows.data.image_codec import opaque
 from narrows.errors import DataError
 from narrows.evaluation.maps import flat_rows
 from narrows.evaluation.matching import groups_of
+from narrows.texts import as_text, printable
 
 # Told apart by all kinds of colour vision as far as ten can be: Okabe & Ito's, but for black and
 # yellow, of which one is not seen on a dark page and the other hardly on a light one; and others.

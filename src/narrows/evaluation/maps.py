@@ -24,9 +24,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from narrows.data.arrays import as_array_like, as_tensor, check_finite
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows, fits, scratch_rows
 from narrows.data.principal import fit_pca
-from narrows.data.tempfile_rows import fits, scratch_rows
 from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
 from narrows.evaluation.matching import groups_of
 from narrows.models.base import BaseAutoencoder

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from narrows.data.disk_rows import stored
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows, stored
 from narrows.errors import DataError, ParameterError, warn
 from narrows.evaluation.figures import (
     FeatureScores,

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.axes import are_pictures
-from narrows.data.decoding import Target
+from narrows.data.arrays import are_pictures
+from narrows.data.decoding import Target, side_by_side, sizes_of
 from narrows.data.depths import resize
 from narrows.data.images import read_into_memory
-from narrows.data.lazy import LazyRows
-from narrows.data.pages import Picture
-from narrows.data.reading import Notes, current
+from narrows.data.lazy_rows import LazyRows
+from narrows.data.reading import Notes, Picture, current
 from narrows.data.scaling import Scaling
-from narrows.data.sizes import side_by_side, sizes_of
 from narrows.errors import DataError, ParameterError
 from narrows.ssim import structural_similarity, window_of
 
@@ -73,7 +71,7 @@ def compare_with_clean(
         The distance from the smallest to the largest possible value: 255 for 8-bit pixels.
     pictures : bool, optional
         Whether the rows are pictures, as ``model.spec_.shows_pictures`` knows; by default as their
-        shape tells, see :func:`narrows.data.axes.are_pictures`.
+        shape tells, see :func:`narrows.data.arrays.are_pictures`.
 
     Returns
     -------

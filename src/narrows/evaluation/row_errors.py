@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows
 from narrows.data.principal import PrincipalAxes, fit_pca
-from narrows.data.signals import Windows
+from narrows.data.signal_files import Windows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
 from narrows.models.encoder_decoder import Encoder, decode

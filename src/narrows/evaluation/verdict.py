@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from narrows.data.text import counted
 from narrows.evaluation.figures import Figures
+from narrows.texts import counted
 
 # A share from the first number on is written as a multiple; below the second, as less than that.
 _MANY, _LEAST = 2.0, 1e-4

@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from narrows.data.decoding import one_processor
+from narrows.data.decoding import Progress, Resized, Size, one_processor, sizes_of
 from narrows.data.files import check_excludable
 from narrows.data.folders import LeftOut
+from narrows.data.formats import FileOptions
 from narrows.data.image_codec import quietly
-from narrows.data.images import Progress
-from narrows.data.options import FileOptions
-from narrows.data.pages import Picture, file_of
-from narrows.data.reading import Notes
-from narrows.data.sizes import Resized, Size, sizes_of
-from narrows.data.text import counted
+from narrows.data.reading import Notes, Picture, file_of
 from narrows.errors import DataError, ParameterError
 from narrows.library import commits
 from narrows.library.columns import fit_metadata, new_fields, understand_metadata
@@ -33,6 +29,7 @@ from narrows.library.table import Table
 from narrows.library.workers import Workers
 from narrows.models import Encoder
 from narrows.remote import Place
+from narrows.texts import counted
 
 _ROWS = 4096  # the most pictures in a share: as many as the loss of a worker can cost
 _HEADERS = 1000  # pictures of a folder whose headers are looked at before all are read

@@ -18,10 +18,10 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
-from narrows.data.text import as_text
 from narrows.library.columns import fit_metadata
 from narrows.library.table import Table, cannot_write
 from narrows.remote import FAILURES, panics_as_failures
+from narrows.texts import as_text
 
 # Pictures, and bytes of them, that are committed together: what an interruption can cost.
 _ROWS, _BYTES = 4096, 2**28

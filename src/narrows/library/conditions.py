@@ -19,8 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from narrows.data.text import printable
 from narrows.library.columns import metadata_fields
+from narrows.texts import printable
 
 RESERVED = {"AND", "OR", "NOT", "NULL", "TRUE", "FALSE"}
 # The library's own columns that may be filtered by, beside the users'.

@@ -27,13 +27,13 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from narrows.data.images import Progress
-from narrows.data.text import printable
+from narrows.data.decoding import Progress
 from narrows.errors import NarrowsError, ParameterError
 from narrows.library.library import Library
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import ExactIndex, Metric, check_metric
+from narrows.texts import printable
 
 _Pairs = NDArray[np.int64]  # (n, 2)
 

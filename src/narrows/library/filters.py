@@ -27,7 +27,6 @@ from fractions import Fraction
 from math import isfinite
 from typing import Any, NoReturn
 
-from narrows.data.text import printable
 from narrows.errors import ParameterError
 from narrows.library.conditions import (
     DAY,
@@ -52,6 +51,7 @@ from narrows.library.conditions import (
     storable,
     translated,
 )
+from narrows.texts import printable
 
 MOST_CHARACTERS = 65_536
 MOST_CONDITIONS = 500

@@ -17,25 +17,21 @@ from numpy.typing import NDArray
 
 from narrows.containment import is_folder, read_regular
 from narrows.data import files
-from narrows.data.arrays import as_array_like, read_rows
-from narrows.data.axes import hint
-from narrows.data.containers import is_picture
-from narrows.data.decoding import Target, n_processors
-from narrows.data.folders import LeftOut
-from narrows.data.formats import check_plugin
-from narrows.data.image_codec import DefectError, extract
-from narrows.data.images import (
-    IMAGE_SUFFIXES,
-    list_images,
-    read_into_memory,
+from narrows.data.arrays import as_array_like, hint, is_pillow_image, read_rows
+from narrows.data.decoding import (
+    Target,
+    decode_with_thumbnail,
+    encode_thumbnail,
+    n_processors,
+    scan,
 )
+from narrows.data.folders import LeftOut
+from narrows.data.formats import DEFAULTS, IMAGE_SUFFIXES, FileOptions, check_plugin
+from narrows.data.image_codec import DefectError, extract
+from narrows.data.images import list_images, read_into_memory
 from narrows.data.names import RowNames
-from narrows.data.options import DEFAULTS, FileOptions
-from narrows.data.pages import Page, Picture, file_of
-from narrows.data.reading import Notes, Reading, current
+from narrows.data.reading import Notes, Page, Picture, Reading, current, file_of
 from narrows.data.scaling import Scaling
-from narrows.data.sizes import scan
-from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.references import MOST_BYTES, folders_of
@@ -355,7 +351,7 @@ def understand(
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
-    if is_picture(given):
+    if is_pillow_image(given):
         given = as_array_like([given])[0]
     values = as_array_like(read_rows(given))
     shape = encoder.sample_shape_

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from narrows.data.formats import DEFAULTS, TABLE_SUFFIXES, FileOptions, is_table
 from narrows.data.names import KEYS, NameIndex, key_column
-from narrows.data.options import DEFAULTS, FileOptions
-from narrows.data.tables import TABLE_SUFFIXES, is_table, read_columns
+from narrows.data.tables import read_columns
 from narrows.errors import DataError, ParameterError
 from narrows.library.given import GivenFiles, GivenRows
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.images import Progress
+from narrows.data.decoding import Progress
 from narrows.errors import FormatError, ParameterError
 from narrows.library import commits, folder
 from narrows.library.checks import Checks

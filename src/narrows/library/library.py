@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from narrows.data.images import Progress
-from narrows.data.options import DEFAULTS, FileOptions
+from narrows.data.decoding import Progress
+from narrows.data.formats import DEFAULTS, FileOptions
 from narrows.errors import FormatError
 from narrows.library import folder, publishing
 from narrows.library.adding import Added, Addition

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.decoding import Target
+from narrows.data.decoding import Target, decode_with_thumbnail, encode_thumbnail, preview, size_of
+from narrows.data.depths import encode_png
 from narrows.data.files import takes_pictures
-from narrows.data.image_codec import DefectError, encode_png, quietly
+from narrows.data.image_codec import DefectError, quietly
 from narrows.data.reading import Reading, current
-from narrows.data.sizes import size_of
-from narrows.data.thumbnails import decode_with_thumbnail, encode_thumbnail, preview
 from narrows.errors import FormatError, LibraryError
 from narrows.library.references import fetch
 from narrows.library.table import Table
@@ -124,7 +123,7 @@ class StoredPictures:
         return pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels
 
     def make_thumbnail(self, contents: bytes, *, always: bool) -> bytes | None:
-        """Make the thumbnail of a picture as stored; see :mod:`narrows.data.thumbnails`.
+        """Make the thumbnail of a picture as stored; see :mod:`narrows.data.decoding`.
 
         Raises
         ------

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from narrows.containment import IrregularFileError, open_regular, read_regular
 from narrows.data.image_codec import DefectError, extract
-from narrows.data.pages import Page, Picture, file_of, parse
-from narrows.data.reading import Reading
+from narrows.data.reading import Page, Picture, Reading, file_of, parse
 from narrows.errors import FormatError, MissingFileError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from narrows.data.decoding import Progress, preview
 from narrows.data.image_codec import DefectError, quietly
-from narrows.data.images import Progress
 from narrows.data.reading import Reading, current
-from narrows.data.thumbnails import preview
 from narrows.errors import DataError, FormatError, NarrowsError
 from narrows.library import commits, salvage
 from narrows.library.checks import Checks

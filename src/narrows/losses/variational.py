@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from narrows.data.weights import unit_means
+from narrows.data.batches import unit_means
 
 # Nearer to a = 0 than this the closed form cancels, and a series takes its place.
 _NEAR_ZERO = 0.4

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from narrows import losses, networks, ranks, storage
 from narrows.corruption import nowhere
-from narrows.data.block_shuffle import Numbers, RowsBut, source_of
-from narrows.data.lazy import LazyRows
+from narrows.data.batches import Batch, Numbers, RowsBut, Weighted, counted, parted, source_of
+from narrows.data.lazy_rows import LazyRows
 from narrows.data.scaling import Scaling, Statistics
-from narrows.data.signals import Windows
-from narrows.data.source import Batch
-from narrows.data.weights import Weighted, counted, parted
+from narrows.data.signal_files import Windows
 from narrows.losses import Loss
 from narrows.models import persistence, resolve
 from narrows.models.damage import (

@@ -27,10 +27,9 @@ from torch.nn import functional
 from narrows import networks, ranks, storage
 from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
-from narrows.data.block_shuffle import anywhere_stored, numbers_of
+from narrows.data.batches import anywhere_stored, counted, numbers_of, row_mean
+from narrows.data.lazy_rows import scratch_rows
 from narrows.data.scaling import Scaling, Statistics
-from narrows.data.tempfile_rows import scratch_rows
-from narrows.data.weights import counted, row_mean
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
 from narrows.models import persistence, resolve

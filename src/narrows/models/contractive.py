@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss, jacobian
 from narrows.models.base import BaseAutoencoder, Objective

@@ -8,7 +8,7 @@ import math
 import torch
 
 from narrows import networks
-from narrows.data.memory import check_fits
+from narrows.data.lazy_rows import check_fits
 from narrows.errors import ParameterError
 from narrows.networks import NetworkSpec
 from narrows.networks.convolutional import Geometry

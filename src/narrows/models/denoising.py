@@ -16,8 +16,8 @@ from torch import Tensor
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import check_all_finite, read_rows
-from narrows.data.lazy import LazyRows
-from narrows.data.weights import counted
+from narrows.data.batches import counted
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, ParameterError, warn
 from narrows.models.base import BaseAutoencoder
 from narrows.models.failures import tell_of_failure

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows
 from narrows.data.scaling import Scaling
 from narrows.errors import warn
 from narrows.losses import variational

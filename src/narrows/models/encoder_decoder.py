@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from narrows import networks, storage
 from narrows.data.arrays import as_rows
+from narrows.data.lazy_rows import scratch_rows
 from narrows.data.scaling import Scaling
-from narrows.data.tempfile_rows import scratch_rows
 from narrows.errors import DataError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec

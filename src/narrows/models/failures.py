@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows import ranks
 from narrows.data.arrays import as_tensor
-from narrows.data.block_shuffle import is_stored
+from narrows.data.batches import is_stored
 from narrows.errors import warn
 from narrows.models.parameters import Learned
 from narrows.networks.network import Centre

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows
 
 UNKNOWN, NEW, HELD_OUT, LEARNED = range(4)
 """What :meth:`LearnedRows.membership` says of a row."""

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from narrows import networks, storage
 from narrows.corruption import Unstored
-from narrows.data.disk_rows import StoredRows
+from narrows.data.lazy_rows import StoredRows
 from narrows.errors import FormatError
 from narrows.models import explain
 from narrows.models.damage import check_range, known_range

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from narrows import networks
-from narrows.data.axes import are_pictures
-from narrows.data.block_shuffle import Numbers, picked
-from narrows.data.lazy import LazyRows, MadeRows
+from narrows.data.arrays import are_pictures
+from narrows.data.batches import Numbers, picked
+from narrows.data.lazy_rows import LazyRows, MadeRows
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
-from narrows.data.signals import Windows
+from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models import defaults

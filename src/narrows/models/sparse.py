@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
-from narrows.data.lazy import LazyRows
+from narrows.data.batches import counted
+from narrows.data.lazy_rows import LazyRows
 from narrows.data.scaling import Scaling
-from narrows.data.weights import counted
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.losses.sparsity import Activity, kl_sparsity, silence

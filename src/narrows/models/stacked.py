@@ -20,12 +20,9 @@ from torch import nn
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import as_tensor
-from narrows.data.block_shuffle import Numbers
-from narrows.data.disk_rows import MappedRows, PickedRows, StoredRows
-from narrows.data.lazy import LazyRows
+from narrows.data.batches import Numbers, counted
+from narrows.data.lazy_rows import LazyRows, MappedRows, PickedRows, Scratch, StoredRows
 from narrows.data.scaling import Scaling
-from narrows.data.tempfile_rows import Scratch
-from narrows.data.weights import counted
 from narrows.errors import NarrowsError, ParameterError
 from narrows.models.base import BaseAutoencoder, Objective, Plan
 from narrows.models.damage import choose_damage

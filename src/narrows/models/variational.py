@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
-from narrows.data.lazy import LazyRows
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
 from narrows.models.base import BaseAutoencoder, Objective, Plan

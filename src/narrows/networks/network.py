@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from narrows.data.axes import are_pictures
-from narrows.data.weights import row_mean
+from narrows.data.arrays import are_pictures
+from narrows.data.batches import row_mean
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.outputs import OUTPUT_MODULES
 
@@ -85,7 +85,7 @@ class NetworkSpec:
 
     @property
     def shows_pictures(self) -> bool:
-        """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.axes`."""
+        """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.arrays`."""
         is_signal = self.signal or self.architecture == "convolutional_1d"
         return not is_signal and are_pictures(self.sample_shape)
 

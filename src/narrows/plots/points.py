@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from narrows.data.text import printable
 from narrows.errors import DataError, ParameterError
 from narrows.plots.style import MARKERS, as_numbers, axes_or_new, colours, text_size
+from narrows.texts import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

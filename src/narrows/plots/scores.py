@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from narrows.data.text import printable
 from narrows.errors import DataError
 from narrows.plots.style import as_numbers, as_pairs, axes_or_new, colours, legend_above, looks
+from narrows.texts import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from narrows.data.axes import channels_first, is_picture_shape, last_axis_call
-from narrows.data.text import printable
+from narrows.data.arrays import channels_first, is_picture_shape, last_axis_call
 from narrows.errors import DataError, ParameterError
 from narrows.networks.layers import weighted
 from narrows.plots.style import axes_or_new
+from narrows.texts import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from narrows import ranks
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.data.block_shuffle import MIXED
-from narrows.data.disk_rows import FileRows, StoredRows, stored
-from narrows.data.lazy import LazyRows
+from narrows.data.batches import MIXED
+from narrows.data.lazy_rows import FileRows, LazyRows, StoredRows, stored
 from narrows.errors import NarrowsError, NarrowsWarning, ParameterError, WorkerError, warn
 from narrows.models import BaseAutoencoder, load
 from narrows.scale.cluster import (

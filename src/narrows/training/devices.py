@@ -4,8 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from narrows.data.arrays import ArraySource
-from narrows.data.source import Batch, Source
+from narrows.data.batches import ArraySource, Batch, Source
 from narrows.errors import ParameterError
 
 # The share of a GPU's free memory that rows may take; the rest is for the network and its steps.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from narrows.atomic import atomic_file
-from narrows.data.formulas import guarded
 from narrows.errors import FormatError
+from narrows.texts import guarded
 
 Record = dict[str, float]
 # The columns that every epoch has.

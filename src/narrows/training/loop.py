@@ -21,7 +21,7 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 from narrows import ranks
-from narrows.data.source import Source
+from narrows.data.batches import Source
 from narrows.errors import CheckpointError, DataError, DivergedError, warn
 from narrows.losses import Loss
 from narrows.training.devices import near, rounded_products, sent

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from torch import nn
 
 from narrows import ranks
-from narrows.data.formulas import guarded
 from narrows.errors import NarrowsError, OutputError
+from narrows.texts import guarded
 from narrows.training.history import Record
 
 Callback = Callable[[Record], None]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from narrows import __version__
 from narrows.corruption import gaussian, masking, salt_and_pepper
-from narrows.data.decoding import Target
-from narrows.data.image_codec import DefectError, encode_png, quietly
+from narrows.data.decoding import Target, size_of
+from narrows.data.depths import encode_png
+from narrows.data.image_codec import DefectError, quietly
 from narrows.data.reading import Notes, Reading
-from narrows.data.sizes import size_of
 from narrows.errors import DataError, LibraryError, UnreadableFileError
 from narrows.library import Item, Library
 from narrows.models.damage import limits_of

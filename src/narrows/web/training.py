@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.containment import read_regular
-from narrows.data.formulas import unguarded
-from narrows.texts import as_text
+from narrows.texts import as_text, unguarded
 
 # A log that was written to so many seconds ago is of a run that goes on, unless it takes longer
 # over an epoch.

@@ -1,0 +1,689 @@
+"""Rows that are read or made when they are asked for, and look like an array until then.
+
+They come from files, which are read in runs of neighbours, or from a function. Intermediate results
+that memory does not hold go to temporary files without a name.
+"""
+
+import math
+import mmap
+import os
+import re
+import resource
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from copy import copy
+from math import prod
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows.errors import DataError, NarrowsError, OutputError, UnreadableFileError
+
+# Values of rows that are made together.
+_VALUES = 1 << 21
+
+SMALL = 1 << 26
+"""Bytes of rows that are rather held in memory: shuffled as a whole, they need no reading."""
+
+_GAP = 8  # rows between two wanted ones that are read over, rather than begin anew
+# The share of the free memory that intermediate results may take.
+_SHARE = 1 / 2
+# Bytes that are taken without asking how much is free.
+_LITTLE = 1 << 26
+_GIGABYTE = 1e9
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+_PAGES = Path("/proc/self/statm")
+# Limit, use, and what can be freed of it at once, in version 2 and version 1.
+_FILES_OF_GROUPS = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+class LazyRows(ABC):
+    """Rows of one shape that never stand in memory together.
+
+    They have an array's length, shape and type; slices and arrays of row numbers give arrays. A
+    model's ``fit``, and everything that it does with rows afterwards, takes them as it takes
+    arrays, and reads as many at a time as it needs.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The number of rows, and the shape of one.
+    dtype : dtype
+        The type of their values.
+    columns : list of str or None
+        What the features of a table are called.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    columns: list[str] | None = None
+
+    @abstractmethod
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of these numbers, from 0 to n - 1, as an array (len(rows), ...)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions, as an array has it."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What they would take in memory."""
+        return self.size * self.dtype.itemsize
+
+    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield all rows, so many at a time; each array may be overwritten by the next."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    @property
+    def together(self) -> int:
+        """How many to ask for at a time, where all are wanted."""
+        return max(1, _VALUES // max(1, math.prod(self.shape[1:])))
+
+    def __getitem__(self, index: int | slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return one row, some neighbouring rows, or the rows of some numbers."""
+        if isinstance(index, slice):
+            return self.take(np.arange(*index.indices(len(self))))
+        rows = np.asarray(index, np.int64)
+        if rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"there is no row {rows.min()} or {rows.max()} among {len(self)}")
+        taken = self.take(np.atleast_1d(np.where(rows < 0, rows + len(self), rows)))
+        return taken if rows.ndim else taken[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Put all rows into one array, for whoever has to have them so."""
+        if copy is False:
+            raise ValueError("rows that are made when asked for are always a copy")
+        return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+
+class MadeRows(LazyRows):
+    """Rows that a function makes of others, some at a time.
+
+    Parameters
+    ----------
+    rows : ndarray or LazyRows of shape (n, ...)
+        The others.
+    make : callable
+        From some of them to as many rows.
+    sample_shape : tuple of int
+        Of one row that it makes.
+    dtype : dtype
+        Of what it makes.
+
+    Examples
+    --------
+    >>> halves = MadeRows(np.arange(6).reshape(3, 2), lambda rows: rows / 2, (2,), np.float64)
+    >>> len(halves), halves[-1].tolist()
+    (3, [2.0, 2.5])
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[Any] | LazyRows,
+        make: Callable[[NDArray[Any]], NDArray[Any]],
+        sample_shape: tuple[int, ...],
+        dtype: Any,
+    ) -> None:
+        self._rows, self._make = rows, make
+        self.shape, self.dtype = (len(rows), *sample_shape), np.dtype(dtype)
+
+    @property
+    def together(self) -> int:
+        """How many to ask for at a time, where all are wanted."""
+        return min(super().together, max(1, _VALUES // max(1, math.prod(self._rows.shape[1:]))))
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Make the rows of these numbers."""
+        return self._make(self._rows[rows])
+
+
+def in_blocks(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
+    """Yield rows some at a time, in order; those of an array all at once."""
+    size = values.together if isinstance(values, LazyRows) else max(1, len(values))
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+class StoredRows(LazyRows):
+    """Rows on a disk; a kind of storage says how neighbouring ones are read."""
+
+    def reshaped(self, shape: tuple[int, ...]) -> Self:
+        """Return the same values as rows of another shape."""
+        other = copy(self)
+        other.shape = shape
+        return other
+
+    def stamp(self) -> object:
+        """Return what tells that the rows were changed, without reading them; None if nothing."""
+        return None
+
+    @abstractmethod
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows, each from a first row to before another, (R, 2), one after another."""
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return rows of these numbers; what lies together on the disk is read together."""
+        found, places = self.gather(rows, np.empty((0, *self.shape[1:]), self.dtype))
+        in_order = len(places) == len(found) and bool((places == np.arange(len(places))).all())
+        return found if in_order else found.take(places, axis=0)
+
+    def streamed(
+        self, count: int, window: Callable[[int], NDArray[np.int64]]
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """Read the rows of so many windows, one after another.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        window : callable
+            From a number below it to the numbers of the rows in that window.
+
+        Yields
+        ------
+        found, places
+            As of :meth:`gather`; overwritten by the next.
+        """
+        room = np.empty((0, *self.shape[1:]), self.dtype)
+        for number in range(count):
+            found, places = self.gather(window(number), room)
+            room = found if len(found) > len(room) else room
+            yield found, places
+
+    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+        """Yield all rows, so many at a time; each array is overwritten by the next."""
+        room = np.empty((min(size, len(self)), *self.shape[1:]), self.dtype)
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
+            self.read(np.array([[start, stop]]), room[: stop - start])
+            yield room[: stop - start]
+
+    def gather(
+        self, rows: NDArray[np.int64], room: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Read rows of these numbers in the order in which they lie on the disk.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Their numbers.
+        room : ndarray of shape (m, ...)
+            Where they are put, if it is large enough. Memory that is used again costs nothing.
+
+        Returns
+        -------
+        found : ndarray of shape (l, ...)
+            What was read, a few others among them.
+        places : ndarray of int, of the shape of rows
+            Where in it they are.
+        """
+        if not len(rows):
+            return np.empty((0, *self.shape[1:]), self.dtype), rows
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        first = np.flatnonzero(np.diff(ascending, prepend=ascending[0] - _GAP - 1) > _GAP)
+        begin, end = ascending[first], ascending[np.append(first[1:], len(rows)) - 1] + 1
+        offsets = np.cumsum(end - begin) - (end - begin)
+        places = np.empty_like(order)
+        places[order] = ascending + np.repeat(offsets - begin, np.diff(np.append(first, len(rows))))
+        count = int((end - begin).sum())
+        room = room if len(room) >= count else np.empty((count, *self.shape[1:]), self.dtype)
+        self.read(np.stack([begin, end], 1), room[:count])
+        return room[:count], places
+
+
+class FileRows(StoredRows):
+    """Rows of an array in a file, which is opened only while it is read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Where the rows begin, in bytes.
+    shape, dtype
+        Of all of them together.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: Any) -> None:
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self.offset = offset
+        with self._open() as file:
+            self._stamp = _stamp(file)
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows.
+
+        Raises
+        ------
+        DataError
+            If the file is no longer what it was.
+        """
+        if not into.size:
+            return
+        with self._open() as file:
+            self._check(file)
+            try:
+                is_whole = read_runs(file.fileno(), self.offset, runs, into)
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if not is_whole:
+                raise self._changed()
+            self._check(file)
+
+    def stamp(self) -> object:
+        """Return the size of the file, and when it was changed last."""
+        return self._stamp[2:]
+
+    def _open(self) -> BinaryIO:
+        try:
+            return self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _check(self, file: BinaryIO) -> None:
+        if _stamp(file) != self._stamp:
+            raise self._changed()
+
+    def _unreadable(self, error: OSError) -> UnreadableFileError:
+        return UnreadableFileError(
+            f"'{self.path}' can no longer be read: {error.strerror}; put it back, and begin again"
+        )
+
+    def _changed(self) -> DataError:
+        return DataError(
+            f"'{self.path}' was changed while it was read; leave it alone until this has ended, "
+            "and begin again"
+        )
+
+
+class PartRows(StoredRows):
+    """Rows of several files, one file after another.
+
+    Parameters
+    ----------
+    parts : sequence of StoredRows
+        Of rows of the same shape and type.
+    """
+
+    def __init__(self, parts: Sequence[StoredRows]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+
+    def stamp(self) -> object:
+        """Return the stamps of the files, if all have one."""
+        stamps = [part.stamp() for part in self._parts]
+        return None if None in stamps else stamps
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows, which may go on from one file to the next."""
+        filled = 0
+        for part, end in zip(self._parts, self._ends, strict=True):
+            start = end - len(part)
+            mine = np.clip(runs - start, 0, len(part))
+            mine = mine[mine[:, 0] < mine[:, 1]]
+            count = int((mine[:, 1] - mine[:, 0]).sum())
+            if count:
+                part.read(mine, into[filled : filled + count])
+            filled += count
+
+
+class MappedRows(StoredRows):
+    """Rows that a function makes of others, shape by shape.
+
+    Parameters
+    ----------
+    rows : StoredRows
+        The others.
+    function : callable
+        From an array of them to one of the same shape.
+    """
+
+    def __init__(self, rows: StoredRows, function: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        self._rows, self._function = rows, function
+        self.shape, self.columns = rows.shape, rows.columns
+        self.dtype = function(np.zeros((1, *rows.shape[1:]), rows.dtype)).dtype
+
+    def stamp(self) -> object:
+        """Return the stamp of the others."""
+        return self._rows.stamp()
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        given = np.empty((len(into), *self._rows.shape[1:]), self._rows.dtype)
+        self._rows.read(runs, given)
+        into[...] = self._function(given).reshape(into.shape)
+
+
+class PickedRows(StoredRows):
+    """Some of the rows on a disk.
+
+    Parameters
+    ----------
+    rows : StoredRows
+        All of them.
+    numbers : ndarray of int, or what works them out
+        Which, ascending.
+    """
+
+    def __init__(self, rows: StoredRows, numbers: Any) -> None:
+        self._rows, self._numbers = rows, numbers
+        self.shape, self.dtype = (len(numbers), *rows.shape[1:]), rows.dtype
+
+    def stamp(self) -> object:
+        """Return the stamp of all of them."""
+        return self._rows.stamp()
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        places = np.concatenate([np.arange(begin, end) for begin, end in runs])
+        into[...] = self._rows.take(self._numbers[places]).reshape(into.shape)
+
+
+def read_runs(handle: int, offset: int, runs: NDArray[np.int64], into: NDArray[Any]) -> bool:
+    """Read runs of rows that begin at a place of a file; tell whether the file has them all."""
+    room = into.reshape(-1).view(np.uint8).data
+    filled = 0
+    for begin, end in (runs * into[0].nbytes).tolist():
+        done = begin
+        while done < end:
+            count = os.preadv(handle, [room[filled : filled + end - done]], offset + done)
+            if not count:
+                return False
+            done, filled = done + count, filled + count
+    return True
+
+
+def stored(values: Any) -> Any:
+    """Turn a large array that is mapped from a file into rows that are read from it.
+
+    What is mapped fills the memory page by page, and a file that shrinks ends the process.
+    Anything else is given back as it is.
+    """
+    large = isinstance(values, np.memmap) and values.nbytes > SMALL and values.ndim > 1
+    return (_of_file(values) if large else None) or values
+
+
+def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
+    """Put arrays that are mapped from files one after another: in memory only if they are small.
+
+    Raises
+    ------
+    DataError
+        If they are not of one shape and type, one holds nothing, or its bytes are in the order
+        of another machine.
+    """
+    first, parts = arrays[0], [_of_file(array) for array in arrays]
+    for array, part, path in zip(arrays, parts, paths, strict=True):
+        alike = array.shape[1:] == first.shape[1:] and array.dtype == first.dtype
+        if not alike or not array.size or part is None:
+            raise DataError(
+                f"'{path}' holds {array.dtype} of shape {array.shape}, '{paths[0]}' {first.dtype} "
+                f"of shape {first.shape}; the .npy files of a folder hold rows of one shape and "
+                "type, row after row (C order), at least one each: save it again so"
+            )
+    rows = PartRows([part for part in parts if part is not None])
+    if sum(array.nbytes for array in arrays) <= SMALL:
+        return rows[:]  # not from the map: a file that has shrunk is refused
+    return rows
+
+
+def _of_file(values: NDArray[Any]) -> FileRows | None:
+    """Find where in its file a mapped array is, if it is there as it is in memory."""
+    root: Any = values
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    plain = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap) and root.mode != "c"
+    if not plain or not root.filename or not values.flags.c_contiguous:
+        return None
+    if not values.dtype.isnative:
+        return None
+    offset = root.offset + values.ctypes.data - root.ctypes.data
+    return FileRows(Path(root.filename), offset, values.shape, values.dtype)
+
+
+def _stamp(file: BinaryIO) -> tuple[int, ...]:
+    facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+class SpooledRows(StoredRows):
+    """Rows in an unlinked file, which is gone when no object refers to them.
+
+    A copy in another process of the same machine reads them as long as this one has them.
+
+    Parameters
+    ----------
+    file : file
+        Holds nothing but the rows; may be closed afterwards.
+    shape, dtype
+        Of all of them together.
+    """
+
+    def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> None:
+        self._handle = _Handle(os.dup(file.fileno()))
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.origin: object = None
+
+    def stamp(self) -> object:
+        """Return the stamp of what the rows were unpacked from, where that is known."""
+        return self.origin
+
+    def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
+        """Read runs of rows."""
+        if into.size:
+            read_runs(self._handle.number, 0, runs, into)
+
+
+class _Handle:
+    """A file that is closed with the last rows that are in it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A number means nothing to another process, but the system knows the file by it.
+        facts = os.fstat(self.number)
+        return _opened, (f"/proc/{os.getpid()}/fd/{self.number}", facts.st_dev, facts.st_ino)
+
+
+def _opened(path: str, device: int, inode: int) -> _Handle:
+    """Open the file that a process has under a number, if it is still that one."""
+    with suppress(OSError):
+        handle = _Handle(os.open(path, os.O_RDONLY))
+        facts = os.fstat(handle.number)
+        if (facts.st_dev, facts.st_ino) == (device, inode):
+            return handle
+    raise UnreadableFileError(
+        "the rows are in a file of a process that is on another machine, has ended, or that this "
+        "system does not share; give the path that they were read from"
+    )
+
+
+def fits(n_bytes: int) -> bool:
+    """Tell whether intermediate results take at most half of the memory that is free."""
+    return n_bytes <= _SHARE * available()
+
+
+def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+    """Make an array to be filled, in memory if it takes at most half of what is free.
+
+    Otherwise it is mapped to a file in the folder for temporary files (the environment variable
+    ``TMPDIR``). That file has no name, so it is gone with the last use of the array, or with the
+    process, however it ends.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    OutputError
+        If the file has no room.
+    """
+    return Scratch(shape, dtype).values
+
+
+class Scratch:
+    """An array to be filled, and then to be read in batches; see :func:`scratch_rows`.
+
+    Attributes
+    ----------
+    values : ndarray
+        To be filled.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        self._stored: SpooledRows | None = None
+        if n_bytes <= _LITTLE or fits(n_bytes):
+            self.values: NDArray[Any] = np.empty(shape, dtype)
+            return
+        with scratch_file(shape, dtype) as file:
+            self.values = np.memmap(file, dtype, "r+", shape=shape)
+            self._stored = SpooledRows(file, shape, dtype)
+
+    def rows(self) -> NDArray[Any] | SpooledRows:
+        """Return what was filled in: in memory, or on the disk."""
+        return self.values if self._stored is None else self._stored
+
+
+def scratch_file(shape: tuple[int, ...], dtype: Any) -> IO[bytes]:
+    """Make a file without a name that has room for rows.
+
+    Raises
+    ------
+    OutputError
+        If there is none.
+    """
+    n_bytes = prod(shape) * np.dtype(dtype).itemsize
+    file = None
+    try:
+        file = tempfile.TemporaryFile(prefix="narrows-")  # noqa: SIM115 (the caller closes it)
+        if hasattr(os, "posix_fallocate"):
+            # Taken now: a full disk would otherwise end the process when pages are written.
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            file.truncate(n_bytes)
+    except OSError as error:
+        if file is not None:
+            file.close()
+        raise OutputError(
+            f"an array of shape {shape} takes {n_bytes / 1e9:.3g} GB, for which there is room "
+            f"neither in memory nor in '{tempfile.gettempdir()}' ({error.strerror}); set TMPDIR to "
+            "a folder with more room, or give fewer or narrower rows"
+        ) from error
+    return file
+
+
+def available() -> int:
+    """Return how many bytes this process can have.
+
+    That is what Linux calls available (elsewhere all memory), as far as the limits of the process
+    (``ulimit -v``, ``ulimit -d``) and of its control groups (containers, ``systemd-run``) let it.
+    """
+    return max(0, min([_of_machine(), *_of_process(), *_of_groups()]))
+
+
+def _of_machine() -> int:
+    told = re.search(r"MemAvailable: +(\d+) kB", _read_text(Path("/proc/meminfo")))
+    if told:
+        return int(told[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _of_process() -> Iterator[int]:
+    """Yield what the limits of addresses and of data leave."""
+    used = [int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in _read_text(_PAGES).split()]
+    for limit, place in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
+        most, _ = resource.getrlimit(limit)
+        if most != resource.RLIM_INFINITY and used:
+            yield most - used[place]
+
+
+def _of_groups() -> Iterator[int]:
+    """Yield what the control groups leave that the process is in, of either version."""
+    for line in _read_text(_OWN_GROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = _CONTROL_GROUPS / controllers
+            own = root / path.lstrip("/")
+            # In a container, the path may be one outside of it, and the root its own group.
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(root):
+                    yield from _of_group(folder)
+
+
+def _of_group(folder: Path) -> Iterator[int]:
+    """Yield what a group leaves: its limit, less what it uses but for files read lately."""
+    for limit, usage, cache in _FILES_OF_GROUPS:
+        most, used = _read_text(folder / limit), _read_text(folder / usage)
+        if most.strip().isdecimal() and used.strip().isdecimal():
+            freed = re.search(rf"^{cache} (\d+)", _read_text(folder / "memory.stat"), re.MULTILINE)
+            yield int(most) - int(used) + (int(freed[1]) if freed else 0)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""
+
+
+def check_fits(n_bytes: int, what: str, remedy: str, error: type[NarrowsError]) -> None:
+    """Refuse what would fill the memory before any of it is taken.
+
+    A few bytes can claim any size: a compressed file of zeros, a header, a parameter.
+
+    Parameters
+    ----------
+    n_bytes : int
+        What is needed.
+    what, remedy : str
+        What needs it, and what to do instead, for the message.
+    error : type
+        The class to raise.
+
+    Raises
+    ------
+    NarrowsError
+        Of the class given.
+    """
+    if n_bytes > (free := available()):
+        needed = f"{n_bytes / _GIGABYTE:.3g}" if n_bytes < 10**30 else "more than 1e+21"
+        raise error(
+            f"{what} would take {needed} GB of memory, and {free / _GIGABYTE:.3g} GB are free; "
+            f"{remedy}"
+        )
