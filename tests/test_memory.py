@@ -14,7 +14,7 @@ MEGABYTE = 1 << 20
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Be in control groups of one's own making."""
-    monkeypatch.setattr(lazy_rows, "_GROUPS", tmp_path)
+    monkeypatch.setattr(lazy_rows, "_CONTROL_GROUPS", tmp_path)
     monkeypatch.setattr(lazy_rows, "_OWN_GROUPS", tmp_path / "own")
 
     def be_in(line, folder, **files):
@@ -71,5 +71,5 @@ def test_limits_of_the_process_count(groups, monkeypatch, tmp_path, limit):
 
 
 def test_a_system_that_says_nothing_has_all_its_memory(groups, monkeypatch):
-    monkeypatch.setattr(lazy_rows, "_text", lambda _: "")
+    monkeypatch.setattr(lazy_rows, "_read_text", lambda _: "")
     assert available() > 10 * MEGABYTE

@@ -198,7 +198,7 @@ def test_a_single_layer_learns_and_leaves_the_others_alone():
 
 def little_memory(monkeypatch):
     monkeypatch.setattr("narrows.data.lazy_rows._LITTLE", 0)
-    monkeypatch.setattr("narrows.data.lazy_rows.available", lambda: 80 * 4 * 4)
+    monkeypatch.setattr("narrows.data.lazy_rows.fits", lambda n: n <= 80 * 4 * 2)
 
 
 def test_codes_larger_than_memory_give_the_same_model_and_leave_nothing(tmp_path, monkeypatch):

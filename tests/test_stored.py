@@ -203,7 +203,7 @@ def test_stacks_whose_codes_memory_does_not_hold_read_them_in_blocks(file, monke
         return batches(source, *arguments, **options)
 
     monkeypatch.setattr(BlockSource, "batches", noted)
-    for name, value in (("_LITTLE", 0), ("available", lambda: 0)):
+    for name, value in (("_LITTLE", 0), ("fits", lambda _: False)):
         monkeypatch.setattr(lazy_rows, name, value)
     again = StackedAutoencoder(2, hidden_layer_sizes=(4,), max_epochs=2, random_state=SEED).fit(
         file

@@ -97,7 +97,7 @@ def test_restored_rows_are_made_once_and_compared_with_clean_ones(
     monkeypatch.setattr(Autoencoder, "denoise", noted)
     if memory == "small":
         monkeypatch.setattr(lazy_rows, "_LITTLE", 0)
-        monkeypatch.setattr(lazy_rows, "available", lambda: 0)
+        monkeypatch.setattr(lazy_rows, "fits", lambda _: False)
     rng = np.random.default_rng(SEED)
     noisy = np.clip(PICTURES + rng.normal(0, 20, PICTURES.shape), 0, 255).astype(np.uint8)
     np.save("noisy.npy", noisy)
@@ -117,7 +117,7 @@ def test_results_that_memory_does_not_hold_are_in_a_file_without_a_name(
 ):
     truth = model.transform(PICTURES), model.reconstruct(PICTURES)
     monkeypatch.setattr(lazy_rows, "_LITTLE", 0)
-    monkeypatch.setattr(lazy_rows, "available", lambda: 0)
+    monkeypatch.setattr(lazy_rows, "fits", lambda _: False)
     for found, wanted in zip(
         (model.transform(on_disk), model.reconstruct(on_disk)), truth, strict=True
     ):

@@ -43,6 +43,7 @@ def as_text(name: str) -> str:
 
     Examples
     --------
+    >>> from narrows.texts import as_text
     >>> print(as_text("caf\udce9.png"), as_text(r"caf\xe9.png"), as_text(r"a\b.png"))
     caf\xe9.png caf\x5cxe9.png a\b.png
     """
@@ -56,6 +57,7 @@ def as_utf8(text: str) -> str:
 
     Examples
     --------
+    >>> from narrows.texts import as_utf8
     >>> print(as_utf8("caf\udce9.png"), as_utf8(r"caf\xe9.png"))
     caf\xe9.png caf\xe9.png
     """
@@ -67,6 +69,7 @@ def is_utf8(name: str) -> bool:
 
     Examples
     --------
+    >>> from narrows.texts import is_utf8
     >>> is_utf8("café.png"), is_utf8("caf\udce9.png")
     (True, False)
     """
@@ -82,6 +85,7 @@ def as_name(text: str) -> str:
 
     Examples
     --------
+    >>> from narrows.texts import as_name, as_text
     >>> as_name(as_text("caf\udce9.png")) == "caf\udce9.png"
     True
     """
@@ -103,6 +107,7 @@ def printable(text: str) -> str:
 
     Examples
     --------
+    >>> from narrows.texts import printable
     >>> print(printable("red: \x1b[31m, two lines:\n, Zürich, caf\udce9"))
     red: \x1b[31m, two lines:\n, Zürich, caf\xe9
     """
@@ -144,6 +149,7 @@ def one_line(message: str, most: int = MOST) -> str:
 
     Examples
     --------
+    >>> from narrows.texts import one_line
     >>> one_line("two\n  lines"), one_line("a" * 200 + " is long; shorten it", 60)
     ('two lines', 'aaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaa is long; shorten it')
     """

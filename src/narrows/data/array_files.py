@@ -343,7 +343,7 @@ def is_idx(path: str | Path) -> bool:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-
+    >>> from narrows.data.array_files import is_idx
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels")
     ...     _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
@@ -385,7 +385,7 @@ def read_idx(path: str | Path) -> NDArray[Any]:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-
+    >>> from narrows.data.array_files import read_idx
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels")
     ...     _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))

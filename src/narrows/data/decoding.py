@@ -655,7 +655,7 @@ def preview(source: Source, show: Show | None = None, how: Reading | None = None
     --------
     >>> import numpy as np
     >>> from narrows.data.depths import encode_png
-
+    >>> from narrows.data.decoding import preview
     >>> preview(encode_png(np.zeros((20, 30), np.uint8))).shape
     (20, 30)
     >>> preview(encode_png(np.zeros((256, 128, 3), np.uint8))).shape

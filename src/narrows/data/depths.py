@@ -274,6 +274,7 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
     --------
     >>> import numpy as np
     >>> from narrows.data.images import read_image
+    >>> from narrows.data.depths import encode_png
     >>> encode_png(np.zeros((28, 28), np.uint8))[1:4]
     b'PNG'
     >>> read_image(encode_png(np.full((2, 2, 3), 4095, np.uint16)), (1, 1, 3)).tolist()
@@ -314,7 +315,7 @@ def fits_png(pixels: NDArray[Any]) -> bool:
     Examples
     --------
     >>> import numpy as np
-
+    >>> from narrows.data.depths import fits_png
     >>> fits_png(np.zeros((28, 28), np.uint8)), fits_png(np.zeros((28, 28)))
     (True, False)
     """

@@ -290,7 +290,7 @@ def read(
     --------
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
-
+    >>> from narrows.data.files import read, write
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     pictures = np.zeros((2, 5, 4), np.uint8)
     ...     _ = write(Path(folder, "dark"), pictures, names=["night.jpg", "caves/deep.jpg"])
@@ -611,7 +611,7 @@ def write(
     --------
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
-
+    >>> from narrows.data.files import read, write
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = write(Path(folder, "codes.npz"), np.eye(2), names=["a.jpg", "b.jpg"])
     ...     read(file).names

@@ -255,7 +255,7 @@ def list_files(
     Examples
     --------
     >>> import tempfile
-
+    >>> from narrows.data.folders import list_files
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name in ("a.PNG", "b.heic", "c.heic", "notes.txt", "._a.png"):
     ...         _ = Path(folder, name).write_bytes(b"")
@@ -511,6 +511,7 @@ def what_it_is(source: Path | bytes) -> str | None:
 
     Examples
     --------
+    >>> from narrows.data.folders import what_it_is
     >>> what_it_is(b""), what_it_is(b"<!DOCTYPE html><html>404"), what_it_is(b"\x89PNG")
     ('it is empty (0 bytes)', 'it is a web page (HTML)', None)
     """

@@ -102,7 +102,7 @@ def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterat
     >>> from pathlib import Path
     >>> from narrows import Autoencoder
     >>> from narrows.data.files import write
-
+    >>> from narrows.data.reading import reading
     >>> stack = np.random.default_rng(0).integers(0, 4096, (30, 8, 8), np.uint16)
     >>> with tempfile.TemporaryDirectory() as folder, reading(pages="all"):
     ...     pages = write(Path(folder, "stack.tif"), stack)
