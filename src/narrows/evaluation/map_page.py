@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from narrows.data.depths import fits_png as is_picture
+from narrows.data.depths import fits_png
 from narrows.data.image_codec import opaque
 from narrows.errors import DataError
 from narrows.evaluation.maps import flat_rows
@@ -166,7 +166,7 @@ def _shaded(values: NDArray[Any]) -> dict[str, Any]:
 
 def _sheet(pictures: NDArray[np.uint8]) -> dict[str, Any] | None:
     """Put all pictures on one sheet, as large as is small enough; none if they are too many."""
-    if not is_picture(pictures[0]):
+    if not fits_png(pictures[0]):
         return None
     n, longest = len(pictures), max(pictures.shape[1:3])
     columns = int(np.ceil(np.sqrt(n)))
