@@ -112,8 +112,8 @@ def _load(path: Path, kind: str, parameters: dict[str, Any]) -> "Autoencoder":
 def _tell(path: Path, model: "Autoencoder") -> dict[str, Any]:
     """Print where a run is resumed, and return it for the command's answer."""
     from narrows.cli.console import note
-    from narrows.data.text import counted
     from narrows.models.runs import resumable_state
+    from narrows.texts import counted
 
     model.check_parameters()
     state = resumable_state(model)

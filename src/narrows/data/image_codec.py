@@ -142,7 +142,7 @@ def decode(
     --------
     >>> from io import BytesIO
     >>> from PIL import Image
-    >>> from narrows.data.image_codec import decode
+
     >>> file = BytesIO()
     >>> Image.new("RGBA", (9, 5), "#ff000000").save(file, "PNG")  # transparent red
     >>> decode(file.getvalue(), (1, 2)).tolist()

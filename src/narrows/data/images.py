@@ -68,7 +68,7 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
     >>> from narrows.data.depths import encode_png
-    >>> from narrows.data.images import find_images
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "black.png").write_bytes(encode_png(np.zeros((2, 3), np.uint8)))
     ...     _ = Path(folder, "notes.txt").write_text("not a picture")
@@ -187,7 +187,7 @@ def read_image(
     --------
     >>> import numpy as np
     >>> from narrows.data.depths import encode_png
-    >>> from narrows.data.images import read_image
+
     >>> file = encode_png(np.full((40, 30), 200, np.uint8))
     >>> read_image(file, (8, 8)).shape, read_image(file, (2, 1, 3)).tolist()
     ((8, 8), [[[200, 200, 200]], [[200, 200, 200]]])
@@ -252,7 +252,6 @@ def choose_sample_shape(
 
     Examples
     --------
-    >>> from narrows.data.images import choose_sample_shape
     >>> choose_sample_shape([], image_size=32, color=True)
     (32, 32, 3)
     """
@@ -352,7 +351,7 @@ def read_images(
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
     >>> from narrows.data.depths import encode_png
-    >>> from narrows.data.images import read_images
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     good, bad = Path(folder, "good.png"), Path(folder, "bad.png")
     ...     _ = good.write_bytes(encode_png(np.zeros((9, 9), np.uint8)))

@@ -87,7 +87,7 @@ def read_table(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_table
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "measured.csv")
     ...     _ = file.write_text("width,height\n1.5,2\n3,4\n")
@@ -159,7 +159,7 @@ def read_columns(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_columns
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels.csv")
     ...     _ = file.write_text("path,label,year\n1.png,boot,2010\n2.png,,2011\n")
@@ -204,7 +204,7 @@ def read_texts(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_texts
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "labels.csv")
     ...     _ = file.write_text("label\n007\nNA\n")
@@ -245,7 +245,7 @@ def write_table(
     --------
     >>> import numpy as np, tempfile
     >>> from pathlib import Path
-    >>> from narrows.data.tables import read_table, write_table
+
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_table(Path(folder, "codes.parquet"), np.eye(2, dtype=np.float32))
     ...     read_table(Path(folder, "codes.parquet"))

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from narrows import corruption
-from narrows.data.lazy import LazyRows, in_blocks
+from narrows.data.lazy_rows import LazyRows, in_blocks
 from narrows.data.scaling import Scaling, Statistics
-from narrows.data.signals import Windows
+from narrows.data.signal_files import Windows
 from narrows.models.parameters import Learned
 
 

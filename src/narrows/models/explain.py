@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from narrows import networks
-from narrows.data.text import counted
 from narrows.models.parameters import Choice, Learned
+from narrows.texts import counted
 from narrows.training.loop import TrainSettings
 
 

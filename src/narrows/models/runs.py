@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from narrows import ranks
-from narrows.data.block_shuffle import Numbers, anywhere_stored, draw, picked, source_of
-from narrows.data.lazy import LazyRows
-from narrows.data.source import Source
-from narrows.data.text import counted, shortened
+from narrows.data.batches import Numbers, Source, anywhere_stored, draw, picked, source_of
+from narrows.data.lazy_rows import LazyRows
 from narrows.errors import (
     CheckpointError,
     DataError,
@@ -37,6 +35,7 @@ from narrows.models.fitted import Codec
 from narrows.models.learned_rows import NEW, HashSet, LearnedRows
 from narrows.models.persistence import StoredState
 from narrows.networks import Network
+from narrows.texts import counted, shortened
 from narrows.training.history import History
 from narrows.training.loop import LossFunction, TrainSettings, train
 from narrows.training.progress import print_epoch, whole_steps

@@ -12,21 +12,23 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
-from narrows.data.arrays import as_array_like, check_all_finite, check_finite, read_rows
-from narrows.data.axes import (
+from narrows.data.arrays import (
+    as_array_like,
     channels_first,
+    check_all_finite,
+    check_finite,
+    gives_rows,
     hint,
     last_axis_call,
     lies_down,
     may_be_channels_first,
+    read_rows,
 )
-from narrows.data.containers import gives_rows
-from narrows.data.disk_rows import StoredRows, stored
-from narrows.data.lazy import LazyRows
-from narrows.data.signals import Windows
-from narrows.data.text import counted, listed, shortened
+from narrows.data.lazy_rows import LazyRows, StoredRows, stored
+from narrows.data.signal_files import Windows
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.networks import NetworkSpec
+from narrows.texts import counted, listed, shortened
 
 _SHOWN = 3  # names of columns in a message
 _TOO_MUCH = 1e38  # for a parameter: sums in single precision would overflow
