@@ -132,9 +132,9 @@ library = Library.open(sys.argv[1])
 step("open the table")
 library.model
 step("load the model")
-from narrows.cli.exchange import in_units, read_for
+from narrows.cli.exchange import read_for
 from pathlib import Path
-X = in_units(read_for(library.model, Path(sys.argv[2]), skip_unreadable=False), library.model)
+X = read_for(library.model, Path(sys.argv[2]), {}).in_units(library.model)
 step("read the query")
 Z = library.model.transform(X)
 step("encode it")

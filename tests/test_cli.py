@@ -103,7 +103,7 @@ def test_help_lists_every_verb_and_exit_code_without_importing_them() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    names = ["console", "main", "stopping"]
+    names = ["console", "main", "process"]
     assert done.stderr.strip() == str([f"narrows.cli.{name}" for name in names])
     for verb in VERBS:
         assert re.search(rf"^  {verb} ", done.stdout, re.MULTILINE)

@@ -249,9 +249,9 @@ def test_a_second_signal_ends_at_once_unless_it_belongs_to_the_first(
 ) -> None:
     """While the first one is kept, because training is being ended."""
     code = (
-        "import os, signal, sys; from narrows.cli import stopping; stopping.listen();"
+        "import os, signal, sys; from narrows.cli.process import stopping; stopping.listen();"
         f"stopping.hold(); os.kill(os.getpid(), {int(first)}); print('first', flush=True);"
-        f"os.kill(os.getpid(), {int(second)}); print(stopping.exit_code())"
+        f"os.kill(os.getpid(), {int(second)}); print(stopping.exit_code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -269,9 +269,9 @@ def test_a_signal_within_an_import_waits_for_its_end(tmp_path: Path) -> None:
         "print('imported', flush=True)\n"
     )
     code = (
-        "import time; from narrows.cli import stopping; stopping.listen()\n"
+        "import time; from narrows.cli.process import Stopped, stopping; stopping.listen()\n"
         "try:\n    import slow; time.sleep(60); print('not stopped')\n"
-        "except stopping.Stopped as stopped: print(stopped, stopped.code)"
+        "except Stopped as stopped: print(stopped, stopped.code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path

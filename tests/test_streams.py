@@ -1,19 +1,18 @@
 """Standard streams and signals of a command, within this process: whose own are put back."""
 
 import errno
-import importlib.util
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from narrows.cli import stopping, streams
+from narrows.cli import process
+from narrows.cli.process import Stopped, Stopping, Streams
 
 
 @contextmanager
@@ -44,7 +43,7 @@ def run(tmp_path: Path) -> Callable[..., tuple[int, str]]:
             else:
                 os.dup2(out, 1)
                 os.close(out)
-            made = streams.Streams()
+            made = Streams()
             say()
             result = made.finish(code)
         return result, (tmp_path / "err").read_text("utf-8")
@@ -69,14 +68,14 @@ def test_what_is_printed_arrives(run: Any, tmp_path: Path) -> None:
 def test_a_reader_who_left_is_told_by_the_exit_code(run: Any, code: int) -> None:
     read, write = os.pipe()
     os.close(read)
-    assert run(answer, write, code) == (code or streams.LEFT, "")
+    assert run(answer, write, code) == (code or process.LEFT, "")
 
 
 @pytest.mark.parametrize("kind", ["closed", "full"])
 def test_an_answer_that_is_lost_is_told(run: Any, kind: str) -> None:
     out = None if kind == "closed" else os.open("/dev/full", os.O_WRONLY)
     code, err = run(answer, out)
-    assert code == streams.LOST
+    assert code == process.LOST
     reason = "it is closed" if kind == "closed" else os.strerror(errno.ENOSPC)
     assert f"standard output could not be written: {reason};" in err
     assert len(err.splitlines()) == 1
@@ -102,19 +101,15 @@ def test_letters_that_an_encoding_lacks_are_escaped(
 
 
 @pytest.fixture
-def fresh() -> Iterator[ModuleType]:
-    """Give the signals of a process of their own, and put this one's back."""
-    before = {n: signal.getsignal(n) for n in (signal.SIGALRM, *stopping._NAMES)}
-    spec = importlib.util.spec_from_file_location("narrows_stopping_again", stopping.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for number in stopping._NAMES:
+def fresh() -> Iterator[Stopping]:
+    """Give signals as of a new process, and put this one's back."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGALRM, *process._NAMES)}
+    for number in process._NAMES:
         signal.signal(number, signal.SIG_DFL)
-    module.listen()
+    stopping = Stopping()
+    stopping.listen()
     try:
-        yield module
+        yield stopping
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
@@ -129,35 +124,35 @@ def fresh() -> Iterator[ModuleType]:
         (signal.SIGINT, 130, "Ctrl-C"),
     ],
 )
-def test_a_signal_is_raised_once(fresh: Any, number: int, code: int, name: str) -> None:
-    assert not fresh.is_stopped()
+def test_a_signal_is_raised_once(fresh: Stopping, number: int, code: int, name: str) -> None:
+    assert fresh.number is None
     with pytest.raises(KeyboardInterrupt) as caught:
         os.kill(os.getpid(), number)
     assert caught.value.code == code  # type: ignore[attr-defined]
-    assert (fresh.is_stopped(), fresh.exit_code(), fresh.reason()) == (True, code, name)
+    assert (fresh.number, fresh.exit_code, fresh.reason) == (number, code, name)
     fresh.check()
-    with pytest.raises(fresh.Stopped, match=name):
+    with pytest.raises(Stopped, match=name):
         fresh.refuse()
     fresh.leave()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_signal_is_held_where_there_is_something_to_lose(fresh: Any) -> None:
+def test_a_signal_is_held_where_there_is_something_to_lose(fresh: Stopping) -> None:
     fresh.hold()
     fresh.refuse()
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGHUP)  # which systemd sends with it
-    with pytest.raises(fresh.Stopped, match="SIGTERM"):
+    with pytest.raises(Stopped, match="SIGTERM"):
         fresh.check()
     fresh.check()
 
 
-def test_without_a_signal_ctrl_c_ended_the_command(fresh: Any) -> None:
-    assert (fresh.exit_code(), fresh.reason()) == (130, "Ctrl-C")
+def test_without_a_signal_ctrl_c_ended_the_command(fresh: Stopping) -> None:
+    assert (fresh.exit_code, fresh.reason) == (130, "Ctrl-C")
 
 
-def test_a_signal_within_an_import_is_raised_after_it(fresh: Any) -> None:
+def test_a_signal_within_an_import_is_raised_after_it(fresh: Stopping) -> None:
     seen: list[str] = []
     code = compile(
         "import os, signal; os.kill(os.getpid(), signal.SIGTERM); done('imported')",
@@ -169,6 +164,6 @@ def test_a_signal_within_an_import_is_raised_after_it(fresh: Any) -> None:
         exec(code, {"done": seen.append})  # noqa: S102 (this very file)
         signal.pause()
 
-    with pytest.raises(fresh.Stopped):
+    with pytest.raises(Stopped):
         load()
     assert seen == ["imported"]

@@ -3,15 +3,14 @@
 import gc
 import os
 
-from narrows.cli import stopping
 from narrows.cli.main import main
-from narrows.cli.streams import Streams
+from narrows.cli.process import Stopped, Streams, stopping
 
 
 def run() -> None:
     """Run the command line, and end the process with its exit code."""
-    # Imports make hundreds of thousands of objects and no garbage; looking for some among them,
-    # as often as Python does by default, is a tenth of what a short command takes.
+    # Imports make hundreds of thousands of objects and no garbage. The garbage collector would take
+    # a tenth of the time of a short command, if it ran as often as it does by default.
     gc.set_threshold(100_000, 20, 100)
     streams = Streams()
     streams.tell_crashes()
@@ -19,15 +18,15 @@ def run() -> None:
         stopping.listen()
         code = main()
         stopping.leave()
-    except stopping.Stopped as stop:  # while an error was being told
+    except Stopped as stop:  # while an error was being printed
         code = stop.code
-    except Exception:  # noqa: BLE001  a fault in Narrows itself, which is shown
+    except Exception:  # noqa: BLE001  a fault in Narrows itself, which is printed
         import traceback
 
         traceback.print_exc()
         code = 1
-    # All is written. A normal end would take apart, in no order, the threads that pyarrow and
-    # torch keep, and is aborted by the system now and then: exit code 134 instead of ours.
+    # All output is written. A normal exit would end the threads of pyarrow and torch in no order,
+    # and is now and then aborted by the system, with exit code 134 instead of ours.
     os._exit(streams.finish(code))
 
 

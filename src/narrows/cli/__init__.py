@@ -1,1 +1,1 @@
-"""The command ``narrows``: one file a verb, each a thin face of the public Python names."""
+"""The command ``narrows``: a file for each verb, which calls the public Python names."""

@@ -1,12 +1,14 @@
-"""``narrows checks``: this installation against what is known to be right."""
+"""``narrows checks``: test this installation against known answers."""
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import answer, json_option, note, table
+from narrows.cli import options
+from narrows.cli.console import answer, note, table
 from narrows.cli.exchange import load_for
 
 if TYPE_CHECKING:
@@ -15,12 +17,12 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder
 
-# A check's figure and whether it is good enough.
+# A check's figures, and whether they are as they have to be.
 Outcome = tuple[str, bool]
 
 
 @click.command("checks")
-@json_option
+@options.json
 def command(*, as_json: bool) -> int:
     """Test this installation against known answers.
 
@@ -74,26 +76,21 @@ def _run(check: Callable[[], Outcome]) -> Outcome:
         return f"{type(error).__name__}: {' '.join(str(error).split())}", False
 
 
-def _rows(n: int = 400) -> "NDArray[np.float32]":
-    """Make rows of 12 features that vary in 4 directions and a little in all."""
+def _rows() -> "NDArray[np.float32]":
+    """Make 800 rows of 12 features that vary in 4 directions and a little in all."""
     import numpy as np
 
     generator = np.random.default_rng(0)
-    mixed = generator.normal(size=(n, 4)) @ generator.normal(size=(4, 12))
-    return (mixed + 0.3 * generator.normal(size=(n, 12))).astype(np.float32)
+    mixed = generator.normal(size=(800, 4)) @ generator.normal(size=(4, 12))
+    return (mixed + 0.3 * generator.normal(size=(800, 12))).astype(np.float32)
 
 
-def _pictures() -> "NDArray[np.uint8]":
-    from narrows import datasets
+def _pictures() -> "tuple[NDArray[np.uint8], Autoencoder]":
+    """Return pictures, and a model that has learned from them."""
+    from narrows import Autoencoder, datasets
 
-    pictures: NDArray[np.uint8] = datasets.load("digits").X_test[:64]
-    return pictures
-
-
-def _trained(X: "NDArray[Any]") -> "Autoencoder":
-    from narrows import Autoencoder
-
-    return Autoencoder(n_components=6, max_epochs=2, random_state=0).fit(X)
+    X = datasets.load("digits").X_test[:64]
+    return X, Autoencoder(n_components=6, max_epochs=2, random_state=0).fit(X)
 
 
 def _linear_against_pca() -> Outcome:
@@ -102,7 +99,7 @@ def _linear_against_pca() -> Outcome:
     from narrows import Autoencoder
     from narrows.evaluation import fit_pca
 
-    X, X_test = _rows(800)[:400], _rows(800)[400:]
+    X, X_test = np.split(_rows(), 2)
     model = Autoencoder(
         n_components=4,
         hidden_layer_sizes=(),
@@ -118,46 +115,36 @@ def _linear_against_pca() -> Outcome:
 
 
 def _save_load_transform() -> Outcome:
-    from tempfile import TemporaryDirectory
-
-    X = _pictures()
-    model = _trained(X)
+    X, model = _pictures()
     with TemporaryDirectory() as folder:
-        model.save(Path(folder, "model"))
-        again = load_for(Path(folder, "model"), "transform")
+        again = load_for(model.save(Path(folder, "model")), "transform")
     return _equal_bits(model.transform(X), again.transform(X))
 
 
 def _decoder_alone() -> Outcome:
-    from tempfile import TemporaryDirectory
-
-    X = _pictures()
-    model = _trained(X)
+    X, model = _pictures()
     codes = model.transform(X)
     with TemporaryDirectory() as folder:
-        model.split()[1].save(Path(folder, "decoder"))
-        decoder = load_for(Path(folder, "decoder"), "inverse_transform")
+        decoder = load_for(model.split()[1].save(Path(folder, "decoder")), "inverse_transform")
     return _equal_bits(model.inverse_transform(codes), decoder.inverse_transform(codes))
 
 
 def _own_picture_first() -> Outcome:
-    from tempfile import TemporaryDirectory
-
     from narrows import Library
 
-    X = _pictures()
+    X, model = _pictures()
     names = [str(i) for i in range(len(X))]
     with TemporaryDirectory() as folder:
-        library = Library.create(Path(folder, "pictures.lance"), model=_trained(X))
+        library = Library.create(Path(folder, "pictures.lance"), model=model)
         library.add(X, names=names)
         found = [matches[0].path for matches in library.match(X, 1)]
     first = sum(name == path for name, path in zip(names, found, strict=True))
     return f"{first} of {len(X)} pictures find themselves", first == len(X)
 
 
-def _equal_bits(one: "NDArray[np.float32]", other: "NDArray[np.float32]") -> Outcome:
-    differing = int((one.view("u4") != other.view("u4")).sum())
-    return f"{differing} of {one.size} numbers differ", differing == 0
+def _equal_bits(values: "NDArray[Any]", others: "NDArray[Any]") -> Outcome:
+    differing = int((values.view("u4") != others.view("u4")).sum())
+    return f"{differing} of {values.size} numbers differ", differing == 0
 
 
 CHECKS: dict[str, Callable[[], Outcome]] = {

@@ -1,14 +1,15 @@
-"""``narrows compact``."""
+"""``narrows compact``: free the room that a library no longer needs."""
 
 from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option
+from narrows.cli import options
+from narrows.cli.console import answer
 
 
 @click.command("compact")
-@click.argument("library", type=PATH, metavar="LIBRARY")
+@options.library
 @click.option(
     "--keep",
     type=click.FloatRange(min=0),
@@ -16,13 +17,13 @@ from narrows.cli.console import PATH, answer, json_option
     show_default=True,
     help="Free earlier versions that are older than so many hours.",
 )
-@json_option
+@options.json
 def command(*, library: Path, keep: float, as_json: bool) -> None:
     """Free the room that a library no longer needs.
 
-    Its rows are put together, and what nobody reads any more is removed.
+    Its rows are put together, and versions that nobody reads any more are removed.
 
-    What was there before repairing or moving to another model is freed whatever its age.
+    The library as it was before repairing or moving to another model is freed whatever its age.
     """
     from datetime import timedelta
 

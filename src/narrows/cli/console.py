@@ -1,46 +1,25 @@
-"""What the verbs say: answers on standard output, everything else on standard error."""
+"""The output of verbs: answers on standard output, and everything else on standard error."""
 
 import json
 import math
 import os
-import re
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from contextvars import ContextVar
 from datetime import date
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli import stopping
+from narrows.cli.process import stopping
 from narrows.texts import as_utf8, one_line, printable
 
-
-class _Path(click.Path):
-    """A path; no program but Python's own can give one that holds NUL."""
-
-    def convert(self, value: Any, *given: Any) -> Any:
-        if "\0" in os.fspath(value):
-            self.fail(f"{printable(os.fspath(value))!r} is no path, as it holds NUL", *given)
-        return super().convert(value, *given)
-
-
-# Whether a file can be read is found out, and said, where it is read.
-PATH = _Path(path_type=Path, readable=False)
-
 if TYPE_CHECKING:
-    from narrows.data.files import Rows
-    from narrows.data.packing import Packed
-    from narrows.library.adding import Added
     from narrows.library.ivf import Recall
-    from narrows.signals import Signals
-
-    Read = Rows | Added | Packed | Signals
 
 Advance = Callable[[int, int], None]
 
@@ -48,124 +27,20 @@ LONGEST_LINE = 500
 """Characters of a line on standard error."""
 
 _warned: ContextVar[list[dict[str, Any]]] = ContextVar("warned")
-# Beside a terminal, progress is a line at most every so many seconds.
+# Where standard error is no terminal, progress is a line at most every so many seconds.
 _SECONDS_BETWEEN_LINES = 2.0
-_REMEDY = re.compile(r"; (repair it|save it again|copy it again,) or choose another$")
-# Of a run of training ten, and more where an epoch in ten takes longer than this.
+# A run of training has so many lines, and more where a tenth of it takes longer than this.
 _LINES_A_RUN, _MOST_SECONDS = 10, 60.0
 
 
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb its ``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")(
-        function
-    )
-
-
-def metric_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb its ``--metric``."""
-    return click.option(
-        "--metric",
-        type=click.Choice(["euclidean", "cosine"]),
-        default="euclidean",
-        show_default=True,
-        help="The distance between codes.",
-    )(function)
-
-
-def random_state_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb its ``--random-state``."""
-    return click.option(
-        "--random-state",
-        type=click.IntRange(0, 2**31 - 1),
-        default=0,
-        show_default=True,
-        help="Seed of all random numbers.",
-    )(function)
-
-
-def to_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
-    return click.option("-o", "--to", required=True, type=PATH, help=text)
-
-
-def ray_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb its ``--ray``."""
-    return click.option(
-        "--ray",
-        metavar="ADDRESS",
-        help=f"{text} by the workers of a Ray cluster (needs narrows[ray]): local starts one on "
-        "this machine, auto finds one, host:port names one.",
-    )
-
-
-def overwrite_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb its ``--overwrite``."""
-    return click.option("--overwrite", is_flag=True, help="Replace an output that exists.")(
-        function
-    )
-
-
-def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb that reads files and folders what says how: which, which pages, how large."""
-    skip = click.option(
-        "--skip-unreadable",
-        is_flag=True,
-        help="Leave out files of a folder that cannot be read, and list them.",
-    )
-    exclude = click.option(
-        "--exclude",
-        multiple=True,
-        metavar="GLOB",
-        help="Leave out files and folders of such names: '*_thumb.jpg', 'drafts/', 'raw/*.png'; "
-        "give it again for more.",
-    )
-    return skip(exclude(_pages_option(max_pixels_option(function))))
-
-
-def max_pixels_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb that reads pictures its ``--max-pixels``, which holds for all that it reads."""
-    option = click.option(
-        "--max-pixels",
-        type=click.IntRange(1, 2**31 - 1),
-        help="Refuse pictures of more pixels than this; a JPEG counts at the size at which it is "
-        "decoded.  [default: 89478485]",
-    )
-    return option(_reading(function, "max_pixels"))
-
-
-def _pages_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb that reads picture files its ``--pages``, which holds for all that it reads."""
-    option = click.option(
-        "--pages",
-        type=click.Choice(["first", "all"]),
-        help="Take the first page of a TIFF file, and the first frame of an animation, or each of "
-        "them as a picture: scan.tif#1, scan.tif#2 ...  [default: first]",
-    )
-    return option(_reading(function, "pages"))
-
-
-def _reading(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Have a verb read picture files as an option says, which it need not know of."""
-
-    @wraps(function)
-    def command(*args: Any, **options: Any) -> Any:
-        from narrows.data.reading import reading
-
-        with reading(**{name: options.pop(name)}):
-            return function(*args, **options)
-
-    return command
-
-
 def note(message: str) -> None:
-    """Say something that is not the answer, in one line of at most 500 characters."""
+    """Print a line of at most 500 characters on standard error."""
     click.echo(one_line(message, LONGEST_LINE), err=True)
 
 
 @contextmanager
 def one_answer() -> Iterator[None]:
-    """Keep standard output for the answer: an engine may print what becomes of its workers."""
+    """Keep standard output for the answer: Ray may print the output of its workers."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -177,7 +52,7 @@ def collected_warnings() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            # Arrays have no column names, and whoever names such a file knows.
+            # scikit-learn warns where a table has column names and an array has none.
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             warnings.showwarning = _show_warning
             yield
@@ -186,17 +61,16 @@ def collected_warnings() -> Iterator[None]:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    line = one_line(str(message))
-    known = {"message": line, **getattr(message, "facts", {})}
-    entry = {"kind": getattr(message, "kind", "other"), **known}
-    if entry in _warned.get([]):
-        return
-    _warned.get([]).append(entry)
-    note(f"narrows: warning: {line}")
+    line, warned = one_line(str(message)), _warned.get([])
+    kind = getattr(message, "kind", "other")
+    entry = {"kind": kind, "message": line, **getattr(message, "facts", {})}
+    if entry not in warned:
+        warned.append(entry)
+        note(f"narrows: warning: {line}")
 
 
 def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
-    """Give the answer: one JSON object, with the warnings so far, or these lines."""
+    """Print the answer: one JSON object, with the warnings so far, or these lines."""
     if as_json:
         record = {**record, "warnings": _warned.get([])}
         click.echo(json.dumps(_plain(record), allow_nan=False))
@@ -206,10 +80,10 @@ def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Print a table: framed on a terminal, in plain aligned columns elsewhere."""
+    """Print a table: by rich on a terminal, in plain aligned columns elsewhere."""
     columns = [printable(name) for name in columns]
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    right = [
+    to_right = [
         bool(cells) and all(_is_number(row[column]) for row in cells)
         for column in range(len(columns))
     ]
@@ -220,8 +94,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
         from rich.text import Text
 
         framed = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-        for name, to_right in zip(columns, right, strict=True):
-            framed.add_column(name, justify="right" if to_right else "left", overflow="fold")
+        for name, is_right in zip(columns, to_right, strict=True):
+            framed.add_column(name, justify="right" if is_right else "left", overflow="fold")
         for row in cells:
             framed.add_row(*map(Text, row))
         Console(highlight=False).print(framed)
@@ -231,41 +105,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str =
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in ([*columns], *cells):
         aligned = (
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, to_right, strict=True)
         )
         click.echo("  ".join(aligned).rstrip())
 
 
-def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
-    """List the files that were left out, and why."""
-    for name, reason in skipped:
-        path = printable(name)
-        # The reason may be an error's whole line, which names the file and what to do without it.
-        why = reason.removeprefix(f"'{path}' ").removeprefix(f"'{path}': ")
-        note(f"skipped {path}: {_REMEDY.sub('', why)}")
-
-
-def reading_record(found: "Read") -> dict[str, Any]:
-    """Say as JSON what was left out of what was read, and which pictures have another size now.
-
-    "left_out" and "resized" are there where something was.
-    """
-    resized = getattr(found, "resized", None)
-    record: dict[str, Any] = {
-        "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped]
-    }
-    if found.left_out is not None and any(found.left_out.as_json().values()):
-        record["left_out"] = found.left_out.as_json()
-    if resized is not None:
-        record["resized"] = resized.as_json()
-    return record
-
-
 def recall_record(recalls: "Mapping[Any, Recall]") -> dict[str, dict[str, float]]:
-    """Say as JSON which share of the k nearest approximate searches find, by metric and k.
+    """Return as JSON the share of the k nearest that approximate searches find, by metric and k.
 
-    "approximate_recall" is that of rows of the library, "approximate_recall_disturbed" that of
+    "approximate_recall" is measured for rows of the library, "approximate_recall_disturbed" for
     rows with noise.
     """
     record: dict[str, dict[str, float]] = {}
@@ -277,25 +126,14 @@ def recall_record(recalls: "Mapping[Any, Recall]") -> dict[str, dict[str, float]
     return record
 
 
-def recall_lines(recall: "Recall") -> list[str]:
-    """Say it in lines, one for each k."""
-    return [
-        f"approximate search finds {100 * share:.4g} % of the {k} nearest, for rows with noise "
-        f"{100 * recall.disturbed[k]:.4g} %"
-        for k, share in recall.items()
-    ]
-
-
-@contextmanager
-def progress(label: str) -> Iterator[Advance]:
-    """Show how far something is; the block calls what it gets with (done, total)."""
-    with _bar(label) if sys.stderr.isatty() else _lines(label) as advance:
-        yield advance
+def progress(label: str) -> AbstractContextManager[Advance]:
+    """Show the progress of a block, which calls what the context returns with (done, total)."""
+    return _bar(label) if sys.stderr.isatty() else _lines(label)
 
 
 @contextmanager
 def training(*, keeps: bool = False) -> Iterator[None]:
-    """Show how far the fits in the block are: by a bar on a terminal, elsewhere by ten lines.
+    """Show the progress of training in the block: by a bar on a terminal, otherwise in ten lines.
 
     Parameters
     ----------
@@ -304,41 +142,41 @@ def training(*, keeps: bool = False) -> Iterator[None]:
     """
     from narrows.training.progress import on_start, on_step
 
-    with on_start(stopping.hold if keeps else stopping.refuse), _shown():
-        if not keeps:
+    with _shown_epochs(), on_start(stopping.hold if keeps else stopping.refuse):
+        if keeps:
+            with on_step(stopping.check):
+                yield
+        else:
             yield
             stopping.refuse()
-            return
-        with on_step(stopping.check):
-            yield
 
 
 @contextmanager
-def _shown() -> Iterator[None]:
+def _shown_epochs() -> Iterator[None]:
     from narrows.training.progress import on_epoch
 
-    if not sys.stderr.isatty():
-        said = time.monotonic()
+    if sys.stderr.isatty():
+        with _bar("training") as advance:
 
-        def say(record: dict[str, float]) -> None:
-            nonlocal said
-            epoch, most = int(record["epoch"]), int(record["max_epochs"])
-            tenth = epoch * _LINES_A_RUN // most > (epoch - 1) * _LINES_A_RUN // most
-            if epoch == 1 or tenth or time.monotonic() - said > _MOST_SECONDS:
-                said = time.monotonic()
-                note(_epoch(record))
+            def show(record: dict[str, float]) -> None:
+                words = _layer(record) + _losses(record)
+                advance(int(record["epoch"]), int(record["max_epochs"]), words)
 
-        with on_epoch(say):
-            yield
+            with on_epoch(show):
+                yield
         return
-    with _bar("training") as advance:
+    shown = time.monotonic()
 
-        def show(record: dict[str, float]) -> None:
-            words = _layer(record) + _losses(record)
-            advance(int(record["epoch"]), int(record["max_epochs"]), words)
+    def print_line(record: dict[str, float]) -> None:
+        nonlocal shown
+        epoch, most = int(record["epoch"]), int(record["max_epochs"])
+        tenth = epoch * _LINES_A_RUN // most > (epoch - 1) * _LINES_A_RUN // most
+        if epoch == 1 or tenth or time.monotonic() - shown > _MOST_SECONDS:
+            shown = time.monotonic()
+            note(_epoch(record))
 
-        with on_epoch(show):
-            yield
+    with on_epoch(print_line):
+        yield
 
 
 @contextmanager
@@ -364,12 +202,12 @@ def _bar(label: str) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def _lines(label: str) -> Iterator[Advance]:
-    said = time.monotonic()
+    shown = time.monotonic()
 
     def advance(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= _SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
+        nonlocal shown
+        if time.monotonic() - shown >= _SECONDS_BETWEEN_LINES:
+            shown = time.monotonic()
             note(f"{label}: {done} of {total}")
 
     yield advance
@@ -402,11 +240,11 @@ def _is_number(cell: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what Python and numpy hold into what JSON can; figures that are not finite are null.
+    """Convert values of Python and numpy to JSON types; numbers that are not finite become null.
 
     Names of files that are not UTF-8 are written as :func:`narrows.texts.as_utf8` does.
     """
-    if isinstance(value, date):  # a time is one too
+    if isinstance(value, date):  # a datetime is one too
         value = value.isoformat()
     if isinstance(value, str | Path):
         return as_utf8(str(value))

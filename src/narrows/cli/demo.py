@@ -1,4 +1,4 @@
-"""``narrows demo``: all of it on a well-known data set, in one go."""
+"""``narrows demo``: a tour of the verbs on a well-known data set."""
 
 import json
 import shlex
@@ -13,22 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, note, progress, table, training
+from narrows.cli import options
+from narrows.cli.console import answer, note, progress, table, training
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from narrows import Autoencoder, Library
     from narrows.datasets import Dataset
 
 MODEL, LIBRARY, QUERIES, SHEET = "model", "pictures.lance", "queries", "matches.png"
-# Says that the folder is a demo's: what it names may be replaced by the next one.
+# This file marks the folder of a demo, whose files the next demo may replace.
 RESULTS = "results.json"
 _NAMES = (MODEL, LIBRARY, QUERIES, SHEET, RESULTS)
 
-# Codes that keep an eighth of the digits' 64 pixels, and a twenty-fifth of the others' 784; the
-# digits are few, and more epochs than fifty do not help them.
+# Codes have an eighth of the 64 pixels of digits, and a twenty-fifth of the 784 of the others. More
+# than fifty epochs do not help the digits, which are few.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "digits": {"n_components": 8, "max_epochs": 50},
     "mnist": {"n_components": 32},
@@ -48,17 +46,17 @@ _N_QUERIES, _K = 8, 5
 @click.option(
     "-o",
     "--to",
-    type=PATH,
+    type=options.PATH,
     default="narrows-demo",
     show_default=True,
     help="The folder of the results; those of an earlier demo are replaced.",
 )
-@json_option
+@options.json
 def command(*, data: str, to: Path, as_json: bool) -> None:
     """Train, compare with PCA and match pictures of a well-known data set."""
     start = time.monotonic()
     with _claimed(to, data):
-        results, n_pictures = _show(to, data)
+        results, n_pictures = _run(to, data)
         results["seconds"] = time.monotonic() - start
         _write_json(to / RESULTS, results)
     if as_json:
@@ -67,18 +65,16 @@ def command(*, data: str, to: Path, as_json: bool) -> None:
         _tell(to, n_pictures, results)
 
 
-def _show(to: Path, data: str) -> tuple[dict[str, Any], int]:
-    """Do it all; return the figures, and how many pictures the library holds."""
+def _run(to: Path, data: str) -> tuple[dict[str, Any], int]:
+    """Train, compare and match; return the figures, and the number of pictures in the library."""
     from narrows import Autoencoder, datasets
     from narrows.evaluation import compare_with_pca
 
     pictures = datasets.load(data)
     n, height, width = pictures.X_train.shape[:3]
     model = Autoencoder(**PARAMETERS[data], random_state=0)
-    width_of_code = model.n_components
-    note(
-        f"{data}: learning codes of {width_of_code} numbers from {n} pictures of {height} x {width}"
-    )
+    codes = f"codes of {model.n_components} numbers"
+    note(f"{data}: learning {codes} from {n} pictures of {height} x {width}")
     with training():
         model.fit(pictures.X_train)
     if model.history_.ended == "interrupted":
@@ -101,9 +97,9 @@ def _show(to: Path, data: str) -> tuple[dict[str, Any], int]:
 
 @contextmanager
 def _claimed(folder: Path, data: str) -> Iterator[None]:
-    """Make the folder a demo's, unless it holds something of those names that is not.
+    """Mark the folder as that of a demo, unless it has files of such names that are not a demo's.
 
-    If the block fails, what is new goes again; of an earlier demo, the next one can replace it.
+    If the block fails, new files are removed; those of an earlier demo are left to the next one.
     """
     from narrows.atomic import check_output, explain_os_errors
     from narrows.errors import OutputExistsError
@@ -111,9 +107,9 @@ def _claimed(folder: Path, data: str) -> Iterator[None]:
     check_output(folder, overwrite=True)
     with explain_os_errors(folder):
         existed = folder.exists()
-        own = folder.is_dir() and _is_demo(folder / RESULTS)
+        is_demo = folder.is_dir() and _is_demo(folder / RESULTS)
         taken = existed and (not folder.is_dir() or any((folder / n).exists() for n in _NAMES))
-        if taken and not own:
+        if taken and not is_demo:
             raise OutputExistsError(
                 f"'{folder}' exists and is not a demo's; choose another folder (-o)"
             )
@@ -122,7 +118,7 @@ def _claimed(folder: Path, data: str) -> Iterator[None]:
         _write_json(folder / RESULTS, {"demo": data})
         yield
     except BaseException:
-        if not own:
+        if not is_demo:
             for name in _NAMES:
                 shutil.rmtree(folder / name, ignore_errors=True)
                 if (folder / name).is_file():
@@ -152,7 +148,7 @@ def _write_json(path: Path, record: dict[str, Any]) -> None:
 def _index(folder: Path, model: "Autoencoder", pictures: "Dataset") -> "Library":
     from narrows import Library
 
-    # The label is the folder in the name, as it would be for pictures sorted by class.
+    # The label is the folder in the name, as if pictures were sorted into folders by class.
     names = [f"{label}/{row:05d}" for row, label in enumerate(pictures.y_train)]
     with progress("indexing") as advance:
         library, _ = Library.build(
@@ -167,11 +163,14 @@ def _index(folder: Path, model: "Autoencoder", pictures: "Dataset") -> "Library"
 
 
 def _match(folder: Path, model: "Autoencoder", library: "Library", pictures: "Dataset") -> None:
+    import numpy as np
+
     from narrows.atomic import atomic_file
     from narrows.data.files import write
     from narrows.evaluation import contact_sheet
 
-    rows = _one_of_each(pictures.y_test)
+    # The first picture of each of the first classes.
+    rows = np.unique(pictures.y_test, return_index=True)[1][:_N_QUERIES]
     queries, names = pictures.X_test[rows], [str(pictures.y_test[row]) for row in rows]
     write(folder / QUERIES, queries, names=names, overwrite=True)
     figure = contact_sheet(
@@ -184,13 +183,6 @@ def _match(folder: Path, model: "Autoencoder", library: "Library", pictures: "Da
     )
     with atomic_file(folder / SHEET, overwrite=True) as temporary:
         figure.savefig(temporary, format="png")
-
-
-def _one_of_each(labels: "NDArray[np.int64]") -> "NDArray[np.intp]":
-    """Return the first row of each of the first classes."""
-    import numpy as np
-
-    return np.unique(labels, return_index=True)[1][:_N_QUERIES]
 
 
 def _tell(folder: Path, n_pictures: int, results: dict[str, Any]) -> None:
@@ -224,7 +216,7 @@ Try next:
 
 
 def _command() -> str:
-    """Return how this program is called from here: it need not be on the PATH."""
+    """Return the command that runs this program from here: it need not be on the options.PATH."""
     script = Path(sys.argv[0])
     if script.name != "narrows" or not script.is_file():
         return f"{shlex.quote(sys.executable)} -m narrows"

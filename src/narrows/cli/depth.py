@@ -6,44 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    overwrite_option,
-    random_state_option,
-    reading_options,
-    reading_record,
-    report_skipped,
-    table,
-    training,
-)
-from narrows.cli.exchange import data_argument
-from narrows.cli.parameters import reader
-from narrows.cli.reading import file_options
+from narrows.cli import options
+from narrows.cli.console import answer, table, training
+from narrows.cli.exchange import read_rows, reading_record
 
 if TYPE_CHECKING:
-    from narrows.data.formats import FileOptions
     from narrows.evaluation import DepthReport
 
 
-def words_of(value: str) -> list[str]:
-    """Read words with commas between."""
-    return [word.strip() for word in value.split(",") if word.strip()]
-
-
-def numbers_of(value: str) -> list[int]:
-    """Read whole numbers with commas between."""
-    if not all(word.isdecimal() for word in words_of(value)):
-        raise click.BadParameter(f"{value!r} is not of the form 4,12,24")
-    return [int(word) for word in words_of(value)]
-
-
 @click.command("depth")
-@data_argument
+@options.data
 @click.option(
     "--depths",
-    type=numbers_of,
+    type=options.numbers_of,
     default="4,12,24",
     show_default=True,
     metavar="INT,...",
@@ -51,19 +26,21 @@ def numbers_of(value: str) -> list[int]:
 )
 @click.option(
     "--remedies",
-    type=words_of,
+    type=options.words_of,
     default="plain,pretrained,normalised,residual",
     show_default=True,
     metavar="TEXT,...",
     help="Which to compare; plain is none.",
 )
-@click.option("--width", type=int, default=128, show_default=True, help="Of every layer.")
-@click.option("--n-components", type=int, default=16, show_default=True, help="Of the code.")
+@click.option("--width", type=int, default=128, show_default=True, help="The width of each layer.")
+@click.option(
+    "--n-components", type=int, default=16, show_default=True, help="The numbers in a code."
+)
 @click.option("--activation", default="sigmoid", show_default=True, help="After each layer.")
 @click.option("--max-epochs", type=int, default=10, show_default=True, help="Passes over the rows.")
 @click.option(
     "--learning-rate",
-    type=reader(float),
+    type=options.reader(float),
     default="auto",
     show_default=True,
     help="The peak of the schedule, for all networks.",
@@ -71,21 +48,20 @@ def numbers_of(value: str) -> list[int]:
 @click.option(
     "--rows", type=click.IntRange(1), help="Take so many rows, drawn at random.  [default: all]"
 )
-@random_state_option
-@click.option("--save", type=PATH, metavar="PNG", help="Draw curves, gradients and test errors.")
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.random_state
+@click.option(
+    "--save", type=options.PATH, metavar="PNG", help="Draw curves, gradients and test errors."
+)
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     data: Path,
     rows: int | None,
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     random_state: int,
     save: Path | None,
-    files: "FileOptions",
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
@@ -93,27 +69,17 @@ def command(
     """Compare the remedies for depth on one's own data.
 
     Trains the same deep network plain, pretrained layer by layer, batch-normalised and residual,
-    at several depths. A fifth of the rows is kept for the test. Says which network to use, or that
-    none of them is better than the mean row or PCA.
+    at several depths. A fifth of the rows is held out for the test. Names the network to use, or
+    says that none of them is better than the mean row or PCA.
     """
     import numpy as np
 
     from narrows.atomic import atomic_file, check_output
-    from narrows.cli.console import progress
-    from narrows.data.files import read
     from narrows.evaluation import compare_depths, draw_depths
 
     if save is not None:
         check_output(save, overwrite=overwrite, kind="file")
-    with progress("reading") as advance:
-        found = read(
-            data,
-            skip_unreadable=skip_unreadable,
-            exclude=exclude,
-            options=files,
-            progress=advance,
-        )
-    report_skipped(found.skipped)
+    found = read_rows(data, **reading)
     X = found.values
     if rows is not None and rows < len(X):
         X = X[np.sort(np.random.default_rng(random_state).permutation(len(X))[:rows])]

@@ -1,21 +1,12 @@
-"""``narrows duplicates``."""
+"""``narrows duplicates``: the near-identical pictures of a library."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    max_pixels_option,
-    metric_option,
-    note,
-    overwrite_option,
-    progress,
-    table,
-)
+from narrows.cli import options
+from narrows.cli.console import answer, note, progress, table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -27,19 +18,22 @@ _COLUMNS = ["group", "id", "distance", "path"]
 
 
 @click.command("duplicates")
-@click.argument("library", type=PATH, metavar="LIBRARY")
+@options.library
 @click.option(
     "--threshold",
     type=float,
     help="The largest distance between duplicates' codes.  [default: suggested by the data]",
 )
-@metric_option
+@options.metric
 @click.option(
-    "-o", "--to", type=PATH, help="Write the groups into a file: .csv, .json, or .html to look at."
+    "-o",
+    "--to",
+    type=options.PATH,
+    help="Write the groups into a file: .csv, .json, or .html to look at.",
 )
-@overwrite_option
-@max_pixels_option
-@json_option
+@options.overwrite
+@options.max_pixels
+@options.json
 def command(
     *,
     library: Path,
@@ -86,20 +80,18 @@ def command(
     }
     if to is not None:
         _write(to, found, opened, rows, record, overwrite=overwrite)
-    said = (
+    line = (
         f"{counted(len(found.groups), 'group')} of {counted(len(rows), 'picture')} among "
         f"{len(opened)}, threshold {found.threshold:.6g}"
     )
     if found.confirmed:
-        said += f" and {counted(found.confirmed, 'pair')} farther apart, by their pixels"
-    if as_json:
-        answer({**record, "output": to}, as_json=True)
-    elif to is not None:
-        answer({}, False, f"{said}, in {to}")
-    else:
-        if rows:
-            table(_COLUMNS, [(n, id_, f"{far:.6g}", path) for n, id_, far, path in rows])
-        note(said)
+        line += f" and {counted(found.confirmed, 'pair')} farther apart, by their pixels"
+    if as_json or to is not None:
+        answer({**record, "output": to}, as_json, f"{line}, in {to}")
+        return
+    if rows:
+        table(_COLUMNS, [(n, id_, f"{distance:.6g}", path) for n, id_, distance, path in rows])
+    note(line)
 
 
 def _write(

@@ -1,65 +1,52 @@
-"""``narrows encode``."""
+"""``narrows encode``: turn data into latent codes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from narrows.cli.console import (
-    answer,
-    json_option,
-    overwrite_option,
-    reading_options,
-    reading_record,
-    to_option,
-)
+from narrows.cli import options
+from narrows.cli.console import answer
 from narrows.cli.exchange import (
     by_blocks,
     code_words,
-    data_argument,
+    is_signal,
     load_for,
-    model_argument,
     read_for,
+    read_signal,
+    reading_record,
+    refuse_signal_options,
     spec_of,
 )
-from narrows.cli.reading import file_options
-from narrows.cli.waves import is_signal, read_signal, refuse_signal_options, signal_options
-
-if TYPE_CHECKING:
-    from narrows.data.formats import FileOptions
 
 
 @click.command("encode")
-@model_argument
-@data_argument
-@to_option("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
-@signal_options
+@options.model
+@options.data
+@options.to("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
+@options.as_signal
+@options.signal
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     model: Path,
     data: Path,
     to: Path,
-    signal: bool,
-    columns: str | None,
-    hop: int | None,
-    rate: int | None,
+    as_signal: bool,
+    signal: dict[str, Any],
     onnx: bool,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Turn data into codes.
 
-    MODEL is a model or its encoder alone. The codes stand in the order of the data's rows, of
-    pictures in the order of their paths. An .npz file also keeps the pictures' names. A
-    signal has a code for each of its windows.
+    MODEL is a model or its encoder alone. The codes (embeddings) stand in the order of the data's
+    rows, those of pictures in the order of their paths. An .npz file also keeps the pictures'
+    names. A signal has a code for each of its windows.
     """
     from narrows.data.files import check_destination, write
 
@@ -71,19 +58,16 @@ def command(
 
         transform = OnnxEncoder(encoder).transform
     names = None
-    read: dict[str, Any] = {"skipped": []}
-    if is_signal(data, signal):
+    left_out: dict[str, Any] = {"skipped": []}
+    if is_signal(data, as_signal):
         from narrows import signals
 
-        given = read_signal(data, columns, files, rate, exclude)
-        windows = signals.windows_for(encoder, given, hop)
-        codes = transform(windows)
+        read = read_signal(data, signal, reading)
+        codes = transform(signals.windows_for(encoder, read, signal["hop"]))
     else:
-        refuse_signal_options(rate=rate, columns=columns, hop=hop)
-        rows = read_for(
-            encoder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=files
-        )
-        names, read = rows.names, reading_record(rows)
+        refuse_signal_options(**signal)
+        rows = read_for(encoder, data, reading)
+        names, left_out = rows.names, reading_record(rows)
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):
             spec = spec.at(X.shape[1:])
@@ -95,10 +79,10 @@ def command(
         "rows": len(codes),
         "n_components": codes.shape[1],
         "sample_shape": spec.sample_shape,
-        **read,
+        **left_out,
     }
-    told = f"{len(codes)} {code_words(spec, len(codes))} in {to}"
+    line = f"{len(codes)} {code_words(spec, len(codes))} in {to}"
     if spec.sample_shape != encoder.sample_shape_:
         size = "x".join(map(str, spec.sample_shape[:2]))
-        told += f"; to decode them, give --image-size {size}"
-    answer(record, as_json, told)
+        line += f"; to decode them, give --image-size {size}"
+    answer(record, as_json, line)

@@ -1,4 +1,4 @@
-"""``narrows evaluate-matching``."""
+"""``narrows evaluate-matching``: how well codes find what belongs together."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,39 +6,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    metric_option,
-    reading_options,
-    reading_record,
-    table,
-)
-from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
-from narrows.cli.labels import labels_option, read_labels
-from narrows.cli.reading import file_options, shared
+from narrows.cli import options
+from narrows.cli.console import answer, table
+from narrows.cli.exchange import load_for, read_for, read_labels, reading_record, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
-    from narrows.data.formats import FileOptions
 
 
 @click.command("evaluate-matching")
-@model_argument
-@data_argument
-@labels_option
+@options.model
+@options.data
+@options.labels
 @click.option(
     "--pairs",
-    type=PATH,
+    type=options.PATH,
     metavar="CSV",
     help="A heading, then two rows a line that belong together: names, or numbers from 0.",
 )
 @click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
-@metric_option
-@file_options
-@reading_options
-@json_option
+@options.metric
+@options.reading
+@options.json
 def command(
     *,
     model: Path,
@@ -47,16 +36,14 @@ def command(
     pairs: Path | None,
     k: tuple[int, ...],
     metric: Literal["euclidean", "cosine"],
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Score how often a model's codes find what belongs together.
 
-    Each row of DATA asks for the nearest of the others. Beside the model stand PCA, fitted on
-    these rows and as wide, and the raw rows. With -k 1 -k 5, precision and recall are of the first
-    one and five found.
+    For each row of DATA, the nearest of the others are found. Beside the model stand PCA, fitted on
+    these rows with as many components, and the raw rows. With -k 1 -k 5, precision and recall are
+    those of the nearest one and of the nearest five.
     """
     from narrows.errors import ParameterError
     from narrows.evaluation import evaluate_matching
@@ -64,8 +51,8 @@ def command(
     if labels is not None and pairs is not None:
         raise ParameterError("--labels and --pairs both say what belongs together; give one")
     encoder = load_for(model, "transform")
-    own, of_labels, of_pairs = shared(files, [data, labels, pairs])
-    rows = read_for(encoder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=own)
+    own, of_labels, of_pairs = shared(reading, [data, labels, pairs])
+    rows = read_for(encoder, data, own)
     known: dict[str, Any] = (
         {"pairs": _pairs(pairs, rows, of_pairs)}
         if pairs is not None
@@ -73,33 +60,33 @@ def command(
     )
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
     if as_json:
-        record = {"methods": [asdict(one) for one in scores]}
+        record = {"methods": [asdict(score) for score in scores]}
         answer({**record, **reading_record(rows)}, as_json=True)
         return
     table(
         ["method", "width", *(f"{what}@{n}" for what in ("precision", "recall") for n in k), "mAP"],
         [
             [
-                one.method,
-                one.n_components,
-                *(f"{one.precision[n]:.4f}" for n in k),
-                *(f"{one.recall[n]:.4f}" for n in k),
-                f"{one.mean_average_precision:.4f}",
+                score.method,
+                score.n_components,
+                *(f"{score.precision[n]:.4f}" for n in k),
+                *(f"{score.recall[n]:.4f}" for n in k),
+                f"{score.mean_average_precision:.4f}",
             ]
-            for one in scores
+            for score in scores
         ],
         title=f"{scores[0].n_queries} queries among {len(rows.names)} rows",
     )
 
 
-def _pairs(path: Path, rows: "Rows", files: "FileOptions") -> list[list[int]]:
+def _pairs(path: Path, rows: "Rows", reading: dict[str, Any]) -> list[list[int]]:
     from narrows.data.names import NameIndex, RowNames
     from narrows.data.tables import read_texts
     from narrows.errors import DataError
 
     numbers = {str(number): number for number in range(len(rows.names))}
     index = NameIndex([] if isinstance(rows.names, RowNames) else [[name] for name in rows.names])
-    heading, lines = read_texts(path, files)
+    heading, lines = read_texts(path, reading["options"])
     if len(heading) != 2:
         raise DataError(
             f"'{path}' has {len(heading)} columns; give two, of rows that belong together"

@@ -1,12 +1,17 @@
-"""Between files and models: what is read is given to a model, what a model gives is written."""
+"""Between files and models: what verbs read for a model, and write of what it returns.
+
+These are rows and pictures, the labels of rows, and signals: sound files, and tables or arrays that
+are one long signal.
+"""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from narrows.cli.console import PATH
+from narrows.cli.console import answer, note, progress
+from narrows.containment import is_file, is_folder
+from narrows.texts import as_text, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,59 +19,22 @@ if TYPE_CHECKING:
 
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.data.files import Resizing, Rows
-    from narrows.data.formats import FileOptions
     from narrows.data.lazy_rows import LazyRows
     from narrows.networks import NetworkSpec
+    from narrows.signals import Signal, Signals, Windows
 
     Model = Autoencoder | Encoder | Decoder
 
-model_argument = click.argument("model", type=PATH, metavar="MODEL")
-data_argument = click.argument("data", type=PATH, metavar="DATA")
-
-
-def image_size_of(word: str) -> int | tuple[int, int] | str:
-    """Read ``auto``, a side such as ``64``, or height and width such as ``48x64``."""
-    if word == "auto":
-        return word
-    parts = word.split("x")
-    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{word!r} is not 'auto', a side (64) or HEIGHTxWIDTH (48x64)")
-    sides = [int(part) for part in parts]
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
-
-
-def picture_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb that reads picture files ``--image-size`` and ``--color``."""
-    color = click.option(
-        "--color/--grey", default=None, help="Read pictures in colour or in grey.  [default: auto]"
-    )
-    size = click.option(
-        "--image-size",
-        "--size",
-        type=image_size_of,
-        default="auto",
-        metavar="SIZE",
-        help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
-    )
-    return size(color(function))
-
-
-def resize_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb that restores pictures its ``--resize``."""
-    return click.option(
-        "--resize",
-        is_flag=True,
-        help="Bring pictures of another size to the one that the model learned from, and restore "
-        "them at that; otherwise they are refused.",
-    )(function)
-
-
-def at_size(rows: "Rows") -> str:
-    """Say at which size pictures were restored, if it is another than theirs."""
-    if rows.resized is None:
-        return ""
-    to = " x ".join(map(str, rows.resized.to))
-    return f" at {to} (height x width), to which {rows.resized.words(short=True)} were brought"
+# The column of a table that holds the labels.
+_LABEL = "label"
+# Endings of sound files, known without importing what reads them.
+_SOUND = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+# The end of a reader's message that tells what to do about a file that is left out anyway.
+_REMEDIES = (
+    "; repair it or choose another",
+    "; save it again or choose another",
+    "; copy it again, or choose another",
+)
 
 
 def spec_of(model: "Model") -> "NetworkSpec":
@@ -77,7 +45,7 @@ def spec_of(model: "Model") -> "NetworkSpec":
 
 
 def code_words(spec: "NetworkSpec", count: int = 2) -> str:
-    """Tell what so many codes of a network are."""
+    """Describe ``count`` latent codes of a network: "codes of 8 numbers"."""
     from narrows.texts import counted
 
     if not spec.is_map:
@@ -87,14 +55,14 @@ def code_words(spec: "NetworkSpec", count: int = 2) -> str:
 
 
 def load_for(path: Path, method: str) -> Any:
-    """Load a model or the half of one that can do something.
+    """Load a model or the half of one that has a method.
 
     Parameters
     ----------
     path : Path
         The model's folder.
-    method : {"transform", "inverse_transform", "reconstruct"}
-        What it has to have.
+    method : {"transform", "inverse_transform", "reconstruct", "denoise", "split"}
+        The method that is needed.
 
     Raises
     ------
@@ -117,83 +85,105 @@ def load_for(path: Path, method: str) -> Any:
     return model
 
 
+def load_to_restore(path: Path, method: str, to: Path, *, overwrite: bool) -> Any:
+    """Load a model whose restored rows are written to ``to``, which is checked as well.
+
+    Raises
+    ------
+    FormatError
+        As :func:`load_for`.
+    OutputExistsError, OutputError, ParameterError
+        If such rows cannot be written there.
+    """
+    from narrows.data.files import check_destination
+
+    check_destination(to, overwrite=overwrite)
+    model = load_for(path, method)
+    pictures = spec_of(model).shows_pictures
+    check_destination(to, overwrite=overwrite, sample_shape=model.sample_shape_, pictures=pictures)
+    return model
+
+
+def shared(reading: dict[str, Any], paths: Sequence[Path | None]) -> list[dict[str, Any]]:
+    """Return how each of several files is read: with the options that apply to it.
+
+    Raises
+    ------
+    ParameterError
+        If an option applies to none of them.
+    """
+    from narrows.data.formats import DEFAULTS
+
+    options = reading["options"]
+    own = [DEFAULTS if path is None else options.only_for(path) for path in paths]
+    used = {name for one in own for name in one.given()}
+    if not used.issuperset(options.given()):
+        options.check_use(next(path for path in paths if path is not None))
+    return [{**reading, "options": one} for one in own]
+
+
+def read_rows(path: Path, **reading: Any) -> "Rows":
+    """Read rows, show the progress, and list what was left out."""
+    from narrows.data.files import read
+
+    with progress("reading") as advance:
+        rows = read(path, **reading, progress=advance)
+    report_skipped(rows.skipped)
+    return rows
+
+
 def read_for(
     model: "Model",
     path: Path,
+    reading: dict[str, Any],
     *,
-    skip_unreadable: bool,
-    exclude: tuple[str, ...] = (),
-    files: "FileOptions | None" = None,
     own_size: bool = True,
     resizing: "Resizing" = "say",
 ) -> "Rows":
-    """Read data for a trained model, pictures as it takes them, and list what was left out.
+    """Read data for a trained model, pictures as it takes them.
 
-    Pictures for a model that takes any size keep their own, if so wished.
+    With ``own_size``, pictures for a model that takes any size keep theirs.
 
     Raises
     ------
     DataError
-        If the columns of a table are not those learned from.
+        If the columns of a table are not those that the model learned from.
     """
-    from narrows.cli.console import progress, report_skipped
-    from narrows.data.files import read
-    from narrows.data.formats import DEFAULTS
     from narrows.models.validation import check_columns
 
-    with progress("reading") as advance:
-        rows = read(
-            path,
-            sample_shape=model.sample_shape_,
-            scaling=model.scaling_,
-            own_size=own_size and model.takes_any_size_,
-            of_pictures=spec_of(model).shows_pictures,
-            skip_unreadable=skip_unreadable,
-            exclude=exclude,
-            resizing=resizing,
-            options=files or DEFAULTS,
-            known=getattr(model, "feature_names_in_", None),
-            progress=advance,
-        )
-    report_skipped(rows.skipped)
+    rows = read_rows(
+        path,
+        sample_shape=model.sample_shape_,
+        scaling=model.scaling_,
+        own_size=own_size and model.takes_any_size_,
+        of_pictures=spec_of(model).shows_pictures,
+        resizing=resizing,
+        known=getattr(model, "feature_names_in_", None),
+        **reading,
+    )
     check_columns(model, rows, path)
     return rows
 
 
-def read_to_restore(
-    model: "Model",
-    path: Path,
-    resize: bool,
-    *,
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
-    files: "FileOptions",
-) -> "Rows":
-    """Read data that a model is to restore: at another size than its own only if that is wished.
+def read_to_restore(model: "Model", path: Path, reading: dict[str, Any], resize: bool) -> "Rows":
+    """Read data that a model is to restore: with ``resize``, pictures at the model's size.
 
     Raises
     ------
     DataError
-        If pictures have another size than the model restores.
+        If pictures have another size than the model restores, without ``resize``.
     ParameterError
-        If what is no picture file is to be brought to another size.
+        If ``resize`` is given for other data than picture files.
     """
-    rows = read_for(
-        model,
-        path,
-        skip_unreadable=skip_unreadable,
-        exclude=exclude,
-        files=files,
-        own_size=not resize,
-        resizing="asked" if resize else "refuse",
-    )
+    resizing: Resizing = "asked" if resize else "refuse"
+    rows = read_for(model, path, reading, own_size=not resize, resizing=resizing)
     if not rows.pictures:
         refuse_resize(path, resize)
     return rows
 
 
 def refuse_resize(path: Path, resize: bool) -> None:
-    """Refuse ``--resize`` for what is no picture.
+    """Refuse ``--resize`` for other data than pictures.
 
     Raises
     ------
@@ -206,8 +196,44 @@ def refuse_resize(path: Path, resize: bool) -> None:
         raise ParameterError(f"--resize is for pictures, and '{path}' holds none; leave it out")
 
 
+def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """List the files that were left out, and why."""
+    for name, reason in skipped:
+        path = printable(name)
+        # The reason may be the message of an error, which names the file and a remedy.
+        why = reason.removeprefix(f"'{path}' ").removeprefix(f"'{path}': ")
+        for remedy in _REMEDIES:
+            why = why.removesuffix(remedy)
+        note(f"skipped {path}: {why}")
+
+
+def reading_record(found: Any) -> dict[str, Any]:
+    """Return what was left out of the data as JSON, and which pictures were resized.
+
+    ``found`` is what was read: rows, signals, or the reports of adding and packing. "left_out" and
+    "resized" are there if something was.
+    """
+    resized = getattr(found, "resized", None)
+    record: dict[str, Any] = {
+        "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped]
+    }
+    if found.left_out is not None and any(found.left_out.as_json().values()):
+        record["left_out"] = found.left_out.as_json()
+    if resized is not None:
+        record["resized"] = resized.as_json()
+    return record
+
+
+def at_size(rows: "Rows") -> str:
+    """Name the size at which pictures were restored, if it is another than theirs."""
+    if rows.resized is None:
+        return ""
+    to = " x ".join(map(str, rows.resized.to))
+    return f" at {to} (height x width), to which {rows.resized.words(short=True)} were brought"
+
+
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return what a model makes of rows; of those on a disk lazily, to be written as it is made."""
+    """Return what a model makes of rows; of rows on a disk lazily, while it is written."""
     from narrows.data.lazy_rows import LazyRows, MadeRows, stored
 
     X = stored(X)
@@ -219,15 +245,15 @@ def write_restored(
     values: "NDArray[np.floating] | LazyRows",
     model: "Model",
     *,
-    names: Sequence[str] | None,
-    columns: list[str] | None,
     overwrite: bool,
+    names: Sequence[str] | None = None,
+    columns: list[str] | None = None,
     file_type: str | None = None,
-) -> Path:
-    """Write what a decoder gave, in the training data's own type.
+) -> None:
+    """Write the output of a decoder, in the training data's own type.
 
-    Pictures have that of the files that they come from, where it is another one that shades have:
-    see :meth:`narrows.data.scaling.Scaling.written_type`.
+    Pictures have the type of the files that they come from, where it is another one that shades
+    have: see :meth:`narrows.data.scaling.Scaling.written_type`.
     """
     import numpy as np
 
@@ -252,17 +278,17 @@ def write_restored(
             white=scaling.high,
         )
 
-    def own(block: "NDArray[np.floating]") -> "NDArray[Any]":
+    def converted(block: "NDArray[np.floating]") -> "NDArray[Any]":
         return scaling.to_pixels(block, dtype) if as_shades else own_type(block, dtype)
 
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
-    rows = MadeRows(values, own, values.shape[1:], dtype)
-    return write(path, rows, names=names, columns=columns, overwrite=overwrite)
+    rows = MadeRows(values, converted, values.shape[1:], dtype)
+    write(path, rows, names=names, columns=columns, overwrite=overwrite)
 
 
 def own_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
-    """Turn a model's floats into the type its training data had; integers are rounded."""
+    """Convert a model's floats to the type of its training data; integers are rounded."""
     import numpy as np
 
     kind = np.dtype(dtype)
@@ -274,3 +300,266 @@ def own_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
         high = limits.max if kind.itemsize < 8 else np.nextafter(float(limits.max), 0)
         values = np.clip(np.rint(values.astype(np.float64)), limits.min, high)
     return values.astype(kind)
+
+
+def read_labels(path: Path | None, rows: "Rows", reading: dict[str, Any]) -> list[str]:
+    """Return the label of each row: from a file, or the folder that a picture lies in.
+
+    Raises
+    ------
+    DataError
+        As :func:`labels_of`, and if without a file the rows lie in no folders, or all in one.
+    """
+    from narrows.errors import DataError
+
+    if (labels := labels_of(path, rows, reading)) is not None:
+        return labels
+    if not rows.pictures:
+        raise DataError("these rows lie in no folders; say what they are (--labels, --pairs)")
+    raise DataError(
+        "these pictures lie in one folder, which does not say what belongs together; sort them "
+        "into several, or say it (--labels, --pairs)"
+    )
+
+
+def labels_of(path: Path | None, rows: "Rows", reading: dict[str, Any]) -> list[str] | None:
+    """Return the label of each row, from a file or from several folders; otherwise None.
+
+    Raises
+    ------
+    DataError
+        If the file does not have one label for each row; if it has a column that names the rows,
+        and a row has no label, or several.
+    """
+    from narrows.data.array_files import is_idx, read_idx
+    from narrows.errors import DataError
+
+    if path is None:
+        folders = [str(PurePath(name).parent) for name in rows.names] if rows.pictures else []
+        return folders if len(set(folders)) > 1 else None
+    if is_file(path) and is_idx(path):
+        values = read_idx(path)
+        labels = [str(value) for value in values] if values.ndim == 1 else []
+    else:
+        labels = _label_column(path, rows, reading)
+    if len(labels) != len(rows.names):
+        raise DataError(
+            f"'{path}' has {len(labels)} labels for {len(rows.names)} rows; give one for each, "
+            "below a heading"
+        )
+    return labels
+
+
+def _label_column(path: Path, rows: "Rows", reading: dict[str, Any]) -> list[str]:
+    """Return the labels in a table, in the rows' order."""
+    from narrows.data.names import RowNames, key_column
+    from narrows.errors import DataError
+
+    heading, lines = _read_table(path, reading)
+    key = None if isinstance(rows.names, RowNames) else key_column(heading)
+    if _LABEL in heading:
+        column = heading.index(_LABEL)
+    elif key is not None and len(heading) == 2:
+        column = 1 - heading.index(key)
+    elif len(heading) > 1:
+        raise DataError(
+            f"'{path}' has the columns {', '.join(heading[:8])}, and none is called {_LABEL}; "
+            "rename the one to use, or give it alone"
+        )
+    else:
+        column, key = 0, None
+    if key is not None:
+        place = heading.index(key)
+        return _by_name(path, [(line[place], line[column]) for line in lines], rows)
+    labels = [line[column] for line in lines]
+    if "" in labels:
+        raise DataError(
+            f"'{path}' has no label in row {labels.index('')}, counted from 0 below the heading "
+            f"({labels.count('')} in all); give one for each row"
+        )
+    return labels
+
+
+def _read_table(path: Path, reading: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Read a table as texts; of Parquet files only the columns that labels may be in."""
+    from narrows.data.names import KEYS
+    from narrows.data.parquet import find_parts
+    from narrows.data.tables import read_columns, read_texts
+    from narrows.errors import DataError
+
+    if is_folder(path):
+        heading: list[str] = []
+        lines: list[list[str]] = []
+        for part in find_parts(path)[0].files:
+            names, more = _read_table(part, reading)
+            if lines and names != heading:
+                raise DataError(
+                    f"'{part}' has the columns {', '.join(names[:8])} and the files before it "
+                    f"{', '.join(heading[:8])}; give files of the same columns"
+                )
+            heading = names
+            lines += more
+        return heading, lines
+    if path.suffix.lower() != ".parquet":
+        return read_texts(path, reading["options"])
+    table = read_columns(path, only=(_LABEL, *KEYS))
+    columns = [
+        ["" if value is None else str(value) for value in column.to_pylist()]
+        for column in table.columns
+    ]
+    return table.column_names, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[str]:
+    """Bring labels into the rows' order, by the rows' names; lines of other rows are ignored.
+
+    Raises
+    ------
+    DataError
+        If a row has no label, or several, or a name may mean several rows.
+    """
+    from narrows.data.names import NameIndex
+    from narrows.errors import DataError
+
+    index = NameIndex([[name] for name in rows.names])
+    found: dict[int, str] = {}
+    for name, label in labels:
+        row = index.find(name)
+        if row is None:
+            if len(same := index.alike(name)) > 1:
+                one, other = (as_text(rows.names[place]) for place in same[:2])
+                raise DataError(
+                    f"'{path}' names '{name}', as '{one}' and '{other}' are called; give their "
+                    "paths in the folder, letter by letter"
+                )
+            continue
+        if found.setdefault(row, label) != label:
+            raise DataError(
+                f"'{path}' has the labels '{found[row]}' and '{label}' for '{rows.names[row]}'; "
+                "keep one of them"
+            )
+    missing = [name for row, name in enumerate(rows.names) if not found.get(row)]
+    if missing:
+        raise DataError(
+            f"'{path}' has no label for {len(missing)} of the {len(rows.names)} rows, the first of "
+            f"them '{as_text(missing[0])}'; add lines for them"
+        )
+    return [found[row] for row in range(len(rows.names))]
+
+
+def is_signal(path: Path, as_signal: bool) -> bool:
+    """Tell whether a file is read as a signal: sound is always."""
+    return as_signal or path.suffix.lower() in _SOUND
+
+
+def refuse_signal_options(
+    *, rate: int | None, columns: str | None, hop: int | None, by: str = "--signal"
+) -> None:
+    """Refuse the options of signals for data that are read as rows.
+
+    Parameters
+    ----------
+    rate, columns, hop
+        The values of the options.
+    by : str
+        The option that would make a table or an array a signal.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is given.
+    """
+    from narrows.errors import ParameterError
+
+    if rate is not None:
+        raise ParameterError(f"--rate {rate} is for sound, and these data are none; leave it out")
+    for name, value in (("columns", columns), ("hop", hop)):
+        if value is not None:
+            raise ParameterError(
+                f"--{name} {value} is for signals, and these data are read as rows; give {by} for "
+                f"a signal, or leave --{name} out"
+            )
+
+
+def read_signal(path: Path, signal: dict[str, Any], reading: dict[str, Any]) -> "Signal":
+    """Read a signal, or some columns of it."""
+    from narrows import signals
+    from narrows.data.files import check_excludable
+
+    check_excludable(path, reading["exclude"])
+    columns = _names(signal["columns"])
+    return signals.read(path, columns, rate=signal["rate"], options=reading["options"])
+
+
+def read_windows(
+    path: Path, length: int, signal: dict[str, Any], reading: dict[str, Any]
+) -> "tuple[Windows, Signals]":
+    """Cut a signal, or all signals of a folder, into windows to learn from.
+
+    Raises
+    ------
+    DataError
+        If a signal is shorter than a window.
+    """
+    from narrows import signals
+    from narrows.errors import DataError
+
+    found = signals.read_all(path, _names(signal["columns"]), rate=signal["rate"], **reading)
+    for one, file in zip(found.signals, found.files, strict=True):
+        if len(one.values) < length:
+            several = f", or leave this one out (--exclude '{file.name}')"
+            raise DataError(
+                f"'{file}': a signal of {len(one.values)} samples is shorter than a window of "
+                f"{length}; take a shorter --window{several if found.left_out else ''}"
+            )
+    return signals.Windows(found.signals, length, signal["hop"]), found
+
+
+def restore_signal(
+    model: "Autoencoder",
+    method: str,
+    data: Path,
+    to: Path,
+    *,
+    signal: dict[str, Any],
+    reading: dict[str, Any],
+    overwrite: bool,
+    as_json: bool,
+    clean: Path | None = None,
+) -> None:
+    """Run a whole signal through a model, and write the restored signal.
+
+    Raises
+    ------
+    DataError
+        If the clean original has another rate.
+    """
+    from narrows import signals
+    from narrows.atomic import check_output
+    from narrows.errors import DataError
+    from narrows.texts import counted
+
+    check_output(to, overwrite=overwrite, kind="file")
+    own, of_clean = shared(reading, [data, clean])
+    damaged = read_signal(data, signal, own)
+    signals.check_signal_output(to, damaged.rate)
+    if clean is not None:
+        original = read_signal(clean, signal, {**of_clean, "exclude": ()})
+        if None not in (original.rate, damaged.rate) and original.rate != damaged.rate:
+            raise DataError(
+                f"'{clean}' has {original.rate} samples a second, the signal {damaged.rate}; bring "
+                f"both to one rate (--rate {damaged.rate})"
+            )
+    restored = getattr(signals, method)(model, damaged, signal["hop"])
+    record = {"output": to, "samples": len(restored), "rate": damaged.rate}
+    line = f"{counted(len(restored), 'sample')} restored in {to}"
+    if clean is not None:
+        before, after = (signals.snr(x, original.values) for x in (damaged.values, restored))
+        record["snr"] = {"damaged": before, "restored": after}
+        line += f"; SNR {after:.4g} dB (input: {before:.4g} dB)"
+    signals.write(to, replace(damaged, values=restored), overwrite=overwrite)
+    answer(record, as_json, line)
+
+
+def _names(columns: str | None) -> list[str] | None:
+    return None if columns is None else columns.split(",")

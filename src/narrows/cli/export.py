@@ -1,18 +1,17 @@
-"""``narrows export``."""
+"""``narrows export``: a half of a model for other programs."""
 
 from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, overwrite_option
-from narrows.cli.exchange import load_for, model_argument
+from narrows.cli import options
+from narrows.cli.console import answer
+from narrows.cli.exchange import load_for
 
 
 @click.command("export")
-@model_argument
-@click.option(
-    "-o", "--to", required=True, metavar="FILE", type=PATH, help="The file: encoder.onnx."
-)
+@options.model
+@options.to("The file: encoder.onnx.")
 @click.option(
     "--half",
     type=click.Choice(["encoder", "decoder"]),
@@ -20,13 +19,13 @@ from narrows.cli.exchange import load_for, model_argument
     show_default=True,
     help="Which half of a whole model.",
 )
-@overwrite_option
-@json_option
+@options.overwrite
+@options.json
 def command(*, model: Path, to: Path, half: str, overwrite: bool, as_json: bool) -> None:
     """Write a half of a model as an ONNX file.
 
-    MODEL is a model or one of its halves. Other programs run the file; it takes and gives the
-    data's units, as float32. Needs the extra narrows[onnx].
+    MODEL is a model or one of its halves. Other programs run the file, whose input and output are
+    in the data's units, as float32. Needs the extra narrows[onnx].
     """
     from narrows.onnx import export
 

@@ -1,42 +1,23 @@
-"""``narrows index``."""
+"""``narrows index``: build a library of pictures, or add to it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    note,
-    one_answer,
-    overwrite_option,
-    progress,
-    ray_option,
-    reading_options,
-    reading_record,
-    recall_lines,
-    recall_record,
-    report_skipped,
-    to_option,
-)
-from narrows.cli.exchange import data_argument, load_for, model_argument
-from narrows.cli.reading import file_options, shared
+from narrows.cli import options
+from narrows.cli.console import answer, note, one_answer, progress, recall_record
+from narrows.cli.exchange import load_for, reading_record, report_skipped, shared
 from narrows.texts import counted
 
 if TYPE_CHECKING:
-    from narrows.data.formats import FileOptions
-
-if TYPE_CHECKING:
-    from narrows.library.adding import Added
     from narrows.library.ivf import Recall
 
 
 @click.command("index")
-@model_argument
-@data_argument
-@to_option("The folder of the library.")
+@options.model
+@options.data
+@options.to("The folder of the library.")
 @click.option(
     "--add", is_flag=True, help="Add what is new to the library where there is one already."
 )
@@ -47,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--metadata",
-    type=PATH,
+    type=options.PATH,
     metavar="FILE",
     help="A table (.csv, .tsv, .parquet) with a row for each picture: its column path, file, "
     "file_name or filename says which, the others are kept with it.",
@@ -58,11 +39,10 @@ if TYPE_CHECKING:
     help="Build the index of approximate searches as well (needs narrows[faiss]). With --ray, that "
     "is done for more than a million pictures where all have FAISS.",
 )
-@ray_option("Read, encode, write and index")
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.ray("Read, encode, write and index")
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     model: Path,
@@ -73,9 +53,7 @@ def command(
     metadata: Path | None,
     approximate: bool,
     ray: str | None,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -83,16 +61,16 @@ def command(
 
     The library holds the pictures, their codes and a copy of the model: nothing else is needed
     to match, unless --reference leaves the pictures where they are. With --add, the model has to
-    be the one that made the codes that are there.
+    be the one that made the codes of the library.
 
     With --ray, the workers have to see DATA and the library: on a disk that all machines share, or
     s3://bucket/pictures.lance.
     """
     from contextlib import nullcontext
-    from typing import Any, Literal
 
     from narrows import Library
     from narrows.atomic import explain_os_errors
+    from narrows.data.decoding import tell_resized
     from narrows.errors import NarrowsError, OutputExistsError, ParameterError
     from narrows.library.indexes import is_large
     from narrows.library.ivf import PACKAGES, faiss_module, is_installed
@@ -101,7 +79,7 @@ def command(
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
-    shared(files, [data, metadata])
+    shared(reading, [data, metadata])
     if approximate:
         faiss_module()
     where = place(to)
@@ -113,29 +91,28 @@ def command(
             "another name"
         )
     encoder = load_for(model, "transform")
-    store: Literal["pictures", "references"] = "references" if reference else "pictures"
-    gathered = nullcontext() if ray is None else ray_workers(ray)
-    with one_answer(), gathered as workers:
+    connected = nullcontext() if ray is None else ray_workers(ray)
+    with one_answer(), connected as workers:
         if approximate and workers is not None:
             workers.check([], PACKAGES)
         with progress("indexing") as advance:
-            options: dict[str, Any] = {
+            how: dict[str, Any] = {
+                **reading,
                 "metadata": metadata,
-                "store": store,
-                "options": files,
-                "skip_unreadable": skip_unreadable,
-                "exclude": exclude,
+                "store": "references" if reference else "pictures",
                 "progress": advance,
                 "workers": workers,
             }
             if add and exists:
                 library = Library.open(where, model=encoder)
-                added = library.add(data, **options)
+                added = library.add(data, **how)
             else:
                 library, added = Library.build(
-                    where, data, model=encoder, overwrite=overwrite, **options
+                    where, data, model=encoder, overwrite=overwrite, **how
                 )
-        _tell(data, added)
+        report_skipped(added.skipped)
+        if added.resized is not None:
+            tell_resized(data, added.resized, learned=True)
         recall: Recall | None = None
         if approximate or (workers is not None and is_large(library) and is_installed()):
             note("building the approximate index")
@@ -152,22 +129,20 @@ def command(
         "present": added.present,
         "rows": len(library),
         **reading_record(added),
+        **({} if recall is None else recall_record({"euclidean": recall})),
     }
-    if recall is not None:
-        record |= recall_record({"euclidean": recall})
     present = f", {added.present} already there" if added.present else ""
     answer(
         record,
         as_json,
         f"{counted(added.count, 'picture')} added{present}, {len(library)} in {where}",
-        *([] if recall is None else recall_lines(recall)),
+        *([] if recall is None else _recall_lines(recall)),
     )
 
 
-def _tell(data: Path, added: "Added") -> None:
-    """List what was left out, and say if codes are made of smaller or larger pictures."""
-    from narrows.data.decoding import tell_resized
-
-    report_skipped(added.skipped)
-    if added.resized is not None:
-        tell_resized(data, added.resized, learned=True)
+def _recall_lines(recall: "Recall") -> list[str]:
+    return [
+        f"approximate search finds {100 * share:.4g} % of the {k} nearest, for rows with noise "
+        f"{100 * recall.disturbed[k]:.4g} %"
+        for k, share in recall.items()
+    ]

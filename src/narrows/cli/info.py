@@ -1,20 +1,23 @@
-"""``narrows info``."""
+"""``narrows info``: what a model or a library is."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, recall_record, table
+from narrows.cli import options
+from narrows.cli.console import answer, recall_record, table
 
 if TYPE_CHECKING:
     from narrows import Autoencoder, Decoder, Encoder
     from narrows.remote import Place
 
+_KINDS = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "classifier"}
+
 
 @click.command("info")
-@click.argument("path", type=PATH, metavar="MODEL|LIBRARY")
-@json_option
+@click.argument("path", type=options.PATH, metavar="MODEL|LIBRARY")
+@options.json
 def command(*, path: Path, as_json: bool) -> None:
     """Describe a model or a library."""
     from narrows import Library, load
@@ -28,15 +31,14 @@ def command(*, path: Path, as_json: bool) -> None:
             "rows": len(library),
             "columns": library.columns,
             **_describe(library.model),
+            **recall_record(library.recall),
         }
-        record |= recall_record(library.recall)
-        manifest: Place = place(path) / Contents.read(place(path)).model
+        folder: Place = place(path) / Contents.read(place(path)).model
     else:
         model = load(path)
-        kinds = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "classifier"}
-        record = {"kind": kinds.get(type(model).__name__, "model"), **_describe(model)}
-        manifest = path
-    record |= _made(manifest)
+        record = {"kind": _KINDS.get(type(model).__name__, "model"), **_describe(model)}
+        folder = path
+    record |= _manifest(folder)
     if as_json:
         answer(record, as_json=True)
         return
@@ -72,10 +74,11 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     return record | {"fingerprint": model.fingerprint_}
 
 
-def _made(path: "Place") -> dict[str, Any]:
+def _manifest(folder: "Place") -> dict[str, Any]:
+    """Return what the manifest of a model tells beside the model itself."""
     from narrows.storage import read_manifest
 
-    manifest = read_manifest(path)
+    manifest = read_manifest(folder)
     findings = manifest.get("findings", {}).items()
     figures = {name.rstrip("_"): _figure(value) for name, value in findings}
     return {
@@ -87,7 +90,7 @@ def _made(path: "Place") -> dict[str, Any]:
 
 
 def _figure(value: Any) -> Any:
-    """Return what a line has room for: a number as it is, a list of yes and no as a count."""
+    """Return what fits a line: a number as it is, a list of yes and no as a count, or None."""
     if not isinstance(value, list):
         return value
     if value and all(isinstance(item, bool) for item in value):

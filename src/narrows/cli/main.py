@@ -1,7 +1,8 @@
-"""The command ``narrows``: the list of verbs, and what every one of them ends with.
+"""The command ``narrows``: the list of verbs, the exit codes, and errors as one line.
 
-A verb's module is imported only when that verb runs, and what it needs beyond click inside its
-function, so that ``narrows --help`` answers at once.
+A new verb is a line in ``VERBS`` and a module of its name with a ``command``. The module is
+imported only when the verb runs, and imports what it needs beyond click inside its functions, so
+that ``narrows --help`` answers at once.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from importlib import import_module
 
 import click
 
-from narrows.cli import stopping
+from narrows.cli.process import stopping
 from narrows.texts import one_line
 
 VERBS = {
@@ -72,10 +73,10 @@ EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
 
 
 class LazyGroup(click.Group):
-    """The verbs, known by name and one line each before any of them is imported."""
+    """The verbs, of which names and one line each are known before one of them is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order in which they are used."""
+        """Return the verbs in the order of the list."""
         del ctx
         return list(VERBS)
 
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        What follows ``narrows``; by default what the process was started with.
+        The arguments after ``narrows``; by default those of the process.
 
     Returns
     -------
@@ -165,8 +166,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with collected_warnings():
         try:
             result = group.main(arguments, prog_name="narrows", standalone_mode=False)
-            code = result if isinstance(result, int) else 0
-            return stopping.exit_code() if stopping.is_stopped() else code
         except click.ClickException as error:
             _complain(error.format_message(), _hint(error))
             return 2
@@ -175,35 +174,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except MemoryError as error:
             _complain(f"out of memory ({error}); give less data, or choose smaller parameters")
             return 3
-        except OSError as error:
-            failed = _failed(error)
-            if failed is None and error.errno is not None and error.filename is not None:
+        except Exception as error:
+            if stopping.number is not None:
+                # Raised within another library, which reports the interrupt as an error of its own.
+                return _stopped()
+            failed = exit_code(error)
+            if failed is not None:
+                _complain(str(error))
+            elif isinstance(error, OSError) and None not in (error.errno, error.filename):
                 # The system's own words about a file of the user's.
                 _complain(f"'{error.filename}': {error.strerror}; give another path")
                 failed = 3
-            if failed is None:
+            else:
                 raise
             return failed
-        except Exception as error:
-            failed = _failed(error)
-            if failed is None:
-                raise
-            return failed
-
-
-def _failed(error: Exception) -> int | None:
-    if stopping.is_stopped():
-        # Raised within another library, which tells of it by an error of its own.
-        return _stopped()
-    code = exit_code(error)
-    if code is not None:
-        _complain(str(error))
-    return code
+        code = result if isinstance(result, int) else 0
+        return code if stopping.number is None else stopping.exit_code
 
 
 def _stopped() -> int:
-    _complain(f"stopped by {stopping.reason()}" if stopping.is_stopped() else "stopped")
-    return stopping.exit_code()
+    by = "" if stopping.number is None else f" by {stopping.reason}"
+    _complain(f"stopped{by}")
+    return stopping.exit_code
 
 
 def _complain(message: str, hint: str = "") -> None:

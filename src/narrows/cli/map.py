@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    overwrite_option,
-    progress,
-    random_state_option,
-    reading_options,
+from narrows.cli import options
+from narrows.cli.console import answer, progress
+from narrows.cli.exchange import (
+    labels_of,
+    load_for,
+    read_for,
+    read_labels,
     reading_record,
+    shared,
+    spec_of,
 )
-from narrows.cli.exchange import data_argument, load_for, model_argument, read_for, spec_of
-from narrows.cli.labels import labels_of, labels_option, read_labels
-from narrows.cli.reading import file_options, shared
 from narrows.texts import as_text, printable
 
 if TYPE_CHECKING:
@@ -28,22 +26,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows.data.files import Rows
-    from narrows.data.formats import FileOptions
     from narrows.evaluation import MapScores, Projection
 
 _ERROR = "reconstruction error"
 
 
 @click.command("map")
-@model_argument
-@data_argument
+@options.model
+@options.data
 @click.option(
     "-o",
     "--to",
     "outputs",
     required=True,
     multiple=True,
-    type=PATH,
+    type=options.PATH,
     help="A picture (.png), a table (.csv, .parquet) or a page to look around in (.html); give it "
     "again for more.",
 )
@@ -62,7 +59,7 @@ _ERROR = "reconstruction error"
     help="Between what codes restore, or between codes; auto is the first, unless MODEL is an "
     "encoder alone, or DATA are very large.",
 )
-@labels_option
+@options.labels
 @click.option(
     "--color",
     type=click.Choice(["label", "error"]),
@@ -74,11 +71,10 @@ _ERROR = "reconstruction error"
     show_default=True,
     help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
-@random_state_option
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.random_state
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     model: Path,
@@ -90,17 +86,15 @@ def command(
     color: Literal["label", "error"] | None,
     scores: bool,
     random_state: int,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Lay a model's codes out on a plane, and look at it.
 
-    Similar samples lie together. Says how far to trust the map: trustworthiness, whether those
-    near each other on it are so in DATA, and, with labels, how often the five nearest on the map
-    name a sample's label.
+    Similar samples lie together. Measures how far to trust the map: trustworthiness, whether
+    neighbours on the map are neighbours in DATA, and, with labels, how often the five nearest on
+    the map name a sample's label.
     """
     from narrows.atomic import atomic_file
     from narrows.data.lazy_rows import stored
@@ -108,8 +102,8 @@ def command(
 
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
-    own, of_labels = shared(files, [data, labels])
-    rows = read_for(coder, data, skip_unreadable=skip_unreadable, exclude=exclude, files=own)
+    own, of_labels = shared(reading, [data, labels])
+    rows = read_for(coder, data, own)
     known = (read_labels if color == "label" else labels_of)(labels, rows, of_labels)
     X = stored(rows.for_model(coder))
     errors = None
@@ -123,9 +117,9 @@ def command(
     if scores:
         values = X if rows.pictures else stored(rows.values)
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
-    about = _words(model, data, made, found)
+    title = printable(f"Map of {data.name} by {model.name}")
     scaling = coder.scaling_ if spec_of(coder).shows_pictures else None
-    shown = _Shown(made.points, rows, known, errors, about, scaling)
+    shown = _Shown(made.points, rows, known, errors, title, _lines(made, found), scaling)
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
@@ -136,30 +130,9 @@ def command(
         "rows": len(rows.names),
         "outputs": outputs,
         **reading_record(rows),
+        **(asdict(found) if found else {}),
     }
-    answer(
-        {**record, **(asdict(found) if found else {})},
-        as_json,
-        *shown.words[1:],
-        *(f"Written to {path}" for path in outputs),
-    )
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What the outputs show."""
-
-    points: "NDArray[np.float32]"
-    rows: "Rows"
-    labels: list[str] | None
-    errors: "NDArray[np.floating] | None"
-    words: tuple[str, ...]  # a title, then what is known of the map
-    scaling: Any  # of the model, which says what black and white are; None if rows are no pictures
-
-    @property
-    def by(self) -> dict[str, Any]:
-        """What the points are coloured by."""
-        return {"labels": self.labels} if self.errors is None else {"values": self.errors}
+    answer(record, as_json, *shown.lines, *(f"Written to {path}" for path in outputs))
 
 
 def _check_outputs(outputs: tuple[Path, ...], *, overwrite: bool) -> None:
@@ -176,11 +149,8 @@ def _check_outputs(outputs: tuple[Path, ...], *, overwrite: bool) -> None:
         raise ParameterError("-o names one file twice; name each once")
 
 
-def _words(
-    model: Path, data: Path, made: "Projection", scores: "MapScores | None"
-) -> tuple[str, ...]:
-    """Say in a title and in lines what the map shows, and how far it can be trusted."""
-    title = f"Map of {data.name} by {model.name}"
+def _lines(made: "Projection", scores: "MapScores | None") -> list[str]:
+    """Describe the map in lines, and how far it can be trusted."""
     near = "what their codes restore" if made.distances == "restored" else "their codes"
     lines = [f"{len(made.points):,} samples, laid out by {made.method} of {near}."]
     if scores is not None:
@@ -190,7 +160,29 @@ def _words(
         )
         if scores.neighbor_accuracy is not None:
             lines.append(f"5 nearest on the map name the label: {scores.neighbor_accuracy:.3f}.")
-    return printable(title), *lines
+    return lines
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The contents of the outputs.
+
+    Points are coloured by errors if there are any, otherwise by labels. ``scaling`` is the model's,
+    which knows black and white, or None if rows are no pictures.
+    """
+
+    points: "NDArray[np.float32]"
+    rows: "Rows"
+    labels: list[str] | None
+    errors: "NDArray[np.floating] | None"
+    title: str
+    lines: list[str]
+    scaling: Any
+
+    @property
+    def colored_by(self) -> dict[str, Any]:
+        """The labels or errors of the points, as parameters of plots."""
+        return {"labels": self.labels} if self.errors is None else {"values": self.errors}
 
 
 def _write_picture(place: Path, shown: _Shown) -> None:
@@ -199,9 +191,10 @@ def _write_picture(place: Path, shown: _Shown) -> None:
     from narrows.plots import embedding
 
     figure = Figure(figsize=(7, 7), layout="constrained")
-    axes = embedding(shown.points, **shown.by, value_name=_ERROR, ax=figure.subplots())
-    axes.set_title(shown.words[0], parse_math=False)
-    axes.set_xlabel("\n".join(shown.words[1:]))
+    axes = figure.subplots()
+    embedding(shown.points, **shown.colored_by, value_name=_ERROR, ax=axes)
+    axes.set_title(shown.title, parse_math=False)
+    axes.set_xlabel("\n".join(shown.lines))
     figure.savefig(place, format="png", dpi=150)
 
 
@@ -215,10 +208,8 @@ def _write_table(place: Path, shown: _Shown) -> None:
         "x": shown.points[:, 0],
         "y": shown.points[:, 1],
     }
-    if shown.labels is not None:
-        columns["label"] = shown.labels
-    if shown.errors is not None:
-        columns["error"] = shown.errors
+    optional = {"label": shown.labels, "error": shown.errors}
+    columns |= {name: values for name, values in optional.items() if values is not None}
     write_columns(place, pa.table(columns))
 
 
@@ -234,9 +225,9 @@ def _write_page(place: Path, shown: _Shown) -> None:
     shows = shows and values.dtype == "uint8"
     page = map_page(
         shown.points,
-        title=shown.words[0],
-        summary=" ".join(shown.words[1:]),
-        **shown.by,
+        title=shown.title,
+        summary=" ".join(shown.lines),
+        **shown.colored_by,
         value=_ERROR,
         names=shown.rows.names if shown.rows.pictures else None,
         pictures=values if shows else None,

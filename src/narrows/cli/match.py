@@ -1,25 +1,15 @@
-"""``narrows match``."""
+"""``narrows match``: the nearest pictures of a library."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    metric_option,
-    note,
-    overwrite_option,
-    reading_options,
-    reading_record,
-    table,
-)
-from narrows.cli.exchange import read_for
-from narrows.cli.reading import file_options, shared
+from narrows.cli import options
+from narrows.cli.console import answer, note, table
+from narrows.cli.exchange import read_for, reading_record, shared
 from narrows.texts import as_text
 
 if TYPE_CHECKING:
@@ -27,24 +17,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Library
-    from narrows.data.formats import FileOptions
     from narrows.library import Match
 
-# What fits a sheet that can still be looked at.
+# The most queries and matches of a contact sheet that one can still look at.
 _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 
 
 @click.command("match")
-@click.argument("library", type=PATH, metavar="LIBRARY")
-@click.argument("query", type=PATH, metavar="[QUERY]", required=False)
+@options.library
+@click.argument("query", type=options.PATH, metavar="[QUERY]", required=False)
 @click.option(
-    "--id", "ids", type=int, multiple=True, help="Instead of QUERY: a picture that is in there."
+    "--id", "ids", type=int, multiple=True, help="Instead of QUERY: a picture of the library."
 )
 @click.option(
     "--codes",
-    type=PATH,
+    type=options.PATH,
     metavar="FILE",
-    help="Instead of QUERY: what `narrows encode` made of it with the library's model.",
+    help="Instead of QUERY: its codes by the library's model, which `narrows encode` writes.",
 )
 @click.option("-k", default=5, show_default=True, help="How many to find for each query.")
 @click.option(
@@ -53,14 +42,14 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
     help="Match only pictures that a filter of columns lets through: \"label = 'boot' AND "
     'year > 2010"; `narrows info LIBRARY` lists your columns, docs/filters.md what it may say.',
 )
-@metric_option
+@options.metric
 @click.option(
     "--search",
     type=click.Choice(["auto", "exact", "approximate"]),
     default="auto",
     show_default=True,
-    help="Look at all codes, or at most of them not (needs narrows[faiss]); auto does so above a "
-    "million.",
+    help="Compare with all codes, or with a small part of them (needs narrows[faiss]); auto does "
+    "the latter above a million.",
 )
 @click.option(
     "--rerank",
@@ -82,39 +71,31 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 )
 @click.option(
     "--save",
-    type=PATH,
+    type=options.PATH,
     metavar="PNG",
     help="Also draw a contact sheet of queries and matches.",
 )
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     library: Path,
     query: Path | None,
     ids: tuple[int, ...],
     codes: Path | None,
-    k: int,
-    where: str | None,
-    metric: Literal["euclidean", "cosine"],
-    search: Literal["auto", "exact", "approximate"],
     rerank: Literal["pixels", "ssim"] | None,
-    rerank_on: Literal["stored", "decoded"],
-    n_candidates: int,
     save: Path | None,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Find the nearest pictures of a library.
 
     QUERY is a picture, a folder of them, or any other data that the library's model takes; each
-    row is a query of its own. With --id, pictures of the library are looked for among the others;
-    with --codes, the pictures that somebody has encoded already.
+    row is a query of its own. With --id, the nearest to pictures of the library are found among the
+    others; with --codes, the nearest to pictures that have been encoded already.
     """
     from narrows import Library
     from narrows.atomic import check_output
@@ -131,34 +112,39 @@ def command(
     opened = Library.open(library)
     if save is not None:
         _check_decoder(opened)
-    looked_for, given, record = _queries(
-        opened, query, ids, codes, files, skip_unreadable=skip_unreadable, exclude=exclude
-    )
-    names = list(map(as_text, given))
-    found = opened.match(
-        **looked_for,
-        k=k,
-        where=where,
-        metric=metric,
-        search=search,
-        rerank=rerank,
-        rerank_on=rerank_on,
-        n_candidates=n_candidates,
-    )
+    queries, paths, record = _queries(opened, query, ids, codes, reading)
+    names = list(map(as_text, paths))
+    found = opened.match(**queries, rerank=rerank, **how)
     if save is not None:
-        X = _pictures(opened, looked_for)
         title = "Nearest pictures by code"
         if rerank is not None:
             title += ", ordered by " + {"pixels": "pixels", "ssim": "SSIM"}[rerank]
+        X = _pictures(opened, queries)
         _draw(save, opened, X, names, found, title=title, overwrite=overwrite)
     if as_json:
-        answer({**_record(names, found, save), **record}, as_json=True)
+        matches = [[_match_record(match) for match in matches] for matches in found]
+        of_queries = [
+            {"query": name, "matches": nearest}
+            for name, nearest in zip(names, matches, strict=True)
+        ]
+        answer({"queries": of_queries, "contact_sheet": save, **record}, as_json=True)
         return
     _show(names, found, list(opened.columns))
-    if where is not None and not any(found):
+    if how["where"] is not None and not any(found):
         note("the filter lets no picture through")
     if save is not None:
         answer({}, False, f"contact sheet in {save}")
+
+
+def _check_decoder(library: "Library") -> None:
+    from narrows import Encoder
+    from narrows.errors import LibraryError
+
+    if isinstance(library.model, Encoder):
+        raise LibraryError(
+            f"'{library.path}' was built with an encoder alone, so a contact sheet has nothing to "
+            "show from the codes; build it with the whole model, or leave --save out"
+        )
 
 
 def _queries(
@@ -166,54 +152,51 @@ def _queries(
     query: Path | None,
     ids: tuple[int, ...],
     codes: Path | None,
-    files: "FileOptions",
-    *,
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
 ) -> tuple[dict[str, Any], Sequence[str], dict[str, Any]]:
-    """Return what is looked for, as it is given to a library, its names, and what was left out."""
+    """Return the queries as a library takes them, their names, and the record of reading them."""
     from narrows.data.files import read
     from narrows.errors import ParameterError
 
-    own, of_codes = shared(files, [query, codes])
+    own, of_codes = shared(reading, [query, codes])
     if query is not None:
-        rows = read_for(
-            library.model,
-            query,
-            skip_unreadable=skip_unreadable,
-            exclude=exclude,
-            files=own,
-            resizing="quiet",  # as all pictures of the library are
-        )
+        # All pictures of the library were brought to one size as well.
+        rows = read_for(library.model, query, own, resizing="quiet")
         return {"query": rows.in_units(library.model)}, rows.names, reading_record(rows)
-    if exclude:
+    if reading["exclude"]:
         raise ParameterError("--exclude leaves files out of a folder QUERY; leave it away")
     nothing: dict[str, Any] = {"skipped": []}
     if codes is not None:
-        made = read(codes, options=of_codes)
+        made = read(codes, options=of_codes["options"])
         return {"codes": made.values}, made.names, nothing
     return {"ids": ids}, [f"id {number}" for number in ids], nothing
 
 
-def _pictures(library: "Library", looked_for: dict[str, Any]) -> "NDArray[np.generic]":
-    """Return the pictures of what is looked for; of codes, those that the decoder restores."""
-    if "ids" in looked_for:
-        return library.read(looked_for["ids"])
-    if "codes" in looked_for:
-        model: Any = library.model
-        restored: NDArray[np.generic] = model.inverse_transform(looked_for["codes"])
-        return restored
-    pictures: NDArray[np.generic] = looked_for["query"]
+def _pictures(library: "Library", queries: dict[str, Any]) -> "NDArray[np.generic]":
+    """Return the pictures of queries; of codes, those that the decoder restores."""
+    model: Any = library.model
+    pictures: NDArray[np.generic]
+    if "ids" in queries:
+        pictures = library.read(queries["ids"])
+    elif "codes" in queries:
+        pictures = model.inverse_transform(queries["codes"])
+    else:
+        pictures = queries["query"]
     return pictures
 
 
+def _match_record(match: "Match") -> dict[str, Any]:
+    names = ("id", "distance", "path", "metadata")
+    return {name: getattr(match, name) for name in names}
+
+
 def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) -> None:
-    one = len(names) == 1
+    is_one = len(names) == 1
     table(
-        [*([] if one else ["query"]), "distance", "id", "path", *columns],
+        [*([] if is_one else ["query"]), "distance", "id", "path", *columns],
         [
             [
-                *([] if one else [name]),
+                *([] if is_one else [name]),
                 f"{match.distance:.6g}",
                 match.id,
                 match.path,
@@ -223,29 +206,6 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
             for match in matches
         ],
     )
-
-
-def _record(
-    names: Sequence[str],
-    found: "list[list[Match]]",
-    save: Path | None,
-) -> dict[str, Any]:
-    queries = [
-        {
-            "query": name,
-            "matches": [
-                {
-                    "id": match.id,
-                    "distance": match.distance,
-                    "path": match.path,
-                    "metadata": match.metadata,
-                }
-                for match in matches
-            ],
-        }
-        for name, matches in zip(names, found, strict=True)
-    ]
-    return {"queries": queries, "contact_sheet": save}
 
 
 def _draw(
@@ -265,14 +225,14 @@ def _draw(
         note(f"the contact sheet shows the first {_MOST_DRAWN} of {len(X)} queries")
         X, names, found = X[:_MOST_DRAWN], names[:_MOST_DRAWN], found[:_MOST_DRAWN]
     model: Any = library.model
-    away: dict[int, str] = {}
+    replaced: dict[int, str] = {}
     shown = [
-        [_drawable(match, model.scaling_, away) for match in matches[:_MOST_COLUMNS]]
+        [_drawable(match, model.scaling_, replaced) for match in matches[:_MOST_COLUMNS]]
         for matches in found
     ]
-    if away:
-        more = f" (and {len(away) - 1} more)" if len(away) > 1 else ""
-        note(f"the contact sheet shows {next(iter(away.values()))}{more}")
+    if replaced:
+        more = f" (and {len(replaced) - 1} more)" if len(replaced) > 1 else ""
+        note(f"the contact sheet shows {next(iter(replaced.values()))}{more}")
     figure = contact_sheet(
         X,
         model.reconstruct(X),
@@ -285,18 +245,11 @@ def _draw(
         figure.savefig(temporary, format="png")
 
 
-@dataclass(frozen=True)
-class _StandIn:
-    """A match whose file is away, to be drawn by its thumbnail."""
+def _drawable(match: "Match", scaling: Any, replaced: dict[int, str]) -> Any:
+    """Return a match that can be drawn: by its thumbnail where its file is missing.
 
-    distance: float
-    path: str
-    picture: "NDArray[Any]"
-    decoded: "NDArray[Any]"
-
-
-def _drawable(match: "Match", scaling: Any, away: dict[int, str]) -> "Match | _StandIn":
-    """Return a match that can be drawn; what is shown instead of its picture goes into ``away``."""
+    What is shown instead of its picture is added to ``replaced``.
+    """
     import numpy as np
 
     from narrows.errors import MissingFileError, NarrowsError, UnreadableFileError
@@ -308,17 +261,7 @@ def _drawable(match: "Match", scaling: Any, away: dict[int, str]) -> "Match | _S
             picture, what = scaling.from_pixels(match.thumbnail), "the thumbnail"
         except NarrowsError:
             picture, what = scaling.from_pixels(np.full((1, 1), 255, np.uint8)), "a blank instead"
-        away[match.id] = f"{what} of picture {match.id}: {error}"
-        return _StandIn(match.distance, match.path, picture, match.decoded)
+        replaced[match.id] = f"{what} of picture {match.id}: {error}"
+        known = {"distance": match.distance, "path": match.path, "decoded": match.decoded}
+        return SimpleNamespace(**known, picture=picture)
     return match
-
-
-def _check_decoder(library: "Library") -> None:
-    from narrows import Encoder
-    from narrows.errors import LibraryError
-
-    if isinstance(library.model, Encoder):
-        raise LibraryError(
-            f"'{library.path}' was built with an encoder alone, so a contact sheet has nothing to "
-            "show from the codes; build it with the whole model, or leave --save out"
-        )

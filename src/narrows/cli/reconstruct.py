@@ -1,96 +1,67 @@
-"""``narrows reconstruct``."""
+"""``narrows reconstruct``: encode and decode data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from narrows.cli.console import (
-    answer,
-    json_option,
-    overwrite_option,
-    reading_options,
-    reading_record,
-    to_option,
-)
+from narrows.cli import options
+from narrows.cli.console import answer
 from narrows.cli.exchange import (
     at_size,
     by_blocks,
-    data_argument,
+    is_signal,
     load_for,
-    model_argument,
+    load_to_restore,
     read_to_restore,
+    reading_record,
     refuse_resize,
-    resize_option,
+    refuse_signal_options,
+    restore_signal,
     write_restored,
 )
-from narrows.cli.reading import file_options
-from narrows.cli.waves import is_signal, refuse_signal_options, restore_signal, signal_options
-
-if TYPE_CHECKING:
-    from narrows.data.formats import FileOptions
 
 
 @click.command("reconstruct")
-@model_argument
-@data_argument
-@to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
-@signal_options
-@resize_option
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.model
+@options.data
+@options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
+@options.as_signal
+@options.signal
+@options.resize
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     model: Path,
     data: Path,
     to: Path,
-    signal: bool,
-    columns: str | None,
-    hop: int | None,
-    rate: int | None,
+    as_signal: bool,
+    signal: dict[str, Any],
     resize: bool,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Encode and decode data in one go.
 
-    What is written has the type of the training data, in tables as floats; pictures keep their
-    names, and the windows of a signal fade into one another.
+    The output has the type of the training data, in tables as floats; pictures keep their names,
+    and the windows of a signal fade into one another.
     """
     import numpy as np
 
-    from narrows.data.files import check_destination
     from narrows.texts import counted
 
-    if is_signal(data, signal):
+    if is_signal(data, as_signal):
         refuse_resize(data, resize)
-        restore_signal(
-            load_for(model, "reconstruct"),
-            "reconstruct",
-            data,
-            to,
-            columns=columns,
-            hop=hop,
-            rate=rate,
-            exclude=exclude,
-            files=files,
-            overwrite=overwrite,
-            as_json=as_json,
-        )
+        whole = load_for(model, "reconstruct")
+        how: dict[str, Any] = {"overwrite": overwrite, "as_json": as_json}
+        restore_signal(whole, "reconstruct", data, to, signal=signal, reading=reading, **how)
         return
-    refuse_signal_options(rate=rate, columns=columns, hop=hop)
-    check_destination(to, overwrite=overwrite)
-    whole = load_for(model, "reconstruct")
-    shape, pictures = whole.sample_shape_, whole.spec_.shows_pictures
-    check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
-    rows = read_to_restore(
-        whole, data, resize, skip_unreadable=skip_unreadable, exclude=exclude, files=files
-    )
+    refuse_signal_options(**signal)
+    whole = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
+    rows = read_to_restore(whole, data, reading, resize)
     X = rows.in_units(whole)
     squares = 0.0
 
@@ -105,20 +76,15 @@ def command(
         to,
         restored,
         whole,
+        overwrite=overwrite,
         names=rows.names,
         columns=rows.columns,
-        overwrite=overwrite,
         file_type=rows.file_type,
     )
     error = squares / X.size
-    record = {
-        "output": to,
-        "rows": len(restored),
-        "mean_squared_error": error,
-        **reading_record(rows),
-    }
+    record = {"output": to, "rows": len(restored), "mean_squared_error": error}
     answer(
-        record,
+        {**record, **reading_record(rows)},
         as_json,
         f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}; "
         f"mean squared error {error:.6g}",

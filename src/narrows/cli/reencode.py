@@ -1,24 +1,25 @@
-"""``narrows reencode``."""
+"""``narrows reencode``: move a library to another model."""
 
 from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, max_pixels_option, progress
-from narrows.cli.exchange import load_for, model_argument
+from narrows.cli import options
+from narrows.cli.console import answer, progress
+from narrows.cli.exchange import load_for
 
 
 @click.command("reencode")
-@click.argument("library", type=PATH, metavar="LIBRARY")
-@model_argument
-@max_pixels_option
-@json_option
+@options.library
+@options.model
+@options.max_pixels
+@options.json
 def command(*, library: Path, model: Path, as_json: bool) -> None:
     """Move a library to another model.
 
-    All its codes are made anew, and shown at once.
+    All its codes are computed anew, and replace the old ones at once.
 
-    If it is interrupted, the library is what it was. "narrows compact" frees the room that the
+    If this is interrupted, the library is as it was. "narrows compact" frees the room that the
     old codes take.
     """
     from narrows import Library

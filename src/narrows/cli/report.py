@@ -6,37 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    overwrite_option,
-    random_state_option,
-    reading_options,
-    reading_record,
-    table,
-    to_option,
-    training,
-)
-from narrows.cli.depth import numbers_of
-from narrows.cli.exchange import data_argument, load_for, model_argument, read_for
-from narrows.cli.labels import labels_of, labels_option
-from narrows.cli.reading import file_options, shared
+from narrows.cli import options
+from narrows.cli.console import answer, table, training
+from narrows.cli.exchange import labels_of, load_for, read_for, reading_record, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
-    from narrows.data.formats import FileOptions
     from narrows.evaluation import Comparison, Report
 
 
 @click.command("report")
-@model_argument
-@data_argument
-@to_option("The folder of the report: a page, its plots as PNG files, and all figures as JSON.")
-@labels_option
+@options.model
+@options.data
+@options.to("The folder of the report: a page, its plots as PNG files, and all figures as JSON.")
+@options.labels
 @click.option(
     "--train",
-    type=PATH,
+    type=options.PATH,
     metavar="DATA",
     help="What the model learned from: PCA, and the models of --sweep, then learn from it too, and "
     "errors on it tell overfitting, whatever the loss.  "
@@ -44,10 +30,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sweep",
-    type=numbers_of,
+    type=options.numbers_of,
     default="",
     metavar="INT,...",
-    help="Train models like this one with other widths of code, and draw their errors.",
+    help="Train models like this one with codes of these widths, and draw their errors.",
 )
 @click.option(
     "--rows",
@@ -56,11 +42,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Look at so many rows at most, drawn at random.",
 )
-@random_state_option
-@file_options
-@reading_options
-@overwrite_option
-@json_option
+@options.random_state
+@options.reading
+@options.overwrite
+@options.json
 def command(
     *,
     model: Path,
@@ -71,15 +56,13 @@ def command(
     sweep: list[int],
     rows: int,
     random_state: int,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Say whether a model is any good, and show it.
 
-    Of the rows in DATA that the model learned from, nothing follows for others: the verdict comes
+    Rows of DATA that the model learned from do not tell how it does on others: the verdict comes
     from those that it held out in training and from new ones, where there are at least 10. The page
     compares with PCA of the same code size, says what limits the model and what to try next, and
     shows restored samples (of a table, the error by column), training curves, a map, what the code
@@ -91,28 +74,27 @@ def command(
 
     check_output(to, overwrite=overwrite)
     whole = load_for(model, "reconstruct")
-    own, of_labels, of_train = shared(files, [data, labels, train])
-    reading: Any = {"skip_unreadable": skip_unreadable, "exclude": exclude, "own_size": False}
-    given = read_for(whole, data, files=own, **reading)
-    known = labels_of(labels, given, of_labels)
+    own, of_labels, of_train = shared(reading, [data, labels, train])
+    read = read_for(whole, data, own, own_size=False)
+    known = labels_of(labels, read, of_labels)
     learned_from: Any = None
     if train is not None:
-        seen = read_for(whole, train, files=of_train, **reading)
-        learned_from = stored(seen.for_model(whole))
+        learned_from = read_for(whole, train, of_train, own_size=False)
+        learned_from = stored(learned_from.for_model(whole))
     with training():
         report = make_report(
             whole,
-            stored(given.for_model(whole)),
+            stored(read.for_model(whole)),
             known,
             X_train=learned_from,
             sweep=tuple(sweep),
             max_rows=rows,
-            names=given.names if given.pictures else None,
+            names=read.names if read.pictures else None,
             title=f"Is {model.name} any good?",
             random_state=random_state,
         )
     heading = ["figure", "value"]
-    tell(report, to, heading, report.facts, given, overwrite=overwrite, as_json=as_json)
+    tell(report, to, heading, report.facts, read, overwrite=overwrite, as_json=as_json)
 
 
 def tell(
@@ -125,7 +107,7 @@ def tell(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write a page, and say what is on it: a table, the verdict, and last where it is."""
+    """Write a page, and print what is on it: a table, the verdict, and last the page's path."""
     page = found.save(to, overwrite=overwrite)
     if as_json:
         answer({"output": page, **found.as_json(), **reading_record(rows)}, as_json=True)

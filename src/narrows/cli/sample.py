@@ -1,21 +1,16 @@
-"""``narrows sample``."""
+"""``narrows sample``: draw from a model of a density."""
 
 from pathlib import Path
 
 import click
 
-from narrows.cli.console import (
-    answer,
-    json_option,
-    overwrite_option,
-    random_state_option,
-    to_option,
-)
-from narrows.cli.exchange import load_for, model_argument, spec_of, write_restored
+from narrows.cli import options
+from narrows.cli.console import answer
+from narrows.cli.exchange import load_to_restore, write_restored
 
 
 @click.command("sample")
-@model_argument
+@options.model
 @click.option(
     "-n",
     "--count",
@@ -24,33 +19,28 @@ from narrows.cli.exchange import load_for, model_argument, spec_of, write_restor
     show_default=True,
     help="How many rows or pictures.",
 )
-@to_option("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
-@random_state_option
-@overwrite_option
-@json_option
+@options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
+@options.random_state
+@options.overwrite
+@options.json
 def command(
     *, model: Path, count: int, to: Path, random_state: int, overwrite: bool, as_json: bool
 ) -> None:
     """Draw new rows or pictures from a model of a density.
 
-    MODEL is a variational model: latent codes are drawn from N(0, I), and what is written are the
-    decoder's means for them, in the type of the training data. Other models learn no density to
-    draw from.
+    MODEL is a variational model: latent codes are drawn from N(0, I), and the decoder's means for
+    them are written, in the type of the training data. Other models learn no density to draw from.
     """
-    from narrows.data.files import check_destination
     from narrows.errors import FormatError
     from narrows.texts import counted
 
-    check_destination(to, overwrite=overwrite)
-    loaded = load_for(model, "reconstruct")
+    loaded = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
     if not hasattr(loaded, "sample"):
         raise FormatError(
             f"'{model}' is of the class {type(loaded).__name__}, which learns no density to draw "
             "from; give a variational model (narrows train --model variational)"
         )
-    shape, pictures = loaded.sample_shape_, spec_of(loaded).shows_pictures
-    check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
     drawn = loaded.sample(count, random_state)
-    write_restored(to, drawn, loaded, names=None, columns=None, overwrite=overwrite)
-    record = {"output": to, "rows": len(drawn), "sample_shape": shape}
+    write_restored(to, drawn, loaded, overwrite=overwrite)
+    record = {"output": to, "rows": len(drawn), "sample_shape": loaded.sample_shape_}
     answer(record, as_json, f"{counted(len(drawn), 'row')} drawn in {to}")

@@ -1,17 +1,19 @@
-"""``narrows serve``."""
+"""``narrows serve``: the web page."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, max_pixels_option, note
+from narrows.cli import options
+from narrows.cli.console import answer, note
 
 
 @click.command("serve")
-@click.argument("path", type=PATH, metavar="LIBRARY")
+@click.argument("path", type=options.PATH, metavar="LIBRARY")
 @click.option(
     "--training",
-    type=PATH,
+    type=options.PATH,
     multiple=True,
     metavar="LOG",
     help="Also show how training goes: what `narrows train --log` writes, or a folder of logs and "
@@ -32,44 +34,43 @@ from narrows.cli.console import PATH, answer, json_option, max_pixels_option, no
     "https://narrows.example.com; a token is then needed.",
 )
 @click.option(
-    "--certfile", type=PATH, metavar="PEM", help="A certificate: speak TLS, with --keyfile."
+    "--certfile", type=options.PATH, metavar="PEM", help="A certificate: speak TLS, with --keyfile."
 )
 @click.option(
-    "--keyfile", type=PATH, metavar="PEM", help="The private key of --certfile, no passphrase."
+    "--keyfile",
+    type=options.PATH,
+    metavar="PEM",
+    help="The private key of --certfile, no passphrase.",
 )
 @click.option("--writable", is_flag=True, help="Let pictures be added, changed and removed.")
 @click.option(
     "--open/--no-open", "shows", default=False, help="Open the page in the browser.  [default: no]"
 )
-@max_pixels_option
-@json_option
+@options.max_pixels
+@options.json
 def command(
     *,
     path: Path,
     training: tuple[Path, ...],
     host: str,
-    port: int,
     public_url: str | None,
-    certfile: Path | None,
-    keyfile: Path | None,
-    writable: bool,
     shows: bool,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Show a library, a model and training in the browser.
 
     On the page one drops a picture and sees the nearest ones, looks at the map of all, moves the
     code's units, restores damaged pictures, and follows training. Only this machine can reach it,
-    unless --host names another of its addresses or --public-url a proxy's; then the address that
-    is printed holds a token.
-    Ctrl-C ends it.
+    unless --host names another of its addresses or --public-url that of a proxy; then the address
+    that is printed holds a token. Ctrl-C ends it.
     """
     from narrows.errors import MissingFileError
     from narrows.web import serve
 
-    for one in training:
-        if not one.exists():
-            raise MissingFileError(f"'{one}' does not exist; give a log or a folder of logs")
+    for log in training:
+        if not log.exists():
+            raise MissingFileError(f"'{log}' does not exist; give a log or a folder of logs")
 
     def ready(address: str) -> None:
         answer({"address": address}, as_json, address)
@@ -79,14 +80,4 @@ def command(
         if shows:
             click.launch(address)
 
-    serve(
-        path,
-        training=training,
-        host=host,
-        port=port,
-        writable=writable,
-        public_url=public_url,
-        certfile=certfile,
-        keyfile=keyfile,
-        ready=ready,
-    )
+    serve(path, training=training, host=host, public_url=public_url, ready=ready, **how)

@@ -1,26 +1,27 @@
-"""``narrows split``."""
+"""``narrows split``: the halves of a model."""
 
 from pathlib import Path
 
 import click
 
-from narrows.cli.console import PATH, answer, json_option, overwrite_option
-from narrows.cli.exchange import load_for, model_argument
+from narrows.cli import options
+from narrows.cli.console import answer
+from narrows.cli.exchange import load_for
 
 
 @click.command("split")
-@model_argument
+@options.model
 @click.option(
     "-o",
     "--to",
     required=True,
     nargs=2,
     metavar="ENCODER DECODER",
-    type=PATH,
+    type=options.PATH,
     help="The folders of the two halves.",
 )
-@overwrite_option
-@json_option
+@options.overwrite
+@options.json
 def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: bool) -> None:
     """Part a model into its encoder and its decoder.
 

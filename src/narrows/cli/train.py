@@ -1,4 +1,4 @@
-"""``narrows train``: the models' parameters are its options."""
+"""``narrows train``: train a model, whose parameters are options, or go on with its training."""
 
 import os
 import warnings
@@ -6,39 +6,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    one_answer,
-    overwrite_option,
-    ray_option,
-    reading_options,
-    reading_record,
-    to_option,
-)
-from narrows.cli.exchange import code_words, data_argument, picture_options
-from narrows.cli.reading import file_options
-from narrows.cli.waves import (
-    columns_option,
-    hop_option,
+from narrows.cli import options
+from narrows.cli.console import answer, note, one_answer, progress, training
+from narrows.cli.exchange import (
+    code_words,
     is_signal,
-    rate_option,
+    load_for,
     read_windows,
+    reading_record,
     refuse_signal_options,
+    report_skipped,
 )
+from narrows.cli.process import stopping
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.data.files import Rows
-    from narrows.data.formats import FileOptions
     from narrows.signals import Signals
 
-_SIZE = (6.4, 6.0)  # of the picture, in inches
+_SIZE = (6.4, 6.0)  # of the plot of training, in inches
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
 
 
@@ -55,21 +46,19 @@ class TrainCommand(click.Command):
         found = peek.parse_known_args(args)[0]
         name = found.model
         if name is None and found.resume is not None:
-            from narrows.cli.resuming import kind_of
-
-            name = kind_of(found.resume)
+            name = _model_name(found.resume)
         ctx.meta[_MODEL] = name or "autoencoder"
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the verb's own options and the model's."""
-        return [*super().get_params(ctx), *_model_options(ctx)]
+        return [*super().get_params(ctx), *self._model_options(ctx)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the model's parameters apart from the verb's own options."""
         sections = {
             "Options": super().get_params(ctx),
-            f"Parameters of the model ({ctx.meta[_MODEL]})": _model_options(ctx),
+            f"Parameters of the model ({ctx.meta[_MODEL]})": self._model_options(ctx),
         }
         for title, parameters in sections.items():
             with formatter.section(title):
@@ -77,10 +66,26 @@ class TrainCommand(click.Command):
                 records = (option.get_help_record(ctx) for option in shown)
                 formatter.write_dl([record for record in records if record is not None])
 
+    def _model_options(self, ctx: click.Context) -> list[click.Parameter]:
+        from narrows import MODELS
+        from narrows.models.registry import model_named
+
+        name = ctx.meta[_MODEL]
+        if (model := model_named(name)) is None:
+            raise click.BadParameter(
+                f"{name!r} is not a model; use one of {', '.join(MODELS)}",
+                ctx,
+                param_hint="--model",
+            )
+        if _OPTIONS not in ctx.meta:
+            ctx.meta[_OPTIONS] = options.of_model(model)
+        made: list[click.Parameter] = ctx.meta[_OPTIONS]
+        return made
+
 
 @click.command("train", cls=TrainCommand)
-@data_argument
-@to_option("The folder of the trained model.")
+@options.data
+@options.to("The folder of the trained model.")
 @click.option(
     "--model",
     "model_name",
@@ -90,7 +95,7 @@ class TrainCommand(click.Command):
 )
 @click.option(
     "--resume",
-    type=PATH,
+    type=options.PATH,
     metavar="MODEL",
     help="Go on with the run that made this model, with its options and the same DATA: where it "
     "was stopped, or with more epochs (--max-epochs, those done included).",
@@ -101,22 +106,22 @@ class TrainCommand(click.Command):
     show_default=True,
     help="Whether the model's folder keeps what --resume needs, three to four times the weights.",
 )
-@picture_options
+@options.pictures
 @click.option(
     "--window",
     type=int,
     help="Take DATA for a signal (sound, or a table or array) or a folder of sound, and learn from "
     "windows of so many samples.",
 )
-@hop_option
+@options.signal
 @click.option(
     "--log",
-    type=PATH,
+    type=options.PATH,
     metavar="CSV",
     help="Also write a line after every epoch, for `narrows serve --training` to show while "
     "training goes on.",
 )
-@ray_option("Train")
+@options.ray("Train")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -128,17 +133,14 @@ class TrainCommand(click.Command):
     help="With --ray: whether rows that stay on a disk are brought from this machine.  "
     "[default: if a worker does not see them]",
 )
-@columns_option
-@rate_option
-@file_options
-@reading_options
-@overwrite_option
-@json_option
-def command(*, data: Path, to: Path, **options: Any) -> int:
+@options.reading
+@options.overwrite
+@options.json
+def command(*, data: Path, to: Path, **how: Any) -> int:
     """Train a model on pictures, a table or a signal.
 
     Text tables (.csv, .tsv, .txt, also .gz) are read in whatever way they are written where that is
-    certain, which is said; otherwise --delimiter, --decimal, --encoding and --header say it.
+    certain, which is reported; otherwise --delimiter, --decimal, --encoding and --header say it.
 
     Ctrl-C, SIGTERM and SIGHUP end training early and keep what was learned; a second one ends the
     process at once. "narrows train DATA --resume MODEL -o OUT" goes on: with the epochs that were
@@ -146,41 +148,43 @@ def command(*, data: Path, to: Path, **options: Any) -> int:
     learning rate is from there on that of a cycle over N epochs, and early stopping counts anew.
 
     "torchrun --nproc-per-node N -m narrows train ..." shares each batch out over N processes. They
-    keep a checkpoint beside the model until it is done, at which those that torchrun starts again
-    (--max-restarts) go on, as does the same command after Ctrl-C.
+    keep a checkpoint beside the model until it is done. Those that torchrun starts again
+    (--max-restarts) go on from it, as does the same command after Ctrl-C.
 
     --ray does so by the workers of a Ray cluster, which begins again what it loses. DATA that fit
     into memory travel; larger ones are read by all workers or, where one does not see them, brought
     by Ray Data from this machine.
     """
-    from narrows.cli import stopping
     from narrows.errors import ParameterError
     from narrows.scale.ddp import is_launched, together
 
-    if options["workers"] is not None and options["ray"] is None:
-        raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
-    if options["stream"] is not None and options["ray"] is None:
-        raise ParameterError("--stream and --no-stream are for --ray; leave them out, or give it")
-    if options["ray"] is not None and options["checkpoint"] is not None:
+    if how["ray"] is None:
+        if how["workers"] is not None:
+            raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
+        if how["stream"] is not None:
+            raise ParameterError(
+                "--stream and --no-stream are for --ray; leave them out, or give it"
+            )
+    elif how["checkpoint"] is not None:
         raise ParameterError("--ray keeps checkpoints of its own; leave out --checkpoint")
-    if options["ray"] is not None and options["resume"] is not None:
+    elif how["resume"] is not None:
         raise ParameterError(
             "--ray does not go with --resume; leave out --ray, or have torchrun share out training"
         )
     if not is_launched():
-        return _train(data, to, True, **options)
-    if options["ray"] is not None:
+        return _train(data, to, True, **how)
+    if how["ray"] is not None:
         raise ParameterError("torchrun and --ray both share out training; use one of them")
     stopping.leave()  # torchrun starts and ends this process
     with _told_once(), together() as is_first, nullcontext() if is_first else _silence():
-        if options["checkpoint"] is None:
-            options["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
-        return _train(data, to, is_first, **options)
+        if how["checkpoint"] is None:
+            how["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
+        return _train(data, to, is_first, **how)
 
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Let of several processes that fail only the first one say why."""
+    """Print an error only in the first of several processes that fail."""
     from narrows.cli.main import exit_code
     from narrows.errors import NarrowsError
     from narrows.scale.ddp import fails_first
@@ -207,28 +211,21 @@ def _train(
     model_name: str,
     resume: Path | None,
     resumable: bool,
-    image_size: int | tuple[int, int] | Literal["auto"],
-    color: bool | None,
+    pictures: dict[str, Any],
     window: int | None,
-    hop: int | None,
+    signal: dict[str, Any],
     log: Path | None,
-    columns: str | None,
-    rate: int | None,
     ray: str | None,
     workers: int | None,
     stream: bool | None,
-    files: "FileOptions",
-    skip_unreadable: bool,
-    exclude: tuple[str, ...],
+    reading: dict[str, Any],
     overwrite: bool,
     as_json: bool,
     **parameters: Any,
 ) -> int:
-    """Train by this process, which writes and answers if it is the first of those that do."""
+    """Train in this process, which writes and answers if it is the first of several."""
+    from narrows import MODELS
     from narrows.atomic import check_output
-    from narrows.cli import stopping
-    from narrows.cli.console import note, report_skipped, training
-    from narrows.cli.resuming import make_or_resume, shape_of
     from narrows.data.lazy_rows import LazyRows, stored
     from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
@@ -238,13 +235,14 @@ def _train(
     check_destination(to, overwrite=overwrite)
     if log is not None:
         check_output(log, overwrite=overwrite, kind="file")
-    model, resumed = make_or_resume(model_name, resume, parameters)
-    pictures = {"image_size": image_size, "color": "auto" if color is None else color}
-    if resume is not None:
-        pictures = shape_of(model, **pictures)
-    options = {"skip_unreadable": skip_unreadable, "exclude": exclude, "options": files}
-    signal = {"columns": columns, "hop": hop, "rate": rate}
-    X, found, read_again = _read_data(data, window, signal, pictures, options)
+    resumed = {}
+    if resume is None:
+        model = MODELS[model_name](**parameters)
+    else:
+        model = _load_to_resume(resume, model_name, parameters)
+        resumed = {"resumed": _tell_resumed(resume, model)}
+        pictures = _shape_of(model, pictures)
+    X, found, read_again = _read_data(data, window, signal, {**reading, **pictures})
     report_skipped(found.skipped)
     tell = _teller()
     with (
@@ -253,125 +251,182 @@ def _train(
         logged(log if is_first else None),
         warnings.catch_warnings(),
     ):
-        # Said below, and where the model is.
+        # This is reported below, with the model's folder.
         warnings.filterwarnings("ignore", message="training was interrupted")
         if resume is not None:
             model.resume(X)
         elif ray is None:
             model.fit(X)
         else:
-            # Each process reads for itself what is not in memory.
-            given = read_again if isinstance(stored(X), LazyRows) else X
-            sees = [data] if given is read_again else []
+            # Each process reads rows that are not in memory.
+            is_read = isinstance(stored(X), LazyRows)
+            rows, sees = (read_again, [data]) if is_read else (X, [])
             with one_answer():
-                model = fit_by_ray(model, given, ray, workers=workers, sees=sees, stream=stream)
+                model = fit_by_ray(model, rows, ray, workers=workers, sees=sees, stream=stream)
             tell(model.choices_)  # which workers knew before the first step
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite, resumable=resumable)
     _draw(model, to)
+    resumable = resumable and model.is_resumable_
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
-        goes_on = f"; --resume {to} goes on" if resumable and model.is_resumable_ else ""
-        note(f"stopped by {stopping.reason()}; what was learned is kept in {to}{goes_on}")
-    elif stopping.is_stopped():
-        note(f"{stopping.reason()} came when training was over; the whole model is in {to}")
+        goes_on = f"; --resume {to} goes on" if resumable else ""
+        note(f"stopped by {stopping.reason}; what was learned is kept in {to}{goes_on}")
+    elif stopping.number is not None:
+        note(f"{stopping.reason} came when training was over; the whole model is in {to}")
     record = {"output": to, "rows": len(X), **_figures(model), **resumed, **reading_record(found)}
-    record["resumable"] = resumable and model.is_resumable_
-    trained = (
-        f"trained on {counted(record['rows'], 'row')} for {counted(record['epochs'], 'epoch')}"
-    )
+    rows_and_epochs = f"{counted(len(X), 'row')} for {counted(record['epochs'], 'epoch')}"
     answer(
-        record,
+        {**record, "resumable": resumable},
         as_json,
-        f"{record['model']} with {code_words(model.spec_)}, {trained} "
+        f"{record['model']} with {code_words(model.spec_)}, trained on {rows_and_epochs} "
         f"({record['seconds']:.1f} s), in {to}",
         *_kept(model),
     )
-    return stopping.exit_code() if interrupted else 0
+    return stopping.exit_code if interrupted else 0
+
+
+def _model_name(path: Path | str) -> str | None:
+    """Return the name of a saved model for ``--model``; None if it is no whole model.
+
+    Damage is ignored here, and reported when the model is loaded.
+    """
+    from narrows import MODELS
+    from narrows.errors import NarrowsError
+    from narrows.models.registry import class_named
+    from narrows.storage import read_manifest
+
+    try:
+        saved = class_named(read_manifest(Path(path)).get("model"))
+    except NarrowsError:
+        return None
+    return next((name for name, model in MODELS.items() if model is saved), None)
+
+
+def _load_to_resume(path: Path, model_name: str, parameters: dict[str, Any]) -> "Autoencoder":
+    """Load the model whose run is resumed; options of the command line replace its parameters.
+
+    Raises
+    ------
+    ParameterError
+        If it is of another kind than ``--model`` says.
+    MissingFileError, FormatError
+        If it is missing, damaged, a half, or a classifier.
+    """
+    from narrows.errors import ParameterError
+
+    model = load_for(path, "reconstruct")
+    found = _model_name(path)
+    source = click.get_current_context().get_parameter_source
+    if found != model_name and source("model_name") is ParameterSource.COMMANDLINE:
+        raise ParameterError(
+            f"--model {model_name} contradicts --resume: '{path}' was trained by --model {found}; "
+            "leave out --model"
+        )
+    changes = {n: v for n, v in parameters.items() if source(n) is ParameterSource.COMMANDLINE}
+    changes["checkpoint"] = parameters["checkpoint"]  # which torchrun's processes always have
+    resumed: Autoencoder = model.set_params(**changes)
+    return resumed
+
+
+def _tell_resumed(path: Path, model: "Autoencoder") -> dict[str, Any]:
+    """Print where a run is resumed, and return it for the command's answer."""
+    from narrows.models.runs import resumable_state
+    from narrows.texts import counted
+
+    model.check_parameters()
+    state = resumable_state(model)
+    layer = state.layer
+    at = state if layer is None else layer
+    record = {
+        "model": path,
+        "fingerprint": model.fingerprint_,
+        "ended": model.history_.ended,
+        **at.plan,
+    }
+    where = f"after {counted(at.epoch, 'epoch')}"
+    if layer is not None:
+        record["layer"] = len(state.facts["history"].get("layers", [])) + 1
+        where += f" of layer {record['layer']}"
+    steps = f" and {counted(at.step, 'step')}" if at.step else ""
+    note(f"resumed: {path} goes on {where}{steps} of {at.max_epochs} planned")
+    return record
+
+
+def _shape_of(model: "Autoencoder", pictures: dict[str, Any]) -> dict[str, Any]:
+    """Return the options by which pictures get the shape that a resumed model learned from.
+
+    Size and colour are returned unchanged if one of them was given.
+    """
+    if set(pictures.values()) != {"auto"}:
+        return pictures
+    names = getattr(model, "feature_names_in_", None)
+    return {
+        "sample_shape": model.sample_shape_,
+        "of_pictures": model.spec_.shows_pictures,
+        "known": None if names is None else list(names),
+    }
 
 
 def _teller() -> Callable[[dict[str, Any]], None]:
-    """Make what says of the first run that is planned what was chosen: a stack's layers follow."""
-    from narrows.cli.console import note
+    """Make the callback that prints what was chosen for the first run; layers of a stack follow."""
     from narrows.models.explain import sentence
 
-    said: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
 
     def tell(choices: dict[str, Any]) -> None:
-        if not said:
+        if not told:
             note(sentence(choices) if choices else "chosen: nothing, all parameters were given")
-        said.append(choices)
+        told.append(choices)
 
     return tell
 
 
 def _read_data(
-    data: Path,
-    window: int | None,
-    signal: dict[str, Any],
-    pictures: dict[str, Any],
-    options: dict[str, Any],
+    data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
 ) -> "tuple[Any, Rows | Signals, Callable[[], Any]]":
-    """Read rows to learn from; return them, what is known of the reading, and how to do it again.
+    """Read rows to learn from; return them, the report of reading, and how to read them again.
 
     Raises
     ------
     ParameterError
         If options are for other data.
     """
-    from narrows.cli.console import progress
     from narrows.data.files import read
     from narrows.data.reading import current
     from narrows.errors import ParameterError
 
     if window is not None:
-        options = {**options, **signal, "length": window}
-        X, found = read_windows(data, **options)
-        return X, found, partial(_windows, data.absolute(), **options)
+        of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
+        X, found = read_windows(data, window, signal, of_signals)
+        return X, found, partial(_windows, data.absolute(), window, signal, of_signals)
     if is_signal(data, False):
         raise ParameterError(
             f"'{data}' is a signal; say how many samples a window has (--window 256)"
         )
     refuse_signal_options(**signal, by="--window 256")
-    # Another process does not know of the options that hold for all that is read here.
-    how = {"pages": current().pages, "max_pixels": current().max_pixels}
-    options = {**options, **pictures, **how}
+    # Other processes do not know how all picture files are read here.
+    reading = {**reading, "pages": current().pages, "max_pixels": current().max_pixels}
     with progress("reading") as advance:
-        rows = read(data, **options, progress=advance)
-    return rows.for_model(), rows, partial(_read, data.absolute(), **options)
+        rows = read(data, **reading, progress=advance)
+    return rows.for_model(), rows, partial(_rows, data.absolute(), **reading)
 
 
-def _windows(data: Path, **options: Any) -> Any:
+def _windows(data: Path, *how: Any) -> Any:
     """Cut a signal into windows once more, where another process needs them."""
-    return read_windows(data, **options)[0]
+    return read_windows(data, *how)[0]
 
 
-def _read(data: Path, **options: Any) -> Any:
+def _rows(data: Path, **reading: Any) -> Any:
     """Read rows for a model once more, where another process needs them."""
     from narrows.data.files import read
 
-    return read(data, **options).for_model()
-
-
-def _model_options(ctx: click.Context) -> list[click.Parameter]:
-    from narrows import MODELS
-    from narrows.cli.parameters import options
-    from narrows.models.registry import model_named
-
-    name = ctx.meta[_MODEL]
-    if (model := model_named(name)) is None:
-        raise click.BadParameter(
-            f"{name!r} is not a model; use one of {', '.join(MODELS)}", ctx, param_hint="--model"
-        )
-    if _OPTIONS not in ctx.meta:
-        ctx.meta[_OPTIONS] = options(model)
-    made: list[click.Parameter] = ctx.meta[_OPTIONS]
-    return made
+    return read(data, **reading).for_model()
 
 
 def _draw(model: "Autoencoder", folder: Path) -> None:
-    """Leave a picture of how training went beside the model, unless it took no epochs."""
+    """Save a plot of training beside the model, unless it took no epochs."""
     if not any(map(len, (model.history_, *model.history_.layers))):
         return
     from matplotlib.figure import Figure
@@ -390,7 +445,7 @@ def _draw(model: "Autoencoder", folder: Path) -> None:
 
 
 def _kept(model: "Autoencoder") -> list[str]:
-    """Say that a network which started at PCA stayed there, if it did."""
+    """Return a line if a network that started at PCA stayed there."""
     history = model.history_
     if history.start is None or history.best_epoch or not len(history):
         return []

@@ -1,37 +1,29 @@
-"""``narrows verify``."""
+"""``narrows verify``: check a library, and repair it."""
 
 from pathlib import Path
 
 import click
 
-from narrows.cli.console import (
-    PATH,
-    answer,
-    json_option,
-    max_pixels_option,
-    progress,
-    table,
-)
+from narrows.cli import options
+from narrows.cli.console import answer, progress, table
 from narrows.texts import counted
 
-# Rows that are shown; --json gives all.
+# Rows that are shown; --json shows all.
 _SHOWN = 20
 
 
 @click.command("verify")
-@click.argument("library", type=PATH, metavar="LIBRARY")
-@click.option(
-    "--repair", is_flag=True, help="Put right what is wrong, and remove what cannot be read."
-)
-@max_pixels_option
-@json_option
+@options.library
+@click.option("--repair", is_flag=True, help="Repair what is wrong, and remove unreadable rows.")
+@options.max_pixels
+@options.json
 def command(*, library: Path, repair: bool, as_json: bool) -> int:
     """Look at every file and every row of a library, and repair it.
 
-    Is every value what was written, by its checksum? Is each code what the model gives, and can
-    each picture be decoded?
+    By checksums, every value is compared with what was written. Each code is compared with what the
+    model gives, and each picture is decoded.
 
-    Repairing puts back what checksums tell, makes codes and thumbnails again, and removes rows
+    Repairing puts back what checksums tell, computes codes and thumbnails again, and removes rows
     that cannot be read. A path that is lost becomes the id, a value of your own is left empty. All
     of this is listed; run without --repair first to see it before it is done.
 
@@ -44,57 +36,51 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
     with progress("verifying") as advance:
         found = Library.open(library).verify(repair=repair, progress=advance)
     code = 0 if found.ok else 4
+    if as_json:
+        names = ("id", "path", "what", "repair")
+        problems = [{name: getattr(row, name) for name in names} for row in found.problems]
+        facts = {name: getattr(found, name) for name in ("ok", "rows", "repaired", "checked")}
+        answer({**facts, "problems": problems}, as_json=True)
+        return code
+    if found.problems:
+        shown = [
+            ("-" if row.id is None else row.id, row.path or "-", row.what, row.repair)
+            for row in found.problems[:_SHOWN]
+        ]
+        table(["id", "path", "what is wrong", "repair"], shown)
+    where = place(library)
+    is_local = isinstance(where, Path)
     removed, kept = (
         sum(problem.repair == kind for problem in found.problems) for kind in ("remove", "keep")
     )
-    if as_json:
-        problems = [
-            {"id": one.id, "path": one.path, "what": one.what, "repair": one.repair}
-            for one in found.problems
-        ]
-        record = {
-            "ok": found.ok,
-            "rows": found.rows,
-            "repaired": found.repaired,
-            "checked": found.checked,
-        }
-        answer({**record, "problems": problems}, as_json=True)
-        return code
-    where = place(library)
-    if found.problems:
-        shown = [
-            ("-" if one.id is None else one.id, one.path or "-", one.what, one.repair)
-            for one in found.problems[:_SHOWN]
-        ]
-        table(["id", "path", "what is wrong", "repair"], shown)
-    said = f"{counted(found.rows, 'row')}, {counted(len(found.problems), 'problem')}"
+    line = f"{counted(found.rows, 'row')}, {counted(len(found.problems), 'problem')}"
     if len(found.problems) > _SHOWN:
-        said += f" of which the first {_SHOWN} are shown (--json shows all)"
+        line += f" of which the first {_SHOWN} are shown (--json shows all)"
     if found.repaired:
         mended = len(found.problems) - removed - kept
-        said += f"; repaired: {counted(removed, 'row')} removed, {mended} mended"
+        line += f"; repaired: {counted(removed, 'row')} removed, {mended} mended"
     elif len(found.problems) > kept:
-        said += (
+        line += (
             f"; repair them with: narrows verify {where} --repair"
-            if isinstance(where, Path)
+            if is_local
             else "; build the library there again, or repair a copy of it on a disk"
         )
     if kept:
-        said += (
+        line += (
             f"; kept as they are until their files are back, or an installation can decode them: "
             f"{counted(kept, 'picture')}"
         )
     if not found.checked:
-        said += (
-            "; there were no checksums, so that a changed path, id or value of your own goes "
-            "unnoticed: "
-        )
-        said += (
+        remedy = (
             "they are recorded now"
             if repair
             else f"record them with: narrows verify {where} --repair (any change does so too)"
-            if isinstance(where, Path)
+            if is_local
             else "libraries that are made in an object store have none"
         )
-    answer({}, False, said)
+        line += (
+            "; there were no checksums, so that a changed path, id or value of your own goes "
+            f"unnoticed: {remedy}"
+        )
+    answer({}, False, line)
     return code

@@ -1,0 +1,420 @@
+"""Arguments and options: those that verbs share, and those made from a model's parameters.
+
+Options that belong together are given to a verb as one dictionary: ``reading`` holds what is passed
+to :func:`narrows.data.files.read`, ``signal`` what is passed to :func:`narrows.signals.read_all`,
+and ``pictures`` the size and colour of pictures.
+"""
+
+import dataclasses
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import reduce, wraps
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from narrows.texts import printable
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# Parameters that are no options: the command line shows progress of its own.
+_LEFT_OUT = {"verbose"}
+
+
+class _Path(click.Path):
+    """A path; only Python programs can give one that holds NUL."""
+
+    def convert(self, value: Any, *given: Any) -> Any:
+        if "\0" in os.fspath(value):
+            self.fail(f"{printable(os.fspath(value))!r} is no path, as it holds NUL", *given)
+        return super().convert(value, *given)
+
+
+# Whether a file can be read is checked, and reported, where it is read.
+PATH = _Path(path_type=Path, readable=False)
+
+
+def image_size_of(word: str) -> int | tuple[int, int] | str:
+    """Read ``auto``, a side such as ``64``, or height and width such as ``48x64``."""
+    if word == "auto":
+        return word
+    parts = word.split("x")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{word!r} is not 'auto', a side (64) or HEIGHTxWIDTH (48x64)")
+    sides = [int(part) for part in parts]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def words_of(value: str) -> list[str]:
+    """Read words with commas between."""
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def numbers_of(value: str) -> list[int]:
+    """Read whole numbers with commas between."""
+    if not all(word.isdecimal() for word in words_of(value)):
+        raise click.BadParameter(f"{value!r} is not of the form 4,12,24")
+    return [int(word) for word in words_of(value)]
+
+
+def to(text: str) -> Decorator:
+    """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
+    return click.option("-o", "--to", required=True, type=PATH, help=text)
+
+
+def ray(text: str) -> Decorator:
+    """Give a verb its ``--ray``."""
+    return click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help=f"{text} by the workers of a Ray cluster (needs narrows[ray]): local starts one on "
+        "this machine, auto finds one, host:port names one.",
+    )
+
+
+def _several(*decorators: Decorator) -> Decorator:
+    """Make one decorator of several, for options in this order."""
+    return lambda function: reduce(lambda made, each: each(made), reversed(decorators), function)
+
+
+def _as_dict(argument: str, make: Callable[..., dict[str, Any]], *names: str) -> Decorator:
+    """Give a verb what ``make`` makes of the options ``names``, in its argument of this name."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def command(**options: Any) -> Any:
+            made = make(**{name: options.pop(name) for name in names})
+            options[argument] = {**options.get(argument, {}), **made}
+            return function(**options)
+
+        return command
+
+    return decorate
+
+
+def _in_reading(*names: str) -> Decorator:
+    """Have a verb read all picture files as these options say, which it need not know of."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def command(**options: Any) -> Any:
+            from narrows.data.reading import reading
+
+            with reading(**{name: options.pop(name) for name in names}):
+                return function(**options)
+
+        return command
+
+    return decorate
+
+
+def _file_options(**options: Any) -> dict[str, Any]:
+    from narrows.data.formats import FileOptions
+
+    return {"options": FileOptions(**options)}
+
+
+def _picture_options(image_size: Any, color: bool | None) -> dict[str, Any]:
+    return {"image_size": image_size, "color": "auto" if color is None else color}
+
+
+model = click.argument("model", type=PATH, metavar="MODEL")
+data = click.argument("data", type=PATH, metavar="DATA")
+library = click.argument("library", type=PATH, metavar="LIBRARY")
+
+json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
+metric = click.option(
+    "--metric",
+    type=click.Choice(["euclidean", "cosine"]),
+    default="euclidean",
+    show_default=True,
+    help="The distance between codes.",
+)
+random_state = click.option(
+    "--random-state",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="The seed of all random numbers.",
+)
+labels = click.option(
+    "--labels",
+    type=PATH,
+    metavar="FILE",
+    help="A table (.csv, .tsv, .txt, .parquet, or a folder of the last) with one column below a "
+    "heading, or one called label, in the data's order, or with a column path, file, file_name or "
+    "filename that names each row; or an IDX file. By default pictures' folders.",
+)
+resize = click.option(
+    "--resize",
+    is_flag=True,
+    help="Bring pictures of another size to the one that the model learned from, and restore them "
+    "at that; otherwise they are refused.",
+)
+
+# How tables and archives are read that do not say it themselves, as reading["options"].
+files = _several(
+    click.option(
+        "--delimiter",
+        metavar="CHAR",
+        help="What separates the values of a text table: a character, tab or whitespace.  "
+        "[default: detected]",
+    ),
+    click.option("--decimal", metavar="MARK", help="The decimal mark of a text table, . or ,"),
+    click.option("--thousands", metavar="MARK", help="The thousands separator of a text table."),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        help="The encoding of a text table, such as cp1252 or utf-16.",
+    ),
+    click.option(
+        "--header/--no-header",
+        default=None,
+        help="Whether the first line of a text table holds the column names.  [default: detected]",
+    ),
+    click.option(
+        "--comment", metavar="TEXT", help="Leave out lines of a text table that begin with this."
+    ),
+    click.option(
+        "--skip-lines",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Leave out the first lines of a text table, such as a title.",
+    ),
+    click.option("--array", metavar="NAME", help="Which array of an .npz file."),
+    _as_dict(
+        "reading", _file_options, "delimiter", "decimal", "thousands", "encoding", "header",
+        "comment", "skip_lines", "array",
+    ),
+)  # fmt: skip
+_max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 2**31 - 1),
+    help="Refuse pictures of more pixels than this; a JPEG counts at the size at which it is "
+    "decoded.  [default: 89478485]",
+)
+max_pixels = _several(_max_pixels_option, _in_reading("max_pixels"))
+# Which files of a folder are read, and how pictures are.
+folder = _several(
+    click.option(
+        "--skip-unreadable",
+        is_flag=True,
+        help="Leave out files of a folder that cannot be read, and list them.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out files and folders of such names: '*_thumb.jpg', 'drafts/', 'raw/*.png'; "
+        "give it again for more.",
+    ),
+    click.option(
+        "--pages",
+        type=click.Choice(["first", "all"]),
+        help="Take the first page of a TIFF file, and the first frame of an animation, or each of "
+        "them as a picture: scan.tif#1, scan.tif#2 ...  [default: first]",
+    ),
+    _max_pixels_option,
+    _in_reading("pages", "max_pixels"),
+    _as_dict("reading", dict, "skip_unreadable", "exclude"),
+)
+reading = _several(files, folder)
+pictures = _several(
+    click.option(
+        "--image-size",
+        "--size",
+        type=image_size_of,
+        default="auto",
+        metavar="SIZE",
+        help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
+    ),
+    click.option(
+        "--color/--grey",
+        default=None,
+        help="Read pictures in colour or in grey.  [default: auto]",
+    ),
+    _as_dict("pictures", _picture_options, "image_size", "color"),
+)
+
+as_signal = click.option(
+    "--signal",
+    "as_signal",
+    is_flag=True,
+    help="Take a table or an array for one long signal, as sound files are.",
+)
+hop = click.option(
+    "--hop", type=int, help="Samples from a window to the next.  [default: half a window]"
+)
+signal = _several(
+    click.option(
+        "--columns",
+        metavar="NAME,...",
+        help="A signal's columns or channels (0,1,...).  [default: all]",
+    ),
+    hop,
+    click.option(
+        "--rate",
+        type=click.IntRange(1),
+        help="Bring sound to so many samples a second.  "
+        "[default: its own, which the model remembers]",
+    ),
+    _as_dict("signal", dict, "columns", "hop", "rate"),
+)
+
+
+def of_model(model: type) -> list[click.Parameter]:
+    """Make an option of every parameter of a model, in its docstring's words.
+
+    Parameters
+    ----------
+    model : type
+        A dataclass with a numpydoc section "Parameters".
+
+    Returns
+    -------
+    list of click.Option
+        Named as the parameters, with underscores turned into hyphens.
+    """
+    texts = parameter_texts(model)
+    annotations = typing.get_type_hints(model)
+    options: list[click.Parameter] = []
+    for field in dataclasses.fields(model):
+        if field.name in _LEFT_OUT:
+            continue
+        name = field.name.replace("_", "-")
+        flag = annotations[field.name] is bool
+        default = "" if field.default is None else _shown(field.default)
+        options.append(
+            click.Option(
+                [f"--{name}/--no-{name}" if flag else f"--{name}", field.name],
+                default=field.default,
+                type=bool if flag else reader(annotations[field.name]),
+                metavar=None if flag else _metavar(annotations[field.name]),
+                help=texts[field.name] + (f"  [default: {default}]" if default else ""),
+            )
+        )
+    return options
+
+
+def parameter_texts(model: type) -> dict[str, str]:
+    """Read the section "Parameters" of a class's numpydoc docstring.
+
+    Returns
+    -------
+    dict of str to str
+        A line for each parameter.
+    """
+    lines = inspect.cleandoc(model.__doc__ or "").splitlines()
+    start = lines.index("Parameters") + 2
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    for line, following in zip(lines[start:], [*lines[start + 1 :], ""], strict=True):
+        if set(following) == {"-"}:
+            break
+        if line and not line.startswith(" "):
+            names = [name.strip() for name in line.split(" : ")[0].split(",")]
+            texts |= dict.fromkeys(names, "")
+        else:
+            for name in names:
+                texts[name] = f"{texts[name]} {line.strip()}".replace("``", "").strip()
+    return texts
+
+
+def reader(annotation: Any) -> Callable[[Any], Any]:
+    """Return the function that turns an option's text into a value that an annotation allows.
+
+    Which values are allowed is left to the model, which says so.
+
+    Parameters
+    ----------
+    annotation : type
+        The annotation of the parameter.
+
+    Examples
+    --------
+    >>> read = reader(Sequence[int] | Literal["auto"])
+    >>> read("512,128"), read("auto"), read("none")
+    ((512, 128), 'auto', ())
+    >>> reader(int | None)("none"), reader(float | Literal["auto"])("1e-3")
+    (None, 0.001)
+    >>> reader(str | Sequence[str])("masking,mirror")
+    ('masking', 'mirror')
+    """
+    kinds, words = _kinds(annotation), _words(annotation)
+    # Where a single value is allowed too, only commas make several of it.
+    needs_comma = bool(kinds & {int, float, str})
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str) or value in words:
+            return value
+        if value.lower() == "none" and type(None) in kinds:
+            return None
+        if Sequence in kinds and ("," in value or not needs_comma):
+            return _read_sequence(value, annotation)
+        for kind in (int, float):
+            if kind in kinds:
+                with suppress(ValueError):
+                    return kind(value)
+        return value
+
+    return read
+
+
+def _read_sequence(value: str, annotation: Any) -> tuple[Any, ...]:
+    if value.strip().lower() in ("", "none"):
+        return ()
+    item = _item(annotation)
+    read = reader(item)
+    values = tuple(read(part.strip()) for part in value.strip(" ,()").split(","))
+    if str not in _kinds(item):
+        for word in values:
+            if isinstance(word, str) and word not in _words(item):
+                raise click.BadParameter(f"{value!r} is not of the form {_metavar(annotation)}")
+    return values
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    return {typing.get_origin(member) or member for member in _members(annotation)}
+
+
+def _words(annotation: Any) -> list[str]:
+    literals = (m for m in _members(annotation) if typing.get_origin(m) is Literal)
+    return [word for literal in literals for word in typing.get_args(literal)]
+
+
+def _item(annotation: Any) -> Any:
+    """Return the annotation of the items of a sequence."""
+    sequences = (m for m in _members(annotation) if typing.get_origin(m) is Sequence)
+    return typing.get_args(next(sequences))[0]
+
+
+def _metavar(annotation: Any) -> str:
+    shown = {float: "FLOAT", int: "INT", Path: "PATH", str: "TEXT"}
+    kinds = _kinds(annotation)
+    names = [name for kind, name in shown.items() if kind in kinds][:1]
+    if Sequence in kinds:
+        of_item = _kinds(_item(annotation))
+        names.append(f"{next((name for kind, name in shown.items() if kind in of_item), '')},...")
+    if type(None) in kinds or Sequence in kinds:
+        names.append("none")
+    return "|".join([*names, *_words(annotation)])
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or "none"
+    return str(default)
