@@ -65,9 +65,10 @@ def test_the_loop_is_adamw_on_one_cycle():
     def loss(network, x, generator):
         if torch.is_grad_enabled():
             batches.append(x.clone())
+        x = x.double()
         return {"reconstruction": ((network.decoder(network.encoder(x)) - x) ** 2).sum() / len(x)}
 
-    train(network, loss, source, prepare=torch.Tensor.double, settings=settings)
+    train(network, loss, source, settings=settings)
     after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     network.load_state_dict(before)
@@ -318,7 +319,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_steps_done(cycle, before):
             return {"reconstruction": ((network(x) - x) ** 2).mean()}
 
         source = Interrupted(X, before)
-        return train(network, loss, source, prepare=lambda x: x, settings=settings)
+        return train(network, loss, source, settings=settings)
 
     if not (cycle and before):
         with pytest.raises(KeyboardInterrupt):

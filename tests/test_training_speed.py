@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from narrows import MODELS, Autoencoder, VariationalAutoencoder, datasets, signals
 from narrows.data.batches import ArraySource
 from narrows.data.scaling import Scaling, Statistics
-from narrows.training.devices import near, rounded_products, sent
-from narrows.training.loop import TrainSettings, one_cycle, train
+from narrows.training.loop import TrainSettings, near, one_cycle, rounded_products, sent, train
 from narrows.training.progress import on_start
 
 SEED = 20261125
@@ -197,8 +196,10 @@ def test_an_epoch_on_a_device_reads_nothing_before_its_end(monkeypatch):
     monkeypatch.setattr(torch, "Generator", lambda *_: torch.default_generator)
     network = nn.Sequential(nn.Linear(12, 8), nn.SiLU(), nn.Linear(8, 12)).to(META)
     seen = []
+    scaling = Scaling.learn("standard", Statistics.of(X))
 
     def loss(network, x, _generator):
+        x = scaling(x)
         seen.append((x.device.type, len(x)))
         return {"reconstruction": nn.functional.mse_loss(network(x), x)}
 
@@ -210,7 +211,6 @@ def test_an_epoch_on_a_device_reads_nothing_before_its_end(monkeypatch):
             network,
             loss,
             source,
-            prepare=Scaling.learn("standard", Statistics.of(X)),
             settings=settings(META),
             optimizer=optimizer,
         )

@@ -248,7 +248,7 @@ def make(
     steps = [_step(*pair, limits, sample_shape) for pair in zip(kinds, levels, strict=True)]
 
     def damage(x: Tensor, generator: torch.Generator) -> Damaged:
-        drawn = nowhere(x)
+        drawn = _nowhere(x)
         for step in steps:
             x, more = step(x, generator)
             drawn = drawn | more
@@ -329,7 +329,7 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def nowhere(x: Tensor) -> Tensor:
+def _nowhere(x: Tensor) -> Tensor:
     """Say of rows (B, ...) that none of their values was drawn; it takes no memory."""
     return _everywhere(x, 0)
 

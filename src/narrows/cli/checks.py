@@ -56,7 +56,7 @@ def _environment() -> dict[str, str]:
 
     import torch
 
-    from narrows.training.devices import choose_device
+    from narrows.training.loop import choose_device
 
     packages = ("narrows", "torch", "numpy", "scikit-learn", "pylance", "pyarrow", "pillow")
     return {

@@ -67,36 +67,6 @@ class Weighted:
 Batch: TypeAlias = Tensor | Weighted
 
 
-def parted(batch: Tensor | Weighted) -> tuple[Tensor, Tensor | None]:
-    """Return the rows of a batch, and their weights if they have any."""
-    return (batch.rows, batch.weights) if isinstance(batch, Weighted) else (batch, None)
-
-
-def row_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Average one number a row, each multiplied by its row's weight.
-
-    The sum is divided by the number of rows, not by that of the weights: their mean is 1 over all
-    rows that are learned from, so that the steps of an epoch together have the gradient of the
-    weighted loss, whatever the weights of a single batch add up to.
-
-    Parameters
-    ----------
-    values : Tensor of shape (..., B), or (..., 1) where all rows have the same
-    weights : Tensor of shape (B,), optional
-        How much each row counts; all the same by default.
-
-    Returns
-    -------
-    Tensor of shape ()
-
-    Examples
-    --------
-    >>> row_mean(torch.tensor([1.0, 4.0]), torch.tensor([0.5, 1.5]))
-    tensor(3.2500)
-    """
-    return values.mean() if weights is None else (values * weights).mean()
-
-
 def unit_means(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """Average the numbers of each unit over the rows of all processes that train together.
 
@@ -104,7 +74,7 @@ def unit_means(values: Tensor, weights: Tensor | None = None) -> Tensor:
     ----------
     values : Tensor of shape (B, K)
     weights : Tensor of shape (B,), optional
-        As of :func:`row_mean`.
+        How much each row counts; all the same by default.
 
     Returns
     -------

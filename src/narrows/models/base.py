@@ -13,8 +13,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from narrows import losses, networks, ranks, storage
-from narrows.corruption import nowhere
-from narrows.data.batches import Batch, Numbers, RowsBut, Weighted, counted, parted, source_of
+from narrows.data.batches import Batch, Numbers, RowsBut, Weighted, counted, source_of
 from narrows.data.lazy_rows import LazyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
@@ -134,14 +133,23 @@ class Objective:
                 network.add_module(name, counter)
 
     def __call__(self, network: Network, batch: Batch, generator: torch.Generator) -> Loss:
-        """Return the named terms for scaled rows (B, ...), or pairs of rows (B, 2, ...)."""
-        rows, weights = parted(batch)
-        paired = rows.ndim > len(self._model.sample_shape_) + 1
-        x, seen = rows.unbind(1) if paired else (rows, rows)
-        drawn = seen != x if paired else nowhere(x)
+        """Return the named terms for rows (B, ...) in the data's units, or pairs (B, 2, ...).
+
+        Of a pair, the first row is clean, and the second what the encoder sees of it.
+        """
+        scaling = self._model.scaling_
+        rows, weights = (
+            (batch.rows, batch.weights) if isinstance(batch, Weighted) else (batch, None)
+        )
+        drawn = None
+        if rows.ndim > len(self._model.sample_shape_) + 1:
+            x, seen = scaling(rows.flatten(0, 1)).view(rows.shape).unbind(1)
+            drawn = seen != x
+        else:
+            x = seen = scaling(rows)
         if self._damage is not None:
             seen, more = self._damage(seen, generator)
-            drawn = drawn | more if paired else more
+            drawn = more if drawn is None else drawn | more
         trace = network.encoder.trace(seen, weights)
         return self._model.terms(self, trace, x, drawn, generator)
 
@@ -196,7 +204,7 @@ class BaseAutoencoder(Codec):
         objective: Objective,
         trace: Trace,
         x: Tensor,
-        drawn: Tensor,
+        drawn: Tensor | None,
         generator: torch.Generator,
     ) -> Loss:
         """Return the named terms of the loss, whose sum training makes small.
@@ -210,8 +218,8 @@ class BaseAutoencoder(Codec):
             their codes (B, K).
         x : Tensor of shape (B, ...)
             Scaled clean rows.
-        drawn : Tensor of shape (B, ...), bool
-            Which values of the rows were drawn to be damaged.
+        drawn : Tensor of shape (B, ...), bool, or None
+            Which values of the rows were drawn to be damaged; ``None`` if rows are not damaged.
         generator : torch.Generator
             Source of noise.
 
@@ -298,7 +306,7 @@ class BaseAutoencoder(Codec):
         del objective
 
     def _reconstruction_loss(
-        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor
+        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor | None
     ) -> Tensor:
         """Return the error of each row that codes (..., B, K) decode to, (..., B)."""
         del drawn
@@ -526,7 +534,7 @@ class BaseAutoencoder(Codec):
         objective = Objective(
             self, self._first_network(run, start), run.first_settings, len(run.rows), is_new=True
         )
-        history = run.train(objective.network, objective, self._scale, self.verbose)
+        history = run.train(objective.network, objective, self.verbose)
         if run.keeps_start(history):
             # What no network improves on needs no rows held out: it learns from all.
             run.use_all_rows()
@@ -688,7 +696,6 @@ class BaseAutoencoder(Codec):
                 network,
                 objective,
                 source_of(X, weights=weights),
-                prepare=self._scale,
                 settings=replace(
                     settings,
                     seed=epoch_seed(settings.seed, len(done), "partial_fit"),
@@ -749,7 +756,7 @@ class BaseAutoencoder(Codec):
         network = Network(self.encoder_, self.decoder_)
         objective = Objective(self, network, settings, len(rows))
         network.to(settings.device)
-        terms = evaluate(network, objective, source_of(rows), self._scale, settings)
+        terms = evaluate(network, objective, source_of(rows), settings)
         if self.corruption is None:
             terms |= self._terms_of_all(network, rows)
         return {"loss": sum(terms.values()) - terms["loss"], **dict(list(terms.items())[1:])}
@@ -762,15 +769,6 @@ class BaseAutoencoder(Codec):
     def _failure(self) -> Failure | None:
         """Return what a model of its kind may end in, if it has; a model adds to ``super()``'s."""
         return None
-
-    def _scale(self, batch: Batch) -> Batch:
-        """Scale rows (B, ...), or pairs of a row and what the encoder sees of it (B, 2, ...)."""
-        rows, weights = parted(batch)
-        if rows.ndim == len(self.sample_shape_) + 1:
-            scaled = self.scaling_(rows)
-        else:
-            scaled = self.scaling_(rows.flatten(0, 1)).view(rows.shape)
-        return scaled if weights is None else Weighted(scaled, weights)
 
     def _draw_seed(self) -> int:
         return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))

@@ -27,7 +27,7 @@ from torch.nn import functional
 from narrows import networks, ranks, storage
 from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
-from narrows.data.batches import anywhere_stored, counted, numbers_of, row_mean
+from narrows.data.batches import anywhere_stored, counted, numbers_of
 from narrows.data.lazy_rows import scratch_rows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, NotFittedError, ParameterError
@@ -436,22 +436,16 @@ class EncoderClassifier(
             for side in filter(len, (held_out, learned)):
                 counts[side] = torch.from_numpy(weights[side] / weights[side].mean()).float()
 
-        def prepare(batch: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-            chosen = batch.cpu()
-            x = scaling(source[chosen]) if self.fine_tune else codes[chosen]
-            own = None if counts is None else counts[chosen].to(device)
-            return x.to(device), numbers[chosen].to(device), own
-
-        def loss(
-            network: nn.Module,
-            batch: tuple[Tensor, Tensor, Tensor | None],
-            generator: torch.Generator,
-        ) -> Loss:
-            x, classes, own = batch
+        def loss(network: nn.Module, batch: Tensor, generator: torch.Generator) -> Loss:
+            chosen = batch.cpu()  # numbers of rows
+            x = (scaling(source[chosen]) if self.fine_tune else codes[chosen]).to(device)
             if damage is not None and network.training:
                 x = damage(x, generator).rows
+            classes = numbers[chosen].to(device)
             entropies = functional.cross_entropy(network(x), classes, reduction="none")
-            return {"cross_entropy": row_mean(entropies, own)}
+            if counts is not None:
+                entropies = entropies * counts[chosen].to(device)
+            return {"cross_entropy": entropies.mean()}
 
         network: nn.Module = self.network_ if self.fine_tune else head
         shares: dict[nn.Module, float] = {head: 1.0}
@@ -463,7 +457,6 @@ class EncoderClassifier(
             network,
             loss,
             numbers_of(rows, learned, in_blocks=in_blocks),
-            prepare=prepare,
             settings=settings,
             validation=(numbers_of(rows, held_out, in_blocks=in_blocks) if len(held_out) else None),
             optimizer=new_optimizer(network, rate, settings.weight_decay, shares),

@@ -199,11 +199,13 @@ class DenoisingAutoencoder(BaseAutoencoder):
             )
 
     def _reconstruction_loss(
-        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor
+        self, network: Network, code: Tensor, x: Tensor, drawn: Tensor | None
     ) -> Tensor:
         if self.corrupted_weight == self.intact_weight == 1:
             return super()._reconstruction_loss(network, code, x, drawn)
-        weights = torch.where(drawn, self.corrupted_weight, self.intact_weight)
+        weights: Tensor | float = self.intact_weight
+        if drawn is not None:
+            weights = torch.where(drawn, self.corrupted_weight, self.intact_weight)
         terms = weights * self.reconstruction_terms(network, code, x)
         return terms.flatten(1 - x.ndim).sum(-1)
 

@@ -24,8 +24,7 @@ from narrows.models.parameters import Learned
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
 from narrows.networks.outputs import reach
-from narrows.training.devices import choose_device
-from narrows.training.loop import TrainSettings
+from narrows.training.loop import TrainSettings, choose_device
 
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7

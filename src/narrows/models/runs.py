@@ -10,7 +10,7 @@ same machine.
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -139,7 +139,6 @@ class Run:
         self,
         network: Network,
         loss: LossFunction,
-        prepare: Callable[[Any], Any],
         verbose: int,
     ) -> History:
         """Make a loss small; ``prepare`` scales batches. Returns what was written down."""
@@ -155,7 +154,6 @@ class Run:
                 network.to(self.settings.device),
                 loss,
                 some(self.rows),
-                prepare=prepare,
                 settings=self.settings,
                 validation=some(self.held_out) if len(self.held_out) else None,
                 checkpoint=self.checkpoint,

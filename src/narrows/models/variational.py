@@ -152,7 +152,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         objective: Objective,
         trace: Trace,
         x: Tensor,
-        drawn: Tensor,
+        drawn: Tensor | None,
         generator: torch.Generator,
     ) -> Loss:
         """Return the evidence lower bound's two terms, or the importance-weighted bound."""

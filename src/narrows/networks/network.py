@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from narrows.data.arrays import are_pictures
-from narrows.data.batches import row_mean
 from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.outputs import OUTPUT_MODULES
 
@@ -197,8 +196,13 @@ class Trace(NamedTuple):
     weights: Tensor | None = None
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average a term of the loss, one number a row (B,), each row by its weight."""
-        return row_mean(values, self.weights)
+        """Average a term of the loss, one number a row (..., B), each multiplied by its weight.
+
+        The sum is divided by the number of rows, not by that of the weights: their mean is 1 over
+        all rows that are learned from, so that the steps of an epoch together have the gradient of
+        the weighted loss, whatever the weights of a single batch add up to.
+        """
+        return values.mean() if self.weights is None else (values * self.weights).mean()
 
     @property
     def selected(self) -> Tensor:

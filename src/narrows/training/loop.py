@@ -1,13 +1,15 @@
 """The training loop, a flat function to be read from top to bottom, and what it decides by.
 
-These are the learning rate of each step, the optimiser, early stopping, the return to the best
-weights after training has collapsed, and the test by which learned weights replace the first ones.
+These are the learning rate of each step, the optimiser, the device, early stopping, the return to
+the best weights after training has collapsed, and the test by which learned weights replace the
+first ones.
 """
 
 import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, takewhile
@@ -21,19 +23,20 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 from narrows import ranks
-from narrows.data.batches import Source
-from narrows.errors import CheckpointError, DataError, DivergedError, warn
+from narrows.data.batches import ArraySource, Batch, Source
+from narrows.errors import CheckpointError, DataError, DivergedError, ParameterError, warn
 from narrows.losses import Loss
-from narrows.training.devices import near, rounded_products, sent
 from narrows.training.history import History, Record
-from narrows.training.progress import Callback, tell_epoch, tell_start, tell_step
+from narrows.training.progress import Callback, step_callbacks, tell_epoch, tell_start
 from narrows.training.state import Checkpoint, Clipping, Means, Snapshot, State
 
-# From the network, a prepared batch and a generator for noise, to the terms of the loss.
+# From the network, a batch on its device and a generator for noise, to the terms of the loss.
 LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 
 # A little below the largest block for which glibc raises its thresholds, 32 MiB.
 _BLOCK = (1 << 25) - (1 << 16)
+# The share of a GPU's free memory that rows may take; the rest is for the network and its steps.
+_SHARE_FOR_ROWS = 1 / 2
 # Rows a batch where only the forward pass is wanted.
 _EVALUATION_BATCH = 1024
 # The significance level of the t test by which learned weights must be better than the first ones,
@@ -96,7 +99,6 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     loss: LossFunction,
     source: Source,
     *,
-    prepare: Callable[[Any], Any],
     settings: TrainSettings,
     validation: Source | None = None,
     optimizer: torch.optim.Optimizer | None = None,
@@ -112,11 +114,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     network : Module
         On ``settings.device``; trained in place, and left with its best weights.
     loss : callable
-        From the network, a batch of scaled rows and a generator for noise, to its terms.
+        From the network, a batch as the source gives it, on the network's device, and a generator
+        for noise, to its terms.
     source : Source
         The rows to learn from.
-    prepare : callable
-        From a batch as the source gives it to what the loss takes: scaled float32 rows.
     settings : TrainSettings
         The length, the steps and the device of the run.
     validation : Source, optional
@@ -178,7 +179,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         checkpoint.restore(state)
     history = state.history
     ranks.check_same("the checkpoint", f"epoch {len(history)}", CheckpointError)
-    step_loss = _step_loss(network, loss)
+    step_loss, world_size = _step_loss(network, loss), ranks.size()
     steps_per_epoch = -(-len(source) // settings.batch_size)
     cycle = one_cycle(settings.learning_rate, settings.max_epochs * steps_per_epoch)
     rate = cycle if settings.cycle else lambda _step: settings.learning_rate
@@ -190,9 +191,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     products = rounded_products(device)
     keep_freed_memory()
     tell_start(network)
+    after_step = step_callbacks()
     if settings.beats_start and history.start is None:
         rows, prefix = (source, "") if validation is None else (validation, "validation_")
-        found = evaluate(network, loss, rows, prepare, settings)
+        found = evaluate(network, loss, rows, settings)
         history.start = {"epoch": 0, **{f"{prefix}{k}": v for k, v in found.items()}}
         _check_finite(history.start, settings)
 
@@ -207,36 +209,38 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             shuffling = epoch_seed(settings.seed, epoch, "shuffling")
             done, means = state.step, state.means
             batches = source.batches(
-                settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=ranks.size()
+                settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=world_size
             )
             for number, batch in enumerate(batches):
                 learning_rate = rate(epoch * steps_per_epoch + number) * _rate_share(history)
                 if number < done:  # before the run was interrupted in this epoch
-                    tell_step()
+                    for call in after_step:
+                        call()
                     continue
                 state.is_whole = False
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
-                x = prepare(sent(batch, device))
                 with products:
-                    parts = step_loss(x, noise)
+                    parts = step_loss(sent(batch, device), noise)
+                total = sum(parts.values(), start=zero)
+                if world_size > 1:  # DistributedDataParallel averages over the processes
+                    total = total * (len(batch) * world_size / ranks.total(len(batch)))
                 optimizer.zero_grad(set_to_none=True)
-                _weighted(parts, zero, len(batch)).backward()  # type: ignore[no-untyped-call]
+                total.backward()  # type: ignore[no-untyped-call]
                 if clipping is not None:
                     clipping.clip(network.parameters())
                 optimizer.step()
                 # Kept on the device until the epoch ends, so that no step waits for the host.
                 means.add(parts, len(batch))
                 state.step, state.is_whole = number + 1, True
-                tell_step()
+                for call in after_step:
+                    call()
 
             record: Record = {"epoch": epoch + 1, **means.read()}
             if history.initial_loss is None:
                 history.initial_loss = means.first()
             if validation is not None:
-                held_out = evaluate(
-                    network, loss, validation, prepare, settings, after_batch=tell_step
-                )
+                held_out = evaluate(network, loss, validation, settings, after_batch=after_step)
                 record |= {f"validation_{name}": value for name, value in held_out.items()}
             state.is_whole = False
             record |= {"learning_rate": learning_rate, "seconds": time.monotonic() - start}
@@ -290,9 +294,9 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     network.eval()
     if first and validation is not None and history.best_epoch:
         learned = _copied_weights(network)
-        after = _losses_of_parts(network, loss, validation, prepare, settings)
+        after = _losses_of_parts(network, loss, validation, settings)
         network.load_state_dict(first)
-        if _are_smaller(after, _losses_of_parts(network, loss, validation, prepare, settings)):
+        if _are_smaller(after, _losses_of_parts(network, loss, validation, settings)):
             network.load_state_dict(learned)
         else:
             history.best_epoch = 0
@@ -312,10 +316,9 @@ def evaluate(
     network: nn.Module,
     loss: LossFunction,
     source: Source,
-    prepare: Callable[[Any], Any],
     settings: TrainSettings,
     *,
-    after_batch: Callable[[], None] = lambda: None,
+    after_batch: Sequence[Callable[[], None]] = (),
 ) -> dict[str, float]:
     """Average a loss's terms over rows, in evaluation mode, with the same noise every time."""
     network.eval()
@@ -328,9 +331,10 @@ def evaluate(
             is_own = number % size == rank
             if is_own or number == 0:  # every process needs the names of the terms
                 noise.manual_seed(epoch_seed(settings.seed, number, "validation"))
-                parts = loss(network, prepare(batch.to(settings.device)), noise)
+                parts = loss(network, batch.to(settings.device), noise)
                 means.add(parts, len(batch) if is_own else 0)
-            after_batch()
+            for call in after_batch:
+                call()
     return means.read()
 
 
@@ -339,7 +343,6 @@ def _losses_of_parts(
     network: nn.Module,
     loss: LossFunction,
     source: Source,
-    prepare: Callable[[Any], Any],
     settings: TrainSettings,
 ) -> NDArray[np.float64]:
     """Return the loss of each of at most 64 parts of the rows, with the same noise every time."""
@@ -348,7 +351,7 @@ def _losses_of_parts(
     with ranks.placed(0, 1):
         for number, batch in enumerate(source.batches(-(-len(source) // _PARTS), seed=None)):
             noise.manual_seed(epoch_seed(settings.seed, number, "comparison"))
-            parts = loss(network, prepare(batch.to(settings.device)), noise)
+            parts = loss(network, batch.to(settings.device), noise)
             losses.append(sum(float(term) for term in parts.values()))
     return np.array(losses)
 
@@ -424,6 +427,59 @@ def new_optimizer(
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
+def choose_device(name: str) -> torch.device:
+    """Find the device that a user named.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (a GPU where there is one, otherwise the CPU), or what torch calls a device:
+        "cpu", "cuda", "cuda:1", "mps".
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device here.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).cpu()  # "meta" is a device that holds no numbers
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ParameterError(
+            f"device={name!r} is not available here; use 'auto', 'cpu' or a GPU that torch sees"
+        ) from error
+    return device
+
+
+def near(source: Source, device: torch.device) -> Source:
+    """Move rows in memory to a GPU that has room for them, so that steps wait for no copy."""
+    if device.type != "cuda" or not isinstance(source, ArraySource):
+        return source
+    free, _ = torch.cuda.mem_get_info(device)
+    return source.to(device) if source.n_bytes <= free * _SHARE_FOR_ROWS else source
+
+
+def sent(batch: Batch, device: torch.device) -> Batch:
+    """Move a batch to the network's device; a GPU copies pinned memory while the CPU goes on."""
+    if device.type == "cuda" and batch.device.type == "cpu":
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=True)
+
+
+def rounded_products(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a GPU multiplies in bfloat16 if it can, and sums in float32."""
+    if device.type != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep the memory that each step frees for the next one.
 
@@ -465,12 +521,6 @@ def _step_loss(network: nn.Module, loss: LossFunction) -> Callable[[Any, torch.G
         _StepLoss(network, loss), forward_sync_buffers=False
     )
     return distributed
-
-
-def _weighted(parts: Loss, zero: Tensor, rows: int) -> Tensor:
-    """Add up the terms of ``rows`` rows, weighted so that DDP's mean is that of the whole batch."""
-    loss = sum(parts.values(), start=zero)
-    return loss if ranks.size() == 1 else loss * (rows * ranks.size() / ranks.total(rows))
 
 
 def _of_process(purpose: str) -> str:

@@ -246,10 +246,9 @@ def tell_epoch(record: Record, callbacks: Sequence[Callback]) -> None:
         callback(record.copy())
 
 
-def tell_step() -> None:
-    """Call the callbacks of :func:`on_step`."""
-    for callback in _steppers.get():
-        callback()
+def step_callbacks() -> tuple[Callable[[], None], ...]:
+    """Return the callbacks of :func:`on_step`."""
+    return _steppers.get()
 
 
 def print_epoch(record: Record) -> None:
