@@ -25,6 +25,14 @@ QUICK = ("--n-components", "2", "--random-state", "0", "--hidden-layer-sizes", "
 LONG = (*QUICK, "--max-epochs", "100000", "--no-early-stopping")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _hang_ups_are_not_ignored() -> Iterator[None]:
+    """Processes inherit what their parent ignores: with nohup, SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hold a table, pictures and a model, of seed 0."""
