@@ -316,14 +316,14 @@ def test_a_server_shows_it_and_what_replaces_it(
     model, options, by_environment, monkeypatch
 ) -> None:
     pytest.importorskip("starlette")
-    from narrows.web.source import Source
+    from narrows.web.snapshot import Source
 
     Library.build(ADDRESS, draw(5), model=model)
     source = Source(place(ADDRESS))
     assert source.now().info()["library"]["count"] == 5
     Library.build(ADDRESS, draw(6), model=model, overwrite=True)
-    monkeypatch.setattr("narrows.web.source._SECONDS", 1e9)
+    monkeypatch.setattr("narrows.web.snapshot._SECONDS", 1e9)
     # A store takes its time: it is not asked for every request.
     assert len(source.now().opened()) == 5
-    monkeypatch.setattr("narrows.web.source._SECONDS", 0)
+    monkeypatch.setattr("narrows.web.snapshot._SECONDS", 0)
     assert len(source.now().opened()) == 6

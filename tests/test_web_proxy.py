@@ -18,8 +18,8 @@ from web_kit import served
 from narrows import Library
 from narrows.data.depths import encode_png
 from narrows.errors import ParameterError
-from narrows.web.address import read_public_url
 from narrows.web.app import create_app
+from narrows.web.security import read_public_url
 
 SEED = 31
 PUBLIC = "https://narrows.example.com"

@@ -1,9 +1,9 @@
-"""Timeouts and bounds on connections, so that stalled clients do not exhaust the server.
+"""Idle timeouts and bounds on connections, so that stalled clients do not exhaust the server.
 
 Whenever a connection waits for its client, it has a deadline. That of a request's headers is fixed.
 For bodies, and for answers that are read, each byte extends the deadline by its time at the minimum
 rate, up to the initial grace period. Where a new connection exceeds the bounds, the waiting one
-with the least progress for its age is closed in its favour.
+with the least progress for its age is closed instead.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _SLOW = {"error": "the body came too slowly, or on one of too many connections; 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Timeouts and bounds.
+    """Idle timeouts and bounds on connections.
 
     Attributes
     ----------
@@ -35,10 +35,10 @@ class Patience:
     rate : float
         The minimum rate of a body or an answer after that, in bytes per second.
     per_client : int, optional
-        Most connections of one address, or of one /64 network of IPv6; None behind a proxy, from
-        which all connections come.
+        The most connections of one address, or of one /64 network of IPv6; None behind a proxy,
+        from which all connections come.
     altogether : int
-        Most connections of all clients.
+        The most connections of all clients.
     """
 
     headers: float = 10.0
@@ -54,9 +54,9 @@ class PatientProtocol(H11Protocol):
     Parameters
     ----------
     patience : Patience
-        Timeouts and bounds.
+        The timeouts and bounds.
     **options
-        Those of uvicorn's protocol.
+        The options of uvicorn's protocol.
     """
 
     def __init__(self, *, patience: Patience, **options: Any) -> None:
@@ -95,7 +95,7 @@ class PatientProtocol(H11Protocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        """Wait for the client no longer."""
+        """Stop waiting for the client."""
         super().resume_writing()
         self._watch()
 
@@ -148,21 +148,20 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
     def _make_room(self) -> bool:
-        others = [one for one in self.connections if isinstance(one, PatientProtocol)]
-        others.remove(self)
-        own = self.client_network
-        same = [one for one in others if one.client_network == own]
+        others = [c for c in self.connections if isinstance(c, PatientProtocol) and c is not self]
+        network = self.client_network
+        same = [other for other in others if other.client_network == network]
         for most, connections in (
             (self._patience.per_client, same),
             (self._patience.altogether, others),
         ):
             if most is not None and len(connections) >= most:
-                waiting = [one for one in connections if one.is_waiting]
+                waiting = [other for other in connections if other.is_waiting]
                 if not waiting:
                     return False
-                ended = min(waiting, key=lambda one: one.merit)
-                ended.give_up()
-                others.remove(ended)
+                slowest = min(waiting, key=lambda other: other.merit)
+                slowest.give_up()
+                others.remove(slowest)
         return True
 
     def _watch(self, received: int = 0) -> None:
@@ -201,8 +200,8 @@ class PatientProtocol(H11Protocol):
             unread = self.transport.get_write_buffer_size()
             self._credit(max(self._unread - unread, 0))
             self._unread = unread
-        if self._waits_for == "body" and self.flow.read_paused:
-            self._deadline = self.loop.time() + self._patience.grace  # it is the server's turn
+        if self._waits_for == "body" and self.flow.read_paused:  # the server has to read
+            self._deadline = self.loop.time() + self._patience.grace
         if self._deadline > self.loop.time():
             self._timer = self.loop.call_at(self._deadline, self._look)
         else:

@@ -1,8 +1,8 @@
-"""The API in the words of OpenAPI 3.1, from the same tables that requests are read with."""
+"""The description of the API in OpenAPI 3.1, from the same tables that requests are read with."""
 
 from typing import Any
 
-from narrows.web.parameters import PARAMETERS
+from narrows.web.requests import PARAMETERS, QUERIES
 
 _ERRORS = {
     400: "A parameter is not allowed.",
@@ -14,15 +14,9 @@ _ERRORS = {
     422: "It cannot be done with this library, model or picture.",
     503: "Too much is asked for at once, or the library cannot be written.",
 }
-# Ways to look at a picture of the library.
+# The views of a picture of the library.
 KINDS = ("picture", "thumbnail", "reconstruction")
-_STRING = {"type": "string"}
-_NULL_STRING = {"type": ["string", "null"]}
-_NUMBER = {"type": "number"}
-_INTEGER = {"type": "integer"}
-_CODE = {"type": "array", "items": _NUMBER}
-_SIZE = {"type": ["array", "null"], "items": _INTEGER}  # height and width
-_CODES = {"type": "array", "items": _CODE}
+_BYTES = "application/octet-stream"
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -33,79 +27,79 @@ def _list(of: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": of}
 
 
+_STRING = {"type": "string"}
+_NULL_STRING = {"type": ["string", "null"]}
+_NUMBER = {"type": "number"}
+_NULL_NUMBER = {"type": ["number", "null"]}
+_INTEGER = {"type": "integer"}
+_BOOLEAN = {"type": "boolean"}
+_CODES = _list(_list(_NUMBER))
+_SIZE = {"type": ["array", "null"], "items": _INTEGER}  # height and width
+_SIZES = {"given_size": _SIZE, "size": _SIZE}
 _ITEM = {
     "id": _INTEGER,
     "path": _STRING,
     "metadata": {"type": "object"},
-    "picture": _NULL_STRING,
-    "thumbnail": _NULL_STRING,
-    "reconstruction": _NULL_STRING,
+    **dict.fromkeys(KINDS, _NULL_STRING),
 }
 _QUERY = _object(
     id={"type": ["integer", "null"]},
-    code=_CODE,
-    error={"type": ["number", "null"]},
+    code=_list(_NUMBER),
+    error=_NULL_NUMBER,
     picture=_NULL_STRING,
     reconstruction=_NULL_STRING,
 )
 _MATCH = _object(query=_QUERY, matches=_list(_object(**_ITEM, distance=_NUMBER)), seconds=_NUMBER)
-_COMPUTING = _object(state={"const": "computing"})
 _UNIT = _object(index=_INTEGER, mean=_NUMBER, std=_NUMBER, min=_NUMBER, max=_NUMBER, share=_NUMBER)
 _RUN = _object(
     name=_STRING,
     columns=_list(_STRING),
-    rows=_list(_list({"type": ["number", "null"]})),
-    live={"type": "boolean"},
+    rows=_list(_list(_NULL_NUMBER)),
+    live=_BOOLEAN,
 )
 
 
 def describe(version: str, *, writable: bool) -> dict[str, Any]:
     """Return the description of everything under ``/api``."""
     paths: dict[str, dict[str, Any]] = {
-        "/api/health": {"get": _get("Whether the server is there", {"status": _STRING})},
-        "/api/metrics": {"get": _plain("Counts and times for Prometheus", "text/plain")},
-        "/api/openapi.json": {"get": _get("This description", {})},
-        "/api/info": {"get": _get("What is served", {"version": _STRING, "model": {}})},
+        "/api/health": {"get": _operation("Whether the server is there", _object(status=_STRING))},
+        "/api/metrics": {"get": _operation("Counts and times for Prometheus", {}, "text/plain")},
+        "/api/openapi.json": {"get": _operation("This description", _object())},
+        "/api/info": {"get": _operation("What is served", _object(version=_STRING, model={}))},
         "/api/match": {
-            "post": _post(
+            "post": _operation(
                 "The pictures nearest to one's own, or to one of the library",
                 _MATCH,
-                ("id", "k", "metric", "where", "rerank", "n_candidates"),
                 file="optional",
             )
         },
         "/api/items": {
-            "get": _get(
-                "Pictures of the library",
-                {"total": _INTEGER, "items": _list(_object(**_ITEM))},
-                ("ids", "where", "limit", "offset"),
+            "get": _operation(
+                "Pictures of the library", _object(total=_INTEGER, items=_list(_object(**_ITEM)))
             )
         },
-        "/api/items/{id}": {"get": _get("All of one picture", {**_ITEM, "code": _CODE})},
-        "/api/encode": {"post": _post("Codes of pictures", _object(codes=_CODES), file="several")},
+        "/api/items/{id}": {
+            "get": _operation("All of one picture", _object(**_ITEM, code=_list(_NUMBER)))
+        },
+        "/api/encode": {
+            "post": _operation("Codes of pictures", _object(codes=_CODES), file="several")
+        },
         "/api/decode": {
-            "post": _post(
+            "post": _operation(
                 "Pictures of codes; one PNG file where Accept asks for image/png",
                 _object(pictures=_list(_STRING)),
                 body=_object(codes=_CODES),
             )
         },
         "/api/reconstruct": {
-            "post": _post(
+            "post": _operation(
                 "What is left of a picture after encoding and decoding",
-                _object(
-                    picture=_NULL_STRING,
-                    reconstruction=_NULL_STRING,
-                    error=_NUMBER,
-                    given_size=_SIZE,
-                    size=_SIZE,
-                ),
-                ("id",),
+                _object(picture=_NULL_STRING, reconstruction=_NULL_STRING, error=_NUMBER, **_SIZES),
                 file="optional",
             )
         },
         "/api/denoise": {
-            "post": _post(
+            "post": _operation(
                 "A picture, damaged as wished, and restored",
                 _object(
                     picture=_NULL_STRING,
@@ -113,18 +107,19 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
                     restored=_NULL_STRING,
                     error_damaged=_NUMBER,
                     error_restored=_NUMBER,
-                    given_size=_SIZE,
-                    size=_SIZE,
+                    **_SIZES,
                 ),
-                ("id", "corruption", "amount", "seed"),
                 file="optional",
             )
         },
         "/api/latent": {
-            "get": _get("How the code's units vary", {"units": _list(_UNIT), "mean_code": _CODE})
+            "get": _operation(
+                "How the code's units vary",
+                _object(units=_list(_UNIT), mean_code=_list(_NUMBER)),
+            )
         },
         "/api/sample": {
-            "post": _post(
+            "post": _operation(
                 "New pictures",
                 _object(codes=_CODES, pictures=_list(_NULL_STRING)),
                 body={
@@ -137,57 +132,52 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
             )
         },
         "/api/map": {
-            "get": _plain(
+            "get": _operation(
                 "Every picture's place and colour: all x, then all y, as little-endian float32 "
                 "from -1 to 1, then a byte of colour each. The header X-Map-State is preview or "
                 "final; X-Map-Version is that of the legend and the ids that belong to it.",
-                "application/octet-stream",
-                ("color",),
+                _STRING,
+                _BYTES,
                 computing=True,
             ),
-            "post": _post("A picture's place", _object(x=_NUMBER, y=_NUMBER), ("id",), "optional"),
+            "post": _operation("A picture's place", _object(x=_NUMBER, y=_NUMBER), file="optional"),
         },
         "/api/map/legend": {
-            "get": _get(
+            "get": _operation(
                 "What the map's colours stand for; 255 is for what is missing",
-                {"count": _INTEGER, "state": _STRING, "kind": _STRING},
-                ("color",),
+                _object(count=_INTEGER, state=_STRING, kind=_STRING),
                 computing=True,
             )
         },
         "/api/map/ids": {
-            "get": _plain(
-                "Every picture's id, little-endian uint32, in the map's order",
-                "application/octet-stream",
+            "get": _operation(
+                "Every picture's id, little-endian uint32, in the map's order", _STRING, _BYTES
             )
         },
-        "/api/training": {"get": _get("Runs of training", {"runs": _list(_RUN)})},
+        "/api/training": {"get": _operation("Runs of training", _object(runs=_list(_RUN)))},
         "/api/report": {
-            "get": _get(
+            "get": _operation(
                 "Where the report is; a newer one is being made if it is not of the current state",
-                {
-                    "state": _STRING,
-                    "url": _STRING,
-                    "version": _STRING,
-                    "current": {"type": "boolean"},
-                },
+                _object(state=_STRING, url=_STRING, version=_STRING, current=_BOOLEAN),
                 computing=True,
             )
         },
     }
+    not_modified = {"description": "If-None-Match is its ETag."}
+    paths["/api/training"]["get"]["responses"]["304"] = not_modified
     for kind in KINDS:
-        paths[f"/api/items/{{id}}/{kind}"] = {"get": _plain(f"The {kind}", "image/png")}
-        content = paths[f"/api/items/{{id}}/{kind}"]["get"]["responses"]["200"]["content"]
+        view = _operation(f"The {kind}", _STRING, "image/png")
+        content = view["responses"]["200"]["content"]
         content["image/jpeg"] = content["image/png"]
-    for path in ("/api/training", *(f"/api/items/{{id}}/{kind}" for kind in KINDS)):
-        paths[path]["get"]["responses"]["304"] = {"description": "If-None-Match is its ETag."}
+        view["responses"]["304"] = not_modified
+        paths[f"/api/items/{{id}}/{kind}"] = {"get": view}
     if writable:
         _add_writing(paths)
     number = {"name": "id", "in": "path", "required": True, "schema": PARAMETERS["id"].schema}
-    for path, methods in paths.items():
-        if "{id}" in path:
-            for operation in methods.values():
-                operation["parameters"] = [number]
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            names = QUERIES.get(f"{method.upper()} {path}", ())
+            operation["parameters"] = [number] if "{id}" in path else list(map(_parameter, names))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -202,80 +192,53 @@ def describe(version: str, *, writable: bool) -> dict[str, Any]:
 
 def _add_writing(paths: dict[str, dict[str, Any]]) -> None:
     added = _object(count=_INTEGER, total=_INTEGER)
-    paths["/api/items"]["post"] = _post("Add pictures", added, file="several", status=201)
-    one = paths["/api/items/{id}"]
-    one["patch"] = _post(
-        "Write columns of one picture",
-        _object(**_ITEM),
-        body=_object(metadata={"type": "object", "minProperties": 1}),
-    )
-    one["delete"] = _operation("Remove one picture", {204: {"description": "It is gone."}})
+    paths["/api/items"]["post"] = _operation("Add pictures", added, file="several", status=201)
+    body = _object(metadata={"type": "object", "minProperties": 1})
+    change = _operation("Write columns of one picture", _object(**_ITEM), body=body)
+    remove = _operation("Remove one picture", {}, status=204)
+    remove["responses"]["204"] = {"description": "It is gone."}
+    paths["/api/items/{id}"] |= {"patch": change, "delete": remove}
 
 
-def _get(
-    summary: str,
-    properties: dict[str, Any],
-    names: tuple[str, ...] = (),
-    *,
-    computing: bool = False,
-) -> dict[str, Any]:
-    answers = {200: _answer("application/json", _object(**properties))}
-    if computing:
-        answers[202] = _answer("application/json", _COMPUTING, "It is being computed.")
-    return _operation(summary, answers, names)
-
-
-def _plain(
-    summary: str, kind: str, names: tuple[str, ...] = (), *, computing: bool = False
-) -> dict[str, Any]:
-    answers = {200: _answer(kind, {} if kind.startswith("text") else _STRING)}
-    if computing:
-        answers[202] = _answer("application/json", _COMPUTING, "It is being computed.")
-    return _operation(summary, answers, names)
-
-
-def _post(
+def _operation(
     summary: str,
     answer: dict[str, Any],
-    names: tuple[str, ...] = (),
-    file: str = "",
+    kind: str = "application/json",
     *,
-    body: dict[str, Any] | None = None,
     status: int = 200,
+    computing: bool = False,
+    file: str = "",
+    body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    operation = _operation(summary, {status: _answer("application/json", answer)}, names)
+    """Describe what a method of an address takes and answers; its parameters come later."""
+    responses = {str(status): _response(kind, answer)}
+    if computing:
+        state = _object(state={"const": "computing"})
+        responses["202"] = _response("application/json", state, "It is being computed.")
+    for code, why in _ERRORS.items():
+        responses[str(code)] = _response("application/json", _object(error=_STRING), why)
+    operation = {"summary": summary, "parameters": [], "responses": responses}
     if body is not None:
         content = {"application/json": {"schema": body}}
         operation["requestBody"] = {"required": True, "content": content}
     if file:
-        one = {"type": "string", "contentMediaType": "application/octet-stream"}
-        field = {"type": "array", "items": one, "maxItems": 64} if file == "several" else one
+        single = {"type": "string", "contentMediaType": _BYTES}
+        field = {**_list(single), "maxItems": 64} if file == "several" else single
         content = {"multipart/form-data": {"schema": _object(file=field)}}
-        # Without an id.
+        # The file is optional where the address may have an id.
         operation["requestBody"] = {"required": file == "several", "content": content}
     return operation
 
 
-def _operation(
-    summary: str, answers: dict[int, Any], names: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    refused = _object(error=_STRING)
-    failures = {code: _answer("application/json", refused, why) for code, why in _ERRORS.items()}
-    return {
-        "summary": summary,
-        "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "description": PARAMETERS[name].about,
-                "schema": PARAMETERS[name].schema,
-                "explode": False,
-            }
-            for name in names
-        ],
-        "responses": {str(code): answer for code, answer in {**answers, **failures}.items()},
-    }
-
-
-def _answer(kind: str, schema: dict[str, Any], about: str = "As asked.") -> dict[str, Any]:
+def _response(kind: str, schema: dict[str, Any], about: str = "As asked.") -> dict[str, Any]:
     return {"description": about, "content": {kind: {"schema": schema}}}
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "description": PARAMETERS[name].about,
+        "schema": PARAMETERS[name].schema,
+        "explode": False,
+    }

@@ -1,17 +1,19 @@
-"""Middleware that checks the host, origin, token and size of each request."""
+"""Middleware that checks the host, origin, token and size of each request; public addresses."""
 
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from narrows.web.address import Origin
+from narrows.errors import ParameterError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +44,90 @@ _HEADERS = {
 }
 
 
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The scheme, host name and port of an address, as browsers compare them.
+
+    Attributes
+    ----------
+    scheme : {"http", "https"}
+        The scheme, in lower case.
+    name : str
+        A host name in ASCII and lower case, or an IP address without brackets.
+    port : int
+        The port; by default the scheme's.
+    """
+
+    scheme: str
+    name: str
+    port: int
+
+    @classmethod
+    def of(cls, address: str) -> Self | None:
+        """Parse the origin of an address; None if it has none."""
+        try:
+            parts = urlsplit(address)
+            scheme, name = parts.scheme.lower(), (parts.hostname or "")
+            name = name if name.isascii() else name.encode("idna").decode()
+            port = parts.port
+        except ValueError:  # a UnicodeError is one
+            return None
+        if scheme not in _PORTS or not name or port == 0 or "@" in parts.netloc:
+            return None
+        return cls(scheme, name, _PORTS[scheme] if port is None else port)
+
+    @property
+    def netloc(self) -> str:
+        """Its host and port as in a request's Host header."""
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return name if self.port == _PORTS[self.scheme] else f"{name}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+
+def read_public_url(address: str) -> Origin:
+    """Parse the address by which others reach the server through a reverse proxy.
+
+    Parameters
+    ----------
+    address : str
+        A scheme, a host name or IP address, and perhaps a port: ``https://narrows.example.com``.
+
+    Returns
+    -------
+    Origin
+
+    Raises
+    ------
+    ParameterError
+        If it has another scheme, no valid host or port, or a user, path, query or fragment.
+
+    Examples
+    --------
+    >>> str(read_public_url("https://Narrows.example.com:443/"))
+    'https://narrows.example.com'
+    """
+    origin = Origin.of(address)
+    if origin is None or not re.fullmatch(r"[\w.:-]{1,253}", origin.name, re.ASCII):
+        raise _bad_address(address, "it has no scheme http or https, host name and valid port")
+    if "?" in address or "#" in address:
+        raise _bad_address(address, "it has a query or a fragment")
+    if address.partition("://")[2].partition("/")[2]:
+        raise _bad_address(address, "it has a path, and the page needs the root of a host name")
+    return origin
+
+
+def _bad_address(address: str, why: str) -> ParameterError:
+    return ParameterError(
+        f"--public-url (public_url) {address[:200]!r} cannot be used: {why}; give an address like "
+        "'https://narrows.example.com'"
+    )
+
+
 class TooLargeError(Exception):
     """A request's body is larger than allowed."""
 
@@ -60,9 +146,9 @@ class Guard:
     host : str
         The address that the server listens on.
     token : str, optional
-        Required of every request, if given.
+        A token that every request must carry.
     public : Origin, optional
-        The address by which others reach the server: also accepted as host and origin, and used in
+        The address by which others reach the server; also accepted as host and origin, and used in
         absolute links.
 
     Attributes
@@ -74,9 +160,7 @@ class Guard:
     def __init__(
         self, app: App, *, host: str, token: str | None, public: Origin | None = None
     ) -> None:
-        self._app = app
-        self._token = token
-        self._public = public
+        self._app, self._token, self._public = app, token, public
         self.coming = 0
         self._hosts = {"localhost", "127.0.0.1", "::1", host.lower()}
         # A server that listens on all addresses is reached by any of the machine's.
@@ -144,18 +228,16 @@ class Guard:
         # Browsers share cookies between all ports of a host.
         name = f"narrows-{(scope.get('server') or ('', 0))[1]}"
         cookie = cookie_parser(headers.get("cookie", "")).get(name, "")
-        known = [
-            secrets.compare_digest(one.encode(), token.encode())
-            for one in (by_address, bearer, cookie)
-        ]
+        tokens = (by_address, bearer, cookie)
+        known = [secrets.compare_digest(sent.encode(), token.encode()) for sent in tokens]
         if not any(known):
             return _refusal(401, "the token is missing or wrong; open the address that was printed")
         if by_address and scope["method"] == "GET":
-            # Out of the address bar and the history, into a cookie that no script reads.
+            # The token moves from the address bar into a cookie that scripts cannot read.
             rest = urlencode(given, doseq=True)
             path = "/" + scope["path"].lstrip("/\\")  # two at its beginning lead to other hosts
             answer = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-            # Behind a proxy, the scheme is the public address's, not the connection's.
+            # Behind a proxy, the public address has the scheme that the browser uses.
             secure = (self._public.scheme if self._public else scope.get("scheme")) == "https"
             answer.set_cookie(name, token, httponly=True, samesite="strict", secure=secure)
             return answer
@@ -163,11 +245,11 @@ class Guard:
 
 
 def _from_here(method: str, path: str, headers: Headers, is_own: Callable[[str], bool]) -> bool:
-    """Tell whether a request was made by the server's own page, by a user, or by a program.
+    """Return whether a request was made by the server's own page, by a user, or by a program.
 
     Other pages may only link to the server's page. Any other request of theirs costs work, which an
     ``<img>`` could repeat at will. Browsers send ``Sec-Fetch-*`` to the local machine and over TLS;
-    elsewhere, requests of other pages are known by their origin or referrer.
+    elsewhere, requests of other pages are recognised by their origin or referrer.
     """
     if not all(is_own(origin) for origin in headers.getlist("origin")):
         return False
@@ -208,8 +290,7 @@ class _Body:
     """Counts the bytes of a request's body, whatever its Content-Length."""
 
     def __init__(self, receive: Receive, guard: Guard) -> None:
-        self._receive = receive
-        self._guard = guard
+        self._receive, self._guard = receive, guard
         self.received = 0
 
     async def receive(self) -> Message:

@@ -1,4 +1,4 @@
-"""The server: its certificate, its socket and its token, until somebody ends it."""
+"""The server: its certificate, its socket and its token."""
 
 import logging
 import socket
@@ -11,14 +11,13 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from narrows.errors import MissingDependencyError, MissingFileError, ParameterError
-from narrows.web.address import read_public_url
 
 if TYPE_CHECKING:
     from narrows.web.idle_timeout import Patience
 
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-# All addresses of a machine are none that can be opened.
+# The address to open for a server that listens on all addresses.
 _OPENED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not bound to)
 
 
@@ -40,45 +39,46 @@ def serve(
     Parameters
     ----------
     path : str or Path
-        Of either.
+        The folder or address of either.
     training : tuple of Path
-        Logs of training to show, and folders of them.
+        Training logs to show, and folders of them.
     host : str, default="127.0.0.1"
-        The address to listen on. With any but this machine's own, whoever asks has to know a
-        token, which is drawn anew and is in the address that is printed.
+        The address to listen on. With any but this machine's own, clients need a token, which is
+        drawn at each start and is part of the printed address.
     port : int, default=8765
-        0 for any that is free.
+        The port; 0 for any free one.
     writable : bool, default=False
-        Whether pictures may be added, changed and removed.
+        Whether clients may add, change and remove pictures.
     public_url : str, optional
         The address by which others reach the server through a reverse proxy, such as
-        ``"https://narrows.example.com"``. Requests by that name are accepted beside the local
-        ones, and as others reach it, a token is needed as with another ``host``.
+        ``"https://narrows.example.com"``. Requests by that name are accepted like the local ones,
+        and as others can make them, they need a token as with another ``host``.
     certfile, keyfile : Path, optional
         A certificate and its private key in PEM: with both, the server speaks TLS itself.
     patience : narrows.web.idle_timeout.Patience, optional
-        How long clients are waited for, and on how many connections. By default, those of a proxy
-        that ``public_url`` tells of are bounded altogether, others also for each client.
+        The idle timeouts and the most connections. By default, the connections of a proxy, with
+        ``public_url``, are bounded altogether, others also for each client.
     ready : callable
-        Told the address when connections are taken.
+        Called with the address when the server accepts connections.
 
     Raises
     ------
     ParameterError
-        If the address cannot be listened on, if ``public_url`` is no address, or if
+        If the server cannot listen on the address, ``public_url`` is not an address, or
         ``certfile`` and ``keyfile`` cannot be used together.
     MissingFileError
         If one of the two does not exist.
     MissingDependencyError
-        Without ``narrows[web]``.
+        If ``narrows[web]`` is not installed.
     NarrowsError
-        If there is nothing at ``path`` that can be served.
+        If there is no library, model or encoder at ``path``.
     """
     try:
         import uvicorn
 
         from narrows.web.app import create_app
         from narrows.web.idle_timeout import Patience, PatientProtocol
+        from narrows.web.security import read_public_url
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"
@@ -104,7 +104,7 @@ def serve(
         shown = f"[{shown}]" if ":" in shown else shown
         local = f"{'https' if encrypted else 'http'}://{shown}:{bound}"
         address = f"{public or local}/" + (f"?token={token}" if token else "")
-        # It warns of every byte of a broken upload.
+        # The parser warns of every byte of a broken upload.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -114,7 +114,7 @@ def serve(
                 access_log=False,
                 server_header=False,
                 lifespan="on",
-                # The public address says all that a proxy would.
+                # The public address has all that a proxy's headers would tell.
                 proxy_headers=False,
                 ssl_certfile=certfile,
                 ssl_keyfile=keyfile,
@@ -128,20 +128,14 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Open the socket.
-
-    Raises
-    ------
-    ParameterError
-        If that is not possible, naming a port that is free.
-    """
+    """Open the socket; raise a ParameterError if that is not possible."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )[0]
     except (OSError, OverflowError, UnicodeError) as error:
         raise ParameterError(f"--host {host!r} is no address of this machine ({error})") from error
-    # With its protocol named, asyncio lets it send at once; else every answer waits 40 ms.
+    # asyncio disables Nagle's algorithm only if the protocol is named; it delays answers by 40 ms.
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -157,18 +151,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _check_certificate(certfile: Path | None, keyfile: Path | None) -> bool:
-    """Tell whether a certificate and its private key were given, and refuse what cannot be used.
+    """Return whether there are a certificate and its private key; refuse unusable ones.
 
     Parameters
     ----------
     certfile, keyfile : Path, optional
         PEM files: the certificate, with those between it and the authority's, and its private key
         without a passphrase.
-
-    Returns
-    -------
-    bool
-        Whether the server speaks TLS.
 
     Raises
     ------
@@ -181,9 +170,8 @@ def _check_certificate(certfile: Path | None, keyfile: Path | None) -> bool:
     if certfile is None and keyfile is None:
         return False
     if certfile is None or keyfile is None:
-        given, missing = (
-            ("--keyfile", "--certfile") if certfile is None else ("--certfile", "--keyfile")
-        )
+        names = ("--certfile", "--keyfile")
+        given, missing = names if keyfile is None else reversed(names)
         raise ParameterError(f"{given} was given without {missing}; TLS needs both files")
     for option, path in (("--certfile", certfile), ("--keyfile", keyfile)):
         _check_readable(option, path)

@@ -1,14 +1,17 @@
-"""What is served: a library at one version, or a model, and how its codes are distributed.
+"""Snapshots of the library or model that is served, and the source that replaces them.
 
-Several requests use a snapshot at the same time.
+Several requests use a snapshot at the same time, and it never changes; when the library does, the
+source opens the next snapshot.
 """
 
 import base64
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from hashlib import sha256
 from threading import Lock
 from typing import Any, NamedTuple, Self
 
@@ -21,26 +24,39 @@ from narrows.corruption import gaussian, masking, salt_and_pepper
 from narrows.data.decoding import Target, size_of
 from narrows.data.depths import encode_png
 from narrows.data.image_codec import DefectError, quietly
-from narrows.data.reading import Notes, Reading
-from narrows.errors import DataError, LibraryError, UnreadableFileError
+from narrows.data.reading import Notes, Reading, current, reading
+from narrows.errors import (
+    DataError,
+    FormatError,
+    LibraryError,
+    ParameterError,
+    UnreadableFileError,
+)
 from narrows.library import Item, Library
+from narrows.models import load
 from narrows.models.damage import limits_of
+from narrows.remote import Place, Remote, on_disk, stamp
+from narrows.texts import as_text
 
-_CODES = 10_000  # of which the distribution is measured
+# Codes of which the distribution is measured.
+_CODES = 10_000
 _DAMAGE = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
-_SMALL = 2**12  # numbers in a row
+# A row of no more values than this is small.
+_SMALL = 2**12
+# The time for which an object store is not asked again.
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class _Spread:
-    """The distribution of codes: the ranges of sliders, and what new codes are drawn from.
+    """The distribution of latent codes (embeddings): for sliders, and to draw new codes from.
 
     Attributes
     ----------
     mean : ndarray of shape (K,)
-        Of the codes.
+        The mean code.
     covariance : ndarray of shape (K, K)
-        Of the codes; of a single one, zeros.
+        The covariance of the codes; of a single one, zeros.
     low, high : ndarray of shape (K,)
         The smallest and the largest value of each unit.
     """
@@ -57,14 +73,8 @@ class _Spread:
         covariance = np.atleast_2d(np.cov(some, rowvar=False, ddof=0))
         return cls(some.mean(axis=0), covariance, some.min(axis=0), some.max(axis=0))
 
-    @classmethod
-    def normal(cls, width: int) -> Self:
-        """Measure what is drawn from the prior of a variational model."""
-        codes = np.random.default_rng(0).standard_normal((_CODES, width), np.float32)
-        return cls.of(codes)
-
     def describe(self) -> dict[str, Any]:
-        """Tell how the code's units vary, the one that varies most first."""
+        """Describe how the code's units vary, the most varied first."""
         variance = np.diag(self.covariance)
         total = float(variance.sum()) or 1.0
         units = [
@@ -90,27 +100,27 @@ class _Spread:
 
 
 class Sized(NamedTuple):
-    """A picture as a row for the model, and the height and width that it has."""
+    """A picture as a row for the model, and its height and width."""
 
     row: NDArray[Any]
     size: tuple[int, int] | None
 
 
 class Served:
-    """A library, or a model alone, and what can be asked of it.
+    """A snapshot of a library, or a model alone, and the answers about it.
 
     Parameters
     ----------
     name : str
-        What it is called.
+        Its name.
     library : Library or None
-        Which nobody refreshes or changes, so that all that is known of it stays true.
+        The library; it is never refreshed or changed, so that all that is known of it stays true.
     model : BaseAutoencoder or Encoder
-        The library's, or the one that is served alone.
+        The library's model, or the one that is served alone.
     version : str
-        Another one after every change of the library.
+        An identifier of the snapshot, different after every change of the library.
     how : Reading, optional
-        How many pixels of a picture are unpacked.
+        The bound on the pixels of a picture.
     """
 
     def __init__(
@@ -121,10 +131,7 @@ class Served:
         version: str,
         how: Reading | None = None,
     ) -> None:
-        self.name = name
-        self.library = library
-        self.model = model
-        self.version = version
+        self.name, self.library, self.model, self.version = name, library, model, version
         self.how = how or Reading()
         self._lock = Lock()
         self.spec = model.spec if hasattr(model, "spec") else model.spec_
@@ -132,12 +139,12 @@ class Served:
 
     @property
     def can_decode(self) -> bool:
-        """Whether codes can be turned back."""
+        """Whether codes can be decoded."""
         return hasattr(self.model, "inverse_transform")
 
     @cached_property
     def has_small_rows(self) -> bool:
-        """Whether a picture file is made of a row in a fraction of a millisecond."""
+        """Whether a row becomes a picture file in a fraction of a millisecond."""
         return int(math.prod(self.model.sample_shape_)) <= _SMALL
 
     @cached_property
@@ -146,7 +153,7 @@ class Served:
         return int(self.spec.code_width)
 
     def info(self) -> dict[str, Any]:
-        """Tell what is served."""
+        """Describe the library and the model."""
         library = None
         if self.library is not None:
             library = {
@@ -173,43 +180,31 @@ class Served:
         }
 
     def opened(self) -> Library:
-        """Return the library.
-
-        Raises
-        ------
-        LibraryError
-            If a model is served alone.
-        """
+        """Return the library; raise a LibraryError if a model is served alone."""
         if self.library is None:
             raise LibraryError("a model is served alone; serve a library for this")
         return self.library
 
     def whole(self) -> Any:
-        """Return the model, if both its halves are there.
-
-        Raises
-        ------
-        LibraryError
-            If it is an encoder.
-        """
+        """Return the model; raise a LibraryError if it is an encoder alone."""
         if not self.can_decode:
             raise LibraryError("an encoder alone is served; serve a whole model for this")
         return self.model
 
     def read(self, contents: bytes, notes: Notes | None = None) -> NDArray[Any]:
-        """Turn what is in a picture file into a row for the model, in its data's units.
+        """Decode a picture file to a row for the model, in the units of its training data.
 
         Parameters
         ----------
         contents : bytes
-            The file.
+            The content of the file.
         notes : Notes, optional
-            Takes what has to be said of it.
+            Takes the warnings about it.
 
         Raises
         ------
         UnreadableFileError, DataError
-            If it is no picture, or the model takes none.
+            If it is not a picture, or the model takes none.
         """
         if not self.shows_pictures:
             raise DataError(
@@ -224,40 +219,40 @@ class Served:
             raise UnreadableFileError(f"the picture cannot be read: {error}") from error
 
     def read_sized(self, contents: bytes, notes: Notes | None = None) -> Sized:
-        """Read a picture as :meth:`read` does, and the size that it has."""
+        """Read a picture as :meth:`read` does, and its size."""
         row = self.read(contents, notes)
         with quietly():
             return Sized(row, size_of(contents))
 
     def stored(self, number: int) -> Sized:
-        """Return a picture of the library as a row, and the size that it is stored at."""
+        """Return a picture of the library as a row, and its stored size."""
         library = self.opened()
         return Sized(library.read([number])[0], library.sizes([number])[0])
 
     def encode(self, rows: list[NDArray[Any]]) -> NDArray[np.float32]:
-        """Encode rows that came at the same time."""
+        """Encode a batch of rows."""
         codes: NDArray[np.float32] = self.model.transform(np.stack(rows))
         return codes
 
     def match(
         self, by: str, options: dict[str, Any], items: list[Any]
     ) -> list[tuple[dict[str, Any], Any, Any]]:
-        """Look for pictures that came at the same time, all in the same way.
+        """Find the matches of a batch of queries with the same options.
 
         Parameters
         ----------
         by : {"file", "id"}
-            What they are.
+            The kind of the queries.
         options : dict
-            The rest of what :meth:`narrows.Library.match` is told.
+            The other parameters of :meth:`narrows.Library.match`.
         items : list
             Rows, or ids.
 
         Returns
         -------
         list of tuple
-            Of each picture: what was found, the picture itself if it is none of the library, and
-            what its code gives, if that can be decoded.
+            For each query: the answer, the query's row if it is not in the library, and the row
+            that its code decodes to, if it can be decoded.
         """
         library = self.opened()
         truths: Any
@@ -298,7 +293,7 @@ class Served:
         return answers
 
     def finish_match(self, answer: dict[str, Any], row: Any, restored: Any) -> dict[str, Any]:
-        """Add to what was found the pictures that exist for one answer only."""
+        """Add the query's own pictures to an answer."""
         query = answer["query"]
         query["reconstruction"] = None if restored is None else self.picture(restored)
         if row is not None:
@@ -306,7 +301,7 @@ class Served:
         return answer
 
     def describe(self, item: Item) -> dict[str, Any]:
-        """Tell what is known of a picture of the library, and where it is shown."""
+        """Describe a picture of the library, with the addresses of its views."""
         return {
             "id": item.id,
             "path": item.path,
@@ -321,18 +316,10 @@ class Served:
 
     def picture(self, values: NDArray[Any]) -> str | None:
         """Turn a row into a picture's data URI; None where rows are no pictures."""
-        if not self.shows_pictures:
-            return None
-        return data_uri(self.png(values))
+        return data_uri(self.png(values)) if self.shows_pictures else None
 
     def png(self, values: NDArray[Any]) -> bytes:
-        """Turn a row into a PNG file.
-
-        Raises
-        ------
-        DataError
-            If rows are no pictures.
-        """
+        """Turn a row into a PNG file; raise a DataError if rows are no pictures."""
         return encode_png(self.model.scaling_.to_pixels(values))
 
     def decode(self, codes: Sequence[Sequence[float]]) -> list[bytes]:
@@ -340,21 +327,21 @@ class Served:
         restored = self.whole().inverse_transform(np.asarray(codes, np.float32))
         return [self.png(row) for row in restored]
 
-    def reconstruct(self, given: Sized) -> dict[str, Any]:
+    def reconstruct(self, picture: Sized) -> dict[str, Any]:
         """Encode and decode one row."""
-        row = given.row
+        row = picture.row
         restored = self.whole().reconstruct(row[None])[0]
         error = float(np.square(restored - np.asarray(row, np.float64)).mean())
         return {
             "picture": self.picture(row),
             "reconstruction": self.picture(restored),
             "error": error,
-            **self._sizes(given),
+            **self._sizes(picture),
         }
 
-    def denoise(self, given: Sized, corruption: str, amount: float, seed: int) -> Any:
-        """Damage one row, as wished, and let the model restore it."""
-        model, row = self.whole(), given.row
+    def denoise(self, picture: Sized, corruption: str, amount: float, seed: int) -> Any:
+        """Damage one row, and let the model restore it."""
+        model, row = self.whole(), picture.row
         damaged = row if corruption == "none" else self._damage(row, corruption, amount, seed)
         restored = model.reconstruct(damaged[None])[0]
         clean = np.asarray(row, np.float64)
@@ -364,13 +351,14 @@ class Served:
             "restored": self.picture(restored),
             "error_damaged": float(np.square(damaged - clean).mean()),
             "error_restored": float(np.square(restored - clean).mean()),
-            **self._sizes(given),
+            **self._sizes(picture),
         }
 
-    def _sizes(self, given: Sized) -> dict[str, Any]:
-        """Tell the size that a picture has, and the one that it is restored at."""
-        at = list(self.model.sample_shape_[:2]) if self.shows_pictures else None
-        return {"given_size": None if given.size is None else list(given.size), "size": at}
+    def _sizes(self, picture: Sized) -> dict[str, Any]:
+        """Return the size of a picture, and the size at which it is restored."""
+        given = None if picture.size is None else list(picture.size)
+        restored = list(self.model.sample_shape_[:2]) if self.shows_pictures else None
+        return {"given_size": given, "size": restored}
 
     def _damage(self, row: NDArray[Any], name: str, amount: float, seed: int) -> NDArray[Any]:
         scaling = self.model.scaling_
@@ -378,12 +366,12 @@ class Served:
         generator = torch.Generator().manual_seed(seed)
         damage = _DAMAGE[name](x, amount, limits_of(self.whole()), generator)
         damaged = scaling.undo(damage.rows)[0].numpy()
-        kept: NDArray[Any] = np.clip(damaged, scaling.low, scaling.high)
-        return kept
+        clipped: NDArray[Any] = np.clip(damaged, scaling.low, scaling.high)
+        return clipped
 
     @property
     def codes(self) -> NDArray[np.float32]:
-        """All codes of the library, (n, K), read when they are first needed."""
+        """All codes of the library, (n, K), read on first use."""
         with self._lock:
             return self._codes
 
@@ -398,12 +386,12 @@ class Served:
 
     @property
     def spread(self) -> _Spread:
-        """The distribution of the library's codes, or a variational model's prior.
+        """The distribution of the library's codes, or of a variational model's prior.
 
         Raises
         ------
         LibraryError
-            If there are no codes to tell it from.
+            If there are no codes.
         """
         with self._lock:
             return self._spread
@@ -411,13 +399,14 @@ class Served:
     @cached_property
     def _spread(self) -> _Spread:
         if self.library is None and hasattr(self.model, "sample"):
-            return _Spread.normal(self.width)
+            codes = np.random.default_rng(0).standard_normal((_CODES, self.width), np.float32)
+            return _Spread.of(codes)
         if not len(self.opened()):
             raise LibraryError("the library is empty, so its code has no units to show")
         return _Spread.of(self._codes)
 
     def draw(self, count: int, seed: int) -> NDArray[np.float64]:
-        """Draw codes, from the prior or like the library's."""
+        """Draw codes from the prior, or from a normal distribution like the library's codes."""
         if hasattr(self.whole(), "sample"):
             return np.random.default_rng(seed).standard_normal((count, self.width))
         if len(self.opened()) < 2:
@@ -425,32 +414,26 @@ class Served:
         return self.spread.draw(count, seed)
 
     def item(self, number: int) -> Item:
-        """Look one picture up.
-
-        Raises
-        ------
-        ParameterError
-            If there is none of this id.
-        """
+        """Return one picture; raise a ParameterError if there is none with this id."""
         return self.opened().items([number])[0]
 
     def pictures(self, numbers: list[int]) -> list[bytes]:
-        """Show pictures of the library as stored, as PNG files."""
+        """Return stored pictures as PNG files."""
         self._check_shown()
         return [self.png(row) for row in self.opened().read(numbers)]
 
     def thumbnails(self, numbers: list[int]) -> list[bytes]:
-        """Show pictures of the library small, as PNG or JPEG files."""
+        """Return thumbnails of stored pictures as PNG or JPEG files."""
         self._check_shown()
         return self.opened().thumbnails(numbers)
 
     def reconstructions(self, numbers: list[int]) -> list[bytes]:
-        """Show what pictures' codes give, as PNG files."""
+        """Return the pictures that stored codes decode to, as PNG files."""
         model, codes = self.whole(), self.codes
         self._check_shown()
         places = np.searchsorted(self.ids, numbers)
         if not len(self.ids) or not np.array_equal(self.ids.take(places, mode="clip"), numbers):
-            self.opened().items(numbers)  # which says what is not there
+            self.opened().items(numbers)  # raises an error that names the missing id
         return [self.png(row) for row in model.inverse_transform(codes[places])]
 
     def _check_shown(self) -> None:
@@ -460,25 +443,135 @@ class Served:
             )
 
     def page(self, where: str | None, limit: int, offset: int) -> tuple[int, list[Item]]:
-        """Return how many pictures a filter lets through, and some of them."""
+        """Return the number of pictures that pass a filter, and some of them."""
         library = self.opened()
         ids = library.ids if where is None else library.find(where)
         return len(ids), library.items(ids[offset : offset + limit])
 
 
 def data_uri(file: bytes) -> str:
-    """Turn a PNG file into what a page shows without asking for it."""
+    """Return a PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
 def _plain(value: Any) -> Any:
-    """Turn users' values into what JSON can hold."""
+    """Turn values of columns into values for JSON."""
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+class Source:
+    """A library, or a model alone, which others may change while it is served.
+
+    Parameters
+    ----------
+    path : Path or Remote
+        The library's or model's folder or address.
+
+    Attributes
+    ----------
+    latest : Served
+        The latest snapshot.
+
+    Raises
+    ------
+    NarrowsError
+        If there is neither.
+    """
+
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        self._how = current()
+        self._lock = Lock()
+        version = _version(path)
+        self.latest = self._open(version, alone=not version)
+        self._looked = time.monotonic()
+
+    def now(self) -> Served:
+        """Return a snapshot of the current version.
+
+        Requests keep the snapshot that they began with.
+
+        Raises
+        ------
+        NarrowsError
+            If the library has disappeared or cannot be read.
+        """
+        if self.is_current():
+            return self.latest
+        with self._lock:
+            self._looked = time.monotonic()
+            version = _version(self.path)
+            if self.latest.version != version:
+                self.latest = self._open(version, alone=False)
+            return self.latest
+
+    def is_current(self) -> bool:
+        """Return, within microseconds, whether :attr:`latest` is known to be current."""
+        if self.latest.library is None:
+            return True
+        if isinstance(self.path, Remote):  # which is slow to answer
+            return time.monotonic() - self._looked < _SECONDS
+        return self.latest.version == _version(self.path)
+
+    def add(self, contents: list[bytes], notes: Notes) -> dict[str, Any]:
+        """Add picture files; ``notes`` takes the warnings about them."""
+        served = self.now()
+        for content in contents:
+            served.read(content, notes)
+        library = self._to_be_changed()
+        with reading(self._how.max_pixels):
+            added = library.add(iter(contents))
+        return {"count": added.count, "total": len(self._changed().opened())}
+
+    def change(self, number: int, metadata: dict[str, Any]) -> Item:
+        """Write columns of one picture."""
+        self.now().item(number)
+        if not metadata:
+            raise ParameterError("there is nothing to change; give columns and their values")
+        columns = {name: [value] for name, value in metadata.items()}
+        self._to_be_changed().update([number], columns)
+        return self._changed().item(number)
+
+    def remove(self, number: int) -> None:
+        """Remove one picture."""
+        self.now().item(number)
+        self._to_be_changed().remove([number])
+        self._changed()
+
+    def _to_be_changed(self) -> Library:
+        """Open the library again, as current requests keep their snapshot."""
+        self.now().opened()
+        with reading(self._how.max_pixels):
+            return Library.open(self.path)
+
+    def _changed(self) -> Served:
+        self._looked = -math.inf
+        return self.now()
+
+    def _open(self, version: str, *, alone: bool) -> Served:
+        # Changes after the version was read are seen the next time.
+        path = self.path
+        with reading(self._how.max_pixels):  # in whatever thread this is
+            library = None if alone else Library.open(path)
+        if library is not None:
+            model: Any = library.model
+        else:
+            with on_disk(path) as folder:
+                model = load(folder)
+        if not hasattr(model, "transform"):
+            raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
+        return Served(as_text(path.name), library, model, version, self._how)
+
+
+def _version(path: Place) -> str:
+    """Return a hash that identifies the state of a library; "" without one."""
+    facts = stamp(path / "library.json")
+    return "" if facts is None else sha256(repr(facts).encode()).hexdigest()[:24]

@@ -1,9 +1,8 @@
-"""The report on the library's model, made by a process of its own.
+"""The report on the library's model, made by another process.
 
-    python -m narrows.web.report LIBRARY FOLDER
+    python -m narrows.web.report_process LIBRARY FOLDER
 
-It measures for half a minute; in another process, and at the lowest priority, it holds up no
-request.
+The report takes half a minute; a process of the lowest priority does not delay requests.
 """
 
 import asyncio
@@ -15,21 +14,20 @@ from pathlib import Path
 
 from narrows.remote import place
 from narrows.texts import as_text
-from narrows.web.snapshot import Served
-from narrows.web.source import Source
+from narrows.web.snapshot import Served, Source
 
 _MOST_ROWS = 10_000
 
 
 class ReportMaker:
-    """Make the report when it is first asked for, and again when the library has changed.
+    """Make the report when it is first requested, and again when the library has changed.
 
     Attributes
     ----------
     page : Path or None
-        The latest.
+        The latest report.
     version : str
-        Of the library that it is of.
+        The version of the library that it describes.
     """
 
     def __init__(self, source: Source) -> None:
@@ -41,14 +39,14 @@ class ReportMaker:
         self.page: Path | None = None
 
     def state(self, served: Served) -> tuple[str, str]:
-        """Say how it stands with the report, and why it failed; begin if that has to be.
+        """Return the state of the report; start the process if there is none yet.
 
         Returns
         -------
         state : {"computing", "ready", "outdated", "failed"}
-            "outdated" if there is one of the library before it was changed, and a new one is being
-            made.
+            "outdated" if there is one of an earlier version, and a new one is being made.
         why : str
+            The error, if it failed.
         """
         served.whole()
         served.opened()
@@ -59,11 +57,11 @@ class ReportMaker:
             return "computing" if self.page is None else "outdated", ""
         why = self._task.result()
         if why:
-            self._task = None  # whoever asks again has it tried again
+            self._task = None  # the next request tries again
         return ("failed", why) if why else ("ready", "")
 
     async def wait(self) -> None:
-        """Return when what was begun is done."""
+        """Wait for the process to end."""
         if self._task is not None:
             await self._task
 
@@ -72,19 +70,19 @@ class ReportMaker:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "narrows.web.report",
+            "narrows.web.report_process",
             str(self._source.path),
             str(to),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            _, said = await process.communicate()
+            _, output = await process.communicate()
         except asyncio.CancelledError:
             process.kill()
             raise
         if process.returncode != 0:
-            lines = said.decode(errors="replace").strip().splitlines()
+            lines = output.decode(errors="replace").strip().splitlines()
             return (lines or ["the report ended without a word"])[-1]
         if self.page is not None:
             shutil.rmtree(self.page.parent, ignore_errors=True)
@@ -92,7 +90,7 @@ class ReportMaker:
         return ""
 
     async def close(self) -> None:
-        """Stop what is being made, and remove the page."""
+        """Stop the process, and remove the page."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -1,4 +1,4 @@
-"""Runs of training, read from the logs that ``narrows train --log`` writes while it goes on."""
+"""Training runs, read from the logs that ``narrows train --log`` writes during training."""
 
 import csv
 import time
@@ -10,15 +10,14 @@ from typing import Any
 from narrows.containment import read_regular
 from narrows.texts import as_text, unguarded
 
-# A log that was written to so many seconds ago is of a run that goes on, unless it takes longer
-# over an epoch.
+# A run is live if its log was written within this many seconds, unless an epoch takes longer.
 _LIVE = 30.0
-_MOST_FILES = 100
-_MOST_BYTES = 2**26  # of a log
+# The number of logs, and the bytes of each, at most.
+_MOST_FILES, _MOST_BYTES = 100, 2**26
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
-    """Read all logs, and a word that changes when they do.
+    """Read all logs, and return them with a hash of their content.
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
             state = file.stat()
             text = read_regular(file, _MOST_BYTES, follow=True).decode(errors="replace")
         except OSError:
-            continue  # gone since it was listed, or no file of a sensible size
+            continue  # removed since it was listed, no regular file, or too large
         live = file.name != "history.csv" and time.time() - state.st_mtime < _LIVE
         seen.update(f"{name}\n{live}\n{text}".encode())
         columns, rows = _parse(text)
@@ -53,7 +52,7 @@ def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def _parse(text: str) -> tuple[list[str], list[list[float | None]]]:
-    """Read whole lines of numbers; the last may be half written."""
+    """Parse complete lines of numbers; the last line may be half written."""
     lines = [line for line in csv.reader(text[: text.rfind("\n") + 1].splitlines()) if line]
     if not lines:
         return [], []

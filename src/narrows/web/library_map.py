@@ -1,4 +1,4 @@
-"""The library on a plane: at once by two principal components, then by the default map."""
+"""The map of the library: a preview by two principal components, then the default projection."""
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,32 +13,31 @@ from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
-from narrows.web.snapshot import Served
-from narrows.web.source import Source
+from narrows.web.snapshot import Served, Source
 
-# Rows that principal components are found from, fewer where they hold more values than that, and
-# rows whose pictures are read together.
+# PCA is fitted on at most so many rows, or on so many values; and rows whose pictures are read
+# together.
 _ROWS_OF_PCA, _VALUES_OF_PCA, _BLOCK = 20_000, 2**24, 1024
-# Colours that a byte can name; the last one is for what is missing.
+# The number of colours, and the byte for missing values.
 _COLOURS, _MISSING = 255, 255
 # A whole number with more different values than this is a quantity, not a name.
 _MOST_NAMES = 20
 _NEIGHBOURS = 5
-# Rows that a better map than the preview is made of.
+# The fewest rows for a projection; of fewer, the preview is final.
 _LEAST = 3
 
 _log = logging.getLogger("narrows.web")
 
 
 class Maps:
-    """The map of the library as it is, made anew when that has changed.
+    """The map of the current library, made again when it has changed.
 
     Parameters
     ----------
     source : Source
-        What is served.
+        The source of snapshots.
     cache : Path, optional
-        Where final maps are kept, by default the user's cache.
+        The folder for final maps, by default the user's cache.
     """
 
     def __init__(self, source: Source, cache: Path | None = None) -> None:
@@ -54,7 +53,7 @@ class Maps:
         Raises
         ------
         LibraryError
-            If there is no library, or nothing in it.
+            If there is no library, or it is empty.
         """
         with self._lock:
             served = self._source.now()
@@ -76,24 +75,22 @@ class Maps:
 
 
 class LibraryMap:
-    """The places of a library's pictures, from -1 to 1, and what they are coloured by.
+    """The places of a library's pictures, from -1 to 1, and their colours.
 
-    The final map is computed in the background, and kept in the cache under the SHA-256 of the
-    codes that it shows. Where there can be no better one, the preview is final.
+    The final map is computed in the background, and cached under the SHA-256 of the codes that it
+    shows. Where there can be no better one, the preview is final.
     """
 
     def __init__(self, served: Served, threads: ThreadPoolExecutor, cache: Path) -> None:
-        self.served = served
-        self.ids = served.ids
-        self._threads = threads
+        self.served, self.ids, self._threads = served, served.ids, threads
         self._colours: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
         self._errors: Future[NDArray[np.float64]] | None = None
         self._lock, self._outdated = Lock(), Event()
         self._preview = _preview(served.codes)
-        self._final = threads.submit(_told, served.codes, self._preview, cache)
+        self._final = threads.submit(_final, served.codes, self._preview, cache)
 
     def cancel(self) -> None:
-        """Stop what is being computed, as far as that is possible: nobody looks at it any more."""
+        """Stop the computations as far as possible, as the map is outdated."""
         self._outdated.set()
         self._final.cancel()
 
@@ -104,7 +101,7 @@ class LibraryMap:
 
     @property
     def points(self) -> NDArray[np.float32]:
-        """The places, (n, 2), as they are now."""
+        """The current places, (n, 2)."""
         done = self._final.done() and not self._final.cancelled()
         if done and self._final.exception() is None:
             return self._final.result()
@@ -115,22 +112,17 @@ class LibraryMap:
         colours = self.colours(color)
         if colours is None:
             return None
-        points = self.points
-        return (
-            points[:, 0].astype("<f4").tobytes()
-            + points[:, 1].astype("<f4").tobytes()
-            + colours[0].tobytes()
-        )
+        return self.points.T.astype("<f4").tobytes() + colours[0].tobytes()
 
     def colours(self, color: str) -> tuple[NDArray[np.uint8], dict[str, Any]] | None:
-        """Return a byte for each picture and what the bytes stand for; None while computed.
+        """Return a byte for each picture, and the legend; None while these are being computed.
 
         Raises
         ------
         ParameterError
             If there is no such column.
         NarrowsError
-            If pictures cannot be read; whoever asks again has it tried again.
+            If pictures cannot be read; the next call tries again.
         """
         if color in self._colours:
             return self._colours[color]
@@ -160,27 +152,14 @@ class LibraryMap:
         return measuring.result()
 
     def place(self, codes: list[NDArray[np.float32]]) -> list[tuple[float, float]]:
-        """Place codes at the mean of their nearest neighbours' places, the nearer the heavier."""
-        found = self.served.opened().match(codes=np.stack(codes), k=_NEIGHBOURS)
-        points = self.points
-        places = []
-        for matches in found:
+        """Place codes at their neighbours' mean place, weighted by inverse squared distances."""
+        points, places = self.points, []
+        for matches in self.served.opened().match(codes=np.stack(codes), k=_NEIGHBOURS):
             rows = np.searchsorted(self.ids, [match.id for match in matches])
             weights = 1 / (np.square([match.distance for match in matches]) + 1e-12)
             x, y = weights @ points[rows] / weights.sum()
             places.append((float(x), float(y)))
         return places
-
-
-def _told(
-    codes: NDArray[np.float32], preview: NDArray[np.float32], cache: Path
-) -> NDArray[np.float32]:
-    """Make the final map; a failure is in the log before anybody can see that it is over."""
-    try:
-        return _final(codes, preview, cache)
-    except Exception as failure:
-        _log.error("the map stays a preview, the better one failed: %s", failure)
-        raise
 
 
 def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -199,14 +178,23 @@ def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _final(
     codes: NDArray[np.float32], preview: NDArray[np.float32], cache: Path
 ) -> NDArray[np.float32]:
-    from narrows.evaluation import project
-
+    """Project the codes; a failure is logged before others can see that it is over."""
     if len(codes) < _LEAST or (codes == codes[0]).all():
         return preview
+    try:
+        return _projected(codes, cache)
+    except Exception as failure:
+        _log.error("the map stays a preview, the better one failed: %s", failure)
+        raise
+
+
+def _projected(codes: NDArray[np.float32], cache: Path) -> NDArray[np.float32]:
+    from narrows.evaluation import project
+
     file = cache / f"{sha256(repr(codes.shape).encode() + codes.tobytes()).hexdigest()}.npy"
-    known = _read(file, len(codes))
-    if known is not None:
-        return known
+    cached = _read(file, len(codes))
+    if cached is not None:
+        return cached
     places = _centred(project(codes, random_state=0).points)
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -218,22 +206,19 @@ def _final(
 
 
 def _read(file: Path, count: int) -> NDArray[np.float32] | None:
-    """Read a map from the cache; None if it is not there, or not what it should be."""
+    """Read a map from the cache; None if it is missing or damaged."""
     try:
-        places = np.load(file, allow_pickle=False)
+        places: NDArray[np.float32] = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     fits = isinstance(places, np.ndarray) and places.shape == (count, 2)
-    if not fits or places.dtype != np.float32 or not np.isfinite(places).all():
-        return None
-    found: NDArray[np.float32] = places
-    return found
+    return places if fits and places.dtype == np.float32 and np.isfinite(places).all() else None
 
 
 def _centred(points: NDArray[Any]) -> NDArray[np.float32]:
-    low, high = points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf)
     if not len(points):
         return np.empty((0, 2), np.float32)
+    low, high = points.min(axis=0), points.max(axis=0)
     half = float((high - low).max()) / 2 or 1.0
     centred: NDArray[np.float32] = ((points - (low + high) / 2) / half).astype(np.float32)
     return centred
@@ -251,8 +236,9 @@ def _errors(served: Served, outdated: Event) -> NDArray[np.float64]:
 
 
 def _colours(values: list[Any] | None, count: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    legend: dict[str, Any] = {"kind": "none", "labels": None, "min": None, "max": None}
     if values is None:
-        return np.zeros(count, np.uint8), {"kind": "none", "labels": None, "min": None, "max": None}
+        return np.zeros(count, np.uint8), legend
     known = {value for value in values if value is not None}
     numeric = all(isinstance(value, int | float) for value in known)
     names = known and not (
@@ -262,8 +248,7 @@ def _colours(values: list[Any] | None, count: int) -> tuple[NDArray[np.uint8], d
         order = sorted(known, key=lambda value: (str(type(value)), value))
         number = {value: place for place, value in enumerate(order)}
         bytes_ = np.array([number.get(value, _MISSING) for value in values], np.uint8)
-        labels = [str(value) for value in order]
-        return bytes_, {"kind": "categories", "labels": labels, "min": None, "max": None}
+        return bytes_, {**legend, "kind": "categories", "labels": list(map(str, order))}
     if not numeric:
         raise ParameterError(
             f"the column has {len(known)} different values, more than {_COLOURS} colours; "
@@ -273,9 +258,9 @@ def _colours(values: list[Any] | None, count: int) -> tuple[NDArray[np.uint8], d
     finite = np.isfinite(numbers)
     if not finite.any():
         raise LibraryError("the column says nothing to colour by; choose another")
-    # Outliers must not leave all others in one colour.
+    # Outliers are clipped, so that all others do not have one colour.
     low, high = np.percentile(numbers[finite], [1, 99])
     share = np.clip((numbers - low) / ((high - low) or 1), 0, 1)
     bytes_ = np.where(finite, np.rint(np.nan_to_num(share) * (_COLOURS - 1)), _MISSING)
-    ends = {"min": float(low), "max": float(high)}
-    return bytes_.astype(np.uint8), {"kind": "range", "labels": None, **ends}
+    legend = {**legend, "kind": "range", "min": float(low), "max": float(high)}
+    return bytes_.astype(np.uint8), legend
