@@ -1,14 +1,16 @@
 """Halves of models as ONNX files, for other programs and for encoding by ONNX Runtime.
 
-Needs the extra ``narrows[onnx]``. The graphs hold the scaling: they take and give the data's units.
+This needs the extra ``narrows[onnx]``. The graphs include the scaling: inputs and outputs are in
+the data's units.
 """
 
 import logging
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,13 +24,10 @@ from narrows.models import BaseAutoencoder, Decoder, Encoder
 from narrows.models.encoder_decoder import check_made
 from narrows.models.validation import check_number, check_rows
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = ["OnnxEncoder", "export"]
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
-# Rows a pass: what ONNX Runtime's convolutions keep fits the cache.
+# Rows at a time, so that what ONNX Runtime's convolutions keep fits the cache.
 _BLOCK = 128
 
 
@@ -38,11 +37,11 @@ def export(half: Encoder | Decoder, path: str | Path, *, overwrite: bool = False
     Parameters
     ----------
     half : Encoder or Decoder
-        What ``model.split()`` or :func:`narrows.load` gives.
+        A half from ``model.split()`` or :func:`narrows.load`.
     path : str or Path
         The file, ending in .onnx.
     overwrite : bool, default=False
-        Whether a file that is there already is replaced.
+        Whether a file that already exists is replaced.
 
     Returns
     -------
@@ -53,11 +52,11 @@ def export(half: Encoder | Decoder, path: str | Path, *, overwrite: bool = False
     Raises
     ------
     MissingDependencyError
-        Without the extra ``narrows[onnx]``.
+        If the extra ``narrows[onnx]`` is not installed.
     ParameterError
         If it is a whole model, or the path does not end in .onnx.
     OutputExistsError, OutputError
-        If the file is there already, or cannot be written.
+        If the file already exists, or cannot be written.
 
     Examples
     --------
@@ -85,21 +84,21 @@ def export(half: Encoder | Decoder, path: str | Path, *, overwrite: bool = False
 
 
 class OnnxEncoder:
-    """An encoder whose work is done by ONNX Runtime.
+    """An encoder that is run by ONNX Runtime.
 
     Parameters
     ----------
     encoder : Encoder or BaseAutoencoder
         A model, or its encoder.
     n_threads : int, optional
-        Threads that share the work; by default as many as there are processors.
+        The number of threads; by default that of the processors.
 
     Raises
     ------
     MissingDependencyError
-        Without the extra ``narrows[onnx]``.
+        If the extra ``narrows[onnx]`` is not installed.
     ParameterError
-        If ``n_threads`` is no whole number of at least 1.
+        If ``n_threads`` is not a whole number of at least 1.
 
     Examples
     --------
@@ -117,7 +116,7 @@ class OnnxEncoder:
         if n_threads is not None:
             check_number("n_threads", n_threads, low=1, integral=True)
         self._n_threads = n_threads or 0
-        # Where codes are maps, one for each shape of rows.
+        # One session for each shape of rows; there are several only where codes are maps.
         self._sessions: dict[tuple[int, ...], Any] = {}
         self._session(self.encoder.sample_shape_)
 
@@ -127,11 +126,12 @@ class OnnxEncoder:
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            In the units of the training data; they are rounded to single precision.
+            Rows in the units of the training data; they are rounded to single precision.
 
         Returns
         -------
         ndarray of shape (n, K), float32
+            Their latent codes (embeddings).
 
         Raises
         ------
@@ -144,9 +144,9 @@ class OnnxEncoder:
         codes = np.empty((len(rows), width), np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = source[slice(start, start + _BLOCK)].float().numpy()
-            (made,) = session.run(None, {"rows": block})
-            check_made(torch.from_numpy(made), start, "row")
-            codes[start : start + len(block)] = made
+            (some,) = session.run(None, {"rows": block})
+            check_made(torch.from_numpy(some), start, "row")
+            codes[start : start + len(block)] = some
         return codes
 
     def _session(self, sample_shape: tuple[int, ...]) -> Any:
@@ -156,7 +156,7 @@ class OnnxEncoder:
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = self._n_threads
-            # Threads that spin while they wait take the processor from others.
+            # Spinning threads would take the processor from others.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self._sessions[sample_shape] = onnxruntime.InferenceSession(
                 data, options, providers=["CPUExecutionProvider"]
@@ -188,7 +188,7 @@ class _InUnits(nn.Module):
 
 
 def _serialise(half: Encoder | Decoder, sample_shape: tuple[int, ...]) -> bytes:
-    """Turn a half, for rows of one shape, into the bytes of an ONNX file."""
+    """Return a half, for rows of one shape, as the bytes of an ONNX file."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
@@ -213,8 +213,8 @@ def _serialise(half: Encoder | Decoder, sample_shape: tuple[int, ...]) -> bytes:
 
 
 @contextmanager
-def _quietly() -> "Iterator[None]":
-    """Keep what the exporter says of itself, and of packages it could use, to itself."""
+def _quietly() -> Iterator[None]:
+    """Suppress the exporter's messages and warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,10 +1,11 @@
-"""Signals over time: cut into windows, and encoded, restored and denoised whole.
+"""Signals over time: cut into windows, encoded, and reconstructed or denoised by overlap-add.
 
 A model learns from windows (``model.fit(Windows(signal, 512))``); ``architecture="convolutional"``
-learns patterns wherever in a window they stand. In use the functions here cut a long signal as the
-model learned it, and let the windows that come back fade into one another.
+learns patterns at any place in a window. The functions here cut a long signal into windows like
+those, and cross-fade the windows that the model returns.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,17 +58,18 @@ def encode(
     Parameters
     ----------
     model : BaseAutoencoder or Encoder
-        Trained on windows of L samples.
+        A model trained on windows of L samples.
     signal : ndarray of shape (T,) or (T, C), or Signal
-        With the channels that the model learned from; T at least L. A :class:`Signal` that knows
-        its rate is held against the one that the model learned from.
+        A signal with the channels that the model learned from; T is at least L. The rate of a
+        :class:`Signal`, if it is known, must be the one that the model learned from.
     hop : int, optional
         Samples from a window's start to the next one's; L / 2 by default.
 
     Returns
     -------
     ndarray of shape (n, K), float32
-        The codes of the windows, in their order; :func:`window_starts` tells where each begins.
+        The latent codes (embeddings) of the windows, in their order; :func:`window_starts` returns
+        where each window begins.
 
     Raises
     ------
@@ -97,17 +99,17 @@ def windows_for(
     Parameters
     ----------
     model, signal, hop
-        As for :func:`encode`.
+        The same as for :func:`encode`.
 
     Returns
     -------
     Windows
-        Rows that are made when they are asked for.
+        Rows that are cut out lazily.
 
     Raises
     ------
     DataError, ParameterError
-        As :func:`encode`.
+        As :func:`encode` does.
     """
     length = _length(model)
     check_rate(model, signal.rate if isinstance(signal, Signal) else None)
@@ -120,23 +122,23 @@ def decode(
     hop: int | None = None,
     n_samples: int | None = None,
 ) -> NDArray[Any]:
-    """Restore a signal from the codes of its windows, without seams.
+    """Decode the codes of a signal's windows to a signal without seams.
 
     Parameters
     ----------
     model : BaseAutoencoder or Decoder
-        Of the model that made the codes.
+        The model that made the codes, or its decoder.
     codes : ndarray of shape (n, K)
-        What :func:`encode` gave.
+        The codes that :func:`encode` returned.
     hop : int, optional
-        The one that the signal was encoded with; L / 2 by default.
+        The hop that the signal was encoded with; L / 2 by default.
     n_samples : int, optional
-        The signal's length, T. By default the one that these windows, all ``hop`` apart, make.
+        The signal's length, T. By default that of these windows, all ``hop`` apart.
 
     Returns
     -------
     ndarray of shape (T,) or (T, C)
-        In the units of the training data.
+        The signal, in the units of the training data.
 
     Raises
     ------
@@ -165,10 +167,10 @@ def reconstruct(
     Parameters
     ----------
     model : BaseAutoencoder
-        Trained on windows of L samples.
+        A model trained on windows of L samples.
     signal : ndarray of shape (T,) or (T, C), or Signal
-        With the channels that the model learned from; T at least L. A :class:`Signal` that knows
-        its rate is held against the one that the model learned from.
+        A signal with the channels that the model learned from; T is at least L. The rate of a
+        :class:`Signal`, if it is known, must be the one that the model learned from.
     hop : int, optional
         Samples from a window's start to the next one's; L / 2 by default. Fewer take longer, and
         average over more windows.
@@ -176,16 +178,14 @@ def reconstruct(
     Returns
     -------
     ndarray of the signal's shape
-        In the same units.
+        The reconstruction, in the same units.
 
     Raises
     ------
     DataError, ParameterError
-        As :func:`encode`.
+        As :func:`encode` does.
     """
-    windows = windows_for(model, signal, hop)
-    starts = window_starts(_n_samples(signal), _length(model), hop)
-    return overlap_add(model.reconstruct(windows), starts)
+    return _rebuild(model, signal, hop, model.reconstruct)
 
 
 def denoise(
@@ -196,17 +196,17 @@ def denoise(
     Parameters
     ----------
     model, signal, hop
-        As for :func:`reconstruct`.
+        The same as for :func:`reconstruct`.
 
     Returns
     -------
     ndarray of the signal's shape
-        In the same units.
+        The denoised signal, in the same units.
 
     Raises
     ------
     DataError, ParameterError
-        As :func:`encode`.
+        As :func:`encode` does.
 
     Examples
     --------
@@ -220,18 +220,27 @@ def denoise(
     >>> bool(((restored - clean) ** 2).mean() < 0.2 * (noise**2).mean())
     True
     """
+    return _rebuild(model, signal, hop, model.denoise)
+
+
+def _rebuild(
+    model: BaseAutoencoder,
+    signal: NDArray[Any] | Signal,
+    hop: int | None,
+    rebuild: Callable[[Windows], NDArray[Any]],
+) -> NDArray[Any]:
     windows = windows_for(model, signal, hop)
-    starts = window_starts(_n_samples(signal), _length(model), hop)
-    return overlap_add(model.denoise(windows), starts)
+    n_samples = len(signal.values if isinstance(signal, Signal) else signal)
+    return overlap_add(rebuild(windows), window_starts(n_samples, windows.shape[1], hop))
 
 
 def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:
-    """Return the ratio of a clean signal's power to that of what was added to it, in decibels.
+    """Return the signal-to-noise ratio: a clean signal's power to that of the noise, in decibels.
 
     Parameters
     ----------
     values, clean : ndarray of the same shape
-        The signal as it is, and as it ought to be.
+        The noisy signal, and the clean one.
 
     Raises
     ------
@@ -249,12 +258,8 @@ def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:
             "clean sample for each"
         )
     truth = np.asarray(clean, np.float64)
-    added = np.square(values - truth).sum()
-    return float(10 * np.log10(np.square(truth).sum() / added)) if added else float("inf")
-
-
-def _n_samples(signal: NDArray[Any] | Signal) -> int:
-    return len(signal.values if isinstance(signal, Signal) else signal)
+    noise = np.square(values - truth).sum()
+    return float(10 * np.log10(np.square(truth).sum() / noise)) if noise else float("inf")
 
 
 def _length(model: BaseAutoencoder | Encoder | Decoder) -> int:

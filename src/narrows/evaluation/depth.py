@@ -1,4 +1,4 @@
-"""Comparison of remedies for depth: deep networks trained with and without each, and its figure."""
+"""Comparison of remedies for depth: deep networks trained without and with each, and its figure."""
 
 import copy
 import time
@@ -36,35 +36,35 @@ Remedy = Literal["plain", "pretrained", "normalised", "residual"]
 REMEDIES: tuple[Remedy, ...] = ("plain", "pretrained", "normalised", "residual")
 
 _BLOCK = 1024
-# Rows of the batch that the gradients at the start are of.
+# Rows of the batch for the gradients at the start.
 _ROWS_OF_GRADIENT = 500
-# Errors that differ by less than this share are called equal, and the quicker network is named.
+# Errors that differ by less than this share count as equal, and the quicker network is the best.
 _EQUAL = 0.02
-# Of what networks can be built from, and scikit-learn's generators too.
+# The deepest and widest networks that can be built, and the largest seed of scikit-learn.
 _DEEPEST, _WIDEST, _LARGEST_SEED = 10_000, 10**7, 2**32 - 1
 
 
 @dataclass(frozen=True)
 class DepthRun:
-    """What one network reached.
+    """The result of one network.
 
     Attributes
     ----------
     remedy : {"plain", "pretrained", "normalised", "residual"}
-        What was done about depth.
+        The remedy for depth.
     depth : int
-        Layers with an activation, of both halves together.
+        The number of layers with an activation, of both halves together.
     test_error : float or None
-        Mean squared error of a test row's values, in scaled units; ``None`` where training left
-        the finite numbers.
+        Mean squared error of a test row's values, in scaled units; ``None`` where training
+        diverged.
     losses : list of float
-        Of the training rows, epoch by epoch, in the same units.
+        The loss on the training rows, epoch by epoch, in the same units.
     gradient_norms : list of float
-        Before the first step of all layers together: how strongly a row's loss answers to what
-        each layer, or residual block, gives, from the rows on. Layers that hardly matter learn
-        nothing, and those below them neither.
+        Before the first step of all layers together: the norm of a row's loss gradient with respect
+        to the output of each layer, or residual block, from the rows on. Where it vanishes, that
+        layer and those below it learn nothing.
     seconds : float
-        Of processor time that training took, pretraining included.
+        Processor time of training, pretraining included.
     """
 
     remedy: Remedy
@@ -82,11 +82,11 @@ class DepthReport:
     Attributes
     ----------
     runs : list of DepthRun
-        By depth, then by remedy.
+        The results, by depth, then by remedy.
     mean_row_error : float
-        The test error of giving back the mean of the training rows, whatever was given.
+        The test error of the mean of the training rows in place of every row.
     pca_error : float or None
-        The test error of PCA with codes as wide; ``None`` where it cannot have any.
+        The test error of PCA with codes as wide; ``None`` where it cannot be that wide.
     best : DepthRun
         The quickest of those whose test error is within 2 % of the smallest.
     """
@@ -98,7 +98,7 @@ class DepthReport:
 
     @property
     def unbeaten(self) -> Literal["the mean row", "PCA"] | None:
-        """What needs no network, and is not beaten by more than 2 % by the best of them."""
+        """The baseline that the best network does not beat by more than 2 %, if there is one."""
         bar = cast("float", self.best.test_error) * (1 + _EQUAL)
         if bar >= self.mean_row_error:
             return "the mean row"
@@ -123,28 +123,28 @@ def compare_depths(
     Parameters
     ----------
     X : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
-        Rows, of which some are kept for the test.
+        Rows, some of which are held out for the test.
     depths : sequence of int, default=(4, 12, 24)
-        Layers with an activation, of both halves together: even numbers from 4 on.
+        Numbers of layers with an activation, of both halves together: even numbers from 4 on.
     remedies : sequence of str, default=all
         "plain" is none; "pretrained" trains denoising layers one by one first, for half as many
-        epochs each; "normalised" has batch normalisation after each layer; "residual" has a way
-        past each pair of layers but the first, one more layer in a half where that does not come
-        out even.
+        epochs each; "normalised" has batch normalisation after each layer; "residual" has a skip
+        connection around each pair of layers but the first, and one more layer in a half where
+        their number is odd.
     width : int, default=128
-        Of every layer.
+        The width of every layer.
     n_components : int, default=16
-        Of the code, K, which is linear.
+        The width K of the latent code, which is linear.
     activation : str, default="sigmoid"
-        After each layer.
+        The activation after each layer.
     max_epochs : int, default=10
         Passes over the rows.
     test_fraction : float, default=0.2
-        Share of the rows kept for the test.
+        The share of the rows held out for the test.
     random_state : int, default=0
-        Of the test rows, the first weights and the shuffling.
+        Random seed of the test rows, the first weights and the shuffling.
     **parameters
-        Others of :class:`narrows.Autoencoder`, such as ``batch_size``.
+        Other parameters of :class:`narrows.Autoencoder`, such as ``batch_size``.
 
     Returns
     -------
@@ -155,9 +155,9 @@ def compare_depths(
     ParameterError, DataError
         If a parameter or the rows cannot be used.
     DivergedError
-        If training left the finite numbers every time.
+        If all networks diverged.
     KeyboardInterrupt
-        On Ctrl-C: half a comparison says nothing.
+        On Ctrl-C, as an incomplete comparison tells nothing.
 
     Examples
     --------
@@ -167,7 +167,17 @@ def compare_depths(
     >>> [run.remedy for run in report.runs], len(report.runs[0].gradient_norms)
     (['plain', 'pretrained', 'normalised', 'residual'], 6)
     """
-    _check(depths, remedies, width, max_epochs, test_fraction)
+    for depth in depths:
+        check_number("each of depths", depth, low=4, high=_DEEPEST, integral=True)
+        if depth % 2:
+            raise ParameterError(f"depths={depth!r} does not part into two halves; give even ones")
+    for remedy in remedies:
+        check_choice("each of remedies", remedy, REMEDIES)
+    if not (depths and remedies):
+        raise ParameterError("there is nothing to compare; give at least one depth and one remedy")
+    check_number("width", width, low=1, high=_WIDEST, integral=True)
+    check_number("max_epochs", max_epochs, low=1, integral=True)
+    check_number("test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
     check_number("random_state", random_state, low=0, high=_LARGEST_SEED, integral=True)
     refuse_containers(X)
     order = np.random.default_rng(random_state).permutation(len(X))
@@ -182,7 +192,7 @@ def compare_depths(
         "random_state": random_state,
         **parameters,
     }
-    # Also for networks that diverge, and keep nothing.
+    # Networks that diverge keep no scaling.
     scaling = Scaling.learn(parameters.get("scaling", "auto"), Statistics.of(train))
     runs = []
     for depth in depths:
@@ -197,28 +207,8 @@ def compare_depths(
     return DepthReport(runs, mean_row_error, pca_error, _best(runs))
 
 
-def _check(
-    depths: Sequence[int],
-    remedies: Sequence[Remedy],
-    width: int,
-    max_epochs: int,
-    test_fraction: float,
-) -> None:
-    for depth in depths:
-        check_number("each of depths", depth, low=4, high=_DEEPEST, integral=True)
-        if depth % 2:
-            raise ParameterError(f"depths={depth!r} does not part into two halves; give even ones")
-    for remedy in remedies:
-        check_choice("each of remedies", remedy, REMEDIES)
-    if not (depths and remedies):
-        raise ParameterError("there is nothing to compare; give at least one depth and one remedy")
-    check_number("width", width, low=1, high=_WIDEST, integral=True)
-    check_number("max_epochs", max_epochs, low=1, integral=True)
-    check_number("test_fraction", test_fraction, low=0, high=1, open_low=True, open_high=True)
-
-
 def _model(remedy: Remedy, depth: int, width: int, common: dict[str, Any]) -> BaseAutoencoder:
-    """Make an untrained model of a depth; its loss is in the units of its error."""
+    """Create an untrained model of a depth; its loss is in the units of its error."""
     half = depth // 2
     same = {**common, "hidden_layer_sizes": (width,) * half, "loss": "squared_error"}
     match remedy:
@@ -244,12 +234,12 @@ def _run(
     first: dict[str, Network] = {}
 
     def keep(network: nn.Module) -> None:
-        # Of a stack's layers and the whole, the whole comes last.
+        # The whole network comes after the layers of a stack.
         first["network"] = copy.deepcopy(cast("Network", network))
 
     begin = time.process_time()
     error, losses = None, []
-    # That some learn nothing is what is to be compared.
+    # That some networks learn nothing is part of the comparison.
     with on_start(keep), telling(depth=depth), no_failure_warnings():
         try:
             model.fit(train)
@@ -267,12 +257,12 @@ def _run(
 
 
 def _gradient_norms(network: Network, x: Tensor) -> list[float]:
-    """Measure, over rows, the mean length of the loss's gradient by what each layer gives."""
-    given: list[Tensor] = []
+    """Return the norm of the loss gradient with respect to each layer's output, mean over rows."""
+    outputs: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         output.retain_grad()
-        given.append(output)
+        outputs.append(output)
 
     for body in (network.encoder.body, network.decoder.body):
         for module in body.children():
@@ -281,7 +271,7 @@ def _gradient_norms(network: Network, x: Tensor) -> list[float]:
     network.train()
     x = x.to(next(network.parameters()).device)
     squared_error(network(x), x).sum().backward()  # type: ignore[no-untyped-call]
-    return [float(output.grad.norm(dim=1).mean()) for output in given if output.grad is not None]
+    return [float(output.grad.norm(dim=1).mean()) for output in outputs if output.grad is not None]
 
 
 @torch.inference_mode()
@@ -296,25 +286,25 @@ def _error(network: Network, rows: NDArray[Any], scaling: Scaling) -> float:
 
 
 def _best(runs: list[DepthRun]) -> DepthRun:
-    """Choose the quickest of those that are as good as the best."""
-    errors = {run.test_error for run in runs} - {None}
+    """Choose the quickest of those that are about as good as the best."""
+    errors = [run.test_error for run in runs if run.test_error is not None]
     if not errors:
         raise DivergedError("training left the finite numbers every time; lower learning_rate")
-    bar = min(error for error in errors if error is not None) * (1 + _EQUAL)
+    bar = min(errors) * (1 + _EQUAL)
     good = [run for run in runs if run.test_error is not None and run.test_error <= bar]
     return min(good, key=lambda run: run.seconds)
 
 
 # Okabe & Ito's colours, told apart by every kind of colour vision; and marks, for print in grey.
-_LOOKS = {
-    "plain": ("#6b6b6b", "o"),
-    "pretrained": ("#0072B2", "s"),
-    "normalised": ("#E69F00", "^"),
-    "residual": ("#009E73", "D"),
+_LOOKS: dict[str, dict[str, Any]] = {
+    "plain": {"color": "#6b6b6b", "marker": "o", "linewidth": 1.3},
+    "pretrained": {"color": "#0072B2", "marker": "s", "linewidth": 1.3},
+    "normalised": {"color": "#E69F00", "marker": "^", "linewidth": 1.3},
+    "residual": {"color": "#009E73", "marker": "D", "linewidth": 1.3},
 }
-# The upper end of the axis of errors, in the largest error.
+# The upper end of the axis of errors, as a multiple of the largest error.
 _ABOVE = 1.08
-# Of the figure, in inches.
+# Sizes in the figure, in inches.
 _WIDTH, _ROW_HEIGHT, _LAST_HEIGHT, _LEGEND_HEIGHT = 9.0, 2.3, 2.7, 0.3
 
 
@@ -324,7 +314,7 @@ def draw_depths(report: DepthReport) -> "Figure":
     Parameters
     ----------
     report : DepthReport
-        As :func:`narrows.evaluation.compare_depths` gives it.
+        The result of :func:`narrows.evaluation.compare_depths`.
 
     Returns
     -------
@@ -342,7 +332,7 @@ def draw_depths(report: DepthReport) -> "Figure":
     heights = [_ROW_HEIGHT] * len(depths) + [_LAST_HEIGHT]
     grid = figure.add_gridspec(len(depths) + 1, 2, height_ratios=heights)
     for row, depth in enumerate(depths):
-        # Depths are compared at one scale.
+        # All depths share their scales.
         above = figure.axes[:2] or (None, None)
         curves, gradients = (
             figure.add_subplot(grid[row, column], sharey=above[column]) for column in (0, 1)
@@ -351,16 +341,10 @@ def draw_depths(report: DepthReport) -> "Figure":
         _frame(gradients, f"{depth} layers: gradient at the start", "layer, from the rows on")
         gradients.set_yscale("log")
         for run in (run for run in report.runs if run.depth == depth):
-            colour, mark = _LOOKS[run.remedy]
-            look: dict[str, Any] = {
-                "color": colour,
-                "marker": mark,
-                "markersize": 3,
-                "linewidth": 1.3,
-            }
+            look = {**_LOOKS[run.remedy], "markersize": 3}
             epochs = range(1, len(run.losses) + 1)
             curves.plot(epochs, run.losses, label=run.remedy, **look)
-            # Networks of other depths are drawn over the same width.
+            # Networks of all depths are drawn over the same width.
             last = max(1, len(run.gradient_norms) - 1)
             places = [number / last for number in range(len(run.gradient_norms))]
             gradients.plot(places, run.gradient_norms, **look)
@@ -371,14 +355,10 @@ def draw_depths(report: DepthReport) -> "Figure":
         gradients.set_xticks([0, 0.5, 1], ["first", "code", "last"])
     errors = figure.add_subplot(grid[-1, :])
     _frame(errors, "test error: mean square of scaled values", "layers")
-    for remedy, (colour, mark) in _LOOKS.items():
-        reached = {
-            str(run.depth): run.test_error
-            for run in report.runs
-            if run.remedy == remedy and run.test_error is not None
-        }
-        points = (list(reached), list(reached.values()))
-        errors.plot(*points, color=colour, marker=mark, markersize=5, linewidth=1.3)
+    finished = [run for run in report.runs if run.test_error is not None]
+    for remedy, look in _LOOKS.items():
+        points = {str(run.depth): run.test_error for run in finished if run.remedy == remedy}
+        errors.plot(list(points), list(points.values()), markersize=5, **look)
     errors.set_ylim(0, _ABOVE * max(report.mean_row_error, *errors.dataLim.intervaly))
     _mark(errors, "mean row", report.mean_row_error)
     if report.pca_error is not None:

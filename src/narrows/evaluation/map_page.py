@@ -1,7 +1,7 @@
-"""A map as a page to look at, in one file that needs no network.
+"""A map as an interactive page, in one file that needs no network.
 
-Names and labels are text of strangers: they stand in the page as data, never as markup, and the
-page forbids itself to load anything and to run anything but its own script.
+Names and labels are untrusted text: they are in the page as data, never as markup, and its content
+security policy forbids it to load anything and to run anything but its own script.
 """
 
 import json
@@ -21,12 +21,12 @@ from PIL import Image
 from narrows.data.depths import fits_png
 from narrows.data.image_codec import opaque
 from narrows.errors import DataError
-from narrows.evaluation.maps import flat_rows
+from narrows.evaluation.maps import flat_rows, read_points
 from narrows.evaluation.matching import groups_of
 from narrows.texts import as_text, printable
 
-# Told apart by all kinds of colour vision as far as ten can be: Okabe & Ito's, but for black and
-# yellow, of which one is not seen on a dark page and the other hardly on a light one; and others.
+# Ten colours that all kinds of colour vision tell apart as far as possible: Okabe & Ito's, without
+# black, which is invisible on a dark page, and yellow, which is hardly visible on a light one.
 _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8A7F00", "#7F7F7F",
     "#5E3C99", "#8C510A",
@@ -51,24 +51,24 @@ def map_page(
     names: Sequence[str] | None = None,
     pictures: NDArray[np.uint8] | None = None,
 ) -> str:
-    """Draw a map as one HTML file: hovering shows what a point is, and scrolling looks closer.
+    """Draw a map as one HTML file: hovering describes a point, and scrolling zooms.
 
     Parameters
     ----------
     points : array-like of shape (n, 2)
-        Where each row lies. Of more than 200 000, so many are drawn, at random.
+        The place of each row. Of more than 200 000, so many are drawn, at random.
     title, summary : str
-        What stands above the map.
+        The text above the map.
     labels : array-like of shape (n,), optional
-        Colours by class, with a key; choosing a class there shows it alone.
+        Classes to colour by, with a legend; choosing a class there shows it alone.
     values : array-like of shape (n,), optional
-        Colours by a number, with a scale; not beside labels.
+        Numbers to colour by, with a scale; labels take precedence.
     value : str, default="value"
-        What the numbers are called.
+        The name of the numbers.
     names : sequence of str, optional
-        Of the rows; left out where they are longer than 400 000 characters together.
+        Names of the rows; left out where they are longer than 400 000 characters together.
     pictures : ndarray of uint8 and shape (n, H, W) or (n, H, W, C), optional
-        Shown small beside the point; left out where they would take more than some megabytes.
+        Thumbnails shown beside the point; left out where they would take more than some megabytes.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def map_page(
     Raises
     ------
     DataError
-        If anything does not fit the points.
+        If the lengths differ from that of the points.
 
     Examples
     --------
@@ -86,31 +86,30 @@ def map_page(
     >>> "<title>Three</title>" in page, "<b>" in page.split("<script", 1)[1]
     (True, False)
     """
-    places = flat_rows(points, "points")
-    if places.shape[1] != 2:
-        raise DataError(f"points have shape {places.shape}; give two numbers for each row")
-    beside: dict[str, Any] = {"values": values, "names": names, "pictures": pictures}
-    for what, given in beside.items():
-        if given is not None and len(given) != len(places):
+    places = read_points(points)
+    optional: dict[str, Any] = {"values": values, "names": names, "pictures": pictures}
+    for name, items in optional.items():
+        if items is not None and len(items) != len(places):
             raise DataError(
-                f"{len(given)} {what} were given for {len(places)} points; give one for each"
+                f"{len(items)} {name} were given for {len(places)} points; give one for each"
             )
     data: dict[str, Any] = {"colours": _COLOURS}
-    rows = np.arange(len(places))
-    if len(places) > _MOST_POINTS:
-        rows = np.sort(np.random.default_rng(0).permutation(len(places))[:_MOST_POINTS])
+    n = len(places)
+    rows = np.arange(n)
+    if n > _MOST_POINTS:
+        rows = np.sort(np.random.default_rng(0).permutation(n)[:_MOST_POINTS])
         summary = f"{summary} {_MOST_POINTS:,} of them are drawn.".strip()
         data["rows"] = rows.tolist()
-    where = _whole_numbers(places[rows])
-    data["places"] = _base64(where.tobytes())
+    places = _whole_numbers(places[rows])
+    data["places"] = _base64(places.tobytes())
     if labels is not None:
-        classes, groups = groups_of(labels, len(places))
+        classes, groups = groups_of(labels, n)
         groups = groups[rows]
         data |= {
             "classes": [printable(str(name)) for name in classes],
             "counts": np.bincount(groups, minlength=len(classes)).tolist(),
             "groups": _base64(groups.astype("<u2").tobytes()),
-            "middles": [_middle(where[groups == g]) for g in range(len(classes))],
+            "middles": [_middle(places[groups == g]) for g in range(len(classes))],
         }
     elif values is not None:
         data |= {"value": value, **_shaded(flat_rows(np.reshape(values, (-1, 1)), value)[rows, 0])}
@@ -135,7 +134,7 @@ def _base64(data: bytes) -> str:
 
 
 def _whole_numbers(places: NDArray[Any]) -> NDArray[np.uint16]:
-    """Lay points into a square of 65 536 by 65 536, of the same scale along both sides."""
+    """Scale points, equally along both axes, to integers from 0 to 65 535."""
     low, high = places.min(axis=0), places.max(axis=0)
     scale = float((high - low).max()) or 1.0
     centred = (places - (low + high) / 2) / scale
@@ -148,7 +147,7 @@ def _middle(places: NDArray[np.uint16]) -> list[float]:
 
 
 def _shaded(values: NDArray[Any]) -> dict[str, Any]:
-    """Spread values over the colours, the few extreme ones beyond the ends left aside."""
+    """Spread values over the colours, clipped to their 1st and 99th percentile."""
     from matplotlib import colormaps, rcParams
     from matplotlib.colors import to_hex
 
@@ -165,7 +164,7 @@ def _shaded(values: NDArray[Any]) -> dict[str, Any]:
 
 
 def _sheet(pictures: NDArray[np.uint8]) -> dict[str, Any] | None:
-    """Put all pictures on one sheet, as large as is small enough; none if they are too many."""
+    """Put thumbnails of the largest possible size on one sheet; None if there are too many."""
     if not fits_png(pictures[0]):
         return None
     n, longest = len(pictures), max(pictures.shape[1:3])

@@ -309,10 +309,7 @@ class Projection:
         >>> bool(error["autoencoder"] < error["pca"])
         True
         """
-        places = flat_rows(points, "points")
-        if places.shape[1] != 2:
-            raise DataError(f"points have shape {places.shape}; give two numbers for each")
-        return self._space.rows(self._halves.decode(places))
+        return self._space.rows(self._halves.decode(read_points(points)))
 
 
 def project(
@@ -640,3 +637,11 @@ def flat_rows(X: Any, name: str = "X") -> NDArray[Any]:
     flat = as_tensor(rows).reshape(len(rows), math.prod(rows.shape[1:]))  # types that torch has
     values: NDArray[Any] = flat.numpy()
     return values
+
+
+def read_points(points: ArrayLike) -> NDArray[Any]:
+    """Turn points into an array (n, 2) of finite numbers; raise a DataError if not."""
+    places = flat_rows(points, "points")
+    if places.shape[1] != 2:
+        raise DataError(f"points have shape {places.shape}; give two numbers for each")
+    return places

@@ -1,4 +1,4 @@
-"""How near restored rows come to the clean originals."""
+"""Restoration scores: peak signal-to-noise ratio and structural similarity to clean originals."""
 
 import math
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from narrows.errors import DataError, ParameterError
 from narrows.ssim import structural_similarity, window_of
 
 BEST_PSNR = 100.0
-"""What a row counts at most, in dB: a root mean squared error of 1e-5 of the data range."""
+"""The ratio of a row at most, in dB: a root mean squared error of 1e-5 of the data range."""
 
-_ROWS, _VALUES = 1024, 2**22  # that are compared at a time
+_ROWS, _VALUES = 1024, 2**22  # compared at a time
 _FEWEST_PIXELS = 3
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """How near restored rows come to the originals, the mean over rows.
+    """The similarity of restored rows to the originals, mean over rows.
 
     Attributes
     ----------
@@ -35,8 +35,7 @@ class Restoration:
         Peak signal-to-noise ratio in dB, 10 log10(data_range² / MSE) of each row; higher is
         better. The mean over rows is the one that papers report. A row that is restored without
         any error has no finite ratio: each row counts at most 100 dB (:data:`BEST_PSNR`), far above
-        what 8 bits tell apart (59 dB is the error of rounding to them), so that one such row does
-        not decide the mean.
+        the 59 dB of rounding to 8 bits, so that one such row does not decide the mean.
     ssim : float or None
         Structural similarity (:func:`narrows.ssim.structural_similarity`), at most 1; higher is
         better. ``None`` for tables and signals, and for pictures of fewer than three pixels a side.
@@ -45,7 +44,7 @@ class Restoration:
         1.5, as Wang et al. (2004) have it, or, along a side that is shorter, the largest odd number
         that fits. ``None`` where pictures have several.
     n_exact : int
-        Rows that are restored without any error.
+        The number of rows that are restored without any error.
     """
 
     psnr: float
@@ -61,17 +60,17 @@ def compare_with_clean(
     *,
     pictures: bool | None = None,
 ) -> Restoration:
-    """Measure how near restored rows come to the originals.
+    """Measure the similarity of restored rows to the originals.
 
     Parameters
     ----------
     restored, clean : ndarray or LazyRows of shape (n, F), (n, H, W) or (n, H, W, C)
-        In the same units.
+        Rows in the same units.
     data_range : float
         The distance from the smallest to the largest possible value: 255 for 8-bit pixels.
     pictures : bool, optional
-        Whether the rows are pictures, as ``model.spec_.shows_pictures`` knows; by default as their
-        shape tells, see :func:`narrows.data.arrays.are_pictures`.
+        Whether the rows are pictures, as in ``model.spec_.shows_pictures``; by default, this is
+        guessed from their shape by :func:`narrows.data.arrays.are_pictures`.
 
     Returns
     -------
@@ -108,13 +107,13 @@ def compare_with_clean(
     step = max(1, min(_ROWS, _VALUES // max(1, math.prod(clean.shape[1:]))))
     for start in range(0, len(clean), step):
         block = slice(start, start + step)
-        one, other = (np.asarray(rows[block], np.float64) for rows in (clean, restored))
-        errors = ((other - one) ** 2).reshape(len(one), -1).mean(axis=1)
+        truth, made = (np.asarray(rows[block], np.float64) for rows in (clean, restored))
+        errors = ((made - truth) ** 2).reshape(len(truth), -1).mean(axis=1)
         n_exact += int((errors == 0).sum())
         with np.errstate(divide="ignore"):
             psnr[block] = np.minimum(10 * np.log10(data_range**2 / errors), BEST_PSNR)
         if compared:
-            ssim[block] = structural_similarity(one, other, data_range)
+            ssim[block] = structural_similarity(truth, made, data_range)
     return Restoration(
         psnr=float(np.round(psnr.mean(), 12)),
         ssim=float(ssim.mean()) if compared else None,
@@ -129,18 +128,18 @@ def compare_files_with_clean(
     clean: Sequence[Picture],
     scaling: Scaling,
 ) -> tuple[Restoration, Restoration]:
-    """Measure, at the pictures' own sizes, how near damaged and restored ones come to originals.
+    """Measure the similarity of damaged and restored pictures to originals, at their own sizes.
 
-    Restored pictures of another size are brought to that of the damaged one.
+    Restored pictures of another size are resized to that of the damaged one.
 
     Parameters
     ----------
     restored : ndarray or LazyRows of shape (n, H, W) or (n, H, W, C)
-        What a model made of the damaged pictures, in the units of its training data.
+        The damaged pictures restored by a model, in the units of its training data.
     damaged, clean : sequence of Path or Page
         n picture files each, in the same order.
     scaling : Scaling
-        The model's.
+        The model's scaling.
 
     Returns
     -------
@@ -151,7 +150,7 @@ def compare_files_with_clean(
     UnreadableFileError
         If a file cannot be read.
     DataError
-        If an original has another size than the damaged picture, or there are not as many of all.
+        If an original has another size than the damaged picture, or the numbers differ.
     """
     if not len(restored) == len(damaged) == len(clean) > 0:
         raise DataError(
@@ -159,42 +158,38 @@ def compare_files_with_clean(
             f"{len(clean)} originals; give as many of each, at least one"
         )
     channels = tuple(restored.shape[3:])
-    found: list[tuple[Restoration, Restoration]] = []
+    span = scaling.high - scaling.low
+    before: list[Restoration] = []
+    after: list[Restoration] = []
     sizes = zip(sizes_of(damaged), sizes_of(clean), strict=True)
     for number, (size, original) in enumerate(sizes):
         if size is None or size != original:
             raise DataError(
-                f"'{damaged[number]}' has {_told(size)}, its original '{clean[number]}' "
-                f"{_told(original)}; give originals of the same size"
+                f"'{damaged[number]}' has {_in_pixels(size)}, its original '{clean[number]}' "
+                f"{_in_pixels(original)}; give originals of the same size"
             )
         target = Target((*size, *channels), scaling.file_type, scaling, current())
-        one, truth = (
+        given, truth = (
             read_into_memory([file], target, Notes())[0]
             for file in (damaged[number], clean[number])
         )
         made = resize(np.asarray(restored[number : number + 1][0], np.float64), size)[None]
-        span = scaling.high - scaling.low
-        found.append(
-            (
-                compare_with_clean(one, truth, span, pictures=True),
-                compare_with_clean(made, truth, span, pictures=True),
-            )
-        )
-    before, after = zip(*found, strict=True)
+        before.append(compare_with_clean(given, truth, span, pictures=True))
+        after.append(compare_with_clean(made, truth, span, pictures=True))
     return _mean(before), _mean(after)
 
 
-def _told(size: tuple[int, int] | None) -> str:
+def _in_pixels(size: tuple[int, int] | None) -> str:
     return "no size that can be read" if size is None else f"{side_by_side(size)} pixels"
 
 
-def _mean(found: Sequence[Restoration]) -> Restoration:
-    """Return the mean over pictures; those too small for a structural similarity have no say."""
-    known = [one.ssim for one in found if one.ssim is not None]
-    windows = {one.ssim_window for one in found if one.ssim_window is not None}
+def _mean(scores: Sequence[Restoration]) -> Restoration:
+    """Return the mean over pictures; the structural similarity of those large enough for one."""
+    similarities = [score.ssim for score in scores if score.ssim is not None]
+    windows = {score.ssim_window for score in scores if score.ssim_window is not None}
     return Restoration(
-        psnr=float(np.mean([one.psnr for one in found])),
-        ssim=float(np.mean(known)) if known else None,
+        psnr=float(np.mean([score.psnr for score in scores])),
+        ssim=float(np.mean(similarities)) if similarities else None,
         ssim_window=windows.pop() if len(windows) == 1 else None,
-        n_exact=sum(one.n_exact for one in found),
+        n_exact=sum(score.n_exact for score in scores),
     )

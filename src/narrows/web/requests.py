@@ -225,9 +225,8 @@ class Uploads:
             contents = await file.read()
             if len(contents) <= _SMALL and _pixels(contents, served) <= _SMALL:
                 return read(contents, notes)  # before a thread would even start
-            row = await run_in_threadpool(_read_unless_large, contents, served, read, notes)
-        if row is not None:
-            return row
+            if await run_in_threadpool(_pixels, contents, served) <= _LARGE:
+                return await run_in_threadpool(read, contents, notes)
         del contents  # while it waits
         async with self._one:
             await file.seek(0)
@@ -259,10 +258,6 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
         if not files or len(files) != len(form.multi_items()):
             raise ParameterError("the field 'file' is missing, or others are there; send one file")
         yield files
-
-
-def _read_unless_large(contents: bytes, served: Served, read: Read, notes: Notes) -> Any:
-    return None if _pixels(contents, served) > _LARGE else read(contents, notes)
 
 
 def _pixels(contents: bytes, served: Served) -> int:

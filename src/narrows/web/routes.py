@@ -96,7 +96,8 @@ async def _sized(request: Request, served: Served) -> Sized:
     """Return the row of a request's picture, which it sends or names by its id, and its size."""
     number = request.state.query["id"]
     if number is None:
-        return await _upload(request, served, served.read_sized)
+        sized: Sized = await _upload(request, served, served.read_sized)
+        return sized
     refuse_body(request)
     return await run_in_threadpool(served.stored, number)
 

@@ -191,8 +191,10 @@ class Guard:
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        local = self._is_local(host)
-        if not local and not self._is_public(host):
+        name = _name(host)
+        local = name in self._hosts or (self._any_address and _is_address(name))
+        # Any port is accepted: proxies leave it out, or name their own behind another proxy.
+        if not local and (self._public is None or name != self._public.name):
             return _refusal(
                 403,
                 "this server has another host name; use the address it printed, or start it with "
@@ -210,14 +212,6 @@ class Guard:
         if not length.isdecimal() or int(length) > MOST_BYTES:
             return _refusal(413, f"{length} bytes are too many; send at most {MOST_BYTES}")
         return None if self._token is None else self._ask_token(scope, headers, self._token)
-
-    def _is_local(self, host: str) -> bool:
-        name = _name(host)
-        return name in self._hosts or (self._any_address and _is_address(name))
-
-    def _is_public(self, host: str) -> bool:
-        # Any port is accepted: proxies leave it out, or name their own behind another proxy.
-        return self._public is not None and _name(host) == self._public.name
 
     def _ask_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
         given = parse_qs(scope["query_string"].decode("latin-1"))
