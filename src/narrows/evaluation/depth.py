@@ -355,9 +355,9 @@ def draw_depths(report: DepthReport) -> "Figure":
         gradients.set_xticks([0, 0.5, 1], ["first", "code", "last"])
     errors = figure.add_subplot(grid[-1, :])
     _frame(errors, "test error: mean square of scaled values", "layers")
-    finished = [run for run in report.runs if run.test_error is not None]
+    finished = [(run, run.test_error) for run in report.runs if run.test_error is not None]
     for remedy, look in _LOOKS.items():
-        points = {str(run.depth): run.test_error for run in finished if run.remedy == remedy}
+        points = {str(run.depth): error for run, error in finished if run.remedy == remedy}
         errors.plot(list(points), list(points.values()), markersize=5, **look)
     errors.set_ylim(0, _ABOVE * max(report.mean_row_error, *errors.dataLim.intervaly))
     _mark(errors, "mean row", report.mean_row_error)
