@@ -154,20 +154,12 @@ class Landmarks:
     @torch.inference_mode()
     def encode(self, z: Tensor) -> Tensor:
         """Place rows, (n, F) to (n, 2)."""
-        # Small results, kept one by one, would fragment the heap, which then grows with the rows.
-        places = torch.empty(len(z), 2)
-        for block, place in zip(torch.split(z, _PLACED), torch.split(places, _PLACED), strict=True):
-            place.copy_(self._encode(block))
-        return places
+        return _by_blocks(self._encode, z, 2)
 
     @torch.inference_mode()
     def decode(self, y: Tensor) -> Tensor:
         """Restore rows from their places, (n, 2) to (n, F)."""
-        width = _WIDTH_OF_PLACES * self.near_places
-        rows = torch.empty(len(y), self.rows.shape[1])
-        for block, row in zip(torch.split(y, _PLACED), torch.split(rows, _PLACED), strict=True):
-            row.copy_(_affinities(block, self.places, width).softmax(1) @ self.rows)
-        return rows
+        return _by_blocks(self._decode, y, self.rows.shape[1])
 
     def _encode(self, z: Tensor) -> Tensor:
         # numpy's argmax is faster than torch's.
@@ -178,6 +170,10 @@ class Landmarks:
         weighed = (_with_ones(self.places).T @ weights.T).T
         return weighed[:, :2] / weighed[:, 2:]
 
+    def _decode(self, y: Tensor) -> Tensor:
+        width = _WIDTH_OF_PLACES * self.near_places
+        return _affinities(y, self.places, width).softmax(1) @ self.rows
+
     def _step(self, start: Tensor) -> Tensor:
         """Return 1 / w: 1 + ||v_n - v_l||^2 / c^2, (n, L), as one product of matrices."""
         scale = (_WIDTH_OF_STEP * self.near_places) ** 2
@@ -185,6 +181,15 @@ class Landmarks:
         right = [-2 / scale * self.places, 1 + lengths, torch.full_like(lengths, 1 / scale)]
         left = [_with_ones(start), start.square().sum(1, keepdim=True)]
         return torch.cat(left, 1) @ torch.cat(right, 1).T
+
+
+def _by_blocks(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+    """Apply a function to blocks of rows, (n, ...) to (n, width)."""
+    # Small results, kept one by one, would fragment the heap, which then grows with the rows.
+    out = torch.empty(len(x), width)
+    for block, place in zip(torch.split(x, _PLACED), torch.split(out, _PLACED), strict=True):
+        place.copy_(function(block))
+    return out
 
 
 def _with_ones(x: Tensor) -> Tensor:
@@ -375,18 +380,14 @@ def project(
         raise DataError(f"{len(table)} rows make no map; give at least 3")
     if (table.min(0) == table.max(0)).all():
         raise DataError("all rows are the same, and make no map; give rows that differ")
+    if method in ("tsne", "umap"):
+        points, halves = _by_layout(table, random_state, method)
+        return Projection(points, method, space.kind, halves, space)
     if is_map:
         halves = _Halves(lambda codes: codes, lambda points: points)
-        points = table
-    elif method == "pca":
-        halves = _by_pca(table)
-        points = halves.encode(table)
-    elif method == "autoencoder":
-        halves = _by_landmarks(table, random_state)
-        points = halves.encode(table)
     else:
-        points, halves = _by_layout(table, random_state, method)
-    return Projection(points, method, space.kind, halves, space)
+        halves = _by_pca(table) if method == "pca" else _by_landmarks(table, random_state)
+    return Projection(halves.encode(table), method, space.kind, halves, space)
 
 
 def _code_width(model: BaseAutoencoder | Encoder) -> int:

@@ -87,7 +87,9 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
                     line = {"linestyle": dashes, "fillstyle": fill, "markevery": marks, **look}
                     ax.plot(run.epochs(), values, label="_nolegend_", **line)
         ax.plot([], [], label=terms[term], **look)
-    if _is_wide(ax):
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
+    values = values[np.isfinite(values)]
+    if values.min() > 0 and values.max() / values.min() > 10**_DECADES:
         ax.set_yscale("log")
     if has_held_out:
         color, best = ax.xaxis.label.get_color(), runs[-1].history.best_epoch
@@ -173,12 +175,6 @@ def _terms(runs: list[_Run]) -> dict[str, str]:
     if len(parts) == 1:
         return {"loss": f"loss ({parts[0]})"}
     return {term: term.replace("_", " ") for term in terms}
-
-
-def _is_wide(ax: "Axes") -> bool:
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
-    values = values[np.isfinite(values)]
-    return bool(values.min() > 0 and values.max() / values.min() > 10**_DECADES)
 
 
 def _finish(ax: "Axes", runs: list[_Run]) -> None:

@@ -254,42 +254,33 @@ class Served:
             For each query: the answer, the query's row if it is not in the library, and the row
             that its code decodes to, if it can be decoded.
         """
-        library = self.opened()
-        truths: Any
-        if by == "id":
-            items = [int(number) for number in items]
-            stored = library.items(items)
-            codes = np.stack([item.code for item in stored])
+        library, is_stored = self.opened(), by == "id"
+        rows: Any = None
+        if is_stored:
+            codes = np.stack([item.code for item in library.items(items)])
             found = library.match(ids=items, **options)
-            truths = library.read(items) if self.can_decode else None
+            rows = library.read(items) if self.can_decode else None
         else:
-            truths = np.stack(items)
-            codes = self.model.transform(truths)
-            again = options["rerank"] is not None
-            found = library.match(
-                truths if again else None, codes=None if again else codes, **options
-            )
+            rows = np.stack(items)
+            codes = self.model.transform(rows)
+            if options["rerank"] is None:
+                found = library.match(codes=codes, **options)
+            else:
+                found = library.match(rows, **options)
         restored = self.model.inverse_transform(codes) if self.can_decode else None
         answers = []
         for place, matches in enumerate(found):
-            error = None
-            if restored is not None:
-                difference = restored[place] - np.asarray(truths[place], np.float64)
-                error = float(np.square(difference).mean())
+            error = None if restored is None else _error(restored[place], rows[place])
             query = {
-                "id": items[place] if by == "id" else None,
+                "id": items[place] if is_stored else None,
                 "code": codes[place].tolist(),
                 "error": error,
-                "picture": self._address(items[place], "picture") if by == "id" else None,
+                "picture": self._address(items[place], "picture") if is_stored else None,
             }
             shown = [{**self.describe(match), "distance": match.distance} for match in matches]
-            answers.append(
-                (
-                    {"query": query, "matches": shown},
-                    None if by == "id" else truths[place],
-                    None if restored is None else restored[place],
-                )
-            )
+            row = None if is_stored else rows[place]
+            decoded = None if restored is None else restored[place]
+            answers.append(({"query": query, "matches": shown}, row, decoded))
         return answers
 
     def finish_match(self, answer: dict[str, Any], row: Any, restored: Any) -> dict[str, Any]:
@@ -331,11 +322,10 @@ class Served:
         """Encode and decode one row."""
         row = picture.row
         restored = self.whole().reconstruct(row[None])[0]
-        error = float(np.square(restored - np.asarray(row, np.float64)).mean())
         return {
             "picture": self.picture(row),
             "reconstruction": self.picture(restored),
-            "error": error,
+            "error": _error(restored, row),
             **self._sizes(picture),
         }
 
@@ -344,13 +334,12 @@ class Served:
         model, row = self.whole(), picture.row
         damaged = row if corruption == "none" else self._damage(row, corruption, amount, seed)
         restored = model.reconstruct(damaged[None])[0]
-        clean = np.asarray(row, np.float64)
         return {
             "picture": self.picture(row),
             "damaged": self.picture(damaged),
             "restored": self.picture(restored),
-            "error_damaged": float(np.square(damaged - clean).mean()),
-            "error_restored": float(np.square(restored - clean).mean()),
+            "error_damaged": _error(damaged, row),
+            "error_restored": _error(restored, row),
             **self._sizes(picture),
         }
 
@@ -447,6 +436,11 @@ class Served:
         library = self.opened()
         ids = library.ids if where is None else library.find(where)
         return len(ids), library.items(ids[offset : offset + limit])
+
+
+def _error(values: NDArray[Any], row: NDArray[Any]) -> float:
+    """Return the mean squared error of one row, in the data's units squared."""
+    return float(np.square(values - np.asarray(row, np.float64)).mean())
 
 
 def data_uri(file: bytes) -> str:
