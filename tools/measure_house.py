@@ -1,11 +1,11 @@
 """Count what the structure of src/narrows costs its readers.
 
-    python tools/measure_house.py [--static]
+    python tools/measure_house.py [--static] [--calls]
 
-Files of Python; lines of code without docstrings, comments and blank lines; circles of imports
-between the files of a part, and files in them; moves from one file of src/narrows to another while
+Files of Python; lines of code without docstrings, comments and blank lines; a circle of imports
+between the files of a part, if there is one; moves from one file of src/narrows to another while
 something runs: a warm match of an array, training until its first step, and one batch of it. A
-move is a call, by a function in one file, of a function in another. --static leaves the moves out.
+move is a call, by a function in one file, of a function in another.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import ast
 import io
 import sys
 import tokenize
-from collections import defaultdict
+from collections import Counter, defaultdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
@@ -47,19 +48,17 @@ def module_of(file):
 
 
 def arrows_inside(files):
-    """Return which modules import which others of their part when they are imported."""
+    """Return which modules import which others of their part, within functions too."""
     modules = {module_of(file) for file in files}
     found = defaultdict(set)
     for file in files:
         own = module_of(file)
-        tree = ast.parse(file.read_text("utf-8"))
-        for node in at_import(tree):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    whole = f"{node.module}.{alias.name}"
-                    found[own].add(whole if whole in modules else node.module)
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[own] |= (whole & modules) or {node.module}
             elif isinstance(node, ast.Import):
-                found[own].update(alias.name for alias in node.names)
+                found[own] |= {alias.name for alias in node.names}
     part = {module: module.split(".")[1] for module in modules if "." in module}
     return {
         own: {one for one in there if one != own and part.get(one) == part[own]}
@@ -68,49 +67,23 @@ def arrows_inside(files):
     }
 
 
-def at_import(tree):
-    """Yield what is executed when a module is imported, type checking included."""
-    waiting = list(tree.body)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            waiting += [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.stmt)]
-
-
-def circles(arrows):
-    """Return the sets of modules that import one another in a circle (Tarjan 1972)."""
-    index, low, path, found = {}, {}, [], []
-
-    def visit(module):
-        index[module] = low[module] = len(index)
-        path.append(module)
-        for other in arrows.get(module, ()):
-            if other not in index:
-                visit(other)
-                low[module] = min(low[module], low[other])
-            elif other in path:
-                low[module] = min(low[module], index[other])
-        if low[module] == index[module]:
-            place = path.index(module)
-            if len(path) - place > 1:
-                found.append(sorted(path[place:]))
-            del path[place:]
-
-    for module in sorted(arrows):
-        if module not in index:
-            visit(module)
-    return found
+def circle(arrows):
+    """Return modules that import one another in a circle, or none."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return error.args[1][:-1]
+    return []
 
 
 class Moves:
-    """Counts the calls from one file of Narrows into another, and the files, while it is entered.
+    """Counts the calls from one file of Narrows into another while it is entered.
 
-    Calls through other libraries count as calls of whoever called these.
+    Calls through other libraries count as calls by the function that called these.
     """
 
     def __init__(self):
-        self.count, self.files = 0, set()
+        self.calls = Counter()
 
     def __enter__(self):
         sys.setprofile(self._called)
@@ -120,21 +93,25 @@ class Moves:
         sys.setprofile(None)
 
     def _called(self, frame, event, _):
-        if event != "call":
-            return
-        to = frame.f_code.co_filename
-        if not to.startswith(str(PACKAGE)):
+        if event != "call" or not _is_own(frame):
             return
         caller = frame.f_back
-        while caller is not None and not caller.f_code.co_filename.startswith(str(PACKAGE)):
+        while caller is not None and not _is_own(caller):
             caller = caller.f_back
-        self.files.add(to)
-        if caller is not None and caller.f_code.co_filename != to:
-            self.count += 1
+        if caller is not None and caller.f_code.co_filename != frame.f_code.co_filename:
+            self.calls[f"{_name(caller)} -> {_name(frame)}"] += 1
+
+
+def _is_own(frame):
+    return frame.f_code.co_filename.startswith(str(PACKAGE))
+
+
+def _name(frame):
+    return f"{Path(frame.f_code.co_filename).relative_to(PACKAGE)}:{frame.f_code.co_name}"
 
 
 def moves():
-    """Yield what was run, the moves that it made and the files that they were between."""
+    """Yield what was run, and its calls from file to file with their numbers."""
     import tempfile
 
     import numpy as np
@@ -149,12 +126,12 @@ def moves():
         library.match(X[0])
         with Moves() as match:
             library.match(X[0])
-    yield "warm match(array)", match
+    yield "warm match(array)", match.calls
     steps = []
     real = torch.optim.AdamW.step
 
     def step(self, *given, **named):
-        steps.append((whole.count, len(whole.files)))
+        steps.append(whole.calls.copy())
         return real(self, *given, **named)
 
     torch.optim.AdamW.step = step
@@ -163,29 +140,26 @@ def moves():
             Autoencoder(4, max_epochs=2, random_state=0, batch_size=32).fit(X)
     finally:
         torch.optim.AdamW.step = real
-    first, batch = Moves(), Moves()
-    first.count, first.files = steps[0][0], range(steps[0][1])
-    batch.count, batch.files = steps[2][0] - steps[1][0], range(steps[2][1])
-    yield "fit to the first step", first
-    yield "one batch", batch
+    yield "fit to the first step", steps[0]
+    yield "one batch", steps[2] - steps[1]
 
 
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--static", action="store_true")
+    parser.add_argument("--static", action="store_true", help="leave the moves out")
+    parser.add_argument("--calls", action="store_true", help="list the calls that are moves")
     given = parser.parse_args()
     files = sorted(PACKAGE.rglob("*.py"))
-    found = circles(arrows_inside(files))
     print("| what | figure |\n| --- | --- |")
     print(f"| files | {len(files)} |")
     print(f"| lines of code | {sum(lines_of_code(f.read_text('utf-8')) for f in files)} |")
-    print(f"| circles inside parts | {len(found)}, of {sum(map(len, found))} files |")
-    for one in found:
-        print(f"| a circle | {', '.join(one)} |")
+    print(f"| a circle inside a part | {', '.join(circle(arrows_inside(files))) or 'none'} |")
     if not given.static:
         for name, one in moves():
-            print(f"| moves between files, {name} | {one.count}, between {len(one.files)} files |")
+            print(f"| moves between files, {name} | {sum(one.values())} |")
+            if given.calls:
+                print("\n".join(f"| {call} | {n} |" for call, n in one.most_common()))
 
 
 if __name__ == "__main__":
