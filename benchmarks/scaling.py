@@ -31,7 +31,8 @@ from PIL import Image
 
 from benchmarks.measuring import SEED, pictures, row, table
 from narrows import Autoencoder, Library
-from narrows.library import commits, publishing
+from narrows.library.folder import create
+from narrows.library.table import Batch
 
 EPOCHS = 5
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -188,12 +189,12 @@ def write_codes(place, count):
             hashes, none = [f"{n:064x}" for n in range(start, start + size)], [None] * size
             codes = middles[rng.integers(1000, size=size)]
             codes += rng.standard_normal((size, 32), np.float32)
-            yield commits.Batch(None, hashes, [b""] * size, none, none, codes, None)
+            yield Batch(None, hashes, [b""] * size, none, none, codes, None)
 
     def fill(table):
-        return commits.append(table, batches(), 0)
+        return table.append(batches(), 0)
 
-    publishing.create(place, model, fill, overwrite=False)
+    create(place, model, fill, overwrite=False)
 
 
 def index(given, folder):

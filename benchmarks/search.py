@@ -38,9 +38,11 @@ PARTS = ("exact", "approximate", "memory")
 
 WRITE = """
 import sys
+from pathlib import Path
 import numpy as np
 from narrows import Autoencoder
-from narrows.library import commits, folder
+from narrows.library import folder
+from narrows.library.table import Batch
 rng = np.random.default_rng(0)
 model = Autoencoder(32, max_epochs=1, random_state=0).fit(rng.random((1000, 6, 8), np.float32))
 
@@ -49,11 +51,11 @@ def batches(rows):
         size = min(10_000, rows - start)
         hashes = [f"{row:064x}" for row in range(start, start + size)]
         codes, none = rng.standard_normal((size, 32), np.float32), [None] * size
-        yield commits.Batch(None, hashes, [b""] * size, none, none, codes, None)
+        yield Batch(None, hashes, [b""] * size, none, none, codes, None)
 
 for path, rows in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
-    fill = lambda table: commits.append(table, batches(rows), 0)
-    folder.create(path, model, fill, overwrite=False)
+    fill = lambda table: table.append(batches(rows), 0)
+    folder.create(Path(path), model, fill, overwrite=False)
 """
 MATCH = r"""
 import re, sys

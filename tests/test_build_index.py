@@ -282,7 +282,7 @@ def test_an_index_in_a_store_is_found_there_by_others(
     no_building(monkeypatch)
     again = Library.open(ADDRESS, storage_options=options)
     assert again.recall == {"euclidean": recall}
-    monkeypatch.setattr("narrows.library.indexes._MANY", 100)
+    monkeypatch.setattr("narrows.library.search._MANY", 100)
     for search in ("auto", "approximate"):
         again = Library.open(ADDRESS, storage_options=options)
         found = again.match(draw(20, seed=1), k=3, search=search)
@@ -294,7 +294,7 @@ def test_an_index_in_a_store_is_found_there_by_others(
 @pytest.mark.filterwarnings("default")
 def test_auto_builds_none_in_a_store(stored, options, monkeypatch) -> None:
     no_building(monkeypatch)
-    monkeypatch.setattr("narrows.library.indexes._MANY", 100)
+    monkeypatch.setattr("narrows.library.search._MANY", 100)
     exact = stored.match(ids=3, k=5, search="exact")
     assert stored.match(ids=3, k=5) == exact
     table = json.loads((stored.path / "library.json").read_text("utf-8"))["table"]

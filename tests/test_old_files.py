@@ -7,7 +7,7 @@ from formats import FOLDER, REFUSED, compare, samples
 from libraries import one_line
 
 from narrows import storage
-from narrows.library import folder, ivf
+from narrows.library import folder, ivf_build
 
 
 @pytest.mark.parametrize("sample", samples(), ids=lambda path: path.name)
@@ -26,7 +26,7 @@ def test_there_is_a_sample_of_every_version():
     versions = {
         "model": storage.FORMAT_VERSION,
         "library": folder.FORMAT_VERSION,
-        "index": ivf.FORMAT_VERSION,
+        "index": ivf_build.FORMAT_VERSION,
     }
     for kind, latest in versions.items():
         for version in range(1, latest + 1):

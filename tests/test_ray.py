@@ -279,7 +279,7 @@ def test_workers_without_faiss_or_with_another(tmp_path, ray, indexed, monkeypat
 def test_workers_index_in_an_object_store(ray, model, options, monkeypatch) -> None:
     pytest.importorskip("moto.server")
     pytest.importorskip("faiss")
-    monkeypatch.setattr("narrows.library.indexes._MANY", 30)
+    monkeypatch.setattr("narrows.library.search._MANY", 30)
     library = "s3://bucket/pictures.lance"
     built, _ = Library.build(library, draw(60), model=model, storage_options=options)
     recall = built.build_index(workers=RayWorkers(ray))
@@ -294,9 +294,9 @@ def test_many_pictures_are_indexed_by_workers_unless_faiss_is_missing(
 ) -> None:
     pytest.importorskip("faiss")
     arguments = ["index", made / "model", made / "photos", "--ray", "auto", "--json"]
-    monkeypatch.setattr("narrows.library.indexes._MANY", 39)
+    monkeypatch.setattr("narrows.library.search._MANY", 39)
     assert "approximate_recall" in run(*arguments, "-o", "many").json
-    monkeypatch.setattr("narrows.library.indexes._MANY", 40)
+    monkeypatch.setattr("narrows.library.search._MANY", 40)
     assert "approximate_recall" not in run(*arguments, "-o", "few").json
     ours = clusters.version
     monkeypatch.setattr(clusters, "version", lambda n: "0.1" if n == "faiss-cpu" else ours(n))
@@ -304,7 +304,7 @@ def test_many_pictures_are_indexed_by_workers_unless_faiss_is_missing(
     assert told.code == 6
     assert "has faiss-cpu" in told.err
     assert not Path("none").exists()
-    monkeypatch.setattr("narrows.library.indexes._MANY", 39)
+    monkeypatch.setattr("narrows.library.search._MANY", 39)
     told = run(*arguments, "-o", "left-out")
     assert (told.code, told.json["rows"]) == (0, 40)
     assert "approximate_recall" not in told.json

@@ -22,7 +22,7 @@ from narrows import Library, load, pack
 from narrows.data.depths import encode_png
 from narrows.data.files import read
 from narrows.errors import FormatError, NarrowsError, UnreadableFileError
-from narrows.library.references import folders_of
+from narrows.library.pictures import folders_of
 from narrows.remote import named_bases, open_dataset
 from narrows.storage import read_manifest
 

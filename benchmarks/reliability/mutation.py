@@ -31,7 +31,7 @@ EXPLAINED = {
     "narrows.corruption.x_rotation__mutmut_52": "the CPU, on which tests run, is the default",
     "narrows.data.scaling.xǁScalingǁfrom_file__mutmut_64": "no pixel is beyond white",
     "narrows.data.scaling.xǁScalingǁfrom_pixels__mutmut_2": "the other way gives the same values",
-    "narrows.library.commits.x_update__mutmut_18": "columns are read that nothing uses",
+    "narrows.library.table.xǁTableǁupdate__mutmut_18": "columns are read that nothing uses",
     "narrows.losses.jacobian.x_draw_probes__mutmut_19": "row numbers have at most 16 bits",
     "narrows.losses.jacobian.x_layered_norm__mutmut_40": _LENGTHS,
     "narrows.losses.sparsity.xǁActivityǁdivergence__mutmut_44": _LENGTHS,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from narrows import Autoencoder
+    from narrows.library import Match
 
 # A check's figures, and whether they are as they have to be.
 Outcome = tuple[str, bool]
@@ -137,7 +138,8 @@ def _own_picture_first() -> Outcome:
     with TemporaryDirectory() as folder:
         library = Library.create(Path(folder, "pictures.lance"), model=model)
         library.add(X, names=names)
-        found = [matches[0].path for matches in library.match(X, 1)]
+        matches = cast("list[list[Match]]", library.match(X, 1))
+        found = [nearest.path for (nearest,) in matches]
     first = sum(name == path for name, path in zip(names, found, strict=True))
     return f"{first} of {len(X)} pictures find themselves", first == len(X)
 

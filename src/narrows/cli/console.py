@@ -19,7 +19,7 @@ from narrows.cli.process import stopping
 from narrows.texts import as_utf8, one_line, printable
 
 if TYPE_CHECKING:
-    from narrows.library.ivf import Recall
+    from narrows.library.ivf_build import Recall
 
 Advance = Callable[[int, int], None]
 

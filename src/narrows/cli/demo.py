@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -19,6 +19,7 @@ from narrows.cli.console import answer, note, progress, table, training
 if TYPE_CHECKING:
     from narrows import Autoencoder, Library
     from narrows.datasets import Dataset
+    from narrows.library import Match
 
 MODEL, LIBRARY, QUERIES, SHEET = "model", "pictures.lance", "queries", "matches.png"
 # This file marks the folder of a demo, whose files the next demo may replace.
@@ -176,7 +177,7 @@ def _match(folder: Path, model: "Autoencoder", library: "Library", pictures: "Da
     figure = contact_sheet(
         queries,
         model.reconstruct(queries),
-        library.match(queries, _K),
+        cast("list[list[Match]]", library.match(queries, _K)),
         names=names,
         label=lambda name: name.split("/")[0],
         title="Pictures never seen before, and the nearest in the library",

@@ -11,7 +11,7 @@ from narrows.cli.exchange import load_for, reading_record, report_skipped, share
 from narrows.texts import counted
 
 if TYPE_CHECKING:
-    from narrows.library.ivf import Recall
+    from narrows.library.ivf_build import Recall
 
 
 @click.command("index")
@@ -72,8 +72,8 @@ def command(
     from narrows.atomic import explain_os_errors
     from narrows.data.decoding import tell_resized
     from narrows.errors import NarrowsError, OutputExistsError, ParameterError
-    from narrows.library.indexes import is_large
-    from narrows.library.ivf import PACKAGES, faiss_module, is_installed
+    from narrows.library.ivf_build import PACKAGES, faiss_module, is_installed
+    from narrows.library.search import is_large
     from narrows.remote import place
     from narrows.scale.cluster import ray_workers
 

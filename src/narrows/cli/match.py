@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
@@ -114,7 +114,8 @@ def command(
         _check_decoder(opened)
     queries, paths, record = _queries(opened, query, ids, codes, reading)
     names = list(map(as_text, paths))
-    found = opened.match(**queries, rerank=rerank, **how)
+    matched = opened.match(**queries, rerank=rerank, **how)
+    found = cast("list[list[Match]]", matched)  # the queries of a command are a batch
     if save is not None:
         title = "Nearest pictures by code"
         if rerank is not None:

@@ -1,4 +1,10 @@
-"""Additions: pictures that users give, written as rows by this process or in shares by workers."""
+"""Additions: pictures that users give, written as rows by this process, or in shares by workers.
+
+Workers write their shares anywhere, and return the names of Lance fragments that no version of the
+table has. One commit takes them all in, in their order; pictures that two shares have are removed
+in the next, and only then is the library shown. A share that is begun again leaves a file that
+nothing names, which is removed as well.
+"""
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -11,41 +17,43 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from narrows.data.decoding import Progress, Resized, Size, one_processor, sizes_of
-from narrows.data.files import check_excludable
-from narrows.data.folders import LeftOut
+from narrows.data.folders import LeftOut, check_excludable
 from narrows.data.formats import FileOptions
 from narrows.data.image_codec import quietly
 from narrows.data.reading import Notes, Picture, file_of
 from narrows.errors import DataError, ParameterError
-from narrows.library import commits
-from narrows.library.columns import fit_metadata, new_fields, understand_metadata
-from narrows.library.commits import Batch
 from narrows.library.folder import Turn
-from narrows.library.given import GivenFiles, GivenRows, Store, check_store, understand
-from narrows.library.joining import read_metadata
-from narrows.library.references import folders_told, together
-from narrows.library.stream import GivenStream
-from narrows.library.table import Table
+from narrows.library.inputs import (
+    GivenFiles,
+    GivenRows,
+    GivenStream,
+    Store,
+    check_store,
+    read_input,
+    read_metadata,
+)
+from narrows.library.pictures import fewest, recorded_folders
+from narrows.library.table import Batch, Table, as_metadata
 from narrows.library.workers import Workers
 from narrows.models import Encoder
 from narrows.remote import Place
 from narrows.texts import counted
 
-_ROWS = 4096  # the most pictures in a share: as many as the loss of a worker can cost
-_HEADERS = 1000  # pictures of a folder whose headers are looked at before all are read
+_ROWS = 4096  # most pictures in a share, which is what the loss of a worker can cost
+_HEADERS = 1000  # pictures of a folder whose headers are read before all pictures are
 
 
 class Written(NamedTuple):
-    """What a worker reports of a share that it has written.
+    """A worker's report of a share that it has written.
 
     Attributes
     ----------
     fragments : list of str
-        Of the table, which nobody can see yet: as JSON.
+        Fragments that no version of the table has yet, as JSON.
     hashes : list of str
-        SHA-256 of the pictures in them, in their order.
+        SHA-256 of the pictures in the fragments, in their order.
     ids : list of int
-        Theirs.
+        Ids of these pictures.
     met : list of str
         SHA-256 of all pictures that were read, known ones among them.
     skipped : list of (str, str)
@@ -69,19 +77,19 @@ class Share:
     Attributes
     ----------
     given : GivenFiles or GivenRows
-        The pictures; their encoder comes when they are written.
+        The pictures; the worker gives them their encoder.
     names, metadata
         As of :class:`Addition`.
     skips : bool
         Whether files that cannot be read are left out.
     table : Path or Remote
-        Where they are written.
+        The table that they are written to.
     fingerprint : str
-        Of the model.
+        The fingerprint of the model.
     first : int
-        The id of the first.
+        The id of the first picture.
     added : datetime
-        When they are added.
+        The time of addition.
     """
 
     given: GivenFiles | GivenRows
@@ -99,7 +107,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Added:
-    """What :meth:`narrows.Library.add` did.
+    """The result of :meth:`narrows.Library.add`.
 
     Attributes
     ----------
@@ -113,7 +121,8 @@ class Added:
     left_out : LeftOut or None
         What else lies in the folder that was given; None where none was.
     resized : Resized or None
-        Pictures whose codes are made at another size than they have, of some that were looked at.
+        Pictures whose codes are made at another size than they have, of some whose headers were
+        read.
     """
 
     count: int
@@ -125,7 +134,7 @@ class Added:
 
 @dataclass
 class Addition:
-    """Pictures on their way into a library; whatever is wrong with their number is told at once.
+    """Pictures on their way into a library.
 
     Attributes
     ----------
@@ -134,20 +143,20 @@ class Addition:
     given : GivenFiles, GivenRows or GivenStream
         The pictures.
     names : list of str, or None
-        What each is called; None leaves it to where they came from, or to their ids.
+        The path that each gets; None stands for where they came from, or for their ids.
     metadata : pyarrow.Table, or None
-        Users' columns, a row for each.
+        Users' columns, a row for each picture.
     skipped : list, or None
-        Takes the files that cannot be read, each with the reason; None refuses them.
+        Collects the files that cannot be read, each with the reason; None refuses them.
     name : str
-        Differs where the same pictures would become other rows.
+        The name of the addition; it differs where the same pictures would become other rows.
     progress : callable, or None
-        Called with the number of pictures done and the number of all; twice with that of those
-        done if nobody knows of how many.
+        Called with the number of pictures done and the number of all; twice with the first if the
+        second is unknown.
     workers : Workers, optional
-        Who reads, encodes and writes; this process does if nobody is named.
+        The workers that read, encode and write; by default this process.
     known : set of str
-        Hashes of pictures that are left out; grows by those of what is read.
+        Hashes of pictures that are left out; grows by those of the pictures that are read.
     met : list of str
         Hashes of all pictures that were read.
     sizes : dict
@@ -195,12 +204,12 @@ class Addition:
             stream = GivenStream(X, encoder, store)
             name = f"stream {store}"
             return cls(encoder, stream, None, None, skipped, name, progress, workers)
-        given = understand(X, encoder, store=store, exclude=exclude, options=options)
+        given = read_input(X, encoder, store=store, exclude=exclude, options=options)
         if isinstance(metadata, str | Path):
             folder = Path(X) if isinstance(X, str | Path) and Path(X).is_dir() else None
             metadata = read_metadata(Path(metadata), given, folder, options)
         checked = None if names is None else _check_names(names, len(given))
-        columns = None if metadata is None else understand_metadata(metadata, len(given))
+        columns = None if metadata is None else as_metadata(metadata, len(given))
         source = str(X) if isinstance(X, str | Path) else ""
         name = _name_of((source, store, checked), columns)
         made = cls(encoder, given, checked, columns, skipped, name, progress, workers)
@@ -208,31 +217,30 @@ class Addition:
         return made
 
     def fill(self, table: Table) -> Table:
-        """Put everything into an empty table that nobody sees yet."""
-        table = self._append(self._extend(table), 0)
+        """Write all pictures to an empty table that readers do not see yet."""
+        table = self._append(table.extend(self._new_fields(table)), 0)
         if self.workers is not None:
-            # What workers that were lost have written, and nobody will ever read.
-            commits.forget(table, timedelta(0))
+            table.forget(timedelta(0))  # what lost workers have written
         table.folders = self._folders(table)
         return table
 
     def join(self, turn: Turn) -> Added:
-        """Add what is new to a library; readers see it when all of it is there.
+        """Add the new pictures to a library; readers see them when all are there.
 
-        What the same addition has left when it was interrupted is used as far as it is given again,
-        and otherwise removed.
+        Pictures that the same addition added before it was interrupted are kept if they are given
+        again, and otherwise removed.
         """
         table = turn.table
         before = turn.contents.open_table(turn.path)
         begun = table.hashes(f"id >= {turn.contents.next_id}")
         self.known = set(table.hashes())
-        if self._new_fields(table):
+        if fields := self._new_fields(table):
             turn.begin_adding(self.name)
-            table = self._extend(table)
+            table = table.extend(fields)
         first = max(turn.contents.next_id, *(number + 1 for number in begun.values()), 0)
         table = self._append(table, first, lambda: turn.begin_adding(self.name))
         unmet = set(begun).difference(self.met)
-        table = commits.remove(table, [begun[digest] for digest in unmet])
+        table = table.remove([begun[digest] for digest in unmet])
         table.folders = self._folders(table)
         if (table.version, table.folders) != (turn.contents.version, turn.contents.folders):
             largest = int(table.ids[-1]) if len(table) else -1
@@ -240,12 +248,12 @@ class Addition:
         return self.report(len(table) - len(before))
 
     def _folders(self, table: Table) -> tuple[str, ...] | None:
-        """Return the folders that a library has been told of, when it has these pictures."""
+        """Return the folders that a library records when it has these pictures."""
         new = () if isinstance(self.given, GivenRows) else self.given.folders
-        return together([*folders_told(table), *new]) if new else table.folders
+        return fewest([*recorded_folders(table), *new]) if new else table.folders
 
     def report(self, count: int) -> Added:
-        """Say what was done, when so many pictures have come in."""
+        """Return the result of the addition, which has added this number of pictures."""
         if not isinstance(self.given, GivenRows):
             self.given.notes.tell(stacklevel=4)
         skipped = self.skipped or []
@@ -255,25 +263,20 @@ class Addition:
         return Added(count, present, skipped, left_out, resized)
 
     def _new_fields(self, table: Table) -> list[Any]:
-        """Return the columns that a table lacks; the others have to fit."""
+        """Return the fields of users' columns that a table lacks; the others have to fit."""
         if self.metadata is None:
             return []
-        fit_metadata(self.metadata, table.dataset.schema)
-        return new_fields(self.metadata, table.dataset.schema)
-
-    def _extend(self, table: Table) -> Table:
-        return commits.extend(table, self._new_fields(table))
+        table.fit_metadata(self.metadata)
+        return table.new_fields(self.metadata)
 
     def _append(self, table: Table, first: int, before: Callable[[], None] = lambda: None) -> Table:
         if self.workers is not None:
             before()
-            table = _append_shares(
-                self, table, first, workers=self.workers, known=self.known, tell=self._hear
-            )
+            table = self._append_shares(table, first, self.workers)
         else:
-            # Not left to the collector of garbage: threads may be reading ahead.
+            # Closed at once, as threads may be reading ahead.
             with quietly(), closing(self.batches()) as batches:
-                table = commits.append(table, batches, first, before=before)
+                table = table.append(batches, first, before=before)
         if self.skipped and len(self.skipped) == self._done:
             raise DataError(
                 f"none of {counted(self._done, 'picture')} can be read; the first is "
@@ -282,9 +285,9 @@ class Addition:
         return table
 
     def batches(self) -> Generator[Batch]:
-        """Read and encode the pictures part by part, as they are asked for.
+        """Read and encode the pictures part by part.
 
-        Whoever asks does so within :func:`narrows.data.image_codec.quietly`.
+        The caller iterates within :func:`narrows.data.image_codec.quietly`.
         """
         for part in self.given.parts(self.skipped, self.known):
             self._done = part.done
@@ -299,32 +302,55 @@ class Addition:
                     self.encoder.transform(part.rows),
                     None if self.metadata is None else self.metadata.take(part.numbers),
                 )
-            self._tell()
+            self._report_progress()
 
-    def _hear(self, done: list[Written]) -> None:
-        """Take note of what workers have done."""
+    def _append_shares(self, table: Table, first: int, workers: Workers) -> Table:
+        """Append the pictures in one commit, and in a second one remove repeated pictures."""
+        done: dict[int, Written] = {}
+        files = self.given.paths if isinstance(self.given, GivenFiles) else []
+        folders = sorted({file_of(path).absolute().parent for path in files})
+        shares = _split(self, table, first, workers.count)
+        common = (self.encoder, frozenset(self.known))
+        # Closed at once: workers end their writing before the table is removed.
+        with closing(workers.map(_write, shares, common, [table.path, *folders])) as writing:
+            for number, written in writing:
+                done[number] = written
+                self._count_shares([done[number] for number in sorted(done)])
+        ordered = [done[number] for number in sorted(done)]
+        table = table.commit([fragment for share in ordered for fragment in share.fragments])
+        met: set[str] = set()
+        repeated = []
+        for share in ordered:
+            for digest, number in zip(share.hashes, share.ids, strict=True):
+                if digest in met:
+                    repeated.append(number)
+                met.add(digest)
+        return table.remove(repeated)
+
+    def _count_shares(self, done: list[Written]) -> None:
+        """Count the pictures of the shares that are done, and collect what they report."""
         self.met = [digest for written in done for digest in written.met]
         if not isinstance(self.given, GivenRows):
             for written in done:
                 self.given.notes.add(written.notes)
         if self.skipped is not None:
-            self.skipped[:] = [one for written in done for one in written.skipped]
+            self.skipped[:] = [file for written in done for file in written.skipped]
         self._done = len(self.met) + len(self.skipped or [])
-        self._tell()
+        self._report_progress()
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         if self.progress is not None:
             total = self._done if isinstance(self.given, GivenStream) else len(self.given)
             self.progress(self._done, total)
 
 
 def _split(addition: Addition, table: Table, first: int, workers: int) -> Iterator[Share]:
-    """Part an addition into shares, some for each worker, as they are asked for.
+    """Divide an addition into shares, some for each worker.
 
     Raises
     ------
     ParameterError
-        If nobody knows how many pictures there are.
+        If the number of pictures is unknown.
     """
     given = addition.given
     if isinstance(given, GivenStream):
@@ -334,7 +360,7 @@ def _split(addition: Addition, table: Table, first: int, workers: int) -> Iterat
         )
     names = addition.names
     if isinstance(given, GivenFiles):
-        # Workers may be in another folder; in the library, files are called as they were given.
+        # Workers may be in another folder; in the library, paths stay as they were given.
         names = names or [str(path) for path in given.paths]
         given = replace(given, paths=[path.absolute() for path in given.paths])
     added = datetime.now(UTC)
@@ -368,65 +394,12 @@ def _write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
         encoder, given, share.names, share.metadata, skipped, "", None, known=set(known)
     )
     table = Table(share.table, share.fingerprint)
-    # Not left to the collector of garbage: threads may be reading ahead.
+    # Closed at once, as threads may be reading ahead.
     with one_processor(), quietly(), closing(addition.batches()) as batches:
-        fragments, hashes = commits.write(table, batches, share.first, share.added)
+        fragments, hashes = table.write(batches, share.first, share.added)
     ids = list(range(share.first, share.first + len(hashes)))
     notes = Notes() if isinstance(given, GivenRows) else given.notes
     return Written(fragments, hashes, ids, addition.met, skipped or [], notes)
-
-
-def _append_shares(
-    addition: Addition,
-    table: Table,
-    first: int,
-    *,
-    workers: Workers,
-    known: Collection[str],
-    tell: Callable[[list[Written]], None],
-) -> Table:
-    """Append the pictures of an addition in one commit, and in a second remove what was twice.
-
-    Parameters
-    ----------
-    addition, table, first
-        What is appended to what, and the id of the first.
-    workers : Workers
-        Who reads, encodes and writes.
-    known : collection of str
-        Hashes of pictures that are left out.
-    tell : callable
-        Called with all that is done when a share is.
-
-    Returns
-    -------
-    Table
-        The new version.
-    """
-    done: dict[int, Written] = {}
-    shares = _split(addition, table, first, workers.count)
-    places = [table.path, *_folders(addition.given)]
-    # Not left to the collector of garbage: who still writes has to end before what is there goes.
-    common = (addition.encoder, frozenset(known))
-    with closing(workers.map(_write, shares, common, places)) as writing:
-        for number, written in writing:
-            done[number] = written
-            tell([done[number] for number in sorted(done)])
-    ordered = [done[number] for number in sorted(done)]
-    table = commits.commit(table, [one for written in ordered for one in written.fragments])
-    met: set[str] = set()
-    twice = []
-    for written in ordered:
-        for digest, number in zip(written.hashes, written.ids, strict=True):
-            if digest in met:
-                twice.append(number)
-            met.add(digest)
-    return commits.remove(table, twice)
-
-
-def _folders(given: object) -> list[Path]:
-    paths = given.paths if isinstance(given, GivenFiles) else []
-    return sorted({file_of(path).absolute().parent for path in paths})
 
 
 def _cut(given: GivenFiles | GivenRows, part: slice) -> GivenFiles | GivenRows:
@@ -437,7 +410,7 @@ def _cut(given: GivenFiles | GivenRows, part: slice) -> GivenFiles | GivenRows:
 
 
 def _some_sizes(given: GivenFiles | GivenRows) -> dict[Picture, Size | None]:
-    """Look at the sizes of some pictures of a folder, if the model takes those of one size."""
+    """Read the sizes of some pictures of a folder, if the model takes pictures of one size."""
     if not isinstance(given, GivenFiles) or given.left_out is None or given.encoder.takes_any_size_:
         return {}
     some = given.paths[:: -(-len(given) // _HEADERS)]
@@ -445,6 +418,7 @@ def _some_sizes(given: GivenFiles | GivenRows) -> dict[Picture, Size | None]:
 
 
 def _name_of(facts: object, columns: Any) -> str:
+    """Return the name of an addition: the SHA-256 of what was given."""
     digest = sha256(repr(facts).encode())
     if columns is not None:
         sink = pa.BufferOutputStream()
@@ -466,7 +440,7 @@ def _check_names(names: Sequence[str], count: int) -> list[str]:
 
 
 def _is_text(name: str) -> bool:
-    """Tell whether a name can be written, as those of files can."""
+    """Tell whether a name can be written as UTF-8, as the names of files can."""
     try:
         name.encode(errors="surrogateescape")
     except UnicodeEncodeError:

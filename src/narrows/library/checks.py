@@ -14,8 +14,9 @@ keep the checksums that they have.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 from zlib import crc32
@@ -29,7 +30,6 @@ from safetensors.numpy import load, save
 from narrows.atomic import atomic_file
 from narrows.containment import parse_json, read_regular
 from narrows.errors import FormatError
-from narrows.library.flipped import flipped_bit
 from narrows.library.table import Table
 from narrows.remote import Place, file_on_disk
 
@@ -42,7 +42,21 @@ _HASHED = "picture"
 _BLOCK = 2**20  # bytes that are hashed at a time
 _MOST = 2**30  # bytes of the list
 _FLIPPED = 2**26  # bytes of the largest file that is searched for a flipped bit
+_LONGEST = 4096  # bytes of a value whose bits are flipped one by one
 _SHA = 64  # hexadecimal digits of a SHA-256, before those of the CRC-32
+
+
+def _crc_of(byte: int) -> int:
+    """Return the CRC-32 register after one byte, without the usual inversions."""
+    for _ in range(8):
+        byte = byte >> 1 ^ (0xEDB88320 if byte & 1 else 0)
+    return byte
+
+
+# The difference that each byte makes; the byte by the difference's highest eight bits; the bit.
+_TABLE = [_crc_of(byte) for byte in range(256)]
+_BYTE = {entry >> 24: byte for byte, entry in enumerate(_TABLE)}
+_BITS = {_TABLE[1 << bit]: bit for bit in range(8)}
 
 
 @dataclass(frozen=True)
@@ -237,10 +251,6 @@ class Checks:
             }
         return found
 
-    def refuse_changed_manifest(self) -> None:
-        """Refuse a manifest that differs from what was written; see :meth:`refuse_changed`."""
-        self.refuse_changed([self.manifest])
-
     def refuse_changed_outdated(self, table: Table) -> None:
         """Refuse changed files that a later version no longer has; see :meth:`refuse_changed`."""
         left = {name for one in _fragments(table).values() for name in one.files}
@@ -368,9 +378,59 @@ def differ(recorded: NDArray[np.uint32], found: NDArray[np.uint32]) -> NDArray[n
     return differ
 
 
-def sum_of(value: Any) -> int:
-    """Return the checksum of a value that is given as :func:`as_bytes` returns it."""
-    return _NULL if value is None else max(crc32(value), _NULL + 1)
+def restored(
+    value: bytes | None, checksum: int, candidates: Iterable[bytes | None], kind: Any
+) -> Any:
+    """Restore a damaged value by its checksum.
+
+    The candidates are so few that a wrong one has the CRC-32 of the written value once in millions
+    of cases.
+
+    Parameters
+    ----------
+    value : bytes or None
+        The damaged value; it is also tried with each of its bits flipped.
+    checksum : int
+        The CRC-32 of the value that was written.
+    candidates : iterable of (bytes or None)
+        Other values that may have been written.
+    kind : pyarrow.DataType
+        The type of the column.
+
+    Returns
+    -------
+    pyarrow.Array or None
+        Of one value; None if no candidate has the checksum.
+    """
+    for candidate in chain(candidates, _one_bit_flipped(value)):
+        if checksum == (_NULL if candidate is None else max(crc32(candidate), _NULL + 1)):
+            array = _array(candidate, kind)
+            if array is not None:
+                return array
+    return None
+
+
+def _one_bit_flipped(value: bytes | None) -> Iterator[bytes]:
+    if value is not None and len(value) <= _LONGEST:
+        for place in range(len(value)):
+            for bit in range(8):
+                yield value[:place] + bytes([value[place] ^ (1 << bit)]) + value[place + 1 :]
+
+
+def _array(value: bytes | None, kind: Any) -> Any:
+    """Make an array of one value from its bytes; None if they are no value of the type."""
+    if value is None:
+        return pa.nulls(1, kind)
+    try:
+        if pa.types.is_boolean(kind):
+            return pa.array([value != b"\0"], kind)
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return pa.array([value.decode()], kind)
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return pa.array([value], kind)
+    except UnicodeDecodeError:
+        return None
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(value)])
 
 
 def as_bytes(column: Any) -> list[bytes | None] | None:
@@ -498,6 +558,41 @@ def _put_back(contents: bytes, checksum: int, is_right: Callable[[bytes], bool])
     put = bytearray(contents)
     put[place] ^= 1 << bit
     return bytes(put) if is_right(bytes(put)) else None
+
+
+def flipped_bit(contents: bytes, checksum: int) -> tuple[int, int] | None:
+    """Find the bit to flip so that contents have a given checksum.
+
+    The CRC-32 is linear: a flipped bit changes it by a difference (XOR) that depends only on the
+    bit's distance from the end. The difference of two checksums therefore identifies the bit, found
+    in one step per byte; in contents of less than 512 MiB, no two bits have the same difference.
+
+    Parameters
+    ----------
+    contents : bytes
+        With a flipped bit.
+    checksum : int
+        The CRC-32 of the intact contents.
+
+    Returns
+    -------
+    byte, bit : int
+        The position of the byte, and of the bit in it, from 0 (lowest) to 7. None if no single bit
+        explains the difference.
+
+    Examples
+    --------
+    >>> from zlib import crc32
+    >>> flipped_bit(b"Narrows", crc32(b"narrows"))
+    (0, 5)
+    """
+    difference = crc32(contents) ^ checksum
+    for place in range(len(contents) - 1, -1, -1):
+        if difference in _BITS:
+            return place, _BITS[difference]
+        byte = _BYTE[difference >> 24]
+        difference = (difference ^ _TABLE[byte]) << 8 & 0xFFFFFFFF | byte
+    return None
 
 
 def _write(file: Path, contents: bytes) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from narrows.library.columns import metadata_fields
 from narrows.texts import printable
 
+OWN_COLUMNS = ("id", "hash", "path", "added", "picture", "reference", "thumbnail", "code")
+"""The columns that every library has, before those of its users."""
+# Those of them that filters may name.
+_FILTERED = ("id", "path", "added")
 RESERVED = {"AND", "OR", "NOT", "NULL", "TRUE", "FALSE"}
-# The library's own columns that may be filtered by, beside the users'.
-_OWN = ("id", "path", "added")
 DAY = 86_400_000_000  # in microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {
@@ -232,6 +233,11 @@ def _kind(type_: Any) -> str:
     return next((kind for kind, belongs in known if belongs(type_)), "")
 
 
+def user_fields(schema: Any) -> list[Any]:
+    """Return the users' columns of a table, in the order in which they were added."""
+    return [field for field in schema if field.name not in OWN_COLUMNS]
+
+
 class Columns:
     """The columns of a table that filters may name.
 
@@ -242,8 +248,8 @@ class Columns:
     """
 
     def __init__(self, schema: Any) -> None:
-        own = {n: schema.field(n) for n in _OWN if n in schema.names}
-        self._users = {field.name: field for field in metadata_fields(schema)}
+        own = {n: schema.field(n) for n in _FILTERED if n in schema.names}
+        self._users = {field.name: field for field in user_fields(schema)}
         self._fields = own | self._users
         self._internal = set(schema.names) - set(self._fields)
 
@@ -271,7 +277,7 @@ class Columns:
 
     def suggestion(self, name: str, rest: str) -> str:
         """Suggest the column that was perhaps meant; ``rest`` is the filter from the name on."""
-        names = [*self._users, *_OWN]
+        names = [*self._users, *_FILTERED]
         # A name with spaces or hyphens in it, written without quotes.
         near = [n for n in names if len(n) > len(name) and rest.startswith(n)]
         if not near:

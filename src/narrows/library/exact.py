@@ -16,108 +16,20 @@ precision follows only where that bound proves too little.
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from narrows.errors import ParameterError
-from narrows.library.vectors import (
-    Metric,
-    as_table,
-    check_metric,
-    check_search,
-    directions,
-    lengths,
-    unit_vectors,
-)
+from narrows.errors import DataError, ParameterError
 
-_ROWS = 2**13  # codes that are rounded together
+Metric = Literal["euclidean", "cosine"]
+METRICS: tuple[str, ...] = get_args(Metric)
+_ROWS = 2**13  # codes that are converted at a time
+_SMALL = 2**14  # numbers that are checked soonest one by one
 _LEVELS = 127
-
-
-def _is_fast() -> bool:
-    """Tell whether the processor multiplies 8-bit numbers exactly and at once.
-
-    Without VNNI, oneDNN's sums of two products may saturate at 16 bits, or are slow.
-    """
-    able = torch.cpu.get_capabilities()
-    vnni = able.get("avx512_vnni") or able.get("avx_vnni")
-    return bool(vnni and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-
-
-def _take(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    """Copy some rows; numpy does so several times as fast as torch."""
-    return torch.from_numpy(values.numpy().take(rows, axis=0))
-
-
-class _RoughCodes:
-    """Codes, each feature rounded to 255 levels between minus and plus its largest value.
-
-    Parameters
-    ----------
-    codes : Tensor of float32 and shape (n, K)
-        Finite numbers; not kept.
-    prepare : callable, optional
-        What is done to a block of codes before they are rounded, such as scaling them to length 1.
-    """
-
-    def __init__(self, codes: Tensor, prepare: Callable[[Tensor], Tensor] | None = None) -> None:
-        prepare = prepare or torch.clone
-        blocks = torch.split(codes, _ROWS)
-        largest = torch.stack([prepare(block).abs().amax(dim=0) for block in blocks]).amax(dim=0)
-        # The least step keeps what is tiny from overflowing when it is divided by its step.
-        self._steps = (largest / _LEVELS).clamp(min=1e-30)
-        self._bytes = torch.empty(codes.shape, dtype=torch.int8)
-        squares = 0
-        for block, target in zip(blocks, torch.split(self._bytes, _ROWS), strict=True):
-            levels = prepare(block).div_(self._steps).round_().clamp_(-_LEVELS, _LEVELS)
-            target.copy_(levels)
-            squares = max(squares, int(levels.square_().sum(dim=1, dtype=torch.float64).max()))
-        self._largest = squares**0.5
-
-    def among(self, rows: NDArray[np.int64]) -> Self:
-        """Return some of the codes only, as they were rounded."""
-        part = copy(self)
-        part._bytes = _take(self._bytes, rows)
-        return part
-
-    def products(self, queries: Tensor) -> tuple[Callable[[slice], Tensor], Tensor]:
-        """Return q c for some rows, about, and how far it may be from the truth.
-
-        A code c is s * b with steps s and levels b, up to s / 2 in each feature. The query meets
-        the levels as r = q * s, rounded to a level h of the step t. Then
-
-            |q c - t h b|  <=  sum |q| s / 2 + |r - t h| |b|.
-
-        Parameters
-        ----------
-        queries : Tensor of float64 and shape (Q, K)
-
-        Returns
-        -------
-        products : callable
-            Takes a slice of the rows, gives a new float32 tensor of shape (rows, Q).
-        error : Tensor of float64 and shape (Q,)
-        """
-        r = queries * self._steps
-        t = (r.abs().amax(dim=1, keepdim=True) / _LEVELS).clamp(min=1e-300)
-        h = (r / t).round_().clamp_(-_LEVELS, _LEVELS)
-        error = (0.5 + 2.0**-16) * r.abs().sum(dim=1)
-        error += torch.linalg.vector_norm(r - t * h, dim=1) * self._largest
-        levels, steps = h.to(torch.int8).T, t.T.float()
-
-        def products(rows: slice) -> Tensor:
-            # Private to torch, and the one product of 8-bit matrices that it has on processors.
-            return torch._int_mm(self._bytes[rows], levels).float().mul_(steps)
-
-        return products, error
-
-
-_Scores = tuple[Callable[[slice, Tensor], Tensor], Tensor]
-
 _GROUP = 32  # rows that share one minimum
 _SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
 _QUERIES = 256  # queries that go through the codes together
@@ -126,6 +38,7 @@ _MANY = 4096  # codes from which a first look in 8 bits pays
 _FEW = 16  # queries up to which it does
 _REACH = 32  # by how much more groups than without it are then looked into at most
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed directly
+_Scores = tuple[Callable[[slice, Tensor], Tensor], Tensor]
 
 
 class ExactIndex:
@@ -169,7 +82,7 @@ class ExactIndex:
             self._weights = (norms.square() / 2).float()
         else:
             self._weights = torch.where(norms > 0, -1 / norms, 0.0).float()
-        # The numbers of the rows, where these are not 0 to n.
+        # The numbers of the rows, where they are not 0 to n - 1.
         self._rows: Tensor | None = None
         self._rough: _RoughCodes | None = None
         if len(self) >= _MANY and _is_fast():
@@ -212,14 +125,14 @@ class ExactIndex:
         return distances.numpy(), (rows if self._rows is None else self._rows[rows]).numpy()
 
     def among(self, rows: ArrayLike) -> Self:
-        """Return an index of some of the codes only; its searches call them by the same numbers.
+        """Return an index of some of the codes only, whose searches return the same row numbers.
 
         Nothing is computed anew, so this takes no longer than copying these codes.
 
         Parameters
         ----------
         rows : array-like of int and shape (m,)
-            Positions in ``codes``, in any order; what comes twice counts once.
+            Positions in ``codes``, in any order; a repeated one counts once.
 
         Returns
         -------
@@ -252,13 +165,13 @@ class ExactIndex:
         return part
 
     def _has(self, rows: NDArray[Any], places: NDArray[Any]) -> bool:
-        """Tell whether the codes at some places are called by these numbers, ascending."""
+        """Tell whether the codes at some places have these row numbers, ascending."""
         if rows.dtype.kind not in "iu" or places[0] < 0 or places[-1] >= len(self):
             return False
         return self._rows is None or np.array_equal(self._rows.numpy()[places], rows)
 
     def _center(self) -> None:
-        """Take a common offset out of the features in which that is free of rounding."""
+        """Subtract a common offset from the features in which that is free of rounding."""
         if not len(self._codes):
             return
         low, high = torch.aminmax(self._codes, dim=0)
@@ -361,8 +274,8 @@ class ExactIndex:
 
         return scores, torch.zeros(len(q), dtype=torch.float64)
 
-    def _rough_scores(self, rough: _RoughCodes, queries: Tensor) -> _Scores:
-        """Score rows in 8 bits; what it returns is as for :meth:`_scores`."""
+    def _rough_scores(self, rough: "_RoughCodes", queries: Tensor) -> _Scores:
+        """Score rows in 8 bits; returns the same as :meth:`_scores`."""
         if self.metric == "cosine":
             products, error = rough.products(-unit_vectors(queries))
             return lambda rows, _: products(rows), error
@@ -408,6 +321,181 @@ class ExactIndex:
         return distances.float().masked_fill_(rows >= len(self), torch.inf)
 
 
+def _is_fast() -> bool:
+    """Tell whether the processor multiplies 8-bit numbers exactly and at once.
+
+    Without VNNI, oneDNN's sums of two products may saturate at 16 bits, or are slow.
+    """
+    able = torch.cpu.get_capabilities()
+    vnni = able.get("avx512_vnni") or able.get("avx_vnni")
+    return bool(vnni and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def _take(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    """Copy some rows; numpy does so several times as fast as torch."""
+    return torch.from_numpy(values.numpy().take(rows, axis=0))
+
+
+class _RoughCodes:
+    """Codes with each feature rounded to 255 levels between minus and plus its largest value.
+
+    Parameters
+    ----------
+    codes : Tensor of float32 and shape (n, K)
+        Finite numbers; not kept.
+    prepare : callable, optional
+        Applied to a block of codes before rounding, such as scaling them to length 1.
+    """
+
+    def __init__(self, codes: Tensor, prepare: Callable[[Tensor], Tensor] | None = None) -> None:
+        prepare = prepare or torch.clone
+        blocks = torch.split(codes, _ROWS)
+        largest = torch.stack([prepare(block).abs().amax(dim=0) for block in blocks]).amax(dim=0)
+        # The least step keeps what is tiny from overflowing when it is divided by its step.
+        self._steps = (largest / _LEVELS).clamp(min=1e-30)
+        self._bytes = torch.empty(codes.shape, dtype=torch.int8)
+        squares = 0
+        for block, target in zip(blocks, torch.split(self._bytes, _ROWS), strict=True):
+            levels = prepare(block).div_(self._steps).round_().clamp_(-_LEVELS, _LEVELS)
+            target.copy_(levels)
+            squares = max(squares, int(levels.square_().sum(dim=1, dtype=torch.float64).max()))
+        self._largest = squares**0.5
+
+    def among(self, rows: NDArray[np.int64]) -> Self:
+        """Return some of the codes only, as they were rounded."""
+        part = copy(self)
+        part._bytes = _take(self._bytes, rows)
+        return part
+
+    def products(self, queries: Tensor) -> tuple[Callable[[slice], Tensor], Tensor]:
+        """Return approximate products q c for some rows, and a bound on their error.
+
+        A code c is s * b with steps s and levels b, up to s / 2 in each feature. The query meets
+        the levels as r = q * s, rounded to a level h of the step t. Then
+
+            |q c - t h b|  <=  sum |q| s / 2 + |r - t h| |b|.
+
+        Parameters
+        ----------
+        queries : Tensor of float64 and shape (Q, K)
+
+        Returns
+        -------
+        products : callable
+            Takes a slice of the rows, gives a new float32 tensor of shape (rows, Q).
+        error : Tensor of float64 and shape (Q,)
+        """
+        r = queries * self._steps
+        t = (r.abs().amax(dim=1, keepdim=True) / _LEVELS).clamp(min=1e-300)
+        h = (r / t).round_().clamp_(-_LEVELS, _LEVELS)
+        error = (0.5 + 2.0**-16) * r.abs().sum(dim=1)
+        error += torch.linalg.vector_norm(r - t * h, dim=1) * self._largest
+        levels, steps = h.to(torch.int8).T, t.T.float()
+
+        def products(rows: slice) -> Tensor:
+            # Private to torch, and the one product of 8-bit matrices that it has on processors.
+            return torch._int_mm(self._bytes[rows], levels).float().mul_(steps)
+
+        return products, error
+
+
+def without_own(
+    distances: NDArray[np.float32], rows: NDArray[np.int64], own: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Remove each query's own row from its results, (Q, m); among many copies of it, the last."""
+    others = rows != own[:, None]
+    others[others.all(axis=1), -1] = False
+    shape = len(rows), rows.shape[1] - 1
+    return distances[others].reshape(shape), rows[others].reshape(shape)
+
+
 def _part(n_groups: int) -> int:
     """Return how many queries may look into so many groups each at once."""
     return max(1, _MEMBERS // (n_groups * _GROUP))
+
+
+def check_metric(metric: str) -> Metric:
+    """Refuse an unknown metric."""
+    if metric not in METRICS:
+        raise ParameterError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}")
+    return cast("Metric", metric)
+
+
+def check_options(metric: str, **counts: int) -> None:
+    """Refuse an unknown metric, and numbers that are no integers of at least 1."""
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ParameterError(f"{name}={value!r} is not allowed; use an integer of at least 1")
+    check_metric(metric)
+
+
+def check_search(
+    queries: ArrayLike, k: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], int]:
+    """Return queries as a table, and how many codes of a table of this shape can be found.
+
+    Raises
+    ------
+    ParameterError, DataError
+        If k is no integer of at least 1, or the queries are not as wide as the codes.
+    """
+    check_options(METRICS[0], k=k)
+    table = as_table(queries, "queries")
+    if table.shape[1] != shape[1]:
+        raise DataError(
+            f"queries have {table.shape[1]} columns, the codes of this index {shape[1]}; "
+            "use queries encoded by the same model"
+        )
+    return table, min(int(k), shape[0])
+
+
+def as_table(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    """Return a contiguous float32 table of finite numbers, without a copy where possible."""
+    table: NDArray[np.float32]
+    if isinstance(values, np.ndarray) and values.dtype == np.float32 and values.flags.carray:
+        table = values  # what follows would give the same, and later
+    else:
+        try:
+            with np.errstate(over="ignore"):
+                table = np.require(values, np.float32, ["C", "W"])
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{what} are not a table of numbers ({error}); use an array") from error
+    if table.ndim != 2 or not table.shape[1]:
+        raise DataError(
+            f"{what} have shape {table.shape}; use two dimensions, one row a code "
+            "(codes[None] for a single one)"
+        )
+    if not _is_finite(table):
+        row = int(np.argmax(~np.isfinite(table).all(axis=1)))
+        raise DataError(
+            f"{what} hold a value in row {row}, counted from 0, that is not a finite float32; "
+            "remove such rows"
+        )
+    return table
+
+
+def _is_finite(table: NDArray[np.float32]) -> bool:
+    if table.size < _SMALL:
+        return bool(np.isfinite(table).all())
+    # Without an array of truth values as long as the table.
+    return all(bool(end.isfinite()) for end in torch.aminmax(torch.from_numpy(table)))
+
+
+def lengths(codes: Tensor) -> Tensor:
+    """Return the lengths of rows (n, K) in double precision, (n,)."""
+    # Into one tensor: pieces of it among larger ones that come and go would scatter the heap.
+    sizes = torch.empty(len(codes), dtype=torch.float64)
+    for block, target in zip(torch.split(codes, _ROWS), torch.split(sizes, _ROWS), strict=True):
+        target.copy_(torch.linalg.vector_norm(block.double(), dim=1))
+    return sizes
+
+
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """Scale vectors along the last dimension to length 1; zero vectors stay zero."""
+    sizes: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / sizes.clamp(min=1e-300)
+
+
+def directions(codes: Tensor) -> Tensor:
+    """Scale float32 codes to length 1 without overflow or underflow on the way."""
+    return unit_vectors(codes.double()).float()

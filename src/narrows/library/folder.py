@@ -1,7 +1,9 @@
 """The folder of a library: ``library.json``, a copy of the model, and the table.
 
 ``library.json`` names the other two, and the version of the table that readers see, so that
-replacing it in one step replaces the library, or shows all of a change at once.
+replacing it in one step replaces the library, or shows all of a change at once. Writers take turns
+by a lock on the folder. An object store has no such lock: a library there is made as a whole, each
+part under a new name, with ``library.json`` last.
 """
 
 import fcntl
@@ -19,24 +21,39 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import lance
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows import storage
-from narrows.atomic import atomic_file, explain_os_errors, may_write
-from narrows.errors import FormatError, LibraryError, NarrowsError, ParameterError
-from narrows.library import checks, commits
+from narrows.atomic import (
+    atomic_file,
+    atomic_folder,
+    check_output,
+    exists_already,
+    explain_os_errors,
+    may_write,
+)
+from narrows.containment import check_inside
+from narrows.errors import (
+    FormatError,
+    LibraryError,
+    NarrowsError,
+    OutputExistsError,
+    ParameterError,
+)
+from narrows.library import checks
 from narrows.library.checks import Checks
-from narrows.library.ivf import index_names
+from narrows.library.ivf_build import index_names
 from narrows.library.table import Table, cannot_write
 from narrows.models import BaseAutoencoder, Decoder, Encoder
-from narrows.remote import Place, Remote
+from narrows.remote import FAILURES, Place, Remote, lance_address, panics_as_failures
 
 FORMAT = "narrows-library"
 FORMAT_VERSION = 5
 MANIFEST = "library.json"
 
-# The first version that says what its contents were, and the last that named no addition.
+# The first version that has a checksum of itself, and the last that named no addition.
 _CHECKED, _UNNAMED = 5, 3
 
 LIBRARY = storage.Kind(
@@ -56,27 +73,27 @@ LIBRARY = storage.Kind(
 
 @dataclass(frozen=True)
 class Contents:
-    """What ``library.json`` says.
+    """The contents of ``library.json``.
 
     Attributes
     ----------
     fingerprint : str
-        Of the model that made the codes.
+        The fingerprint of the model that made the codes.
     model, table : str
         The names of their folders.
     version : int
-        Of the table: what is beyond it, nobody has been told of.
+        The version of the table that readers see; later ones belong to a change in progress.
     next_id : int
-        Of the next picture; ids of removed pictures are not given again.
+        The id of the next picture; ids of removed pictures are not given again.
+    adding : str
+        The name of the addition whose beginning the later versions of the table hold; empty if
+        there is none.
     folders : tuple of str, or None
-        Where files may be that rows refer to; None if an older version made the library, which
-        was not told.
+        The folders in which files may lie that rows refer to; None in libraries of older versions,
+        which did not record them.
     checks : str, or None
         The name of the list of checksums; None if an older version wrote the library last, or it
         was made in an object store.
-    adding : str
-        If what is beyond the version is the beginning of an addition, and nothing else, the name
-        of that addition; otherwise empty.
     """
 
     fingerprint: str
@@ -89,8 +106,14 @@ class Contents:
     checks: str | None = None
 
     @classmethod
+    def renamed(cls, model: BaseAutoencoder | Encoder) -> Self:
+        """Choose new names for a model and its table, beside which the old ones may stay."""
+        suffix = f"-{secrets.token_hex(4)}"
+        return cls(model.fingerprint_, f"model{suffix}", f"table{suffix}.lance")
+
+    @classmethod
     def read(cls, path: Place) -> Self:
-        """Read and check it.
+        """Read and check ``library.json``.
 
         Raises
         ------
@@ -105,7 +128,7 @@ class Contents:
             raise LIBRARY.damaged(path, "its contents are not those that were written (SHA-256)")
         values: dict[str, Any] = {field.name: facts.get(field.name) for field in fields(cls)}
         if facts["format_version"] <= _UNNAMED and type(values["adding"]) is bool:
-            # Nobody goes on with it: what is beyond the version is removed by the next writer.
+            # No addition has this name: the next writer removes the later versions.
             values["adding"] = "unnamed" if values["adding"] else ""
         names = (values["fingerprint"], values["model"], values["table"])
         if not all(storage.is_file_name(value) for value in names):
@@ -117,10 +140,10 @@ class Contents:
             raise LIBRARY.damaged(path, f"its 'checks' are {values['checks']!r}, not a name")
         if type(values["adding"]) is not str:
             raise LIBRARY.damaged(path, f"its 'adding' is {values['adding']!r}, not a text")
-        if (told := values["folders"]) is not None:
-            if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+        if (recorded := values["folders"]) is not None:
+            if not isinstance(recorded, list) or not all(isinstance(f, str) for f in recorded):
                 raise LIBRARY.damaged(path, "its 'folders' are not a list of texts, or null")
-            values["folders"] = tuple(told)
+            values["folders"] = tuple(recorded)
         return cls(**values)
 
     def open_table(self, path: Place) -> Table:
@@ -128,7 +151,7 @@ class Contents:
         return Table(path / self.table, self.fingerprint, self.version, self.folders)
 
     def write(self, path: Place) -> None:
-        """Write it in one step."""
+        """Write ``library.json`` in one step."""
         facts = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -142,6 +165,12 @@ class Contents:
             return
         with atomic_file(path / MANIFEST, overwrite=True) as file:
             file.write_bytes(contents)
+
+
+def _check_of(facts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the contents of ``library.json``, without the checksum itself."""
+    rest = {name: value for name, value in facts.items() if name != "check"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def look(path: Place) -> tuple[Contents, Table]:
@@ -164,221 +193,9 @@ def look(path: Place) -> tuple[Contents, Table]:
             contents = now
 
 
-class Turn:
-    """One writer's turn at a library, while the others wait.
-
-    Parameters
-    ----------
-    path : Path
-        The library.
-    contents : Contents
-        What ``library.json`` says now.
-    resume : str
-        The name of the addition whose beginning is gone on with; otherwise the table is taken
-        back to what readers see.
-
-    Attributes
-    ----------
-    path : Path
-        The library.
-    contents : Contents
-        What readers see.
-    table : Table
-        The latest version.
-    checks : Checks or None
-        The checksums of what readers see.
-
-    Raises
-    ------
-    FormatError
-        If the list of checksums is damaged, or that of the table's files.
-    """
-
-    def __init__(self, path: Path, contents: Contents, *, resume: str) -> None:
-        self.path = path
-        self.contents = contents
-        self.table = Table(path / contents.table, contents.fingerprint, folders=contents.folders)
-        self.checks = None
-        if contents.checks is not None:
-            self.checks = Checks.read(path, contents.checks)
-            self.checks.refuse_changed_manifest()
-        if contents.adding and contents.adding == resume:
-            return
-        if self.table.version != contents.version:
-            self.publish(commits.restore(contents.open_table(path)))
-        elif contents.adding:
-            self.publish(self.table)
-
-    def publish(
-        self,
-        table: Table,
-        next_id: int | None = None,
-        *,
-        updated: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Let readers see a version of the table, whole.
-
-        Parameters
-        ----------
-        table : Table
-            The version.
-        next_id : int, optional
-            Of the next picture; by default as it was.
-        updated : ndarray of int64, optional
-            Ids of the rows whose values were changed in place.
-        """
-        self.table = table
-        next_id = self.contents.next_id if next_id is None else next_id
-        was = self.contents
-        model = self.contents.model
-        self.checks = checks.record(self.path, model, table, self.checks, updated)
-        changes = {"version": table.version, "next_id": next_id, "checks": self.checks.name}
-        with _removed_unless_named(self.path, self.checks.name):
-            self._write(**changes, adding="", folders=table.folders)
-        if was.checks is not None and was.checks != self.checks.name:
-            (self.path / was.checks).unlink(missing_ok=True)
-
-    def publish_moved(self, table: Table) -> None:
-        """Let readers see a version whose rows were copied to other files, if these were whole.
-
-        Raises
-        ------
-        FormatError
-            If one was damaged: its rows would look like whole ones from now on.
-        """
-        if self.checks is not None:
-            self.checks.refuse_changed_outdated(table)
-        self.publish(table)
-
-    def begin_adding(self, name: str) -> None:
-        """Say that what is going to be beyond the readers' version is an addition's."""
-        if not self.contents.adding:
-            self._write(adding=name)
-
-    def clean(self) -> int:
-        """Remove models and tables of the library's past and what crashes left; give the bytes."""
-        checks.forget(self.path / self.contents.table)
-        return clean(self.path, self.contents)
-
-    def _write(self, **changes: Any) -> None:
-        contents = replace(self.contents, **changes)
-        contents.write(self.path)
-        self.contents = contents
-
-
-def record(path: Path, contents: Contents) -> None:
-    """Record the checksums of a library that an older version has written.
-
-    Whoever calls this sees to it that nobody else writes.
-    """
-    made = checks.record(path, contents.model, contents.open_table(path), None)
-    with _removed_unless_named(path, made.name):
-        replace(contents, checks=made.name).write(path)
-
-
-def clean(path: Path, contents: Contents) -> int:
-    """Remove models and tables of a library's past and what crashes left; give the bytes."""
-    others = _others(path, contents)
-    files = [file for other in others for file in (other, *other.rglob("*")) if file.is_file()]
-    freed = sum(file.stat().st_size for file in files)
-    _remove(*others)
-    return freed
-
-
-@contextmanager
-def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator[Turn]:
-    """Wait for a turn at writing.
-
-    Parameters
-    ----------
-    path : Path
-        The library.
-    contents : Contents
-        What it was when it was opened.
-    resume : str
-        As for :class:`Turn`.
-
-    Raises
-    ------
-    LibraryError
-        If the library was replaced by another, or moved to another model, since, or is in an
-        object store.
-    """
-    with writing(path) as folder:
-        yield Turn(folder, still(folder, contents), resume=resume)
-
-
-def still(path: Path, contents: Contents) -> Contents:
-    """Return what a library is made of now, if it still is the one that was opened.
-
-    Raises
-    ------
-    LibraryError
-        If it is not.
-    """
-    now = Contents.read(path)
-    if (now.fingerprint, now.table) != (contents.fingerprint, contents.table):
-        raise LibraryError(
-            f"'{path}' was replaced by another library since it was opened, or moved to "
-            "another model; refresh() or open it again"
-        )
-    return now
-
-
-def rewrite(
-    path: Path,
-    model: BaseAutoencoder | Encoder,
-    fill: Callable[[Table], Table] | None,
-    next_id: int = 0,
-) -> Contents:
-    """Put another model and table in a library's place, in one step; the old ones stay beside.
-
-    Whoever calls this sees to it that nobody else writes.
-
-    Parameters
-    ----------
-    path : Path
-        The library.
-    model : BaseAutoencoder or Encoder
-        What makes the codes.
-    fill : callable or None
-        Gets the empty table, before anybody can see it, and returns the filled one.
-    next_id : int
-        The least that the next picture may get.
-
-    Returns
-    -------
-    Contents
-        What the library is made of now.
-    """
-    suffix = f"-{secrets.token_hex(4)}"
-    contents = Contents(model.fingerprint_, f"model{suffix}", f"table{suffix}.lance")
-    try:
-        return fill_in(path, model, contents, fill, next_id)
-    except BaseException:
-        # Ctrl-C may come when the new ones are in place already.
-        if Contents.read(path).table != contents.table:
-            _remove(path / contents.model, path / contents.table)
-        raise
-
-
-def check_model(model: object) -> None:
-    """Refuse what makes no codes."""
-    if not isinstance(model, BaseAutoencoder | Encoder):
-        raise ParameterError(
-            f"model is a {type(model).__name__}, which makes no codes for a library; "
-            "give a fitted Autoencoder, or the Encoder of one"
-        )
-
-
-def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
-    """Part a model that makes codes; an encoder alone has no decoder beside it."""
-    return (model, None) if isinstance(model, Encoder) else model.split()
-
-
 @contextmanager
 def writing(path: Place) -> Iterator[Path]:
-    """Keep other writers waiting, in this process and in others; the end of a process lets go.
+    """Hold the writers' lock of a library, in this process and for others; it ends with a process.
 
     Yields
     ------
@@ -390,7 +207,7 @@ def writing(path: Place) -> Iterator[Path]:
     OutputError
         If the library must not be written to.
     LibraryError
-        If it is in an object store, where nothing keeps writers waiting.
+        If it is in an object store, which has no lock.
     """
     if isinstance(path, Remote):
         raise LibraryError(
@@ -409,7 +226,288 @@ def writing(path: Place) -> Iterator[Path]:
         os.close(handle)
 
 
-def fill_in(
+@contextmanager
+def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator["Turn"]:
+    """Wait for the writers' lock, and hold it.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    contents : Contents
+        Its contents when it was opened.
+    resume : str
+        As for :class:`Turn`.
+
+    Raises
+    ------
+    LibraryError
+        If the library was replaced by another, or moved to another model, since, or is in an
+        object store.
+    """
+    with writing(path) as folder:
+        yield Turn(folder, still(folder, contents), resume=resume)
+
+
+def still(path: Path, contents: Contents) -> Contents:
+    """Return the present contents of a library, if it still is the one that was opened.
+
+    Raises
+    ------
+    LibraryError
+        If it is not.
+    """
+    now = Contents.read(path)
+    if (now.fingerprint, now.table) != (contents.fingerprint, contents.table):
+        raise LibraryError(
+            f"'{path}' was replaced by another library since it was opened, or moved to "
+            "another model; refresh() or open it again"
+        )
+    return now
+
+
+class Turn:
+    """A writer's turn at a library, during which it holds the lock.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    contents : Contents
+        The present contents of ``library.json``.
+    resume : str
+        The name of the addition to go on with, if the library holds its beginning; otherwise the
+        table is taken back to what readers see.
+
+    Attributes
+    ----------
+    path : Path
+        The library.
+    contents : Contents
+        The contents that readers see.
+    table : Table
+        The latest version of the table.
+    checks : Checks or None
+        The checksums of the version that readers see.
+
+    Raises
+    ------
+    FormatError
+        If the list of checksums is damaged, or the table's list of its files.
+    """
+
+    def __init__(self, path: Path, contents: Contents, *, resume: str) -> None:
+        self.path = path
+        self.contents = contents
+        self.table = Table(path / contents.table, contents.fingerprint, folders=contents.folders)
+        self.checks = None
+        if contents.checks is not None:
+            self.checks = Checks.read(path, contents.checks)
+            self.checks.refuse_changed([self.checks.manifest])
+        if contents.adding and contents.adding == resume:
+            return
+        if self.table.version != contents.version:
+            self.publish(contents.open_table(path).restore())
+        elif contents.adding:
+            self.publish(self.table)
+
+    def publish(
+        self,
+        table: Table,
+        next_id: int | None = None,
+        *,
+        updated: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Let readers see a version of the table, whole.
+
+        Parameters
+        ----------
+        table : Table
+            The version.
+        next_id : int, optional
+            The id of the next picture; by default as it was.
+        updated : ndarray of int64, optional
+            Ids of the rows whose values were changed in place.
+        """
+        self.table = table
+        before = self.contents
+        self.checks = checks.record(self.path, before.model, table, self.checks, updated)
+        with _removed_unless_named(self.path, self.checks.name):
+            self._write(
+                version=table.version,
+                next_id=before.next_id if next_id is None else next_id,
+                checks=self.checks.name,
+                adding="",
+                folders=table.folders,
+            )
+        if before.checks is not None and before.checks != self.checks.name:
+            (self.path / before.checks).unlink(missing_ok=True)
+
+    def publish_moved(self, table: Table) -> None:
+        """Publish a version whose rows were copied to other files, if the old files were intact.
+
+        Raises
+        ------
+        FormatError
+            If one was damaged: its rows would look intact from now on.
+        """
+        if self.checks is not None:
+            self.checks.refuse_changed_outdated(table)
+        self.publish(table)
+
+    def begin_adding(self, name: str) -> None:
+        """Record that later versions of the table hold the beginning of an addition."""
+        if not self.contents.adding:
+            self._write(adding=name)
+
+    def clean(self) -> int:
+        """Remove former models and tables, and what crashes left; return the bytes freed."""
+        checks.forget(self.path / self.contents.table)
+        return _clean(self.path, self.contents)
+
+    def _write(self, **changes: Any) -> None:
+        contents = replace(self.contents, **changes)
+        contents.write(self.path)
+        self.contents = contents
+
+
+def record(path: Path, contents: Contents) -> None:
+    """Record the checksums of a library that an older version wrote; the caller holds the lock."""
+    made = checks.record(path, contents.model, contents.open_table(path), None)
+    with _removed_unless_named(path, made.name):
+        replace(contents, checks=made.name).write(path)
+
+
+def rewrite(
+    path: Path,
+    model: BaseAutoencoder | Encoder,
+    fill: Callable[[Table], Table] | None,
+    next_id: int = 0,
+) -> Contents:
+    """Replace a library's model and table in one step; the old ones stay beside the new ones.
+
+    The caller holds the writers' lock.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    model : BaseAutoencoder or Encoder
+        The model that makes the codes.
+    fill : callable or None
+        Gets the empty table, before readers can see it, and returns the filled one.
+    next_id : int
+        The smallest id that the next picture may get.
+
+    Returns
+    -------
+    Contents
+        The new contents of the library.
+    """
+    contents = Contents.renamed(model)
+    try:
+        return _fill(path, model, contents, fill, next_id)
+    except BaseException:
+        # Ctrl-C may come when the new ones are in place already.
+        if Contents.read(path).table != contents.table:
+            _remove(path / contents.model, path / contents.table)
+        raise
+
+
+def create(
+    path: Place,
+    model: BaseAutoencoder | Encoder,
+    fill: Callable[[Table], Table] | None = None,
+    *,
+    overwrite: bool,
+) -> Place:
+    """Make a library; a crash leaves what was there, or the new library, whole.
+
+    In an object store, everything has a name of its own and cannot be seen until ``library.json``,
+    one object, takes its place. A crash may leave files that nothing names. Of two writers that
+    make the same library at the same time, one wins, whole.
+
+    Parameters
+    ----------
+    path : Path or Remote
+        The folder.
+    model : BaseAutoencoder or Encoder
+        The model that makes the codes.
+    fill : callable, optional
+        Gets the empty table, before readers can see it, and returns the filled one.
+    overwrite : bool
+        Whether a library that exists already is replaced.
+
+    Returns
+    -------
+    Path or Remote
+        The folder.
+
+    Raises
+    ------
+    ParameterError, NotFittedError
+        If the model makes no codes.
+    OutputExistsError, OutputError, StoreError
+        If something is there that is not to be replaced, or the folder cannot be written.
+    FormatError
+        If there is a symbolic link in the library that is there.
+    """
+    halves(model)
+    if isinstance(path, Remote):
+        _create_remote(path, model, fill, overwrite=overwrite)
+        return path
+    lance_address(path)  # refuses what Lance cannot open
+    check_output(path, overwrite=overwrite)
+    with explain_os_errors(path):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    if not path.exists():
+        with atomic_folder(path) as temporary:
+            _fill(temporary, model, Contents(model.fingerprint_), fill)
+        return path
+    if not LIBRARY.is_at(path):
+        raise _no_library(path)
+    with writing(path):
+        check_inside(path)
+        _clean(path, rewrite(path, model, fill))
+    return path
+
+
+def _create_remote(
+    path: Remote,
+    model: BaseAutoencoder | Encoder,
+    fill: Callable[[Table], Table] | None,
+    *,
+    overwrite: bool,
+) -> None:
+    before = None
+    if LIBRARY.is_at(path):
+        if not overwrite:
+            raise exists_already(path)
+        with suppress(FormatError):  # a damaged library does not tell its parts, which stay
+            before = Contents.read(path)
+    # A crash may have left the others, which are in nobody's way.
+    elif not all(
+        name.startswith(("model-", "table-", "index-", "checks-")) for name in path.names()
+    ):
+        raise _no_library(path)
+    contents = Contents.renamed(model)
+    try:
+        _fill(path, model, contents, fill)
+    except BaseException:
+        _remove_remote(path, contents)
+        raise
+    if before is not None:
+        _remove_remote(path, before)
+
+
+def _no_library(path: Place) -> OutputExistsError:
+    return OutputExistsError(
+        f"'{path}' is not a library of Narrows and is not replaced; choose another name"
+    )
+
+
+def _fill(
     path: Place,
     model: BaseAutoencoder | Encoder,
     contents: Contents,
@@ -427,11 +525,38 @@ def fill_in(
     if isinstance(path, Remote):
         contents.write(path)
         return contents
-    name = checks.record(path, contents.model, table, None).name
-    contents = replace(contents, checks=name)
-    with _removed_unless_named(path, name):
+    contents = replace(contents, checks=checks.record(path, contents.model, table, None).name)
+    with _removed_unless_named(path, str(contents.checks)):
         contents.write(path)
     return contents
+
+
+def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
+    """Return the encoder and the decoder of a model; an encoder alone has no decoder beside it.
+
+    Raises
+    ------
+    ParameterError, NotFittedError
+        If the model makes no codes.
+    """
+    if isinstance(model, Encoder):
+        return model, None
+    if not isinstance(model, BaseAutoencoder):
+        raise ParameterError(
+            f"model is a {type(model).__name__}, which makes no codes for a library; "
+            "give a fitted Autoencoder, or the Encoder of one"
+        )
+    return model.split()
+
+
+def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
+    # A library's model encodes and decodes: the state of its training stays where it was saved.
+    without = {"resumable": False} if isinstance(model, BaseAutoencoder) else {}
+    if isinstance(path, Path):
+        model.save(path, **without)
+        return
+    with TemporaryDirectory() as folder:
+        path.upload(model.save(Path(folder, path.name), **without))
 
 
 @contextmanager
@@ -448,37 +573,35 @@ def _removed_unless_named(path: Path, name: str) -> Iterator[None]:
         raise
 
 
-def _check_of(facts: Mapping[str, Any]) -> str:
-    """Give the SHA-256 of what ``library.json`` says, but for this."""
-    rest = {name: value for name, value in facts.items() if name != "check"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
-    # A library's model encodes and decodes: the state of its training stays where it was saved.
-    without = {"resumable": False} if isinstance(model, BaseAutoencoder) else {}
-    if isinstance(path, Path):
-        model.save(path, **without)
-        return
-    with TemporaryDirectory() as folder:
-        path.upload(model.save(Path(folder, path.name), **without))
-
-
-def _others(path: Path, contents: Contents) -> list[Path]:
-    """List the models, tables and indexes of the library's past."""
+def _clean(path: Path, contents: Contents) -> int:
+    """Remove former models, tables and indexes, and what crashes left; return the bytes freed."""
     ours = re.compile(
         r"\.?model(-[0-9a-f]{8})?(\.(narrows-)?\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.(narrows-)?\w{8}\.json"
         r"|index-[a-z]+(-[0-9a-f]{8})?\.safetensors|\.index-[\w-]+\.(narrows-)?\w{8}\.safetensors"
         r"|checks-[0-9a-f]{32}\.json|\.checks-[0-9a-f]{32}\.narrows-\w{8}\.json"
     )
     indexes = index_names(contents.table).values()
-    now = (contents.model, contents.table, contents.checks, *indexes)
-    return [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in now]
+    used = (contents.model, contents.table, contents.checks, *indexes)
+    unused = [p for p in path.iterdir() if ours.fullmatch(p.name) and p.name not in used]
+    files = [file for p in unused for file in (p, *p.rglob("*")) if file.is_file()]
+    freed = sum(file.stat().st_size for file in files)
+    _remove(*unused)
+    return freed
 
 
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        if folder.is_file():
-            folder.unlink()
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_file():
+            path.unlink()
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_remote(path: Remote, contents: Contents) -> None:
+    (path / contents.model).remove()
+    for name in (*index_names(contents.table).values(), contents.checks):
+        if name is not None:
+            (path / name).remove()
+    address = lance_address(path / contents.table)
+    with suppress(*FAILURES), panics_as_failures():
+        lance.LanceDataset.drop(address["uri"], address["storage_options"])

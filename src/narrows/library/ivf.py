@@ -1,547 +1,610 @@
-"""The inverted file (IVF) of an approximate index: how it is built, measured and stored.
+"""Approximate search of the nearest codes by an inverted file (IVF).
 
-Codes lie in cells around centroids, which k-means learns. Each step of building needs some of the
-codes and gives the same in this process and in workers, which read the codes from the library's
-table themselves.
+Space is cut into cells around centroids, which k-means learns; a search looks into the cells
+nearest to the query (an inverted file: Jégou, Douze and Schmid 2011, by FAISS), in half precision.
+Of somewhat more candidates than were asked for, the true distances are computed in double
+precision, and those decide. How many cells are looked into is chosen when the index is built, by
+the recall on a sample of the codes themselves.
 
-The recall depends on the query, so it is measured by queries of several kinds: rows of the index,
-which lie close to other rows, disturbed rows a little farther away, and foreign ones, which lie
-where no cell is near or where many are equally near.
-
-A file may come from anybody. What FAISS writes is not read, since nothing in FAISS checks it: the
-numbers here cannot lead out of bounds, and at worst make a search miss something.
+A query unlike the codes needs more cells. Such a query is farther from the nearest centroid than
+nearly all codes are, or the next cells begin nearer to what was found than they do for nearly all
+codes; both bounds are learned when the index is built, in radii s of cells (the root mean square
+distance of a cell's codes from its centroid). By the triangle inequality a cell with the centroid c
+that extends to r holds nothing nearer to the query q than |q - c| - r. The search then goes on in
+every cell for which |q - c| - m s is at most the distance of the k-th nearest code so far; the
+margin m is learned from disturbed and foreign queries. Where these cells hold more than half of the
+codes, and where the query is far from all of them, the search is exact.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple, Self, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from numpy.typing import ArrayLike, NDArray
 
-from narrows.atomic import atomic_file, exists_already
-from narrows.errors import FormatError, MissingDependencyError, MissingFileError
-from narrows.library.exact import ExactIndex
+from narrows.errors import warn
+from narrows.library.exact import (
+    ExactIndex,
+    Metric,
+    as_table,
+    check_metric,
+    check_search,
+    without_own,
+)
+from narrows.library.ivf_build import (
+    DISTURBED,
+    MEASURED,
+    OWN,
+    PACKAGES,
+    InvertedLists,
+    Recall,
+    Samples,
+    StoredPart,
+    Units,
+    centroid_index,
+    faiss_module,
+    join_parts,
+    learn_centroids,
+    owner_of,
+    parts_of,
+    search_part,
+    training_sample,
+)
 from narrows.library.table import Table
-from narrows.library.vectors import Metric, unit_vectors
-from narrows.remote import Place, Remote, file_on_disk
+from narrows.library.workers import Workers
+from narrows.remote import Place, place
 
-PACKAGES = ("faiss-cpu",)
-_SEED, _SEED_OF_QUERIES = 0, 1
-_PER_LIST = 64  # codes of each cell that k-means looks at
-_FEWEST = 32  # codes of each cell there are at least, in the mean
-_BLOCK = 2**14  # codes prepared at a time
-_PART = 2**20  # the most codes in a part that a worker looks at
+_WANTED = 0.995  # recall for rows of the index,
+_WANTED_DISTURBED = 0.99  # for disturbed ones,
+_WANTED_FOREIGN = 0.99  # and for each kind of foreign queries
+_UNLIKE = (0.03, 0.1, 0.3, 1.0)  # shares of the codes taken for unlike the others, to choose from
+_MARGINS = (0.75, 1.0, 1.5, 2.0)  # to choose from, in radii
+_AHEAD = 4  # cells beyond those looked into, whose centroids' distances are compared
+_LEAST = 0.01  # radius of a cell, in those of all together
+_FAR = 1000  # radii from which centroids are too far away for single precision
+_MOST = 1e30  # radii
+_WORTHWHILE = 0.5  # share of the codes from which the exact search is as fast
+_MEMBERS = 2**18  # numbers in memory at once while distances are computed
+_COMPARED = 2**22  # pairs of a query and a cell that are compared at once
 
 
-@dataclass(frozen=True)
-class Units:
-    """How codes are put into the units of the index.
+class Effort(NamedTuple):
+    """How many cells a search looks into, and when into more; see :class:`InvertedLists`."""
 
-    Attributes
-    ----------
-    metric : {"euclidean", "cosine"}
-        By "cosine", they are put at length 1.
-    shift : ndarray of float64 and shape (K,)
-        Otherwise what is subtracted, ...
-    scale : float
-        ... and what the rest is multiplied by.
-    """
-
-    metric: Metric
-    shift: NDArray[np.float64]
-    scale: float
+    n_probes: int
+    usual: float
+    gap: float
+    margin: float
 
     @classmethod
-    def of(cls, codes: NDArray[np.float32], metric: Metric) -> Self:
-        """Choose them for codes."""
-        if metric == "cosine" or not len(codes):
-            return cls(metric, np.zeros(codes.shape[1]), 1.0)
-        # Around zero and at most 1, so that half precision holds them and squares stay finite.
-        low, high = (end.double().numpy() for end in torch.aminmax(torch.from_numpy(codes), dim=0))
-        shift = low / 2 + high / 2
-        return cls(metric, shift, 1 / max(float((high - shift).max()), 1e-300))
-
-    def prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Put vectors (m, K) into the units."""
-        if self.metric == "cosine":
-            return unit_vectors(torch.from_numpy(vectors).double()).float().numpy()
-        prepared: NDArray[np.float32] = ((vectors - self.shift) * self.scale).astype(np.float32)
-        return prepared
-
-    def blocks(self, codes: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """Yield codes in the units, block by block."""
-        for start in range(0, len(codes), _BLOCK):
-            yield self.prepare(codes[start : start + _BLOCK])
+    def plain(cls, n_probes: int) -> Self:
+        """Look into the same number of cells for every query."""
+        return cls(n_probes, _MOST, -_MOST, 0.0)
 
 
-@dataclass(frozen=True)
-class StoredPart:
-    """Some neighbours among the rows of a library's table, as they are stored.
+class ApproximateIndex:
+    """Approximate nearest neighbours among codes in memory, by FAISS (``narrows[faiss]``).
+
+    Building it takes some 10 seconds of processor time for a million codes of 32 numbers;
+    :meth:`save` and :meth:`load` spare the next process that. The distances it gives are exact;
+    what it may do is miss a neighbour.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n, K)
+        Finite numbers. float32 arrays are not copied and must stay as they are while the index
+        is in use; other types are converted to float32. Besides them, the index takes half of
+        their memory and 8 bytes a row.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        As for :class:`narrows.library.search.ExactIndex`.
 
     Attributes
     ----------
-    table : Path or Remote
-        The table.
-    fingerprint, version
-        As of :class:`narrows.library.table.Table`.
-    start, count : int
-        Where they are.
-    """
-
-    table: Place
-    fingerprint: str
-    version: int
-    start: int
-    count: int
-
-    def codes(self) -> NDArray[np.float32]:
-        """Read their codes."""
-        table = Table(self.table, self.fingerprint, self.version)
-        return table.codes_as_stored(self.start, self.count)
-
-
-class PartResult(NamedTuple):
-    """The cells of some codes, and those of them that are nearest to queries.
-
-    Attributes
-    ----------
-    lists : ndarray of int32 and shape (n,)
-        The cell of each.
-    distances : ndarray of float32 and shape (Q, m)
-        Of those nearest to each query, ascending.
-    rows : ndarray of int64 and shape (Q, m)
-        Which these are.
-    """
-
-    lists: NDArray[np.int32]
-    distances: NDArray[np.float32]
-    rows: NDArray[np.int64]
-
-
-def parts_of(table: Table, workers: int) -> list[StoredPart]:
-    """Part the rows of a table, some parts for each worker."""
-    path = table.path.absolute()  # workers may be in another folder
-    size = max(1, min(_PART, -(-len(table) // (2 * workers))))
-    return [
-        StoredPart(path, table.fingerprint, table.version, start, min(size, len(table) - start))
-        for start in range(0, len(table), size)
-    ]
-
-
-def training_sample(codes: NDArray[np.float32], units: Units) -> tuple[NDArray[np.float32], int]:
-    """Draw the codes that centroids are learned from, and choose the number of centroids."""
-    n = len(codes)
-    count = max(1, min(round(2.5 * n**0.5), n // _FEWEST))
-    rng = np.random.default_rng(_SEED)
-    rows = np.sort(rng.choice(n, min(n, _PER_LIST * count), replace=False))
-    return units.prepare(codes[rows]), count
-
-
-def learn_centroids(sample: NDArray[np.float32], count: int, metric: Metric) -> NDArray[np.float32]:
-    """Learn the centroids of so many cells, (count, K), by k-means."""
-    means = faiss_module().Kmeans(
-        sample.shape[1],
-        count,
-        niter=10,
-        seed=_SEED,
-        spherical=metric == "cosine",
-        min_points_per_centroid=1,
-        max_points_per_centroid=_PER_LIST,
-    )
-    means.train(sample)
-    centroids: NDArray[np.float32] = means.centroids
-    return centroids
-
-
-def centroid_index(centroids: NDArray[np.float32], metric: Metric) -> Any:
-    """Make the index of FAISS that finds the centroids nearest to a vector."""
-    faiss = faiss_module()
-    kind = faiss.IndexFlatIP if metric == "cosine" else faiss.IndexFlatL2
-    coarse = kind(centroids.shape[1])
-    coarse.add(centroids)
-    return coarse
-
-
-def search_part(
-    part: NDArray[np.float32] | StoredPart,
-    units: Units,
-    centroids: NDArray[np.float32],
-    queries: NDArray[np.float32],
-) -> PartResult:
-    """Find the cell of each code of a part, and those codes that are nearest to queries.
-
-    They are one more than the largest k of the recall, as a query may be a code itself.
-    """
-    codes = part.codes() if isinstance(part, StoredPart) else part
-    coarse = centroid_index(centroids, units.metric)
-    lists = [coarse.search(block, 1)[1][:, 0] for block in units.blocks(codes)]
-    nearest = ExactIndex(codes, units.metric).search(queries, MEASURED[-1] + 1)
-    return PartResult(np.concatenate(lists).astype(np.int32), *nearest)
-
-
-def join_parts(parts: Sequence[PartResult]) -> PartResult:
-    """Join the results of parts, in their order, into that of all codes."""
-    starts = np.cumsum([0, *(len(one.lists) for one in parts)])
-    distances = np.concatenate([one.distances for one in parts], axis=1)
-    rows = np.concatenate(
-        [one.rows + start for one, start in zip(parts, starts, strict=False)], axis=1
-    )
-    order = np.argsort(distances, axis=1, kind="stable")[:, : MEASURED[-1] + 1]
-    return PartResult(
-        np.concatenate([one.lists for one in parts]),
-        np.take_along_axis(distances, order, 1),
-        np.take_along_axis(rows, order, 1),
-    )
-
-
-def is_installed() -> bool:
-    """Tell whether there is FAISS."""
-    try:
-        faiss_module()
-    except MissingDependencyError:
-        return False
-    return True
-
-
-def faiss_module() -> ModuleType:
-    """Import FAISS.
+    recall : Recall
+        By k, 10 and 100: which share of the k nearest a search finds, in the mean over a sample
+        of the codes, each looked for among the others. Its attribute ``disturbed`` is the same
+        for codes with Gaussian noise of a quarter of each feature's standard deviation.
+    n_lists : int
+        How many cells there are.
+    n_probes : dict of int to int
+        By k: how many of them a search looks into at least; where that is all of them, it is an
+        exact search.
+    is_measured_again : bool
+        Whether the index comes from a file of an older version, see :meth:`load`.
 
     Raises
     ------
     MissingDependencyError
-        If it is not installed.
-    """
-    try:
-        import faiss
-    except (ImportError, OSError) as error:  # OSError: its C++ library is missing
-        raise MissingDependencyError(
-            f"approximate search needs the package faiss-cpu ({error}); install it by "
-            "pip install 'narrows[faiss]', or search exactly"
-        ) from error
-    module: ModuleType = faiss
-    return module
+        If FAISS is not installed.
+    DataError, ParameterError
+        As for :class:`narrows.library.search.ExactIndex`.
 
-
-OWN, DISTURBED = "own", "disturbed"
-_NOISE = 0.25  # of disturbed rows, in standard deviations of each feature
-_QUERIES = {OWN: 512, DISTURBED: 256}
-_FOREIGN = 64  # queries of each foreign kind
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Queries of several kinds, one kind after another.
-
-    Attributes
-    ----------
-    rows : ndarray of int64 and shape (m,)
-        Which rows of the codes the queries of the kind ``OWN`` are, ascending.
-    queries : ndarray of float32 and shape (Q, K)
-        All of them.
-    kinds : dict of str to slice
-        Where those of each kind are.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> codes = np.random.default_rng(0).standard_normal((5000, 8))
+    >>> index = ApproximateIndex(codes)
+    >>> distances, rows = index.search(codes[:2], k=3)
+    >>> distances.shape, rows[:, 0], index.recall[10] > 0.99
+    ((2, 3), array([0, 1]), True)
     """
 
-    rows: NDArray[np.int64]
-    queries: NDArray[np.float32]
-    kinds: dict[str, slice]
+    def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
+        self._take(codes, metric)
+        self._build(Workers(), [self._codes])
 
     @classmethod
-    def draw(cls, codes: NDArray[np.float32]) -> Self:
-        """Draw them for codes (n, K), of which there is at least one; the random seed is fixed.
-
-        Disturbed rows have Gaussian noise of a quarter of each feature's standard deviation. The
-        foreign kinds are rows with as much noise as they vary, rows three times as far from the
-        mean, rows scaled by three and by minus one, Gaussian noise around the mean, and independent
-        features that vary one and a half times as much as those of the codes.
-        """
-        rng = np.random.default_rng(_SEED_OF_QUERIES)
-        n, width = codes.shape
-        rows = np.sort(rng.choice(n, min(n, _QUERIES[OWN]), replace=False))
-        own = codes[rows].astype(np.float64)
-        mean, deviation = own.mean(axis=0), own.std(axis=0)
-
-        def noise(count: int) -> NDArray[np.float64]:
-            values: NDArray[np.float64] = deviation * rng.standard_normal((count, width))
-            return values
-
-        def some(count: int) -> NDArray[np.float64]:
-            picked: NDArray[np.float64] = own[rng.integers(len(own), size=count)]
-            return picked
-
-        made = {
-            OWN: own,
-            DISTURBED: some(_QUERIES[DISTURBED]) + _NOISE * noise(_QUERIES[DISTURBED]),
-            "noisy": some(_FOREIGN) + noise(_FOREIGN),
-            "outward": mean + 3 * (some(_FOREIGN) - mean),
-            "scaled": 3 * some(_FOREIGN),
-            "negative": -some(_FOREIGN),
-            "middle": mean + 0.3 * noise(_FOREIGN),
-            "independent": mean + 1.5 * noise(_FOREIGN),
-        }
-        ends = np.cumsum([0, *map(len, made.values())])
-        most = float(np.finfo(np.float32).max)
-        return cls(
-            rows,
-            np.clip(np.concatenate(list(made.values())), -most, most).astype(np.float32),
-            {
-                kind: slice(int(start), int(end))
-                for kind, start, end in zip(made, ends[:-1], ends[1:], strict=True)
-            },
-        )
-
-
-MEASURED = (10, 100)  # for so many nearest the probes are chosen and the recall measured
-FORMAT_VERSION = 2
-_LEARNED = ("radii", "usual", "gaps", "margins", "disturbed")  # what format 1 did not have
-_WIDEST = 8.0  # margin, in radii
-_MOST_BYTES = 2**16  # of a file beside its numbers
-
-
-class Recall(dict[int, float]):
-    """By k: which share of the k nearest a search finds, in the mean over rows of the library.
-
-    Parameters
-    ----------
-    rows : mapping of int to float
-        That of rows of the library, each looked for among the others.
-    disturbed : mapping of int to float
-        That of rows with noise.
-
-    Attributes
-    ----------
-    disturbed : dict of int to float
-        By k: the same for rows of the library with Gaussian noise of a quarter of each feature's
-        standard deviation. It is empty where an older version of Narrows made the index, until
-        that is searched.
-    """
-
-    def __init__(self, rows: Mapping[int, float], disturbed: Mapping[int, float]) -> None:
-        super().__init__(rows)
-        self.disturbed = dict(disturbed)
-
-
-@dataclass(frozen=True)
-class InvertedLists:
-    """Cells, and in which of them each code lies.
-
-    The last five are empty in files of format 1, which older versions wrote.
-
-    Attributes
-    ----------
-    owner : ndarray of uint8 and shape (32,)
-        SHA-256 of the codes and the metric; see :func:`owner_of`.
-    centroids : ndarray of float32 and shape (L, K)
-        Of each cell, in the index's own units.
-    lists : ndarray of int32 and shape (n,)
-        The cell of each code.
-    probes : ndarray of int32 and shape (2,)
-        How many cells are looked into for the 10 nearest, and for the 100 nearest.
-    recalls : ndarray of float64 and shape (2,)
-        Which share of the 10 and of the 100 nearest is then found, as measured.
-    radii : ndarray of float32 and shape (L,) or (0,)
-        The root mean square distance of each cell's codes from its centroid, in the index's units;
-        at least a hundredth of that in the mean over all codes.
-    usual : ndarray of float64 and shape (1,) or (0,)
-        How many radii from the nearest centroid queries lie at most that are like the codes.
-    gaps : ndarray of float64 and shape (2,) or (0,)
-        How many radii at least, for the 10 and the 100 nearest, the centroids that were
-        not looked into are farther away from such queries than the last of those.
-    margins : ndarray of float64 and shape (2,) or (0,)
-        How many radii closer than its centroid a cell is taken to reach where a query is unlike the
-        codes, for the 10 and the 100 nearest.
-    disturbed : ndarray of float64 and shape (2,) or (0,)
-        As ``recalls``, for disturbed rows.
-    """
-
-    owner: NDArray[np.uint8]
-    centroids: NDArray[np.float32]
-    lists: NDArray[np.int32]
-    probes: NDArray[np.int32]
-    recalls: NDArray[np.float64]
-    radii: NDArray[np.float32]
-    usual: NDArray[np.float64]
-    gaps: NDArray[np.float64]
-    margins: NDArray[np.float64]
-    disturbed: NDArray[np.float64]
-
-    @classmethod
-    def unmeasured(
-        cls,
-        owner: NDArray[np.uint8],
-        centroids: NDArray[np.float32],
-        lists: NDArray[np.int32],
-    ) -> Self:
-        """Make one that looks into one cell, and whose recall is not known."""
-        count = len(MEASURED)
-        return cls(
-            owner,
-            centroids,
-            lists,
-            probes=np.ones(count, np.int32),
-            recalls=np.ones(count),
-            radii=np.zeros(len(centroids), np.float32),
-            usual=np.zeros(1),
-            gaps=np.zeros(count),
-            margins=np.zeros(count),
-            disturbed=np.ones(count),
-        )
-
-    @classmethod
-    def read(cls, path: Place, owner: NDArray[np.uint8], shape: tuple[int, int]) -> Self:
-        """Read and check a file.
+    def of_table(cls, table: Table, metric: Metric, workers: Workers) -> Self:
+        """Have workers build the index of a table, from which each reads its share of the codes.
 
         Parameters
         ----------
-        path : Path or Remote
-            The file.
-        owner : ndarray of uint8 and shape (32,)
-            Whose it is expected to be.
-        shape : tuple of int
-            Of the codes.
+        table : Table
+            The library's table.
+        metric : {"euclidean", "cosine"}
+            As when one process builds the index, which is the same.
+        workers : Workers
+            The workers.
+
+        Returns
+        -------
+        ApproximateIndex
+        """
+        index = cls.__new__(cls)
+        index._take(table.codes, metric)
+        index._build(workers, parts_of(table, workers.count), [table.path], table.order)
+        return index
+
+    @classmethod
+    def load(cls, path: str | Place, codes: ArrayLike, metric: Metric = "euclidean") -> Self:
+        """Load what was saved, for the same codes.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, or its address in an object store. It may come from anybody: see
+            :mod:`narrows.library.ivf_build`.
+        codes, metric
+            As when it was built; the codes are not in the file.
+
+        Returns
+        -------
+        ApproximateIndex
+            Where a file of an older version has no recall of disturbed queries, it is measured
+            now, with a warning, and ``is_measured_again`` is true.
 
         Raises
         ------
         MissingFileError
-            If there is none.
+            If there is no such file.
         FormatError
-            If it is of other codes, damaged, or something else.
-        StoreError
-            If it is in an object store that does not answer, or refuses.
+            If it belongs to other codes or another metric, or is damaged.
+        MissingDependencyError, DataError, ParameterError
+            As when building.
         """
-        with file_on_disk(path) as file:
-            if not file.exists():
-                raise MissingFileError(f"there is no index '{path}'; build one and save it")
-            values = _load(file, path, most=_MOST_BYTES + 4 * shape[0] * (shape[1] + 1))
-        version = values.pop("format", np.empty(0)).tolist()
-        if version not in ([1], [FORMAT_VERSION]):
-            raise _no_index(path, f"its format is {version}, not [{FORMAT_VERSION}]")
-        if version == [1] and not values.keys() & set(_LEARNED):
-            values |= {name: np.empty(0) for name in _LEARNED}
-            values["radii"] = np.empty(0, np.float32)
-        if set(values) != {"check", *(field.name for field in fields(cls))}:
-            raise _no_index(path, "it holds other things")
-        check = values.pop("check")
-        if not np.array_equal(values["owner"], owner):
-            raise _no_index(path, "it belongs to other codes, or another metric")
-        read = cls(**values)
-        # Of a file of format 1, what it lacks adds no bytes to the check sum.
-        if not np.array_equal(check, read._check()) or not read._is_sound(shape, version[0]):
-            raise _no_index(path, "it is damaged")
-        return read
+        index = cls.__new__(cls)
+        index._take(codes, metric)
+        index._parts = InvertedLists.read(place(path), index._codes, index.metric)
+        if index._parts.is_complete:
+            index._assemble()
+            return index
+        warn(
+            f"the approximate index '{path}' was made by an older version, which measured the "
+            "recall for rows of the library alone; it was measured for other queries now, which a "
+            "library on a disk keeps (elsewhere, Library.build_index or ApproximateIndex.save)",
+            kind="index_measured_again",
+            path=str(path),
+        )
+        index.is_measured_again = True
+        samples = Samples.draw(index._codes)
+        index._finish(samples, *index._exactly(samples.queries, MEASURED[-1] + 1))
+        return index
+
+    def save(self, path: str | Place, *, overwrite: bool = False) -> None:
+        """Save what :meth:`load` needs besides the codes: the centroids, and each code's cell.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, or its address in an object store.
+        overwrite : bool, default=False
+            Whether a file that is there already is replaced.
+
+        Raises
+        ------
+        OutputExistsError, OutputError, StoreError
+            If something is there that is not to be replaced, or it cannot be written.
+        """
+        self._parts.write(place(path), overwrite=overwrite)
+
+    def __len__(self) -> int:
+        return len(self._codes)
 
     @property
     def recall(self) -> Recall:
-        """By k: which share of the k nearest a search finds."""
-        rows, disturbed = (
-            dict(zip(MEASURED, values.tolist(), strict=False))
-            for values in (self.recalls, self.disturbed)
-        )
-        return Recall(rows, disturbed)
+        """By k: which share of the k nearest a search finds; ``disturbed`` for rows with noise."""
+        return self._parts.recall
 
     @property
-    def is_complete(self) -> bool:
-        """Tell whether everything is there that searches need; in format 1 it is not."""
-        return len(self.margins) > 0
+    def n_lists(self) -> int:
+        """How many cells there are."""
+        return len(self._parts.centroids)
 
-    def write(self, path: Place, *, overwrite: bool) -> None:
-        """Write a file in one step."""
-        numbers = {
-            "format": np.array([FORMAT_VERSION], np.int32),
-            "check": self._check(),
-            **vars(self),
-        }
-        if isinstance(path, Remote):
-            if not overwrite and path.parent.has(path.name):
-                raise exists_already(path)
-            path.write_bytes(save(numbers))
+    @property
+    def n_probes(self) -> dict[int, int]:
+        """By k: how many cells a search looks into at least."""
+        return dict(zip(MEASURED, self._parts.probes.tolist(), strict=True))
+
+    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the k codes nearest to each query, or nearly so.
+
+        Parameters
+        ----------
+        queries, k
+            As for :meth:`narrows.library.search.ExactIndex.search`.
+
+        Returns
+        -------
+        distances : ndarray of float32 and shape (Q, min(k, n))
+            Exact, ascending in each row.
+        rows : ndarray of int64 and shape (Q, min(k, n))
+            Positions in ``codes``; of rows found at the same distance the lower comes first.
+
+        Raises
+        ------
+        DataError, ParameterError
+            As for the exact search.
+        """
+        table, k = check_search(queries, k, self._codes.shape)
+        if not k or not len(table):
+            return np.empty((len(table), k), np.float32), np.empty((len(table), k), np.int64)
+        # The margin is for the k-th nearest of those it was learned by, which the nearest is not.
+        wanted = min(max(k, MEASURED[0]), len(self))
+        distances, rows = self._search(table, wanted, self._effort_for(k))
+        return distances[:, :k], rows[:, :k]
+
+    def _take(self, codes: ArrayLike, metric: Metric) -> None:
+        self._faiss: Any = faiss_module()
+        self.metric = check_metric(metric)
+        self._codes: NDArray[np.float32] = as_table(codes, "codes")
+        self._units = Units.of(self._codes, self.metric)
+        self._parameters: dict[int, Any] = {}
+        self._exact: ExactIndex | None = None
+        self.is_measured_again = False
+
+    def _build(
+        self,
+        workers: Workers,
+        parts: Sequence[NDArray[np.float32] | StoredPart],
+        places: Sequence[Place] = (),
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Build it from all parts of the codes, which may be in another order."""
+        owner = owner_of(self._codes, self.metric)
+        if not len(self):
+            centroid = np.zeros((1, self._codes.shape[1]), np.float32)
+            self._parts = InvertedLists.unmeasured(owner, centroid, np.empty(0, np.int32))
+            self._assemble()
             return
-        with atomic_file(path, overwrite=overwrite) as file:
-            file.write_bytes(save(numbers))
+        sample, count = training_sample(self._codes, self._units)
+        common: tuple[Any, ...] = (count, self.metric)
+        [(_, centroids)] = workers.map(learn_centroids, iter([sample]), common, places, PACKAGES)
+        samples = Samples.draw(self._codes)
+        common = (self._units, centroids, samples.queries)
+        looked = dict(workers.map(search_part, iter(parts), common, places, PACKAGES))
+        lists, distances, rows = join_parts([looked[number] for number in sorted(looked)])
+        if order is not None:
+            lists = lists[order]
+        self._parts = InvertedLists.unmeasured(owner, centroids, lists)
+        # In this process: it takes all codes in their cells, as whoever searches has them.
+        self._finish(samples, distances, rows, order)
 
-    def _check(self) -> NDArray[np.uint8]:
-        digest = hashlib.sha256()
-        for field in fields(self):
-            digest.update(getattr(self, field.name).tobytes())
-        return np.frombuffer(digest.digest(), np.uint8)
+    def _finish(
+        self,
+        samples: Samples,
+        distances: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Measure the cells, by the codes that are truly nearest to samples, (Q, m)."""
+        lists, centroids = self._parts.lists, self._parts.centroids
+        squares = np.zeros(len(centroids))
+        start = 0
+        for vectors in self._units.blocks(self._codes):
+            cells = lists[start : start + len(vectors)]
+            away = np.square(vectors - centroids[cells], dtype=np.float64).sum(axis=1)
+            squares += np.bincount(cells, away, len(centroids))
+            start += len(vectors)
+        sizes = np.maximum(np.bincount(lists, minlength=len(centroids)), 1)
+        least = _LEAST * float(np.sqrt(squares.sum() / len(lists)))
+        radii = np.maximum(np.sqrt(squares / sizes), max(least, 1e-30)).astype(np.float32)
+        self._parts = replace(self._parts, radii=radii)
+        self._assemble()
+        part, own = samples.kinds[OWN], samples.rows
+        truth = distances[:, :-1].copy()
+        own = own if order is None else order[own]
+        truth[part], _ = without_own(distances[part], rows[part], own)
+        self._learn(samples, truth)
 
-    def _is_sound(self, shape: tuple[int, int], version: int) -> bool:
-        """Tell whether every number is one that building could have given."""
-        count, width = shape
-        n_lists = len(self.centroids) if self.centroids.ndim == 2 else 0
-        n_measured = len(MEASURED) if version > 1 else 0
-        kinds = {
-            "centroids": (np.float32, (n_lists, width)),
-            "lists": (np.int32, (count,)),
-            "probes": (np.int32, (len(MEASURED),)),
-            "recalls": (np.float64, (len(MEASURED),)),
-            "radii": (np.float32, (n_lists if version > 1 else 0,)),
-            "usual": (np.float64, (1 if version > 1 else 0,)),
-            "gaps": (np.float64, (n_measured,)),
-            "margins": (np.float64, (n_measured,)),
-            "disturbed": (np.float64, (n_measured,)),
-        }
-        for name, (kind, expected) in kinds.items():
-            value = getattr(self, name)
-            if value.dtype != kind or value.shape != expected:
-                return False
-        return (
-            0 < n_lists <= count
-            and bool(np.isfinite(self.centroids).all())
-            and _within(self.lists, 0, n_lists - 1)
-            and _within(self.probes, 1, n_lists)
-            and _within(self.recalls, 0, 1)
-            and all(bool(np.isfinite(v).all()) for v in (self.radii, self.usual, self.gaps))
-            and bool((self.radii > 0).all())
-            and _within(self.margins, 0, _WIDEST)
-            and _within(self.disturbed, 0, 1)
+    def _assemble(self) -> None:
+        """Put the codes into their cells."""
+        faiss, parts = self._faiss, self._parts
+        self._sizes = np.bincount(parts.lists, minlength=len(parts.centroids)).astype(np.float64)
+        total = float(self._sizes @ np.square(parts.radii, dtype=np.float64))
+        self._spread = (total / max(1, len(self))) ** 0.5
+        self._centroids = centroid_index(parts.centroids, self.metric)
+        self._index = faiss.IndexIVFScalarQuantizer(
+            self._centroids,
+            self._codes.shape[1],
+            len(parts.centroids),
+            faiss.ScalarQuantizer.QT_fp16,
+            faiss.METRIC_INNER_PRODUCT if self.metric == "cosine" else faiss.METRIC_L2,
+        )
+        self._index.is_trained = True
+        start = 0
+        for vectors in self._units.blocks(self._codes):
+            rows = np.arange(start, start + len(vectors))
+            lists = parts.lists[rows].astype(np.int64)
+            self._index.add_core(
+                len(vectors), *(faiss.swig_ptr(values) for values in (vectors, rows, lists))
+            )
+            start += len(vectors)
+
+    def _effort_for(self, k: int) -> Effort:
+        """Return the effort of a search for the k nearest."""
+        parts, place = self._parts, int(k > MEASURED[0])
+        n_probes = int(parts.probes[place])
+        if k > MEASURED[1]:
+            n_probes = min(n_probes * -(-k // MEASURED[1]), self.n_lists)
+        return Effort(
+            n_probes, float(parts.usual[0]), float(parts.gaps[place]), float(parts.margins[place])
         )
 
+    def _search(
+        self, queries: NDArray[np.float32], k: int, effort: Effort
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search in some cells, and for queries unlike the codes in others.
 
-def owner_of(codes: NDArray[np.float32], metric: Metric) -> NDArray[np.uint8]:
-    """Name codes and a metric by their contents, (32,)."""
-    digest = hashlib.sha256(f"{metric} {codes.shape}".encode())
-    digest.update(codes.data if codes.size else b"")
-    return np.frombuffer(digest.digest(), np.uint8)
+        Queries whose cells do not hold k codes are searched exactly, and so are all queries if
+        every cell is to be looked into.
+        """
+        if effort.n_probes >= self.n_lists:
+            return self._exactly(queries, k)
+        step = max(1, _COMPARED // self.n_lists)
+        blocks = [queries[start : start + step] for start in range(0, len(queries), step)]
+        results = [self._search_block(block, k, effort) for block in blocks]
+        if len(results) == 1:
+            return results[0]
+        distances, rows = zip(*results, strict=True)
+        return np.concatenate(distances), np.concatenate(rows)
+
+    def _search_block(
+        self, queries: NDArray[np.float32], k: int, effort: Effort
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search for so few queries that each can be compared with every cell at once."""
+        n_probes = effort.n_probes
+        vectors = self._units.prepare(queries)
+        scores, cells = self._centroids.search(vectors, min(n_probes + _AHEAD, self.n_lists))
+        # Some more than wanted, because half precision may misplace the last ones.
+        count = min(k + k // 4 + 4, len(self))
+        rows = self._scan(vectors, cells[:, :n_probes], scores[:, :n_probes], count)
+        distances, nearest = self._nearest(queries, rows, k)
+        # A cell is missing (-1) where numbers are too large for single precision.
+        exactly = (rows[:, -1] < 0) | (cells[:, -1] < 0)
+        away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
+        unlike = ~((away <= effort.usual) & (gaps >= effort.gap)) & ~exactly
+        if unlike.any():
+            # Where the centroids are so far away, single precision cannot tell which is nearer.
+            exactly |= self._apart(scores[:, 0]) > _FAR * self._spread
+            some = (unlike & ~exactly).nonzero()[0]
+            if len(some):
+                reach = self._reach(distances[some, -1:])
+                more, exactly[some] = self._look_further(
+                    vectors[some], cells[some, :n_probes], reach, effort.margin, count
+                )
+                distances[some], nearest[some] = self._nearest(
+                    queries[some], np.concatenate([nearest[some], more], axis=1), k
+                )
+        if exactly.any():
+            distances[exactly], nearest[exactly] = self._exactly(queries[exactly], k)
+        return distances, nearest
+
+    def _likeness(
+        self,
+        scores: NDArray[np.float32],
+        cells: NDArray[np.int64],
+        n_probes: int,
+        distances: NDArray[np.float32],
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return two measures, in radii, that tell queries like the codes from others, both (Q,).
+
+        How far queries are from the nearest centroid; and how much farther the next centroids are
+        than the k-th nearest code so far, whose distances (Q,) are given.
+        """
+        radii = self._parts.radii
+        away = self._apart(scores[:, 0]) / radii.take(cells[:, 0])
+        gaps = self._apart(scores[:, n_probes:]) - self._reach(distances)[:, None]
+        gaps /= radii.take(cells[:, n_probes:])
+        return away, gaps.min(axis=1)
+
+    def _look_further(
+        self,
+        vectors: NDArray[np.float32],
+        looked: NDArray[np.int64],
+        reach: NDArray[np.float64],
+        margin: float,
+        count: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Look into all other cells that may hold something nearer than ``reach`` (Q, 1).
+
+        Returns the rows that are nearest there, (Q, count), -1 where there are fewer, and for
+        which queries these cells hold so much that the exact search is as fast, (Q,); for those
+        nothing is looked for.
+        """
+        q, centroids = vectors.astype(np.float64), self._parts.centroids.astype(np.float64)
+        squares = np.square(q).sum(axis=1)[:, None] + np.square(centroids).sum(axis=1)
+        products = q @ centroids.T
+        apart = np.sqrt(np.maximum(squares - 2 * products, 0))
+        near = apart <= reach + margin * self._parts.radii
+        np.put_along_axis(near, looked, values=False, axis=1)
+        too_many = near @ self._sizes > _WORTHWHILE * len(self)
+        near[too_many] = False
+        width = max(1, int(near.sum(axis=1).max()))
+        cells = np.argsort(~near, axis=1, kind="stable")[:, :width]
+        scores: NDArray[np.float32] = np.take_along_axis(products, cells, 1).astype(np.float32)
+        cells[~np.take_along_axis(near, cells, 1)] = -1
+        return self._scan(vectors, cells, scores, count), too_many
+
+    def _scan(
+        self,
+        vectors: NDArray[np.float32],
+        cells: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        count: int,
+    ) -> NDArray[np.int64]:
+        """Return the rows nearest to vectors in some cells (Q, m), (Q, count); -1 for none.
+
+        The scores are those of the centroids, which inner products begin with.
+        """
+        faiss, n_probes = self._faiss, cells.shape[1]
+        if n_probes not in self._parameters:
+            self._parameters[n_probes] = faiss.SearchParametersIVF(nprobe=n_probes)
+        rows = np.empty((len(vectors), count), np.int64)
+        found = np.empty((len(vectors), count), np.float32)
+        cells, scores = np.ascontiguousarray(cells), np.ascontiguousarray(scores)
+        self._index.search_preassigned_c(
+            len(vectors),
+            faiss.swig_ptr(vectors),
+            count,
+            *(faiss.swig_ptr(values) for values in (cells, scores, found, rows)),
+            False,  # rows, rather than their places in the cells
+            self._parameters[n_probes],
+        )
+        return rows
+
+    def _apart(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert FAISS's scores of centroids to distances from them."""
+        squares = 2 - 2 * scores if self.metric == "cosine" else scores
+        distances: NDArray[np.float32] = np.sqrt(np.maximum(squares, 0))
+        return distances
+
+    def _reach(self, distances: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Convert distances to the units of the index."""
+        reach = distances.astype(np.float64)
+        return np.sqrt(2 * reach) if self.metric == "cosine" else reach * self._units.scale
+
+    def _exactly(
+        self, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if self._exact is None:
+            self._exact = ExactIndex(self._codes, self.metric)
+        return self._exact.search(queries, k)
+
+    def _nearest(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Keep the k nearest of some rows, (Q, m); of rows at the same distance the lower ones."""
+        step = max(1, _MEMBERS // (rows.shape[1] * queries.shape[1]))
+        if len(rows) > step:
+            pieces = [
+                self._distances(queries[start : start + step], rows[start : start + step])
+                for start in range(0, len(rows), step)
+            ]
+            distances = np.concatenate(pieces)
+        else:
+            distances = self._distances(queries, rows)
+        order = np.lexsort((rows, distances))[:, :k]
+        if len(rows) == 1:
+            return distances[:, order[0]], rows[:, order[0]]
+        return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+
+    def _distances(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does.
+
+        The distance of the row -1, which stands for none, is infinite.
+        """
+        codes = self._codes.take(rows, axis=0)  # sooner than [rows]
+        if self.metric == "euclidean":
+            differences = np.subtract(codes, queries[:, None], dtype=np.float64)
+            distances = np.sqrt(np.einsum("qmk,qmk->qm", differences, differences))
+        else:
+            c, q = _unit(codes.astype(np.float64)), _unit(queries[:, None].astype(np.float64))
+            zeros = (~c.any(axis=2)).astype(float) + ~q.any(axis=2)
+            distances = (np.square(c - q).sum(axis=2) + zeros) / 2
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            single: NDArray[np.float32] = distances.astype(np.float32)
+        if rows.min(initial=0) < 0:  # where cells hold fewer
+            single[rows < 0] = np.inf
+        return single
+
+    def _learn(self, samples: Samples, truth: NDArray[np.float32]) -> None:
+        """Choose the effort of searches, and measure which share of the nearest codes they find.
+
+        The number of cells is chosen by queries that are rows of the index, the margin by those
+        that are disturbed or foreign. ``truth`` holds the distances of the codes that are truly
+        nearest to each query, (Q, m), without the row itself.
+        """
+        kinds = samples.kinds
+        wanted = {kind: _WANTED_FOREIGN for kind in kinds if kind != OWN}
+        wanted[DISTURBED] = _WANTED_DISTURBED
+        efforts, recalls, n_probes = [], [], 1
+        for k in MEASURED:
+
+            def recall(kind: str, effort: Effort, k: int = k) -> float:
+                queries, nearest = samples.queries[kinds[kind]], truth[kinds[kind], :k]
+                count = nearest.shape[1] + (kind == OWN)
+                if not nearest.size:
+                    return 1.0
+                distances, rows = self._search(queries, count, effort)
+                if kind == OWN:
+                    distances, _ = without_own(distances, rows, samples.rows)
+                # The share of distances that are no longer than that of the k-th nearest.
+                return float((distances <= nearest[:, -1:] * (1 + 1e-6)).mean())
+
+            own, count = samples.queries[kinds[OWN]], min(k + 1, len(self))
+            while recall(OWN, next(self._efforts(own, count, n_probes))) < _WANTED:
+                if n_probes == self.n_lists:
+                    break
+                n_probes += max(1, n_probes // 8)
+                if n_probes > _WORTHWHILE * self.n_lists:
+                    n_probes = self.n_lists
+            for effort in self._efforts(own, count, n_probes):
+                if all(recall(kind, effort) >= wanted[kind] for kind in wanted):
+                    break
+            efforts.append(effort)
+            recalls.append([recall(kind, effort) for kind in (OWN, DISTURBED)])
+        of_rows, of_disturbed = np.array(recalls, np.float64).T.copy()
+        self._parts = replace(
+            self._parts,
+            probes=np.array([effort.n_probes for effort in efforts], np.int32),
+            usual=np.array([min(effort.usual for effort in efforts)]),
+            gaps=np.array([effort.gap for effort in efforts]),
+            margins=np.array([effort.margin for effort in efforts]),
+            recalls=of_rows,
+            disturbed=of_disturbed,
+        )
+
+    def _efforts(self, own: NDArray[np.float32], k: int, n_probes: int) -> Iterator[Effort]:
+        """Yield possible efforts, larger and larger, up to the exact search.
+
+        The queries are rows of the index, most of which should count as like the codes.
+        """
+        if n_probes < self.n_lists:
+            vectors = self._units.prepare(own)
+            scores, cells = self._centroids.search(vectors, min(n_probes + _AHEAD, self.n_lists))
+            distances, _ = self._search(own, k, Effort.plain(n_probes))
+            away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
+            for share in _UNLIKE:
+                usual, gap = float(np.quantile(away, 1 - share)), float(np.quantile(gaps, share))
+                for margin in _MARGINS:
+                    yield Effort(n_probes, usual, gap, margin)
+        yield Effort.plain(self.n_lists)
 
 
-def index_names(table: str) -> dict[Metric, str]:
-    """Name the files of a table's approximate indexes, which are beside it.
-
-    Their names go with the table's: one that takes its place never meets them.
-    """
-    suffix = table.removeprefix("table").removesuffix(".lance")
-    metrics: tuple[Metric, ...] = get_args(Metric)
-    return {metric: f"index-{metric}{suffix}.safetensors" for metric in metrics}
-
-
-def _load(file: Path, path: Place, most: int) -> dict[str, NDArray[Any]]:
-    try:
-        # A pipe or a device may never end.
-        fits = file.is_file() and file.stat().st_size <= most
-        data = file.read_bytes() if fits else b""
-    except OSError as error:
-        raise _no_index(path, f"it cannot be read: {error.strerror}") from error
-    if not fits:
-        raise _no_index(path, "it is too large, or no file")
-    try:
-        return dict(load(data))
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise _no_index(path, "it is no safetensors file, or damaged") from error
-
-
-def _within(values: NDArray[Any], low: float, high: float) -> bool:
-    return bool(((values >= low) & (values <= high)).all())
-
-
-def _no_index(path: Place, reason: str) -> FormatError:
-    return FormatError(
-        f"'{path}' is no approximate index of these codes: {reason}; build the index again"
-    )
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    sizes = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: NDArray[np.float64] = vectors / np.maximum(sizes, 1e-300)
+    return scaled

@@ -1,23 +1,34 @@
-"""Queries to a library, by pictures, codes or ids, and the items and matches that it returns."""
+"""Queries to a library, by pictures, codes or ids, and the items and matches that it returns.
 
-from collections.abc import Callable, Iterable
+Candidates that codes suggest may be put in another order by their pixels: re-ranking.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.errors import DataError, ParameterError
-from narrows.library.given import understand
+from narrows.errors import DataError, LibraryError, ParameterError
+from narrows.library.inputs import read_input
 from narrows.library.pictures import StoredPictures
+from narrows.library.search import Index, Metric, Search
 from narrows.models.validation import check_codes
+from narrows.ssim import structural_similarity
+
+Rerank: TypeAlias = Literal["pixels", "ssim"]
+RerankOn: TypeAlias = Literal["stored", "decoded"]
+
+_READ = 256  # pictures that are read at a time
+_NUMBERS = 2**17  # pixels that are compared at a time: about what a processor's cache holds
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a library, and what is known of it.
+    """One picture of a library, with its path and the user's columns.
 
     Attributes
     ----------
@@ -26,7 +37,7 @@ class Item:
     path : str
         Where the picture came from.
     metadata : dict
-        What users' columns say of it; None where they say nothing.
+        The values of users' columns, None where they are missing.
     """
 
     id: int
@@ -47,11 +58,11 @@ class Item:
 
     @cached_property
     def thumbnail(self) -> NDArray[np.uint8]:
-        """The picture to look at: uint8 of shape (height, width), or (height, width, 3) in colour.
+        """The thumbnail: uint8 of shape (height, width), or (height, width, 3) in colour.
 
-        In the picture's own proportions, upright, of 128 pixels at most in height and width; kept
-        in the library, also where it only refers to the file. Of what was added as an array, it
-        is the array.
+        It has the picture's own proportions, upright, and at most 128 pixels in height and width.
+        The library stores it, also where it only refers to the file. Of a picture that was added
+        as an array, it is the array.
 
         Raises
         ------
@@ -74,42 +85,56 @@ class Item:
 
     @cached_property
     def code(self) -> NDArray[np.float32]:
-        """The picture's code, (K,)."""
+        """The picture's latent code (its embedding), (K,)."""
         return self._pictures.code(self._row)
 
 
 @dataclass(frozen=True)
 class Match(Item):
-    """One picture of a library, and how far it is from what was looked for.
+    """One picture of a library, and its distance from a query.
 
     It has the attributes of :class:`Item`, and one more.
 
     Attributes
     ----------
     distance : float
-        Between the codes, or between the pixels after re-ranking; see
+        The distance between the codes, or between the pixels after re-ranking; see
         :meth:`narrows.Library.match`.
     """
 
     distance: float = field(kw_only=True)
 
 
-# Distances and rows, both (n,), the nearest first.
-Found = tuple[NDArray[np.floating], NDArray[np.int64]]
+Matches: TypeAlias = list[Match] | list[list[Match]]
+"""The matches of one picture, or a list of matches for each picture of a batch."""
+
+Ranking: TypeAlias = tuple[NDArray[np.floating], NDArray[np.int64]]
+"""Distances and rows of the nearest pictures, both (n,), the nearest first."""
+
+
+class MatchOptions(TypedDict, total=False):
+    """The options of :meth:`narrows.Library.match`, which describes them."""
+
+    where: str | None
+    metric: Metric
+    search: Search
+    rerank: Rerank | None
+    rerank_on: RerankOn
+    n_candidates: int
 
 
 @dataclass(frozen=True)
 class Queries:
-    """What is looked for, as codes; as pictures only if somebody asks for them.
+    """The pictures that are looked for, as codes; decoded only where their pixels are needed.
 
     Attributes
     ----------
     codes : ndarray of float32 and shape (Q, K)
-        Of the queries.
+        The codes of the queries.
     single : bool
-        Whether one query was meant, rather than a number of them.
+        Whether one query was given, rather than a number of them.
     rows : ndarray of int64 and shape (Q,), or None
-        The rows that the queries have in the library, if that is where they are from.
+        The rows of the queries in the library, if they were given by their ids.
     """
 
     codes: NDArray[np.float32]
@@ -118,41 +143,31 @@ class Queries:
     _read: Callable[[], NDArray[Any]]
 
     @classmethod
-    def of(
-        cls,
-        query: Any,
-        codes: Any,
-        ids: Any,
-        library: StoredPictures,
-        all_codes: Callable[[], NDArray[np.float32]],
-    ) -> Self:
-        """Tell what a user gave, of which there has to be one thing.
+    def of(cls, query: Any, codes: Any, ids: Any, library: StoredPictures) -> Self:
+        """Read and encode what a user gave: exactly one of a query, codes and ids.
 
         Parameters
         ----------
         query, codes, ids
             As for :meth:`narrows.Library.match`.
         library : StoredPictures
-            Where it is looked for.
-        all_codes : callable
-            Gives the codes of all its rows, (n, K).
+            The pictures of the library.
         """
-        given = {"a query": query, "codes": codes, "ids": ids}
-        named = [name for name, value in given.items() if value is not None]
-        if len(named) != 1:
+        if [query is None, codes is None, ids is None].count(False) != 1:
+            asked = {"a query": query, "codes": codes, "ids": ids}
+            named = " and ".join(name for name, value in asked.items() if value is not None)
             raise ParameterError(
-                f"{' and '.join(named) or 'nothing'} given to look for; "
-                "give a query, codes or ids, one of them"
+                f"{named or 'nothing'} given to look for; give a query, codes or ids, one of them"
             )
         if codes is not None:
             return cls._of_codes(codes, library)
         if ids is not None:
             single = getattr(ids, "ndim", int(isinstance(ids, Iterable))) == 0
             rows = library.table.rows_of([ids] if single else ids)
-            return cls(all_codes()[rows], single, rows, lambda: library.read(rows))
-        pictures = understand(query, library.encoder)
-        values = pictures.read()
-        return cls(library.encoder.transform(values), pictures.single, None, lambda: values)
+            return cls(library.table.codes[rows], single, rows, lambda: library.read(rows))
+        given = read_input(query, library.encoder)
+        pictures = given.rows
+        return cls(library.encoder.encode(pictures), given.single, None, lambda: pictures)
 
     @classmethod
     def _of_codes(cls, given: Any, library: StoredPictures) -> Self:
@@ -170,15 +185,130 @@ class Queries:
 
     @cached_property
     def pictures(self) -> NDArray[Any]:
-        """The queries' pictures, (Q, *sample_shape), in the data's units; of codes, restored."""
+        """The queries' pictures, (Q, *sample_shape), in the data's units; of codes, decoded."""
         return self._read()
 
-    def without_themselves(self, distances: Any, rows: Any, count: int) -> list[Found]:
-        """Keep what was found, (Q, n), but for the queries' own rows; at most so many of each."""
+    def search(self, index: Index, count: int) -> list[Ranking]:
+        """Find the codes nearest to each query, without its own row."""
         if self.rows is None:
-            return list(zip(distances[:, :count], rows[:, :count], strict=True))
+            return list(zip(*index.search(self.codes, count), strict=True))
+        distances, rows = index.search(self.codes, count + 1)
         others = rows != self.rows[:, None]
         return [
-            (one[keep][:count], places[keep][:count])
-            for one, places, keep in zip(distances, rows, others, strict=True)
+            (of_query[keep][:count], its_rows[keep][:count])
+            for of_query, its_rows, keep in zip(distances, rows, others, strict=True)
         ]
+
+
+class Reranking:
+    """Another order of candidates, by the differences between pictures.
+
+    Parameters
+    ----------
+    by : {"pixels", "ssim"}
+        The distance between pictures.
+    on : {"stored", "decoded"}
+        Which pictures of the library are compared.
+    library : StoredPictures
+        The pictures of the library.
+
+    Raises
+    ------
+    ParameterError
+        If one of these is unknown, or no distance is given for what is decoded.
+    LibraryError
+        If the library's rows are no pictures, and "ssim" is to compare them.
+    """
+
+    def __init__(self, by: Rerank | None, on: RerankOn, library: StoredPictures) -> None:
+        if by is not None and by not in get_args(Rerank):
+            raise ParameterError(f"rerank={by!r} is not known; use 'pixels', 'ssim' or None")
+        if on not in get_args(RerankOn):
+            raise ParameterError(f"rerank_on={on!r} is not known; use 'stored' or 'decoded'")
+        if by is None:
+            raise ParameterError(
+                "rerank_on='decoded' says on what to re-rank, and rerank=None not to; "
+                "give rerank='pixels' or 'ssim'"
+            )
+        shape = library.encoder.sample_shape_
+        if by == "ssim" and not library.encoder.spec.shows_pictures:
+            raise LibraryError(
+                f"rerank='ssim' compares pictures, and rows of shape {shape} are none; use 'pixels'"
+            )
+        self._by, self._on, self._library = by, on, library
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        if self._on == "stored":
+            return self._library.read(rows)
+        return self._library.restore(self._library.table.codes[rows])
+
+    def _compare(self, some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+        if self._by == "pixels":
+            return pixel_distances(some, others)
+        scaling = self._library.encoder.scaling_
+        return 1 - structural_similarity(some, others, scaling.high - scaling.low or 1.0)
+
+    def reorder(
+        self, queries: NDArray[Any], candidates: Sequence[Ranking], k: int
+    ) -> list[Ranking]:
+        """Order each query's candidates by their distances from its picture; keep k.
+
+        Each picture is read once, whatever the number of queries that it is a candidate of.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (Q, *sample_shape)
+            The pictures of the queries.
+        candidates : sequence of (distances, rows)
+            The candidates of each query.
+        k : int
+            How many to keep for each query.
+
+        Returns
+        -------
+        list of (distances, rows)
+            Ascending; of rows at the same distance the lower comes first.
+        """
+        rows = np.concatenate([np.sort(rows) for _, rows in candidates])
+        asked = np.repeat(np.arange(len(candidates)), [len(rows) for _, rows in candidates])
+        pairs = np.argsort(rows, kind="stable")
+        pictured, starts = np.unique(rows[pairs], return_index=True)
+        starts = np.append(starts, len(pairs))
+        n_compared = max(1, _NUMBERS // max(1, queries[0].size))
+        distances = np.empty(len(rows))
+        for first in range(0, len(pictured), _READ):
+            some = pictured[first : first + _READ]
+            pictures = self._read(some)
+            for start in range(starts[first], starts[first + len(some)], n_compared):
+                which = pairs[start : min(start + n_compared, starts[first + len(some)])]
+                others = pictures[np.searchsorted(some, rows[which])]
+                distances[which] = self._compare(queries[asked[which]], others)
+        ordered: list[Ranking] = []
+        for query in range(len(candidates)):
+            own = slice(*np.searchsorted(asked, [query, query + 1]))
+            order = np.argsort(distances[own], kind="stable")[:k]
+            ordered.append((distances[own][order], rows[own][order]))
+        return ordered
+
+
+def pixel_distances(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean squared difference between pictures and as many others.
+
+    Parameters
+    ----------
+    some, others : ndarray of shape (n, *sample_shape)
+        Pictures in the same units.
+
+    Returns
+    -------
+    ndarray of float64 and shape (n,)
+        The differences in these units squared.
+
+    Examples
+    --------
+    >>> pixel_distances(np.array([[0, 3], [0, 3]]), np.array([[0, 3], [4, 3]]))
+    array([0., 8.])
+    """
+    differences = np.subtract(some, others, dtype=np.float64).reshape(len(some), -1)
+    means: NDArray[np.float64] = np.square(differences).mean(axis=1)
+    return means

@@ -2,31 +2,42 @@
 
 A picture file is stored as it is, byte for byte, or referred to by its path; a row of an array as
 the .npy file of it.
+
+A reference may name any file of the machine. A file is used only if it is a regular file of bounded
+size, lies in a folder that the library recorded when pictures were added, and has the SHA-256 of
+the row. So a library shows no file whose contents its maker did not have.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from narrows.containment import IrregularFileError, open_regular, read_regular
 from narrows.data.decoding import Target, decode_with_thumbnail, encode_thumbnail, preview, size_of
 from narrows.data.depths import encode_png
 from narrows.data.files import takes_pictures
-from narrows.data.image_codec import DefectError, quietly
-from narrows.data.reading import Reading, current
-from narrows.errors import FormatError, LibraryError
-from narrows.library.references import fetch
+from narrows.data.image_codec import DefectError, extract, quietly
+from narrows.data.reading import Page, Picture, Reading, current, file_of, parse
+from narrows.errors import FormatError, LibraryError, MissingFileError
+from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.table import Table
 from narrows.models import Decoder, Encoder
 
 _NPY, _JPEG = b"\x93NUMPY", b"\xff\xd8"
-# Files, perhaps of many megabytes each, that are in memory together.
-_BLOCK = 128
+_BLOCK = 128  # files, perhaps of many megabytes each, in memory at a time
+MOST_BYTES = 2**31
+"""Most bytes of a file that a row refers to."""
+_MOST_FOLDERS = 100  # in library.json
+_SYSTEM = ("/dev", "/proc", "/sys")
 
 
 @dataclass(frozen=True)
@@ -36,13 +47,13 @@ class StoredPictures:
     Attributes
     ----------
     table : Table
-        Where they are stored.
+        The table that holds them.
     encoder : Encoder
-        Says in which shape and units they are wanted.
+        The encoder, to whose shape and units pictures are decoded.
     decoder : Decoder or None
         Restores pictures from their codes; a library made by an encoder alone has none.
     how : Reading
-        The bound on pixels.
+        How picture files are read, with the bound on their pixels.
     """
 
     table: Table
@@ -52,7 +63,7 @@ class StoredPictures:
 
     @property
     def _target(self) -> Target:
-        """What a picture file is turned into."""
+        """The shape and units that a picture file is decoded to."""
         scaling = self.encoder.scaling_
         return Target(self.encoder.sample_shape_, scaling.file_type, scaling, self.how)
 
@@ -67,22 +78,87 @@ class StoredPictures:
         return np.stack(decoded)
 
     def contents(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[bytes]:
-        """Give what is in pictures' files, those that are only referred to among them.
+        """Yield the contents of pictures' files, stored or referred to.
 
         Raises
         ------
-        MissingFileError, UnreadableFileError
-            If a file that is referred to is gone, may not or cannot be read, or has changed; see
-            :func:`narrows.library.references.fetch`.
+        FormatError, MissingFileError, UnreadableFileError
+            As :meth:`fetch`.
         """
         for row in self.table.take(rows, "picture", "reference", "hash"):
             if row["picture"] is not None:
                 yield row["picture"]
             else:
-                yield fetch(row["reference"], row["hash"], self.table, self.how)
+                yield self.fetch(row["reference"], row["hash"])
+
+    def fetch(self, reference: str | None, digest: str) -> bytes:
+        """Read a file that the library refers to, if it is still the one that was added.
+
+        Parameters
+        ----------
+        reference : str or None
+            The absolute path of the file, with the number of a page where it has several.
+        digest : str
+            The SHA-256 of its contents.
+
+        Raises
+        ------
+        FormatError
+            If there is no reference.
+        MissingFileError
+            If the file does not exist.
+        UnreadableFileError
+            If it is no regular file, is larger than 2 GiB, lies in a folder that the library has
+            not recorded, cannot be read, is no picture, or has changed.
+        """
+        library = self.table.path.parent
+        remedy = f"put it back, or remove it from '{library}' and add it again"
+        if reference is None:
+            raise FormatError(
+                f"a picture in '{library}' is neither stored nor referred to; restore the library "
+                "from a copy, or build it again"
+            )
+        if not _is_path(reference):
+            raise Unreadable(f"{reference[:200]!r} is no absolute path; remove it from '{library}'")
+        try:
+            picture = parse(reference)
+            file = _real(file_of(picture), strict=True)
+            self._check_folder(file, reference)
+            if isinstance(picture, Page):
+                os.close(open_regular(file))
+                contents = extract(Page(file, picture.number), self.how)
+            else:
+                contents = read_regular(file, MOST_BYTES)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingFileError(f"'{reference}' is not there any more; {remedy}") from error
+        except IrregularFileError as error:
+            raise Unreadable(f"'{reference}' is not read: {error}; {remedy}") from error
+        except (DefectError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise Unreadable(f"'{reference}' cannot be read ({why}); {remedy}") from error
+        if sha256(contents).hexdigest() != digest:
+            raise Unreadable(f"'{reference}' has changed since it was added; {remedy}")
+        if contents.startswith(_NPY):
+            raise Unreadable(f"'{reference}' is no picture file; remove it from '{library}'")
+        return contents
+
+    def _check_folder(self, file: Path, reference: str) -> None:
+        """Refuse a file that lies, links followed, outside the folders that were recorded."""
+        library, recorded = self.table.path.parent, self.table.folders
+        if recorded is None:  # in older libraries, the folder that the row names stands for them
+            recorded = (str(_real(Path(reference).parent)),)
+        around = {str(folder) for folder in file.parents}
+        if not around.isdisjoint(_SYSTEM):
+            raise Unreadable(f"'{reference}' is a file of the system; remove it from '{library}'")
+        if around.isdisjoint(recorded):
+            raise Unreadable(
+                f"'{reference}' is in '{file.parent}', and nothing of that folder was added to "
+                f"'{library}'; if you trust it, add the folder (narrows index MODEL FOLDER --add "
+                "--reference; Library.add(FOLDER, store='references'))"
+            )
 
     def sizes(self, rows: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int] | None]:
-        """Return pictures' heights and widths as stored, None of rows that are none."""
+        """Return the heights and widths of pictures as stored; None where rows are no pictures."""
         spec = self.encoder.spec
         if not spec.shows_pictures:
             return [None] * len(rows)
@@ -94,17 +170,17 @@ class StoredPictures:
             ]
 
     def thumbnail(self, row: int) -> NDArray[np.uint8]:
-        """Return one picture to look at, small, as pixels (height, width) or (height, width, 3)."""
+        """Return the thumbnail of one picture: pixels (height, width) or (height, width, 3)."""
         contents = self.table.take([row], "thumbnail")[0]["thumbnail"]
         return self._preview(next(self.contents([row])) if contents is None else contents)
 
     def thumbnails(self, rows: Sequence[int] | NDArray[np.int64]) -> list[bytes]:
-        """Return pictures to look at, small, as JPEG files where such are kept, or PNG files."""
-        kept = [one["thumbnail"] or b"" for one in self.table.take(rows, "thumbnail")]
-        others = self.contents([row for row, one in zip(rows, kept, strict=True) if not one])
+        """Return the thumbnails of pictures: JPEG files where such are stored, or PNG files."""
+        stored = [row["thumbnail"] or b"" for row in self.table.take(rows, "thumbnail")]
+        others = self.contents([row for row, file in zip(rows, stored, strict=True) if not file])
         return [
-            one if one.startswith(_JPEG) else encode_png(self._preview(one or next(others)))
-            for one in kept
+            file if file.startswith(_JPEG) else encode_png(self._preview(file or next(others)))
+            for file in stored
         ]
 
     def _preview(self, contents: bytes) -> NDArray[np.uint8]:
@@ -164,7 +240,7 @@ class StoredPictures:
             return self._row(contents)
 
     def _row(self, contents: bytes) -> NDArray[Any]:
-        """Do so without setting Pillow's warnings, which all threads share."""
+        """Decode one picture without setting Pillow's warnings, which all threads share."""
         shape = self.encoder.sample_shape_
         if contents.startswith(_NPY):
             row: NDArray[Any] = np.lib.format.read_array(BytesIO(contents), allow_pickle=False)
@@ -187,3 +263,62 @@ class StoredPictures:
             f"a picture in '{self.table.path}' is damaged ({error}); keep what can be read "
             "(narrows verify --repair), or restore the library from a copy"
         )
+
+
+def folders_of(files: Iterable[Picture], given: Path | None = None) -> tuple[str, ...]:
+    """Return the folders that picture files are in, with all symbolic links followed.
+
+    Parameters
+    ----------
+    files : iterable of Path or Page
+        The files.
+    given : Path, optional
+        The folder that was given as a whole, if any.
+
+    Returns
+    -------
+    tuple of str
+        Absolute paths, none of them within another. Of more than 100, the deepest are replaced by
+        their parents until there are 100.
+    """
+    found = set() if given is None else {_real(given)}
+    met: set[Path] = set()
+    for file in map(file_of, files):
+        parent = file.parent
+        if parent not in met:
+            met.add(parent)
+            found.add(_real(parent))
+        if file.is_symlink():
+            found.add(_real(file).parent)
+    return fewest(found)
+
+
+def fewest(folders: Iterable[str | Path]) -> tuple[str, ...]:
+    """Leave out folders within others; of more than 100, replace the deepest by their parents."""
+    found = _outermost(set(map(Path, folders)))
+    while len(found) > _MOST_FOLDERS:
+        deepest = max(len(folder.parts) for folder in found)
+        found = _outermost({f.parent if len(f.parts) == deepest else f for f in found})
+    return tuple(sorted(map(str, found)))
+
+
+def _outermost(folders: set[Path]) -> set[Path]:
+    return {folder for folder in folders if folders.isdisjoint(folder.parents)}
+
+
+def recorded_folders(table: Table) -> tuple[str, ...]:
+    """Return the folders that a library has recorded; of older libraries, those of its rows."""
+    if table.folders is not None:
+        return table.folders
+    names = {name for name in table.column("reference").to_pylist() if name is not None}
+    folders = {Path(name).parent for name in names if _is_path(name)}
+    return fewest(map(_real, folders))
+
+
+def _real(path: Path, *, strict: bool = False) -> Path:
+    """Follow all symbolic links; with ``strict``, loops and missing files are an OSError."""
+    return Path(os.path.realpath(path, strict=strict))
+
+
+def _is_path(reference: str) -> bool:
+    return Path(reference).is_absolute() and "\0" not in reference

@@ -1,23 +1,40 @@
-"""The rows of a library: one Lance table, seen at one version.
+"""The rows of a library: one Lance table seen at one version, its columns, and its changes.
 
-Each change is one commit: a crash leaves the version before it or after it, and whoever has opened
-the version before keeps reading it unharmed. Rows are counted in the order of their ids, which is
-the order in which they were added, wherever Lance has put them.
+Each change is one commit, or several in a row, and returns the new version. A crash leaves the
+version before a commit or after it, and whoever has opened the version before keeps reading it
+unharmed. The methods that change a table expect their caller to hold the writers' lock.
+
+Rows are numbered in the order of their ids, which is the order in which they were added, wherever
+Lance has stored them.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Self
+from itertools import chain, islice
+from queue import Full, Queue
+from typing import Any, NamedTuple, Self
 
 import lance
 import numpy as np
+import pyarrow as pa
+from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
 from narrows.containment import parse_json
 from narrows.data.lance_rows import reason
-from narrows.errors import FormatError, NarrowsError, OutputError, ParameterError, StoreError
-from narrows.library.columns import metadata_fields, own_columns, own_schema
+from narrows.errors import (
+    DataError,
+    FormatError,
+    NarrowsError,
+    OutputError,
+    ParameterError,
+    StoreError,
+)
+from narrows.library.conditions import OWN_COLUMNS, user_fields
 from narrows.library.filters import to_sql
 from narrows.remote import (
     FAILURES,
@@ -28,6 +45,7 @@ from narrows.remote import (
     panics_as_failures,
     refusal,
 )
+from narrows.texts import as_text
 
 # Lance reads many files of a table at once by default, and holds what it has read.
 # Small batches, made by several threads, leave the least of the heap in pieces.
@@ -37,29 +55,83 @@ _FRUGAL: dict[str, Any] = {
     "fragment_readahead": 1,
     "io_buffer_size": 2**20,
 }
-# In the metadata of the table's schema: the fingerprint of the model that makes the codes.
+# The key in the metadata of the table's schema whose value is the model's fingerprint.
 _SIGNATURE = b"narrows-fingerprint"
+# Pictures, and bytes of them, that are committed together: what an interruption can cost.
+_ROWS, _BYTES = 4096, 2**28
+_IDS = 10_000  # ids in one filter
+_COMPACTED = 256  # rows in memory at a time while they are moved
+_DONE, _ABANDON = object(), object()
+# Users' texts and numbers are kept in one type each, so that later additions fit earlier ones.
+_WIDEST = (
+    (pa.types.is_boolean, pa.bool_()),
+    (pa.types.is_signed_integer, pa.int64()),
+    (pa.types.is_unsigned_integer, pa.int64()),
+    (pa.types.is_floating, pa.float64()),
+    (pa.types.is_string, pa.string()),
+    (pa.types.is_large_string, pa.string()),
+    (pa.types.is_date, pa.date32()),
+    (lambda kind: pa.types.is_timestamp(kind) and kind.tz is None, pa.timestamp("us")),
+    (pa.types.is_timestamp, pa.timestamp("us", "UTC")),
+)
+
+
+class Batch(NamedTuple):
+    """Rows to append.
+
+    Attributes
+    ----------
+    paths : list of str, or None
+        Where the pictures came from; None names them by their ids.
+    hashes : list of str
+        SHA-256 of the pictures.
+    pictures : list of (bytes or None)
+        Contents of picture files; None where there is a reference instead.
+    references : list of (str or None)
+        Absolute paths of files.
+    thumbnails : list of (bytes or None)
+        JPEG files; None where the picture is small itself.
+    codes : ndarray of float32 and shape (n, K)
+        The pictures' codes.
+    metadata : pyarrow.Table or None
+        Users' columns.
+    """
+
+    paths: list[str] | None
+    hashes: list[str]
+    pictures: list[bytes | None]
+    references: list[str | None]
+    thumbnails: list[bytes | None]
+    codes: NDArray[np.float32]
+    metadata: Any
 
 
 class Table:
-    """One version of a table of ids, pictures, codes and whatever else is known of them.
+    """One version of a library's table.
 
     Parameters
     ----------
     path : Path or Remote
         The Lance table.
     fingerprint : str
-        Of the model that its codes are expected to be of.
+        The fingerprint of the model whose codes the table is expected to hold.
     version : int, optional
         By default the latest.
     folders : tuple of str, optional
-        Where files may be that its rows refer to, links followed; None in libraries of older
-        versions, which were not told.
+        The folders in which files may lie that rows refer to, links followed; None in libraries of
+        older versions, which did not record them.
+
+    Attributes
+    ----------
+    length : int
+        The number of rows.
+    width : int
+        The number of values in a code, K.
 
     Raises
     ------
     FormatError
-        If it is missing, damaged, or holds something else, such as another model's codes.
+        If the table is missing, damaged, or holds something else, such as another model's codes.
     StoreError
         If it is in an object store that does not answer, or refuses.
     """
@@ -76,13 +148,13 @@ class Table:
         self.fingerprint = fingerprint
         with self.explain_reading():
             dataset = open_dataset(path, version)
-            self._length = int(dataset.count_rows())
+            self.length = int(dataset.count_rows())
             schema = dataset.schema
         self.dataset: Any = dataset
         code = schema.field("code").type if "code" in schema.names else None
         self.width: int = getattr(code, "list_size", 0)
-        names = own_columns()
-        if self.width < 1 or not _first(schema, len(names)).equals(own_schema(self.width)):
+        own = pa.schema(list(schema)[: len(OWN_COLUMNS)])
+        if self.width < 1 or not own.equals(_own_schema(self.width)):
             raise FormatError(
                 f"'{self.path}' holds columns {', '.join(schema.names)} of other kinds than a "
                 "library's; restore it from a copy, or build the library again"
@@ -98,27 +170,24 @@ class Table:
     @classmethod
     def create(cls, path: Place, width: int, fingerprint: str) -> Self:
         """Create an empty table for codes of a width, which the model of a fingerprint makes."""
-        schema = own_schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
+        schema = _own_schema(width).with_metadata({_SIGNATURE: fingerprint.encode()})
         address = lance_address(path)
-        try:
-            with panics_as_failures():
-                lance.write_dataset(schema.empty_table(), **address, mode="create")
-        except FAILURES as error:
-            raise cannot_write(path, error) from error
+        with _explain_writing(path):
+            lance.write_dataset(schema.empty_table(), **address, mode="create")
         return cls(path, fingerprint, folders=())
 
     def __len__(self) -> int:
-        return self._length
+        return self.length
 
     @property
     def version(self) -> int:
-        """Which of the table's versions this is."""
+        """The number of this version of the table."""
         return int(self.dataset.version)
 
-    @property
+    @cached_property
     def metadata(self) -> list[str]:
         """The names of the users' columns."""
-        return [field.name for field in metadata_fields(self.dataset.schema)]
+        return [field.name for field in user_fields(self.dataset.schema)]
 
     def latest(self) -> Self:
         """Return the table as it is now."""
@@ -129,8 +198,20 @@ class Table:
         """All ids, (n,), ascending."""
         return self._ids_as_stored if self.order is None else self._ids_as_stored[self.order]
 
+    @cached_property
+    def order(self) -> NDArray[np.int64] | None:
+        """Where rows are stored, by id; None if they are stored in the order of their ids."""
+        ids = self._ids_as_stored
+        return None if np.all(ids[1:] > ids[:-1]) else np.argsort(ids)
+
+    @cached_property
+    def _ids_as_stored(self) -> NDArray[np.int64]:
+        ids: NDArray[np.int64] = self.column("id").to_numpy()
+        return ids
+
+    @cached_property
     def codes(self) -> NDArray[np.float32]:
-        """Read all codes, (n, K)."""
+        """All codes, (n, K), in the order of :attr:`ids`."""
         codes = np.empty((len(self), self.width), np.float32)
         places = None if self.order is None else np.argsort(self.order)
         start = 0
@@ -141,7 +222,7 @@ class Table:
         return codes
 
     def codes_as_stored(self, start: int, count: int) -> NDArray[np.float32]:
-        """Read the codes of neighbouring rows, (count, K), in the order in which they are stored.
+        """Read the codes of consecutive rows, (count, K), in the order in which they are stored.
 
         Where that is not the order of the ids, :attr:`order` tells.
         """
@@ -155,7 +236,7 @@ class Table:
                 yield batch.column("code").flatten().to_numpy().reshape(-1, self.width)
 
     def take(self, rows: Sequence[int] | NDArray[np.int64], *columns: str) -> list[dict[str, Any]]:
-        """Read some columns of some rows, in their order."""
+        """Read some columns of some rows, in the order of the rows."""
         wanted = np.asarray(rows, np.int64)
         if self.order is not None:
             wanted = self.order[wanted]
@@ -165,21 +246,17 @@ class Table:
         return values
 
     def column(self, name: str, where: str | None = None) -> Any:
-        """Read one column whole, or of the rows that a filter lets through, as Arrow has it."""
+        """Read one column as an Arrow array: of all rows, or of those that a filter selects."""
         chosen = None if where is None else to_sql(where, self.dataset.schema)
         with self.explain_reading():
             return self.dataset.to_table(columns=[name], filter=chosen).column(name)
 
-    def count(self, where: str | None) -> int:
-        """Count the rows, or those that a filter lets through."""
-        return len(self) if where is None else len(self.column("id", where))
-
     def ids_where(self, where: str) -> NDArray[np.int64]:
-        """Return the ids of the rows that a filter lets through, ascending."""
+        """Return the ids of the rows that a filter selects, ascending."""
         return np.sort(self.column("id", where).to_numpy())
 
     def hashes(self, where: str | None = None) -> dict[str, int]:
-        """Return the id of each picture by its hash, or of those that a filter lets through."""
+        """Return the id of each picture by its hash, or of those that a filter selects."""
         hashes = self.column("hash", where).to_pylist()
         return dict(zip(hashes, self.column("id", where).to_pylist(), strict=True))
 
@@ -189,7 +266,7 @@ class Table:
         Raises
         ------
         ParameterError
-            If there is none of an id.
+            If no row has one of them.
         """
         try:
             wanted = np.asarray(ids)
@@ -201,26 +278,15 @@ class Table:
             )
         wanted = wanted.astype(np.int64)
         rows = np.searchsorted(self.ids, wanted)
-        there = np.zeros(len(wanted), bool)
+        exists = np.zeros(len(wanted), bool)
         inside = rows < len(self)
-        there[inside] = self.ids[rows[inside]] == wanted[inside]
-        if not there.all():
+        exists[inside] = self.ids[rows[inside]] == wanted[inside]
+        if not exists.all():
             raise ParameterError(
-                f"there is no picture of id {wanted[~there][0]} in '{self.path.parent}'; "
+                f"there is no picture of id {wanted[~exists][0]} in '{self.path.parent}'; "
                 "use ids that matches have"
             )
         return rows
-
-    @cached_property
-    def _ids_as_stored(self) -> NDArray[np.int64]:
-        ids: NDArray[np.int64] = self.column("id").to_numpy()
-        return ids
-
-    @cached_property
-    def order(self) -> NDArray[np.int64] | None:
-        """Where rows are stored, by id; None if they are stored in the order of their ids."""
-        ids = self._ids_as_stored
-        return None if np.all(ids[1:] > ids[:-1]) else np.argsort(ids)
 
     @contextmanager
     def explain_reading(self) -> Iterator[None]:
@@ -243,12 +309,12 @@ class Table:
             ) from error
 
     def check_present(self) -> None:
-        """Make sure that this version is there still.
+        """Make sure that this version still exists.
 
         Raises
         ------
         FormatError
-            If somebody has removed it.
+            If a writer has removed it.
         """
         if self._is_past():
             raise FormatError(
@@ -257,7 +323,7 @@ class Table:
             )
 
     def _is_past(self) -> bool:
-        """Tell whether somebody has removed this version, and not damaged it."""
+        """Tell whether a writer has removed this version, and not damaged it."""
         if not hasattr(self, "dataset"):
             return False
         published = self._published()
@@ -279,7 +345,7 @@ class Table:
             return False
 
     def _published(self) -> tuple[str, int] | None:
-        """Tell which table, and which version of it, readers are shown now; None if nobody says."""
+        """Return the table and version that ``library.json`` names; None if it names none."""
         try:
             facts = parse_json((self.path.parent / "library.json").read_bytes())
         except (OSError, ValueError):
@@ -288,6 +354,229 @@ class Table:
             return None
         name, version = facts.get("table"), facts.get("version")
         return (name, version) if isinstance(name, str) and type(version) is int else None
+
+    def append(
+        self,
+        batches: Iterator[Batch],
+        first_id: int,
+        *,
+        before: Callable[[], None] = lambda: None,
+    ) -> Self:
+        """Append batches, some thousand pictures in a commit.
+
+        Parameters
+        ----------
+        batches : iterator of Batch
+            An error that it raises is raised again here, after the commits that were complete.
+        first_id : int
+            The id of the first row.
+        before : callable
+            Called once before the first commit, if there is one.
+
+        Returns
+        -------
+        Table
+            The new version.
+
+        Raises
+        ------
+        OutputError
+            If the rows cannot be written.
+        """
+        table, added = self, datetime.now(UTC)
+        hashes: list[str] = []
+        for batch in batches:
+            if table is self:
+                before()
+            group = _until_full(chain([batch], batches))
+            table = table.append_once(table._records(group, first_id, added, hashes))
+        return table
+
+    def append_once(self, rows: Iterator[Any]) -> Self:
+        """Append Arrow record batches in one commit, or none of them if anything goes wrong."""
+        self._write(rows, lance.write_dataset)
+        return self.latest()
+
+    def write(
+        self, batches: Iterator[Batch], first_id: int, added: datetime
+    ) -> tuple[list[str], list[str]]:
+        """Write batches that no version of the table has until they are committed.
+
+        Parameters
+        ----------
+        batches, first_id
+            As for :meth:`append`.
+        added : datetime
+            The time of addition.
+
+        Returns
+        -------
+        fragments : list of str
+            JSON that :meth:`commit` takes.
+        hashes : list of str
+            The hashes of the pictures in them.
+        """
+        hashes: list[str] = []
+        head = list(islice(batches, 1))
+        if not head:
+            return [], []
+        records = self._records(chain(head, batches), first_id, added, hashes)
+        made = self._write(records, write_fragments)
+        return [json.dumps(fragment.to_json()) for fragment in made], hashes
+
+    def commit(self, fragments: Sequence[str]) -> Self:
+        """Make rows that :meth:`write` has written visible, all in one commit."""
+        if not fragments:
+            return self
+        made = [lance.FragmentMetadata.from_json(fragment) for fragment in fragments]
+        with _explain_writing(self.path):
+            step = lance.LanceOperation.Append(made)
+            lance.LanceDataset.commit(self.dataset, step, read_version=self.dataset.version)
+        return self.latest()
+
+    def extend(self, fields: Sequence[Any]) -> Self:
+        """Add columns, with nulls in the existing rows."""
+        if not fields:
+            return self
+        with _explain_writing(self.path):
+            self.dataset.add_columns(pa.schema(fields))
+        return self.latest()
+
+    def remove(self, ids: Sequence[int]) -> Self:
+        """Remove rows by their ids."""
+        table = self
+        for start in range(0, len(ids), _IDS):
+            some = ", ".join(map(str, ids[start : start + _IDS]))
+            with _explain_writing(self.path):
+                table.dataset.delete(f"id IN ({some})")
+            table = table.latest()
+        return table
+
+    def update(self, ids: NDArray[np.int64], columns: Any) -> Self:
+        """Change users' columns of the rows of these ids; their other columns stay as stored.
+
+        Parameters
+        ----------
+        ids : ndarray of int64 and shape (n,)
+            Each once.
+        columns : pyarrow.Table
+            n rows of columns that the table has, in the table's types.
+        """
+        values = columns.add_column(0, "id", pa.array(ids, pa.int64()))
+        with _explain_writing(self.path):
+            fragments, fields = [], set()
+            for fragment in self.dataset.get_fragments():
+                its_ids = fragment.to_table(columns=["id"]).column("id").to_numpy()
+                if np.isin(its_ids, ids).any():
+                    changed, modified = fragment.update_columns(values, left_on="id", right_on="id")
+                    fragments.append(changed)
+                    fields.update(modified)
+            step = lance.LanceOperation.Update(
+                updated_fragments=fragments, fields_modified=sorted(fields)
+            )
+            lance.LanceDataset.commit(self.dataset, step, read_version=self.dataset.version)
+        return self.latest()
+
+    def restore(self) -> Self:
+        """Make this version the latest."""
+        with _explain_writing(self.path):
+            self.dataset.restore()
+        return self.latest()
+
+    def compact(self) -> Self:
+        """Join rows that many commits have scattered, and leave out the removed ones."""
+        with _explain_writing(self.path):
+            self.dataset.optimize.compact_files(batch_size=_COMPACTED)
+        return self.latest()
+
+    def forget(self, keep: timedelta) -> int:
+        """Delete versions older than this, and what crashes have left; return the bytes freed."""
+        with _explain_writing(self.path):
+            # The caller is the only writer, so files of no version never will be of one.
+            stats = self.dataset.cleanup_old_versions(older_than=keep, delete_unverified=True)
+        return int(stats.bytes_removed)
+
+    def new_fields(self, metadata: Any) -> list[Any]:
+        """Return the fields of users' columns that the table does not have yet."""
+        return [
+            field
+            for field in metadata.schema
+            if field.name not in self.dataset.schema.names and not pa.types.is_null(field.type)
+        ]
+
+    def fit_metadata(self, metadata: Any) -> Any:
+        """Convert users' columns to the types that the table's columns of the same names have.
+
+        Raises
+        ------
+        DataError
+            If a value does not fit its column.
+        """
+        schema, columns = self.dataset.schema, {}
+        for name, column in zip(metadata.column_names, metadata.columns, strict=True):
+            if name not in schema.names:
+                if not pa.types.is_null(column.type):
+                    columns[name] = column
+                continue
+            kind = schema.field(name).type
+            try:
+                columns[name] = column.cast(kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise DataError(
+                    f"metadata column {name!r} holds {column.type}, in the library it holds "
+                    f"{kind}, and {' '.join(str(error).split())[:100]}; convert it, or name it "
+                    "otherwise"
+                ) from error
+        return pa.table(columns)
+
+    def _records(
+        self, batches: Iterator[Batch], first_id: int, added: datetime, hashes: list[str]
+    ) -> Iterator[Any]:
+        """Make an Arrow record batch of each batch; ``hashes`` grows by those of its rows."""
+        schema = self.dataset.schema
+        for batch in batches:
+            n = len(batch.hashes)
+            ids = range(first_id + len(hashes), first_id + len(hashes) + n)
+            hashes += batch.hashes
+            codes = pa.array(np.ascontiguousarray(batch.codes, np.float32).ravel())
+            paths = map(str, ids) if batch.paths is None else map(as_text, batch.paths)
+            columns = {
+                "id": pa.array(ids, pa.int64()),
+                "hash": pa.array(batch.hashes, pa.string()),
+                "path": pa.array(paths, pa.string()),
+                "added": pa.array([added] * n, schema.field("added").type),
+                "picture": pa.array(batch.pictures, pa.large_binary()),
+                "reference": pa.array(batch.references, pa.string()),
+                "thumbnail": pa.array(batch.thumbnails, pa.binary()),
+                "code": pa.FixedSizeListArray.from_arrays(codes, self.width),
+            }
+            if batch.metadata is not None:
+                fitting = self.fit_metadata(batch.metadata)
+                for name in fitting.column_names:
+                    columns[name] = fitting.column(name).combine_chunks()
+            for field in schema:
+                if field.name not in columns:
+                    columns[field.name] = pa.nulls(n, field.type)
+            yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
+
+    def _write(self, rows: Iterator[Any], write: Callable[..., Any]) -> Any:
+        """Have Lance write Arrow record batches, and return its result."""
+        # Lance pulls rows in threads of its own, and passes on no more than the text of what goes
+        # wrong there. So it writes in another thread, and the rows are made here, one batch ahead.
+        queue: Queue[Any] = Queue(maxsize=1)
+        reader = pa.RecordBatchReader.from_batches(self.dataset.schema, _receive(queue))
+        with ThreadPoolExecutor(1) as thread:
+            written = thread.submit(write, reader, self.dataset, mode="append")
+            try:
+                for batch in rows:
+                    if not _hand_over(batch, queue, written):
+                        break
+            except BaseException:
+                _hand_over(_ABANDON, queue, written)
+                raise
+            _hand_over(_DONE, queue, written)
+        with _explain_writing(self.path):
+            return written.result()
 
 
 def cannot_write(path: Place, error: Exception) -> OutputError | StoreError:
@@ -303,6 +592,16 @@ def cannot_write(path: Place, error: Exception) -> OutputError | StoreError:
     )
 
 
+@contextmanager
+def _explain_writing(path: Place) -> Iterator[None]:
+    """Turn what Lance says about a table that it cannot write into one clear line."""
+    try:
+        with panics_as_failures():
+            yield
+    except FAILURES as error:
+        raise cannot_write(path, error) from error
+
+
 def _has_tables(library: Place) -> bool:
     if isinstance(library, Remote):
         return any(name.startswith("table") for name in library.names())
@@ -313,8 +612,126 @@ def _data_files(dataset: Any) -> set[str]:
     return {file.path for part in dataset.get_fragments() for file in part.data_files()}
 
 
-def _first(schema: Any, count: int) -> Any:
-    """Return the first columns of a schema."""
-    for number in reversed(range(count, len(schema))):
-        schema = schema.remove(number)
-    return schema
+def _until_full(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield as many batches as go into one commit."""
+    count = size = 0
+    for batch in batches:
+        yield batch
+        count += len(batch.pictures)
+        size += sum(len(file) for file in batch.pictures if file is not None)
+        if count >= _ROWS or size >= _BYTES:
+            return
+
+
+def _receive(queue: "Queue[Any]") -> Iterator[Any]:  # pragma: no cover - in Lance's threads
+    while (batch := queue.get()) is not _DONE:
+        if batch is _ABANDON:
+            raise RuntimeError("no more rows: those who make them met an error")
+        yield batch
+
+
+def _hand_over(batch: Any, queue: "Queue[Any]", written: "Future[Any]") -> bool:
+    """Wait until there is room for a batch; tell whether the writing thread still takes it."""
+    while not written.done():
+        try:
+            queue.put(batch, timeout=0.1)
+        except Full:
+            continue
+        return True
+    return False
+
+
+def _own_schema(width: int) -> Any:
+    """Return the columns that every library has, for codes of a width."""
+    types = (
+        pa.int64(),
+        pa.string(),
+        pa.string(),
+        pa.timestamp("us", "UTC"),
+        pa.large_binary(),  # the file; null where there is a reference
+        pa.string(),  # the absolute path of a file that is not copied
+        pa.binary(),  # a small JPEG file; null where the picture is small itself
+        pa.list_(pa.float32(), width),
+    )
+    optional = ("picture", "reference", "thumbnail")
+    # Pictures are compressed already, and trying it again costs more than writing them.
+    plain = {"picture": {"lance-encoding:compression": "none"}}
+    return pa.schema(
+        [
+            pa.field(name, kind, nullable=name in optional, metadata=plain.get(name))
+            for name, kind in zip(OWN_COLUMNS, types, strict=True)
+        ]
+    )
+
+
+def as_metadata(given: Any, count: int) -> Any:
+    """Turn a user's columns into an Arrow table of the types that libraries hold.
+
+    Parameters
+    ----------
+    given : DataFrame, pyarrow.Table, or mapping of str to sequence
+        The columns.
+    count : int
+        The number of pictures, for each of which there must be a row.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    ParameterError
+        If these are no columns, have other names than may be, or not as many rows as pictures.
+    DataError
+        If a column holds anything but numbers, texts, truth values, dates or times.
+    """
+    try:
+        table = pa.table(dict(given) if isinstance(given, Mapping) else given)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise ParameterError(
+            f"metadata is a {type(given).__name__} that makes no columns "
+            f"({' '.join(str(error).split())[:200]}); give a DataFrame or a dictionary of lists"
+        ) from error
+    # pandas keeps its row labels in such a column.
+    names = [name for name in table.column_names if not name.startswith("__index_level_")]
+    if taken := [name for name in names if name in OWN_COLUMNS or not name]:
+        raise ParameterError(
+            f"metadata has a column {taken[0]!r}, and a library's own columns are "
+            f"{', '.join(OWN_COLUMNS)}; rename it"
+        )
+    if unfit := [name for name in names if {".", "`"} & set(name) or name.startswith("_row")]:
+        raise ParameterError(
+            f"metadata has a column {unfit[0]!r}; names with a point or a backtick in them, or "
+            "beginning with '_row', have a meaning of their own to the table; rename it"
+        )
+    if unfit := [name for name in names if "\0" in name]:
+        raise ParameterError(f"metadata has a column {unfit[0]!r} with a NUL in it; rename it")
+    if len(set(names)) < len(names) or not names:
+        raise ParameterError(f"metadata has the columns {names}; give at least one, each once")
+    if len(table) != count:
+        raise ParameterError(
+            f"metadata has {len(table)} rows for {count} pictures; give one row for each"
+        )
+    columns = {name: _widen(name, table.column(name).combine_chunks()) for name in names}
+    return pa.table(columns)
+
+
+def _widen(name: str, column: Any) -> Any:
+    """Convert a user's column to the widest type of its kind."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = kind.value_type
+    if pa.types.is_null(kind):
+        return column
+    for belongs, widest in _WIDEST:
+        if belongs(kind):
+            try:
+                return column.cast(widest, safe=not pa.types.is_timestamp(kind))
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"metadata column {name!r} holds a value beyond {widest} ({error}); convert it"
+                ) from error
+    raise DataError(
+        f"metadata column {name!r} holds {kind}; give numbers, texts, truth values, dates or times"
+    )

@@ -35,8 +35,12 @@ class Half(ABC):
         Between the data's units and the network's.
     spec : NetworkSpec
         What the module was built from.
+    sample_shape_ : tuple of int
+        The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
+    rate_ : int or None
+        Samples a second of the signals learned from, where they were known.
     fingerprint_ : str
-        Of the whole model that this is a half of.
+        The fingerprint of the whole model that this is a half of.
     feature_names_in_ : ndarray of str
         The columns of the table that was learned from; only where they had names.
     """
@@ -59,19 +63,11 @@ class Half(ABC):
         self.module = module
         self.scaling_ = scaling
         self.spec = spec
+        self.sample_shape_ = spec.sample_shape
+        self.rate_ = spec.rate
         self.fingerprint_ = fingerprint
         if feature_names is not None:
             self.feature_names_in_ = np.asarray(feature_names, dtype=object)
-
-    @property
-    def sample_shape_(self) -> tuple[int, ...]:
-        """The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``."""
-        return self.spec.sample_shape
-
-    @property
-    def rate_(self) -> int | None:
-        """Samples a second of the signals learned from, where they were known; otherwise None."""
-        return self.spec.rate
 
     @property
     def takes_any_size_(self) -> bool:
@@ -234,7 +230,10 @@ class Encoder(Half):
         DataError
             If the rows are not like those learned from, or not finite.
         """
-        rows = check_rows(self, X)
+        return self.encode(check_rows(self, X))
+
+    def encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
         return encode(self.module, self.scaling_, rows, self.spec)
 
 
@@ -285,7 +284,8 @@ def encode(
     DataError
         As :func:`check_made`.
     """
-    codes = scratch_rows((len(rows), spec.at(rows.shape[1:]).code_width))
+    spec = spec if rows.shape[1:] == spec.sample_shape else spec.at(rows.shape[1:])
+    codes = scratch_rows((len(rows), spec.code_width))
     run_in_blocks(lambda x: module(scaling(x)), rows, codes, module, "row")
     return codes
 

@@ -59,7 +59,8 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         If the rows cannot be used, or are not like those learned from.
     """
     given = X
-    X = stored(as_array_like(read_rows(X, None if fitting else owner)))
+    if type(X) is not np.ndarray or X.dtype.kind not in "biuf" or not X.ndim:
+        X = stored(as_array_like(read_rows(X, None if fitting else owner)))
     shape = tuple(X.shape)
     if len(shape) == 1:
         raise DataError(

@@ -154,7 +154,7 @@ class LibraryMap:
     def place(self, codes: list[NDArray[np.float32]]) -> list[tuple[float, float]]:
         """Place codes at their neighbours' mean place, weighted by inverse squared distances."""
         points, places = self.points, []
-        for matches in self.served.opened().match(codes=np.stack(codes), k=_NEIGHBOURS):
+        for matches in self.served.opened().match_codes(np.stack(codes), _NEIGHBOURS):
             rows = np.searchsorted(self.ids, [match.id for match in matches])
             weights = 1 / (np.square([match.distance for match in matches]) + 1e-12)
             x, y = weights @ points[rows] / weights.sum()

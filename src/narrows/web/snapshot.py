@@ -13,7 +13,7 @@ from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from threading import Lock
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from narrows.errors import (
     ParameterError,
     UnreadableFileError,
 )
-from narrows.library import Item, Library
+from narrows.library import Item, Library, Match
 from narrows.models import load
 from narrows.models.damage import limits_of
 from narrows.remote import Place, Remote, on_disk, stamp
@@ -258,15 +258,15 @@ class Served:
         rows: Any = None
         if is_stored:
             codes = np.stack([item.code for item in library.items(items)])
-            found = library.match(ids=items, **options)
+            found = library.match_ids(items, **options)
             rows = library.read(items) if self.can_decode else None
         else:
             rows = np.stack(items)
             codes = self.model.transform(rows)
             if options["rerank"] is None:
-                found = library.match(codes=codes, **options)
+                found = library.match_codes(codes, **options)
             else:
-                found = library.match(rows, **options)
+                found = cast("list[list[Match]]", library.match(rows, **options))
         restored = self.model.inverse_transform(codes) if self.can_decode else None
         answers = []
         for place, matches in enumerate(found):

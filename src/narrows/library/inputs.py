@@ -1,19 +1,25 @@
-"""What users give, as rows to encode and as files to store."""
+"""What users give to a library or look for in it: picture files, rows in memory, or an iterator.
+
+Each is read part by part, as rows to encode and as files to store. Users' columns may come in a
+table of their own, which is brought into the order of the pictures.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from io import BytesIO
-from itertools import chain
+from itertools import chain, groupby
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from PIL import Image
 
 from narrows.containment import is_folder, read_regular
 from narrows.data import files
@@ -26,49 +32,62 @@ from narrows.data.decoding import (
     scan,
 )
 from narrows.data.folders import LeftOut
-from narrows.data.formats import DEFAULTS, IMAGE_SUFFIXES, FileOptions, check_plugin
-from narrows.data.image_codec import DefectError, extract
+from narrows.data.formats import (
+    DEFAULTS,
+    IMAGE_SUFFIXES,
+    TABLE_SUFFIXES,
+    FileOptions,
+    check_plugin,
+    is_table,
+)
+from narrows.data.image_codec import DefectError, extract, orientation, turn
 from narrows.data.images import list_images, read_into_memory
-from narrows.data.names import RowNames
+from narrows.data.names import KEYS, NameIndex, RowNames, key_column
 from narrows.data.reading import Notes, Page, Picture, Reading, current, file_of
 from narrows.data.scaling import Scaling
+from narrows.data.tables import read_columns
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
-from narrows.library.references import MOST_BYTES, folders_of
+from narrows.library.pictures import MOST_BYTES, folders_of
 from narrows.models import Encoder
 from narrows.models.validation import check_columns, check_rows
+from narrows.networks import NetworkSpec
 
 _ROWS = 1024  # rows of an array that are stored at a time
 _FILES = 256  # files that are stored at a time, fewer if they have more bytes than this:
 _BYTES = 2**24  # larger parts were slower, as their memory is new each time
 _BLOCKS = 64  # tasks for threads that a part makes
+# Pictures of an iterator, and bytes of them, that are gathered before they are read.
+_GATHERED, _GATHERED_BYTES = 1024, 2**26
+# Modes that PNG files hold as they are; other pictures become colours.
+_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
 Store: TypeAlias = Literal["pictures", "references"]
 
 
 class Part(NamedTuple):
-    """Some of what was given, on its way into a library.
+    """Some new pictures on their way into a library.
 
     Attributes
     ----------
     numbers : list of int
-        Which of those given they are.
+        Their numbers among all pictures that were given.
     names : list of str, or None
         Where they came from, if that is known.
     hashes : list of str
         SHA-256 of each file's contents.
     contents : list of (bytes or None)
-        What is stored of each; None where that is a reference.
+        The contents of each file to store; None where a reference is stored.
     references : list of (str or None)
-        The absolute path of each, where it is not stored itself.
+        The absolute path of each file that is referred to.
     thumbnails : list of (bytes or None)
         JPEG files; None where a picture is small itself.
     rows : ndarray of shape (n, *sample_shape)
-        The same, decoded, in the data's units.
+        The pictures decoded, in the data's units.
     met : list of str
-        SHA-256 of all that were read for this part, known or not.
+        SHA-256 of all pictures that were read for this part, known ones among them.
     done : int
-        How many of those given have been seen to, with these.
+        How many of the given pictures have been read, with this part.
     """
 
     numbers: list[int]
@@ -83,7 +102,7 @@ class Part(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A file's hash, and, if it is not known yet, what is stored of it, and its row."""
+    """A file's hash, and, if the library does not have it, what is stored of it, and its row."""
 
     hash: str
     contents: bytes | None = None
@@ -99,23 +118,23 @@ class GivenFiles:
     Attributes
     ----------
     paths : list of Path or Page
-        The files, or pages of them; where they are none, what errors call them.
+        The files, or pages of them; of pictures in memory, the names that errors give them.
     encoder : Encoder
-        Says in which shape and units rows are wanted.
+        The encoder, to whose shape and units pictures are decoded.
     single : bool
-        Whether one picture was meant, rather than a number of them.
+        Whether one picture was given, rather than a number of them.
     store : {"pictures", "references"}
-        What is kept of each.
+        What the library stores of each.
     contents : list of bytes, or None
-        What would be in the files, where they are none.
+        The contents of picture files in memory.
     how : Reading
-        The bound on pixels.
+        How picture files are read, with the bound on their pixels.
     notes : Notes
-        Takes what has to be said of the files.
+        Collects what has to be said of the files.
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
     folder : Path or None
-        That folder.
+        The folder that was given, if one was.
     """
 
     paths: list[Picture]
@@ -138,27 +157,28 @@ class GivenFiles:
 
     @property
     def target(self) -> Target:
-        """What each is turned into: a row in the data's units."""
+        """The shape and units that a picture file is decoded to."""
         scaling = self.encoder.scaling_
         return Target(self.encoder.sample_shape_, scaling.file_type, scaling, self.how)
 
-    def read(self) -> NDArray[Any]:
-        """Read all of them, (n, *sample_shape), in the data's units."""
+    @cached_property
+    def rows(self) -> NDArray[Any]:
+        """All pictures, checked, (n, *sample_shape), in the data's units."""
         rows, _, _ = read_into_memory(self.paths, self.target, self.notes)
-        self.notes.tell(stacklevel=4)
-        return rows
+        self.notes.tell(stacklevel=5)
+        return check_rows(self.encoder, rows)
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
-        """Read them part by part, one part ahead, but for those whose hash is known.
+        """Read the pictures whose hash is not known, part by part, one part ahead.
 
-        Whoever asks does so within :func:`narrows.data.image_codec.quietly`.
+        The caller iterates within :func:`narrows.data.image_codec.quietly`.
 
         Parameters
         ----------
         skipped : list, or None
-            Takes the files that cannot be read, each with the reason; None refuses them.
+            Collects the files that cannot be read, each with the reason; None refuses them.
         known : set of str
-            Hashes; grows by those of what is read.
+            Hashes; grows by those of the pictures that are read.
         """
         for numbers, loaded in self._loaded(known):
             new: list[tuple[int, Loaded]] = []
@@ -174,21 +194,21 @@ class GivenFiles:
                 elif result.hash not in known:
                     known.add(result.hash)
                     new.append((number, result))
-            rows = [one.row for _, one in new if one.row is not None]
+            rows = [file.row for _, file in new if file.row is not None]
             yield Part(
                 [number for number, _ in new],
                 None if self.contents else [str(self.paths[number]) for number, _ in new],
-                [one.hash for _, one in new],
-                [one.contents for _, one in new],
-                [one.reference for _, one in new],
-                [one.thumbnail for _, one in new],
+                [file.hash for _, file in new],
+                [file.contents for _, file in new],
+                [file.reference for _, file in new],
+                [file.thumbnail for _, file in new],
                 np.stack(rows) if rows else self.target.empty(0),
                 [result.hash for result in loaded if isinstance(result, Loaded)],
                 numbers[-1] + 1,
             )
 
     def _loaded(self, known: set[str]) -> Iterator[tuple[list[int], list["Loaded | str"]]]:
-        """Read them on all processors; while a part is looked at, the next is on its way."""
+        """Read them on all processors; while the caller uses a part, the next one is read."""
         refer = self.store == "references"
         load = partial(_load, target=self.target, known=known, refer=refer, notes=self.notes)
 
@@ -206,13 +226,14 @@ class GivenFiles:
                     blocks = [numbers[at : at + size] for at in range(0, len(numbers), size)]
                     begun = [threads.submit(load_block, block) for block in blocks]
                     if before is not None:
-                        yield before[0], [one for block in before[1] for one in block.result()]
+                        yield before[0], [file for block in before[1] for file in block.result()]
                     before = numbers, begun
             finally:
                 # After an error or Ctrl-C, what has not begun does not begin.
                 threads.shutdown(cancel_futures=True)
 
     def _split(self) -> Iterator[list[int]]:
+        """Divide the numbers of the files into parts."""
         part: list[int] = []
         size = 0
         pages = Counter(path.file for path in self.paths if isinstance(path, Page))
@@ -237,22 +258,22 @@ class GivenRows:
     Attributes
     ----------
     rows : ndarray of shape (n, *sample_shape)
-        In the data's units.
+        The rows, checked, in the data's units.
     scaling : Scaling
-        Between these and pixels.
-    are_pictures : bool
-        Whether they are shown as pictures, and have thumbnails.
+        The conversion between these units and pixels.
+    spec : NetworkSpec
+        The network, which tells whether rows are pictures and have thumbnails.
     names : sequence of str, or None
         Where they came from, if from a file.
     single : bool
-        Whether one picture was meant, rather than a number of them.
+        Whether one row was given, rather than a number of them.
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
     """
 
     rows: NDArray[Any]
     scaling: Scaling
-    are_pictures: bool
+    spec: NetworkSpec
     names: Sequence[str] | None = None
     single: bool = False
     left_out: LeftOut | None = None
@@ -260,12 +281,8 @@ class GivenRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self) -> NDArray[Any]:
-        """Return them."""
-        return self.rows
-
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
-        """Yield them part by part, but for those whose hash is known; none is ever unreadable."""
+        """Yield the rows whose hash is not known, part by part; none is ever unreadable."""
         del skipped
         for start in range(0, len(self), _ROWS):
             rows = np.ascontiguousarray(self.rows[start : start + _ROWS])
@@ -290,10 +307,10 @@ class GivenRows:
             )
 
     def _thumbnail(self, row: NDArray[Any]) -> bytes | None:
-        return encode_thumbnail(self.scaling.to_pixels(row)) if self.are_pictures else None
+        return encode_thumbnail(self.scaling.to_pixels(row)) if self.spec.shows_pictures else None
 
 
-def understand(
+def read_input(
     given: Any,
     encoder: Encoder,
     *,
@@ -301,7 +318,7 @@ def understand(
     exclude: str | Sequence[str] = (),
     options: FileOptions = DEFAULTS,
 ) -> GivenFiles | GivenRows:
-    """Tell what a user gave.
+    """Read what a user gave, or name its files if they are pictures.
 
     Parameters
     ----------
@@ -309,26 +326,27 @@ def understand(
         A path may name a folder of pictures, a picture, or data that
         :func:`narrows.data.files.read` knows.
     encoder : Encoder
-        Says which shape rows have, and which columns if they have names.
+        The encoder, which knows the shape of rows, and their columns if they have names.
     store : {"pictures", "references"}
-        What is kept of each, when it comes to that.
+        What a library is to store of each.
     exclude : str or sequence of str
         Patterns of files and folders that are left out of a folder.
     options : FileOptions
-        How to read tables and archives that do not say it themselves.
+        How to read tables and archives that do not tell it themselves.
 
     Raises
     ------
     MissingFileError, DataError
         If there is no such file, or its contents do not fit the model.
     ParameterError
-        If rows of data, which are no files, are to be referred to, or files are to be left out of
-        what is no folder.
+        If rows of data, which have no files, are to be referred to, or files are to be left out
+        where no folder was given.
     """
     check_store(store)
     names: Sequence[str] | None = None
     left_out = None
-    files.check_excludable(given, exclude)
+    if exclude != ():
+        files.check_excludable(given, exclude)
     if isinstance(given, str | Path):
         path = Path(given)
         if is_folder(path) and not files.holds_rows(path, exclude):
@@ -351,10 +369,11 @@ def understand(
     elif isinstance(given, Sequence) and given and all(isinstance(x, str | Path) for x in given):
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
-    if is_pillow_image(given):
-        given = as_array_like([given])[0]
-    values = as_array_like(read_rows(given))
-    shape = encoder.sample_shape_
+    values, shape = given, encoder.spec.sample_shape
+    if type(values) is not np.ndarray or values.dtype.kind not in "biuf" or not values.ndim:
+        if is_pillow_image(given):
+            values = given = as_array_like([given])[0]
+        values = as_array_like(read_rows(values))
     single = tuple(values.shape) == shape
     if single:
         # A row of a DataFrame has its columns' names.
@@ -371,17 +390,17 @@ def understand(
         )
     if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
-    checked, shown = check_rows(encoder, values), encoder.spec.shows_pictures
-    return GivenRows(checked, encoder.scaling_, shown, names, single, left_out)
+    checked = check_rows(encoder, values)
+    return GivenRows(checked, encoder.scaling_, encoder.spec, names, single, left_out)
 
 
 def is_picture_file(path: str | Path) -> bool:
-    """Tell from its name whether a path is that of one picture."""
+    """Tell from its name whether a path names one picture."""
     return Path(path).suffix.lower() in IMAGE_SUFFIXES and not is_folder(path)
 
 
 def check_store(store: Store, *, files: bool = True) -> None:
-    """Refuse what is no way to store things, or none to store what is in no files."""
+    """Refuse an unknown way to store pictures, and references to what has no files."""
     if store not in ("pictures", "references"):
         raise ParameterError(f"store={store!r} is not known; use 'pictures' or 'references'")
     if store == "references" and not files:
@@ -400,7 +419,7 @@ def as_files(
     contents: list[bytes] | None = None,
     notes: Notes | None = None,
 ) -> GivenFiles:
-    """Take picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
+    """Return picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
     if not files.takes_pictures(encoder.sample_shape_, encoder.spec.shows_pictures):
         raise DataError(
             f"'{paths[0]}' is a picture, and the library's model takes rows of shape "
@@ -462,8 +481,191 @@ def _is_text(name: str) -> bool:
 
 
 def _npy_files(rows: NDArray[Any]) -> list[bytes]:
-    """Turn rows into .npy files, which all have the same header."""
+    """Make .npy files of rows, which all have the same header."""
     file = BytesIO()
     np.lib.format.write_array(file, rows[0], allow_pickle=False)
     header = file.getvalue()[: -rows[0].nbytes]
     return [header + row.tobytes() for row in rows]
+
+
+@dataclass(frozen=True)
+class GivenStream:
+    """An iterator of pictures, whose number and kinds are unknown; never all in memory.
+
+    Attributes
+    ----------
+    items : iterator
+        Paths of files, of folders or of data; the contents of picture files, as bytes; Pillow's
+        pictures; arrays of shape sample_shape or (n, *sample_shape). Kinds may be mixed.
+    encoder : Encoder
+        The encoder, to whose shape and units pictures are decoded.
+    store : {"pictures", "references"}
+        What the library stores of each.
+    notes : Notes
+        Collects what has to be said of picture files.
+    folders : set of str
+        The folders of files that are referred to; grows with the files that are read.
+    """
+
+    items: Iterator[Any]
+    encoder: Encoder
+    store: Store = "pictures"
+    notes: Notes = field(default_factory=Notes)
+    folders: set[str] = field(default_factory=set)
+
+    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
+        """Read the pictures part by part, as :meth:`GivenFiles.parts` does."""
+        done = 0
+        for kind, items in groupby(self.items, self._kind):
+            for some in ([item] for item in items) if kind is None else _gather(items):
+                given = self._read_items(some, kind, done)
+                for part in given.parts(skipped, known):
+                    numbers = [done + number for number in part.numbers]
+                    yield part._replace(numbers=numbers, done=done + part.done)
+                if isinstance(given, GivenFiles):
+                    self.notes.add(given.notes)
+                    self.folders.update(given.folders)
+                done += len(given)
+        if not done:
+            raise DataError("no pictures were given; give at least one")
+
+    def _kind(self, item: Any) -> object:
+        """Return the kind of items that are read together; None for an item read alone."""
+        if isinstance(item, str | Path):
+            return Path if is_picture_file(item) else None
+        if isinstance(item, bytes | Image.Image):
+            return bytes
+        if isinstance(item, np.ndarray) and item.shape == self.encoder.sample_shape_:
+            return item.dtype
+        return None
+
+    def _read_items(self, items: list[Any], kind: object, done: int) -> GivenFiles | GivenRows:
+        if kind is bytes:
+            contents = [_png(item) if isinstance(item, Image.Image) else item for item in items]
+            names = [Path(f"picture {done + number}") for number in range(len(items))]
+            check_store(self.store, files=False)
+            return as_files(names, self.encoder, self.store, contents=contents, notes=self.notes)
+        if kind is None:
+            return read_input(items[0], self.encoder, store=self.store)
+        together = items if kind is Path else np.stack(items)
+        return read_input(together, self.encoder, store=self.store)
+
+
+def _gather(items: Iterator[Any]) -> Iterator[list[Any]]:
+    """Gather items into lists that fit into memory."""
+    some: list[Any] = []
+    size = 0
+    for item in items:
+        some.append(item)
+        match item:
+            case bytes():
+                size += len(item)
+            case Image.Image():
+                size += 4 * item.width * item.height
+            case np.ndarray():
+                size += item.nbytes
+        if len(some) == _GATHERED or size >= _GATHERED_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _png(image: Image.Image) -> bytes:
+    """Make a PNG file of a picture in memory, upright and without loss."""
+    image.load()  # which turns some upright, and removes their orientation
+    upright = turn(image, orientation(image))
+    file = BytesIO()
+    (upright if upright.mode in _MODES else upright.convert("RGB")).save(file, "PNG")
+    return file.getvalue()
+
+
+def read_metadata(
+    path: Path,
+    given: GivenFiles | GivenRows,
+    folder: Path | None,
+    options: FileOptions = DEFAULTS,
+) -> Any:
+    """Read a table of metadata, a row for each picture, in the order of the pictures.
+
+    Parameters
+    ----------
+    path : Path
+        A file ending in .csv, .tsv or .parquet.
+    given : GivenFiles or GivenRows
+        The pictures.
+    folder : Path or None
+        The folder that was given, if one was.
+    options : FileOptions
+        How to read a text table that does not say it itself.
+
+    Returns
+    -------
+    pyarrow.Table
+        Without the column that names the files. For rows of data, the table as it is.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError
+        If there is no table there.
+    DataError
+        If a picture has no row or several, or a row no picture, or more than one.
+    """
+    if not is_table(path):
+        raise ParameterError(
+            f"metadata='{path}' is no table; name a file ending in "
+            f"{', '.join(sorted(TABLE_SUFFIXES))}"
+        )
+    table = read_columns(path, options.only_for(path))
+    if isinstance(given, GivenRows):
+        return table
+    key = key_column(table.column_names)
+    if key is None:
+        raise DataError(
+            f"'{path}' has the columns {', '.join(table.column_names)}, and none of "
+            f"{', '.join(KEYS)} that would say which picture a row is of; name one so"
+        )
+    names = table.column(key).cast(pa.string()).to_pylist()
+    rows = _rows_by_file(path, names, [Path(str(path)) for path in given.paths], folder)
+    if missing := [place for place in range(len(given)) if place not in rows]:
+        raise DataError(
+            f"'{path}' has no row for {len(missing)} of the {len(given)} pictures, the first of "
+            f"them '{given.paths[missing[0]]}'; add rows for them, or leave them out"
+        )
+    return table.drop_columns([key]).take([rows[place] for place in range(len(given))])
+
+
+def _names_of(path: Path, folder: Path | None) -> set[str]:
+    """Return the names of a file: as it was given, in full, and in the folder given."""
+    inside = {path.relative_to(folder).as_posix()} if folder else set()
+    return {str(path), str(path.absolute())} | inside
+
+
+def _rows_by_file(
+    table: Path, names: list[str | None], files: list[Path], folder: Path | None
+) -> dict[int, int]:
+    """Return the row of each file that has one, by the file's place."""
+    rows: dict[int, int] = {}
+    index = NameIndex([_names_of(path, folder) for path in files])
+    for row, name in enumerate(names):
+        where = f"row {row}, counted from 0, of '{table}'"
+        if name is None:
+            raise DataError(f"{where} names no file; name one, or remove the row")
+        place = index.find(name)
+        if place is None and len(same := index.alike(name)) > 1:
+            raise DataError(
+                f"{where} names '{name}', as '{files[same[0]]}' and '{files[same[1]]}' are called; "
+                "give their paths in the folder, letter by letter"
+            )
+        if place is None:
+            raise DataError(
+                f"{where} names '{name}', which is none of the {len(files)} pictures; "
+                "correct it, or remove the row"
+            )
+        if place in rows:
+            raise DataError(
+                f"rows {rows[place]} and {row}, counted from 0, of '{table}' are both of "
+                f"'{files[place]}'; keep one of them"
+            )
+        rows[place] = row
+    return rows
