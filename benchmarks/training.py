@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import peers
 from benchmarks.measuring import SEED, Products, best, compared, pictures, row, table, turns
 from narrows import Autoencoder, VariationalAutoencoder, datasets
-from narrows.models import defaults
+from narrows.models import resolve
 
 PARTS = ("rates", "choice", "quality", "busy")
 BATCH = 128
@@ -63,7 +63,7 @@ def rates(given):
     plain = {"epochs": epochs, "per_device_train_batch_size": BATCH, "learning_rate": 1e-3}
     some = scaled[: len(scaled) // 4]  # for the peer that takes longest
     # What the model would choose for all 60 000 pictures, as for these.
-    own = defaults.choose_batch_size(60_000)
+    own = resolve.choose_batch_size(60_000)
     regressor = MLPRegressor(
         hidden_layer_sizes=(512, 16, 512),
         batch_size=BATCH,
@@ -140,7 +140,7 @@ def choice(given):
     epochs = given.choice_epochs
     own, error = measure(max_epochs=epochs)
     table("batch", "epochs", "CPU-seconds", "test error")
-    chosen = f"own choice, {defaults.choose_batch_size(len(data.X_train))}"
+    chosen = f"own choice, {resolve.choose_batch_size(len(data.X_train))}"
     row(chosen, epochs, f"{own:.1f}", f"{error:.5f}")
     errors = {}
     for batch in given.batches:

@@ -6,7 +6,7 @@ import torch
 
 from narrows import Autoencoder, VariationalAutoencoder, networks
 from narrows.errors import ParameterError
-from narrows.networks.outputs import OUTPUT_MODULES, invert, reach, with_variance
+from narrows.networks.activations import OUTPUT_MODULES, invert, reach, with_variance
 
 SEED = 20250301
 COUNTS = np.random.default_rng(SEED).poisson(6, (80, 7)).astype(np.float32)

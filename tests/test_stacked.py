@@ -19,7 +19,7 @@ from narrows import (
 )
 from narrows.cli.main import main
 from narrows.errors import DataError, DivergedError, FormatError, OutputError, ParameterError
-from narrows.networks.stacking import put_layer, take_layer
+from narrows.networks.dense import put_layer, take_layer
 from narrows.training.progress import on_epoch
 
 SEED = 20250302

@@ -21,7 +21,8 @@ from variational_kit import (
 from narrows import Decoder, VariationalAutoencoder, datasets, load
 from narrows.errors import DataError, NarrowsWarning
 from narrows.losses import variational
-from narrows.networks import Network, outputs
+from narrows.networks import Network
+from narrows.networks import activations as outputs
 
 
 def normal(*shape, seed=SEED):

@@ -10,7 +10,7 @@ from narrows import MODELS, DenoisingAutoencoder, VariationalAutoencoder, load
 from narrows.errors import NotFittedError, ParameterError
 from narrows.models.learned_rows import LEARNED
 from narrows.networks import Network
-from narrows.networks.code_map import map_codes
+from narrows.networks.pca_residual import map_codes
 from narrows.training.progress import on_epoch
 
 

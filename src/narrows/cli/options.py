@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import reduce, wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import click
 
@@ -283,7 +283,7 @@ def of_model(model: type) -> list[click.Parameter]:
         Named as the parameters, with underscores turned into hyphens.
     """
     texts = parameter_texts(model)
-    annotations = typing.get_type_hints(model)
+    annotations = typing.get_type_hints(model, include_extras=True)
     options: list[click.Parameter] = []
     for field in dataclasses.fields(model):
         if field.name in _LEFT_OUT:
@@ -390,8 +390,14 @@ def _kinds(annotation: Any) -> set[Any]:
 
 
 def _words(annotation: Any) -> list[str]:
-    literals = (m for m in _members(annotation) if typing.get_origin(m) is Literal)
-    return [word for literal in literals for word in typing.get_args(literal)]
+    """Return the words that an annotation allows: those of a literal, and names of plug-ins."""
+    words: list[str] = []
+    for member in _members(annotation):
+        if typing.get_origin(member) is Literal:
+            words += typing.get_args(member)
+        elif typing.get_origin(member) is Annotated:
+            words += [*member.__metadata__[0]]
+    return list(dict.fromkeys(words))
 
 
 def _item(annotation: Any) -> Any:

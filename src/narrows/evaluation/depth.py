@@ -23,7 +23,6 @@ from narrows.models.parameters import Activation
 from narrows.models.stacked import StackedAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network
-from narrows.networks.layers import ResidualBlock
 from narrows.plots.sheet import FAINT, INK
 from narrows.training.progress import on_start, telling
 
@@ -265,9 +264,9 @@ def _gradient_norms(network: Network, x: Tensor) -> list[float]:
         outputs.append(output)
 
     for body in (network.encoder.body, network.decoder.body):
-        for module in body.children():
-            if isinstance(module, nn.Linear | ResidualBlock):
-                module.register_forward_hook(keep)
+        residuals = (residual for block in body.blocks for residual in block.residuals)
+        for module in (*body.layers, *residuals):
+            module.register_forward_hook(keep)
     network.train()
     x = x.to(next(network.parameters()).device)
     squared_error(network(x), x).sum().backward()  # type: ignore[no-untyped-call]

@@ -129,13 +129,13 @@ def find_columns(
         ``None`` for pictures, and for signals of one channel.
     """
     spec = model.spec if isinstance(model, Encoder) else model.spec_
-    shape, architecture = tuple(X.shape[1:]), spec.architecture
-    units = choose_units(architecture, given if isinstance(given, Windows) else X)
+    shape = tuple(X.shape[1:])
+    units = choose_units(spec.architecture, given if isinstance(given, Windows) else X)
     if len(units) == 2 and shape[1] > 1:
         kind: Literal["columns", "channels"] = "channels"
         names = [f"channel {number}" for number in range(shape[1])]
         of_feature = np.tile(np.arange(shape[1]), shape[0])
-    elif len(units) == 1 and architecture != "convolutional_1d":
+    elif len(units) == 1 and not spec.kind.of_signals:
         kind = "columns"
         known = getattr(model, "feature_names_in_", None)
         names = [f"column {n}" for n in range(shape[0])] if known is None else [*map(str, known)]

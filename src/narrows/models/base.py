@@ -44,8 +44,8 @@ from narrows.models.runs import (
     weights_kept_on_divergence,
 )
 from narrows.models.validation import check_no_pairs, check_rows
-from narrows.networks import Network, NetworkSpec, Start, Trace
-from narrows.networks.code_map import map_codes
+from narrows.networks import ARCHITECTURES, Network, NetworkSpec, Start, Trace
+from narrows.networks.pca_residual import map_codes
 from narrows.training.history import History
 from narrows.training.loop import (
     TrainSettings,
@@ -597,7 +597,7 @@ class BaseAutoencoder(Codec):
         So is PCA, for linear halves without penalty or damage; and of a network that starts at PCA
         nobody can tell that it gains anything where there are too few rows to hold some out.
         """
-        if self.spec_.architecture != "pca_residual" or self.max_epochs != "auto":
+        if not self.spec_.kind.starts_at_pca or self.max_epochs != "auto":
             return False
         if self._has_hidden_layers():
             return self.early_stopping and not len(run.held_out)
@@ -815,7 +815,8 @@ class BaseAutoencoder(Codec):
         statistics = Statistics.of(X, held_out, remember, weights)
         resolve.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
         units = resolve.choose_units(self.architecture, X)
-        alike = self.architecture == "fully_convolutional"  # rows of any extent have no places
+        kind = ARCHITECTURES.get(self.architecture)  # none for "auto"
+        alike = kind is not None and kind.map_size is not None  # rows of any extent have no places
         scaling = Scaling.learn(
             self.scaling,
             statistics.pooled() if alike else statistics,

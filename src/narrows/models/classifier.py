@@ -42,7 +42,7 @@ from narrows.models.persistence import plain_label, unplain
 from narrows.models.runs import unchanged_on_failure
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows
-from narrows.networks.classifier import Classifier, SoftmaxHead
+from narrows.networks.network import Classifier, SoftmaxHead
 from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
 from narrows.training.progress import print_epoch
@@ -384,7 +384,7 @@ class EncoderClassifier(
             return
         module = copy.deepcopy(half.module)
         if self.from_scratch:
-            held_out, learned = self._split(len(rows), bool(half.spec.hidden_layer_sizes), seed)
+            held_out, learned = self._split(len(rows), half.spec.has_hidden_layers, seed)
             statistics = Statistics.of(rows, held_out, weights=weights)
             first = resolve.choose_start(
                 half.spec, half.scaling_, statistics, rows, learned, weights=weights
@@ -418,7 +418,7 @@ class EncoderClassifier(
         settings = replace(settings, learning_rate=rate)
         device = settings.device
         module.to(device).eval()
-        held_out, learned = self._split(len(rows), bool(spec.hidden_layer_sizes), seed)
+        held_out, learned = self._split(len(rows), spec.has_hidden_layers, seed)
         to_start = learned[:: -(-len(learned) // _ROWS_TO_START)]
         # An encoder that stays as it is encodes all rows, once.
         codes = torch.from_numpy(self._encode(rows[to_start] if self.fine_tune else rows))
@@ -472,16 +472,17 @@ class EncoderClassifier(
 
     def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Compute the codes of rows, maps as rows of numbers."""
-        module, scaling = self.encoder_.module, self.encoder_.scaling_
-        codes = scratch_rows((len(rows), self.encoder_.spec.code_width))
-        run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module, "row")
+        module, scaling, spec = self.encoder_.module, self.encoder_.scaling_, self.encoder_.spec
+        codes = scratch_rows((len(rows), spec.code_width))
+        run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module, spec)
         return codes
 
     def _logits(self, X: Any) -> NDArray[np.float32]:
         self._check_fitted()
         rows = check_rows(self, X)
         logits = np.empty((len(rows), len(self.classes_)), np.float32)
-        run_in_blocks(lambda x: self.network_(self.scaling_(x)), rows, logits, self.network_, "row")
+        network, spec = self.network_, self.encoder_.spec
+        run_in_blocks(lambda x: network(self.scaling_(x)), rows, logits, network, spec)
         return logits
 
     def _stored(self) -> tuple[dict[str, Any], storage.Parts]:

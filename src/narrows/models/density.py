@@ -25,8 +25,8 @@ from narrows.models.fitted import Codec
 from narrows.models.proposals import Proposal, Source
 from narrows.models.validation import check_flag, check_number
 from narrows.networks import Decoder, Encoder, Network, Trace
-from narrows.networks.code_map import map_codes
-from narrows.networks.outputs import Gaussian
+from narrows.networks.activations import Gaussian
+from narrows.networks.pca_residual import map_codes
 from narrows.training.loop import keep_freed_memory
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")

@@ -19,9 +19,8 @@ from narrows.errors import DataError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import NetworkSpec
 
-# Rows a pass: large enough for the matrix products, small enough for the cache, where convolutions
-# have more to keep; and the values of rows that are large.
-_BLOCK, _CONVOLVED, _VALUES = 1024, 128, 1 << 22
+# Values of a row, or of what is made of it, that are computed at a time.
+_VALUES = 1 << 22
 
 
 class Half(ABC):
@@ -286,7 +285,7 @@ def encode(
     """
     spec = spec if rows.shape[1:] == spec.sample_shape else spec.at(rows.shape[1:])
     codes = scratch_rows((len(rows), spec.code_width))
-    run_in_blocks(lambda x: module(scaling(x)), rows, codes, module, "row")
+    run_in_blocks(lambda x: module(scaling(x)), rows, codes, module, spec)
     return codes
 
 
@@ -304,7 +303,7 @@ def decode(
     if spec.is_map:
         module = networks.decoder_at(module, spec)
     # Off the device first: not every device has double precision.
-    run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module, "code")
+    run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module, spec, what="code")
     return rows
 
 
@@ -320,14 +319,15 @@ def run_in_blocks(
     rows: NDArray[Any],
     out: NDArray[np.floating],
     module: nn.Module,
-    what: Literal["row", "code"],
+    spec: NetworkSpec,
+    *,
+    what: Literal["row", "code"] = "row",
 ) -> None:
     """Write what a step makes of each row; both are on the module's device in between."""
     device = next(module.parameters()).device
     source, target = as_rows(rows), torch.from_numpy(out)
     largest = max(math.prod(rows.shape[1:]), math.prod(out.shape[1:]))
-    most = _CONVOLVED if networks.convolves(module) else _BLOCK
-    size = min(most, max(1, _VALUES // largest))
+    size = min(spec.kind.rows_at_once, max(1, _VALUES // largest))
     for start in range(0, len(rows), size):
         block = slice(start, start + size)
         target[block] = step(source[block].to(device))

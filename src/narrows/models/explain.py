@@ -1,10 +1,10 @@
-"""What "auto" became in a run of training, and why, in words."""
+"""The sentence on what parameters left to "auto" became in a run of training, and why."""
 
 import math
 from typing import Any
 
-from narrows import networks
 from narrows.models.parameters import Choice, Learned
+from narrows.networks import NetworkSpec
 from narrows.texts import counted
 from narrows.training.loop import TrainSettings
 
@@ -31,10 +31,10 @@ def explain(
     spec = model.spec_
     steps = settings.max_epochs * -(-(n_rows - n_held_out) // settings.batch_size)
     batches = Choice(settings.batch_size, counted(n_rows, "row"))
-    rate = "" if spec.hidden_layer_sizes else "no hidden layers"
+    rate = "" if spec.has_hidden_layers else "no hidden layers"
     choices = {
         "architecture": Choice(spec.architecture, _why_architecture(model)),
-        "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, _why_layers(model, n_rows)),
+        "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, _why_layers(spec, n_rows)),
         "scaling": _scaling(model),
         "loss": Choice(model.loss_, ""),
         "batch_size": batches,
@@ -44,6 +44,8 @@ def explain(
         "validation_fraction": Choice(n_held_out, f"rows of {n_rows}"),
         "device": Choice(settings.device.type, ""),
     }
+    if "hidden_layer_sizes" not in spec.kind.parameters:
+        del choices["hidden_layer_sizes"]
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
     width = math.prod(spec.sample_shape)
     if spec.n_components >= width and not hasattr(model, "sparsity") and not spec.is_map:
@@ -74,10 +76,10 @@ def sentence(choices: dict[str, Choice]) -> str:
 def _why_architecture(model: Learned) -> str:
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
-    if spec.architecture == "pca_residual":
+    if spec.kind.starts_at_pca:
         kind = "signal windows" if model.spec_.signal else "table"
         return f"{kind}; initialised with PCA"
-    if networks.is_convolutional(spec.architecture):
+    if spec.kind.n_axes(spec.sample_shape):
         return f"pictures of {shape}"
     if len(spec.sample_shape) > 1:
         small = model.hidden_layer_sizes == "auto"
@@ -85,12 +87,12 @@ def _why_architecture(model: Learned) -> str:
     return "values are bounded" if model.scaling_.bounded else "other parameters ask for it"
 
 
-def _why_layers(model: Learned, n_rows: int) -> str:
-    if model.spec_.architecture == "pca_residual":
+def _why_layers(spec: NetworkSpec, n_rows: int) -> str:
+    if spec.kind.starts_at_pca:
         return counted(n_rows, "row")
-    if networks.is_convolutional(model.spec_.architecture):
+    if spec.kind.n_axes(spec.sample_shape):
         return "channels per downsampling stage"
-    return counted(math.prod(model.spec_.sample_shape), "feature")
+    return counted(math.prod(spec.sample_shape), "feature")
 
 
 def _scaling(model: Learned) -> Choice:

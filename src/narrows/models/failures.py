@@ -16,7 +16,6 @@ from narrows.data.arrays import as_tensor
 from narrows.data.batches import is_stored
 from narrows.errors import warn
 from narrows.models.parameters import Learned
-from narrows.networks.network import Centre
 
 # Rows that are looked at, and values of them, at most; rows encoded at once.
 _ROWS, _VALUES, _BLOCK = 2_000, 1 << 22, 250
@@ -158,7 +157,7 @@ def _measure(
         codes.append(code.cpu())
     # Maps have units by the place, sparse models count dead ones themselves, and where a network
     # starts at PCA the rows may have fewer directions than the code has numbers.
-    whole = model.spec_.is_map or model.spec_.architecture == "pca_residual"
+    whole = model.spec_.is_map or model.spec_.kind.starts_at_pca
     enough = are_all or len(rows) >= _FEWEST
     in_part = enough and not whole and not hasattr(model, "dead_units_")
     # The values of pictures and signals have one unit already.
@@ -170,11 +169,10 @@ def _measure(
 
 def _learned_mean(model: Learned) -> Tensor | None:
     """Return the mean row that the encoder subtracts, (F,), where it is one for each feature."""
-    centres = (module.mean for module in model.encoder_.modules() if isinstance(module, Centre))
-    mean = next(centres, None)
-    if mean is None or tuple(mean.shape) != tuple(model.sample_shape_):
+    centre = model.encoder_.body.centre
+    if centre is None or tuple(centre.mean.shape) != tuple(model.sample_shape_):
         return None
-    return mean.detach().cpu().double().flatten()
+    return centre.mean.detach().cpu().double().flatten()
 
 
 def _of_codes(codes: Tensor, *, in_part: bool, are_all: bool) -> Failure | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,24 @@ from sklearn.base import BaseEstimator
 from narrows.corruption import Corruption
 from narrows.data.scaling import Scaling, ScalingName
 from narrows.models.learned_rows import LearnedRows
-from narrows.networks import Decoder, Encoder, NetworkSpec
+from narrows.networks import ARCHITECTURES, Decoder, Encoder, NetworkSpec
 from narrows.training.history import History
 
-# What parameters may be; the command line shows these words.
+# The values of parameters; the command line shows these words.
 Activation = Literal[
     "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
 ]
-Architecture = Literal[
-    "auto",
-    "dense",
-    "pca_residual",
-    "convolutional",
-    "convolutional_1d",
-    "fully_convolutional",
-]
+Architecture = (
+    Literal[
+        "auto",
+        "dense",
+        "pca_residual",
+        "convolutional",
+        "convolutional_1d",
+        "fully_convolutional",
+    ]
+    | Annotated[str, ARCHITECTURES]
+)
 Normalization = Literal["none", "batch", "layer"]
 Output = Activation | Literal["auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]

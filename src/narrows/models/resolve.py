@@ -1,7 +1,11 @@
-"""From a model's parameters and its data to a network and a plan of training."""
+"""What the parameters left to "auto" become: the network, its loss and the plan of its training.
+
+`benchmarks/foundation.py` prints what these choices give on three data sets.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,33 +17,59 @@ from sklearn.utils import check_random_state
 from narrows import networks
 from narrows.data.arrays import are_pictures
 from narrows.data.batches import Numbers, picked
-from narrows.data.lazy_rows import LazyRows, MadeRows
+from narrows.data.lazy_rows import LazyRows, MadeRows, check_fits
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
-from narrows.models import defaults
 from narrows.models.parameters import Learned
 from narrows.models.validation import check_choice, check_flag, check_number
-from narrows.networks import ACTIVATIONS, ARCHITECTURES, NORMALIZATIONS, OUTPUTS, NetworkSpec
-from narrows.networks.outputs import reach
+from narrows.networks import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    NORMALIZATIONS,
+    OUTPUTS,
+    STRUCTURE,
+    Architecture,
+    NetworkSpec,
+)
+from narrows.networks.activations import reach
 from narrows.training.loop import TrainSettings, choose_device
 
 # Far beyond what any memory holds, and still small enough for sizes to be multiplied.
 _WIDEST = 10**7
 _DEEPEST = 10_000
-# Layers and blocks of dense networks whose gradients are not watched.
+# Layers and blocks up to which the gradients of dense networks are not clipped.
 _SHALLOW = 4
-# Rows (F,) of at least so many values may be flattened pictures, if so many values of them have at
+# Rows (F,) with at least so many values may be flattened pictures, if so many of the values have at
 # most so many levels.
 _PIXELS, _LOOKED_AT, _LEVELS = 16, 1 << 18, 256
-# Of codes in single precision, held against what an activation can reach.
+# The relative error of scaled values, in single precision, at the ends of what an output can reach.
 _ROUNDING = 1e-6
+# Pictures with sides of so many pixels get convolutions.
+_SMALLEST_PICTURE = 32
+_KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
+# Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
+_STEPS, _STEPS_FROM_PCA = 9_000, 800
+_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
+# From so many rows on, so many rows a step.
+_BATCHES = ((500_000, 512), (200_000, 256), (10_000, 128), (2_500, 64), (0, 32))
+_HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
+_RATE_OF_ONE_LAYER = 1e-2
+# Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
+_NUMBERS_A_WEIGHT = 4
+# What parameters that an architecture does not know may be; other ones, their class's default.
+_UNSET: dict[str, tuple[object, ...]] = {
+    "tied_weights": (False,),
+    "normalization": ("none",),
+    "residual_blocks": (0,),
+    "kernel_size": ("auto",),
+}
 
 
 class Trained(Protocol):
-    """What has the parameters of training."""
+    """An object with the parameters of training."""
 
     max_epochs: int | Literal["auto"]
     batch_size: int | Literal["auto"]
@@ -152,27 +182,29 @@ def choose_network(
 
     Parameters
     ----------
-    model : BaseAutoencoder
-        With checked parameters.
-    layers
-        What :func:`choose_layers` returned.
+    model : Learned
+        Checked parameters.
+    layers : tuple of str and tuple of int
+        The architecture, and the widths of the hidden layers.
     sample_shape : tuple of int
-        Of one row.
+        The shape of one row.
     scaling : Scaling
-        Learned from the training data.
+        The scaling learned from the training data.
     n_rows : int
         How many rows those are.
 
     Raises
     ------
     ParameterError
-        If the output cannot reach the data, or training would take more than the memory.
+        If the output cannot reach the data, parameters contradict each other, or training would
+        take more than the memory.
     """
     architecture, hidden = layers
+    kind = ARCHITECTURES[architecture]
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
-        linear = model.activation == "identity" or architecture == "pca_residual"
+        linear = model.activation == "identity" or kind.starts_at_pca
         bounded = scaling.bounded and not linear
         output = "sigmoid" if bounded or model.loss == "cross_entropy" else "identity"
     for parameter, value in (("loss", model.loss), ("output", output)):
@@ -197,10 +229,10 @@ def choose_network(
         n_heads=model._n_heads,
         normalization=model.normalization,
         residual_blocks=int(model.residual_blocks),
-        kernel_size=_choose_kernel_size(model, architecture, sample_shape),
+        kernel_size=_choose_kernel_size(model, kind, sample_shape),
     )
     check_shape(spec)
-    defaults.check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
+    _check_memory(spec, min(n_rows, _choose_batch_size(model, n_rows)))
     return spec
 
 
@@ -214,73 +246,55 @@ def choose_layers(
 ) -> tuple[str, tuple[int, ...]]:
     """Choose the architecture, and the widths of the layers between input and code.
 
+    "auto" takes PCA and what a network adds to it for rows without places, and convolutions for
+    large pictures.
+
+    Parameters
+    ----------
+    model, sample_shape, scaling, n_rows
+        As for :func:`choose_network`.
+    of_signal : bool, default=False
+        Whether rows are windows of a signal, rather than tables or pictures.
+
     Raises
     ------
-    ParameterError, DataError
-        As :func:`choose_architecture`.
+    ParameterError
+        If other parameters do not go with the architecture.
+    PluginError
+        If the package that offers the architecture cannot be used.
     """
-    architecture = choose_architecture(model, sample_shape, scaling, of_signal=of_signal)
-    hidden = model.hidden_layer_sizes
-    if isinstance(hidden, str):
-        hidden = defaults.choose_hidden_layer_sizes(
-            architecture, sample_shape, model.n_components, n_rows
+    architecture, hidden = model.architecture, model.hidden_layer_sizes
+    if architecture == "auto":
+        if len(sample_shape) == 1 and not scaling.bounded and not _misfit(model, "pca_residual"):
+            architecture = "pca_residual"
+        else:
+            # Widths that were given are those of dense layers.
+            may_convolve = hidden == "auto" and not of_signal and len(sample_shape) > 1
+            is_large = may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE
+            architecture = "convolutional" if is_large else "dense"
+    if misfit := _misfit(model, architecture):
+        others = [repr(name) for name in networks.BUILT_IN if not _misfit(model, name)]
+        raise ParameterError(
+            f"{misfit} does not go with architecture={architecture!r}; "
+            + " or ".join(["leave it at its default", *(f"use {name}" for name in others)])
         )
+    if isinstance(hidden, str):
+        choose = ARCHITECTURES[architecture].hidden_layer_sizes
+        hidden = choose(sample_shape, model.n_components, n_rows)
     return architecture, tuple(int(width) for width in hidden)
 
 
-def choose_architecture(
-    model: Learned,
-    sample_shape: tuple[int, ...],
-    scaling: Scaling,
-    *,
-    of_signal: bool = False,
-) -> str:
-    """Choose PCA and what a network adds for rows without places, convolutions for large pictures.
-
-    Raises
-    ------
-    ParameterError, DataError
-        If the rows do not have the axes that the architecture wants, or have them in another order,
-        or other parameters do not go with it.
-    """
-    not_pca = _why_not_pca(model)
-    if model.architecture == "auto":
-        if len(sample_shape) == 1 and not scaling.bounded and not not_pca:
-            return "pca_residual"
-        # Widths that were given are those of dense layers.
-        given = model.hidden_layer_sizes != "auto" or of_signal
-        return "dense" if given else defaults.choose_architecture(sample_shape)
-    if model.architecture == "pca_residual" and not_pca:
-        raise ParameterError(
-            f"{not_pca} does not go with architecture='pca_residual', which starts at PCA; leave "
-            "it at its default, or use architecture='dense'"
-        )
-    if model.architecture == "convolutional_1d" and len(sample_shape) > 2:
-        raise ParameterError(
-            f"architecture='convolutional_1d' takes signals (L,) or (L, C), rows of shape "
-            f"{sample_shape} were given; use 'convolutional' for pictures"
-        )
-    return model.architecture
-
-
-def _why_not_pca(model: Learned) -> str:
-    """Name a parameter with which a network cannot start at PCA; empty where there is none."""
-    allowed: dict[str, tuple[object, ...]] = {
-        "tied_weights": (False,),
-        "normalization": ("none",),
-        "residual_blocks": (0,),
-        "code_activation": ("auto", "identity"),
-        "output": ("auto", "identity"),
-        "loss": ("auto", "squared_error"),
-        "kernel_size": ("auto",),
-        "likelihood": ("auto", "gaussian"),
-    }
-    if not model._linear_code:
+def _misfit(model: Learned, architecture: str) -> str:
+    """Name a parameter that an architecture does not go with; empty where there is none."""
+    kind = ARCHITECTURES[architecture]
+    if kind.starts_at_pca and not model._linear_code:
         return f"{type(model).__name__}, whose codes are not linear,"
-    wrong = (
-        name for name, values in allowed.items() if getattr(model, name, values[0]) not in values
-    )
-    return next((f"{name}={getattr(model, name)!r}" for name in wrong), "")
+    unknown = (name for name in STRUCTURE if name not in kind.parameters)
+    defaults = {field.name: (field.default,) for field in fields(model)}
+    allowed = {**{name: _UNSET.get(name, defaults[name]) for name in unknown}, **kind.goes_with}
+    given = {name: getattr(model, name, values[0]) for name, values in allowed.items()}
+    wrong = (name for name, values in allowed.items() if given[name] not in values)
+    return next((f"{name}={given[name]!r}" for name in wrong), "")
 
 
 def check_shape(spec: NetworkSpec) -> None:
@@ -289,7 +303,7 @@ def check_shape(spec: NetworkSpec) -> None:
     Raises
     ------
     ParameterError
-        If rows cannot be halved as often as there are stages, or parameters contradict each other.
+        If parameters contradict each other, or the rows do not suit the architecture.
     """
     if spec.residual_blocks and not spec.hidden_layer_sizes:
         raise ParameterError(
@@ -301,37 +315,17 @@ def check_shape(spec: NetworkSpec) -> None:
             "tied_weights=True does not go with residual_blocks, whose transpose is another "
             "function; use tied_weights=False"
         )
-    if spec.is_map and (spec.unit_columns or spec.code_activation not in ACTIVATIONS):
-        raise ParameterError(
-            "architecture='fully_convolutional' does not go with sparse codes, of which units are "
-            "counted: its codes have as many as the pictures have places; use 'convolutional', or "
-            "sparsity='kl'"
-        )
-    if not networks.is_convolutional(spec.architecture):
-        return
-    n_axes = networks.n_axes_of(spec.architecture, spec.sample_shape)
-    smallest, stages = min(spec.sample_shape[:n_axes]), len(spec.hidden_layer_sizes)
-    possible = defaults.most_stages(smallest)
-    if stages > possible:
-        raise ParameterError(
-            f"hidden_layer_sizes={spec.hidden_layer_sizes} would halve rows of shape "
-            f"{spec.sample_shape} {stages} times; they can be halved {possible} times; give fewer "
-            "layers, larger pictures or longer signals, or use architecture='dense'"
-        )
+    if spec.kind.check is not None:
+        spec.kind.check(spec)
 
 
-def _choose_kernel_size(model: Learned, architecture: str, sample_shape: tuple[int, ...]) -> int:
-    if not networks.is_convolutional(architecture):
-        if model.kernel_size != "auto":
-            raise ParameterError(
-                f"kernel_size={model.kernel_size!r} does not go with "
-                f"architecture={architecture!r}, which has no kernels; leave it to 'auto', or "
-                "choose 'convolutional'"
-            )
+def _choose_kernel_size(model: Learned, kind: Architecture, sample_shape: tuple[int, ...]) -> int:
+    """Choose long kernels for signals, small ones for pictures, none where there are none."""
+    if "kernel_size" not in kind.parameters:
         return 0
-    n_axes = networks.n_axes_of(architecture, sample_shape)
+    n_axes = kind.n_axes(sample_shape)
     if isinstance(model.kernel_size, str):
-        return defaults.choose_kernel_size(n_axes)
+        return _KERNEL_OF_SIGNALS if n_axes == 1 else _KERNEL_OF_PICTURES
     widest = 2 * max(sample_shape[:n_axes]) - 1
     if model.kernel_size % 2 == 0 or model.kernel_size > widest:
         raise ParameterError(
@@ -339,6 +333,25 @@ def _choose_kernel_size(model: Learned, architecture: str, sample_shape: tuple[i
             f"is a middle, of at most {widest}, beyond which no number of a row is seen"
         )
     return int(model.kernel_size)
+
+
+def _check_memory(spec: NetworkSpec, batch_size: int) -> None:
+    """Refuse a network that does not fit, with its gradients and what a batch makes of it.
+
+    Counted are the weights, what Adam keeps of them, and what is kept of rows for the gradients;
+    not what is needed for a moment in between.
+    """
+    numbers = networks.numbers_a_row(spec)
+    with torch.device("meta"):
+        halves = networks.build_encoder(spec), networks.build_decoder(spec)
+    weights = sum(w.numel() for half in halves for w in half.parameters())
+    check_fits(
+        (weights * _NUMBERS_A_WEIGHT + numbers * batch_size) * torch.float32.itemsize,
+        f"training a network of {weights} weights (n_components={spec.n_components}, "
+        f"hidden_layer_sizes={spec.hidden_layer_sizes}) on {batch_size} rows at a time",
+        "choose smaller ones, or a smaller batch_size",
+        ParameterError,
+    )
 
 
 def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> None:
@@ -373,6 +386,8 @@ def choose_loss(model: Learned, spec: NetworkSpec, statistics: Statistics) -> st
 def choose_held_out(model: Trained, n_rows: int, *, has_hidden_layers: bool) -> int:
     """Choose how many rows are held out to stop early and to keep the best weights.
 
+    "auto" takes a tenth of them, at most 1 000, and none where that would be fewer than ten.
+
     Raises
     ------
     ParameterError
@@ -381,8 +396,9 @@ def choose_held_out(model: Trained, n_rows: int, *, has_hidden_layers: bool) -> 
     if not model.early_stopping:
         return 0
     if isinstance(model.validation_fraction, str):
+        held_out = min(_HELD_OUT_MOST, round(_HELD_OUT_SHARE * n_rows))
         # One layer each way has too few weights to learn the rows by heart: it can have them all.
-        return defaults.choose_held_out(n_rows) if has_hidden_layers else 0
+        return held_out if has_hidden_layers and held_out >= _HELD_OUT_LEAST else 0
     held_out = round(model.validation_fraction * n_rows)
     if not 0 < held_out < n_rows - 1:
         raise ParameterError(
@@ -394,15 +410,18 @@ def choose_held_out(model: Trained, n_rows: int, *, has_hidden_layers: bool) -> 
 
 
 def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -> TrainSettings:
-    """Plan the training of such a network on so many rows."""
+    """Plan the training of a network on so many rows.
+
+    A layer alone bears a larger learning rate than layers on top of others.
+    """
     size = _choose_batch_size(model, n_rows)
     epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
     if isinstance(epochs, str):
-        epochs = defaults.choose_max_epochs(n_rows, size, spec.architecture)
+        epochs = _choose_max_epochs(n_rows, size, from_pca=spec.kind.starts_at_pca)
     if isinstance(rate, str):
-        rate = defaults.choose_learning_rate(spec.hidden_layer_sizes)
+        rate = spec.kind.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
     if isinstance(decay, str):
-        decay = defaults.choose_weight_decay(spec.architecture)
+        decay = spec.kind.weight_decay
     return TrainSettings(
         max_epochs=int(epochs),
         batch_size=size,
@@ -411,16 +430,40 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         n_iter_no_change=int(model.n_iter_no_change),
         seed=seed,
         device=choose_device(model.device),
-        beats_start=spec.architecture == "pca_residual",
+        beats_start=spec.kind.starts_at_pca,
         # Where layers are few, collapses are rare, and the norm of all weights is a cost.
-        clips=networks.is_convolutional(spec.architecture)
-        or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
+        clips=spec.kind.clips or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
     )
+
+
+def choose_batch_size(n_rows: int) -> int:
+    """Choose few rows a step for few rows in all, so that there are enough steps.
+
+    Examples
+    --------
+    >>> choose_batch_size(1_500), choose_batch_size(60_000)
+    (32, 128)
+    """
+    return min(n_rows, next(size for least, size in _BATCHES if n_rows >= least))
 
 
 def _choose_batch_size(model: Trained, n_rows: int) -> int:
     given = model.batch_size
-    return defaults.choose_batch_size(n_rows) if isinstance(given, str) else int(given)
+    return choose_batch_size(n_rows) if isinstance(given, str) else int(given)
+
+
+def _choose_max_epochs(n_rows: int, batch_size: int, *, from_pca: bool) -> int:
+    """Choose as many epochs as make about 9 000 steps, between 5 and 100; fewer from PCA on.
+
+    Examples
+    --------
+    >>> _choose_max_epochs(60_000, 128, from_pca=False), _choose_max_epochs(600, 32, from_pca=True)
+    (20, 64)
+    """
+    steps_per_epoch = -(-n_rows // batch_size)
+    steps = min(_STEPS, max(_STEPS_FROM_PCA, 2 * n_rows)) if from_pca else _STEPS
+    epochs = max(_FEWEST_EPOCHS, -(-steps // steps_per_epoch))
+    return epochs if from_pca else min(_MOST_EPOCHS, epochs)
 
 
 def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
@@ -432,7 +475,8 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
     shape = tuple(X.shape[1:])
     if len(shape) == 1:
         return shape
-    is_signal = isinstance(X, Windows) or architecture == "convolutional_1d"
+    kind = ARCHITECTURES.get(architecture)  # none for "auto"
+    is_signal = isinstance(X, Windows) or (kind is not None and kind.of_signals)
     return shape if len(shape) == 2 and (is_signal or not are_pictures(shape)) else ()
 
 
@@ -442,9 +486,10 @@ def may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
     Rows (F,) are a table where they have few values or many different ones, as columns have that
     were brought to [0, 1] one by one; that matters where the network may start at PCA.
     """
-    if len(X.shape) > 2 or model.architecture not in ("auto", "pca_residual"):
+    kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
+    if len(X.shape) > 2 or not (kind is None or kind.starts_at_pca):
         return True
-    if isinstance(X, Windows) or _why_not_pca(model):
+    if isinstance(X, Windows) or _misfit(model, "pca_residual"):
         return True
     most = min(len(X), max(2, _LOOKED_AT // X.shape[1]))
     some = np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
@@ -478,7 +523,7 @@ def choose_start(
         How much each of all rows counts.
     """
     mean = scaling(torch.from_numpy(statistics.mean).view(1, *spec.sample_shape))[0]
-    if spec.architecture != "pca_residual":
+    if not spec.kind.starts_at_pca:
         return networks.Start(mean)
     rows = X if len(learned) == len(X) else picked(X, learned)
     width = math.prod(spec.sample_shape)

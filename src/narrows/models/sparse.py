@@ -27,7 +27,6 @@ from narrows.models.base import BaseAutoencoder, Objective, Plan
 from narrows.models.failures import Failure, tell_failure
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Start, Trace
-from narrows.networks.layers import weighted
 from narrows.networks.sparse import JumpReLU
 
 # The code's activation under each kind of sparsity.
@@ -291,11 +290,10 @@ class SparseAutoencoder(BaseAutoencoder):
         network = super()._new_network(start, seed)
         if self.sparsity == "kl":
             # Sigmoids that start at 1/2 would spend the run on their way to the target.
-            *_, last = weighted(network.encoder.body)
+            logit = math.log(self.sparsity_target / (1 - self.sparsity_target))
             with torch.no_grad():
-                cast("Tensor", last.bias)[: self.spec_.n_components] = math.log(
-                    self.sparsity_target / (1 - self.sparsity_target)
-                )
+                for layer in network.encoder.body.layers[-1:]:
+                    layer.bias[: self.spec_.n_components] = logit
         return network
 
     def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:

@@ -33,8 +33,8 @@ from narrows.models.registry import MODELS, model_named
 from narrows.models.runs import Run, unchanged_on_failure
 from narrows.models.validation import check_flag, check_no_pairs, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start
-from narrows.networks.outputs import with_variance
-from narrows.networks.stacking import put_layer, stages, take_layer
+from narrows.networks.activations import with_variance
+from narrows.networks.dense import put_layer, stages, take_layer
 from narrows.training.history import History
 from narrows.training.loop import epoch_seed, new_optimizer
 from narrows.training.progress import on_epoch, print_epoch, telling
@@ -168,7 +168,7 @@ class StackedAutoencoder(BaseAutoencoder):
         network = Network(self.encoder_, self.decoder_)
         codes: Any = _scaled(X, np.arange(len(X)), self.scaling_)
         for below in stages(network.encoder)[:place]:
-            codes = _encode(below, codes)
+            codes = _encode(below, codes, self.spec_)
         # Those that learned last time: their optimisers go on.
         kept: dict[int, BaseAutoencoder] = dict(getattr(self, "_layers", {}))
         histories = list(self.history_.layers)
@@ -235,7 +235,7 @@ class StackedAutoencoder(BaseAutoencoder):
                     return
                 state.history.layers.append(layer.history_)
             if place < count - 1:
-                codes = _encode(stage, codes)
+                codes = _encode(stage, codes, self.spec_)
         if run.checkpoint is not None:
             run.checkpoint.write(state, at_once=True)
         state.max_epochs = run.settings.max_epochs
@@ -548,10 +548,10 @@ def _all(rows: Numbers) -> NDArray[np.int64]:
     return rows[np.arange(len(rows))]
 
 
-def _encode(stage: nn.Module, codes: Any) -> Any:
+def _encode(stage: nn.Module, codes: Any, spec: NetworkSpec) -> Any:
     """Compute the next codes of all rows, once."""
     linear = next(module for module in stage.children() if isinstance(module, nn.Linear))
     made = Scratch((len(codes), linear.out_features), np.float32)
-    run_in_blocks(stage, codes, made.values, stage, "row")
+    run_in_blocks(stage, codes, made.values, stage, spec)
     # Rows in memory are shuffled one by one, whether or not their codes fit there too.
     return made.rows() if isinstance(codes, StoredRows) else made.values

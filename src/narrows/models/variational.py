@@ -32,7 +32,7 @@ from narrows.models.density import (
 from narrows.models.failures import Failure, tell_failure
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Start, Trace
-from narrows.networks.outputs import Gaussian, with_variance
+from narrows.networks.activations import Gaussian, with_variance
 
 # What the history of this model alone has, beside held-out figures.
 _OWN_TERMS = {"epoch", "loss", "reconstruction", "divergence", "learning_rate", "seconds"}

@@ -1,44 +1,42 @@
 """Torch modules that know nothing of training: two halves, and the architectures to build them.
 
-An architecture is a module with ``build_encoder``, ``build_decoder``, ``initialise`` and, where
-weights can be tied, ``tie``; one line below makes it known.
+An architecture is a record, :class:`Architecture`; one line below makes it known, and an entry
+point in the group "narrows.architectures" one of another package.
 """
 
-from types import ModuleType
-
-import torch
-
-from narrows.networks import convolutional, dense, pca_residual
-from narrows.networks.activations import ACTIVATIONS
-from narrows.networks.convolutional import n_axes_of
-from narrows.networks.layers import NORMALIZATIONS, convolves
-from narrows.networks.network import (
-    OUTPUTS,
-    Decoder,
-    Encoder,
-    Layer,
-    Network,
+from narrows.networks.activations import ACTIVATIONS, OUTPUTS, is_pointwise
+from narrows.networks.architecture import (
+    ARCHITECTURES,
+    BUILT_IN,
+    STRUCTURE,
+    Architecture,
+    Axes,
     NetworkSpec,
-    Trace,
-    is_pointwise,
+    Start,
+    build,
+    build_decoder,
+    build_encoder,
+    decoder_at,
+    join,
+    numbers_a_row,
 )
+from narrows.networks.convolutional import CONVOLUTIONAL, CONVOLUTIONAL_1D, FULLY_CONVOLUTIONAL
+from narrows.networks.dense import DENSE
+from narrows.networks.layers import NORMALIZATIONS
+from narrows.networks.network import Body, Decoder, Encoder, Layer, Network, Trace
+from narrows.networks.pca_residual import PCA_RESIDUAL
 from narrows.networks.sparse import Selection
-from narrows.networks.start import Axes, Start
-
-ARCHITECTURES: dict[str, ModuleType] = {
-    "dense": dense,
-    "pca_residual": pca_residual,
-    "convolutional": convolutional,
-    "convolutional_1d": convolutional,
-    "fully_convolutional": convolutional,
-}
 
 __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
+    "BUILT_IN",
     "NORMALIZATIONS",
     "OUTPUTS",
+    "STRUCTURE",
+    "Architecture",
     "Axes",
+    "Body",
     "Decoder",
     "Encoder",
     "Layer",
@@ -50,83 +48,16 @@ __all__ = [
     "build",
     "build_decoder",
     "build_encoder",
-    "convolves",
     "decoder_at",
-    "is_convolutional",
     "is_pointwise",
     "join",
-    "n_axes_of",
+    "numbers_a_row",
 ]
 
-
-def build_encoder(spec: NetworkSpec) -> Encoder:
-    """Build an encoder whose weights are still to be filled in."""
-    encoder: Encoder = ARCHITECTURES[spec.architecture].build_encoder(spec)
-    return encoder
-
-
-def build_decoder(spec: NetworkSpec) -> Decoder:
-    """Build a decoder whose weights are still to be filled in."""
-    decoder: Decoder = ARCHITECTURES[spec.architecture].build_decoder(spec)
-    return decoder
-
-
-def decoder_at(decoder: Decoder, spec: NetworkSpec) -> Decoder:
-    """Build the decoder of the same weights for rows of another extent, where codes are maps."""
-    with torch.device("meta"):
-        other = build_decoder(spec)
-    other.load_state_dict(decoder.state_dict(), assign=True)
-    return other.eval()
-
-
-def join(encoder: Encoder, decoder: Decoder, spec: NetworkSpec) -> Network:
-    """Make one network of two halves, sharing the matrices where weights are tied."""
-    if spec.tied_weights:
-        ARCHITECTURES[spec.architecture].tie(encoder, decoder)
-    return Network(encoder, decoder)
-
-
-def is_convolutional(architecture: str) -> bool:
-    """Tell whether an architecture is made of convolutions, so that rows need neighbours."""
-    return ARCHITECTURES[architecture] is convolutional
-
-
-def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
-    """Build both halves with fresh weights.
-
-    Parameters
-    ----------
-    spec : NetworkSpec
-        What to build.
-    start : Start
-        What is known of the scaled training rows.
-    seed : int
-        The same seed gives the same weights; torch's global generator is left alone.
-
-    Returns
-    -------
-    Network
-
-    Examples
-    --------
-    >>> spec = NetworkSpec(
-    ...     architecture="dense", sample_shape=(4, 4), n_components=2, hidden_layer_sizes=(8,),
-    ...     activation="silu", code_activation="identity", output="sigmoid", tied_weights=False)
-    >>> network = build(spec, Start(torch.full((4, 4), 0.5)), seed=0)
-    >>> network(torch.rand(3, 4, 4)).shape
-    torch.Size([3, 4, 4])
-    """
-    # The meta device skips torch's own draw, which would cost time and move its generator.
-    with torch.device("meta"):
-        encoder, decoder = build_encoder(spec), build_decoder(spec)
-    network = join(encoder.to_empty(device="cpu"), decoder.to_empty(device="cpu"), spec)
-    with torch.no_grad():  # what nobody fills in is seen, as it is no number
-        for tensor in (*network.parameters(), *network.buffers()):
-            if tensor.is_floating_point():
-                tensor.fill_(torch.nan)
-    ARCHITECTURES[spec.architecture].initialise(
-        network.encoder, network.decoder, spec, start, torch.Generator().manual_seed(seed)
-    )
-    if isinstance(network.encoder.activation, Selection):
-        network.encoder.activation.reset()
-    return network
+BUILT_IN.update(
+    dense=DENSE,
+    pca_residual=PCA_RESIDUAL,
+    convolutional=CONVOLUTIONAL,
+    convolutional_1d=CONVOLUTIONAL_1D,
+    fully_convolutional=FULLY_CONVOLUTIONAL,
+)

@@ -5,32 +5,39 @@ ones lead back through the same extents, odd ones included. Between them lies ei
 a map of numbers at each place, which rows of any extent have.
 """
 
+import math
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from narrows.errors import ParameterError
 from narrows.networks import layers
-from narrows.networks.layers import TransposedLinear, UnitLinear, UnitTransposedLinear, after
-from narrows.networks.network import Centre, Decoder, Encoder, NetworkSpec
-from narrows.networks.outputs import invert
-from narrows.networks.sparse import build_code_activation
-from narrows.networks.start import Start
+from narrows.networks.activations import ACTIVATIONS
+from narrows.networks.architecture import STRUCTURE, Architecture, NetworkSpec
+from narrows.networks.layers import block, linear_from_code, residuals_by_layer
+from narrows.networks.network import AddRow, Body, Centre, Encoder
 
 _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+# Channels of the first stage by default, and the most that a later one has.
+_CHANNELS, _MOST_CHANNELS = 32, 256
+# By default so many of the possible stages are left out, and there are at most so many.
+_LAST_HALVINGS, _MOST_STAGES, _STAGES_TO_MAP = 2, 64, 2
 
 
 class Geometry(NamedTuple):
-    """What a row is to a convolution.
+    """The axes of a row, and the extents that stages make of it.
 
     Attributes
     ----------
     sizes : list of tuple of int
-        The extent of the row, and what each stage makes of it.
+        The extent of the row, and those behind each stage.
     channels : int
-        Numbers at each place of the row.
+        How many numbers there are at each place of the row.
     has_channels : bool
         Whether the row has an axis for them, its last.
     """
@@ -41,7 +48,7 @@ class Geometry(NamedTuple):
 
     @classmethod
     def of(cls, spec: NetworkSpec) -> "Geometry":
-        """Read it off a row's shape.
+        """Derive it from the shape of a row.
 
         Examples
         --------
@@ -52,17 +59,12 @@ class Geometry(NamedTuple):
         >>> Geometry.of(spec)
         Geometry(sizes=[(28, 33), (14, 17), (7, 9)], channels=3, has_channels=True)
         """
-        n_axes = n_axes_of(spec.architecture, spec.sample_shape)
+        n_axes = spec.kind.n_axes(spec.sample_shape)
         has_channels = len(spec.sample_shape) > n_axes
         sizes = [spec.sample_shape[:n_axes]]
         for _ in spec.hidden_layer_sizes:
             sizes.append(tuple(-(-n // 2) for n in sizes[-1]))
         return cls(sizes, spec.sample_shape[-1] if has_channels else 1, has_channels)
-
-
-def n_axes_of(architecture: str, sample_shape: tuple[int, ...]) -> int:
-    """Tell along how many axes of a row there are neighbours: 1 of signals, 2 of pictures."""
-    return 1 if architecture == "convolutional_1d" else min(2, len(sample_shape))
 
 
 class ChannelsFirst(nn.Module):
@@ -94,7 +96,7 @@ class ChannelsLast(nn.Module):
 
 
 class Unflatten(nn.Module):
-    """Turn numbers laid flat into (B, C, ...), channels last in memory."""
+    """Turn flattened numbers into (B, C, ...), channels last in memory."""
 
     def __init__(self, channels: int, size: tuple[int, ...]) -> None:
         super().__init__()
@@ -106,125 +108,184 @@ class Unflatten(nn.Module):
         return y.contiguous(memory_format=torch.channels_last) if y.ndim == 4 else y
 
 
-class FirstRow(nn.Module):
-    """Add a row that is learned: the decoder starts at the mean of all.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of a row; where rows of any extent are decoded, of its last axis alone.
-    """
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.shape = shape
-        # Flat, as other biases are, which do not decay.
-        self.row = nn.Parameter(torch.empty(torch.Size(shape).numel()))
-
-    def learn(self, row: Tensor) -> None:
-        """Take over a row, or its mean over places where rows of any extent are decoded."""
-        with torch.no_grad():
-            self.row.copy_(row.reshape(-1, self.row.numel()).mean(0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the row to each of (B, ...)."""
-        return x + self.row.view(self.shape)
-
-
-def build_encoder(spec: NetworkSpec) -> Encoder:
-    """Build the encoder, (B, *sample_shape) to codes laid flat, its weights to be filled in."""
-    sizes, channels, has_channels = geometry = Geometry.of(spec)
-    convolution = _CONVOLUTIONS[len(sizes[0])]
-    kernel, around = spec.kernel_size, spec.kernel_size // 2
-
-    def same(fan_in: int, fan_out: int) -> nn.Module:
-        layer: nn.Module = convolution(fan_in, fan_out, kernel, padding=around)
-        return layer
-
+def build_encoder(spec: NetworkSpec) -> Body:
+    """Build the encoder's body, (B, *sample_shape) to flattened codes."""
+    sizes, channels, has_channels = Geometry.of(spec)
+    convolution = _convolution(spec)
     widths = (channels, *spec.hidden_layer_sizes)
-    body: list[nn.Module] = [
-        Centre(_shared_shape(spec, geometry)),
-        ChannelsFirst(has_channels=has_channels),
-    ]
-    for (fan_in, fan_out), blocks in zip(pairwise(widths), layers.blocks_of(spec), strict=True):
-        body.append(convolution(fan_in, fan_out, kernel, stride=2, padding=around))
-        body += after(spec, fan_out, blocks, same)
     n_out = spec.n_heads * spec.n_components
+    ends: dict[str, Any]
     if spec.is_map:
-        body += [convolution(widths[-1], n_out, 1), nn.Flatten()]
+        ends = {
+            "last": _CONVOLUTIONS[len(sizes[0])](widths[-1], n_out, 1),
+            "behind": [nn.Flatten()],
+        }
     else:
-        body += [nn.Flatten(), nn.Linear(widths[-1] * _places(sizes[-1]), n_out)]
-    return Encoder(nn.Sequential(*body), build_code_activation(spec), spec.n_heads)
-
-
-def build_decoder(spec: NetworkSpec) -> Decoder:
-    """Build the decoder, codes laid flat to (B, *sample_shape), its weights to be filled in."""
-    sizes, channels, has_channels = geometry = Geometry.of(spec)
-    n_axes = len(sizes[0])
-    convolution, transposed = _CONVOLUTIONS[n_axes], _TRANSPOSED[n_axes]
-    kernel, around = spec.kernel_size, spec.kernel_size // 2
-
-    def same(fan_in: int, fan_out: int) -> nn.Module:
-        layer: nn.Module = convolution(fan_in, fan_out, kernel, padding=around)
-        return layer
-
-    widths = (*spec.hidden_layer_sizes[::-1], channels)
-    body: list[nn.Module]
-    if spec.is_map:
-        body = [
-            Unflatten(spec.n_components, sizes[-1]),
-            transposed(spec.n_components, widths[0], 1),
-        ]
-    else:
-        body = [
-            _from_code(spec)(spec.n_components, widths[0] * _places(sizes[-1])),
-            Unflatten(widths[0], sizes[-1]),
-        ]
-    doubling = zip(
-        pairwise(widths), pairwise(sizes[::-1]), layers.blocks_of(spec)[::-1], strict=True
+        last = nn.Linear(widths[-1] * math.prod(sizes[-1]), n_out)
+        ends = {"before_last": [nn.Flatten()], "last": last, "at_code": [last]}
+    return Body(
+        ChannelsFirst(has_channels=has_channels),
+        centre=Centre(spec.shared_shape),
+        blocks=[
+            block(spec, convolution(fan_in, fan_out, stride=2), fan_out, count, convolution)
+            for (fan_in, fan_out), count in zip(
+                pairwise(widths), residuals_by_layer(spec), strict=True
+            )
+        ],
+        **ends,
     )
-    for (fan_in, fan_out), (small, large), blocks in doubling:
-        body += after(spec, fan_in, blocks, same)
+
+
+def build_decoder(spec: NetworkSpec) -> Body:
+    """Build the decoder's body, flattened codes to (B, *sample_shape)."""
+    sizes, channels, has_channels = Geometry.of(spec)
+    transposed = _TRANSPOSED[len(sizes[0])]
+    kernel, around = spec.kernel_size, spec.kernel_size // 2
+    widths = (*spec.hidden_layer_sizes[::-1], channels)
+    front: list[nn.Module] = []
+    unflatten: tuple[nn.Module, ...] = ()
+    chain: list[Any]
+    if spec.is_map:
+        front = [Unflatten(spec.n_components, sizes[-1])]
+        chain = [transposed(spec.n_components, widths[0], 1)]
+    else:
+        unflatten = (Unflatten(widths[0], sizes[-1]),)
+        chain = [linear_from_code(spec)(spec.n_components, widths[0] * math.prod(sizes[-1]))]
+    for (fan_in, fan_out), (small, large) in zip(
+        pairwise(widths), pairwise(sizes[::-1]), strict=True
+    ):
         # One place more than twice as many less one, where the larger extent is even.
         more = tuple(n - (2 * m - 1) for m, n in zip(small, large, strict=True))
-        body.append(transposed(fan_in, fan_out, kernel, 2, around, more))
-    body += [ChannelsLast(has_channels=has_channels), FirstRow(_shared_shape(spec, geometry))]
-    return Decoder(nn.Sequential(*body), spec.output)
+        chain.append(transposed(fan_in, fan_out, kernel, 2, around, more))
+    *hidden, last = chain
+    counts = residuals_by_layer(spec)[::-1]
+    blocks = [
+        block(spec, layer, width, count, _convolution(spec), reshape=() if place else unflatten)
+        for place, (layer, width, count) in enumerate(zip(hidden, widths, counts, strict=False))
+    ]
+    return Body(
+        *front,
+        blocks=blocks,
+        last=last,
+        behind=[*(() if hidden else unflatten), ChannelsLast(has_channels=has_channels)],
+        first_row=AddRow(spec.shared_shape),
+        at_code=() if spec.is_map else chain[:1],
+    )
 
 
-def tie(encoder: Encoder, decoder: Decoder) -> None:
-    """Let the decoder's layers share the encoder's matrices and kernels."""
-    kernels = [module.weight for module in layers.weighted(encoder.body)]
-    for layer in layers.weighted(decoder.body):
-        layer.weight = kernels.pop()
+def _convolution(spec: NetworkSpec) -> Any:
+    """Return the class of convolutions that keep the extent, but for a stride."""
+    made = _CONVOLUTIONS[spec.kind.n_axes(spec.sample_shape)]
+    return partial(made, kernel_size=spec.kernel_size, padding=spec.kernel_size // 2)
 
 
-def initialise(
-    encoder: Encoder,
-    decoder: Decoder,
-    spec: NetworkSpec,
-    start: Start,
-    generator: torch.Generator,
-) -> None:
-    """Draw the weights, and start the decoder at the mean row; see :mod:`.dense`."""
-    centre, *_ = encoder.body.children()
-    *_, first_row = decoder.body.children()
-    cast("Centre", centre).learn(start.mean)
-    layers.initialise((encoder.body, decoder.body), spec, generator)
-    layers.start_units(encoder.body, decoder.body, spec)
-    cast("FirstRow", first_row).learn(invert(spec.output, start.mean))
+def _check(spec: NetworkSpec) -> None:
+    """Refuse rows that cannot be halved as often as there are stages."""
+    smallest = min(spec.sample_shape[: spec.kind.n_axes(spec.sample_shape)])
+    stages, possible = len(spec.hidden_layer_sizes), _most_stages(smallest)
+    if stages > possible:
+        raise ParameterError(
+            f"hidden_layer_sizes={spec.hidden_layer_sizes} would halve rows of shape "
+            f"{spec.sample_shape} {stages} times; they can be halved {possible} times; give fewer "
+            "layers, larger pictures or longer signals, or use architecture='dense'"
+        )
 
 
-def _from_code(spec: NetworkSpec) -> type[nn.Linear | TransposedLinear]:
-    if spec.unit_columns:
-        return UnitTransposedLinear if spec.tied_weights else UnitLinear
-    return TransposedLinear if spec.tied_weights else nn.Linear
+def _check_map(spec: NetworkSpec) -> None:
+    """Refuse also codes whose units are counted, of which a map has as many as places."""
+    if spec.unit_columns or spec.code_activation not in ACTIVATIONS:
+        raise ParameterError(
+            "architecture='fully_convolutional' does not go with sparse codes, of which units are "
+            "counted: its codes have as many as the pictures have places; use 'convolutional', or "
+            "sparsity='kl'"
+        )
+    _check(spec)
 
 
-def _shared_shape(spec: NetworkSpec, geometry: Geometry) -> tuple[int, ...]:
-    """Return the shape of what is learned of a row as a whole: of any extent, of its channels."""
-    return (geometry.channels,) if spec.is_map else spec.sample_shape
+def _check_signal(spec: NetworkSpec) -> None:
+    """Refuse also rows that are no signals."""
+    if len(spec.sample_shape) > 2:
+        raise ParameterError(
+            f"architecture='convolutional_1d' takes signals (L,) or (L, C), rows of shape "
+            f"{spec.sample_shape} were given; use 'convolutional' for pictures"
+        )
+    _check(spec)
 
 
-def _places(size: tuple[int, ...]) -> int:
-    return int(torch.Size(size).numel())
+def _most_stages(extent: int) -> int:
+    """Tell how often an extent can be halved, rounding up, before it is 1.
+
+    Examples
+    --------
+    >>> _most_stages(28), _most_stages(33)
+    (5, 6)
+    """
+    return (extent - 1).bit_length()
+
+
+def _channels(
+    sample_shape: tuple[int, ...], n_components: int, n_rows: int, *, n_axes: int, most: int
+) -> tuple[int, ...]:
+    """Choose as many stages as leave four places, up to a number, each doubling the channels.
+
+    Examples
+    --------
+    >>> _channels((32, 40, 3), 128, 50_000, n_axes=2, most=99)
+    (32, 64, 128)
+    """
+    del n_components, n_rows
+    possible = _most_stages(min(sample_shape[:n_axes]))
+    n_stages = min(most, max(1, possible - _LAST_HALVINGS))
+    return tuple(min(_MOST_CHANNELS, _CHANNELS << stage) for stage in range(n_stages))
+
+
+def _one_axis(sample_shape: tuple[int, ...]) -> int:
+    del sample_shape
+    return 1
+
+
+def _filters(encoder: Encoder, spec: NetworkSpec) -> Tensor:
+    """Return the first layer's kernels, (n, H, W) or (n, H, W, C)."""
+    kernels: Tensor = encoder.body.layers[0].weight.movedim(1, -1)
+    return kernels if len(spec.sample_shape) == 3 else kernels[..., 0]
+
+
+def _numbers_a_row(spec: NetworkSpec) -> int:
+    """Count the numbers that are kept of one row.
+
+    Examples
+    --------
+    >>> spec = NetworkSpec(
+    ...     architecture="convolutional", sample_shape=(32, 32, 3), n_components=128,
+    ...     hidden_layer_sizes=(32, 64, 128), activation="silu", code_activation="identity",
+    ...     output="sigmoid", tied_weights=False, kernel_size=3)
+    >>> _numbers_a_row(spec)
+    69888
+    """
+    return layers.count_numbers(spec, [math.prod(size) for size in Geometry.of(spec).sizes[1:]])
+
+
+CONVOLUTIONAL = Architecture(
+    build_encoder=build_encoder,
+    build_decoder=build_decoder,
+    initialise=layers.initialise,
+    parameters=frozenset(STRUCTURE),
+    check=_check,
+    hidden_layer_sizes=partial(_channels, n_axes=2, most=_MOST_STAGES),
+    n_axes=lambda sample_shape: min(2, len(sample_shape)),
+    filters=_filters,
+    numbers_a_row=_numbers_a_row,
+)
+CONVOLUTIONAL_1D = replace(
+    CONVOLUTIONAL,
+    check=_check_signal,
+    hidden_layer_sizes=partial(_channels, n_axes=1, most=_MOST_STAGES),
+    n_axes=_one_axis,
+    of_signals=True,
+)
+FULLY_CONVOLUTIONAL = replace(
+    CONVOLUTIONAL,
+    check=_check_map,
+    hidden_layer_sizes=partial(_channels, n_axes=2, most=_STAGES_TO_MAP),
+    map_size=lambda spec: Geometry.of(spec).sizes[-1],
+)

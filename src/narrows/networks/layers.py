@@ -9,21 +9,23 @@ one without them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from narrows import ranks
 from narrows.networks.activations import ACTIVATIONS
-from narrows.networks.network import NetworkSpec
+from narrows.networks.architecture import NetworkSpec, Start
+from narrows.networks.network import Block, Decoder, Encoder
 
-# Mean-square gain of each activation; those that are not listed behave like a linear layer.
+# Activations that pass about half of the mean square; the others are taken for linear.
 _HALF_OPEN = {"relu", "leaky_relu", "silu", "gelu", "elu"}
-# How fast the running statistics forget, and what keeps a constant number from a division by zero.
+# Rows that dense layers encode or decode at a time: many, for the matrix products.
+DENSE_ROWS = 1024
+# The share of a batch in the running statistics, and what is added to variances, which may be 0.
 _MOMENTUM, _EPSILON = 0.1, 1e-5
 
 
@@ -52,37 +54,73 @@ class UnitLinear(nn.Linear):
 
 
 class UnitTransposedLinear(TransposedLinear):
-    """The same, of another layer's matrix, transposed."""
+    """A linear layer as :class:`UnitLinear`, whose matrix is another layer's, transposed."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in) to (B, out)."""
         return functional.linear(x, functional.normalize(self.weight, dim=1).t(), self.bias)
 
 
-class BatchNorm(nn.Module):
-    """Each channel at mean 0 and variance 1 over a batch; in use, over what training has seen.
+def linear_from_code(spec: NetworkSpec) -> type[nn.Linear | TransposedLinear]:
+    """Return the class of the linear layer that takes the code in a decoder."""
+    if spec.unit_columns:
+        return UnitTransposedLinear if spec.tied_weights else UnitLinear
+    return TransposedLinear if spec.tied_weights else nn.Linear
+
+
+class NoNorm(nn.Identity):
+    """No normalisation."""
+
+    def reset(self) -> None:
+        """Do nothing: there are no weights."""
+
+
+class LayerNorm(nn.Module):
+    """All numbers of a row at mean 0 and variance 1, whatever stands beside it.
 
     Parameters
     ----------
     channels : int
-        Along the second axis, C.
+        The size of the second axis, C; each channel has a scale and a shift of its own.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def reset(self) -> None:
+        """Start at scale 1 and shift 0."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, ...) to the same shape."""
+        return functional.group_norm(x, 1, self.weight, self.bias, _EPSILON)
+
+
+class BatchNorm(LayerNorm):
+    """Each channel at mean 0 and variance 1 over a batch; at inference, over all that was learned.
+
+    Parameters
+    ----------
+    channels : int
+        The size of the second axis, C; each channel has a scale and a shift of its own.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels))
-        self.bias = nn.Parameter(torch.empty(channels))
+        super().__init__(channels)
         self.register_buffer("running_mean", torch.empty(channels))
         self.register_buffer("running_var", torch.empty(channels))
 
     def reset(self) -> None:
         """Start at the identity."""
-        for ones, zeros in ((self.weight, self.bias), (self.running_var, self.running_mean)):
-            nn.init.ones_(ones)
-            nn.init.zeros_(zeros)
+        super().reset()
+        nn.init.ones_(self.running_var)
+        nn.init.zeros_(self.running_mean)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, ...) to the same shape."""
@@ -102,7 +140,7 @@ class BatchNorm(nn.Module):
         )
 
     def _over_all(self, x: Tensor) -> Tensor:
-        """Do the same over the rows of all processes, by sums that CPUs can exchange too."""
+        """Normalise over the rows of all processes, by sums that CPUs can exchange too."""
         x = x.float()
         axes = [0, *range(2, x.ndim)]
         shape = (1, -1, *[1] * (x.ndim - 2))
@@ -120,42 +158,22 @@ class BatchNorm(nn.Module):
         return y
 
 
-class LayerNorm(nn.Module):
-    """All numbers of a row at mean 0 and variance 1, whatever stands beside it.
-
-    Parameters
-    ----------
-    channels : int
-        Along the second axis, C; each has a scale and a shift of its own.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels))
-        self.bias = nn.Parameter(torch.empty(channels))
-
-    def reset(self) -> None:
-        """Start at scale 1 and shift 0."""
-        nn.init.ones_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, ...) to the same shape."""
-        return functional.group_norm(x, 1, self.weight, self.bias, _EPSILON)
-
-
-Weighted = nn.Linear | TransposedLinear | _ConvNd
+NORMALIZATIONS: dict[str, Callable[[int], NoNorm | LayerNorm]] = {
+    "none": NoNorm,
+    "batch": BatchNorm,
+    "layer": LayerNorm,
+}
 
 
 class ResidualBlock(nn.Module):
-    """A layer's input, and what two layers make of it: x + W2 f(W1 n(x)).
+    """The sum of what comes in and what two layers make of it: x + W2 f(W1 n(x)).
 
     Parameters
     ----------
     first, second : Module
-        W1 and W2, from C channels to as many; W2 starts at zero.
+        The layers W1 and W2, from C channels to as many; W2 starts at zero.
     norm, activation : Module
-        n and f.
+        The normalisation n and the function f.
     """
 
     def __init__(
@@ -173,42 +191,44 @@ class ResidualBlock(nn.Module):
         return y
 
 
-NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "none": nn.Identity,
-    "batch": BatchNorm,
-    "layer": LayerNorm,
-}
-
-
-def after(
-    spec: NetworkSpec, channels: int, blocks: int, layer: Callable[[int, int], nn.Module]
-) -> Iterator[nn.Module]:
-    """Yield what follows a hidden layer: normalisation, activation, residual blocks.
+def block(
+    spec: NetworkSpec,
+    layer: nn.Module,
+    channels: int,
+    n_residuals: int,
+    same: Callable[[int, int], nn.Module],
+    *,
+    reshape: tuple[nn.Module, ...] = (),
+) -> Block:
+    """Make a hidden layer with normalisation, activation and residual blocks behind it.
 
     Parameters
     ----------
     spec : NetworkSpec
-        Of the network.
+        The network that it belongs to.
+    layer : Module
+        The hidden layer.
     channels : int
-        That the hidden layer gives.
-    blocks : int
-        How many of them.
-    layer : callable
-        From the numbers of channels to a layer for the blocks.
+        How many channels it gives.
+    n_residuals : int
+        How many residual blocks follow it.
+    same : callable
+        From the numbers of channels, in and out, to a layer for residual blocks.
+    reshape : tuple of Module
+        Modules without weights that follow the layer at once.
     """
-    if spec.normalization != "none":
-        yield NORMALIZATIONS[spec.normalization](channels)
-    yield ACTIVATIONS[spec.activation]()
-    for _ in range(blocks):
-        yield ResidualBlock(
-            layer(channels, channels),
-            layer(channels, channels),
-            NORMALIZATIONS[spec.normalization](channels),
-            ACTIVATIONS[spec.activation](),
+    normalise, activate = NORMALIZATIONS[spec.normalization], ACTIVATIONS[spec.activation]
+    norm = () if spec.normalization == "none" else (normalise(channels),)
+    residuals = (
+        ResidualBlock(
+            same(channels, channels), same(channels, channels), normalise(channels), activate()
         )
+        for _ in range(n_residuals)
+    )
+    return Block(layer, activate(), reshape, norm, tuple(residuals))
 
 
-def blocks_of(spec: NetworkSpec) -> list[int]:
+def residuals_by_layer(spec: NetworkSpec) -> list[int]:
     """Share the residual blocks out over hidden layers; the narrow ones get what is left over.
 
     Examples
@@ -217,69 +237,113 @@ def blocks_of(spec: NetworkSpec) -> list[int]:
     ...     architecture="dense", sample_shape=(9,), n_components=2, hidden_layer_sizes=(8, 6, 4),
     ...     activation="silu", code_activation="identity", output="identity", tied_weights=False,
     ...     residual_blocks=4)
-    >>> blocks_of(spec)
+    >>> residuals_by_layer(spec)
     [1, 1, 2]
     """
     n_layers = len(spec.hidden_layer_sizes)
     return [(spec.residual_blocks + i) // n_layers for i in range(n_layers)]
 
 
-def initialise(halves: Iterable[nn.Module], spec: NetworkSpec, generator: torch.Generator) -> None:
-    """Draw the weights of halves, whose last layers give plain numbers.
+def count_numbers(spec: NetworkSpec, places: Sequence[int]) -> int:
+    """Count what the modules of a network give for one row, which is kept for the gradients.
 
     Parameters
     ----------
-    halves : iterable of Module
-        The encoder's body and the decoder's, in this order.
+    spec : NetworkSpec
+        The network.
+    places : sequence of int
+        How many places each hidden layer has; each has all of its channels.
+    """
+    normalised = spec.normalization != "none"
+    # Of a layer itself, normalised and activated; of a block its two layers, between and sum.
+    hidden = sum(
+        size * width * (2 + normalised + residuals * (4 + normalised))
+        for size, width, residuals in zip(
+            places, spec.hidden_layer_sizes, residuals_by_layer(spec), strict=True
+        )
+    )
+    # The row is centred, and restored in two steps and an output.
+    return 2 * (hidden + 2 * math.prod(spec.sample_shape)) + 2 * spec.n_heads * spec.code_width
+
+
+def initialise(
+    encoder: Encoder,
+    decoder: Decoder,
+    spec: NetworkSpec,
+    start: Start,
+    generator: torch.Generator,
+) -> None:
+    """Draw the weights of halves that name their layers, of which the last give plain numbers.
+
+    Units that decode to vectors of length 1 decode to what they look for at first: so fewer die
+    (Gao et al. 2024).
+
+    Parameters
+    ----------
+    encoder, decoder : Encoder, Decoder
+        The halves.
     spec : NetworkSpec
         What they were built from.
+    start : Start
+        What is known of the training rows; it is not used.
     generator : torch.Generator
-        Where the weights are drawn from.
+        The generator that weights are drawn from.
     """
-    drawn: list[Tensor] = []
-    for body in halves:
-        layers = list(weighted(body))
-        ends = [block.second for block in body.modules() if isinstance(block, ResidualBlock)]
-        for layer in layers:
-            nn.init.zeros_(cast("Tensor", layer.bias))
-            if any(layer.weight is weight for weight in drawn):
-                continue
-            drawn.append(layer.weight)
-            if layer in ends:
-                nn.init.zeros_(layer.weight)
-                continue
-            gain = 2.0 if layer is not layers[-1] and spec.activation in _HALF_OPEN else 1.0
-            nn.init.normal_(layer.weight, 0, (gain / _fan_in(layer)) ** 0.5, generator)
-        for module in body.modules():
-            if isinstance(module, BatchNorm | LayerNorm):
-                module.reset()
-
-
-def weighted(body: nn.Module) -> Iterator[Weighted]:
-    """Yield the layers that have a matrix and a bias, from the input on."""
-    return (module for module in body.modules() if isinstance(module, Weighted))
-
-
-def convolves(module: nn.Module) -> bool:
-    """Tell whether there are convolutions in a module."""
-    return any(isinstance(layer, _ConvNd) for layer in module.modules())
-
-
-def start_units(encoder: nn.Module, decoder: nn.Module, spec: NetworkSpec) -> None:
-    """Let units that decode to vectors of length 1 decode to what they look for.
-
-    They start useful: fewer die (Gao et al. 2024).
-    """
+    del start
+    for body in (encoder.body, decoder.body):
+        # Tied matrices are drawn with the encoder.
+        drawn = body is encoder.body or not spec.tied_weights
+        for part in body.blocks:
+            draw(part.layer, spec, generator, keeps_weight=not drawn)
+            for residual in part.residuals:
+                draw(residual.first, spec, generator)
+                nn.init.zeros_(residual.second.weight)
+                nn.init.zeros_(residual.second.bias)
+            for norm in (*part.norm, *(residual.norm for residual in part.residuals)):
+                norm.reset()
+        draw(body.layers[-1], spec, generator, is_last=True, keeps_weight=not drawn)
     if spec.unit_columns and not spec.tied_weights:
-        *_, last = (m for m in encoder.modules() if isinstance(m, nn.Linear))
-        first = next(m for m in decoder.modules() if isinstance(m, nn.Linear))
         with torch.no_grad():
-            first.weight.copy_(last.weight[: spec.n_components].t())
+            looked_for = encoder.body.layers[-1].weight[: spec.n_components]
+            decoder.body.layers[0].weight.copy_(looked_for.t())
 
 
-def _fan_in(layer: Weighted) -> float:
+def draw(
+    layer: Any,
+    spec: NetworkSpec,
+    generator: torch.Generator,
+    *,
+    is_last: bool = False,
+    keeps_weight: bool = False,
+) -> None:
+    """Draw a layer's weights with the variance that its place asks for, and set its bias to zero.
+
+    Parameters
+    ----------
+    layer : Module
+        A linear layer or a convolution.
+    spec : NetworkSpec
+        The network that it belongs to.
+    generator : torch.Generator
+        The generator that weights are drawn from.
+    is_last : bool, default=False
+        Whether it gives plain numbers, and is followed by no activation.
+    keeps_weight : bool, default=False
+        Whether the bias alone is set.
+    """
+    nn.init.zeros_(layer.bias)
+    if keeps_weight:
+        return
     weight = layer.weight
-    if isinstance(layer, _ConvTransposeNd):
-        # A place is reached by one in so many of the kernel's.
-        return weight.shape[0] * weight[0, 0].numel() / math.prod(layer.stride)
-    return weight[0].numel()
+    fan_in = weight[0].numel()
+    if getattr(layer, "transposed", False):
+        # Of a transposed convolution's kernel, one place in so many reaches a place of the output.
+        fan_in = weight.shape[0] * weight[0, 0].numel() / math.prod(layer.stride)
+    gain = 2.0 if spec.activation in _HALF_OPEN and not is_last else 1.0
+    nn.init.normal_(weight, 0, (gain / fan_in) ** 0.5, generator)
+
+
+def dense_filters(encoder: Encoder, spec: NetworkSpec) -> Tensor:
+    """Return what each unit of a dense first layer multiplies rows with, (n, *sample_shape)."""
+    weights: Tensor = encoder.body.layers[0].weight
+    return weights.view(-1, *spec.sample_shape)

@@ -1,133 +1,16 @@
-"""Two halves that can part."""
+"""The two halves of a network, the parts that they are made of, and what stands on top of them."""
 
-import math
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import dropwhile
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from narrows.data.arrays import are_pictures
-from narrows.networks.activations import ACTIVATIONS
-from narrows.networks.outputs import OUTPUT_MODULES
+from narrows.networks.activations import OUTPUT_MODULES
 
-OUTPUTS = tuple(ACTIVATIONS)
-
-
-def is_pointwise(activation: nn.Module) -> bool:
-    """Tell whether each number that comes out moves with its own number that goes in, and no other.
-
-    So do all :data:`ACTIVATIONS`. Modules that keep some numbers and drop others do so wherever
-    their choice stands; they say it by an attribute ``pointwise = True``.
-    """
-    return type(activation) in ACTIVATIONS.values() or getattr(activation, "pointwise", False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
-    """Everything that is needed to build a network again, as plain numbers and words.
-
-    Attributes
-    ----------
-    architecture : str
-        A key of :data:`narrows.networks.ARCHITECTURES`.
-    sample_shape : tuple of int
-        The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
-    n_components : int
-        Width of the code, K; where the code is a map, its channels.
-    hidden_layer_sizes : tuple of int
-        Widths, or channels, between input and code; the decoder mirrors them.
-    activation : str
-        A key of :data:`ACTIVATIONS`.
-    code_activation : str
-        The same, or one of :data:`narrows.networks.sparse.SELECTIONS`.
-    output : str
-        What the decoder ends with, a key of :data:`narrows.networks.outputs.OUTPUT_MODULES`;
-        users choose among :data:`OUTPUTS`, models may need more.
-    tied_weights : bool
-        Whether the decoder's matrices are the encoder's, transposed.
-    n_heads : int
-        Numbers that the encoder's body gives for each unit of the code.
-    n_active : int
-        Units that "topk" and "batch_topk" keep; 0 where there is no such number.
-    unit_columns : bool
-        Whether what the decoder's first layer multiplies each unit with has length 1.
-    normalization : str
-        A key of :data:`narrows.networks.layers.NORMALIZATIONS`.
-    residual_blocks : int
-        How many of them there are in each half.
-    kernel_size : int
-        Of convolutions, along each axis; 0 where there are none.
-    signal : bool
-        Whether rows are windows of a signal, (L,) or (L, C), rather than tables or pictures.
-    rate : int or None
-        Samples a second of that signal, where they are known.
-    """
-
-    architecture: str
-    sample_shape: tuple[int, ...]
-    n_components: int
-    hidden_layer_sizes: tuple[int, ...]
-    activation: str
-    code_activation: str
-    output: str
-    tied_weights: bool
-    n_heads: int = 1
-    n_active: int = 0
-    unit_columns: bool = False
-    normalization: str = "none"
-    residual_blocks: int = 0
-    kernel_size: int = 0
-    signal: bool = False
-    rate: int | None = None
-
-    @property
-    def shows_pictures(self) -> bool:
-        """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.arrays`."""
-        is_signal = self.signal or self.architecture == "convolutional_1d"
-        return not is_signal and are_pictures(self.sample_shape)
-
-    @property
-    def code_width(self) -> int:
-        """Numbers in one code: K, or, where the code is a map, K times its places."""
-        return self.n_components * math.prod(self.map_size)
-
-    @property
-    def map_size(self) -> tuple[int, ...]:
-        """The code's extent along the axes that it keeps of the row; ``()`` where it keeps none."""
-        if not self.is_map:
-            return ()
-        # Every stage halves, and rounds up.
-        return tuple(-(-n // 2 ** len(self.hidden_layer_sizes)) for n in self.sample_shape[:2])
-
-    @property
-    def is_map(self) -> bool:
-        """Whether codes are maps, and rows of any extent can be encoded."""
-        return self.architecture == "fully_convolutional"
-
-    def at(self, sample_shape: tuple[int, ...]) -> Self:
-        """Return the spec of a network of the same weights for rows of another extent."""
-        return (
-            self if sample_shape == self.sample_shape else replace(self, sample_shape=sample_shape)
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them, those with a default only where they differ.
-
-        So a model's fingerprint stays what it was when a field is added.
-        """
-        defaults = {field.name: field.default for field in fields(self)}
-        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """Build the spec again from what :meth:`as_json` gave."""
-        known: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**known)
+# The smallest standard deviation that a classifier divides codes by.
+_LEAST_SPREAD = 1e-6
 
 
 class Centre(nn.Module):
@@ -135,6 +18,11 @@ class Centre(nn.Module):
 
     An encoder that sees centred rows trains markedly faster: the mean picture would otherwise
     dominate the first layer's gradient.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of a row; where rows of any extent are encoded, the size of its last axis alone.
     """
 
     mean: Tensor
@@ -152,17 +40,138 @@ class Centre(nn.Module):
         return x - self.mean
 
 
+class AddRow(nn.Module):
+    """Add a row that is learned; with the mean row, the decoder starts at it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of a row; where rows of any extent are decoded, the size of its last axis alone.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        # One axis, as other biases have, so that it does not decay.
+        self.row = nn.Parameter(torch.zeros(torch.Size(shape).numel()))
+
+    def learn(self, row: Tensor) -> None:
+        """Take over a row, or its mean over places where rows of any extent are decoded."""
+        with torch.no_grad():
+            self.row.copy_(row.reshape(-1, self.row.numel()).mean(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the row to each of (B, ...)."""
+        return x + self.row.view(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A hidden layer and the modules that follow it.
+
+    Attributes
+    ----------
+    layer : Module
+        The layer, which has ``weight`` and ``bias``.
+    activation : Module
+        One of :data:`narrows.networks.ACTIVATIONS`.
+    reshape : tuple of Module
+        Modules without weights between the layer and what follows.
+    norm : tuple of Module
+        The normalisation, if there is one.
+    residuals : tuple of Module
+        The residual blocks.
+    """
+
+    layer: nn.Module
+    activation: nn.Module
+    reshape: tuple[nn.Module, ...] = ()
+    norm: tuple[Any, ...] = ()
+    residuals: tuple[Any, ...] = ()
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The modules in the order in which they are called."""
+        return (self.layer, *self.reshape, *self.norm, self.activation, *self.residuals)
+
+
+class Body(nn.Sequential):
+    """The modules of a half, called one after the other, with names for its parts.
+
+    Parameters
+    ----------
+    *front : Module
+        The modules before the first layer. Where nothing is known of the layers, these are all.
+    blocks : sequence of Block
+        The hidden layers.
+    before_last : sequence of Module
+        Modules without weights between the blocks and the last layer.
+    last : Module, optional
+        The layer after the hidden ones: of an encoder it gives the code's numbers, of a decoder the
+        row's.
+    behind : sequence of Module
+        The modules after the last layer.
+    centre : Centre, optional
+        In an encoder the first module.
+    first_row : AddRow, optional
+        In a decoder the last module.
+    layers : sequence of Module, optional
+        All layers from the input on, where they are not those of the blocks and the last one.
+    at_code : sequence of Linear
+        The linear layers beside the code: in an encoder the code's numbers are the sum of what they
+        give, in a decoder they take the code. Empty where other layers lie there.
+    is_chain : bool, default=False
+        Whether all layers are linear, and one activation follows each hidden one.
+
+    Attributes
+    ----------
+    layers : tuple of Module
+        The layers from the input on, which have ``weight`` and ``bias``; empty if they are unknown.
+    """
+
+    centre: Centre | None
+    first_row: AddRow | None
+
+    def __init__(
+        self,
+        *front: nn.Module,
+        blocks: Sequence[Block] = (),
+        before_last: Sequence[nn.Module] = (),
+        last: nn.Module | None = None,
+        behind: Sequence[nn.Module] = (),
+        centre: Centre | None = None,
+        first_row: AddRow | None = None,
+        layers: Sequence[nn.Module] | None = None,
+        at_code: Sequence[nn.Module] = (),
+        is_chain: bool = False,
+    ) -> None:
+        first = () if centre is None else (centre,)
+        hidden = (module for block in blocks for module in block.modules)
+        ends = () if last is None else (last,)
+        final = () if first_row is None else (first_row,)
+        super().__init__(*first, *front, *hidden, *before_last, *ends, *behind, *final)
+        # These are names for modules that are registered already, under their places.
+        object.__setattr__(self, "centre", centre)
+        object.__setattr__(self, "first_row", first_row)
+        self.front, self.blocks = (*first, *front), tuple(blocks)
+        self.at_code: tuple[Any, ...] = tuple(at_code)
+        self.layers: tuple[Any, ...] = (*(block.layer for block in blocks), *ends)
+        if layers is not None:
+            self.layers = tuple(layers)
+        self.is_chain = is_chain
+
+
 class Layer(NamedTuple):
-    """One linear layer of an encoder on its way through a batch.
+    """One linear layer of an encoder, and what it gave for a batch.
 
     Attributes
     ----------
     linear : Linear
         The layer.
     values : Tensor of shape (B, out)
-        What it gave.
+        The numbers that it gave.
     activation : Module
-        What comes after it.
+        The function that follows the layer.
     """
 
     linear: nn.Linear
@@ -171,7 +180,7 @@ class Layer(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What penalties look at: the encoder's way from a batch to its codes.
+    """What penalties look at: everything that an encoder computed from a batch to its codes.
 
     Attributes
     ----------
@@ -179,12 +188,12 @@ class Trace(NamedTuple):
         The scaled rows.
     layers : list of Layer
         The linear layers from the input on; the last one gave ``logits``. Empty where the body is
-        more than linear layers, each followed by one of :data:`ACTIVATIONS`.
+        more than linear layers, each followed by one of :data:`narrows.networks.ACTIVATIONS`.
     logits : Tensor of shape (B, heads * K)
         The numbers before the code's activation; with two heads the codes' means, then their log
         variances.
     code : Tensor of shape (B, K)
-        The codes.
+        The latent codes (embeddings).
     weights : Tensor of shape (B,) or None
         How much each row counts, 1 on average; ``None`` if all count the same.
     """
@@ -206,17 +215,17 @@ class Trace(NamedTuple):
 
     @property
     def selected(self) -> Tensor:
-        """The numbers that the code is made of, (B, K): of several heads the first's."""
+        """The numbers that the code is made of, (B, K); of several heads those of the first."""
         return self.logits[:, : self.code.shape[1]]
 
 
 class Encoder(nn.Module):
-    """A body that ends in plain numbers, and the function that makes codes of them.
+    """A body that gives plain numbers, and the function that makes latent codes of them.
 
     Parameters
     ----------
     body : Module
-        From scaled rows (B, ...) to numbers (B, heads * K).
+        From scaled rows (B, ...) to numbers (B, heads * K); what is no :class:`Body` becomes one.
     activation : Module
         From numbers (B, K) to codes (B, K).
     n_heads : int
@@ -225,38 +234,36 @@ class Encoder(nn.Module):
 
     def __init__(self, body: nn.Module, activation: nn.Module, n_heads: int = 1) -> None:
         super().__init__()
-        self.body = body
+        self.body = body if isinstance(body, Body) else Body(body)
         self.activation = activation
         self.n_heads = n_heads
+        # Each linear layer and what follows it; behind the last one it is ``activation``.
+        self._chain: tuple[tuple[nn.Linear, nn.Module | None], ...] = ()
+        if self.body.is_chain:
+            following = (*(block.activation for block in self.body.blocks), None)
+            self._chain = tuple(zip(self.body.layers, following, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode scaled rows (B, ...) to codes (B, K)."""
         return self._code(self.body(x))
 
     def trace(self, x: Tensor, weights: Tensor | None = None) -> Trace:
-        """Encode scaled rows (B, ...), keeping what penalties look at on the way.
+        """Encode scaled rows (B, ...), and keep what penalties look at.
 
         Their weights (B,), if any, are passed on to the penalties.
         """
-        modules = self._chain()
-        if not modules:
+        if not self._chain:
             logits = self.body(x)
             return Trace(x, [], logits, self._code(logits), weights)
         seen, layers = x, []
-        for module, following in zip(modules, [*modules[1:], self.activation], strict=True):
+        for module in self.body.front:
             x = module(x)
-            if isinstance(module, nn.Linear):
-                layers.append(Layer(module, x, following))
-        return Trace(seen, layers, x, self._code(x), weights)
-
-    def _chain(self) -> list[nn.Module]:
-        """Return the body's modules if they are linear layers with known activations between."""
-        modules = list(self.body) if isinstance(self.body, nn.Sequential) else []
-        chain = list(dropwhile(lambda m: isinstance(m, Centre | nn.Flatten), modules))
-        is_dense = len(chain) % 2 == 1 and all(
-            is_pointwise(m) if i % 2 else isinstance(m, nn.Linear) for i, m in enumerate(chain)
-        )
-        return modules if is_dense else []
+        for linear, activation in self._chain:
+            values = linear(x)
+            layers.append(Layer(linear, values, activation or self.activation))
+            if activation is not None:
+                x = activation(values)
+        return Trace(seen, layers, values, self._code(values), weights)
 
     def _code(self, logits: Tensor) -> Tensor:
         code: Tensor = self.activation(logits.chunk(self.n_heads, dim=1)[0])
@@ -264,14 +271,21 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A body that ends in plain numbers, and the function that bounds them.
+    """A body that gives plain numbers, and the function that bounds them.
 
     Losses that need the numbers before the function take them from :meth:`logits`.
+
+    Parameters
+    ----------
+    body : Module
+        From codes (B, K) to numbers (B, ...).
+    output : str
+        The name of the function, a key of :data:`narrows.networks.activations.OUTPUT_MODULES`.
     """
 
     def __init__(self, body: nn.Module, output: str) -> None:
         super().__init__()
-        self.body = body
+        self.body = body if isinstance(body, Body) else Body(body)
         self.output = OUTPUT_MODULES[output]()
 
     def logits(self, h: Tensor) -> Tensor:
@@ -299,4 +313,67 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct scaled rows (B, ...)."""
         y: Tensor = self.decoder(self.encoder(x))
+        return y
+
+
+class SoftmaxHead(nn.Module):
+    """A linear layer from codes to one number a class, whose softmax is the class probabilities.
+
+    Codes are first brought to mean 0 and variance 1, so that one learning rate suits all encoders.
+
+    Parameters
+    ----------
+    n_codes, n_classes : int
+        The width of the codes, K, and the number of classes.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, n_codes: int, n_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(n_codes))
+        self.register_buffer("scale", torch.ones(n_codes))
+        self.linear = nn.Linear(n_codes, n_classes)
+
+    @torch.no_grad()
+    def start(self, codes: Tensor, weights: Tensor | None = None) -> None:
+        """Learn from codes (n, K) their mean and spread, and give all classes the same chance.
+
+        Codes count by their weights (n,), if they have any.
+        """
+        codes = codes.double()
+        shares = torch.ones(len(codes)).to(codes) if weights is None else weights.to(codes)
+        shares = shares / shares.sum()
+        mean = shares @ codes
+        self.shift.copy_(mean)
+        self.scale.copy_((shares @ (codes - mean).square()).sqrt().clamp(min=_LEAST_SPREAD))
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map codes (B, K) to logits (B, classes)."""
+        y: Tensor = self.linear((codes - self.shift) / self.scale)
+        return y
+
+
+class Classifier(nn.Module):
+    """An encoder with a softmax head, from scaled rows (B, ...) to logits (B, classes).
+
+    Parameters
+    ----------
+    encoder : Module
+        From scaled rows to codes (B, K), or to maps of codes.
+    head : SoftmaxHead
+        From codes to logits.
+    """
+
+    def __init__(self, encoder: nn.Module, head: SoftmaxHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify scaled rows."""
+        y: Tensor = self.head(self.encoder(x).flatten(1))
         return y

@@ -9,33 +9,32 @@ distributions, it starts at the optimum of a linear decoder with Gaussian noise,
 
 import math
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from narrows.networks import layers
-from narrows.networks.activations import ACTIVATIONS
-from narrows.networks.network import Centre, Decoder, Encoder, NetworkSpec
-from narrows.networks.outputs import invert
-from narrows.networks.sparse import build_code_activation
-from narrows.networks.start import Axes, Start
+from narrows.networks.activations import ACTIVATIONS, invert
+from narrows.networks.architecture import Architecture, Axes, NetworkSpec, Start
+from narrows.networks.network import Body, Centre, Decoder, Encoder, Network
 
-# Directions of a smaller share of the largest variance are rounding, and not divided by.
+# The share of the largest variance below which a direction is rounding, and not divided by.
 _LEAST_SHARE = 1e-10
-# Variance of a feature that probabilistic PCA leaves to noise, at least.
+# The least variance of a feature that probabilistic PCA leaves to noise.
 _LEAST_NOISE = 1e-6
+# Widths of the hidden layers by default: one unit for so many rows, within these bounds.
+_ROWS_A_UNIT, _WIDEST, _NARROWEST = 8, 256, 32
 
 
 class Residual(nn.Module):
-    """A linear map, and what a network adds to it.
+    """A linear map, and a network that adds to it.
 
     Parameters
     ----------
     linear : Linear
         The map.
     network : Sequential
-        From the same numbers to as many.
+        Linear layers with activations between, from the same numbers to as many.
     """
 
     def __init__(self, linear: nn.Linear, network: nn.Sequential) -> None:
@@ -43,42 +42,48 @@ class Residual(nn.Module):
         self.linear = linear
         self.network = network
 
-    @property
-    def first(self) -> list[nn.Linear]:
-        """The layers that see what comes in."""
-        return [self.linear, cast("nn.Linear", self.network[0])]
-
-    @property
-    def last(self) -> list[nn.Linear]:
-        """The layers whose results are summed."""
-        return [self.linear, cast("nn.Linear", self.network[-1])]
-
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in) to (B, out)."""
         y: Tensor = self.linear(x) + self.network(x)
         return y
 
 
-def build_encoder(spec: NetworkSpec) -> Encoder:
-    """Build the encoder, (B, *sample_shape) to (B, K), its weights still to be filled in."""
-    body = nn.Sequential(
-        Centre(spec.sample_shape),
+def build_encoder(spec: NetworkSpec) -> Body:
+    """Build the encoder's body, (B, *sample_shape) to (B, heads * K)."""
+    n_out = spec.n_heads * spec.n_components
+    last, linears = _map(spec, (math.prod(spec.sample_shape), *spec.hidden_layer_sizes, n_out))
+    return Body(
         nn.Flatten(),
-        _map(
-            (_features(spec), *spec.hidden_layer_sizes, spec.n_heads * spec.n_components),
-            spec.activation,
-        ),
+        centre=Centre(spec.sample_shape),
+        last=last,
+        layers=linears,
+        at_code=list(dict.fromkeys([linears[0], linears[-1]])),
     )
-    return Encoder(body, build_code_activation(spec), spec.n_heads)
 
 
-def build_decoder(spec: NetworkSpec) -> Decoder:
-    """Build the decoder, (B, K) to (B, *sample_shape), its weights still to be filled in."""
-    body = nn.Sequential(
-        _map((spec.n_components, *spec.hidden_layer_sizes[::-1], _features(spec)), spec.activation),
-        nn.Unflatten(1, spec.sample_shape),
+def build_decoder(spec: NetworkSpec) -> Body:
+    """Build the decoder's body, (B, K) to (B, *sample_shape)."""
+    n_out = math.prod(spec.sample_shape)
+    last, linears = _map(spec, (spec.n_components, *spec.hidden_layer_sizes[::-1], n_out))
+    return Body(
+        last=last,
+        layers=linears,
+        behind=[nn.Unflatten(1, spec.sample_shape)],
+        at_code=linears[:2],
     )
-    return Decoder(body, spec.output)
+
+
+def _map(spec: NetworkSpec, widths: tuple[int, ...]) -> tuple[nn.Module, list[nn.Linear]]:
+    """Build a linear map from the first to the last width, and the network beside it.
+
+    The linear layers are returned as well, that of the map first.
+    """
+    linear = nn.Linear(widths[0], widths[-1])
+    if len(widths) == 2:
+        return linear, [linear]
+    beside = [nn.Linear(*pair) for pair in pairwise(widths)]
+    activated = (m for layer in beside for m in (layer, ACTIVATIONS[spec.activation]()))
+    return Residual(linear, nn.Sequential(*list(activated)[:-1])), [linear, *beside]
 
 
 def initialise(
@@ -88,27 +93,19 @@ def initialise(
 
     Parameters
     ----------
-    encoder, decoder : Module
-        What :func:`build_encoder` and :func:`build_decoder` gave.
-    spec : NetworkSpec
-        What they were built from.
+    encoder, decoder, spec, generator
+        As for :func:`narrows.networks.layers.initialise`.
     start : Start
-        With the rows' principal axes; there may be fewer of them than the code has numbers.
-    generator : torch.Generator
-        Where the weights are drawn from.
+        The mean of the scaled training rows, and their principal axes.
     """
-    centre, _, to_code = encoder.body.children()
-    from_code, _ = decoder.body.children()
-    cast("Centre", centre).learn(start.mean)
-    layers.initialise((encoder.body, decoder.body), spec, generator)
+    for body in (encoder.body, decoder.body):
+        for layer in body.layers:
+            layers.draw(layer, spec, generator, is_last=layer is body.layers[-1])
+        # The map is set below, and the network adds nothing at first.
+        nn.init.zeros_(body.layers[0].weight)
+        nn.init.zeros_(body.layers[-1].weight)
+    code, rows = encoder.body.layers[0], decoder.body.layers[0]
     with torch.no_grad():
-        for end in (to_code, from_code):
-            if isinstance(end, Residual):
-                nn.init.zeros_(end.last[1].weight)
-        code = to_code.linear if isinstance(to_code, Residual) else cast("nn.Linear", to_code)
-        rows = from_code.linear if isinstance(from_code, Residual) else cast("nn.Linear", from_code)
-        nn.init.zeros_(code.weight)
-        nn.init.zeros_(rows.weight)
         rows.bias.copy_(invert(spec.output, start.mean.flatten()))
         if start.axes is not None:
             _start_at(code, rows, start.axes, spec)
@@ -130,16 +127,61 @@ def _start_at(code: nn.Linear, rows: nn.Linear, axes: Axes, spec: NetworkSpec) -
         code.bias[spec.n_components : spec.n_components + count] = spread.to(code.bias.dtype)
 
 
-def _map(widths: tuple[int, ...], activation: str) -> nn.Module:
-    """Build a linear map from the first to the last width, and the network beside it."""
-    linear = nn.Linear(widths[0], widths[-1])
-    if len(widths) == 2:
-        return linear
-    network: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        network += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
-    return Residual(linear, nn.Sequential(*network[:-1]))
+@torch.no_grad()
+def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
+    """Make codes h into (h - shift) / scale, and let the decoder undo it.
+
+    Codes decode to the same rows as before. The log variances of codes that are distributions
+    change with them.
+
+    Parameters
+    ----------
+    network : Network
+        The network, changed in place unless its codes do not lie between linear layers.
+    shift, scale : Tensor of shape (K,)
+        The numbers subtracted from each unit, and those it is divided by, above 0.
+    """
+    last, first = network.encoder.body.at_code, network.decoder.body.at_code
+    if not (isinstance(network.encoder.activation, nn.Identity) and last and first):
+        return
+    means, log_variances = slice(None, len(shift)), slice(len(shift), None)
+    for layer in last:
+        layer.weight[means] /= scale[:, None]
+        layer.bias[means] /= scale
+    # Their results are summed: one of them subtracts the shift, and carries the scale's logarithm.
+    last[0].bias[means] -= shift / scale
+    if network.encoder.n_heads > 1:
+        last[0].bias[log_variances] -= 2 * scale.log()
+    for layer in first:
+        layer.bias.add_(layer.weight @ shift)
+        layer.weight *= scale
 
 
-def _features(spec: NetworkSpec) -> int:
-    return math.prod(spec.sample_shape)
+def _hidden_layer_sizes(
+    sample_shape: tuple[int, ...], n_components: int, n_rows: int
+) -> tuple[int, ...]:
+    """Choose two layers whose width grows with the rows, so that few are not learned by heart."""
+    del sample_shape, n_components
+    width: int = 2 ** round(math.log2(max(1, n_rows / _ROWS_A_UNIT)))
+    return (min(_WIDEST, max(_NARROWEST, width)),) * 2
+
+
+PCA_RESIDUAL = Architecture(
+    build_encoder=build_encoder,
+    build_decoder=build_decoder,
+    initialise=initialise,
+    parameters=frozenset({"hidden_layer_sizes", "activation"}),
+    goes_with={
+        "code_activation": ("auto", "identity"),
+        "output": ("auto", "identity"),
+        "loss": ("auto", "squared_error"),
+        "likelihood": ("auto", "gaussian"),
+    },
+    hidden_layer_sizes=_hidden_layer_sizes,
+    weight_decay=0.01,
+    clips=False,
+    filters=layers.dense_filters,
+    numbers_a_row=lambda spec: layers.count_numbers(spec, [1] * len(spec.hidden_layer_sizes)),
+    rows_at_once=layers.DENSE_ROWS,
+    starts_at_pca=True,
+)

@@ -5,21 +5,19 @@ sparse autoencoders": TopK. Bussmann, Leask & Nanda (2024), "BatchTopK sparse au
 Rajamanoharan et al. (2024), "Jumping ahead: improving reconstruction fidelity with JumpReLU
 sparse autoencoders".
 
-All keep a pre-activation as it is or put zero in its place, so that the code of a unit moves with
-its own pre-activation alone wherever the choice stands. None changes its state when it is called.
+All keep a pre-activation as it is or put zero in its place, so that the code of a unit depends on
+its own pre-activation alone wherever the choice stays the same. Calling them changes no state.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from narrows import ranks
 from narrows.networks.activations import ACTIVATIONS
-from narrows.networks.network import NetworkSpec
 
-# Steps that the threshold's running mean looks back on.
+# How many steps the threshold's running mean covers.
 _MEMORY = 100
 # Where JumpReLU's thresholds start, and how near to one a pre-activation must be to move it.
 _FIRST_THRESHOLD, BANDWIDTH = 0.1, 0.1
@@ -30,15 +28,12 @@ class Selection(nn.Module):
 
     pointwise = True
 
-    def reset(self) -> None:
-        """Fill in what the module starts from."""
-
     @abstractmethod
     def bar(self, logits: Tensor) -> Tensor:
-        """Return what pre-activations (B, K) must reach to be kept, broadcast with them."""
+        """Return the values that pre-activations (B, K) must reach to be kept, to broadcast."""
 
     def observe(self, code: Tensor) -> None:
-        """Learn, from the codes (B, K) of a training step, what selection needs in use."""
+        """Learn, from the codes (B, K) of a training step, what selection needs at inference."""
         del code
 
 
@@ -68,8 +63,8 @@ class TopK(Selection):
 class BatchTopK(Selection):
     """Keep the ``B * k`` largest pre-activations of a batch (Bussmann et al., eq. 4).
 
-    So that the code of a row does not depend on the rows beside it, what exceeds a threshold is
-    kept in use: the running mean of the smallest number kept in training (their eq. 6).
+    At inference, where the code of a row must not depend on the rows beside it, what exceeds a
+    threshold is kept: the running mean of the smallest number kept in training (their eq. 6).
 
     Examples
     --------
@@ -87,19 +82,14 @@ class BatchTopK(Selection):
         self.register_buffer("threshold", torch.zeros(()))
         self.register_buffer("steps", torch.zeros(()))
 
-    def reset(self) -> None:
-        """Forget the threshold."""
-        self.threshold.zero_()
-        self.steps.zero_()
-
     def forward(self, logits: Tensor) -> Tensor:
         """Map (B, K) to (B, K)."""
         if not self.training:
             return torch.where(logits > self.threshold, logits, 0.0)
         if ranks.size() > 1:
             count = ranks.total(len(logits)) * self.k
-            own = logits.detach().flatten()
-            largest = own.topk(min(count, own.numel())).values
+            flat = logits.detach().flatten()
+            largest = flat.topk(min(count, flat.numel())).values
             least = ranks.gathered(largest, -torch.inf).topk(count).values[-1]
             return torch.where(logits >= least, logits, 0.0)
         values, places = logits.flatten().topk(len(logits) * self.k)
@@ -129,12 +119,11 @@ class JumpReLU(Selection):
     n_components : int
         Width of the code, K.
     bandwidth : float
-        The rectangle's, in units of the pre-activations.
+        The width of the rectangle, in units of the pre-activations.
 
     Examples
     --------
     >>> jump = JumpReLU(3)
-    >>> jump.reset()
     >>> z = torch.tensor([[0.02, 0.12, 2.0]])
     >>> jump(z).tolist() == [[0.0, z[0, 1].item(), 2.0]]
     True
@@ -148,17 +137,12 @@ class JumpReLU(Selection):
         super().__init__()
         self.bandwidth = bandwidth
         # As a logarithm, so that no threshold can become negative.
-        self.log_threshold = nn.Parameter(torch.empty(n_components))
+        self.log_threshold = nn.Parameter(torch.full((n_components,), _FIRST_THRESHOLD).log())
 
     @property
     def threshold(self) -> Tensor:
-        """What each unit must exceed, of shape (K,)."""
+        """The value that each unit must exceed, of shape (K,)."""
         return self.log_threshold.exp()
-
-    def reset(self) -> None:
-        """Start the thresholds."""
-        with torch.no_grad():
-            self.log_threshold.fill_(_FIRST_THRESHOLD).log_()
 
     def forward(self, logits: Tensor) -> Tensor:
         """Map (B, K) to (B, K)."""
@@ -188,16 +172,13 @@ class JumpReLU(Selection):
         return near * (height / self.bandwidth) * (threshold - fixed)
 
 
-_SELECTIONS: dict[str, Callable[[NetworkSpec], Selection]] = {
-    "topk": lambda spec: TopK(spec.n_active),
-    "batch_topk": lambda spec: BatchTopK(spec.n_active),
-    "jumprelu": lambda spec: JumpReLU(spec.n_components),
-}
-SELECTIONS = tuple(_SELECTIONS)
-
-
-def build_code_activation(spec: NetworkSpec) -> nn.Module:
-    """Build what comes after the code's layer."""
-    if spec.code_activation in _SELECTIONS:
-        return _SELECTIONS[spec.code_activation](spec)
-    return ACTIVATIONS[spec.code_activation]()
+def build_code_activation(name: str, n_components: int, n_active: int) -> nn.Module:
+    """Build the function that makes codes, of K units, of which a selection may keep some."""
+    match name:
+        case "topk":
+            return TopK(n_active)
+        case "batch_topk":
+            return BatchTopK(n_active)
+        case "jumprelu":
+            return JumpReLU(n_components)
+    return ACTIVATIONS[name]()

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
 from narrows.data.arrays import channels_first, is_picture_shape, last_axis_call
 from narrows.errors import DataError, ParameterError
-from narrows.networks.layers import weighted
 from narrows.plots.style import axes_or_new
 from narrows.texts import printable
 
@@ -217,18 +215,19 @@ def model_filters(model: "BaseAutoencoder", n: int = 64) -> NDArray[np.float32]:
     if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
         raise ParameterError(f"n={n!r} is not allowed; give a whole number of at least 1")
     encoder = model.split()[0]
-    first: Any = next(iter(weighted(encoder.module.body)))
-    weights: NDArray[np.float32] = first.weight.detach().cpu().numpy()[:n]
-    shape = encoder.sample_shape_
-    if not encoder.spec.shows_pictures:
+    spec = encoder.spec
+    if not spec.shows_pictures:
         raise DataError(
-            f"this model learned from rows of shape {shape}, and its weights are "
+            f"this model learned from rows of shape {spec.sample_shape}, and its weights are "
             "no pictures; use one that learned from pictures"
         )
-    if isinstance(first, nn.Linear):
-        return weights.reshape(-1, *shape)
-    kernels = np.moveaxis(weights, 1, -1)
-    return kernels if len(shape) == 3 else kernels[..., 0]
+    if spec.kind.filters is None:
+        raise DataError(
+            f"architecture={spec.architecture!r} has no weights that are pictures; use a model of "
+            "another one, such as 'dense' or 'convolutional'"
+        )
+    weights: NDArray[np.float32] = spec.kind.filters(encoder.module, spec).detach().cpu().numpy()
+    return weights[:n]
 
 
 def _draw_grid(

@@ -1,0 +1,506 @@
+"""The specification of a network, the record of an architecture, and how networks are built."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from narrows.data.arrays import are_pictures
+from narrows.errors import NarrowsError, ParameterError
+from narrows.networks.activations import invert
+from narrows.networks.network import AddRow, Body, Centre, Decoder, Encoder, Network
+from narrows.networks.sparse import build_code_activation
+from narrows.plugins import PlugIn, plug_ins, refuse
+
+# The group of entry points that name architectures of other packages.
+_GROUP = "narrows.architectures"
+STRUCTURE = (
+    "hidden_layer_sizes",
+    "activation",
+    "tied_weights",
+    "normalization",
+    "residual_blocks",
+    "kernel_size",
+)
+"""The parameters of models that an architecture may know or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """Everything that is needed to build a network again, as plain numbers and words.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of :data:`narrows.networks.ARCHITECTURES`.
+    sample_shape : tuple of int
+        The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
+    n_components : int
+        Width of the latent code (embedding), K; where the code is a map, its channels.
+    hidden_layer_sizes : tuple of int
+        Widths, or channels, between input and code; the decoder mirrors them.
+    activation : str
+        A key of :data:`narrows.networks.ACTIVATIONS`.
+    code_activation : str
+        The same, or a selection of :mod:`narrows.networks.sparse`.
+    output : str
+        The decoder's last function, a key of
+        :data:`narrows.networks.activations.OUTPUT_MODULES`; users choose among
+        :data:`narrows.networks.OUTPUTS`, models may need more.
+    tied_weights : bool
+        Whether the decoder's matrices are the encoder's, transposed.
+    n_heads : int
+        Numbers that the encoder's body gives for each unit of the code.
+    n_active : int
+        Units that "topk" and "batch_topk" keep; 0 where there is no such number.
+    unit_columns : bool
+        Whether the columns by which the decoder's first layer multiplies units have length 1.
+    normalization : str
+        A key of :data:`narrows.networks.NORMALIZATIONS`.
+    residual_blocks : int
+        How many residual blocks there are in each half.
+    kernel_size : int
+        The extent of convolutions' kernels along each axis; 0 where there are none.
+    signal : bool
+        Whether rows are windows of a signal, (L,) or (L, C), rather than tables or pictures.
+    rate : int or None
+        The sampling rate of that signal in Hz, where it is known.
+    """
+
+    architecture: str
+    sample_shape: tuple[int, ...]
+    n_components: int
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str
+    code_activation: str
+    output: str
+    tied_weights: bool
+    n_heads: int = 1
+    n_active: int = 0
+    unit_columns: bool = False
+    normalization: str = "none"
+    residual_blocks: int = 0
+    kernel_size: int = 0
+    signal: bool = False
+    rate: int | None = None
+
+    @property
+    def kind(self) -> "Architecture":
+        """The record of the architecture."""
+        return ARCHITECTURES[self.architecture]
+
+    @property
+    def has_hidden_layers(self) -> bool:
+        """Whether there are layers between input and code."""
+        return bool(self.hidden_layer_sizes) or "hidden_layer_sizes" not in self.kind.parameters
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.arrays`."""
+        return not (self.signal or self.kind.of_signals) and are_pictures(self.sample_shape)
+
+    @property
+    def code_width(self) -> int:
+        """Numbers in one code: K, or, where the code is a map, K times its places."""
+        return self.n_components * math.prod(self.map_size)
+
+    @property
+    def map_size(self) -> tuple[int, ...]:
+        """The code's extent along the axes that it keeps of the row; ``()`` where it keeps none."""
+        return () if self.kind.map_size is None else self.kind.map_size(self)
+
+    @property
+    def is_map(self) -> bool:
+        """Whether codes are maps, and rows of any extent can be encoded."""
+        return self.kind.map_size is not None
+
+    @property
+    def shared_shape(self) -> tuple[int, ...]:
+        """The shape of a row that is the same for rows of any extent, if those are encoded."""
+        if not self.is_map:
+            return self.sample_shape
+        n_axes = self.kind.n_axes(self.sample_shape)
+        return self.sample_shape[n_axes:] or (1,)
+
+    def at(self, sample_shape: tuple[int, ...]) -> Self:
+        """Return the spec of a network of the same weights for rows of another extent."""
+        return (
+            self if sample_shape == self.sample_shape else replace(self, sample_shape=sample_shape)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them, those with a default only where they differ.
+
+        So a model's fingerprint stays what it was when a field is added.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Build the spec again from what :meth:`as_json` gave."""
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The directions along which scaled rows vary most.
+
+    Attributes
+    ----------
+    directions : Tensor of shape (M, F)
+        Orthonormal directions, the one of the largest variance first, in double precision.
+    variances : Tensor of shape (M,)
+        The variances of the rows along them, in double precision.
+    rest : float
+        The mean variance of a feature that they leave unexplained.
+    """
+
+    directions: Tensor
+    variances: Tensor
+    rest: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of the scaled training rows before the first step.
+
+    Attributes
+    ----------
+    mean : Tensor of shape (*sample_shape,)
+        The mean row, which the encoder subtracts and the decoder starts from.
+    axes : Axes or None
+        Their principal axes, for architectures that start at PCA.
+    unexplained : float
+        Mean variance of a value that the first network leaves, for models that learn a variance.
+    """
+
+    mean: Tensor
+    axes: Axes | None = None
+    unexplained: float = math.nan
+
+
+Initialise = Callable[[Encoder, Decoder, NetworkSpec, Start, torch.Generator], None]
+
+
+def _no_axes(sample_shape: tuple[int, ...]) -> int:
+    del sample_shape
+    return 0
+
+
+def _no_hidden_layers(
+    sample_shape: tuple[int, ...], n_components: int, n_rows: int
+) -> tuple[int, ...]:
+    del sample_shape, n_components, n_rows
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What halves are made of: how they are built, and what is decided by it.
+
+    Attributes
+    ----------
+    build_encoder : callable
+        From a :class:`NetworkSpec` to a module from scaled rows (B, *sample_shape), float32, to
+        numbers (B, n_heads * n_components), any real numbers. The function that makes codes of them
+        is added. A module that is no :class:`narrows.networks.Body` is given rows less their mean.
+    build_decoder : callable
+        From a :class:`NetworkSpec` to a module from codes (B, n_components) to any real numbers
+        (B, *sample_shape). The output function is added, and to a module that is no
+        :class:`narrows.networks.Body` the mean row, from which the decoder starts.
+    initialise : callable, optional
+        Fills in the weights of ``encoder.body`` and ``decoder.body``, drawn from a generator:
+        ``initialise(encoder, decoder, spec, start, generator)``. It must fill in all. By default
+        the weights are those that the modules' constructors draw, as torch's own do.
+    parameters : set of str
+        The parameters of models that it knows, of :data:`STRUCTURE`. Others are refused.
+    goes_with : mapping of str to tuple
+        Of further parameters, the values that it goes with.
+    check : callable, optional
+        From a :class:`NetworkSpec`; raises :class:`narrows.errors.ParameterError` if its rows or
+        sizes cannot be.
+    hidden_layer_sizes : callable
+        The hidden layers that "auto" stands for: from the shape of a row, the width of the code and
+        the number of rows to a tuple of int.
+    learning_rate, weight_decay : float
+        What "auto" stands for, where there are hidden layers.
+    clips : bool, default=True
+        Whether gradients far above their usual norm are clipped, however few layers there are.
+    n_axes : callable
+        From the shape of a row to the number of its axes, from the first on, along which values
+        have neighbours; by default 0.
+    map_size : callable, optional
+        Where codes are maps, from a :class:`NetworkSpec` to their extent.
+    filters : callable, optional
+        From an encoder and its spec to the first layer's weights as pictures, (n, H, W[, C]).
+    numbers_a_row : callable, optional
+        From a :class:`NetworkSpec` to how many numbers are kept of one row for the gradients. By
+        default they are counted.
+    rows_at_once : int, default=128
+        Rows that are encoded or decoded at a time.
+    starts_at_pca : bool, default=False
+        Whether the first weights are PCA's.
+    of_signals : bool, default=False
+        Whether rows are always signals, (L,) or (L, C).
+    """
+
+    build_encoder: Callable[[NetworkSpec], nn.Module]
+    build_decoder: Callable[[NetworkSpec], nn.Module]
+    initialise: Initialise | None = None
+    parameters: frozenset[str] = frozenset()
+    goes_with: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    check: Callable[[NetworkSpec], None] | None = None
+    hidden_layer_sizes: Callable[[tuple[int, ...], int, int], tuple[int, ...]] = _no_hidden_layers
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.1
+    clips: bool = True
+    n_axes: Callable[[tuple[int, ...]], int] = _no_axes
+    map_size: Callable[[NetworkSpec], tuple[int, ...]] | None = None
+    filters: Callable[[Encoder, NetworkSpec], Tensor] | None = None
+    numbers_a_row: Callable[[NetworkSpec], int] | None = None
+    rows_at_once: int = 128
+    starts_at_pca: bool = False
+    of_signals: bool = False
+
+
+BUILT_IN: dict[str, Architecture] = {}
+"""The architectures of Narrows, which :mod:`narrows.networks` fills in."""
+
+
+class Architectures(Mapping[str, Architecture]):
+    """The architectures by name: those that are built in, and those that packages bring.
+
+    The packages are imported when a name is looked up that is not built in, or all are listed.
+    """
+
+    # Two are equal if they are one: comparing what they hold would import the packages.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getitem__(self, name: str) -> Architecture:
+        return BUILT_IN[name] if name in BUILT_IN else self._brought[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*BUILT_IN, *self._brought])
+
+    def __len__(self) -> int:
+        return len(BUILT_IN) + len(self._brought)
+
+    def package(self, name: str) -> str | None:
+        """Return the name of the package that brings an architecture; None if it is built in."""
+        return None if name in BUILT_IN else self._brought[name].package
+
+    @cached_property
+    def _brought(self) -> dict[str, PlugIn]:
+        brought: dict[str, PlugIn] = {}
+        for found in plug_ins(_GROUP):
+            reason = ""
+            if found.name in BUILT_IN:
+                reason = "the name is that of a built-in architecture"
+            elif not isinstance(found.value, Architecture):
+                reason = f"it is no Architecture but of type {type(found.value).__name__!r}"
+            elif found.name in brought:
+                reason = f"the package '{brought[found.name].package}' brings one of this name"
+            if reason:
+                refuse(_GROUP, found.name, found.package, reason)
+            else:
+                brought[found.name] = found
+        return brought
+
+
+ARCHITECTURES = Architectures()
+
+
+def build_encoder(spec: NetworkSpec) -> Encoder:
+    """Build an encoder, whose weights are still to be filled in."""
+    return _with_activation(_encoder_body(spec), spec)
+
+
+def build_decoder(spec: NetworkSpec) -> Decoder:
+    """Build a decoder, whose weights are still to be filled in."""
+    return Decoder(_decoder_body(spec), spec.output)
+
+
+def _encoder_body(spec: NetworkSpec) -> Body:
+    module = spec.kind.build_encoder(spec)
+    if isinstance(module, Body):
+        return module
+    return Body(module, centre=Centre(spec.shared_shape))
+
+
+def _decoder_body(spec: NetworkSpec) -> Body:
+    module = spec.kind.build_decoder(spec)
+    if isinstance(module, Body):
+        return module
+    return Body(module, first_row=AddRow(spec.shared_shape))
+
+
+def _with_activation(body: Body, spec: NetworkSpec) -> Encoder:
+    activation = build_code_activation(spec.code_activation, spec.n_components, spec.n_active)
+    return Encoder(body, activation, spec.n_heads)
+
+
+def decoder_at(decoder: Decoder, spec: NetworkSpec) -> Decoder:
+    """Build the decoder of the same weights for rows of another extent, where codes are maps."""
+    with torch.device("meta"):
+        other = build_decoder(spec)
+    other.load_state_dict(decoder.state_dict(), assign=True)
+    return other.eval()
+
+
+def join(encoder: Encoder, decoder: Decoder, spec: NetworkSpec) -> Network:
+    """Make one network of two halves, sharing the matrices where weights are tied."""
+    if spec.tied_weights:
+        pairs = zip(encoder.body.layers, reversed(decoder.body.layers), strict=True)
+        for layer, transposed in pairs:
+            transposed.weight = layer.weight
+    return Network(encoder, decoder)
+
+
+def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
+    """Build both halves with fresh weights.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        The network to build.
+    start : Start
+        What is known of the scaled training rows.
+    seed : int
+        The random seed: the same seed gives the same weights. torch's global generator is left
+        alone.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ParameterError
+        If the architecture leaves weights without values, or with values that are not finite.
+
+    Examples
+    --------
+    >>> spec = NetworkSpec(
+    ...     architecture="dense", sample_shape=(4, 4), n_components=2, hidden_layer_sizes=(8,),
+    ...     activation="silu", code_activation="identity", output="sigmoid", tied_weights=False)
+    >>> network = build(spec, Start(torch.full((4, 4), 0.5)), seed=0)
+    >>> network(torch.rand(3, 4, 4)).shape
+    torch.Size([3, 4, 4])
+    """
+    initialise = spec.kind.initialise
+    if initialise is None:
+        with _drawing(seed):
+            bodies = _encoder_body(spec), _decoder_body(spec)
+    else:
+        # On the meta device constructors draw nothing, which would cost time.
+        with torch.device("meta"):
+            bodies = _encoder_body(spec), _decoder_body(spec)
+        for body in bodies:
+            body.to_empty(device="cpu")
+            for _, tensor in _numbers(body):
+                nn.init.constant_(tensor, torch.nan)
+    network = join(_with_activation(bodies[0], spec), Decoder(bodies[1], spec.output), spec)
+    if bodies[0].centre is not None:
+        bodies[0].centre.learn(start.mean)
+    if bodies[1].first_row is not None:
+        bodies[1].first_row.learn(invert(spec.output, start.mean))
+    if initialise is not None:
+        generator = torch.Generator().manual_seed(seed)
+        initialise(network.encoder, network.decoder, spec, start, generator)
+    empty = [name for name, tensor in _numbers(network) if tensor.isnan().any()]
+    if empty:
+        raise ParameterError(
+            f"architecture={spec.architecture!r} leaves {empty[0]!r} without initial values "
+            f"({len(empty)} such in all); its 'initialise' has to fill in all weights, or, where "
+            "there is none, the modules' constructors have to"
+        )
+    return network
+
+
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    """Let constructors draw from a seed, on the CPU; what they leave empty becomes NaN."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        try:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+def _numbers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights and buffers of a module that hold real numbers, by name."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_floating_point():
+            yield name, tensor
+
+
+def numbers_a_row(spec: NetworkSpec) -> int:
+    """Count the numbers that are kept of one row, while it is learned from, for the gradients.
+
+    Raises
+    ------
+    ParameterError
+        If the halves of an architecture cannot be built, or give something of another shape.
+    """
+    if spec.kind.numbers_a_row is not None:
+        return spec.kind.numbers_a_row(spec)
+    try:
+        return _saved_numbers(spec, "meta")
+    except NotImplementedError:  # an operation that the meta device does not have
+        return _saved_numbers(spec, "cpu")
+    except NarrowsError:
+        raise
+    except Exception as error:
+        raise ParameterError(
+            f"architecture={spec.architecture!r} cannot be used for rows of shape "
+            f"{spec.sample_shape} and n_components={spec.n_components} ({type(error).__name__}: "
+            f"{error}); change these, or use another architecture"
+        ) from error
+
+
+def _saved_numbers(spec: NetworkSpec, device: str) -> int:
+    n_rows = 2  # batch normalisation needs more than one
+    with torch.device(device):
+        encoder, decoder = build_encoder(spec), build_decoder(spec)
+        x = torch.zeros(n_rows, *spec.sample_shape)
+    weights = {id(weight) for half in (encoder, decoder) for weight in half.parameters()}
+    count = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal count
+        base = tensor if tensor._base is None else tensor._base
+        count += 0 if id(base) in weights else tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = encoder.body(x)
+        wanted = (n_rows, spec.n_heads * spec.code_width)
+        if tuple(logits.shape) != wanted:
+            raise ParameterError(
+                f"the encoder of architecture={spec.architecture!r} gives numbers of shape "
+                f"{tuple(logits.shape)} for {n_rows} rows of shape {spec.sample_shape}, where "
+                f"{wanted} is needed; change its 'build_encoder'"
+            )
+        restored = decoder.logits(encoder(x))
+    if restored.shape != x.shape:
+        raise ParameterError(
+            f"the decoder of architecture={spec.architecture!r} gives rows of shape "
+            f"{tuple(restored.shape[1:])}, where {spec.sample_shape} is needed; change its "
+            "'build_decoder'"
+        )
+    return count // n_rows
