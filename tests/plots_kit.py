@@ -1,4 +1,4 @@
-"""What the tests of plots share: figures to draw, and how to look at what was drawn."""
+"""Helpers of the tests of plots: values to draw, and inspection of what was drawn."""
 
 from io import BytesIO
 
@@ -20,7 +20,7 @@ def new_axes() -> Axes:
 
 
 def drawn(ax: Axes) -> Axes:
-    """Return axes whose figure has been laid out, as saving does it."""
+    """Return axes after the layout of their figure, as in a saved file."""
     ax.figure.savefig(BytesIO())
     return ax
 

@@ -1,4 +1,4 @@
-"""Comparisons of models side by side; the seed of everything random is 0."""
+"""Comparisons of models; every random seed is 0."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def test_every_model_is_measured_on_the_rows_that_none_has_seen(found: Compariso
 
 
 def test_each_report_is_the_one_that_the_model_has_alone(found: Comparison) -> None:
-    """What is the same for several models is measured once."""
+    """Scores that are the same for several models are measured once."""
     train, test = split()
     for name in ("autoencoder", "variational"):
         model = MODELS[name](8, max_epochs=20, random_state=0).fit(X[train])

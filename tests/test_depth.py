@@ -1,4 +1,4 @@
-"""The comparison of depths: figures are the models' own, and the known order comes out."""
+"""The comparison of depths: its figures against the models, and the known order of remedies."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_model_itself():
 
 
 def test_gradients_fall_by_a_quarter_a_layer_at_most_where_sigmoids_are_stacked():
-    """Each sigmoid multiplies what comes back by its slope, 1/4 at most, and a matrix."""
+    """Each layer multiplies the gradient by a sigmoid's slope, at most 1/4, and a matrix."""
     report = report_of(depths=(12,), remedies=("plain", "normalised", "residual"), width=32)
     plain, normalised, residual = (run.gradient_norms for run in report.runs)
     assert len(plain) == len(normalised) == 14

@@ -1,4 +1,4 @@
-"""The comparison with PCA against figures worked out by hand, and what a contact sheet shows."""
+"""The comparison with PCA against scores computed by hand, and the content of contact sheets."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,7 +19,7 @@ from narrows.evaluation import compare_with_pca, contact_sheet
 
 
 def clusters(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Grey pictures of three shapes with a little noise, and which shape each is."""
+    """Grey pictures of three shapes with a little noise, and their classes."""
     generator = np.random.default_rng(seed)
     shapes = np.zeros((3, 6, 6))
     shapes[0, :3], shapes[1, :, :3], shapes[2, 2:4] = 200, 200, 200

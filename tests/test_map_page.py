@@ -1,4 +1,4 @@
-"""Maps as pages; the seed of everything random is 0."""
+"""Maps as HTML pages; every random seed is 0."""
 
 import base64
 import json

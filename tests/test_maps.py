@@ -1,4 +1,4 @@
-"""Maps and how far they can be trusted; the seed of everything random is 0."""
+"""Maps and their scores; every random seed is 0."""
 
 import re
 import sys
@@ -66,7 +66,7 @@ def test_trustworthiness_is_what_scikit_learn_says_of_the_rows_drawn() -> None:
     some = score_map(BLOBS, points, n_neighbors=3, n_samples=50)
     assert (some.n_rows, some.n_neighbors, some.neighbor_accuracy) == (50, 3, None)
     assert some.trustworthiness != score_map(BLOBS, points, n_neighbors=3).trustworthiness
-    # Pictures are rows laid flat, and counts have no end at 255.
+    # Pictures count as flattened rows, and 8-bit differences do not overflow.
     pictures = (20 * BLOBS).astype(np.uint8).reshape(120, 2, 3)
     flat = pictures.reshape(120, 6).astype(float)
     assert score_map(pictures, points) == score_map(flat, points)
@@ -99,7 +99,7 @@ def test_the_map_of_pca_is_that_of_scikit_learn(digits: datasets.Dataset) -> Non
 def test_the_default_map_keeps_the_classes_of_digits_together(
     digits: datasets.Dataset, learned: Projection
 ) -> None:
-    """Without having seen a label, and for rows that it did not learn from."""
+    """The map has seen no label, and places rows that it was not fitted on."""
     made = learned
     assert made.points.dtype == np.float32
     assert (made.transform(digits.X_train) == made.points).all()
@@ -118,7 +118,7 @@ def test_the_default_map_keeps_the_classes_of_digits_together(
 def test_the_default_map_restores_rows_it_has_not_seen_better_than_pca(
     digits: datasets.Dataset, learned: Projection
 ) -> None:
-    """A code of two numbers each."""
+    """Encoders with codes of two numbers."""
     errors = []
     for made in (learned, project(digits.X_train, method="pca")):
         restored = made.inverse_transform(made.transform(digits.X_test))
@@ -128,7 +128,7 @@ def test_the_default_map_restores_rows_it_has_not_seen_better_than_pca(
 
 
 def test_landmarks_stand_for_more_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of blobs, one landmark for each of three rows keeps what is near to what."""
+    """For blobs, one landmark for each three rows keeps the neighbourhoods."""
     monkeypatch.setattr(maps, "_LANDMARKS", 40)
     made = project(BLOBS)
     scores = score_map(BLOBS, made.points, WHICH, n_neighbors=5)

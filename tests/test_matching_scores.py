@@ -1,4 +1,4 @@
-"""Scores of rankings beside brute force and scikit-learn's; the seed of everything random is 0."""
+"""Scores of rankings against brute force and scikit-learn; every random seed is 0."""
 
 from itertools import permutations, product
 
@@ -64,7 +64,7 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 def orders_of_ties(near):
-    """Every order of rows by their distances, in which rows at the same distance may change."""
+    """All rankings by distance, with rows at the same distance in every order."""
     groups = [np.flatnonzero(near == value) for value in np.unique(near)]
     for picked in product(*(permutations(group) for group in groups)):
         yield np.concatenate([np.array(group) for group in picked])

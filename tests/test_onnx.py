@@ -1,4 +1,4 @@
-"""Halves as ONNX files: what ONNX Runtime makes of rows beside what the model makes of them."""
+"""Halves as ONNX files: the results of ONNX Runtime against those of the model."""
 
 import numpy as np
 import onnxruntime

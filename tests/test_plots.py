@@ -1,4 +1,4 @@
-"""What all plots do: draw where they are told, in the user's own style, for any kind of vision."""
+"""What all plots do: draw on the given axes, in the user's style, for any kind of colour vision."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Plots of errors, maps, units and features draw the figures they were given; the seed is 0."""
+"""Plots of errors, maps, units and features draw their input; every random seed is 0."""
 
 from itertools import combinations
 from typing import Any
@@ -39,7 +39,7 @@ def test_errors_stand_over_their_sizes_on_logarithmic_axes() -> None:
 
 
 def test_errors_of_rounding_do_not_stretch_the_axis() -> None:
-    """PCA with as many numbers as features, which leaves rounding."""
+    """PCA with as many components as features, which leaves only rounding errors."""
     ax = plots.error_by_size([1, 2, 4], [0.4, 1e-9, 9.7e-32], ax=new_axes())
     assert lines(ax)[0][:2] == ([1, 2], [0.4, 1e-9])
     assert ax.get_ylim()[0] > 1e-11

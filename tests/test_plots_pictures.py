@@ -1,4 +1,4 @@
-"""Plots of pictures and filters show the pixels they were given; the seed is 0."""
+"""Plots of pictures and filters show their pixels; every random seed is 0."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,4 +1,4 @@
-"""Plots of training draw what its history has; random numbers come from seed 0."""
+"""Plots of training draw its history; every random seed is 0."""
 
 from typing import Any
 

@@ -80,7 +80,7 @@ def test_a_model_that_still_learned_when_training_ended_is_named() -> None:
 def test_training_that_stopped_by_itself_was_not_too_short(n_rows: int) -> None:
     flowers = np.random.default_rng(0).permutation(load_iris().data)[:n_rows]
     model = Autoencoder(2, random_state=0).fit(flowers)
-    # Of few rows PCA, where training starts, is kept; of more, no epoch was better any more.
+    # With few rows the initial PCA is kept; with more, no later epoch was better.
     assert model.n_iter_ == 0 if n_rows == 50 else model.history_.ended == "early_stopping"
     assert "undertrained" not in judged(model, flowers)
 

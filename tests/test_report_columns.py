@@ -36,7 +36,7 @@ def fitted(scaling: str, rows: Any = TRAIN, size: int = 4, **parameters: Any) ->
 
 @pytest.fixture(scope="module")
 def one_scale() -> Autoencoder:
-    """A plain network, which does not start at PCA."""
+    """A plain network, which is not initialised by PCA."""
     return fitted("global", architecture="dense")
 
 
@@ -55,7 +55,7 @@ def rules(report: Report) -> list[str]:
 
 
 def far(n: int = 3000, offset: float = 1013.0) -> NDArray[np.float64]:
-    """Ten columns near a plane, a long way from zero."""
+    """Ten columns near a plane that is far from zero."""
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(n, 2)) @ rng.normal(size=(2, 10))
     return offset + 5 * (plane / 1.4 + 0.01 * rng.normal(size=(n, 10)))
@@ -99,7 +99,7 @@ def test_every_scaling_by_one_number_is_named(scaling: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:training collapsed:UserWarning")
 def test_the_scaling_is_named_where_pca_loses_by_it_as_well() -> None:
-    """A network that starts at PCA leaves columns of small numbers about as their mean does."""
+    """A network that starts at PCA restores columns of small numbers no better than their mean."""
     model = Autoencoder(4, scaling="global", random_state=0).fit(TRAIN)
     found = make_report(model, TEST, X_train=TRAIN)
     columns, shares = found.figures.columns, found.figures.shares
@@ -229,7 +229,7 @@ def test_an_offset_does_not_make_the_model_better_than_pca(offset: float, kind: 
 def test_features_of_columns_of_different_units_are_standardised(
     each_its_own: Autoencoder,
 ) -> None:
-    """Raw columns in data units would be decided by the largest, proline."""
+    """In raw data units the largest column, proline, would decide the error alone."""
     found = make_report(each_its_own, TEST, WINE.target[ORDER[120:]])
     raw = found.figures.features["raw"]["5 nearest neighbours"][0]
     assert raw > 0.9

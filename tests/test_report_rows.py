@@ -29,7 +29,7 @@ def model() -> Autoencoder:
 
 @pytest.fixture(scope="module")
 def by_heart() -> Autoencoder:
-    """Learned 200 rows by heart, with none held out."""
+    """A model that is overfitted to 200 rows, with none held out."""
     return Autoencoder(
         16, early_stopping=False, max_epochs=150, weight_decay=0, random_state=0
     ).fit(X[:200])
@@ -158,7 +158,7 @@ def test_a_saved_model_remembers(model: Autoencoder, tmp_path: Path) -> None:
 
 
 def test_rows_to_be_measured_are_taken_out_of_the_training_rows(model: Autoencoder) -> None:
-    """PCA must not learn from what it is measured on."""
+    """PCA must not be fitted on the rows that it is measured on."""
     kind = model.learned_rows_.membership(X)
     found = make_report(model, X, X_train=X)
     assert found.figures.errors.pca_rows == (kind == LEARNED).sum()
@@ -228,7 +228,7 @@ def test_of_few_rows_each_tenth_is_measured_by_pca_of_the_others(model: Autoenco
 
 
 def test_a_difference_that_chance_explains_decides_nothing() -> None:
-    """Both errors come from the same rows, so that it is their difference that varies."""
+    """Both errors come from the same rows, so the standard error is that of their difference."""
     found = make_report(Autoencoder(16, max_epochs=20, random_state=0).fit(X), X_TEST, X_train=X)
     rows, pca = flat(X_TEST), PCA(16, svd_solver="full").fit(flat(X))
     by_pca = ((pca.inverse_transform(pca.transform(rows)) - rows) ** 2).mean(axis=1)

@@ -1,4 +1,4 @@
-"""How near restored rows come to clean ones, and ``narrows denoise``."""
+"""Scores of restored rows against clean ones, and ``narrows denoise``."""
 
 import json
 

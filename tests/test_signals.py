@@ -1,4 +1,4 @@
-"""Signals: windows without copies, put together without seams, and files that hold them."""
+"""Signals: windows without copies, overlap-add without seams, and sound files."""
 
 import subprocess
 import sys

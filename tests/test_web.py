@@ -267,7 +267,7 @@ def test_the_report_is_made_when_it_is_asked_for(client):
 
 
 def test_the_report_is_of_the_librarys_pictures(library, tmp_path, monkeypatch):
-    """What the server starts as a process of its own, within this one."""
+    """The program that the server starts in another process, run in this one."""
     lowered = []
     monkeypatch.setattr("os.nice", lowered.append)
     monkeypatch.setattr("sys.argv", ["report", str(library.path), str(tmp_path / "report")])
@@ -284,7 +284,7 @@ def test_training_is_logged_line_by_line(tmp_path, pictures):
     log, seen = tmp_path / "run.csv", []
     with logged(log), on_epoch(lambda _: seen.append(log.read_text("utf-8"))):
         model = Autoencoder(3, max_epochs=3, random_state=SEED).fit(pictures)
-    # Each line is there as soon as its epoch is over, or by the end of the next at the latest.
+    # Each line is written at the end of its epoch, or of the next at the latest.
     assert [len(text.splitlines()) for text in seen] == [2, 3, 4]
     run = read_runs([log])[0][0]
     assert run["columns"] == model.history_.columns

@@ -1,4 +1,4 @@
-"""The server while others change, replace or remove what it serves."""
+"""The server while others change, replace or remove its library."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def start(cache):
-    """Serve what is at a path until the test ends."""
+    """Serve the library at a path until the test ends."""
     started = []
 
     def start(path, **options):
@@ -49,7 +49,7 @@ def refused(answer, status, words):
 
 @pytest.mark.parametrize("kind", ["picture", "thumbnail", "reconstruction"])
 def test_pictures_of_a_replaced_library_are_shown_anew(model, tmp_path, start, kind):
-    """Of the same model, and with the same ids."""
+    """The other library has the same model and the same ids."""
     path = tmp_path / "pictures.lance"
     Library.build(path, draw(5, SEED), model=model)
     other = Library.build(tmp_path / "other.lance", draw(5, SEED + 1), model=model)[0]
@@ -68,7 +68,7 @@ def test_pictures_of_a_replaced_library_are_shown_anew(model, tmp_path, start, k
 
 
 def test_a_library_of_another_shape_in_its_place(model, tmp_path, start):
-    """First pictures, then rows of a table, which nobody can look at."""
+    """The library of pictures is replaced by one of a table, whose rows have no views."""
     path = tmp_path / "pictures.lance"
     Library.build(path, draw(5, SEED), model=model)
     rows = np.random.default_rng(SEED).random((20, 7))
@@ -161,7 +161,7 @@ def test_outdated_maps_are_not_computed_to_their_end(model, tmp_path, start, mon
     original = Library.read
 
     def changing(self, ids):
-        """Before the first block of pictures is measured, others come."""
+        """Add pictures before the first block is measured."""
         if not read:
             library.add(draw(1, SEED + 3))
             client.get("/api/map")
@@ -177,7 +177,7 @@ def test_outdated_maps_are_not_computed_to_their_end(model, tmp_path, start, mon
 
 @pytest.fixture
 def reports(tmp_path, monkeypatch):
-    """Have a script make reports, of what the library was; it fails or waits for files' sake."""
+    """Make reports by a script, which fails or waits while certain files exist."""
     script, broken, pipe = (tmp_path / name for name in ("report.sh", "broken", "pipe"))
     script.write_text(
         "#!/bin/sh\n"
@@ -206,7 +206,7 @@ def test_the_report_is_made_again_for_a_changed_library(model, tmp_path, start, 
     assert shown == manifest.read_text()
     library.add(draw(12, SEED + 1))
     os.mkfifo(reports[1])
-    # The old one is shown until the new one is there.
+    # The old report is shown until the new one is ready.
     assert client.get("/api/report").json() == {**first, "current": False}
     assert client.get("/report").text == shown
     reports[1].write_text("go on")

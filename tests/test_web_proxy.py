@@ -1,4 +1,4 @@
-"""The server behind a reverse proxy, by headers and by a real one, and with TLS of its own."""
+"""The server behind a reverse proxy, by headers and with nginx, and with its own TLS."""
 
 import http.client
 import json
@@ -97,9 +97,9 @@ def test_the_command_refuses_them_too(path, run):
         ({"Host": "Narrows.Example.com:443"}, 200),
         ({"Host": "narrows.example.com", "Origin": PUBLIC, "Referer": f"{PUBLIC}/#/map"}, 200),
         ({"Host": "narrows.example.com", "Origin": f"{PUBLIC}:443"}, 200),
-        # A proxy that sends the address that it connects to.
+        # A proxy may send the address that it connects to.
         ({"Host": "127.0.0.1:8765", "Origin": PUBLIC, "Referer": f"{PUBLIC}/"}, 200),
-        # Local ones go on as they are.
+        # Local requests are answered as before.
         ({"Host": "127.0.0.1:8765", "Origin": "http://127.0.0.1:8765"}, 200),
         ({"Host": "evil.example"}, 403),
         ({"Host": "evil.example", "Origin": PUBLIC}, 403),
@@ -109,13 +109,13 @@ def test_the_command_refuses_them_too(path, run):
         ({"Host": "narrows.example.com", "Origin": f"{PUBLIC}.evil.example"}, 403),
         ({"Host": "narrows.example.com", "Origin": f"{PUBLIC}@evil.example"}, 403),
         ({"Host": "narrows.example.com", "Origin": f"{PUBLIC}:8443"}, 403),
-        # Whoever is between may write pages of the same name without TLS.
+        # An attacker on the network could forge pages of the same name without TLS.
         ({"Host": "narrows.example.com", "Origin": "http://narrows.example.com"}, 403),
         ({"Host": "narrows.example.com", "Referer": "http://narrows.example.com/"}, 403),
         ({"Host": "narrows.example.com", "Origin": "http://127.0.0.1:8765"}, 403),
         ({"Host": "narrows.example.com", "Origin": "null"}, 403),
         ({"Host": "narrows.example.com", "Sec-Fetch-Site": "cross-site"}, 403),
-        # What a proxy adds is believed of nobody.
+        # Headers of proxies are ignored, as any client can send them.
         ({"Host": "evil.example", "X-Forwarded-Host": "narrows.example.com"}, 403),
     ],
     ids=str,
@@ -227,7 +227,7 @@ def nginx(folder: Path, port: int, behind: int, headers: str):
 
 
 class Browser:
-    """Ask over TLS as a browser does, with its cookies, by a name that leads to this machine."""
+    """Send requests over TLS with cookies, to a host name that resolves to this machine."""
 
     def __init__(self, place, certfile, name):
         self._context = ssl.create_default_context(cafile=str(certfile))
@@ -258,7 +258,7 @@ def free_port():
     "headers", ["proxy_set_header Host $host;", "proxy_set_header Host $http_host;", ""]
 )
 def test_behind_nginx(path, tmp_path, headers):
-    """By nginx's three ways of naming the host: without its port, with it, and its own."""
+    """The three host headers that nginx can send: without the port, with it, and its upstream's."""
     port = free_port()
     public = f"https://narrows.example.com:{port}"
     with (

@@ -57,7 +57,7 @@ def test_own_names_are_answered(client, host):
     ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "", "[", "10.0.0.1"],
 )
 def test_other_names_are_refused(client, host):
-    """A page whose name was rebound to this machine sends its own name."""
+    """After DNS rebinding, a page still sends its own host name."""
     answer = client.get("/api/health", headers={"Host": host})
     assert answer.status_code == 403
     assert "address it printed" in answer.json()["error"]
@@ -241,7 +241,7 @@ class TestToken:
         assert dict(said[0]["headers"])[b"location"] == b"/" + asked.lstrip("/\\").encode()
 
     def test_servers_on_other_ports_have_cookies_of_their_own(self, guarded):
-        """A browser sends what one port's server has set to all ports of the host."""
+        """A browser sends the cookies of one port's server to all ports of the host."""
         names = []
         for port in (8765, 8766):
             base = f"http://192.168.1.5:{port}"
@@ -262,7 +262,7 @@ class TestToken:
 
 
 def test_bodies_are_bounded(client):
-    """Also those that do not say how long they are."""
+    """Bodies without a Content-Length are bounded as well."""
     said = client.post(
         "/api/match", content=b"", headers={"Content-Length": str(2**40), "Content-Type": "a/b"}
     )
@@ -302,7 +302,7 @@ def test_numbers_are_bounded(client, number):
 
 
 def malformed(generator):
-    """A picture that was cut, changed or mixed up, in a body that may be so too."""
+    """A picture, and a body, that may be truncated, changed or shuffled."""
     png = bytearray(encode_png(draw(1, SEED)[0]))
     for place in generator.integers(0, len(png), generator.integers(0, 12)):
         png[place] = generator.integers(256)
@@ -321,7 +321,7 @@ def malformed(generator):
     return body
 
 
-# The parser leaves what it had of a broken body to the garbage collector.
+# The parser leaves temporary files of a broken body to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_five_hundred_malformed_uploads(client):
     generator = np.random.default_rng(SEED)
@@ -346,7 +346,7 @@ def described(path, cache):
 
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_whatever_the_description_allows_and_forbids(described, mode):
-    """No request leads to a fault, or to an answer that is not described."""
+    """No request leads to a status 500, or to an answer that the description does not have."""
     asked = []
     for result in described.get_all_operations():
         operation = result.ok()
@@ -355,7 +355,7 @@ def test_whatever_the_description_allows_and_forbids(described, mode):
         @settings(max_examples=20, database=None, deadline=None, suppress_health_check=HealthCheck)
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case):
-            # What fits the description may still be no picture, no filter, or no id that is there.
+            # Input that fits the description may still be no picture, no filter, or an unknown id.
             checks = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
             asked.append(case.call_and_validate(excluded_checks=checks).status_code)
 
@@ -404,7 +404,7 @@ def test_another_address_has_a_token(path):
 
 
 def test_the_command_gives_its_options_on(path, run, monkeypatch):
-    """Within this process, and up to waiting for requests."""
+    """Run the command in this process until it waits for requests."""
     served = []
     monkeypatch.setattr("uvicorn.Server.run", lambda server, **_: served.append(server))
     monkeypatch.setattr("click.launch", served.append)

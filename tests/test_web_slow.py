@@ -46,7 +46,7 @@ def test_connections_without_a_request_are_ended(path):
         for connection in (silent, half, second):
             connection.settimeout(60)
             assert connection.recv(2**16) == b""  # rather than no end
-        # What comes byte by byte, and never as a whole, gains no time.
+        # Headers that come byte by byte do not extend the deadline.
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             trickle(trickling)
         for connection in (silent, half, second, trickling):
@@ -173,7 +173,7 @@ def test_a_trickle_below_the_least_rate_is_ended(path):
 
 
 def test_a_slow_upload_takes_much_longer_than_the_grace(path):
-    """Other connections' ends, which come after the grace, are the clock."""
+    """Time is measured by the ends of other connections, which come after the grace period."""
     with served(path, patience=Patience(headers=0.2, grace=0.6, rate=20)) as place:
         upload = Upload(place)
         pieces = len(upload) // 10 + 1
@@ -191,7 +191,7 @@ def test_a_slow_upload_takes_much_longer_than_the_grace(path):
     "opening", [STALLED, STALLED[:30], b""], ids=["body", "headers", "nothing"]
 )
 def test_hundreds_of_stalled_connections_keep_nobody_out(path, source, opening):
-    # At this rate, the upload's first part is worth a minute more than the others'.
+    # At this rate, the first part of the upload extends its deadline by a minute.
     with served(path, patience=Patience(rate=1)) as place, ExitStack() as stack:
         upload = Upload(place)
         assert len(upload) > 140
@@ -205,7 +205,7 @@ def test_hundreds_of_stalled_connections_keep_nobody_out(path, source, opening):
         start = time.monotonic()
         assert status(place, source) == 200
         assert time.monotonic() - start < 5
-        # The oldest gave way at once; one that brought what it should did not.
+        # The oldest connection was closed at once; one that sent its body was kept.
         assert (b"408" in everything(held[0])) == (opening is STALLED)
         upload.send(len(upload))
         assert upload.answer().startswith(b"HTTP/1.1 200")

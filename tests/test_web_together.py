@@ -1,4 +1,4 @@
-"""The server while much is asked at once, and while others change what it serves."""
+"""The server with many concurrent requests, and while others change its library."""
 
 import asyncio
 import base64
@@ -24,14 +24,14 @@ SEED = 10
 
 
 def loop_of_its_own(ask):
-    """Run it beside the browser's loop, which other tests may have left running in this thread."""
+    """Run a coroutine, even if other tests have left the browser's loop running in this thread."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(ask())).result()
 
 
 @asynccontextmanager
 async def asking(path, cache=None, **options):
-    """Ask within one loop, so that requests come while others are worked on."""
+    """Send requests within one event loop, so that they arrive while others are processed."""
     app = create_app(path, cache=cache, **options) if cache is not None else path
     transport = httpx2.ASGITransport(app)
     async with (
@@ -53,7 +53,7 @@ def model():
 
 @pytest.fixture
 def referring(tmp_path, model):
-    """A library of files that stay where they are, and their folder."""
+    """A library that refers to files, and their folder."""
     folder = tmp_path / "o'brien's photos"
     folder.mkdir()
     for number, picture in enumerate(draw(10, SEED)):
@@ -90,7 +90,7 @@ def test_one_that_fails_spoils_nobody_elses_request(referring, cache):
 
 
 def test_networks_work_in_one_thread(library, cache, monkeypatch):
-    """Whichever requests come: torch's threads are set for that one."""
+    """All requests run torch in one thread, whose number of threads is set."""
     threads = set()
     for half, name in ((Encoder, "transform"), (Decoder, "inverse_transform")):
         original = getattr(half, name)
@@ -136,7 +136,7 @@ def library(tmp_path_factory, model):
 
 
 def test_many_codes_hold_up_no_single_one(library, cache, monkeypatch):
-    """A slider goes on while others decode hundreds of codes."""
+    """A single code is decoded while other requests decode hundreds."""
     decoded = []
     original = snapshot.Served.decode
 
@@ -173,7 +173,7 @@ def png_of(width, height):
 
 
 def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
-    """What they take all together is what one takes."""
+    """All large pictures together take the memory of one."""
     decoded, now, most, lock = [], set(), [], threading.Lock()
     original = snapshot.Target.decode
 
@@ -205,11 +205,11 @@ def test_large_uploads_are_decoded_one_by_one(library, cache, monkeypatch):
 
 
 def test_pixels_are_counted_whatever_pillow_warns_of(library, cache, monkeypatch):
-    """Python's warnings are one list for all threads, which may be set aside by another."""
+    """Python's warning filters are shared by all threads, and another may change them."""
     monkeypatch.setattr("PIL.Image.warnings.warn", lambda *_: None)
 
     async def ask():
-        # As narrows serve --max-pixels.
+        # The option --max-pixels of narrows serve.
         with reading(max_pixels=10_000):
             app = create_app(library.path, cache=cache)
         async with asking(app) as client:
@@ -312,13 +312,13 @@ def test_no_more_pictures_are_kept_than_fit(library, monkeypatch):
         inference.close()
 
     loop_of_its_own(ask)
-    # What was looked at longest ago has gone.
+    # The least recently used view has been dropped.
     assert asked[:6] == [0, 1, 2, 3, 4, 5]
     assert asked[6:] == [0]
 
 
 def test_larger_pictures_and_colours(tmp_path, cache):
-    """Of more pixels than what is done at once, on both ways: in and out."""
+    """Pictures that are too large to be read or written without another thread."""
     generator = np.random.default_rng(SEED)
     X = generator.integers(0, 256, (12, 40, 36, 3), np.uint8)
     model = Autoencoder(3, hidden_layer_sizes=(8,), max_epochs=2, random_state=0).fit(X)
@@ -341,7 +341,7 @@ def test_larger_pictures_and_colours(tmp_path, cache):
 
 
 def test_no_more_than_sixty_four_are_worked_on_together():
-    """Those that come after them have their turn, and whoever has gone harms nobody."""
+    """Later items get their turn, and a cancelled request does not affect others."""
     sizes = []
 
     async def ask():

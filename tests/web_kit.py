@@ -13,12 +13,12 @@ from narrows.web import serve
 
 
 class Listening(tuple[str, int]):
-    """Where a server listens: the host and the port that connections are made to.
+    """The host and the port of a listening server.
 
     Attributes
     ----------
     address : str
-        What it printed.
+        The address that it printed.
     """
 
     address: str
@@ -26,7 +26,7 @@ class Listening(tuple[str, int]):
 
 @contextmanager
 def served(path: Path, **options: Any) -> Iterator[Listening]:
-    """Serve from a thread until the block ends."""
+    """Serve in a thread until the block ends."""
     servers: list[uvicorn.Server] = []
     places: list[tuple[str, int]] = []
     said: list[str] = []

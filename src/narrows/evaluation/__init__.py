@@ -9,11 +9,7 @@ from narrows.evaluation.maps import MAP_METHODS, MapScores, Projection, project,
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
 from narrows.evaluation.page import Part
 from narrows.evaluation.report import Report, make_report
-from narrows.evaluation.restoration import (
-    Restoration,
-    compare_files_with_clean,
-    compare_with_clean,
-)
+from narrows.evaluation.restoration import Restoration, compare_files_with_clean, compare_with_clean
 from narrows.evaluation.verdict import Finding
 from narrows.plots.sheet import contact_sheet
 

@@ -25,14 +25,7 @@ from narrows.evaluation.row_errors import (
     find_columns,
     pca_scale,
 )
-from narrows.evaluation.verdict import (
-    RULES,
-    Finding,
-    amount,
-    percent,
-    unit_of_errors,
-    writer,
-)
+from narrows.evaluation.verdict import RULES, Finding, amount, percent, unit_of_errors, writer
 from narrows.models import MODELS
 from narrows.models.base import BaseAutoencoder
 from narrows.models.registry import is_built_in, model_named

@@ -596,8 +596,8 @@ def score_features(
             with warnings.catch_warnings():
                 # All representations are compared at the same number of steps.
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                found = cross_val_score(classifier, values[kept], numbers[kept], cv=parts)
-            scores[name][method] = (float(found.mean()), float(found.std()))
+                accuracies = cross_val_score(classifier, values[kept], numbers[kept], cv=parts)
+            scores[name][method] = (float(accuracies.mean()), float(accuracies.std()))
     return scores
 
 

@@ -169,13 +169,13 @@ class _Distances:
 
 
 def _expected(
-    found: NDArray[np.bool_], farther: NDArray[np.bool_]
+    is_relevant: NDArray[np.bool_], farther: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute the expectations over all orders of rows at the same distance.
 
     Parameters
     ----------
-    found : ndarray of bool and shape (Q, m)
+    is_relevant : ndarray of bool and shape (Q, m)
         Whether each of the rows, the nearest first, is relevant to its query.
     farther : ndarray of bool and shape (Q, m - 1)
         Whether each but the first is farther than the one before it.
@@ -187,14 +187,14 @@ def _expected(
     precision : ndarray of shape (Q,)
         The expected sum of the precisions at the relevant rows.
     """
-    places = np.arange(found.shape[1])
-    edges = np.ones((len(found), 1), bool)
+    places = np.arange(is_relevant.shape[1])
+    edges = np.ones((len(is_relevant), 1), bool)
     first = np.hstack([edges, farther])
     start = np.maximum.accumulate(np.where(first, places, 0), axis=1)
     last = np.hstack([farther, edges])
     end = np.where(last, places, places[-1])
     end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1] + 1
-    sums = np.hstack([np.zeros((len(found), 1)), found.cumsum(axis=1)])
+    sums = np.hstack([np.zeros((len(is_relevant), 1)), is_relevant.cumsum(axis=1)])
     before = np.take_along_axis(sums, start, axis=1)
     tied, relevant = end - start, np.take_along_axis(sums, end, axis=1) - before
     rank = places - start  # within the tie, from 0

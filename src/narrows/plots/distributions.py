@@ -59,20 +59,20 @@ def error_distribution(
     >>> ax.get_legend().get_texts()[0].get_text()
     'outliers: 2 of 200'
     """
-    found = as_numbers("errors", errors)
+    values = as_numbers("errors", errors)
     limit = np.inf if threshold is None else float(as_numbers("thresholds", [threshold])[0])
-    if min(found.min(), limit) < 0:
-        raise DataError(f"{min(found.min(), limit):g} is no error; give numbers of at least zero")
-    least = max(_LEAST * found.max(), found[found > 0].min(initial=np.inf))
-    wide = found.max() > 10**_DECADES * least
-    shown = np.maximum(found, least) if wide else found
-    n_bins = int(np.clip(np.sqrt(len(found)), _FEWEST_BINS, _MOST_BINS))
+    if min(values.min(), limit) < 0:
+        raise DataError(f"{min(values.min(), limit):g} is no error; give numbers of at least zero")
+    least = max(_LEAST * values.max(), values[values > 0].min(initial=np.inf))
+    wide = values.max() > 10**_DECADES * least
+    shown = np.maximum(values, least) if wide else values
+    n_bins = int(np.clip(np.sqrt(len(values)), _FEWEST_BINS, _MOST_BINS))
     scaled = np.histogram_bin_edges(np.log10(shown) if wide else shown, n_bins)
     edges = 10**scaled if wide else scaled
     # Rounding must not exclude the smallest or the largest.
     edges[0], edges[-1] = min(edges[0], shown.min()), max(edges[-1], shown.max())
-    is_outlier = found > limit
-    names = ("_nolegend_", f"outliers: {is_outlier.sum()} of {len(found)}")
+    is_outlier = values > limit
+    names = ("_nolegend_", f"outliers: {is_outlier.sum()} of {len(values)}")
     ax = axes_or_new(ax)
     _stack(ax, (shown[~is_outlier], shown[is_outlier]), edges, names)
     if wide:
@@ -128,11 +128,11 @@ def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = No
     order = np.argsort(-variance, kind="stable")
     units = np.arange(1, len(order) + 1)
     ax = axes_or_new(ax)
-    one, other = looks(2)
+    for_variances, for_means = looks(2)
     size = min(rcParams["lines.markersize"], max(_SMALLEST_MARK, _ROOM_FOR_MARKS / len(units)))
     for name, y, target, look, dashes, zorder in (
-        ("variance", variance[order], 1, one, "--", 3),
-        ("mean", mean[order], 0, other, ":", 2),
+        ("variance", variance[order], 1, for_variances, "--", 3),
+        ("mean", mean[order], 0, for_means, ":", 2),
     ):
         ax.plot(units, y, linestyle="none", label=name, markersize=size, zorder=zorder, **look)
         label = f"{name} of N(0, 1)"
@@ -174,16 +174,16 @@ def activation_rates(rates: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
     """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    found = as_numbers("rates", rates)
-    if found.min() < 0 or found.max() > 1:
+    shares = as_numbers("rates", rates)
+    if shares.min() < 0 or shares.max() > 1:
         raise DataError(
-            f"rates lie between {found.min():g} and {found.max():g}; give shares from 0 to 1"
+            f"rates lie between {shares.min():g} and {shares.max():g}; give shares from 0 to 1"
         )
-    dead = found == 0
+    dead = shares == 0
     ax = axes_or_new(ax)
-    edges = np.linspace(0, found.max() or 1.0, _RATE_BINS + 1)
-    names = (f"in use: {(~dead).sum()} of {len(found)}", f"dead: {dead.sum()} of {len(found)}")
-    _stack(ax, (found[~dead], found[dead]), edges, names)
+    edges = np.linspace(0, shares.max() or 1.0, _RATE_BINS + 1)
+    names = (f"in use: {(~dead).sum()} of {len(shares)}", f"dead: {dead.sum()} of {len(shares)}")
+    _stack(ax, (shares[~dead], shares[dead]), edges, names)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.set(xlabel="rows on which a unit is on", ylabel="units")
@@ -228,15 +228,15 @@ def singular_values(
     >>> ax.lines[0].get_ydata().tolist()
     [2.5, 0.3]
     """
-    found = as_numbers("values", values, 2)
-    if found.min() < 0:
-        raise DataError(f"a singular value is {found.min():g}; give numbers of at least zero")
-    descending = -np.sort(-found, axis=1)
+    spectra = as_numbers("values", values, 2)
+    if spectra.min() < 0:
+        raise DataError(f"a singular value is {spectra.min():g}; give numbers of at least zero")
+    descending = -np.sort(-spectra, axis=1)
     ax = axes_or_new(ax)
     n_before = len(ax.lines)
     look = looks(n_before + 1)[-1]
     dashes = ("-", "--", "-.", ":")[n_before % 4]
-    ranks = np.arange(1, found.shape[1] + 1)
+    ranks = np.arange(1, spectra.shape[1] + 1)
     every = max(1, len(ranks) // 16)
     low, high = np.percentile(descending, _BAND, axis=0)
     ax.fill_between(ranks, low, high, color=look["color"], alpha=0.2, linewidth=0)

@@ -110,44 +110,44 @@ class _Classes:
     """The classes of the points, their names and colours."""
 
     def __init__(self, labels: ArrayLike, names: Sequence[str] | None, n: int) -> None:
-        given = np.asarray(labels)
-        if given.shape != (n,):
+        values = np.asarray(labels)
+        if values.shape != (n,):
             raise DataError(
-                f"labels have the shape {given.shape} for {n} points; give one label each"
+                f"labels have the shape {values.shape} for {n} points; give one label each"
             )
         try:
-            found, self.of = np.unique(given, return_inverse=True)
+            classes, self.of = np.unique(values, return_inverse=True)
         except TypeError as error:
             raise DataError(f"labels are of several kinds ({error}); give one kind") from error
-        if names is not None and len(names) != len(found):
+        if names is not None and len(names) != len(classes):
             raise DataError(
-                f"there are {len(names)} label_names for {len(found)} classes; give one for each"
+                f"there are {len(names)} label_names for {len(classes)} classes; give one for each"
             )
-        self.names = [printable(str(name)) for name in (found if names is None else names)]
+        self.names = [printable(str(name)) for name in (classes if names is None else names)]
 
     def draw(self, ax: "Axes", places: NDArray[np.float64], look: dict[str, Any]) -> None:
         """Draw the points in the order given, so that no class hides another; name the classes."""
         from matplotlib.colors import to_rgba_array
 
-        own = to_rgba_array(colours()[:_COLOURED])
-        laps, shades = np.divmod(self.of, len(own))
+        palette = to_rgba_array(colours()[:_COLOURED])
+        laps, shades = np.divmod(self.of, len(palette))
         for lap in np.unique(laps):
             chosen = laps == lap
             marker = MARKERS[lap % len(MARKERS)]
             x, y = places[chosen].T
-            ax.scatter(x, y, c=own[shades[chosen]], marker=marker, **look)
+            ax.scatter(x, y, c=palette[shades[chosen]], marker=marker, **look)
         if len(self.names) <= _LISTED:
-            self._list(ax, own)
+            self._list(ax, palette)
         if len(self.names) <= _NAMED:
             medians = [np.median(places[self.of == k], axis=0) for k in range(len(self.names))]
             _write_names(ax, self.names, np.array(medians))
 
-    def _list(self, ax: "Axes", own: NDArray[Any]) -> None:
+    def _list(self, ax: "Axes", palette: NDArray[Any]) -> None:
         from matplotlib.lines import Line2D
 
         handles = []
         for k, name in enumerate(self.names):
-            color, marker = own[k % len(own)], MARKERS[k // len(own) % len(MARKERS)]
+            color, marker = palette[k % len(palette)], MARKERS[k // len(palette) % len(MARKERS)]
             handles.append(Line2D([], [], linestyle="none", label=name, color=color, marker=marker))
         where: dict[str, Any] = {"loc": "best"}
         if ax.figure.get_layout_engine() is not None:  # which makes room for it beside the map

@@ -269,22 +269,22 @@ def features(
     >>> [text.get_text() for text in ax.get_yticklabels()]
     ['codes', 'PCA']
     """
-    found = {
+    pairs = {
         (place, classifier): as_numbers(f"the scores of '{name}' by '{classifier}'", score)
         for place, (name, own) in enumerate(scores.items())
         for classifier, score in own.items()
     }
-    if not found:
+    if not pairs:
         raise DataError("there are no scores; give at least one representation and classifier")
-    if any(score.shape != (2,) for score in found.values()):
+    if any(score.shape != (2,) for score in pairs.values()):
         raise DataError("a score is a mean and a standard deviation; give both")
     ax = axes_or_new(ax)
-    classifiers = list(dict.fromkeys(classifier for _, classifier in found))
+    classifiers = list(dict.fromkeys(classifier for _, classifier in pairs))
     step = 0.6 / len(classifiers)
     for k, (classifier, look) in enumerate(zip(classifiers, looks(len(classifiers)), strict=True)):
-        own_places = [place for place, other in found if other == classifier]
+        own_places = [place for place, other in pairs if other == classifier]
         y = np.array(own_places) + step * (k - (len(classifiers) - 1) / 2)
-        mean, spread = np.array([found[place, classifier] for place in own_places]).T
+        mean, spread = np.array([pairs[place, classifier] for place in own_places]).T
         ax.errorbar(mean, y, xerr=spread, linestyle="none", label=printable(classifier), capsize=3,
                     **look)  # fmt: skip
         for value, end, height in zip(mean, mean + spread, y, strict=True):

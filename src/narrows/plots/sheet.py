@@ -149,18 +149,18 @@ def contact_sheet(
     layout = _Layout(
         n_blocks=len(queries),
         n_panels=1 if len(queries) <= 3 else 2,
-        n_matches=max(len(found) for found in matches),
+        n_matches=max(len(nearest) for nearest in matches),
         cell_height=_CELL * min(1, max(0.4, height / width)),
     )
     figure = Figure(figsize=(layout.width, layout.height), dpi=150, facecolor="white")
     draw = _Drawing(figure, layout, limits or value_range(queries))
     draw.headings(title)
-    for block, found in enumerate(matches):
+    for block, nearest in enumerate(matches):
         own = label(names[block]) if label else None
         draw.sides(block)
         draw.pair(block, 0, queries[block], decoded[block], INK)
         draw.caption(block, 0, own or _short(names[block]), "", INK)
-        for column, match in enumerate(found, 1):
+        for column, match in enumerate(nearest, 1):
             theirs = label(match.path) if label else None
             colour = NEUTRAL if label is None else SAME if theirs == own else OTHER
             draw.pair(block, column, match.picture, match.decoded, colour)

@@ -33,19 +33,18 @@ def colours() -> list[Any]:
     from matplotlib import rcParams, rcParamsDefault
 
     cycle = rcParams["axes.prop_cycle"]
-    own = cycle.by_key().get("color", [])
-    if own and cycle != rcParamsDefault["axes.prop_cycle"]:
-        return list(own)
-    return list(COLOURS)
+    chosen = cycle.by_key().get("color", [])
+    is_default = not chosen or cycle == rcParamsDefault["axes.prop_cycle"]
+    return list(COLOURS if is_default else chosen)
 
 
 def looks(n: int) -> list[dict[str, Any]]:
     """Return n pairs of colour and marker; both differ as long as there are colours."""
-    own = colours()
-    laps = [i // len(own) for i in range(n)]
+    palette = colours()
+    size = len(palette)
     return [
-        {"color": own[i % len(own)], "marker": MARKERS[(i + lap) % len(MARKERS)]}
-        for i, lap in enumerate(laps)
+        {"color": palette[i % size], "marker": MARKERS[(i + i // size) % len(MARKERS)]}
+        for i in range(n)
     ]
 
 
@@ -115,28 +114,28 @@ def axes_or_new(ax: "Axes | None", *, ratio: float | None = None) -> "Axes":
 def as_numbers(name: str, values: ArrayLike, n_axes: int = 1) -> NDArray[np.float64]:
     """Return values as an array of finite numbers; raise a DataError if they are not."""
     try:
-        found = np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} hold what is no number ({error}); give numbers") from error
-    if found.ndim != n_axes:
+    if numbers.ndim != n_axes:
         raise DataError(
-            f"{name} have the shape {found.shape}; give numbers of shape {_SHAPES[n_axes]}"
+            f"{name} have the shape {numbers.shape}; give numbers of shape {_SHAPES[n_axes]}"
         )
-    if found.size == 0:
+    if numbers.size == 0:
         raise DataError(f"{name} are empty; give at least one number")
-    if not np.isfinite(found).all():
-        place = np.argwhere(~np.isfinite(found))[0].tolist()
-        raise DataError(f"{name} hold {found[tuple(place)]} at {place}; give finite numbers")
-    return found
+    if not np.isfinite(numbers).all():
+        place = np.argwhere(~np.isfinite(numbers))[0].tolist()
+        raise DataError(f"{name} hold {numbers[tuple(place)]} at {place}; give finite numbers")
+    return numbers
 
 
 def as_pairs(
     names: tuple[str, str], first: ArrayLike, second: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return two arrays of as many finite numbers; raise a DataError if they are not."""
-    one, other = as_numbers(names[0], first), as_numbers(names[1], second)
-    if len(one) != len(other):
+    x, y = as_numbers(names[0], first), as_numbers(names[1], second)
+    if len(x) != len(y):
         raise DataError(
-            f"there are {len(one)} {names[0]} and {len(other)} {names[1]}; give as many of both"
+            f"there are {len(x)} {names[0]} and {len(y)} {names[1]}; give as many of both"
         )
-    return one, other
+    return x, y

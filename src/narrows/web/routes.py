@@ -159,11 +159,11 @@ async def _match(request: Request) -> Response:
     else:
         refuse_body(request)
         by, query = "id", number
-    found = await request.app.state.match((served, by, *sorted(options.items())), query)
+    result = await request.app.state.match((served, by, *sorted(options.items())), query)
     if served.has_small_rows:  # whose files are made before a thread would even start
-        answer = served.finish_match(*found)
+        answer = served.finish_match(*result)
     else:
-        answer = await run_in_threadpool(served.finish_match, *found)
+        answer = await run_in_threadpool(served.finish_match, *result)
     return _json(request, {**answer, "seconds": time.perf_counter() - start})
 
 
@@ -172,11 +172,11 @@ async def _items(request: Request) -> Response:
     ids, *page = request.state.query.values()
     served = await _now(request)
     if ids is not None:
-        found = await run_in_threadpool(lambda: served.opened().items(ids))
-        total = len(found)
+        items = await run_in_threadpool(lambda: served.opened().items(ids))
+        total = len(items)
     else:
-        total, found = await run_in_threadpool(served.page, *page)
-    return JSONResponse({"total": total, "items": [served.describe(item) for item in found]})
+        total, items = await run_in_threadpool(served.page, *page)
+    return JSONResponse({"total": total, "items": [served.describe(item) for item in items]})
 
 
 async def _add(request: Request) -> Response:

@@ -25,13 +25,7 @@ from narrows.data.decoding import Target, size_of
 from narrows.data.depths import encode_png
 from narrows.data.image_codec import DefectError, quietly
 from narrows.data.reading import Notes, Reading, current, reading
-from narrows.errors import (
-    DataError,
-    FormatError,
-    LibraryError,
-    ParameterError,
-    UnreadableFileError,
-)
+from narrows.errors import DataError, FormatError, LibraryError, ParameterError, UnreadableFileError
 from narrows.library import Item, Library, Match
 from narrows.models import load
 from narrows.models.damage import limits_of
@@ -258,18 +252,18 @@ class Served:
         rows: Any = None
         if is_stored:
             codes = np.stack([item.code for item in library.items(items)])
-            found = library.match_ids(items, **options)
+            results = library.match_ids(items, **options)
             rows = library.read(items) if self.can_decode else None
         else:
             rows = np.stack(items)
             codes = self.model.transform(rows)
             if options["rerank"] is None:
-                found = library.match_codes(codes, **options)
+                results = library.match_codes(codes, **options)
             else:
-                found = cast("list[list[Match]]", library.match(rows, **options))
+                results = cast("list[list[Match]]", library.match(rows, **options))
         restored = self.model.inverse_transform(codes) if self.can_decode else None
         answers = []
-        for place, matches in enumerate(found):
+        for place, matches in enumerate(results):
             error = None if restored is None else _error(restored[place], rows[place])
             query = {
                 "id": items[place] if is_stored else None,

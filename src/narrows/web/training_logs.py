@@ -39,16 +39,14 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
 
 
 def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    found = []
+    logs = []
     for path in paths:
+        files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+        logs += [(as_text(file.stem), file) for file in files]
         if path.is_dir():
-            found += [(as_text(file.stem), file) for file in sorted(path.glob("*.csv"))]
-            found += [
-                (as_text(file.parent.name), file) for file in sorted(path.glob("*/history.csv"))
-            ]
-        else:
-            found.append((as_text(path.stem), path))
-    return found[:_MOST_FILES]
+            models = sorted(path.glob("*/history.csv"))
+            logs += [(as_text(file.parent.name), file) for file in models]
+    return logs[:_MOST_FILES]
 
 
 def _parse(text: str) -> tuple[list[str], list[list[float | None]]]:
