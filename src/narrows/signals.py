@@ -5,7 +5,6 @@ learns patterns at any place in a window. The functions here cut a long signal i
 those, and cross-fade the windows that the model returns.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -185,7 +184,8 @@ def reconstruct(
     DataError, ParameterError
         As :func:`encode` does.
     """
-    return _rebuild(model, signal, hop, model.reconstruct)
+    windows = windows_for(model, signal, hop)
+    return overlap_add(model.reconstruct(windows), _starts(signal, windows, hop))
 
 
 def denoise(
@@ -220,18 +220,13 @@ def denoise(
     >>> bool(((restored - clean) ** 2).mean() < 0.2 * (noise**2).mean())
     True
     """
-    return _rebuild(model, signal, hop, model.denoise)
-
-
-def _rebuild(
-    model: BaseAutoencoder,
-    signal: NDArray[Any] | Signal,
-    hop: int | None,
-    rebuild: Callable[[Windows], NDArray[Any]],
-) -> NDArray[Any]:
     windows = windows_for(model, signal, hop)
+    return overlap_add(model.denoise(windows), _starts(signal, windows, hop))
+
+
+def _starts(signal: NDArray[Any] | Signal, windows: Windows, hop: int | None) -> NDArray[np.int64]:
     n_samples = len(signal.values if isinstance(signal, Signal) else signal)
-    return overlap_add(rebuild(windows), window_starts(n_samples, windows.shape[1], hop))
+    return window_starts(n_samples, windows.shape[1], hop)
 
 
 def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:

@@ -262,20 +262,21 @@ def _draw(
         raise DataError(
             f"there are {len(captions)} captions for {columns} columns; give one for each"
         )
-    lines = -(-len(pixels) // columns)
-    ratio = lines * pixels.shape[1] / (columns * pixels.shape[2])
+    n, height, width = pixels.shape[:3]
+    lines = -(-n // columns)
+    ratio = lines * height / (columns * width)
     ax = axes_or_new(ax, ratio=_ratio(ratio, names=bool(names), captions=bool(captions)))
-    tiles = _Tiles(pixels, columns, to_rgb(ax.figure.get_facecolor()))
-    ax.imshow(tiles.image)
+    gap = max(1, round(_GAP * max(height, width)))
+    ax.imshow(_tile(pixels, columns, gap, to_rgb(ax.figure.get_facecolor())))
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)
     ax.set(xticks=[], yticks=[])
     if names is not None:
-        middles = [tiles.corner(columns * i)[1] + (tiles.height - 1) / 2 for i in range(lines)]
+        middles = np.arange(lines) * (height + gap) + (height - 1) / 2
         ax.set_yticks(middles, [printable(name) for name in names], parse_math=False)
     if captions is not None:
-        middles = [tiles.corner(i)[0] + (tiles.width - 1) / 2 for i in range(columns)]
+        middles = np.arange(columns) * (width + gap) + (width - 1) / 2
         captions = [printable(caption) for caption in captions]
         ax.set_xticks(middles, captions, parse_math=False)
         _fit(ax, captions, 1 / ratio)
@@ -317,40 +318,21 @@ def _fit(ax: "Axes", captions: Sequence[str], aspect: float) -> None:
                 label.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
 
 
-class _Tiles:
-    """Pictures of one size in lines and columns, with transparent gaps between them.
+def _tile(pixels: NDArray[np.uint8], columns: int, gap: int, between: Any) -> NDArray[np.uint8]:
+    """Lay out pictures (n, H, W, 3), one line of columns after another, as one image in RGBA.
 
-    Parameters
-    ----------
-    pictures : ndarray of uint8, shape (n, H, W, 3)
-        The pictures, one line after another.
-    columns : int
-        The number of pictures in a line.
-    between : tuple of float
-        The colour of the transparent gaps, which counts where their edges are smoothed.
+    The gaps are transparent; their colour counts where edges are smoothed.
     """
-
-    def __init__(
-        self, pictures: NDArray[np.uint8], columns: int, between: tuple[float, float, float]
-    ) -> None:
-        self.height, self.width = int(pictures.shape[1]), int(pictures.shape[2])
-        self.columns, self.lines = columns, -(-len(pictures) // columns)
-        self.gap = max(1, round(_GAP * max(self.height, self.width)))
-        shape = (self._end(self.lines, self.height), self._end(columns, self.width), 4)
-        self.image = np.zeros(shape, np.uint8)
-        self.image[..., :3] = np.round(255 * np.asarray(between)).astype(np.uint8)
-        for place, picture in enumerate(pictures):
-            left, top = self.corner(place)
-            tile = self.image[top : top + self.height, left : left + self.width]
-            tile[..., :3], tile[..., 3] = picture, 255
-
-    def corner(self, place: int) -> tuple[int, int]:
-        """Return the left and upper edge of a tile, in pixels of the image."""
-        line, column = divmod(place, self.columns)
-        return column * (self.width + self.gap), line * (self.height + self.gap)
-
-    def _end(self, count: int, extent: int) -> int:
-        return count * (extent + self.gap) - self.gap
+    n, height, width = pixels.shape[:3]
+    lines = -(-n // columns)
+    image = np.zeros((lines * (height + gap) - gap, columns * (width + gap) - gap, 4), np.uint8)
+    image[..., :3] = np.round(255 * np.asarray(between)).astype(np.uint8)
+    for place, picture in enumerate(pixels):
+        line, column = divmod(place, columns)
+        top, left = line * (height + gap), column * (width + gap)
+        tile = image[top : top + height, left : left + width]
+        tile[..., :3], tile[..., 3] = picture, 255
+    return image
 
 
 def _as_pictures(name: str, given: ArrayLike) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -191,7 +191,7 @@ class Guard:
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        name = _name(host)
+        name = _split(f"//{host}").hostname or ""
         local = name in self._hosts or (self._any_address and _is_address(name))
         # Any port is accepted: proxies leave it out, or name their own behind another proxy.
         if not local and (self._public is None or name != self._public.name):
@@ -204,7 +204,7 @@ class Guard:
         def is_own(page: str) -> bool:
             if self._public is not None and Origin.of(page) == self._public:
                 return True
-            return local and _netloc(page) == host.lower()
+            return local and _split(page).netloc.lower() == host.lower()
 
         if not _from_here(scope["method"], scope["path"], headers, is_own):
             return _refusal(403, "the request comes from another page; use this server's own")
@@ -258,18 +258,12 @@ def _from_here(method: str, path: str, headers: Headers, is_own: Callable[[str],
     return leads_here and path == "/" and method in ("GET", "HEAD")
 
 
-def _name(host: str) -> str:
+def _split(address: str) -> SplitResult:
+    """Parse an address; all parts are empty if it is not one."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(address)
     except ValueError:
-        return ""
-
-
-def _netloc(address: str) -> str:
-    try:
-        return urlsplit(address).netloc.lower()
-    except ValueError:
-        return ""
+        return urlsplit("")
 
 
 def _is_address(name: str) -> bool:
