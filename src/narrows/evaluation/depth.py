@@ -41,6 +41,17 @@ _ROWS_OF_GRADIENT = 500
 _EQUAL = 0.02
 # The deepest and widest networks that can be built, and the largest seed of scikit-learn.
 _DEEPEST, _WIDEST, _LARGEST_SEED = 10_000, 10**7, 2**32 - 1
+# Okabe & Ito's colours, told apart by every kind of colour vision; and marks, for print in grey.
+_LOOKS: dict[str, dict[str, Any]] = {
+    "plain": {"color": "#6b6b6b", "marker": "o", "linewidth": 1.3},
+    "pretrained": {"color": "#0072B2", "marker": "s", "linewidth": 1.3},
+    "normalised": {"color": "#E69F00", "marker": "^", "linewidth": 1.3},
+    "residual": {"color": "#009E73", "marker": "D", "linewidth": 1.3},
+}
+# The upper end of the axis of errors, as a multiple of the largest error.
+_ABOVE = 1.08
+# Sizes in the figure, in inches.
+_WIDTH, _ROW_HEIGHT, _LAST_HEIGHT, _LEGEND_HEIGHT = 9.0, 2.3, 2.7, 0.3
 
 
 @dataclass(frozen=True)
@@ -292,19 +303,6 @@ def _best(runs: list[DepthRun]) -> DepthRun:
     bar = min(errors) * (1 + _EQUAL)
     good = [run for run in runs if run.test_error is not None and run.test_error <= bar]
     return min(good, key=lambda run: run.seconds)
-
-
-# Okabe & Ito's colours, told apart by every kind of colour vision; and marks, for print in grey.
-_LOOKS: dict[str, dict[str, Any]] = {
-    "plain": {"color": "#6b6b6b", "marker": "o", "linewidth": 1.3},
-    "pretrained": {"color": "#0072B2", "marker": "s", "linewidth": 1.3},
-    "normalised": {"color": "#E69F00", "marker": "^", "linewidth": 1.3},
-    "residual": {"color": "#009E73", "marker": "D", "linewidth": 1.3},
-}
-# The upper end of the axis of errors, as a multiple of the largest error.
-_ABOVE = 1.08
-# Sizes in the figure, in inches.
-_WIDTH, _ROW_HEIGHT, _LAST_HEIGHT, _LEGEND_HEIGHT = 9.0, 2.3, 2.7, 0.3
 
 
 def draw_depths(report: DepthReport) -> "Figure":

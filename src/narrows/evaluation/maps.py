@@ -35,6 +35,25 @@ from narrows.models.validation import check_choice, check_number
 Distances = Literal["auto", "restored", "codes"]
 DISTANCES: tuple[Distances, ...] = ("auto", "restored", "codes")
 
+MapMethod = Literal["autoencoder", "pca", "tsne", "umap"]
+MAP_METHODS: tuple[MapMethod, ...] = ("autoencoder", "pca", "tsne", "umap")
+
+# The number of principal components that every method but PCA sees, the rows that these are fitted
+# on, and the number of landmarks.
+_WIDTH, _ROWS_OF_PCA, _LANDMARKS = 50, 20_000, 3_000
+# PCA of rows with more columns than the first number is fitted on fewer of them.
+_WIDE, _ROWS_OF_WIDE = 4_096, 5_000
+_ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
+_REDUCED = 1024  # rows at a time
+_LARGEST_SEED = 2**31 - 1
+_PERPLEXITY, _NEIGHBORS_OF_UMAP = 30, 15
+# Neighbours that vote on a row's label, and parts of the cross-validation.
+_VOTERS, _FOLDS = 5, 5
+# The median distance of so many landmarks to their fifth neighbour is the unit of widths.
+_NEIGHBOR, _MEASURED = 5, 1_000
+# The widths a, b and c; chosen on held-out training rows of Fashion-MNIST.
+_WIDTH_OF_ROWS, _WIDTH_OF_PLACES, _WIDTH_OF_STEP = 0.6, 1.0, 1.2
+_PLACED = 128  # rows whose affinities stay in the processor's cache
 # Beyond this many values of all restored rows together, half a gigabyte, codes are used.
 _MOST_VALUES = 2**27
 # Each value is held in single precision, twice.
@@ -104,13 +123,6 @@ class _Space:
             return shaped
         undone: NDArray[Any] = self.model.scaling_.undo(as_tensor(shaped)).numpy()
         return undone
-
-
-# The median distance of so many landmarks to their fifth neighbour is the unit of widths.
-_NEIGHBOR, _MEASURED = 5, 1_000
-# The widths a, b and c; chosen on held-out training rows of Fashion-MNIST.
-_WIDTH_OF_ROWS, _WIDTH_OF_PLACES, _WIDTH_OF_STEP = 0.6, 1.0, 1.2
-_PLACED = 128  # rows whose affinities stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -208,22 +220,6 @@ def _nearness(x: Tensor) -> float:
     k = min(_NEIGHBOR, len(x) - 1)
     nearest = distances.kthvalue(k + 1, dim=1).values.median()  # the row itself is the first
     return max(float(nearest), 1e-3 * float(x.std()))
-
-
-MapMethod = Literal["autoencoder", "pca", "tsne", "umap"]
-MAP_METHODS: tuple[MapMethod, ...] = ("autoencoder", "pca", "tsne", "umap")
-
-# The number of principal components that every method but PCA sees, the rows that these are fitted
-# on, and the number of landmarks.
-_WIDTH, _ROWS_OF_PCA, _LANDMARKS = 50, 20_000, 3_000
-# PCA of rows with more columns than the first number is fitted on fewer of them.
-_WIDE, _ROWS_OF_WIDE = 4_096, 5_000
-_ROWS_OF_KMEANS, _STEPS_OF_KMEANS, _STEPS_OF_TSNE = 60_000, 3, 500
-_REDUCED = 1024  # rows at a time
-_LARGEST_SEED = 2**31 - 1
-_PERPLEXITY, _NEIGHBORS_OF_UMAP = 30, 15
-# Neighbours that vote on a row's label, and parts of the cross-validation.
-_VOTERS, _FOLDS = 5, 5
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,60 @@ from typing import Literal
 from narrows.evaluation.figures import Figures
 from narrows.texts import counted
 
+Weight = Literal["good", "note", "bad"]
+
+# A model has learned something where its error is below this share of the mean row's.
+_NOTHING = 0.9
+# A difference of fewer standard errors than this is put down to chance.
+_CHANCE = 2.0
+# A model that learned from more than this many times PCA's rows is not compared without a caution,
+# unless its error is below this share of PCA's, which fewer rows do not explain.
+_MORE_ROWS, _CLEARLY = 1.5, 0.75
+# Errors within this share of PCA's count as the same.
+_SAME = 0.05
+# PCA is exact, but for rounding, where it leaves less than this share of the mean row's error.
+_EXACT = 1e-6
+# Training ended too soon where the last tenth of the epochs added this share of the loss's fall.
+_STILL_FALLING = 0.01
+# A model is overfitted where the error on other rows is larger by this share than on training rows.
+_OVERFITTED = 2.0
+# The shares of rows that are outliers, and of units that are unused, from which on they are named.
+_OUTLIERS = 0.01
+_UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
+# The name of each limit where several models have it.
+RULES = {
+    "nothing_learned": "Next to nothing learned",
+    "columns": "With columns restored worse than by their mean",
+    "scaling": "With one scale for columns of different units",
+    "undertrained": "Trained for too short a time",
+    "overfitted": "Overfitted",
+    "dead": "With dead units",
+    "collapsed": "With collapsed units",
+    "constant": "With constant units",
+}
+_RESCALE = "Train again with scaling='standard' (narrows train --scaling standard)."
+# The finding for a smaller error than PCA's, by the rows that it was measured on.
+_BETTER: dict[str, tuple[str, Weight, str]] = {
+    "unseen": ("better", "good", "The model is better than PCA"),
+    "learned": (
+        "better_on_learned_rows",
+        "note",
+        "On the rows that it learned from, the model restores more than PCA {}",
+    ),
+    "unknown": (
+        "better_if_new_rows",
+        "note",
+        "If it has not learned from these rows, the model is better than PCA",
+    ),
+}
+_USE_PCA = (
+    "Use PCA here: the data are close to linear, or the model has not learned their non-linear "
+    "structure."
+)
+_IS_PCA = (
+    "The model is PCA: it kept the weights that it started from, as training did not lower the "
+    "error of held-out rows. More rows may change that."
+)
 # A share from the first number on is written as a multiple; below the second, as less than that.
 _MANY, _LEAST = 2.0, 1e-4
 
@@ -105,62 +159,6 @@ def how_pca_learned(figures: Figures) -> str:
         "other tenths": f"fitted on {rows}, each tenth measured by PCA of the others",
         "same rows": "fitted on the very rows that it is measured on",
     }[errors.pca_fitted_on]
-
-
-Weight = Literal["good", "note", "bad"]
-
-# A model has learned something where its error is below this share of the mean row's.
-_NOTHING = 0.9
-# A difference of fewer standard errors than this is put down to chance.
-_CHANCE = 2.0
-# A model that learned from more than this many times PCA's rows is not compared without a caution,
-# unless its error is below this share of PCA's, which fewer rows do not explain.
-_MORE_ROWS, _CLEARLY = 1.5, 0.75
-# Errors within this share of PCA's count as the same.
-_SAME = 0.05
-# PCA is exact, but for rounding, where it leaves less than this share of the mean row's error.
-_EXACT = 1e-6
-# Training ended too soon where the last tenth of the epochs added this share of the loss's fall.
-_STILL_FALLING = 0.01
-# A model is overfitted where the error on other rows is larger by this share than on training rows.
-_OVERFITTED = 2.0
-# The shares of rows that are outliers, and of units that are unused, from which on they are named.
-_OUTLIERS = 0.01
-_UNUSED = {"dead": 0.2, "collapsed": 0.5, "constant": 0.2}
-# The name of each limit where several models have it.
-RULES = {
-    "nothing_learned": "Next to nothing learned",
-    "columns": "With columns restored worse than by their mean",
-    "scaling": "With one scale for columns of different units",
-    "undertrained": "Trained for too short a time",
-    "overfitted": "Overfitted",
-    "dead": "With dead units",
-    "collapsed": "With collapsed units",
-    "constant": "With constant units",
-}
-_RESCALE = "Train again with scaling='standard' (narrows train --scaling standard)."
-# The finding for a smaller error than PCA's, by the rows that it was measured on.
-_BETTER: dict[str, tuple[str, Weight, str]] = {
-    "unseen": ("better", "good", "The model is better than PCA"),
-    "learned": (
-        "better_on_learned_rows",
-        "note",
-        "On the rows that it learned from, the model restores more than PCA {}",
-    ),
-    "unknown": (
-        "better_if_new_rows",
-        "note",
-        "If it has not learned from these rows, the model is better than PCA",
-    ),
-}
-_USE_PCA = (
-    "Use PCA here: the data are close to linear, or the model has not learned their non-linear "
-    "structure."
-)
-_IS_PCA = (
-    "The model is PCA: it kept the weights that it started from, as training did not lower the "
-    "error of held-out rows. More rows may change that."
-)
 
 
 @dataclass(frozen=True)
