@@ -13,10 +13,9 @@ order: each figure is its expected value over all orders of them (McSherry & Naj
 information retrieval performance measures efficiently in the presence of tied scores", ECIR).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +28,9 @@ from narrows.evaluation.row_errors import choose_unit, find_columns
 from narrows.models.base import BaseAutoencoder
 from narrows.models.encoder_decoder import Encoder
 from narrows.models.validation import check_rows
+
+_Kind = TypeVar("_Kind", bound=np.generic)
+_OfRows: TypeAlias = Callable[[NDArray[np.int64]], NDArray[_Kind]]
 
 _METRICS = ("euclidean", "cosine")
 _NUMBERS = 2**22  # distances in memory at once
@@ -119,27 +121,26 @@ def score_ranking(
             raise ParameterError(f"k={value!r} is not allowed; use integers of at least 1")
     table = _as_table(codes)
     n = len(table)
-    relevance = _Relevance.of(n, labels, pairs)
-    queries = np.flatnonzero(relevance.counts)
+    relevant_to, counts = _relevance(n, labels, pairs)
+    queries = np.flatnonzero(counts)
     if not len(queries):
         raise DataError("no two rows belong together; give labels that repeat, or pairs")
     hits = dict.fromkeys(k, 0.0)
     recalled = dict.fromkeys(k, 0.0)
     total = 0.0
-    distances_from = _Distances(table, metric)
+    distances_from, rounding = _distances(table, metric)
     for part in np.array_split(queries, -(-len(queries) * n // _NUMBERS)):
         distances = distances_from(part)
         distances[np.arange(len(part)), part] = np.inf  # the query comes last, and is left out
         order = np.argsort(distances, axis=1)[:, :-1]
-        relevant = np.take_along_axis(relevance.rows(part), order, axis=1)
+        relevant = np.take_along_axis(relevant_to(part), order, axis=1)
         gaps = np.diff(np.take_along_axis(distances, order, axis=1), axis=1)
-        counts = relevance.counts[part]
-        running, precision = _expected(relevant, gaps > distances_from.rounding)
-        total += float((precision / counts).sum())
+        running, precision = _expected(relevant, gaps > rounding)
+        total += float((precision / counts[part]).sum())
         for value in k:
             first = running[:, min(value, n - 1) - 1]
             hits[value] += float(first.sum() / value)
-            recalled[value] += float((first / counts).sum())
+            recalled[value] += float((first / counts[part]).sum())
     size = len(queries)
     return MatchingScores(
         method,
@@ -151,21 +152,14 @@ def score_ranking(
     )
 
 
-class _Distances:
-    """Distances from some rows of a table to all of them, and their rounding error."""
-
-    def __init__(self, table: NDArray[np.float64], metric: str) -> None:
-        if metric == "cosine":
-            self._table, self.rounding, self._between = table, _TIE, cosine_distances
-            return
-        # The squares of a large common mean would take the digits of the differences.
-        self._table = table - table.mean(axis=0)
-        self.rounding = _TIE * float(np.square(self._table).sum(axis=1).max(initial=0.0))
-        self._between = partial(euclidean_distances, squared=True)
-
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        distances: NDArray[np.float64] = self._between(self._table[rows], self._table)
-        return distances
+def _distances(table: NDArray[np.float64], metric: str) -> tuple[_OfRows[np.float64], float]:
+    """Return a function from rows to their distances to all, (Q, n), and the rounding error."""
+    if metric == "cosine":
+        return lambda rows: cosine_distances(table[rows], table), _TIE
+    # The squares of a large common mean would take the digits of the differences.
+    centred = table - table.mean(axis=0)
+    rounding = _TIE * float(np.square(centred).sum(axis=1).max(initial=0.0))
+    return lambda rows: euclidean_distances(centred[rows], centred, squared=True), rounding
 
 
 def _expected(
@@ -275,44 +269,34 @@ def _as_table(codes: ArrayLike) -> NDArray[np.float64]:
     return table
 
 
-@dataclass(frozen=True)
-class _Relevance:
-    """Which rows are relevant to each other, by their classes or by a symmetric matrix."""
+def _relevance(
+    n: int, labels: ArrayLike | None, pairs: ArrayLike | None
+) -> tuple[_OfRows[np.bool_], NDArray[np.int64]]:
+    """Return a function from some rows to a mask of those relevant to them, and their numbers.
 
-    groups: NDArray[np.int64] | None
-    matrix: Any
-    counts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, n: int, labels: ArrayLike | None, pairs: ArrayLike | None) -> "_Relevance":
-        if (labels is None) == (pairs is None):
-            raise ParameterError("give either labels or pairs, and not both")
-        if labels is not None:
-            _, groups = groups_of(labels, n)
-            return cls(groups, None, np.bincount(groups)[groups] - 1)
-        known = np.asarray(pairs)
-        if known.ndim != 2 or known.shape[1] != 2 or known.dtype.kind not in "iu":
-            raise DataError(
-                f"pairs have shape {known.shape} and type {known.dtype}; give two row numbers each"
-            )
-        if len(known) and (known.min() < 0 or known.max() >= n):
-            raise DataError(
-                f"pairs name rows from {known.min()} to {known.max()}, counted from 0, of {n}; "
-                "name rows that are there"
-            )
-        known = known[known[:, 0] != known[:, 1]]
-        one, other = np.concatenate([known, known[:, ::-1]]).T
-        matrix = coo_array((np.ones(len(one), bool), (one, other)), shape=(n, n)).tocsr()
-        return cls(None, matrix, np.diff(matrix.indptr).astype(np.int64))
-
-    def rows(self, queries: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return a mask of the rows relevant to each query, (Q, n); its own column is undefined."""
-        relevant: NDArray[np.bool_]
-        if self.groups is not None:
-            relevant = self.groups[queries][:, None] == self.groups
-        else:
-            relevant = self.matrix[queries].toarray().astype(bool)
-        return relevant
+    The mask is of shape (Q, n); its values in a row's own column have no meaning. The numbers are
+    of shape (n,).
+    """
+    if (labels is None) == (pairs is None):
+        raise ParameterError("give either labels or pairs, and not both")
+    if labels is not None:
+        _, groups = groups_of(labels, n)
+        return lambda rows: groups[rows][:, None] == groups, np.bincount(groups)[groups] - 1
+    known = np.asarray(pairs)
+    if known.ndim != 2 or known.shape[1] != 2 or known.dtype.kind not in "iu":
+        raise DataError(
+            f"pairs have shape {known.shape} and type {known.dtype}; give two row numbers each"
+        )
+    if len(known) and (known.min() < 0 or known.max() >= n):
+        raise DataError(
+            f"pairs name rows from {known.min()} to {known.max()}, counted from 0, of {n}; "
+            "name rows that are there"
+        )
+    known = known[known[:, 0] != known[:, 1]]
+    first, second = np.concatenate([known, known[:, ::-1]]).T
+    matrix = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n)).tocsr()
+    counts = np.diff(matrix.indptr).astype(np.int64)
+    return lambda rows: matrix[rows].toarray().astype(bool), counts
 
 
 def groups_of(labels: ArrayLike, n: int) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -1,7 +1,6 @@
 """The contact sheet of queries and their matches, drawn without pyplot: no window, no state."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,46 +44,6 @@ class Shown(Protocol):
     @property
     def decoded(self) -> NDArray[Any]:
         """The picture decoded from its code, of the same shape."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The places of things, in inches from the sheet's top left corner."""
-
-    n_blocks: int
-    n_panels: int
-    n_matches: int
-    cell_height: float
-
-    @property
-    def rows(self) -> int:
-        return -(-self.n_blocks // self.n_panels)
-
-    @property
-    def panel_width(self) -> float:
-        return _SIDE + (self.n_matches + 1) * _CELL + self.n_matches * _GAP + _QUERY_GAP
-
-    @property
-    def block_height(self) -> float:
-        return 2 * self.cell_height + _GAP + _CAPTION
-
-    @property
-    def width(self) -> float:
-        panels = self.n_panels * self.panel_width + (self.n_panels - 1) * _PANEL_GAP
-        return max(2 * _MARGIN + panels, _LEAST_WIDTH)
-
-    @property
-    def height(self) -> float:
-        blocks = self.rows * self.block_height + (self.rows - 1) * _BLOCK_GAP
-        return 2 * _MARGIN + _TITLE + _HEADINGS + blocks + _FOOT
-
-    def cell(self, block: int, column: int, line: int) -> tuple[float, float]:
-        """Return the upper left corner of a picture; column 0 is the query."""
-        panel, row = divmod(block, self.rows)
-        left = _MARGIN + panel * (self.panel_width + _PANEL_GAP) + _SIDE
-        left += column * (_CELL + _GAP) + (_QUERY_GAP if column else 0)
-        top = _MARGIN + _TITLE + _HEADINGS + row * (self.block_height + _BLOCK_GAP)
-        return left, top + line * (self.cell_height + _GAP)
 
 
 def contact_sheet(
@@ -135,8 +94,6 @@ def contact_sheet(
     >>> len(figure.axes)
     4
     """
-    from matplotlib.figure import Figure
-
     if len(queries) == 0:
         raise DataError("there is no query to draw; give at least one")
     if queries.ndim not in (3, 4) or not is_picture_shape(queries.shape[1:]):
@@ -146,82 +103,99 @@ def contact_sheet(
         )
     names = list(names) if names is not None else [f"query {i}" for i in range(len(queries))]
     height, width = queries.shape[1:3]
-    layout = _Layout(
-        n_blocks=len(queries),
-        n_panels=1 if len(queries) <= 3 else 2,
-        n_matches=max(len(nearest) for nearest in matches),
-        cell_height=_CELL * min(1, max(0.4, height / width)),
-    )
-    figure = Figure(figsize=(layout.width, layout.height), dpi=150, facecolor="white")
-    draw = _Drawing(figure, layout, limits or value_range(queries))
-    draw.headings(title)
+    n_matches = max(len(nearest) for nearest in matches)
+    sheet = _Sheet(len(queries), n_matches, height / width, limits or value_range(queries))
+    sheet.headings(title)
     for block, nearest in enumerate(matches):
         own = label(names[block]) if label else None
-        draw.sides(block)
-        draw.pair(block, 0, queries[block], decoded[block], INK)
-        draw.caption(block, 0, own or _short(names[block]), "", INK)
+        sheet.sides(block)
+        sheet.pair(block, 0, queries[block], decoded[block], INK)
+        sheet.caption(block, 0, own or _short(names[block]), "", INK)
         for column, match in enumerate(nearest, 1):
             theirs = label(match.path) if label else None
             colour = NEUTRAL if label is None else SAME if theirs == own else OTHER
-            draw.pair(block, column, match.picture, match.decoded, colour)
+            sheet.pair(block, column, match.picture, match.decoded, colour)
             name, distance = theirs or _short(match.path), _figure(match.distance)
-            draw.caption(block, column, name, distance, colour)
-    draw.foot(with_labels=label is not None)
-    return figure
+            sheet.caption(block, column, name, distance, colour)
+    sheet.foot(with_labels=label is not None)
+    return sheet.figure
 
 
-class _Drawing:
-    """Puts pictures and words on the sheet."""
+class _Sheet:
+    """A figure, and the places of things on it, in inches from its top left corner."""
 
-    def __init__(self, figure: "Figure", layout: _Layout, limits: tuple[float, float]) -> None:
-        self._figure, self._layout, self._limits = figure, layout, limits
+    def __init__(
+        self, n_queries: int, n_matches: int, ratio: float, limits: tuple[float, float]
+    ) -> None:
+        from matplotlib.figure import Figure
+
+        self._n_queries, self._n_matches, self._limits = n_queries, n_matches, limits
+        self._n_panels = 1 if n_queries <= 3 else 2
+        self._n_rows = -(-n_queries // self._n_panels)
+        self._cell_height = _CELL * min(1, max(0.4, ratio))
+        self._panel_width = _SIDE + (n_matches + 1) * _CELL + n_matches * _GAP + _QUERY_GAP
+        self._block_height = 2 * self._cell_height + _GAP + _CAPTION
+        panels = self._n_panels * self._panel_width + (self._n_panels - 1) * _PANEL_GAP
+        blocks = self._n_rows * self._block_height + (self._n_rows - 1) * _BLOCK_GAP
+        self._width = max(2 * _MARGIN + panels, _LEAST_WIDTH)
+        self._height = 2 * _MARGIN + _TITLE + _HEADINGS + blocks + _FOOT
+        self.figure = Figure(figsize=(self._width, self._height), dpi=150, facecolor="white")
 
     def headings(self, title: str) -> None:
+        """Write the title, and the headings of the columns."""
         self._text(_MARGIN, _MARGIN + 0.12, title, size=12, weight="bold")
-        for panel in range(self._layout.n_panels):
-            first = panel * self._layout.rows
-            if first >= self._layout.n_blocks:
-                continue
-            for column in range(self._layout.n_matches + 1):
-                left, top = self._layout.cell(first, column, 0)
+        for first in range(0, self._n_queries, self._n_rows):
+            for column in range(self._n_matches + 1):
+                left, top = self._cell(first, column, 0)
                 word = ("query", "nearest")[column] if column < 2 else _ordinal(column)
                 self._text(left + _CELL / 2, top - 0.12, word, size=8, color=FAINT, ha="center")
 
     def sides(self, block: int) -> None:
+        """Write what the two lines of a block show."""
         for line, words in enumerate(("original", "from\nits code")):
-            left, top = self._layout.cell(block, 0, line)
-            middle = top + self._layout.cell_height / 2
+            left, top = self._cell(block, 0, line)
+            middle = top + self._cell_height / 2
             self._text(left - 0.10, middle, words, size=7.5, color=FAINT, ha="right")
 
     def pair(
         self, block: int, column: int, picture: NDArray[Any], decoded: NDArray[Any], colour: str
     ) -> None:
+        """Show a picture, and below it what its code decodes to; column 0 is the query."""
         for line, pixels in enumerate((picture, decoded)):
-            axes = self._show(pixels, *self._layout.cell(block, column, line))
+            axes = self._show(pixels, *self._cell(block, column, line))
             for spine in axes.spines.values():
                 spine.set(edgecolor=colour, linewidth=2.0 if colour in (SAME, OTHER) else 0.8)
                 # The frames differ without colour, too.
                 spine.set(linestyle=(0, (2, 1)) if colour == OTHER else "-", capstyle="butt")
 
     def caption(self, block: int, column: int, first: str, second: str, colour: str) -> None:
-        left, top = self._layout.cell(block, column, 1)
-        middle, below = left + _CELL / 2, top + self._layout.cell_height
+        """Write two lines below a pair."""
+        left, top = self._cell(block, column, 1)
+        middle, below = left + _CELL / 2, top + self._cell_height
         colour = INK if colour == NEUTRAL else colour
         self._text(middle, below + 0.11, first, color=colour, size=7, ha="center")
         self._text(middle, below + 0.24, second, color=FAINT, size=7, ha="center")
 
     def foot(self, *, with_labels: bool) -> None:
+        """Write the explanation of figures and frames."""
         lines = ["Figures under the pictures: distance from the query."]
         if with_labels:
             lines.append("Solid blue frame: the query's class; dashed orange frame: another.")
-        top = self._layout.height - _MARGIN - 0.10
+        top = self._height - _MARGIN - 0.10
         self._text(_MARGIN, top, "\n".join(lines), size=7.5, color=FAINT, linespacing=1.5)
 
+    def _cell(self, block: int, column: int, line: int) -> tuple[float, float]:
+        """Return the upper left corner of a picture."""
+        panel, row = divmod(block, self._n_rows)
+        left = _MARGIN + panel * (self._panel_width + _PANEL_GAP) + _SIDE
+        left += column * (_CELL + _GAP) + (_QUERY_GAP if column else 0)
+        top = _MARGIN + _TITLE + _HEADINGS + row * (self._block_height + _BLOCK_GAP)
+        return left, top + line * (self._cell_height + _GAP)
+
     def _show(self, pixels: NDArray[Any], left: float, top: float) -> "Axes":
-        width, height = self._layout.width, self._layout.height
-        tall = self._layout.cell_height
-        box = (left / width, 1 - (top + tall) / height, _CELL / width, tall / height)
-        axes = self._figure.add_axes(box)
+        tall = self._cell_height
+        x, y = left / self._width, 1 - (top + tall) / self._height
+        axes = self.figure.add_axes((x, y, _CELL / self._width, tall / self._height))
         axes.set(xticks=[], yticks=[])
         low, high = self._limits
         if pixels.ndim == 3 and pixels.shape[-1] == 1:
@@ -234,8 +208,7 @@ class _Drawing:
 
     def _text(self, left: float, top: float, words: str, **style: Any) -> None:
         style = {"va": "center", "color": INK, "parse_math": False, **style}
-        x, y = left / self._layout.width, 1 - top / self._layout.height
-        self._figure.text(x, y, words, **style)
+        self.figure.text(left / self._width, 1 - top / self._height, words, **style)
 
 
 def _ordinal(number: int) -> str:
