@@ -1,7 +1,23 @@
 """Packages with entry points, made of code in docs/extending.md."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+PROGRAM = """
+import contextlib, io, json, sys
+from narrows.cli.main import main
+answers = []
+for line in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(line.split())
+    answers.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
+"""
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
@@ -29,3 +45,17 @@ def install(folder: Path, module: str, code: str, entry_points: str) -> Path:
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(entry_points)
     return folder
+
+
+def run(folder: Path, path: Path, *lines: str) -> list[list]:
+    """Run commands in a new process that finds packages in a folder."""
+    own = os.environ.get("PYTHONPATH")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(lines)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *([own] if own else [])])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)

@@ -1,15 +1,11 @@
 """A model of another package: docs/extending.md, as it stands there."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
-from plug_in_kit import code_of, entry_points_of, install
+from plug_in_kit import code_of, entry_points_of, install, run
 from sklearn.base import clone
 
 from narrows import MODELS, Autoencoder, SparseAutoencoder, load
@@ -18,32 +14,6 @@ from narrows.models.registry import load_plugins, model_named
 
 SEED = 20261130
 FILE = "narrows_wasserstein.py"
-
-PROGRAM = """
-import contextlib, io, json, sys
-from narrows.cli.main import main
-answers = []
-for line in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(line.split())
-    answers.append([code, out.getvalue(), err.getvalue()])
-print(json.dumps(answers))
-"""
-
-
-def run(folder: Path, path: Path, *lines: str) -> list[list]:
-    """Run commands in a new process that finds packages in a folder."""
-    own = os.environ.get("PYTHONPATH")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(lines)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *([own] if own else [])])},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(name="package", scope="module")

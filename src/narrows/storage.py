@@ -35,6 +35,9 @@ FORMAT = "narrows-model"
 FORMAT_VERSION = 1
 MANIFEST = "narrows.json"
 
+# The packages whose versions each manifest has.
+PACKAGES = ("narrows", "torch", "numpy", "scikit-learn")
+
 Parts = Mapping[str, Mapping[str, Tensor]]
 Half = tuple[str | Path, Mapping[str, Any], Parts]
 
@@ -339,7 +342,7 @@ def _prepared(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **manifest,
-        "versions": {name: version(name) for name in ("narrows", "torch", "numpy", "scikit-learn")},
+        "versions": {name: version(name) for name in PACKAGES} | manifest.get("versions", {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "weights": {p: {"file": names[p], "sha256": digests[p]} for p in parts},
     }

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def slope(activation: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
@@ -245,7 +246,8 @@ def _pulled_back(
     further = torch.is_grad_enabled()
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        code = function(x)
+        with sdpa_kernel(SDPBackend.MATH):  # the only attention that can be differentiated twice
+            code = function(x)
         width = code.shape[1]
         if probes is not None:
             directions = [probes]

@@ -150,8 +150,9 @@ class Objective:
         if self._damage is not None:
             seen, more = self._damage(seen, generator)
             drawn = more if drawn is None else drawn | more
-        trace = network.encoder.trace(seen, weights)
-        return self._model.terms(self, trace, x, drawn, generator)
+        with networks.drawing_from(generator, self._model.spec_):
+            trace = network.encoder.trace(seen, weights)
+            return self._model.terms(self, trace, x, drawn, generator)
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))

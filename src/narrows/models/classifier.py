@@ -36,7 +36,7 @@ from narrows.models import persistence, resolve
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.damage import choose_damage, range_of
-from narrows.models.encoder_decoder import Encoder, names_of, run_in_blocks
+from narrows.models.encoder_decoder import Encoder, names_of, network_facts, run_in_blocks
 from narrows.models.fitted import Fitted
 from narrows.models.persistence import plain_label, unplain
 from narrows.models.runs import unchanged_on_failure
@@ -442,7 +442,9 @@ class EncoderClassifier(
             if damage is not None and network.training:
                 x = damage(x, generator).rows
             classes = numbers[chosen].to(device)
-            entropies = functional.cross_entropy(network(x), classes, reduction="none")
+            with networks.drawing_from(generator, spec):
+                logits = network(x)
+            entropies = functional.cross_entropy(logits, classes, reduction="none")
             if counts is not None:
                 entropies = entropies * counts[chosen].to(device)
             return {"cross_entropy": entropies.mean()}
@@ -491,7 +493,7 @@ class EncoderClassifier(
             "fingerprint": self.fingerprint_,
             # The encoder is the one below; where it came from may be gone.
             "parameters": {**persistence.parameters(self), "encoder": None},
-            "network": self.encoder_.spec.as_json(),
+            **network_facts(self.encoder_.spec),
             "scaling": self.scaling_.facts(),
             "classes": _plain_labels(self.classes_),
             "feature_names_in": names_of(self),

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,9 +16,9 @@ from narrows import networks, storage
 from narrows.data.arrays import as_rows
 from narrows.data.lazy_rows import scratch_rows
 from narrows.data.scaling import Scaling
-from narrows.errors import DataError
+from narrows.errors import DataError, FormatError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
-from narrows.networks import NetworkSpec
+from narrows.networks import ARCHITECTURES, NetworkSpec
 
 # Values of a row, or of what is made of it, that are computed at a time.
 _VALUES = 1 << 22
@@ -110,7 +111,7 @@ class Half(ABC):
         return {
             "kind": self.kind,
             "fingerprint": self.fingerprint_,
-            "network": self.spec.as_json(),
+            **network_facts(self.spec),
             "scaling": self.scaling_.facts(),
             "feature_names_in": names_of(self),
         }
@@ -135,8 +136,10 @@ class Half(ABC):
         Raises
         ------
         FormatError
-            If the manifest and the tensors do not belong together.
+            If the manifest and the tensors do not belong together, or the architecture is one that
+            is not installed.
         """
+        _check_installed(manifest, path)
         with storage.explain_damage(cls.kind, path):
             tensors = parts[cls.kind]
             spec = NetworkSpec.from_json(manifest["network"])
@@ -148,10 +151,7 @@ class Half(ABC):
                 for name, tensor in tensors.items()
                 if name.startswith(prefix)
             }
-            # On the meta device nothing is allocated: what a manifest claims costs no memory.
-            with torch.device("meta"):
-                module = cls.build(spec)
-            module.load_state_dict(weights, assign=True)
+            module = networks.with_weights(cls.build, spec, weights)
             module.requires_grad_(requires_grad=True).eval()
             names = manifest["feature_names_in"]
             return cls(module, scaling, spec, str(manifest["fingerprint"]), names)
@@ -305,6 +305,26 @@ def decode(
     # Off the device first: not every device has double precision.
     run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module, spec, what="code")
     return rows
+
+
+def network_facts(spec: NetworkSpec) -> dict[str, Any]:
+    """Return what a manifest says of a network, and of the package that brings its architecture."""
+    package = ARCHITECTURES.package(spec.architecture)
+    versions = {} if package is None else {"versions": {package: version(package)}}
+    return {"network": spec.as_json(), **versions}
+
+
+def _check_installed(manifest: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a network of an architecture that neither Narrows nor an installed package has."""
+    network = manifest.get("network")
+    name = network.get("architecture") if isinstance(network, dict) else None
+    if isinstance(name, str) and name not in ARCHITECTURES:
+        others = [p for p in manifest.get("versions", {}) if p not in storage.PACKAGES]
+        package = f"the package {others[0]!r}" if others else "the package that brings it"
+        raise FormatError(
+            f"'{path}' holds a network of architecture={name!r}, which is not installed; "
+            f"install {package}; there are {', '.join(ARCHITECTURES)}"
+        )
 
 
 def names_of(owner: object) -> list[str] | None:

@@ -19,7 +19,7 @@ from narrows.data.lazy_rows import StoredRows
 from narrows.errors import FormatError
 from narrows.models import explain
 from narrows.models.damage import check_range, known_range
-from narrows.models.encoder_decoder import Decoder, Encoder, names_of
+from narrows.models.encoder_decoder import Decoder, Encoder, names_of, network_facts
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import Learned
 from narrows.models.registry import class_named
@@ -81,7 +81,7 @@ def stored(model: Learned) -> tuple[dict[str, Any], storage.Parts]:
         "model": type(model).__name__,
         "fingerprint": encoder.fingerprint_,
         "parameters": parameters(model),
-        "network": model.spec_.as_json(),
+        **network_facts(model.spec_),
         "scaling": model.scaling_.facts(),
         "loss": model.loss_,
         "n_features_in": model.n_features_in_,

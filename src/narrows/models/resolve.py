@@ -274,9 +274,10 @@ def choose_layers(
             architecture = "convolutional" if is_large else "dense"
     if misfit := _misfit(model, architecture):
         others = [repr(name) for name in networks.BUILT_IN if not _misfit(model, name)]
+        instead = f", or use architecture={' or '.join(others)}" if others else ""
         raise ParameterError(
-            f"{misfit} does not go with architecture={architecture!r}; "
-            + " or ".join(["leave it at its default", *(f"use {name}" for name in others)])
+            f"{misfit} does not go with architecture={architecture!r}; leave it at its default"
+            f"{instead}"
         )
     if isinstance(hidden, str):
         choose = ARCHITECTURES[architecture].hidden_layer_sizes
@@ -314,6 +315,12 @@ def check_shape(spec: NetworkSpec) -> None:
         raise ParameterError(
             "tied_weights=True does not go with residual_blocks, whose transpose is another "
             "function; use tied_weights=False"
+        )
+    if spec.unit_columns and not spec.kind.unit_columns:
+        others = [repr(name) for name, kind in networks.BUILT_IN.items() if kind.unit_columns]
+        raise ParameterError(
+            f"architecture={spec.architecture!r} does not go with sparse codes, of which each unit "
+            f"decodes to a vector of length 1; use {' or '.join(others)}, or sparsity='kl'"
         )
     if spec.kind.check is not None:
         spec.kind.check(spec)

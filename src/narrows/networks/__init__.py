@@ -17,8 +17,10 @@ from narrows.networks.architecture import (
     build_decoder,
     build_encoder,
     decoder_at,
+    drawing_from,
     join,
     numbers_a_row,
+    with_weights,
 )
 from narrows.networks.convolutional import CONVOLUTIONAL, CONVOLUTIONAL_1D, FULLY_CONVOLUTIONAL
 from narrows.networks.dense import DENSE
@@ -49,9 +51,11 @@ __all__ = [
     "build_decoder",
     "build_encoder",
     "decoder_at",
+    "drawing_from",
     "is_pointwise",
     "join",
     "numbers_a_row",
+    "with_weights",
 ]
 
 BUILT_IN.update(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from narrows.networks.activations import invert
 from narrows.networks.network import AddRow, Body, Centre, Decoder, Encoder, Network
 from narrows.networks.sparse import build_code_activation
 from narrows.plugins import PlugIn, plug_ins, refuse
+
+M = TypeVar("M", bound=nn.Module)
 
 # The group of entry points that name architectures of other packages.
 _GROUP = "narrows.architectures"
@@ -248,6 +250,8 @@ class Architecture:
         default they are counted.
     rows_at_once : int, default=128
         Rows that are encoded or decoded at a time.
+    unit_columns : bool, default=False
+        Whether the columns of the decoder's first layer can have length 1, as sparse codes need.
     starts_at_pca : bool, default=False
         Whether the first weights are PCA's.
     of_signals : bool, default=False
@@ -269,6 +273,7 @@ class Architecture:
     filters: Callable[[Encoder, NetworkSpec], Tensor] | None = None
     numbers_a_row: Callable[[NetworkSpec], int] | None = None
     rows_at_once: int = 128
+    unit_columns: bool = False
     starts_at_pca: bool = False
     of_signals: bool = False
 
@@ -350,12 +355,30 @@ def _with_activation(body: Body, spec: NetworkSpec) -> Encoder:
     return Encoder(body, activation, spec.n_heads)
 
 
+def with_weights(
+    build_half: Callable[[NetworkSpec], M], spec: NetworkSpec, weights: Mapping[str, Tensor]
+) -> M:
+    """Build a half that has the weights of a state dict.
+
+    Raises
+    ------
+    RuntimeError
+        If these are not the weights of such a half.
+    """
+    # On the meta device nothing is allocated: what a manifest claims costs no memory.
+    with torch.device("meta"):
+        half = build_half(spec)
+    half.load_state_dict(weights, assign=True)
+    if any(buffer.is_meta for buffer in half.buffers()):  # of those that are not saved
+        with _drawing(0):
+            half = build_half(spec)
+        half.load_state_dict(weights, assign=True)
+    return half
+
+
 def decoder_at(decoder: Decoder, spec: NetworkSpec) -> Decoder:
     """Build the decoder of the same weights for rows of another extent, where codes are maps."""
-    with torch.device("meta"):
-        other = build_decoder(spec)
-    other.load_state_dict(decoder.state_dict(), assign=True)
-    return other.eval()
+    return with_weights(build_decoder, spec, decoder.state_dict()).eval()
 
 
 def join(encoder: Encoder, decoder: Decoder, spec: NetworkSpec) -> Network:
@@ -442,6 +465,26 @@ def _drawing(seed: int) -> Iterator[None]:
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
+@contextmanager
+def drawing_from(generator: torch.Generator, spec: NetworkSpec) -> Iterator[None]:
+    """Let modules of other packages, such as dropout, draw from a run's generator.
+
+    By themselves they draw from torch's global one, which is left alone. Built-in modules draw
+    nothing.
+    """
+    if spec.architecture in BUILT_IN:
+        yield
+        return
+    device = generator.device
+    seed = int(torch.randint(2**62, (), generator=generator, device=device))
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
 def _numbers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights and buffers of a module that hold real numbers, by name."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -496,11 +539,15 @@ def _saved_numbers(spec: NetworkSpec, device: str) -> int:
                 f"{tuple(logits.shape)} for {n_rows} rows of shape {spec.sample_shape}, where "
                 f"{wanted} is needed; change its 'build_encoder'"
             )
-        restored = decoder.logits(encoder(x))
+        restored = encoder(x)
+        for module in decoder.body:
+            if module is decoder.body.first_row and restored.shape != x.shape:
+                break
+            restored = module(restored)
     if restored.shape != x.shape:
         raise ParameterError(
-            f"the decoder of architecture={spec.architecture!r} gives rows of shape "
-            f"{tuple(restored.shape[1:])}, where {spec.sample_shape} is needed; change its "
-            "'build_decoder'"
+            f"the decoder of architecture={spec.architecture!r} gives numbers of shape "
+            f"{tuple(restored.shape)} for {n_rows} codes, where {tuple(x.shape)} is needed; change "
+            "its 'build_decoder'"
         )
     return count // n_rows

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from narrows.errors import ParameterError
 from narrows.networks import layers
-from narrows.networks.activations import ACTIVATIONS
 from narrows.networks.architecture import STRUCTURE, Architecture, NetworkSpec
 from narrows.networks.layers import block, linear_from_code, residuals_by_layer
 from narrows.networks.network import AddRow, Body, Centre, Encoder
@@ -191,17 +190,6 @@ def _check(spec: NetworkSpec) -> None:
         )
 
 
-def _check_map(spec: NetworkSpec) -> None:
-    """Refuse also codes whose units are counted, of which a map has as many as places."""
-    if spec.unit_columns or spec.code_activation not in ACTIVATIONS:
-        raise ParameterError(
-            "architecture='fully_convolutional' does not go with sparse codes, of which units are "
-            "counted: its codes have as many as the pictures have places; use 'convolutional', or "
-            "sparsity='kl'"
-        )
-    _check(spec)
-
-
 def _check_signal(spec: NetworkSpec) -> None:
     """Refuse also rows that are no signals."""
     if len(spec.sample_shape) > 2:
@@ -275,6 +263,7 @@ CONVOLUTIONAL = Architecture(
     n_axes=lambda sample_shape: min(2, len(sample_shape)),
     filters=_filters,
     numbers_a_row=_numbers_a_row,
+    unit_columns=True,
 )
 CONVOLUTIONAL_1D = replace(
     CONVOLUTIONAL,
@@ -285,7 +274,8 @@ CONVOLUTIONAL_1D = replace(
 )
 FULLY_CONVOLUTIONAL = replace(
     CONVOLUTIONAL,
-    check=_check_map,
     hidden_layer_sizes=partial(_channels, n_axes=2, most=_STAGES_TO_MAP),
+    # Units are counted, of which a map has as many as places.
+    unit_columns=False,
     map_size=lambda spec: Geometry.of(spec).sizes[-1],
 )

@@ -176,4 +176,5 @@ DENSE = Architecture(
     filters=layers.dense_filters,
     numbers_a_row=lambda spec: layers.count_numbers(spec, [1] * len(spec.hidden_layer_sizes)),
     rows_at_once=layers.DENSE_ROWS,
+    unit_columns=True,
 )
