@@ -32,7 +32,7 @@ from PIL import Image
 from benchmarks.measuring import SEED, pictures, row, table
 from narrows import Autoencoder, Library
 from narrows.library.folder import create
-from narrows.library.table import Batch
+from narrows.library.table import Batch, Entry
 
 EPOCHS = 5
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -186,10 +186,10 @@ def write_codes(place, count):
     def batches():
         for start in range(0, count, 10_000):
             size = min(10_000, count - start)
-            hashes, none = [f"{n:064x}" for n in range(start, start + size)], [None] * size
+            entries = [Entry(f"{n:064x}", b"") for n in range(start, start + size)]
             codes = middles[rng.integers(1000, size=size)]
             codes += rng.standard_normal((size, 32), np.float32)
-            yield Batch(None, hashes, [b""] * size, none, none, codes, None)
+            yield Batch(entries, codes)
 
     def fill(table):
         return table.append(batches(), 0)

@@ -42,16 +42,15 @@ from pathlib import Path
 import numpy as np
 from narrows import Autoencoder
 from narrows.library import folder
-from narrows.library.table import Batch
+from narrows.library.table import Batch, Entry
 rng = np.random.default_rng(0)
 model = Autoencoder(32, max_epochs=1, random_state=0).fit(rng.random((1000, 6, 8), np.float32))
 
 def batches(rows):
     for start in range(0, rows, 10_000):
         size = min(10_000, rows - start)
-        hashes = [f"{row:064x}" for row in range(start, start + size)]
-        codes, none = rng.standard_normal((size, 32), np.float32), [None] * size
-        yield Batch(None, hashes, [b""] * size, none, none, codes, None)
+        entries = [Entry(f"{row:064x}", b"") for row in range(start, start + size)]
+        yield Batch(entries, rng.standard_normal((size, 32), np.float32))
 
 for path, rows in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
     fill = lambda table: table.append(batches(rows), 0)

@@ -52,8 +52,8 @@ class Written(NamedTuple):
         Fragments that no version of the table has yet, as JSON.
     hashes : list of str
         SHA-256 of the pictures in the fragments, in their order.
-    ids : list of int
-        Ids of these pictures.
+    first : int
+        The id of the first of them.
     met : list of str
         SHA-256 of all pictures that were read, known ones among them.
     skipped : list of (str, str)
@@ -64,7 +64,7 @@ class Written(NamedTuple):
 
     fragments: list[str]
     hashes: list[str]
-    ids: list[int]
+    first: int
     met: list[str]
     skipped: list[tuple[str, str]]
     notes: Notes
@@ -100,9 +100,6 @@ class Share:
     fingerprint: str
     first: int
     added: datetime
-
-    def __len__(self) -> int:
-        return len(self.given)
 
 
 @dataclass(frozen=True)
@@ -249,18 +246,16 @@ class Addition:
 
     def _folders(self, table: Table) -> tuple[str, ...] | None:
         """Return the folders that a library records when it has these pictures."""
-        new = () if isinstance(self.given, GivenRows) else self.given.folders
+        new = self.given.folders
         return fewest([*recorded_folders(table), *new]) if new else table.folders
 
     def report(self, count: int) -> Added:
         """Return the result of the addition, which has added this number of pictures."""
-        if not isinstance(self.given, GivenRows):
-            self.given.notes.tell(stacklevel=4)
+        self.given.notes.tell(stacklevel=4)
         skipped = self.skipped or []
-        left_out = None if isinstance(self.given, GivenStream) else self.given.left_out
         present = self._done - count - len(skipped)
         resized = Resized.of_read(self.sizes, self.encoder.sample_shape_, skipped)
-        return Added(count, present, skipped, left_out, resized)
+        return Added(count, present, skipped, self.given.left_out, resized)
 
     def _new_fields(self, table: Table) -> list[Any]:
         """Return the fields of users' columns that a table lacks; the others have to fit."""
@@ -293,15 +288,13 @@ class Addition:
             self._done = part.done
             self.met.extend(part.met)
             if part.numbers:
-                yield Batch(
-                    [self.names[n] for n in part.numbers] if self.names else part.names,
-                    part.hashes,
-                    part.contents,
-                    part.references,
-                    part.thumbnails,
-                    self.encoder.transform(part.rows),
-                    None if self.metadata is None else self.metadata.take(part.numbers),
-                )
+                entries, metadata = part.entries, None
+                if self.names is not None:
+                    names = [self.names[number] for number in part.numbers]
+                    entries = [e._replace(path=n) for e, n in zip(entries, names, strict=True)]
+                if self.metadata is not None:
+                    metadata = self.metadata.take(part.numbers)
+                yield Batch(entries, self.encoder.transform(part.rows), metadata)
             self._report_progress()
 
     def _append_shares(self, table: Table, first: int, workers: Workers) -> Table:
@@ -321,7 +314,7 @@ class Addition:
         met: set[str] = set()
         repeated = []
         for share in ordered:
-            for digest, number in zip(share.hashes, share.ids, strict=True):
+            for number, digest in enumerate(share.hashes, share.first):
                 if digest in met:
                     repeated.append(number)
                 met.add(digest)
@@ -330,9 +323,8 @@ class Addition:
     def _count_shares(self, done: list[Written]) -> None:
         """Count the pictures of the shares that are done, and collect what they report."""
         self.met = [digest for written in done for digest in written.met]
-        if not isinstance(self.given, GivenRows):
-            for written in done:
-                self.given.notes.add(written.notes)
+        for written in done:
+            self.given.notes.add(written.notes)
         if self.skipped is not None:
             self.skipped[:] = [file for written in done for file in written.skipped]
         self._done = len(self.met) + len(self.skipped or [])
@@ -345,13 +337,7 @@ class Addition:
 
 
 def _split(addition: Addition, table: Table, first: int, workers: int) -> Iterator[Share]:
-    """Divide an addition into shares, some for each worker.
-
-    Raises
-    ------
-    ParameterError
-        If the number of pictures is unknown.
-    """
+    """Divide an addition into shares, some for each worker; refuse an iterator."""
     given = addition.given
     if isinstance(given, GivenStream):
         raise ParameterError(
@@ -397,9 +383,7 @@ def _write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
     # Closed at once, as threads may be reading ahead.
     with one_processor(), quietly(), closing(addition.batches()) as batches:
         fragments, hashes = table.write(batches, share.first, share.added)
-    ids = list(range(share.first, share.first + len(hashes)))
-    notes = Notes() if isinstance(given, GivenRows) else given.notes
-    return Written(fragments, hashes, ids, addition.met, skipped or [], notes)
+    return Written(fragments, hashes, share.first, addition.met, skipped or [], given.notes)
 
 
 def _cut(given: GivenFiles | GivenRows, part: slice) -> GivenFiles | GivenRows:

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
 from itertools import chain, groupby
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -49,9 +49,11 @@ from narrows.data.tables import read_columns
 from narrows.errors import DataError, MissingFileError, ParameterError
 from narrows.errors import UnreadableFileError as Unreadable
 from narrows.library.pictures import MOST_BYTES, folders_of
+from narrows.library.table import Entry
 from narrows.models import Encoder
 from narrows.models.validation import check_columns, check_rows
 from narrows.networks import NetworkSpec
+from narrows.texts import is_utf8
 
 _ROWS = 1024  # rows of an array that are stored at a time
 _FILES = 256  # files that are stored at a time, fewer if they have more bytes than this:
@@ -72,16 +74,8 @@ class Part(NamedTuple):
     ----------
     numbers : list of int
         Their numbers among all pictures that were given.
-    names : list of str, or None
-        Where they came from, if that is known.
-    hashes : list of str
-        SHA-256 of each file's contents.
-    contents : list of (bytes or None)
-        The contents of each file to store; None where a reference is stored.
-    references : list of (str or None)
-        The absolute path of each file that is referred to.
-    thumbnails : list of (bytes or None)
-        JPEG files; None where a picture is small itself.
+    entries : list of Entry
+        The pictures as rows of the library's table.
     rows : ndarray of shape (n, *sample_shape)
         The pictures decoded, in the data's units.
     met : list of str
@@ -91,24 +85,14 @@ class Part(NamedTuple):
     """
 
     numbers: list[int]
-    names: list[str] | None
-    hashes: list[str]
-    contents: list[bytes | None]
-    references: list[str | None]
-    thumbnails: list[bytes | None]
+    entries: list[Entry]
     rows: NDArray[Any]
     met: list[str]
     done: int
 
 
-class Loaded(NamedTuple):
-    """A file's hash, and, if the library does not have it, what is stored of it, and its row."""
-
-    hash: str
-    contents: bytes | None = None
-    reference: str | None = None
-    thumbnail: bytes | None = None
-    row: NDArray[Any] | None = None
+# A picture for the table, and decoded unless the library has it already.
+_Loaded: TypeAlias = tuple[Entry, NDArray[Any] | None]
 
 
 @dataclass(frozen=True)
@@ -155,7 +139,7 @@ class GivenFiles:
         """The folders of the files that are to be referred to."""
         return folders_of(self.paths, self.folder) if self.store == "references" else ()
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """The shape and units that a picture file is decoded to."""
         scaling = self.encoder.scaling_
@@ -181,7 +165,8 @@ class GivenFiles:
             Hashes; grows by those of the pictures that are read.
         """
         for numbers, loaded in self._loaded(known):
-            new: list[tuple[int, Loaded]] = []
+            part = Part([], [], self.target.empty(0), [], numbers[-1] + 1)
+            rows = []
             for number, result in zip(numbers, loaded, strict=True):
                 if isinstance(result, str):
                     if skipped is None:
@@ -191,46 +176,69 @@ class GivenFiles:
                             "(--skip-unreadable, skip_unreadable=True)"
                         )
                     skipped.append((str(self.paths[number]), result))
-                elif result.hash not in known:
-                    known.add(result.hash)
-                    new.append((number, result))
-            rows = [file.row for _, file in new if file.row is not None]
-            yield Part(
-                [number for number, _ in new],
-                None if self.contents else [str(self.paths[number]) for number, _ in new],
-                [file.hash for _, file in new],
-                [file.contents for _, file in new],
-                [file.reference for _, file in new],
-                [file.thumbnail for _, file in new],
-                np.stack(rows) if rows else self.target.empty(0),
-                [result.hash for result in loaded if isinstance(result, Loaded)],
-                numbers[-1] + 1,
-            )
+                    continue
+                entry, row = result
+                part.met.append(entry.hash)
+                if row is not None and entry.hash not in known:
+                    known.add(entry.hash)
+                    part.numbers.append(number)
+                    part.entries.append(entry)
+                    rows.append(row)
+            yield part._replace(rows=np.stack(rows)) if rows else part
 
-    def _loaded(self, known: set[str]) -> Iterator[tuple[list[int], list["Loaded | str"]]]:
+    def _loaded(self, known: set[str]) -> Iterator[tuple[list[int], list[_Loaded | str]]]:
         """Read them on all processors; while the caller uses a part, the next one is read."""
-        refer = self.store == "references"
-        load = partial(_load, target=self.target, known=known, refer=refer, notes=self.notes)
 
-        def load_block(numbers: list[int]) -> list[Loaded | str]:
-            return [
-                load(self.paths[n], None if self.contents is None else self.contents[n])
-                for n in numbers
-            ]
+        def load(numbers: list[int]) -> list[_Loaded | str]:
+            return [self._load(number, known) for number in numbers]
 
         with ThreadPoolExecutor(n_processors()) as threads:
             try:
-                before: tuple[list[int], list[Future[list[Loaded | str]]]] | None = None
+                before: tuple[list[int], list[Future[list[_Loaded | str]]]] | None = None
                 for numbers in chain(self._split(), [[]]):
                     size = -(-len(numbers) // _BLOCKS) or 1
                     blocks = [numbers[at : at + size] for at in range(0, len(numbers), size)]
-                    begun = [threads.submit(load_block, block) for block in blocks]
+                    begun = [threads.submit(load, block) for block in blocks]
                     if before is not None:
                         yield before[0], [file for block in before[1] for file in block.result()]
                     before = numbers, begun
             finally:
                 # After an error or Ctrl-C, what has not begun does not begin.
                 threads.shutdown(cancel_futures=True)
+
+    def _load(self, number: int, known: Collection[str]) -> _Loaded | str:
+        """Read a file once, for storing and for encoding; or say why that is impossible."""
+        path, target = self.paths[number], self.target
+        refer = self.store == "references"
+        reference = str(path.absolute()) if refer else None
+        if reference is not None and not is_utf8(reference):
+            return "its name is no UTF-8 text, so that it cannot be referred to; store the picture"
+        try:
+            if self.contents is not None:
+                contents = self.contents[number]
+            elif isinstance(path, Page):
+                contents = extract(path, target.how)
+            elif refer:
+                contents = read_regular(path, MOST_BYTES, follow=True)
+            else:
+                contents = path.read_bytes()
+            digest = sha256(contents).hexdigest()
+            if digest in known:
+                return Entry(digest), None
+            own, show = Notes(), target.scaling.show
+            values, thumbnail = decode_with_thumbnail(
+                contents, target.sample_shape, show, always=refer, how=target.how, notes=own
+            )
+            row = target.fit(values, contents, own)
+            self.notes.add(own, str(path))
+            name = str(path) if self.contents is None else None
+            return Entry(digest, None if refer else contents, reference, thumbnail, name), row
+        except FileNotFoundError as error:
+            raise MissingFileError(f"'{path}' does not exist; give files that do") from error
+        except (DefectError, DataError) as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
 
     def _split(self) -> Iterator[list[int]]:
         """Divide the numbers of the files into parts."""
@@ -269,6 +277,10 @@ class GivenRows:
         Whether one row was given, rather than a number of them.
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
+    notes : Notes
+        Empty, as nothing has to be said of rows.
+    folders : tuple of str
+        Empty, as rows are in no files that are referred to.
     """
 
     rows: NDArray[Any]
@@ -277,6 +289,8 @@ class GivenRows:
     names: Sequence[str] | None = None
     single: bool = False
     left_out: LeftOut | None = None
+    notes: Notes = field(default_factory=Notes)
+    folders: ClassVar[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -293,21 +307,87 @@ class GivenRows:
                 if digest not in known:
                     known.add(digest)
                     new[digest] = place
+            entries = [
+                Entry(
+                    digest,
+                    contents[place],
+                    thumbnail=self._thumbnail(rows[place]),
+                    path=None if self.names is None else self.names[start + place],
+                )
+                for digest, place in new.items()
+            ]
             places = list(new.values())
-            yield Part(
-                [start + place for place in places],
-                None if self.names is None else [self.names[start + place] for place in places],
-                list(new),
-                [contents[place] for place in places],
-                [None] * len(places),
-                [self._thumbnail(rows[place]) for place in places],
-                rows[places],
-                hashes,
-                start + len(rows),
-            )
+            numbers = [start + place for place in places]
+            yield Part(numbers, entries, rows[places], hashes, start + len(rows))
 
     def _thumbnail(self, row: NDArray[Any]) -> bytes | None:
         return encode_thumbnail(self.scaling.to_pixels(row)) if self.spec.shows_pictures else None
+
+
+@dataclass(frozen=True)
+class GivenStream:
+    """An iterator of pictures, whose number and kinds are unknown; never all in memory.
+
+    Attributes
+    ----------
+    items : iterator
+        Paths of files, of folders or of data; the contents of picture files, as bytes; Pillow's
+        pictures; arrays of shape sample_shape or (n, *sample_shape). Kinds may be mixed.
+    encoder : Encoder
+        The encoder, to whose shape and units pictures are decoded.
+    store : {"pictures", "references"}
+        What the library stores of each.
+    notes : Notes
+        Collects what has to be said of picture files.
+    folders : set of str
+        The folders of files that are referred to; grows with the files that are read.
+    left_out : None
+        An iterator is no folder.
+    """
+
+    items: Iterator[Any]
+    encoder: Encoder
+    store: Store = "pictures"
+    notes: Notes = field(default_factory=Notes)
+    folders: set[str] = field(default_factory=set)
+    left_out: ClassVar[None] = None
+
+    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
+        """Read the pictures part by part, as :meth:`GivenFiles.parts` does."""
+        done = 0
+        for kind, items in groupby(self.items, self._kind):
+            for some in ([item] for item in items) if kind is None else _gather(items):
+                given = self._read_items(some, kind, done)
+                for part in given.parts(skipped, known):
+                    numbers = [done + number for number in part.numbers]
+                    yield part._replace(numbers=numbers, done=done + part.done)
+                if isinstance(given, GivenFiles):
+                    self.notes.add(given.notes)
+                    self.folders.update(given.folders)
+                done += len(given)
+        if not done:
+            raise DataError("no pictures were given; give at least one")
+
+    def _kind(self, item: Any) -> object:
+        """Return the kind of items that are read together; None for an item read alone."""
+        if isinstance(item, str | Path):
+            return Path if is_picture_file(item) else None
+        if isinstance(item, bytes | Image.Image):
+            return bytes
+        if isinstance(item, np.ndarray) and item.shape == self.encoder.sample_shape_:
+            return item.dtype
+        return None
+
+    def _read_items(self, items: list[Any], kind: object, done: int) -> GivenFiles | GivenRows:
+        if kind is bytes:
+            contents = [_png(item) if isinstance(item, Image.Image) else item for item in items]
+            names = [Path(f"picture {done + number}") for number in range(len(items))]
+            check_store(self.store, files=False)
+            return as_files(names, self.encoder, self.store, contents=contents, notes=self.notes)
+        if kind is None:
+            return read_input(items[0], self.encoder, store=self.store)
+        together = items if kind is Path else np.stack(items)
+        return read_input(together, self.encoder, store=self.store)
 
 
 def read_input(
@@ -433,122 +513,12 @@ def as_files(
     return GivenFiles(pictures, encoder, single, store, contents, how, notes or Notes())
 
 
-def _load(
-    path: Picture,
-    contents: bytes | None,
-    target: Target,
-    known: Collection[str],
-    notes: Notes,
-    *,
-    refer: bool,
-) -> Loaded | str:
-    """Read a file once, for storing and for encoding; or say why that is impossible."""
-    reference = str(path.absolute()) if refer else None
-    if reference is not None and not _is_text(reference):
-        return "its name is no UTF-8 text, so that it cannot be referred to; store the picture"
-    try:
-        if contents is None:
-            if isinstance(path, Page):
-                contents = extract(path, target.how)
-            else:
-                contents = (
-                    read_regular(path, MOST_BYTES, follow=True) if refer else path.read_bytes()
-                )
-        digest = sha256(contents).hexdigest()
-        if digest in known:
-            return Loaded(digest)
-        own, scaling = Notes(), target.scaling
-        values, thumbnail = decode_with_thumbnail(
-            contents, target.sample_shape, scaling.show, always=refer, how=target.how, notes=own
-        )
-        row = target.fit(values, contents, own)
-        notes.add(own, str(path))
-        return Loaded(digest, None if refer else contents, reference, thumbnail, row)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give files that do") from error
-    except (DefectError, DataError) as error:
-        return str(error)
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _npy_files(rows: NDArray[Any]) -> list[bytes]:
     """Make .npy files of rows, which all have the same header."""
     file = BytesIO()
     np.lib.format.write_array(file, rows[0], allow_pickle=False)
     header = file.getvalue()[: -rows[0].nbytes]
     return [header + row.tobytes() for row in rows]
-
-
-@dataclass(frozen=True)
-class GivenStream:
-    """An iterator of pictures, whose number and kinds are unknown; never all in memory.
-
-    Attributes
-    ----------
-    items : iterator
-        Paths of files, of folders or of data; the contents of picture files, as bytes; Pillow's
-        pictures; arrays of shape sample_shape or (n, *sample_shape). Kinds may be mixed.
-    encoder : Encoder
-        The encoder, to whose shape and units pictures are decoded.
-    store : {"pictures", "references"}
-        What the library stores of each.
-    notes : Notes
-        Collects what has to be said of picture files.
-    folders : set of str
-        The folders of files that are referred to; grows with the files that are read.
-    """
-
-    items: Iterator[Any]
-    encoder: Encoder
-    store: Store = "pictures"
-    notes: Notes = field(default_factory=Notes)
-    folders: set[str] = field(default_factory=set)
-
-    def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
-        """Read the pictures part by part, as :meth:`GivenFiles.parts` does."""
-        done = 0
-        for kind, items in groupby(self.items, self._kind):
-            for some in ([item] for item in items) if kind is None else _gather(items):
-                given = self._read_items(some, kind, done)
-                for part in given.parts(skipped, known):
-                    numbers = [done + number for number in part.numbers]
-                    yield part._replace(numbers=numbers, done=done + part.done)
-                if isinstance(given, GivenFiles):
-                    self.notes.add(given.notes)
-                    self.folders.update(given.folders)
-                done += len(given)
-        if not done:
-            raise DataError("no pictures were given; give at least one")
-
-    def _kind(self, item: Any) -> object:
-        """Return the kind of items that are read together; None for an item read alone."""
-        if isinstance(item, str | Path):
-            return Path if is_picture_file(item) else None
-        if isinstance(item, bytes | Image.Image):
-            return bytes
-        if isinstance(item, np.ndarray) and item.shape == self.encoder.sample_shape_:
-            return item.dtype
-        return None
-
-    def _read_items(self, items: list[Any], kind: object, done: int) -> GivenFiles | GivenRows:
-        if kind is bytes:
-            contents = [_png(item) if isinstance(item, Image.Image) else item for item in items]
-            names = [Path(f"picture {done + number}") for number in range(len(items))]
-            check_store(self.store, files=False)
-            return as_files(names, self.encoder, self.store, contents=contents, notes=self.notes)
-        if kind is None:
-            return read_input(items[0], self.encoder, store=self.store)
-        together = items if kind is Path else np.stack(items)
-        return read_input(together, self.encoder, store=self.store)
 
 
 def _gather(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -76,34 +76,46 @@ _WIDEST = (
 )
 
 
+class Entry(NamedTuple):
+    """A picture as a row of the table.
+
+    Attributes
+    ----------
+    hash : str
+        The SHA-256 of the picture's file.
+    picture : bytes or None
+        The contents of the file; None where there is a reference instead.
+    reference : str or None
+        The absolute path of a file that is not copied.
+    thumbnail : bytes or None
+        A small JPEG file; None where the picture is small itself.
+    path : str or None
+        Where the picture came from; None stands for its id.
+    """
+
+    hash: str
+    picture: bytes | None = None
+    reference: str | None = None
+    thumbnail: bytes | None = None
+    path: str | None = None
+
+
 class Batch(NamedTuple):
     """Rows to append.
 
     Attributes
     ----------
-    paths : list of str, or None
-        Where the pictures came from; None names them by their ids.
-    hashes : list of str
-        SHA-256 of the pictures.
-    pictures : list of (bytes or None)
-        Contents of picture files; None where there is a reference instead.
-    references : list of (str or None)
-        Absolute paths of files.
-    thumbnails : list of (bytes or None)
-        JPEG files; None where the picture is small itself.
+    entries : list of Entry
+        The pictures.
     codes : ndarray of float32 and shape (n, K)
-        The pictures' codes.
+        Their codes.
     metadata : pyarrow.Table or None
         Users' columns.
     """
 
-    paths: list[str] | None
-    hashes: list[str]
-    pictures: list[bytes | None]
-    references: list[str | None]
-    thumbnails: list[bytes | None]
+    entries: list[Entry]
     codes: NDArray[np.float32]
-    metadata: Any
+    metadata: Any = None
 
 
 class Table:
@@ -535,21 +547,23 @@ class Table:
         """Make an Arrow record batch of each batch; ``hashes`` grows by those of its rows."""
         schema = self.dataset.schema
         for batch in batches:
-            n = len(batch.hashes)
-            ids = range(first_id + len(hashes), first_id + len(hashes) + n)
-            hashes += batch.hashes
+            n, first = len(batch.entries), first_id + len(hashes)
+            hashes += [entry.hash for entry in batch.entries]
             codes = pa.array(np.ascontiguousarray(batch.codes, np.float32).ravel())
-            paths = map(str, ids) if batch.paths is None else map(as_text, batch.paths)
-            columns = {
-                "id": pa.array(ids, pa.int64()),
-                "hash": pa.array(batch.hashes, pa.string()),
-                "path": pa.array(paths, pa.string()),
-                "added": pa.array([added] * n, schema.field("added").type),
-                "picture": pa.array(batch.pictures, pa.large_binary()),
-                "reference": pa.array(batch.references, pa.string()),
-                "thumbnail": pa.array(batch.thumbnails, pa.binary()),
-                "code": pa.FixedSizeListArray.from_arrays(codes, self.width),
+            values = {
+                "id": range(first, first + n),
+                "path": [
+                    str(number) if entry.path is None else as_text(entry.path)
+                    for number, entry in enumerate(batch.entries, first)
+                ],
+                "added": [added] * n,
             }
+            for name in ("hash", "picture", "reference", "thumbnail"):
+                values[name] = [getattr(entry, name) for entry in batch.entries]
+            columns = {
+                name: pa.array(value, schema.field(name).type) for name, value in values.items()
+            }
+            columns["code"] = pa.FixedSizeListArray.from_arrays(codes, self.width)
             if batch.metadata is not None:
                 fitting = self.fit_metadata(batch.metadata)
                 for name in fitting.column_names:
@@ -617,8 +631,8 @@ def _until_full(batches: Iterator[Batch]) -> Iterator[Batch]:
     count = size = 0
     for batch in batches:
         yield batch
-        count += len(batch.pictures)
-        size += sum(len(file) for file in batch.pictures if file is not None)
+        count += len(batch.entries)
+        size += sum(len(entry.picture or b"") for entry in batch.entries)
         if count >= _ROWS or size >= _BYTES:
             return
 
