@@ -1,4 +1,4 @@
-"""Pictures, the codes of their model, and the nearest of them."""
+"""Libraries of pictures and their latent codes (embeddings), searched for the nearest codes."""
 
 from narrows.library.adding import Added
 from narrows.library.library import Library

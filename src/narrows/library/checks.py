@@ -27,15 +27,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from narrows.atomic import atomic_file
 from narrows.containment import parse_json, read_regular
 from narrows.errors import FormatError
-from narrows.library.table import Table
+from narrows.library.table import Table, write_file
 from narrows.remote import Place, file_on_disk
 
 FORMAT = "narrows-checks"
 FOLDER = "_checks"
-# In place of a checksum: of values that have none, and of nulls. No value has one of these.
+# In place of a checksum: for values that have none, and for nulls. No value has one of these.
 _UNKNOWN, _NULL = 0, 1
 # Pictures are checked by their SHA-256, which is a column of its own.
 _HASHED = "picture"
@@ -103,13 +102,13 @@ class Checks:
     table : str
         The name of the table's folder.
     version : int
-        Of the table.
+        The version of the table.
     files : dict of str to str
         SHA-256 and CRC-32 of the contents of each file, by its path in the library.
     fragments : dict of int to Stored
-        By Lance's numbers of them.
+        The files of each fragment of the table, by Lance's numbers.
     name : str
-        Of the file that this was read from.
+        The name of the file that lists these checksums.
     intact : bytes or None
         The intact contents of that file, if one bit of it is flipped.
     """
@@ -124,7 +123,7 @@ class Checks:
 
     @classmethod
     def read(cls, path: Place, name: str) -> Self:
-        """Read and check it.
+        """Read and check the file of a name.
 
         Raises
         ------
@@ -133,16 +132,15 @@ class Checks:
         """
         try:
             file = path / name
-            found = read_regular(file, _MOST) if isinstance(file, Path) else file.read_bytes()
-            contents, intact = found, None
+            contents = read_regular(file, _MOST) if isinstance(file, Path) else file.read_bytes()
+            intact, checksum = None, int(name[-13:-5], 16)
             if name != _name_of(contents):
-                intact = _put_back(found, int(name[-13:-5], 16), lambda put: name == _name_of(put))
-                contents = found if intact is None else intact
-            facts = _facts_of(contents, name)
+                intact = _put_back(contents, checksum, lambda put: name == _name_of(put))
+            facts = _facts_of(intact or contents, name)
             files = {_inside(key): _digits(value) for key, value in facts["files"].items()}
             fragments = {}
             for key, (rows, columns, deletions) in facts["fragments"].items():
-                named = {str(one): [str(name) for name in names] for one, names in columns.items()}
+                named = {str(file): list(map(str, names)) for file, names in columns.items()}
                 fragments[int(key)] = Stored(int(rows), named, deletions and str(deletions))
             table, version = _inside(facts["table"]), int(facts["version"])
             return cls(path, table, version, files, fragments, name, intact)
@@ -154,9 +152,9 @@ class Checks:
             ) from error
 
     def write(self) -> str:
-        """Write it in one step, and return its name."""
+        """Write the list in one step, and return its name."""
         fragments = {
-            key: [one.rows, one.columns, one.deletions] for key, one in self.fragments.items()
+            key: [part.rows, part.columns, part.deletions] for key, part in self.fragments.items()
         }
         facts = {
             "format": FORMAT,
@@ -167,7 +165,7 @@ class Checks:
         }
         contents = json.dumps(facts, separators=(",", ":")).encode()
         name = _name_of(contents)
-        _write(Path(str(self.path), name), contents)
+        write_file(self.path / name, contents)
         return name
 
     @property
@@ -188,7 +186,7 @@ class Checks:
 
     def changed_beside_rows(self) -> list[str]:
         """List the files of the model and of checksums, and the manifest, that are changed."""
-        rows = {f"{self.table}/{name}" for one in self.fragments.values() for name in one.files}
+        rows = {f"{self.table}/{name}" for part in self.fragments.values() for name in part.files}
         return [name for name in self.files if name not in rows and self.is_changed(name)]
 
     def changed_of(self, fragment: Any) -> tuple[list[str], bool]:
@@ -223,11 +221,11 @@ class Checks:
         """
         done = self.intact is not None
         if self.intact is not None:
-            _write(Path(str(self.path), self.name), self.intact)
+            write_file(self.path / self.name, self.intact)
         for name in self.files:
             contents = self.unflipped(name) if self.is_changed(name) else None
             if contents is not None:
-                _write(Path(str(self.path), name), contents)
+                write_file(self.path / name, contents)
                 done = True
         return done
 
@@ -236,7 +234,7 @@ class Checks:
         stored = self.fragments.get(fragment.fragment_id)
         if stored is None:
             return {}
-        found: dict[str, NDArray[np.uint32]] = {}
+        sums: dict[str, NDArray[np.uint32]] = {}
         for name, columns in stored.columns.items():
             file = _sums_file(self.path / self.table, name)
             try:
@@ -244,17 +242,17 @@ class Checks:
                     values = load(here.read_bytes())
             except (OSError, SafetensorError, KeyError, ValueError):
                 continue
-            found |= {
+            sums |= {
                 column: values[column]
                 for column in columns
                 if column in values and values[column].shape == (stored.rows,)
             }
-        return found
+        return sums
 
     def refuse_changed_outdated(self, table: Table) -> None:
         """Refuse changed files that a later version no longer has; see :meth:`refuse_changed`."""
-        left = {name for one in _fragments(table).values() for name in one.files}
-        gone = {name for one in self.fragments.values() for name in one.files} - left
+        left = {name for part in _fragments(table).values() for name in part.files}
+        gone = {name for part in self.fragments.values() for name in part.files} - left
         self.refuse_changed(sorted(f"{self.table}/{name}" for name in gone))
 
     def refuse_changed(self, names: Iterable[str]) -> None:
@@ -292,11 +290,12 @@ def record(
     path : Path
         The library.
     model : str
-        The name of its folder.
+        The name of the model's folder.
     table : Table
         The version that is about to be published.
     before : Checks or None
-        Of the published version. Its checksums are carried over; without it, all files are read.
+        The checksums of the published version, which are carried over; without them, all files
+        are read.
     updated : ndarray of int64, optional
         Ids of rows that were given new values. In a column that was written anew, the values of all
         other rows must have kept their checksums.
@@ -310,28 +309,26 @@ def record(
         If checksums cannot be written.
     """
     root = path / table.path.name
-    if before is not None and before.table != root.name:
-        before = None
-    known = before.files if before is not None else {}
-    old = before.fragments if before is not None else {}
-    pieces = {one.fragment_id: one for one in table.dataset.get_fragments()}
+    if before is None or before.table != root.name:
+        before = Checks(path, root.name, 0)
+    parts = {part.fragment_id: part for part in table.dataset.get_fragments()}
     fragments = _fragments(table)
     files: dict[str, str] = {}
 
     def keep(name: str) -> None:
-        files[name] = known.get(name) or _digest(path / name)
+        files[name] = before.files.get(name) or _digest(path / name)
 
     for number, stored in fragments.items():
-        was = old.get(number)
-        if before is not None and was is not None and was.deletions not in (None, stored.deletions):
+        was = before.fragments.get(number)
+        if was is not None and was.deletions not in (None, stored.deletions):
             before.refuse_changed([f"{root.name}/{was.deletions}"])
         for name, columns in stored.columns.items():
             keep(f"{root.name}/{name}")
             sums = _sums_file(root, name)
-            if str(sums.relative_to(path)) not in known:
-                values = _read_sums(pieces[number], columns, updated, before if was else None)
+            if str(sums.relative_to(path)) not in before.files:
+                values = _read_sums(parts[number], columns, updated, before if was else None)
                 sums.parent.mkdir(exist_ok=True)
-                _write(sums, save(values))
+                write_file(sums, save(values))
             keep(str(sums.relative_to(path)))
         if stored.deletions is not None:
             keep(f"{root.name}/{stored.deletions}")
@@ -354,18 +351,18 @@ def manifest_name(table: Place, version: int) -> str:
     """Return the name of a version's manifest, in the naming scheme of the table."""
     name = f"{2**64 - 1 - version:020}.manifest"
     versions = table / "_versions"
-    there = (versions / name).exists() if isinstance(versions, Path) else versions.has(name)
-    return name if there else f"{version}.manifest"
+    exists = (versions / name).exists() if isinstance(versions, Path) else versions.has(name)
+    return name if exists else f"{version}.manifest"
 
 
 def row_sums(column: Any) -> NDArray[np.uint32]:
-    """Return the CRC-32 of each value of an Arrow column; 0 for types that have none."""
+    """Return the CRC-32 of each value of an Arrow column; 0 for types without checksums."""
     if column.null_count == len(column):
         return np.full(len(column), _NULL, np.uint32)
     values = as_bytes(column)
     if values is None:
         return np.full(len(column), _UNKNOWN, np.uint32)
-    sums = np.fromiter((0 if one is None else crc32(one) for one in values), np.uint32)
+    sums = np.fromiter((0 if value is None else crc32(value) for value in values), np.uint32)
     sums = np.maximum(sums, _NULL + 1)
     if column.null_count:
         sums[column.is_null().to_numpy(zero_copy_only=False)] = _NULL
@@ -499,8 +496,8 @@ def _read_sums(
 
 
 def _fragments(table: Table) -> dict[int, Stored]:
-    names = {one.id(): one.name() for one in table.dataset.lance_schema.fields()}
-    return {one.fragment_id: Stored.of(one, names) for one in table.dataset.get_fragments()}
+    names = {field.id(): field.name() for field in table.dataset.lance_schema.fields()}
+    return {part.fragment_id: Stored.of(part, names) for part in table.dataset.get_fragments()}
 
 
 def _sums_file(table: Place, data_file: str) -> Any:
@@ -551,10 +548,10 @@ def _digest_of(contents: bytes) -> str:
 
 def _put_back(contents: bytes, checksum: int, is_right: Callable[[bytes], bool]) -> bytes | None:
     """Return a file's contents with the flipped bit put back; None if no single bit is flipped."""
-    found = flipped_bit(contents, checksum)
-    if found is None:
+    flipped = flipped_bit(contents, checksum)
+    if flipped is None:
         return None
-    place, bit = found
+    place, bit = flipped
     put = bytearray(contents)
     put[place] ^= 1 << bit
     return bytes(put) if is_right(bytes(put)) else None
@@ -593,8 +590,3 @@ def flipped_bit(contents: bytes, checksum: int) -> tuple[int, int] | None:
         byte = _BYTE[difference >> 24]
         difference = (difference ^ _TABLE[byte]) << 8 & 0xFFFFFFFF | byte
     return None
-
-
-def _write(file: Path, contents: bytes) -> None:
-    with atomic_file(file, overwrite=True) as temporary:
-        temporary.write_bytes(contents)

@@ -66,7 +66,7 @@ class Column:
 
     @property
     def described(self) -> str:
-        """What it holds, for messages."""
+        """The column's name and kind of values, for messages."""
         return f"{short_name(self.name)} holds {_KINDS[self.kind][1]} ({self.type})"
 
 
@@ -81,7 +81,7 @@ class Value:
 
     @property
     def described(self) -> str:
-        """What it is, for messages."""
+        """The kind of the value, for messages."""
         return _KINDS[self.kind][0]
 
 
@@ -95,21 +95,21 @@ class Leaf:
     levels = 0
 
     def sql(self, *, negated: bool = False) -> str:
-        """Write it as SQL, or what is true where it is false."""
+        """Write the condition, or its negation, as SQL."""
         return self.negative if negated else self.positive
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Conditions of which all (AND) or any (OR) have to hold."""
+    """Conditions joined by AND or OR."""
 
     word: str
     parts: tuple["Node", ...]
     levels: int
 
     def sql(self, *, negated: bool = False) -> str:
-        """Write it as SQL, or what is true where it is false."""
-        # NOT is brought to the leaves by De Morgan's laws, which hold for three values, too.
+        """Write the condition, or its negation, as SQL."""
+        # De Morgan's laws, which hold for three truth values too, move NOT to the leaves.
         word = {"AND": "OR", "OR": "AND"}[self.word] if negated else self.word
         return "(" + f" {word} ".join(part.sql(negated=negated) for part in self.parts) + ")"
 
@@ -122,11 +122,11 @@ class Not:
 
     @property
     def levels(self) -> int:
-        """How deep AND and OR are nested in it."""
+        """The depth to which AND and OR are nested."""
         return self.part.levels
 
     def sql(self, *, negated: bool = False) -> str:
-        """Write it as SQL, or what is true where it is false."""
+        """Write the condition, or its negation, as SQL."""
         return self.part.sql(negated=not negated)
 
 
@@ -136,7 +136,7 @@ UNKNOWN = Leaf("CAST(NULL AS BOOLEAN)", "CAST(NULL AS BOOLEAN)")
 
 
 def join(word: str, parts: Sequence[Node]) -> Node:
-    """Join conditions by AND or OR; parts that are joined by the same word become one level."""
+    """Join conditions by AND or OR; parts joined by the same word become one level."""
     flat: list[Node] = []
     for part in parts:
         flat += part.parts if isinstance(part, Joined) and part.word == word else [part]
@@ -149,7 +149,7 @@ def comparison(left: str, right: str, sign: str) -> Leaf:
 
 
 def same(sql: str, *, alike: bool) -> Leaf:
-    """Return a condition that is true (or false) for every value, and unknown for missing ones."""
+    """Return a condition that is true (or false) for all values, and unknown for missing ones."""
     return comparison(sql, sql, "=" if alike else "<>")
 
 
@@ -167,7 +167,7 @@ def compare_whole(sql: str, sign: str, value: Fraction) -> Leaf:
 
 
 def storable(column: Column, value: Any) -> Any:
-    """Return a value that the column may hold, None for what it cannot."""
+    """Convert a value to one that a column can hold; None if it cannot."""
     if column.kind not in ("integer", "date", "time"):
         return value
     whole = floor(value)
@@ -255,15 +255,15 @@ class Columns:
 
     @cached_property
     def _alike(self) -> dict[str, list[Any]]:
-        """The columns by their names, composed and in any case."""
-        found: dict[str, list[Any]] = defaultdict(list)
+        """The columns by their names, composed and without case."""
+        columns: dict[str, list[Any]] = defaultdict(list)
         for name, field in self._fields.items():
             for key in {_composed(name), _folded(name)}:
-                found[key].append(field)
-        return found
+                columns[key].append(field)
+        return columns
 
     def find(self, name: str) -> Column | None:
-        """Find a column by its name, or by the only one that differs in case or composition."""
+        """Find a column by its name, which may differ in case or composition if it is unique."""
         if name in self._fields:
             return _column_of(self._fields[name])
         for key in (_composed(name), _folded(name)):
@@ -272,18 +272,18 @@ class Columns:
         return None
 
     def is_internal(self, name: str) -> bool:
-        """Tell whether it is a column of codes, pictures, or where they are stored."""
+        """Tell whether a name is that of an internal column, which filters may not name."""
         return name in self._internal
 
     def suggestion(self, name: str, rest: str) -> str:
-        """Suggest the column that was perhaps meant; ``rest`` is the filter from the name on."""
+        """Suggest a column for an unknown name; ``rest`` is the filter from the name on."""
         names = [*self._users, *_FILTERED]
         # A name with spaces or hyphens in it, written without quotes.
         near = [n for n in names if len(n) > len(name) and rest.startswith(n)]
         if not near:
             by_folded = {_folded(n[:64]): n for n in reversed(names)}
             close = difflib.get_close_matches(_folded(name[:64]), by_folded, 1)
-            near = [by_folded[one] for one in close]
+            near = [by_folded[key] for key in close]
         if not near:
             return ""
         best = max(near, key=len)
@@ -329,10 +329,10 @@ def _folded(name: str) -> str:
 
 def _column_of(field: Any) -> Column:
     """Return a column of the table and the SQL of its values."""
-    found, sql = _kind(field.type), f"`{field.name}`"
-    if found == "float":
+    kind, sql = _kind(field.type), f"`{field.name}`"
+    if kind == "float":
         # Without NaN, which Lance takes for the largest number, and without -0.0.
         sql = f"(nanvl({sql}, NULL) + 0.0)"
-    elif found in ("date", "time"):
+    elif kind in ("date", "time"):
         sql = f"CAST({sql} AS BIGINT)"
-    return Column(field.name, found, str(field.type), sql)
+    return Column(field.name, kind, str(field.type), sql)

@@ -56,7 +56,7 @@ from narrows.texts import printable
 MOST_CHARACTERS = 65_536
 MOST_CONDITIONS = 500
 MOST_ITEMS = 10_000
-# Levels of parentheses, and of AND within OR within AND, which Lance's own parser reads again.
+# Levels of parentheses, and of AND within OR within AND; Lance's parser recurses into each.
 MOST_NESTED = 32
 MOST_LEVELS = 12
 _LONGEST_NUMBER = 400
@@ -96,18 +96,17 @@ def to_sql(where: object, schema: Any) -> str:
     where : str
         The filter.
     schema : pyarrow.Schema
-        Of the library's table.
+        The schema of the library's table.
 
     Returns
     -------
     str
-        SQL in which names are quoted and values have the types of their columns.
+        Lance's SQL, in which names are quoted and values have the types of their columns.
 
     Raises
     ------
     ParameterError
-        If it is no filter, too long, or compares a column with a value of another type; the
-        message is one line of at most 500 characters.
+        If it is not a valid filter, too long, or compares a column with a value of another type.
 
     Examples
     --------
@@ -173,7 +172,7 @@ class _Parser:
         return token
 
     def _take(self, *words: str) -> bool:
-        """Pass over the next token if it is one of these words or signs."""
+        """Consume the next token if it is one of these words or signs."""
         if self._token.word not in words:
             return False
         self._next()
@@ -374,8 +373,10 @@ class _Parser:
             return left.sql, right.sql
         widened = {"integer": "CAST({} AS DOUBLE)", "date": f"{{}} * {DAY}"}
         if kinds in ({"integer", "float"}, {"date", "time"}):
-            both = [widened.get(one.kind, "{}").format(one.sql) for one in (left, right)]
-            return both[0], both[1]
+            first, second = (
+                widened.get(column.kind, "{}").format(column.sql) for column in (left, right)
+            )
+            return first, second
         return self._refuse(f"{left.described} and {right.described} cannot be compared")
 
     def _fit(self, column: Column, given: Value) -> Any:

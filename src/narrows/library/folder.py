@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 from narrows import storage
 from narrows.atomic import (
-    atomic_file,
     atomic_folder,
     check_output,
     exists_already,
@@ -45,7 +44,7 @@ from narrows.errors import (
 from narrows.library import checks
 from narrows.library.checks import Checks
 from narrows.library.ivf_build import index_names
-from narrows.library.table import Table, cannot_write
+from narrows.library.table import Table, cannot_write, write_file
 from narrows.models import BaseAutoencoder, Decoder, Encoder
 from narrows.remote import FAILURES, Place, Remote, lance_address, panics_as_failures
 
@@ -159,12 +158,7 @@ class Contents:
             "versions": {name: version(name) for name in ("narrows", "pylance")},
         }
         facts["check"] = _check_of(facts)
-        contents = f"{json.dumps(facts, indent=2)}\n".encode()
-        if isinstance(path, Remote):
-            (path / MANIFEST).write_bytes(contents)
-            return
-        with atomic_file(path / MANIFEST, overwrite=True) as file:
-            file.write_bytes(contents)
+        write_file(path / MANIFEST, f"{json.dumps(facts, indent=2)}\n".encode())
 
 
 def _check_of(facts: Mapping[str, Any]) -> str:

@@ -36,20 +36,15 @@ from narrows.library.ivf_build import (
     DISTURBED,
     MEASURED,
     OWN,
-    PACKAGES,
     InvertedLists,
     Recall,
     Samples,
     StoredPart,
     Units,
+    build_lists,
     centroid_index,
     faiss_module,
-    join_parts,
-    learn_centroids,
-    owner_of,
     parts_of,
-    search_part,
-    training_sample,
 )
 from narrows.library.table import Table
 from narrows.library.workers import Workers
@@ -281,22 +276,15 @@ class ApproximateIndex:
         order: NDArray[np.int64] | None = None,
     ) -> None:
         """Build it from all parts of the codes, which may be in another order."""
-        owner = owner_of(self._codes, self.metric)
         if not len(self):
             centroid = np.zeros((1, self._codes.shape[1]), np.float32)
-            self._parts = InvertedLists.unmeasured(owner, centroid, np.empty(0, np.int32))
+            empty = np.empty(0, np.int32)
+            self._parts = InvertedLists.unmeasured(self._codes, self.metric, centroid, empty)
             self._assemble()
             return
-        sample, count = training_sample(self._codes, self._units)
-        common: tuple[Any, ...] = (count, self.metric)
-        [(_, centroids)] = workers.map(learn_centroids, iter([sample]), common, places, PACKAGES)
-        samples = Samples.draw(self._codes)
-        common = (self._units, centroids, samples.queries)
-        looked = dict(workers.map(search_part, iter(parts), common, places, PACKAGES))
-        lists, distances, rows = join_parts([looked[number] for number in sorted(looked)])
-        if order is not None:
-            lists = lists[order]
-        self._parts = InvertedLists.unmeasured(owner, centroids, lists)
+        self._parts, samples, distances, rows = build_lists(
+            self._codes, self._units, parts, workers, places=places, order=order
+        )
         # In this process: it takes all codes in their cells, as whoever searches has them.
         self._finish(samples, distances, rows, order)
 

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from narrows.atomic import atomic_file, exists_already
 from narrows.errors import FormatError, MissingDependencyError, MissingFileError
 from narrows.library.exact import ExactIndex, Metric, unit_vectors
-from narrows.library.table import Table
-from narrows.remote import Place, Remote, file_on_disk
+from narrows.library.table import Table, write_file
+from narrows.library.workers import Workers
+from narrows.remote import Place, file_on_disk
 
 PACKAGES = ("faiss-cpu",)
 _SEED, _SEED_OF_QUERIES = 0, 1
@@ -141,6 +141,53 @@ def parts_of(table: Table, workers: int) -> list[StoredPart]:
         StoredPart(path, table.fingerprint, table.version, start, min(size, len(table) - start))
         for start in range(0, len(table), size)
     ]
+
+
+def build_lists(
+    codes: NDArray[np.float32],
+    units: Units,
+    parts: Sequence[NDArray[np.float32] | StoredPart],
+    workers: Workers,
+    *,
+    places: Sequence[Place],
+    order: NDArray[np.int64] | None,
+) -> tuple["InvertedLists", "Samples", NDArray[np.float32], NDArray[np.int64]]:
+    """Build the cells of codes, and search sample queries exactly.
+
+    Parameters
+    ----------
+    codes : ndarray of float32 and shape (n, K)
+        All codes; at least one.
+    units : Units
+        The units of the index.
+    parts : sequence of ndarray or StoredPart
+        The codes in parts, which may be in another order.
+    workers : Workers
+        The workers that learn the centroids and search the parts.
+    places : sequence of Path or Remote
+        Folders that every worker must see.
+    order : ndarray of int64 and shape (n,), or None
+        Where the parts have the codes, if they are in another order.
+
+    Returns
+    -------
+    lists : InvertedLists
+        The cells, whose recall is not measured yet.
+    samples : Samples
+        The sample queries.
+    distances, rows : ndarray of shape (Q, m)
+        The codes that are truly nearest to them, in the order of the parts.
+    """
+    sample, count = training_sample(codes, units)
+    common: tuple[Any, ...] = (count, units.metric)
+    [(_, centroids)] = workers.map(learn_centroids, iter([sample]), common, places, PACKAGES)
+    samples = Samples.draw(codes)
+    common = (units, centroids, samples.queries)
+    searched = dict(workers.map(search_part, iter(parts), common, places, PACKAGES))
+    lists, distances, rows = join_parts([searched[number] for number in sorted(searched)])
+    lists = lists if order is None else lists[order]
+    made = InvertedLists.unmeasured(codes, units.metric, centroids, lists)
+    return made, samples, distances, rows
 
 
 def training_sample(codes: NDArray[np.float32], units: Units) -> tuple[NDArray[np.float32], int]:
@@ -370,14 +417,15 @@ class InvertedLists:
     @classmethod
     def unmeasured(
         cls,
-        owner: NDArray[np.uint8],
+        codes: NDArray[np.float32],
+        metric: Metric,
         centroids: NDArray[np.float32],
         lists: NDArray[np.int32],
     ) -> Self:
         """Make lists of which one cell is looked into, and whose recall is not known."""
         count = len(MEASURED)
         return cls(
-            owner,
+            owner_of(codes, metric),
             centroids,
             lists,
             probes=np.ones(count, np.int32),
@@ -453,13 +501,7 @@ class InvertedLists:
             "check": self._check(),
             **vars(self),
         }
-        if isinstance(path, Remote):
-            if not overwrite and path.parent.has(path.name):
-                raise exists_already(path)
-            path.write_bytes(save(numbers))
-            return
-        with atomic_file(path, overwrite=overwrite) as file:
-            file.write_bytes(save(numbers))
+        write_file(path, save(numbers), overwrite=overwrite)
 
     def _check(self) -> NDArray[np.uint8]:
         digest = hashlib.sha256()

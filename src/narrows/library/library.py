@@ -14,7 +14,7 @@ from narrows.data.decoding import Progress
 from narrows.data.formats import DEFAULTS, FileOptions
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
-from narrows.library.adding import Added, Addition
+from narrows.library.adding import Added, Addition, as_metadata
 from narrows.library.checks import Checks
 from narrows.library.exact import Metric, check_options
 from narrows.library.folder import Contents
@@ -33,7 +33,7 @@ from narrows.library.match import (
 )
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import Indexes, Search
-from narrows.library.table import Table, as_metadata
+from narrows.library.table import Table
 from narrows.library.verify import Problem, Rows, Verification
 from narrows.library.workers import Workers
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load

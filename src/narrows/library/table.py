@@ -9,12 +9,13 @@ Lance has stored them.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import Path
 from queue import Full, Queue
 from typing import Any, NamedTuple, Self
 
@@ -24,6 +25,7 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 from numpy.typing import NDArray
 
+from narrows.atomic import atomic_file, exists_already
 from narrows.containment import parse_json
 from narrows.data.lance_rows import reason
 from narrows.errors import (
@@ -62,18 +64,6 @@ _ROWS, _BYTES = 4096, 2**28
 _IDS = 10_000  # ids in one filter
 _COMPACTED = 256  # rows in memory at a time while they are moved
 _DONE, _ABANDON = object(), object()
-# Users' texts and numbers are kept in one type each, so that later additions fit earlier ones.
-_WIDEST = (
-    (pa.types.is_boolean, pa.bool_()),
-    (pa.types.is_signed_integer, pa.int64()),
-    (pa.types.is_unsigned_integer, pa.int64()),
-    (pa.types.is_floating, pa.float64()),
-    (pa.types.is_string, pa.string()),
-    (pa.types.is_large_string, pa.string()),
-    (pa.types.is_date, pa.date32()),
-    (lambda kind: pa.types.is_timestamp(kind) and kind.tz is None, pa.timestamp("us")),
-    (pa.types.is_timestamp, pa.timestamp("us", "UTC")),
-)
 
 
 class Entry(NamedTuple):
@@ -616,6 +606,23 @@ def _explain_writing(path: Place) -> Iterator[None]:
         raise cannot_write(path, error) from error
 
 
+def write_file(place: Place, contents: bytes, *, overwrite: bool = True) -> None:
+    """Write a file of a library in one step, on a disk or in an object store.
+
+    Raises
+    ------
+    OutputExistsError, OutputError, StoreError
+        If the file exists and is not to be replaced, or cannot be written.
+    """
+    if isinstance(place, Path):
+        with atomic_file(place, overwrite=overwrite) as temporary:
+            temporary.write_bytes(contents)
+    elif not overwrite and place.parent.has(place.name):
+        raise exists_already(place)
+    else:
+        place.write_bytes(contents)
+
+
 def _has_tables(library: Place) -> bool:
     if isinstance(library, Remote):
         return any(name.startswith("table") for name in library.names())
@@ -675,77 +682,4 @@ def _own_schema(width: int) -> Any:
             pa.field(name, kind, nullable=name in optional, metadata=plain.get(name))
             for name, kind in zip(OWN_COLUMNS, types, strict=True)
         ]
-    )
-
-
-def as_metadata(given: Any, count: int) -> Any:
-    """Turn a user's columns into an Arrow table of the types that libraries hold.
-
-    Parameters
-    ----------
-    given : DataFrame, pyarrow.Table, or mapping of str to sequence
-        The columns.
-    count : int
-        The number of pictures, for each of which there must be a row.
-
-    Returns
-    -------
-    pyarrow.Table
-
-    Raises
-    ------
-    ParameterError
-        If these are no columns, have other names than may be, or not as many rows as pictures.
-    DataError
-        If a column holds anything but numbers, texts, truth values, dates or times.
-    """
-    try:
-        table = pa.table(dict(given) if isinstance(given, Mapping) else given)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-        raise ParameterError(
-            f"metadata is a {type(given).__name__} that makes no columns "
-            f"({' '.join(str(error).split())[:200]}); give a DataFrame or a dictionary of lists"
-        ) from error
-    # pandas keeps its row labels in such a column.
-    names = [name for name in table.column_names if not name.startswith("__index_level_")]
-    if taken := [name for name in names if name in OWN_COLUMNS or not name]:
-        raise ParameterError(
-            f"metadata has a column {taken[0]!r}, and a library's own columns are "
-            f"{', '.join(OWN_COLUMNS)}; rename it"
-        )
-    if unfit := [name for name in names if {".", "`"} & set(name) or name.startswith("_row")]:
-        raise ParameterError(
-            f"metadata has a column {unfit[0]!r}; names with a point or a backtick in them, or "
-            "beginning with '_row', have a meaning of their own to the table; rename it"
-        )
-    if unfit := [name for name in names if "\0" in name]:
-        raise ParameterError(f"metadata has a column {unfit[0]!r} with a NUL in it; rename it")
-    if len(set(names)) < len(names) or not names:
-        raise ParameterError(f"metadata has the columns {names}; give at least one, each once")
-    if len(table) != count:
-        raise ParameterError(
-            f"metadata has {len(table)} rows for {count} pictures; give one row for each"
-        )
-    columns = {name: _widen(name, table.column(name).combine_chunks()) for name in names}
-    return pa.table(columns)
-
-
-def _widen(name: str, column: Any) -> Any:
-    """Convert a user's column to the widest type of its kind."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = kind.value_type
-    if pa.types.is_null(kind):
-        return column
-    for belongs, widest in _WIDEST:
-        if belongs(kind):
-            try:
-                return column.cast(widest, safe=not pa.types.is_timestamp(kind))
-            except pa.ArrowInvalid as error:
-                raise DataError(
-                    f"metadata column {name!r} holds a value beyond {widest} ({error}); convert it"
-                ) from error
-    raise DataError(
-        f"metadata column {name!r} holds {kind}; give numbers, texts, truth values, dates or times"
     )

@@ -1,4 +1,4 @@
-"""Those who do parts of some work; where they are, a subclass says."""
+"""Workers that process parts of some work: this process, or others in a subclass."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
@@ -10,7 +10,13 @@ Answer = TypeVar("Answer")
 
 
 class Workers:
-    """Whoever does parts of some work: as it stands here, this process, one after another."""
+    """Workers that process parts of some work; this class does so in this process, in order.
+
+    Attributes
+    ----------
+    count : int
+        The number of workers.
+    """
 
     count = 1
 
@@ -22,21 +28,21 @@ class Workers:
         places: Sequence[Place],
         packages: Sequence[str] = (),
     ) -> Generator[tuple[int, Answer], None, None]:
-        """Have all parts done, in any order; yield each answer, with the part's number.
+        """Process all parts, in any order, and yield each answer with the part's number.
 
         Parameters
         ----------
         function : callable
-            A function of a module, called with a part and what is common; it may be called again
-            for a part whose worker was lost.
+            A function of a module, called with a part and the common arguments; it may be called
+            again for a part whose worker was lost.
         parts : iterator
-            Which are made as they are asked for.
+            The parts, which are made when they are asked for.
         common : sequence
-            What every call gets besides.
+            Further arguments of every call.
         places : sequence of Path or Remote
-            What whoever works has to see.
+            Files and folders that every worker must see.
         packages : sequence of str
-            What has to be of the same version wherever somebody works, besides Narrows' own needs.
+            Packages that must have the same version at every worker, besides Narrows' own needs.
         """
         del places, packages
         for number, part in enumerate(parts):
