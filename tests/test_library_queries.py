@@ -57,6 +57,8 @@ def test_codes_are_queries_of_their_own(labelled, codes, model, metric):
     queries = model.transform(draw(7, seed=1))
     expected = nearest(codes, queries, 9, metric)
     check(labelled.match(codes=queries, k=9, metric=metric), *expected)
+    check(labelled.match_codes(queries, 9, metric=metric), *expected)
+    check(labelled.match_codes(queries[0], 9, metric=metric), *(e[:1] for e in expected))
     for one in (queries[3], queries[3].tolist(), torch.from_numpy(queries[3])):
         check([labelled.match(codes=one, k=9, metric=metric)], *(e[3:4] for e in expected))
 
@@ -74,6 +76,7 @@ def test_ids_find_the_others(labelled, codes, metric):
             others[:, :k],
             distances[:, :k],
         )
+        check(labelled.match_ids(ids, k, metric=metric), others[:, :k], distances[:, :k])
     check([labelled.match(ids=np.int64(5), k=4, metric=metric)], others[:1, :4], distances[:1, :4])
 
 

@@ -36,7 +36,7 @@ from narrows.library.inputs import (
     check_store,
     read_input,
 )
-from narrows.library.pictures import fewest, recorded_folders
+from narrows.library.pictures import covering_folders, recorded_folders
 from narrows.library.table import Batch, Table
 from narrows.library.workers import Workers
 from narrows.models import Encoder
@@ -263,7 +263,7 @@ class Addition:
     def _folders(self, table: Table) -> tuple[str, ...] | None:
         """Return the folders that a library records when it has these pictures."""
         new = self.given.folders
-        return fewest([*recorded_folders(table), *new]) if new else table.folders
+        return covering_folders([*recorded_folders(table), *new]) if new else table.folders
 
     def report(self, count: int) -> Added:
         """Return the result of the addition, which has added this number of pictures."""

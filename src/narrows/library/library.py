@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -556,20 +556,17 @@ class Library:
         False
         [{'year': 2000}, {'year': 2001}]
         """
-        check_options(metric, k=k, n_candidates=n_candidates)
-        self._check_filled()
-        pictures, reranking, count = self._pictures, None, k
-        if rerank is not None or rerank_on != "stored":
-            reranking, count = Reranking(rerank, rerank_on, pictures), max(k, n_candidates)
-        queries = Queries.of(query, codes, ids, pictures)
-        among = None if where is None else self._table.rows_of(self._table.ids_where(where))
-        if not len(queries.codes):
-            return []
-        ranked = queries.search(self._indexes.choose(search, metric, among), count)
-        if reranking is not None:
-            ranked = reranking.reorder(queries.pictures, ranked, k)
-        matches = self._matches(ranked, pictures)
-        return matches[0] if queries.single else matches
+        matches, single = self._match(
+            (query, codes, ids),
+            k,
+            where=where,
+            metric=metric,
+            search=search,
+            rerank=rerank,
+            rerank_on=rerank_on,
+            n_candidates=n_candidates,
+        )
+        return matches[0] if single else matches
 
     def match_codes(
         self, codes: ArrayLike, k: int = 5, **options: Unpack[MatchOptions]
@@ -593,8 +590,7 @@ class Library:
         NarrowsError
             As :meth:`match`.
         """
-        matches = self.match(codes=codes, k=k, **options)
-        return cast("list[list[Match]]", matches)
+        return self._match((None, codes, None), k, **options)[0]
 
     def match_ids(
         self, ids: Sequence[int] | NDArray[np.int64], k: int = 5, **options: Unpack[MatchOptions]
@@ -618,7 +614,7 @@ class Library:
         NarrowsError
             As :meth:`match`.
         """
-        return cast("list[list[Match]]", self.match(ids=ids, k=k, **options))
+        return self._match((None, None, ids), k, **options)[0]
 
     @property
     def recall(self) -> dict[Metric, Recall]:
@@ -1060,6 +1056,33 @@ class Library:
     @property
     def _pictures(self) -> StoredPictures:
         return StoredPictures(self._table, *self._halves)
+
+    def _match(
+        self,
+        given: tuple[Any, Any, Any],
+        k: int,
+        *,
+        where: str | None = None,
+        metric: Metric = "euclidean",
+        search: Search = "auto",
+        rerank: Rerank | None = None,
+        rerank_on: RerankOn = "stored",
+        n_candidates: int = 100,
+    ) -> tuple[list[list[Match]], bool]:
+        """Return the matches of each query, codes or ids, and whether a single one was given."""
+        check_options(metric, k=k, n_candidates=n_candidates)
+        self._check_filled()
+        pictures, reranking, count = self._pictures, None, k
+        if rerank is not None or rerank_on != "stored":
+            reranking, count = Reranking(rerank, rerank_on, pictures), max(k, n_candidates)
+        queries = Queries.of(*given, pictures)
+        among = None if where is None else self._table.rows_of(self._table.ids_where(where))
+        if not len(queries.codes):
+            return [], False
+        ranked = queries.search(self._indexes.choose(search, metric, among), count)
+        if reranking is not None:
+            ranked = reranking.reorder(queries.pictures, ranked, k)
+        return self._matches(ranked, pictures), queries.single
 
     def _items(self, rows: NDArray[np.int64], pictures: StoredPictures) -> list[Item]:
         """Return the pictures of rows, in their order."""

@@ -290,10 +290,10 @@ def folders_of(files: Iterable[Picture], given: Path | None = None) -> tuple[str
             found.add(_real(parent))
         if file.is_symlink():
             found.add(_real(file).parent)
-    return fewest(found)
+    return covering_folders(found)
 
 
-def fewest(folders: Iterable[str | Path]) -> tuple[str, ...]:
+def covering_folders(folders: Iterable[str | Path]) -> tuple[str, ...]:
     """Leave out folders within others; of more than 100, replace the deepest by their parents."""
     found = _outermost(set(map(Path, folders)))
     while len(found) > _MOST_FOLDERS:
@@ -312,7 +312,7 @@ def recorded_folders(table: Table) -> tuple[str, ...]:
         return table.folders
     names = {name for name in table.column("reference").to_pylist() if name is not None}
     folders = {Path(name).parent for name in names if _is_path(name)}
-    return fewest(map(_real, folders))
+    return covering_folders(map(_real, folders))
 
 
 def _real(path: Path, *, strict: bool = False) -> Path:
