@@ -19,10 +19,10 @@ from narrows import (
 )
 from narrows.cli.main import main
 from narrows.errors import DivergedError, NotFittedError, ParameterError
-from narrows.losses.sparsity import Activity, kl_sparsity, log_mean_sigmoid, silence
 from narrows.models.base import Objective
 from narrows.models.contractive import squared_norm
 from narrows.models.resolve import choose_settings
+from narrows.models.sparse import Activity, kl_sparsity, log_mean_sigmoid, silence
 from narrows.networks.sparse import BatchTopK, JumpReLU, TopK
 from narrows.training.progress import on_epoch
 

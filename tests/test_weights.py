@@ -31,9 +31,9 @@ from narrows.data.batches import BlockSource, RowsBut, source_of
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Statistics
 from narrows.errors import CheckpointError, DataError, ParameterError
-from narrows.losses.sparsity import Activity, kl_sparsity, log_mean_sigmoid
 from narrows.models import BaseAutoencoder, resolve
 from narrows.models.base import Objective
+from narrows.models.sparse import Activity, kl_sparsity, log_mean_sigmoid
 from narrows.networks import Network
 from narrows.training.progress import on_epoch
 

@@ -34,8 +34,8 @@ EXPLAINED = {
     "narrows.library.table.xǁTableǁupdate__mutmut_18": "columns are read that nothing uses",
     "narrows.losses.jacobian.x_draw_probes__mutmut_19": "row numbers have at most 16 bits",
     "narrows.losses.jacobian.x_layered_norm__mutmut_40": _LENGTHS,
-    "narrows.losses.sparsity.xǁActivityǁdivergence__mutmut_44": _LENGTHS,
-    "narrows.losses.sparsity.x_log_mean_sigmoid__mutmut_11": "several processes alone use it",
+    "narrows.models.sparse.xǁActivityǁdivergence__mutmut_44": _LENGTHS,
+    "narrows.models.sparse.x_log_mean_sigmoid__mutmut_11": "several processes alone use it",
     "narrows.losses.variational.x_continuous_bernoulli__mutmut_10": "the value is discarded there",
     "narrows.losses.variational.x_continuous_bernoulli__mutmut_46": "beyond double precision",
 }
@@ -44,7 +44,7 @@ EXPLAINED = {
 def check(quick):
     if quick:
         return Outcome(0, "left out of quick rounds, as it takes more than an hour")
-    mutate("narrows.losses.reconstruction.*")  # this also writes the mutants of all other files
+    mutate("narrows.plugins.*")  # this also writes the mutants of all other files
     names = sample()
     mutate(*names)
     codes = {}

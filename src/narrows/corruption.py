@@ -1,13 +1,14 @@
-"""Damage that a denoising autoencoder learns to undo.
+"""Corruptions of rows, which a denoising autoencoder learns to undo.
 
 Vincent et al. (2010), "Stacked denoising autoencoders", section 3.3: additive Gaussian noise,
-masking, salt and pepper. For pictures also the distortions that a picture suffers on its way
-through the world. Damage is done to scaled rows, on their device, drawn afresh at every call.
+masking, salt and pepper. For pictures also distortions, such as rotation and blur. Scaled rows are
+corrupted on their device, at random and anew at every call.
 
 Each corruption also says which values were drawn to be damaged, the paper's set J(x~), whether or
 not they differ afterwards: a black pixel that was masked is one of them. Noise is drawn for all
 values. A distortion moves or mixes all values of a picture, so that all values of the pictures that
-it is drawn for count. Where several corruptions follow each other, the sets are united.
+it is drawn for belong to the set. Where several corruptions follow each other, their sets are
+united.
 """
 
 import math
@@ -29,7 +30,7 @@ class Damaged(NamedTuple):
     Attributes
     ----------
     rows : Tensor of shape (B, ...)
-        As the encoder is to see them, scaled.
+        The scaled rows, as the encoder is to see them.
     drawn : Tensor of shape (B, ...), bool
         Which values were drawn to be damaged.
     """
@@ -38,43 +39,43 @@ class Damaged(NamedTuple):
     drawn: Tensor
 
 
-# What users may give: it returns damaged rows, or these and the values that were drawn.
+# A user's function, which returns damaged rows, or these and which values were drawn.
 Corruption: TypeAlias = Callable[[Tensor, torch.Generator], Tensor | tuple[Tensor, Tensor]]
 Damage: TypeAlias = Callable[[Tensor, torch.Generator], Damaged]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What pepper and salt are among scaled rows; of pictures, what black and white are.
+    """The scaled values of pepper and salt; in pictures, those of black and white.
 
     Attributes
     ----------
     low, high : Tensor that broadcasts with a row
-        Scaled. Of a table, the smallest and the largest value of each column that was learned from.
+        In tables, the smallest and the largest value of each column that was learned from.
     """
 
     low: Tensor
     high: Tensor
 
     def on(self, device: torch.device) -> "Limits":
-        """Return the same where the rows are."""
+        """Return the same limits on a device."""
         return Limits(self.low.to(device), self.high.to(device))
 
 
 @dataclass(frozen=True)
 class Unstored:
-    """Stands for a user's function that a stored model was trained with: code is not stored.
+    """A place holder for a user's function that a model was trained with: no code is stored.
 
     Attributes
     ----------
     name : str
-        The function's.
+        The name of the function.
     """
 
     name: str
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Damaged:
-        """Say what is missing."""
+        """Refuse to corrupt: the function is missing."""
         del x, generator
         raise ParameterError(
             f"the model was trained with the function {self.name!r}, which is not stored with it; "
@@ -82,16 +83,14 @@ class Unstored:
         )
 
 
-def gaussian(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def gaussian(x: Tensor, level: float, _limits: Limits, generator: torch.Generator) -> Damaged:
     """Add noise of standard deviation ``level``, in scaled units; the sum is not cut off."""
-    del limits
     noise = torch.empty_like(x).normal_(0, level, generator=generator)
     return Damaged(noise.add_(x), _everywhere(x, level))
 
 
-def masking(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def masking(x: Tensor, level: float, _limits: Limits, generator: torch.Generator) -> Damaged:
     """Set a share ``level`` of the values to zero, each by itself."""
-    del limits
     kept = torch.empty_like(x).bernoulli_(1 - level, generator=generator)
     return Damaged(kept * x, kept == 0)
 
@@ -107,47 +106,41 @@ def salt_and_pepper(x: Tensor, level: float, limits: Limits, generator: torch.Ge
     return Damaged(torch.where(drawn, extreme, x), drawn)
 
 
-def crop(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def crop(x: Tensor, level: float, _limits: Limits, generator: torch.Generator) -> Tensor:
     """Cut off up to a share ``level`` of height and width, anywhere, and enlarge what is left."""
-    del limits
     u = _uniform(x, 3, generator)
     side = 1 - level * u[:, 0]
     shift = (1 - side)[:, None] * (2 * u[:, 1:] - 1)
-    return Damaged(_affine(x, _scaling(side), shift), _everywhere(x, level))
+    return _affine(x, _scaling(side), shift)
 
 
-def border(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def border(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
     """Shrink, and fill the frame, up to a share ``level`` of the side, with one shade of grey."""
     u = _uniform(x, 2, generator)
     side = 1 / (1 - level * u[:, 0]).clamp(min=0.05)
     shade = limits.low + _over(u[:, 1], x) * (limits.high - limits.low)
     zero = torch.zeros(len(x), 2, device=x.device)
-    framed = _affine(x - shade, _scaling(side), zero, outside="zeros") + shade
-    return Damaged(framed, _everywhere(x, level))
+    return _affine(x - shade, _scaling(side), zero, outside="zeros") + shade
 
 
-def rotation(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def rotation(x: Tensor, level: float, _limits: Limits, generator: torch.Generator) -> Tensor:
     """Turn by up to ``level`` times 180 degrees, either way; corners repeat the edge."""
-    del limits
     angle = math.pi * level * (2 * _uniform(x, 1, generator)[:, 0] - 1)
     # Sampling coordinates run from -1 to 1 along both sides, however long they are.
     ratio = x.shape[1] / x.shape[2]
     sine, cosine = angle.sin(), angle.cos()
     matrix = torch.stack([cosine, -sine * ratio, sine / ratio, cosine], dim=1).view(-1, 2, 2)
-    turned = _affine(x, matrix, torch.zeros(len(x), 2, device=x.device))
-    return Damaged(turned, _everywhere(x, level))
+    return _affine(x, matrix, torch.zeros(len(x), 2, device=x.device))
 
 
-def mirror(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def mirror(x: Tensor, level: float, _limits: Limits, generator: torch.Generator) -> Damaged:
     """Swap left and right, with probability ``level``."""
-    del limits
     drawn = _over(_uniform(x, 1, generator)[:, 0] < level, x).expand_as(x)
     return Damaged(torch.where(drawn, x.flip(2), x), drawn)
 
 
-def blur(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def blur(x: Tensor, level: float, _limits: Limits, generator: torch.Generator) -> Tensor:
     """Smear by a Gaussian of up to ``level`` times a quarter of the longer side."""
-    del limits
     width = (level * max(x.shape[1:3]) / 4 * _uniform(x, 1, generator)).clamp(min=1e-3)[:, :, None]
     for dimension in (1, 2):
         place = torch.arange(x.shape[dimension], device=x.device, dtype=x.dtype)
@@ -155,25 +148,23 @@ def blur(x: Tensor, level: float, limits: Limits, generator: torch.Generator) ->
         weights /= weights.sum(dim=2, keepdim=True)
         lines = x.movedim(dimension, 1)
         x = (weights @ lines.flatten(2)).view(lines.shape).movedim(1, dimension)
-    return Damaged(x, _everywhere(x, level))
+    return x
 
 
-def brightness(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def brightness(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
     """Multiply the distance from black by between 1 - ``level`` and 1 + ``level``, cut off."""
     factor = _over(1 + level * (2 * _uniform(x, 1, generator)[:, 0] - 1), x)
-    lit = torch.clamp(limits.low + factor * (x - limits.low), limits.low, limits.high)
-    return Damaged(lit, _everywhere(x, level))
+    return torch.clamp(limits.low + factor * (x - limits.low), limits.low, limits.high)
 
 
-def contrast(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Damaged:
+def contrast(x: Tensor, level: float, limits: Limits, generator: torch.Generator) -> Tensor:
     """Multiply the distance from the mean by between 1 - ``level`` and 1 + ``level``, cut off."""
     factor = _over(1 + level * (2 * _uniform(x, 1, generator)[:, 0] - 1), x)
     mean = _over(x.flatten(1).mean(dim=1), x)
-    stretched = torch.clamp(mean + factor * (x - mean), limits.low, limits.high)
-    return Damaged(stretched, _everywhere(x, level))
+    return torch.clamp(mean + factor * (x - mean), limits.low, limits.high)
 
 
-# What a name stands for; those of pictures need rows of shape (H, W) or (H, W, C).
+# The functions by name; distortions need pictures (H, W) or (H, W, C).
 VALUES = {f.__name__: f for f in (gaussian, masking, salt_and_pepper)}
 DISTORTIONS = {f.__name__: f for f in (crop, border, rotation, mirror, blur, brightness, contrast)}
 CORRUPTIONS = VALUES | DISTORTIONS
@@ -207,16 +198,17 @@ def make(
         returns damaged rows of the same shape, or these and a mask of the values that were drawn
         to be damaged; without a mask, they are those that differ. A sequence is done in its order.
     level : float, "auto", or sequence of them
-        How much, from 0 to 1; one for all or one for each. Callables take none.
+        How strong they are, from 0 to 1; one for all or one for each. Callables take none.
     limits : Limits
-        Of the training data.
+        The limits of the training data.
     sample_shape : tuple of int
-        Of one row.
+        The shape of one row.
 
     Returns
     -------
     callable
-        From scaled rows (B, ...) and a generator to :class:`Damaged`. It never changes its input.
+        A function from scaled rows (B, ...) and a generator to :class:`Damaged`; it never changes
+        its input.
 
     Raises
     ------
@@ -258,18 +250,18 @@ def make(
 
 
 def check_levels(level: Any) -> None:
-    """Refuse what is no level of corruption, nor a list of them.
+    """Refuse everything but levels of corruption and lists of them.
 
     Raises
     ------
     ParameterError
-        Naming the first.
+        With the first value that is wrong.
     """
-    for one in _as_list(level):
-        is_number = isinstance(one, numbers.Real) and not isinstance(one, bool)
-        if not (is_number and 0 <= one <= 1) and not (isinstance(one, str) and one == "auto"):
+    for value in _as_list(level):
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not (is_number and 0 <= value <= 1) and not (isinstance(value, str) and value == "auto"):
             raise ParameterError(
-                f"corruption_level={one!r} is not allowed; give a number from 0 to 1 or 'auto'"
+                f"corruption_level={value!r} is not allowed; give a number from 0 to 1 or 'auto'"
             )
 
 
@@ -295,7 +287,12 @@ def _step(
             f"use one of {', '.join(VALUES)}, or give pictures (n, H, W) or (n, H, W, C)"
         )
     function, number = CORRUPTIONS[kind], float(level)
-    return lambda x, generator: function(x, number, limits.on(x.device), generator)
+
+    def damage(x: Tensor, generator: torch.Generator) -> Damaged:
+        made = function(x, number, limits.on(x.device), generator)
+        return made if isinstance(made, Damaged) else Damaged(made, _everywhere(x, number))
+
+    return damage
 
 
 def _guard(function: Corruption) -> Damage:
@@ -330,7 +327,7 @@ def _kind(value: object) -> str:
 
 
 def _nowhere(x: Tensor) -> Tensor:
-    """Say of rows (B, ...) that none of their values was drawn; it takes no memory."""
+    """Return a mask of rows (B, ...) in which no value was drawn; it takes no memory."""
     return _everywhere(x, 0)
 
 
