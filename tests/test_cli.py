@@ -107,7 +107,7 @@ def test_help_lists_every_verb_and_exit_code_without_importing_them() -> None:
     assert done.stderr.strip() == str([f"narrows.cli.{name}" for name in names])
     for verb in VERBS:
         assert re.search(rf"^  {verb} ", done.stdout, re.MULTILINE)
-    for code, _, _ in EXIT_CODES:
+    for code in EXIT_CODES:
         assert re.search(rf"^  {code} ", done.stdout, re.MULTILINE)
 
 

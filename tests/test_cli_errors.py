@@ -254,7 +254,7 @@ def test_every_error_class_has_an_exit_code_that_the_readme_lists() -> None:
     codes = {exit_code(error("")) for error in classes if error is not errors.NarrowsError}
     assert codes == {2, 3, 4, 5, 6, 7}
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    for code, meaning, _ in EXIT_CODES:
+    for code, meaning in EXIT_CODES.items():
         assert re.search(rf"^\| {code} \| {re.escape(meaning)}", readme, re.MULTILINE)
 
 

@@ -1,9 +1,9 @@
 """Narrows: autoencoders as easy as PCA.
 
-Names are imported when first used, so that ``import narrows`` is quick and torch is loaded only
-by what needs it.
+Names are imported when they are first used, so that ``import narrows`` is quick, and torch is
+imported only by what needs it.
 
-Importing it sets the environment variable ``OMP_WAIT_POLICY`` to ``PASSIVE``, unless it is set
+Importing narrows sets the environment variable ``OMP_WAIT_POLICY`` to ``PASSIVE``, unless it is set
 already, so that training does not collapse on a busy machine. OpenMP reads the variable once, when
 torch is first imported: import narrows before torch, or set the variable yourself.
 """
@@ -36,26 +36,6 @@ if TYPE_CHECKING:
         load,
     )
 
-_HOMES = {
-    "MODELS": "narrows.models",
-    "Autoencoder": "narrows.models",
-    "ContractiveAutoencoder": "narrows.models",
-    "Decoder": "narrows.models",
-    "DenoisingAutoencoder": "narrows.models",
-    "Encoder": "narrows.models",
-    "EncoderClassifier": "narrows.models",
-    "Library": "narrows.library",
-    "SparseAutoencoder": "narrows.models",
-    "StackedAutoencoder": "narrows.models",
-    "VariationalAutoencoder": "narrows.models",
-    "datasets": "narrows.datasets",
-    "errors": "narrows.errors",
-    "load": "narrows.models",
-    "pack": "narrows.data.packing",
-    "plots": "narrows.plots",
-    "signals": "narrows.signals",
-}
-
 __all__ = [
     "MODELS",
     "Autoencoder",
@@ -76,6 +56,13 @@ __all__ = [
     "plots",
     "signals",
 ]
+
+_HOMES = {
+    **dict.fromkeys(__all__, "narrows.models"),
+    **{name: f"narrows.{name}" for name in ("datasets", "errors", "plots", "signals")},
+    "Library": "narrows.library",
+    "pack": "narrows.data.packing",
+}
 
 
 def __getattr__(name: str) -> Any:

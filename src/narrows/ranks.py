@@ -1,6 +1,6 @@
-"""The processes that train one network together, if any: sums and agreements among them.
+"""Processes that train one network together: their ranks, sums over them, and agreements.
 
-A process that trains by itself is one of one: it sums nothing and agrees with itself. Others have
+A process that trains alone has rank 0 of 1: its sums are its own values. Several processes have
 joined by :func:`narrows.scale.ddp.together`, and take the same steps in the same order.
 """
 
@@ -22,12 +22,12 @@ class _Place:
 
 
 _place = _Place()
-# Bytes of what is compared; longer texts are cut off.
+# Bytes of the texts that are compared; longer ones are cut off.
 _TEXT = 128
 
 
 def rank() -> int:
-    """Return this process's number, from 0; the first one writes and tells."""
+    """Return this process's number, from 0; process 0 writes files and messages."""
     return _place.rank
 
 
@@ -38,7 +38,7 @@ def size() -> int:
 
 @contextmanager
 def placed(rank: int, size: int) -> Iterator[None]:
-    """Take part as one of several processes, whose group torch knows, while the block runs."""
+    """Be one of several processes, of a group that torch has joined, while the block runs."""
     before = (_place.rank, _place.size)
     _place.rank, _place.size = rank, size
     try:
@@ -62,7 +62,7 @@ def add(values: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """What each process puts in counts in the losses of all: so the gradient is their sum too."""
+    """The sum, whose gradient is a sum too: values of each process enter the losses of all."""
 
     @staticmethod
     def forward(values: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def _reduced(values: Tensor, how: "distributed.ReduceOp.RedOpType") -> Tensor:
 
 
 def gathered(values: Tensor, fill: float) -> Tensor:
-    """Put numbers of all processes, of any count each, one after another; ``fill`` pads them."""
+    """Concatenate the numbers of all processes; those that have fewer are padded by ``fill``."""
     if size() == 1:
         return values
     longest = int(highest(torch.tensor(values.numel())))
@@ -110,30 +110,30 @@ def agreed(number: int) -> int:
     """Return the first process's number to all."""
     if size() == 1:
         return number
-    told = torch.tensor(number)
-    distributed.broadcast(told, src=0)
-    return int(told)
+    of_first = torch.tensor(number)
+    distributed.broadcast(of_first, src=0)
+    return int(of_first)
 
 
 def check_same(what: str, value: str, error: type[NarrowsError]) -> None:
-    """Refuse to go on where processes differ in something.
+    """Raise an error in all processes if they differ in something.
 
     Parameters
     ----------
     what : str
-        What is compared, for the message: "the rows and parameters".
+        The name of what is compared, for the message: "the rows and parameters".
     value : str
-        This process's.
+        This process's value.
     error : type
-        What is raised in all of them, naming the first that differs from the first process.
+        The class of the error, which names the first process that differs from process 0.
     """
     if size() == 1:
         return
-    # As plain bytes: torch's own way for objects pickles them.
+    # As plain bytes, since torch pickles objects.
     own = torch.frombuffer(bytearray(value.encode()[:_TEXT].ljust(_TEXT)), dtype=torch.uint8)
-    all_of_them = [torch.empty_like(own) for _ in range(size())]
-    distributed.all_gather(all_of_them, own)
-    texts = [bytes(text.tolist()).decode(errors="replace").strip() for text in all_of_them]
+    parts = [torch.empty_like(own) for _ in range(size())]
+    distributed.all_gather(parts, own)
+    texts = [bytes(part.tolist()).decode(errors="replace").strip() for part in parts]
     for number, text in enumerate(texts):
         if text != texts[0]:
             raise error(
@@ -143,6 +143,6 @@ def check_same(what: str, value: str, error: type[NarrowsError]) -> None:
 
 
 def wait() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have come to this call."""
     if size() > 1:
         distributed.barrier()

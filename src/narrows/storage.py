@@ -1,7 +1,8 @@
 """A model on disk: a folder with ``narrows.json`` and one safetensors file for each half.
 
-Nothing in it is code. The JSON names the weights' files, whose names carry their contents' hash:
-replacing the JSON in one step replaces the model, and a crash leaves the old one or the new one.
+The folder holds no code. The JSON file (the manifest) names the files of weights, whose names carry
+the hash of their contents: replacing the manifest in one step replaces the model, and a crash
+leaves the old one or the new one.
 """
 
 import hashlib
@@ -41,34 +42,35 @@ PACKAGES = ("narrows", "torch", "numpy", "scikit-learn")
 Parts = Mapping[str, Mapping[str, Tensor]]
 Half = tuple[str | Path, Mapping[str, Any], Parts]
 
-# In a manifest that stands for a half while the half of the same model is replaced: where that is.
+# The key of the manifest of one half of a model, while the other half is replaced, that holds the
+# other half's path.
 _PAIR = "replaced_with"
-# As this module names them: nothing else in a folder is its own to delete.
+# The names that this module gives to files: it deletes no others in a folder.
 _OWN_NAME = re.compile(r"[a-z]+-[0-9a-f]{12}\.safetensors|history(-layer-\d+)?\.(csv|png)")
-# No way out of the folder, whatever a manifest says.
+# The names that a manifest may give to files: none of them leads out of the folder.
 _FILE_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of folder that Narrows writes, and the words to say what is wrong with one.
+    """A kind of folder that Narrows writes, and the words of messages about it.
 
     Attributes
     ----------
     what : str
-        What the folder holds.
+        The name of what the folder holds.
     manifest : str
         The name of its JSON file.
     format, version
-        What that file says of itself.
+        The format and the version that this file states.
     older : tuple of int
-        Versions that are read as well.
+        Older versions that are read as well.
     past : str
-        What to do about a version before these.
+        The remedy for a version before these.
     most : int
-        Bytes that that file may have.
+        The largest size of this file, in bytes.
     first, made, again : str
-        How to come by such a folder, how it came about, and how to make it anew.
+        Parts of messages: how to get such a folder, how it was made, and how to make it anew.
     """
 
     what: str
@@ -83,24 +85,24 @@ class Kind:
     past: str = ""
 
     def is_at(self, path: str | Place) -> bool:
-        """Tell whether a folder looks like one; those that must not be entered do not."""
+        """Tell whether a folder is of this kind; one without permission to enter it is not."""
         try:
             return (place(path) / self.manifest).is_file()
         except OSError:
             return False
 
     def read(self, path: str | Place) -> dict[str, Any]:
-        """Read a folder's JSON file, check what it says of itself, and that no link leads out.
+        """Read a folder's JSON file; check its format and version, and that there are no links.
 
         Raises
         ------
         MissingFileError
             If there is nothing at ``path``.
         FormatError
-            If there is something else, or something damaged, closed to us, or of a newer version;
-            if there is a symbolic link below the folder, or the JSON file is too large.
+            If something else is there, or the folder is damaged, without permission to read it, or
+            of a newer version; if there is a symbolic link below it, or the JSON file is too large.
         StoreError
-            If it is in an object store that does not answer, or refuses.
+            If the folder is in an object store that does not answer, or refuses access.
         """
         path = place(path)
         if "\0" in str(path):
@@ -153,7 +155,7 @@ class Kind:
         return contents
 
     def damaged(self, path: str | Place, reason: str) -> FormatError:
-        """Make the error that says why a folder's JSON file cannot be used."""
+        """Make the error that tells why a folder's JSON file cannot be used."""
         why = " ".join(reason.split())[:200]
         return FormatError(
             f"'{place(path) / self.manifest}' is damaged: {why}; restore it from a copy, or "
@@ -174,12 +176,12 @@ MODEL = Kind(
 
 
 def is_model(path: str | Place) -> bool:
-    """Tell whether a folder looks like a model of Narrows."""
+    """Tell whether a folder is a model of Narrows."""
     return MODEL.is_at(path)
 
 
 def check_destination(path: str | Path, *, overwrite: bool) -> Path:
-    """Refuse, before any work is done, what :func:`write` would refuse after it.
+    """Refuse a folder to which :func:`write` could not write, before any work is done.
 
     Parameters
     ----------
@@ -209,12 +211,12 @@ def check_destination(path: str | Path, *, overwrite: bool) -> Path:
 
 
 def fingerprint(facts: Mapping[str, Any], parts: Parts) -> str:
-    """Name a model by its contents: SHA-256 over its weights and what decides their meaning.
+    """Compute SHA-256 over a model's weights and the facts that decide their meaning.
 
     Parameters
     ----------
     facts : mapping
-        What JSON can hold.
+        The facts, in JSON types.
     parts : mapping of str to mapping of str to Tensor
         The tensors of each half.
 
@@ -223,7 +225,8 @@ def fingerprint(facts: Mapping[str, Any], parts: Parts) -> str:
     str
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256(_canonical(facts))
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode())
     for part in sorted(parts):
         digest.update(part.encode())
         digest.update(_serialise(parts[part]))
@@ -246,18 +249,19 @@ def write(
     path : str or Path
         The folder.
     manifest : mapping
-        What JSON can hold; the format, the versions and the weights' files are added here.
+        The facts of a model, in JSON types; the format, the versions and the names of the weights'
+        files are added.
     parts : mapping of str to mapping of str to Tensor
         The tensors, one file a part.
     overwrite : bool
         Whether a model that is there already is replaced. A folder that holds something else
         never is.
     notes : mapping of str to bytes, optional
-        Files for people, by their names, which reading ignores. Those of the model that was there
-        go.
+        The contents of files for people, by their names; reading ignores them. Those of a model
+        that is replaced are deleted.
     files : mapping of str to bytes, optional
-        The contents of safetensors files, by what they are (letters), which are read by
-        :func:`read_file` alone.
+        The contents of further safetensors files, by a word for each; :func:`read_file` reads
+        them.
 
     Returns
     -------
@@ -271,18 +275,18 @@ def write(
     FormatError
         If there is a symbolic link in the model that is there, through which nothing is written.
     OutputError
-        If the folder cannot be written, or the manifest is longer than is read again.
+        If the folder cannot be written, or the manifest would be too long to be read.
     """
     with _prepared(path, manifest, parts, overwrite=overwrite, notes=notes, files=files):
-        pass  # and now it takes its place
+        pass  # the model takes its place as the block ends
     return Path(path)
 
 
 def write_pair(first: Half, second: Half, *, overwrite: bool) -> None:
     """Write two halves of a model so that a new one never stands beside an old one.
 
-    Both are written before one of them is shown. While the first one is, a second one that is to be
-    replaced cannot be opened; killed at that moment, it says so.
+    Both are written before one of them takes its place. While the first one does, a second one that
+    is to be replaced cannot be opened; after a crash at that moment, opening it tells the remedy.
 
     Parameters
     ----------
@@ -296,26 +300,23 @@ def write_pair(first: Half, second: Half, *, overwrite: bool) -> None:
     OutputExistsError, FormatError, OutputError
         As :func:`write`; then both folders hold what they held.
     """
-    place = Path(second[0])
-    file, before = Path(first[0], MANIFEST), place / MANIFEST
-    with _prepared(*second, overwrite=overwrite), ExitStack() as undo:
-        was = _contents_of(file), _contents_of(before)
-        with _prepared(*first, overwrite=overwrite):
-            if was[1] is not None:
-                marker = {"format": FORMAT, "format_version": FORMAT_VERSION, _PAIR: str(first[0])}
-                undo.callback(_restore_if_same, file, was[0], before, was[1])
-                _replace(before, json.dumps(marker).encode())
-        undo.pop_all()
+    manifest, other = Path(first[0], MANIFEST), Path(second[0], MANIFEST)
+    with _prepared(*second, overwrite=overwrite):
+        before, other_before = _contents_of(manifest), _contents_of(other)
+        try:
+            with _prepared(*first, overwrite=overwrite):
+                if other_before is not None:
+                    marker = {"format": FORMAT, "format_version": FORMAT_VERSION}
+                    marker_bytes = json.dumps({**marker, _PAIR: str(first[0])}).encode()
+                    _replace(other, marker_bytes)
+        except BaseException:
+            if other_before is not None and _contents_of(manifest) == before:
+                _replace(other, other_before)
+            raise
 
 
 def _contents_of(file: Path) -> bytes | None:
     return read_regular(file, MODEL.most) if file.exists() else None
-
-
-def _restore_if_same(file: Path, was: bytes | None, other: Path, contents: bytes) -> None:
-    """Bring a manifest back if the other one was not replaced."""
-    if _contents_of(file) == was:
-        _replace(other, contents)
 
 
 def _replace(file: Path, contents: bytes) -> None:
@@ -348,7 +349,7 @@ def _prepared(
     }
     if files:
         complete["files"] = {f: {"file": names[f], "sha256": digests[f]} for f in files}
-    # In the order in which they take their places: with the first, the model is another.
+    # In the order in which files take their places: the first one replaces the model.
     last = {MANIFEST: _manifest(path, complete), **(notes or {})}
     if not path.exists():
         with atomic_folder(path) as folder:
@@ -373,19 +374,15 @@ def _prepared(
                 file.unlink(missing_ok=True)
         raise
     with explain_os_errors(path):
-        _remove_stale(path, {*names.values(), *last})
-
-
-def _remove_stale(path: Path, used: set[str]) -> None:
-    for stale in path.iterdir():
-        if _OWN_NAME.fullmatch(stale.name) and stale.name not in used:
-            stale.unlink()
-    remove_abandoned(path, lambda name: name == MANIFEST or _OWN_NAME.fullmatch(name) is not None)
-    remove_abandoned(path.parent, lambda name: name == path.name)
+        for stale in path.iterdir():
+            if _OWN_NAME.fullmatch(stale.name) and stale.name not in (*names.values(), *last):
+                stale.unlink()
+        remove_abandoned(path, lambda name: name == MANIFEST or bool(_OWN_NAME.fullmatch(name)))
+        remove_abandoned(path.parent, lambda name: name == path.name)
 
 
 def _manifest(path: Path, facts: Mapping[str, Any]) -> bytes:
-    """Write the JSON file of a model, no longer than what is read again."""
+    """Return the JSON file of a model, of a length that is read again."""
     contents = f"{json.dumps(facts, indent=2)}\n".encode()
     if len(contents) > MODEL.most:
         contents = json.dumps(facts, separators=(",", ":")).encode()
@@ -408,9 +405,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]
     Returns
     -------
     manifest : dict
-        As in the JSON file.
+        The contents of the JSON file.
     parts : dict of str to dict of str to Tensor
-        The tensors of each half that is there.
+        The tensors of each half in the folder.
 
     Raises
     ------
@@ -421,11 +418,19 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]
     """
     path = Path(path)
     manifest = read_manifest(path)
-    return manifest, {part: _read_weights(path, e) for part, e in manifest["weights"].items()}
+    parts = {}
+    for part, entry in manifest["weights"].items():
+        try:
+            parts[part] = load(read_file(path, entry))
+        except SafetensorError as error:
+            raise FormatError(
+                f"'{path / entry['file']}' is not a safetensors file ({error}); train again"
+            ) from error
+    return manifest, parts
 
 
 def read_manifest(path: str | Place) -> dict[str, Any]:
-    """Read what a model's JSON file says, without its weights.
+    """Read a model's JSON file, without the weights.
 
     Parameters
     ----------
@@ -435,7 +440,7 @@ def read_manifest(path: str | Place) -> dict[str, Any]:
     Returns
     -------
     dict
-        With "weights", "fingerprint", "created" and "versions" of the kinds that :func:`write`
+        Its "weights", "fingerprint", "created" and "versions" have the types that :func:`write`
         gives them.
 
     Raises
@@ -472,19 +477,19 @@ def read_manifest(path: str | Place) -> dict[str, Any]:
 
 @contextmanager
 def explain_damage(what: str, path: str | Path) -> Iterator[None]:
-    """Say of whatever goes wrong in the block that a model's contents do not belong together.
+    """Raise errors in the block, which builds a model of what was read, as a :class:`FormatError`.
 
     Parameters
     ----------
     what : str
-        What is built from them.
+        The name of what is built.
     path : str or Path
-        Where they are from.
+        The folder.
 
     Raises
     ------
     FormatError
-        Naming both.
+        If something goes wrong, as the contents do not belong together.
     """
     try:
         yield
@@ -499,7 +504,7 @@ def explain_damage(what: str, path: str | Path) -> Iterator[None]:
 
 
 def check_fingerprint(found: str, manifest: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse a model that is not the one that its manifest states.
+    """Refuse a model whose contents are not those that its manifest states.
 
     Raises
     ------
@@ -514,17 +519,8 @@ def check_fingerprint(found: str, manifest: Mapping[str, Any], path: str | Path)
 
 
 def is_file_name(name: object) -> bool:
-    """Tell whether a manifest may name a file of its folder so: no path, nothing hidden."""
+    """Tell whether a manifest may give this name to a file: no path, and not hidden."""
     return isinstance(name, str) and _FILE_NAME.fullmatch(name) is not None
-
-
-def _read_weights(path: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
-    data = read_file(path, entry)
-    try:
-        return load(data)
-    except SafetensorError as error:
-        file = path / entry["file"]
-        raise FormatError(f"'{file}' is not a safetensors file ({error}); train again") from error
 
 
 def read_file(path: Path, entry: Mapping[str, str]) -> bytes:
@@ -535,7 +531,7 @@ def read_file(path: Path, entry: Mapping[str, str]) -> bytes:
     path : Path
         The folder.
     entry : mapping
-        What the manifest says of the file: its name, and the SHA-256 of its contents.
+        The manifest's entry of the file: its name, and the SHA-256 of its contents.
 
     Raises
     ------
@@ -563,7 +559,3 @@ def read_file(path: Path, entry: Mapping[str, str]) -> bytes:
 def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
     plain = {k: tensors[k].detach().cpu().contiguous() for k in sorted(tensors)}
     return save(plain)
-
-
-def _canonical(facts: Mapping[str, Any]) -> bytes:
-    return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, note, table
+from narrows.cli.console import answered, note, table
 from narrows.cli.exchange import load_for
 
 if TYPE_CHECKING:
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 Outcome = tuple[str, bool]
 
 
-@click.command("checks")
-@options.json
-def command(*, as_json: bool) -> int:
+@options.verb("checks")
+def command() -> int:
     """Test this installation against known answers.
 
     Trains tiny models, saves, loads and matches; takes a few seconds. The exit code is 1 if a
@@ -33,11 +32,10 @@ def command(*, as_json: bool) -> int:
     environment = _environment()
     results = [(name, *_run(check)) for name, check in CHECKS.items()]
     ok = all(passed for _, _, passed in results)
-    if as_json:
-        checks = [
-            {"check": name, "ok": passed, "figures": figures} for name, figures, passed in results
-        ]
-        answer({"ok": ok, "environment": environment, "checks": checks}, as_json=True)
+    checks = [
+        {"check": name, "ok": passed, "figures": figures} for name, figures, passed in results
+    ]
+    if answered({"ok": ok, "environment": environment, "checks": checks}):
         return 0 if ok else 1
     table(["installed", ""], list(environment.items()))
     click.echo()

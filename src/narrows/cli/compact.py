@@ -8,7 +8,7 @@ from narrows.cli import options
 from narrows.cli.console import answer
 
 
-@click.command("compact")
+@options.verb("compact")
 @options.library
 @click.option(
     "--keep",
@@ -17,8 +17,7 @@ from narrows.cli.console import answer
     show_default=True,
     help="Free earlier versions that are older than so many hours.",
 )
-@options.json
-def command(*, library: Path, keep: float, as_json: bool) -> None:
+def command(*, library: Path, keep: float) -> None:
     """Free the room that a library no longer needs.
 
     Its rows are put together, and versions that nobody reads any more are removed.
@@ -31,4 +30,4 @@ def command(*, library: Path, keep: float, as_json: bool) -> None:
 
     freed = Library.open(library).compact(keep=timedelta(hours=keep))
     record = {"output": library, "bytes_freed": freed}
-    answer(record, as_json, f"{freed / 1e6:.1f} MB freed in {library}")
+    answer(record, f"{freed / 1e6:.1f} MB freed in {library}")

@@ -11,7 +11,7 @@ from narrows.cli.exchange import labels_of, read_rows, shared
 from narrows.cli.report import tell
 
 
-@click.command("compare")
+@options.verb("compare")
 @options.data
 @options.to("The folder of the comparison: a page, its plots as PNG files, and figures as JSON.")
 @options.labels
@@ -31,7 +31,6 @@ from narrows.cli.report import tell
 @options.random_state
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     data: Path,
@@ -39,7 +38,6 @@ def command(
     labels: Path | None,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
     **parameters: Any,
 ) -> None:
     """Train PCA and all models under one budget, and set them side by side.
@@ -58,4 +56,4 @@ def command(
     with training():
         found = compare_models(rows.for_model(), known, title=title, **parameters)
     heading, *lines = found.table
-    tell(found, to, heading, lines, rows, overwrite=overwrite, as_json=as_json)
+    tell(found, to, heading, lines, rows, overwrite=overwrite)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int, int], None]
 
+JSON = "narrows.json"
+"""The key of a click context's ``meta`` that holds whether ``--json`` was given."""
+
 LONGEST_LINE = 500
 """Characters of a line on standard error."""
 
@@ -69,14 +72,26 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
         note(f"narrows: warning: {line}")
 
 
-def answer(record: dict[str, Any], as_json: bool, *lines: str) -> None:
-    """Print the answer: one JSON object, with the warnings so far, or these lines."""
+def answer(record: dict[str, Any], *lines: str) -> None:
+    """Print the answer: with ``--json`` the record, as :func:`answered` does, otherwise lines."""
+    if not answered(record):
+        for line in lines:
+            click.echo(line)
+
+
+def answered(record: dict[str, Any]) -> bool:
+    """Print the answer if ``--json`` was given: one JSON object, with the warnings so far.
+
+    Returns
+    -------
+    bool
+        Whether it was given.
+    """
+    as_json = bool(click.get_current_context().meta.get(JSON))
     if as_json:
         record = {**record, "warnings": _warned.get([])}
         click.echo(json.dumps(_plain(record), allow_nan=False))
-    else:
-        for line in lines:
-            click.echo(line)
+    return as_json
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
@@ -153,13 +168,13 @@ def training(*, keeps: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _shown_epochs() -> Iterator[None]:
-    from narrows.training.progress import on_epoch
+    from narrows.training.progress import epoch_words, on_epoch
 
     if sys.stderr.isatty():
         with _bar("training") as advance:
 
             def show(record: dict[str, float]) -> None:
-                words = _layer(record) + _losses(record)
+                words = epoch_words(record, counted=False)
                 advance(int(record["epoch"]), int(record["max_epochs"]), words)
 
             with on_epoch(show):
@@ -173,7 +188,8 @@ def _shown_epochs() -> Iterator[None]:
         tenth = epoch * _LINES_A_RUN // most > (epoch - 1) * _LINES_A_RUN // most
         if epoch == 1 or tenth or time.monotonic() - shown > _MOST_SECONDS:
             shown = time.monotonic()
-            note(_epoch(record))
+            left = f"  {record['seconds'] / epoch * (most - epoch):.0f} s left"
+            note(epoch_words(record) + (left if epoch < most else ""))
 
     with on_epoch(print_line):
         yield
@@ -211,24 +227,6 @@ def _lines(label: str) -> Iterator[Advance]:
             note(f"{label}: {done} of {total}")
 
     yield advance
-
-
-def _epoch(record: dict[str, float]) -> str:
-    done, most = record["epoch"], record["max_epochs"]
-    left = record["seconds"] / done * (most - done)
-    words = f"{_layer(record)}epoch {done:.0f}/{most:.0f}  {_losses(record)}"
-    return f"{words}  {left:.0f} s left" if done < most else words
-
-
-def _layer(record: dict[str, float]) -> str:
-    return f"layer {record['layer']:.0f}/{record['n_layers']:.0f}  " if "layer" in record else ""
-
-
-def _losses(record: dict[str, float]) -> str:
-    words = f"loss {record['loss']:.5g}"
-    if "validation_loss" in record:
-        words += f"  validation {record['validation_loss']:.5g}"
-    return words
 
 
 def _is_number(cell: str) -> bool:

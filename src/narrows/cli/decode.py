@@ -11,7 +11,7 @@ from narrows.cli.console import answer
 from narrows.cli.exchange import by_blocks, is_signal, load_for, spec_of, write_restored
 
 
-@click.command("decode")
+@options.verb("decode")
 @options.model
 @click.argument("codes", type=options.PATH, metavar="CODES")
 @options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
@@ -33,7 +33,6 @@ from narrows.cli.exchange import by_blocks, is_signal, load_for, spec_of, write_
 )
 @options.files
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -46,7 +45,6 @@ def command(
     rate: int | None,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Turn codes back into data.
 
@@ -70,7 +68,7 @@ def command(
         values = signals.decode(decoder, read(codes, **reading).values, hop, samples)
         signals.write(to, signals.Signal(values, rate), overwrite=overwrite)
         record = {"output": to, "samples": len(values), "rate": rate}
-        answer(record, as_json, f"{counted(len(values), 'sample')} decoded in {to}")
+        answer(record, f"{counted(len(values), 'sample')} decoded in {to}")
         return
     check_destination(to, overwrite=overwrite)
     decoder = load_for(model, "inverse_transform")
@@ -85,4 +83,4 @@ def command(
     restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)
     write_restored(to, restored, decoder, overwrite=overwrite, names=rows.names)
     record = {"output": to, "rows": len(restored), "sample_shape": shape}
-    answer(record, as_json, f"{counted(len(restored), 'row')} decoded in {to}")
+    answer(record, f"{counted(len(restored), 'row')} decoded in {to}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, note, progress, table, training
+from narrows.cli.console import answered, note, progress, table, training
 
 if TYPE_CHECKING:
     from narrows import Autoencoder, Library
@@ -36,7 +36,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 _N_QUERIES, _K = 8, 5
 
 
-@click.command("demo")
+@options.verb("demo")
 @click.option(
     "--data",
     type=click.Choice(list(PARAMETERS)),
@@ -52,17 +52,14 @@ _N_QUERIES, _K = 8, 5
     show_default=True,
     help="The folder of the results; those of an earlier demo are replaced.",
 )
-@options.json
-def command(*, data: str, to: Path, as_json: bool) -> None:
+def command(*, data: str, to: Path) -> None:
     """Train, compare with PCA and match pictures of a well-known data set."""
     start = time.monotonic()
     with _claimed(to, data):
         results, n_pictures = _run(to, data)
         results["seconds"] = time.monotonic() - start
         _write_json(to / RESULTS, results)
-    if as_json:
-        answer({"output": to, **results}, as_json=True)
-    else:
+    if not answered({"output": to, **results}):
         _tell(to, n_pictures, results)
 
 

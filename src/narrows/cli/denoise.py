@@ -10,13 +10,9 @@ from narrows.cli.console import answer
 from narrows.cli.exchange import (
     at_size,
     by_blocks,
-    is_signal,
-    load_for,
     load_to_restore,
     read_to_restore,
     reading_record,
-    refuse_resize,
-    refuse_signal_options,
     restore_signal,
     shared,
     write_restored,
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
     from narrows.evaluation import Restoration
 
 
-@click.command("denoise")
+@options.verb("denoise")
 @options.model
 @options.data
 @options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
 @options.resize
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -55,7 +50,6 @@ def command(
     resize: bool,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Restore clean data from damaged data.
 
@@ -65,13 +59,10 @@ def command(
     """
     from narrows.texts import counted
 
-    if is_signal(data, as_signal):
-        refuse_resize(data, resize)
-        whole = load_for(model, "denoise")
-        how: dict[str, Any] = {"clean": clean, "overwrite": overwrite, "as_json": as_json}
-        restore_signal(whole, "denoise", data, to, signal=signal, reading=reading, **how)
+    how: dict[str, Any] = {"signal": signal, "reading": reading, "resize": resize}
+    how |= {"as_signal": as_signal, "overwrite": overwrite, "clean": clean}
+    if restore_signal(model, "denoise", data, to, **how):
         return
-    refuse_signal_options(**signal)
     whole = load_to_restore(model, "denoise", to, overwrite=overwrite)
     own, of_clean = shared(reading, [data, clean])
     rows = read_to_restore(whole, data, own, resize)
@@ -96,16 +87,8 @@ def command(
         record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         if rows.resized is not None:
             line += ", at the size of the damaged"
-    write_restored(
-        to,
-        restored,
-        whole,
-        overwrite=overwrite,
-        names=rows.names,
-        columns=rows.columns,
-        file_type=rows.file_type,
-    )
-    answer({**record, **reading_record(rows)}, as_json, line)
+    write_restored(to, restored, whole, overwrite=overwrite, rows=rows)
+    answer({**record, **reading_record(rows)}, line)
 
 
 def _compare(

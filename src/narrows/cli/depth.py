@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, table, training
+from narrows.cli.console import answered, table, training
 from narrows.cli.exchange import read_rows, reading_record
 
 if TYPE_CHECKING:
     from narrows.evaluation import DepthReport
 
 
-@click.command("depth")
+@options.verb("depth")
 @options.data
 @click.option(
     "--depths",
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 )
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     data: Path,
@@ -63,7 +62,6 @@ def command(
     random_state: int,
     save: Path | None,
     overwrite: bool,
-    as_json: bool,
     **parameters: Any,
 ) -> None:
     """Compare the remedies for depth on one's own data.
@@ -88,12 +86,10 @@ def command(
     if save is not None:
         with atomic_file(save, overwrite=overwrite) as temporary:
             draw_depths(report).savefig(temporary, format="png")
-    if as_json:
-        record = {**asdict(report), "unbeaten": report.unbeaten}
-        record |= {"rows": len(X), "picture": save, **reading_record(found)}
-        answer(record, as_json=True)
-        return
-    _tell(report)
+    record = {**asdict(report), "unbeaten": report.unbeaten}
+    record |= {"rows": len(X), "picture": save, **reading_record(found)}
+    if not answered(record):
+        _tell(report)
 
 
 def _tell(report: "DepthReport") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, note, progress, table
+from narrows.cli.console import answered, note, progress, table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _SUFFIXES = (".csv", ".json", ".html")
 _COLUMNS = ["group", "id", "distance", "path"]
 
 
-@click.command("duplicates")
+@options.verb("duplicates")
 @options.library
 @click.option(
     "--threshold",
@@ -33,7 +33,6 @@ _COLUMNS = ["group", "id", "distance", "path"]
 )
 @options.overwrite
 @options.max_pixels
-@options.json
 def command(
     *,
     library: Path,
@@ -41,7 +40,6 @@ def command(
     metric: Literal["euclidean", "cosine"],
     to: Path | None,
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Group the near-identical pictures of a library.
 
@@ -63,15 +61,11 @@ def command(
         found = find(
             opened, "auto" if threshold is None else threshold, metric=metric, progress=advance
         )
-    rows = [
-        (number, match.id, match.distance, match.path)
-        for number, group in enumerate(found.groups)
-        for match in group
-    ]
     groups = [
         [{"id": match.id, "distance": match.distance, "path": match.path} for match in group]
         for group in found.groups
     ]
+    rows = [(number, *match.values()) for number, group in enumerate(groups) for match in group]
     record = {
         "threshold": found.threshold,
         "confirmed": found.confirmed,
@@ -86,8 +80,10 @@ def command(
     )
     if found.confirmed:
         line += f" and {counted(found.confirmed, 'pair')} farther apart, by their pixels"
-    if as_json or to is not None:
-        answer({**record, "output": to}, as_json, f"{line}, in {to}")
+    if answered({**record, "output": to}):
+        return
+    if to is not None:
+        click.echo(f"{line}, in {to}")
         return
     if rows:
         table(_COLUMNS, [(n, id_, f"{distance:.6g}", path) for n, id_, distance, path in rows])
@@ -98,7 +94,7 @@ def _write(
     to: Path,
     found: "Duplicates",
     library: "Library",
-    rows: list[tuple[int, int, float, str]],
+    rows: list[tuple[Any, ...]],
     record: dict[str, Any],
     *,
     overwrite: bool,

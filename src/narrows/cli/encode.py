@@ -20,7 +20,7 @@ from narrows.cli.exchange import (
 )
 
 
-@click.command("encode")
+@options.verb("encode")
 @options.model
 @options.data
 @options.to("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
@@ -29,7 +29,6 @@ from narrows.cli.exchange import (
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -40,7 +39,6 @@ def command(
     onnx: bool,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Turn data into codes.
 
@@ -85,4 +83,4 @@ def command(
     if spec.sample_shape != encoder.sample_shape_:
         size = "x".join(map(str, spec.sample_shape[:2]))
         line += f"; to decode them, give --image-size {size}"
-    answer(record, as_json, line)
+    answer(record, line)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, table
+from narrows.cli.console import answered, table
 from narrows.cli.exchange import load_for, read_for, read_labels, reading_record, shared
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
 
 
-@click.command("evaluate-matching")
+@options.verb("evaluate-matching")
 @options.model
 @options.data
 @options.labels
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 @click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
 @options.metric
 @options.reading
-@options.json
 def command(
     *,
     model: Path,
@@ -37,7 +36,6 @@ def command(
     k: tuple[int, ...],
     metric: Literal["euclidean", "cosine"],
     reading: dict[str, Any],
-    as_json: bool,
 ) -> None:
     """Score how often a model's codes find what belongs together.
 
@@ -59,9 +57,7 @@ def command(
         else {"labels": read_labels(labels, rows, of_labels)}
     )
     scores = evaluate_matching(encoder, rows.for_model(encoder), **known, k=k, metric=metric)
-    if as_json:
-        record = {"methods": [asdict(score) for score in scores]}
-        answer({**record, **reading_record(rows)}, as_json=True)
+    if answered({"methods": [asdict(score) for score in scores], **reading_record(rows)}):
         return
     table(
         ["method", "width", *(f"{what}@{n}" for what in ("precision", "recall") for n in k), "mAP"],

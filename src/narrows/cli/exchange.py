@@ -178,11 +178,11 @@ def read_to_restore(model: "Model", path: Path, reading: dict[str, Any], resize:
     resizing: Resizing = "asked" if resize else "refuse"
     rows = read_for(model, path, reading, own_size=not resize, resizing=resizing)
     if not rows.pictures:
-        refuse_resize(path, resize)
+        _refuse_resize(path, resize)
     return rows
 
 
-def refuse_resize(path: Path, resize: bool) -> None:
+def _refuse_resize(path: Path, resize: bool) -> None:
     """Refuse ``--resize`` for other data than pictures.
 
     Raises
@@ -213,14 +213,13 @@ def reading_record(found: Any) -> dict[str, Any]:
     ``found`` is what was read: rows, signals, or the reports of adding and packing. "left_out" and
     "resized" are there if something was.
     """
-    resized = getattr(found, "resized", None)
     record: dict[str, Any] = {
         "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped]
     }
-    if found.left_out is not None and any(found.left_out.as_json().values()):
-        record["left_out"] = found.left_out.as_json()
-    if resized is not None:
-        record["resized"] = resized.as_json()
+    for name in ("left_out", "resized"):
+        report = getattr(found, name, None)
+        if report is not None and any(report.as_json().values()):
+            record[name] = report.as_json()
     return record
 
 
@@ -247,13 +246,13 @@ def write_restored(
     *,
     overwrite: bool,
     names: Sequence[str] | None = None,
-    columns: list[str] | None = None,
-    file_type: str | None = None,
+    rows: "Rows | None" = None,
 ) -> None:
     """Write the output of a decoder, in the training data's own type.
 
-    Pictures have the type of the files that they come from, where it is another one that shades
-    have: see :meth:`narrows.data.scaling.Scaling.written_type`.
+    Names and columns are those of the ``rows`` that were restored, if any. Pictures have the type
+    of their files, where it is another one that shades have: see
+    :meth:`narrows.data.scaling.Scaling.written_type`.
     """
     import numpy as np
 
@@ -262,6 +261,9 @@ def write_restored(
     from narrows.data.lazy_rows import MadeRows
     from narrows.errors import warn
 
+    columns, file_type = None, None
+    if rows is not None:
+        names, columns, file_type = rows.names, rows.columns, rows.file_type
     scaling = model.scaling_
     suffix = path.suffix.lower()
     as_pictures = suffix in ("", ".png") or (path.is_dir() and suffix != ".lance")
@@ -283,8 +285,8 @@ def write_restored(
 
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
-    rows = MadeRows(values, converted, values.shape[1:], dtype)
-    write(path, rows, names=names, columns=columns, overwrite=overwrite)
+    made = MadeRows(values, converted, values.shape[1:], dtype)
+    write(path, made, names=names, columns=columns, overwrite=overwrite)
 
 
 def own_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
@@ -516,29 +518,42 @@ def read_windows(
 
 
 def restore_signal(
-    model: "Autoencoder",
+    path: Path,
     method: str,
     data: Path,
     to: Path,
     *,
+    as_signal: bool,
     signal: dict[str, Any],
     reading: dict[str, Any],
+    resize: bool,
     overwrite: bool,
-    as_json: bool,
     clean: Path | None = None,
-) -> None:
+) -> bool:
     """Run a whole signal through a model, and write the restored signal.
+
+    Returns
+    -------
+    bool
+        Whether the data are a signal; otherwise nothing was done.
 
     Raises
     ------
     DataError
         If the clean original has another rate.
+    ParameterError
+        If options of signals are given for other data, or those of pictures for a signal.
     """
     from narrows import signals
     from narrows.atomic import check_output
     from narrows.errors import DataError
     from narrows.texts import counted
 
+    if not is_signal(data, as_signal):
+        refuse_signal_options(**signal)
+        return False
+    _refuse_resize(data, resize)
+    model = load_for(path, method)
     check_output(to, overwrite=overwrite, kind="file")
     own, of_clean = shared(reading, [data, clean])
     damaged = read_signal(data, signal, own)
@@ -558,7 +573,8 @@ def restore_signal(
         record["snr"] = {"damaged": before, "restored": after}
         line += f"; SNR {after:.4g} dB (input: {before:.4g} dB)"
     signals.write(to, replace(damaged, values=restored), overwrite=overwrite)
-    answer(record, as_json, line)
+    answer(record, line)
+    return True
 
 
 def _names(columns: str | None) -> list[str] | None:

@@ -9,7 +9,7 @@ from narrows.cli.console import answer
 from narrows.cli.exchange import load_for
 
 
-@click.command("export")
+@options.verb("export")
 @options.model
 @options.to("The file: encoder.onnx.")
 @click.option(
@@ -20,8 +20,7 @@ from narrows.cli.exchange import load_for
     help="Which half of a whole model.",
 )
 @options.overwrite
-@options.json
-def command(*, model: Path, to: Path, half: str, overwrite: bool, as_json: bool) -> None:
+def command(*, model: Path, to: Path, half: str, overwrite: bool) -> None:
     """Write a half of a model as an ONNX file.
 
     MODEL is a model or one of its halves. Other programs run the file, whose input and output are
@@ -32,4 +31,4 @@ def command(*, model: Path, to: Path, half: str, overwrite: bool, as_json: bool)
     whole = load_for(model, "transform" if half == "encoder" else "inverse_transform")
     halves = whole.split() if hasattr(whole, "split") else (whole, whole)
     file = export(halves[half == "decoder"], to, overwrite=overwrite)
-    answer({"output": file, "half": half}, as_json, f"{half} in {file}")
+    answer({"output": file, "half": half}, f"{half} in {file}")

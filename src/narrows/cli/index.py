@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from narrows.library.ivf_build import Recall
 
 
-@click.command("index")
+@options.verb("index")
 @options.model
 @options.data
 @options.to("The folder of the library.")
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 @options.ray("Read, encode, write and index")
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -55,7 +54,6 @@ def command(
     ray: str | None,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Build a library of pictures that can be matched.
 
@@ -134,7 +132,6 @@ def command(
     present = f", {added.present} already there" if added.present else ""
     answer(
         record,
-        as_json,
         f"{counted(added.count, 'picture')} added{present}, {len(library)} in {where}",
         *([] if recall is None else _recall_lines(recall)),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, recall_record, table
+from narrows.cli.console import answered, recall_record, table
 
 if TYPE_CHECKING:
     from narrows import Autoencoder, Decoder, Encoder
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 _KINDS = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "classifier"}
 
 
-@click.command("info")
+@options.verb("info")
 @click.argument("path", type=options.PATH, metavar="MODEL|LIBRARY")
-@options.json
-def command(*, path: Path, as_json: bool) -> None:
+def command(*, path: Path) -> None:
     """Describe a model or a library."""
     from narrows import Library, load
     from narrows.library.folder import LIBRARY, Contents
@@ -39,8 +38,7 @@ def command(*, path: Path, as_json: bool) -> None:
         record = {"kind": _KINDS.get(type(model).__name__, "model"), **_describe(model)}
         folder = path
     record |= _manifest(folder)
-    if as_json:
-        answer(record, as_json=True)
+    if answered(record):
         return
     for number, layer in enumerate(record.pop("layers", []), 1):
         record[f"layer {number}"] = {name: _shown(layer[name]) for name in ("epochs", "loss")}

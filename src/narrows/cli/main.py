@@ -40,36 +40,37 @@ VERBS = {
     "checks": "Test this installation against known answers.",
 }
 
-EXIT_CODES: tuple[tuple[int, str, frozenset[str]], ...] = (
-    (0, "done", frozenset()),
-    (1, "failed checks, or a fault in Narrows itself", frozenset()),
-    (2, "wrong usage or parameter", frozenset({"ParameterError"})),
-    (3, "data missing, unreadable or unusable", frozenset({"DataError", "MissingFileError"})),
-    (
-        4,
-        "model or library damaged, foreign or not the right one",
-        frozenset({"FormatError", "LibraryError", "NotFittedError"}),
-    ),
-    (
-        5,
-        "output exists or cannot be written",
-        frozenset({"OutputExistsError", "OutputError"}),
-    ),
-    (
-        6,
-        "training failed, or processes that work together did",
-        frozenset({"DivergedError", "CheckpointError", "WorkerError"}),
-    ),
-    (
-        7,
-        "optional package, data set or object store not to be had",
-        frozenset({"MissingDependencyError", "DownloadError", "StoreError"}),
-    ),
-    (129, "stopped by SIGHUP", frozenset()),
-    (130, "stopped by Ctrl-C", frozenset()),
-    (141, "done, but the reader of standard output left", frozenset()),
-    (143, "stopped by SIGTERM", frozenset()),
-)
+EXIT_CODES = {
+    0: "done",
+    1: "failed checks, or a fault in Narrows itself",
+    2: "wrong usage or parameter",
+    3: "data missing, unreadable or unusable",
+    4: "model or library damaged, foreign or not the right one",
+    5: "output exists or cannot be written",
+    6: "training failed, or processes that work together did",
+    7: "optional package, data set or object store not to be had",
+    129: "stopped by SIGHUP",
+    130: "stopped by Ctrl-C",
+    141: "done, but the reader of standard output left",
+    143: "stopped by SIGTERM",
+}
+# The exit codes of errors: by names, as narrows.errors imports scikit-learn.
+_CODES = {
+    "ParameterError": 2,
+    "DataError": 3,
+    "MissingFileError": 3,
+    "FormatError": 4,
+    "LibraryError": 4,
+    "NotFittedError": 4,
+    "OutputExistsError": 5,
+    "OutputError": 5,
+    "DivergedError": 6,
+    "CheckpointError": 6,
+    "WorkerError": 6,
+    "MissingDependencyError": 7,
+    "DownloadError": 7,
+    "StoreError": 7,
+}
 
 
 class LazyGroup(click.Group):
@@ -98,16 +99,7 @@ class LazyGroup(click.Group):
         """Write the table of exit codes."""
         del ctx
         with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), meaning) for code, meaning, _ in EXIT_CODES])
-
-
-def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    del parameter
-    if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"narrows {version('narrows')}")
-        ctx.exit()
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
 @click.group(
@@ -116,14 +108,7 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
     subcommand_metavar="VERB ...",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_version,
-    help="Show the version and exit.",
-)
+@click.version_option(package_name="narrows", message="%(package)s %(version)s")
 @click.pass_context
 def group(context: click.Context) -> None:
     """Autoencoders as easy as PCA: codes, restored data and image matching.
@@ -137,9 +122,8 @@ def group(context: click.Context) -> None:
 
 def exit_code(error: BaseException) -> int | None:
     """Return the exit code of an error that Narrows raises on purpose, otherwise None."""
-    # By name, so that narrows.errors (and with it scikit-learn) is not imported for --help.
-    names = {c.__name__ for c in type(error).__mro__ if c.__module__ == "narrows.errors"}
-    return next((code for code, _, classes in EXIT_CODES if names & classes), None)
+    classes = (c.__name__ for c in type(error).__mro__ if c.__module__ == "narrows.errors")
+    return next((_CODES[name] for name in classes if name in _CODES), None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _ERROR = "reconstruction error"
 
 
-@click.command("map")
+@options.verb("map")
 @options.model
 @options.data
 @click.option(
@@ -74,7 +74,6 @@ _ERROR = "reconstruction error"
 @options.random_state
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -88,7 +87,6 @@ def command(
     random_state: int,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Lay a model's codes out on a plane, and look at it.
 
@@ -132,7 +130,7 @@ def command(
         **reading_record(rows),
         **(asdict(found) if found else {}),
     }
-    answer(record, as_json, *shown.lines, *(f"Written to {path}" for path in outputs))
+    answer(record, *shown.lines, *(f"Written to {path}" for path in outputs))
 
 
 def _check_outputs(outputs: tuple[Path, ...], *, overwrite: bool) -> None:

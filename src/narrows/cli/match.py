@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, note, table
+from narrows.cli.console import answered, note, table
 from narrows.cli.exchange import read_for, reading_record, shared
 from narrows.texts import as_text
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 
 
-@click.command("match")
+@options.verb("match")
 @options.library
 @click.argument("query", type=options.PATH, metavar="[QUERY]", required=False)
 @click.option(
@@ -77,7 +77,6 @@ _MOST_DRAWN, _MOST_COLUMNS = 24, 12
 )
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     library: Path,
@@ -88,7 +87,6 @@ def command(
     save: Path | None,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
     **how: Any,
 ) -> None:
     """Find the nearest pictures of a library.
@@ -122,19 +120,17 @@ def command(
             title += ", ordered by " + {"pixels": "pixels", "ssim": "SSIM"}[rerank]
         X = _pictures(opened, queries)
         _draw(save, opened, X, names, found, title=title, overwrite=overwrite)
-    if as_json:
-        matches = [[_match_record(match) for match in matches] for matches in found]
-        of_queries = [
-            {"query": name, "matches": nearest}
-            for name, nearest in zip(names, matches, strict=True)
-        ]
-        answer({"queries": of_queries, "contact_sheet": save, **record}, as_json=True)
+    of_queries = [
+        {"query": name, "matches": [_match_record(match) for match in matches]}
+        for name, matches in zip(names, found, strict=True)
+    ]
+    if answered({"queries": of_queries, "contact_sheet": save, **record}):
         return
     _show(names, found, list(opened.columns))
     if how["where"] is not None and not any(found):
         note("the filter lets no picture through")
     if save is not None:
-        answer({}, False, f"contact sheet in {save}")
+        click.echo(f"contact sheet in {save}")
 
 
 def _check_decoder(library: "Library") -> None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import click
 
+from narrows.cli.console import JSON
 from narrows.texts import printable
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -60,6 +61,27 @@ def numbers_of(value: str) -> list[int]:
     if not all(word.isdecimal() for word in words_of(value)):
         raise click.BadParameter(f"{value!r} is not of the form 4,12,24")
     return [int(word) for word in words_of(value)]
+
+
+def verb(
+    name: str, cls: type[click.Command] = click.Command
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command of a function, with the help in its docstring, and with ``--json``."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        command = click.command(name, cls)(function)
+        command.params.append(
+            click.Option(
+                ["--json"],
+                is_flag=True,
+                expose_value=False,
+                callback=lambda ctx, _option, value: ctx.meta.update({JSON: value}),
+                help="Answer with one JSON object.",
+            )
+        )
+        return command
+
+    return decorate
 
 
 def to(text: str) -> Decorator:
@@ -127,7 +149,6 @@ model = click.argument("model", type=PATH, metavar="MODEL")
 data = click.argument("data", type=PATH, metavar="DATA")
 library = click.argument("library", type=PATH, metavar="LIBRARY")
 
-json = click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 metric = click.option(
     "--metric",

@@ -10,13 +10,12 @@ from narrows.cli.console import answer, note, progress
 from narrows.cli.exchange import reading_record, report_skipped
 
 
-@click.command("pack")
+@options.verb("pack")
 @click.argument("photos", type=options.PATH, metavar="PHOTOS")
 @options.to("The dataset: data.lance.")
 @options.pictures
 @options.folder
 @options.overwrite
-@options.json
 def command(
     *,
     photos: Path,
@@ -24,7 +23,6 @@ def command(
     pictures: dict[str, Any],
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Decode a folder of pictures once, into a Lance dataset to learn from.
 
@@ -47,4 +45,4 @@ def command(
         **reading_record(packed),
     }
     shape = " x ".join(map(str, packed.sample_shape))
-    answer(record, as_json, f"{counted(packed.count, 'picture')} of {shape} in {to}")
+    answer(record, f"{counted(packed.count, 'picture')} of {shape} in {to}")

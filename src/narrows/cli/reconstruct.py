@@ -3,26 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-import click
-
 from narrows.cli import options
 from narrows.cli.console import answer
 from narrows.cli.exchange import (
     at_size,
     by_blocks,
-    is_signal,
-    load_for,
     load_to_restore,
     read_to_restore,
     reading_record,
-    refuse_resize,
-    refuse_signal_options,
     restore_signal,
     write_restored,
 )
 
 
-@click.command("reconstruct")
+@options.verb("reconstruct")
 @options.model
 @options.data
 @options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
@@ -31,7 +25,6 @@ from narrows.cli.exchange import (
 @options.resize
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -42,7 +35,6 @@ def command(
     resize: bool,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Encode and decode data in one go.
 
@@ -53,13 +45,10 @@ def command(
 
     from narrows.texts import counted
 
-    if is_signal(data, as_signal):
-        refuse_resize(data, resize)
-        whole = load_for(model, "reconstruct")
-        how: dict[str, Any] = {"overwrite": overwrite, "as_json": as_json}
-        restore_signal(whole, "reconstruct", data, to, signal=signal, reading=reading, **how)
+    how: dict[str, Any] = {"signal": signal, "reading": reading, "resize": resize}
+    how |= {"as_signal": as_signal, "overwrite": overwrite}
+    if restore_signal(model, "reconstruct", data, to, **how):
         return
-    refuse_signal_options(**signal)
     whole = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
     rows = read_to_restore(whole, data, reading, resize)
     X = rows.in_units(whole)
@@ -72,20 +61,11 @@ def command(
         return restored
 
     restored = by_blocks(X, restore, X.shape[1:], whole.scaling_.value_type)
-    write_restored(
-        to,
-        restored,
-        whole,
-        overwrite=overwrite,
-        names=rows.names,
-        columns=rows.columns,
-        file_type=rows.file_type,
-    )
+    write_restored(to, restored, whole, overwrite=overwrite, rows=rows)
     error = squares / X.size
     record = {"output": to, "rows": len(restored), "mean_squared_error": error}
     answer(
         {**record, **reading_record(rows)},
-        as_json,
         f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}; "
         f"mean squared error {error:.6g}",
     )

@@ -2,19 +2,16 @@
 
 from pathlib import Path
 
-import click
-
 from narrows.cli import options
 from narrows.cli.console import answer, progress
 from narrows.cli.exchange import load_for
 
 
-@click.command("reencode")
+@options.verb("reencode")
 @options.library
 @options.model
 @options.max_pixels
-@options.json
-def command(*, library: Path, model: Path, as_json: bool) -> None:
+def command(*, library: Path, model: Path) -> None:
     """Move a library to another model.
 
     All its codes are computed anew, and replace the old ones at once.
@@ -30,4 +27,4 @@ def command(*, library: Path, model: Path, as_json: bool) -> None:
     with progress("encoding") as advance:
         count = opened.reencode(encoder, progress=advance)
     record = {"output": library, "rows": count, "fingerprint": encoder.fingerprint_}
-    answer(record, as_json, f"{counted(count, 'picture')} of {library} encoded by {model}")
+    answer(record, f"{counted(count, 'picture')} of {library} encoded by {model}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, table, training
+from narrows.cli.console import answered, table, training
 from narrows.cli.exchange import labels_of, load_for, read_for, reading_record, shared
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from narrows.evaluation import Comparison, Report
 
 
-@click.command("report")
+@options.verb("report")
 @options.model
 @options.data
 @options.to("The folder of the report: a page, its plots as PNG files, and all figures as JSON.")
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 @options.random_state
 @options.reading
 @options.overwrite
-@options.json
 def command(
     *,
     model: Path,
@@ -58,7 +57,6 @@ def command(
     random_state: int,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Say whether a model is any good, and show it.
 
@@ -94,7 +92,7 @@ def command(
             random_state=random_state,
         )
     heading = ["figure", "value"]
-    tell(report, to, heading, report.facts, read, overwrite=overwrite, as_json=as_json)
+    tell(report, to, heading, report.facts, read, overwrite=overwrite)
 
 
 def tell(
@@ -105,12 +103,10 @@ def tell(
     rows: "Rows",
     *,
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Write a page, and print what is on it: a table, the verdict, and last the page's path."""
     page = found.save(to, overwrite=overwrite)
-    if as_json:
-        answer({"output": page, **found.as_json(), **reading_record(rows)}, as_json=True)
+    if answered({"output": page, **found.as_json(), **reading_record(rows)}):
         return
     if found.notice:
         click.echo(f"{found.notice}\n")

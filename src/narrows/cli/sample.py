@@ -9,7 +9,7 @@ from narrows.cli.console import answer
 from narrows.cli.exchange import load_to_restore, write_restored
 
 
-@click.command("sample")
+@options.verb("sample")
 @options.model
 @click.option(
     "-n",
@@ -22,9 +22,13 @@ from narrows.cli.exchange import load_to_restore, write_restored
 @options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @options.random_state
 @options.overwrite
-@options.json
 def command(
-    *, model: Path, count: int, to: Path, random_state: int, overwrite: bool, as_json: bool
+    *,
+    model: Path,
+    count: int,
+    to: Path,
+    random_state: int,
+    overwrite: bool,
 ) -> None:
     """Draw new rows or pictures from a model of a density.
 
@@ -43,4 +47,4 @@ def command(
     drawn = loaded.sample(count, random_state)
     write_restored(to, drawn, loaded, overwrite=overwrite)
     record = {"output": to, "rows": len(drawn), "sample_shape": loaded.sample_shape_}
-    answer(record, as_json, f"{counted(len(drawn), 'row')} drawn in {to}")
+    answer(record, f"{counted(len(drawn), 'row')} drawn in {to}")

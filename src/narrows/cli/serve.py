@@ -9,7 +9,7 @@ from narrows.cli import options
 from narrows.cli.console import answer, note
 
 
-@click.command("serve")
+@options.verb("serve")
 @click.argument("path", type=options.PATH, metavar="LIBRARY")
 @click.option(
     "--training",
@@ -47,7 +47,6 @@ from narrows.cli.console import answer, note
     "--open/--no-open", "shows", default=False, help="Open the page in the browser.  [default: no]"
 )
 @options.max_pixels
-@options.json
 def command(
     *,
     path: Path,
@@ -55,7 +54,6 @@ def command(
     host: str,
     public_url: str | None,
     shows: bool,
-    as_json: bool,
     **how: Any,
 ) -> None:
     """Show a library, a model and training in the browser.
@@ -73,7 +71,7 @@ def command(
             raise MissingFileError(f"'{log}' does not exist; give a log or a folder of logs")
 
     def ready(address: str) -> None:
-        answer({"address": address}, as_json, address)
+        answer({"address": address}, address)
         if public_url is None and host in ("0.0.0.0", "::"):  # noqa: S104 (not bound to)
             note("Other machines reach it under this one's name or address instead.")
         note("Ctrl-C ends it.")

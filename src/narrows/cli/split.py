@@ -9,7 +9,7 @@ from narrows.cli.console import answer
 from narrows.cli.exchange import load_for
 
 
-@click.command("split")
+@options.verb("split")
 @options.model
 @click.option(
     "-o",
@@ -21,8 +21,7 @@ from narrows.cli.exchange import load_for
     help="The folders of the two halves.",
 )
 @options.overwrite
-@options.json
-def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: bool) -> None:
+def command(*, model: Path, to: tuple[Path, Path], overwrite: bool) -> None:
     """Part a model into its encoder and its decoder.
 
     Each half is a model of its own: "narrows encode" needs only the encoder, "narrows decode"
@@ -46,6 +45,5 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool, as_json: boo
     save_pair(encoder, decoder, to, overwrite=overwrite)
     answer(
         {"encoder": first, "decoder": second, "fingerprint": encoder.fingerprint_},
-        as_json,
         f"encoder in {first}, decoder in {second}",
     )

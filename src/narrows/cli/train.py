@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from narrows.signals import Signals
 
 _SIZE = (6.4, 6.0)  # of the plot of training, in inches
+_PCA_KEPT = (
+    "PCA was kept: training did not lower the held-out error significantly (p < 0.001, paired t "
+    "test)"
+)
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
 
 
@@ -83,7 +87,7 @@ class TrainCommand(click.Command):
         return made
 
 
-@click.command("train", cls=TrainCommand)
+@options.verb("train", cls=TrainCommand)
 @options.data
 @options.to("The folder of the trained model.")
 @click.option(
@@ -135,7 +139,6 @@ class TrainCommand(click.Command):
 )
 @options.reading
 @options.overwrite
-@options.json
 def command(*, data: Path, to: Path, **how: Any) -> int:
     """Train a model on pictures, a table or a signal.
 
@@ -220,7 +223,6 @@ def _train(
     stream: bool | None,
     reading: dict[str, Any],
     overwrite: bool,
-    as_json: bool,
     **parameters: Any,
 ) -> int:
     """Train in this process, which writes and answers if it is the first of several."""
@@ -279,10 +281,9 @@ def _train(
     rows_and_epochs = f"{counted(len(X), 'row')} for {counted(record['epochs'], 'epoch')}"
     answer(
         {**record, "resumable": resumable},
-        as_json,
         f"{record['model']} with {code_words(model.spec_)}, trained on {rows_and_epochs} "
         f"({record['seconds']:.1f} s), in {to}",
-        *_kept(model),
+        *([_PCA_KEPT] if _kept_pca(model) else []),
     )
     return stopping.exit_code if interrupted else 0
 
@@ -444,15 +445,10 @@ def _draw(model: "Autoencoder", folder: Path) -> None:
         figure.savefig(file)
 
 
-def _kept(model: "Autoencoder") -> list[str]:
-    """Return a line if a network that started at PCA stayed there."""
+def _kept_pca(model: "Autoencoder") -> bool:
+    """Tell whether a network that started at PCA stayed there."""
     history = model.history_
-    if history.start is None or history.best_epoch or not len(history):
-        return []
-    return [
-        "PCA was kept: training did not lower the held-out error significantly (p < 0.001, paired "
-        "t test)"
-    ]
+    return history.start is not None and history.best_epoch == 0 and len(history) > 0
 
 
 def _figures(model: "Autoencoder") -> dict[str, Any]:

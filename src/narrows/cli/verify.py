@@ -5,19 +5,18 @@ from pathlib import Path
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answer, progress, table
+from narrows.cli.console import answered, progress, table
 from narrows.texts import counted
 
 # Rows that are shown; --json shows all.
 _SHOWN = 20
 
 
-@click.command("verify")
+@options.verb("verify")
 @options.library
 @click.option("--repair", is_flag=True, help="Repair what is wrong, and remove unreadable rows.")
 @options.max_pixels
-@options.json
-def command(*, library: Path, repair: bool, as_json: bool) -> int:
+def command(*, library: Path, repair: bool) -> int:
     """Look at every file and every row of a library, and repair it.
 
     By checksums, every value is compared with what was written. Each code is compared with what the
@@ -36,11 +35,10 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
     with progress("verifying") as advance:
         found = Library.open(library).verify(repair=repair, progress=advance)
     code = 0 if found.ok else 4
-    if as_json:
-        names = ("id", "path", "what", "repair")
-        problems = [{name: getattr(row, name) for name in names} for row in found.problems]
-        facts = {name: getattr(found, name) for name in ("ok", "rows", "repaired", "checked")}
-        answer({**facts, "problems": problems}, as_json=True)
+    names = ("id", "path", "what", "repair")
+    problems = [{name: getattr(row, name) for name in names} for row in found.problems]
+    facts = {name: getattr(found, name) for name in ("ok", "rows", "repaired", "checked")}
+    if answered({**facts, "problems": problems}):
         return code
     if found.problems:
         shown = [
@@ -82,5 +80,5 @@ def command(*, library: Path, repair: bool, as_json: bool) -> int:
             "; there were no checksums, so that a changed path, id or value of your own goes "
             f"unnoticed: {remedy}"
         )
-    answer({}, False, line)
+    click.echo(line)
     return code

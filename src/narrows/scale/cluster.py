@@ -364,15 +364,12 @@ def check_workers(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     look = ray.remote(looking())
-    machines = [
-        NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
-    asked = [
-        look.options(num_cpus=0, scheduling_strategy=machine).remote([*_COMPARED, *packages], paths)
-        for machine in machines
-    ]
+    asked = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            on_node = look.options(num_cpus=0, scheduling_strategy=there)
+            asked.append(on_node.remote([*_COMPARED, *packages], paths))
     try:
         answers_of_all = answered(ray, lambda: ray.get(asked, timeout=_STARTS))
     except GetTimeoutError as error:

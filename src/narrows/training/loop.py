@@ -160,16 +160,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     # For a run that is resumed within an epoch on another device or in another process, where the
     # generator's state cannot be restored.
     noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, _of_process("noise")))
-    state = State(
-        network,
-        optimizer,
-        {},
-        History(),
-        settings.seed,
-        clipping,
-        max_epochs=settings.max_epochs,
-        noise=noise,
-    )
+    state = State(network, optimizer, {}, History(), settings.seed, clipping)
+    state.max_epochs, state.noise = settings.max_epochs, noise
     first = _copied_weights(network) if settings.beats_start else {}
     if resume is not None:
         resume.go_on(state)

@@ -253,8 +253,15 @@ def step_callbacks() -> tuple[Callable[[], None], ...]:
 
 def print_epoch(record: Record) -> None:
     """Print one line of an epoch, for ``verbose``."""
-    line = f"layer {record['layer']:.0f}/{record['n_layers']:.0f}  " if "layer" in record else ""
-    line += f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  loss {record['loss']:.5g}"
+    print(f"{epoch_words(record)}  {record['seconds']:.1f} s", flush=True)  # noqa: T201 (verbose)
+
+
+def epoch_words(record: Record, *, counted: bool = True) -> str:
+    """Return the losses of an epoch in words, after its layer, if any, and its number."""
+    words = f"layer {record['layer']:.0f}/{record['n_layers']:.0f}  " if "layer" in record else ""
+    if counted:
+        words += f"epoch {record['epoch']:.0f}/{record['max_epochs']:.0f}  "
+    words += f"loss {record['loss']:.5g}"
     if "validation_loss" in record:
-        line += f"  validation {record['validation_loss']:.5g}"
-    print(f"{line}  {record['seconds']:.1f} s", flush=True)  # noqa: T201 (verbose)
+        words += f"  validation {record['validation_loss']:.5g}"
+    return words
