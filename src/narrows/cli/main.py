@@ -2,7 +2,8 @@
 
 A new verb is a line in ``VERBS`` and a module of its name with a ``command``. The module is
 imported only when the verb runs, and imports what it needs beyond click inside its functions, so
-that ``narrows --help`` answers at once.
+that ``narrows --help`` answers at once. Other packages bring verbs as entry points
+``narrows.verbs``.
 """
 
 from collections.abc import Sequence
@@ -73,33 +74,55 @@ _CODES = {
 }
 
 
+_PLUG_INS = "narrows.verbs"
+
+
 class LazyGroup(click.Group):
     """The verbs, of which names and one line each are known before one of them is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order of the list."""
+        """Return the verbs in the order of the list, then those of other packages."""
         del ctx
-        return list(VERBS)
+        return [*VERBS, *_verbs_of_others()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module and return its ``command``."""
         del ctx
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = import_module(f"narrows.cli.{cmd_name.replace('-', '_')}").command
-        return command
+        if cmd_name in VERBS:
+            module = import_module(f"narrows.cli.{cmd_name.replace('-', '_')}")
+            command: click.Command = module.command
+            return command
+        from narrows.plugins import plug_ins, refuse
+
+        for found in plug_ins(_PLUG_INS):
+            if found.name == cmd_name:
+                if isinstance(found.value, click.Command):
+                    return found.value
+                refuse(_PLUG_INS, cmd_name, found.package, "it is no command of click")
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs without importing them."""
         del ctx
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([*VERBS.items(), *_verbs_of_others().items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of exit codes."""
         del ctx
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
+
+def _verbs_of_others() -> dict[str, str]:
+    """Return a line for each verb of another package, without importing it."""
+    from importlib.metadata import entry_points
+
+    return {
+        point.name: f"Of the package {point.dist.name}."
+        for point in entry_points(group=_PLUG_INS)
+        if point.name not in VERBS and point.dist is not None
+    }
 
 
 @click.group(
