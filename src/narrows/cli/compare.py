@@ -30,7 +30,6 @@ from narrows.cli.report import tell
 )
 @options.random_state
 @options.reading
-@options.overwrite
 def command(
     *,
     data: Path,

@@ -32,7 +32,6 @@ from narrows.cli.exchange import by_blocks, is_signal, load_for, spec_of, write_
     help="Samples a second, which sound files state.  [default: those of the sound learned from]",
 )
 @options.files
-@options.overwrite
 def command(
     *,
     model: Path,

@@ -34,22 +34,9 @@ if TYPE_CHECKING:
     help="The clean originals, of the same names or in the same order, with which the restored "
     "data are compared.",
 )
-@options.as_signal
-@options.signal
-@options.resize
-@options.reading
-@options.overwrite
+@options.restoring
 def command(
-    *,
-    model: Path,
-    data: Path,
-    to: Path,
-    clean: Path | None,
-    as_signal: bool,
-    signal: dict[str, Any],
-    resize: bool,
-    reading: dict[str, Any],
-    overwrite: bool,
+    *, model: Path, data: Path, to: Path, clean: Path | None, overwrite: bool, **how: Any
 ) -> None:
     """Restore clean data from damaged data.
 
@@ -59,13 +46,11 @@ def command(
     """
     from narrows.texts import counted
 
-    how: dict[str, Any] = {"signal": signal, "reading": reading, "resize": resize}
-    how |= {"as_signal": as_signal, "overwrite": overwrite, "clean": clean}
-    if restore_signal(model, "denoise", data, to, **how):
+    if restore_signal(model, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
         return
     whole = load_to_restore(model, "denoise", to, overwrite=overwrite)
-    own, of_clean = shared(reading, [data, clean])
-    rows = read_to_restore(whole, data, own, resize)
+    own, of_clean = shared(how["reading"], [data, clean])
+    rows = read_to_restore(whole, data, own, how["resize"])
     X = rows.in_units(whole)
     if clean is None:
         restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
@@ -74,7 +59,8 @@ def command(
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
     line = f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}"
     if clean is not None:
-        originals = read_to_restore(whole, clean, {**of_clean, "skip_unreadable": False}, resize)
+        of_clean["skip_unreadable"] = False
+        originals = read_to_restore(whole, clean, of_clean, how["resize"])
         before, after = _compare(restored, whole, (rows, data), (originals, clean))
         for name, unit in (("psnr", " dB"), ("ssim", "")):
             damaged, now = getattr(before, name), getattr(after, name)
@@ -120,11 +106,10 @@ def _order(originals: "Rows", rows: "Rows", path: Path) -> list[int]:
     from narrows.data.names import NameIndex
     from narrows.errors import DataError
 
-    in_order = list(range(len(originals.names)))
-    if not (rows.pictures and originals.pictures) or originals.names == rows.names:
-        return in_order
-    if len(rows.names) == len(originals.names) == 1:
-        return in_order
+    are_pictures = rows.pictures and originals.pictures
+    are_single = len(rows.names) == len(originals.names) == 1
+    if not are_pictures or are_single or originals.names == rows.names:
+        return list(range(len(originals.names)))
     by_name = NameIndex([[name] for name in originals.names])
     by_stem = NameIndex([[_stem(name)] for name in originals.names])
     order: list[int] = []

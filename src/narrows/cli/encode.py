@@ -28,7 +28,6 @@ from narrows.cli.exchange import (
 @options.signal
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
 @options.reading
-@options.overwrite
 def command(
     *,
     model: Path,

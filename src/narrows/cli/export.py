@@ -19,7 +19,6 @@ from narrows.cli.exchange import load_for
     show_default=True,
     help="Which half of a whole model.",
 )
-@options.overwrite
 def command(*, model: Path, to: Path, half: str, overwrite: bool) -> None:
     """Write a half of a model as an ONNX file.
 

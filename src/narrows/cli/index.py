@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 )
 @options.ray("Read, encode, write and index")
 @options.reading
-@options.overwrite
 def command(
     *,
     model: Path,

@@ -55,22 +55,14 @@ EXIT_CODES = {
     141: "done, but the reader of standard output left",
     143: "stopped by SIGTERM",
 }
-# The exit codes of errors: by names, as narrows.errors imports scikit-learn.
-_CODES = {
-    "ParameterError": 2,
-    "DataError": 3,
-    "MissingFileError": 3,
-    "FormatError": 4,
-    "LibraryError": 4,
-    "NotFittedError": 4,
-    "OutputExistsError": 5,
-    "OutputError": 5,
-    "DivergedError": 6,
-    "CheckpointError": 6,
-    "WorkerError": 6,
-    "MissingDependencyError": 7,
-    "DownloadError": 7,
-    "StoreError": 7,
+# The errors of each exit code: by names, as narrows.errors imports scikit-learn.
+_ERRORS = {
+    2: {"ParameterError"},
+    3: {"DataError", "MissingFileError"},
+    4: {"FormatError", "LibraryError", "NotFittedError"},
+    5: {"OutputExistsError", "OutputError"},
+    6: {"DivergedError", "CheckpointError", "WorkerError"},
+    7: {"MissingDependencyError", "DownloadError", "StoreError"},
 }
 
 
@@ -145,8 +137,8 @@ def group(context: click.Context) -> None:
 
 def exit_code(error: BaseException) -> int | None:
     """Return the exit code of an error that Narrows raises on purpose, otherwise None."""
-    classes = (c.__name__ for c in type(error).__mro__ if c.__module__ == "narrows.errors")
-    return next((_CODES[name] for name in classes if name in _CODES), None)
+    classes = {c.__name__ for c in type(error).__mro__ if c.__module__ == "narrows.errors"}
+    return next((code for code, names in _ERRORS.items() if names & classes), None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

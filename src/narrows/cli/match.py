@@ -169,17 +169,12 @@ def _queries(
     return {"ids": ids}, [f"id {number}" for number in ids], nothing
 
 
-def _pictures(library: "Library", queries: dict[str, Any]) -> "NDArray[np.generic]":
+def _pictures(library: "Library", queries: dict[str, Any]) -> Any:
     """Return the pictures of queries; of codes, those that the decoder restores."""
-    model: Any = library.model
-    pictures: NDArray[np.generic]
     if "ids" in queries:
-        pictures = library.read(queries["ids"])
-    elif "codes" in queries:
-        pictures = model.inverse_transform(queries["codes"])
-    else:
-        pictures = queries["query"]
-    return pictures
+        return library.read(queries["ids"])
+    model: Any = library.model
+    return queries["query"] if "query" in queries else model.inverse_transform(queries["codes"])
 
 
 def _match_record(match: "Match") -> dict[str, Any]:

@@ -85,8 +85,11 @@ def verb(
 
 
 def to(text: str) -> Decorator:
-    """Give a verb its ``-o``; its long name leaves ``--output`` to the models' parameter."""
-    return click.option("-o", "--to", required=True, type=PATH, help=text)
+    """Give a verb its ``-o`` and ``--overwrite``.
+
+    The long name of ``-o`` leaves ``--output`` to the models' parameter.
+    """
+    return _several(click.option("-o", "--to", required=True, type=PATH, help=text), overwrite)
 
 
 def ray(text: str) -> Decorator:
@@ -288,6 +291,10 @@ signal = _several(
     ),
     _as_dict("signal", dict, "columns", "hop", "rate"),
 )
+
+
+# How verbs read the data that they restore, signals included.
+restoring = _several(as_signal, signal, resize, reading)
 
 
 def of_model(model: type) -> list[click.Parameter]:

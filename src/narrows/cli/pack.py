@@ -15,7 +15,6 @@ from narrows.cli.exchange import reading_record, report_skipped
 @options.to("The dataset: data.lance.")
 @options.pictures
 @options.folder
-@options.overwrite
 def command(
     *,
     photos: Path,

@@ -21,7 +21,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -262,9 +261,8 @@ def _unlinked() -> int:
         return os.memfd_create("narrows")
     import tempfile
 
-    handle, path = tempfile.mkstemp()
-    Path(path).unlink()
-    return handle
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _text(sink: _Sink, before: Any) -> io.TextIOWrapper:

@@ -20,22 +20,8 @@ from narrows.cli.exchange import (
 @options.model
 @options.data
 @options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
-@options.as_signal
-@options.signal
-@options.resize
-@options.reading
-@options.overwrite
-def command(
-    *,
-    model: Path,
-    data: Path,
-    to: Path,
-    as_signal: bool,
-    signal: dict[str, Any],
-    resize: bool,
-    reading: dict[str, Any],
-    overwrite: bool,
-) -> None:
+@options.restoring
+def command(*, model: Path, data: Path, to: Path, overwrite: bool, **how: Any) -> None:
     """Encode and decode data in one go.
 
     The output has the type of the training data, in tables as floats; pictures keep their names,
@@ -45,12 +31,10 @@ def command(
 
     from narrows.texts import counted
 
-    how: dict[str, Any] = {"signal": signal, "reading": reading, "resize": resize}
-    how |= {"as_signal": as_signal, "overwrite": overwrite}
-    if restore_signal(model, "reconstruct", data, to, **how):
+    if restore_signal(model, "reconstruct", data, to, overwrite=overwrite, **how):
         return
     whole = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
-    rows = read_to_restore(whole, data, reading, resize)
+    rows = read_to_restore(whole, data, how["reading"], how["resize"])
     X = rows.in_units(whole)
     squares = 0.0
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 )
 @options.random_state
 @options.reading
-@options.overwrite
 def command(
     *,
     model: Path,

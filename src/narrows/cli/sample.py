@@ -21,7 +21,6 @@ from narrows.cli.exchange import load_to_restore, write_restored
 )
 @options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
 @options.random_state
-@options.overwrite
 def command(
     *,
     model: Path,

@@ -138,7 +138,6 @@ class TrainCommand(click.Command):
     "[default: if a worker does not see them]",
 )
 @options.reading
-@options.overwrite
 def command(*, data: Path, to: Path, **how: Any) -> int:
     """Train a model on pictures, a table or a signal.
 
