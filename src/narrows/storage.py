@@ -32,7 +32,6 @@ from narrows.data.lazy_rows import check_fits
 from narrows.errors import FormatError, MissingFileError, OutputError, OutputExistsError
 from narrows.remote import Place, place
 
-FORMAT = "narrows-model"
 FORMAT_VERSION = 1
 MANIFEST = "narrows.json"
 
@@ -166,7 +165,7 @@ class Kind:
 MODEL = Kind(
     what="model",
     manifest=MANIFEST,
-    format=FORMAT,
+    format="narrows-model",
     version=FORMAT_VERSION,
     most=2**25,
     first="train one first",
@@ -306,7 +305,7 @@ def write_pair(first: Half, second: Half, *, overwrite: bool) -> None:
         try:
             with _prepared(*first, overwrite=overwrite):
                 if other_before is not None:
-                    marker = {"format": FORMAT, "format_version": FORMAT_VERSION}
+                    marker = {"format": MODEL.format, "format_version": FORMAT_VERSION}
                     marker_bytes = json.dumps({**marker, _PAIR: str(first[0])}).encode()
                     _replace(other, marker_bytes)
         except BaseException:
@@ -340,7 +339,7 @@ def _prepared(
     digests = {part: hashlib.sha256(data).hexdigest() for part, data in contents.items()}
     names = {part: f"{part}-{digest[:12]}.safetensors" for part, digest in digests.items()}
     complete = {
-        "format": FORMAT,
+        "format": MODEL.format,
         "format_version": FORMAT_VERSION,
         **manifest,
         "versions": {name: version(name) for name in PACKAGES} | manifest.get("versions", {}),

@@ -13,14 +13,14 @@ from narrows.cli.exchange import read_for, reading_record, shared
 from narrows.texts import as_text
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from matplotlib.figure import Figure
 
     from narrows import Library
     from narrows.library import Match
 
 # The most queries and matches of a contact sheet that one can still look at.
 _MOST_DRAWN, _MOST_COLUMNS = 24, 12
+_RERANKED = {"pixels": "pixels", "ssim": "SSIM"}
 
 
 @options.verb("match")
@@ -96,7 +96,7 @@ def command(
     others; with --codes, the nearest to pictures that have been encoded already.
     """
     from narrows import Library
-    from narrows.atomic import check_output
+    from narrows.atomic import atomic_file, check_output
     from narrows.errors import ParameterError
 
     if [query is None, not ids, codes is None].count(False) != 1:
@@ -117,9 +117,10 @@ def command(
     if save is not None:
         title = "Nearest pictures by code"
         if rerank is not None:
-            title += ", ordered by " + {"pixels": "pixels", "ssim": "SSIM"}[rerank]
-        X = _pictures(opened, queries)
-        _draw(save, opened, X, names, found, title=title, overwrite=overwrite)
+            title += f", ordered by {_RERANKED[rerank]}"
+        figure = _contact_sheet(opened, _pictures(opened, queries), names, found, title)
+        with atomic_file(save, overwrite=overwrite) as temporary:
+            figure.savefig(temporary, format="png")
     of_queries = [
         {"query": name, "matches": [_match_record(match) for match in matches]}
         for name, matches in zip(names, found, strict=True)
@@ -200,17 +201,9 @@ def _show(names: Sequence[str], found: "list[list[Match]]", columns: list[str]) 
     )
 
 
-def _draw(
-    path: Path,
-    library: "Library",
-    X: "NDArray[np.generic]",
-    names: Sequence[str],
-    found: "list[list[Match]]",
-    *,
-    title: str,
-    overwrite: bool,
-) -> None:
-    from narrows.atomic import atomic_file
+def _contact_sheet(
+    library: "Library", X: Any, names: Sequence[str], found: "list[list[Match]]", title: str
+) -> "Figure":
     from narrows.evaluation import contact_sheet
 
     if len(X) > _MOST_DRAWN:
@@ -225,7 +218,7 @@ def _draw(
     if replaced:
         more = f" (and {len(replaced) - 1} more)" if len(replaced) > 1 else ""
         note(f"the contact sheet shows {next(iter(replaced.values()))}{more}")
-    figure = contact_sheet(
+    return contact_sheet(
         X,
         model.reconstruct(X),
         shown,
@@ -233,8 +226,6 @@ def _draw(
         limits=(model.scaling_.low, model.scaling_.high),
         title=title,
     )
-    with atomic_file(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def _drawable(match: "Match", scaling: Any, replaced: dict[int, str]) -> Any:

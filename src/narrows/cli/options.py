@@ -123,7 +123,7 @@ def _as_dict(argument: str, make: Callable[..., dict[str, Any]], *names: str) ->
 
 
 def _in_reading(*names: str) -> Decorator:
-    """Have a verb read all picture files as these options say, which it need not know of."""
+    """Have a verb read all picture files as these options say, without being given them."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

@@ -1,4 +1,4 @@
-"""Training by several processes that torchrun started: torch's DDP, gloo on CPUs, NCCL on GPUs."""
+"""The group of processes that torchrun started to train together: gloo on CPUs, NCCL on GPUs."""
 
 import os
 import warnings
@@ -14,23 +14,23 @@ from narrows import __version__, ranks
 from narrows.errors import NarrowsError, WorkerError
 
 _SET_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# What messages of the transport have in common; torch has no class of its own for them.
+# Words in messages about lost connections; torch has no class of its own for them.
 _LOST = ("gloo", "nccl", "connection", "socket", "timed out")
 
 
 def is_launched() -> bool:
-    """Tell whether torchrun, or what sets the same variables, started this process."""
+    """Tell whether this process was started by torchrun, or what sets the same variables."""
     return all(name in os.environ for name in _SET_BY_TORCHRUN)
 
 
 @contextmanager
 def together() -> Iterator[bool]:
-    """Train in the block as one of the processes that torchrun started, if it did.
+    """Train in the block as one of the processes that torchrun started, or as the only one.
 
     Yields
     ------
     bool
-        Whether this process is the one that writes and tells.
+        Whether this process is the one that writes files and messages.
 
     Raises
     ------
@@ -60,14 +60,14 @@ def together() -> Iterator[bool]:
         ) from error
     try:
         with ranks.placed(rank, size), warnings.catch_warnings():
-            # Of convolutions with a single channel, whose gradients are copied: a step of them.
+            # torch warns that it copies the gradients of convolutions with a single channel.
             warnings.filterwarnings("ignore", message="Grad strides do not match")
             ranks.check_same(
                 "its version", f"narrows {__version__}, torch {torch.__version__}", WorkerError
             )
             yield rank == 0
             ranks.wait()
-        # Threads of a group that is left to the interpreter's end may abort it.
+        # Threads of a group may abort the interpreter if they run until its end.
         distributed.destroy_process_group()
     except RuntimeError as error:
         if isinstance(error, NarrowsError) or not _is_lost(error):
@@ -79,20 +79,20 @@ def together() -> Iterator[bool]:
 
 
 def fails_first() -> bool:
-    """Tell, once something went wrong, whether this process is the first to say so."""
+    """Tell whether this process is the first of several to report an error."""
     if not distributed.is_initialized():
         return True
     try:
         store = distributed.distributed_c10d._get_default_store()
         return bool(store.add("narrows failed", 1) == 1)
-    except RuntimeError:  # nobody is left to ask
+    except RuntimeError:  # the process that keeps the store has ended
         return True
 
 
 def _attempt(store: Store, rank: int, size: int) -> str:
-    """Name this start: the store still has the addresses of processes that were lost.
+    """Return a name for this start, as the store still has the addresses of lost processes.
 
-    On one machine torchrun counts its starts. On several, each counts its own, which may differ.
+    On one machine, torchrun counts its starts. On several machines, their counts may differ.
     """
     if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
         return f"narrows/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
