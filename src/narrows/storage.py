@@ -132,14 +132,13 @@ class Kind:
                 f"'format': '{self.format}'; name a folder that a {self.what} {self.made}"
             )
         if facts.get("format_version") not in (*self.older, self.version):
-            reads = f"version {self.version}"
-            if self.older:
-                reads = f"versions {self.older[0]} to {self.version}"
+            oldest = f"versions {self.older[0]} to" if self.older else "version"
             found = facts.get("format_version")
             is_past = type(found) is int and 0 < found < min((*self.older, self.version))
             remedy = self.past if is_past else f"install a newer Narrows, or {self.again}"
             raise FormatError(
-                f"'{path}' has format version {found!r}, this Narrows reads {reads}; {remedy}"
+                f"'{path}' has format version {found!r}, this Narrows reads {oldest} "
+                f"{self.version}; {remedy}"
             )
         if isinstance(path, Path):
             check_inside(path)

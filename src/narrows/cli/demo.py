@@ -214,13 +214,8 @@ Try next:
 
 
 def _command() -> str:
-    """Return the command that runs this program from here: it need not be on the options.PATH."""
-    script = Path(sys.argv[0])
-    if script.name != "narrows" or not script.is_file():
-        return f"{shlex.quote(sys.executable)} -m narrows"
-    found = shutil.which("narrows")
+    """Return the command that runs this program: ``narrows`` need not be on the PATH."""
+    script, found = Path(sys.argv[0]), shutil.which("narrows")
     if found is not None and Path(found).resolve() == script.resolve():
         return "narrows"
-    here = Path.cwd()
-    inside = script.resolve().is_relative_to(here)
-    return shlex.quote(str(script.resolve().relative_to(here) if inside else script))
+    return f"{shlex.quote(sys.executable)} -m narrows"

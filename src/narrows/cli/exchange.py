@@ -77,10 +77,9 @@ def load_for(path: Path, method: str) -> Any:
         if hasattr(model, "predict"):
             raise FormatError(f"'{path}' is a classifier; give a model, or a half of one")
         half = type(model).__name__.lower()
-        needed = {"transform": "the encoder", "inverse_transform": "the decoder"}.get(method)
+        halves = {"transform": " or the encoder", "inverse_transform": " or the decoder"}
         raise FormatError(
-            f"'{path}' is only the {half} of a model; give the whole model"
-            + (f" or {needed}" if needed else "")
+            f"'{path}' is only the {half} of a model; give the whole model{halves.get(method, '')}"
         )
     return model
 

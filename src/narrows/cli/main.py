@@ -166,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             result = group.main(arguments, prog_name="narrows", standalone_mode=False)
         except click.ClickException as error:
-            _complain(error.format_message(), _hint(error))
+            context = getattr(error, "ctx", None)
+            hint = f" (see '{context.command_path} --help')" if context else ""
+            _complain(error.format_message(), hint)
             return 2
         except click.Abort:
             return _stopped()
@@ -202,8 +204,3 @@ def _complain(message: str, hint: str = "") -> None:
 
     start = "narrows: error: "
     note(f"{start}{one_line(message, LONGEST_LINE - len(start) - len(hint))}{hint}")
-
-
-def _hint(error: click.ClickException) -> str:
-    context = getattr(error, "ctx", None)
-    return f" (see '{context.command_path} --help')" if context else ""

@@ -117,7 +117,9 @@ def command(
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
     title = printable(f"Map of {data.name} by {model.name}")
     scaling = coder.scaling_ if spec_of(coder).shows_pictures else None
-    shown = _Shown(made.points, rows, known, errors, title, _lines(made, found), scaling)
+    colors = {"labels": known} if errors is None else {"values": errors}
+    lines = _lines(made, found)
+    shown = _Shown(made.points, rows, known, errors, colors, title, lines, scaling)
     with ExitStack() as stack:
         places = [stack.enter_context(atomic_file(path, overwrite=overwrite)) for path in outputs]
         for path, place in zip(outputs, places, strict=True):
@@ -165,22 +167,18 @@ def _lines(made: "Projection", scores: "MapScores | None") -> list[str]:
 class _Shown:
     """The contents of the outputs.
 
-    Points are coloured by errors if there are any, otherwise by labels. ``scaling`` is the model's,
-    which knows black and white, or None if rows are no pictures.
+    ``colors`` are errors if there are any, otherwise labels, as parameters of plots. ``scaling`` is
+    the model's, which knows black and white, or None if rows are no pictures.
     """
 
     points: "NDArray[np.float32]"
     rows: "Rows"
     labels: list[str] | None
     errors: "NDArray[np.floating] | None"
+    colors: dict[str, Any]
     title: str
     lines: list[str]
     scaling: Any
-
-    @property
-    def colored_by(self) -> dict[str, Any]:
-        """The labels or errors of the points, as parameters of plots."""
-        return {"labels": self.labels} if self.errors is None else {"values": self.errors}
 
 
 def _write_picture(place: Path, shown: _Shown) -> None:
@@ -190,7 +188,7 @@ def _write_picture(place: Path, shown: _Shown) -> None:
 
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
-    embedding(shown.points, **shown.colored_by, value_name=_ERROR, ax=axes)
+    embedding(shown.points, **shown.colors, value_name=_ERROR, ax=axes)
     axes.set_title(shown.title, parse_math=False)
     axes.set_xlabel("\n".join(shown.lines))
     figure.savefig(place, format="png", dpi=150)
@@ -225,7 +223,7 @@ def _write_page(place: Path, shown: _Shown) -> None:
         shown.points,
         title=shown.title,
         summary=" ".join(shown.lines),
-        **shown.colored_by,
+        **shown.colors,
         value=_ERROR,
         names=shown.rows.names if shown.rows.pictures else None,
         pictures=values if shows else None,

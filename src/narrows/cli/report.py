@@ -74,16 +74,15 @@ def command(
     own, of_labels, of_train = shared(reading, [data, labels, train])
     read = read_for(whole, data, own, own_size=False)
     known = labels_of(labels, read, of_labels)
-    learned_from: Any = None
+    X_train: Any = None
     if train is not None:
-        learned_from = read_for(whole, train, of_train, own_size=False)
-        learned_from = stored(learned_from.for_model(whole))
+        X_train = stored(read_for(whole, train, of_train, own_size=False).for_model(whole))
     with training():
         report = make_report(
             whole,
             stored(read.for_model(whole)),
             known,
-            X_train=learned_from,
+            X_train=X_train,
             sweep=tuple(sweep),
             max_rows=rows,
             names=read.names if read.pictures else None,

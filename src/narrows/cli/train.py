@@ -81,9 +81,7 @@ class TrainCommand(click.Command):
                 ctx,
                 param_hint="--model",
             )
-        if _OPTIONS not in ctx.meta:
-            ctx.meta[_OPTIONS] = options.of_model(model)
-        made: list[click.Parameter] = ctx.meta[_OPTIONS]
+        made: list[click.Parameter] = ctx.meta.setdefault(_OPTIONS, options.of_model(model))
         return made
 
 
