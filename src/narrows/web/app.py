@@ -25,17 +25,7 @@ from narrows.web.library_map import LibraryMap, Maps
 from narrows.web.report_process import ReportMaker
 from narrows.web.requests import Uploads
 from narrows.web.routes import routes
-from narrows.web.security import (
-    App,
-    BusyError,
-    Guard,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    TooLargeError,
-    read_public_url,
-)
+from narrows.web.security import App, Guard, Message, Receive, Scope, Send, read_public_url
 from narrows.web.snapshot import Served, Source
 
 # The bounds of the histograms, of seconds and of batches.
@@ -123,10 +113,9 @@ def create_app(
         if library is not None and len(library):
             maps.current()  # computes the map ahead of the first request
         yield
-        for worker in (state.inference, state.changes, state.opening):
-            worker.close()
-        state.views.close()
-        state.uploads.close()
+        workers = (state.inference, state.changes, state.opening)
+        for part in (*workers, state.views, state.uploads):
+            part.close()
         await state.report.close()
         maps.close()
 
@@ -140,8 +129,6 @@ def create_app(
         exception_handlers={
             errors.NarrowsError: _explain,
             HTTPException: _explain_http,
-            TooLargeError: _explain_size,
-            BusyError: _explain_size,
             ClientDisconnect: _gone,
             Exception: _fault,
         },
@@ -264,10 +251,6 @@ def _answer(
         text = text.replace(printable(str(folder)), path.name)
     # The text may repeat characters of the request that cannot be encoded.
     return JSONResponse({"error": printable(text)}, status, headers)
-
-
-async def _explain_size(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 503 if isinstance(error, BusyError) else 413)
 
 
 async def _gone(_: Request, error: Exception) -> Response:

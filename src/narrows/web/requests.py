@@ -19,7 +19,6 @@ from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker
-from narrows.web.security import TooLargeError
 from narrows.web.snapshot import Served, Source
 
 LARGEST = 2**31 - 1
@@ -172,7 +171,7 @@ async def read_json(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
 
     Raises
     ------
-    HTTPException, TooLargeError, ParameterError
+    HTTPException, ParameterError
         If the body is something else, or larger.
     """
     if not request.headers.get("content-type", "").startswith("application/json"):
@@ -181,7 +180,7 @@ async def read_json(request: Request, most: int = MOST_BYTES) -> dict[str, Any]:
     async for chunk in request.stream():
         contents += chunk
         if len(contents) > most:
-            raise TooLargeError(f"the JSON is too large; send at most {most} bytes here")
+            raise HTTPException(413, f"the JSON is too large; send at most {most} bytes here")
     try:
         body = parse_json(contents)
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
@@ -126,14 +127,6 @@ def _bad_address(address: str, why: str) -> ParameterError:
         f"--public-url (public_url) {address[:200]!r} cannot be used: {why}; give an address like "
         "'https://narrows.example.com'"
     )
-
-
-class TooLargeError(Exception):
-    """A request's body is larger than allowed."""
-
-
-class BusyError(Exception):
-    """The bodies of all requests together are larger than allowed."""
 
 
 class Guard:
@@ -290,9 +283,9 @@ class _Body:
         self.received += count
         self._guard.coming += count
         if self.received > MOST_BYTES:
-            raise TooLargeError(f"the request is too large; send at most {MOST_BYTES} bytes")
+            raise HTTPException(413, f"the request is too large; send at most {MOST_BYTES} bytes")
         if self._guard.coming > MOST_AT_ONCE:
-            raise BusyError("too much is being sent at once; try again later")
+            raise HTTPException(503, "too much is being sent at once; try again later")
         return message
 
 
