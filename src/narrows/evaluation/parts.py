@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from narrows import plots
 from narrows.data.arrays import as_tensor
-from narrows.errors import DataError
-from narrows.evaluation.figures import Columns, FeatureScores, Figures
+from narrows.evaluation.figures import FeatureScores, Figures
 from narrows.evaluation.page import Part
 from narrows.evaluation.row_errors import Coded, PCABaseline
 from narrows.evaluation.verdict import (
@@ -104,20 +103,41 @@ class Subject:
 
 
 def make_parts(subject: Subject) -> list[Part]:
-    """Draw every part that these rows and this model allow, in the order of the page."""
+    """Make every part that these rows and this model allow, in the order of the page."""
     columns = subject.figures.columns
-    if columns is not None:
-        makers = [_size, _training, _map, _errors, _units, _features]
-        shown = _columns(columns, subject.figures.headline.pca_components)
-        return [shown, *(make(subject) for make in makers)]
-    makers = [_restored, _size, _training, _map, _latent, _filters, _errors, _units, _features]
-    return [make(subject) for make in makers]
+    column = "column" if columns is None else columns.kind.removesuffix("s")
+    makers = {
+        "columns": (f"Error by {column}", _columns),
+        "restored": ("Original and restored", _restored),
+        "size": ("Error against code size", _size),
+        "training": ("Training", _training),
+        "map": ("Map", _map),
+        "latent": ("What the code means", _latent),
+        "filters": ("Filters", _filters),
+        "errors": ("Errors and outliers", _errors),
+        "units": ("Units of the code", _units),
+        "features": ("Codes as features", _features),
+    }
+    of_pictures = {"restored", "latent", "filters"}
+    unwanted = {"columns"} if columns is None else of_pictures
+    shape = subject.figures.sample_shape
+    parts = []
+    for name, (title, fill) in makers.items():
+        if name not in unwanted:
+            parts.append(part := Part(name, title))
+            if name in of_pictures and not subject.pictures:
+                part.words.append(f"Left out: rows of shape {shape} are no pictures to be shown.")
+            else:
+                fill(subject, part)
+    return parts
 
 
-def _columns(columns: Columns, size: int) -> Part:
+def _columns(subject: Subject, part: Part) -> None:
     """Show the error of each column, the worst first, and that of PCA of a size."""
+    columns, size = subject.figures.columns, subject.figures.headline.pca_components
+    if columns is None:
+        return
     many, one = columns.kind, columns.kind.removesuffix("s")
-    part = Part("columns", f"Error by {one}")
     part.words.append(
         f"What is left of each {one}: its mean squared error as a share of its variance, which is "
         f"1 less R\N{SUPERSCRIPT TWO}. Above 1 a {one} is restored worse than by its mean, which "
@@ -158,14 +178,9 @@ def _columns(columns: Columns, size: int) -> Part:
             f"The table has the {_WORST_COLUMNS} worst of {len(varied)}; report.json has all of "
             "them."
         )
-    return part
 
 
-def _restored(subject: Subject) -> Part:
-    part = Part("restored", "Original and restored")
-    if not subject.pictures:
-        part.words.append(_no_pictures(subject))
-        return part
+def _restored(subject: Subject, part: Part) -> None:
     model, coded, baseline = subject.model, subject.coded, subject.baseline
     order = np.argsort(coded.errors, kind="stable")
     kinds = {
@@ -193,7 +208,6 @@ def _restored(subject: Subject) -> Part:
             limits=subject.limits,
             tiles=True,
         )
-    return part
 
 
 def damage(model: BaseAutoencoder, X: NDArray[Any], random_state: int) -> NDArray[Any] | None:
@@ -214,11 +228,10 @@ def typical_rows(errors: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     return order[start : start + count]
 
 
-def _size(subject: Subject) -> Part:
+def _size(subject: Subject, part: Part) -> None:
     figures, write = subject.figures, writer(subject.figures)
     errors, sweep = figures.headline, figures.sweep
     curve = {size: error for size, error in figures.pca_curve.items() if error > 0}
-    part = Part("size", "Error against code size")
     on_columns = " of standardised columns" if errors.pca_columns == "standardised" else ""
     part.words.append(
         f"The {unit_of_errors(figures)} as a function of the code size: of PCA{on_columns}, "
@@ -250,12 +263,10 @@ def _size(subject: Subject) -> Part:
     for size in sorted({*curve, *of_models}):
         cells = [write(line[size]) if size in line else "" for line in (curve, of_models)]
         part.table.append([str(size), *cells])
-    return part
 
 
-def _training(subject: Subject) -> Part:
+def _training(subject: Subject, part: Part) -> None:
     history, learning = subject.model.history_, subject.figures.learning
-    part = Part("training", "Training")
     kept = f"those of epoch {learning.best_epoch}"
     if learning.kept_start:
         kept = "the first ones, which are PCA's"
@@ -268,15 +279,13 @@ def _training(subject: Subject) -> Part:
     if len(history):
         part.plot("losses", "Every term of the loss.", plots.history, history)
         part.plot("learning-rate", "The learning rate.", plots.learning_rate, history)
-    return part
 
 
-def _map(subject: Subject) -> Part:
-    part = Part("map", "Map")
+def _map(subject: Subject, part: Part) -> None:
     scores, points = subject.figures.map, subject.points
     if scores is None or points is None:
         part.words.append("Left out: there are too few rows for a map, or they are all the same.")
-        return part
+        return
     words = f"By {scores.method}; trustworthiness {scores.trustworthiness:.3f}"
     if scores.neighbor_accuracy is not None:
         words += f", 5-nearest-neighbour accuracy {scores.neighbor_accuracy:.3f}"
@@ -288,17 +297,13 @@ def _map(subject: Subject) -> Part:
     if labels is not None:
         part.plot("map-labels", "By label.", draw, points, labels=labels, tall=True)
     part.plot("map-errors", "By error.", draw, points, values=errors, tall=True)
-    return part
 
 
-def _latent(subject: Subject) -> Part:
-    model, part = subject.model, Part("latent", "What the code means")
-    if not subject.pictures:
-        part.words.append(_no_pictures(subject))
-        return part
+def _latent(subject: Subject, part: Part) -> None:
+    model = subject.model
     if model.takes_any_size_:
         part.words.append("Left out: the code is a map, whose numbers belong to places.")
-        return part
+        return
     look: dict[str, Any] = {"limits": subject.limits, "tiles": True}
     part.plot(
         "traversal",
@@ -320,7 +325,6 @@ def _latent(subject: Subject) -> Part:
         samples = model.sample(_SAMPLES, random_state=subject.random_state)
         caption = "Decoded from codes drawn from N(0, I)."
         part.plot("samples", caption, plots.picture_grid, samples, columns=8, **look)
-    return part
 
 
 def _traverse(model: BaseAutoencoder, coded: Coded) -> Lines:
@@ -360,22 +364,15 @@ def _between(first: NDArray[Any], last: NDArray[Any]) -> NDArray[np.float32]:
     return between + steps * last.astype(np.float32)
 
 
-def _filters(subject: Subject) -> Part:
-    part = Part("filters", "Filters")
-    try:
-        weights = plots.model_filters(subject.model, n=_FILTERS)
-    except DataError:
-        part.words.append(_no_pictures(subject))
-        return part
+def _filters(subject: Subject, part: Part) -> None:
+    weights = plots.model_filters(subject.model, n=_FILTERS)
     caption = "Weights of the first layer's units, each by its own largest; grey is 0."
     part.plot("filters", caption, plots.filters, weights, columns=12, tiles=True)
-    return part
 
 
-def _errors(subject: Subject) -> Part:
+def _errors(subject: Subject, part: Part) -> None:
     figures, errors = subject.figures, subject.coded.errors
     threshold = figures.headline.outlier_threshold
-    part = Part("errors", "Errors and outliers")
     part.words.append(
         f"Measured on {measured_rows(figures)}. {figures.headline.outliers} of {len(errors)} have "
         f"an error above {amount(figures, threshold)}, four robust standard deviations of the "
@@ -402,12 +399,10 @@ def _errors(subject: Subject) -> Part:
         )
     part.table.append(["row", "error"])
     part.table.extend(map(list, zip(names, map(writer(figures), errors[order]), strict=True)))
-    return part
 
 
-def _units(subject: Subject) -> Part:
+def _units(subject: Subject, part: Part) -> None:
     model, units = subject.model, subject.figures.units
-    part = Part("units", "Units of the code")
     part.words.append(f"{units.unused} of {units.n} units are {units.kind} on these rows.")
     X = subject.everything.X
     if isinstance(model, Density):
@@ -449,31 +444,24 @@ def _units(subject: Subject) -> Part:
             plots.singular_values,
             values,
         )
-    return part
 
 
-def _features(subject: Subject) -> Part:
+def _features(subject: Subject, part: Part) -> None:
     scores = subject.figures.features
-    part = Part("features", "Codes as features")
     if not scores:
         words = "labels were not given" if subject.labels is None else "labels have too few classes"
         if subject.labels is not None and len(subject.coded.X) < len(subject.labels):
             words = f"the {len(subject.coded.X)} measured rows have too few of each class"
         part.words.append(f"Left out: {words}.")
-        return part
+        return
     plot_features(part, scores)
     part.table.append(["representation", *next(iter(scores.values()))])
     for name, by_method in scores.items():
         cells = [f"{mean:.3f} \N{PLUS-MINUS SIGN} {std:.3f}" for mean, std in by_method.values()]
         part.table.append([name, *cells])
-    return part
 
 
 def plot_features(part: Part, scores: FeatureScores) -> None:
     """Plot the accuracy of classifiers on representations."""
     part.words.append("Accuracy by five-fold cross-validation, mean and standard deviation.")
     part.plot("features", "Higher is better.", plots.features, scores)
-
-
-def _no_pictures(subject: Subject) -> str:
-    return f"Left out: rows of shape {subject.figures.sample_shape} are no pictures to be shown."
