@@ -19,7 +19,6 @@ from narrows.data.principal import fit_pca
 from narrows.errors import DataError
 from narrows.evaluation.row_errors import (
     Coded,
-    ColumnLayout,
     ErrorUnit,
     FittedOn,
     PCABaseline,
@@ -283,19 +282,19 @@ class Columns:
 def measure_columns(
     model: BaseAutoencoder,
     coded: Coded,
-    layout: ColumnLayout,
     baseline: PCABaseline,
     *,
     errors: Errors,
     same_scaling: float | None,
 ) -> Columns | None:
-    """Measure how well each column is restored; ``None`` where none varies.
+    """Measure how well each column is restored; ``None`` where there are none, or none varies.
 
     The verdict is drawn from ``errors``; ``same_scaling`` is the error that PCA leaves on columns
     as the model scales them.
     """
-    numbers, variances = errors.pca_components, baseline.unit.variances
-    if variances is None or not (variances > 0).any():
+    numbers = errors.pca_components
+    layout, variances = baseline.unit.columns, baseline.unit.variances
+    if layout is None or variances is None or not (variances > 0).any():
         return None
     shares = _shares(layout.average(coded.squared_errors), variances)
     by_pca: list[float | None] = [None] * len(variances)

@@ -86,7 +86,7 @@ class Report(Page):
         self.subject = subject
 
     def as_json(self) -> dict[str, Any]:
-        """Return figures and verdict as JSON can hold them."""
+        """Return figures and verdict as values for JSON."""
         return {
             "notice": self.notice,
             "figures": asdict(self.figures),
@@ -221,8 +221,7 @@ def measure(
     membership = np.full(len(rows), NEW, np.int8) if kept_from_model else membership_of(model, rows)
     origin = Origin.of(model, membership)
     measured = origin.is_measured(membership)
-    columns = find_columns(model, rows, given)
-    unit = choose_unit(rows[measured], columns)
+    unit = choose_unit(rows[measured], find_columns(model, rows, given))
     coded = everything = Coded.of(model, rows[measured], unit, chosen[measured])
     if not measured.all():
         rest = Coded.of(model, rows[~measured], unit, chosen[~measured])
@@ -236,14 +235,10 @@ def measure(
         training, learned_errors = rows[learned], everything.errors[learned]
     units = measure_units(model, everything)
     width = units.numbers
+    powers = [1 << power for power in range(max(_CURVE, width).bit_length())]
+    sizes = [*powers, width, *[2 * width] * (2 * width <= _TWICE), *sweep]
     baseline, in_data_units = _fit_baselines(
-        model,
-        coded.X,
-        unit,
-        origin,
-        training,
-        sizes=_sizes_of_curve(width, sweep),
-        random_state=random_state,
+        model, coded.X, unit, origin, training, sizes=sizes, random_state=random_state
     )
     errors = shares = measure_errors(coded.errors, width, baseline)
     same_scaling = None
@@ -256,11 +251,6 @@ def measure(
     if labels is not None:
         features = measure_features(
             coded, unit, labels[measured], width, random_state=random_state, known=known or {}
-        )
-    column_figures = None
-    if columns is not None:
-        column_figures = measure_columns(
-            model, coded, columns, baseline, errors=shares, same_scaling=same_scaling
         )
     figures = Figures(
         model=type(model).__name__,
@@ -281,7 +271,7 @@ def measure(
             random_state=random_state,
         ),
         units=units,
-        columns=column_figures,
+        columns=measure_columns(model, coded, baseline, errors=shares, same_scaling=same_scaling),
         map=map_figures,
         features=features,
         sweep=_sweep(others, coded.X, unit, training, random_state),
@@ -363,11 +353,6 @@ def _make_map(
     y = labels if several else None
     scores = score_map(X, points, y, model=model, random_state=random_state)
     return points, Map(projection.method, scores.trustworthiness, scores.neighbor_accuracy)
-
-
-def _sizes_of_curve(width: int, sweep: tuple[int, ...]) -> list[int]:
-    powers = [1 << power for power in range(max(_CURVE, width).bit_length())]
-    return [*powers, width, *[2 * width] * (2 * width <= _TWICE), *sweep]
 
 
 def _fit_baselines(
