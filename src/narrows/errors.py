@@ -46,10 +46,33 @@ class NarrowsError(Exception):
     message : str
         Brought to one line of at most 480 printable characters, whatever values, names and paths
         it quotes; see :func:`narrows.texts.one_line`.
+    **fields : object
+        What the message is about, for programs: such as the ``parameter`` that was refused, the
+        ``path`` of the file, and the ``column`` of a table. They become attributes.
+
+    Attributes
+    ----------
+    parameter, path, column : object
+        None where an error does not say.
+
+    Examples
+    --------
+    >>> from narrows.data.formats import FileOptions
+    >>> from narrows.errors import NarrowsError
+    >>> try:
+    ...     FileOptions(decimal=";")
+    ... except NarrowsError as error:
+    ...     print(error.parameter)
+    decimal
     """
 
-    def __init__(self, message: str = "") -> None:
+    parameter: str | None = None
+    path: Any = None
+    column: str | None = None
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
         super().__init__(one_line(str(message)))
+        vars(self).update(fields)
 
 
 class ParameterError(NarrowsError, ValueError):

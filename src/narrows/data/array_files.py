@@ -10,7 +10,6 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
 from gzip import GzipFile
 from io import BufferedReader
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from narrows.data import lazy_rows
 from narrows.data.folders import what_it_is
+from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, MadeRows, check_fits, in_blocks
 from narrows.errors import (
     DataError,
@@ -139,7 +139,7 @@ def _in_memory(path: Path, file: IO[bytes], size: int) -> NDArray[Any]:
     return values
 
 
-def write_npy(path: Path, values: NDArray[Any] | LazyRows) -> None:
+def write_npy(path: Path, contents: Contents) -> None:
     """Write rows to a .npy file, some at a time; a file that is there is replaced.
 
     Raises
@@ -148,10 +148,10 @@ def write_npy(path: Path, values: NDArray[Any] | LazyRows) -> None:
         With the system's own reason, such as a full disk.
     """
     with path.open("wb") as file:
-        _write(file, values)
+        _write(file, contents.values)
 
 
-def write_npz(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None) -> None:
+def write_npz(path: Path, contents: Contents) -> None:
     """Write rows as X to an .npz file, some at a time, and their names beside them.
 
     Raises
@@ -159,9 +159,10 @@ def write_npz(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] 
     OSError
         As :func:`write_npy`.
     """
+    names = contents.names
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("X.npy", "w", force_zip64=True) as file:
-            _write(file, values)
+            _write(file, contents.values)
         if names is not None:
             width = max((len(name) for name in names), default=0) or 1
             texts = MadeRows(
@@ -190,22 +191,21 @@ def _write(file: IO[bytes], values: NDArray[Any] | LazyRows) -> None:
         file.write(np.ascontiguousarray(block, values.dtype).data)
 
 
-def read_npz(path: Path, array: str | None = None) -> tuple[NDArray[Any], list[str] | None]:
+def read_npz(path: Path, options: FileOptions = DEFAULTS) -> Contents:
     """Read an array from an archive, and the rows' names if it has them.
 
     Parameters
     ----------
     path : Path
         An .npz file.
-    array : str, optional
+    options : FileOptions, optional
         Which of its arrays.
 
     Returns
     -------
-    values : ndarray of shape (n, ...)
-        The one that was named, the only one, or the one called X, arr_0 or data.
-    names : list of str or None
-        What an array of text called "names" holds, if it has one entry for each row.
+    Contents
+        The array that was named, the only one, or the one called X, arr_0 or data; and as names of
+        the rows what an array of text called "names" holds, if it has one entry for each row.
 
     Raises
     ------
@@ -230,7 +230,7 @@ def read_npz(path: Path, array: str | None = None) -> tuple[NDArray[Any], list[s
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             found = _headers(archive)
-            chosen = _choose(path, found, array)
+            chosen = _choose(path, found, options.array)
             _check_sizes(path, archive, {chosen, "names"} & {*found})
             values = archive[chosen]
             names = archive["names"] if "names" in found else np.empty(0)
@@ -240,8 +240,8 @@ def read_npz(path: Path, array: str | None = None) -> tuple[NDArray[Any], list[s
         raise _explain(path, error) from error
     values = _check(path, values)
     if names.dtype.kind != "U" or names.shape != values.shape[:1]:
-        return values, None
-    return values, [str(name) for name in names]
+        return Contents(values)
+    return Contents(values, names=[str(name) for name in names])
 
 
 class _Header(NamedTuple):

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import putchunk
 
+from narrows.data.formats import Contents
 from narrows.errors import DataError
 
 _UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
@@ -302,6 +304,11 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
     putchunk(file, b"IDAT", zlib.compress(filtered.tobytes(), _LEVEL))
     putchunk(file, b"IEND")
     return file.getvalue()
+
+
+def write_png(path: Path, contents: Contents) -> None:
+    """Write the only one of some pictures to a PNG file."""
+    path.write_bytes(encode_png(contents.values[0]))
 
 
 def fits_png(pixels: NDArray[Any]) -> bool:

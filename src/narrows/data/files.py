@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from narrows.atomic import (
     make_temporary,
     remove_abandoned,
 )
-from narrows.data.array_files import is_idx, read_idx, read_npy, read_npz, write_npy, write_npz
+from narrows.data.array_files import is_idx, read_npy
 from narrows.data.arrays import are_pictures, is_picture_shape
 from narrows.data.decoding import PictureRows, Progress, Resized, Resizing
 from narrows.data.depths import encode_png, fits_png
@@ -38,11 +38,16 @@ from narrows.data.folders import (
 )
 from narrows.data.formats import (
     DEFAULTS,
+    FORMATS,
     IMAGE_SUFFIXES,
-    TABLE_SUFFIXES,
+    Contents,
     FileOptions,
-    check_plugin,
+    Format,
+    Kind,
+    check_installed,
+    format_of,
     is_text_table,
+    suffixes_of,
 )
 from narrows.data.images import ImageSize, gather, list_images
 from narrows.data.lazy_rows import LazyRows, in_blocks, join
@@ -57,7 +62,6 @@ from narrows.data.parquet import (
     unpack,
 )
 from narrows.data.reading import Pages, chosen, name_within
-from narrows.data.tables import read_table, write_table
 from narrows.data.tiff import write_tiff
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 
@@ -75,14 +79,7 @@ from narrows.texts import counted
 
 _LEAST_SIDE, _MOST_SIDE = 8, 4096  # of arrays that may be pictures
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
-_READ = (
-    ".npy, .npz, .csv, .tsv, .txt, .parquet, an IDX file, a picture ("
-    + ", ".join(sorted(IMAGE_SUFFIXES))
-    + "), a Lance dataset, or a folder of pictures, of .npy or of .parquet files"
-)
-_WRITTEN = "a file ending in .npy, .npz, .csv, .tsv, .parquet or .lance"
-_TIFF = (".tif", ".tiff")
-_SUFFIXES = {"", ".png", *_TIFF, ".npy", ".npz", ".lance", *TABLE_SUFFIXES}
+_LANCE, _IDX = (file_format for file_format in FORMATS if file_format.name in ("Lance", "IDX"))
 
 
 @dataclass(frozen=True)
@@ -299,7 +296,7 @@ def read(
     ((2, 5, 4), ['caves/deep.png', 'night.png'], True)
     """
     path = Path(path)
-    check_exists(path, _READ)
+    check_exists(path, _readable)
     suffix = path.suffix.lower()
     check_excludable(path, exclude)
     options.check_use(path)
@@ -310,9 +307,9 @@ def read(
     if folder is not None and embedded is None:
         found = _read_folder(path, folder, skip_unreadable, tell=sample_shape is None)
     elif path.is_dir() and embedded is None:
-        found = _read_lance(path)
+        found = _checked(path, _LANCE.load(path))
     elif suffix not in IMAGE_SUFFIXES and embedded is None:
-        check_plugin(path)
+        check_installed(path)
         found = _read_file(path, options, known)
     if found is not None:
         if (image_size, color) != ("auto", "auto"):
@@ -364,37 +361,46 @@ def _check_takes_pictures(path: Path, sample_shape: tuple[int, ...], of_pictures
 
 
 def _read_file(path: Path, options: FileOptions, known: Sequence[str] | None) -> Rows:
-    suffix = path.suffix.lower()
-    values: Any
-    names = columns = None
-    if suffix == ".npy":
-        values = read_npy(path)
-    elif suffix == ".npz":
-        values, names = read_npz(path, options.array)
-    elif suffix == ".parquet" and not is_plain(path):
-        values, columns = read_parquet([path])
-    elif suffix == ".parquet":
-        values, columns = read_table(path)
-    elif is_text_table(path) and not is_idx(path):
-        values, columns = read_table(path, options, known=known)
-    elif _IDX_NAME.search(path.name) or is_idx(path):
-        values = read_idx(path)
-    else:
-        raise DataError(f"'{path}' is of no kind that can be read; give {_READ}")
+    file_format = format_of(path)
+    if (file_format is None and _IDX_NAME.search(path.name)) or (
+        (file_format is None or is_text_table(path)) and is_idx(path)
+    ):
+        file_format = _IDX
+    if file_format in (None, _LANCE) or not {"rows", "tables"} & set(file_format.kinds):
+        raise DataError(f"'{path}' is of no kind that can be read; give {_readable()}", path=path)
+    return _checked(path, file_format.load(path, options, known))
+
+
+def _checked(path: Path, contents: Contents) -> Rows:
+    """Refuse contents without any values; name the rows of others."""
+    values = contents.values
     if values.size == 0:
         raise DataError(
-            f"'{path}' holds no values: its shape is {values.shape}; give at least one row"
+            f"'{path}' holds no values: its shape is {values.shape}; give at least one row",
+            path=path,
         )
-    return Rows(values, names or RowNames(range(len(values))), columns)
+    names = contents.names or RowNames(range(len(values)))
+    kind = values.dtype.name if contents.pictures else None
+    return Rows(values, names, contents.columns, pictures=contents.pictures, file_type=kind)
 
 
-def _read_lance(path: Path) -> Rows:
-    from narrows.data.lance_rows import read_lance  # Lance takes a while to import
+def _readable() -> str:
+    """Name what can be read, for messages."""
+    return (
+        f"{', '.join(_endings('rows', 'tables'))}, an IDX file, a picture "
+        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a Lance dataset, or a folder of pictures, of .npy "
+        "or of .parquet files"
+    )
 
-    values, names, columns, pictures = read_lance(path)
-    kind = values.dtype.name if pictures else None
-    names = names or RowNames(range(len(values)))
-    return Rows(values, names, columns, pictures=pictures, file_type=kind)
+
+def _writable() -> str:
+    """Name what rows can be written to, for messages."""
+    *others, last = _endings("rows", "tables", written=True)
+    return f"a file ending in {', '.join(others)} or {last}"
+
+
+def _endings(*kinds: Kind, written: bool = False) -> list[str]:
+    return [s for s in suffixes_of(kinds, written=written) if written or s != ".lance"]
 
 
 def _read_folder(
@@ -625,26 +631,20 @@ def write(
         )
     if values.dtype.kind not in "biuf":
         raise DataError(f"values of type {values.dtype} are not written; give numbers")
-    suffix = path.suffix.lower()
-    if suffix == ".lance":
-        _write_lance(path, values, names)
-    elif path.is_dir() or not suffix:
+    contents = Contents(values, columns, names)
+    file_format = format_of(path)
+    if file_format is _LANCE:
+        _write_lance(path, contents)
+        return path
+    if path.is_dir() or file_format is None:
         _write_pictures(path, values, names, overwrite)
-    elif suffix == ".png":
-        _write_picture(path, values, overwrite)
-    elif suffix in _TIFF:
+        return path
+    if "pictures" in file_format.kinds:
         _check_pictures(path, values)
-        with atomic_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-            write_tiff(file, _one_by_one(values))
-    elif suffix in TABLE_SUFFIXES:
-        with atomic_file(path, overwrite=overwrite) as temporary:
-            write_table(temporary, values, columns)
-    elif suffix == ".npy":
-        with atomic_file(path, overwrite=overwrite) as temporary:
-            write_npy(temporary, values)
-    elif suffix == ".npz":
-        with atomic_file(path, overwrite=overwrite) as temporary:
-            write_npz(temporary, values, names)
+    if path.suffix.lower() == ".png":
+        _check_png(path, values)
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        file_format.save(temporary, contents)
     return path
 
 
@@ -684,10 +684,12 @@ def check_destination(
         check_dataset(path, overwrite=overwrite)
     elif not path.is_dir():
         check_output(path, overwrite=overwrite, kind="file" if suffix else "folder")
-    if not path.is_dir() and suffix not in _SUFFIXES:
+    file_format = format_of(path)
+    if not path.is_dir() and suffix and not _takes_rows(file_format):
         raise ParameterError(
-            f"'{path}' ends in {path.suffix}, which is not written; name {_WRITTEN}, or a folder "
-            "for pictures"
+            f"'{path}' ends in {path.suffix}, which is not written; name {_writable()}, or a "
+            "folder for pictures",
+            path=path,
         )
     if sample_shape is not None:
         told = are_pictures(sample_shape) if pictures is None else pictures
@@ -695,19 +697,29 @@ def check_destination(
     return path
 
 
+def _takes_rows(file_format: Format | None) -> bool:
+    """Tell whether rows can be written in a format."""
+    return (
+        file_format is not None
+        and file_format.write is not None
+        and file_format.kinds != ("signals",)
+    )
+
+
 def _check_kind(path: Path, sample_shape: tuple[int, ...], is_pictures: bool) -> None:
-    suffix = path.suffix.lower()
-    if suffix == ".lance":
+    file_format = format_of(path)
+    if file_format is _LANCE:
         return
+    for_pictures = path.is_dir() or file_format is None or "pictures" in file_format.kinds
     is_pictures = is_pictures or len(sample_shape) == 3  # of any channels, in TIFF
-    if not path.is_dir() and suffix == ".png":
+    if not path.is_dir() and path.suffix.lower() == ".png":
         is_pictures = is_pictures and fits_png(np.empty(sample_shape, np.uint8))
-    if (path.is_dir() or suffix in ("", ".png", *_TIFF)) and not is_pictures:
+    if for_pictures and not is_pictures:
         raise ParameterError(
             f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "
-            f"name {_WRITTEN}"
+            f"name {_writable()}"
         )
-    if not path.is_dir() and suffix in TABLE_SUFFIXES and len(sample_shape) > 1:
+    if file_format and file_format.kinds[0] == "tables" and len(sample_shape) > 1:
         raise ParameterError(
             f"'{path}' would hold a table, and rows of shape {sample_shape} are no rows of one; "
             "name a file ending in .npy or .npz, or a folder for pictures"
@@ -723,7 +735,8 @@ def _write_pictures(
     as_png = fits_png(np.empty(values.shape[1:], values.dtype))
     places = picture_paths(names, ".png" if as_png else ".tif")
     with atomic_folder(path, overwrite=overwrite) as temporary:
-        for picture, place in zip(_one_by_one(values), places, strict=True):
+        pictures = (picture for block in in_blocks(values) for picture in block)
+        for picture, place in zip(pictures, places, strict=True):
             file = temporary / place
             file.parent.mkdir(parents=True, exist_ok=True)
             if as_png:
@@ -732,19 +745,15 @@ def _write_pictures(
                 write_tiff(file, [picture])
 
 
-def _one_by_one(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
-    return (picture for block in in_blocks(values) for picture in block)
-
-
-def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[str] | None) -> None:
-    from narrows.data.lance_rows import put_in_place, write_lance  # Lance takes a while to import
+def _write_lance(path: Path, contents: Contents) -> None:
+    from narrows.data.lance_rows import put_in_place  # Lance takes a while to import
 
     with explain_os_errors(path):
         temporary, lock = make_temporary(path, is_folder=True)
     try:
         with explain_os_errors(path):
-            named = None if isinstance(names, RowNames) else names
-            write_lance(temporary / "rows", in_blocks(values), named)
+            named = None if isinstance(contents.names, RowNames) else contents.names
+            _LANCE.save(temporary / "rows", contents._replace(names=named))
             put_in_place(temporary / "rows", path, temporary / "before")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -752,8 +761,7 @@ def _write_lance(path: Path, values: NDArray[Any] | LazyRows, names: Sequence[st
     remove_abandoned(path.parent, lambda name: name == path.name)
 
 
-def _write_picture(path: Path, values: NDArray[Any] | LazyRows, overwrite: bool) -> None:
-    _check_pictures(path, values)
+def _check_png(path: Path, values: NDArray[Any] | LazyRows) -> None:
     if not fits_png(np.empty(values.shape[1:], values.dtype)):
         raise DataError(
             f"values of type {values.dtype} and shape {values.shape} do not go into '{path}', as "
@@ -764,8 +772,6 @@ def _write_picture(path: Path, values: NDArray[Any] | LazyRows, overwrite: bool)
             f"{len(values)} pictures do not go into '{path}'; name a folder, without an ending, or "
             "a file ending in .tif, whose pages they become"
         )
-    with atomic_file(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(encode_png(values[0]))
 
 
 def _check_pictures(path: Path, values: NDArray[Any] | LazyRows) -> None:
@@ -773,5 +779,5 @@ def _check_pictures(path: Path, values: NDArray[Any] | LazyRows) -> None:
         raise DataError(
             f"values of shape {values.shape} and type {values.dtype} are no pictures for '{path}', "
             "which are numbers of shape (n, height, width) or (n, height, width, channels); "
-            f"name {_WRITTEN}"
+            f"name {_writable()}"
         )

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -456,14 +456,14 @@ def _ending(path: Path) -> str:
     return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX else "without an ending"
 
 
-def check_exists(path: Path, wanted: str) -> None:
+def check_exists(path: Path, wanted: str | Callable[[], str]) -> None:
     """Refuse a path that leads nowhere, or where one must not look.
 
     Parameters
     ----------
     path : Path
         What a user named.
-    wanted : str
+    wanted : str, or callable
         What is to be given instead, for the message.
 
     Raises
@@ -479,11 +479,12 @@ def check_exists(path: Path, wanted: str) -> None:
         )
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
+        wanted = wanted if isinstance(wanted, str) else wanted()
+        if isinstance(error, ValueError):
+            raise MissingFileError(f"'{path}' is no path ({error}); give {wanted}") from error
         hint = "a path on a disk: " if is_address(path) else ""
         raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
-    except ValueError as error:
-        raise MissingFileError(f"'{path}' is no path ({error}); give {wanted}") from error
     except OSError as error:
         raise refusal(error) from error
 

@@ -1,43 +1,358 @@
-"""Formats of files: which are known by the endings of their names, and how they are read."""
+"""The formats of files in one list: how they are recognised, read and written.
 
-from collections.abc import Callable, Iterable
+Other packages bring further formats as entry points ``narrows.formats``.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from pkgutil import resolve_name
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 from narrows.errors import (
+    DataError,
     MissingDependencyError,
+    NarrowsError,
+    OutputError,
     ParameterError,
+    UnreadableFileError,
 )
+from narrows.plugins import plug_ins, refuse
+
+Kind: TypeAlias = Literal["rows", "tables", "signals", "pictures"]
+
+
+class Contents(NamedTuple):
+    """The rows in a file.
+
+    Attributes
+    ----------
+    values : ndarray or LazyRows of shape (n, ...)
+        Numbers.
+    columns : list of str, optional
+        Names of a table's columns.
+    names : sequence of str, optional
+        Names of the rows.
+    pictures : bool
+        Whether the rows are pixels of pictures that were packed.
+    """
+
+    values: Any
+    columns: list[str] | None = None
+    names: Sequence[str] | None = None
+    pictures: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A format of files.
+
+    Attributes
+    ----------
+    name : str
+        What it is called, such as "Parquet".
+    suffixes : tuple of str
+        Endings of the names of its files, in lower case, such as (".parquet",).
+    kinds : tuple of {"rows", "tables", "signals", "pictures"}
+        What its files hold: rows of any shape, (n, F) with named columns, (T,) or (T, C), or
+        pictures.
+    read : callable or str, optional
+        Takes the path of a file; returns its rows as an array, or as :class:`Contents`. As
+        "module:function" it is imported when it is first needed.
+    write : callable or str, optional
+        Takes the path of a new file and :class:`Contents`. The file is temporary, and gets its
+        name when it is complete.
+    options : tuple of str
+        Names of the :class:`FileOptions` that say how a file is read. If there are any, ``read``
+        takes the options after the path; if "header" is one, then also the names of the columns
+        that a model knows, or None.
+    needs : tuple of str, optional
+        The module and the package that have to be installed to read it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    read: Callable[..., Any] | str | None = None
+    write: Callable[[Path, Contents], Any] | str | None = None
+    options: tuple[str, ...] = ()
+    needs: tuple[str, str] | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package that reads it is installed, if it needs one."""
+        return self.needs is None or find_spec(self.needs[0]) is not None
+
+    @property
+    def need(self) -> str:
+        """Which package its files need, as the end of a message."""
+        package = self.needs[1] if self.needs else ""
+        return f"is a file of {self.name}, which needs the package {package}; {_PHOTOS}"
+
+    def load(
+        self, path: Path, options: "FileOptions | None" = None, known: Sequence[str] | None = None
+    ) -> Contents:
+        """Read a file.
+
+        Parameters
+        ----------
+        path : Path
+        options : FileOptions, optional
+        known : sequence of str, optional
+            Names of the columns that a model knows.
+
+        Raises
+        ------
+        NarrowsError
+            That of the reader; of a reader from another package, any of its errors becomes an
+            UnreadableFileError that names it.
+        DataError
+            If the reader returns something else than an array of numbers, with a row for each
+            sample.
+        """
+        more: tuple[Any, ...] = (options or DEFAULTS,) if self.options else ()
+        if "header" in self.options:
+            more = (*more, known)
+        try:
+            found = _function(self.read)(path, *more)
+        except Exception as error:
+            if isinstance(error, NarrowsError) or self in FORMATS:
+                raise
+            raise UnreadableFileError(
+                f"'{path}' is not a readable file of {self.name}: {_described(error)}; repair it, "
+                "or choose another",
+                path=path,
+            ) from error
+        contents = found if isinstance(found, Contents) else Contents(found)
+        values = contents.values
+        if not getattr(values, "shape", None) or values.dtype.kind not in "biuf":
+            raise DataError(
+                f"'{path}': the reader of {self.name} gives no array of numbers (n, ...); update "
+                "its package",
+                path=path,
+            )
+        return contents
+
+    def save(self, path: Path, contents: Contents) -> None:
+        """Write a file.
+
+        Raises
+        ------
+        NarrowsError, OSError
+            Those of the writer; of a writer from another package, any other error becomes an
+            OutputError that names the format.
+        """
+        try:
+            _function(self.write)(path, contents)
+        except Exception as error:
+            if isinstance(error, NarrowsError | OSError) or self in FORMATS:
+                raise
+            raise OutputError(
+                f"the writer of {self.name} failed: {_described(error)}; choose another format"
+            ) from error
+
+
+_TEXT_OPTIONS = (
+    "delimiter", "decimal", "thousands", "encoding", "header", "comment", "skip_lines",
+)  # fmt: skip
+_PHOTOS = "install it by pip install 'narrows[photos]'"
+_ROWS, _TABLES = "narrows.data.array_files", "narrows.data.tables"
+_IMAGE = "narrows.data.images:read_image"
+_SOUND = ("narrows.data.signal_files:read_sound", "narrows.data.signal_files:write_sound")
+
+FORMATS = (
+    Format(name="NumPy array", suffixes=(".npy",), kinds=("rows", "signals"),
+           read=f"{_ROWS}:read_npy", write=f"{_ROWS}:write_npy"),
+    Format(name="NumPy archive", suffixes=(".npz",), kinds=("rows",), options=("array",),
+           read=f"{_ROWS}:read_npz", write=f"{_ROWS}:write_npz"),
+    Format(name="CSV", suffixes=(".csv", ".tsv"), kinds=("tables", "signals"),
+           read=f"{_TABLES}:read_rows", write=f"{_TABLES}:write_rows", options=_TEXT_OPTIONS),
+    Format(name="text table", suffixes=(".txt", ".tab", ".dat", ".data", ".asc"),
+           kinds=("tables", "signals"), read=f"{_TABLES}:read_rows", options=_TEXT_OPTIONS),
+    Format(name="Parquet", suffixes=(".parquet",), kinds=("tables", "signals"),
+           read=f"{_TABLES}:read_rows", write=f"{_TABLES}:write_rows"),
+    Format(name="Lance", suffixes=(".lance",), kinds=("rows",),
+           read="narrows.data.lance_rows:read_lance", write="narrows.data.lance_rows:write_lance"),
+    Format(name="IDX", suffixes=(), kinds=("rows",), read=f"{_ROWS}:read_idx"),
+    Format(name="PNG", suffixes=(".png",), kinds=("pictures",), read=_IMAGE,
+           write="narrows.data.depths:write_png"),
+    Format(name="TIFF", suffixes=(".tif", ".tiff"), kinds=("pictures",), read=_IMAGE,
+           write="narrows.data.tiff:write_pages"),
+    Format(name="JPEG", suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"), kinds=("pictures",),
+           read=_IMAGE),
+    Format(name="WebP", suffixes=(".webp",), kinds=("pictures",), read=_IMAGE),
+    Format(name="BMP", suffixes=(".bmp",), kinds=("pictures",), read=_IMAGE),
+    Format(name="GIF", suffixes=(".gif",), kinds=("pictures",), read=_IMAGE),
+    Format(name="AVIF", suffixes=(".avif",), kinds=("pictures",), read=_IMAGE),
+    Format(name="JPEG 2000", suffixes=(".jp2",), kinds=("pictures",), read=_IMAGE),
+    Format(name="PNM", suffixes=(".pbm", ".pgm", ".pnm", ".ppm"), kinds=("pictures",), read=_IMAGE),
+    Format(name="HEIC", suffixes=(".heic", ".heif", ".hif"), kinds=("pictures",), read=_IMAGE,
+           needs=("pillow_heif", "pillow-heif")),
+    Format(name="JPEG XL", suffixes=(".jxl",), kinds=("pictures",), read=_IMAGE,
+           needs=("pillow_jxl", "pillow-jxl-plugin")),
+    Format(name="WAV", suffixes=(".wav",), kinds=("signals",), read=_SOUND[0], write=_SOUND[1]),
+    Format(name="FLAC", suffixes=(".flac",), kinds=("signals",), read=_SOUND[0], write=_SOUND[1]),
+    Format(name="Ogg", suffixes=(".ogg",), kinds=("signals",), read=_SOUND[0], write=_SOUND[1]),
+    Format(name="MP3", suffixes=(".mp3",), kinds=("signals",), read=_SOUND[0], write=_SOUND[1]),
+    Format(name="AIFF", suffixes=(".aif", ".aiff"), kinds=("signals",), read=_SOUND[0],
+           write=_SOUND[1]),
+)  # fmt: skip
+"""The formats that Narrows brings, in the order in which messages list them."""
+
+_BY_SUFFIX = {suffix: file_format for file_format in FORMATS for suffix in file_format.suffixes}
+
+COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".zst"})
+"""Endings that may follow those of text tables, which are unpacked while they are read."""
+
+TEXT_SUFFIXES = frozenset(
+    s for s, file_format in _BY_SUFFIX.items() if "delimiter" in file_format.options
+)
+"""Endings of text files that are read as tables, in lower case."""
+
+TABLE_SUFFIXES = frozenset(s for s, f in _BY_SUFFIX.items() if "tables" in f.kinds and f.write)
+"""Endings of the files that are written as tables; more kinds of text are read."""
+
+SOUND_SUFFIXES = frozenset(s for s, f in _BY_SUFFIX.items() if f.kinds == ("signals",))
+"""Endings of the files that are read and written as sound."""
+
+IMAGE_SUFFIXES = frozenset(
+    s for s, f in _BY_SUFFIX.items() if f.kinds == ("pictures",) and f.is_installed
+)
+"""Endings by which files in a folder are taken for pictures, in lower case.
+
+Those of HEIC and of JPEG XL are among them where the packages of ``narrows[photos]`` are installed,
+which read them."""
+
+
+@cache
+def plug_in_formats() -> tuple[Format, ...]:
+    """Import the formats that other packages bring as entry points ``narrows.formats``, once.
+
+    Warns
+    -----
+    NarrowsWarning
+        "broken_plug_in" for each that cannot be imported, or is refused: it is no
+        :class:`Format`, or has an ending of a format that Narrows or a package before it brings.
+    """
+    formats: list[Format] = []
+    for found in plug_ins("narrows.formats"):
+        if (reason := _unfit(found.value, formats)) is None:
+            formats.append(found.value)
+        else:
+            refuse("narrows.formats", found.name, found.package, reason)
+    return tuple(formats)
+
+
+def _unfit(value: object, others: Sequence[Format]) -> str | None:
+    """Say why something is no further format; None if it is one."""
+    if not isinstance(value, Format):
+        return "it is no narrows.data.formats.Format"
+    if not value.suffixes or value.read is None or "pictures" in value.kinds:
+        return "it needs suffixes and a reader; pictures are read by what extends Pillow"
+    taken = {suffix for other in others for suffix in other.suffixes}
+    for suffix in value.suffixes:
+        if suffix in _BY_SUFFIX or suffix in COMPRESSED_SUFFIXES:
+            return f"Narrows itself reads {suffix}"
+        if suffix in taken or suffix != f".{suffix.strip('.').lower()}":
+            return f"{suffix!r} is taken by another package, or not written as '.xyz' is"
+    return None
+
+
+def format_of(path: Path) -> Format | None:
+    """Find the format that the ending of a file's name tells; None if it tells none.
+
+    Other packages are asked only if Narrows does not know the ending itself.
+    """
+    suffix = path.suffix.lower()
+    if is_text_table(path):
+        return _BY_SUFFIX[text_suffix(path)]
+    if suffix in _BY_SUFFIX or not suffix:
+        return _BY_SUFFIX.get(suffix)
+    return next(
+        (file_format for file_format in plug_in_formats() if suffix in file_format.suffixes), None
+    )
+
+
+def suffixes_of(kinds: Iterable[Kind], *, written: bool = False) -> list[str]:
+    """List the endings of files of some kinds that are read, or written, those of plug-ins last."""
+    return [
+        suffix
+        for file_format in (*FORMATS, *plug_in_formats())
+        if not set(file_format.kinds).isdisjoint(kinds)
+        and (file_format.write if written else file_format.read)
+        for suffix in file_format.suffixes
+    ]
+
+
+def options_of(path: Path) -> tuple[str, ...]:
+    """Name the :class:`FileOptions` that say how a file is read."""
+    file_format = format_of(path)
+    return () if file_format is None else file_format.options
+
+
+def is_text_table(path: Path) -> bool:
+    """Tell by its name whether a file is a text table, compressed or not.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [is_text_table(Path(name)) for name in ("a.csv", "b.txt.gz", "c.parquet", "ubyte.gz")]
+    [True, True, False, False]
+    """
+    return text_suffix(path) in TEXT_SUFFIXES
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its name whether a file is read as a table: text, compressed or not, or Parquet."""
+    return path.suffix.lower() == ".parquet" or is_text_table(path)
+
+
+def text_suffix(path: Path) -> str:
+    """Return the ending of a file's name in lower case, that of compression left out."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def check_installed(path: Path) -> None:
+    """Refuse a file of a format whose package is missing.
+
+    Raises
+    ------
+    MissingDependencyError
+        If its name ends as those of such files do.
+    """
+    file_format = _BY_SUFFIX.get(path.suffix.lower())
+    if file_format is not None and not file_format.is_installed:
+        raise MissingDependencyError(f"'{path}' {file_format.need}, or save it as PNG or JPEG")
+
+
+def needed_for(suffixes: Iterable[str]) -> str:
+    """Say what has to be installed to read pictures of these endings; empty if nothing helps."""
+    missing = {s for s, file_format in _BY_SUFFIX.items() if not file_format.is_installed}
+    found = [suffix for suffix in suffixes if suffix.lower() in missing]
+    verb = "is" if len(found) == 1 else "are"
+    return f"{', '.join(found)} {verb} read after pip install 'narrows[photos]'" if found else ""
+
+
+def _function(named: Callable[..., Any] | str | None) -> Any:
+    return resolve_name(named) if isinstance(named, str) else named
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
 
 WHITESPACE = "whitespace"
 """The delimiter that stands for runs of blanks and tabs."""
-
-TEXT_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".asc"})
-"""Endings of text files that are read as tables, in lower case."""
-
-COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".zst"})
-"""Endings that may follow them, of files that are unpacked while they are read."""
 
 _WORDS = {"tab": "\t", r"\t": "\t", "space": WHITESPACE, " ": WHITESPACE, "comma": ",",
           "semicolon": ";", "pipe": "|", WHITESPACE: WHITESPACE}  # fmt: skip
 _NO_DELIMITER = set("\"'\r\n+-.0123456789eE")
 _THOUSANDS = ",.'’ \u00a0\u202f_"  # noqa: RUF001 (the sign that is meant)
-_PICTURE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
-     ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)  # fmt: skip
-_EXTRA = "narrows[photos]"
-# Brands that an HEIF file may begin with; those of AVIF are Pillow's own.
-_HEIF_BRANDS = {b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevm", b"hevs", b"hevx", b"mif1"}
-JXL_STREAM, _JXL_BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
-
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff"})
-"""Endings of the files that are read and written as sound."""
-
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
-"""Endings of the files that are written as tables; more kinds of text are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +399,7 @@ class FileOptions:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from narrows.data.files import read
-
+    >>> from narrows.data.formats import FileOptions
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "prices.csv")
     ...     _ = file.write_text("1,250;2,500\n3,750;4,125\n")
@@ -146,47 +461,27 @@ class FileOptions:
         ParameterError
             If one is for another kind of file, where it would do nothing.
         """
-        unused = [name for name in self.given() if not _says(name, path)]
-        if unused:
-            kinds = "text tables, .csv and the like" if unused[0] != "array" else ".npz files"
+        readers = options_of(path)
+        unused = next((name for name in self.given() if name not in readers), None)
+        if unused is not None:
+            kinds = ".npz files" if unused == "array" else "text tables, .csv and the like"
             raise ParameterError(
-                f"{unused[0]}={getattr(self, unused[0])!r} is for {kinds}, and '{path}' is none; "
-                f"leave it out (--{unused[0].replace('_', '-')})"
+                f"{unused}={getattr(self, unused)!r} is for {kinds}, and '{path}' is none; "
+                f"leave it out (--{unused.replace('_', '-')})",
+                parameter=unused,
+                path=path,
             )
         return self
 
     def only_for(self, path: Path) -> Self:
         """Return those of the options that say something of a file, where there are several."""
-        unused: Any = {one.name: one.default for one in fields(self) if not _says(one.name, path)}
+        readers = options_of(path)
+        unused: Any = {one.name: one.default for one in fields(self) if one.name not in readers}
         return replace(self, **unused)
 
 
 DEFAULTS = FileOptions()
 """Nothing is said: everything is to be found out."""
-
-
-def is_text_table(path: Path) -> bool:
-    """Tell by its name whether a file is a text table, compressed or not.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> [is_text_table(Path(name)) for name in ("a.csv", "b.txt.gz", "c.parquet", "ubyte.gz")]
-    [True, True, False, False]
-    """
-    return text_suffix(path) in TEXT_SUFFIXES
-
-
-def text_suffix(path: Path) -> str:
-    """Return the ending of a file's name in lower case, that of compression left out."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-def _says(name: str, path: Path) -> bool:
-    return path.suffix.lower() == ".npz" if name == "array" else is_text_table(path)
 
 
 def _is_text_encoding(name: str) -> bool:
@@ -201,83 +496,6 @@ def _is_text_encoding(name: str) -> bool:
 
 def _refused(name: str, value: Any, allowed: str) -> ParameterError:
     option = "header/--no-header" if name == "header" else name.replace("_", "-")
-    return ParameterError(f"{name}={value!r} is not allowed (--{option}); give {allowed}")
-
-
-class Plugin(NamedTuple):
-    """A package that teaches Pillow a format."""
-
-    format: str
-    module: str
-    package: str
-    suffixes: frozenset[str]
-    accepts: Callable[[bytes], bool]
-
-
-PLUGINS = (
-    Plugin(
-        "HEIF",
-        "pillow_heif",
-        "pillow-heif",
-        frozenset({".heic", ".heif", ".hif"}),
-        lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS,
-    ),
-    Plugin(
-        "JXL",
-        "pillow_jxl",
-        "pillow-jxl-plugin",
-        frozenset({".jxl"}),
-        lambda head: head.startswith((JXL_STREAM, _JXL_BOXES)),
-    ),
-)
-
-
-def picture_suffixes() -> frozenset[str]:
-    """Return the endings of files that can be read here as pictures, in lower case."""
-    plugins = [plugin.suffixes for plugin in PLUGINS if find_spec(plugin.module) is not None]
-    return _PICTURE_SUFFIXES.union(*plugins)
-
-
-IMAGE_SUFFIXES = picture_suffixes()
-"""Endings by which files in a folder are taken for pictures, in lower case.
-
-Those of HEIC (``.heic``, ``.heif``, ``.hif``) and of JPEG XL (``.jxl``) are among them where the
-packages of ``narrows[photos]`` are installed, which read them."""
-
-
-def check_plugin(path: Path) -> None:
-    """Refuse a file of a format for which a package is missing.
-
-    Raises
-    ------
-    MissingDependencyError
-        If its name ends as those of such files do.
-    """
-    for plugin in PLUGINS:
-        if path.suffix.lower() in plugin.suffixes and find_spec(plugin.module) is None:
-            raise MissingDependencyError(
-                f"'{path}' {needed_package(plugin)}, or save it as PNG or JPEG"
-            )
-
-
-def needed_for(suffixes: Iterable[str]) -> str:
-    """Say what has to be installed to read pictures of these endings; empty if nothing helps."""
-    missing = frozenset().union(
-        *(plugin.suffixes for plugin in PLUGINS if find_spec(plugin.module) is None)
+    return ParameterError(
+        f"{name}={value!r} is not allowed (--{option}); give {allowed}", parameter=name
     )
-    found = [suffix for suffix in suffixes if suffix.lower() in missing]
-    verb = "is" if len(found) == 1 else "are"
-    return f"{', '.join(found)} {verb} read after pip install '{_EXTRA}'" if found else ""
-
-
-def needed_package(plugin: Plugin) -> str:
-    """Say which package a file of a format needs."""
-    return (
-        f"is a file of {plugin.format}, which needs the package {plugin.package}; install it by "
-        f"pip install '{_EXTRA}'"
-    )
-
-
-def is_table(path: Path) -> bool:
-    """Tell by its name whether a file is read as a table: text, compressed or not, or Parquet."""
-    return path.suffix.lower() == ".parquet" or is_text_table(path)

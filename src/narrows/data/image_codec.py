@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias, cast
@@ -37,7 +36,7 @@ from narrows.data.depths import (
     with_opacity,
 )
 from narrows.data.folders import what_it_is
-from narrows.data.formats import JXL_STREAM, PLUGINS, Plugin, needed_package
+from narrows.data.formats import FORMATS, Format
 from narrows.data.lazy_rows import available
 from narrows.data.reading import Notes, Page, Reading
 from narrows.data.tiff import TiffDefectError, TiffPage
@@ -79,6 +78,15 @@ Source: TypeAlias = str | Path | Page | bytes
 
 # Pillow can open more, but not without running other programs (PostScript) or much guessing.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+# Brands that an HEIF file may begin with; those of AVIF are Pillow's own.
+_HEIF_BRANDS = {b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevm", b"hevs", b"hevx", b"mif1"}
+_JXL_STREAM, _JXL_BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
+# Formats that packages teach Pillow, by its name of them, and what tells their first bytes.
+_HEIC, _JPEG_XL = (file_format for file_format in FORMATS if file_format.needs)
+_OPTIONAL: dict[str, tuple[Format, Callable[[bytes], bool]]] = {
+    "HEIF": (_HEIC, lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS),
+    "JXL": (_JPEG_XL, lambda head: head.startswith((_JXL_STREAM, _JXL_BOXES))),
+}
 _JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _JXL_WIDTHS = (9, 13, 18, 30)  # bits of a side
 _HEADER = 4096  # bytes in which a header tells its bits
@@ -545,9 +553,9 @@ def opaque(image: Image.Image) -> Image.Image:
 
 def missing_plugin(head: bytes) -> str | None:
     """Say which package a file needs that begins so; None if that is not known."""
-    for plugin in PLUGINS:
-        if plugin.accepts(head) and not _register(plugin):
-            return needed_package(plugin)
+    for name, (file_format, accepts) in _OPTIONAL.items():
+        if accepts(head) and not _register(name):
+            return file_format.need
     return None
 
 
@@ -565,8 +573,9 @@ def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile |
     """
     file.seek(0)
     head = file.read(16)
-    for name in (*_formats(), *(one.format for one in PLUGINS if one.accepts(head))):
-        if name not in Image.OPEN and not any(_register(p) for p in PLUGINS if p.format == name):
+    optional = (name for name, (_, accepts) in _OPTIONAL.items() if accepts(head))
+    for name in (*_formats(), *optional):
+        if name not in Image.OPEN and not _register(name):
             continue
         factory, accept = Image.OPEN[name]
         told = accept(head) if accept else True
@@ -592,15 +601,15 @@ def _formats() -> tuple[str, ...]:
 
 def known_formats() -> str:
     """Name the formats that are read, for messages."""
-    extra = [plugin.format for plugin in PLUGINS if find_spec(plugin.module) is not None]
+    extra = [name for name, (file_format, _) in _OPTIONAL.items() if file_format.is_installed]
     return ", ".join(sorted({*_formats(), *extra}))
 
 
 @cache
-def _register(plugin: Plugin) -> bool:
+def _register(name: str) -> bool:
     """Teach Pillow a format, if its package is there."""
     try:
-        if plugin.format == "HEIF":
+        if name == "HEIF":
             import pillow_heif
 
             pillow_heif.register_heif_opener()
@@ -608,7 +617,7 @@ def _register(plugin: Plugin) -> bool:
             import pillow_jxl  # noqa: F401  which registers itself
     except ImportError:
         return False
-    return plugin.format in Image.OPEN
+    return name in Image.OPEN
 
 
 def bits_of(image: ImageFile, file: BinaryIO) -> int:
@@ -641,7 +650,7 @@ def jxl_size(file: BinaryIO) -> tuple[int, int]:
         If they cannot be found.
     """
     file.seek(0)
-    if file.read(2) != JXL_STREAM:
+    if file.read(2) != _JXL_STREAM:
         _find_stream(file)
     told = int.from_bytes(file.read(12).ljust(12, b"\0"), "little")
 
@@ -672,7 +681,7 @@ def _find_stream(file: BinaryIO) -> None:
             size = int.from_bytes(file.read(8), "big") - 8
         if kind in (b"jxlc", b"jxlp"):
             file.seek(4 if kind == b"jxlp" else 0, 1)
-            if file.read(2) == JXL_STREAM:
+            if file.read(2) == _JXL_STREAM:
                 return
             break
         if size < 8:

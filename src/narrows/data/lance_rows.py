@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import lance
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from narrows.atomic import sync
 from narrows.data import lazy_rows
-from narrows.data.lazy_rows import PartRows, StoredRows
+from narrows.data.formats import Contents
+from narrows.data.lazy_rows import PartRows, StoredRows, in_blocks
 from narrows.data.numbers import ROWS, Layout
 from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
 from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_failures
@@ -62,35 +63,20 @@ class LanceNames(Sequence[str]):
             return [as_name(str(name)) for name in column]
 
 
-class Found(NamedTuple):
-    """What a dataset holds.
-
-    Attributes
-    ----------
-    rows : StoredRows, or ndarray if they are few
-        A column of lists or tensors of one shape, which is called "rows" or the only one; where
-        there is none, all columns of numbers.
-    names : sequence of str or None
-        Of the rows, where there is a column of texts called "name".
-    columns : list of str or None
-        What the features of a table are called.
-    pictures : bool
-        Whether the rows are pixels of pictures that were packed.
-    """
-
-    rows: Any
-    names: Sequence[str] | None
-    columns: list[str] | None
-    pictures: bool
-
-
-def read_lance(path: Path) -> Found:
+def read_lance(path: Path) -> Contents:
     """Open a Lance dataset as it is now; what is written to it later is not seen.
 
     Parameters
     ----------
     path : Path
         Its folder.
+
+    Returns
+    -------
+    Contents
+        A column of lists or tensors of one shape, which is called "rows" or the only one; where
+        there is none, all columns of numbers. They are :class:`StoredRows`, or an array if they
+        are few. A column of texts called "name" names them.
 
     Raises
     ------
@@ -123,7 +109,7 @@ def read_lance(path: Path) -> Found:
     names = LanceNames(path, dataset) if named else None
     small = rows.nbytes <= lazy_rows.SMALL
     pictures = PICTURES in (schema.metadata or {})
-    return Found(rows[:] if small else rows, names, rows.columns, pictures)
+    return Contents(rows[:] if small else rows, rows.columns, names, pictures)
 
 
 class _Fragment(StoredRows):
@@ -193,9 +179,7 @@ def as_table(values: NDArray[Any], names: Sequence[str] | None) -> Any:
     return pa.table(columns)
 
 
-def write_lance(
-    path: Path, blocks: Iterator[NDArray[Any]], names: Sequence[str] | None = None
-) -> None:
+def write_lance(path: Path, contents: Contents) -> None:
     """Write a dataset, some rows at a time.
 
     Raises
@@ -203,8 +187,8 @@ def write_lance(
     OSError
         If it cannot be written.
     """
-    fragments, done = [], 0
-    for block in blocks:
+    fragments, done, names = [], 0, contents.names
+    for block in in_blocks(contents.values):
         own = None if names is None else names[done : done + len(block)]
         table = as_table(block, own)
         fragments += write_piece(path, table)

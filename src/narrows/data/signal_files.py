@@ -14,7 +14,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
-from narrows.data.array_files import read_npy, write_npy
 from narrows.data.folders import (
     LeftOut,
     Listing,
@@ -23,9 +22,17 @@ from narrows.data.folders import (
     list_files,
     what_it_is,
 )
-from narrows.data.formats import DEFAULTS, SOUND_SUFFIXES, TABLE_SUFFIXES, FileOptions, is_table
+from narrows.data.formats import (
+    DEFAULTS,
+    SOUND_SUFFIXES,
+    Contents,
+    FileOptions,
+    format_of,
+    is_table,
+    suffixes_of,
+)
 from narrows.data.lazy_rows import LazyRows, check_fits
-from narrows.data.tables import read_table, write_table
+from narrows.data.tables import read_table
 from narrows.errors import (
     DataError,
     MissingDependencyError,
@@ -38,7 +45,6 @@ from narrows.errors import (
 from narrows.texts import counted, shortened
 
 _BESIDE = (".csv", ".tsv", ".parquet", ".cue", ".m3u", ".lab")  # what is known of sounds
-_WANTED = f"a file ending in {', '.join(sorted(SOUND_SUFFIXES | TABLE_SUFFIXES))} or .npy"
 # Formats, whatever a file's ending, of which it can be told whether a file was cut short.
 _FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
 # Subtypes whose samples single precision does not hold, and those that go beyond -1 to 1.
@@ -152,21 +158,23 @@ def read(
     """
     path = Path(path)
     check_rate(rate)
-    check_exists(path, _WANTED)
+    check_exists(path, _wanted)
     options.check_use(path)
-    suffix = path.suffix.lower()
-    if suffix in SOUND_SUFFIXES:
-        signal = _heard(path)
+    file_format = format_of(path)
+    if file_format is None or "signals" not in file_format.kinds:
+        raise DataError(f"'{path}' is no file of a signal; give {_wanted()}", path=path)
+    if path.suffix.lower() in SOUND_SUFFIXES:
+        sound, own_rate, subtype = read_sound(path)
+        signal = Signal(sound, own_rate, subtype=subtype)
     elif is_table(path):
         values, names = read_table(path, options)
         signal = Signal(values, columns=names)
-    elif suffix == ".npy":
-        values = read_npy(path)
+    else:
+        contents = file_format.load(path, options)
+        values = contents.values
         if values.ndim not in (1, 2):
             raise DataError(f"'{path}' has shape {values.shape}; a signal has (T,) or (T, C)")
-        signal = Signal(values.reshape(len(values), -1))
-    else:
-        raise DataError(f"'{path}' is no file of a signal; give {_WANTED}")
+        signal = Signal(values.reshape(len(values), -1), columns=contents.columns)
     signal = _choose(path, signal, columns)
     if rate is None:
         return signal
@@ -346,23 +354,20 @@ def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
     """
     path = check_signal_output(path, signal.rate)
     with atomic_file(path, overwrite=overwrite) as temporary:
-        suffix = path.suffix.lower()
-        if suffix in SOUND_SUFFIXES:
+        if path.suffix.lower() in SOUND_SUFFIXES:
             write_sound(temporary, path, signal.values, signal.rate, signal.subtype)
-        elif suffix == ".npy":
-            write_npy(temporary, signal.values)
-        else:
-            write_table(temporary, signal.values, signal.columns)
+        elif (file_format := format_of(path)) is not None:
+            file_format.save(temporary, Contents(signal.values, signal.columns))
     return path
 
 
 def check_signal_output(path: str | Path, rate: int | None) -> Path:
     """Refuse, before any work is done, a path that :func:`write` would refuse after it."""
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SOUND_SUFFIXES | TABLE_SUFFIXES | {".npy"}:
-        raise ParameterError(f"'{path}' is no place for a signal; name {_WANTED}")
-    if suffix in SOUND_SUFFIXES and rate is None:
+    file_format = format_of(path)
+    if file_format is None or "signals" not in file_format.kinds or file_format.write is None:
+        raise ParameterError(f"'{path}' is no place for a signal; name {_wanted(written=True)}")
+    if path.suffix.lower() in SOUND_SUFFIXES and rate is None:
         raise ParameterError(
             f"'{path}' needs to know how many samples make a second; give the rate, or name a "
             "table or a .npy file"
@@ -396,7 +401,7 @@ def find_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> list[Pa
 def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
     """List sound files as :func:`find_signals`, and count what else is in the folder."""
     path = Path(path)
-    check_exists(path, f"{_WANTED}, or a folder of sound files")
+    check_exists(path, lambda: f"{_wanted()}, or a folder of sound files")
     check_excludable(path, exclude)
     if not path.is_dir():
         return Listing([path], LeftOut())
@@ -404,8 +409,8 @@ def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listing
     if not found.files:
         kinds = found.left_out.kinds_in_words()
         raise DataError(
-            f"'{path}' holds no sound files{f', but {kinds}' if kinds else ''}; give {_WANTED}, or "
-            "a folder of sound"
+            f"'{path}' holds no sound files{f', but {kinds}' if kinds else ''}; give {_wanted()}, "
+            "or a folder of sound"
         )
     return found
 
@@ -433,9 +438,10 @@ def _choose(path: Path, signal: Signal, columns: Sequence[str] | None) -> Signal
     return Signal(values, signal.rate, wanted if signal.columns else None, signal.subtype)
 
 
-def _heard(path: Path) -> Signal:
-    values, rate, subtype = read_sound(path)
-    return Signal(values, rate, subtype=subtype)
+def _wanted(*, written: bool = False) -> str:
+    """Name the files that hold signals, for messages."""
+    *others, last = suffixes_of(["signals"], written=written)
+    return f"a file ending in {', '.join(others)} or {last}"
 
 
 def _soundfile() -> ModuleType:

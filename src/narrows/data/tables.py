@@ -14,10 +14,10 @@ from pyarrow import parquet
 
 from narrows.containment import irregular
 from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
-from narrows.data.formats import DEFAULTS, FileOptions
+from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, check_fits, in_blocks
 from narrows.data.numbers import check_names, to_numbers, with_numbers
-from narrows.data.parquet import Opened
+from narrows.data.parquet import Opened, is_plain, read_parquet
 from narrows.data.text_tables import empty, guarded_table, read_text_table
 from narrows.errors import (
     DataError,
@@ -131,6 +131,18 @@ def read_table(
         values[:, index] = column
     _tell_index(path, values, names)
     return values, names
+
+
+def read_rows(
+    path: Path, options: FileOptions = DEFAULTS, known: Sequence[str] | None = None
+) -> Contents:
+    """Read the rows of a text or Parquet file: a table, or lists of one length in a column.
+
+    It takes and raises what :func:`read_table` and :func:`narrows.data.parquet.read_parquet` do.
+    """
+    if path.suffix.lower() == ".parquet" and not is_plain(path):
+        return Contents(*read_parquet([path]))
+    return Contents(*read_table(path, options, known=known))
 
 
 def read_columns(
@@ -268,6 +280,11 @@ def write_table(
     blocks = in_blocks(values) if isinstance(values, LazyRows) else iter([values])
     flat = (block.reshape(len(block), -1) for block in blocks)
     write_pieces(path, (pa.table(list(map(pa.array, block.T)), names=names) for block in flat))
+
+
+def write_rows(path: Path, contents: Contents) -> None:
+    """Write rows to a table; see :func:`write_table`."""
+    write_table(path, contents.values, contents.columns)
 
 
 def write_columns(path: Path, table: pa.Table) -> None:

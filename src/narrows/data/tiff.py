@@ -10,11 +10,15 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
+
+from narrows.data.formats import Contents
+from narrows.data.lazy_rows import in_blocks
 
 # What is said of odd tags is for logs; whether a page can be read is found out here.
 for _name in ("tifffile", "PIL.TiffImagePlugin"):
@@ -257,6 +261,12 @@ def write_tiff(file: Any, pages: Iterable[NDArray[Any]], *, opacity: bool = Fals
                 metadata=None,
                 contiguous=False,
             )
+
+
+def write_pages(path: Path, contents: Contents) -> None:
+    """Write pictures as the pages of a TIFF file."""
+    with path.open("wb") as file:
+        write_tiff(file, (picture for block in in_blocks(contents.values) for picture in block))
 
 
 def _open(file: BinaryIO) -> Any:

@@ -1,0 +1,193 @@
+"""The list of formats, and formats of other packages: docs/extending.md, as it stands there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+
+import numpy as np
+import pytest
+from plug_in_kit import code_of, entry_points_of, install
+
+from narrows import signals
+from narrows.data import formats
+from narrows.data.files import check_destination, read, write
+from narrows.data.formats import FORMATS, format_of, plug_in_formats
+from narrows.errors import DataError, NarrowsWarning, OutputError, UnreadableFileError
+
+SEED = 20261201
+FILE = "narrows_xyz.py"
+X = np.random.default_rng(SEED).normal(size=(60, 4))
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from narrows import signals
+from narrows.cli.main import main
+from narrows.data.files import read, write
+X = np.load("X.npy")
+write("measured.xyz", X, columns=["a", "b", "c", "d"])
+rows = read("measured.xyz")
+assert rows.columns == ["a", "b", "c", "d"]
+np.testing.assert_array_equal(rows.values, X)
+wave = signals.read("measured.xyz", ["b"])
+np.testing.assert_array_equal(wave.values, X[:, 1])
+np.testing.assert_array_equal(signals.read(signals.write("wave.xyz", wave)).values, X[:, 1])
+codes = [main(line.split()) for line in json.loads(sys.argv[1])]
+print(json.dumps(codes))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Have entry points looked up anew in each test."""
+    plug_in_formats.cache_clear()
+    yield
+    plug_in_formats.cache_clear()
+
+
+def test_files_of_another_package_are_read_and_written_by_their_names(tmp_path):
+    code = code_of(FILE)
+    assert len(code.splitlines()) <= 60
+    site = install(tmp_path / "site", "narrows_xyz", code, entry_points_of("narrows.formats"))
+    np.save(tmp_path / "X.npy", X)
+    lines = [
+        "train measured.xyz -o model --n-components 2 --max-epochs 2",
+        "encode model measured.xyz -o codes.xyz",
+        "encode model X.npy -o codes.npy",
+        "encode model measured.xyz -o codes.uvw",
+    ]
+    own = os.environ.get("PYTHONPATH")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(lines)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *([own] if own else [])])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [0, 0, 0, 2], done.stderr
+    assert re.search(r"ends in \.uvw, which is not written; name .*\.xyz", done.stderr)
+    written = np.loadtxt(tmp_path / "codes.xyz", skiprows=1)
+    np.testing.assert_allclose(written, np.load(tmp_path / "codes.npy"), rtol=1e-6)
+
+
+PLUG_INS = """
+from narrows.data.formats import Format
+
+def fails(path):
+    raise KeyError("no header")
+
+def of_words(path):
+    return [["a"]]
+
+def full(path, contents):
+    raise TypeError("no such numbers")
+
+TAKEN = Format(name="Mine", suffixes=(".csv",), kinds=("tables",), read=fails)
+FAILING = Format(name="FAILING", suffixes=(".failing",), kinds=("rows",), read=fails, write=full)
+TWICE = Format(name="TWICE", suffixes=(".failing",), kinds=("rows",), read=fails)
+WORDS = Format(name="WORDS", suffixes=(".words",), kinds=("rows",), read=of_words)
+SHOUTED = Format(name="SHOUTED", suffixes=(".XYZ",), kinds=("rows",), read=fails)
+PICTURES = Format(name="PICTURES", suffixes=(".cr2",), kinds=("pictures",), read=fails)
+NUMBER = 3
+"""
+NAMES = ["TAKEN", "FAILING", "TWICE", "WORDS", "SHOUTED", "PICTURES", "NUMBER", "ABSENT"]
+
+
+@pytest.fixture(name="strange")
+def _strange(tmp_path, monkeypatch):
+    points = "".join(f"{name.lower()} = strange_ones:{name}\n" for name in NAMES)
+    site = install(tmp_path / "site", "strange_ones", PLUG_INS, f"[narrows.formats]\n{points}")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("strange")
+def test_plug_ins_that_do_not_fit_are_named_and_break_nothing():
+    with pytest.warns(NarrowsWarning) as caught:
+        assert [one.name for one in plug_in_formats()] == ["FAILING", "WORDS"]
+    told = {warning.message.facts["plug_in"]: str(warning.message) for warning in caught}
+    assert all("of the package 'strange-ones' is left out" in line for line in told.values())
+    for name, reason in (
+        ("taken", "Narrows itself reads .csv"),
+        ("twice", "'.failing' is taken by another package"),
+        ("shouted", "not written as '.xyz' is"),
+        ("pictures", "extends Pillow"),
+        ("number", "it is no narrows.data.formats.Format"),
+        ("absent", "AttributeError"),
+    ):
+        assert reason in told.pop(name)
+    assert not told
+    write("a.csv", X, columns=list("abcd"))
+    np.testing.assert_allclose(read("a.csv").values, X)
+    assert format_of(Path("a.csv")).name == "CSV"
+
+
+@pytest.mark.usefixtures("strange")
+@pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")
+def test_what_goes_wrong_in_another_package_is_an_error_that_names_the_format():
+    for name in ("a.failing", "a.words"):
+        Path(name).write_text("what is this")
+    with pytest.raises(UnreadableFileError, match="file of FAILING: KeyError: 'no header'") as told:
+        read("a.failing")
+    assert told.value.path == Path("a.failing")
+    with pytest.raises(DataError, match="the reader of WORDS gives no array of numbers"):
+        read("a.words")
+    with pytest.raises(OutputError, match="the writer of FAILING failed: TypeError"):
+        write("b.failing", X)
+    assert not Path("b.failing").exists()
+    with pytest.raises(ValueError, match=r"ends in \.words, which is not written"):
+        check_destination("b.words", overwrite=False)
+    with pytest.raises(DataError, match="no file of a signal"):
+        signals.read("a.words")
+
+
+def test_other_packages_are_asked_for_unknown_endings_only(monkeypatch, tmp_path):
+    def refuse(group):
+        raise AssertionError(group)
+
+    monkeypatch.setattr(formats, "plug_ins", refuse)
+    for name in ("a.npy", "a.npz", "a.parquet", "a.csv"):
+        np.testing.assert_allclose(read(write(tmp_path / name, X)).values, X)
+    with pytest.raises(AssertionError, match=r"narrows\.formats"):
+        check_destination(tmp_path / "a.xyz", overwrite=False)
+
+
+def test_every_format_can_be_loaded_and_no_two_have_one_ending():
+    endings = [suffix for one in FORMATS for suffix in one.suffixes]
+    assert len(set(endings)) == len(endings)
+    for one in FORMATS:
+        assert one.read is not None
+        assert all(callable(resolve_name(name)) for name in (one.read, one.write) if name)
+
+
+def test_the_readme_names_every_format():
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    section = readme.partition("\n## Data\n")[2].partition("\n## ")[0]
+    for one in FORMATS:
+        if "pictures" in one.kinds or not one.suffixes:
+            assert one.name in section
+        else:
+            assert [s for s in one.suffixes if f"`{s}`" not in section] == []
+    shown = set(re.findall(r"`(\.[a-z0-9]+)`", section))
+    assert shown - {".gz", ".bz2", ".zst"} <= {s for one in FORMATS for s in one.suffixes}
+
+
+def test_help_and_messages_name_known_formats_only():
+    pattern = r"(?<![\w/])\.(?:[a-z][a-z0-9]{1,6})\b(?!/)"
+    known = {suffix for one in FORMATS for suffix in one.suffixes}
+    with pytest.raises(DataError) as refused:
+        read(Path(__file__))
+    assert set(re.findall(pattern, str(refused.value).partition("give ")[2])) <= known
+    shown = set()
+    for verb in ("train", "encode", "decode", "reconstruct"):
+        done = subprocess.run(
+            [sys.executable, "-m", "narrows", verb, "--help"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        shown |= set(re.findall(pattern, done.stdout))
+    assert {".npy", ".npz"} <= shown <= known | {".gz", ".json"}
