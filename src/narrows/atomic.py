@@ -136,20 +136,11 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         As :func:`check_output`; also if the disk is full.
     """
     path = check_output(path, overwrite=overwrite, kind="file")
-    with explain_os_errors(path):
-        temporary, lock = make_temporary(path, is_folder=False)
-        try:
-            yield temporary
-            temporary.chmod(0o666 & ~_umask())
-            sync(temporary)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(lock)
-        sync(path.parent)
-        remove_abandoned(path.parent, lambda name: name == path.name)
+    with _becoming(path, is_folder=False) as temporary:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        sync(temporary)
+        temporary.replace(path)
 
 
 @contextmanager
@@ -177,24 +168,39 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         As :func:`check_output`; also if the disk is full.
     """
     path = check_output(path, overwrite=overwrite, kind="folder")
+    with _becoming(path, is_folder=True) as temporary:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            sync(file)
+        if path.exists():
+            _move_over(temporary, path)
+        else:
+            temporary.chmod(0o777 & ~_umask())
+            temporary.rename(path)
+
+
+@contextmanager
+def _becoming(path: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Give a locked temporary file or folder, which is removed if the block fails."""
     with explain_os_errors(path):
-        temporary, lock = make_temporary(path, is_folder=True)
+        temporary, lock = make_temporary(path, is_folder=is_folder)
         try:
             yield temporary
-            for file in sorted(temporary.rglob("*")):
-                sync(file)
-            if path.exists():
-                _move_over(temporary, path)
-            else:
-                temporary.chmod(0o777 & ~_umask())
-                temporary.rename(path)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
             raise
         finally:
             os.close(lock)
         sync(path.parent)
         remove_abandoned(path.parent, lambda name: name == path.name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_abandoned(folder: Path, is_wanted: Callable[[str], bool]) -> None:
@@ -224,10 +230,7 @@ def _remove_unlocked(path: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
     except OSError:  # it belongs to a running process, or to another user
         return
     finally:

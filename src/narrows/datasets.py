@@ -22,6 +22,7 @@ from narrows.data.array_files import read_idx
 from narrows.errors import DownloadError, MissingFileError, ParameterError, UnreadableFileError
 
 _DEBIAN = Path("/usr/share/datasets")
+_MNIST_STEMS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 _CIFAR_ROW = 1 + 3 * 32 * 32
 _CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 _CIFAR_FOLDER = "cifar-10-batches-bin"
@@ -170,7 +171,7 @@ def _retrieve(name: str, file: str, sha256: str) -> None:
 def _read_mnist(place: Path) -> Dataset | None:
     """Read the four IDX files, compressed or not, if all of them are there."""
     parts = []
-    for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+    for stem in _MNIST_STEMS:
         names = (f"{stem}-ubyte.gz", f"{stem}-ubyte", f"{stem.replace('-idx', '.idx')}-ubyte")
         file = next((place / name for name in names if (place / name).is_file()), None)
         if file is None:
@@ -234,22 +235,15 @@ def _cifar(batches: list[tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Datase
     return Dataset(np.ascontiguousarray(X_train), y_train, np.ascontiguousarray(X_test), y_test)
 
 
+_MNIST_FILES = [f"{stem}-ubyte.gz" for stem in _MNIST_STEMS]
 _REMOTE = {
     "mnist": _Remote(
-        {
-            "train-images-idx3-ubyte.gz": (
-                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-            ),
-            "train-labels-idx1-ubyte.gz": (
-                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
-            ),
-            "t10k-images-idx3-ubyte.gz": (
-                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
-            ),
-            "t10k-labels-idx1-ubyte.gz": (
-                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
-            ),
-        },
+        dict(zip(_MNIST_FILES, (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ), strict=True)),
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -257,20 +251,12 @@ _REMOTE = {
         _read_mnist,
     ),
     "fashion-mnist": _Remote(
-        {
-            "train-images-idx3-ubyte.gz": (
-                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
-            ),
-            "train-labels-idx1-ubyte.gz": (
-                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
-            ),
-            "t10k-images-idx3-ubyte.gz": (
-                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
-            ),
-            "t10k-labels-idx1-ubyte.gz": (
-                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
-            ),
-        },
+        dict(zip(_MNIST_FILES, (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ), strict=True)),
         (
             "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -285,6 +271,6 @@ _REMOTE = {
         ),
         _read_cifar,
     ),
-}
+}  # fmt: skip
 NAMES = ("digits", *_REMOTE)
 """The names that :func:`load` knows."""

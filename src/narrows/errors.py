@@ -47,13 +47,14 @@ class NarrowsError(Exception):
         Brought to one line of at most 480 printable characters, whatever values, names and paths
         it quotes; see :func:`narrows.texts.one_line`.
     **fields : object
-        What the message is about, for programs: such as the ``parameter`` that was refused, the
-        ``path`` of the file, and the ``column`` of a table. They become attributes.
+        What the message is about, for programs, which need not parse it: the name of the
+        ``parameter`` that was refused, the ``path`` of the file, the ``column`` of the table, or
+        the ``reason`` without its remedy. They become attributes.
 
     Attributes
     ----------
-    parameter, path, column : object
-        None where an error does not say.
+    parameter, path, column, reason : object
+        None where the error does not say.
 
     Examples
     --------
@@ -69,6 +70,7 @@ class NarrowsError(Exception):
     parameter: str | None = None
     path: Any = None
     column: str | None = None
+    reason: str | None = None
 
     def __init__(self, message: str = "", **fields: Any) -> None:
         super().__init__(one_line(str(message)))

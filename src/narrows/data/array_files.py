@@ -327,7 +327,9 @@ def _unreadable(path: Path, reason: str) -> UnreadableFileError:
     reason = what_it_is(path) or reason
     return UnreadableFileError(
         f"'{path}' is not a readable {path.suffix.lower()} file: {reason}; save it again or choose "
-        "another"
+        "another",
+        path=path,
+        reason=reason,
     )
 
 
@@ -456,5 +458,7 @@ def _fill(file: GzipFile | BufferedReader, buffer: memoryview) -> int:
 def _unreadable_idx(path: Path, reason: str) -> UnreadableFileError:
     reason = what_it_is(path) or reason
     return UnreadableFileError(
-        f"'{path}' is not a readable IDX file: {reason}; get the file again or choose another"
+        f"'{path}' is not a readable IDX file: {reason}; get the file again or choose another",
+        path=path,
+        reason=reason,
     )

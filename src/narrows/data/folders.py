@@ -492,7 +492,9 @@ def check_exists(path: Path, wanted: str | Callable[[], str]) -> None:
 def refusal(error: OSError) -> UnreadableFileError:
     """Say in one line that the system does not let a file or folder be read."""
     return UnreadableFileError(
-        f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another"
+        f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another",
+        path=error.filename,
+        reason=error.strerror,
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import lance
 import numpy as np
@@ -16,6 +16,7 @@ from narrows.atomic import sync
 from narrows.data import lazy_rows
 from narrows.data.formats import Contents
 from narrows.data.lazy_rows import PartRows, StoredRows, in_blocks
+from narrows.data.names import LazyNames
 from narrows.data.numbers import ROWS, Layout
 from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
 from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_failures
@@ -30,36 +31,26 @@ PICTURES = b"narrows-pictures"
 _NAMES = 4096  # read at a time
 
 
-class LanceNames(Sequence[str]):
+class LanceNames(LazyNames):
     """Names of rows in a column of a Lance dataset, read when asked for, as files have them."""
 
     def __init__(self, path: Path, dataset: Any) -> None:
         self._path, self._dataset = path, dataset
-        self._numbers = range(dataset.count_rows())
+        self._count: int = dataset.count_rows()
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self._count
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _NAMES):
             yield from self[start : start + _NAMES]
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if not isinstance(index, slice):
-            return self._take([self._numbers[index]])[0]
-        return self._take(list(self._numbers[index]))
-
-    def _take(self, rows: list[int]) -> list[str]:
+    def take(self, rows: range) -> list[str]:
+        """Read the names of some rows."""
         if not rows:
             return []
         with _explained(self._path):
-            column = self._dataset.take(rows, columns=[NAME])[NAME]
+            column = self._dataset.take(list(rows), columns=[NAME])[NAME]
             return [as_name(str(name)) for name in column]
 
 

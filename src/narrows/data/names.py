@@ -1,6 +1,7 @@
 """Names of rows, and their places as files in a folder: never outside, never two at one place."""
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import TypeAlias, overload
@@ -10,7 +11,28 @@ from narrows.data.reading import split_name
 from narrows.texts import as_text
 
 
-class RowNames(Sequence[str]):
+class LazyNames(Sequence[str], ABC):
+    """Names of rows that are read or made when they are asked for."""
+
+    @abstractmethod
+    def take(self, rows: range) -> list[str]:
+        """Return the names of some rows."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        rows = range(len(self))
+        if isinstance(index, slice):
+            return self.take(rows[index])
+        row = rows[index]
+        return self.take(range(row, row + 1))[0]
+
+
+class RowNames(LazyNames):
     """Names that are put together when asked for: those of millions of rows take no memory.
 
     Parameters
@@ -33,16 +55,9 @@ class RowNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._of)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [f"{self._before}{one}{self._after}" for one in self._of[index]]
-        return f"{self._before}{self._of[index]}{self._after}"
+    def take(self, rows: range) -> list[str]:
+        """Put the names of some rows together."""
+        return [f"{self._before}{self._of[row]}{self._after}" for row in rows]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

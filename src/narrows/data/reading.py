@@ -154,71 +154,58 @@ class Notes:
         for noted in vars(self).values():
             noted.clear()
 
-    def said(self) -> list["Said"]:
+    def said(self) -> list[tuple[str, dict[str, Any]]]:
         """Return what there is to say: for each kind a line, and its kind and figures."""
         said = []
-        for kind, (noted, say) in {
-            "levels_lost": (self.flattened, _say_flattened),
-            "dark_pictures": (self.dark, _say_dark),
-            "bits_left_out": (self.shallow, _say_shallow),
-            "channels_left_out": (self.channels, _say_channels),
-            "pages_left_out": (self.pages, _say_pages),
-        }.items():
+        for name, (kind, figure, line) in _LINES.items():
+            noted: dict[str, int] = getattr(self, name)
             if noted:
                 first = next(iter(noted))
-                words, facts = say(noted, f"'{shortened(first)}'")
-                about = {"kind": kind, "files": len(noted), "first": first}
-                said.append((words, {**about, **facts}))
+                n = sum(noted.values()) if figure == "pages" else max(noted.values())
+                words = line.format(
+                    files=counted(len(noted), "file"),
+                    first=f"'{shortened(first)}'",
+                    n=n,
+                    pages="1 page or frame" if n == 1 else f"{n} pages or frames",
+                )
+                facts = {figure: n} if figure else {}
+                said.append((words, {"kind": kind, "files": len(noted), "first": first, **facts}))
         return said
 
 
-def _say_flattened(noted: dict[str, int], first: str) -> Said:
-    largest = max(noted.values())
-    return (
-        f"{_files(noted)} of 16 bits, such as {first}, read in 8, as those have that the model "
-        f"learned from; their largest value is {largest} of {WHITE}",
-        {"largest": largest},
-    )
-
-
-def _say_dark(noted: dict[str, int], first: str) -> Said:
-    largest = max(noted.values())
-    return (
-        f"{_files(noted)} of 16 bits, such as {first}, with values up to {largest}, where {WHITE} "
-        "is white, and so dark: bring 10 to 14 bits to 16 or to 8 first, if that is what they are",
-        {"largest": largest},
-    )
-
-
-def _say_shallow(noted: dict[str, int], first: str) -> Said:
-    bits = max(noted.values())
-    return (
-        f"{_files(noted)} of up to {bits} bits a sample, such as {first}, read in 8, which is all "
-        "that the reader of this format gives; save them as 16-bit PNG or TIFF to keep all levels",
-        {"bits": bits},
-    )
-
-
-def _say_channels(noted: dict[str, int], first: str) -> Said:
-    return (
-        f"{_files(noted)} with channels beyond red, green and blue, such as {first}, read without "
-        "these; give files of one kind, of which all channels are read",
-        {},
-    )
-
-
-def _say_pages(noted: dict[str, int], first: str) -> Said:
-    pages = sum(noted.values())
-    return (
-        f"{'1 page or frame' if pages == 1 else f'{pages} pages or frames'} beyond the first of "
-        f"{_files(noted)}, "
-        f"such as {first}, left out; --pages all (pages='all') takes them as pictures of their own",
-        {"pages": pages},
-    )
-
-
-def _files(noted: dict[str, int]) -> str:
-    return counted(len(noted), "file")
+# Of each kind of notes: the kind of the warning, the name of its figure, and its line.
+_LINES = {
+    "flattened": (
+        "levels_lost",
+        "largest",
+        "{files} of 16 bits, such as {first}, read in 8, as those have that the model learned "
+        f"from; their largest value is {{n}} of {WHITE}",
+    ),
+    "dark": (
+        "dark_pictures",
+        "largest",
+        f"{{files}} of 16 bits, such as {{first}}, with values up to {{n}}, where {WHITE} is "
+        "white, and so dark: bring 10 to 14 bits to 16 or to 8 first, if that is what they are",
+    ),
+    "shallow": (
+        "bits_left_out",
+        "bits",
+        "{files} of up to {n} bits a sample, such as {first}, read in 8, which is all that the "
+        "reader of this format gives; save them as 16-bit PNG or TIFF to keep all levels",
+    ),
+    "channels": (
+        "channels_left_out",
+        None,
+        "{files} with channels beyond red, green and blue, such as {first}, read without these; "
+        "give files of one kind, of which all channels are read",
+    ),
+    "pages": (
+        "pages_left_out",
+        "pages",
+        "{pages} beyond the first of {files}, such as {first}, left out; --pages all "
+        "(pages='all') takes them as pictures of their own",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

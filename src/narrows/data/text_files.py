@@ -138,7 +138,9 @@ def open_text(path: Path, encoding: str | None) -> TextFile:
 
 def unreadable(path: Path, reason: str) -> UnreadableFileError:
     """Make the error that says why a text table cannot be read."""
-    return UnreadableFileError(f"'{path}' is not a readable text table: {reason}")
+    return UnreadableFileError(
+        f"'{path}' is not a readable text table: {reason}", path=path, reason=reason
+    )
 
 
 @contextmanager

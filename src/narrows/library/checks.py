@@ -145,11 +145,12 @@ class Checks:
             table, version = _inside(facts["table"]), int(facts["version"])
             return cls(path, table, version, files, fragments, name, intact)
         except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise FormatError(
+            reason = (
                 f"the list of checksums '{path}/{name}' is missing or damaged: "
-                f"{' '.join(str(error).split())[:150]}; make it anew (narrows verify --repair, "
-                "Library.verify(repair=True))"
-            ) from error
+                f"{' '.join(str(error).split())[:150]}"
+            )
+            remedy = "make it anew (narrows verify --repair, Library.verify(repair=True))"
+            raise FormatError(f"{reason}; {remedy}", path=path, reason=reason) from error
 
     def write(self) -> str:
         """Write the list in one step, and return its name."""
