@@ -1,4 +1,4 @@
-"""What users give as rows, to arrays and tensors; and what their axes mean."""
+"""Whatever users give as rows, to arrays and tensors; and which axis is which."""
 
 import math
 import sys
@@ -17,28 +17,28 @@ from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, DataTypeError
 from narrows.texts import listed, shortened
 
-# Lazy rows, and values of them, that are looked at together.
+# Lazy rows, and their values, that are checked at a time.
 _BLOCK, _VALUES = 4096, 1 << 23
 # Pillow's modes whose pixels are brightness, or red, green and blue.
 _MODES = ("1", "L", "I", "F", "RGB")
 _Kinds: TypeAlias = tuple[tuple[Callable[[Any], bool], Callable[[Any], str]], ...]
 
 CHANNELS = (1, 3, 4)
-"""How many numbers a pixel of a picture has: grey, colours, or colours and opacity."""
+"""Channels that a picture may have: grey, colours, or colours and opacity."""
 
-# Rows (L, C) of at least so many samples, and so many times as long as they have columns, of which
-# there are at most so many, are signals; rows (C, L) of at most so many lines are such lying down.
+# Rows (L, C) are signals if L is at least 16 and 8 C, and C at most 16; rows (C, L) are signals
+# with the channels first if C is at most 4.
 _LEAST, _LONG, _MOST_COLUMNS, _MOST_LINES = 16, 8, 16, 4
 
 
 class TensorRows(Protocol):
-    """Rows that come as tensors: a tensor, or what makes them when they are asked for."""
+    """Rows as tensors: a tensor, or lazy rows that become one on access."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
 
     def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """Return neighbouring rows, or those of some numbers."""
+        """Return a slice of rows, or the rows with these numbers."""
 
 
 class _Made:
@@ -55,7 +55,7 @@ class _Made:
 
 
 def as_rows(values: NDArray[Any] | LazyRows) -> TensorRows:
-    """Wrap rows so that some of them can be taken as tensors; see :func:`as_tensor`."""
+    """Wrap rows so that indexing gives tensors; see :func:`as_tensor`."""
     return _Made(values) if isinstance(values, LazyRows) else as_tensor(values)
 
 
@@ -75,18 +75,18 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
     if values.dtype.byteorder not in "=|" or values.dtype == np.longdouble:
         values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
     if values.dtype.kind == "u" and values.dtype.itemsize > 2:
-        # The largest 64-bit integers without a sign have no place among those with one.
+        # The largest unsigned 64-bit integers do not fit into signed ones.
         values = values.astype(np.float64 if values.dtype.itemsize == 8 else np.int64)
     if any(stride < 0 for stride in values.strides):
         values = np.ascontiguousarray(values)
     with warnings.catch_warnings():
-        # Memory maps are read-only; torch warns of writing to them, which nothing here does.
+        # torch warns that memory maps are read-only; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(values)
 
 
 def read_rows(X: Any, model: object = None) -> Any:
-    """Read what a path names, and take tensors off their device; give back anything else as it is.
+    """Read the file or folder of a path, and copy tensors to the CPU; return the rest as it is.
 
     Parameters
     ----------
@@ -104,11 +104,11 @@ def read_rows(X: Any, model: object = None) -> Any:
     Raises
     ------
     DataError
-        If it holds gaps, a tensor is none of numbers in memory, or it is no array but something
-        that gives rows, such as a data loader.
+        If a masked array has gaps, a tensor is not dense and numeric, or ``X`` yields rows one by
+        one, as a data loader does.
     """
     if isinstance(X, str | Path):
-        # Read only here: what reads tables and pictures takes a while to import.
+        # Imported here, as the readers of tables and pictures take a while to import.
         from narrows.data import files
 
         shape = getattr(model, "sample_shape_", None)
@@ -135,7 +135,7 @@ def read_rows(X: Any, model: object = None) -> Any:
 
 
 def as_array_like(X: Any) -> Any:
-    """Turn lists and the like into arrays, and refuse what holds no rows.
+    """Turn lists into arrays, and refuse what has no rows.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def as_array_like(X: Any) -> Any:
     Raises
     ------
     DataError
-        If it is a single thing, or its rows are not of one shape.
+        If ``X`` is a single value, or its rows have several shapes.
     """
     given = X
     refuse_containers(X)
@@ -193,23 +193,23 @@ def _tensor_values(X: Tensor) -> NDArray[Any]:
 
 
 def check_all_finite(X: LazyRows) -> None:
-    """Refuse values that are not finite, as :func:`check_finite`, some rows at a time."""
+    """Refuse lazy rows with values that are not finite; see :func:`check_finite`."""
     block = min(_BLOCK, max(1, _VALUES // math.prod(X.shape[1:])))
     for number, rows in enumerate(X.passing(block) if X.dtype.kind == "f" else ()):
         check_finite(rows, first_row=number * block)
 
 
 def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:
-    """Refuse values that are not finite, naming the first.
+    """Refuse values that are not finite, and name the first.
 
     Parameters
     ----------
     X : ndarray of shape (n, ...)
         Any numeric type.
     name : str
-        What messages call them.
+        Name of the array in messages.
     first_row : int
-        The number of the first row, if these are some of many.
+        Number of the first row, if these are part of an array.
 
     Raises
     ------
@@ -237,17 +237,17 @@ def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:
 
 
 def refuse_containers(X: object) -> None:
-    """Refuse what gives rows one by one, or several arrays.
+    """Refuse containers that yield rows one by one, or that hold several arrays.
 
     Parameters
     ----------
     X : object
-        As a user gave it. It is not iterated over.
+        Whatever a user gave. It is not iterated over.
 
     Raises
     ------
     DataTypeError
-        Naming the expression that gives the rows as an array.
+        If it is one; the message has the expression that gives its rows as an array.
     """
     instead = _instead(X)
     if instead:
@@ -259,7 +259,7 @@ def refuse_containers(X: object) -> None:
 
 
 def _instead(X: Any) -> str:
-    """Say what to give in place of a container; nothing if it is none."""
+    """Return the expression to give in place of a container; "" for anything else."""
     for is_such, answer in _KINDS:
         if is_such(X):
             return answer(X)
@@ -280,7 +280,7 @@ def _of_dataset(dataset: Any, name: str = "dataset") -> str:
 
 
 def _of_columns(X: Any) -> str:
-    """Say how to make an array of a column of a data set of Hugging Face's."""
+    """Return the expression for a column of a Hugging Face data set."""
     names = [repr(name) for name in X.column_names or ()]
     columns = f", of its columns {listed(shortened(name, 40) for name in names)}" if names else ""
     name = names[0] if names else "'image'"
@@ -291,7 +291,7 @@ def _has(*names: str) -> Callable[[object], bool]:
     return lambda X: all(hasattr(X, name) for name in names)
 
 
-# What it is, and what to give instead: the first that fits.
+# A predicate, and the expression to give instead; the first predicate that holds counts.
 _ONE_BY_ONE: _Kinds = (
     (lambda X: isinstance(X, DataLoader), _of_loader),
     (lambda X: isinstance(X, Dataset), _of_dataset),
@@ -312,7 +312,7 @@ def _is_records(X: object) -> bool:
 
 
 def _is_batch(X: object) -> bool:
-    """Tell whether something is what a loader gives: rows, and as many labels."""
+    """Tell whether ``X`` is a batch of a data loader: rows, and as many labels."""
     if not isinstance(X, list | tuple) or not 2 <= len(X) <= 3:
         return False
     shapes = [tuple(part.shape) for part in X if isinstance(part, Tensor | np.ndarray)]
@@ -321,13 +321,13 @@ def _is_batch(X: object) -> bool:
 
 
 def gives_rows(X: object) -> bool:
-    """Tell whether something gives rows one by one: a data loader, a data set, an iterator."""
+    """Tell whether ``X`` yields rows one by one: a data loader, a data set, an iterator."""
     return any(is_such(X) for is_such, _ in _ONE_BY_ONE)
 
 
 def is_pillow_image(X: object) -> bool:
-    """Tell whether something is a picture that Pillow holds."""
-    # Whoever holds one has imported Pillow.
+    """Tell whether ``X`` is a picture of Pillow's."""
+    # If Pillow has not been imported, there is none.
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(X, module.Image)
 
@@ -342,7 +342,7 @@ _KINDS: _Kinds = (
 
 
 def one_of(X: object) -> str:
-    """Say how to take one array out of several that have names; nothing if there are none.
+    """Return a hint to the arrays in a mapping; "" for anything else.
 
     Examples
     --------
@@ -357,14 +357,14 @@ def one_of(X: object) -> str:
 
 
 def pictures_as_array(X: object) -> NDArray[Any] | None:
-    """Turn a list of Pillow's pictures into an array (n, H, W[, C]); ``None`` if it is none.
+    """Turn a list of Pillow's pictures into an array (n, H, W[, C]); None for anything else.
 
-    They stand upright, as those that are read from files.
+    They are turned upright by their EXIF data, as those that are read from files.
 
     Raises
     ------
     DataError
-        If they are not of one size and mode, or their pixels are no brightnesses.
+        If they have several sizes or modes, or another mode than grey or RGB.
     """
     if not isinstance(X, list | tuple) or not X or not all(map(is_pillow_image, X)):
         return None
@@ -407,12 +407,11 @@ def is_picture_shape(shape: tuple[int, ...]) -> bool:
 
 
 def are_pictures(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of a shape are taken for pictures wherever they are shown or compared.
+    """Tell whether rows of a shape are shown and compared as pictures.
 
-    A signal (L, C) of few channels has two axes like a grey picture. It is told by being 16 long or
-    more, at least eight times as long as wide, and at most 16 wide; and so is one that lies down,
-    (C, L), of at most four channels.
-    Where a model knows what its rows are, ask :attr:`narrows.networks.NetworkSpec.shows_pictures`.
+    A signal (L, C) of few channels has two axes like a grey picture. Shapes with L of at least 16
+    and 8 C, and C of at most 16, are taken for signals, and so are shapes (C, L) with C of at most
+    4. If a model is at hand, use :attr:`narrows.networks.NetworkSpec.shows_pictures`.
 
     Parameters
     ----------
@@ -434,7 +433,7 @@ def are_pictures(shape: tuple[int, ...]) -> bool:
 
 
 def lies_down(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of two axes are a signal with its few channels first, (C, L).
+    """Tell whether rows of two axes are a signal with its channels first, (C, L).
 
     Examples
     --------
@@ -479,16 +478,16 @@ def may_be_channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def hint(shape: tuple[int, ...], learned: tuple[int, ...], X: object = None) -> str:
-    """Say which call brings rows whose axes are in another order to those that a model takes.
+    """Return the call that brings the axes of rows into the order that a model takes.
 
     Parameters
     ----------
     shape : tuple of int
-        Of what was given, the number of rows first.
+        Shape of the given rows, the number of rows first.
     learned : tuple of int
-        Of one row that the model takes.
+        Shape of one row that the model takes.
     X : object
-        What was given; of tensors, the call is torch's.
+        The given rows; for a tensor, the call is torch's.
 
     Returns
     -------

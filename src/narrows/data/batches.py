@@ -1,8 +1,8 @@
-"""Rows in batches for training: from arrays, or in blocks from a disk, with weights.
+"""Batches of rows for training, from arrays or in blocks from a disk, and sample weights.
 
-A row of weight 2 counts as two equal rows of weight 1, and one of weight 0 as none. So that a
-learning rate suits rows with weights and without, weights are brought to a mean of 1 over the rows
-that are learned from, and over those held out; their scale has no meaning.
+A row of weight 2 counts as two equal rows of weight 1, and one of weight 0 as none. Weights are
+scaled to a mean of 1 over the training rows, and over the held-out rows, so that a learning rate
+suits rows with and without weights; their scale has no meaning.
 """
 
 import math
@@ -23,18 +23,16 @@ from narrows.data.arrays import TensorRows, as_rows, as_tensor
 from narrows.data.lazy_rows import LazyRows, MadeRows, PickedRows, StoredRows
 from narrows.errors import DataError, DataTypeError
 
-# Neighbours that stay together on the way into memory, fewer where a row alone is long.
+# Neighbouring rows that are read together, fewer where rows are long.
 _BLOCK, _BLOCK_BYTES = 64, 1 << 18
 
 MIXED = 1 << 26
-"""Bytes of rows that are mixed with each other."""
+"""Bytes of rows that are shuffled together."""
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """Rows of a batch, and how much each of them counts.
-
-    It moves between devices as a tensor does.
+    """The rows of a batch with their weights; it moves between devices as a tensor does.
 
     Attributes
     ----------
@@ -51,15 +49,15 @@ class Weighted:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows are."""
+        """The device of the rows."""
         return self.rows.device
 
     def pin_memory(self) -> Self:
-        """Return the same in memory from which a GPU copies by itself."""
+        """Return the same batch in pinned memory."""
         return type(self)(self.rows.pin_memory(), self.weights.pin_memory())
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """Return the same on a device."""
+        """Return the same batch on a device."""
         moved = (t.to(device, non_blocking=non_blocking) for t in (self.rows, self.weights))
         return type(self)(*moved)
 
@@ -68,7 +66,7 @@ Batch: TypeAlias = Tensor | Weighted
 
 
 def unit_means(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Average the numbers of each unit over the rows of all processes that train together.
+    """Average each unit over the rows of all processes of distributed training.
 
     Parameters
     ----------
@@ -90,19 +88,19 @@ def unit_means(values: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def check_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
-    """Turn what a user gave as weights of rows into numbers from 0 to 1.
+    """Validate the sample weights that a user gave, and scale them to at most 1.
 
     Parameters
     ----------
     sample_weight : array-like of shape (n_rows,), Tensor, number or None
-        At least 0; a single number counts for all rows.
+        Weights of at least 0; a single number is the weight of all rows.
     n_rows : int
-        How many rows there are.
+        Number of rows.
 
     Returns
     -------
     ndarray of shape (n_rows,), or None
-        The largest is 1. ``None`` if all rows count the same.
+        Weights, the largest of which is 1. None if all are equal.
 
     Raises
     ------
@@ -149,23 +147,23 @@ def check_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None
 def counted(
     sample_weight: Any, *rows: Any, at_least: int = 2
 ) -> tuple[tuple[Any, ...], NDArray[np.float64] | None]:
-    """Leave out the rows that count nothing, and tell how much the others count.
+    """Leave out the rows of weight 0, and return the weights of the others.
 
     Parameters
     ----------
     sample_weight : object
         As of :func:`check_weights`.
     *rows : ndarray or LazyRows of shape (n, ...)
-        Rows, and what belongs to each of them.
+        Rows, and further arrays with an entry for each row.
     at_least : int
-        How many rows have to stay.
+        The fewest rows of positive weight.
 
     Returns
     -------
     rows : tuple
-        Those whose weight is not zero.
+        The rows whose weight is not zero.
     weights : ndarray or None
-        Of these, above 0; ``None`` if all count the same.
+        Their weights, above 0; None if all are equal.
 
     Raises
     ------
@@ -188,7 +186,7 @@ def counted(
 
 
 def _taken(values: Any, numbers: NDArray[np.int64]) -> Any:
-    """Return some rows of an array, or of rows that stay where they are."""
+    """Select rows of an array, or of lazy rows without reading them."""
     if isinstance(values, StoredRows):
         return PickedRows(values, numbers)
     if not isinstance(values, LazyRows):
@@ -212,12 +210,12 @@ class Source(Protocol):
         Parameters
         ----------
         size : int
-            Rows a batch over all ranks; batches differ by at most one row in size, so that no
-            step is made of a small remainder.
+            Rows per batch over all ranks; the sizes of batches differ by at most one row, so that
+            no step is made of a small remainder.
         seed : int or None
-            Shuffles: the same seed gives the same batches. ``None`` keeps the order.
+            Random seed of the order. None keeps the order.
         rank, world_size : int
-            Which share of every batch to yield, of how many.
+            Which share of every batch is yielded, and of how many.
         """
 
 
@@ -229,11 +227,11 @@ class ArraySource:
     values : ndarray or LazyRows of shape (n, ...)
         The rows, of any type that torch has.
     rows : ndarray of int, optional
-        Which rows belong to the source; all by default.
+        Numbers of the rows in the source; all by default.
     partners : ndarray or LazyRows of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
     weights : ndarray of shape (n,), optional
-        How much each row counts; batches are then :class:`narrows.data.batches.Weighted`.
+        Weights of the rows; batches are then :class:`Weighted`.
     """
 
     def __init__(
@@ -255,18 +253,18 @@ class ArraySource:
 
     @property
     def n_bytes(self) -> float:
-        """What all rows take in memory; infinity where they are made when asked for."""
+        """The bytes of all rows in memory; infinity if they are lazy."""
         kept = [rows for rows in (self._values, self._partners) if rows is not None]
         return sum(rows.nbytes if isinstance(rows, Tensor) else math.inf for rows in kept)
 
     def to(self, device: torch.device) -> Self:
-        """Return the same source with its rows, which are in memory, on a device."""
+        """Return the same source with those of its rows that are in memory on a device."""
         moved = copy(self)
         moved._device = device
         for name in ("_values", "_partners", "_weights"):
             if isinstance(rows := getattr(self, name), Tensor):
                 on_device = rows.to(device)
-                # Only a processor takes rows of 16 bits without a sign by their numbers.
+                # Only CPUs index unsigned 16-bit tensors.
                 widened = rows.dtype == torch.uint16 and device.type != "cpu"
                 setattr(moved, name, on_device.to(torch.int32) if widened else on_device)
         return moved
@@ -295,26 +293,26 @@ class ArraySource:
 
 
 def paired(rows: Tensor, partners: Tensor) -> Tensor:
-    """Put two times (B, ...) side by side, (B, 2, ...)."""
+    """Stack two batches (B, ...) to (B, 2, ...)."""
     rows, partners = (x.int() if x.dtype == torch.uint16 else x for x in (rows, partners))
     kind = torch.promote_types(rows.dtype, partners.dtype)
     return torch.stack([rows.to(kind), partners.to(kind)], dim=1)
 
 
 def _take(rows: TensorRows, index: Tensor) -> Tensor:
-    # Copies whole rows, where indexing works out the place of every number.
+    # index_select copies whole rows, where indexing computes the place of every value.
     return rows.index_select(0, index) if isinstance(rows, Tensor) else rows[index]
 
 
 class RowsBut:
-    """The numbers of all rows but some, ascending, worked out when asked for.
+    """The numbers of all rows but some, ascending, computed on access.
 
     Parameters
     ----------
     n : int
-        How many rows there are.
+        Number of rows.
     others : ndarray of int
-        Those that are left out, ascending.
+        Numbers of the rows that are left out, ascending.
 
     Examples
     --------
@@ -324,14 +322,14 @@ class RowsBut:
 
     def __init__(self, n: int, others: NDArray[np.int64]) -> None:
         self._length = n - len(others)
-        # How many rows stay before each that is left out.
+        # The number of kept rows before each row that is left out.
         self._before = others - np.arange(len(others))
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers at some places."""
+        """Return the numbers at these places."""
         numbers: NDArray[np.int64] = places + np.searchsorted(self._before, places, side="right")
         return numbers
 
@@ -340,31 +338,31 @@ Numbers: TypeAlias = NDArray[np.int64] | RowsBut
 
 
 def draw(n: int, count: int, seed: int) -> tuple[NDArray[np.int64], RowsBut]:
-    """Draw some numbers below n, ascending, and return the others too: in memory for the few."""
+    """Draw ``count`` row numbers below n, ascending; return them, and the others lazily."""
     drawn = np.random.default_rng(seed).choice(n, count, replace=False, shuffle=False)
     drawn = np.sort(drawn)
     return drawn, RowsBut(n, drawn)
 
 
 class BlockSource:
-    """Rows that do not fit into memory, mixed well enough to learn from.
+    """Batches of rows that do not fit into memory, shuffled well enough to learn from.
 
-    Blocks of 64 neighbouring rows come in random order; as many as make 64 MiB are read together
-    and mixed row by row. The order depends on the seed and the size of a batch alone, not on how
-    many ranks share the batches.
+    Blocks of 64 neighbouring rows are read in random order, and 64 MiB of blocks at a time are
+    shuffled row by row. The order depends on the random seed and the batch size alone, not on the
+    number of ranks that share the batches.
 
     Parameters
     ----------
     values : LazyRows or ndarray of shape (n, ...)
         The rows.
     rows : ndarray of int, or RowsBut, optional
-        Which rows belong to the source, ascending; all by default.
+        Numbers of the rows in the source, ascending; all by default.
     partners : LazyRows or ndarray of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
     weights : ndarray of shape (n,), optional
-        How much each row counts; batches are then :class:`narrows.data.batches.Weighted`.
+        Weights of the rows; batches are then :class:`Weighted`.
     mixed : int
-        Bytes of rows that are mixed with each other; at least a batch is.
+        Bytes of rows that are shuffled together; at least one batch is.
     """
 
     def __init__(
@@ -406,16 +404,16 @@ class BlockSource:
 
 @dataclass(frozen=True)
 class _Order:
-    """The numbers from 0 to n - 1, as they are or in blocks of random order.
+    """The numbers from 0 to n - 1, ascending or in blocks of random order.
 
     Attributes
     ----------
     n : int
-        How many.
+        How many numbers there are.
     block : int
-        How many neighbours stay together.
+        Neighbouring numbers in a block.
     seed : int or None
-        Of the random order.
+        Random seed of the order; None for ascending numbers.
     """
 
     n: int
@@ -423,7 +421,7 @@ class _Order:
     seed: int | None
 
     def between(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return those in some places, mixed with each other."""
+        """Return the numbers at the places from ``start`` to ``stop``, shuffled."""
         if self.seed is None:
             return np.arange(start, stop)
         blocks, ends = _blocks(self.n, self.block, self.seed)
@@ -431,36 +429,36 @@ class _Order:
         mine = blocks[first : last + 1, None] * self.block + np.arange(self.block)
         numbers = mine[mine < self.n]
         begins = int(ends[first - 1]) if first else 0
-        # Whoever mixes these needs nothing of what came before.
+        # The seed does not depend on the windows before, so that any can be computed alone.
         random = np.random.default_rng([self.seed, start])
         return random.permutation(numbers[start - begins : stop - begins])
 
 
 @lru_cache(maxsize=1)
 def _blocks(n: int, block: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Put blocks into a random order; return them, and before which place each ends."""
+    """Return the blocks in random order, and the place after the end of each."""
     blocks = np.random.default_rng(seed).permutation(-(-n // block))
     return blocks, np.cumsum(np.minimum(block, n - blocks * block))
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """The numbers of the rows that one rank reads together, window after window.
+    """The windows of rows that a rank reads, each read and shuffled as a whole.
 
-    Each is worked out from its number alone, so that any process can read any of them.
+    A window depends on its number alone, so that any process can read any window.
 
     Attributes
     ----------
     order : _Order
-        Of the rows.
+        The order of the rows.
     numbers : ndarray of int, or RowsBut, or None
-        Of the rows, if not those in the order.
+        The rows that are selected; None for all.
     size : int
-        Of a batch.
+        Rows per batch.
     together : int
-        Batches that are read together.
+        Batches per window.
     rank, world_size : int
-        Whose share of them.
+        The rank whose share is read, and the number of ranks.
     """
 
     order: _Order
@@ -474,7 +472,7 @@ class _Windows:
         return math.ceil(self._n_batches / self.together)
 
     def rows_in(self, number: int) -> NDArray[np.int64]:
-        """Return the numbers of the rows in a window, batch after batch."""
+        """Return the numbers of a window's rows, batch after batch."""
         ends = self._batches(number)
         mixed = self.order.between(int(ends[0]), int(ends[-1]))
         shares = [
@@ -485,7 +483,7 @@ class _Windows:
         return places if self.numbers is None else self.numbers[places]
 
     def ends(self, number: int) -> NDArray[np.int64]:
-        """Return where in a window this rank's share of each batch ends, from 0 on."""
+        """Return the places between this rank's shares of the batches in a window, from 0 on."""
         shares = [self._share(count) for count in np.diff(self._batches(number)).tolist()]
         return np.cumsum([0, *(stop - start for start, stop in shares)])
 
@@ -495,7 +493,7 @@ class _Windows:
 
     def _batches(self, number: int) -> NDArray[np.int64]:
         """Return the places between the batches of a window, in the order of all rows."""
-        # As torch's tensor_split parts rows among batches, and a batch among ranks.
+        # torch.tensor_split distributes rows over batches, and batches over ranks, in this way.
         last = min((number + 1) * self.together, self._n_batches)
         return _ends(self.order.n, self._n_batches, np.arange(number * self.together, last + 1))
 
@@ -507,7 +505,7 @@ class _Windows:
 def _streamed(
     rows: LazyRows | NDArray[Any], windows: _Windows
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-    """Read window after window; yield what was read, and where in it are the rows wanted."""
+    """Read window after window; yield what was read, and the places of the wanted rows in it."""
     if isinstance(rows, StoredRows):
         return rows.streamed(len(windows), windows.rows_in)
     wanted = map(windows.rows_in, range(len(windows)))
@@ -522,9 +520,9 @@ def source_of(
     *,
     in_blocks: bool = False,
 ) -> Source:
-    """Give rows in batches: those on a disk in blocks, all others one by one unless wished so.
+    """Make the source of batches for rows: by blocks if they are on a disk, or ``in_blocks``.
 
-    Weights (n,) are brought to a mean of 1 over the rows that are given.
+    Weights (n,) are scaled to a mean of 1 over the selected rows.
     """
     in_blocks = in_blocks or is_stored(values, partners)
     if in_blocks and weights is None:
@@ -540,7 +538,7 @@ def source_of(
 
 
 def picked(values: NDArray[Any] | LazyRows, numbers: Numbers) -> LazyRows:
-    """Return some of the rows, which are taken out of the others when asked for."""
+    """Return a lazy selection of rows."""
     if isinstance(values, StoredRows):
         return PickedRows(values, numbers)
     of_them = np.arange(len(numbers)) if isinstance(numbers, RowsBut) else numbers
@@ -555,7 +553,7 @@ def picked(values: NDArray[Any] | LazyRows, numbers: Numbers) -> LazyRows:
 def numbers_of(
     rows: NDArray[Any] | LazyRows, numbers: NDArray[np.int64], *, in_blocks: bool
 ) -> Source:
-    """Give the numbers of some rows in batches; in blocks, so that the rows are read in runs."""
+    """Make a source of the rows' numbers, by blocks if the rows shall be read in runs."""
     if not in_blocks:
         return ArraySource(numbers)
     together = max(1, MIXED // (math.prod(rows.shape[1:]) * rows.dtype.itemsize))
@@ -563,18 +561,18 @@ def numbers_of(
 
 
 def is_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
-    """Tell whether any of some rows are on a disk."""
+    """Tell whether any of these rows are on a disk."""
     return any(isinstance(rows, StoredRows) for rows in values)
 
 
 def anywhere_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
-    """Tell whether rows are on a disk for any of the processes that train together.
+    """Tell whether rows are on a disk in any process of distributed training.
 
-    Some may have the memory for what others leave there.
+    Some processes may have the memory for rows that others leave on the disk.
     """
     return ranks.total(int(is_stored(*values))) > 0
 
 
 def _ends(n: int, parts: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where some of the parts of n rows begin: all alike, the first larger by a row."""
+    """Return the first rows of some parts of n rows; the first parts are larger by a row."""
     return numbers * (n // parts) + np.minimum(numbers, n % parts)

@@ -1,4 +1,4 @@
-"""Many picture files at once, by all processors: to rows, to sizes, and to thumbnails."""
+"""Many picture files at a time, decoded by a thread pool to rows, sizes and thumbnails."""
 
 import math
 import os
@@ -41,46 +41,46 @@ from narrows.errors import DataError, MissingFileError, UnreadableFileError, war
 Progress: TypeAlias = Callable[[int, int], None]
 Pixels: TypeAlias = NDArray[Any]
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
-_BLOCK = 16  # pictures that a thread decodes between two reports of progress
-# Pictures, and bytes of them, that are looked at together.
+_BLOCK = 16  # pictures that a thread decodes per report of progress
+# Pictures, and their bytes, that are decoded at a time to find unreadable ones.
 _PICTURES, _BYTES = 4096, 1 << 26
 _UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
-# Of 8 bits and one page, so that their files need not be opened for that.
+# Formats of 8 bits and one page, whose files need not be opened for that.
 _PLAIN = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm"})
-_HEAD = 64  # bytes in which most PNG and WebP files tell as much
+_HEAD = 64  # bytes of PNG and WebP files that mostly state as much
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DEPTH, _FLAGS, _ANIMATED = 24, 20, 0x02
-_SECOND = slice(37, 41)  # kind of a PNG's second chunk; in an animation, acTL comes before IDAT
+_SECOND = slice(37, 41)  # type of the second chunk; in an animation, acTL precedes IDAT
 Size = tuple[int, int]
 Resizing: TypeAlias = Literal["say", "refuse", "asked", "quiet"]
-_CHUNK = 64  # files that a thread looks at before it takes others
+_CHUNK = 64  # files per task of a thread
 
 SIDE = 128
-"""Pixels of a thumbnail's longer side; no picture needs one that is not larger."""
+"""Most pixels of a thumbnail's sides; smaller pictures need no thumbnail."""
 
-# Shrinking by a whole number is many times faster, and is done where it leaves so many pixels.
+# Reducing by a whole number is many times faster, and is used if so many pixels remain.
 _ENOUGH = 96
-_QUALITY = 80  # as JPEG counts it
+_QUALITY = 80  # of JPEG, from 0 to 100
 
 Show: TypeAlias = Callable[[NDArray[Any]], NDArray[np.uint8]]
-"""From values as a file has them to 8-bit pixels; see :meth:`narrows.data.scaling.Scaling.show`."""
+"""From a file's values to 8-bit pixels; see :meth:`narrows.data.scaling.Scaling.show`."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What picture files are turned into.
+    """The rows to which picture files are decoded.
 
     Attributes
     ----------
     sample_shape : tuple of int
-        Of a row.
+        Shape of a row.
     dtype : dtype
-        Of its values.
+        Type of its values.
     scaling : Scaling, optional
-        Turns a file's values into the units of a model's training data; without it, they are
-        brought to ``dtype``.
+        Converts a file's values to the units of a model's training data; by default they are
+        converted to ``dtype``.
     how : Reading
-        The bound on pixels.
+        The limit of pixels.
     """
 
     sample_shape: tuple[int, ...]
@@ -89,11 +89,11 @@ class Target:
     how: Reading = field(default_factory=Reading)
 
     def empty(self, count: int) -> Pixels:
-        """Make room for so many rows."""
+        """Allocate an array of rows."""
         return np.empty((count, *self.sample_shape), self.dtype)
 
     def decode(self, picture: Picture | bytes, notes: Notes | None = None) -> Pixels:
-        """Turn one picture into a row.
+        """Decode one picture to a row.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Target:
         return self.fit(decode(picture, self.sample_shape, self.how, notes), picture, notes)
 
     def fit(self, values: Pixels, picture: Picture | bytes, notes: Notes | None = None) -> Pixels:
-        """Turn a picture's values, as they are in its file, into a row.
+        """Convert a picture's values in the file to a row.
 
         Raises
         ------
@@ -135,25 +135,25 @@ def decode_files(
     progress: Progress | None = None,
     notes: Notes | None = None,
 ) -> dict[int, str]:
-    """Read pictures, with all processors, into rows that are there already.
+    """Decode pictures by a thread pool into an array.
 
     Parameters
     ----------
     files : sequence of Path or Page
         The picture files.
     pixels : ndarray of shape (n, *sample_shape)
-        A row for each.
+        The array, with a row for each file.
     target : Target
-        What they are turned into.
+        Shape, type and units of the rows.
     skip_unreadable, progress
         As for :func:`read_images`.
     notes : Notes, optional
-        Takes what has to be said of the files.
+        Collects notes of the files.
 
     Returns
     -------
     dict of int to str
-        The places of files that cannot be read, and why.
+        The numbers of unreadable files, and the reasons.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def decode_files(
                 if progress is not None:
                     progress(block.stop, len(files))
         finally:
-            # After an error or Ctrl-C, what has not begun does not begin.
+            # After an error or Ctrl-C, no further block is decoded.
             threads.shutdown(cancel_futures=True)
     return reasons
 
@@ -186,7 +186,7 @@ def _read_block(
     skip_unreadable: bool,
     notes: Notes | None,
 ) -> dict[int, str]:
-    """Read some of the files into their rows, and give the reasons of those that failed."""
+    """Decode a block of files into their rows, and return the reasons of failures."""
     reasons: dict[int, str] = {}
     for index in block:
         try:
@@ -202,21 +202,21 @@ def _read_block(
 
 
 class PictureRows(StoredRows):
-    """Pictures of one shape in files, decoded whenever they are asked for.
+    """Pictures of one shape in files, decoded on each access.
 
     Parameters
     ----------
     files : sequence of Path or Page
-        All of which can be read.
+        The files, all of them readable.
     target : Target
-        What they are turned into.
+        Shape, type and units of the rows.
     tell : bool, default=True
-        Whether what has to be said of the files is said when all of them were read once.
+        Whether warnings about the files are issued once all have been read.
 
     Attributes
     ----------
     keeper : object
-        What has to live as long as the files are read, if anything.
+        An object that keeps the files in existence, if there is one.
     """
 
     def __init__(self, files: Sequence[Picture], target: Target, *, tell: bool = True) -> None:
@@ -227,7 +227,7 @@ class PictureRows(StoredRows):
         self.keeper: object = None
 
     def stamp(self) -> object:
-        """Return what :func:`stamp_of` tells of the files."""
+        """Return the hash by :func:`stamp_of`."""
         return stamp_of(self._files)
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
@@ -242,12 +242,12 @@ class PictureRows(StoredRows):
 
 
 def stamp_of(files: Sequence[Picture]) -> str:
-    """Hash files' names, their sizes, and when they were changed last.
+    """Hash the files' names, sizes and times of change.
 
     Raises
     ------
     UnreadableFileError
-        If one is gone.
+        If a file no longer exists.
     """
     digest = sha256()
     for file in files:
@@ -268,7 +268,7 @@ def find_unreadable(
     progress: Progress | None = None,
     notes: Notes | None = None,
 ) -> dict[int, str]:
-    """Decode all pictures, keep none, and return the places of those that cannot be read, and why.
+    """Decode all pictures, and return the numbers and reasons of unreadable ones.
 
     Raises
     ------
@@ -290,7 +290,7 @@ def find_unreadable(
 
 @contextmanager
 def one_processor() -> Iterator[None]:
-    """Have the block decode by one processor: other processes are at work on the others."""
+    """Decode in one thread within the block, as other processes use the other processors."""
     token = _alone.set(True)
     try:
         yield
@@ -299,7 +299,7 @@ def one_processor() -> Iterator[None]:
 
 
 def n_processors() -> int:
-    """Count the processors this process may use, not those the machine has."""
+    """Count the processors that this process may use."""
     if _alone.get():
         return 1
     if hasattr(os, "sched_getaffinity"):
@@ -308,7 +308,7 @@ def n_processors() -> int:
 
 
 class _Look(NamedTuple):
-    """What a file's header tells: its type, and for each page where it begins, if in TIFF."""
+    """Facts of a file's header: type, and byte of each page of a TIFF file."""
 
     dtype: np.dtype[Any]
     pages: Sequence[int | None] = (None,)
@@ -322,11 +322,11 @@ class Others(NamedTuple):
     Attributes
     ----------
     files : int
-        How many there are.
+        Number of files.
     first : str
-        The name of the first.
+        Name of the first file.
     are_colours : bool
-        Whether the first three channels of all are red, green and blue.
+        Whether the first three channels of all files are red, green and blue.
     """
 
     files: int
@@ -336,18 +336,18 @@ class Others(NamedTuple):
 
 @dataclass
 class Scan:
-    """What the headers of picture files tell.
+    """Facts of the headers of picture files.
 
     Attributes
     ----------
     pictures : list of Path or Page
         The files, or all their pages, in the files' order.
     types : dict of dtype to str
-        The types that they have, each with the name of the first such file.
+        The types of their values, with the name of the first file of each.
     counts : dict of dtype to int
-        How many files have it.
+        The number of files of each type.
     others : dict of int to Others
-        Of the files that have so many channels, where those are not grey and colours.
+        Files of other channels than grey and colours, by the number of channels.
     """
 
     pictures: list[Picture] = field(default_factory=list)
@@ -357,14 +357,14 @@ class Scan:
 
 
 def scan(files: Sequence[Path], how: Reading) -> Scan:
-    """Look at the headers of picture files; those that cannot be read have no say.
+    """Read the headers of picture files; unreadable files are listed, but have no facts.
 
     Parameters
     ----------
     files : sequence of Path
         The files.
     how : Reading
-        Whether pages beyond the first are pictures.
+        Whether pages beyond the first are read.
 
     Raises
     ------
@@ -417,16 +417,16 @@ def _look(file: Path) -> _Look | None:
 
 @dataclass(frozen=True)
 class Resized:
-    """Pictures that are brought to another height and width than they have.
+    """Pictures that are resized.
 
     Attributes
     ----------
     count, total : int
-        How many are, of how many that were looked at.
+        The number of resized pictures, and of all.
     smallest, largest : tuple of int
-        Height and width of those with the fewest and the most pixels.
+        Height and width of the resized pictures with the fewest and the most pixels.
     to : tuple of int
-        The height and width that they are brought to.
+        The new height and width.
     """
 
     count: int
@@ -437,7 +437,7 @@ class Resized:
 
     @classmethod
     def of(cls, sizes: Sequence[Size | None], to: Sequence[int]) -> Self | None:
-        """Compare sizes, of which None are not known, with the wanted one; None if all have it."""
+        """Compare sizes, None where unknown, with the wanted one; None if no picture is resized."""
         wanted = (int(to[0]), int(to[1]))
         others = [size for size in sizes if size is not None and size != wanted]
         if not others:
@@ -452,20 +452,20 @@ class Resized:
         to: Sequence[int],
         skipped: Iterable[tuple[Picture | str, str]] | None,
     ) -> Self | None:
-        """Compare the sizes of files with the wanted one, but for those that were not read."""
+        """Compare the sizes of files that were read with the wanted one."""
         if not sizes:
             return None
         unread = {str(file) for file, _ in skipped or ()}
         return cls.of([size for file, size in sizes.items() if str(file) not in unread], to)
 
     def words(self, *, short: bool = False) -> str:
-        """Say it: "20 pictures of 30 x 40 to 300 x 400 pixels (height x width)"."""
+        """Describe them: "20 pictures of 30 x 40 to 300 x 400 pixels (height x width)"."""
         sizes = " to ".join(dict.fromkeys(map(side_by_side, (self.smallest, self.largest))))
         pictures = "picture" if self.count == 1 else "pictures"
         return f"{self.count} {pictures} of {sizes}" + ("" if short else " pixels (height x width)")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the same as JSON can hold it."""
+        """Return the same for JSON."""
         return {
             "pictures": self.count,
             "of": self.total,
@@ -481,16 +481,16 @@ def side_by_side(size: Sequence[int]) -> str:
 
 
 def tell_resized(path: Path, resized: Resized, *, learned: bool, stacklevel: int = 2) -> None:
-    """Warn that pictures are brought to another size.
+    """Warn that pictures are resized.
 
     Parameters
     ----------
     path : Path
-        Of the pictures.
+        Path of the pictures.
     resized : Resized
-        What is done to them.
+        The resized pictures.
     learned : bool
-        Whether a trained model wants that size, rather than that it was chosen for them.
+        Whether the size is that of a trained model, rather than chosen for these pictures.
     stacklevel : int
         As for :func:`narrows.errors.warn`.
     """
@@ -509,12 +509,12 @@ def tell_resized(path: Path, resized: Resized, *, learned: bool, stacklevel: int
 
 
 def sizes_of(files: Sequence[Picture] | Sequence[bytes]) -> list[Size | None]:
-    """Read the heights and widths of pictures as they are looked at, by all processors.
+    """Read the heights and widths of upright pictures by a thread pool.
 
     Parameters
     ----------
     files : sequence of Path, Page or bytes
-        Of pictures, or what is in them.
+        Picture files, pages, or contents of files.
 
     Returns
     -------
@@ -550,7 +550,7 @@ def _sizes(files: Sequence[Picture] | Sequence[bytes]) -> list[Size | None]:
 def size_of(file: Picture | bytes) -> Size | None:
     """Read the height and width of one picture; see :func:`sizes_of`.
 
-    Whoever asks does so within :func:`narrows.data.image_codec.quietly`.
+    It is called within a block of :func:`narrows.data.image_codec.quietly`.
     """
     try:
         with open_picture(file) as picture:
@@ -568,17 +568,17 @@ def decode_with_thumbnail(
     how: Reading | None = None,
     notes: Notes | None = None,
 ) -> tuple[NDArray[Any], bytes | None]:
-    """Turn a picture file into pixels and, in passing, into a thumbnail.
+    """Decode a picture file to pixels and, from the same decoding, to a thumbnail.
 
     Parameters
     ----------
     source, sample_shape, how, notes
         As for :func:`narrows.data.image_codec.decode`.
     show : callable, optional
-        Makes pixels to look at of what is not in 8 bits; by default of 16 bits alone, whose white
-        is 65535.
+        Converts values of more than 8 bits to 8-bit pixels; by default 16 bits with a white of
+        65535.
     always : bool, default=False
-        Whether pictures that are no larger than a thumbnail get one too.
+        Whether pictures that are no larger than a thumbnail get one as well.
 
     Returns
     -------
@@ -605,7 +605,7 @@ def decode_with_thumbnail(
                 return pixels, None
             return pixels, _miniature(_shown(deep, show or _shades))
         mode = mode_of(sample_shape)
-        # With brightness apart, a grey model's pixels come out of it as from a grey decoding.
+        # In YCbCr, a grey model's pixels are the same as from a grey decoding.
         if mode == "RGBA":  # a thumbnail has no opacity
             unpacked = picture.unpack(sample_shape, mode)
             plain = unpacked._replace(image=opaque(unpacked.image))
@@ -615,12 +615,12 @@ def decode_with_thumbnail(
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes | None:
-    """Make the thumbnail of a picture in memory, or none if it is no larger than one.
+    """Make the thumbnail of a picture in memory; None if the picture is no larger.
 
     Parameters
     ----------
     pixels : ndarray of uint8, of shape (height, width) or (height, width, 1, 3 or 4)
-        Values from 0 to 255; transparent parts are laid on white.
+        Values from 0 to 255; transparent parts are put on white.
     """
     if max(pixels.shape[:2]) <= SIDE:
         return None
@@ -630,16 +630,16 @@ def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes | None:
 
 
 def preview(source: Source, show: Show | None = None, how: Reading | None = None) -> NDArray[Any]:
-    """Turn a picture file into pixels to look at: in its own proportions, small, upright.
+    """Decode a picture file to a small, upright preview in its own proportions.
 
     Parameters
     ----------
     source : str, Path, Page or bytes
-        The file, or what is in it.
+        The file, or its contents.
     show : callable, optional
         As for :func:`decode_with_thumbnail`.
     how : Reading, optional
-        The bound on pixels.
+        The limit of pixels.
 
     Returns
     -------
@@ -677,7 +677,7 @@ def _to_look_at(picture: OpenPicture, show: Show | None) -> Unpacked:
 
 
 def _shown(deep: Deep, show: Show) -> Unpacked:
-    """Make a picture of 8 bits of one of more, no larger than a thumbnail."""
+    """Convert a picture of more than 8 bits to one of 8, no larger than a thumbnail."""
     height, width, channels = deep.values.shape
     factor = min(1.0, SIDE / max(height, width))
     size = max(1, round(height * factor)), max(1, round(width * factor))
@@ -697,7 +697,7 @@ def _miniature(unpacked: Unpacked) -> bytes:
 
 
 def _upright_and_small(unpacked: Unpacked) -> Image.Image:
-    """Shrink a picture to a thumbnail's size, if it is larger, and set it upright."""
+    """Reduce a picture to at most a thumbnail's size, and turn it upright."""
     image = unpacked.image
     if image.mode not in ("L", "RGB", "YCbCr"):
         image = image.convert("L" if is_grey(image) else "RGB")

@@ -30,9 +30,9 @@ from narrows.errors import DataError
 _UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
 
 SHADES = {_UINT8: 255, _UINT16: 65535}
-"""The types whose values are shades, and what white is in each."""
+"""The types of shades, and their values of white."""
 
-# Of red, green and blue in grey: ITU-R BT.601, as Pillow has it.
+# Shares of red, green and blue in grey: ITU-R BT.601, as in Pillow.
 _GREY = np.array([299, 587, 114]) / 1000
 _TURNS = {2: (False, 0, True), 3: (False, 2, False), 4: (False, 2, True), 5: (True, 0, False),
           6: (False, 3, False), 7: (True, 2, False), 8: (False, 1, False)}  # fmt: skip
@@ -40,10 +40,10 @@ _TURNS = {2: (False, 0, True), 3: (False, 2, False), 4: (False, 2, True), 5: (Tr
 REDUCING_GAP = 2.0
 """The ``reducing_gap`` of :meth:`PIL.Image.Image.resize` with which all pictures are shrunk.
 
-Pillow first shrinks by whole numbers, to no less than this many times the final size.
+Pillow first reduces by whole numbers, to at least this multiple of the final size.
 """
 
-# What Pillow unpacks files of 16 bits by, and what gives the other byte of each sample instead.
+# Pillow's raw modes of 16-bit files, which keep the first byte of a sample, and of the other byte.
 _OTHER_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 _GREY_AND_ALPHA = "LA;16B"
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels
@@ -60,7 +60,7 @@ def common_type(found: Mapping[np.dtype[Any], str]) -> np.dtype[Any]:
     Parameters
     ----------
     found : mapping of dtype to str
-        The types, each with the name of the first file that has it; uint8 if there are none.
+        The types, each with the name of the first file of this type.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def common_type(found: Mapping[np.dtype[Any], str]) -> np.dtype[Any]:
     Raises
     ------
     DataError
-        If there are types that have nothing to do with each other.
+        If types have no common meaning.
 
     Examples
     --------
@@ -98,21 +98,21 @@ def common_type(found: Mapping[np.dtype[Any], str]) -> np.dtype[Any]:
 
 
 def bring(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-    """Bring a picture's values to another type, as :func:`common_type` brings types together.
+    """Convert a picture's values to another type, as :func:`common_type` joins types.
 
-    Of 16 bits, 8 are made by rounding, so that white stays white.
+    16 bits are rounded to 8 so that white stays white.
 
     Parameters
     ----------
     values : ndarray
-        As a file has them.
+        Values in the type of the file.
     dtype : dtype
-        The type wanted.
+        The wanted type.
 
     Raises
     ------
     DataError
-        If they have nothing to do with it.
+        If the types have no common meaning.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def bring(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _go_together(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
-    """Tell whether values of two types mean the same."""
+    """Tell whether two types have a common meaning."""
     if _UINT8 in (one, other):
         return {one, other} <= set(SHADES)
     return (one.kind == "f") == (other.kind == "f")
@@ -145,7 +145,7 @@ def _go_together(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
 
 @dataclass(frozen=True)
 class Deep:
-    """A picture's values.
+    """The values of a picture of more than 8 bits, or of other channels.
 
     Attributes
     ----------
@@ -160,16 +160,16 @@ class Deep:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it can be looked at, in grey or in colours."""
+        """Whether it is grey or in colours."""
         return self.shows_colours or self.values.shape[2] == 1
 
     def fit(self, sample_shape: tuple[int, ...]) -> NDArray[Any]:
-        """Stretch it to a row of the shape, in its own type.
+        """Resize it to a row of the shape, in its own type.
 
         Raises
         ------
         ValueError
-            If it has other channels.
+            If the row has other channels.
         """
         height, width = sample_shape[:2]
         wanted = sample_shape[2] if len(sample_shape) == 3 else 1
@@ -187,7 +187,7 @@ class Deep:
 
 
 def resize(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Stretch a picture of any numbers to another height and width, as decoding does (bicubic).
+    """Resize a picture of any numbers by bicubic resampling, as decoding does.
 
     Parameters
     ----------
@@ -199,8 +199,8 @@ def resize(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     Returns
     -------
     ndarray of shape (*size,) or (*size, C)
-        In the type of ``values``. Each channel is clipped to its smallest and largest value, which
-        bicubic resampling exceeds at edges.
+        In the type of ``values``. Each channel is clipped to its range, which bicubic resampling
+        exceeds at edges.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def resize(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     for channel in np.ndindex(values.shape[2:]):
         plane = values[:, :, *channel].astype(np.float64)
         low, high = plane.min(), plane.max()
-        # Single precision, which Pillow has, holds differences from the smallest value.
+        # Pillow computes in single precision, so the smallest value is subtracted first.
         image = Image.fromarray((plane - low).astype(np.float32)).resize(
             size[::-1], Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP
         )
@@ -223,12 +223,12 @@ def resize(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _to_type(values: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Round floats that a type can hold if it has integers alone."""
+    """Convert floats to a type, and round them if it is an integer."""
     return (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
 
 
 def on_white(values: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
-    """Lay transparent parts of a picture (H, W, C) in 8 or 16 bits on white."""
+    """Put transparent parts of a picture (H, W, C) in 8 or 16 bits on white."""
     if alpha is None:
         return values
     white = int(np.iinfo(values.dtype).max)
@@ -238,7 +238,7 @@ def on_white(values: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
 
 
 def with_opacity(values: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
-    """Give a picture (H, W, 1 or 3) in 8 or 16 bits four channels, of which the last is opacity."""
+    """Convert a picture (H, W, 1 or 3) in 8 or 16 bits to colours and opacity, (H, W, 4)."""
     colours = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
     if alpha is None:
         alpha = np.full(values.shape[:2], np.iinfo(values.dtype).max)
@@ -246,7 +246,7 @@ def with_opacity(values: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[An
 
 
 def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Set a picture (H, W, C) upright that lies in an orientation, from 1 to 8."""
+    """Turn a picture (H, W, C) of an EXIF orientation upright."""
     swapped, turns, mirrored = _TURNS.get(orientation, (False, 0, False))
     values = np.rot90(values, turns)
     values = values.swapaxes(0, 1) if swapped else values
@@ -265,7 +265,7 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
     Returns
     -------
     bytes
-        The file, of as many bits.
+        The contents of a file with as many bits.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def write_png(path: Path, contents: Contents) -> None:
 
 
 def fits_png(pixels: NDArray[Any]) -> bool:
-    """Tell whether an array can be written as one picture.
+    """Tell whether PNG holds an array as one picture.
 
     Parameters
     ----------
@@ -341,15 +341,15 @@ def is_deep_png(image: ImageFile) -> bool:
 
 
 def is_grey_png_with_alpha(image: ImageFile) -> bool:
-    """Tell whether an open PNG file is grey with opacity in 16 bits, which Pillow calls colours."""
+    """Tell whether an open PNG file has grey and opacity in 16 bits, which Pillow reads as RGBA."""
     return bool(image.tile) and _rawmode(image) == _GREY_AND_ALPHA
 
 
 def read_deep_png(image: ImageFile, again: ImageFile) -> NDArray[np.uint16]:
-    """Unpack a PNG file of 16 bits a sample.
+    """Decode a PNG file of 16 bits a sample.
 
-    Pillow keeps the first byte of each sample of a colour. Told to unpack the file in the order of
-    bytes that it does not have, it keeps the second one.
+    Pillow keeps the first byte of each sample of a colour; with the raw mode of the other byte
+    order it keeps the second.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ def read_deep_png(image: ImageFile, again: ImageFile) -> NDArray[np.uint16]:
 
 
 def _joined(high: NDArray[Any], low: NDArray[Any]) -> NDArray[np.uint16]:
-    """Make 16 bits of their two bytes."""
+    """Join two bytes to 16 bits."""
     values: NDArray[np.uint16] = np.left_shift(high, 8, dtype=np.uint16) | low
     return values
 

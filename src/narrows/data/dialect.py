@@ -21,11 +21,11 @@ MISSING = frozenset(
      r"\n", "#null!", "#value!", "#div/0!", "#ref!", "#num!", "#name?", "-1.#ind", "1.#ind",
      "-1.#qnan", "1.#qnan"}
 )  # fmt: skip
-"""Words that stand where a value is missing, in lower case."""
+"""Words for missing values, in lower case."""
 
 # Blanks and apostrophes that separate thousands.
 BLANKS = " \u00a0\u202f'\u2019"
-_LONGEST = 4096  # of a text that is looked at as a number
+_LONGEST = 4096  # characters of a text that may be a number
 _GROUPS = r"[+-]?[1-9]\d{0,2}"
 _AMBIGUOUS = {mark: re.compile(rf"{_GROUPS}[{mark}]\d{{3}}") for mark in ".,"}
 _DECIMAL = {
@@ -39,14 +39,14 @@ _BLANK = re.compile(rf"{_GROUPS}(?:([{BLANKS}])\d{{3}})+([.,]\d*)?")
 
 DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes",
          WHITESPACE: "whitespace"}  # fmt: skip
-"""What delimiters are called."""
+"""Names of delimiters in messages."""
 
 COMMENTS = ("#", "%")
-"""What lines before a table begin with that are comments."""
+"""First characters of comment lines before a table."""
 
 _USUAL = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-_ROWS = 200  # that are looked at
-_VALUES = 50_000  # of them, that are looked at
+_ROWS = 200  # rows that are examined
+_VALUES = 50_000  # values of them that are examined
 _MOST_BEFORE = 20  # lines before a table, such as a title
 _GROUPED_LINE = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?", re.ASCII)
 _PAIR = re.compile(rf"[+-]?\d+(?:[.{BLANKS}]\d{{3}})*,\d+", re.ASCII)
@@ -56,7 +56,7 @@ _EXCEL = re.compile(r'"?sep=([,;|:\t ~^])"?', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Marks:
-    """The marks that numbers are written with.
+    """The decimal mark and the thousands separator of numbers.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Marks:
 
     @cached_property
     def pattern(self) -> str:
-        """What numbers look like, as a regular expression whose time grows with the text alone."""
+        """A regular expression for numbers, which takes linear time."""
         point, whole = f"[{self.decimal}]", r"\d+"
         if self.thousands is not None:
             whole = rf"(?:[1-9]\d{{0,2}}(?:[{self.removed}]\d{{3}})+|\d+)"
@@ -80,7 +80,7 @@ class Marks:
 
     @cached_property
     def removed(self) -> str:
-        """What is removed to read a number: its thousands separators."""
+        """The characters that are removed to read a number."""
         return BLANKS if self.thousands and self.thousands in BLANKS else self.thousands or ""
 
     @cached_property
@@ -88,7 +88,7 @@ class Marks:
         return re.compile(self.pattern, re.ASCII)
 
     def value(self, text: str) -> float | None:
-        """Read a number; None if a text is none."""
+        """Return the value of a number; None if the text is none."""
         text = text.strip()
         if self._compiled.fullmatch(text) is None:
             return None
@@ -112,7 +112,7 @@ def is_missing(text: str) -> bool:
 
 
 def looks_like_number(text: str) -> bool:
-    """Tell whether a text is a number by whatever marks.
+    """Tell whether a text is a number with any marks.
 
     Examples
     --------
@@ -131,16 +131,17 @@ def looks_like_number(text: str) -> bool:
 
 
 class FoundMarks(NamedTuple):
-    """What :func:`find_marks` found.
+    """The result of :func:`find_marks`.
 
     Attributes
     ----------
     marks : Marks
-        As far as the texts prove them; a decimal point and no thousands separator otherwise.
+        The marks as far as the texts prove them; otherwise a decimal point and no thousands
+        separator.
     doubt : str or None
-        Two things that a number may mean, if nothing proves one of them.
+        Two meanings of a number, if nothing proves one of them.
     is_proven : bool
-        Whether a number shows that points are decimal marks, or that they are not.
+        Whether a number proves that points are decimal marks, or that they are not.
     """
 
     marks: Marks
@@ -151,13 +152,13 @@ class FoundMarks(NamedTuple):
 def find_marks(
     texts: Iterable[str], decimal: str | None = None, thousands: str | None = None
 ) -> FoundMarks:
-    """Find out how the numbers among some texts are written.
+    """Detect the marks of the numbers among some texts.
 
     Parameters
     ----------
     texts : iterable of str
     decimal, thousands : str or None
-        What is known already.
+        Marks that are known already.
 
     Returns
     -------
@@ -185,7 +186,7 @@ def find_marks(
 
 
 class _Evidence:
-    """What numbers have shown of their marks."""
+    """What numbers prove of their marks."""
 
     def __init__(self) -> None:
         self.decimal: set[str] = set()  # marks that can only be decimal marks
@@ -194,7 +195,7 @@ class _Evidence:
         self.blank: str | None = None  # a blank or an apostrophe that separates thousands
 
     def look(self, text: str) -> None:
-        """Look at one text more."""
+        """Take another text into account."""
         for mark, other in (".,", ",."):
             if mark not in text:
                 continue
@@ -210,14 +211,14 @@ class _Evidence:
             self.decimal |= set(found[2][:1]) if found[2] else set()
 
     def marks(self, decimal: str | None) -> FoundMarks:
-        """Conclude."""
+        """Return the marks that the texts prove."""
         both = self.grouped | self.ambiguous.keys()
         if decimal is not None:
             other = "," if decimal == "." else "."
             return FoundMarks(Marks(decimal, other if other in both else self.blank))
         for mark, other in (".,", ",."):
             proven = mark in self.decimal or other in self.grouped
-            # One mark is not a decimal mark here and a thousands separator there.
+            # No mark is both a decimal mark and a thousands separator.
             if proven and other not in self.decimal and mark not in self.grouped:
                 return FoundMarks(Marks(mark, other if other in both else self.blank))
         if not self.decimal and not self.grouped and "," in self.ambiguous:
@@ -237,39 +238,39 @@ class Dialect:
     delimiter : str
         One character, or WHITESPACE.
     marks : Marks
-        Of its numbers.
+        Marks of its numbers.
     doubt : str or None
-        What a number may mean, where nothing proves it.
+        Two meanings of a number, if nothing proves one of them.
     is_proven : bool
-        Whether points of numbers are known to be decimal ones.
+        Whether points are known to be decimal marks, or not.
     first : list of str
-        The first line of the table.
+        Values of the first line of the table.
     below : list of list of str
-        Some of the lines below it.
+        Values of some lines below it.
     width : int
-        Values in a line below the first; in the first, if there is no other.
+        Number of values in a line below the first, or in the first if it is the only one.
     quoted : bool
-        Whether the values of the first line are quoted, and none below.
+        Whether the values of the first line are quoted, and no others.
     before : int
-        Lines of the file before the first of the table.
+        Lines of the file before the table.
     taken : int
-        Lines of the file that the first of the table takes.
+        Lines of the file that the first row of the table takes.
     has_long_values : bool
-        Whether values go on from one line to the next, in quotes.
+        Whether quoted values span several lines.
     trailing : bool
-        Whether each line ends with one delimiter more than its values need.
+        Whether each line ends with a delimiter.
     joined : str or None
-        A line that might be one number, with commas in it, if all lines might.
+        A line that may be one number with commas, if all lines may be.
     paired : str or None
-        A line of which every two values might be one number with a decimal comma, if all might.
+        A line in which each two values may be one number with a decimal comma, if all lines are so.
     comment : str
         The last comment before the table.
     is_given : bool
-        Whether the delimiter was given, not found.
+        Whether the delimiter was given, rather than detected.
     told : list of str
-        What was found that is not usual, in words.
+        What is unusual of the table, in words.
     told_of_numbers : list of str
-        The same of numbers alone.
+        What is unusual of its numbers, in words.
     """
 
     delimiter: str
@@ -293,12 +294,12 @@ class Dialect:
 
 
 def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
-    """Find out how a table is written from its beginning.
+    """Detect how a table is written from its first lines.
 
     Raises
     ------
     UnreadableFileError
-        If several delimiters would do, or the first lines are not those of a table.
+        If the delimiter is ambiguous, or the first lines are not those of a table.
     """
     lines = io.StringIO(file.head, newline="").readlines()
     before, comments, sign = _before(lines, options)
@@ -341,7 +342,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         told_of_numbers.append(f"with {found.marks.thousands!r} as thousands separator")
     width = split.width - split.is_trailing
     is_quoted = any('"' in line for line in some[: split.lines])
-    # Where commas separate values, only those with commas in them need quotes.
+    # Values that commas separate need quotes only if they have commas.
     is_plain = split.delimiter == "," and not is_quoted
     return Dialect(
         delimiter=split.delimiter,
@@ -385,12 +386,12 @@ def split_blanks(line: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Split:
-    """The beginning of a table, split at one delimiter."""
+    """The first lines of a table, split at one delimiter."""
 
     delimiter: str
-    rows: list[list[str]]  # those that are not empty
-    ends: list[int]  # how many lines there are up to the end of each
-    failure: str  # why not all could be split
+    rows: list[list[str]]  # without empty ones
+    ends: list[int]  # number of lines up to the end of each row
+    failure: str  # why some lines could not be split
 
     @classmethod
     def of(cls, lines: Sequence[str], delimiter: str, *, whole: bool) -> "_Split":
@@ -408,34 +409,34 @@ class _Split:
                     break
         except csv.Error as error:
             failure = str(error)
-        if not whole and 2 < len(rows) < _ROWS:  # the last may go on behind what was looked at
+        if not whole and 2 < len(rows) < _ROWS:  # the last row may be incomplete
             rows.pop(), ends.pop()
         return cls(delimiter, rows, ends, failure)
 
     @property
     def lines(self) -> int:
-        """How many lines were split."""
+        """The number of lines."""
         return self.ends[-1] if self.ends else 0
 
     @property
     def taken(self) -> int:
-        """How many lines the first row takes."""
+        """The number of lines of the first row."""
         return self.ends[0] if self.ends else 0
 
     @property
     def counts(self) -> list[int]:
-        """How many values each row has."""
+        """The number of values of each row."""
         return [len(row) for row in self.rows]
 
     @property
     def width(self) -> int:
-        """How many values a row has."""
+        """The number of values of a row."""
         first, *below = self.counts or [0]
         return first if first in below or not below else Counter(below).most_common(1)[0][0]
 
     @property
     def is_regular(self) -> bool:
-        """Whether rows have as many values, several; of the first, the last name may lack."""
+        """Whether all rows have the same number of values, above 1; a header may have one less."""
         first, *below = self.counts or [0]
         width = self.width
         even = first in (width, width - 1) and all(count == width for count in below)
@@ -443,31 +444,31 @@ class _Split:
 
     @property
     def is_even(self) -> bool:
-        """Whether all rows, the first among them, have as many values, several."""
+        """Whether all rows with the first have the same number of values, above 1."""
         return self.is_regular and len(self.rows[0]) == self.width
 
     @property
     def has_names(self) -> bool:
-        """Whether the first row holds as many texts as rows have values; blanks are in names."""
+        """Whether the first row has a text for each value of a row."""
         named = self.is_even and len(self.rows) > 1 and self.delimiter != WHITESPACE
         return named and not any(looks_like_number(t) or is_missing(t) for t in self.rows[0])
 
     @property
     def is_numeric(self) -> bool:
-        """Whether there is nothing but numbers, and words for missing ones, below the first row."""
+        """Whether all values below the first row are numbers or words for missing values."""
         rows = self.rows[1:] or self.rows
         texts = islice(chain.from_iterable(rows), _VALUES)
         return bool(rows) and all(looks_like_number(text) or is_missing(text) for text in texts)
 
     @property
     def has_blanks(self) -> bool:
-        """Whether there are blanks inside of values."""
+        """Whether values have inner blanks."""
         texts = islice(chain.from_iterable(self.rows), _VALUES)
         return any(" " in text.strip() for text in texts)
 
     @property
     def is_trailing(self) -> bool:
-        """Whether all rows end with a delimiter behind which nothing stands."""
+        """Whether all rows end with a delimiter."""
         if self.delimiter == WHITESPACE or len(self.rows) < 2 or not self.is_regular:
             return False
         first, *below = self.rows
@@ -476,23 +477,23 @@ class _Split:
 
     @property
     def values(self) -> list[list[str]]:
-        """The rows without what a trailing delimiter makes."""
+        """The rows without the empty values of trailing delimiters."""
         width = self.width - 1
         return [row[:width] for row in self.rows] if self.is_trailing else self.rows
 
     @property
     def joined(self) -> str | None:
-        """A line that might be one number, with commas in it, if all lines might."""
+        """A line that may be one number with commas, if all lines may be."""
         lines = [",".join(row) for row in self.rows]
         may = all(map(_GROUPED_LINE.fullmatch, lines)) or all(map(_PAIR.fullmatch, lines))
         return lines[0] if lines and may and self.delimiter == "," else None
 
     @property
     def paired(self) -> str | None:
-        """A line of which every two values might be one number with a decimal comma, if all might.
+        """A line in which each two values may be one number with a decimal comma, if all are so.
 
-        Integers do not begin with 0, and hardly ever have as many digits, several, in each second
-        column but not in the others.
+        That is so if integers in each second column begin with 0, or all have the same number of
+        digits, above 1, and those in other columns do not.
         """
         rows = self.rows
         if (
@@ -512,7 +513,7 @@ class _Split:
 
 
 def _are_pairs(row: Sequence[str]) -> bool:
-    """Whether a row has integers in pairs, of which each second one may be a fraction."""
+    """Whether a row has pairs of integers, the second of which may be a fraction."""
     return len(row) % 2 == 0 and all(
         _WHOLE.fullmatch(whole.strip()) and part.strip().isdigit()
         for whole, part in zip(row[::2], row[1::2], strict=True)
@@ -520,7 +521,7 @@ def _are_pairs(row: Sequence[str]) -> bool:
 
 
 def _before(lines: Sequence[str], options: FileOptions) -> tuple[int, list[str], str | None]:
-    """Count the lines before the table; give the comments, and the delimiter that one names."""
+    """Count the lines before the table; return comments, and the delimiter of a line "sep="."""
     before, sign = options.skip_lines, None
     comments: list[str] = []
     for line in lines[before:]:
@@ -532,12 +533,12 @@ def _before(lines: Sequence[str], options: FileOptions) -> tuple[int, list[str],
         elif line.strip():
             return before, comments, sign
         before += 1
-    # Where all lines begin so, they are no comments.
+    # If all lines begin like comments, they are none.
     return (before, [], sign) if not comments else (options.skip_lines, [], None)
 
 
 def _is_comment(line: str) -> bool:
-    # Excel's words for what is missing begin so too.
+    # Excel's words for missing values begin with # as well.
     return line.startswith(COMMENTS) and not is_missing(re.split(r"[,;|\t]", line, maxsplit=1)[0])
 
 
@@ -584,7 +585,7 @@ def _choose(
 
 
 def _check_title(path: Path, split: _Split, before: int) -> None:
-    """Refuse lines before the table that are none of it, such as a title."""
+    """Refuse lines before the table that are no part of it, such as a title."""
     counts = split.counts
     width = counts[-1] if counts else 0
     start = next((place for place in range(len(counts)) if counts[place] == width), 0)

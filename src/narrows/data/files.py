@@ -1,4 +1,4 @@
-"""Any file or folder that a user may name, to rows, and rows to such."""
+"""Read rows from any file or folder that a user may name, and write them to one."""
 
 import os
 import re
@@ -77,42 +77,40 @@ __all__ = [
 ]
 from narrows.texts import counted
 
-_LEAST_SIDE, _MOST_SIDE = 8, 4096  # of arrays that may be pictures
+_LEAST_SIDE, _MOST_SIDE = 8, 4096  # sides of arrays that may be pictures
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
 _LANCE, _IDX = (file_format for file_format in FORMATS if file_format.name in ("Lance", "IDX"))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What was read from a file or a folder.
+    """Rows that were read from a file or a folder.
 
     Attributes
     ----------
     values : ndarray of shape (n, ...)
-        One row for each sample; pictures as (n, height, width[, C]), of uint8 where all files have
-        8 bits, and of the type that they have otherwise. An array from a .npy
-        file is mapped from the disk and read where it is used; of a folder of many such, of a
-        Lance dataset, and of Parquet and picture files that take more than half of the free
-        memory, they are
-        :class:`narrows.data.lazy_rows.StoredRows`.
+        One row per sample; pictures as (n, height, width[, C]), in uint8 if all files have 8 bits,
+        and otherwise in the files' type. Large .npy files are memory-mapped. Rows of a folder of
+        such files, of a Lance dataset, and of Parquet and picture files that take more than half of
+        the free memory are :class:`narrows.data.lazy_rows.StoredRows`.
     names : sequence of str
-        One for each row: a picture's path within the folder, the name that an .npz file holds,
-        and otherwise "0", "1" and so on.
+        Names of the rows: paths of pictures within the folder, names in an .npz file or Lance
+        dataset, and otherwise "0", "1" and so on.
     columns : list of str or None
-        The names of a table's columns.
+        Names of a table's columns.
     skipped : list of (str, str)
-        Files that could not be read and were left out, each with the reason.
+        Unreadable files that were left out, each with the reason.
     pictures : bool
-        Whether the rows come from picture files, be it that these were packed.
+        Whether the rows are pictures from files, packed or not.
     left_out : LeftOut or None
-        What lies in the folder and was not read; None of a single file.
+        Files of the folder that were not read; None for a single file.
     resized : Resized or None
-        Pictures that were brought to another size; None if all have it, sizes were not
-        compared, or the size was asked for.
+        Pictures that were resized; None if there are none, sizes were not compared, or the size
+        was asked for.
     file_type : str or None
-        Of picture files, the type that holds what they hold; see :mod:`narrows.data.depths`.
+        Type of the values of picture files; see :mod:`narrows.data.depths`.
     scaled : bool
-        Whether pictures are in the units of the training data of a model already.
+        Whether pictures are already in the units of a model's training data.
     """
 
     values: NDArray[Any]
@@ -126,22 +124,22 @@ class Rows:
     scaled: bool = False
 
     def for_model(self, model: Any = None) -> Any:
-        """Return what a model takes: pictures in its units, tables with their columns' names.
+        """Return the rows for a model: pictures in its units, tables with the names of columns.
 
         Parameters
         ----------
         model : BaseAutoencoder, Encoder or Decoder, optional
-            The trained model or half that they are for; none before training.
+            The trained model or half; None before training.
 
         Returns
         -------
         ndarray of shape (n, ...), or Arrow table
-            The table if there are names, and the model learned from columns with names.
+            A table if columns have names, and did so when the model was trained.
 
         Raises
         ------
         DataError
-            If they are pictures, and the model learned from tables or signals.
+            If the rows are pictures, and the model was trained on tables or signals.
         """
         if self.pictures and model is not None:
             return self.in_units(model)
@@ -152,12 +150,12 @@ class Rows:
         return pa.table({name: self.values[:, i] for i, name in enumerate(self.columns)})
 
     def in_units(self, model: Any) -> Any:
-        """Return the values in the units of a trained model, pictures' pixels brought to these.
+        """Return the values in the units of a trained model.
 
         Raises
         ------
         DataError
-            If they are pictures, and the model learned from tables or signals.
+            If the rows are pictures, and the model was trained on tables or signals.
         """
         if not self.pictures:
             return self.values
@@ -170,7 +168,7 @@ class Rows:
 
 
 def takes_pictures(sample_shape: tuple[int, ...], of_pictures: bool = True) -> bool:
-    """Tell whether rows of a shape can come from picture files: pictures, or of other channels."""
+    """Tell whether rows of a shape can come from picture files, of whatever channels."""
     return len(sample_shape) == 3 or (of_pictures and is_picture_shape(sample_shape))
 
 
@@ -213,41 +211,40 @@ def read(
         of structures of ``bytes`` and ``path``, and be one of a partitioned folder
         (``year=2020/part.parquet``), whose names are columns then.
     sample_shape : tuple of int, optional
-        The shape that pictures are to have: a trained model's ``sample_shape_``.
+        Shape of pictures: a trained model's ``sample_shape_``.
     image_size, color
-        Where ``sample_shape`` is not given, how to choose it; see
+        How to choose the shape if ``sample_shape`` is not given; see
         :func:`narrows.data.images.choose_sample_shape`.
     own_size : bool, default=False
-        Whether pictures keep their height and width, which must be the same for all; of
-        ``sample_shape`` the colours alone then count.
+        Whether pictures keep their common height and width, so that ``sample_shape`` gives the
+        channels only.
     of_pictures : bool, default=True
         Whether rows of ``sample_shape`` are pictures; otherwise picture files are refused.
     scaling : Scaling, optional
-        A trained model's ``scaling_``: pictures are then brought to the units of its training data,
-        each file by itself; see :meth:`narrows.data.scaling.Scaling.from_file`.
+        A trained model's ``scaling_``, to convert each picture to the units of its training data;
+        see :meth:`narrows.data.scaling.Scaling.from_file`.
     pages : {"first", "all"}, optional
-        Which pages of TIFF files, and which frames of animations, are pictures. With "all", those
-        of ``scan.tif`` have the names ``scan.tif#1``, ``scan.tif#2`` and so on. By default that of
-        :func:`narrows.data.reading.current`, "first", where a warning tells of the others.
+        Which pages of TIFF files, and frames of animations, are read. With "all", the pages of
+        ``scan.tif`` are named ``scan.tif#1``, ``scan.tif#2`` and so on. By default "first", with a
+        warning about the others, or as :func:`narrows.data.reading.reading` says.
     max_pixels : int, optional
-        The most pixels that are unpacked of one picture, by default 89 478 485. A JPEG counts at
-        the fraction of its size at which it is decoded.
+        The most pixels of one picture to decode, by default 89 478 485. Of a JPEG, the pixels at
+        the reduced size count at which it is decoded.
     skip_unreadable : bool, default=False
         Whether files of a folder that cannot be read are left out and listed instead of raising.
     exclude : str or sequence of str
         Patterns of files and folders that are left out of a folder; see
         :func:`narrows.data.folders.check_exclude`.
     resizing : {"say", "refuse", "asked", "quiet"}, optional
-        What is done where pictures have another size than they are brought to: a
-        :class:`narrows.errors.NarrowsWarning` says it, it is refused, :attr:`Rows.resized` alone
-        has it, or sizes are not compared. By default it is said where the size is chosen here
-        ("auto"), and sizes are not compared where ``sample_shape`` or ``image_size`` asks for it.
+        What happens to pictures of another size: a :class:`narrows.errors.NarrowsWarning`, an
+        error, an entry in :attr:`Rows.resized` only, or no comparison of sizes. By default "say" if
+        the size is chosen here ("auto"), "quiet" if ``sample_shape`` or ``image_size`` gives it.
     options : FileOptions, optional
-        How to read a text table, and which array of an .npz file, where it is not certain.
+        How to read a text table, and which array of an .npz file.
     known : sequence of str, optional
-        The columns' names that a model learned from: a first line that holds them is no data.
+        Names of the columns that a model was trained on: a first line that holds them is no data.
     progress : callable, optional
-        Called with the number of pictures done and the number of all.
+        Called with the number of pictures read and the number of all.
 
     Returns
     -------
@@ -406,14 +403,14 @@ def _endings(*kinds: Kind, written: bool = False) -> list[str]:
 def _read_folder(
     path: Path, folder: "_Folder", skip_unreadable: bool, *, tell: bool
 ) -> Rows | None:
-    """Read a folder of anything but pictures; tell of arrays that may be one picture each."""
+    """Read a folder of arrays or tables; warn of arrays that may be one picture each."""
     if folder.kind is None:
         return None
     values: Any
     columns = None
     kind, (parts, left_out) = folder.kind, folder.rows
     skipped: list[tuple[str, str]] = []
-    # Of a Parquet file, looking for its kind reads what shows that it can be read.
+    # The readers of headers tell whether a file is readable.
     look = partial(read_npy, mapped=True) if kind == ".npy" else is_plain
     found, parts = _read_parts(look, parts, skipped if skip_unreadable else None)
     if kind == ".npy":
@@ -427,7 +424,7 @@ def _read_folder(
 
 
 def _tell_pictures(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Say so if arrays whose rows are put together may be one picture each."""
+    """Warn if arrays whose rows are joined may be one picture each."""
     shape = shapes[0]
     is_picture = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     low, high = min(shape[:2]), max(shape[:2])
@@ -470,7 +467,7 @@ def _read_parts(
 
 
 def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
-    """Tell whether a folder is a Lance dataset, or holds arrays or tables, instead of pictures.
+    """Tell whether a folder is a Lance dataset, or holds arrays or tables rather than pictures.
 
     Raises
     ------
@@ -481,9 +478,9 @@ def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
 
 
 class _Folder(NamedTuple):
-    """What a folder holds: rows in files of a kind; None if pictures, if anything.
+    """The files of rows in a folder, by their suffix; None if it may hold pictures.
 
-    What the system says of it and its subfolders is kept, so that none is listed twice.
+    Entries of the folder and its subfolders are kept, so that none is listed twice.
     """
 
     kind: Literal[".npy", ".parquet"] | None
@@ -493,7 +490,7 @@ class _Folder(NamedTuple):
 
 
 def _look(folder: Path, exclude: str | Sequence[str]) -> _Folder:
-    """Tell what a folder holds rows in; beside pictures, tables are about these."""
+    """Find the files of rows in a folder; tables beside pictures describe these."""
     seen: Entries = {}
     arrays = list_files(folder, [".npy"], exclude=exclude, deep=False, seen=seen)
     tables, is_partitioned = find_parts(folder, exclude, seen)
@@ -523,7 +520,7 @@ def _look(folder: Path, exclude: str | Sequence[str]) -> _Folder:
 def _unpack(
     path: Path, folder: _Folder | None, skipped: list[tuple[str, str]] | None
 ) -> Embedded | None:
-    """Unpack pictures that Parquet files hold; files that cannot be read are skipped or refused."""
+    """Unpack the pictures in Parquet files; unreadable files are skipped or refused."""
     parts = [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
     if folder is not None and folder.kind == ".parquet":
         parts = folder.rows.files
@@ -542,7 +539,7 @@ def _list_pictures(
     folder: _Folder | None,
     embedded: Embedded | None,
 ) -> tuple[Listing, Path]:
-    """List picture files, and give the folder within which their names are those of rows.
+    """List picture files, and return the folder within which their paths are names of rows.
 
     Raises
     ------
@@ -570,7 +567,7 @@ def write(
     columns: list[str] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write rows to an array, a table, a folder of pictures or a picture, whole or not at all.
+    """Write rows to an array, a table, a folder of pictures or a picture, atomically.
 
     Parameters
     ----------
@@ -592,7 +589,7 @@ def write(
     columns : list of str, optional
         The names of a table's columns; x0, x1, x2 and so on by default. In .csv and .tsv, names
         that spreadsheets would compute have an apostrophe before them; see
-        :mod:`narrows.data.text_tables`.
+        :func:`narrows.texts.guarded`.
     overwrite : bool, default=False
         Whether a file that exists is replaced. In a folder that exists, the files of the same
         names are replaced and others stay.
@@ -655,12 +652,12 @@ def check_destination(
     sample_shape: tuple[int, ...] | None = None,
     pictures: bool | None = None,
 ) -> Path:
-    """Refuse, before any work is done, what :func:`write` would refuse after it.
+    """Refuse, before any computation, what :func:`write` would refuse after it.
 
     Parameters
     ----------
     path, overwrite
-        As for :func:`write`.
+        See :func:`write`.
     sample_shape : tuple of int, optional
         The shape of one row, where it is known: pictures go into no table, and what is no picture
         goes into no folder of pictures.

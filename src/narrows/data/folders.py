@@ -1,7 +1,7 @@
 """Which files of a folder are read, by one rule for pictures, sounds, arrays and tables.
 
 Hidden files and folders, and those that systems leave in the folders of their users, are never
-read. What else lies there and is not read is counted, so that it can be said.
+read. Other files that are not read are counted, so that a warning can name them.
 """
 
 import os
@@ -56,8 +56,8 @@ _ABOUT = frozenset(
         "licence", "license", "makefile", "notice", "readme", "version",
     }
 )  # fmt: skip
-# Folders that hold all of these are models, libraries, Lance datasets and reports of Narrows,
-# whose plots are no pictures to learn from.
+# A folder with all names of one of these sets is a model, a library, a Lance dataset or a report of
+# Narrows, whose plots are no training data.
 _OWN = (
     {"narrows.json"},
     {"library.json", "table.lance"},
@@ -68,9 +68,9 @@ _LONGEST_SUFFIX = 12
 _SHOWN = 6  # kinds of files in a message
 
 Entries: TypeAlias = dict[Path, list[os.DirEntry[str]]]
-"""What the system says is in folders, by folder."""
+"""Entries of folders that have been listed."""
 
-# Bytes from the beginning of a file that are looked at.
+# Bytes at the beginning of a file that are examined.
 _START = 1024
 _BYTE_ORDER_MARKS = (
     b"\xef\xbb\xbf",
@@ -92,28 +92,28 @@ _STARTS = (
 
 @dataclass
 class LeftOut:
-    """What lies in a folder and is not read.
+    """The files and folders of a folder that are not read.
 
     Attributes
     ----------
     kinds : Counter of str
-        Files of other kinds, by the endings of their names as most of them are spelled.
+        Number of files of other kinds by their suffixes, in the most frequent spelling.
     linked : list of str
-        Folders that are links, which are not entered.
+        Symbolic links to folders, which are not entered.
     deeper : list of str
-        Subfolders, where they are not entered.
+        Subfolders, if these are not entered.
     dangling : list of str
-        Links that lead nowhere.
+        Broken links.
     own : list of str
-        Models, libraries, Lance datasets and reports of Narrows.
+        Folders of models, libraries, Lance datasets and reports.
     sidecars : int
-        Files that are evidently no data; see :data:`SIDECARS`.
+        Number of files that are evidently no data; see :data:`SIDECARS`.
     system : int
-        Hidden files and folders and those of systems; see :data:`SYSTEM_NAMES`.
+        Number of hidden files and folders and those of systems; see :data:`SYSTEM_NAMES`.
     excluded : Counter of str
-        Files and folders that were excluded, by pattern; 0 for a pattern that none matches.
+        Number of excluded files and folders by pattern, also 0.
     remedy : str
-        How files of other kinds would be read, if that is known.
+        How files of other kinds can be read, if that is known.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -127,7 +127,7 @@ class LeftOut:
     remedy: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return all counts, and the names of folders and links, as JSON can hold them."""
+        """Return all counts, and the names of folders and links, for JSON."""
         return {
             "files": self.kinds.total(),
             "kinds": dict(self.kinds.most_common()),
@@ -141,9 +141,9 @@ class LeftOut:
         }
 
     def words(self) -> str:
-        """Say what a reader of the folder should know of; empty if there is nothing.
+        """Describe what was left out unexpectedly; "" if nothing was.
 
-        Sidecars, files of systems and what was excluded are as expected.
+        Sidecars, files of systems and excluded files are expected.
         """
         parts = []
         if self.kinds:
@@ -164,18 +164,18 @@ class LeftOut:
         return "; ".join(parts)
 
     def kinds_in_words(self) -> str:
-        """Count files of other kinds: "6 .HEIC, 1 .CR2"."""
+        """List the numbers of files of other kinds: "6 .HEIC, 1 .CR2"."""
         shown = [f"{count} {kind}" for kind, count in self.kinds.most_common(_SHOWN)]
         rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_SHOWN))
         return ", ".join(shown + ([f"{rest} others"] if rest else []))
 
     def tell(self, folder: Path, *, stacklevel: int = 2) -> None:
-        """Warn of what is not read of a folder, in one line.
+        """Warn of what is not read of a folder.
 
         Parameters
         ----------
         folder : Path
-            Which.
+            The folder.
         stacklevel : int
             As for :func:`narrows.errors.warn`.
         """
@@ -200,14 +200,14 @@ class LeftOut:
 
 
 class Listing(NamedTuple):
-    """The files of a folder, or the one that was named.
+    """The files to read of a folder, or a single file.
 
     Attributes
     ----------
     files : list of Path
-        Those that are read, sorted.
+        Files to read, sorted.
     left_out : LeftOut
-        The others; nothing beside a single file.
+        The other files of the folder.
     """
 
     files: list[Path]
@@ -223,32 +223,32 @@ def list_files(
     deep: bool = True,
     seen: Entries | None = None,
 ) -> Listing:
-    """List the files of a folder that have certain endings, and count the others.
+    """List the files of a folder with certain suffixes, and count the others.
 
     Parameters
     ----------
     folder : Path
-        Where to look. Its own name does not matter.
+        The folder; its own name does not matter.
     suffixes : iterable of str
-        Endings of names, in lower case; they are compared in lower case.
+        Suffixes in lower case; names are compared in lower case.
     beside : iterable of str
-        Endings of files that are no data here, beyond :data:`SIDECARS`.
+        Suffixes of files that are no data here, beyond :data:`SIDECARS`.
     exclude : sequence of str
         Patterns of files and folders that are left out; see :func:`check_exclude`.
     deep : bool, default=True
-        Whether subfolders are looked through. Linked folders never are.
+        Whether subfolders are searched. Linked folders never are.
     seen : dict, optional
-        What was listed of folders before, which is not listed again; what is listed now is added.
+        Entries of folders that were listed before, to which new ones are added.
 
     Returns
     -------
     Listing
-        Of regular files, and links to such.
+        Regular files, and links to regular files.
 
     Raises
     ------
     UnreadableFileError
-        If the folder, or one in it, must not be read.
+        If there is no permission to read the folder, or one in it.
     ParameterError
         If a pattern is empty.
 
@@ -279,7 +279,7 @@ def list_files(
     while waiting:
         waiting += looker.look(waiting.pop())
     left = looker.left_out
-    # Of one ending in upper and lower case, the spelling of most; the most frequent ending first.
+    # The most frequent suffix first, in its most frequent spelling.
     totals = {
         _most_frequent(spellings): spellings.total() for spellings in looker.spellings.values()
     }
@@ -295,7 +295,7 @@ def _most_frequent(spellings: Counter[str]) -> str:
 
 
 class _Looker:
-    """Goes through folders one by one."""
+    """Sorts the entries of folders into files to read and what is left out."""
 
     def __init__(
         self,
@@ -315,7 +315,7 @@ class _Looker:
         self.spellings: dict[str, Counter[str]] = {}
 
     def look(self, folder: Path) -> list[Path]:
-        """Sort what is in one folder; return the folders in it that are looked through."""
+        """Sort the entries of one folder; return the subfolders to search."""
         if folder not in self._seen:
             try:
                 with os.scandir(folder) as entries:
@@ -333,7 +333,7 @@ class _Looker:
         return [Path(entry.path) for entry in found if self._sort(entry, folder)]
 
     def _sort(self, entry: os.DirEntry[str], folder: Path) -> bool:
-        """Put an entry where it belongs; tell whether it is a folder to look through."""
+        """Record an entry; return whether it is a folder to search."""
         name, left = entry.name, self.left_out
         path = folder / name
         if is_of_system(name):
@@ -366,7 +366,7 @@ class _Looker:
 
 
 def is_of_system(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or one that systems make; see `SYSTEM_NAMES`.
+    """Tell whether a file or folder is hidden, or made by a system; see `SYSTEM_NAMES`.
 
     Examples
     --------
@@ -379,25 +379,25 @@ def is_of_system(name: str) -> bool:
 
 
 def check_exclude(exclude: str | Sequence[str]) -> tuple[str, ...]:
-    """Check patterns of files and folders that are to be left out.
+    """Validate patterns of files and folders to leave out.
 
     Parameters
     ----------
     exclude : str or sequence of str
-        Patterns with ``*``, ``?`` and ``[...]``, in which case matters. One without a ``/`` is held
-        against the name of every file and folder, one with a ``/`` against its path within the
-        folder that is read, of which ``*`` matches any part. A folder that matches is left out with
-        all that is in it; a ``/`` at the end lets a pattern match folders only.
+        Patterns with ``*``, ``?`` and ``[...]``, case-sensitive. A pattern without ``/`` is matched
+        with the name of every file and folder, one with ``/`` with the path within the folder that
+        is read, of which ``*`` matches any part. A folder that matches is left out as a whole. A
+        pattern that ends in ``/`` matches folders only.
 
     Returns
     -------
     tuple of str
-        Composed (NFC), as names are when they are compared.
+        The patterns in Unicode normal form C, as names are compared.
 
     Raises
     ------
     ParameterError
-        If a pattern is empty or no text.
+        If a pattern is empty, or no string.
     """
     given = (exclude,) if isinstance(exclude, str) else tuple(exclude)
     for pattern in given:
@@ -410,12 +410,12 @@ def check_exclude(exclude: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
-    """Refuse to leave files out of what is no folder of files.
+    """Refuse patterns for anything else than a folder of files.
 
     Raises
     ------
     ParameterError
-        If there are patterns and it is none, or a pattern is empty.
+        If there are patterns, and ``given`` is no such folder; or a pattern is empty.
     """
     path = Path(given) if isinstance(given, str | Path) else None
     if check_exclude(exclude) and (path is None or not is_folder(path) or is_lance(path)):
@@ -439,14 +439,14 @@ def _matches(name: str, pattern: str, is_folder: bool) -> bool:
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
-    """Tell what a name that is no folder itself leads to."""
+    """Tell what an entry is that is no folder, or what the link leads to."""
     try:
         if entry.is_file():
             return "file"
         if entry.is_dir():
             return "folder"
         Path(entry.path).stat()
-    except OSError:  # a link to nothing, to itself, or to where one must not look
+    except OSError:  # a broken link, a circle of links, or no permission
         return "nothing"
     return "other"
 
@@ -457,21 +457,21 @@ def _ending(path: Path) -> str:
 
 
 def check_exists(path: Path, wanted: str | Callable[[], str]) -> None:
-    """Refuse a path that leads nowhere, or where one must not look.
+    """Refuse a path that does not exist, or is not readable.
 
     Parameters
     ----------
     path : Path
-        What a user named.
+        The path that a user gave.
     wanted : str, or callable
-        What is to be given instead, for the message.
+        What to give instead, for the message.
 
     Raises
     ------
     MissingFileError
-        If there is nothing.
+        If it does not exist.
     UnreadableFileError
-        If it must not be read, or a folder on the way must not be entered.
+        If there is no permission to read it, or it is a pipe or device.
     """
     if (kind := irregular(path)) is not None:
         raise UnreadableFileError(
@@ -490,7 +490,7 @@ def check_exists(path: Path, wanted: str | Callable[[], str]) -> None:
 
 
 def refusal(error: OSError) -> UnreadableFileError:
-    """Say in one line that the system does not let a file or folder be read."""
+    """Make the error for a file or folder that the system does not allow to read."""
     return UnreadableFileError(
         f"'{error.filename}' cannot be read: {error.strerror}; allow reading it or give another",
         path=error.filename,
@@ -499,18 +499,18 @@ def refusal(error: OSError) -> UnreadableFileError:
 
 
 def what_it_is(source: Path | bytes) -> str | None:
-    r"""Say what a file that cannot be read is instead, where its beginning shows that.
+    r"""Say what an unreadable file is instead, if its first bytes show it.
 
     Parameters
     ----------
     source : Path or bytes
-        The file, or what is in it.
+        The file, or its contents.
 
     Returns
     -------
     str or None
-        A clause such as "it is empty" or "it is a web page"; None where nothing is known, or the
-        file cannot be opened.
+        A clause such as "it is empty" or "it is a web page"; None if that is not known, or the file
+        cannot be opened.
 
     Examples
     --------
@@ -536,7 +536,7 @@ def what_it_is(source: Path | bytes) -> str | None:
 
 
 def _as_text(head: bytes) -> bytes:
-    """Bring the beginning of a text to ASCII in lower case, whatever Unicode's encoding it has."""
+    """Return the first bytes of a text in lower case, without the zeros of UTF-16 and UTF-32."""
     for mark in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             head = head[len(mark) :].replace(b"\0", b"")
@@ -550,13 +550,13 @@ def is_lance(path: Path) -> bool:
 
 
 def check_dataset(path: Path, *, overwrite: bool) -> Path:
-    """Refuse a place for a Lance dataset where anything else is.
+    """Refuse a path for a Lance dataset where there is something else.
 
     Raises
     ------
     OutputExistsError, OutputError, ParameterError
         As :func:`narrows.atomic.check_output` and :func:`narrows.remote.lance_address`;
-        also if there is something else than a dataset.
+        also if the path exists and is no dataset.
     """
     check_output(path, overwrite=overwrite, kind="folder")
     lance_address(path)

@@ -1,9 +1,9 @@
 """From picture files to pixels, on top of Pillow and, for what it does not read, tifffile.
 
-There is one way to pixels. Of 8 bits: JPEG files are decoded at a fraction of their size where that
-is enough, transparent parts are laid on white, the picture is stretched to the size wanted with
-antialiasing, and turned as its EXIF data say. Of more, or of other channels: the same, by
-:mod:`narrows.data.depths`, in the type that the file has.
+All pictures are decoded alike. In 8 bits: JPEG files are decoded at a reduced size where that is
+enough, transparent parts are put on white, the picture is resized with antialiasing, and turned
+upright by its EXIF data. Pictures of more bits or other channels are treated the same way by
+:mod:`narrows.data.depths`, in the type of the file.
 """
 
 import re
@@ -42,7 +42,7 @@ from narrows.data.reading import Notes, Page, Reading
 from narrows.data.tiff import TiffDefectError, TiffPage
 from narrows.errors import MissingFileError
 
-# What Pillow's readers raise on damaged files; none of them says so by a class of its own.
+# What Pillow's readers raise for damaged files, as Pillow has no class for that.
 _FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -67,44 +67,44 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)  # orientations whose width and height change places
-_LONGEST = 200  # letters of what a library says of a damaged file
-_COPIES = 3  # of a picture's values that are in memory at a time
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+_LONGEST = 200  # characters of a library's message in ours
+_COPIES = 3  # copies of a picture's values in memory at a time
 _BITS, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 258, 339, 338  # tags of TIFF
 _UNSIGNED, _UNSPECIFIED = 1, 0
 
 Source: TypeAlias = str | Path | Page | bytes
-"""A file, what is in it, or a page of one beyond the first."""
+"""A picture file, its contents, or a page."""
 
-# Pillow can open more, but not without running other programs (PostScript) or much guessing.
+# Pillow can open more formats, some by running other programs (PostScript), some by guessing.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 # Brands that an HEIF file may begin with; those of AVIF are Pillow's own.
 _HEIF_BRANDS = {b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevm", b"hevs", b"hevx", b"mif1"}
 _JXL_STREAM, _JXL_BOXES = b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
-# Formats that packages teach Pillow, by its name of them, and what tells their first bytes.
+# Formats of packages that extend Pillow, by Pillow's names, and what recognises their first bytes.
 _HEIC, _JPEG_XL = (file_format for file_format in FORMATS if file_format.needs)
 _OPTIONAL: dict[str, tuple[Format, Callable[[bytes], bool]]] = {
     "HEIF": (_HEIC, lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS),
     "JXL": (_JPEG_XL, lambda head: head.startswith((_JXL_STREAM, _JXL_BOXES))),
 }
 _JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-_JXL_WIDTHS = (9, 13, 18, 30)  # bits of a side
-_HEADER = 4096  # bytes in which a header tells its bits
+_JXL_WIDTHS = (9, 13, 18, 30)  # bits of a side length
+_HEADER = 4096  # bytes of a header that state the bits per sample
 
 
 class UnfitError(ValueError):
-    """Why a whole picture is not read, in a few words."""
+    """Why an intact picture is not read, in a few words."""
 
 
 class DefectError(Exception):
-    """Why a picture cannot be read, in a few words; the caller knows its name and the remedy.
+    """Why a picture cannot be read, in a few words; the caller adds its name and the remedy.
 
     Parameters
     ----------
     why : str
-        The words.
+        The reason.
     unharmed : bool, default=False
-        Whether the file is whole, and is not read for another reason.
+        Whether the file is intact.
     """
 
     def __init__(self, why: str, *, unharmed: bool = False) -> None:
@@ -118,26 +118,26 @@ def decode(
     how: Reading | None = None,
     notes: Notes | None = None,
 ) -> NDArray[Any]:
-    """Turn a picture file, or what is in it, into pixels.
+    """Decode a picture file, or its contents, to pixels.
 
     Parameters
     ----------
     source : str, Path, Page or bytes
-        The file, a page of one, or what is in it.
+        The file, a page, or the contents of a file.
     sample_shape : tuple of int
         (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
         (height, width, 4) for colour and opacity, (height, width, C) for other channels.
     how : Reading, optional
-        The bound on pixels.
+        The limit of pixels.
     notes : Notes, optional
-        Takes what has to be said of the file.
+        Collects notes of the file.
 
     Returns
     -------
     ndarray of shape ``sample_shape``
         Of uint8, from 0 (black) to 255 (white), for files of up to 8 bits a sample; of uint16, with
         65535 for white, for those of 9 to 16 bits; otherwise of the file's own type and values.
-        Transparent parts are laid on white, unless there is a channel for opacity.
+        Transparent parts are put on white, unless rows have a channel of opacity.
 
     Raises
     ------
@@ -164,10 +164,10 @@ def decode(
 
 
 class Unpacked(NamedTuple):
-    """A picture's pixels, with nothing transparent and of no more than 8 bits.
+    """The opaque pixels of a picture of at most 8 bits.
 
-    ``box`` is the part of them that is the picture, where a JPEG was decoded at a fraction of its
-    size, and ``turned`` the orientation in which they lie.
+    ``box`` is the part of the pixels that is the picture, if a JPEG was decoded at a reduced size,
+    and ``turned`` their EXIF orientation.
     """
 
     image: Image.Image
@@ -182,15 +182,15 @@ class OpenPicture:
     Attributes
     ----------
     width, height : int
-        As stored.
+        Size as stored.
     channels : int
-        1 for grey, 3 for colours, without opacity, and otherwise as many as there are.
+        1 for grey and 3 for colours, without opacity, or the number of other channels.
     shows_colours : bool
         Whether the first three channels are red, green and blue.
     dtype : dtype
-        What :func:`decode` gives.
+        Type of the values that :func:`decode` returns.
     image : PIL.Image.Image or None
-        The picture, where it is Pillow's: of up to 8 bits a sample, in grey or in colours.
+        Pillow's picture, if it is grey or in colours of at most 8 bits a sample.
     """
 
     width: int
@@ -206,7 +206,7 @@ class OpenPicture:
 
     @classmethod
     def of(cls, file: BinaryIO, source: Source, how: Reading) -> "OpenPicture":
-        """Read the header of a file, or of a page of it."""
+        """Read the header of a file or page."""
         in_tiff = is_tiff(file.read(16))
         number = source.number if isinstance(source, Page) else 1
         image = None
@@ -217,7 +217,7 @@ class OpenPicture:
         def check(width: int, height: int) -> None:
             _check_pixels(width, height, how)
 
-        # Where Pillow fails with a TIFF file, tifffile may know more, or says what is wrong.
+        # If Pillow fails with a TIFF file, tifffile may read it, or tell what is wrong.
         with suppress(*(_FAILURES if in_tiff else ())):
             image = open_image(file, check)
         if in_tiff and (image is None or not _is_plain_tiff(image)):
@@ -236,20 +236,20 @@ class OpenPicture:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Height and width as the picture is looked at; of some files, this decodes it."""
+        """Height and width of the upright picture; PNG files are decoded for it."""
         size = (self.height, self.width)
         if isinstance(self._header, TiffPage):
             return size[::-1] if self._header.orientation in _SIDEWAYS else size
         image = self._header
-        if image.format == "TIFF":  # which Pillow counts as upright before it turns it
+        if image.format == "TIFF":  # of which Pillow gives the upright size
             return size
-        if image.format == "PNG":  # whose EXIF data may come last
+        if image.format == "PNG":  # whose EXIF data may be at the end
             _check_pixels(self.width, self.height, self._how)
             image.load()
         return size[::-1] if orientation(image) in _SIDEWAYS else size
 
     def note(self, notes: Notes | None, sample_shape: tuple[int, ...]) -> None:
-        """Take down what rows of a shape leave out of the file."""
+        """Note what of the file is lost in rows of a shape."""
         if notes is None:
             return
         name = name_of(self._source)
@@ -264,18 +264,18 @@ class OpenPicture:
             notes.channels[name] = self.channels - 3
 
     def count_pages(self) -> list[int | None]:
-        """Tell for each page or frame where it begins, if it is one of a TIFF file."""
+        """List the pages or frames: the byte where each begins in a TIFF file, None in others."""
         if isinstance(self._header, TiffPage) or self._header.format == "TIFF":
             return list(tiff.page_offsets(self._file))
         return [None] * frames_of(self._header)
 
     def count_pixels(self, sample_shape: tuple[int, ...]) -> int:
-        """Tell how many pixels are unpacked for rows of a shape.
+        """Count the pixels that are decoded for rows of a shape.
 
         Raises
         ------
         UnfitError
-            If that is too much.
+            If they are above the limit.
         """
         self._draft(sample_shape, mode_of(sample_shape))
         size = self.image or self
@@ -283,10 +283,9 @@ class OpenPicture:
         return size.width * size.height
 
     def _draft(self, sample_shape: tuple[int, ...], mode: str) -> Any:
-        """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size where that is enough.
+        """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size, to at least twice the final size.
 
-        What is left is at least twice the final size. Returns the mode and the part of it that is
-        the picture, or None for all else.
+        Returns the mode and the box of the picture, or None for other formats.
         """
         image = self.image
         if image is None or image.format not in ("JPEG", "MPO"):
@@ -296,27 +295,27 @@ class OpenPicture:
         return image.draft(mode, (2 * wanted[0], 2 * wanted[1]))
 
     def unpack(self, sample_shape: tuple[int, ...], mode: str) -> Unpacked:
-        """Decode as much of an 8-bit picture as rows of a shape need.
+        """Decode an 8-bit picture at the size that rows of a shape need.
 
-        ``mode`` is what a JPEG may give.
+        ``mode`` is the mode in which a JPEG may be decoded.
         """
         image: Any = self.image
         drafted = self._draft(sample_shape, mode)
         _check_pixels(image.width, image.height, self._how)
         image.load()
-        # Pillow turns TIFF files while it loads them, and then reports them as upright.
+        # Pillow turns TIFF files upright while loading, and then reports orientation 1.
         turned = orientation(image)
-        # Pillow makes colours of LAB, but no grey.
+        # Pillow converts LAB to colours, but not to grey.
         plain = image.convert("RGB") if image.mode == "LAB" else image
         plain = plain if mode == "RGBA" else opaque(plain)
-        if isinstance(self._source, Page):  # as it is stored, in a file of its own
+        if isinstance(self._source, Page):  # in the mode of :func:`extract`'s files
             own = "L" if is_grey(plain) and not plain.has_transparency_data else "RGB"
             own = "RGBA" if plain.has_transparency_data else own
             return Unpacked(turn(plain.convert(own), turned), None, 1)
         return Unpacked(plain, drafted[1] if drafted else None, turned)
 
     def read_deep(self, sample_shape: tuple[int, ...] = ()) -> Deep:
-        """Decode a picture that is not one of 8 bits, whole; rows of a shape may want opacity."""
+        """Decode a picture of more than 8 bits, or of other channels, at its own size."""
         _check_pixels(self.width, self.height, self._how)
         needed = _COPIES * self.width * self.height * max(3, self.channels) * self.dtype.itemsize
         if needed > (free := available()):
@@ -341,7 +340,7 @@ class OpenPicture:
         return Deep(upright(values, turned), self.shows_colours)
 
     def _unpack_deep(self, image: ImageFile) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Return the values of what Pillow reads, (H, W, C), and their opacity."""
+        """Return the values (H, W, C) and the opacity of a picture that Pillow reads."""
         if image.format == "PPM" and image.tile[0].codec_name in ("raw", "ppm"):
             return _read_pnm(image, self._file), None
         if image.format != "PNG":
@@ -358,12 +357,12 @@ class OpenPicture:
 
 
 def name_of(source: Source) -> str:
-    """Name a picture file in messages."""
+    """Return the name of a picture for messages."""
     return "the picture in memory" if isinstance(source, bytes) else str(source)
 
 
 def extract(page: Page, how: Reading | None = None) -> bytes:
-    """Make a TIFF file of a page alone, whose pixels are those that :func:`decode` gives of it.
+    """Make the contents of a TIFF file of one page, which decodes to the same pixels.
 
     Raises
     ------
@@ -381,12 +380,12 @@ def extract(page: Page, how: Reading | None = None) -> bytes:
 
 
 def mode_of(sample_shape: tuple[int, ...]) -> str:
-    """Name what Pillow calls pictures of a shape: in colour, with or without opacity, or grey."""
+    """Return Pillow's mode for pictures of a shape: RGB, RGBA or L."""
     return {3: "RGB", 4: "RGBA"}.get(sample_shape[-1], "L") if len(sample_shape) == 3 else "L"
 
 
 def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Stretch an 8-bit picture to a row of the shape.
+    """Resize an 8-bit picture to a row of the shape.
 
     Raises
     ------
@@ -406,25 +405,25 @@ def fit(unpacked: Unpacked, sample_shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def turn(image: Image.Image, turned: int) -> Image.Image:
-    """Set a picture upright that lies in an orientation."""
+    """Turn a picture of an EXIF orientation upright."""
     return image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
 
 
 @contextmanager
 def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPicture]:
-    """Open a picture; whatever is found wrong with it in the block becomes a `DefectError`.
+    """Open a picture; errors of decoding within the block become a `DefectError`.
 
     Parameters
     ----------
     source : str, Path, Page or bytes
-        The file, a page of one, or what is in it.
+        The file, a page, or the contents of a file.
     how : Reading, optional
-        The bound on pixels, for what is unpacked in the block.
+        The limit of pixels that are decoded within the block.
 
     Yields
     ------
     OpenPicture
-        Of which only the header has been read.
+        The picture, of which the header has been read.
 
     Raises
     ------
@@ -435,7 +434,7 @@ def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPic
     """
     path = source.file if isinstance(source, Page) else source
     try:
-        # Given a name, Pillow would map some files, and mix up the rows of a TIFF that lies down.
+        # Given a name, Pillow maps some files, and confuses rows of TIFF files turned sideways.
         with BytesIO(path) if isinstance(path, bytes) else Path(path).open("rb") as file:
             yield OpenPicture.of(file, source, how or Reading())
     except FileNotFoundError as error:
@@ -457,10 +456,10 @@ def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPic
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Pass over Pillow's warnings about defects that it mends.
+    """Suppress Pillow's warnings about defects that it repairs.
 
-    Python keeps one list of warning filters for all threads, so this is entered once around many
-    pictures, in the thread that asks for them.
+    Warning filters are shared by all threads, so this is entered once around many pictures, in the
+    calling thread.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -468,16 +467,16 @@ def quietly() -> Iterator[None]:
 
 
 def orientation(image: Image.Image) -> int:
-    """Give the orientation that the EXIF data say, from 1 (upright) to 8."""
+    """Return the EXIF orientation, from 1 (upright) to 8."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _FAILURES:
-        return 1  # damaged EXIF data say nothing, and the picture beside them may be whole
+        return 1  # the EXIF data are damaged, and the picture may be intact
     return value if value in _UPRIGHT else 1
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Tell from its header whether a picture has no colours; a palette may have none either."""
+    """Tell from its header, and its palette, whether a picture is grey."""
     if image.mode == "P" and image.palette is not None and image.palette.mode == "RGB":
         order = image.palette.rawmode or "RGB"  # in which a file has its colours, BGRX in BMP
         if re.fullmatch("(RGB|BGR)[AX]?", order) is None:
@@ -497,7 +496,7 @@ def _check_pixels(width: int, height: int, how: Reading) -> None:
 
 
 def _unknown(source: Path | bytes) -> str:
-    """Say why a file is not known."""
+    """Say why the format of a file is unknown."""
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         needed = missing_plugin(file.read(16))
     if needed is not None:
@@ -508,7 +507,7 @@ def _unknown(source: Path | bytes) -> str:
 
 
 def _deep_type(image: ImageFile) -> type[np.generic] | None:
-    """Name the type of the values of what Pillow reads, if they are more than 8 bits."""
+    """Return the type of the values of a picture that Pillow reads in more than 8 bits."""
     if image.format == "PNG":
         return np.uint16 if is_deep_png(image) else None
     if image.mode == "F":
@@ -518,7 +517,7 @@ def _deep_type(image: ImageFile) -> type[np.generic] | None:
 
 
 def _is_plain_tiff(image: ImageFile) -> bool:
-    """Tell whether a TIFF file has colours or grey of up to 8 bits, which Pillow reads."""
+    """Tell whether a TIFF file is grey or in colours of at most 8 bits, which Pillow reads."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     return (
         max(tags.get(_BITS, (1,))) <= 8
@@ -528,13 +527,13 @@ def _is_plain_tiff(image: ImageFile) -> bool:
 
 
 def _maxval(image: ImageFile) -> int:
-    """Return what white is in a PNM file."""
+    """Return the value of white in a PNM file."""
     args: Any = image.tile[0].args
     return int(args[-1]) if image.tile[0].codec_name == "ppm" else 65535
 
 
 def _read_pnm(image: ImageFile, file: BinaryIO) -> NDArray[np.uint16]:
-    """Read a PNM file of two bytes a sample, (H, W, C); white, which it declares, becomes 65535."""
+    """Read a PNM file of two bytes a sample, (H, W, C); its white becomes 65535."""
     file.seek(image.tile[0].offset)
     channels, white = len(image.getbands()), _maxval(image)
     size = image.height * image.width * channels
@@ -544,7 +543,7 @@ def _read_pnm(image: ImageFile, file: BinaryIO) -> NDArray[np.uint16]:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparent parts on white."""
+    """Put a picture with transparent parts on white."""
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")
@@ -552,7 +551,7 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def missing_plugin(head: bytes) -> str | None:
-    """Say which package a file needs that begins so; None if that is not known."""
+    """Say which missing package reads a file with these first bytes; None if none is known."""
     for name, (file_format, accepts) in _OPTIONAL.items():
         if accepts(head) and not _register(name):
             return file_format.need
@@ -560,16 +559,16 @@ def missing_plugin(head: bytes) -> str | None:
 
 
 def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile | None:
-    """Open a picture file, of which Pillow then knows the header; None if it is in no format.
+    """Open a picture file and read its header; None if no format matches.
 
-    Pillow's own bound on pixels is not asked: how many are unpacked is not known_formats yet.
+    Pillow's own limit of pixels is not applied, as a JPEG may be decoded at a reduced size.
 
     Parameters
     ----------
     file : binary file
-        Which stays open as long as the picture is used.
+        The file, which stays open as long as the picture is used.
     check : callable
-        Called with the width and the height of what is unpacked at once, if that is so.
+        Called with the width and height of a picture that is decoded when it is opened.
     """
     file.seek(0)
     head = file.read(16)
@@ -579,14 +578,14 @@ def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile |
             continue
         factory, accept = Image.OPEN[name]
         told = accept(head) if accept else True
-        if not told or isinstance(told, str):  # a text says why this build of Pillow lacks it
+        if not told or isinstance(told, str):  # a str says why this build of Pillow lacks it
             continue
         if name == "JXL":
             check(*jxl_size(file))
         file.seek(0)
         try:
             image: ImageFile = factory(file, "")
-        except (SyntaxError, IndexError, TypeError):  # so Pillow says that it is of another format
+        except (SyntaxError, IndexError, TypeError):  # Pillow raises these for other formats
             continue
         return image
     return None
@@ -594,20 +593,20 @@ def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile |
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Name the formats that this build of Pillow has."""
+    """Return the formats that this build of Pillow has."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def known_formats() -> str:
-    """Name the formats that are read, for messages."""
+    """List the formats that are read, for messages."""
     extra = [name for name, (file_format, _) in _OPTIONAL.items() if file_format.is_installed]
     return ", ".join(sorted({*_formats(), *extra}))
 
 
 @cache
 def _register(name: str) -> bool:
-    """Teach Pillow a format, if its package is there."""
+    """Register a format with Pillow, if its package is installed."""
     try:
         if name == "HEIF":
             import pillow_heif
@@ -621,7 +620,7 @@ def _register(name: str) -> bool:
 
 
 def bits_of(image: ImageFile, file: BinaryIO) -> int:
-    """Tell how many bits a sample has of which Pillow gives 8; 8 for all others."""
+    """Return the bits per sample in the file, where Pillow decodes to 8; 8 for other files."""
     if image.format == "HEIF":
         return int(image.info.get("bit_depth", 8))
     if image.format not in ("AVIF", "JPEG2000"):
@@ -633,16 +632,16 @@ def bits_of(image: ImageFile, file: BinaryIO) -> int:
         flags = head[start + 6] if 0 <= start < len(head) - 6 else 0
         return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
     start = head.find(b"ihdr")
-    # Of a stream without boxes, the size is followed by the number of samples and their bits.
+    # In a stream without boxes, the size is followed by the number of channels and their bits.
     place = start + 14 if start >= 0 else 42
     told = head[place] if place < len(head) else 7
     return 8 if told == 0xFF else (told & 0x7F) + 1
 
 
 def jxl_size(file: BinaryIO) -> tuple[int, int]:
-    """Read the width and the height of a JPEG XL file, which its reader unpacks at once.
+    """Read the width and height of a JPEG XL file, which is decoded when it is opened.
 
-    ISO/IEC 18181-1, annex D.2: sizes are numbers of bits, the lowest first.
+    ISO/IEC 18181-1, annex D.2: sizes are bit fields, lowest bits first.
 
     Raises
     ------
@@ -673,7 +672,7 @@ def jxl_size(file: BinaryIO) -> tuple[int, int]:
 
 
 def _find_stream(file: BinaryIO) -> None:
-    """Go to where the stream begins in a file of boxes, behind its signature."""
+    """Seek the codestream in a file of boxes, behind its signature."""
     file.seek(0)
     while len(head := file.read(8)) == 8:
         size, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -691,10 +690,10 @@ def _find_stream(file: BinaryIO) -> None:
 
 
 def is_tiff(head: bytes) -> bool:
-    """Tell whether a file that begins so is TIFF."""
+    """Tell from its first bytes whether a file is TIFF."""
     return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def frames_of(image: Any) -> int:
-    """Count the pictures in an open file that Pillow reads; of a JPEG, the others are previews."""
+    """Count the pictures in an open file; those beyond the first of a JPEG are previews."""
     return 1 if image.format in ("JPEG", "MPO") else int(getattr(image, "n_frames", 1))

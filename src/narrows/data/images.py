@@ -1,6 +1,6 @@
-"""Picture files to rows of one shape and type: in memory, or decoded whenever they are needed.
+"""Picture files to rows of one shape and type, in memory or decoded on each access.
 
-Pictures for training and for queries take the same way (:mod:`narrows.data.image_codec`), so that a
+Pictures for training and for queries are decoded alike (:mod:`narrows.data.image_codec`), so that a
 file has identical pixels wherever it is read for one sample shape.
 """
 
@@ -38,15 +38,15 @@ from narrows.data.reading import Notes, Page, Picture, Reading, chosen
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 from narrows.texts import counted
 
-_BESIDE = (".csv", ".tsv", ".parquet")  # tables beside pictures are about these
+_BESIDE = (".csv", ".tsv", ".parquet")  # tables beside pictures describe them
 ImageSize: TypeAlias = Literal["auto"] | int | tuple[int, int]
 _LARGEST_KEPT = 64
-# Pictures that are decoded at the same time, at most.
+# The most pictures that are decoded at the same time.
 _AT_ONCE = 64
 
 
 def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[Path]:
-    """List the pictures in a folder and its subfolders, by the endings of their names.
+    """List the pictures in a folder and its subfolders by their suffixes.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
     Returns
     -------
     list of Path
-        The files with one of :data:`IMAGE_SUFFIXES`, sorted by their paths.
+        The files with one of :data:`narrows.data.formats.IMAGE_SUFFIXES`, sorted by their paths.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
 def list_images(
     folder: str | Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
 ) -> Listing:
-    """List the pictures in a folder and its subfolders, and count what else is there.
+    """List the pictures in a folder and its subfolders, and count the other files.
 
     Hidden files and folders and those of systems are left out, and linked folders are not followed;
     see :mod:`narrows.data.folders`.
@@ -129,7 +129,7 @@ def list_images(
 
 
 def _refuse_sound(folder: Path, left_out: LeftOut) -> None:
-    """Say how a folder of sound files is read, if it is one.
+    """Refuse a folder of sound files, and tell how these are read.
 
     Raises
     ------
@@ -151,19 +151,19 @@ def read_image(
     scaling: Any = None,
     max_pixels: int | None = None,
 ) -> Pixels:
-    """Read one picture as a model with a given sample shape takes it.
+    """Read one picture in the shape that a model takes.
 
     Parameters
     ----------
     source : str, Path or bytes
-        The file, or what is in it. Of several pages or frames, the first is read.
+        The file, or its contents. Of several pages or frames, the first is read.
     sample_shape : tuple of int
         (height, width) or (height, width, 1) for grey, (height, width, 3) for colour,
         (height, width, 4) for colour and opacity, (height, width, C) for files of C other channels.
     scaling : Scaling, optional
         A trained model's ``scaling_``: the values then are in the units of its training data.
     max_pixels : int, optional
-        The most pixels that may be unpacked; see :class:`narrows.data.reading.Reading`.
+        The most pixels to decode; see :class:`narrows.data.reading.Reading`.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def read_image(
         Without ``scaling``: of uint8, from 0 (black) to 255 (white), for files of up to 8 bits a
         sample; of uint16 for those of 9 to 16 bits, whose values stay what they are unless the
         file says what white is, which becomes 65535; otherwise of the type and the values that the
-        file has. The picture is stretched to this size, whatever its own proportions are.
+        file has. The picture is resized to this size without regard to its proportions.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def choose_sample_shape(
 ) -> tuple[int, ...]:
     """Choose one shape for pictures of any sizes, from their headers.
 
-    Files that cannot be read have no say; :func:`read_images` reports them.
+    Unreadable files are ignored; :func:`read_images` reports them.
 
     Parameters
     ----------
@@ -232,13 +232,13 @@ def choose_sample_shape(
         Whether the pictures have colours. "auto" takes grey only if all files are grey, and the
         channels that they have if all of them have as many, other than 1 and 3.
     found : Scan, optional
-        What their headers tell, where that is known.
+        The facts of their headers, if these have been read.
 
     Returns
     -------
     tuple of int
         (height, width) for grey, (height, width, 3) for colour, (height, width, C) for C channels.
-        Grey pictures as narrow as signals get (height, width, 1), which tells them from these.
+        Grey pictures as narrow as signals get (height, width, 1), to distinguish them.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def choose_sample_shape(
                     if colored is None and picture.shows_colours:
                         colored = True
                     if size is None:
-                        # Only pictures small enough to be kept are worth more than their header.
+                        # The upright size of large pictures does not matter.
                         small = max(picture.width, picture.height) <= _LARGEST_KEPT
                         own = picture.upright_size if small else None
                         common = common or own
@@ -289,7 +289,7 @@ def choose_sample_shape(
 
 
 def _other_channels(found: Scan, color: Literal["auto"] | bool) -> int | None:
-    """Return how many channels all pictures have, if those are not grey and colours."""
+    """Return the number of channels of all pictures, if these are not grey or in colours."""
     if not found.others:
         return None
     count, some = next(iter(found.others.items()))
@@ -313,7 +313,7 @@ def read_images(
     progress: Progress | None = None,
     max_pixels: int | None = None,
 ) -> tuple[Pixels, list[Any], list[tuple[Any, str]]]:
-    """Read many pictures, with all processors, into one array.
+    """Read many pictures by a thread pool into one array.
 
     Parameters
     ----------
@@ -332,7 +332,7 @@ def read_images(
         In the order of ``paths``, of the type that all files are brought to; see
         :mod:`narrows.data.depths`.
     read : list of Path
-        The n files that they come from.
+        The n files that were read.
     skipped : list of (Path, str)
         The files that were left out, each with the reason.
 
@@ -385,7 +385,7 @@ def read_into_memory(
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Pixels, list[Picture], list[tuple[Picture, str]]]:
-    """Read many pictures into one array; as :func:`read_images`, which says what is noted."""
+    """Read many pictures into one array as :func:`read_images`, and collect notes."""
     pixels = target.empty(len(files))
     reasons = decode_files(
         files, pixels, target, skip_unreadable=skip_unreadable, progress=progress, notes=notes
@@ -428,20 +428,20 @@ def _check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
 
 
 class Gathered(NamedTuple):
-    """What became of picture files.
+    """The rows of picture files.
 
     Attributes
     ----------
     values : ndarray or StoredRows of shape (n, ...)
-        Their rows.
+        The rows.
     pictures : list of Path or Page
-        The n that they come from.
+        The n pictures that were read.
     skipped : list of (Path or Page, str)
-        Those that cannot be read, each with the reason.
+        Unreadable pictures, each with the reason.
     kind : dtype
-        What the files hold; see :mod:`narrows.data.depths`.
+        Type of the files' values; see :mod:`narrows.data.depths`.
     resized : Resized or None
-        Pictures that were brought to another size, if somebody looked.
+        Resized pictures, if sizes were compared.
     """
 
     values: Any
@@ -511,7 +511,7 @@ def gather(
 
 
 def tell_mixed(found: Scan, *, stacklevel: int = 2) -> None:
-    """Warn where pictures of several types are brought together."""
+    """Warn if pictures have several types."""
     if len(found.types) < 2:
         return
     counts = {dtype.name: count for dtype, count in found.counts.items()}
@@ -531,7 +531,7 @@ def tell_mixed(found: Scan, *, stacklevel: int = 2) -> None:
 
 
 def _type_of(found: Scan) -> np.dtype[Any]:
-    """Name the type of files for a model, which need not go together."""
+    """Return the type of files for a trained model, also if types have no common meaning."""
     types = list(found.types) or [np.dtype(np.uint8)]
     shades = set(types) <= set(SHADES)
     return max(types, key=lambda one: one.itemsize) if shades else np.result_type(*types)
@@ -544,7 +544,7 @@ def _stream(
     skip_unreadable: bool,
     progress: Progress | None,
 ) -> tuple[Any, list[Picture], list[tuple[Picture, str]]]:
-    """Leave pictures that memory does not hold in their files; as `read_into_memory` otherwise."""
+    """Make lazy rows of pictures that do not fit into memory; see `read_into_memory`."""
     size = len(files) * math.prod(target.sample_shape) * target.dtype.itemsize
     warnings.warn(
         f"{len(files)} pictures of shape {target.sample_shape} take {size / 1e9:.3g} GB, more than "
@@ -564,7 +564,7 @@ def _stream(
 
 
 def _common_size(pictures: Sequence[Picture], how: Reading) -> tuple[int, int]:
-    """Return the height and width that all pictures have; unreadable ones are reported later."""
+    """Return the common height and width of pictures; unreadable ones are reported later."""
     sizes: dict[tuple[int, int], Picture] = {}
     with quietly():
         for picture in pictures:

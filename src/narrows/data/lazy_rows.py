@@ -1,7 +1,7 @@
-"""Rows that are read or made when they are asked for, and look like an array until then.
+"""Lazy rows, which look like an array and are read or computed on access; and free memory.
 
-They come from files, which are read in runs of neighbours, or from a function. Intermediate results
-that memory does not hold go to temporary files without a name.
+They come from files, which are read in runs of neighbouring rows, or from a function. Intermediate
+results that do not fit into memory go to unlinked temporary files.
 """
 
 import math
@@ -23,22 +23,22 @@ from numpy.typing import NDArray
 
 from narrows.errors import DataError, NarrowsError, OutputError, UnreadableFileError
 
-# Values of rows that are made together.
+# Values that are computed at a time.
 _VALUES = 1 << 21
 
 SMALL = 1 << 26
-"""Bytes of rows that are rather held in memory: shuffled as a whole, they need no reading."""
+"""Rows of at most so many bytes are read into memory, where they are shuffled as a whole."""
 
-_GAP = 8  # rows between two wanted ones that are read over, rather than begin anew
-# The share of the free memory that intermediate results may take.
+_GAP = 8  # unwanted rows between two wanted ones that one read includes
+# Share of the free memory that intermediate results may take.
 _SHARE = 1 / 2
-# Bytes that are taken without asking how much is free.
+# Bytes that are allocated without a look at the free memory.
 _LITTLE = 1 << 26
 _GIGABYTE = 1e9
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _PAGES = Path("/proc/self/statm")
-# Limit, use, and what can be freed of it at once, in version 2 and version 1.
+# Files of limit and use, and the entry of the cache that can be freed, in versions 2 and 1.
 _FILES_OF_GROUPS = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -46,11 +46,10 @@ _FILES_OF_GROUPS = (
 
 
 class LazyRows(ABC):
-    """Rows of one shape that never stand in memory together.
+    """Rows of one shape, of which only some are in memory at a time.
 
-    They have an array's length, shape and type; slices and arrays of row numbers give arrays. A
-    model's ``fit``, and everything that it does with rows afterwards, takes them as it takes
-    arrays, and reads as many at a time as it needs.
+    They have the length, shape and type of an array; slices and arrays of row numbers give arrays.
+    Models take them wherever they take arrays, and read as many rows at a time as they need.
 
     Attributes
     ----------
@@ -59,7 +58,7 @@ class LazyRows(ABC):
     dtype : dtype
         The type of their values.
     columns : list of str or None
-        What the features of a table are called.
+        Names of a table's columns.
     """
 
     shape: tuple[int, ...]
@@ -88,21 +87,21 @@ class LazyRows(ABC):
 
     @property
     def nbytes(self) -> int:
-        """What they would take in memory."""
+        """The bytes that all rows would take in memory."""
         return self.size * self.dtype.itemsize
 
     def passing(self, size: int) -> Iterator[NDArray[Any]]:
-        """Yield all rows, so many at a time; each array may be overwritten by the next."""
+        """Yield all rows, ``size`` at a time; each array may be overwritten by the next."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
     @property
     def together(self) -> int:
-        """How many to ask for at a time, where all are wanted."""
+        """The number of rows to read at a time when all rows are read."""
         return max(1, _VALUES // max(1, math.prod(self.shape[1:])))
 
     def __getitem__(self, index: int | slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Return one row, some neighbouring rows, or the rows of some numbers."""
+        """Return one row, a slice of rows, or the rows with these numbers."""
         if isinstance(index, slice):
             return self.take(np.arange(*index.indices(len(self))))
         rows = np.asarray(index, np.int64)
@@ -112,25 +111,25 @@ class LazyRows(ABC):
         return taken if rows.ndim else taken[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Put all rows into one array, for whoever has to have them so."""
+        """Read all rows into one array."""
         if copy is False:
-            raise ValueError("rows that are made when asked for are always a copy")
+            raise ValueError("lazy rows are always copied; give copy=None or True")
         return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
 
 
 class MadeRows(LazyRows):
-    """Rows that a function makes of others, some at a time.
+    """Rows that a function computes from other rows, some at a time.
 
     Parameters
     ----------
     rows : ndarray or LazyRows of shape (n, ...)
-        The others.
+        The other rows.
     make : callable
-        From some of them to as many rows.
+        Takes some of them, and returns as many rows.
     sample_shape : tuple of int
-        Of one row that it makes.
+        Shape of one row that ``make`` returns.
     dtype : dtype
-        Of what it makes.
+        Type of the values that ``make`` returns.
 
     Examples
     --------
@@ -151,23 +150,23 @@ class MadeRows(LazyRows):
 
     @property
     def together(self) -> int:
-        """How many to ask for at a time, where all are wanted."""
+        """The number of rows to read at a time when all rows are read."""
         return min(super().together, max(1, _VALUES // max(1, math.prod(self._rows.shape[1:]))))
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Make the rows of these numbers."""
+        """Compute the rows with these numbers."""
         return self._make(self._rows[rows])
 
 
 def in_blocks(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
-    """Yield rows some at a time, in order; those of an array all at once."""
+    """Yield blocks of rows in order; an array is one block."""
     size = values.together if isinstance(values, LazyRows) else max(1, len(values))
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
 
 class StoredRows(LazyRows):
-    """Rows on a disk; a kind of storage says how neighbouring ones are read."""
+    """Rows on a disk. Subclasses say how runs of neighbouring rows are read."""
 
     def reshaped(self, shape: tuple[int, ...]) -> Self:
         """Return the same values as rows of another shape."""
@@ -176,15 +175,18 @@ class StoredRows(LazyRows):
         return other
 
     def stamp(self) -> object:
-        """Return what tells that the rows were changed, without reading them; None if nothing."""
+        """Return a value that differs once the rows have changed; None if that is not known."""
         return None
 
     @abstractmethod
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
-        """Read runs of rows, each from a first row to before another, (R, 2), one after another."""
+        """Read runs of rows one after another into an array.
+
+        ``runs`` has the shape (R, 2): the first row of each run, and the row after its last.
+        """
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return rows of these numbers; what lies together on the disk is read together."""
+        """Return the rows with these numbers; neighbours on the disk are read together."""
         found, places = self.gather(rows, np.empty((0, *self.shape[1:]), self.dtype))
         in_order = len(places) == len(found) and bool((places == np.arange(len(places))).all())
         return found if in_order else found.take(places, axis=0)
@@ -192,14 +194,14 @@ class StoredRows(LazyRows):
     def streamed(
         self, count: int, window: Callable[[int], NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Read the rows of so many windows, one after another.
+        """Read the rows of several windows, one window after another.
 
         Parameters
         ----------
         count : int
-            How many.
+            Number of windows.
         window : callable
-            From a number below it to the numbers of the rows in that window.
+            Takes the number of a window, and returns the numbers of the rows in it.
 
         Yields
         ------
@@ -213,7 +215,7 @@ class StoredRows(LazyRows):
             yield found, places
 
     def passing(self, size: int) -> Iterator[NDArray[Any]]:
-        """Yield all rows, so many at a time; each array is overwritten by the next."""
+        """Yield all rows, ``size`` at a time; each array is overwritten by the next."""
         room = np.empty((min(size, len(self)), *self.shape[1:]), self.dtype)
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
@@ -223,21 +225,21 @@ class StoredRows(LazyRows):
     def gather(
         self, rows: NDArray[np.int64], room: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Read rows of these numbers in the order in which they lie on the disk.
+        """Read the rows with these numbers in the order in which they are on the disk.
 
         Parameters
         ----------
         rows : ndarray of int
-            Their numbers.
+            Numbers of the rows.
         room : ndarray of shape (m, ...)
-            Where they are put, if it is large enough. Memory that is used again costs nothing.
+            Memory for the rows, used if it is large enough, so that none need be allocated.
 
         Returns
         -------
         found : ndarray of shape (l, ...)
-            What was read, a few others among them.
+            The rows that were read, which include a few others between them.
         places : ndarray of int, of the shape of rows
-            Where in it they are.
+            The place of each row in ``found``.
         """
         if not len(rows):
             return np.empty((0, *self.shape[1:]), self.dtype), rows
@@ -262,9 +264,9 @@ class FileRows(StoredRows):
     path : Path
         The file.
     offset : int
-        Where the rows begin, in bytes.
+        Byte at which the rows begin.
     shape, dtype
-        Of all of them together.
+        Those of the whole array.
     """
 
     def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: Any) -> None:
@@ -279,7 +281,7 @@ class FileRows(StoredRows):
         Raises
         ------
         DataError
-            If the file is no longer what it was.
+            If the file has changed.
         """
         if not into.size:
             return
@@ -294,7 +296,7 @@ class FileRows(StoredRows):
             self._check(file)
 
     def stamp(self) -> object:
-        """Return the size of the file, and when it was changed last."""
+        """Return the size of the file, and the time of its last change."""
         return self._stamp[2:]
 
     def _open(self) -> BinaryIO:
@@ -325,7 +327,7 @@ class PartRows(StoredRows):
     Parameters
     ----------
     parts : sequence of StoredRows
-        Of rows of the same shape and type.
+        The files' rows, of the same shape and type.
     """
 
     def __init__(self, parts: Sequence[StoredRows]) -> None:
@@ -353,14 +355,14 @@ class PartRows(StoredRows):
 
 
 class MappedRows(StoredRows):
-    """Rows that a function makes of others, shape by shape.
+    """Rows on a disk, each changed by a function when it is read.
 
     Parameters
     ----------
     rows : StoredRows
-        The others.
+        The rows on the disk.
     function : callable
-        From an array of them to one of the same shape.
+        Takes an array of them, and returns one of the same shape.
     """
 
     def __init__(self, rows: StoredRows, function: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
@@ -369,7 +371,7 @@ class MappedRows(StoredRows):
         self.dtype = function(np.zeros((1, *rows.shape[1:]), rows.dtype)).dtype
 
     def stamp(self) -> object:
-        """Return the stamp of the others."""
+        """Return the stamp of the rows on the disk."""
         return self._rows.stamp()
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
@@ -380,14 +382,14 @@ class MappedRows(StoredRows):
 
 
 class PickedRows(StoredRows):
-    """Some of the rows on a disk.
+    """A selection of the rows on a disk.
 
     Parameters
     ----------
     rows : StoredRows
-        All of them.
-    numbers : ndarray of int, or what works them out
-        Which, ascending.
+        All rows.
+    numbers : ndarray of int, or RowsBut
+        Numbers of the selected rows, ascending.
     """
 
     def __init__(self, rows: StoredRows, numbers: Any) -> None:
@@ -395,7 +397,7 @@ class PickedRows(StoredRows):
         self.shape, self.dtype = (len(numbers), *rows.shape[1:]), rows.dtype
 
     def stamp(self) -> object:
-        """Return the stamp of all of them."""
+        """Return the stamp of all rows."""
         return self._rows.stamp()
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
@@ -405,7 +407,7 @@ class PickedRows(StoredRows):
 
 
 def read_runs(handle: int, offset: int, runs: NDArray[np.int64], into: NDArray[Any]) -> bool:
-    """Read runs of rows that begin at a place of a file; tell whether the file has them all."""
+    """Read runs of rows of an array at a byte offset of a file; False if the file is too short."""
     room = into.reshape(-1).view(np.uint8).data
     filled = 0
     for begin, end in (runs * into[0].nbytes).tolist():
@@ -419,23 +421,23 @@ def read_runs(handle: int, offset: int, runs: NDArray[np.int64], into: NDArray[A
 
 
 def stored(values: Any) -> Any:
-    """Turn a large array that is mapped from a file into rows that are read from it.
+    """Turn a large memory-mapped array into rows that are read from its file.
 
-    What is mapped fills the memory page by page, and a file that shrinks ends the process.
-    Anything else is given back as it is.
+    Mapped pages fill the memory, and a mapped file that shrinks ends the process (SIGBUS).
+    Anything else is returned as it is.
     """
     large = isinstance(values, np.memmap) and values.nbytes > SMALL and values.ndim > 1
     return (_of_file(values) if large else None) or values
 
 
 def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
-    """Put arrays that are mapped from files one after another: in memory only if they are small.
+    """Join arrays that are mapped from files; small ones are read into memory.
 
     Raises
     ------
     DataError
-        If they are not of one shape and type, one holds nothing, or its bytes are in the order
-        of another machine.
+        If they do not have one shape and type, or one is empty, in Fortran order or in another
+        byte order than the machine's.
     """
     first, parts = arrays[0], [_of_file(array) for array in arrays]
     for array, part, path in zip(arrays, parts, paths, strict=True):
@@ -453,7 +455,7 @@ def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
 
 
 def _of_file(values: NDArray[Any]) -> FileRows | None:
-    """Find where in its file a mapped array is, if it is there as it is in memory."""
+    """Return the rows of a mapped array in its file, if their bytes are the same there."""
     root: Any = values
     while isinstance(root.base, np.memmap):
         root = root.base
@@ -472,16 +474,16 @@ def _stamp(file: BinaryIO) -> tuple[int, ...]:
 
 
 class SpooledRows(StoredRows):
-    """Rows in an unlinked file, which is gone when no object refers to them.
+    """Rows in an unlinked temporary file, which is removed with the last object that uses it.
 
-    A copy in another process of the same machine reads them as long as this one has them.
+    A copy in another process of the same machine can be read as long as this process keeps them.
 
     Parameters
     ----------
     file : file
-        Holds nothing but the rows; may be closed afterwards.
+        File of the rows alone; it may be closed afterwards.
     shape, dtype
-        Of all of them together.
+        Those of the whole array.
     """
 
     def __init__(self, file: IO[bytes], shape: tuple[int, ...], dtype: Any) -> None:
@@ -490,7 +492,7 @@ class SpooledRows(StoredRows):
         self.origin: object = None
 
     def stamp(self) -> object:
-        """Return the stamp of what the rows were unpacked from, where that is known."""
+        """Return the stamp of the file that the rows were unpacked from, if it is known."""
         return self.origin
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
@@ -500,7 +502,7 @@ class SpooledRows(StoredRows):
 
 
 class _Handle:
-    """A file that is closed with the last rows that are in it."""
+    """A file descriptor that is closed with the last object that uses it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -509,13 +511,13 @@ class _Handle:
         os.close(self.number)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A number means nothing to another process, but the system knows the file by it.
+        # Another process opens the file through this process's entry in /proc.
         facts = os.fstat(self.number)
         return _opened, (f"/proc/{os.getpid()}/fd/{self.number}", facts.st_dev, facts.st_ino)
 
 
 def _opened(path: str, device: int, inode: int) -> _Handle:
-    """Open the file that a process has under a number, if it is still that one."""
+    """Open the file of another process's descriptor, if it still is the same file."""
     with suppress(OSError):
         handle = _Handle(os.open(path, os.O_RDONLY))
         facts = os.fstat(handle.number)
@@ -528,16 +530,15 @@ def _opened(path: str, device: int, inode: int) -> _Handle:
 
 
 def fits(n_bytes: int) -> bool:
-    """Tell whether intermediate results take at most half of the memory that is free."""
+    """Tell whether intermediate results take at most half of the free memory."""
     return n_bytes <= _SHARE * available()
 
 
 def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
-    """Make an array to be filled, in memory if it takes at most half of what is free.
+    """Allocate an array, in memory if it takes at most half of the free memory.
 
-    Otherwise it is mapped to a file in the folder for temporary files (the environment variable
-    ``TMPDIR``). That file has no name, so it is gone with the last use of the array, or with the
-    process, however it ends.
+    Otherwise it is mapped to an unlinked temporary file (in ``TMPDIR``), which is removed with the
+    array, or with the process.
 
     Parameters
     ----------
@@ -551,18 +552,18 @@ def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any
     Raises
     ------
     OutputError
-        If the file has no room.
+        If there is no room for the file.
     """
     return Scratch(shape, dtype).values
 
 
 class Scratch:
-    """An array to be filled, and then to be read in batches; see :func:`scratch_rows`.
+    """An array that is filled and then read in batches; see :func:`scratch_rows`.
 
     Attributes
     ----------
     values : ndarray
-        To be filled.
+        The array.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
@@ -576,24 +577,24 @@ class Scratch:
             self._stored = SpooledRows(file, shape, dtype)
 
     def rows(self) -> NDArray[Any] | SpooledRows:
-        """Return what was filled in: in memory, or on the disk."""
+        """Return the filled rows: the array in memory, or the rows on the disk."""
         return self.values if self._stored is None else self._stored
 
 
 def scratch_file(shape: tuple[int, ...], dtype: Any) -> IO[bytes]:
-    """Make a file without a name that has room for rows.
+    """Make an unlinked temporary file with room for rows.
 
     Raises
     ------
     OutputError
-        If there is none.
+        If there is no room.
     """
     n_bytes = prod(shape) * np.dtype(dtype).itemsize
     file = None
     try:
         file = tempfile.TemporaryFile(prefix="narrows-")  # noqa: SIM115 (the caller closes it)
         if hasattr(os, "posix_fallocate"):
-            # Taken now: a full disk would otherwise end the process when pages are written.
+            # Otherwise a full disk would end the process (SIGBUS) when pages are written.
             os.posix_fallocate(file.fileno(), 0, n_bytes)
         else:
             file.truncate(n_bytes)
@@ -609,10 +610,10 @@ def scratch_file(shape: tuple[int, ...], dtype: Any) -> IO[bytes]:
 
 
 def available() -> int:
-    """Return how many bytes this process can have.
+    """Return how many bytes this process can allocate.
 
-    That is what Linux calls available (elsewhere all memory), as far as the limits of the process
-    (``ulimit -v``, ``ulimit -d``) and of its control groups (containers, ``systemd-run``) let it.
+    That is Linux's MemAvailable (elsewhere all memory), within the limits of the process
+    (``ulimit -v``, ``ulimit -d``) and of its control groups (containers, ``systemd-run``).
     """
     return max(0, min([_of_machine(), *_of_process(), *_of_groups()]))
 
@@ -625,7 +626,7 @@ def _of_machine() -> int:
 
 
 def _of_process() -> Iterator[int]:
-    """Yield what the limits of addresses and of data leave."""
+    """Yield what the limits of address space and data leave."""
     used = [int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in _read_text(_PAGES).split()]
     for limit, place in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
         most, _ = resource.getrlimit(limit)
@@ -634,7 +635,7 @@ def _of_process() -> Iterator[int]:
 
 
 def _of_groups() -> Iterator[int]:
-    """Yield what the control groups leave that the process is in, of either version."""
+    """Yield what the control groups of the process leave, in cgroup version 1 and 2."""
     for line in _read_text(_OWN_GROUPS).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers in ("", "memory"):
@@ -647,7 +648,7 @@ def _of_groups() -> Iterator[int]:
 
 
 def _of_group(folder: Path) -> Iterator[int]:
-    """Yield what a group leaves: its limit, less what it uses but for files read lately."""
+    """Yield what a control group leaves: its limit, less its use without the page cache."""
     for limit, usage, cache in _FILES_OF_GROUPS:
         most, used = _read_text(folder / limit), _read_text(folder / usage)
         if most.strip().isdecimal() and used.strip().isdecimal():
@@ -663,23 +664,23 @@ def _read_text(path: Path) -> str:
 
 
 def check_fits(n_bytes: int, what: str, remedy: str, error: type[NarrowsError]) -> None:
-    """Refuse what would fill the memory before any of it is taken.
+    """Refuse what would not fit into memory, before any is allocated.
 
     A few bytes can claim any size: a compressed file of zeros, a header, a parameter.
 
     Parameters
     ----------
     n_bytes : int
-        What is needed.
+        The memory needed.
     what, remedy : str
         What needs it, and what to do instead, for the message.
     error : type
-        The class to raise.
+        Class of the error to raise.
 
     Raises
     ------
     NarrowsError
-        Of the class given.
+        Of the class ``error``, if there is less memory.
     """
     if n_bytes > (free := available()):
         needed = f"{n_bytes / _GIGABYTE:.3g}" if n_bytes < 10**30 else "more than 1e+21"

@@ -1,4 +1,4 @@
-"""Names of rows, and their places as files in a folder: never outside, never two at one place."""
+"""Names of rows, and the paths of their files: inside one folder, and no two the same."""
 
 import unicodedata
 from abc import ABC, abstractmethod
@@ -33,14 +33,14 @@ class LazyNames(Sequence[str], ABC):
 
 
 class RowNames(LazyNames):
-    """Names that are put together when asked for: those of millions of rows take no memory.
+    """Names that are composed on access, so that those of millions of rows take no memory.
 
     Parameters
     ----------
     of : sequence
-        What they are made of, such as the range of the rows' numbers.
+        The variable parts, such as the range of the rows' numbers.
     before, after : str
-        What stands around each.
+        The text before and after each.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class RowNames(LazyNames):
         return len(self._of)
 
     def take(self, rows: range) -> list[str]:
-        """Put the names of some rows together."""
+        """Compose the names of some rows."""
         return [f"{self._before}{self._of[row]}{self._after}" for row in rows]
 
     def __eq__(self, other: object) -> bool:
@@ -66,28 +66,28 @@ class RowNames(LazyNames):
 
 
 KEYS = ("path", "file", "file_name", "filename")
-"""Columns of tables that may say which file a row is of, in any case; the first of these does."""
+"""Columns of tables that may name the file of a row, in any case; the first counts."""
 
 
 def key_column(names: Sequence[str]) -> str | None:
-    """Return the column that says which file a row is of; None if there is none."""
+    """Return the column that names the file of a row; None if there is none."""
     by_key = {name.strip().lower(): name for name in reversed(names)}
     exact = next((key for key in KEYS if key in names), None)
     return exact or next((by_key[key] for key in KEYS if key in by_key), None)
 
 
 class NameIndex:
-    r"""Finds files by what tables and people call them.
+    r"""Finds files by the names that tables and people use.
 
-    Names are the same if they are so letter by letter; if not, if they are so composed (NFC), with
-    "/" and "\" alike; if not, if they are so in lower case, and no other file is. A name without
-    folders stands for the only file of this name, in whatever folder. A name that is not UTF-8 may
-    be given as :func:`narrows.texts.as_text` writes it, which is what Narrows shows of it.
+    Names are compared exactly first, then in Unicode normal form C with "/" and "\" alike, and then
+    in lower case, if that is unambiguous. A name without folders stands for the only file of this
+    name in any folder. A name that is not UTF-8 may be given as :func:`narrows.texts.as_text`
+    writes it.
 
     Parameters
     ----------
     names : sequence of iterable of str
-        For each file, all that it goes by: its path in a folder, in full, and so on.
+        The names of each file: its path within a folder, its full path, and so on.
 
     Examples
     --------
@@ -102,11 +102,11 @@ class NameIndex:
 
     def __init__(self, names: Sequence[Iterable[str]]) -> None:
         self._names = names
-        # Looser forms are made only where a stricter one finds nothing.
+        # Indexes of looser forms are built only if stricter ones find nothing.
         self._made: dict[Callable[[str], str], tuple[_Places, _Places]] = {}
 
     def find(self, name: str) -> int | None:
-        """Return the place of the file of a name, None if there is none, or more than one."""
+        """Return the number of the file with a name; None if there is none, or several."""
         for form in _FORMS:
             key = form(name)
             for index in self._indexes(form):
@@ -116,7 +116,7 @@ class NameIndex:
         return None
 
     def alike(self, name: str) -> list[int]:
-        """Return the places of all files that a name may mean; none where no file is called so."""
+        """Return the numbers of all files that a name may mean."""
         key = _folded(name)
         found: set[int] = set()
         for index in self._indexes(_folded):
@@ -125,12 +125,12 @@ class NameIndex:
         return sorted(found)
 
     def _indexes(self, form: Callable[[str], str]) -> "tuple[_Places, _Places]":
-        """Return the places of files by all their names, and by their last parts alone."""
+        """Return the numbers of files by their names, and by the last parts of these."""
         if form not in self._made:
             full: _Places = {}
             bare: _Places = {}
             for place, several in enumerate(self._names):
-                # Tables hold a name that is not UTF-8 as the text that stands for it.
+                # Tables have names that are not UTF-8 as escaped text.
                 texts = [text for name in several for text in (name, as_text(name))]
                 for name in map(form, texts):
                     _add(full, name, place)
@@ -140,7 +140,7 @@ class NameIndex:
 
 
 def _add(index: "_Places", key: str, place: int) -> None:
-    """Note the place of a name; places come in ascending order."""
+    """Add the number of a file to an index; numbers come in ascending order."""
     before = index.setdefault(key, place)
     if isinstance(before, list):
         if before[-1] != place:
@@ -154,7 +154,7 @@ def _bare(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Leave out what changes nothing about a path."""
+    """Remove empty parts and "." from a path."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
 
@@ -167,27 +167,27 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", _composed(name).casefold())
 
 
-# A place, or the places of several files of one name.
+# The number of a file, or those of several files of one name.
 _Places: TypeAlias = dict[str, int | list[int]]
 # From the strictest to the loosest.
 _FORMS = (_plain, _composed, _folded)
 
 
 def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixPath]:
-    r"""Give each row's picture file a place within a folder.
+    r"""Choose a path within a folder for each row's picture.
 
     Parameters
     ----------
     names : sequence of str
-        Any text; "/" and "\\" part folders.
+        Any text; "/" and "\\" separate folders.
     suffix : str, default=".png"
-        What the files' names end in.
+        Suffix of the files.
 
     Returns
     -------
     list of PurePosixPath
-        Relative paths that end so and stay within the folder, no two of which are one file,
-        even where case and the composition of accents make no difference.
+        Relative paths with this suffix within the folder, which stay different where case and
+        Unicode normal form make no difference.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixP
         width = max(map(len, names), default=0)
         names = [name.zfill(width) for name in names]
     places = [_place(name) for name in names]
-    # Folders come first, so that no file takes the place of one.
+    # Folders come first, so that no file gets the path of a folder.
     taken = {_key(above) for folder, _ in places for above in (folder, *folder.parents)}
     used: dict[str, int] = {}
     paths = []
@@ -218,7 +218,7 @@ def picture_paths(names: Sequence[str], suffix: str = ".png") -> list[PurePosixP
 
 
 def clean_parts(name: str) -> list[str]:
-    r"""Split a name into parts of a path that never leads out of the folder where it begins.
+    r"""Split a name into the parts of a path that cannot lead out of its folder.
 
     Examples
     --------
@@ -231,7 +231,7 @@ def clean_parts(name: str) -> list[str]:
 
 
 def _place(name: str) -> tuple[PurePosixPath, str]:
-    """Give a name's folder, and its last part without the ending of a picture."""
+    """Return the folder of a name, and its last part without a picture's suffix."""
     name, page = split_name(name)
     *folders, last = clean_parts(name)
     if PurePosixPath(last).suffix.lower() in IMAGE_SUFFIXES:

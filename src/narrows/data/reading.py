@@ -1,4 +1,4 @@
-"""How picture files are read: the bound on their pixels, their pages, and what is noted of them."""
+"""How picture files are read: the limit of pixels, pages, and notes for warnings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +14,17 @@ from narrows.texts import counted, shortened
 Pages: TypeAlias = Literal["first", "all"]
 
 MAX_PIXELS = 89_478_485
-"""The most pixels that are unpacked of one picture by default: 256 MiB in 8-bit colour."""
+"""The most pixels of one picture that are decoded by default: 256 MiB in 8-bit colour."""
 
 _LARGEST = 2**31 - 1
 
 WHITE, DARK = 65535, 16384
-"""White of 16 bits, and what pictures stay below that may hold fewer bits in these."""
+"""White in 16 bits, and the value below which all pixels may have 10 to 14 bits only."""
 
 Said: TypeAlias = tuple[str, dict[str, Any]]
 
 MARK = "#"
-"""Stands between a file's name and the number of a page, which counts from 1: ``scan.tif#2``."""
+"""Separates the name of a file from the number of a page, from 1 on: ``scan.tif#2``."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Reading:
     Attributes
     ----------
     max_pixels : int, default=89478485
-        The most pixels that are unpacked of one picture, from 1 to 2^31 - 1. A JPEG counts at the
-        fraction of its size at which it is decoded.
+        The most pixels of one picture to decode, from 1 to 2^31 - 1. Of a JPEG, the pixels at the
+        reduced size count at which it is decoded.
     pages : {"first", "all"}, default="first"
-        Which pages of a TIFF file, and which frames of an animation, are pictures.
+        Which pages of a TIFF file, and which frames of an animation, are read as pictures.
 
     Raises
     ------
@@ -63,12 +63,12 @@ _current: ContextVar[Reading | None] = ContextVar("reading", default=None)
 
 
 def current() -> Reading:
-    """Return how picture files are read here; see :func:`reading`."""
+    """Return the settings of the innermost :func:`reading` block."""
     return _current.get() or Reading()
 
 
 def chosen(max_pixels: int | None = None, pages: Pages | None = None) -> Reading:
-    """Return how picture files are read here, but for what is given."""
+    """Return the current settings with the given changes."""
     given = {"max_pixels": max_pixels, "pages": pages}
     changes: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
     return replace(current(), **changes)
@@ -76,12 +76,12 @@ def chosen(max_pixels: int | None = None, pages: Pages | None = None) -> Reading
 
 @contextmanager
 def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterator[Reading]:
-    """Change how all picture files are read in a block, whoever reads them.
+    """Change how picture files are read within a block.
 
     Parameters
     ----------
     max_pixels, pages
-        As of :class:`Reading`; what is None stays as it is.
+        See :class:`Reading`; None leaves a setting as it is.
 
     Yields
     ------
@@ -119,20 +119,20 @@ def reading(max_pixels: int | None = None, pages: Pages | None = None) -> Iterat
 
 @dataclass
 class Notes:
-    """What has to be said of files when they have been read; threads may add to it at once.
+    """Notes of files for warnings after reading; threads may add notes concurrently.
 
     Attributes
     ----------
     flattened : dict of str to int
-        Files of 16 bits that became 8, as a model learned from 8, and their largest value.
+        16-bit files reduced to 8 bits for a model of 8-bit pictures, and their largest value.
     dark : dict of str to int
-        Files of 16 bits whose largest value, this one, is far below what is taken for white.
+        16-bit files whose largest value is far below white, and that value.
     shallow : dict of str to int
-        Files of whose bits a sample, this many, the format's reader gives 8.
+        Files of more than 8 bits that were decoded to 8, and their bits per sample.
     channels : dict of str to int
-        Files of which channels beyond the colours were left out, and how many.
+        Files whose channels beyond the colours were left out, and how many.
     pages : dict of str to int
-        Files of which pages or frames beyond the first were left out, and how many.
+        Files whose pages or frames beyond the first were left out, and how many.
     """
 
     flattened: dict[str, int] = field(default_factory=dict)
@@ -142,20 +142,20 @@ class Notes:
     pages: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: "Notes", name: str | None = None) -> None:
-        """Take over what others have noted; under a name, if it is of one file."""
+        """Add other notes; under another name, if they are of one file."""
         for kind, noted in vars(self).items():
             for own, value in vars(other)[kind].items():
                 noted[name or own] = value
 
     def tell(self, *, stacklevel: int = 2) -> None:
-        """Warn of everything, in one line for each kind, and forget it."""
+        """Issue one warning per kind of notes, and clear them."""
         for words, facts in self.said():
             warn(words, stacklevel=stacklevel + 1, **facts)
         for noted in vars(self).values():
             noted.clear()
 
     def said(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return what there is to say: for each kind a line, and its kind and figures."""
+        """Return the message, and the kind and figures, of each warning."""
         said = []
         for name, (kind, figure, line) in _LINES.items():
             noted: dict[str, int] = getattr(self, name)
@@ -217,9 +217,9 @@ class Page:
     file : Path
         The file.
     number : int
-        From 1 on, among those that are pictures of their own, not thumbnails or masks.
+        From 1 on; thumbnails and masks are not counted.
     offset : int or None
-        Where the page begins in a TIFF file, so that others need not be looked at.
+        Byte at which the page begins in a TIFF file, so that others need not be read.
     """
 
     file: Path
@@ -235,7 +235,7 @@ class Page:
 
 
 Picture: TypeAlias = Path | Page
-"""A picture file, of which the first page is meant, or a page of one."""
+"""A picture file, of which the first page is read, or a page."""
 
 
 def file_of(picture: Picture) -> Path:
@@ -244,13 +244,13 @@ def file_of(picture: Picture) -> Path:
 
 
 def name_within(picture: Picture, folder: Path) -> str:
-    """Name a picture by its path within a folder, as rows and outputs are named."""
+    """Return the name of a picture: its path within a folder, and its page."""
     name = file_of(picture).relative_to(folder).as_posix()
     return f"{name}{MARK}{picture.number}" if isinstance(picture, Page) else name
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Part a name into that of the file and the page's mark and number, which may be none.
+    """Split a name into the file, and the page with its mark, "" for none.
 
     Examples
     --------
@@ -263,13 +263,13 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def picture_named(given: Path, name: str) -> Picture:
-    """Return the picture of a name, as :func:`name_within` gives it, in what a user gave."""
+    """Return the picture that :func:`name_within` named, in the folder that a user gave."""
     folder = given if given.is_dir() else given.parent
     return parse(str(folder / name))
 
 
 def parse(name: str) -> Picture:
-    """Return the picture that a name means, as its text gives it."""
+    """Return the file or page that a name means."""
     file, page = split_name(name)
     if not page or is_file(name):
         return Path(name)

@@ -29,8 +29,8 @@ from narrows.errors import (
 )
 from narrows.texts import as_text, listed
 
-_INDEX = ("Unnamed: ", "__index_level_")  # what pandas calls it
-_LOOKED_AT = 200  # lines of a single column of texts
+_INDEX = ("Unnamed: ", "__index_level_")  # names that pandas gives to an index
+_LOOKED_AT = 200  # lines of a single column that are examined
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -39,24 +39,23 @@ def read_table(
 ) -> tuple[NDArray[Any], list[str]]:
     r"""Read a table of numbers.
 
-    The first line of a text file names the columns if it holds a text. One of numbers, and of words
-    for missing values, is data, and the columns are called x0, x1, x2 and so on; but numbers that
-    look unlike the rows below, such as years, wavelengths or 0, 1, 2, are taken for names. That is
-    a guess, and is said. Of a Parquet file that pandas wrote, the index is left out.
+    The first line of a text file is a header if it has a text. A line of numbers and words for
+    missing values is data, and the columns are named x0, x1, x2 and so on; but numbers unlike the
+    rows below, such as years, wavelengths or 0, 1, 2, are taken for a header, with a warning. The
+    index in a Parquet file that pandas wrote is left out.
 
-    The delimiter, the decimal mark, the encoding and the compression are found out where they
-    are certain, and said where they are not usual.
+    The delimiter, the decimal mark, the encoding and the compression are detected if they are
+    certain, with a warning if they are unusual.
 
     Parameters
     ----------
     path : str or Path
-        A file ending in .parquet, .csv, .tsv, .tab, .txt, .dat, .data or .asc; of these but the
-        first also compressed (.csv.gz, .bz2, .zst).
+        A file ending in .parquet, .csv, .tsv, .tab, .txt, .dat, .data or .asc; text files may be
+        compressed (.csv.gz, .bz2, .zst).
     options : FileOptions, optional
-        What is known of a text file.
+        How to read a text file.
     known : sequence of str, optional
-        The columns' names that a model learned from. A first line that holds them names the
-        columns.
+        Names of the columns that a model was trained on. A first line that holds them is a header.
 
     Returns
     -------
@@ -71,12 +70,12 @@ def read_table(
     MissingFileError
         If the file does not exist.
     UnreadableFileError
-        If it is not what its ending says, its rows are not equally long, or its delimiter
-        cannot be told.
+        If it is not what its suffix says, its rows are not equally long, or its delimiter is
+        ambiguous.
     DataError
         If it has no rows, columns of anything but finite numbers, columns without a name or with
-        the same one, or integers that float64 does not hold, all of which one message tells; or if
-        a number such as "1,234" may mean two things.
+        the same name, or integers beyond float64, all in one message; or if a number such as
+        "1,234" is ambiguous.
 
     Warns
     -----
@@ -148,24 +147,24 @@ def read_rows(
 def read_columns(
     path: str | Path, options: FileOptions = DEFAULTS, *, only: Sequence[str] = ()
 ) -> pa.Table:
-    r"""Read a table of columns of whatever kinds: numbers, texts, truth values, dates.
+    r"""Read a table with columns of any types: numbers, texts, booleans, dates.
 
     Parameters
     ----------
     path, options
         As for :func:`read_table`.
     only : sequence of str, optional
-        Of a Parquet file with columns of these names, nothing else is read.
+        If a Parquet file has columns of these names, only these are read.
 
     Returns
     -------
     pyarrow.Table
-        Columns of a text file have the kind that all their values are of; what is empty is null.
+        Columns of a text file have the type of all their values; empty values are null.
 
     Raises
     ------
     MissingFileError, UnreadableFileError, DataError
-        As :func:`read_table`, except that values may be missing, or no numbers.
+        As :func:`read_table`, except that values may be missing or not numeric.
 
     Examples
     --------
@@ -192,7 +191,7 @@ def read_columns(
 def read_texts(
     path: str | Path, options: FileOptions = DEFAULTS
 ) -> tuple[list[str], list[list[str]]]:
-    r"""Read a text table whose first line names its columns, every value as it is written.
+    r"""Read a text table with a header, every value as the text in the file.
 
     Parameters
     ----------
@@ -202,7 +201,7 @@ def read_texts(
     Returns
     -------
     names : list of str
-        Which may be the same, or empty.
+        Names of the columns, some of which may be equal or empty.
     rows : list of list of str
 
     Raises
@@ -288,15 +287,15 @@ def write_rows(path: Path, contents: Contents) -> None:
 
 
 def write_columns(path: Path, table: pa.Table) -> None:
-    """Write a table of columns of whatever kinds to a file ending in .csv, .tsv or .parquet."""
+    """Write a table with columns of any types to a file ending in .csv, .tsv or .parquet."""
     write_pieces(path, iter([table]))
 
 
 def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
-    """Write tables of the same columns, at least one, one below the other to such a file.
+    """Write tables of the same columns, at least one, below each other to one file.
 
-    In text files, names and texts that spreadsheets would compute have an apostrophe before them;
-    see :mod:`narrows.data.text_tables`.
+    In text files, names and texts that spreadsheets would compute begin with an apostrophe; see
+    :func:`narrows.texts.guarded`.
     """
     suffix = path.suffix.lower()
     if suffix != ".parquet":
@@ -329,7 +328,7 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
 
 
 def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
-    """Say so if a column is an index that pandas has written."""
+    """Warn if a column is an index that pandas wrote."""
     for place, name in enumerate(names):
         if name.startswith(_INDEX) and (values[:, place] == np.arange(len(values))).all():
             warn(
@@ -357,7 +356,7 @@ def _found(path: Path) -> Iterator[None]:
 
 def _read_parquet(path: Path, only: Sequence[str] = ()) -> pa.Table:
     with Opened(path) as file:
-        # Packed ones and zeros take at least a byte each.
+        # Each value takes at least a byte.
         check_fits(
             file.rows * len(file.schema),
             f"'{path}', unpacked,",

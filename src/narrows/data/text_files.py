@@ -1,4 +1,4 @@
-"""Text files of whatever encoding and compression: their beginning, and all of them as UTF-8."""
+"""Text files of any encoding and compression: their first lines, and their contents as UTF-8."""
 
 import codecs
 import io
@@ -17,11 +17,11 @@ from narrows.errors import DataError, UnreadableFileError
 from narrows.texts import is_utf8
 
 LONGEST_ROW = 1 << 25
-"""Bytes that a row of a text table has at most."""
+"""The most bytes of a row of a text table."""
 
-_HEAD = 1 << 18  # bytes that are looked at first
-_PIECE = 1 << 20  # bytes that are decoded together
-_LINES = 4  # that the beginning has at least, if there are so many
+_HEAD = 1 << 18  # bytes that are examined first
+_PIECE = 1 << 20  # bytes that are decoded at a time
+_LINES = 4  # lines that are examined at least
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -30,7 +30,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What begins like this is no text table, whatever it is called.
+# First bytes of files that are no text tables, whatever their suffix.
 _FOREIGN = (
     (b"PK\x03\x04", "it is a zip archive, as Excel's .xlsx are; save the table as CSV, or unpack"),
     (b"\xd0\xcf\x11\xe0", "it is an old Excel file; save the table as CSV"),
@@ -43,23 +43,23 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class TextFile:
-    """What is known of a text file from its beginning.
+    """What the first lines of a text file show.
 
     Attributes
     ----------
     path : Path
     compression : str or None
-        As Arrow names it.
+        Arrow's name of the compression.
     encoding : str
-        As Python names it.
+        Python's name of the encoding.
     found : bool
         Whether an encoding other than UTF-8 was detected, which is then reported.
     doubt : str or None
         Why the encoding is a guess, if it is one.
     head : str
-        The beginning, up to the end of a line.
+        The first lines.
     whole : bool
-        Whether the beginning is all there is.
+        Whether these are all lines.
     """
 
     path: Path
@@ -72,16 +72,16 @@ class TextFile:
 
     @property
     def is_utf8(self) -> bool:
-        """Whether Arrow reads the file as it is."""
+        """Whether Arrow reads the file without decoding."""
         return self.encoding in ("utf-8", "utf-8-sig")
 
     def open(self, change: Callable[[Iterator[str]], Iterator[str]] | None = None) -> Any:
-        """Open all of the file for Arrow, as UTF-8.
+        """Open the file for Arrow as UTF-8.
 
         Parameters
         ----------
         change : callable, optional
-            Makes lines of the lines.
+            Takes an iterator of lines, and returns one of changed lines.
         """
         source = _open(self.path, self.compression)
         if self.compression is not None:
@@ -92,18 +92,18 @@ class TextFile:
 
 
 def open_text(path: Path, encoding: str | None) -> TextFile:
-    """Look at the beginning of a file.
+    """Examine the first lines of a file.
 
     Parameters
     ----------
     path : Path
     encoding : str or None
-        What it is said to be; None is to be found out.
+        Encoding of the file; None to detect it.
 
     Raises
     ------
     UnreadableFileError
-        If it is no text in that encoding, or in none that can be told, or a line is too long.
+        If it is no text in that encoding, the encoding cannot be detected, or a line is too long.
     OSError
         With the system's own reason.
     """
@@ -118,7 +118,7 @@ def open_text(path: Path, encoding: str | None) -> TextFile:
             raise unreadable(path, what)
     found, doubt = (encoding, None) if encoding else _encoding(path, data)
     if found.lower().replace("_", "-") in ("utf-8", "utf8"):
-        found = "utf-8-sig"  # the mark at the beginning is no text
+        found = "utf-8-sig"  # skips the byte order mark
     try:
         head = codecs.getincrementaldecoder(found)().decode(data, whole)
     except UnicodeError as error:
@@ -137,7 +137,7 @@ def open_text(path: Path, encoding: str | None) -> TextFile:
 
 
 def unreadable(path: Path, reason: str) -> UnreadableFileError:
-    """Make the error that says why a text table cannot be read."""
+    """Make the error for an unreadable text table."""
     return UnreadableFileError(
         f"'{path}' is not a readable text table: {reason}", path=path, reason=reason
     )
@@ -145,7 +145,7 @@ def unreadable(path: Path, reason: str) -> UnreadableFileError:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the system's and Arrow's errors into one that names the file."""
+    """Turn errors of the system and of Arrow into one that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -166,7 +166,7 @@ def _open(path: Path, compression: str | None) -> Any:
 
 
 def _beginning(path: Path, compression: str | None) -> tuple[bytes, bool]:
-    """Read some lines, and tell whether they are all."""
+    """Read the first lines, and tell whether these are all."""
     with _open(path, compression) as source:
         data = source.read(_HEAD)
         while data.count(b"\n") < _LINES and data.count(b"\r") < _LINES:
@@ -184,13 +184,13 @@ def _beginning(path: Path, compression: str | None) -> tuple[bytes, bool]:
 
 
 def _encoding(path: Path, data: bytes) -> tuple[str, str | None]:
-    """Tell a text's encoding, and why that is a guess."""
+    """Detect the encoding of a text, and say why it is a guess, if it is one."""
     for mark, name in _MARKS:
         if data.startswith(mark):
             return name, None
     some = data[:4096]
     if b"\0" in some:
-        # ASCII in UTF-16 is every other byte.
+        # In UTF-16, every other byte of ASCII text is zero.
         for name, place in (("utf-16-le", 1), ("utf-16-be", 0)) if len(some) > 6 else ():
             empty = some[place::2].count(0)
             if empty == some.count(0) and empty > 0.9 * (len(some) // 2):
@@ -210,7 +210,7 @@ def _encoding(path: Path, data: bytes) -> tuple[str, str | None]:
 
 
 class _Filter(io.RawIOBase):
-    """A file that is made of another one while it is read, and is closed with it."""
+    """A file derived from another one, with which it is closed."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -223,16 +223,16 @@ class _Filter(io.RawIOBase):
         super().close()
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return as many bytes as are asked for, fewer only at the end; below 0 or None, all."""
+        """Return ``size`` bytes, fewer only at the end; all if ``size`` is negative or None."""
         return self.readall() if size is None or size < 0 else self._next(size)
 
     @abstractmethod
     def _next(self, size: int) -> bytes:
-        """Return that many bytes, fewer only at the end."""
+        """Return ``size`` bytes, fewer only at the end."""
 
 
 class _Counted(_Filter):
-    """What unpacks a file, and stops where more than the memory comes out."""
+    """The unpacked bytes of a file, refused once they exceed the free memory."""
 
     def __init__(self, source: Any, path: Path) -> None:
         super().__init__(source)
@@ -251,7 +251,7 @@ class _Counted(_Filter):
 
 
 class _Changed(_Filter):
-    """A text file as UTF-8, its lines changed on the way."""
+    """A text file as UTF-8, with changed lines."""
 
     def __init__(
         self,
@@ -287,10 +287,10 @@ class _Changed(_Filter):
 
 
 def _lines(pieces: Iterator[str], path: Path) -> Iterator[str]:
-    """Part text into lines, each with its end."""
+    """Split text into lines with their ends."""
     rest = ""
     for piece in pieces:
-        # A return at the end may be half of a line's end.
+        # A carriage return at the end may be half of a line break.
         *lines, rest = io.StringIO(rest + piece, newline="").readlines() or [""]
         yield from lines
         if len(rest) > LONGEST_ROW:

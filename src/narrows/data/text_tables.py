@@ -1,9 +1,8 @@
-"""Text tables to Arrow's, by Arrow's reader; how they are written is found out before.
+"""Read text tables by Arrow, once their dialect and header have been detected.
 
-Whether the first line holds the columns' names or data is told from the lines below it. Names that
-are texts are plain to see, and so is a line of data that has a word for a missing value. Numbers
-may be either: names such as years, wavelengths or 0, 1, 2 look like data. They are taken for names
-where they look unlike the rows below, and whatever is a guess is said.
+A first line with texts is a header, and one with a word for a missing value is data. Numbers may be
+either: names such as years, wavelengths or 0, 1, 2 look like data. They are taken for names if they
+are unlike the rows below, and a warning tells of each guess.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,28 +33,28 @@ from narrows.data.text_files import LONGEST_ROW, TextFile, explained, open_text,
 from narrows.errors import DataError, UnreadableFileError, warn
 from narrows.texts import FORMULA, PLAIN_NUMBER, guarded, unguarded
 
-_COMPARED_COLUMNS, _COMPARED_ROWS = 100, 100  # whose values are compared
-_FEW = 3  # values of a column that say what the others are like
-_FAR = 10  # spans of a column by which names that follow no order are away from its values
-_SHOWN = 60  # characters of a line in a message
+_COMPARED_COLUMNS, _COMPARED_ROWS = 100, 100  # columns and rows that are compared
+_FEW = 3  # values of a column that represent the others
+_FAR = 10  # ranges of a column between its values and names without order
+_SHOWN = 60  # characters of a line in messages
 _YEARS = "are like years"
-_LOOSE = ("rise", "fall")  # orders that many a row is in
-_TEXTS = frozenset(":=")  # what sentences have and names have not
-_PART = "\x1f"  # separates values that blanks separated, and is in no text
+_LOOSE = ("rise", "fall")  # orders in which rows of data often are
+_TEXTS = frozenset(":=")  # characters of sentences, but not of names
+_PART = "\x1f"  # replaces blanks between values; no text has it
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What the first line of a table is.
+    """The first line of a table.
 
     Attributes
     ----------
     names : list of str
-        Of the columns: the first line's, or x0, x1, x2 and so on.
+        Names of the columns: those in the line, or x0, x1, x2 and so on.
     is_named : bool
-        Whether the first line holds them.
+        Whether the line is a header.
     guess : str or None
-        If that is not certain: why they are names, or what speaks against data.
+        Why it is a header, or what speaks against data, if that is uncertain.
     """
 
     names: list[str]
@@ -69,18 +68,18 @@ def find_heading(
     header: bool | None = None,
     known: Sequence[str] | None = None,
 ) -> Heading:
-    """Tell whether the first line of a table holds the columns' names.
+    """Tell whether the first line of a table is a header.
 
     Parameters
     ----------
     path : Path
-        For messages.
+        Path of the table, for messages.
     dialect : Dialect
-        How the table is written, with its first lines.
+        Dialect and first lines of the table.
     header : bool or None
-        What is said of it.
+        Whether it is one, if a user says so.
     known : sequence of str or None
-        The columns' names that a model knows.
+        Names of the columns that a model was trained on.
 
     Returns
     -------
@@ -89,7 +88,7 @@ def find_heading(
     Raises
     ------
     UnreadableFileError
-        If the first line holds fewer names, or more, than there are columns.
+        If the header has fewer or more names than there are columns.
     """
     first, width = dialect.first, dialect.width
     unnamed = [f"x{place}" for place in range(width)]
@@ -99,7 +98,7 @@ def find_heading(
     elif header:
         heading = Heading(first, is_named=True)
     else:
-        # In their order: that is what is said.
+        # Without a header, columns are in the model's order.
         heading = Heading(known if known and len(known) == width else unnamed, is_named=False)
     if heading.is_named and len(heading.names) != width:
         raise _wrong_names(path, len(first), dialect)
@@ -107,7 +106,7 @@ def find_heading(
 
 
 def shown(first: Sequence[str]) -> str:
-    """Show a line of values in a message."""
+    """Format a line of values for messages."""
     line = ", ".join(text if len(text) <= 20 else f"{text[:17]}..." for text in first[:8])
     whole = len(first) <= 8 and len(line) <= _SHOWN
     return line if whole else f"{line[:_SHOWN]}, ... ({len(first)} values)"
@@ -121,7 +120,7 @@ def _find(dialect: Dialect, known: list[str] | None, unnamed: list[str]) -> Head
     if "number" not in kinds and "missing" not in kinds:
         return Heading(first, is_named=True)
     if "text" in kinds and "number" not in kinds:
-        # A word for a missing value may be a name, such as NA for sodium.
+        # Words for missing values may be names, such as NA for sodium.
         return Heading(first, is_named=True)
     commented = _commented(dialect)
     if "number" in kinds and known == unnamed and "text" not in kinds:
@@ -133,7 +132,7 @@ def _find(dialect: Dialect, known: list[str] | None, unnamed: list[str]) -> Head
 
 
 def _are_known(first: list[str], known: list[str]) -> bool:
-    """Tell whether a line holds names that a model knows, in whatever order."""
+    """Tell whether a line holds the names of a model's columns, in any order."""
     same = len(set(first) & set(known))
     return first == known or 2 * same > max(len(set(first)), len(set(known)))
 
@@ -145,7 +144,7 @@ def _kind(text: str, dialect: Dialect) -> str:
 
 
 def _commented(dialect: Dialect) -> list[str] | None:
-    """Return the names that the last comment before a table holds, if it does."""
+    """Return the names in the last comment before a table, if it has them."""
     line = dialect.comment.strip().lstrip("".join(COMMENTS)).strip()
     names = [name.strip() for name in next(iter(split_lines([line], dialect.delimiter)), [])]
     are_names = len(names) > 1 and all(_kind(name, dialect) == "text" for name in names)
@@ -162,7 +161,7 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
     is_named : bool
         Whether they are names.
     guess : str or None
-        As in :class:`Heading`.
+        See :class:`Heading`.
     """
     first = dialect.first
     places = [place for place, kind in enumerate(kinds) if kind == "number"]
@@ -176,7 +175,7 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
     numbers = [dialect.marks.value(first[place]) or 0.0 for place in places]
     found = _order(numbers, dialect, places)
     unlike = sum(column.is_unlike for column in columns) / len(columns)
-    # A text above numbers is a name, or a defect; one above texts may be either.
+    # A text above numbers is a name or a defect; one above texts may also be data.
     has_name = any(_Column.of(dialect, place).is_numeric for place in _some(above))
     far = sum(column.is_far for column in columns) / len(columns)
     whole = all(column.text.isdigit() for column in columns)
@@ -184,7 +183,7 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
     counts = numbers == list(range(len(numbers))) and len(numbers) > 1 and found is not None
     is_between = len(numbers) <= 3 and all(column.holds_first for column in columns)
     years = found == _YEARS and len(numbers) > 2 and _is_even(numbers)
-    # So many numbers hardly stand in order by chance.
+    # So many numbers are hardly in order by chance.
     enough = years or (found is not None and len(numbers) >= (8 if found in _LOOSE else 5))
     ordered = found == _YEARS or (found is not None and found not in _LOOSE and len(numbers) > 3)
     rules = (
@@ -211,12 +210,12 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
 
 
 def _some(places: list[int]) -> list[int]:
-    """Pick some of many places, evenly."""
+    """Select some places evenly."""
     return places[:: -(-len(places) // _COMPARED_COLUMNS)] if places else []
 
 
 def _order(numbers: list[float], dialect: Dialect, places: list[int]) -> str | None:
-    """Say in which order some numbers stand, if it is one that rows below do not have."""
+    """Describe the order of numbers, if the rows below are in no such order."""
     steps = [after - before for before, after in pairwise(numbers)]
     if not all(map(isfinite, steps)):
         return None
@@ -232,7 +231,7 @@ def _order(numbers: list[float], dialect: Dialect, places: list[int]) -> str | N
         found = "rise" if steps[0] > 0 else "fall"
     else:
         return None
-    # Rows of a sliding window, or of sorted values, do the same.
+    # Rows of sliding windows, or of sorted values, are in order as well.
     alike = rows = 0
     for row in dialect.below[:_COMPARED_ROWS]:
         values = [dialect.marks.value(row[place]) if place < len(row) else None for place in places]
@@ -243,7 +242,7 @@ def _order(numbers: list[float], dialect: Dialect, places: list[int]) -> str | N
             same = sorted(known) == sorted(numbers)  # as in rankings
             alike += same or (ordered if found in _LOOSE else ordered and _is_even(known))
             rows += 1
-    often = 0.1 if len(numbers) > 2 else 1.1  # two numbers always do
+    often = 0.1 if len(numbers) > 2 else 1.1  # two numbers are always in order
     return None if rows and alike >= often * rows else found
 
 
@@ -272,7 +271,7 @@ class _Column:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether there are numbers below, and nothing else."""
+        """Whether there are numbers below, and no texts."""
         return bool(self.values) and len(self.values) == len(self.below)
 
     @property
@@ -282,7 +281,7 @@ class _Column:
 
     @property
     def is_unlike(self) -> bool:
-        """Whether the number is away from those below, or is whole where none of them is."""
+        """Whether the number is outside the range below, or is whole where no number below is."""
         if len(self.values) < _FEW:
             return self.is_far
         low, high, span = self._span
@@ -290,7 +289,7 @@ class _Column:
 
     @property
     def is_far(self) -> bool:
-        """Whether the number is many times larger than those below."""
+        """Whether the number is far outside the range below."""
         if not self.values:
             return False
         low, high, span = self._span
@@ -303,7 +302,7 @@ class _Column:
 
     @property
     def holds_first(self) -> bool:
-        """Whether the number is between those below."""
+        """Whether the number is within the range below."""
         return bool(self.values) and min(self.values) <= self.first <= max(self.values)
 
     @property
@@ -329,23 +328,23 @@ def _wrong_names(path: Path, count: int, dialect: Dialect) -> UnreadableFileErro
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text table as it was read.
+    """A text table that was read.
 
     Attributes
     ----------
     path : Path
     table : pyarrow.Table
-        Columns of the kind that all their values are of, called "0", "1" and so on.
+        Columns of the type of all their values, named "0", "1" and so on.
     names : list of str
-        What they are called in the file, or x0, x1, x2 and so on.
+        Names of the columns in the file, or x0, x1, x2 and so on.
     marks : Marks
-        Of its numbers; those with marks between thousands are still texts.
+        Marks of its numbers; numbers with thousands separators are still texts.
     doubt : str or None
-        What a number may mean by its marks, where nothing proves it.
+        Two meanings of a number, if nothing proves one of them.
     is_named : bool
-        Whether the first line of the file was taken for the names.
+        Whether the first line is a header.
     texts : callable
-        Reads some columns, by their places, once more as the texts that they are in the file.
+        Takes numbers of columns, and reads these once more as texts.
     """
 
     path: Path
@@ -364,32 +363,30 @@ def read_text_table(
     known: Sequence[str] | None = None,
     kind: Literal["numbers", "columns", "texts"] = "columns",
 ) -> TextTable:
-    """Read a text table, and say what of it was found out.
+    """Read a text table, and warn of what was detected.
 
     Parameters
     ----------
     path : Path
     options : FileOptions
     known : sequence of str or None
-        The columns' names that a model knows.
+        Names of the columns that a model was trained on.
     kind : {"numbers", "columns", "texts"}
-        What is wanted: numbers alone; columns of whatever kinds; or all columns as the texts that
-        they are, below names in the first line.
+        Whether to read numbers only, columns of any types, or all columns as texts below a header.
 
     Raises
     ------
     UnreadableFileError
-        If it is no text table, its rows are not equally long, or its encoding cannot be told and
-        matters for more than names.
+        If it is no text table, its rows are not equally long, or its encoding cannot be detected
+        and matters for more than names.
     DataError
-        If it has no rows, or more than the memory holds.
+        If it has no rows, or does not fit into memory.
 
     Warns
     -----
     NarrowsWarning
-        "format_found" says what of it is not usual, "header_guessed" what the first line was
-        taken for, "decimal_guessed" that points, and "delimiter_guessed" that commas may be marks
-        of numbers.
+        "format_found" if its dialect is unusual, "header_guessed" if the first line is ambiguous,
+        "decimal_guessed" if points, and "delimiter_guessed" if commas may be marks of numbers.
     """
     with explained(path):
         file = open_text(path, options.encoding)
@@ -422,7 +419,7 @@ def read_text_table(
 
 
 def empty(path: Path) -> DataError:
-    """Make the error of a table without rows."""
+    """Make the error for a table without rows."""
     why = "" if path.stat().st_size else ": it is empty (0 bytes)"
     return DataError(f"'{path}' holds no rows{why}; give a table with at least one")
 
@@ -449,7 +446,7 @@ def _read_table(
     kept = [*map(str, places), *names[dialect.width :]]
     convert: dict[str, Any] = {"strings_can_be_null": True}
     if as_texts:
-        # An empty line is null, a quoted text of no letters is not.
+        # An empty line is null, a quoted empty text is not.
         types = dict.fromkeys(kept, pa.string())
         convert |= {
             "column_types": types, "null_values": [""], "quoted_strings_can_be_null": False
@@ -457,7 +454,7 @@ def _read_table(
     parse = arrow_csv.ParseOptions(
         delimiter=_PART if dialect.delimiter == WHITESPACE else dialect.delimiter,
         invalid_row_handler=keep,
-        # An empty line of a single column is a value that is missing.
+        # In a single column, an empty line is a missing value.
         ignore_empty_lines=width > 1,
         newlines_in_values=dialect.has_long_values,
     )
@@ -466,7 +463,7 @@ def _read_table(
             table = arrow_csv.read_csv(
                 source,
                 read_options=arrow_csv.ReadOptions(
-                    use_threads=False,  # only one thread counts the rows; it takes hardly longer
+                    use_threads=False,  # threads count no rows, and are hardly faster
                     block_size=LONGEST_ROW,
                     column_names=names,
                     skip_rows=0 if change else skipped,
@@ -483,17 +480,17 @@ def _read_table(
                 raise
             raise _uneven(file.path, ragged[0], 0 if change else skipped, options) from error
     for column in table.columns:
-        if pa.types.is_binary(column.type):  # what is in no text
+        if pa.types.is_binary(column.type):  # bytes that are not UTF-8
             remedy = "say its encoding, such as cp1252" if not options.encoding else "give another"
             raise unreadable(file.path, f"it is not in UTF-8; {remedy} (--encoding)")
-    # As Narrows has written what a spreadsheet would compute.
+    # Narrows writes an apostrophe before texts that spreadsheets would compute.
     return pa.table(list(map(unguarded_column, table.columns)), names=table.column_names)
 
 
 def _change(
     dialect: Dialect, options: FileOptions, skipped: int
 ) -> Callable[[Iterator[str]], Iterator[str]] | None:
-    """Make what Arrow does not do with lines: leave out comments, split at whitespace."""
+    """Make the change of lines that Arrow lacks: without comments, split at whitespace."""
     by_blanks, comment = dialect.delimiter == WHITESPACE, options.comment
     if not by_blanks and comment is None:
         return None
@@ -515,8 +512,10 @@ def _quoted(text: str) -> str:
 
 
 def _check_room(file: TextFile, dialect: Dialect) -> None:
-    """Refuse a file whose values memory would not hold, before they are read."""
-    if file.whole or file.compression is not None:  # which is counted while it is unpacked
+    """Refuse a file whose values do not fit into memory, before it is read."""
+    if (
+        file.whole or file.compression is not None
+    ):  # compressed files are checked while they are unpacked
         return
     n_lines = max(1, file.head.count("\n"), file.head.count("\r"))
     n_rows = file.path.stat().st_size * n_lines / len(file.head.encode(file.encoding))
@@ -529,7 +528,7 @@ def _check_room(file: TextFile, dialect: Dialect) -> None:
 
 
 def _without_last(path: Path, table: Any) -> Any:
-    """Leave out the column that the delimiter at the end of each line makes."""
+    """Remove the empty column of trailing delimiters."""
     last = table.column(table.num_columns - 1)
     if last.null_count < len(last):
         row = last.is_null().index(False).as_py()
@@ -542,7 +541,7 @@ def _without_last(path: Path, table: Any) -> Any:
 
 
 def _without_ends(texts: Any) -> int:
-    """Count the rows of a single column up to the empty lines at its end."""
+    """Count the rows of a single column without the empty lines at its end."""
     count = len(texts)
     for chunk in reversed(texts.chunks):
         filled = np.flatnonzero(~chunk.is_null().to_numpy(zero_copy_only=False))
@@ -599,7 +598,7 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -
 
 
 def _tell_commas(path: Path, dialect: Dialect) -> None:
-    """Say so if commas that were taken for delimiters might be marks of numbers."""
+    """Warn if commas that were taken for delimiters may be marks of numbers."""
     for line, other in (
         (dialect.joined, "each is one number, say so (--decimal , or --thousands ,)"),
         (
@@ -620,7 +619,7 @@ def _tell_commas(path: Path, dialect: Dialect) -> None:
 
 
 def _tell_points(path: Path, table: Any, texts: Callable[[Sequence[int]], Any]) -> None:
-    """Say so if all points in a table might be thousands separators."""
+    """Warn if all points in a table may be thousands separators."""
     places = [n for n, column in enumerate(table.columns) if pa.types.is_floating(column.type)]
     doubtful = None
     for column in texts(places).columns if places else ():
@@ -643,13 +642,13 @@ def _tell_points(path: Path, table: Any, texts: Callable[[Sequence[int]], Any]) 
 
 
 def guarded_table(table: Any) -> Any:
-    """Write the names of an Arrow table's columns, and the texts in them, as :func:`guarded`."""
+    """Apply :func:`narrows.texts.guarded` to the names of columns, and the texts in them."""
     columns = [_guarded_column(column) for column in table.columns]
     return pa.table(columns, names=[guarded(name) for name in table.column_names])
 
 
 def unguarded_column(column: Any) -> Any:
-    """Return the texts that :func:`guarded_table` was given; other columns as they are."""
+    """Undo :func:`guarded_table` in a column of texts; return other columns as they are."""
     if not _is_text(column.type):
         return column
     is_guarded = compute.and_(_are_formulas(column), compute.starts_with(column, "'"))
