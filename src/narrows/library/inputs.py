@@ -30,12 +30,7 @@ from narrows.data.decoding import (
     scan,
 )
 from narrows.data.folders import LeftOut
-from narrows.data.formats import (
-    DEFAULTS,
-    IMAGE_SUFFIXES,
-    FileOptions,
-    check_plugin,
-)
+from narrows.data.formats import DEFAULTS, IMAGE_SUFFIXES, FileOptions, check_installed
 from narrows.data.image_codec import DefectError, extract, orientation, turn
 from narrows.data.images import list_images, read_into_memory
 from narrows.data.names import RowNames
@@ -430,7 +425,7 @@ def read_input(
             return replace(as_files(found, encoder, store), left_out=left_out, folder=path)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
-        check_plugin(path)
+        check_installed(path)
         rows = files.read(
             path,
             sample_shape=encoder.sample_shape_,
