@@ -399,7 +399,7 @@ class FileOptions:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from narrows.data.files import read
-
+    >>> from narrows.data.formats import FileOptions
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "prices.csv")
     ...     _ = file.write_text("1,250;2,500\n3,750;4,125\n")

@@ -1123,7 +1123,7 @@ class Library:
             except FormatError as error:
                 # A writer may have replaced them.
                 if self.refresh()._contents == contents:
-                    return None, [Problem(None, None, str(error).partition(";")[0], "correct")]
+                    return None, [Problem(None, None, error.reason or str(error), "correct")]
 
 
 def _repeat(metadata: Any, count: int) -> Any:
