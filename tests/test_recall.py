@@ -143,13 +143,13 @@ def test_queries_like_the_library_look_into_no_more_cells(monkeypatch):
     """Seed 12: of rows that the index has never seen, at most one in seven looks further."""
     codes, rows = np.split(clusters(np.random.default_rng(12), 11_000, 16).astype(np.float32), [N])
     index, further = ApproximateIndex(codes), []
-    look = ApproximateIndex._look_further
+    look = ApproximateIndex._search_further
 
     def counted(self, vectors, *arguments):
         further.append(len(vectors))
         return look(self, vectors, *arguments)
 
-    monkeypatch.setattr(ApproximateIndex, "_look_further", counted)
+    monkeypatch.setattr(ApproximateIndex, "_search_further", counted)
     index.search(rows, 10)
     assert 0 < sum(further) <= len(rows) / 7
 

@@ -75,7 +75,7 @@ class Written(NamedTuple):
     skipped : list of (str, str)
         Files that could not be read, each with the reason.
     notes : Notes
-        What has to be said of the files.
+        Notes about the files for one warning.
     """
 
     fragments: list[str]

@@ -398,7 +398,7 @@ def restored(
     Returns
     -------
     pyarrow.Array or None
-        Of one value; None if no candidate has the checksum.
+        An array of one value; None if no candidate has the checksum.
     """
     for candidate in chain(candidates, _one_bit_flipped(value)):
         if checksum == (_NULL if candidate is None else max(crc32(candidate), _NULL + 1)):

@@ -244,7 +244,7 @@ class Columns:
     Parameters
     ----------
     schema : pyarrow.Schema
-        Of the library's table.
+        The schema of the library's table.
     """
 
     def __init__(self, schema: Any) -> None:

@@ -5,7 +5,7 @@ can only lie in the groups with the best minima. Distances to the rows of those 
 computed directly, by differences in double precision, so that neither cancellation nor an offset of
 the codes disturbs the order. A bound on the first pass's rounding (Higham, Accuracy and Stability
 of Numerical Algorithms, eq. 3.4) proves that no other group can hold a nearer row; where it cannot,
-more groups are looked into.
+more groups are searched.
 
 For a few queries the time goes into reading the codes, so on processors with VNNI the first pass
 multiplies codes that are rounded to 8 bits: a quarter of the memory is read, and four times as many
@@ -31,12 +31,12 @@ _ROWS = 2**13  # codes that are converted at a time
 _SMALL = 2**14  # numbers that are checked soonest one by one
 _LEVELS = 127
 _GROUP = 32  # rows that share one minimum
-_SPARE = 8  # groups looked into beyond k, so that the proof rarely fails
+_SPARE = 8  # groups searched beyond k, so that the proof rarely fails
 _QUERIES = 256  # queries that go through the codes together
 _SCORES = 2**19  # scores in memory at once: about what a processor's cache holds
 _MANY = 4096  # codes from which a first look in 8 bits pays
 _FEW = 16  # queries up to which it does
-_REACH = 32  # by how much more groups than without it are then looked into at most
+_REACH = 32  # the most groups that are then searched, in those without it
 _MEMBERS = 2**18  # numbers in memory at once while distances are computed directly
 _Scores = tuple[Callable[[slice, Tensor], Tensor], Tensor]
 
@@ -213,8 +213,8 @@ class ExactIndex:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return distances (Q, k), rows (Q, k), and whether they are proven (Q,).
 
-        First the groups with the best minima are looked into, which gives a distance that the
-        k nearest do not exceed; then those that may hold something within it, if they are among
+        First the groups with the best minima are searched, which gives a distance that the k
+        nearest do not exceed; then the groups that may hold a row within it, if they are among
         the best ``reach``.
         """
         distances = torch.empty(len(queries), k)
@@ -223,7 +223,7 @@ class ExactIndex:
         least = min(k + _SPARE, reach)
         for part in torch.split(torch.arange(len(queries)), _part(least)):
             best, groups = minima[part].topk(reach, largest=False)
-            distances[part], rows[part] = self._look_into(queries[part], groups[:, :least], k)
+            distances[part], rows[part] = self._search_groups(queries[part], groups[:, :least], k)
             bounds = self._bound(queries[part], best, error[part])
             within = ~(bounds > distances[part, -1:])
             if reach < minima.shape[1]:
@@ -233,7 +233,7 @@ class ExactIndex:
                 continue
             most = int(within[more].sum(dim=1).max())
             for some in torch.split(more, _part(most)):
-                distances[part[some]], rows[part[some]] = self._look_into(
+                distances[part[some]], rows[part[some]] = self._search_groups(
                     queries[part[some]], groups[some, :most], k
                 )
         return distances, rows, proven
@@ -299,7 +299,7 @@ class ExactIndex:
         squares = 2 * (scores.double() - error) + norms.square()
         return squares.clamp(min=0).sqrt().float()
 
-    def _look_into(self, queries: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _search_groups(self, queries: Tensor, groups: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return distances and rows of the k nearest rows of some groups, ascending, (Q, k)."""
         # In ascending order, so that of rows at the same distance the lower comes first.
         rows = (groups.sort().values[:, :, None] * _GROUP + torch.arange(_GROUP)).flatten(1)
@@ -410,7 +410,7 @@ def without_own(
 
 
 def _part(n_groups: int) -> int:
-    """Return how many queries may look into so many groups each at once."""
+    """Return how many queries may search this number of groups each at once."""
     return max(1, _MEMBERS // (n_groups * _GROUP))
 
 

@@ -480,7 +480,7 @@ def _create_remote(
             raise exists_already(path)
         with suppress(FormatError):  # a damaged library does not tell its parts, which stay
             before = Contents.read(path)
-    # A crash may have left the others, which are in nobody's way.
+    # Parts that a crash has left under names of their own do no harm.
     elif not all(
         name.startswith(("model-", "table-", "index-", "checks-")) for name in path.names()
     ):

@@ -104,7 +104,7 @@ class GivenFiles:
     how : Reading
         How picture files are read, with the bound on their pixels.
     notes : Notes
-        Collects what has to be said of the files.
+        Collects notes about the files for one warning.
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
     folder : Path or None
@@ -268,7 +268,7 @@ class GivenRows:
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
     notes : Notes
-        Empty, as nothing has to be said of rows.
+        Empty, as there are none about rows.
     folders : tuple of str
         Empty, as rows are in no files that are referred to.
     """
@@ -328,7 +328,7 @@ class GivenStream:
     store : {"pictures", "references"}
         What the library stores of each.
     notes : Notes
-        Collects what has to be said of picture files.
+        Collects notes about picture files for one warning.
     folders : set of str
         The folders of files that are referred to; grows with the files that are read.
     left_out : None

@@ -1,10 +1,10 @@
 """Approximate search of the nearest codes by an inverted file (IVF).
 
-Space is cut into cells around centroids, which k-means learns; a search looks into the cells
-nearest to the query (an inverted file: Jégou, Douze and Schmid 2011, by FAISS), in half precision.
-Of somewhat more candidates than were asked for, the true distances are computed in double
-precision, and those decide. How many cells are looked into is chosen when the index is built, by
-the recall on a sample of the codes themselves.
+Space is cut into cells around centroids, which k-means learns; a search compares the codes of the
+cells nearest to the query (an inverted file: Jégou, Douze and Schmid 2011, by FAISS), in half
+precision. Of somewhat more candidates than were asked for, the true distances are computed in
+double precision, and those decide. How many cells are searched is chosen when the index is built,
+by the recall on a sample of the codes themselves.
 
 A query unlike the codes needs more cells. Such a query is farther from the nearest centroid than
 nearly all codes are, or the next cells begin nearer to what was found than they do for nearly all
@@ -55,7 +55,7 @@ _WANTED_DISTURBED = 0.99  # for disturbed ones,
 _WANTED_FOREIGN = 0.99  # and for each kind of foreign queries
 _UNLIKE = (0.03, 0.1, 0.3, 1.0)  # shares of the codes taken for unlike the others, to choose from
 _MARGINS = (0.75, 1.0, 1.5, 2.0)  # to choose from, in radii
-_AHEAD = 4  # cells beyond those looked into, whose centroids' distances are compared
+_AHEAD = 4  # cells beyond those searched, whose centroids' distances are compared
 _LEAST = 0.01  # radius of a cell, in those of all together
 _FAR = 1000  # radii from which centroids are too far away for single precision
 _MOST = 1e30  # radii
@@ -65,7 +65,7 @@ _COMPARED = 2**22  # pairs of a query and a cell that are compared at once
 
 
 class Effort(NamedTuple):
-    """How many cells a search looks into, and when into more; see :class:`InvertedLists`."""
+    """How many cells are searched, and when more; see :class:`InvertedLists`."""
 
     n_probes: int
     usual: float
@@ -74,7 +74,7 @@ class Effort(NamedTuple):
 
     @classmethod
     def plain(cls, n_probes: int) -> Self:
-        """Look into the same number of cells for every query."""
+        """Search the same number of cells for every query."""
         return cls(n_probes, _MOST, -_MOST, 0.0)
 
 
@@ -103,7 +103,7 @@ class ApproximateIndex:
     n_lists : int
         How many cells there are.
     n_probes : dict of int to int
-        By k: how many of them a search looks into at least; where that is all of them, it is an
+        By k: how many of them a search compares at least; where that is all of them, it is an
         exact search.
     is_measured_again : bool
         Whether the index comes from a file of an older version, see :meth:`load`.
@@ -228,7 +228,7 @@ class ApproximateIndex:
 
     @property
     def n_probes(self) -> dict[int, int]:
-        """By k: how many cells a search looks into at least."""
+        """By k: how many cells a search compares at least."""
         return dict(zip(MEASURED, self._parts.probes.tolist(), strict=True))
 
     def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -285,7 +285,7 @@ class ApproximateIndex:
         self._parts, samples, distances, rows = build_lists(
             self._codes, self._units, parts, workers, places=places, order=order
         )
-        # In this process: it takes all codes in their cells, as whoever searches has them.
+        # In this process, as it takes all codes in their cells, like a search.
         self._finish(samples, distances, rows, order)
 
     def _finish(
@@ -355,7 +355,7 @@ class ApproximateIndex:
         """Search in some cells, and for queries unlike the codes in others.
 
         Queries whose cells do not hold k codes are searched exactly, and so are all queries if
-        every cell is to be looked into.
+        every cell is to be searched.
         """
         if effort.n_probes >= self.n_lists:
             return self._exactly(queries, k)
@@ -388,7 +388,7 @@ class ApproximateIndex:
             some = (unlike & ~exactly).nonzero()[0]
             if len(some):
                 reach = self._reach(distances[some, -1:])
-                more, exactly[some] = self._look_further(
+                more, exactly[some] = self._search_further(
                     vectors[some], cells[some, :n_probes], reach, effort.margin, count
                 )
                 distances[some], nearest[some] = self._nearest(
@@ -416,7 +416,7 @@ class ApproximateIndex:
         gaps /= radii.take(cells[:, n_probes:])
         return away, gaps.min(axis=1)
 
-    def _look_further(
+    def _search_further(
         self,
         vectors: NDArray[np.float32],
         looked: NDArray[np.int64],
@@ -424,7 +424,7 @@ class ApproximateIndex:
         margin: float,
         count: int,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Look into all other cells that may hold something nearer than ``reach`` (Q, 1).
+        """Search all other cells that may hold a code nearer than ``reach`` (Q, 1).
 
         Returns the rows that are nearest there, (Q, count), -1 where there are fewer, and for
         which queries these cells hold so much that the exact search is as fast, (Q,); for those

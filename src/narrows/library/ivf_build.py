@@ -385,7 +385,7 @@ class InvertedLists:
     lists : ndarray of int32 and shape (n,)
         The cell of each code.
     probes : ndarray of int32 and shape (2,)
-        How many cells are looked into for the 10 nearest, and for the 100 nearest.
+        How many cells are searched for the 10 nearest, and for the 100 nearest.
     recalls : ndarray of float64 and shape (2,)
         The measured share of the 10 and of the 100 nearest that is then found.
     radii : ndarray of float32 and shape (L,) or (0,)
@@ -395,7 +395,7 @@ class InvertedLists:
         How many radii from the nearest centroid queries lie at most that are like the codes.
     gaps : ndarray of float64 and shape (2,) or (0,)
         How many radii at least, for the 10 and the 100 nearest, the centroids that were
-        not looked into are farther away from such queries than the last of those.
+        not searched are farther away from such queries than the last of those.
     margins : ndarray of float64 and shape (2,) or (0,)
         How many radii closer than its centroid a cell is taken to reach where a query is unlike the
         codes, for the 10 and the 100 nearest.
@@ -422,7 +422,7 @@ class InvertedLists:
         centroids: NDArray[np.float32],
         lists: NDArray[np.int32],
     ) -> Self:
-        """Make lists of which one cell is looked into, and whose recall is not known."""
+        """Make lists of which one cell is searched, and whose recall is not known."""
         count = len(MEASURED)
         return cls(
             owner_of(codes, metric),

@@ -1,7 +1,7 @@
 """The rows of a library: one Lance table seen at one version, its columns, and its changes.
 
 Each change is one commit, or several in a row, and returns the new version. A crash leaves the
-version before a commit or after it, and whoever has opened the version before keeps reading it
+version before a commit or after it, and readers that opened the version before keep reading it
 unharmed. The methods that change a table expect their caller to hold the writers' lock.
 
 Rows are numbered in the order of their ids, which is the order in which they were added, wherever

@@ -101,7 +101,7 @@ class Verification:
 
 
 class _Defect(NamedTuple):
-    """A problem of a row whose id and path are told elsewhere."""
+    """A problem of a row, without its id and path."""
 
     what: str
     repair: Repair = "correct"
@@ -409,7 +409,7 @@ class Rows:
             if number is not None and 0 <= number < end and number not in self._ids_met:
                 self._ids_met.add(number)
                 continue
-            if number is not None:  # otherwise its checksum has told
+            if number is not None:  # a missing one is reported already
                 what = "is another picture's too" if 0 <= number < end else "was never given"
                 defects[row].append(_Defect(f"its id {what}"))
             ids[row] = self.next_id
