@@ -20,7 +20,7 @@ class Backwards(Workers):
 
     def map(self, function, parts, common, places, *_):
         shares = list(parts)
-        self.sizes = [len(share) for share in shares]
+        self.sizes = [len(share.given) for share in shares]
         assert all(place.exists() for place in places)
         for number in reversed(range(len(shares))):
             yield number, function(shares[number], *common)

@@ -59,7 +59,7 @@ _BITS = {_TABLE[1 << bit]: bit for bit in range(8)}
 
 
 @dataclass(frozen=True)
-class Stored:
+class FragmentFiles:
     """The files of a fragment of the table.
 
     Attributes
@@ -105,7 +105,7 @@ class Checks:
         The version of the table.
     files : dict of str to str
         SHA-256 and CRC-32 of the contents of each file, by its path in the library.
-    fragments : dict of int to Stored
+    fragments : dict of int to FragmentFiles
         The files of each fragment of the table, by Lance's numbers.
     name : str
         The name of the file that lists these checksums.
@@ -117,7 +117,7 @@ class Checks:
     table: str
     version: int
     files: dict[str, str] = field(default_factory=dict)
-    fragments: dict[int, Stored] = field(default_factory=dict)
+    fragments: dict[int, FragmentFiles] = field(default_factory=dict)
     name: str = ""
     intact: bytes | None = None
 
@@ -141,7 +141,7 @@ class Checks:
             fragments = {}
             for key, (rows, columns, deletions) in facts["fragments"].items():
                 named = {str(file): list(map(str, names)) for file, names in columns.items()}
-                fragments[int(key)] = Stored(int(rows), named, deletions and str(deletions))
+                fragments[int(key)] = FragmentFiles(int(rows), named, deletions and str(deletions))
             table, version = _inside(facts["table"]), int(facts["version"])
             return cls(path, table, version, files, fragments, name, intact)
         except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -496,9 +496,11 @@ def _read_sums(
     return made
 
 
-def _fragments(table: Table) -> dict[int, Stored]:
+def _fragments(table: Table) -> dict[int, FragmentFiles]:
     names = {field.id(): field.name() for field in table.dataset.lance_schema.fields()}
-    return {part.fragment_id: Stored.of(part, names) for part in table.dataset.get_fragments()}
+    return {
+        part.fragment_id: FragmentFiles.of(part, names) for part in table.dataset.get_fragments()
+    }
 
 
 def _sums_file(table: Place, data_file: str) -> Any:

@@ -167,7 +167,7 @@ def _check_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def look(path: Place) -> tuple[Contents, Table]:
+def open_published(path: Place) -> tuple[Contents, Table]:
     """Open a library as it is now, whatever writers do meanwhile.
 
     Raises
@@ -240,10 +240,10 @@ def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator["Turn
         object store.
     """
     with writing(path) as folder:
-        yield Turn(folder, still(folder, contents), resume=resume)
+        yield Turn(folder, current_contents(folder, contents), resume=resume)
 
 
-def still(path: Path, contents: Contents) -> Contents:
+def current_contents(path: Path, contents: Contents) -> Contents:
     """Return the present contents of a library, if it still is the one that was opened.
 
     Raises

@@ -180,8 +180,8 @@ class ApproximateIndex:
         """
         index = cls.__new__(cls)
         index._take(codes, metric)
-        index._parts = InvertedLists.read(place(path), index._codes, index.metric)
-        if index._parts.is_complete:
+        index._inverted = InvertedLists.read(place(path), index._codes, index.metric)
+        if index._inverted.is_complete:
             index._assemble()
             return index
         warn(
@@ -211,7 +211,7 @@ class ApproximateIndex:
         OutputExistsError, OutputError, StoreError
             If something is there that is not to be replaced, or it cannot be written.
         """
-        self._parts.write(place(path), overwrite=overwrite)
+        self._inverted.write(place(path), overwrite=overwrite)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -219,17 +219,17 @@ class ApproximateIndex:
     @property
     def recall(self) -> Recall:
         """By k: which share of the k nearest a search finds; ``disturbed`` for rows with noise."""
-        return self._parts.recall
+        return self._inverted.recall
 
     @property
     def n_lists(self) -> int:
         """How many cells there are."""
-        return len(self._parts.centroids)
+        return len(self._inverted.centroids)
 
     @property
     def n_probes(self) -> dict[int, int]:
         """By k: how many cells a search compares at least."""
-        return dict(zip(MEASURED, self._parts.probes.tolist(), strict=True))
+        return dict(zip(MEASURED, self._inverted.probes.tolist(), strict=True))
 
     def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Find the k codes nearest to each query, or nearly so.
@@ -279,10 +279,10 @@ class ApproximateIndex:
         if not len(self):
             centroid = np.zeros((1, self._codes.shape[1]), np.float32)
             empty = np.empty(0, np.int32)
-            self._parts = InvertedLists.unmeasured(self._codes, self.metric, centroid, empty)
+            self._inverted = InvertedLists.unmeasured(self._codes, self.metric, centroid, empty)
             self._assemble()
             return
-        self._parts, samples, distances, rows = build_lists(
+        self._inverted, samples, distances, rows = build_lists(
             self._codes, self._units, parts, workers, places=places, order=order
         )
         # In this process, as it takes all codes in their cells, like a search.
@@ -296,7 +296,7 @@ class ApproximateIndex:
         order: NDArray[np.int64] | None = None,
     ) -> None:
         """Measure the cells, by the codes that are truly nearest to samples, (Q, m)."""
-        lists, centroids = self._parts.lists, self._parts.centroids
+        lists, centroids = self._inverted.lists, self._inverted.centroids
         squares = np.zeros(len(centroids))
         start = 0
         for vectors in self._units.blocks(self._codes):
@@ -307,7 +307,7 @@ class ApproximateIndex:
         sizes = np.maximum(np.bincount(lists, minlength=len(centroids)), 1)
         least = _LEAST * float(np.sqrt(squares.sum() / len(lists)))
         radii = np.maximum(np.sqrt(squares / sizes), max(least, 1e-30)).astype(np.float32)
-        self._parts = replace(self._parts, radii=radii)
+        self._inverted = replace(self._inverted, radii=radii)
         self._assemble()
         part, own = samples.kinds[OWN], samples.rows
         truth = distances[:, :-1].copy()
@@ -317,15 +317,15 @@ class ApproximateIndex:
 
     def _assemble(self) -> None:
         """Put the codes into their cells."""
-        faiss, parts = self._faiss, self._parts
-        self._sizes = np.bincount(parts.lists, minlength=len(parts.centroids)).astype(np.float64)
-        total = float(self._sizes @ np.square(parts.radii, dtype=np.float64))
+        faiss, cells = self._faiss, self._inverted
+        self._sizes = np.bincount(cells.lists, minlength=len(cells.centroids)).astype(np.float64)
+        total = float(self._sizes @ np.square(cells.radii, dtype=np.float64))
         self._spread = (total / max(1, len(self))) ** 0.5
-        self._centroids = centroid_index(parts.centroids, self.metric)
+        self._centroids = centroid_index(cells.centroids, self.metric)
         self._index = faiss.IndexIVFScalarQuantizer(
             self._centroids,
             self._codes.shape[1],
-            len(parts.centroids),
+            len(cells.centroids),
             faiss.ScalarQuantizer.QT_fp16,
             faiss.METRIC_INNER_PRODUCT if self.metric == "cosine" else faiss.METRIC_L2,
         )
@@ -333,7 +333,7 @@ class ApproximateIndex:
         start = 0
         for vectors in self._units.blocks(self._codes):
             rows = np.arange(start, start + len(vectors))
-            lists = parts.lists[rows].astype(np.int64)
+            lists = cells.lists[rows].astype(np.int64)
             self._index.add_core(
                 len(vectors), *(faiss.swig_ptr(values) for values in (vectors, rows, lists))
             )
@@ -341,12 +341,12 @@ class ApproximateIndex:
 
     def _effort_for(self, k: int) -> Effort:
         """Return the effort of a search for the k nearest."""
-        parts, place = self._parts, int(k > MEASURED[0])
-        n_probes = int(parts.probes[place])
+        cells, place = self._inverted, int(k > MEASURED[0])
+        n_probes = int(cells.probes[place])
         if k > MEASURED[1]:
             n_probes = min(n_probes * -(-k // MEASURED[1]), self.n_lists)
         return Effort(
-            n_probes, float(parts.usual[0]), float(parts.gaps[place]), float(parts.margins[place])
+            n_probes, float(cells.usual[0]), float(cells.gaps[place]), float(cells.margins[place])
         )
 
     def _search(
@@ -410,7 +410,7 @@ class ApproximateIndex:
         How far queries are from the nearest centroid; and how much farther the next centroids are
         than the k-th nearest code so far, whose distances (Q,) are given.
         """
-        radii = self._parts.radii
+        radii = self._inverted.radii
         away = self._apart(scores[:, 0]) / radii.take(cells[:, 0])
         gaps = self._apart(scores[:, n_probes:]) - self._reach(distances)[:, None]
         gaps /= radii.take(cells[:, n_probes:])
@@ -430,11 +430,11 @@ class ApproximateIndex:
         which queries these cells hold so much that the exact search is as fast, (Q,); for those
         nothing is looked for.
         """
-        q, centroids = vectors.astype(np.float64), self._parts.centroids.astype(np.float64)
+        q, centroids = vectors.astype(np.float64), self._inverted.centroids.astype(np.float64)
         squares = np.square(q).sum(axis=1)[:, None] + np.square(centroids).sum(axis=1)
         products = q @ centroids.T
         apart = np.sqrt(np.maximum(squares - 2 * products, 0))
-        near = apart <= reach + margin * self._parts.radii
+        near = apart <= reach + margin * self._inverted.radii
         np.put_along_axis(near, looked, values=False, axis=1)
         too_many = near @ self._sizes > _WORTHWHILE * len(self)
         near[too_many] = False
@@ -565,8 +565,8 @@ class ApproximateIndex:
             efforts.append(effort)
             recalls.append([recall(kind, effort) for kind in (OWN, DISTURBED)])
         of_rows, of_disturbed = np.array(recalls, np.float64).T.copy()
-        self._parts = replace(
-            self._parts,
+        self._inverted = replace(
+            self._inverted,
             probes=np.array([effort.n_probes for effort in efforts], np.int32),
             usual=np.array([min(effort.usual for effort in efforts)]),
             gaps=np.array([effort.gap for effort in efforts]),

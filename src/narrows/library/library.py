@@ -208,7 +208,7 @@ class Library:
                 f"model is a {type(model).__name__}; give the library's model or one of its halves"
             )
         path = place(path, storage_options)
-        contents, table = folder.look(path)
+        contents, table = folder.open_published(path)
         if not storage.is_model(path / contents.model):
             raise FormatError(
                 f"'{path}' lacks the copy of its model, '{contents.model}'; restore it from a "
@@ -267,7 +267,7 @@ class Library:
         """
         if Contents.read(self.path) == self._contents:
             return self
-        contents, table = folder.look(self.path)
+        contents, table = folder.open_published(self.path)
         if contents.fingerprint != self._contents.fingerprint:
             for name in ("model", "_halves"):
                 self.__dict__.pop(name, None)
@@ -962,7 +962,7 @@ class Library:
         if not repair:
             return self._look_at_rows(*self._checks(), progress).verify()
         with folder.writing(self.path) as path:
-            self._contents = contents = folder.still(path, self._contents)
+            self._contents = contents = folder.current_contents(path, self._contents)
             checks, problems = self._checks()
             verified = left = self._look_at_rows(checks, problems, progress).verify()
             if not verified.ok and checks is not None and checks.put_back():
