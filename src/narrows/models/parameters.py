@@ -59,9 +59,10 @@ class Parameters:
         a dense network can add to it; "convolutional" for pictures, or signals of shape
         (L,); "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is
         a map of ``n_components`` numbers a place, so that pictures of any size can be encoded.
-        Each convolution halves the extent. "auto" takes "pca_residual" for rows of shape (F,)
-        whose scaled values are not bounded; "convolutional" for pictures of 32 pixels and more
-        along both sides unless ``hidden_layer_sizes`` are given; "dense" otherwise.
+        Each convolution halves the extent. Or the name of an architecture that an installed
+        package brings. "auto" takes "pca_residual" for rows of shape (F,) whose scaled values are
+        not bounded; "convolutional" for pictures of 32 pixels and more along both sides unless
+        ``hidden_layer_sizes`` are given; "dense" otherwise.
     kernel_size : int or "auto", default="auto"
         Places that a convolution sees along each axis, an odd number; "auto" takes 3 for pictures,
         9 for signals.

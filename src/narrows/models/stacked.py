@@ -167,8 +167,8 @@ class StackedAutoencoder(BaseAutoencoder):
         """Let one layer, from 0, learn from what the layers below it make of rows."""
         network = Network(self.encoder_, self.decoder_)
         codes: Any = _scaled(X, np.arange(len(X)), self.scaling_)
-        for below in stages(network.encoder)[:place]:
-            codes = _encode(below, codes, self.spec_)
+        for number, below in enumerate(stages(network.encoder)[:place]):
+            codes = _encode(below, number, codes, self.spec_)
         # Those that learned last time: their optimisers go on.
         kept: dict[int, BaseAutoencoder] = dict(getattr(self, "_layers", {}))
         histories = list(self.history_.layers)
@@ -235,7 +235,7 @@ class StackedAutoencoder(BaseAutoencoder):
                     return
                 state.history.layers.append(layer.history_)
             if place < count - 1:
-                codes = _encode(stage, codes, self.spec_)
+                codes = _encode(stage, place, codes, self.spec_)
         if run.checkpoint is not None:
             run.checkpoint.write(state, at_once=True)
         state.max_epochs = run.settings.max_epochs
@@ -548,10 +548,10 @@ def _all(rows: Numbers) -> NDArray[np.int64]:
     return rows[np.arange(len(rows))]
 
 
-def _encode(stage: nn.Module, codes: Any, spec: NetworkSpec) -> Any:
-    """Compute the next codes of all rows, once."""
-    linear = next(module for module in stage.children() if isinstance(module, nn.Linear))
-    made = Scratch((len(codes), linear.out_features), np.float32)
+def _encode(stage: nn.Module, place: int, codes: Any, spec: NetworkSpec) -> Any:
+    """Compute the codes that the layer at a place makes of those below it, of all rows."""
+    width = (*spec.hidden_layer_sizes, spec.n_components)[place]
+    made = Scratch((len(codes), width), np.float32)
     run_in_blocks(stage, codes, made.values, stage, spec)
     # Rows in memory are shuffled one by one, whether or not their codes fit there too.
     return made.rows() if isinstance(codes, StoredRows) else made.values

@@ -194,21 +194,9 @@ class Start:
 Initialise = Callable[[Encoder, Decoder, NetworkSpec, Start, torch.Generator], None]
 
 
-def _no_axes(sample_shape: tuple[int, ...]) -> int:
-    del sample_shape
-    return 0
-
-
-def _no_hidden_layers(
-    sample_shape: tuple[int, ...], n_components: int, n_rows: int
-) -> tuple[int, ...]:
-    del sample_shape, n_components, n_rows
-    return ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What halves are made of: how they are built, and what is decided by it.
+    """The functions that build the halves of a network, and the properties of these.
 
     Attributes
     ----------
@@ -221,16 +209,16 @@ class Architecture:
         (B, *sample_shape). The output function is added, and to a module that is no
         :class:`narrows.networks.Body` the mean row, from which the decoder starts.
     initialise : callable, optional
-        Fills in the weights of ``encoder.body`` and ``decoder.body``, drawn from a generator:
-        ``initialise(encoder, decoder, spec, start, generator)``. It must fill in all. By default
-        the weights are those that the modules' constructors draw, as torch's own do.
+        Fills in all weights of ``encoder.body`` and ``decoder.body``, drawn from a generator:
+        ``initialise(encoder, decoder, spec, start, generator)``. By default the weights are those
+        that the modules' constructors draw, as torch's own do.
     parameters : set of str
         The parameters of models that it knows, of :data:`STRUCTURE`. Others are refused.
     goes_with : mapping of str to tuple
-        Of further parameters, the values that it goes with.
+        The values that further parameters may have.
     check : callable, optional
-        From a :class:`NetworkSpec`; raises :class:`narrows.errors.ParameterError` if its rows or
-        sizes cannot be.
+        Takes a :class:`NetworkSpec`, and raises :class:`narrows.errors.ParameterError` if the
+        architecture does not take such rows or sizes.
     hidden_layer_sizes : callable
         The hidden layers that "auto" stands for: from the shape of a row, the width of the code and
         the number of rows to a tuple of int.
@@ -264,11 +252,11 @@ class Architecture:
     parameters: frozenset[str] = frozenset()
     goes_with: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     check: Callable[[NetworkSpec], None] | None = None
-    hidden_layer_sizes: Callable[[tuple[int, ...], int, int], tuple[int, ...]] = _no_hidden_layers
+    hidden_layer_sizes: Callable[[tuple[int, ...], int, int], tuple[int, ...]] = lambda *_: ()
     learning_rate: float = 3e-3
     weight_decay: float = 0.1
     clips: bool = True
-    n_axes: Callable[[tuple[int, ...]], int] = _no_axes
+    n_axes: Callable[[tuple[int, ...]], int] = lambda _: 0
     map_size: Callable[[NetworkSpec], tuple[int, ...]] | None = None
     filters: Callable[[Encoder, NetworkSpec], Tensor] | None = None
     numbers_a_row: Callable[[NetworkSpec], int] | None = None

@@ -227,11 +227,6 @@ def _channels(
     return tuple(min(_MOST_CHANNELS, _CHANNELS << stage) for stage in range(n_stages))
 
 
-def _one_axis(sample_shape: tuple[int, ...]) -> int:
-    del sample_shape
-    return 1
-
-
 def _filters(encoder: Encoder, spec: NetworkSpec) -> Tensor:
     """Return the first layer's kernels, (n, H, W) or (n, H, W, C)."""
     kernels: Tensor = encoder.body.layers[0].weight.movedim(1, -1)
@@ -269,7 +264,7 @@ CONVOLUTIONAL_1D = replace(
     CONVOLUTIONAL,
     check=_check_signal,
     hidden_layer_sizes=partial(_channels, n_axes=1, most=_MOST_STAGES),
-    n_axes=_one_axis,
+    n_axes=lambda _: 1,
     of_signals=True,
 )
 FULLY_CONVOLUTIONAL = replace(

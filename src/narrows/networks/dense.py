@@ -174,7 +174,7 @@ DENSE = Architecture(
     hidden_layer_sizes=_hidden_layer_sizes,
     clips=False,
     filters=layers.dense_filters,
-    numbers_a_row=lambda spec: layers.count_numbers(spec, [1] * len(spec.hidden_layer_sizes)),
+    numbers_a_row=layers.count_numbers,
     rows_at_once=layers.DENSE_ROWS,
     unit_columns=True,
 )

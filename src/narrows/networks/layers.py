@@ -244,16 +244,17 @@ def residuals_by_layer(spec: NetworkSpec) -> list[int]:
     return [(spec.residual_blocks + i) // n_layers for i in range(n_layers)]
 
 
-def count_numbers(spec: NetworkSpec, places: Sequence[int]) -> int:
+def count_numbers(spec: NetworkSpec, places: Sequence[int] | None = None) -> int:
     """Count what the modules of a network give for one row, which is kept for the gradients.
 
     Parameters
     ----------
     spec : NetworkSpec
         The network.
-    places : sequence of int
-        How many places each hidden layer has; each has all of its channels.
+    places : sequence of int, optional
+        How many places each hidden layer has; each has all of its channels. By default one.
     """
+    places = [1] * len(spec.hidden_layer_sizes) if places is None else places
     normalised = spec.normalization != "none"
     # Of a layer itself, normalised and activated; of a block its two layers, between and sum.
     hidden = sum(

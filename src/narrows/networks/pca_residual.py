@@ -8,6 +8,7 @@ distributions, it starts at the optimum of a linear decoder with Gaussian noise,
 """
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from narrows.networks import layers
 from narrows.networks.activations import ACTIVATIONS, invert
-from narrows.networks.architecture import Architecture, Axes, NetworkSpec, Start
+from narrows.networks.architecture import Axes, NetworkSpec, Start
+from narrows.networks.dense import DENSE
 from narrows.networks.network import Body, Centre, Decoder, Encoder, Network
 
 # The share of the largest variance below which a direction is rounding, and not divided by.
@@ -166,7 +168,8 @@ def _hidden_layer_sizes(
     return (min(_WIDEST, max(_NARROWEST, width)),) * 2
 
 
-PCA_RESIDUAL = Architecture(
+PCA_RESIDUAL = replace(
+    DENSE,
     build_encoder=build_encoder,
     build_decoder=build_decoder,
     initialise=initialise,
@@ -179,9 +182,6 @@ PCA_RESIDUAL = Architecture(
     },
     hidden_layer_sizes=_hidden_layer_sizes,
     weight_decay=0.01,
-    clips=False,
-    filters=layers.dense_filters,
-    numbers_a_row=lambda spec: layers.count_numbers(spec, [1] * len(spec.hidden_layer_sizes)),
-    rows_at_once=layers.DENSE_ROWS,
+    unit_columns=False,
     starts_at_pca=True,
 )
