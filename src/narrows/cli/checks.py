@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from narrows import Autoencoder
     from narrows.library import Match
 
-# A check's figures, and whether they are as they have to be.
+# The figures of a check, and whether they are right.
 Outcome = tuple[str, bool]
 
 

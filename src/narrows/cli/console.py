@@ -32,7 +32,7 @@ LONGEST_LINE = 500
 _warned: ContextVar[list[dict[str, Any]]] = ContextVar("warned")
 # Where standard error is no terminal, progress is a line at most every so many seconds.
 _SECONDS_BETWEEN_LINES = 2.0
-# A run of training has so many lines, and more where a tenth of it takes longer than this.
+# The lines of a run of training; there are more where a tenth of it takes longer than a minute.
 _LINES_A_RUN, _MOST_SECONDS = 10, 60.0
 
 
@@ -55,7 +55,7 @@ def collected_warnings() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            # scikit-learn warns where a table has column names and an array has none.
+            # scikit-learn warns when a model of a table with column names is given an array.
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             warnings.showwarning = _show_warning
             yield

@@ -102,7 +102,7 @@ def _compare(
 
 
 def _order(originals: "Rows", rows: "Rows", path: Path) -> list[int]:
-    """Return the place of each damaged picture's original, by their names; arrays have none."""
+    """Return the row of each damaged picture's original, by their names; arrays have none."""
     from narrows.data.names import NameIndex
     from narrows.errors import DataError
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LABEL = "label"
 # Endings of sound files, known without importing what reads them.
 _SOUND = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
-# The end of a reader's message that tells what to do about a file that is left out anyway.
+# The remedies at the end of readers' messages, which are left out for skipped files.
 _REMEDIES = (
     "; repair it or choose another",
     "; save it again or choose another",
@@ -38,7 +38,7 @@ _REMEDIES = (
 
 
 def spec_of(model: "Model") -> "NetworkSpec":
-    """Return what the network of a model, or of a half of one, was built from."""
+    """Return the specification of the network of a model, or of a half of one."""
     known: Any = model
     spec: NetworkSpec = known.spec if hasattr(known, "spec") else known.spec_
     return spec
@@ -231,7 +231,7 @@ def at_size(rows: "Rows") -> str:
 
 
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return what a model makes of rows; of rows on a disk lazily, while it is written."""
+    """Return the output of a model for rows; for rows on a disk, it is computed while written."""
     from narrows.data.lazy_rows import LazyRows, MadeRows, stored
 
     X = stored(X)
@@ -449,7 +449,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
 
 
 def is_signal(path: Path, as_signal: bool) -> bool:
-    """Tell whether a file is read as a signal: sound is always."""
+    """Tell whether a file is read as a signal, as sound files always are."""
     return as_signal or path.suffix.lower() in _SOUND
 
 

@@ -55,7 +55,7 @@ EXIT_CODES = {
     141: "done, but the reader of standard output left",
     143: "stopped by SIGTERM",
 }
-# The errors of each exit code: by names, as narrows.errors imports scikit-learn.
+# The classes of errors of each exit code, by their names, as narrows.errors imports scikit-learn.
 _ERRORS = {
     2: {"ParameterError"},
     3: {"DataError", "MissingFileError"},
@@ -70,7 +70,7 @@ _PLUG_INS = "narrows.verbs"
 
 
 class LazyGroup(click.Group):
-    """The verbs, of which names and one line each are known before one of them is imported."""
+    """The verbs: their names and a line for each are shown without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order of the list, then those of other packages."""
@@ -177,13 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 3
         except Exception as error:
             if stopping.number is not None:
-                # Raised within another library, which reports the interrupt as an error of its own.
+                # Another library was interrupted, and raised an error of its own.
                 return _stopped()
             failed = exit_code(error)
             if failed is not None:
                 _complain(str(error))
             elif isinstance(error, OSError) and None not in (error.errno, error.filename):
-                # The system's own words about a file of the user's.
+                # The operating system's message about a file of the user.
                 _complain(f"'{error.filename}': {error.strerror}; give another path")
                 failed = 3
             else:

@@ -23,12 +23,12 @@ from narrows.texts import printable
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-# Parameters that are no options: the command line shows progress of its own.
+# Parameters of models that are no options: the command line shows progress by itself.
 _LEFT_OUT = {"verbose"}
 
 
 class _Path(click.Path):
-    """A path; only Python programs can give one that holds NUL."""
+    """A path without NUL, which only Python programs can pass."""
 
     def convert(self, value: Any, *given: Any) -> Any:
         if "\0" in os.fspath(value):
@@ -108,7 +108,7 @@ def _several(*decorators: Decorator) -> Decorator:
 
 
 def _as_dict(argument: str, make: Callable[..., dict[str, Any]], *names: str) -> Decorator:
-    """Give a verb what ``make`` makes of the options ``names``, in its argument of this name."""
+    """Give a verb one argument, the dictionary that ``make`` makes of the options ``names``."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -182,7 +182,7 @@ resize = click.option(
     "at that; otherwise they are refused.",
 )
 
-# How tables and archives are read that do not say it themselves, as reading["options"].
+# How text tables and archives are read where they do not tell it themselves: reading["options"].
 files = _several(
     click.option(
         "--delimiter",
@@ -225,7 +225,7 @@ _max_pixels_option = click.option(
     "decoded.  [default: 89478485]",
 )
 max_pixels = _several(_max_pixels_option, _in_reading("max_pixels"))
-# Which files of a folder are read, and how pictures are.
+# Which files of a folder are read, and how picture files are read.
 folder = _several(
     click.option(
         "--skip-unreadable",
@@ -293,7 +293,7 @@ signal = _several(
 )
 
 
-# How verbs read the data that they restore, signals included.
+# The options of verbs that restore rows, pictures and signals.
 restoring = _several(as_signal, signal, resize, reading)
 
 

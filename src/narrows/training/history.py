@@ -163,7 +163,7 @@ class History:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Build the history again from what :meth:`as_json` gave.
+        """Build a history from the fields that :meth:`as_json` returned.
 
         Raises
         ------

@@ -37,7 +37,7 @@ LossFunction = Callable[[Any, Any, torch.Generator], Loss]
 _BLOCK = (1 << 25) - (1 << 16)
 # The share of a GPU's free memory that rows may take; the rest is for the network and its steps.
 _SHARE_FOR_ROWS = 1 / 2
-# Rows a batch where only the forward pass is wanted.
+# The number of rows in a batch where only the forward pass is computed.
 _EVALUATION_BATCH = 1024
 # The significance level of the t test by which learned weights must be better than the first ones,
 # and the number of parts of the held-out rows that it compares.
@@ -157,8 +157,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
     clipping = Clipping().to(device) if settings.clips else None
     noise = torch.Generator(device)
-    # For a run that is resumed within an epoch on another device or in another process, where the
-    # generator's state cannot be restored.
+    # This seed serves runs that are resumed within an epoch on another device or in another
+    # process, where the generator's state cannot be restored.
     noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, _of_process("noise")))
     state = State(network, optimizer, {}, History(), settings.seed, clipping)
     state.max_epochs, state.noise = settings.max_epochs, noise
@@ -293,8 +293,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         else:
             history.best_epoch = 0
     if len(history):
-        # The loss after the last step is not computed, so the weights themselves are checked: those
-        # whose squares overflow give no finite codes.
+        # The loss after the last step is not computed. The weights themselves are checked instead:
+        # those whose squares overflow give no finite codes.
         weights = {
             f"the sum of squares of {name}": float(weight.detach().square().sum())
             for name, weight in network.named_parameters()

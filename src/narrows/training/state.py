@@ -24,7 +24,7 @@ from narrows.errors import CheckpointError
 from narrows.losses import Loss
 from narrows.training.history import History, Record
 
-# What reading a damaged state may raise.
+# The exceptions that reading a damaged state may raise.
 DAMAGES = (
     ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError,
     SafetensorError, TypeError, ValueError,
@@ -232,7 +232,7 @@ class Snapshot:
             }
             facts = json.loads(json.dumps(facts))
             pairs = [(tensors[f"best.{k}"], tensors[f"network.{k}"]) for k in state.best]
-            # A list, so that as many comparisons are made whatever their results.
+            # A list, so that the number of comparisons does not depend on their results.
             if pairs and all([torch.equal(best, last) for best, last in pairs]):  # noqa: C419
                 tensors = {k: t for k, t in tensors.items() if not k.startswith("best.")}
                 facts["best_is_last"] = True
@@ -335,7 +335,7 @@ class Snapshot:
             raise ValueError(f"its step is {step!r}")
         means = Means.from_json(facts, device)
         noise = self.tensors["noise"]
-        # Devices have generators of their own, and so have processes but the first one.
+        # The generator of another device, or of a process other than the first, has another state.
         if state.noise is not None and facts["device"] == device.type and ranks.rank() == 0:
             try:
                 state.noise.set_state(noise.cpu())
@@ -350,7 +350,7 @@ class Snapshot:
 
     @classmethod
     def from_bytes(cls, contents: bytes) -> Self:
-        """Read what :meth:`to_bytes` gave.
+        """Read a snapshot from what :meth:`to_bytes` returned.
 
         Raises
         ------
@@ -457,7 +457,7 @@ class Checkpoint:
 
 @contextmanager
 def _explain_damage(what: str, remedy: str) -> Iterator[None]:
-    """Raise what reading a damaged state raises as an error of at most a line."""
+    """Raise the exceptions of reading a damaged state as a CheckpointError of one line."""
     try:
         yield
     except DAMAGES as error:
@@ -467,12 +467,12 @@ def _explain_damage(what: str, remedy: str) -> Iterator[None]:
 
 
 def checked(facts: Any) -> dict[str, Any]:
-    """Refuse facts that name no run.
+    """Refuse facts that do not describe a run.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        Saying which.
+        Naming the fact that is missing or wrong.
     """
     if not isinstance(facts, dict):
         raise TypeError("its header names no run")
@@ -483,7 +483,7 @@ def checked(facts: Any) -> dict[str, Any]:
 
 
 def _check_shapes(tensors: dict[str, Tensor], like: Mapping[str, Tensor]) -> None:
-    """Refuse tensors of other names or shapes than those they are to replace."""
+    """Refuse tensors whose names or shapes differ from those that they are to replace."""
     for name in tensors.keys() | like.keys():
         if name not in tensors or name not in like or tensors[name].shape != like[name].shape:
             raise ValueError(f"its '{name}' is missing or of another shape")
