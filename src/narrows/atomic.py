@@ -1,7 +1,6 @@
-"""Outputs that appear whole or not at all.
+"""Atomic outputs: temporary files and folders that are renamed when they are complete.
 
-A result is written beside its final place under a temporary name and renamed when it is
-complete, so that a crash, a full disk or Ctrl-C leaves what was there before.
+A crash, a full disk or Ctrl-C leaves what was there before.
 """
 
 import fcntl
@@ -18,7 +17,7 @@ from narrows.errors import NarrowsError, OutputError, OutputExistsError
 
 # The name of an output while it is written.
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.narrows-[a-z0-9_]{8}(?P<suffix>\.[^.]*)?")
-# Most bytes of an output's name in its temporary name, which file systems limit in length.
+# Most bytes of an output's name in its temporary name, as file systems limit the length of names.
 _LONGEST = 200
 # Whether access can be checked for the effective user of the process.
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -27,7 +26,7 @@ _EFFECTIVE = os.access in os.supports_effective_ids
 def check_output(
     path: str | Path, *, overwrite: bool, kind: Literal["file", "folder"] | None = None
 ) -> Path:
-    """Refuse an output that exists or whose folder cannot take it, before any work is done.
+    """Refuse an output that exists, or whose folder is not writable, before any computation.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ def check_output(
     overwrite : bool
         Whether an existing output may be replaced.
     kind : {"file", "folder"}, optional
-        What the output is to be: nothing of the other kind is replaced.
+        Kind of the output; nothing of the other kind is replaced.
 
     Returns
     -------
@@ -48,7 +47,7 @@ def check_output(
     OutputExistsError
         If the output exists and ``overwrite`` is false, or it is of the other kind.
     OutputError
-        If the folder around it does not exist, or a folder must not be written to.
+        If the folder around it does not exist, or there is no permission to write.
     """
     path = Path(path)
     if "\0" in str(path):
@@ -89,7 +88,7 @@ def exists_already(path: object) -> OutputExistsError:
 
 
 def is_address(path: Path) -> bool:
-    """Tell whether a path was made from the address of an object store, as "s3://bucket/file"."""
+    """Tell whether a path is the address of an object store, such as "s3://bucket/file"."""
     return re.match(r"[a-z][a-z0-9]+:/", str(path)) is not None
 
 
@@ -100,7 +99,7 @@ def may_write(folder: Path) -> bool:
 
 @contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
-    """Raise the operating system's errors while writing as an OutputError of one line."""
+    """Raise the operating system's errors of writing as an OutputError."""
     try:
         yield
     except NarrowsError:
@@ -116,14 +115,14 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary file to write; it takes its final name only if the block succeeds.
+    """Yield a temporary file to write, which is renamed if the block succeeds.
 
     Parameters
     ----------
     path : str or Path
         The final name.
     overwrite : bool, default=False
-        Whether a file that is there already is replaced.
+        Whether an existing file is replaced.
 
     Yields
     ------
@@ -145,17 +144,17 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary folder to fill; it takes its final name only if the block succeeds.
+    """Yield a temporary folder to fill, which is renamed if the block succeeds.
 
-    With ``overwrite``, a folder that is there already keeps the files that the new one does not
-    have: Narrows never deletes what it did not write. Each file then changes in one step.
+    With ``overwrite``, an existing folder keeps the files that the new one does not have: Narrows
+    never deletes what it did not write. Each file is replaced atomically.
 
     Parameters
     ----------
     path : str or Path
         The final name.
     overwrite : bool, default=False
-        Whether files of a folder that is there already are replaced.
+        Whether files of an existing folder are replaced.
 
     Yields
     ------
@@ -181,7 +180,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
 
 @contextmanager
 def _becoming(path: Path, *, is_folder: bool) -> Iterator[Path]:
-    """Give a locked temporary file or folder, which is removed if the block fails."""
+    """Yield a locked temporary file or folder, which is removed if the block fails."""
     with explain_os_errors(path):
         temporary, lock = make_temporary(path, is_folder=is_folder)
         try:
@@ -204,16 +203,16 @@ def remove(path: Path) -> None:
 
 
 def remove_abandoned(folder: Path, is_wanted: Callable[[str], bool]) -> None:
-    """Remove temporary files and folders of processes that were killed.
+    """Remove temporary files and folders of killed processes.
 
-    Those of running processes are locked, and stay, as do those that cannot be locked or removed.
+    Those of running processes are locked, and stay.
 
     Parameters
     ----------
     folder : Path
-        In which outputs were written.
+        Folder of the outputs.
     is_wanted : callable
-        Takes the final name of an output; tells whether its temporary files are removed.
+        Takes the final name of an output, and tells whether its temporary files are removed.
     """
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
@@ -238,7 +237,7 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
-    """Make a temporary file or folder; return it and the handle that locks it until closed."""
+    """Create a temporary file or folder; return it, and the descriptor that locks it."""
     name = path.name if is_folder else path.stem
     prefix = f".{shortened_name(name)}.narrows-"
     while True:
@@ -258,7 +257,7 @@ def make_temporary(path: Path, *, is_folder: bool) -> tuple[Path, int]:
 
 
 def shortened_name(name: str) -> str:
-    """Cut the name of an output to 200 bytes: file systems allow 255 for a temporary name of it."""
+    """Cut the name of an output to 200 bytes, as file systems allow 255 for a temporary name."""
     return os.fsdecode(os.fsencode(name)[:_LONGEST])
 
 
@@ -283,7 +282,7 @@ def _umask() -> int:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the list of a folder's files, is on the disk."""
+    """Flush a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,7 @@
-"""Bounds on what a stranger's files can make Narrows read, write or delete.
+"""Limits on what untrusted files can make Narrows read, write or delete.
 
-A library or a model is a folder that anybody may have made. Symbolic links in it would redirect
-reads and deletions to other folders; reading pipes and devices would never end; JSON may be nested
-without bound.
+A library or model may come from anybody. Symbolic links in it would redirect reads and deletions to
+other folders; reading pipes and devices would never end; JSON may be nested without limit.
 """
 
 import errno
@@ -25,23 +24,23 @@ _KINDS = (
 
 
 class IrregularFileError(OSError):
-    """A path leads to no regular file, or to one larger than allowed; the message says which."""
+    """A path leads to no regular file, or to one that is too large."""
 
 
 def check_inside(folder: Path, *, itself: bool = False) -> None:
-    """Refuse a folder in which anything is neither a regular file nor a folder.
+    """Refuse a folder with anything else than regular files and folders.
 
-    The folder itself may be a symbolic link, as the user has named it. Hard links are allowed:
+    The folder itself may be a symbolic link, as the user named it. Hard links are allowed:
     Narrows and Lance replace files by renaming and never write into an existing one, so that a
     change under one name of a file leaves its other names alone.
 
     Parameters
     ----------
     folder : Path
-        A library, a model, or another folder that Narrows has made. Folders in it that cannot be
-        listed, or vanish meanwhile, are skipped.
+        A library, a model, or another folder of Narrows. Subfolders that cannot be listed, or
+        vanish meanwhile, are skipped.
     itself : bool, default=False
-        Whether the folder itself must not be a link either, as no user has named it.
+        Whether the folder itself must not be a link either.
 
     Raises
     ------
@@ -82,9 +81,9 @@ def _refuse(file: Path, folder: Path) -> None:
 
 
 def irregular(path: str | Path) -> str | None:
-    """Name what is at a path if it is neither a regular file nor a folder, links followed.
+    """Describe what is at a path if it is neither a regular file nor a folder, links followed.
 
-    Opening a pipe waits for its other end; what is there for good is told by whoever opens it.
+    Opening a pipe would wait for its other end.
     """
     try:
         mode = Path(path).stat().st_mode
@@ -94,10 +93,10 @@ def irregular(path: str | Path) -> str | None:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Tell whether there is a folder; where the system does not let one look, there is none.
+    """Tell whether there is a folder; False if the system refuses to look.
 
-    Names that are too long, folders that must not be entered and the like are refused, with the
-    system's own reason, where the path is opened.
+    Names that are too long, folders without permission and the like are refused with the system's
+    reason when the path is opened.
     """
     try:
         return Path(path).is_dir()
@@ -106,7 +105,7 @@ def is_folder(path: str | Path) -> bool:
 
 
 def is_file(path: str | Path) -> bool:
-    """Tell whether there is a regular file, as :func:`is_folder` tells of folders."""
+    """Tell whether there is a regular file; see :func:`is_folder`."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -121,7 +120,7 @@ def open_regular(path: str | Path, *, follow: bool = False) -> int:
     path : str or Path
         The file.
     follow : bool, default=False
-        Whether it may be a symbolic link to one.
+        Whether it may be a symbolic link to a regular file.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Data sets to try things on: digits, MNIST, Fashion-MNIST and CIFAR-10.
+"""Example data sets: digits, MNIST, Fashion-MNIST and CIFAR-10.
 
-The digits come with scikit-learn. The others are looked for in the folder given, in
-``$NARROWS_DATA``, where Debian's package dataset-fashion-mnist puts them, and in the cache; what
-is nowhere is downloaded into the cache and compared with its known SHA-256.
+The digits come with scikit-learn. The others are searched in the given folder, in
+``$NARROWS_DATA``, in the folder of Debian's package dataset-fashion-mnist, and in the cache;
+otherwise they are downloaded into the cache and verified by their SHA-256.
 """
 
 import os
@@ -30,7 +30,7 @@ _CIFAR_TEST = "test_batch.bin"
 
 
 class Dataset(NamedTuple):
-    """Pictures and what they show, in two parts.
+    """Pictures and their classes, for training and for testing.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True)
 class _Remote:
-    """A data set that is downloaded: its files' SHA-256, where from, and how to read a folder."""
+    """A data set to download: SHA-256 of its files, mirrors, and reader of a folder."""
 
     files: dict[str, str]
     mirrors: tuple[str, ...]
@@ -56,7 +56,7 @@ class _Remote:
 
 
 def load(name: str, folder: str | Path | None = None) -> Dataset:
-    """Load a data set, downloading it if it is nowhere on this machine.
+    """Load a data set, and download it if it is not on this machine.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
         "digits" has 1437 pictures of 8 x 8 to train and 360 to test; "mnist" and "fashion-mnist"
         60 000 and 10 000 of 28 x 28; "cifar-10" 50 000 and 10 000 of 32 x 32 in colours.
     folder : str or Path, optional
-        Where to look first: a folder with the files, or with a folder of the data set's name that
-        has them. Of CIFAR-10, the training batches that are there are taken, one at least.
+        Where to look first: a folder with the files, or with a subfolder of the data set's name
+        that has them. Of CIFAR-10, at least one training batch is needed.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     UnreadableFileError
         If a file is truncated, damaged or foreign.
     DownloadError
-        If the data set is not here and cannot be downloaded; the message says which file to put
-        where.
+        If the data set is not here and cannot be downloaded; the message tells where to put which
+        files.
 
     Notes
     -----
@@ -122,11 +122,11 @@ def _digits() -> Dataset:
 
 
 def _places(name: str, folder: str | Path | None) -> Iterator[Path]:
-    """Give the folders in which a data set's files may lie."""
+    """Yield the folders in which a data set's files may be."""
     for root in (folder, os.environ.get("NARROWS_DATA")):
         if root:
             yield Path(root, name)
-            # MNIST and Fashion-MNIST call their files alike; one is not taken for the other.
+            # The files of MNIST and Fashion-MNIST have the same names.
             if Path(root).resolve().name not in set(NAMES) - {name}:
                 yield Path(root)
     yield _DEBIAN / name

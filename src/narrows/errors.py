@@ -1,4 +1,4 @@
-"""Everything that Narrows raises on purpose.
+"""The errors and warnings that Narrows raises.
 
 ::
 
@@ -9,17 +9,17 @@
     │   └── UnreadableFileError                      a file that is not what it claims to be
     ├── NotFittedError          (sklearn's)          a model used before ``fit``
     ├── DivergedError           (ArithmeticError)    training left the finite numbers
-    ├── WorkerError             (RuntimeError)       processes that do not work together
+    ├── WorkerError             (RuntimeError)       distributed processes that fail
     ├── CheckpointError         (ValueError)         a checkpoint of another run, or damaged
     ├── FormatError             (ValueError)         a model or library that is damaged or foreign
     ├── OutputExistsError       (FileExistsError)    an output that would be overwritten
     ├── OutputError             (OSError)            an output that cannot be written
     ├── MissingFileError        (FileNotFoundError)  an input that is not there
-    ├── DownloadError           (OSError)            a data set that is neither here nor to be had
+    ├── DownloadError           (OSError)            a data set that cannot be downloaded
     ├── StoreError              (RuntimeError)       an object store that is out of reach
     ├── MissingDependencyError  (ImportError)        an optional package that is not installed
-    └── LibraryError            (ValueError)         a library of pictures used against its nature
-        └── WrongModelError                          codes of one model, questions of another
+    └── LibraryError            (ValueError)         a request that a library cannot fulfil
+        └── WrongModelError                          a library of another model's codes
 
 Each message is one line of at most 480 characters that says the value, what was allowed, and the
 remedy. Rows are counted from 0 in all of them, as in arrays and as in the names that rows of files

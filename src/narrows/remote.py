@@ -1,6 +1,6 @@
 """Folders in an object store, such as ``s3://bucket/folder``, accessed through Lance.
 
-Endpoints, keys and all other settings are Lance's storage options, which it also finds in the
+Endpoints, keys and all other settings are Lance's storage options, which it also reads from the
 environment: ``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID``, ``AWS_DEFAULT_REGION`` and the like.
 """
 
@@ -24,21 +24,21 @@ from narrows.texts import is_utf8
 
 # A Path has one slash where an address has two.
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(?=[^/])")
-# Timeouts of the first request, which tells whether the store answers; others have Lance's own.
+# Timeouts of the first request, which tests whether the store answers; others have Lance's own.
 _BOUNDED = {
     "timeout": "10s",
     "connect_timeout": "5s",
     "client_max_retries": "1",
     "download_retry_count": "0",
 }
-# For large files.
+# Options for large files.
 _LASTING = {"timeout": "1h"}
 FAILURES = (OSError, ValueError, RuntimeError)
-"""What Lance and Arrow raise; neither has a class of its own for what went wrong with a file."""
+"""Errors of Lance and Arrow, which have no classes for unreadable files."""
 
-# What they raise besides, of files that are damaged.
+# Further errors that they raise for damaged files.
 _UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
-# What is wrong, by words of the messages: Lance has no classes for it.
+# Reasons of failures by words of the messages, as Lance has no classes for them.
 _REASONS = (
     (r"NoSuchBucket|ContainerNotFound", "there is no such bucket; create it, or correct its name"),
     (
@@ -64,7 +64,7 @@ class Remote:
     Attributes
     ----------
     address : str
-        Such as "s3://bucket/folder".
+        Address, such as "s3://bucket/folder".
     options : mapping of str to str
         Lance's storage options, which take precedence over the environment's.
     """
@@ -85,7 +85,7 @@ class Remote:
 
     @property
     def parent(self) -> "Remote":
-        """The folder around it."""
+        """The enclosing folder."""
         return Remote(self.address.rpartition("/")[0], self.options)
 
     def absolute(self) -> "Remote":
@@ -105,21 +105,21 @@ class Remote:
         return True
 
     def names(self) -> list[str]:
-        """List the objects below, by their addresses relative to this one.
+        """List the objects below the address, by their relative addresses.
 
         Raises
         ------
         StoreError
             If the store does not answer, or refuses.
         """
-        # Where the store does not answer, Lance repeats requests for a list, but not for an object.
+        # If the store does not answer, Lance repeats requests for a list, but not for an object.
         (self / "library.json").is_file()
         with self._explained():
             found: list[str] = self._session.list()
         return found
 
     def has(self, name: str) -> bool:
-        """Tell whether there is an object of this name in the folder, of whatever size.
+        """Tell whether there is an object of this name in the folder, of any size.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class Remote:
             return bool(self._bounded.contains(name))
 
     def read_bytes(self) -> bytes:
-        """Read the object of this address, which has to be small.
+        """Read the object of this address, which must be small.
 
         Raises
         ------
@@ -162,14 +162,14 @@ class Remote:
             self._upload(Path(file.name))
 
     def upload(self, folder: Path) -> None:
-        """Write a copy of a folder below the address; it raises as :meth:`write_bytes` does."""
+        """Upload a folder to the address; errors are those of :meth:`write_bytes`."""
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 (self / file.relative_to(folder).as_posix())._upload(file)
 
     def remove(self) -> None:
-        """Remove all objects of this address that are no longer read, as far as possible."""
-        # Lance's early versions cannot; what is small may stay.
+        """Remove all objects of this address, as far as possible."""
+        # Early versions of Lance cannot remove objects.
         with suppress(*FAILURES, AttributeError):
             for name in self._session.list():
                 self._session.delete_file(name)
@@ -215,7 +215,7 @@ def place(path: "str | Path | Remote", options: Mapping[str, str] | None = None)
     Parameters
     ----------
     path : str, Path or Remote
-        A path, or an address, also one that was turned into a Path.
+        A path, or an address, which may be a Path.
     options : mapping of str to str, optional
         Lance's storage options.
 
@@ -238,12 +238,12 @@ def place(path: "str | Path | Remote", options: Mapping[str, str] | None = None)
 
 
 def lance_address(path: Place) -> dict[str, Any]:
-    """Say where a table is in Lance's words, as keyword arguments.
+    """Return Lance's keyword arguments for the place of a table.
 
     Raises
     ------
     ParameterError
-        If its path is not UTF-8, as which Lance knows paths.
+        If its path is not UTF-8, which Lance requires.
     """
     if isinstance(path, Remote):
         return {"uri": path.address, "storage_options": dict(path.options)}
@@ -257,24 +257,24 @@ def lance_address(path: Place) -> dict[str, Any]:
 
 
 def open_dataset(path: Place, version: int | None = None) -> Any:
-    """Open a Lance dataset all of whose files are below its address.
+    """Open a Lance dataset, all of whose files are below its address.
 
-    The manifest of a dataset may name further base paths, anywhere on the disk or in an object
-    store, and files that are there. Lance would read them, with the user's credentials.
+    The manifest of a dataset may refer to files below further base paths, anywhere on the disk or
+    in an object store. Lance would read them, with the user's credentials.
 
     Parameters
     ----------
     path : Path or Remote
         The dataset.
     version : int, optional
-        By default the latest.
+        Version of the dataset; the latest by default.
 
     Raises
     ------
     FormatError
-        If it names another base path, which is not looked at.
+        If it refers to another base path, which is not read.
     OSError, ValueError, RuntimeError
-        What Lance raises.
+        Errors of Lance.
     """
     import lance
 
@@ -295,15 +295,15 @@ def open_dataset(path: Place, version: int | None = None) -> Any:
 
 @contextmanager
 def panics_as_failures() -> Iterator[None]:
-    """Raise what Lance and Arrow raise of damage as one of :data:`FAILURES`.
+    """Raise the errors of Lance and Arrow for damaged files as one of :data:`FAILURES`.
 
-    Every call of Lance stands in such a block. Where damage takes Lance by surprise, it raises a
-    ``PanicException``, which is no ``Exception`` and would pass by every handler.
+    All calls of Lance are in such blocks. A panic in Lance raises a ``PanicException``, which is no
+    ``Exception`` and would pass every handler.
 
     Raises
     ------
     OSError, ValueError, RuntimeError
-        What Lance raises, or a RuntimeError of the same text.
+        Errors of Lance, or a RuntimeError with the same message.
     """
     try:
         yield
@@ -314,14 +314,14 @@ def panics_as_failures() -> Iterator[None]:
     except Exception:
         raise
     except BaseException as error:
-        # Its class is made anew by every extension that is written in Rust.
+        # Each extension that is written in Rust has its own class.
         if type(error).__name__ == "PanicException":
             raise RuntimeError(f"Lance gave up: {error}") from error
         raise
 
 
 def _manifest(path: Place, version: int) -> bytes:
-    """Read the manifest of a version, in either naming scheme."""
+    """Read the manifest of a version, in either scheme of names."""
     names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
     for name in names:
         with suppress(FileNotFoundError):
@@ -391,7 +391,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def on_disk(path: Place) -> Iterator[Path]:
-    """Give a folder on this disk: itself, or a copy as long as the block runs.
+    """Yield a folder on this disk: itself, or a temporary copy.
 
     Raises
     ------
@@ -409,7 +409,7 @@ def on_disk(path: Place) -> Iterator[Path]:
         if not names:
             raise MissingFileError(f"there is nothing at '{path}'; check the address")
         for name in names:
-            # A stranger may have chosen the objects' names.
+            # Names of objects are not trusted.
             if ".." not in PurePosixPath(name).parts and not name.startswith("/"):
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 with path._explained():
@@ -419,12 +419,12 @@ def on_disk(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def file_on_disk(path: Place) -> Iterator[Path]:
-    """Give a file of any size on this disk: itself, or a copy as long as the block runs.
+    """Yield a file of any size on this disk: itself, or a temporary copy.
 
     Raises
     ------
     StoreError
-        If the store does not answer, or refuses; where there is no such file, none is given.
+        If the store does not answer, or refuses. A missing file is not copied.
     """
     if isinstance(path, Path):
         yield path
@@ -455,7 +455,7 @@ def refusal(path: Place, error: Exception) -> StoreError | None:
 
 
 def explained(path: Remote, error: Exception) -> StoreError:
-    """Make the error that says in one line why an object store could not be used."""
+    """Make the error for an object store that could not be used."""
     text = " ".join(str(error).split())[:200]
     reason = _reason(error) or f"{text}; check the address and the storage options"
     return StoreError(f"'{path}' is out of reach: {reason}")

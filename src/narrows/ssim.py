@@ -1,4 +1,4 @@
-"""The structural similarity of pictures, SSIM: one definition for denoising and for re-ranking.
+"""Structural similarity (SSIM) of pictures, for denoising and re-ranking.
 
 Wang, Bovik, Sheikh & Simoncelli (2004), "Image quality assessment: from error visibility to
 structural similarity", IEEE Transactions on Image Processing 13.
@@ -14,7 +14,7 @@ from scipy.ndimage import correlate1d
 # Section III.C of the paper: a Gaussian window of 11 pixels a side, and two constants.
 WINDOW, SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
-# Sides up to which a product of matrices makes all means at once sooner than a filter does.
+# Sides up to which a matrix product computes all means faster than a filter.
 _SHORT = 128
 
 
@@ -48,7 +48,7 @@ def structural_similarity(
     Parameters
     ----------
     one, other : ndarray of shape (n, H, W) or (n, H, W, C)
-        In the same units.
+        Pictures in the same units.
     data_range : float
         The distance from black to white.
 

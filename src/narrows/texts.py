@@ -1,7 +1,7 @@
-"""Texts made safe to show and to store, and words in messages.
+"""Make texts from outside safe to show and to store, and format words for messages.
 
-Texts from outside come onto one line, of bounded length, in UTF-8; cells of CSV files are guarded
-against formula injection.
+Texts are put on one line of bounded length in UTF-8; cells of CSV files are protected against
+formula injection.
 """
 
 import re
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST = 480
-"""Characters of a message. With what the command line writes before it, a line has at most 500."""
+"""The most characters of a message; with the command line's prefix, a line has at most 500."""
 
 _WORD = 80  # characters that a word of a long message keeps
 # The bytes of a file's name that are not UTF-8, as Python's "surrogateescape" represents them.
@@ -26,9 +26,9 @@ PLAIN_NUMBER = r"^'*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 def as_text(name: str) -> str:
-    r"""Write a name as valid Unicode, and two different names as two different texts.
+    r"""Write a name as valid Unicode, different names as different texts.
 
-    Names of files on Linux are bytes. Those that are not UTF-8 become ``\xff`` and the like, as in
+    Names of files on Linux are bytes. Bytes that are not UTF-8 become ``\xff`` and the like, as in
     Python's "backslashreplace"; a backslash that stands before what would be taken for such an
     escape becomes ``\x5c``. Other names stay as they are.
 
@@ -51,9 +51,9 @@ def as_text(name: str) -> str:
 
 
 def as_utf8(text: str) -> str:
-    r"""Return what is valid Unicode as it is, and of anything else what :func:`as_text` makes.
+    r"""Return valid Unicode as it is, and other names as :func:`as_text` writes them.
 
-    For what may be a text already, such as a path in a library, and may be the name of a file.
+    It is for names that may have been written so already, such as paths in a library.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def is_utf8(name: str) -> bool:
 
 
 def as_name(text: str) -> str:
-    r"""Return the name of which :func:`as_text` made a text.
+    r"""Return the name that :func:`as_text` wrote.
 
     Examples
     --------
@@ -93,12 +93,12 @@ def as_name(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Write as escapes what would command a terminal, turn what follows around, or be unseen.
+    r"""Escape control characters, invisible characters and those that reverse the direction.
 
     Parameters
     ----------
     text : str
-        Any; bytes of names of files that are not UTF-8 among it.
+        Any text, with bytes of names of files that are not UTF-8.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, most: int = 100) -> str:
-    """Leave out the middle of a text that is longer than so many characters.
+    """Leave out the middle of a text that is too long.
 
     Examples
     --------
@@ -131,17 +131,17 @@ def shortened(text: str, most: int = 100) -> str:
 
 
 def one_line(message: str, most: int = MOST) -> str:
-    r"""Bring a message to one line of bounded length.
+    r"""Put a message on one line of bounded length.
 
-    White space that breaks lines becomes a space, what cannot be printed an escape. Of a message
-    that is too long, words and then the middle are shortened: what was found stands at its start,
-    and the remedy at its end.
+    Line breaks become spaces, and unprintable characters are escaped. Of a message that is too
+    long, words and then the middle are shortened, as its start has the cause and its end the
+    remedy.
 
     Parameters
     ----------
     message : str
     most : int, optional
-        Characters that it may have.
+        The most characters.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def _unescaped(byte: int) -> str:
 
 
 def listed(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
-    """List the first names, and count all where there are more.
+    """List the first names, and the number of all if there are more.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def listed(names: Iterable[str], most: int = 5, between: str = ", ") -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Say how many of something there are.
+    """Format a number with its noun.
 
     Examples
     --------
@@ -204,19 +204,18 @@ def counted(count: int, noun: str) -> str:
 
 
 def guarded(text: str) -> str:
-    """Write a text so that no spreadsheet computes it.
+    """Protect the text of a cell so that no spreadsheet computes it as a formula.
 
     Parameters
     ----------
     text : str
-        What a cell is to hold.
+        Text of the cell.
 
     Returns
     -------
     str
-        With an apostrophe before it if it begins as a formula does, and is no plain number; also
-        if such a text stands behind apostrophes of its own, so that :func:`unguarded` gives every
-        text back.
+        The text with an apostrophe before it if it begins like a formula and is no plain number,
+        also after apostrophes of its own, so that :func:`unguarded` restores every text.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Arrays in files: numpy's own, without unpickling anything, and IDX, the format of MNIST.
+"""Arrays in files: .npy and .npz, without unpickling, and IDX, the format of MNIST.
 
-An IDX file has two zero bytes, the code of the values' type, the number of axes, and their lengths
-as 32-bit integers, and then big-endian values; it is often compressed by gzip. See "The MNIST
-database of handwritten digits" by LeCun, Cortes and Burges.
+An IDX file has two zero bytes, the code of the values' type, the number of axes, their lengths as
+32-bit integers, and big-endian values; it is often compressed by gzip. See "The MNIST database of
+handwritten digits" by LeCun, Cortes and Burges.
 """
 
 import math
@@ -35,7 +35,7 @@ from narrows.texts import listed
 
 _PREFERRED = ("X", "arr_0", "data")
 _MAGIC = b"\x93NUMPY"
-# What numpy and zipfile raise on damaged files.
+# What numpy and zipfile raise for damaged files.
 _FAILURES = (
     ArithmeticError,
     EOFError,
@@ -52,23 +52,22 @@ _FAILURES = (
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_AXES = 32  # numpy's limit
 _GZIP = b"\x1f\x8b"
-# Deflate cannot shrink further, so that no header makes us ask for more memory than is due.
+# The highest ratio of deflate, which bounds the size that a header can claim.
 _MOST_GZIP_SHRINKS = 1032
 
 
 def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
-    """Read an array of at most 64 MiB; map a larger one, so that only what is used of it is read.
+    """Read an array of at most 64 MiB, and memory-map a larger one.
 
-    A mapped file must not shrink while it is used, which would end the process (SIGBUS). What
-    learns and encodes reads large arrays by :func:`narrows.data.lazy_rows.stored` instead, which
-    refuses files that change.
+    A mapped file that shrinks ends the process (SIGBUS). Training and encoding read large arrays by
+    :func:`narrows.data.lazy_rows.stored` instead, which refuses files that change.
 
     Parameters
     ----------
     path : Path
         A .npy file.
     mapped : bool, default=False
-        Whether a small one is mapped too: it may be one of many.
+        Whether small arrays are mapped as well.
 
     Returns
     -------
@@ -80,16 +79,16 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
     UnreadableFileError
         If the file is truncated or foreign.
     DataError
-        If it holds something else than numbers, or a single one.
+        If it holds something else than numbers, or a single number.
 
     Warns
     -----
     NarrowsWarning
-        "bytes_left_out" if more follows the array, such as another one.
+        "bytes_left_out" if the array is followed by other bytes, such as another array.
     """
     try:
         with path.open("rb") as file:
-            # Without its magic, numpy would take the file for a pickle and say so.
+            # numpy takes files without the magic bytes for pickles.
             foreign = file.read(len(_MAGIC)) != _MAGIC
             size = file.seek(0, os.SEEK_END)
             values, end = None, size
@@ -118,7 +117,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> NDArray[Any]:
 
 
 def _in_memory(path: Path, file: IO[bytes], size: int) -> NDArray[Any]:
-    """Read an array of a few bytes: what is mapped ends the process when the file shrinks."""
+    """Read a small array."""
     file.seek(0)
     lib = np.lib.format
     version = lib.read_magic(file)
@@ -140,19 +139,19 @@ def _in_memory(path: Path, file: IO[bytes], size: int) -> NDArray[Any]:
 
 
 def write_npy(path: Path, contents: Contents) -> None:
-    """Write rows to a .npy file, some at a time; a file that is there is replaced.
+    """Write rows to a .npy file, lazy rows some at a time.
 
     Raises
     ------
     OSError
-        With the system's own reason, such as a full disk.
+        With the system's reason, such as a full disk.
     """
     with path.open("wb") as file:
         _write(file, contents.values)
 
 
 def write_npz(path: Path, contents: Contents) -> None:
-    """Write rows as X to an .npz file, some at a time, and their names beside them.
+    """Write rows as X, and their names, to an .npz file.
 
     Raises
     ------
@@ -167,7 +166,7 @@ def write_npz(path: Path, contents: Contents) -> None:
             width = max((len(name) for name in names), default=0) or 1
             texts = MadeRows(
                 np.arange(len(names)),
-                # Neighbours, in order, are asked for: names on a disk are read together.
+                # Blocks are ascending, so that names on a disk are read together.
                 lambda rows: np.array(names[rows[0] : rows[-1] + 1], f"U{width}"),
                 (),
                 f"U{width}",
@@ -178,7 +177,7 @@ def write_npz(path: Path, contents: Contents) -> None:
 
 def _write(file: IO[bytes], values: NDArray[Any] | LazyRows) -> None:
     if not isinstance(values, LazyRows):
-        # Into a file of the system's, numpy writes by a way that forgets why it failed.
+        # numpy loses the reason of a failure when it writes to a file directly.
         np.save(SimpleNamespace(write=file.write), values, allow_pickle=False)
         return
     facts = {
@@ -192,7 +191,7 @@ def _write(file: IO[bytes], values: NDArray[Any] | LazyRows) -> None:
 
 
 def read_npz(path: Path, options: FileOptions = DEFAULTS) -> Contents:
-    """Read an array from an archive, and the rows' names if it has them.
+    """Read an array from an archive, and the names of rows if it has them.
 
     Parameters
     ----------
@@ -212,15 +211,15 @@ def read_npz(path: Path, options: FileOptions = DEFAULTS) -> Contents:
     UnreadableFileError
         If the file is truncated or foreign.
     DataError
-        If none of several arrays has such a name, it holds something else than numbers, or it
-        is larger than the memory.
+        If it is ambiguous which array is meant, it holds something else than numbers, or does not
+        fit into memory.
     ParameterError
-        If there is no array of the name that was given.
+        If there is no array of the name in the options.
 
     Warns
     -----
     NarrowsWarning
-        "array_guessed" if there are several of numbers.
+        "array_guessed" if there are several arrays of numbers.
     """
     try:
         # Opened here, the file is closed even if numpy finds it damaged.
@@ -245,7 +244,7 @@ def read_npz(path: Path, options: FileOptions = DEFAULTS) -> Contents:
 
 
 class _Header(NamedTuple):
-    """What an archive says of one of its arrays."""
+    """Shape and kind of an array in an archive."""
 
     shape: tuple[int, ...]
     kind: str
@@ -293,7 +292,7 @@ def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
 
 
 def _check_sizes(path: Path, archive: Any, keys: set[str]) -> None:
-    """Refuse arrays that unpack to more than the memory, by what the archive says of them."""
+    """Refuse arrays that do not fit into memory by their sizes in the archive."""
     sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.zip.filelist}
     check_fits(
         sum(sizes.get(key, 0) for key in keys),
@@ -371,17 +370,17 @@ def read_idx(path: str | Path) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Of the shape that the file says and its type (8-bit integers with or without sign, 16- and
-        32-bit integers, 32- and 64-bit floats), in this machine's byte order.
+        In the shape and the type of the file (signed or unsigned 8-bit integers, 16- and 32-bit
+        integers, 32- and 64-bit floats), and this machine's byte order.
 
     Raises
     ------
     MissingFileError
         If the file does not exist.
     UnreadableFileError
-        If it is no IDX file, or holds less or more than its header says.
+        If it is no IDX file, or holds fewer or more values than its header says.
     DataError
-        If it is larger than the memory.
+        If it does not fit into memory.
 
     Examples
     --------
@@ -445,7 +444,7 @@ def _read_values(file: GzipFile | BufferedReader, path: Path) -> NDArray[Any]:
 
 
 def _fill(file: GzipFile | BufferedReader, buffer: memoryview) -> int:
-    """Read until the buffer is full or the file ends, and tell how many bytes that were."""
+    """Read until the buffer is full or the file ends; return the number of bytes."""
     done = 0
     while done < len(buffer):
         got = file.readinto(buffer[done:])

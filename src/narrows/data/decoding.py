@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -160,44 +159,35 @@ def decode_files(
     MissingFileError, UnreadableFileError
         As :func:`read_images`.
     """
+
+    def decode_block(block: range) -> dict[int, str]:
+        unreadable: dict[int, str] = {}
+        for index in block:
+            try:
+                pixels[index] = target.decode(files[index], notes)
+            except DefectError as error:
+                unreadable[index] = str(error)
+                if not skip_unreadable:
+                    raise UnreadableFileError(
+                        f"'{files[index]}' is not a readable picture: {error}; repair or remove "
+                        "it, or leave out what cannot be read (--skip-unreadable, "
+                        "skip_unreadable=True)",
+                        path=files[index],
+                        reason=str(error),
+                    ) from error
+        return unreadable
+
     blocks = [range(start, len(files))[:_BLOCK] for start in range(0, len(files), _BLOCK)]
-    read_block = partial(
-        _read_block, files, pixels, target, skip_unreadable=skip_unreadable, notes=notes
-    )
     reasons: dict[int, str] = {}
     with quietly(), ThreadPoolExecutor(n_processors()) as threads:
         try:
-            for block, unreadable in zip(blocks, threads.map(read_block, blocks), strict=True):
+            for block, unreadable in zip(blocks, threads.map(decode_block, blocks), strict=True):
                 reasons |= unreadable
                 if progress is not None:
                     progress(block.stop, len(files))
         finally:
             # After an error or Ctrl-C, no further block is decoded.
             threads.shutdown(cancel_futures=True)
-    return reasons
-
-
-def _read_block(
-    files: Sequence[Picture],
-    pixels: Pixels,
-    target: Target,
-    block: range,
-    *,
-    skip_unreadable: bool,
-    notes: Notes | None,
-) -> dict[int, str]:
-    """Decode a block of files into their rows, and return the reasons of failures."""
-    reasons: dict[int, str] = {}
-    for index in block:
-        try:
-            pixels[index] = target.decode(files[index], notes)
-        except DefectError as error:
-            if not skip_unreadable:
-                raise UnreadableFileError(
-                    f"'{files[index]}' is not a readable picture: {error}; repair or remove it, "
-                    "or leave out what cannot be read (--skip-unreadable, skip_unreadable=True)"
-                ) from error
-            reasons[index] = str(error)
     return reasons
 
 
@@ -436,27 +426,25 @@ class Resized:
     to: Size
 
     @classmethod
-    def of(cls, sizes: Sequence[Size | None], to: Sequence[int]) -> Self | None:
-        """Compare sizes, None where unknown, with the wanted one; None if no picture is resized."""
-        wanted = (int(to[0]), int(to[1]))
-        others = [size for size in sizes if size is not None and size != wanted]
-        if not others:
-            return None
-        ordered = sorted(set(others), key=lambda size: (size[0] * size[1], size))
-        return cls(len(others), len(sizes), ordered[0], ordered[-1], wanted)
-
-    @classmethod
     def of_read(
         cls,
         sizes: Mapping[Picture, Size | None],
         to: Sequence[int],
         skipped: Iterable[tuple[Picture | str, str]] | None,
     ) -> Self | None:
-        """Compare the sizes of files that were read with the wanted one."""
-        if not sizes:
-            return None
+        """Compare the sizes of files that were read, None where unknown, with the wanted one.
+
+        None if no picture is resized.
+        """
+        wanted = (int(to[0]), int(to[1]))
         unread = {str(file) for file, _ in skipped or ()}
-        return cls.of([size for file, size in sizes.items() if str(file) not in unread], to)
+        read = [size for file, size in sizes.items() if str(file) not in unread]
+        others = {size for size in read if size not in (None, wanted)}
+        ordered = sorted(filter(None, others), key=lambda size: (size[0] * size[1], size))
+        if not ordered:
+            return None
+        count = sum(size in others for size in read)
+        return cls(count, len(read), ordered[0], ordered[-1], wanted)
 
     def words(self, *, short: bool = False) -> str:
         """Describe them: "20 pictures of 30 x 40 to 300 x 400 pixels (height x width)"."""

@@ -420,34 +420,28 @@ class FileOptions:
 
     def __post_init__(self) -> None:
         if self.delimiter is not None:
-            sign = _WORDS.get(self.delimiter, self.delimiter)
-            if sign != WHITESPACE and (len(sign) != 1 or sign in _NO_DELIMITER or sign > "\x7f"):
-                raise _refused(
-                    "delimiter",
-                    self.delimiter,
-                    "one character such as ; or |, or tab, comma, semicolon, pipe or whitespace",
+            object.__setattr__(self, "delimiter", _WORDS.get(self.delimiter, self.delimiter))
+        whole = isinstance(self.skip_lines, int) and not isinstance(self.skip_lines, bool)
+        for name, is_allowed, allowed in (
+            ("delimiter", _may_separate, "one character such as ; or |, or tab, comma, semicolon, "
+             "pipe or whitespace"),
+            ("decimal", lambda mark: mark in (".", ","), ". or ,"),
+            ("thousands", lambda mark: len(mark) == 1 and mark in _THOUSANDS,
+             "one of , . ' _ or a blank"),
+            ("thousands", lambda mark: mark != self.decimal, "another than the decimal mark"),
+            ("encoding", _is_text_encoding, "one that Python knows, such as cp1252"),
+            ("header", lambda value: value in (True, False), "True, False or None"),
+            ("comment", lambda start: 0 < len(start) <= 8,
+             "what comment lines begin with, such as #"),
+            ("skip_lines", lambda count: whole and 0 <= count <= 10_000,
+             "a whole number from 0 to 10 000"),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if (value is not None or name == "skip_lines") and not is_allowed(value):
+                option = "header/--no-header" if name == "header" else name.replace("_", "-")
+                raise ParameterError(
+                    f"{name}={value!r} is not allowed (--{option}); give {allowed}", parameter=name
                 )
-            object.__setattr__(self, "delimiter", sign)
-        if self.decimal not in (None, ".", ","):
-            raise _refused("decimal", self.decimal, ". or ,")
-        if self.thousands is not None and (
-            len(self.thousands) != 1 or self.thousands not in _THOUSANDS
-        ):
-            raise _refused("thousands", self.thousands, "one of , . ' _ or a blank")
-        if self.thousands is not None and self.thousands == self.decimal:
-            raise _refused("thousands", self.thousands, "another than the decimal mark")
-        if self.encoding is not None and not _is_text_encoding(self.encoding):
-            raise _refused("encoding", self.encoding, "one that Python knows, such as cp1252")
-        if self.header not in (None, True, False):
-            raise _refused("header", self.header, "True, False or None")
-        if self.comment is not None and not (0 < len(self.comment) <= 8):
-            raise _refused("comment", self.comment, "what comment lines begin with, such as #")
-        if (
-            isinstance(self.skip_lines, bool)
-            or not isinstance(self.skip_lines, int)
-            or not 0 <= self.skip_lines <= 10_000
-        ):
-            raise _refused("skip_lines", self.skip_lines, "a whole number from 0 to 10 000")
 
     def given(self) -> list[str]:
         """Name those that are not left to be found out."""
@@ -484,6 +478,10 @@ DEFAULTS = FileOptions()
 """Nothing is said: everything is to be found out."""
 
 
+def _may_separate(sign: str) -> bool:
+    return sign == WHITESPACE or (len(sign) == 1 and sign not in _NO_DELIMITER and sign <= "\x7f")
+
+
 def _is_text_encoding(name: str) -> bool:
     try:
         b"a".decode(name)
@@ -492,10 +490,3 @@ def _is_text_encoding(name: str) -> bool:
     except (LookupError, ValueError):
         return False
     return True
-
-
-def _refused(name: str, value: Any, allowed: str) -> ParameterError:
-    option = "header/--no-header" if name == "header" else name.replace("_", "-")
-    return ParameterError(
-        f"{name}={value!r} is not allowed (--{option}); give {allowed}", parameter=name
-    )

@@ -392,15 +392,20 @@ def read_into_memory(
     )
     kept = [index for index in range(len(files)) if index not in reasons]
     if not kept:
-        raise DataError(
-            f"none of {counted(len(files), 'picture')} can be read; the first is '{files[0]}': "
-            f"{reasons[0]}; give pictures that can"
-        )
+        raise none_readable(len(files), files[0], reasons[0])
     if reasons:
         for row, index in enumerate(kept):
             pixels[row] = pixels[index]
     skipped = [(files[index], reason) for index, reason in reasons.items()]
     return pixels[: len(kept)], [files[index] for index in kept], skipped
+
+
+def none_readable(count: int, first: object, reason: str) -> DataError:
+    """Make the error for pictures none of which can be read."""
+    return DataError(
+        f"none of {counted(count, 'picture')} can be read; the first is '{first}': {reason}; give "
+        "pictures that can"
+    )
 
 
 def _check_sample_shape(sample_shape: tuple[int, ...]) -> None:
@@ -555,10 +560,7 @@ def _stream(
     reasons = find_unreadable(files, target, progress, notes) if skip_unreadable else {}
     used = [file for place, file in enumerate(files) if place not in reasons]
     if not used:
-        raise DataError(
-            f"none of {counted(len(files), 'picture')} can be read; the first is '{files[0]}': "
-            f"{reasons[0]}; give pictures that can"
-        )
+        raise none_readable(len(files), files[0], reasons[0])
     skipped = [(files[place], reason) for place, reason in reasons.items()]
     return PictureRows(used, target, tell=not skip_unreadable), used, skipped
 

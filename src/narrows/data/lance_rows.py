@@ -23,12 +23,12 @@ from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_fail
 from narrows.texts import as_name, as_text
 
 NAME = "name"
-"""The column of the rows' names."""
+"""Name of the column with the names of rows."""
 
 PICTURES = b"narrows-pictures"
-"""In the metadata of the schema: the rows are pixels of pictures."""
+"""Key in the metadata of the schema if the rows are pixels of pictures."""
 
-_NAMES = 4096  # read at a time
+_NAMES = 4096  # names that are read at a time
 
 
 class LanceNames(LazyNames):
@@ -55,7 +55,7 @@ class LanceNames(LazyNames):
 
 
 def read_lance(path: Path) -> Contents:
-    """Open a Lance dataset as it is now; what is written to it later is not seen.
+    """Open the latest version of a Lance dataset.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def read_lance(path: Path) -> Contents:
     Raises
     ------
     UnreadableFileError
-        If it is damaged, or names other folders for its data.
+        If it is damaged, or refers to data in other folders.
     DataError
         If it holds no rows, or something else than numbers.
     """
@@ -104,14 +104,14 @@ def read_lance(path: Path) -> Contents:
 
 
 class _Fragment(StoredRows):
-    """The rows of one of the files that a dataset consists of."""
+    """The rows of a fragment of a dataset."""
 
     def __init__(self, fragment: Any, layout: Layout, count: int, start: int) -> None:
         self._fragment, self._layout, self._start = fragment, layout, start
         self.shape, self.dtype = (count, *layout.shape), layout.dtype
 
     def stamp(self) -> object:
-        """Return the names of the files, which are never written twice."""
+        """Return the names of the fragment's files, which never change."""
         return [file.path for file in self._fragment.data_files()]
 
     def read(self, runs: NDArray[np.int64], into: NDArray[Any]) -> None:
@@ -148,7 +148,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def reason(error: object) -> str:
-    """Cut Lance's places in its own source out of a message, and keep one line."""
+    """Return a message of Lance's on one line, without places in its source."""
     text = " ".join(str(error).split())
     if by_system := re.search(r"([A-Z][a-z -]+) \(os error \d+\)", text):
         return by_system[1]
@@ -157,7 +157,7 @@ def reason(error: object) -> str:
 
 def as_table(values: NDArray[Any], names: Sequence[str] | None) -> Any:
     """Turn rows (n, ...), and their names, into a table as datasets hold them."""
-    # Arrow has no tensors of truth values.
+    # Arrow has no tensors of booleans.
     values = np.ascontiguousarray(values, np.uint8 if values.dtype == bool else None)
     if values.ndim < 3:
         flat = values.reshape(len(values), -1)
@@ -188,7 +188,7 @@ def write_lance(path: Path, contents: Contents) -> None:
 
 
 def write_piece(path: Path, table: Any) -> list[FragmentMetadata]:
-    """Write rows of a dataset that is still to be put together."""
+    """Write fragments of a dataset that is committed later."""
     with _as_os_error():
         pieces: list[FragmentMetadata] = write_fragments(
             table, lance_address(path)["uri"], mode="create"
@@ -197,14 +197,14 @@ def write_piece(path: Path, table: Any) -> list[FragmentMetadata]:
 
 
 def put_together(path: Path, schema: Any, fragments: list[FragmentMetadata]) -> int:
-    """Make a dataset of what was written; return its number of rows."""
+    """Commit fragments as a dataset; return its number of rows."""
     with _as_os_error():
         operation = lance.LanceOperation.Overwrite(schema, fragments)
         return int(lance.LanceDataset.commit(lance_address(path)["uri"], operation).count_rows())
 
 
 def put_in_place(made: Path, to: Path, before: Path) -> None:
-    """Show a dataset that is complete; one that was there goes to another place."""
+    """Rename a complete dataset to its path; an existing one is renamed to ``before``."""
     for part in made.rglob("*"):
         sync(part)
     if to.exists():

@@ -1,4 +1,4 @@
-"""Columns of tables to numbers, and rows made of them; all that is wrong in one message."""
+"""Convert columns of tables to numbers and rows, and report all their defects in one message."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ EXACT = 2**53
 """Up to this, float64 represents every integer exactly."""
 
 _SHOWN = 4  # columns in a message
-_MOST_LINES = 2  # of a table that may be no rows of it
-_LONGEST = 240  # characters of a message that name them
+_MOST_LINES = 2  # lines of a table that may be units, a header or a total
+_LONGEST = 240  # characters of a message that describe columns
 _FILLED = "fill gaps in or remove their rows"
 _TYPED = "convert other values to numbers"
 _SMALLER = "make integers smaller"
@@ -44,7 +44,7 @@ _KINDS = (
 Texts = Callable[[Sequence[int]], Any]
 
 ROWS = "rows"
-"""What the column of rows is called where there are several of lists."""
+"""Name of the column of rows if there are several columns of lists."""
 
 Numbers: TypeAlias = Sequence[int] | NDArray[np.int64]
 _LISTS = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
@@ -61,35 +61,34 @@ def to_numbers(
     hint: str = "",
     unsaid: Sequence[str] = ("--decimal", "--thousands"),
 ) -> list[NDArray[Any]]:
-    """Turn the columns of a table into numbers.
+    """Convert the columns of a table to numbers.
 
     Parameters
     ----------
     path : Path
-        Of the table, for messages.
+        Path of the table, for messages.
     columns : sequence of pyarrow.ChunkedArray
     names : sequence of str
-        One for each.
+        Names of the columns.
     marks : Marks, optional
-        Of numbers that are still texts.
+        Marks of numbers that are still texts.
     texts : callable, optional
-        Reads columns, by their places, as they are written.
+        Takes numbers of columns, and reads these as texts.
     hint : str
-        What a message says at its end, of how the first row might be read otherwise, if something
-        is wrong with it.
+        End of the message if the first row has a defect: how else it may be read.
     unsaid : sequence of str
-        The options that may still say how numbers are written.
+        The options for marks of numbers that were not given.
 
     Returns
     -------
     list of ndarray of shape (n,)
-        Booleans, integers or floats, all of them finite and, as float64, what the table holds.
+        Booleans, integers or floats, finite and exact in float64.
 
     Raises
     ------
     DataError
-        If a column holds anything else, has no name, or the name of another; all such columns
-        are counted, the first of them named. DataTypeError if some hold no numbers.
+        If a column holds anything else, has no name, or the name of another; the message counts
+        all such columns and names the first. DataTypeError if some hold no numbers.
     """
     defects = _Defects(names)
     found: list[NDArray[Any] | None] = []
@@ -110,12 +109,12 @@ def to_numbers(
 
 
 def check_names(path: Path, names: Sequence[str]) -> None:
-    """Refuse columns without a name or with the same one, all of them in one message.
+    """Refuse columns without a name or with the same name, all in one message.
 
     Raises
     ------
     DataError
-        If there are such.
+        If there are such columns.
     """
     _Defects(names).check(path)
 
@@ -126,15 +125,15 @@ def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> No
     Parameters
     ----------
     path, name
-        Of the table and the column, for the message.
+        Path of the table and name of the column, for the message.
     values : ndarray of shape (n,)
     numbers : sequence of int
-        Of the rows in their table.
+        Numbers of the rows in the table.
 
     Raises
     ------
     DataError
-        Naming the first of them.
+        If there are such; the message has the first.
     """
     if len(rows := _inexact(values)):
         raise DataError(
@@ -145,7 +144,7 @@ def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> No
 
 
 class _Defects:
-    """What is wrong with the columns of a table."""
+    """The defects of the columns of a table."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -168,10 +167,10 @@ class _Defects:
             self._lines.add(-1)
 
     def at(self, place: int) -> Callable[..., None]:
-        """Return what takes a defect of a column.
+        """Return a function that records a defect of a column.
 
-        It takes words, a remedy, the first row or -1, all rows where they are known, and the
-        first text, "" for other things that are no numbers.
+        It takes a description, a remedy, the first row or -1, all rows if they are known, and the
+        first text, "" for other values that are no numbers.
         """
 
         def say(
@@ -189,7 +188,7 @@ class _Defects:
         return say
 
     def check(self, path: Path, hint: str = "", n_rows: int = 0) -> None:
-        """Raise one error of all of them, of a table of so many rows."""
+        """Raise one error for all defects of a table of ``n_rows`` rows."""
         if not self._said:
             return
         if (line := self._other_lines(n_rows)) is not None:
@@ -212,11 +211,11 @@ class _Defects:
         )
 
     def _other_lines(self, n_rows: int) -> str | None:
-        """Say that a few lines hold all that is wrong, such as units, a header or a total."""
+        """Describe the few lines that have all defects, such as units, a header or a total."""
         rows = sorted(self._lines)
         if not self._untyped or rows[0] < 0 or len(rows) > min(_MOST_LINES, n_rows // 3):
             return None
-        # A line of another kind fills all columns, or is a footer that begins with a word.
+        # Such a line has texts in all columns, or is a footer that begins with a word.
         in_all = len(self._said) == len(self._names) and (len(rows) == 1 or rows == [0, 1])
         at_end = rows == list(range(n_rows - len(rows), n_rows))
         if not in_all and not (at_end and 0 in self._said and not self._has_digits):
@@ -247,7 +246,7 @@ def _plain(column: Any) -> Any:
 def _read_texts(
     column: Any, marks: Marks, say: Callable[..., None], marked: str
 ) -> NDArray[Any] | None:
-    """Read numbers that are texts because of thousands separators or missing values."""
+    """Convert texts with thousands separators to numbers, or record their defects."""
     trimmed = compute.utf8_trim_whitespace(column).fill_null("")
     is_number = compute.match_substring_regex(trimmed, f"^(?:{marks.pattern})$")
     gaps = pa.array(sorted(MISSING))
@@ -281,18 +280,18 @@ def _parse(texts: Any, marks: Marks) -> Any:
 
 
 def with_numbers(table: Any, marks: Marks) -> Any:
-    """Turn columns of a table that hold nothing but numbers with thousands separators into such.
+    """Convert columns of texts that are numbers with thousands separators.
 
     Parameters
     ----------
     table : pyarrow.Table
     marks : Marks
-        Of its numbers.
+        Marks of its numbers.
 
     Returns
     -------
     pyarrow.Table
-        What is null stays so.
+        Null values stay null.
     """
     for place, column in enumerate(table.columns if marks.thousands else ()):
         if pa.types.is_string(column.type):
@@ -304,7 +303,7 @@ def with_numbers(table: Any, marks: Marks) -> Any:
 
 
 def _read(column: Any, say: Callable[..., None]) -> NDArray[Any] | None:
-    """Read numbers, or say what else a column holds."""
+    """Convert a column to numbers, or record what else it holds."""
     kind = column.type
     what = next((what for is_of, what in _KINDS if is_of(kind)), None)
     if what is not None or not any(is_of(kind) for is_of in _NUMERIC):
@@ -321,7 +320,7 @@ def _read(column: Any, say: Callable[..., None]) -> NDArray[Any] | None:
 
 
 def _whole(column: Any) -> NDArray[Any]:
-    """Read decimals without a fraction: as integers of 64 bits where they are such."""
+    """Convert decimals without a fraction, to 64-bit integers if these hold them."""
     try:
         return np.asarray(column.cast(pa.int64()).to_numpy())
     except pa.ArrowInvalid:
@@ -333,7 +332,7 @@ def _floats(column: Any) -> NDArray[Any]:
 
 
 def _look(values: NDArray[Any], say: Callable[..., None]) -> None:
-    """Look for numbers that models cannot use."""
+    """Record numbers that models cannot use."""
     if len(rows := _inexact(values)):
         say(_words(rows), _SMALLER, rows[0])
     if values.dtype.kind != "f" or not values.size:
@@ -360,7 +359,7 @@ def _inexact(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _look_at_texts(texts: Texts, found: Sequence[NDArray[Any] | None], defects: _Defects) -> None:
-    """Look for long integers, which are read as floats, that float64 cannot represent."""
+    """Record long integers that were read as floats, and that float64 cannot represent."""
     places = [
         place
         for place, values in enumerate(found)
@@ -386,29 +385,28 @@ def _words(rows: NDArray[np.int64]) -> str:
 
 
 def shown(name: str) -> str:
-    """Show a column's name in a message."""
+    """Format the name of a column for messages."""
     return repr(name if len(name) <= 40 else f"{name[:37]}...")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the columns of a table make rows.
+    """The columns of an Arrow table that make rows: one of lists, or each a feature.
 
     Attributes
     ----------
     path : Path
-        Of the table, for messages.
+        Path of the table, for messages.
     names : list of str
-        The columns that make the rows: one of lists, or some of numbers.
+        Names of the columns: one of lists, or some of numbers.
     shape : tuple of int
-        Of a row.
+        Shape of a row.
     dtype : dtype
-        Of the values.
+        Type of the values.
     is_table : bool
         Whether each column is a feature.
     beside : tuple of str
-        Columns that are left out as they stand beside the only one of lists, whose name does not
-        say that it holds the rows.
+        Columns beside the only one of lists, which are left out with a warning.
     """
 
     path: Path
@@ -420,21 +418,21 @@ class Layout:
 
     @classmethod
     def of(cls, path: Path, schema: pa.Schema, first: Callable[[str], Any]) -> "Layout":
-        """Choose them.
+        """Choose the columns.
 
         Parameters
         ----------
         path : Path
-            Of the table.
+            Path of the table.
         schema : pyarrow.Schema
             Its columns.
         first : callable
-            Gives the first value of a column.
+            Takes the name of a column, and returns its first value.
 
         Raises
         ------
         DataError
-            If they hold something else than numbers, or it is not clear which of them are meant.
+            If they hold something else than numbers, or several hold lists.
         """
         kinds = {field.name: _storage(field.type) for field in schema}
         lists = [name for name, kind in kinds.items() if _is_list(kind)]
@@ -484,16 +482,16 @@ class Layout:
             )
 
     def fill(self, columns: Sequence[Any], into: NDArray[Any], numbers: Numbers) -> None:
-        """Write the columns' values into rows.
+        """Copy the columns' values into rows.
 
         Parameters
         ----------
         columns : sequence of pyarrow.ChunkedArray
-            Those of :attr:`names`.
+            The columns of :attr:`names`.
         into : ndarray of shape (n, ...)
             The rows.
         numbers : sequence of int
-            Of the rows in their table, for messages.
+            Numbers of the rows in the table, for messages.
 
         Raises
         ------
@@ -512,7 +510,7 @@ class Layout:
                 done += len(chunk)
 
     def _values(self, name: str, chunk: Any, numbers: Numbers) -> NDArray[Any]:
-        """Return a column's values, those of lists one after another."""
+        """Return a column's values; lists are joined."""
         chunk = getattr(chunk, "storage", chunk)
         if pa.types.is_dictionary(chunk.type):
             chunk = chunk.dictionary_decode()
@@ -554,7 +552,7 @@ def has_lists(schema: pa.Schema) -> bool:
 
 
 def _storage(kind: Any) -> Any:
-    """Return what a type is stored as: tensors of one shape are lists."""
+    """Return the storage type: lists for tensors, and the values' type for dictionaries."""
     kind = getattr(kind, "storage_type", kind)
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 

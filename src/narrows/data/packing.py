@@ -1,8 +1,8 @@
-"""Folders of pictures, decoded once and packed into a Lance dataset.
+"""Pack a folder of pictures, decoded once, into a Lance dataset.
 
-The dataset is made in a hidden folder beside its place, a fragment for each part of the pictures.
-What is there of a part is written down when it is complete, so that packing that was killed goes on
-where it was; when all are there, one commit puts them together, and one renaming shows them.
+The dataset grows in a hidden folder beside its final path, with a fragment for each part of the
+pictures. Each complete part is recorded, so that packing that was killed resumes there. At the end,
+one commit joins all fragments, and the dataset is renamed to its path.
 """
 
 import fcntl
@@ -34,7 +34,13 @@ from narrows.data.decoding import (
 )
 from narrows.data.depths import common_type
 from narrows.data.folders import LeftOut, check_dataset
-from narrows.data.images import ImageSize, choose_sample_shape, list_images, tell_mixed
+from narrows.data.images import (
+    ImageSize,
+    choose_sample_shape,
+    list_images,
+    none_readable,
+    tell_mixed,
+)
 from narrows.data.lance_rows import (
     PICTURES,
     as_table,
@@ -43,37 +49,36 @@ from narrows.data.lance_rows import (
     write_piece,
 )
 from narrows.data.reading import Notes, Pages, chosen, name_within
-from narrows.errors import DataError, OutputError
-from narrows.texts import counted
+from narrows.errors import OutputError
 
-# Pictures, and bytes of them, that are written at a time: what a crash can cost.
+# Pictures, and their bytes, per part: the most that a crash can cost.
 _PICTURES, _BYTES = 8192, 1 << 26
-_MOST_FACTS = 1 << 26  # bytes of what is written down of a part
+_MOST_FACTS = 1 << 26  # bytes of the record of a part
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What :func:`pack` did.
+    """The result of :func:`pack`.
 
     Attributes
     ----------
     path : Path
         The dataset.
     count : int
-        How many pictures are in it.
+        Number of pictures in the dataset.
     sample_shape : tuple of int
-        Of each: (height, width) in grey, (height, width, 3) in colour, (height, width, C) of C
-        other channels.
+        Shape of a picture: (height, width) for grey, (height, width, 3) for colours, (height,
+        width, C) for C other channels.
     dtype : str
-        The type of the values, which holds what the files hold; see :mod:`narrows.data.depths`.
+        Type of the values; see :mod:`narrows.data.depths`.
     resumed : int
-        How many pictures an earlier call had been through.
+        Number of pictures that an earlier call had read.
     skipped : list of (str, str)
-        Files that could not be read and were left out, each with the reason.
+        Unreadable files that were left out, each with the reason.
     left_out : LeftOut
-        What else lies in the folder.
+        Other files of the folder.
     resized : Resized or None
-        Pictures that were brought to another size, unless ``image_size`` asked for it.
+        Resized pictures, unless ``image_size`` asked for it.
     """
 
     path: Path
@@ -99,19 +104,19 @@ def pack(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """Decode, set upright and resize all pictures of a folder, once, into a Lance dataset.
+    """Decode, turn upright and resize all pictures of a folder into a Lance dataset.
 
-    Models learn from the dataset as from the folder, without decoding anything again and without
-    holding it in memory. The same call, made again after it was stopped in whatever way, goes on
-    where it was as long as the files are the same.
+    Models are trained on the dataset as on the folder, without decoding again and without loading
+    it into memory. A call that was interrupted in any way resumes when it is repeated, as long as
+    the files are the same.
 
     Parameters
     ----------
     folder : str or Path
-        Searched through with its subfolders.
+        The folder, which is searched with its subfolders.
     to : str or Path
-        The dataset, such as ``data.lance``. It appears when it is complete. Until then, what is
-        done is in a hidden folder beside it, ``.data.lance.packing``.
+        The dataset, such as ``data.lance``. It appears when it is complete. Until then, finished
+        parts are in a hidden folder beside it, ``.data.lance.packing``.
     image_size, color
         See :func:`narrows.data.images.choose_sample_shape`.
     pages, max_pixels
@@ -122,9 +127,9 @@ def pack(
         Patterns of files and folders that are left out, such as "*_thumb.jpg"; see
         :func:`narrows.data.folders.check_exclude`.
     overwrite : bool, default=False
-        Whether a Lance dataset that is there already is replaced, when the new one is complete.
+        Whether an existing Lance dataset is replaced once the new one is complete.
     progress : callable, optional
-        Called with the number of files done and the number of all.
+        Called with the number of files read and the number of all.
 
     Returns
     -------
@@ -137,8 +142,8 @@ def pack(
     ParameterError
         If ``image_size``, ``color`` or ``exclude`` is not allowed.
     OutputExistsError, OutputError
-        If the dataset exists, is being packed by another process, or cannot be written. Parts that
-        are done are kept.
+        If the dataset exists, is being packed by another process, or cannot be written. Finished
+        parts are kept.
 
     Examples
     --------
@@ -205,12 +210,12 @@ def pack(
 
 
 def _after(done: int, total: int, progress: Progress | None) -> Progress | None:
-    """Count on from what is done."""
+    """Shift the counts of a part by the number of pictures before it."""
     return None if progress is None else lambda more, _: progress(done + more, total)
 
 
 class _Work:
-    """The hidden folder in which a dataset grows, while this process has it locked."""
+    """The hidden folder in which a dataset grows, locked by this process."""
 
     def __init__(self, to: Path) -> None:
         self._to = to
@@ -220,7 +225,7 @@ class _Work:
 
     @classmethod
     def mend(cls, to: Path) -> None:
-        """End what was killed while a dataset was being replaced by a new one."""
+        """Complete a replacement of a dataset that was killed."""
         if not cls(to)._path.is_dir():
             return
         with cls.of(to) as work, work._explained():
@@ -235,7 +240,7 @@ class _Work:
     @classmethod
     @contextmanager
     def of(cls, to: Path) -> Iterator["_Work"]:
-        """Make the folder, or take the one that is there."""
+        """Create the folder, or open the existing one."""
         work = cls(to)
         with work._explained():
             work._path.mkdir(exist_ok=True)
@@ -258,7 +263,7 @@ class _Work:
             os.close(handle)
 
     def begin(self, facts: str) -> tuple[tuple[int, ...], str] | None:
-        """Throw away what is of other files; return the shape and type chosen for these."""
+        """Remove parts of other files; return the recorded shape and type for these files."""
         with self._explained():
             plan = self._read("plan.json")
             if plan is not None and plan.get("facts") == facts:
@@ -272,12 +277,12 @@ class _Work:
         return None
 
     def choose(self, shape: tuple[int, ...], dtype: str) -> None:
-        """Write down how the work is done."""
+        """Record the shape and type."""
         with self._explained():
             self._keep("plan.json", {"facts": self._facts, "shape": shape, "dtype": dtype})
 
     def part(self, number: int) -> dict[str, Any] | None:
-        """Return what is known of a part that is complete."""
+        """Return the record of a complete part."""
         known = self._read(f"{number:06}.json")
         files = [] if known is None else known["files"]
         return known if all((self._rows / "data" / file).exists() for file in files) else None
@@ -289,7 +294,7 @@ class _Work:
         names: list[str],
         skipped: list[tuple[str, str]],
     ) -> None:
-        """Write a part and then, when it is on the disk, that it is complete."""
+        """Write a part, and record it once it is on the disk."""
         known: dict[str, Any] = {"fragments": [], "files": [], "skipped": skipped}
         with self._explained():
             if len(pixels):
@@ -302,28 +307,25 @@ class _Work:
             self._keep(f"{number:06}.json", known)
 
     def finish(self, n_parts: int, row: NDArray[Any]) -> tuple[int, list[tuple[str, str]]]:
-        """Put all parts together, whose rows are of the shape and type of one, and show them."""
+        """Join all parts, whose rows have the shape and type of ``row``, and rename the dataset."""
         parts = [part for number in range(n_parts) if (part := self.part(number)) is not None]
         skipped = [(path, why) for part in parts for path, why in part["skipped"]]
         fragments = [FragmentMetadata.from_json(one) for part in parts for one in part["fragments"]]
         if not fragments:
-            raise DataError(
-                f"none of {counted(len(skipped), 'picture')} can be read; the first is "
-                f"'{skipped[0][0]}': {skipped[0][1]}; give pictures that can"
-            )
+            raise none_readable(len(skipped), *skipped[0])
         with self._explained():
             schema = as_table(row, [""]).schema
             count = put_together(self._rows, schema.with_metadata({PICTURES: b"yes"}), fragments)
             whole = {file for part in parts for file in part["files"]}
             for file in (self._rows / "data").iterdir():
-                if file.name not in whole:  # of a part that was cut short
+                if file.name not in whole:  # of an incomplete part
                     file.unlink()
             put_in_place(self._rows, self._to, self._before)
             shutil.rmtree(self._path)
         return count, skipped
 
     def _has_parts(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether there are parts from which to resume."""
         return any(self._path.glob("[0-9]*.json"))
 
     def _read(self, name: str) -> dict[str, Any] | None:

@@ -1,9 +1,9 @@
-"""Parquet files: rows, unpacked once, and pictures, unpacked into files.
+"""Read rows from Parquet files, and pictures that are embedded in them.
 
-The folders of a partitioned table name columns (Hive): ``year=2020/month=1/part.parquet``. A column
-of pictures, as Hugging Face's data sets have it, holds structures of ``bytes``, what was in a
-picture file, and ``path``, what it was called; or such bytes alone. They are written to a temporary
-folder and read like any other pictures.
+The folders of a Hive-partitioned table name columns: ``year=2020/month=1/part.parquet``. A column
+of pictures, as in Hugging Face's data sets, holds structures of ``bytes``, the contents of a
+picture file, and ``path``, its name; or such bytes alone. They are unpacked to a temporary folder
+and read like any other pictures.
 """
 
 import math
@@ -35,25 +35,25 @@ from narrows.remote import FAILURES, panics_as_failures
 from narrows.texts import listed
 
 _PARQUET = ".parquet"
-_VALUES = 1 << 22  # unpacked at a time
+_VALUES = 1 << 22  # values that are unpacked at a time
 _CONTENT, _PATH = "bytes", "path"
-_ROWS = 64  # that are unpacked together
+_ROWS = 64  # rows that are unpacked at a time
 
 
 @dataclass(frozen=True)
 class _Partitions:
-    """Columns that the names of a partitioned table's folders give to the rows in their files.
+    """The columns in the names of a partitioned table's folders.
 
     Attributes
     ----------
     names : list of str
-        Columns that hold numbers.
+        Names of columns of numbers.
     values : ndarray of shape (n_files, n_columns), float64
-        The numbers, of each file.
+        The numbers of each file.
     texts : list of str
-        Columns that hold anything else, which are left out.
+        Names of other columns, which are left out.
     inside : list of str
-        Columns that the files hold themselves, whose values are the ones that count.
+        Names of columns that the files hold as well, from which they are read.
     """
 
     names: list[str]
@@ -63,12 +63,12 @@ class _Partitions:
 
     @classmethod
     def of(cls, folder: Path, paths: Sequence[Path]) -> "_Partitions":
-        """Read them from the files' paths.
+        """Read the columns from the paths of files.
 
         Raises
         ------
         DataError
-            If not all files lie in folders of the same columns.
+            If the folders of files name different columns.
         """
         pairs = [_pairs(folder, path) for path in paths]
         keys = [key for key, _ in pairs[0]]
@@ -91,7 +91,7 @@ class _Partitions:
         return cls(names, values, texts)
 
     def without(self, names: Sequence[str]) -> "_Partitions":
-        """Leave out the columns that the files hold themselves."""
+        """Leave out columns that the files hold as well."""
         kept = [place for place, name in enumerate(self.names) if name not in names]
         return _Partitions(
             [self.names[place] for place in kept],
@@ -101,7 +101,7 @@ class _Partitions:
         )
 
     def tell(self, folder: Path) -> None:
-        """Say which columns the folders' names became, and which were left out."""
+        """Warn of the columns that were read from names of folders, and those left out."""
         said = []
         if self.names:
             said.append(f"{_listed(self.names)} taken from the names of its folders")
@@ -124,7 +124,7 @@ class _Partitions:
 def find_parts(
     folder: Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
 ) -> tuple[Listing, bool]:
-    """List the Parquet files of a folder, sorted, and tell whether it is partitioned.
+    """List the Parquet files of a folder, and tell whether it is partitioned.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def find_parts(
     exclude : str or sequence of str
         Patterns of files and folders that are left out.
     seen : dict, optional
-        As of :func:`narrows.data.folders.list_files`.
+        See :func:`narrows.data.folders.list_files`.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def find_parts(
 
 
 def explain_folder(folder: Path) -> str | None:
-    """Say what to do with a folder of tables that are not read together; None if there are none."""
+    """Tell how to read a folder of tables that are not joined; None if there are none."""
     tables = sorted(path for path in folder.iterdir() if is_text_table(path))
     if tables:
         names = [path.name for path in tables]
@@ -179,7 +179,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_in_partition(path: Path) -> bool:
-    """Tell whether all folders of a relative path are partitions, and no name begins with _."""
+    """Tell whether all folders of a relative path are partitions, and no part begins with _."""
     *folders, _ = path.parts
     hidden = any(part.startswith("_") for part in path.parts)
     return bool(folders) and all("=" in part for part in folders) and not hidden
@@ -191,7 +191,7 @@ def _pairs(folder: Path, path: Path) -> list[tuple[str, str]]:
 
 
 def is_plain(path: Path) -> bool:
-    """Tell whether a file is a table of features that takes at most half of the free memory."""
+    """Tell whether a file is a table of features in at most half of the free memory."""
     with Opened(path) as file:
         small = fits(file.rows * len(file.schema) * np.dtype(np.float64).itemsize)
         return small and not has_lists(file.schema)
@@ -200,30 +200,30 @@ def is_plain(path: Path) -> bool:
 def read_parquet(
     paths: Sequence[Path], partitioned: Path | None = None
 ) -> tuple[Any, list[str] | None]:
-    """Unpack the rows of files, one file after another.
+    """Read the rows of files, one file after another.
 
     Parameters
     ----------
     paths : sequence of Path
         Parquet files of the same columns.
     partitioned : Path, optional
-        The folder below which the names of folders are columns too.
+        The folder of a partitioned table, whose subfolders name columns.
 
     Returns
     -------
     rows : ndarray of shape (n, ...), or SpooledRows
-        A column of lists or tensors of one shape, which is called "rows" or the only one; where
-        there is none, all columns of numbers. What takes more than half of the free memory is
-        unpacked into a file without a name in the folder for temporary files (``TMPDIR``).
+        A column of lists or tensors of one shape, which is called "rows" or the only one;
+        otherwise all columns of numbers. Rows of more than half of the free memory are unpacked
+        into an unlinked temporary file (in ``TMPDIR``).
     columns : list of str or None
-        What the features of a table are called.
+        Names of a table's columns.
 
     Raises
     ------
     UnreadableFileError
         If one is no Parquet file.
     DataError
-        If they hold no rows, other columns than each other, or something else than numbers.
+        If they hold no rows, different columns, or something else than numbers.
     OutputError
         If there is no room.
     """
@@ -278,7 +278,7 @@ def read_parquet(
 
 
 def _unpacked(layouts: Sequence[Layout], extra: NDArray[np.float64]) -> Iterator[NDArray[Any]]:
-    """Yield rows of all files, with the values that each file has of further columns."""
+    """Yield the rows of all files, with the columns from the names of folders."""
     for layout, more in zip(layouts, extra, strict=True):
         size = max(1, _VALUES // math.prod(layout.shape))
         with Opened(layout.path) as file:
@@ -292,14 +292,14 @@ def _unpacked(layouts: Sequence[Layout], extra: NDArray[np.float64]) -> Iterator
 
 
 class Opened:
-    """A Parquet file, whose defects become errors of one line within a `with` block."""
+    """A Parquet file; within a `with` block, its defects become errors that name it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __enter__(self) -> Self:
         with self._explained():
-            # Opened by its handle, a folder or a pattern of names is not taken for many files.
+            # Given a handle, Arrow does not take a folder or pattern for many files.
             self._handle = self._path.open("rb")
         try:
             with self._explained():
@@ -325,10 +325,10 @@ class Opened:
             raise EOFError(f"column {shown(name)} has no values")
 
     def batches(self, size: int, names: list[str]) -> Iterator[Any]:
-        """Read some columns, so many rows at a time."""
+        """Yield some columns, ``size`` rows at a time."""
         with self._explained():
             for batch in self._file.iter_batches(size, columns=names, use_threads=False):
-                # Texts that are not UTF-8, and lists that end before they begin, are refused.
+                # This refuses texts that are not UTF-8, and lists with invalid offsets.
                 batch.validate(full=True)
                 yield batch
 
@@ -368,10 +368,10 @@ class Embedded:
     Attributes
     ----------
     files : list of Path
-        One for each row.
+        A file for each row.
     folder : Path
-        The folder of the files, in which they are called as the rows are. It is removed with this
-        object, or with the process.
+        The temporary folder, within which the paths of files are the names of rows. It is removed
+        with this object, or with the process.
     """
 
     def __init__(self, name: str) -> None:
@@ -382,7 +382,7 @@ class Embedded:
         self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def add(self, name: str | None, content: bytes) -> None:
-        """Write a file, by the name that it had where no other has it.
+        """Write a file under its own name, if no other file has it.
 
         Raises
         ------
@@ -391,7 +391,7 @@ class Embedded:
         """
         number = len(self.files)
         place = PurePosixPath(*clean_parts(name)) if name else PurePosixPath(str(number))
-        # What is a file cannot be a folder too.
+        # No path is both a file and a folder.
         if place in self._taken or not self._files.isdisjoint(place.parents):
             place = PurePosixPath(f"{number}-{place.name}")
         self._files.add(place)
@@ -405,7 +405,7 @@ class Embedded:
     @staticmethod
     @contextmanager
     def named(embedded: "Embedded | None", path: Path) -> Iterator[None]:
-        """Name the Parquet file in errors about pictures, if they were unpacked."""
+        """Name the Parquet file in errors about its pictures, and remove these."""
         try:
             yield
         except BaseException as error:
@@ -417,14 +417,14 @@ class Embedded:
 
 
 def picture_column(path: Path) -> str | None:
-    """Name the column of a Parquet file that holds pictures; None if none does.
+    """Return the name of the column of pictures in a Parquet file; None if there is none.
 
     Raises
     ------
     UnreadableFileError
         If it is no Parquet file.
     DataError
-        If there are several, or structures that hold something else.
+        If there are several, or files that are no pictures.
     """
     with Opened(path) as file:
         found = [field.name for field in file.schema if _may_hold(field.type) and file.rows]
@@ -438,14 +438,14 @@ def picture_column(path: Path) -> str | None:
 
 
 def unpack(paths: Sequence[Path], column: str) -> Embedded:
-    """Write the pictures of Parquet files to files.
+    """Unpack the pictures of Parquet files to a temporary folder.
 
     Parameters
     ----------
     paths : sequence of Path
-        Files that have the column.
+        Files with the column.
     column : str
-        As :func:`picture_column` names it.
+        Its name; see :func:`picture_column`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Principal component analysis in double precision, of rows that may be larger than memory.
 
-It is the one PCA here: what models start at, and the yardstick that they are compared with. The
+Models are initialised by it, and compared with it. The
 mean is subtracted in double precision before any product is formed, so that digits survive an
 offset that is large beside the spread. (The covariance solver of scikit-learn 1.9 subtracts the
 squared mean from the sum of squares, in the precision of the rows; its ``transform`` subtracts the
@@ -26,10 +26,10 @@ from narrows.errors import DataError, DataTypeError, ParameterError
 
 Rows = NDArray[np.float64]
 
-# Multiplications up to which the rows themselves are decomposed, which loses the fewest digits.
+# Multiplications up to which the rows themselves are decomposed, which is the most accurate.
 _BY_SVD = 2**28
-# Features up to which the covariance of any number of rows is decomposed; and rows up to which that
-# is so of more features, or else the matrix of their products, of as many values.
+# Features up to which the covariance of any number of rows is decomposed; rows up to which that of
+# more features is, or else the Gram matrix of at most so many values.
 _FEATURES, _ROWS, _WHOLE = 4_096, 10_000, 2**28
 # Beyond, the axes are found by random projections (Halko, Martinsson & Tropp 2011) of as many rows
 # as fit into so many values.
@@ -47,18 +47,18 @@ class PrincipalAxes:
     Attributes
     ----------
     mean : ndarray of shape (F,), float64
-        Of the rows.
+        Mean of the rows.
     scale : ndarray of shape (F,), float64
-        What columns are divided by once the mean is subtracted; ones unless given.
+        Divisors of the centred columns; ones by default.
     components : ndarray of shape (K, F), float64
-        Of the scaled columns: orthonormal, the one of the largest variance first; the entry of the
-        largest magnitude is positive in each.
+        Orthonormal axes of the scaled columns by descending variance; the entry of the largest
+        magnitude is positive in each.
     variances : ndarray of shape (K,), float64
-        Along each, with the number of rows as divisor.
+        Variances along the axes, with the number of rows as divisor.
     total_variance : float
-        Summed over all scaled columns.
+        Sum of the variances of all scaled columns.
     exact : bool
-        Whether they come from all rows by a full decomposition.
+        Whether the axes come from all rows by a full decomposition.
     """
 
     mean: Rows
@@ -83,13 +83,13 @@ class PrincipalAxes:
         return rows
 
     def mean_squared_errors(self, X: Any, sizes: Sequence[int]) -> list[float]:
-        """Return the mean squared error over all values when so many axes restore rows.
+        """Return the mean squared errors of rows that are restored from the first axes.
 
         Parameters
         ----------
         X : array-like of shape (n, ...)
         sizes : sequence of int
-            Ascending, from 0 to K; with 0, the mean stands in place of each row.
+            Numbers of axes, ascending, from 0 to K; with 0, each row is restored as the mean.
 
         Returns
         -------
@@ -99,7 +99,7 @@ class PrincipalAxes:
         Raises
         ------
         ParameterError
-            If sizes are not such.
+            If sizes are not ascending, or out of range.
         """
         most = len(self.components)
         if list(sizes) != sorted(sizes) or not all(0 <= size <= most for size in sizes):
@@ -114,17 +114,17 @@ class PrincipalAxes:
         return [float(total) / math.prod(rows.shape) for total in sums]
 
     def residuals(self, flat: NDArray[Any], sizes: Sequence[int]) -> Iterator[Rows]:
-        """Yield what is left of rows when so many axes restore them.
+        """Yield the residuals of rows that are restored from the first axes.
 
-        Each comes from the one before by subtraction, never as a difference of sums of squares,
-        so that small residuals keep their digits.
+        Each is subtracted from the one before, not computed from sums of squares, so that small
+        residuals are accurate.
 
         Parameters
         ----------
         flat : ndarray of shape (n, F)
-            Few enough for a copy in double precision.
+            Rows, few enough for a copy in double precision.
         sizes : sequence of int
-            Ascending, each from 0 to K.
+            Numbers of axes, ascending, from 0 to K.
 
         Yields
         ------
@@ -163,16 +163,15 @@ def fit_pca(
         Rows of F finite numbers each, such as tables (n, F) or pictures (n, H, W, C). They are
         converted to double precision some at a time.
     n_components : int
-        How many axes, K: from 1 to min(n, F).
+        Number of axes, K, from 1 to min(n, F).
     mean : array-like of shape (F,), optional
-        That of the rows, where it is known; it saves a pass over them.
+        Mean of the rows, if it is known, which saves a pass over them.
     scale : array-like of shape (F,), optional
-        Above zero: columns are divided by it. Their standard deviations give the PCA of
-        standardised columns.
+        Divisors of columns, above zero. Standard deviations give the PCA of standardised columns.
     sample_weight : array-like of shape (n,), optional
-        How much each row counts, at least 0; a row of weight 2 counts as two rows of weight 1.
+        Weights of the rows, at least 0; a row of weight 2 counts as two rows of weight 1.
     random_state : int
-        Seed of the random projections, where there are any.
+        Random seed of the projections.
 
     Returns
     -------
@@ -187,7 +186,7 @@ def fit_pca(
     Raises
     ------
     ParameterError
-        If so many axes cannot be had.
+        If ``n_components`` is out of range.
     DataError
         If the rows are no finite numbers, or there is not one weight for each.
 
@@ -202,7 +201,7 @@ def fit_pca(
 
     Examples
     --------
-    The offset takes nothing from the result:
+    An offset does not change the result:
 
     >>> import numpy as np
     >>> from narrows.evaluation import fit_pca
@@ -269,7 +268,7 @@ def _by_rows(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None) -
 def _by_covariance(
     axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None
 ) -> PrincipalAxes:
-    """Decompose the matrix of all products of columns, (F, F)."""
+    """Decompose the covariance matrix of the columns, (F, F)."""
     squares = np.zeros((len(axes.mean),) * 2, order="F")
     for start, block in _blocks(rows):
         centred = axes.center(block)
@@ -282,7 +281,7 @@ def _by_covariance(
 
 
 def _by_products(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None) -> PrincipalAxes:
-    """Decompose the matrix of all products of rows, (n, n), some columns at a time."""
+    """Decompose the Gram matrix of the rows, (n, n), built from some columns at a time."""
     n = len(rows)
     flat = np.asarray(rows[:n]).reshape(n, -1)
     squares = np.zeros((n, n), order="F")
@@ -300,7 +299,7 @@ def _by_products(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | Non
     projected = np.zeros((flat.shape[1], count))
     for start, block in _blocks(flat):
         projected += axes.center(block).T @ along[start : start + len(block)]
-    # Columns of it are orthogonal already; those of no variance become so by this.
+    # This makes columns without variance orthogonal as well.
     orthonormal, _ = qr(projected, mode="economic", overwrite_a=True)
     return replace(axes, components=orthonormal.T, variances=values / n, total_variance=total)
 
@@ -308,7 +307,7 @@ def _by_products(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | Non
 def _by_projections(
     axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None, random_state: int
 ) -> PrincipalAxes:
-    """Find the axes of some rows by random projections."""
+    """Find the axes of a sample of rows by random projections."""
     n, width = len(rows), len(axes.mean)
     most = min(n, max(_SAMPLED // width, 2 * count))
     chosen = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
@@ -335,7 +334,7 @@ def _largest(squares: Rows, count: int) -> tuple[Rows, Rows]:
         half = LinearOperator(
             (side, side), matvec=lambda x: dsymv(1.0, squares, x, lower=1), dtype=np.float64
         )
-        # The start is fixed, so that the same rows have the same components.
+        # With a fixed start, the same rows have the same components.
         start = np.random.default_rng(0).normal(size=side)
         values, vectors = eigsh(half, k=count, v0=start)
     else:
@@ -345,7 +344,7 @@ def _largest(squares: Rows, count: int) -> tuple[Rows, Rows]:
 
 
 def _as_rows(X: Any) -> NDArray[Any] | LazyRows:
-    """Check rows that stand in memory; lazy ones were checked when they were made."""
+    """Validate rows in memory; lazy rows have been validated."""
     if isinstance(X, LazyRows):
         return X
     rows: NDArray[Any] = np.asarray(as_array_like(X))
@@ -360,7 +359,7 @@ def _as_rows(X: Any) -> NDArray[Any] | LazyRows:
 
 
 def _mean(rows: NDArray[Any] | LazyRows, width: int, shares: Rows) -> Rows:
-    """Return the mean of rows; summed from the first row on, large values keep their digits."""
+    """Return the mean of rows, summed relative to the first row for accuracy."""
     first = np.asarray(rows[:1]).reshape(width).astype(np.float64)
     total = np.zeros(width)
     for start, block in _blocks(rows):
@@ -370,9 +369,9 @@ def _mean(rows: NDArray[Any] | LazyRows, width: int, shares: Rows) -> Rows:
 
 
 def _blocks(rows: NDArray[Any] | LazyRows) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield rows, laid flat, some at a time, each with its first number."""
+    """Yield blocks of flattened rows, each with the number of its first row."""
     size = min(_MOST_ROWS, max(1, _BLOCK // max(1, math.prod(rows.shape[1:]))))
     for start in range(0, len(rows), size):
-        # In one order, whatever the rows came in: sums then round alike.
+        # One memory order, so that sums round alike.
         block = np.ascontiguousarray(rows[start : start + size])
         yield start, block.reshape(len(block), -1)

@@ -1,7 +1,7 @@
-"""What is learned from the training data on the way in, and undone on the way out.
+"""Statistics of the training data, and the scaling between data and network.
 
-One pass collects each feature's mean and variance by the pairwise update of Chan, Golub & LeVeque
-(1983), eq. 2.1, which stays exact where sums of squares would cancel.
+One pass collects the mean and variance of each feature by the pairwise update of Chan, Golub &
+LeVeque (1983), eq. 2.1, which is accurate where sums of squares would cancel.
 """
 
 import math
@@ -24,35 +24,34 @@ Observer = Callable[[NDArray[Any], NDArray[np.bool_]], None]
 ScalingName = Literal["auto", "none", "unit", "global", "standard"]
 SCALINGS = ("auto", "none", "unit", "global", "standard")
 
-# Usual intensity ranges, the narrowest first. One is assumed only if the data reach more than this
-# share of its upper end: digits with values from 0 to 16 are not dark 8-bit pictures.
+# Usual intensity ranges, the narrowest first. One is assumed only if the data exceed this share of
+# its upper end: digits with values from 0 to 16 are not dark 8-bit pictures.
 _CONVENTIONS = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0))
 _LEAST_SHARE = 1 / 4
-# Data in [0, 1] whose features have a smaller root mean variance lie so near to each other that a
-# sigmoid learns them worse than a linear output does (measured on pictures, histograms, tables).
+# Below this root mean variance of the features, a sigmoid learns data in [0, 1] worse than a linear
+# output (measured on pictures, histograms, tables).
 _LEAST_SPREAD = 1 / 16
-# Features, or channels, whose standard deviations differ by more than this factor have units of
-# their own.
+# Features or channels whose standard deviations differ by a larger factor have different units.
 _ONE_UNIT = 3.0
-_VALUES = 1 << 23  # that are looked at together
+_VALUES = 1 << 23  # values that are processed at a time
 _WIDE = (torch.float64, torch.int64, torch.int32, torch.uint16)
 _UINT8 = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What one pass over the rows tells.
+    """The statistics of one pass over the rows.
 
     Attributes
     ----------
     mean, variance : ndarray of shape (F,)
-        Of each feature, in float64; of shape () where features are pooled.
+        Mean and variance of each feature, in float64; of shape () if features are pooled.
     low, high : float
-        The smallest and the largest value of all.
+        The smallest and the largest of all values.
     binary : bool
         Whether every value is 0 or 1.
     dtype : str
-        The type of the values.
+        Type of the values.
     least, most : ndarray of shape (F,)
         The smallest and the largest value of each feature, in float64.
     """
@@ -75,26 +74,26 @@ class Statistics:
         weights: NDArray[np.float64] | None = None,
         block: int = 1024,
     ) -> Self:
-        """Collect them in blocks of rows whose float copies the processor's caches hold.
+        """Collect the statistics in blocks of rows that fit into the processor's caches.
 
         Parameters
         ----------
         X : ndarray or LazyRows of shape (n, ...)
             The rows.
         held_out : ndarray of int, optional
-            The numbers of rows that are left out, ascending.
+            Numbers of the held-out rows, which are left out, ascending.
         observe : callable, optional
-            Called with each block of rows, and a mask of those in it that are held out: whoever
-            needs another look at all rows shares this pass over them.
+            Called with each block of rows, and a mask of its held-out rows, to use the same pass
+            over the rows.
         weights : ndarray of shape (n,), optional
-            How much each row counts in mean and variance, above 0.
+            Weights of the rows in mean and variance, above 0.
         block : int
-            Rows at a time, fewer where rows are large.
+            Rows per block; fewer if rows are large.
 
         Raises
         ------
         DataError
-            If lazy rows, which were not looked at before, hold values that are not finite.
+            If lazy rows hold values that are not finite.
         """
         block = min(block, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
         left_out = np.empty(0, np.int64) if held_out is None else held_out
@@ -136,7 +135,7 @@ class Statistics:
         return cls(mean, spread / count, low, high, binary, X.dtype.name, least, most)
 
     def by_channel(self, n_channels: int) -> Self:
-        """Return those of rows (L, C) in which each channel has one mean and one variance."""
+        """Return the statistics of rows (L, C) with one mean and variance per channel."""
         means = self.mean.reshape(-1, n_channels)
         variances = self.variance.reshape(-1, n_channels).mean(axis=0) + means.var(axis=0)
         places = len(means)
@@ -145,7 +144,7 @@ class Statistics:
         )
 
     def pooled(self) -> Self:
-        """Return those of all values together, as if there were one feature."""
+        """Return the statistics of all values as one feature."""
         variance = self.variance.mean() + self.mean.var()
         return replace(
             self,
@@ -165,15 +164,15 @@ class Scaling:
     shift, scale : Tensor of shape () or (F,)
         float64.
     low, high : float
-        The values that black and white stand for when rows are shown as, or read from, pictures.
-        Of nothing but zeros and ones, these; of other uint8, 0 and 255. Of other data, the
-        narrowest of [0, 1], [-0.5, 0.5], [-1, 1] and [0, 255] that holds them all, if the largest
-        magnitude is more than a quarter of its upper end; otherwise the smallest and the largest
-        value of the training data.
+        The values of black and white when rows are shown as pictures, or read from them. 0 and 1
+        for data of zeros and ones; 0 and 255 for other uint8. For other data, the narrowest of
+        [0, 1], [-0.5, 0.5], [-1, 1] and [0, 255] that holds them all, if the largest magnitude is
+        more than a quarter of its upper end; otherwise the smallest and the largest value of the
+        training data.
     bounded : bool
         Whether scaled values lie in [0, 1].
     dtype : str
-        The type of the training data.
+        Type of the training data.
 
     Examples
     --------
@@ -201,20 +200,19 @@ class Scaling:
         *,
         are_levels: bool = True,
     ) -> Self:
-        """Choose the map for data with these statistics.
+        """Choose the scaling for data with these statistics.
 
         Parameters
         ----------
         name : {"auto", "none", "unit", "global", "standard"}
             See the parameter ``scaling`` of the models.
         statistics : Statistics
-            Of the training data.
+            Statistics of the training data.
         sample_shape : tuple of int
-            Of a row, where its last axis has the columns of a table or the channels of a signal,
-            which may have units of their own: (F,) or (L, C). Otherwise ``()``.
+            Shape (F,) of a table's rows, or (L, C) of a signal's, whose columns or channels may
+            have different units. Otherwise ``()``.
         are_levels : bool, default=True
-            Whether uint8, or floats that fill [0, 1], may be pixels, which "auto" then takes them
-            for.
+            Whether "auto" takes uint8, and floats that fill [0, 1], for pixels.
 
         Raises
         ------
@@ -243,7 +241,7 @@ class Scaling:
                 shift, scale = statistics.mean, np.sqrt(statistics.variance.mean())
             case "standard":
                 shift, scale = statistics.mean, np.sqrt(statistics.variance)
-                # A constant feature stays at zero instead of dividing by it.
+                # Constant features are scaled by 1.
                 scale = np.where(_varies(statistics), scale, 1.0)
         in_unit = statistics.low >= 0 and statistics.high <= 1
         return cls(
@@ -257,12 +255,12 @@ class Scaling:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], width: int) -> Self:
-        """Build a scaling again from its ``tensors()`` and ``facts()``.
+        """Restore a scaling from its ``tensors()`` and ``facts()``.
 
         Parameters
         ----------
         tensors, facts : mapping
-            As stored, not to be trusted.
+            The stored ones, which are validated.
         width : int
             The number of features, F.
 
@@ -291,26 +289,26 @@ class Scaling:
 
     @property
     def value_type(self) -> type[np.float32 | np.float64]:
-        """The type that rows come back in: float64 where float32 cannot hold all training data."""
+        """The type of restored rows: float64 if float32 cannot hold the training data."""
         return np.float32 if np.can_cast(self.dtype, np.float32) else np.float64
 
     def in_double(self) -> Self:
-        """Return the same map, whose :meth:`undo` gives float64 whatever the training data's type.
+        """Return the same scaling, whose :meth:`undo` returns float64.
 
-        Errors of rows far from zero are measured by it, which rounding to float32 would add to.
+        Reconstruction errors of rows far from zero are measured by it, without rounding to float32.
         """
         if self.value_type is np.float64:
             return self
-        # The network learned from rows that were shifted in single precision.
+        # The network was trained on rows that were shifted in single precision.
         shift, scale = (t.float().double() for t in (self.shift, self.scale))
         return replace(self, shift=shift, scale=scale, dtype="float64")
 
     def __call__(self, x: Tensor) -> Tensor:
         """Scale rows: any type, shape (B, ...), to float32 of the same shape."""
-        # Differences of large values, and values below float32's range, need double precision.
+        # Differences of large values, and tiny values, need double precision.
         kind = torch.float64 if x.dtype in _WIDE else torch.float32
         shift, factor, scale = self._constants(x.device, kind)
-        # In one order, whatever the rows came in: products then round alike.
+        # One memory order, so that products round alike.
         if shift is None and factor is None:
             return x.to(torch.float32).contiguous()
         y = x.to(kind).flatten(1).contiguous()
@@ -321,7 +319,7 @@ class Scaling:
         return y.to(torch.float32).view(x.shape)
 
     def exactly(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        """Scale rows (B, ...) in double precision, and lay them flat: (B, F)."""
+        """Scale rows (B, ...) in double precision, and flatten them to (B, F)."""
         flat = rows.reshape(len(rows), -1).astype(np.float64)
         scaled: NDArray[np.float64] = (flat - self.shift.numpy()) / self.scale.numpy()
         return scaled
@@ -329,14 +327,14 @@ class Scaling:
     def _constants(
         self, device: torch.device, kind: torch.dtype
     ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """Return shift, 1 / scale and scale where rows are; the first two only if they do anything.
+        """Return shift, 1 / scale and scale on a device; None for the first two if trivial.
 
-        They are looked at and moved once: on a GPU each look would make every batch wait.
+        They are compared and moved once, as each comparison on a GPU synchronises.
         """
         key = (device, kind)
         if key not in self._moved:
             shifted, scaled = bool((self.shift != 0).any()), bool((self.scale != 1).any())
-            with torch.inference_mode(mode=False):  # what is made within could not be learned by
+            with torch.inference_mode(mode=False):  # tensors made within cannot be used in training
                 shift, scale = (t.to(device, kind) for t in (self.shift, self.scale))
                 self._moved[key] = (
                     shift if shifted else None,
@@ -354,7 +352,7 @@ class Scaling:
     def undo(self, y: Tensor) -> Tensor:
         """Map the network's float32 rows of shape (B, ...) back to the data's units.
 
-        They come back in :attr:`value_type`.
+        They are in :attr:`value_type`.
         """
         kind = torch.float32 if self.value_type is np.float32 else torch.float64
         shift, scale = (t.to(y.device, kind) for t in (self.shift, self.scale))
@@ -376,7 +374,7 @@ class Scaling:
         Returns
         -------
         ndarray, or StoredRows
-            The same array where the data are such pixels, otherwise of :attr:`value_type`.
+            The same array if the data are such pixels, otherwise of :attr:`value_type`.
         """
         if (self.low, self.high) == (0.0, 255.0):
             return pixels
@@ -387,24 +385,24 @@ class Scaling:
 
     @property
     def file_type(self) -> np.dtype[Any]:
-        """The type that picture files have in the data's units.
+        """The type of picture files in the data's units.
 
-        That of the training data if these were shades of 8 or 16 bits, and floats otherwise.
+        That of the training data if these are shades of 8 or 16 bits, and floats otherwise.
         """
         own = np.dtype(self.dtype)
         return np.dtype(self.value_type) if own not in SHADES or self._is_mask else own
 
     def takes_as_shades(self, dtype: np.dtype[Any]) -> bool:
-        """Tell whether files of a type are brought to the data by what white is in them."""
+        """Tell whether files of a type are converted to the data's units by their white."""
         own = np.dtype(self.dtype)
         counts = dtype == np.uint16 and own.kind in "iu" and self.high > SHADES[_UINT8]
         return dtype in SHADES and dtype != own and (own in SHADES or not counts)
 
     def written_type(self, file_type: str | None) -> np.dtype[Any]:
-        """Choose the type in which pictures are written that were restored from files of a type.
+        """Choose the type in which pictures restored from files of a type are written.
 
-        That of the training data if these were shades, or if the files hold no shades; otherwise
-        that of the files, and 8 bits where there are none.
+        That of the training data if these are shades, or the files hold no shades; otherwise that
+        of the files, and 8 bits if there are none.
         """
         own = np.dtype(self.dtype)
         if own in SHADES:
@@ -414,7 +412,7 @@ class Scaling:
 
     @property
     def _is_mask(self) -> bool:
-        """Whether the data are zeros and ones in 8 bits, where files may mean white by 255."""
+        """Whether the data are zeros and ones in 8 bits; files may have white as 255."""
         return self.dtype == "uint8" and (self.low, self.high) == (0.0, 1.0)
 
     @overload
@@ -424,16 +422,16 @@ class Scaling:
     def from_file(self, values: StoredRows) -> StoredRows: ...
 
     def from_file(self, values: Any) -> Any:
-        """Turn picture files' values into the data's units.
+        """Convert picture files' values to the data's units.
 
-        Values of the type of the training data, or that mean the same in another type, are what
-        they are. Shades of 8 and of 16 bits are brought to each other by what white is; to data
-        that are no such shades by :attr:`low` and :attr:`high`, which stand for black and white.
+        Values of the type of the training data, or of the same meaning in another type, are kept.
+        Shades of 8 and 16 bits are converted to each other by their white, and to other data by
+        :attr:`low` and :attr:`high`, which are black and white.
 
         Parameters
         ----------
         values : ndarray of shape (n, ...), or StoredRows
-            As :func:`narrows.data.image_codec.decode` gives each of them.
+            Pictures as :func:`narrows.data.image_codec.decode` returns them.
 
         Returns
         -------
@@ -443,9 +441,8 @@ class Scaling:
         Raises
         ------
         DataError
-            If the type's values have nothing to do with the data's, or if they have 8 bits and the
-            data are 16-bit pictures that stay below a quarter of white: what is white there, nobody
-            can tell.
+            If the type has no common meaning with the data's, or if the files have 8 bits and the
+            data are 16-bit pictures below a quarter of white, whose white is unknown.
 
         Examples
         --------
@@ -476,24 +473,24 @@ class Scaling:
         return bring(values, own).astype(self.value_type, copy=False)
 
     def show(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Turn one picture file's values into 8-bit pixels to look at.
+        """Convert a picture file's values to 8-bit pixels for display.
 
         Raises
         ------
         DataError
-            As :meth:`from_file`.
+            See :meth:`from_file`.
         """
         return self.to_pixels(self.from_file(values[None])[0])
 
     def to_pixels(self, values: NDArray[Any], dtype: DTypeLike = np.uint8) -> NDArray[Any]:
-        """Turn values in the data's units into shades, rounded, cut off at black and white.
+        """Convert values in the data's units to shades, rounded and clipped to black and white.
 
         Parameters
         ----------
         values : ndarray
-            Any shape.
+            Values of any shape.
         dtype : uint8 or uint16, default=uint8
-            The shades, from 0 to 255 or to 65535.
+            Type of the shades, from 0 to 255 or to 65535.
 
         Returns
         -------
@@ -506,16 +503,16 @@ class Scaling:
         return pixels.astype(dtype)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is kept beside the weights; ``facts`` has the rest."""
+        """Return the tensors to store beside the weights; see ``facts``."""
         return {"shift": self.shift, "scale": self.scale}
 
     def facts(self) -> dict[str, Any]:
-        """Return what is kept in JSON."""
+        """Return the facts to store in JSON."""
         return {"low": self.low, "high": self.high, "bounded": self.bounded, "dtype": self.dtype}
 
 
 def _blocks(X: NDArray[Any] | LazyRows, size: int) -> Iterator[NDArray[Any]]:
-    """Yield rows some at a time; lazy ones are checked to be finite here."""
+    """Yield blocks of rows; lazy ones are checked to be finite."""
     if not isinstance(X, LazyRows):
         yield from (X[start : start + size] for start in range(0, len(X), size))
         return
@@ -525,16 +522,16 @@ def _blocks(X: NDArray[Any] | LazyRows, size: int) -> Iterator[NDArray[Any]]:
 
 
 def unit_ratio(statistics: Statistics) -> float:
-    """Return how many times the largest standard deviation of a feature is the smallest.
+    """Return the ratio of the largest to the smallest standard deviation of a feature.
 
-    Constant features have no say.
+    Constant features are ignored.
     """
     deviations = np.sqrt(statistics.variance[_varies(statistics)])
     return float(deviations.max() / deviations.min()) if len(deviations) else 1.0
 
 
 def _varies(statistics: Statistics) -> NDArray[np.bool_]:
-    """Tell which features vary; rounding in the mean of large values is no variance."""
+    """Tell which features vary by more than rounding errors."""
     tiny = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
     varies: NDArray[np.bool_] = np.sqrt(statistics.variance) > tiny
     return varies
@@ -554,7 +551,7 @@ def _black_and_white(statistics: Statistics) -> tuple[float, float]:
 
 
 def _fills_its_range(statistics: Statistics, low: float, high: float, are_levels: bool) -> bool:
-    """Tell whether data are pixels, yes or no, or floats that make use of [0, 1] as pixels do."""
+    """Tell whether data are zeros and ones, pixels, or floats spread over [0, 1] as pixels are."""
     if statistics.binary or not are_levels:
         return statistics.binary
     if statistics.dtype == "uint8":

@@ -1,4 +1,4 @@
-"""Signals: in sound files, tables and arrays; cut into windows, and put together again."""
+"""Read signals from sound files, tables and arrays, cut them into windows, and join these."""
 
 import math
 import re
@@ -44,23 +44,23 @@ from narrows.errors import (
 )
 from narrows.texts import counted, shortened
 
-_BESIDE = (".csv", ".tsv", ".parquet", ".cue", ".m3u", ".lab")  # what is known of sounds
-# Formats, whatever a file's ending, of which it can be told whether a file was cut short.
+_BESIDE = (".csv", ".tsv", ".parquet", ".cue", ".m3u", ".lab")  # descriptions of sounds
+# Formats of which truncated files can be recognised, whatever the suffix.
 _FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
-# Subtypes whose samples single precision does not hold, and those that go beyond -1 to 1.
+# Subtypes that need double precision, and those of values beyond -1 to 1.
 _DOUBLE = ("DOUBLE", "PCM_32")
 _UNBOUNDED = (
     "FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III",
 )  # fmt: skip
-# How libsndfile notes that there is less than a header states, and from where on the number of a
-# header means that its writer did not know the length.
+# Notes of libsndfile on headers that state more than there is, and the number in a header from
+# which on the length was unknown to the writer.
 _NOTED = {
     r"(?m)^\s*(?:data|SSND)\s*: (?P<stated>\d+) \(should be (?P<found>\d+)\)": "bytes of sound",
     r"count (?P<found>\d+) does not match value from 'ds64' chunk of (?P<stated>\d+)": "samples",
 }
 _UNKNOWN = 0x7FFF0000
-_HEADER = 4096  # bytes that a file without any sound may have
-_LARGEST_PAGE = 65_307  # bytes of an Ogg file
+_HEADER = 4096  # most bytes of a file without samples
+_LARGEST_PAGE = 65_307  # bytes of a page of an Ogg file
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Signal:
     Attributes
     ----------
     values : ndarray of shape (T,) or (T, C)
-        Of one channel, or of C; sound as float32, or float64 where a file has 32-bit integers or
-        double precision. Integers of sound files stand for -1 to 1, floats are what they are.
+        Samples of one channel, or of C; sound in float32, or float64 if the file has 32-bit
+        integers or double precision. Integers of sound files are scaled to -1 to 1.
     rate : int or None
-        Samples a second, where the file says it.
+        Samples per second, if the file states it.
     columns : list of str or None
-        What the channels are called, where they have names.
+        Names of the channels, if they have names.
     subtype : str or None
-        How a sound file stores a sample, such as "PCM_16".
+        Type of a sample in a sound file, such as "PCM_16".
     """
 
     values: NDArray[Any]
@@ -87,18 +87,18 @@ class Signal:
 
 
 class Signals(NamedTuple):
-    """Signals of one rate and with the same channels, of a file or a folder.
+    """The signals of a file or a folder, of one rate and with the same channels.
 
     Attributes
     ----------
     signals : list of Signal
         At least one.
     skipped : list of (str, str)
-        Files that could not be read and were left out, each with the reason.
+        Unreadable files that were left out, each with the reason.
     left_out : LeftOut or None
-        What else lies in the folder; None of a single file.
+        Other files of the folder; None for a single file.
     files : list of Path
-        Where each signal comes from.
+        The file of each signal.
     """
 
     signals: list[Signal]
@@ -119,15 +119,14 @@ def read(
     Parameters
     ----------
     path : str or Path
-        A sound file (.wav, .flac, .ogg, .mp3, .aif), a table whose rows follow each other in time
-        (.csv, .tsv, .parquet), or a .npy file of shape (T,) or (T, C), which stays on the disk.
+        A sound file (.wav, .flac, .ogg, .mp3, .aif), a table with a row per time step (.csv, .tsv,
+        .parquet), or a .npy file of shape (T,) or (T, C), which is memory-mapped if it is large.
     columns : sequence of str, optional
-        Which of a table's columns; of other files, which channels, counted from "0". All by
-        default.
+        Columns of a table, or channels of other files, counted from "0". All by default.
     rate : int, optional
-        Samples a second that sound is brought to, by :func:`resample`; its own by default.
+        Samples per second to which sound is resampled by :func:`resample`; its own by default.
     options : FileOptions, optional
-        How to read a text table that does not say it itself.
+        How to read a text table.
 
     Returns
     -------
@@ -137,11 +136,11 @@ def read(
     Raises
     ------
     MissingFileError, UnreadableFileError
-        If there is no such file, it is not what its ending says, or it is shorter than its header
-        says.
+        If there is no such file, it is not what its suffix says, or it is shorter than its header
+        states.
     DataError, ParameterError
-        If it holds no samples, is of another kind, has no such column, or states no rate to be
-        brought to another.
+        If it holds no samples, is of another kind, has no such column, or has no rate from which it
+        could be resampled.
     MissingDependencyError
         If it is a sound file and soundfile is not installed.
 
@@ -195,14 +194,14 @@ def read_all(
     exclude: str | Sequence[str] = (),
     options: FileOptions = DEFAULTS,
 ) -> Signals:
-    """Read a signal, or all the sound files of a folder, which have one rate and the same channels.
+    """Read a signal, or all sound files of a folder, of one rate and with the same channels.
 
     Parameters
     ----------
     path : str or Path
         A file as for :func:`read`, or a folder, which is searched with its subfolders.
     columns, rate, options
-        As for :func:`read`.
+        See :func:`read`.
     skip_unreadable : bool, default=False
         Whether files of a folder that cannot be read are left out and listed instead of raising.
     exclude : str or sequence of str
@@ -224,7 +223,7 @@ def read_all(
     Warns
     -----
     NarrowsWarning
-        "files_left_out" if the folder holds what is not read.
+        "files_left_out" if the folder holds other files.
     """
     found = list_signals(path, exclude)
     found.left_out.tell(Path(path))
@@ -261,24 +260,24 @@ def read_all(
 
 
 def resample(signal: Signal, rate: int) -> Signal:
-    """Bring a signal to another rate, by a polyphase filter that keeps what both rates can hold.
+    """Resample a signal by a polyphase filter, which keeps the frequencies of both rates.
 
     Parameters
     ----------
     signal : Signal
-        With a rate.
+        A signal with a rate.
     rate : int
-        Samples a second, from 1 on.
+        Samples per second, from 1 on.
 
     Returns
     -------
     Signal
-        Of ``ceil(T * rate / signal.rate)`` samples.
+        The signal in ``ceil(T * rate / signal.rate)`` samples.
 
     Raises
     ------
     ParameterError
-        If one of the rates is none.
+        If a rate is missing, or not allowed.
 
     Examples
     --------
@@ -306,7 +305,7 @@ def resample(signal: Signal, rate: int) -> Signal:
 
 
 def check_rate(rate: int | None) -> None:
-    """Refuse what is no number of samples a second; None asks for none.
+    """Refuse what is no number of samples per second; None is allowed.
 
     Raises
     ------
@@ -322,16 +321,16 @@ def check_rate(rate: int | None) -> None:
 
 
 def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
-    """Write a signal, whole or not at all.
+    """Write a signal atomically.
 
     Parameters
     ----------
     path : str or Path
-        As for :func:`read`. Sound files of integers hold -1 to 1, and what is beyond is cut off;
-        those of floats hold all values. Where the signal has no ``subtype`` and goes beyond, floats
-        are written if the kind of file has them.
+        See :func:`read`. Sound files of integers are clipped to -1 to 1; those of floats hold all
+        values. If the signal has no ``subtype`` and exceeds this range, floats are written if the
+        format has them.
     signal : Signal
-        A sound file needs its rate.
+        The signal; sound files need its rate.
     overwrite : bool, default=False
         Whether a file that exists is replaced.
 
@@ -345,12 +344,12 @@ def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
     OutputExistsError, OutputError
         If the file exists and is not to be replaced, or cannot be written.
     ParameterError
-        If the ending is another, or there is no rate for sound.
+        If the suffix is another, or sound has no rate.
 
     Warns
     -----
     NarrowsWarning
-        "samples_clipped" if samples are cut off.
+        "samples_clipped" if samples are clipped.
     """
     path = check_signal_output(path, signal.rate)
     with atomic_file(path, overwrite=overwrite) as temporary:
@@ -362,7 +361,7 @@ def write(path: str | Path, signal: Signal, *, overwrite: bool = False) -> Path:
 
 
 def check_signal_output(path: str | Path, rate: int | None) -> Path:
-    """Refuse, before any work is done, a path that :func:`write` would refuse after it."""
+    """Refuse, before any computation, a path that :func:`write` would refuse after it."""
     path = Path(path)
     file_format = format_of(path)
     if file_format is None or "signals" not in file_format.kinds or file_format.write is None:
@@ -376,7 +375,7 @@ def check_signal_output(path: str | Path, rate: int | None) -> Path:
 
 
 def find_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> list[Path]:
-    """List the sound files in a folder and its subfolders, sorted; a file is listed alone.
+    """List the sound files in a folder and its subfolders; a single file is a list of one.
 
     Hidden files and folders and those of systems are left out, and linked folders are not followed;
     see :mod:`narrows.data.folders`.
@@ -392,14 +391,13 @@ def find_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> list[Pa
     Raises
     ------
     MissingFileError, DataError, ParameterError
-        If there is nothing at the path, the folder holds no sound, or there is no folder to leave
-        files out of.
+        If the path does not exist, the folder holds no sound, or patterns are given for a file.
     """
     return list_signals(path, exclude).files
 
 
 def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listing:
-    """List sound files as :func:`find_signals`, and count what else is in the folder."""
+    """List sound files as :func:`find_signals`, and count the other files."""
     path = Path(path)
     check_exists(path, lambda: f"{_wanted()}, or a folder of sound files")
     check_excludable(path, exclude)
@@ -466,7 +464,7 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     rate : int
         Samples a second.
     subtype : str
-        How the file stores a sample, such as "PCM_16".
+        Type of a sample in the file, such as "PCM_16".
 
     Raises
     ------
@@ -480,7 +478,7 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     """
     soundfile = _soundfile()
     try:
-        # By its descriptor: soundfile opens no file whose name is not UTF-8.
+        # soundfile opens no file whose name is not UTF-8, but takes descriptors.
         with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.format not in _FORMATS:
                 raise UnreadableFileError(
@@ -511,10 +509,10 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
 
 
 def _cut_short(path: Path, file: Any, read: int) -> str | None:
-    """Say what of a sound file is missing, by its header and what was read; None if nothing is.
+    """Tell from its header what a truncated sound file lacks; None if it is complete.
 
-    Of WAV and AIFF, libsndfile takes the samples that are there, and notes the difference. Of MP3
-    and FLAC it states the samples that the header promises. An Ogg file's last page says so.
+    Of WAV and AIFF, libsndfile reads the samples there are, and notes the difference. Of MP3 and
+    FLAC it states the samples in the header. The last page of an Ogg file is marked.
     """
     if read < file.frames:
         return f"{read} of the {file.frames} samples that its header states can be read"
@@ -530,7 +528,7 @@ def _cut_short(path: Path, file: Any, read: int) -> str | None:
 
 
 def _ends_as_ogg(path: Path) -> bool:
-    """Tell whether the last page of an Ogg file is whole, and says that it is (RFC 3533)."""
+    """Tell whether the last page of an Ogg file is complete, and marked as the last (RFC 3533)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 2 * _LARGEST_PAGE))
@@ -545,7 +543,7 @@ def _ends_as_ogg(path: Path) -> bool:
 def write_sound(
     temporary: Path, path: Path, values: NDArray[Any], rate: int | None, subtype: str | None
 ) -> None:
-    """Write sound to a temporary file that will become ``path``, whose ending says which kind.
+    """Write sound to a temporary file that will become ``path``, whose suffix gives the format.
 
     Raises
     ------
@@ -557,7 +555,7 @@ def write_sound(
     Warns
     -----
     NarrowsWarning
-        "samples_clipped" if samples lie beyond what the subtype holds.
+        "samples_clipped" if samples exceed the range of the subtype.
     """
     soundfile = _soundfile()
     suffix = path.suffix[1:].upper()
@@ -596,26 +594,25 @@ def write_sound(
 
 
 class Windows(LazyRows):
-    """Windows over one signal or several, cut out where they are asked for.
+    """Windows over one signal or several, cut out on access.
 
-    Any model learns from them (``fit``), or encodes them, as it does with the rows of an array.
+    Models take them as they take the rows of an array.
 
     Parameters
     ----------
     signals : ndarray of shape (T,) or (T, C), Signal, or sequence of them
-        Numbers over time, of one channel or of C. Memory-mapped arrays stay on the disk. A
-        :class:`narrows.signals.Signal` knows its rate, which a model that learns from the windows
-        remembers.
+        Numbers over time, of one channel or of C. Memory-mapped arrays stay on the disk. The rate
+        of a :class:`narrows.signals.Signal` is kept by models that are trained on the windows.
     length : int
-        Samples in a window, L; no signal may be shorter.
+        Samples in a window, L, at most those of the shortest signal.
     hop : int, optional
-        Samples from a window's start to the next one's, from 1 to L; L / 2 by default. The last
-        window of a signal ends where the signal ends.
+        Samples from the start of a window to the next, from 1 to L; L / 2 by default. The last
+        window of a signal ends with the signal.
 
     Attributes
     ----------
     rate : int or None
-        Samples a second, if the signals know it.
+        Samples per second, if the signals have a rate.
 
     Raises
     ------
@@ -662,7 +659,7 @@ class Windows(LazyRows):
         starts = [window_starts(len(signal), length, hop) for signal in given]
         self._starts = np.concatenate(starts)
         self._ends = np.cumsum([len(some) for some in starts])
-        # A view of every window that there could be; nothing is copied.
+        # Views of all possible windows, without a copy.
         self._views = [_all_windows(signal, length) for signal in given]
         self.dtype = np.result_type(*given)
         self.shape = (len(self._starts), length, *channels.pop())
@@ -680,12 +677,12 @@ class Windows(LazyRows):
 
 
 def window_starts(n_samples: int, length: int, hop: int | None = None) -> NDArray[np.int64]:
-    """Return where windows start: every ``hop`` samples, and once so that the last ends the signal.
+    """Return the starts of windows: every ``hop`` samples, and one that ends with the signal.
 
     Parameters
     ----------
     n_samples, length : int
-        Of the signal and of a window, T and L.
+        Samples of the signal and of a window, T and L.
     hop : int, optional
         From 1 to L; L / 2 by default.
 
@@ -720,23 +717,22 @@ def window_starts(n_samples: int, length: int, hop: int | None = None) -> NDArra
 
 
 def overlap_add(windows: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any]:
-    """Put windows together: each sample is the mean of those that cover it, weighted by a taper.
+    """Overlap-add windows: each sample is the mean of the windows over it, weighted by a taper.
 
-    The weight of a window rises from its ends to its middle as a sine squared (Hann), so that one
-    fades into the next; the weights of a sample are divided by their sum, so that windows of one
-    signal give exactly this signal, whatever the hop.
+    The taper is a Hann window (sine squared), so that one window fades into the next; weights are
+    divided by their sum, so that windows of a signal give back this signal for any hop.
 
     Parameters
     ----------
     windows : ndarray of shape (n, L[, C])
-        Of any floats.
+        Windows of floats.
     starts : ndarray of int and shape (n,)
-        Where each begins, ascending; none is farther from the one before than L.
+        Start of each window, ascending in steps of at most L.
 
     Returns
     -------
     ndarray of shape (T[, C])
-        Of the windows' type; T is where the last one ends.
+        In the windows' type; T is the end of the last window.
 
     Examples
     --------
@@ -765,7 +761,7 @@ def _is_signal(given: Any) -> bool:
 
 
 def _common_rate(signals: Sequence[Any]) -> int | None:
-    """Return the rate of those that know theirs, which have the same."""
+    """Return the common rate of the signals that have one."""
     known = [signal.rate for signal in signals if isinstance(signal, Signal)]
     rates = {rate for rate in known if rate is not None}
     if len(rates) > 1:
@@ -778,7 +774,7 @@ def _common_rate(signals: Sequence[Any]) -> int | None:
 
 
 def _check_axes(signal: NDArray[Any], length: int) -> None:
-    """Refuse channels that stand where time belongs."""
+    """Refuse signals whose first axis has the channels."""
     if signal.ndim == 2 and isinstance(length, int) and len(signal) < length <= signal.shape[1]:
         raise DataError(
             f"a signal of shape {signal.shape} was given, whose first axis is taken for time and "

@@ -1,8 +1,7 @@
-"""TIFF pages whose samples are not the eight bits that Pillow reads, by tifffile and libtiff.
+"""Read TIFF pages of more than 8 bits or other channels, by tifffile and libtiff; write pages.
 
-tifffile knows the structure of a file; libtiff, which comes with Pillow, unpacks its strips and
-tiles, each into as many bytes as it must have and no more. What a page says of other files is never
-followed.
+tifffile parses the structure of a file; libtiff, which comes with Pillow, decompresses strips and
+tiles, each into its expected number of bytes. References of a page to other files are ignored.
 """
 
 import logging
@@ -20,21 +19,21 @@ from PIL import TiffImagePlugin
 from narrows.data.formats import Contents
 from narrows.data.lazy_rows import in_blocks
 
-# What is said of odd tags is for logs; whether a page can be read is found out here.
+# Messages about odd tags go to logs; whether a page is readable is decided here.
 for _name in ("tifffile", "PIL.TiffImagePlugin"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
-# Unpacked byte by byte; the others (JPEG, JPEG 2000, WebP) make pictures of what they unpack.
+# Compressions of bytes; others (JPEG, JPEG 2000, WebP) are codecs of pictures.
 _PLAIN, _PACKBITS = 1, 32773
 _PACKED = {5: "LZW", 8: "deflate", 32946: "deflate", _PACKBITS: "PackBits", 34925: "LZMA",
            50000: "Zstd"}  # fmt: skip
-_HORIZONTAL, _FLOATING = 2, 3  # predictors, which libtiff does not heed for PackBits
+_HORIZONTAL, _FLOATING = 2, 3  # predictors, which libtiff ignores for PackBits
 _UNPREDICTED = (_PLAIN, _PACKBITS)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _CMYK: 4}
-_PREMULTIPLIED, _ALPHA = 1, 2  # what an extra sample may be
+_PREMULTIPLIED, _ALPHA = 1, 2  # kinds of an extra sample
 _KIND, _OLD_KIND = 254, 255  # tags
-_REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2  # kinds of pages that are no pictures of their own
+_REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2  # kinds of pages that are thumbnails or masks
 _BIG = (b"+\0", b"\0+")  # in the header of files with 64-bit offsets
 _MOST_TAGS = 4096
 _NUMBERS = (
@@ -42,7 +41,7 @@ _NUMBERS = (
     "compression", "predictor", "fillorder", "rowsperstrip", "tilelength", "tilewidth",
 )  # fmt: skip
 _LARGE = 2**22  # pixels of a tile that small pictures may have
-_LONGEST = 80  # letters of what a damaged file says
+_LONGEST = 80  # characters of a damaged file's message
 _WHOLE_BYTES = (8, 16, 32, 64)
 _SEPARATE = 2  # a plane for each sample
 
@@ -58,15 +57,15 @@ class TiffPage:
     Attributes
     ----------
     height, width : int
-        As stored.
+        Size as stored.
     channels : int
-        1 for grey, 3 for colours, without opacity; and as many as there are otherwise.
+        1 for grey and 3 for colours, without opacity, or the number of other channels.
     dtype : dtype
-        Of the samples; uint16 for 9 to 15 bits.
+        Type of the samples; uint16 for 9 to 15 bits.
     shows_colours : bool
         Whether the first three channels are red, green and blue.
     orientation : int
-        From 1 (upright) to 8, as EXIF data have it.
+        EXIF orientation, from 1 (upright) to 8.
     """
 
     height: int
@@ -84,7 +83,7 @@ class TiffPage:
         Raises
         ------
         TiffDefectError, ValueError, OSError
-            If it is damaged, or of a kind that is not read.
+            If it is damaged, or of an unsupported kind.
         """
         tags = _open(file)
         colours = _colours_of(tags)
@@ -108,19 +107,19 @@ class TiffPage:
         )
 
     def read(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Unpack the page.
+        """Decode the page.
 
         Returns
         -------
         values : ndarray of shape (height, width, channels)
-            Black is zero in unsigned 8 and 16 bits; all else is as it is stored.
+            Unsigned 8 and 16 bits with black at zero; other values as stored.
         alpha : ndarray of shape (height, width) or None
-            The opacity, in 8 or 16 bits.
+            Opacity in 8 or 16 bits.
 
         Raises
         ------
         TiffDefectError, ValueError, OSError
-            If it is damaged, or packed in a way that is not read.
+            If it is damaged, or compressed in an unsupported way.
         """
         tags = self._tags
         samples = np.moveaxis(_samples_of(tags), 0, 2)
@@ -147,7 +146,7 @@ class TiffPage:
 
 
 def view_of_page(file: BinaryIO, number: int, offset: int | None) -> "PageView":
-    """Return a view of a file that begins with another page, which counts from 1.
+    """Return a view of a file in which another page, counted from 1, is the first.
 
     Raises
     ------
@@ -163,14 +162,14 @@ def view_of_page(file: BinaryIO, number: int, offset: int | None) -> "PageView":
 
 
 class PageView:
-    """A TIFF file whose header leads to another page than the first.
+    """A view of a TIFF file whose header points to another page.
 
     Parameters
     ----------
     file : binary file
         The file.
     offset : int
-        Where the page begins.
+        Byte at which the page begins.
     """
 
     def __init__(self, file: BinaryIO, offset: int) -> None:
@@ -187,7 +186,7 @@ class PageView:
         file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, or all that are left."""
+        """Read ``size`` bytes, or all that are left."""
         start = self._file.tell()
         data = self._file.read(size)
         return self._header[start : start + len(data)] + data[max(0, len(self._header) - start) :]
@@ -197,7 +196,7 @@ class PageView:
 
 
 def page_offsets(file: BinaryIO) -> list[int]:
-    """Find where the pages begin that are pictures of their own, not thumbnails or masks."""
+    """Return the offsets of the pages that are no thumbnails or masks."""
     file.seek(0)
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
@@ -225,7 +224,7 @@ def page_offsets(file: BinaryIO) -> list[int]:
 
 
 def _is_own(entries: Iterable[Any], order: str) -> bool:
-    """Tell from the tags of a page whether it is a picture of its own."""
+    """Tell from its tags whether a page is no thumbnail or mask."""
     kinds = {tag: value for tag, _, _, value in entries if tag in (_KIND, _OLD_KIND)}
     if _KIND in kinds:
         (kind,) = struct.unpack_from(order + "I", kinds[_KIND])
@@ -235,16 +234,16 @@ def _is_own(entries: Iterable[Any], order: str) -> bool:
 
 
 def write_tiff(file: Any, pages: Iterable[NDArray[Any]], *, opacity: bool = False) -> None:
-    """Write pictures of shape (height, width[, C]), one after another, as pages of a TIFF file.
+    """Write pictures of shape (height, width[, C]) as the pages of a TIFF file.
 
     Parameters
     ----------
     file : path or binary file
-        Where to.
+        The file.
     pages : iterable of ndarray
         The pictures.
     opacity : bool, default=False
-        Whether the last of four channels is that.
+        Whether the last of four channels is opacity.
     """
     from tifffile import TiffWriter
 
@@ -270,7 +269,7 @@ def write_pages(path: Path, contents: Contents) -> None:
 
 
 def _open(file: BinaryIO) -> Any:
-    """Read the tags of a page; nothing else of the file is looked at."""
+    """Read the tags of a page, and no other part of the file."""
     from tifffile import TiffFile, TiffFileError
 
     file.seek(0)
@@ -287,7 +286,7 @@ def _open(file: BinaryIO) -> Any:
 
 
 def _colours_of(tags: Any) -> int:
-    """Count the samples that make a colour, or grey."""
+    """Count the samples of a colour, or of grey."""
     if tags.photometric not in _COLOURS:
         kind = getattr(tags.photometric, "name", tags.photometric)
         raise TiffDefectError(
@@ -298,7 +297,7 @@ def _colours_of(tags: Any) -> int:
 
 
 def _dtype_of(tags: Any) -> np.dtype[Any]:
-    """Name the type of the samples, in this machine's order of bytes."""
+    """Return the type of the samples in this machine's byte order."""
     bits = tags.bitspersample
     packed = not isinstance(bits, tuple) and 8 < bits < 16 and tags.sampleformat == 1
     if tags.dtype is None or tags.dtype.kind not in "uif" or not (bits in _WHOLE_BYTES or packed):
@@ -315,17 +314,17 @@ def _orientation_of(tags: Any) -> int:
 
 
 def _alpha_of(tags: Any, dtype: np.dtype[Any]) -> int | None:
-    """Tell which kind of opacity the first extra sample is, if it is one."""
+    """Return the kind of opacity of the first extra sample, if it is one."""
     colours, extra = _COLOURS[tags.photometric], tuple(tags.extrasamples or ())
     if tags.samplesperpixel == colours or dtype not in (np.uint8, np.uint16):
         return None
     if not extra and tags.photometric == _RGB and tags.samplesperpixel == colours + 1:
-        return _ALPHA  # as programs that forget to say so mean it
+        return _ALPHA  # as written by programs that do not declare it
     return int(extra[0]) if extra and extra[0] in (_PREMULTIPLIED, _ALPHA) else None
 
 
 def _samples_of(tags: Any) -> NDArray[Any]:
-    """Unpack all strips or tiles, (planes, height, width, samples)."""
+    """Decode all strips or tiles, (planes, height, width, samples)."""
     separate = tags.planarconfig == _SEPARATE and tags.samplesperpixel > 1
     planes = tags.samplesperpixel if separate else 1
     height, width, samples = tags.imagelength, tags.imagewidth, tags.samplesperpixel // planes
@@ -346,7 +345,7 @@ def _samples_of(tags: Any) -> NDArray[Any]:
         top, left = (
             n * size for n, size in zip(divmod(place, across), (rows, columns), strict=True)
         )
-        if not count:  # nothing was written there: it is zero
+        if not count:  # it was not written, and is zero
             continue
         tags.parent.filehandle.seek(offset)
         n_rows = rows if tags.is_tiled else min(rows, height - top)
@@ -359,7 +358,7 @@ def _samples_of(tags: Any) -> NDArray[Any]:
 
 
 def _unpack(packed: bytes, tags: Any, rows: int, columns: int, samples: int) -> NDArray[Any]:
-    """Unpack one strip or tile, (rows, columns, samples)."""
+    """Decode one strip or tile, (rows, columns, samples)."""
     values: NDArray[Any]
     bits, dtype = tags.bitspersample, np.dtype(tags.dtype)
     n_bytes = -(-columns * samples * bits // 8)  # of a row
@@ -371,7 +370,7 @@ def _unpack(packed: bytes, tags: Any, rows: int, columns: int, samples: int) -> 
         return values
     predictor = 1 if tags.compression in _UNPREDICTED else tags.predictor
     if predictor == _FLOATING:
-        # Bytes are differences along the row; the first ones of all values come first.
+        # Bytes are differences along the row; the most significant bytes of all values come first.
         steps = np.frombuffer(data, np.uint8).reshape(rows, -1, samples)
         planes = np.cumsum(steps, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, -1)
         values = np.ascontiguousarray(planes.swapaxes(1, 2)).view(dtype.newbyteorder(">"))
@@ -388,7 +387,7 @@ def _unpack(packed: bytes, tags: Any, rows: int, columns: int, samples: int) -> 
 
 
 def _bytes_of(packed: bytes, compression: int, order: int, rows: int, n_bytes: int) -> bytes:
-    """Have libtiff unpack a strip or tile into rows of so many bytes each."""
+    """Decompress a strip or tile by libtiff into rows of ``n_bytes`` bytes."""
     if compression == _PLAIN and order == 1:
         if len(packed) < rows * n_bytes:
             raise TiffDefectError("it is cut short")
