@@ -23,7 +23,7 @@ from narrows import (
     plots,
     signals,
 )
-from narrows.data.arrays import are_pictures, channels_first, is_picture_shape
+from narrows.data.axes import are_pictures, channels_first, is_picture_shape
 from narrows.data.depths import encode_png, fits_png
 from narrows.data.files import check_destination, read, write
 from narrows.data.images import read_image

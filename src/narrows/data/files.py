@@ -23,7 +23,7 @@ from narrows.atomic import (
     remove_abandoned,
 )
 from narrows.data.array_files import is_idx, read_npy
-from narrows.data.arrays import are_pictures, is_picture_shape
+from narrows.data.axes import are_pictures, is_picture_shape
 from narrows.data.decoding import PictureRows, Progress, Resized, Resizing
 from narrows.data.depths import encode_png, fits_png
 from narrows.data.folders import (
@@ -663,7 +663,7 @@ def check_destination(
         goes into no folder of pictures.
     pictures : bool, optional
         Whether rows of that shape are pictures, where a model knows it; by default as their shape
-        tells, see :func:`narrows.data.arrays.are_pictures`.
+        tells, see :func:`narrows.data.axes.are_pictures`.
 
     Returns
     -------

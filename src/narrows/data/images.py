@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from narrows.data.arrays import are_pictures
+from narrows.data.axes import are_pictures
 from narrows.data.decoding import (
     PictureRows,
     Pixels,

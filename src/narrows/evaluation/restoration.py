@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.arrays import are_pictures
+from narrows.data.axes import are_pictures
 from narrows.data.decoding import Target, side_by_side, sizes_of
 from narrows.data.depths import resize
 from narrows.data.images import read_into_memory
@@ -70,7 +70,7 @@ def compare_with_clean(
         The distance from the smallest to the largest possible value: 255 for 8-bit pixels.
     pictures : bool, optional
         Whether the rows are pictures, as in ``model.spec_.shows_pictures``; by default, this is
-        guessed from their shape by :func:`narrows.data.arrays.are_pictures`.
+        guessed from their shape by :func:`narrows.data.axes.are_pictures`.
 
     Returns
     -------

@@ -21,7 +21,8 @@ from PIL import Image
 
 from narrows.containment import is_folder, read_regular
 from narrows.data import files
-from narrows.data.arrays import as_array_like, hint, is_pillow_image, read_rows
+from narrows.data.arrays import as_array_like, is_pillow_image, read_rows
+from narrows.data.axes import hint
 from narrows.data.decoding import (
     Target,
     decode_with_thumbnail,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from narrows import networks
-from narrows.data.arrays import are_pictures
+from narrows.data.axes import are_pictures
 from narrows.data.batches import Numbers, picked
 from narrows.data.lazy_rows import LazyRows, MadeRows, check_fits
 from narrows.data.principal import fit_pca

@@ -12,18 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
-from narrows.data.arrays import (
-    as_array_like,
-    channels_first,
-    check_all_finite,
-    check_finite,
-    gives_rows,
-    hint,
-    last_axis_call,
-    lies_down,
-    may_be_channels_first,
-    read_rows,
-)
+from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
+from narrows.data.axes import channels_first, hint, last_axis_call, lies_down, may_be_channels_first
 from narrows.data.lazy_rows import LazyRows, StoredRows, stored
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, DataTypeError, ParameterError, warn

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from narrows.data.arrays import are_pictures
+from narrows.data.axes import are_pictures
 from narrows.errors import NarrowsError, ParameterError
 from narrows.networks.activations import invert
 from narrows.networks.network import AddRow, Body, Centre, Decoder, Encoder, Network

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.arrays import is_picture_shape
+from narrows.data.axes import is_picture_shape
 from narrows.errors import DataError
 from narrows.plots.tiles import value_range
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from narrows.data.arrays import channels_first, is_picture_shape, last_axis_call
+from narrows.data.axes import channels_first, is_picture_shape, last_axis_call
 from narrows.errors import DataError, ParameterError
 from narrows.plots.style import axes_or_new
 from narrows.texts import printable
