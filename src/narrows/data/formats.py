@@ -474,10 +474,6 @@ class FileOptions:
         return replace(self, **unused)
 
 
-DEFAULTS = FileOptions()
-"""Nothing is said: everything is to be found out."""
-
-
 def _may_separate(sign: str) -> bool:
     return sign == WHITESPACE or (len(sign) == 1 and sign not in _NO_DELIMITER and sign <= "\x7f")
 
@@ -490,3 +486,7 @@ def _is_text_encoding(name: str) -> bool:
     except (LookupError, ValueError):
         return False
     return True
+
+
+DEFAULTS = FileOptions()
+"""No options: everything is detected."""
