@@ -28,7 +28,7 @@ from scipy.sparse.csgraph import connected_components
 
 from narrows.data.decoding import Progress
 from narrows.errors import NarrowsError, ParameterError
-from narrows.library.exact import ExactIndex, Metric, check_metric, without_own
+from narrows.library.exact import ExactIndex, Metric, Nearest, check_metric, without_own
 from narrows.library.library import Library
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
@@ -281,9 +281,7 @@ class _Neighbours:
                 progress(int(part[-1]) + 1, len(points))
         return near
 
-    def others(
-        self, queries: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def others(self, queries: NDArray[np.int64], k: int) -> Nearest:
         """Find the k nearest neighbours of some points."""
         return without_own(*self.index.search(self.points[queries], k + 1), queries)
 

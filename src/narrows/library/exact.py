@@ -16,7 +16,7 @@ precision follows only where that bound proves too little.
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, Self, TypeAlias, cast, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,12 @@ from torch import Tensor
 
 from narrows.errors import DataError, ParameterError
 
+Codes: TypeAlias = NDArray[np.float32]
+"""Codes (n, K), or vectors in the same space."""
+Rows: TypeAlias = NDArray[np.int64]
+"""Numbers of rows."""
+Nearest: TypeAlias = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Distances and rows of the codes nearest to queries, both (Q, k)."""
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
 _ROWS = 2**13  # codes that are converted at a time
@@ -91,7 +97,7 @@ class ExactIndex:
     def __len__(self) -> int:
         return len(self._codes)
 
-    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: ArrayLike, k: int) -> Nearest:
         """Find the k codes nearest to each query.
 
         Parameters
@@ -401,7 +407,7 @@ class _RoughCodes:
 
 def without_own(
     distances: NDArray[np.float32], rows: NDArray[np.int64], own: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> Nearest:
     """Remove each query's own row from its results, (Q, m); among many copies of it, the last."""
     others = rows != own[:, None]
     others[others.all(axis=1), -1] = False

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import lance
 import numpy as np
@@ -51,6 +51,11 @@ from narrows.remote import FAILURES, Place, Remote, lance_address, panics_as_fai
 FORMAT = "narrows-library"
 FORMAT_VERSION = 5
 MANIFEST = "library.json"
+
+Model: TypeAlias = BaseAutoencoder | Encoder
+"""A model that makes codes."""
+Fill: TypeAlias = Callable[[Table], Table]
+"""A function that gets an empty table, before readers can see it, and returns the filled one."""
 
 # The first version that has a checksum of itself, and the last that named no addition.
 _CHECKED, _UNNAMED = 5, 3
@@ -105,7 +110,7 @@ class Contents:
     checks: str | None = None
 
     @classmethod
-    def renamed(cls, model: BaseAutoencoder | Encoder) -> Self:
+    def renamed(cls, model: Model) -> Self:
         """Choose new names for a model and its table, beside which the old ones may stay."""
         suffix = f"-{secrets.token_hex(4)}"
         return cls(model.fingerprint_, f"model{suffix}", f"table{suffix}.lance")
@@ -372,12 +377,7 @@ def record(path: Path, contents: Contents) -> None:
         replace(contents, checks=made.name).write(path)
 
 
-def rewrite(
-    path: Path,
-    model: BaseAutoencoder | Encoder,
-    fill: Callable[[Table], Table] | None,
-    next_id: int = 0,
-) -> Contents:
+def rewrite(path: Path, model: Model, fill: Fill | None, next_id: int = 0) -> Contents:
     """Replace a library's model and table in one step; the old ones stay beside the new ones.
 
     The caller holds the writers' lock.
@@ -408,13 +408,7 @@ def rewrite(
         raise
 
 
-def create(
-    path: Place,
-    model: BaseAutoencoder | Encoder,
-    fill: Callable[[Table], Table] | None = None,
-    *,
-    overwrite: bool,
-) -> Place:
+def create(path: Place, model: Model, fill: Fill | None = None, *, overwrite: bool) -> Place:
     """Make a library; a crash leaves what was there, or the new library, whole.
 
     In an object store, everything has a name of its own and cannot be seen until ``library.json``,
@@ -467,13 +461,7 @@ def create(
     return path
 
 
-def _create_remote(
-    path: Remote,
-    model: BaseAutoencoder | Encoder,
-    fill: Callable[[Table], Table] | None,
-    *,
-    overwrite: bool,
-) -> None:
+def _create_remote(path: Remote, model: Model, fill: Fill | None, *, overwrite: bool) -> None:
     before = None
     if LIBRARY.is_at(path):
         if not overwrite:
@@ -502,11 +490,7 @@ def _no_library(path: Place) -> OutputExistsError:
 
 
 def _fill(
-    path: Place,
-    model: BaseAutoencoder | Encoder,
-    contents: Contents,
-    fill: Callable[[Table], Table] | None,
-    next_id: int = 0,
+    path: Place, model: Model, contents: Contents, fill: Fill | None, next_id: int = 0
 ) -> Contents:
     """Write model, table and, last, ``library.json`` in a library's folder."""
     _save(model, path / contents.model)
@@ -525,7 +509,7 @@ def _fill(
     return contents
 
 
-def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
+def halves(model: Model) -> tuple[Encoder, Decoder | None]:
     """Return the encoder and the decoder of a model; an encoder alone has no decoder beside it.
 
     Raises
@@ -543,7 +527,7 @@ def halves(model: BaseAutoencoder | Encoder) -> tuple[Encoder, Decoder | None]:
     return model.split()
 
 
-def _save(model: BaseAutoencoder | Encoder, path: Place) -> None:
+def _save(model: Model, path: Place) -> None:
     # A library's model encodes and decodes: the state of its training stays where it was saved.
     without = {"resumable": False} if isinstance(model, BaseAutoencoder) else {}
     if isinstance(path, Path):

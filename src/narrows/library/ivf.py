@@ -25,8 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from narrows.errors import warn
 from narrows.library.exact import (
+    Codes,
     ExactIndex,
     Metric,
+    Nearest,
+    Rows,
     as_table,
     check_metric,
     check_search,
@@ -231,7 +234,7 @@ class ApproximateIndex:
         """By k: how many cells a search compares at least."""
         return dict(zip(MEASURED, self._inverted.probes.tolist(), strict=True))
 
-    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: ArrayLike, k: int) -> Nearest:
         """Find the k codes nearest to each query, or nearly so.
 
         Parameters
@@ -262,7 +265,7 @@ class ApproximateIndex:
     def _take(self, codes: ArrayLike, metric: Metric) -> None:
         self._faiss: Any = faiss_module()
         self.metric = check_metric(metric)
-        self._codes: NDArray[np.float32] = as_table(codes, "codes")
+        self._codes: Codes = as_table(codes, "codes")
         self._units = Units.of(self._codes, self.metric)
         self._parameters: dict[int, Any] = {}
         self._exact: ExactIndex | None = None
@@ -271,9 +274,9 @@ class ApproximateIndex:
     def _build(
         self,
         workers: Workers,
-        parts: Sequence[NDArray[np.float32] | StoredPart],
+        parts: Sequence[Codes | StoredPart],
         places: Sequence[Place] = (),
-        order: NDArray[np.int64] | None = None,
+        order: Rows | None = None,
     ) -> None:
         """Build it from all parts of the codes, which may be in another order."""
         if not len(self):
@@ -292,8 +295,8 @@ class ApproximateIndex:
         self,
         samples: Samples,
         distances: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        order: NDArray[np.int64] | None = None,
+        rows: Rows,
+        order: Rows | None = None,
     ) -> None:
         """Measure the cells, by the codes that are truly nearest to samples, (Q, m)."""
         lists, centroids = self._inverted.lists, self._inverted.centroids
@@ -349,9 +352,7 @@ class ApproximateIndex:
             n_probes, float(cells.usual[0]), float(cells.gaps[place]), float(cells.margins[place])
         )
 
-    def _search(
-        self, queries: NDArray[np.float32], k: int, effort: Effort
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _search(self, queries: Codes, k: int, effort: Effort) -> Nearest:
         """Search in some cells, and for queries unlike the codes in others.
 
         Queries whose cells do not hold k codes are searched exactly, and so are all queries if
@@ -367,9 +368,7 @@ class ApproximateIndex:
         distances, rows = zip(*results, strict=True)
         return np.concatenate(distances), np.concatenate(rows)
 
-    def _search_block(
-        self, queries: NDArray[np.float32], k: int, effort: Effort
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _search_block(self, queries: Codes, k: int, effort: Effort) -> Nearest:
         """Search for so few queries that each can be compared with every cell at once."""
         n_probes = effort.n_probes
         vectors = self._units.prepare(queries)
@@ -401,7 +400,7 @@ class ApproximateIndex:
     def _likeness(
         self,
         scores: NDArray[np.float32],
-        cells: NDArray[np.int64],
+        cells: Rows,
         n_probes: int,
         distances: NDArray[np.float32],
     ) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -417,13 +416,8 @@ class ApproximateIndex:
         return away, gaps.min(axis=1)
 
     def _search_further(
-        self,
-        vectors: NDArray[np.float32],
-        looked: NDArray[np.int64],
-        reach: NDArray[np.float64],
-        margin: float,
-        count: int,
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        self, vectors: Codes, looked: Rows, reach: NDArray[np.float64], margin: float, count: int
+    ) -> tuple[Rows, NDArray[np.bool_]]:
         """Search all other cells that may hold a code nearer than ``reach`` (Q, 1).
 
         Returns the rows that are nearest there, (Q, count), -1 where there are fewer, and for
@@ -444,13 +438,7 @@ class ApproximateIndex:
         cells[~np.take_along_axis(near, cells, 1)] = -1
         return self._scan(vectors, cells, scores, count), too_many
 
-    def _scan(
-        self,
-        vectors: NDArray[np.float32],
-        cells: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        count: int,
-    ) -> NDArray[np.int64]:
+    def _scan(self, vectors: Codes, cells: Rows, scores: NDArray[np.float32], count: int) -> Rows:
         """Return the rows nearest to vectors in some cells (Q, m), (Q, count); -1 for none.
 
         The scores are those of the centroids, which inner products begin with.
@@ -482,16 +470,12 @@ class ApproximateIndex:
         reach = distances.astype(np.float64)
         return np.sqrt(2 * reach) if self.metric == "cosine" else reach * self._units.scale
 
-    def _exactly(
-        self, queries: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _exactly(self, queries: Codes, k: int) -> Nearest:
         if self._exact is None:
             self._exact = ExactIndex(self._codes, self.metric)
         return self._exact.search(queries, k)
 
-    def _nearest(
-        self, queries: NDArray[np.float32], rows: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _nearest(self, queries: Codes, rows: Rows, k: int) -> Nearest:
         """Keep the k nearest of some rows, (Q, m); of rows at the same distance the lower ones."""
         step = max(1, _MEMBERS // (rows.shape[1] * queries.shape[1]))
         if len(rows) > step:
@@ -507,9 +491,7 @@ class ApproximateIndex:
             return distances[:, order[0]], rows[:, order[0]]
         return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 
-    def _distances(
-        self, queries: NDArray[np.float32], rows: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    def _distances(self, queries: Codes, rows: Rows) -> NDArray[np.float32]:
         """Return the distances between queries (Q, K) and rows (Q, m), as the exact search does.
 
         The distance of the row -1, which stands for none, is infinite.
@@ -575,7 +557,7 @@ class ApproximateIndex:
             disturbed=of_disturbed,
         )
 
-    def _efforts(self, own: NDArray[np.float32], k: int, n_probes: int) -> Iterator[Effort]:
+    def _efforts(self, own: Codes, k: int, n_probes: int) -> Iterator[Effort]:
         """Yield possible efforts, larger and larger, up to the exact search.
 
         The queries are rows of the index, most of which should count as like the codes.

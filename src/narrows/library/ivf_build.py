@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from narrows.errors import FormatError, MissingDependencyError, MissingFileError
-from narrows.library.exact import ExactIndex, Metric, unit_vectors
+from narrows.library.exact import Codes, ExactIndex, Metric, Rows, unit_vectors
 from narrows.library.table import Table, write_file
 from narrows.library.workers import Workers
 from narrows.remote import Place, file_on_disk
@@ -67,7 +67,7 @@ class Units:
     scale: float
 
     @classmethod
-    def of(cls, codes: NDArray[np.float32], metric: Metric) -> Self:
+    def of(cls, codes: Codes, metric: Metric) -> Self:
         """Choose the units for codes."""
         if metric == "cosine" or not len(codes):
             return cls(metric, np.zeros(codes.shape[1]), 1.0)
@@ -76,14 +76,14 @@ class Units:
         shift = low / 2 + high / 2
         return cls(metric, shift, 1 / max(float((high - shift).max()), 1e-300))
 
-    def prepare(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def prepare(self, vectors: Codes) -> Codes:
         """Convert vectors (m, K) to the units."""
         if self.metric == "cosine":
             return unit_vectors(torch.from_numpy(vectors).double()).float().numpy()
-        prepared: NDArray[np.float32] = ((vectors - self.shift) * self.scale).astype(np.float32)
+        prepared: Codes = ((vectors - self.shift) * self.scale).astype(np.float32)
         return prepared
 
-    def blocks(self, codes: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    def blocks(self, codes: Codes) -> Iterator[Codes]:
         """Yield codes in the units of the index, block by block."""
         for start in range(0, len(codes), _BLOCK):
             yield self.prepare(codes[start : start + _BLOCK])
@@ -109,7 +109,7 @@ class StoredPart:
     start: int
     count: int
 
-    def codes(self) -> NDArray[np.float32]:
+    def codes(self) -> Codes:
         """Read the codes of these rows."""
         table = Table(self.table, self.fingerprint, self.version)
         return table.codes_as_stored(self.start, self.count)
@@ -130,7 +130,7 @@ class PartResult(NamedTuple):
 
     lists: NDArray[np.int32]
     distances: NDArray[np.float32]
-    rows: NDArray[np.int64]
+    rows: Rows
 
 
 def parts_of(table: Table, workers: int) -> list[StoredPart]:
@@ -144,13 +144,13 @@ def parts_of(table: Table, workers: int) -> list[StoredPart]:
 
 
 def build_lists(
-    codes: NDArray[np.float32],
+    codes: Codes,
     units: Units,
-    parts: Sequence[NDArray[np.float32] | StoredPart],
+    parts: Sequence[Codes | StoredPart],
     workers: Workers,
     *,
     places: Sequence[Place],
-    order: NDArray[np.int64] | None,
+    order: Rows | None,
 ) -> tuple["InvertedLists", "Samples", NDArray[np.float32], NDArray[np.int64]]:
     """Build the cells of codes, and search sample queries exactly.
 
@@ -190,7 +190,7 @@ def build_lists(
     return made, samples, distances, rows
 
 
-def training_sample(codes: NDArray[np.float32], units: Units) -> tuple[NDArray[np.float32], int]:
+def training_sample(codes: Codes, units: Units) -> tuple[Codes, int]:
     """Draw the codes that k-means learns from, and choose the number of centroids."""
     n = len(codes)
     count = max(1, min(round(2.5 * n**0.5), n // _FEWEST))
@@ -199,7 +199,7 @@ def training_sample(codes: NDArray[np.float32], units: Units) -> tuple[NDArray[n
     return units.prepare(codes[rows]), count
 
 
-def learn_centroids(sample: NDArray[np.float32], count: int, metric: Metric) -> NDArray[np.float32]:
+def learn_centroids(sample: Codes, count: int, metric: Metric) -> Codes:
     """Learn centroids, (count, K), by k-means."""
     means = faiss_module().Kmeans(
         sample.shape[1],
@@ -211,11 +211,11 @@ def learn_centroids(sample: NDArray[np.float32], count: int, metric: Metric) -> 
         max_points_per_centroid=_PER_LIST,
     )
     means.train(sample)
-    centroids: NDArray[np.float32] = means.centroids
+    centroids: Codes = means.centroids
     return centroids
 
 
-def centroid_index(centroids: NDArray[np.float32], metric: Metric) -> Any:
+def centroid_index(centroids: Codes, metric: Metric) -> Any:
     """Make the coarse quantiser: FAISS's index that finds the centroids nearest to a vector."""
     faiss = faiss_module()
     kind = faiss.IndexFlatIP if metric == "cosine" else faiss.IndexFlatL2
@@ -225,10 +225,7 @@ def centroid_index(centroids: NDArray[np.float32], metric: Metric) -> Any:
 
 
 def search_part(
-    part: NDArray[np.float32] | StoredPart,
-    units: Units,
-    centroids: NDArray[np.float32],
-    queries: NDArray[np.float32],
+    part: Codes | StoredPart, units: Units, centroids: Codes, queries: Codes
 ) -> PartResult:
     """Find the cell of each code of a part, and the codes that are nearest to queries.
 
@@ -298,12 +295,12 @@ class Samples:
         The positions of the queries of each kind.
     """
 
-    rows: NDArray[np.int64]
-    queries: NDArray[np.float32]
+    rows: Rows
+    queries: Codes
     kinds: dict[str, slice]
 
     @classmethod
-    def draw(cls, codes: NDArray[np.float32]) -> Self:
+    def draw(cls, codes: Codes) -> Self:
         """Draw queries for codes (n, K), n at least 1, by a fixed random seed.
 
         Disturbed rows have Gaussian noise of a quarter of each feature's standard deviation. The
@@ -404,7 +401,7 @@ class InvertedLists:
     """
 
     owner: NDArray[np.uint8]
-    centroids: NDArray[np.float32]
+    centroids: Codes
     lists: NDArray[np.int32]
     probes: NDArray[np.int32]
     recalls: NDArray[np.float64]
@@ -416,11 +413,7 @@ class InvertedLists:
 
     @classmethod
     def unmeasured(
-        cls,
-        codes: NDArray[np.float32],
-        metric: Metric,
-        centroids: NDArray[np.float32],
-        lists: NDArray[np.int32],
+        cls, codes: Codes, metric: Metric, centroids: Codes, lists: NDArray[np.int32]
     ) -> Self:
         """Make lists of which one cell is searched, and whose recall is not known."""
         count = len(MEASURED)
@@ -438,7 +431,7 @@ class InvertedLists:
         )
 
     @classmethod
-    def read(cls, path: Place, codes: NDArray[np.float32], metric: Metric) -> Self:
+    def read(cls, path: Place, codes: Codes, metric: Metric) -> Self:
         """Read and check a file.
 
         Parameters
@@ -509,7 +502,7 @@ class InvertedLists:
             digest.update(getattr(self, field.name).tobytes())
         return np.frombuffer(digest.digest(), np.uint8)
 
-    def _is_sound(self, codes: NDArray[np.float32], version: int) -> bool:
+    def _is_sound(self, codes: Codes, version: int) -> bool:
         """Tell whether every number is one that building could have given for these codes."""
         count, width = codes.shape
         n_lists = len(self.centroids) if self.centroids.ndim == 2 else 0
@@ -542,7 +535,7 @@ class InvertedLists:
         )
 
 
-def owner_of(codes: NDArray[np.float32], metric: Metric) -> NDArray[np.uint8]:
+def owner_of(codes: Codes, metric: Metric) -> NDArray[np.uint8]:
     """Return the SHA-256 of codes and a metric, (32,)."""
     digest = hashlib.sha256(f"{metric} {codes.shape}".encode())
     digest.update(codes.data if codes.size else b"")

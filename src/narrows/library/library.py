@@ -17,7 +17,7 @@ from narrows.library import folder
 from narrows.library.adding import Added, Addition, as_metadata
 from narrows.library.checks import Checks
 from narrows.library.exact import Metric, check_options
-from narrows.library.folder import Contents
+from narrows.library.folder import Contents, Model
 from narrows.library.inputs import Store
 from narrows.library.ivf_build import Recall, faiss_module
 from narrows.library.match import (
@@ -76,7 +76,7 @@ class Library:
         cls,
         path: str | Place,
         *,
-        model: BaseAutoencoder | Encoder,
+        model: Model,
         overwrite: bool = False,
         storage_options: Mapping[str, str] | None = None,
     ) -> Self:
@@ -115,7 +115,7 @@ class Library:
         path: str | Place,
         X: Any,
         *,
-        model: BaseAutoencoder | Encoder,
+        model: Model,
         names: Sequence[str] | None = None,
         metadata: Any = None,
         store: Store = "pictures",
@@ -234,7 +234,7 @@ class Library:
         return f"Library('{self.path}', {len(self)} pictures)"
 
     @cached_property
-    def model(self) -> BaseAutoencoder | Encoder:
+    def model(self) -> Model:
         """The library's copy of its model, loaded when first needed."""
         path = self.path / self._contents.model
         if not path.exists() and Contents.read(self.path).model != path.name:
@@ -979,9 +979,7 @@ class Library:
         self.refresh()
         return verified
 
-    def reencode(
-        self, model: BaseAutoencoder | Encoder, *, progress: Progress | None = None
-    ) -> int:
+    def reencode(self, model: Model, *, progress: Progress | None = None) -> int:
         """Move to another model: encode every picture anew, and show all the new codes at once.
 
         Ids, paths, pictures and users' columns stay. Until the last moment, and after an error, the

@@ -17,7 +17,7 @@ from narrows.errors import (
     OutputExistsError,
     ParameterError,
 )
-from narrows.library.exact import METRICS, ExactIndex, Metric, check_metric
+from narrows.library.exact import METRICS, ExactIndex, Metric, Nearest, check_metric
 from narrows.library.ivf import ApproximateIndex
 from narrows.library.ivf_build import InvertedLists, Recall, index_names, is_installed
 from narrows.library.table import Table
@@ -48,7 +48,7 @@ class Index(Protocol):
     def __len__(self) -> int:
         """Return the number of codes."""
 
-    def search(self, queries: ArrayLike, k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: ArrayLike, k: int) -> Nearest:
         """Find the k codes nearest to each query; see :meth:`ExactIndex.search`."""
 
 
