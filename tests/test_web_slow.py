@@ -12,7 +12,7 @@ from web_kit import served
 
 from narrows import Library
 from narrows.data.depths import encode_png
-from narrows.web.idle_timeout import Patience
+from narrows.web.idle_timeout import ConnectionLimits
 
 SEED = 12
 REQUEST = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -34,7 +34,7 @@ def trickle(connection):
 
 
 def test_connections_without_a_request_are_ended(path):
-    with served(path, patience=Patience(headers=0.5)) as place:
+    with served(path, limits=ConnectionLimits(headers=0.5)) as place:
         silent, half, second, trickling = [socket.create_connection(place) for _ in range(4)]
         half.sendall(REQUEST[:30])
         for connection in (second, trickling):
@@ -55,7 +55,7 @@ def test_connections_without_a_request_are_ended(path):
 
 def test_a_request_that_takes_longer_is_answered(path):
     """The timeout of headers does not apply to bodies."""
-    with served(path, patience=Patience(headers=0.2)) as place:
+    with served(path, limits=ConnectionLimits(headers=0.2)) as place:
         png = encode_png(draw(1, SEED)[0])
 
         def body():
@@ -141,7 +141,7 @@ class Upload:
 
 
 def test_a_body_that_stalls_is_ended_and_told_why(path, caplog):
-    with served(path, patience=Patience(headers=60, grace=0.3)) as place:
+    with served(path, limits=ConnectionLimits(headers=60, grace=0.3)) as place:
         start = time.monotonic()
         with stall(place) as connection:
             head, _, body = everything(connection).partition(b"\r\n\r\n")
@@ -153,7 +153,10 @@ def test_a_body_that_stalls_is_ended_and_told_why(path, caplog):
 
 
 def test_a_pause_after_many_bytes_is_no_longer_than_another(path):
-    with served(path, patience=Patience(grace=0.3, rate=1)) as place, stall(place) as connection:
+    with (
+        served(path, limits=ConnectionLimits(grace=0.3, rate=1)) as place,
+        stall(place) as connection,
+    ):
         start = time.monotonic()
         connection.sendall(bytes(500))  # 500 seconds at this rate
         assert everything(connection).startswith(b"HTTP/1.1 408")
@@ -161,7 +164,10 @@ def test_a_pause_after_many_bytes_is_no_longer_than_another(path):
 
 
 def test_a_trickle_below_the_least_rate_is_ended(path):
-    with served(path, patience=Patience(grace=0.3, rate=10**6)) as place, stall(place) as slow:
+    with (
+        served(path, limits=ConnectionLimits(grace=0.3, rate=10**6)) as place,
+        stall(place) as slow,
+    ):
         slow.settimeout(0.01)
         received = b""
         with suppress(ConnectionError):
@@ -174,7 +180,7 @@ def test_a_trickle_below_the_least_rate_is_ended(path):
 
 def test_a_slow_upload_takes_much_longer_than_the_grace(path):
     """Time is measured by the ends of other connections, which come after the grace period."""
-    with served(path, patience=Patience(headers=0.2, grace=0.6, rate=20)) as place:
+    with served(path, limits=ConnectionLimits(headers=0.2, grace=0.6, rate=20)) as place:
         upload = Upload(place)
         pieces = len(upload) // 10 + 1
         start = time.monotonic()
@@ -192,7 +198,7 @@ def test_a_slow_upload_takes_much_longer_than_the_grace(path):
 )
 def test_hundreds_of_stalled_connections_keep_nobody_out(path, source, opening):
     # At this rate, the first part of the upload extends its deadline by a minute.
-    with served(path, patience=Patience(rate=1)) as place, ExitStack() as stack:
+    with served(path, limits=ConnectionLimits(rate=1)) as place, ExitStack() as stack:
         upload = Upload(place)
         assert len(upload) > 140
         upload.send(139)
@@ -214,7 +220,7 @@ def test_hundreds_of_stalled_connections_keep_nobody_out(path, source, opening):
 def test_all_clients_together_are_bounded_too(path):
     with (
         served(
-            path, patience=Patience(headers=600, grace=600, per_client=None, altogether=4)
+            path, limits=ConnectionLimits(headers=600, grace=600, per_client=None, total=4)
         ) as place,
         ExitStack() as stack,
     ):
@@ -225,7 +231,7 @@ def test_all_clients_together_are_bounded_too(path):
 
 def test_one_client_does_not_end_anothers_connections(path):
     with (
-        served(path, patience=Patience(headers=600, grace=600, per_client=2)) as place,
+        served(path, limits=ConnectionLimits(headers=600, grace=600, per_client=2)) as place,
         ExitStack() as stack,
     ):
         upload = Upload(place)
@@ -241,7 +247,7 @@ def keep_sending(connection, data):
 
 
 def test_an_answer_that_nobody_reads_is_ended(path):
-    with served(path, patience=Patience(grace=0.3, rate=10**9)) as place:
+    with served(path, limits=ConnectionLimits(grace=0.3, rate=10**9)) as place:
         reader = socket.socket()
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         reader.connect(place)

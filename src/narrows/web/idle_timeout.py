@@ -22,7 +22,7 @@ _SLOW = {"error": "the body came too slowly, or on one of too many connections; 
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ConnectionLimits:
     """Idle timeouts and bounds on connections.
 
     Attributes
@@ -37,7 +37,7 @@ class Patience:
     per_client : int, optional
         The most connections of one address, or of one /64 network of IPv6; None behind a proxy,
         from which all connections come.
-    altogether : int
+    total : int
         The most connections of all clients.
     """
 
@@ -45,29 +45,29 @@ class Patience:
     grace: float = 20.0
     rate: float = 1024.0
     per_client: int | None = 128
-    altogether: int = 512
+    total: int = 512
 
 
-class PatientProtocol(H11Protocol):
+class LimitedProtocol(H11Protocol):
     """uvicorn's HTTP protocol with these timeouts and bounds.
 
     Parameters
     ----------
-    patience : Patience
+    limits : ConnectionLimits
         The timeouts and bounds.
     **options
         The options of uvicorn's protocol.
     """
 
-    def __init__(self, *, patience: Patience, **options: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(**options)
-        self._patience = patience
+        self._limits = limits
         self._timer: asyncio.TimerHandle | None = None
         self._waits_for = ""
         self._deadline = 0.0
         self._unread = 0
         # Like the deadline of a body, but not bounded by the grace: fast senders keep their lead.
-        self.merit = 0.0
+        self.progress = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for the connection, and wait for the first request."""
@@ -121,7 +121,7 @@ class PatientProtocol(H11Protocol):
             return host
         return str(address.ipv4_mapped or int(address) >> 64)
 
-    def give_up(self) -> None:
+    def close_idle(self) -> None:
         """Close the connection, with an answer 408 if it is waiting for a body."""
         waited_for, cycle = self._waits_for, self.cycle
         self._wait_for("")
@@ -148,19 +148,19 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
     def _make_room(self) -> bool:
-        others = [c for c in self.connections if isinstance(c, PatientProtocol) and c is not self]
+        others = [c for c in self.connections if isinstance(c, LimitedProtocol) and c is not self]
         network = self.client_network
         same = [other for other in others if other.client_network == network]
         for most, connections in (
-            (self._patience.per_client, same),
-            (self._patience.altogether, others),
+            (self._limits.per_client, same),
+            (self._limits.total, others),
         ):
             if most is not None and len(connections) >= most:
                 waiting = [other for other in connections if other.is_waiting]
                 if not waiting:
                     return False
-                slowest = min(waiting, key=lambda other: other.merit)
-                slowest.give_up()
+                slowest = min(waiting, key=lambda other: other.progress)
+                slowest.close_idle()
                 others.remove(slowest)
         return True
 
@@ -184,16 +184,16 @@ class PatientProtocol(H11Protocol):
             self._timer.cancel()
             self._timer = None
         if what:
-            seconds = self._patience.headers if what == "request" else self._patience.grace
+            seconds = self._limits.headers if what == "request" else self._limits.grace
             self._deadline = self.loop.time() + seconds
-            self.merit = self.loop.time() + self._patience.grace
+            self.progress = self.loop.time() + self._limits.grace
             self._unread = self.transport.get_write_buffer_size()
             self._timer = self.loop.call_at(self._deadline, self._look)
 
     def _credit(self, count: int) -> None:
-        seconds = count / self._patience.rate
-        self.merit += seconds
-        self._deadline = min(self._deadline + seconds, self.loop.time() + self._patience.grace)
+        seconds = count / self._limits.rate
+        self.progress += seconds
+        self._deadline = min(self._deadline + seconds, self.loop.time() + self._limits.grace)
 
     def _look(self) -> None:
         if self._waits_for == "reader":
@@ -201,11 +201,11 @@ class PatientProtocol(H11Protocol):
             self._credit(max(self._unread - unread, 0))
             self._unread = unread
         if self._waits_for == "body" and self.flow.read_paused:  # the server has to read
-            self._deadline = self.loop.time() + self._patience.grace
+            self._deadline = self.loop.time() + self._limits.grace
         if self._deadline > self.loop.time():
             self._timer = self.loop.call_at(self._deadline, self._look)
         else:
-            self.give_up()
+            self.close_idle()
 
 
 async def _refuse_busy(scope: Scope, receive: Receive, send: Send) -> None:

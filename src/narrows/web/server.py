@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from narrows.errors import MissingDependencyError, MissingFileError, ParameterError
 
 if TYPE_CHECKING:
-    from narrows.web.idle_timeout import Patience
+    from narrows.web.idle_timeout import ConnectionLimits
 
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -31,7 +31,7 @@ def serve(
     public_url: str | None = None,
     certfile: Path | None = None,
     keyfile: Path | None = None,
-    patience: "Patience | None" = None,
+    limits: "ConnectionLimits | None" = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve a library or a model until Ctrl-C.
@@ -55,7 +55,7 @@ def serve(
         and as others can make them, they need a token as with another ``host``.
     certfile, keyfile : Path, optional
         A certificate and its private key in PEM: with both, the server speaks TLS itself.
-    patience : narrows.web.idle_timeout.Patience, optional
+    limits : narrows.web.idle_timeout.ConnectionLimits, optional
         The idle timeouts and the most connections. By default, the connections of a proxy, with
         ``public_url``, are bounded altogether, others also for each client.
     ready : callable
@@ -77,7 +77,7 @@ def serve(
         import uvicorn
 
         from narrows.web.app import create_app
-        from narrows.web.idle_timeout import Patience, PatientProtocol
+        from narrows.web.idle_timeout import ConnectionLimits, LimitedProtocol
         from narrows.web.security import read_public_url
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
@@ -85,8 +85,9 @@ def serve(
         ) from error
     public = None if public_url is None else read_public_url(public_url)
     encrypted = _check_certificate(certfile, keyfile)
-    if patience is None:
-        patience = Patience(per_client=None) if public and not encrypted else Patience()
+    if limits is None:
+        is_proxied = public is not None and not encrypted
+        limits = ConnectionLimits(per_client=None) if is_proxied else ConnectionLimits()
     alone = host.lower() in _LOCAL and public is None
     token = None if alone else token_urlsafe(24)
     listening = _listen(host, port)
@@ -109,7 +110,7 @@ def serve(
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=partial(PatientProtocol, patience=patience),  # type: ignore[arg-type]
+                http=partial(LimitedProtocol, limits=limits),  # type: ignore[arg-type]
                 log_level="warning",
                 access_log=False,
                 server_header=False,
