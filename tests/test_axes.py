@@ -30,7 +30,7 @@ from narrows.data.images import read_image
 from narrows.errors import DataError, LibraryError, NarrowsWarning, ParameterError
 from narrows.evaluation import make_report
 from narrows.evaluation.restoration import compare_with_clean
-from narrows.web.snapshot import Served
+from narrows.web.snapshot import Snapshot
 
 pytestmark = pytest.mark.cases
 
@@ -86,7 +86,7 @@ def test_one_predicate_decides_wherever_rows_are_shown(kind: str, tmp_path: Path
     encoder, decoder = again.split()
     for owner in (model.spec_, again.spec_, encoder.spec, decoder.spec):
         assert owner.shows_pictures == pictures
-    assert Served("it", None, again, "1").shows_pictures == pictures
+    assert Snapshot("it", None, again, "1").shows_pictures == pictures
 
     report = make_report(again, rows, random_state=0)
     shown = {part.name: bool(part.pictures) for part in report.parts}

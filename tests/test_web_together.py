@@ -138,13 +138,13 @@ def library(tmp_path_factory, model):
 def test_many_codes_hold_up_no_single_one(library, cache, monkeypatch):
     """A single code is decoded while other requests decode hundreds."""
     decoded = []
-    original = snapshot.Served.decode
+    original = snapshot.Snapshot.decode
 
     def noting(self, codes):
         decoded.append(len(codes))
         return original(self, codes)
 
-    monkeypatch.setattr(snapshot.Served, "decode", noting)
+    monkeypatch.setattr(snapshot.Snapshot, "decode", noting)
     many, one = {"codes": 200 * [[0, 1, 2, 3]]}, {"codes": [[0, 1, 2, 3]]}
 
     async def ask():
@@ -305,7 +305,7 @@ def test_no_more_pictures_are_kept_than_fit(library, monkeypatch):
     async def ask():
         inference = Worker("inference")
         views = Views(inference, most_bytes=4 * size)
-        shown = snapshot.Served("a", library, library.model, "1")
+        shown = snapshot.Snapshot("a", library, library.model, "1")
         for number in (0, 1, 2, 3, 4, 5, 5, 4, 0):
             await views(shown, number, "thumbnail")
         views.close()

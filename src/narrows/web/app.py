@@ -26,7 +26,7 @@ from narrows.web.report_process import ReportMaker
 from narrows.web.requests import Uploads
 from narrows.web.routes import routes
 from narrows.web.security import App, Guard, Message, Receive, Scope, Send, read_public_url
-from narrows.web.snapshot import Served, Source
+from narrows.web.snapshot import Snapshot, Source
 
 # The bounds of the histograms, of seconds and of batches.
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -103,7 +103,7 @@ def create_app(
         # One thread each, as every thread that uses torch or Lance retains some of their memory.
         state.changes, state.opening = Worker("changes"), Worker("opening")
         state.match = Batcher(_match, state.inference, metrics.batch)
-        state.encode = Batcher(Served.encode, state.inference, metrics.batch)
+        state.encode = Batcher(Snapshot.encode, state.inference, metrics.batch)
         state.place = Batcher(LibraryMap.place, state.inference, metrics.batch)
         state.views = Views(state.inference)
         state.report = ReportMaker(source)
@@ -129,15 +129,15 @@ def create_app(
         exception_handlers={
             errors.NarrowsError: _explain,
             HTTPException: _explain_http,
-            ClientDisconnect: _gone,
-            Exception: _fault,
+            ClientDisconnect: _ignore_disconnect,
+            Exception: _explain_fault,
         },
     )
 
 
 def _match(key: tuple[Any, ...], items: list[Any]) -> Any:
-    served, by, *options = key
-    return served.match(by, dict(options), items)
+    snapshot, by, *options = key
+    return snapshot.match(by, dict(options), items)
 
 
 class _Measured:
@@ -253,11 +253,11 @@ def _answer(
     return JSONResponse({"error": printable(text)}, status, headers)
 
 
-async def _gone(_: Request, error: Exception) -> Response:
+async def _ignore_disconnect(_: Request, error: Exception) -> Response:
     del error
     return Response(status_code=400)  # the client does not read it
 
 
-async def _fault(request: Request, error: Exception) -> Response:
+async def _explain_fault(request: Request, error: Exception) -> Response:
     _log.error("a fault in Narrows, at %s", request.url.path, exc_info=error)
     return JSONResponse({"error": "a fault in Narrows; see the server's log"}, 500)

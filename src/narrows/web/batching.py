@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from narrows.data.decoding import n_processors
-from narrows.web.snapshot import Served
+from narrows.web.snapshot import Snapshot
 
 # The number of items in a batch at most.
 _MOST = 64
@@ -126,14 +126,14 @@ class Views:
     def __init__(self, inference: Worker, most_bytes: int = _MOST_BYTES) -> None:
         self._reading = Worker("pictures")
         self._makers = {
-            "picture": Batcher(Served.pictures, self._reading),
-            "thumbnail": Batcher(Served.thumbnails, self._reading),
-            "reconstruction": Batcher(Served.reconstructions, inference),
+            "picture": Batcher(Snapshot.pictures, self._reading),
+            "thumbnail": Batcher(Snapshot.thumbnails, self._reading),
+            "reconstruction": Batcher(Snapshot.reconstructions, inference),
         }
         self._most, self._bytes = most_bytes, 0
         self._kept: OrderedDict[tuple[str, int, str], View] = OrderedDict()
 
-    async def __call__(self, served: Served, number: int, kind: str) -> View:
+    async def __call__(self, snapshot: Snapshot, number: int, kind: str) -> View:
         """Return the file of one picture.
 
         Raises
@@ -143,11 +143,11 @@ class Views:
         NarrowsError
             If it cannot be shown.
         """
-        key = served.version, number, kind
+        key = snapshot.version, number, kind
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        contents = await self._makers[kind](served, number)
+        contents = await self._makers[kind](snapshot, number)
         view = View(contents, "image/jpeg" if contents.startswith(b"\xff\xd8") else "image/png")
         if key not in self._kept:  # no other request made it meanwhile
             self._kept[key] = view

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
-from narrows.web.snapshot import Served, Source
+from narrows.web.snapshot import Snapshot, Source
 
 # PCA is fitted on at most so many rows, or on so many values; and rows whose pictures are read
 # together.
@@ -56,15 +56,15 @@ class Maps:
             If there is no library, or it is empty.
         """
         with self._lock:
-            served = self._source.now()
-            if not len(served.opened()):
+            snapshot = self._source.now()
+            if not len(snapshot.opened()):
                 raise LibraryError(
                     "the library is empty, so there is no map; add pictures to it first"
                 )
-            if self._map is None or self._map.served is not served:
+            if self._map is None or self._map.snapshot is not snapshot:
                 if self._map is not None:
                     self._map.cancel()
-                self._map = LibraryMap(served, self._threads, self._cache)
+                self._map = LibraryMap(snapshot, self._threads, self._cache)
             return self._map
 
     def close(self) -> None:
@@ -81,13 +81,13 @@ class LibraryMap:
     shows. Where there can be no better one, the preview is final.
     """
 
-    def __init__(self, served: Served, threads: ThreadPoolExecutor, cache: Path) -> None:
-        self.served, self.ids, self._threads = served, served.ids, threads
+    def __init__(self, snapshot: Snapshot, threads: ThreadPoolExecutor, cache: Path) -> None:
+        self.snapshot, self.ids, self._threads = snapshot, snapshot.ids, threads
         self._colours: dict[str, tuple[NDArray[np.uint8], dict[str, Any]]] = {}
         self._errors: Future[NDArray[np.float64]] | None = None
         self._lock, self._outdated = Lock(), Event()
-        self._preview = _preview(served.codes)
-        self._final = threads.submit(_final, served.codes, self._preview, cache)
+        self._preview = _preview(snapshot.codes)
+        self._final = threads.submit(_final, snapshot.codes, self._preview, cache)
 
     def cancel(self) -> None:
         """Stop the computations as far as possible, as the map is outdated."""
@@ -126,7 +126,7 @@ class LibraryMap:
         """
         if color in self._colours:
             return self._colours[color]
-        library = self.served.opened()
+        library = self.snapshot.opened()
         values: Any = None
         if color == "error" and color not in library.columns:
             errors = self._measured()
@@ -142,8 +142,8 @@ class LibraryMap:
         """Return the errors of all pictures; None while they are being measured."""
         with self._lock:
             if self._errors is None:
-                self.served.whole()
-                self._errors = self._threads.submit(_errors, self.served, self._outdated)
+                self.snapshot.whole()
+                self._errors = self._threads.submit(_errors, self.snapshot, self._outdated)
             measuring = self._errors
             if not measuring.done():
                 return None
@@ -154,7 +154,7 @@ class LibraryMap:
     def place(self, codes: list[NDArray[np.float32]]) -> list[tuple[float, float]]:
         """Place codes at their neighbours' mean place, weighted by inverse squared distances."""
         points, places = self.points, []
-        for matches in self.served.opened().match_codes(np.stack(codes), _NEIGHBOURS):
+        for matches in self.snapshot.opened().match_codes(np.stack(codes), _NEIGHBOURS):
             rows = np.searchsorted(self.ids, [match.id for match in matches])
             weights = 1 / (np.square([match.distance for match in matches]) + 1e-12)
             x, y = weights @ points[rows] / weights.sum()
@@ -224,8 +224,8 @@ def _centred(points: NDArray[Any]) -> NDArray[np.float32]:
     return centred
 
 
-def _errors(served: Served, outdated: Event) -> NDArray[np.float64]:
-    library, model, ids = served.opened(), served.whole(), served.ids
+def _errors(snapshot: Snapshot, outdated: Event) -> NDArray[np.float64]:
+    library, model, ids = snapshot.opened(), snapshot.whole(), snapshot.ids
     errors = np.empty(len(ids))
     for start in range(0, len(ids), _BLOCK):
         if outdated.is_set():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from narrows.remote import place
 from narrows.texts import as_text
-from narrows.web.snapshot import Served, Source
+from narrows.web.snapshot import Snapshot, Source
 
 _MOST_ROWS = 10_000
 
@@ -38,7 +38,7 @@ class ReportMaker:
         self.version = ""
         self.page: Path | None = None
 
-    def state(self, served: Served) -> tuple[str, str]:
+    def state(self, snapshot: Snapshot) -> tuple[str, str]:
         """Return the state of the report; start the process if there is none yet.
 
         Returns
@@ -48,11 +48,11 @@ class ReportMaker:
         why : str
             The error, if it failed.
         """
-        served.whole()
-        served.opened()
-        if self._task is None or (self._task.done() and self._begun != served.version):
-            self._begun = served.version
-            self._task = asyncio.create_task(self._make(served.version))
+        snapshot.whole()
+        snapshot.opened()
+        if self._task is None or (self._task.done() and self._begun != snapshot.version):
+            self._begun = snapshot.version
+            self._task = asyncio.create_task(self._make(snapshot.version))
         if not self._task.done():
             return "computing" if self.page is None else "outdated", ""
         why = self._task.result()
@@ -107,15 +107,15 @@ def main() -> None:
     path, to = place(sys.argv[1]), Path(sys.argv[2])
     os.nice(19)
     try:
-        served = Source(path).now()
-        library = served.opened()
+        snapshot = Source(path).now()
+        library = snapshot.opened()
         ids = library.ids
         if len(ids) > _MOST_ROWS:
             ids = np.sort(np.random.default_rng(0).choice(ids, _MOST_ROWS, replace=False))
         items = library.items(ids)
         labels = [item.metadata.get("label") for item in items]
         report = make_report(
-            served.whole(),
+            snapshot.whole(),
             library.read(ids),
             None if None in labels else np.array(labels),
             names=[item.path for item in items],

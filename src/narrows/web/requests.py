@@ -19,7 +19,7 @@ from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker
-from narrows.web.snapshot import Served, Source
+from narrows.web.snapshot import Snapshot, Source
 
 LARGEST = 2**31 - 1
 # Bytes of JSON that every request may send.
@@ -204,7 +204,7 @@ class Uploads:
         self._large.close()
 
     async def read(
-        self, request: Request, served: Served, read: Read, most: int = _MOST_FILES
+        self, request: Request, snapshot: Snapshot, read: Read, most: int = _MOST_FILES
     ) -> list[Any]:
         """Read pictures by a function of their files' contents.
 
@@ -217,14 +217,14 @@ class Uploads:
         """
         notes = request.state.notes = Notes()
         async with _files(request, most) as files:
-            return [await self._read(file, served, read, notes) for file in files]
+            return [await self._read(file, snapshot, read, notes) for file in files]
 
-    async def _read(self, file: UploadFile, served: Served, read: Read, notes: Notes) -> Any:
+    async def _read(self, file: UploadFile, snapshot: Snapshot, read: Read, notes: Notes) -> Any:
         async with self._few:
             contents = await file.read()
-            if len(contents) <= _SMALL and _pixels(contents, served) <= _SMALL:
+            if len(contents) <= _SMALL and _pixels(contents, snapshot) <= _SMALL:
                 return read(contents, notes)  # before a thread would even start
-            if await run_in_threadpool(_pixels, contents, served) <= _LARGE:
+            if await run_in_threadpool(_pixels, contents, snapshot) <= _LARGE:
                 return await run_in_threadpool(read, contents, notes)
         del contents  # while it waits
         async with self._one:
@@ -259,7 +259,7 @@ async def _files(request: Request, most: int) -> AsyncIterator[list[UploadFile]]
         yield files
 
 
-def _pixels(contents: bytes, served: Served) -> int:
+def _pixels(contents: bytes, snapshot: Snapshot) -> int:
     """Return the number of pixels to be decoded, by the picture's header; 0 if it is unreadable.
 
     Raises
@@ -268,8 +268,8 @@ def _pixels(contents: bytes, served: Served) -> int:
         If there are too many.
     """
     try:
-        with quietly(), open_picture(contents, served.how) as picture:
-            return picture.count_pixels(served.model.sample_shape_)
+        with quietly(), open_picture(contents, snapshot.how) as picture:
+            return picture.count_pixels(snapshot.model.sample_shape_)
     except DefectError as error:
         if error.unharmed:
             raise UnreadableFileError(f"the picture cannot be read: {error}") from error

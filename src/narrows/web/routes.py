@@ -20,7 +20,7 @@ from narrows.web.library_map import LibraryMap
 from narrows.web.openapi import KINDS, describe
 from narrows.web.requests import LARGEST, MOST_BYTES, read_json, read_query, refuse_body
 from narrows.web.security import REPORT
-from narrows.web.snapshot import Served, Sized, data_uri
+from narrows.web.snapshot import Sized, Snapshot, data_uri
 from narrows.web.training_logs import read_runs
 
 _MOST_CODES, _MOST_SAMPLES = 256, 64
@@ -82,29 +82,29 @@ def _route(
     return Route(path, endpoint, methods=[method])
 
 
-async def _now(request: Request) -> Served:
+async def _now(request: Request) -> Snapshot:
     """Return the current snapshot, by which the whole request is answered."""
     source = request.app.state.source
     if source.is_current():
-        served: Served = source.latest
-        return served
-    opened: Served = await request.app.state.opening(source.now)
+        snapshot: Snapshot = source.latest
+        return snapshot
+    opened: Snapshot = await request.app.state.opening(source.now)
     return opened
 
 
-async def _sized(request: Request, served: Served) -> Sized:
+async def _sized(request: Request, snapshot: Snapshot) -> Sized:
     """Return the row of a request's picture, which it sends or names by its id, and its size."""
     number = request.state.query["id"]
     if number is None:
-        sized: Sized = await _upload(request, served, served.read_sized)
+        sized: Sized = await _upload(request, snapshot, snapshot.read_sized)
         return sized
     refuse_body(request)
-    return await run_in_threadpool(served.stored, number)
+    return await run_in_threadpool(snapshot.stored, number)
 
 
-async def _upload(request: Request, served: Served, read: Callable[..., Any]) -> Any:
+async def _upload(request: Request, snapshot: Snapshot, read: Callable[..., Any]) -> Any:
     """Read the one picture that a request sends."""
-    return (await request.app.state.uploads.read(request, served, read, 1))[0]
+    return (await request.app.state.uploads.read(request, snapshot, read, 1))[0]
 
 
 def _json(
@@ -152,31 +152,31 @@ async def _match(request: Request) -> Response:
     number = options.pop("id")
     if options["rerank"] == "none":
         options["rerank"] = None
-    served = await _now(request)
-    served.opened()
+    snapshot = await _now(request)
+    snapshot.opened()
     if number is None:
-        by, query = "file", await _upload(request, served, served.read)
+        by, query = "file", await _upload(request, snapshot, snapshot.read)
     else:
         refuse_body(request)
         by, query = "id", number
-    result = await request.app.state.match((served, by, *sorted(options.items())), query)
-    if served.has_small_rows:  # whose files are made before a thread would even start
-        answer = served.finish_match(*result)
+    result = await request.app.state.match((snapshot, by, *sorted(options.items())), query)
+    if snapshot.has_small_rows:  # whose files are made before a thread would even start
+        answer = snapshot.finish_match(*result)
     else:
-        answer = await run_in_threadpool(served.finish_match, *result)
+        answer = await run_in_threadpool(snapshot.finish_match, *result)
     return _json(request, {**answer, "seconds": time.perf_counter() - start})
 
 
 async def _items(request: Request) -> Response:
     """List pictures of the library, by a filter or by their ids."""
     ids, *page = request.state.query.values()
-    served = await _now(request)
+    snapshot = await _now(request)
     if ids is not None:
-        items = await run_in_threadpool(lambda: served.opened().items(ids))
+        items = await run_in_threadpool(lambda: snapshot.opened().items(ids))
         total = len(items)
     else:
-        total, items = await run_in_threadpool(served.page, *page)
-    return JSONResponse({"total": total, "items": [served.describe(item) for item in items]})
+        total, items = await run_in_threadpool(snapshot.page, *page)
+    return JSONResponse({"total": total, "items": [snapshot.describe(item) for item in items]})
 
 
 async def _add(request: Request) -> Response:
@@ -192,30 +192,30 @@ def _number(request: Request) -> int:
     return int(word)
 
 
-async def _find(request: Request, served: Served) -> Item:
+async def _find(request: Request, snapshot: Snapshot) -> Item:
     try:
-        return await run_in_threadpool(served.item, _number(request))
+        return await run_in_threadpool(snapshot.item, _number(request))
     except ParameterError as error:
         raise HTTPException(404, str(error)) from error
 
 
 async def _item(request: Request) -> Response:
     """Describe one picture."""
-    served = await _now(request)
-    item = await _find(request, served)
+    snapshot = await _now(request)
+    item = await _find(request, snapshot)
     code = await run_in_threadpool(lambda: item.code)
-    return JSONResponse({**served.describe(item), "code": code.tolist()})
+    return JSONResponse({**snapshot.describe(item), "code": code.tolist()})
 
 
 async def _change(request: Request) -> Response:
     """Write columns of one picture."""
-    served, state = await _now(request), request.app.state
-    item, body = await _find(request, served), await read_json(request)
+    snapshot, state = await _now(request), request.app.state
+    item, body = await _find(request, snapshot), await read_json(request)
     metadata = body.get("metadata")
     if not isinstance(metadata, dict) or len(body) > 1:
         raise ParameterError('the body has no metadata; send {"metadata": {column: value}}')
     return JSONResponse(
-        served.describe(await state.changes(state.source.change, item.id, metadata))
+        snapshot.describe(await state.changes(state.source.change, item.id, metadata))
     )
 
 
@@ -231,14 +231,14 @@ async def _view(request: Request) -> Response:
     kind, number = request.path_params["kind"], _number(request)
     if kind not in KINDS:
         raise HTTPException(404, f"there is no {kind[:40]!r}; ask for {', '.join(KINDS)}")
-    served = await _now(request)
+    snapshot = await _now(request)
     # Another library of the same model may replace this one.
-    tag = f'"{served.version}-{number}-{kind}"'
+    tag = f'"{snapshot.version}-{number}-{kind}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     try:
-        shown = await request.app.state.views(served, number, kind)
+        shown = await request.app.state.views(snapshot, number, kind)
     except ParameterError as error:
         raise HTTPException(404, str(error)) from error
     return Response(shown.contents, 200, headers, shown.kind)
@@ -246,17 +246,17 @@ async def _view(request: Request) -> Response:
 
 async def _encode(request: Request) -> Response:
     """Encode pictures."""
-    served, state = await _now(request), request.app.state
-    rows = await state.uploads.read(request, served, served.read)
-    codes = await asyncio.gather(*(state.encode(served, row) for row in rows))
+    snapshot, state = await _now(request), request.app.state
+    rows = await state.uploads.read(request, snapshot, snapshot.read)
+    codes = await asyncio.gather(*(state.encode(snapshot, row) for row in rows))
     return _json(request, {"codes": [code.tolist() for code in codes]})
 
 
 async def _decode(request: Request) -> Response:
     """Decode codes: to one PNG file where Accept asks for it, or to data URIs."""
-    served = await _now(request)
-    width = served.width
-    served.whole()
+    snapshot = await _now(request)
+    width = snapshot.width
+    snapshot.whole()
     body = await read_json(request, MOST_BYTES + _MOST_CODES * width * _BYTES_OF_NUMBER)
     codes = body.get("codes")
     if not isinstance(codes, list) or not 1 <= len(codes) <= _MOST_CODES or len(body) > 1:
@@ -267,23 +267,23 @@ async def _decode(request: Request) -> Response:
                 f"a code is no list of {width} numbers between -{_LARGEST_CODE:g} and "
                 f"{_LARGEST_CODE:g}; send such"
             )
-    if not served.shows_pictures:
+    if not snapshot.shows_pictures:
         raise DataError("the model's rows are no pictures; decode its codes in Python")
-    files = await _decoded(request, served, codes)
+    files = await _decoded(request, snapshot, codes)
     if len(codes) == 1 and _PNG in request.headers.get("accept", ""):
         return Response(files[0], media_type=_PNG)
     return JSONResponse({"pictures": [data_uri(file) for file in files]})
 
 
-async def _decoded(request: Request, served: Served, codes: list[list[float]]) -> list[bytes]:
+async def _decoded(request: Request, snapshot: Snapshot, codes: list[list[float]]) -> list[bytes]:
     """Decode a few codes at a time, so that other requests get their turn and memory stays low."""
     state = request.app.state
     if len(codes) == 1:
-        return list(await state.inference(served.decode, codes))
+        return list(await state.inference(snapshot.decode, codes))
     files: list[bytes] = []
     for start in range(0, len(codes), _DECODED):
         async with state.turn:  # among requests with several codes
-            files += await state.inference(served.decode, codes[start : start + _DECODED])
+            files += await state.inference(snapshot.decode, codes[start : start + _DECODED])
     return files
 
 
@@ -295,23 +295,23 @@ def _is_number(value: Any) -> bool:
 
 async def _reconstruct(request: Request) -> Response:
     """Encode and decode one picture."""
-    served = await _now(request)
-    picture = await _sized(request, served)
-    return _json(request, await request.app.state.inference(served.reconstruct, picture))
+    snapshot = await _now(request)
+    picture = await _sized(request, snapshot)
+    return _json(request, await request.app.state.inference(snapshot.reconstruct, picture))
 
 
 async def _denoise(request: Request) -> Response:
     """Damage one picture, and restore it."""
-    served = await _now(request)
-    picture = await _sized(request, served)
+    snapshot = await _now(request)
+    picture = await _sized(request, snapshot)
     _, *damage = request.state.query.values()
-    return _json(request, await request.app.state.inference(served.denoise, picture, *damage))
+    return _json(request, await request.app.state.inference(snapshot.denoise, picture, *damage))
 
 
 async def _latent(request: Request) -> Response:
     """Describe how the units of the code vary."""
-    served = await _now(request)
-    return JSONResponse((await run_in_threadpool(lambda: served.spread)).describe())
+    snapshot = await _now(request)
+    return JSONResponse((await run_in_threadpool(lambda: snapshot.spread)).describe())
 
 
 async def _sample(request: Request) -> Response:
@@ -323,18 +323,18 @@ async def _sample(request: Request) -> Response:
             raise ParameterError(
                 f"{name}={str(value)[:40]!r} is not allowed; use an integer from {low} to {high}"
             )
-    served = await _now(request)
-    codes = (await run_in_threadpool(served.draw, count, seed)).tolist()
+    snapshot = await _now(request)
+    codes = (await run_in_threadpool(snapshot.draw, count, seed)).tolist()
     pictures: list[str | None] = [None] * count
-    if served.shows_pictures:
-        pictures = [data_uri(file) for file in await _decoded(request, served, codes)]
+    if snapshot.shows_pictures:
+        pictures = [data_uri(file) for file in await _decoded(request, snapshot, codes)]
     return JSONResponse({"codes": codes, "pictures": pictures})
 
 
 async def _map(request: Request) -> tuple[LibraryMap, dict[str, str]]:
     """Return the map of the current library, and headers with its version."""
     shown: LibraryMap = await run_in_threadpool(request.app.state.map)
-    return shown, {"X-Map-Version": shown.served.version}
+    return shown, {"X-Map-Version": shown.snapshot.version}
 
 
 async def _map_points(request: Request) -> Response:
@@ -366,12 +366,12 @@ async def _map_ids(request: Request) -> Response:
 async def _map_place(request: Request) -> Response:
     """Place one picture on the map."""
     shown, headers = await _map(request)
-    served, state, number = shown.served, request.app.state, request.state.query["id"]
+    snapshot, state, number = shown.snapshot, request.app.state, request.state.query["id"]
     if number is None:
-        code = await state.encode(served, await _upload(request, served, served.read))
+        code = await state.encode(snapshot, await _upload(request, snapshot, snapshot.read))
     else:
         refuse_body(request)
-        code = await run_in_threadpool(lambda: served.item(number).code)
+        code = await run_in_threadpool(lambda: snapshot.item(number).code)
     x, y = await state.place(shown, code)
     return _json(request, {"x": x, "y": y}, headers=headers)
 

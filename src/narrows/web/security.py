@@ -146,7 +146,7 @@ class Guard:
 
     Attributes
     ----------
-    coming : int
+    pending : int
         The bytes received so far of the bodies of all requests that are being answered.
     """
 
@@ -154,7 +154,7 @@ class Guard:
         self, app: App, *, host: str, token: str | None, public: Origin | None = None
     ) -> None:
         self._app, self._token, self._public = app, token, public
-        self.coming = 0
+        self.pending = 0
         self._hosts = {"localhost", "127.0.0.1", "::1", host.lower()}
         # A server that listens on all addresses is reached by any of the machine's.
         self._any_address = host in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound to)
@@ -179,7 +179,7 @@ class Guard:
         try:
             await self._app(scope, body.receive, _with_headers(send))
         finally:
-            self.coming -= body.received
+            self.pending -= body.received
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -199,7 +199,7 @@ class Guard:
                 return True
             return local and _split(page).netloc.lower() == host.lower()
 
-        if not _from_here(scope["method"], scope["path"], headers, is_own):
+        if not _is_allowed(scope["method"], scope["path"], headers, is_own):
             return _refusal(403, "the request comes from another page; use this server's own")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
@@ -231,7 +231,7 @@ class Guard:
         return None
 
 
-def _from_here(method: str, path: str, headers: Headers, is_own: Callable[[str], bool]) -> bool:
+def _is_allowed(method: str, path: str, headers: Headers, is_own: Callable[[str], bool]) -> bool:
     """Return whether a request was made by the server's own page, by a user, or by a program.
 
     Other pages may only link to the server's page. Any other request of theirs costs work, which an
@@ -281,10 +281,10 @@ class _Body:
             return message
         count = len(message.get("body", b""))
         self.received += count
-        self._guard.coming += count
+        self._guard.pending += count
         if self.received > MOST_BYTES:
             raise HTTPException(413, f"the request is too large; send at most {MOST_BYTES} bytes")
-        if self._guard.coming > MOST_AT_ONCE:
+        if self._guard.pending > MOST_AT_ONCE:
             raise HTTPException(503, "too much is being sent at once; try again later")
         return message
 

@@ -100,7 +100,7 @@ class Sized(NamedTuple):
     size: tuple[int, int] | None
 
 
-class Served:
+class Snapshot:
     """A snapshot of a library, or a model alone, and the answers about it.
 
     Parameters
@@ -465,7 +465,7 @@ class Source:
 
     Attributes
     ----------
-    latest : Served
+    latest : Snapshot
         The latest snapshot.
 
     Raises
@@ -482,7 +482,7 @@ class Source:
         self.latest = self._open(version, alone=not version)
         self._looked = time.monotonic()
 
-    def now(self) -> Served:
+    def now(self) -> Snapshot:
         """Return a snapshot of the current version.
 
         Requests keep the snapshot that they began with.
@@ -511,9 +511,9 @@ class Source:
 
     def add(self, contents: list[bytes], notes: Notes) -> dict[str, Any]:
         """Add picture files; ``notes`` takes the warnings about them."""
-        served = self.now()
+        snapshot = self.now()
         for content in contents:
-            served.read(content, notes)
+            snapshot.read(content, notes)
         library = self._to_be_changed()
         with reading(self._how.max_pixels):
             added = library.add(iter(contents))
@@ -540,11 +540,11 @@ class Source:
         with reading(self._how.max_pixels):
             return Library.open(self.path)
 
-    def _changed(self) -> Served:
+    def _changed(self) -> Snapshot:
         self._looked = -math.inf
         return self.now()
 
-    def _open(self, version: str, *, alone: bool) -> Served:
+    def _open(self, version: str, *, alone: bool) -> Snapshot:
         # Changes after the version was read are seen the next time.
         path = self.path
         with reading(self._how.max_pixels):  # in whatever thread this is
@@ -556,7 +556,7 @@ class Source:
                 model = load(folder)
         if not hasattr(model, "transform"):
             raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
-        return Served(as_text(path.name), library, model, version, self._how)
+        return Snapshot(as_text(path.name), library, model, version, self._how)
 
 
 def _version(path: Place) -> str:
