@@ -1,13 +1,13 @@
-"""How strongly a code answers to its input: the Jacobian's squared Frobenius norm, row by row.
+"""The squared Frobenius norm of the Jacobian of a code with respect to its row.
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders", ICML: the penalty is
 eq. 1; for one layer of sigmoids they give its closed form. The estimate is Hutchinson's (1990):
 where the entries of u are -1 or 1 with equal chance, E ||u^T J||^2 = trace(J J^T) = ||J||_F^2.
 
 Directions need not be independent from row to row for that. Those of neighbouring rows are chosen
-orthogonal: rows of a Hadamard matrix H, whose columns all change sign at random. Each is then still
+orthogonal: rows of a Hadamard matrix H, whose columns change sign at random. Each is then still
 any vector of signs with equal chance, and P of them, P the next power of two from K on, satisfy
-sum u u^T = P I: as far as rows have Jacobians alike, the errors of their estimates cancel.
+sum u u^T = P I: where rows have similar Jacobians, the errors of their estimates cancel.
 
 Through linear layers W_1, ..., W_L, whose activations have the slopes d_1, ..., d_L at a row, the
 Jacobian is J = diag(d_L) W_L ... diag(d_1) W_1. All functions can be differentiated further.
@@ -30,12 +30,12 @@ def slope(activation: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     activation : callable
         From a tensor to one of the same shape, each number by itself.
     values : Tensor
-        Where.
+        The numbers at which the function is differentiated.
 
     Returns
     -------
     Tensor of the same shape
-        A function of ``values`` itself, wherever gradients are on.
+        The derivatives, which can be differentiated again where gradients are on.
 
     Examples
     --------
@@ -55,18 +55,18 @@ def layered_norm(weights: Sequence[Tensor], slopes: Sequence[Tensor | None]) -> 
     Parameters
     ----------
     weights : sequence of Tensor of shape (out, in)
-        From the input on.
+        The matrices, from the input on.
     slopes : sequence of Tensor of shape (B, out) or None
-        Of the activation after each; ``None`` where there is none.
+        The slopes of the activation after each; ``None`` where there is none.
 
     Returns
     -------
     Tensor of shape (B,)
-        Or (1,) where no layer has a slope, so that all rows have the same Jacobian.
+        The norms; of shape (1,) where no layer has a slope, so that all rows have the same.
 
     Notes
     -----
-    One layer: the sum over units j of d_j^2 ||W_j||^2, for the price of a few sums. One hidden
+    One layer: the sum over units j of d_j^2 ||W_j||^2, at the cost of a few sums. One hidden
     layer under a linear code: d . [(W_2^T W_2) o (W_1 W_1^T)] d, whose matrix all rows share.
     Otherwise the product diag(d_L) W_L ... diag(d_1) is built from the code downwards, one matrix
     a row; the widest matrix, W_1, enters only as W_1 W_1^T where that is smaller.
@@ -105,16 +105,16 @@ def draw_probes(
     n_rows : int
         Rows of the batch, B.
     width : int
-        Of the code, K. Groups have as many rows as the next power of two.
+        Width of the code, K. Groups have as many rows as the next power of two.
     generator : torch.Generator
-        Where the signs are drawn from; its device is the directions'.
+        The generator that signs are drawn from, on the device of the directions.
     dtype : torch.dtype
-        Of the directions.
+        The type of the directions.
 
     Returns
     -------
     Tensor of shape (B, K)
-        Of -1 and 1.
+        The directions, of -1 and 1.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def layered_estimate(
     Returns
     -------
     Tensor of shape (B,)
-        ||u^T J||^2, for about the price of one more pass through the encoder.
+        ||u^T J||^2, at about the cost of one more pass through the encoder.
 
     Examples
     --------
@@ -165,8 +165,10 @@ def layered_estimate(
     return rows.square().sum(dim=1)
 
 
-def function_norm(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Squared Frobenius norm of the Jacobian of any function, exactly.
+def function_norm(
+    function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None = None
+) -> Tensor:
+    """Squared Frobenius norm of the Jacobian of any function, exact or estimated without bias.
 
     Parameters
     ----------
@@ -174,42 +176,24 @@ def function_norm(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         From rows (B, ...) to codes (B, K), each row by itself.
     x : Tensor of shape (B, ...)
         The rows.
+    probes : Tensor of shape (B, K), optional
+        Random directions for an estimate, as for :func:`layered_estimate`.
 
     Returns
     -------
     Tensor of shape (B,)
-        For the price of K passes back through the function.
+        The norm, at the cost of K backward passes; with probes ||u^T J||^2, at that of one.
 
     Examples
     --------
-    >>> function_norm(lambda x: x**2, torch.tensor([[1.0, 2.0], [3.0, 0.0]])).tolist()
+    >>> x = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    >>> function_norm(lambda x: x**2, x).tolist()
+    [20.0, 36.0]
+    >>> function_norm(lambda x: x**2, x, torch.tensor([[1.0, -1.0], [1.0, 1.0]])).tolist()
     [20.0, 36.0]
     """
-    return _pull_back(function, x, None)
-
-
-def function_estimate(function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor) -> Tensor:
-    """Estimate the squared Frobenius norm of the Jacobian of any function, without bias.
-
-    Parameters
-    ----------
-    function, x : callable and Tensor
-        As :func:`function_norm`.
-    probes : Tensor of shape (B, K)
-        As :func:`layered_estimate`.
-
-    Returns
-    -------
-    Tensor of shape (B,)
-        ||u^T J||^2, for the price of a pass forth and back through the function.
-
-    Examples
-    --------
-    >>> x, probes = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, -1.0]])
-    >>> function_estimate(lambda x: x**2, x, probes).tolist()
-    [20.0]
-    """
-    return _pull_back(function, x, probes)
+    rows = _pulled_back(function, x, probes)
+    return torch.stack([row.square().flatten(1 - x.ndim).sum(dim=-1) for row in rows]).sum(dim=0)
 
 
 def function_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -231,12 +215,6 @@ def function_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor
     [[[2.0, 0.0], [0.0, 4.0]]]
     """
     return torch.stack([row.flatten(1 - x.ndim) for row in _pulled_back(function, x, None)], dim=1)
-
-
-def _pull_back(function: Callable[[Tensor], Tensor], x: Tensor, probes: Tensor | None) -> Tensor:
-    """Sum the squares of u^T J, for the direction given or for all the code's units."""
-    rows = _pulled_back(function, x, probes)
-    return torch.stack([row.square().flatten(1 - x.ndim).sum(dim=-1) for row in rows]).sum(dim=0)
 
 
 def _pulled_back(

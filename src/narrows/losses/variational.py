@@ -1,4 +1,4 @@
-"""Densities of what is seen and of codes, in nats.
+"""Log densities of rows and of latent codes, and their divergences, in nats.
 
 Kingma & Welling (2014), "Auto-encoding variational Bayes", appendix B, for the divergence;
 Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli", eqs. 4 to 6, for its normaliser;
@@ -43,7 +43,7 @@ def bernoulli(a: Tensor, x: Tensor) -> Tensor:
 
 
 def bernoulli_sum(a: Tensor, x: Tensor) -> Tensor:
-    """Sum :func:`bernoulli` over the last axis, whose values are written down but once.
+    """Sum :func:`bernoulli` over the last axis, with fewer arrays of all values.
 
     Parameters
     ----------
@@ -160,14 +160,14 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def free_bits(divergences: Tensor, least: float, weights: Tensor | None = None) -> Tensor:
-    """Sum the units' divergences, taking those below a bound for the bound.
+    """Sum the divergences of units, each of which counts as at least a bound.
 
     Parameters
     ----------
     divergences : Tensor of shape (B, K)
         Of each row and unit.
     least : float
-        What each unit may tell, in nats on the average of the rows, without paying for it.
+        The divergence that each unit may have without a cost, in nats, on average over the rows.
     weights : Tensor of shape (B,), optional
         How much each row counts.
 
@@ -185,7 +185,7 @@ def free_bits(divergences: Tensor, least: float, weights: Tensor | None = None) 
 
 
 def draw_codes(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """Turn standard normal noise into codes, so that gradients reach what they are drawn from.
+    """Turn standard normal noise into codes by reparametrisation, which gradients pass.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def draw_codes(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
 
 
 def log_prior_ratio(codes: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """Log of the prior's density over that of what the codes were drawn from.
+    """Log of the ratio of the prior's density to that of the posterior the codes were drawn from.
 
     Parameters
     ----------

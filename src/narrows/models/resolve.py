@@ -88,7 +88,7 @@ def check_parameters(model: Learned) -> None:
     Raises
     ------
     ParameterError
-        Naming the first.
+        With the first parameter that is wrong.
     """
     check_number("n_components", model.n_components, low=1, high=_WIDEST, integral=True)
     if not isinstance(model.hidden_layer_sizes, str):
@@ -102,7 +102,11 @@ def check_parameters(model: Learned) -> None:
     else:
         check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
     check_flag("tied_weights", model.tied_weights)
-    check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
+    if model.architecture not in (
+        "auto",
+        *networks.BUILT_IN,
+    ):  # so packages are imported if need be
+        check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
     check_choice("normalization", model.normalization, NORMALIZATIONS)
     check_number("residual_blocks", model.residual_blocks, low=0, high=_DEEPEST, integral=True)
     check_number(
@@ -126,7 +130,7 @@ def check_training(model: Trained) -> None:
     Raises
     ------
     ParameterError
-        Naming the first.
+        With the first parameter that is wrong.
     """
     check_flag("early_stopping", model.early_stopping)
     check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
@@ -154,7 +158,7 @@ def check_training(model: Trained) -> None:
 
 
 def check_variation(statistics: Statistics, n_rows: int) -> None:
-    """Refuse rows that are all the same.
+    """Refuse rows that are all equal.
 
     Raises
     ------
@@ -362,12 +366,12 @@ def _check_memory(spec: NetworkSpec, batch_size: int) -> None:
 
 
 def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> None:
-    """Refuse an output that cannot be what the scaled data are.
+    """Refuse an output that cannot reach all scaled values.
 
     Raises
     ------
     ParameterError
-        If they go beyond its reach.
+        If scaled values lie beyond its reach.
     """
     low, high = -math.inf, math.inf  # centred data go both ways
     if scaling.shift.ndim == 0:
@@ -383,7 +387,7 @@ def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> 
 
 
 def choose_loss(model: Learned, spec: NetworkSpec, statistics: Statistics) -> str:
-    """Choose cross-entropy for data of nothing but zeros and ones, squared error otherwise."""
+    """Choose cross-entropy for data of zeros and ones alone, squared error otherwise."""
     if model.loss != "auto":
         return model.loss
     yes_or_no = statistics.binary and spec.output == "sigmoid"
@@ -490,8 +494,8 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
 def may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
     """Tell whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
-    Rows (F,) are a table where they have few values or many different ones, as columns have that
-    were brought to [0, 1] one by one; that matters where the network may start at PCA.
+    Rows (F,) are a table where they have few values, or many different ones, as columns have that
+    were scaled to [0, 1] one by one; that matters where the network may start at PCA.
     """
     kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
     if len(X.shape) > 2 or not (kind is None or kind.starts_at_pca):
@@ -512,20 +516,20 @@ def choose_start(
     *,
     weights: NDArray[np.float64] | None = None,
 ) -> networks.Start:
-    """Work out what first weights are made of.
+    """Compute what initial weights are made of: the mean row, and principal axes where needed.
 
     Parameters
     ----------
     spec : NetworkSpec
-        Of the network.
+        The network.
     scaling : Scaling
-        Between the data's units and the network's.
+        The scaling from the data's units to the network's.
     statistics : Statistics
-        Of the rows learned from.
+        The statistics of the rows that are learned from.
     X : ndarray or LazyRows of shape (n, ...)
         All rows.
     learned : ndarray of int, or RowsBut
-        Which of them are learned from.
+        The numbers of the rows that are learned from.
     weights : ndarray of shape (n,), optional
         How much each of all rows counts.
     """
@@ -539,14 +543,14 @@ def choose_start(
         weights = weights[
             learned if isinstance(learned, np.ndarray) else learned[np.arange(len(learned))]
         ]
-    found = fit_pca(
+    pca = fit_pca(
         scaled,
         min(spec.n_components, len(rows), width),
         mean=scaling.exactly(statistics.mean[None])[0],
         sample_weight=weights,
     )
-    rest = (found.total_variance - found.variances.sum()) / max(1, width - len(found.variances))
+    rest = (pca.total_variance - pca.variances.sum()) / max(1, width - len(pca.variances))
     axes = networks.Axes(
-        torch.from_numpy(found.components), torch.from_numpy(found.variances), max(float(rest), 0.0)
+        torch.from_numpy(pca.components), torch.from_numpy(pca.variances), max(float(rest), 0.0)
     )
     return networks.Start(mean, axes)

@@ -95,9 +95,7 @@ def squared_norm(encoder: Encoder, trace: Trace, probes: Tensor | None = None) -
         Or (1,) where all rows have the same.
     """
     if not _is_layered(trace):
-        if probes is None:
-            return jacobian.function_norm(encoder, trace.seen)
-        return jacobian.function_estimate(encoder, trace.seen, probes)
+        return jacobian.function_norm(encoder, trace.seen, probes)
     # Of several heads, the code is made of the first.
     width = trace.code.shape[1]
     weights = [layer.linear.weight for layer in trace.layers]
