@@ -478,14 +478,11 @@ class ApproximateIndex:
     def _nearest(self, queries: Codes, rows: Rows, k: int) -> Nearest:
         """Keep the k nearest of some rows, (Q, m); of rows at the same distance the lower ones."""
         step = max(1, _MEMBERS // (rows.shape[1] * queries.shape[1]))
-        if len(rows) > step:
-            pieces = [
-                self._distances(queries[start : start + step], rows[start : start + step])
-                for start in range(0, len(rows), step)
-            ]
-            distances = np.concatenate(pieces)
-        else:
-            distances = self._distances(queries, rows)
+        pieces = [
+            self._distances(queries[start : start + step], rows[start : start + step])
+            for start in range(0, len(rows), step)
+        ]
+        distances = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         order = np.lexsort((rows, distances))[:, :k]
         if len(rows) == 1:
             return distances[:, order[0]], rows[:, order[0]]

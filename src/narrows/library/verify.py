@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -645,8 +646,10 @@ def _read_fragment(fragment: Any, schema: Any, start: int) -> Iterator[_Chunk]:
             columns[name] = pa.concat_arrays(
                 [pa.nulls(1, kind) if p is None else p for p in pieces]
             )
-            for row in _missing(pieces):
-                unreadable.setdefault(row, []).append(name)
+            ends = accumulate(1 if piece is None else len(piece) for piece in pieces)
+            for end, piece in zip(ends, pieces, strict=True):
+                if piece is None:
+                    unreadable.setdefault(end - 1, []).append(name)
         explained = explained or bool(unreadable)
         damage = ""
         if first + size == count and not explained:
@@ -677,14 +680,6 @@ def _pieces(fragment: Any, name: str, first: int, count: int) -> list[Any]:
         *_pieces(fragment, name, first, half),
         *_pieces(fragment, name, first + half, count - half),
     ]
-
-
-def _missing(pieces: list[Any]) -> Iterator[int]:
-    row = 0
-    for piece in pieces:
-        if piece is None:
-            yield row
-        row += 1 if piece is None else len(piece)
 
 
 def _restore(chunk: _Chunk) -> tuple[dict[str, Any], dict[int, list[_Defect]]]:
