@@ -10,6 +10,7 @@ import tokenize
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions, version
 from itertools import pairwise
 from pathlib import Path
@@ -108,6 +109,11 @@ def imports(file: Path) -> Iterator[Import]:
 
 def part_of(file: Path) -> str:
     return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def dotted(file: Path) -> str:
+    """Return the name of a module by which it is imported."""
+    return ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
 
 
 def is_module(dotted: str) -> bool:
@@ -262,6 +268,17 @@ def test_files_have_about_400_lines_of_code() -> None:
     """One concept, one file: a quarter more than 400 lines is still about as many."""
     lengths = {by_name(file): code_lines(file) for file in FILES}
     assert {name: length for name, length in lengths.items() if length > 500} == {}
+
+
+@pytest.mark.parametrize("part", sorted(FLOOR))
+def test_imports_inside_a_part_make_no_circle(part: str) -> None:
+    """Imports within functions count, as do those for type checking alone."""
+    files = {dotted(file): file for file in FILES if part_of(file) == part}
+    imported = {
+        name: {one.dotted if one.dotted in files else one.module for one in imports(file)}
+        for name, file in files.items()
+    }
+    tuple(TopologicalSorter(imported).static_order())  # raises CycleError, which names the circle
 
 
 def bound_names(file: Path) -> Iterator[str]:
