@@ -132,7 +132,7 @@ def atomic_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     OutputExistsError, OutputError
-        As :func:`check_output`; also if the disk is full.
+        See :func:`check_output`; also if the disk is full.
     """
     path = check_output(path, overwrite=overwrite, kind="file")
     with _becoming(path, is_folder=False) as temporary:
@@ -164,7 +164,7 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     Raises
     ------
     OutputExistsError, OutputError
-        As :func:`check_output`; also if the disk is full.
+        See :func:`check_output`; also if the disk is full.
     """
     path = check_output(path, overwrite=overwrite, kind="folder")
     with _becoming(path, is_folder=True) as temporary:

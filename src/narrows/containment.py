@@ -156,7 +156,7 @@ def read_regular(path: str | Path, most: int, *, follow: bool = False) -> bytes:
     Parameters
     ----------
     path, follow
-        As for :func:`open_regular`.
+        See :func:`open_regular`.
     most : int
         The largest size, in bytes.
 

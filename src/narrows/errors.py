@@ -165,7 +165,7 @@ class NarrowsWarning(UserWarning):
     ----------
     kind : str
     facts : dict of str to object
-        As given.
+        The facts that were given.
 
     Examples
     --------
@@ -194,7 +194,7 @@ def warn(message: str, *, kind: str, stacklevel: int = 2, **facts: Any) -> None:
     Parameters
     ----------
     message, kind, **facts
-        As for :class:`NarrowsWarning`.
+        See :class:`NarrowsWarning`.
     stacklevel : int, default=2
         Whose line the warning names, as for ``warnings.warn``: 2 is the caller of the function
         that calls this one.

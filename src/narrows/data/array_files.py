@@ -144,7 +144,7 @@ def write_npy(path: Path, contents: Contents) -> None:
     Raises
     ------
     OSError
-        With the system's reason, such as a full disk.
+        If the file cannot be written, with the system's reason.
     """
     with path.open("wb") as file:
         _write(file, contents.values)
@@ -156,7 +156,7 @@ def write_npz(path: Path, contents: Contents) -> None:
     Raises
     ------
     OSError
-        As :func:`write_npy`.
+        See :func:`write_npy`.
     """
     names = contents.names
     with zipfile.ZipFile(path, "w") as archive:
@@ -269,21 +269,21 @@ def _headers(archive: Any) -> dict[str, _Header]:
 def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
     if not found:
         raise DataError(f"'{path}' holds no arrays; save it again with one, or choose another")
-    told = listed((f"{key} ({header})" for key, header in found.items()), most=8)
+    listing = listed((f"{key} ({header})" for key, header in found.items()), most=8)
     if array is not None:
         if array not in found:
-            raise ParameterError(f"array={array!r}: '{path}' holds {told}; name one")
+            raise ParameterError(f"array={array!r}: '{path}' holds {listing}; name one")
         return array
     rows = [key for key, one in found.items() if one.kind in "biuf" and one.shape]
     chosen = [*found] if len(found) == 1 else [key for key in _PREFERRED if key in found]
     if not chosen:
         raise DataError(
-            f"'{path}' holds the arrays {told}; say which one to use (--array NAME, "
+            f"'{path}' holds the arrays {listing}; say which one to use (--array NAME, "
             "in Python FileOptions(array=...)), or save it alone"
         )
     if len(rows) > 1:
         warn(
-            f"'{path}' holds {told}, of which {chosen[0]} was taken; --array NAME takes another",
+            f"'{path}' holds {listing}, of which {chosen[0]} was taken; --array NAME takes another",
             kind="array_guessed",
             array=chosen[0],
             arrays={key: list(header.shape) for key, header in found.items()},

@@ -63,7 +63,7 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
     Returns
     -------
     Tensor
-        Of the same shape and kind; types that torch lacks are widened.
+        The tensor, in the same shape and kind of type; types that torch lacks are widened.
     """
     if values.dtype.byteorder not in "=|" or values.dtype == np.longdouble:
         values = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
@@ -133,7 +133,7 @@ def as_array_like(X: Any) -> Any:
     Parameters
     ----------
     X : object
-        As :func:`read_rows` returns it.
+        The result of :func:`read_rows`.
 
     Returns
     -------

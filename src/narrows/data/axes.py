@@ -14,7 +14,7 @@ def is_picture_shape(shape: tuple[int, ...]) -> bool:
     Parameters
     ----------
     shape : tuple of int
-        Of the array.
+        Shape of the array.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def are_pictures(shape: tuple[int, ...]) -> bool:
     Parameters
     ----------
     shape : tuple of int
-        Of one row.
+        Shape of one row.
 
     Examples
     --------
@@ -64,12 +64,12 @@ def lies_down(shape: tuple[int, ...]) -> bool:
 def channels_first(shape: tuple[int, ...]) -> bool:
     """Tell whether rows of three axes have their channels on the first of them: (C, H, W).
 
-    That is so where the first axis could count the channels of a picture and the last could not.
+    That is so if the first axis has the length of channels of a picture, and the last has not.
 
     Parameters
     ----------
     shape : tuple of int
-        Of one row.
+        Shape of one row.
 
     Examples
     --------

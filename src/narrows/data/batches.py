@@ -152,7 +152,7 @@ def counted(
     Parameters
     ----------
     sample_weight : object
-        As of :func:`check_weights`.
+        See :func:`check_weights`.
     *rows : ndarray or LazyRows of shape (n, ...)
         Rows, and further arrays with an entry for each row.
     at_least : int
@@ -168,7 +168,7 @@ def counted(
     Raises
     ------
     DataError
-        As :func:`check_weights`, or if fewer rows stay.
+        See :func:`check_weights`; also if fewer rows have a positive weight.
     """
     n_rows = len(rows[0])
     weights = check_weights(sample_weight, n_rows)

@@ -97,7 +97,7 @@ class Target:
         Raises
         ------
         DefectError, MissingFileError
-            As :func:`narrows.data.image_codec.decode`; also if its type does not fit.
+            See :func:`narrows.data.image_codec.decode`; also if the types have no common meaning.
         """
         return self.fit(decode(picture, self.sample_shape, self.how, notes), picture, notes)
 
@@ -145,7 +145,7 @@ def decode_files(
     target : Target
         Shape, type and units of the rows.
     skip_unreadable, progress
-        As for :func:`read_images`.
+        See :func:`narrows.data.images.read_images`.
     notes : Notes, optional
         Collects notes of the files.
 
@@ -157,7 +157,7 @@ def decode_files(
     Raises
     ------
     MissingFileError, UnreadableFileError
-        As :func:`read_images`.
+        See :func:`narrows.data.images.read_images`.
     """
 
     def decode_block(block: range) -> dict[int, str]:
@@ -480,7 +480,7 @@ def tell_resized(path: Path, resized: Resized, *, learned: bool, stacklevel: int
     learned : bool
         Whether the size is that of a trained model, rather than chosen for these pictures.
     stacklevel : int
-        As for :func:`narrows.errors.warn`.
+        See :func:`narrows.errors.warn`.
     """
     why = (
         "which the model learned from; one of --architecture fully_convolutional keeps sizes"
@@ -561,7 +561,7 @@ def decode_with_thumbnail(
     Parameters
     ----------
     source, sample_shape, how, notes
-        As for :func:`narrows.data.image_codec.decode`.
+        See :func:`narrows.data.image_codec.decode`.
     show : callable, optional
         Converts values of more than 8 bits to 8-bit pixels; by default 16 bits with a white of
         65535.
@@ -581,7 +581,7 @@ def decode_with_thumbnail(
     Raises
     ------
     DefectError, MissingFileError
-        As :func:`narrows.data.image_codec.decode`.
+        See :func:`narrows.data.image_codec.decode`.
     """
     with open_picture(source, how) as picture:
         picture.note(notes, sample_shape)
@@ -625,19 +625,19 @@ def preview(source: Source, show: Show | None = None, how: Reading | None = None
     source : str, Path, Page or bytes
         The file, or its contents.
     show : callable, optional
-        As for :func:`decode_with_thumbnail`.
+        See :func:`decode_with_thumbnail`.
     how : Reading, optional
         The limit of pixels.
 
     Returns
     -------
     ndarray of uint8, of shape (height, width) or (height, width, 3)
-        Of at most :data:`SIDE` pixels in height and width.
+        Pixels of at most :data:`SIDE` in height and width.
 
     Raises
     ------
     DefectError, MissingFileError
-        As :func:`narrows.data.image_codec.decode`.
+        See :func:`narrows.data.image_codec.decode`.
 
     Examples
     --------

@@ -317,7 +317,7 @@ def fits_png(pixels: NDArray[Any]) -> bool:
     Parameters
     ----------
     pixels : ndarray
-        Of any type and shape.
+        Any array.
 
     Examples
     --------
@@ -359,7 +359,8 @@ def read_deep_png(image: ImageFile, again: ImageFile) -> NDArray[np.uint16]:
     Returns
     -------
     ndarray of uint16, of shape (height, width, channels)
-        With 1 channel for grey, 2 for grey and opacity, 3 for colours, 4 for those and opacity.
+        The picture with 1 channel for grey, 2 for grey and opacity, 3 for colours, 4 for colours
+        and opacity.
     """
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)[:, :, None]

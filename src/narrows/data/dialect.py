@@ -267,9 +267,9 @@ class Dialect:
         The last comment before the table.
     is_given : bool
         Whether the delimiter was given, rather than detected.
-    told : list of str
+    remarks : list of str
         What is unusual of the table, in words.
-    told_of_numbers : list of str
+    number_remarks : list of str
         What is unusual of its numbers, in words.
     """
 
@@ -289,8 +289,8 @@ class Dialect:
     paired: str | None
     comment: str
     is_given: bool
-    told: list[str]
-    told_of_numbers: list[str]
+    remarks: list[str]
+    number_remarks: list[str]
 
 
 def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
@@ -321,25 +321,25 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
     if split.failure:
         remedy = "give the delimiter (--delimiter)" if given is None else "repair it"
         raise unreadable(file.path, f"{split.failure}; {remedy}")
-    told = []
+    remarks = []
     if split.delimiter != usual and options.delimiter is None and split.width > 1:
-        told.append(f"as values separated by {DELIMITER_NAMES[split.delimiter]}")
+        remarks.append(f"as values separated by {DELIMITER_NAMES[split.delimiter]}")
     if sign is not None:
-        told.append(
+        remarks.append(
             f"as values separated by {DELIMITER_NAMES.get(sign, sign)}, as its line 'sep=' says"
         )
     if comments:
-        told.append(f"without {len(comments)} comment line{'s' * (len(comments) > 1)} before it")
+        remarks.append(f"without {len(comments)} comment line{'s' * (len(comments) > 1)} before it")
     if split.is_trailing:
-        told.append("without the trailing delimiter of each line")
+        remarks.append("without the trailing delimiter of each line")
     found = find_marks(
         islice(chain.from_iterable(split.rows), _VALUES), options.decimal, options.thousands
     )
-    told_of_numbers = []
+    number_remarks = []
     if options.decimal is None and found.marks.decimal == ",":
-        told_of_numbers.append("with decimal commas")
+        number_remarks.append("with decimal commas")
     if options.thousands is None and found.marks.thousands is not None:
-        told_of_numbers.append(f"with {found.marks.thousands!r} as thousands separator")
+        number_remarks.append(f"with {found.marks.thousands!r} as thousands separator")
     width = split.width - split.is_trailing
     is_quoted = any('"' in line for line in some[: split.lines])
     # Values that commas separate need quotes only if they have commas.
@@ -363,8 +363,8 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         paired=split.paired if options.decimal is options.thousands is None else None,
         comment=comments[-1] if comments else "",
         is_given=options.delimiter is not None,
-        told=told,
-        told_of_numbers=told_of_numbers,
+        remarks=remarks,
+        number_remarks=number_remarks,
     )
 
 

@@ -581,11 +581,10 @@ def write(
         (n, columns) or (n,) for tables; (n, height, width) or (n, height, width, channels) for
         pictures, of uint8 or uint16 and 1, 3 or 4 channels for PNG.
     names : sequence of str, optional
-        One for each row. In a folder they name the files, and what stands before a "/" names
-        subfolders; endings of pictures become .png or .tif, numbers are filled with zeros to the
-        same width, parts that would lead out of the folder are left out, and of names that would
-        be the same, all but the first get "-2", "-3" and so on. An .npz file and a Lance dataset
-        keep them.
+        Names of the rows. In a folder they are the paths of files: suffixes of pictures become .png
+        or .tif, numbers are padded with zeros to one width, parts that lead out of the folder are
+        removed, and equal paths get "-2", "-3" and so on. An .npz file and a Lance dataset keep the
+        names.
     columns : list of str, optional
         The names of a table's columns; x0, x1, x2 and so on by default. In .csv and .tsv, names
         that spreadsheets would compute have an apostrophe before them; see
@@ -673,7 +672,7 @@ def check_destination(
     Raises
     ------
     OutputExistsError, OutputError, ParameterError
-        As :func:`write`, for the path and the shape alone.
+        See :func:`write`.
     """
     path = check_output(path, overwrite=overwrite)
     suffix = path.suffix.lower()
@@ -689,8 +688,8 @@ def check_destination(
             path=path,
         )
     if sample_shape is not None:
-        told = are_pictures(sample_shape) if pictures is None else pictures
-        _check_kind(path, sample_shape, told)
+        are_shown = are_pictures(sample_shape) if pictures is None else pictures
+        _check_kind(path, sample_shape, are_shown)
     return path
 
 

@@ -177,12 +177,12 @@ class LeftOut:
         folder : Path
             The folder.
         stacklevel : int
-            As for :func:`narrows.errors.warn`.
+            See :func:`narrows.errors.warn`.
         """
-        if said := self.words():
+        if description := self.words():
             name = next((f"*{kind}" for kind in self.kinds if kind[0] == "."), "NAME")
             warn(
-                f"'{shortened(str(folder))}': {said}; exclude what is meant to be left out "
+                f"'{shortened(str(folder))}': {description}; exclude what is meant to be left out "
                 f"(--exclude '{name}', exclude={name!r})",
                 kind="files_left_out",
                 stacklevel=stacklevel + 1,
@@ -357,8 +357,8 @@ class _Looker:
         elif kind == "file" and suffix in self._suffixes:
             self.files.append(path)
         else:
-            told = _ending(path) if kind == "file" else "pipe or device"
-            self.spellings.setdefault(told.lower(), Counter())[told] += 1
+            kind_left_out = _ending(path) if kind == "file" else "pipe or device"
+            self.spellings.setdefault(kind_left_out.lower(), Counter())[kind_left_out] += 1
         return False
 
     def _name(self, path: Path) -> str:

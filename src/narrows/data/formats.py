@@ -106,8 +106,8 @@ class Format:
         Raises
         ------
         NarrowsError
-            That of the reader; of a reader from another package, any of its errors becomes an
-            UnreadableFileError that names it.
+            The error of the reader; any error of a reader from another package becomes an
+            UnreadableFileError that names the format.
         DataError
             If the reader returns something else than an array of numbers, with a row for each
             sample.
@@ -141,7 +141,7 @@ class Format:
         Raises
         ------
         NarrowsError, OSError
-            Those of the writer; of a writer from another package, any other error becomes an
+            The error of the writer; any other error of a writer from another package becomes an
             OutputError that names the format.
         """
         try:
@@ -357,10 +357,10 @@ _THOUSANDS = ",.'’ \u00a0\u202f_"  # noqa: RUF001 (the sign that is meant)
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    r"""How to read a file that does not say it itself.
+    r"""How to read a text table, and which array of an .npz file.
 
-    Everything is found out where it is certain. Where it is not, an error names the parameter here
-    and the option of the command line (``--decimal``) that say it; what is given is never doubted.
+    By default everything is detected. If something is ambiguous, an error names the parameter here
+    and the option of the command line (``--decimal``) to give; given values are not questioned.
 
     Parameters
     ----------
@@ -372,16 +372,16 @@ class FileOptions:
     thousands : str, optional
         The thousands separator, one of , . ' _ and blank.
     encoding : str, optional
-        Any that Python knows, such as "cp1252" or "utf-16".
+        Any encoding of Python's, such as "cp1252" or "utf-16".
     header : bool, optional
-        Whether the first line holds the columns' names.
+        Whether the first line is a header.
     comment : str, optional
-        Lines that begin with this are left out. By default those before the table are that begin
-        with # or %.
+        Lines that begin with this are skipped. By default, lines before the table that begin with #
+        or % are skipped.
     skip_lines : int, default=0
-        So many lines are left out at the beginning, such as a title.
+        Number of lines to skip at the beginning, such as a title.
     array : str, optional
-        Which array of an .npz file.
+        Name of the array of an .npz file.
 
     Raises
     ------
@@ -444,16 +444,16 @@ class FileOptions:
                 )
 
     def given(self) -> list[str]:
-        """Name those that are not left to be found out."""
+        """Name the options that were given."""
         return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
 
     def check_use(self, path: Path) -> Self:
-        """Return the same options, if each of them says something of a file.
+        """Return the same options, if each applies to a file.
 
         Raises
         ------
         ParameterError
-            If one is for another kind of file, where it would do nothing.
+            If one is for another kind of file.
         """
         readers = options_of(path)
         unused = next((name for name in self.given() if name not in readers), None)
@@ -468,7 +468,7 @@ class FileOptions:
         return self
 
     def only_for(self, path: Path) -> Self:
-        """Return those of the options that say something of a file, where there are several."""
+        """Return the options that apply to a file, if there are several files."""
         readers = options_of(path)
         unused: Any = {one.name: one.default for one in fields(self) if one.name not in readers}
         return replace(self, **unused)

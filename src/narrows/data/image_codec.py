@@ -367,7 +367,7 @@ def extract(page: Page, how: Reading | None = None) -> bytes:
     Raises
     ------
     DefectError, MissingFileError
-        As :func:`decode`.
+        See :func:`decode`.
     """
     with open_picture(page, how) as picture:
         if picture.image is None:
@@ -577,8 +577,8 @@ def open_image(file: BinaryIO, check: Callable[[int, int], None]) -> ImageFile |
         if name not in Image.OPEN and not _register(name):
             continue
         factory, accept = Image.OPEN[name]
-        told = accept(head) if accept else True
-        if not told or isinstance(told, str):  # a str says why this build of Pillow lacks it
+        accepted = accept(head) if accept else True
+        if not accepted or isinstance(accepted, str):  # a str: this build of Pillow lacks it
             continue
         if name == "JXL":
             check(*jxl_size(file))
@@ -634,8 +634,8 @@ def bits_of(image: ImageFile, file: BinaryIO) -> int:
     start = head.find(b"ihdr")
     # In a stream without boxes, the size is followed by the number of channels and their bits.
     place = start + 14 if start >= 0 else 42
-    told = head[place] if place < len(head) else 7
-    return 8 if told == 0xFF else (told & 0x7F) + 1
+    field = head[place] if place < len(head) else 7
+    return 8 if field == 0xFF else (field & 0x7F) + 1
 
 
 def jxl_size(file: BinaryIO) -> tuple[int, int]:
@@ -651,11 +651,11 @@ def jxl_size(file: BinaryIO) -> tuple[int, int]:
     file.seek(0)
     if file.read(2) != _JXL_STREAM:
         _find_stream(file)
-    told = int.from_bytes(file.read(12).ljust(12, b"\0"), "little")
+    bits = int.from_bytes(file.read(12).ljust(12, b"\0"), "little")
 
     def take(count: int) -> int:
-        nonlocal told
-        value, told = told & ((1 << count) - 1), told >> count
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
         return value
 
     small = take(1)

@@ -51,7 +51,7 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
     Parameters
     ----------
     folder, exclude
-        As for :func:`list_images`.
+        See :func:`list_images`.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[P
     Raises
     ------
     MissingFileError, DataError, UnreadableFileError, ParameterError
-        As :func:`list_images`.
+        See :func:`list_images`.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def list_images(
         Patterns of files and folders that are left out; see
         :func:`narrows.data.folders.check_exclude`.
     seen : dict, optional
-        As of :func:`narrows.data.folders.list_files`.
+        See :func:`narrows.data.folders.list_files`.
 
     Returns
     -------
@@ -298,10 +298,10 @@ def _other_channels(found: Scan, color: Literal["auto"] | bool) -> int | None:
     odd = next((pair for pair in found.others.items() if not pair[1].are_colours), None)
     if odd is None:
         return None
-    said = f"'{odd[1].first}' has {odd[0]} channels, which are neither grey nor red, green and blue"
+    why = f"'{odd[1].first}' has {odd[0]} channels, which are neither grey nor red, green and blue"
     if color != "auto":
-        raise ParameterError(f"{said}; leave out --color and --grey (color='auto')")
-    raise DataError(f"{said}, and other files have other channels; give files of the same")
+        raise ParameterError(f"{why}; leave out --color and --grey (color='auto')")
+    raise DataError(f"{why}, and other files have other channels; give files of the same")
 
 
 def read_images(
@@ -320,7 +320,7 @@ def read_images(
     paths : sequence of str or Path
         The picture files.
     sample_shape, scaling, max_pixels
-        As for :func:`read_image`.
+        See :func:`read_image`.
     skip_unreadable : bool, default=False
         Whether files that cannot be read are left out and listed instead of raising.
     progress : callable, optional

@@ -206,7 +206,7 @@ class StoredRows(LazyRows):
         Yields
         ------
         found, places
-            As of :meth:`gather`; overwritten by the next.
+            See :meth:`gather`; overwritten by the next window.
         """
         room = np.empty((0, *self.shape[1:]), self.dtype)
         for number in range(count):
@@ -619,9 +619,9 @@ def available() -> int:
 
 
 def _of_machine() -> int:
-    told = re.search(r"MemAvailable: +(\d+) kB", _read_text(Path("/proc/meminfo")))
-    if told:
-        return int(told[1]) * 1024
+    available_kb = re.search(r"MemAvailable: +(\d+) kB", _read_text(Path("/proc/meminfo")))
+    if available_kb:
+        return int(available_kb[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -148,7 +148,7 @@ class _Defects:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._said: dict[int, list[str]] = {}
+        self._defects: dict[int, list[str]] = {}
         self._remedies: dict[str, None] = {}
         self._untyped = self._in_first = self._has_rows = self._has_digits = False
         self._lines: set[int] = set()  # the rows of all defects, -1 for those of many rows
@@ -159,11 +159,11 @@ class _Defects:
             which = ", ".join(str(place + 1) for place in some[:4]) + ", ..." * (len(some) > 4)
             which = f"column{'s' * (len(some) > 1)} {which}"
             if name == "":
-                said = f"{which} ha{'ve' if len(some) > 1 else 's'} no name"
-                self._say(some[0], said, "name columns (pandas: to_csv(..., index=False))")
+                description = f"{which} ha{'ve' if len(some) > 1 else 's'} no name"
+                self._say(some[0], description, "name columns (pandas: to_csv(..., index=False))")
             elif len(some) > 1:
                 self._say(some[0], f"{shown(name)} is the name of {which}", "name each differently")
-        if self._said:
+        if self._defects:
             self._lines.add(-1)
 
     def at(self, place: int) -> Callable[..., None]:
@@ -182,30 +182,30 @@ class _Defects:
             self._lines |= set(map(int, few)) or {-1}
             self._in_first |= row == 0
             self._has_rows |= row >= 0
-            first = place not in self._said
+            first = place not in self._defects
             self._say(place, f"{shown(self._names[place])} has {words}" if first else words, remedy)
 
         return say
 
     def check(self, path: Path, hint: str = "", n_rows: int = 0) -> None:
         """Raise one error for all defects of a table of ``n_rows`` rows."""
-        if not self._said:
+        if not self._defects:
             return
         if (line := self._other_lines(n_rows)) is not None:
             raise DataTypeError(f"'{path}': {line}{hint if self._in_first else ''}")
-        said: list[str] = []
-        for place in sorted(self._said):
-            words = " and ".join(self._said[place])
-            if len(said) == _SHOWN or (said and sum(map(len, said)) + len(words) > _LONGEST):
+        parts: list[str] = []
+        for place in sorted(self._defects):
+            words = " and ".join(self._defects[place])
+            if len(parts) == _SHOWN or (parts and sum(map(len, parts)) + len(words) > _LONGEST):
                 break
-            said.append(words)
-        left = len(self._said) - len(said)
+            parts.append(words)
+        left = len(self._defects) - len(parts)
         more = f"; and {left} more of the {len(self._names)} columns" if left else ""
         remedies = ", ".join(self._remedies)
         hint = hint if self._in_first else ""
         origin = " (rows are counted from 0)" if self._has_rows else ""
         raise (DataTypeError if self._untyped else DataError)(
-            f"'{path}': {'; '.join(said)}{more}{origin}; "
+            f"'{path}': {'; '.join(parts)}{more}{origin}; "
             f"{'only numbers are allowed: ' if self._untyped else ''}{remedies}, or remove the "
             f"columns from the file{hint}"
         )
@@ -216,21 +216,21 @@ class _Defects:
         if not self._untyped or rows[0] < 0 or len(rows) > min(_MOST_LINES, n_rows // 3):
             return None
         # Such a line has texts in all columns, or is a footer that begins with a word.
-        in_all = len(self._said) == len(self._names) and (len(rows) == 1 or rows == [0, 1])
+        in_all = len(self._defects) == len(self._names) and (len(rows) == 1 or rows == [0, 1])
         at_end = rows == list(range(n_rows - len(rows), n_rows))
-        if not in_all and not (at_end and 0 in self._said and not self._has_digits):
+        if not in_all and not (at_end and 0 in self._defects and not self._has_digits):
             return None
         are, lines = ("row", "that line") if len(rows) == 1 else ("rows", "these lines")
         verb = "holds" if len(rows) == 1 else "hold"
-        first = self._said[min(self._said)][0]
+        first = self._defects[min(self._defects)][0]
         return (
             f"{are} {' and '.join(map(str, rows))}, counted from 0, {verb} units, names or other "
-            f"texts in {counted(len(self._said), 'column')} of numbers: {first}; remove {lines} "
+            f"texts in {counted(len(self._defects), 'column')} of numbers: {first}; remove {lines} "
             "from the file, or convert the texts to numbers"
         )
 
     def _say(self, place: int, words: str, remedy: str) -> None:
-        self._said.setdefault(place, []).append(words)
+        self._defects.setdefault(place, []).append(words)
         self._remedies[remedy] = None
 
 
@@ -257,13 +257,13 @@ def _read_texts(
         row = compute.index(is_text, True).as_py()
         first = trimmed[row].as_py()
         remedy = marked if looks_like_number(first) else _TYPED
-        said = f"{counted(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
-        say(said, remedy, row, rows=_true(is_text), text=first)
+        description = f"{counted(n_texts, 'text')}, the first {first[:40]!r} in row {row}"
+        say(description, remedy, row, rows=_true(is_text), text=first)
     if n_gaps:
         row = compute.index(is_gap, True).as_py()
         first = repr(trimmed[row].as_py()) if trimmed[row].as_py() else "one"
-        said = f"{counted(n_gaps, 'missing value')}, the first {first} in row {row}"
-        say(said, _FILLED, row, rows=_true(is_gap))
+        description = f"{counted(n_gaps, 'missing value')}, the first {first} in row {row}"
+        say(description, _FILLED, row, rows=_true(is_gap))
     if n_texts or n_gaps:
         return None
     return np.asarray(_parse(trimmed, marks).to_numpy())
@@ -444,10 +444,10 @@ class Layout:
             )
         wrong = [name for name in chosen or kinds if not _makes_rows(kinds[name])]
         if wrong:
-            told = listed((f"{shown(name)} of {str(kinds[name])[:40]}" for name in wrong), most=4)
+            odd = listed((f"{shown(name)} of {str(kinds[name])[:40]}" for name in wrong), most=4)
             one = len(wrong) == 1
             raise DataError(
-                f"'{path}' has column{'' if one else 's'} {told}, where numbers are allowed, "
+                f"'{path}' has column{'' if one else 's'} {odd}, where numbers are allowed, "
                 f"or lists of them in a column called '{ROWS}'; leave {'it' if one else 'them'} "
                 "out, or convert to numbers"
             )

@@ -102,16 +102,18 @@ class _Partitions:
 
     def tell(self, folder: Path) -> None:
         """Warn of the columns that were read from names of folders, and those left out."""
-        said = []
+        notes = []
         if self.names:
-            said.append(f"{_listed(self.names)} taken from the names of its folders")
+            notes.append(f"{_listed(self.names)} taken from the names of its folders")
         if self.texts:
-            said.append(f"{_listed(self.texts)} left out, as not all values are numbers")
+            notes.append(f"{_listed(self.texts)} left out, as not all values are numbers")
         if self.inside:
-            said.append(f"{_listed(self.inside)} taken from inside the files, not from the folders")
-        if said:
+            notes.append(
+                f"{_listed(self.inside)} taken from inside the files, not from the folders"
+            )
+        if notes:
             warn(
-                f"'{folder}' is partitioned: {', '.join(said)}; give one of its files for its own "
+                f"'{folder}' is partitioned: {', '.join(notes)}; give one of its files for its own "
                 "columns alone",
                 kind="partitions",
                 stacklevel=4,

@@ -176,7 +176,7 @@ def fit_pca(
     Returns
     -------
     PrincipalAxes
-        Those of scikit-learn's ``PCA(n_components, svd_solver="full")`` of the rows in double
+        The axes of scikit-learn's ``PCA(n_components, svd_solver="full")`` of the rows in double
         precision, up to rounding, where F is at most 4 096 or n at most 10 000. Where n F min(n, F)
         is above 2^28, or more than 4 096 rows are lazy, the covariance or the matrix of the rows'
         products is decomposed in place of the rows: what the axes leave of rows then keeps six

@@ -149,14 +149,14 @@ class Notes:
 
     def tell(self, *, stacklevel: int = 2) -> None:
         """Issue one warning per kind of notes, and clear them."""
-        for words, facts in self.said():
+        for words, facts in self.messages():
             warn(words, stacklevel=stacklevel + 1, **facts)
         for noted in vars(self).values():
             noted.clear()
 
-    def said(self) -> list[tuple[str, dict[str, Any]]]:
+    def messages(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the message, and the kind and figures, of each warning."""
-        said = []
+        lines = []
         for name, (kind, figure, line) in _LINES.items():
             noted: dict[str, int] = getattr(self, name)
             if noted:
@@ -169,8 +169,8 @@ class Notes:
                     pages="1 page or frame" if n == 1 else f"{n} pages or frames",
                 )
                 facts = {figure: n} if figure else {}
-                said.append((words, {"kind": kind, "files": len(noted), "first": first, **facts}))
-        return said
+                lines.append((words, {"kind": kind, "files": len(noted), "first": first, **facts}))
+        return lines
 
 
 # Of each kind of notes: the kind of the warning, the name of its figure, and its line.

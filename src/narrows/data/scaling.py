@@ -407,8 +407,8 @@ class Scaling:
         own = np.dtype(self.dtype)
         if own in SHADES:
             return own
-        told = np.dtype(file_type or np.uint8)
-        return told if told in SHADES else own
+        of_files = np.dtype(file_type or np.uint8)
+        return of_files if of_files in SHADES else own
 
     @property
     def _is_mask(self) -> bool:
@@ -436,7 +436,7 @@ class Scaling:
         Returns
         -------
         ndarray, or StoredRows
-            Of :attr:`file_type`.
+            Values of :attr:`file_type`.
 
         Raises
         ------

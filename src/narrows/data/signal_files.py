@@ -215,9 +215,9 @@ def read_all(
     Raises
     ------
     MissingFileError, UnreadableFileError, ParameterError
-        As :func:`read`.
+        See :func:`read`.
     DataError
-        As :func:`read`; also if files of a folder have several rates or numbers of channels, or
+        See :func:`read`; also if files of a folder have several rates or numbers of channels, or
         none of them can be read.
 
     Warns

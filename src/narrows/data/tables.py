@@ -80,7 +80,7 @@ def read_table(
     Warns
     -----
     NarrowsWarning
-        As :func:`narrows.data.text_tables.read_text_table`.
+        See :func:`narrows.data.text_tables.read_text_table`.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def read_columns(
     Parameters
     ----------
     path, options
-        As for :func:`read_table`.
+        See :func:`read_table`.
     only : sequence of str, optional
         If a Parquet file has columns of these names, only these are read.
 
@@ -164,7 +164,7 @@ def read_columns(
     Raises
     ------
     MissingFileError, UnreadableFileError, DataError
-        As :func:`read_table`, except that values may be missing or not numeric.
+        See :func:`read_table`, except that values may be missing or not numeric.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def read_texts(
     Parameters
     ----------
     path, options
-        As for :func:`read_table`, of text files.
+        See :func:`read_table`, of text files.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def read_texts(
     Raises
     ------
     MissingFileError, UnreadableFileError
-        As :func:`read_table`.
+        See :func:`read_table`.
     DataError
         If it has no rows.
 

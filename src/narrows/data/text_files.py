@@ -105,7 +105,7 @@ def open_text(path: Path, encoding: str | None) -> TextFile:
     UnreadableFileError
         If it is no text in that encoding, the encoding cannot be detected, or a line is too long.
     OSError
-        With the system's own reason.
+        If the file cannot be read, with the system's reason.
     """
     with path.open("rb") as file:
         start = file.read(8)

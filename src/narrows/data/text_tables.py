@@ -410,7 +410,7 @@ def read_text_table(
         table = table.slice(0, _without_ends(texts([0]).column(0)))
     if table.num_rows == 0:
         raise empty(path)
-    _tell(file, dialect, heading, [] if kind == "texts" else dialect.told_of_numbers)
+    _tell(file, dialect, heading, [] if kind == "texts" else dialect.number_remarks)
     if kind != "texts" and not dialect.is_proven and dialect.marks.decimal == ".":
         _tell_points(path, table, texts)
     return TextTable(
@@ -563,14 +563,14 @@ def _uneven(path: Path, row: Any, skipped: int, options: FileOptions) -> Unreada
 
 
 def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -> None:
-    told = [*dialect.told, *more]
+    remarks = [*dialect.remarks, *more]
     if file.doubt is not None:
-        told.append(f"in {file.encoding}, as {file.doubt}")
+        remarks.append(f"in {file.encoding}, as {file.doubt}")
     elif file.found:
-        told.append(f"in {file.encoding}")
-    if told:
+        remarks.append(f"in {file.encoding}")
+    if remarks:
         warn(
-            f"'{file.path}' was read {', '.join(told)}; --delimiter, --decimal, --thousands and "
+            f"'{file.path}' was read {', '.join(remarks)}; --delimiter, --decimal, --thousands and "
             "--encoding override this (in Python: FileOptions)",
             kind="format_found",
             stacklevel=4,

@@ -209,10 +209,10 @@ def page_offsets(file: BinaryIO) -> list[int]:
         if not offset or offset in pages:
             break
         file.seek(offset)
-        told = file.read(struct.calcsize(number))
-        if len(told) < struct.calcsize(number):
+        count = file.read(struct.calcsize(number))
+        if len(count) < struct.calcsize(number):
             break
-        size = struct.unpack(order + number, told)[0] * struct.calcsize(order + entry)
+        size = struct.unpack(order + number, count)[0] * struct.calcsize(order + entry)
         if size > _MOST_TAGS * struct.calcsize(order + entry):
             break
         entries = file.read(size)
@@ -302,15 +302,15 @@ def _dtype_of(tags: Any) -> np.dtype[Any]:
     packed = not isinstance(bits, tuple) and 8 < bits < 16 and tags.sampleformat == 1
     if tags.dtype is None or tags.dtype.kind not in "uif" or not (bits in _WHOLE_BYTES or packed):
         kind = getattr(tags.sampleformat, "name", tags.sampleformat)
-        told = f"{bits} bits ({kind})"[:_LONGEST]
-        raise TiffDefectError(f"its samples of {told} are of no type that is read")
+        value = f"{bits} bits ({kind})"[:_LONGEST]
+        raise TiffDefectError(f"its samples of {value} are of no type that is read")
     dtype: np.dtype[Any] = np.dtype(tags.dtype).newbyteorder("=")
     return dtype
 
 
 def _orientation_of(tags: Any) -> int:
-    told = tags.tags.valueof(274, 1)
-    return told if isinstance(told, int) else 1
+    value = tags.tags.valueof(274, 1)
+    return value if isinstance(value, int) else 1
 
 
 def _alpha_of(tags: Any, dtype: np.dtype[Any]) -> int | None:

@@ -112,7 +112,7 @@ def _json(
 ) -> JSONResponse:
     """Answer in JSON, with the warnings about the pictures that were sent."""
     notes = getattr(request.state, "notes", None)
-    if notes is not None and (warnings := notes.said()):
+    if notes is not None and (warnings := notes.messages()):
         answer = {**answer, "warnings": [words for words, _ in warnings]}
     return JSONResponse(answer, status, **options)
 
