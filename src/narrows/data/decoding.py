@@ -436,6 +436,8 @@ class Resized:
 
         None if no picture is resized.
         """
+        if not sizes:
+            return None
         wanted = (int(to[0]), int(to[1]))
         unread = {str(file) for file, _ in skipped or ()}
         read = [size for file, size in sizes.items() if str(file) not in unread]
