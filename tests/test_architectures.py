@@ -155,8 +155,8 @@ def initialise_encoder(encoder, decoder, spec, start, generator):
         nn.init.normal_(weight, 0, 0.1, generator)
 
 
-def fail(spec):
-    raise KeyError(spec.n_components)
+def fail(*given):
+    raise KeyError(len(given))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,9 @@ def fail(spec):
         ({"initialise": initialise_encoder}, "leaves 'decoder.body.0.0.weight' without"),
         ({"build_encoder": lambda _: nn.Flatten()}, r"numbers of shape \(2, 30\) for 2 rows"),
         ({"build_decoder": lambda _: nn.Linear(3, 7)}, r"shape \(2, 7\) for 2 codes"),
-        ({"build_encoder": fail}, r"cannot be used for rows of shape \(6, 5\).*KeyError: 3"),
+        ({"build_encoder": fail}, r"cannot be used for rows of shape \(6, 5\).*KeyError: 1"),
+        ({"check": fail}, r"cannot be used for rows of shape \(6, 5\).*KeyError: 1"),
+        ({"initialise": fail}, r"cannot be used for rows of shape \(6, 5\).*KeyError: 5"),
     ],
 )
 def test_faulty_architectures_are_refused_in_one_line(monkeypatch, fields, words):

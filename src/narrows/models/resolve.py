@@ -326,8 +326,7 @@ def check_shape(spec: NetworkSpec) -> None:
             f"architecture={spec.architecture!r} does not go with sparse codes, of which each unit "
             f"decodes to a vector of length 1; use {' or '.join(others)}, or sparsity='kl'"
         )
-    if spec.kind.check is not None:
-        spec.kind.check(spec)
+    networks.check(spec)
 
 
 def _choose_kernel_size(model: Learned, kind: Architecture, sample_shape: tuple[int, ...]) -> int:

@@ -428,7 +428,8 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
         bodies[1].first_row.learn(invert(spec.output, start.mean))
     if initialise is not None:
         generator = torch.Generator().manual_seed(seed)
-        initialise(network.encoder, network.decoder, spec, start, generator)
+        with _explained(spec):
+            initialise(network.encoder, network.decoder, spec, start, generator)
     empty = [name for name, tensor in _numbers(network) if tensor.isnan().any()]
     if empty:
         raise ParameterError(
@@ -488,15 +489,38 @@ def numbers_a_row(spec: NetworkSpec) -> int:
     ParameterError
         If the halves of an architecture cannot be built, or give something of another shape.
     """
-    if spec.kind.numbers_a_row is not None:
-        return spec.kind.numbers_a_row(spec)
+    with _explained(spec):
+        if spec.kind.numbers_a_row is not None:
+            return spec.kind.numbers_a_row(spec)
+        try:
+            return _saved_numbers(spec, "meta")
+        except NotImplementedError:  # an operation that the meta device does not have
+            return _saved_numbers(spec, "cpu")
+
+
+def check(spec: NetworkSpec) -> None:
+    """Refuse rows and sizes that an architecture does not take.
+
+    Raises
+    ------
+    ParameterError
+        With the reason.
+    """
+    if spec.kind.check is not None:
+        with _explained(spec):
+            spec.kind.check(spec)
+
+
+@contextmanager
+def _explained(spec: NetworkSpec) -> Iterator[None]:
+    """Say of an exception in another package's code which architecture it is from."""
     try:
-        return _saved_numbers(spec, "meta")
-    except NotImplementedError:  # an operation that the meta device does not have
-        return _saved_numbers(spec, "cpu")
+        yield
     except NarrowsError:
         raise
     except Exception as error:
+        if spec.architecture in BUILT_IN:
+            raise
         raise ParameterError(
             f"architecture={spec.architecture!r} cannot be used for rows of shape "
             f"{spec.sample_shape} and n_components={spec.n_components} ({type(error).__name__}: "
