@@ -34,7 +34,7 @@ from narrows.library.match import (
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import Indexes, Search
 from narrows.library.table import Table
-from narrows.library.verify import Problem, Rows, Verification
+from narrows.library.verify import Problem, RowCheck, Verification
 from narrows.library.workers import Workers
 from narrows.models import BaseAutoencoder, Decoder, Encoder, load
 from narrows.remote import Place, on_disk, place
@@ -960,19 +960,19 @@ class Library:
         """
         self.refresh()
         if not repair:
-            return self._look_at_rows(*self._checks(), progress).verify()
+            return self._row_check(*self._checks(), progress).verify()
         with folder.writing(self.path) as path:
             self._contents = contents = folder.current_contents(path, self._contents)
             checks, problems = self._checks()
-            verified = left = self._look_at_rows(checks, problems, progress).verify()
+            verified = left = self._row_check(checks, problems, progress).verify()
             if not verified.ok and checks is not None and checks.put_back():
                 checks, problems = self._checks()
-                left = self._look_at_rows(checks, problems).verify()
+                left = self._row_check(checks, problems).verify()
                 more = [problem for problem in left.problems if problem not in verified.problems]
                 verified = replace(verified, problems=verified.problems + more, repaired=True)
             if any(problem.repair != "keep" for problem in left.problems):
-                rows = self._look_at_rows(checks, [])
-                folder.rewrite(path, self.model, rows.fill, contents.next_id)
+                check = self._row_check(checks, [])
+                folder.rewrite(path, self.model, check.fill, contents.next_id)
                 verified = replace(verified, repaired=True)
             elif checks is None:
                 folder.record(path, contents)
@@ -1032,10 +1032,10 @@ class Library:
         with folder.turn(self.path, self._contents) as turn:
             turn.clean()
             contents = turn.contents
-            rows = Rows(
+            check = RowCheck(
                 turn.table, encoder, contents.next_id, progress, turn.checks, reencoding=True
             )
-            folder.rewrite(turn.path, model, rows.fill, contents.next_id)
+            folder.rewrite(turn.path, model, check.fill, contents.next_id)
         self.refresh()
         return len(self)
 
@@ -1102,13 +1102,13 @@ class Library:
             for distances, its_rows in ranked
         ]
 
-    def _look_at_rows(
+    def _row_check(
         self, checks: Checks | None, problems: list[Problem], progress: Progress | None = None
-    ) -> Rows:
+    ) -> RowCheck:
         table = self._contents.open_table(self.path)
-        rows = Rows(table, self._halves[0], self._contents.next_id, progress, checks)
-        rows.problems += problems
-        return rows
+        check = RowCheck(table, self._halves[0], self._contents.next_id, progress, checks)
+        check.problems += problems
+        return check
 
     def _checks(self) -> tuple[Checks | None, list[Problem]]:
         """Read the checksums of the published version, or say what is wrong with them."""

@@ -148,8 +148,8 @@ class _Chunk:
 
 
 @dataclass
-class Rows:
-    """All rows of a table, to be verified or copied one by one.
+class RowCheck:
+    """A check of all rows of a table, one by one, which can also copy them repaired.
 
     Attributes
     ----------
