@@ -369,7 +369,7 @@ def _shape_of(model: "Autoencoder", pictures: dict[str, Any]) -> dict[str, Any]:
 
 def _teller() -> Callable[[dict[str, Any]], None]:
     """Make the callback that prints what was chosen for the first run; layers of a stack follow."""
-    from narrows.models.explain import sentence
+    from narrows.models.resolve import sentence
 
     told: list[dict[str, Any]] = []
 

@@ -34,7 +34,7 @@ def squared_error(y: Tensor, x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of each value, of the same shape.
+        The squared error of each value, of the same shape.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of each value, in nats, of the same shape.
+        The cross-entropy of each value, in nats, of the same shape.
 
     Examples
     --------

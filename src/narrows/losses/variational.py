@@ -32,7 +32,7 @@ def bernoulli(a: Tensor, x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of each value, of the shape both broadcast to.
+        The log density of each value, of the shape both broadcast to.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def continuous_bernoulli(a: Tensor, x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of each value, of the shape both broadcast to.
+        The log density of each value, of the shape both broadcast to.
 
     Examples
     --------
@@ -99,12 +99,12 @@ def gaussian(mean: Tensor, x: Tensor, log_variance: Tensor) -> Tensor:
     Parameters
     ----------
     mean, x, log_variance : Tensor
-        Of shapes that broadcast with each other.
+        Tensors of shapes that broadcast with each other.
 
     Returns
     -------
     Tensor
-        Of each value, of the shape all broadcast to.
+        The log density of each value, of the shape all broadcast to.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def gaussian_sum(mean: Tensor, x: Tensor, log_variance: Tensor) -> Tensor:
     Parameters
     ----------
     mean, x : Tensor of shape (..., F)
-        Of shapes that broadcast with each other.
+        Tensors of shapes that broadcast with each other.
     log_variance : Tensor of shape ()
 
     Returns
@@ -148,7 +148,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of each unit, of the same shape; at least 0.
+        The divergence of each unit, at least 0, of the same shape.
 
     Examples
     --------
@@ -165,11 +165,11 @@ def free_bits(divergences: Tensor, least: float, weights: Tensor | None = None) 
     Parameters
     ----------
     divergences : Tensor of shape (B, K)
-        Of each row and unit.
+        The divergence of each row and unit.
     least : float
         The divergence that each unit may have without a cost, in nats, on average over the rows.
     weights : Tensor of shape (B,), optional
-        How much each row counts.
+        The weight of each row.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def log_prior_ratio(codes: Tensor, log_variance: Tensor, noise: Tensor) -> Tenso
     Parameters
     ----------
     codes : Tensor of shape (..., B, K)
-        What :func:`draw_codes` made of the noise.
+        The codes that :func:`draw_codes` made of the noise.
     log_variance : Tensor of shape (B, K)
     noise : Tensor of shape (..., B, K)
 

@@ -27,7 +27,6 @@ from narrows.models.damage import (
     range_of,
     widened,
 )
-from narrows.models.explain import explain
 from narrows.models.failures import Failure, tell_of_failure
 from narrows.models.fitted import Codec
 from narrows.models.learned_rows import LearnedRows
@@ -527,7 +526,7 @@ class BaseAutoencoder(Codec):
         run = plan(self, X, damaged, seed, weights, n_held_out=n_held_out, begun=begun)
         start = self._begin(run.X, run.held_out, weights)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
-        self.choices_ = explain(self, run.settings, len(X), len(run.held_out))
+        self.choices_ = resolve.explain(self, run.settings, len(X), len(run.held_out))
         tell_plan(self.choices_)
         self._remember_damaged(run)
         if begun is not None:

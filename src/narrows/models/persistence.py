@@ -17,12 +17,12 @@ from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.lazy_rows import StoredRows
 from narrows.errors import FormatError
-from narrows.models import explain
 from narrows.models.damage import check_range, known_range
 from narrows.models.encoder_decoder import Decoder, Encoder, names_of, network_facts
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import Learned
 from narrows.models.registry import class_named
+from narrows.models.resolve import restore_choices
 from narrows.training.history import History
 from narrows.training.state import DAMAGES, Snapshot
 
@@ -122,7 +122,7 @@ def restore(
         for name in (name for name in _findings(model) if name in found):
             # A single number comes back as one.
             setattr(model, name, np.asarray(found[name])[()])
-        model.choices_ = explain.restore(manifest.get("choices", {}))
+        model.choices_ = restore_choices(manifest.get("choices", {}))
         model.learned_rows_ = (
             LearnedRows.restore(parts["rows"], manifest["rows"]) if "rows" in parts else None
         )

@@ -223,14 +223,14 @@ class Architecture:
         The hidden layers that "auto" stands for: from the shape of a row, the width of the code and
         the number of rows to a tuple of int.
     learning_rate, weight_decay : float
-        What "auto" stands for, where there are hidden layers.
+        The values that "auto" stands for, where there are hidden layers.
     clips : bool, default=True
         Whether gradients far above their usual norm are clipped, however few layers there are.
     n_axes : callable
         From the shape of a row to the number of its axes, from the first on, along which values
         have neighbours; by default 0.
     map_size : callable, optional
-        Where codes are maps, from a :class:`NetworkSpec` to their extent.
+        From a :class:`NetworkSpec` to the extent of codes, where these are maps.
     filters : callable, optional
         From an encoder and its spec to the first layer's weights as pictures, (n, H, W[, C]).
     numbers_a_row : callable, optional

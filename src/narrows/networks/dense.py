@@ -71,7 +71,7 @@ def initialise(
 
 
 def stages(encoder: Encoder) -> list[nn.Sequential]:
-    """Part an encoder of dense layers into one module for each: from codes to the next codes."""
+    """Split an encoder of dense layers into one module a layer, from codes to the next codes."""
     body = encoder.body
     parts = [block.modules for block in body.blocks]
     parts.append((body.layers[-1], encoder.activation))
@@ -84,9 +84,9 @@ def stages(encoder: Encoder) -> list[nn.Sequential]:
 def put_layer(layer: Network, network: Network, place: int) -> None:
     """Give one place in a deep network the weights of a network of one layer each way.
 
-    What the layer subtracts from its input goes into the bias, but at the first place, where the
-    deep network subtracts it too. Of several heads the first is taken, and columns that the layer
-    brings to length 1 are taken at that length.
+    The mean that the layer subtracts from its input goes into the bias, except at the first place,
+    where the deep network subtracts it too. Of several heads the first is taken, and columns that
+    the layer scales to length 1 are taken at that length.
 
     Parameters
     ----------
