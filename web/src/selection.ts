@@ -8,7 +8,7 @@ export interface Chosen { id: number; x: number; y: number; text: string }
 
 const FIRST = 60, AT_ONCE = 500;
 
-// As narrows/data/formulas.py writes what a spreadsheet would compute.
+// As narrows/texts.py (guarded) writes what a spreadsheet would compute.
 const guarded = (text: string) =>
   /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text)
     && !/^'*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text) ? `'${text}` : text;
