@@ -247,7 +247,7 @@ def test_sizes_of_what_cannot_be_read_are_not_known(tmp_path: Path) -> None:
     path.write_bytes(b"no")
     assert sizes_of([path]) == [None]
     assert sizes_of([]) == []
-    assert Resized.of([None, (3, 4)], (3, 4)) is None
+    assert Resized.of_read({path: None, tmp_path / "b.png": (3, 4)}, (3, 4), None) is None
 
 
 def bicubic(have: int, wanted: int) -> np.ndarray:
