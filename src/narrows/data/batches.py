@@ -144,9 +144,13 @@ def check_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None
     return None if (weights == weights[0]).all() else weights / weights.max()
 
 
+RowWeights: TypeAlias = NDArray[np.float64] | None
+"""How much each row counts, above 0; ``None`` if all count the same."""
+
+
 def counted(
     sample_weight: Any, *rows: Any, at_least: int = 2
-) -> tuple[tuple[Any, ...], NDArray[np.float64] | None]:
+) -> tuple[tuple[Any, ...], RowWeights]:
     """Leave out the rows of weight 0, and return the weights of the others.
 
     Parameters

@@ -16,7 +16,7 @@ from contextlib import suppress
 from copy import copy
 from math import prod
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Self
+from typing import IO, Any, BinaryIO, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,10 @@ class LazyRows(ABC):
         if copy is False:
             raise ValueError("lazy rows are always copied; give copy=None or True")
         return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+
+AnyRows: TypeAlias = NDArray[Any] | LazyRows
+"""Rows in an array, or rows that are read or made when they are asked for."""
 
 
 class MadeRows(LazyRows):

@@ -1,7 +1,7 @@
-"""The base class of all models: fitting, resuming, learning from more rows, and measured losses."""
+"""The base class of all models: fitting, resuming, learning from more rows, measuring the loss."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
@@ -13,8 +13,9 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from narrows import losses, networks, ranks, storage
-from narrows.data.batches import Batch, Numbers, RowsBut, Weighted, counted, source_of
-from narrows.data.lazy_rows import LazyRows
+from narrows.data.arrays import as_tensor
+from narrows.data.batches import Batch, Numbers, RowsBut, RowWeights, Weighted, counted, source_of
+from narrows.data.lazy_rows import AnyRows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.losses import Loss
@@ -27,12 +28,14 @@ from narrows.models.damage import (
     range_of,
     widened,
 )
-from narrows.models.failures import Failure, tell_of_failure
+from narrows.models.failures import Failure, tell_of_failure, tell_unlike
 from narrows.models.fitted import Codec
 from narrows.models.learned_rows import LearnedRows
+from narrows.models.parameters import RandomState
 from narrows.models.registry import define
 from narrows.models.runs import (
     Run,
+    TrainingData,
     check_given_rows,
     check_learned_rows,
     plan,
@@ -46,39 +49,35 @@ from narrows.models.validation import check_no_pairs, check_rows
 from narrows.networks import ARCHITECTURES, Network, NetworkSpec, Start, Trace
 from narrows.networks.pca_residual import map_codes
 from narrows.training.history import History
-from narrows.training.loop import (
-    TrainSettings,
-    epoch_seed,
-    evaluate,
-    new_optimizer,
-    train,
-)
+from narrows.training.loop import TrainSettings, epoch_seed, evaluate, new_optimizer, train
 from narrows.training.progress import print_epoch, tell_plan
 from narrows.training.state import Snapshot
 
-# Values of damaged rows that are hashed at a time.
+# The number of values of damaged rows that are hashed at a time.
 _HASHED = 1 << 22
-# partial_fit, which has no planned end, learns at this share of the peak of fit's learning rate.
+# partial_fit, which has no planned end, uses this share of the peak learning rate of fit.
 _ONLINE_SHARE = 1 / 3
-# Least variance of a number of the code that codes are scaled by.
+# The smallest variance of a unit of the code that codes are divided by the root of.
 _LEAST_VARIANCE = 1e-12
 
 
 class Plan(NamedTuple):
-    """What the training rows and the parameters of a model decide before the first step.
+    """What the training rows and the parameters of a model determine before the first step.
 
     Attributes
     ----------
     scaling : Scaling
-        Between the data's units and the network's.
+        The map between the data's units and the network's.
     spec : NetworkSpec
-        Of the network.
+        The description of the network.
     loss : str
-        The error that is made small, or the likelihood that is made large.
+        The error that is minimised, or the likelihood that is maximised.
     limits : DataRange or None
         Smallest and largest value of each column or channel; ``None`` for pictures.
     start : Start
-        What initial weights are made of.
+        What the initial weights are computed from.
+    learned_rows : LearnedRows
+        Hashes of the training rows and of the held-out rows.
     """
 
     scaling: Scaling
@@ -86,31 +85,32 @@ class Plan(NamedTuple):
     loss: str
     limits: DataRange | None
     start: Start
+    learned_rows: LearnedRows
 
 
 class Objective:
-    """What a run of training makes small: named terms of a model's loss on one network.
+    """The loss that a run of training minimises: named terms of a model's loss on one network.
 
     A model's :meth:`~BaseAutoencoder.counters` become buffers of the network, so that checkpoints
-    keep them. Only a network in training mode changes them; measuring changes nothing.
+    keep them. They change in training mode only, so that evaluation leaves them as they are.
 
     Parameters
     ----------
     model : BaseAutoencoder
-        With scaling, network and loss chosen.
+        A model whose scaling, network and loss have been chosen.
     network : Network
-        The two halves.
+        Encoder and decoder.
     settings : TrainSettings
-        Of the run.
+        The settings of the run.
     n_rows : int
-        Number of rows in an epoch.
+        The number of rows in an epoch.
     is_new : bool, default=False
         Whether the network has its initial weights.
 
     Attributes
     ----------
     network, settings, n_rows, is_new
-        As given.
+        The parameters.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Objective:
     def __call__(self, network: Network, batch: Batch, generator: torch.Generator) -> Loss:
         """Return the named terms for rows (B, ...) in the data's units, or pairs (B, 2, ...).
 
-        Of a pair, the first row is clean, and the second what the encoder sees of it.
+        A pair is a clean row and the damaged row that the encoder sees in its place.
         """
         scaling = self._model.scaling_
         rows, weights = (
@@ -156,18 +156,19 @@ class Objective:
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 class BaseAutoencoder(Codec):
-    """The root of all models.
+    """The base class of all models.
 
     A new model is a class that inherits from this and adds its parameters as annotated fields with
-    defaults; Narrows makes a dataclass of it. It overrides what it changes: :meth:`penalties`,
-    :meth:`reconstruction_terms`, :meth:`check_parameters`, :meth:`counters`.
+    defaults; Narrows makes a dataclass of it. It overrides the methods whose results it changes:
+    :meth:`terms`, :meth:`penalties`, :meth:`reconstruction_terms`, :meth:`check_parameters`,
+    :meth:`counters`.
 
     Attributes
     ----------
     encoder_, decoder_ : torch.nn.Module
-        The two halves, between scaled rows (B, ...) and codes (B, K).
+        The two halves, which map scaled rows (B, ...) to codes (B, K) and back.
     scaling_ : Scaling
-        Between the data's units and the network's.
+        The map between the data's units and the network's.
     sample_shape_ : tuple of int
         The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
     history_ : History
@@ -177,21 +178,21 @@ class BaseAutoencoder(Codec):
     n_features_in_ : int
         Values in one row.
     data_min_, data_max_ : ndarray of shape (F,) or (C,)
-        The smallest and the largest value of each column that was learned from, in the data's
-        units; of signals with several channels, of each channel. Pictures have none.
+        The smallest and the largest value of each column of the training rows, in the data's
+        units; for signals with several channels, those of each channel. Pictures have none.
     fingerprint_ : str
-        SHA-256 of the weights and of what decides their meaning.
+        SHA-256 of the weights, the description of the network and the scaling.
     choices_ : dict of str to Choice
-        What the parameters that were left to "auto" became in ``fit``, each with its reason.
+        The values that ``fit`` chose for parameters left at "auto", each with its reason.
     learned_rows_ : LearnedRows or None
-        Tells whether a row was learned from, held out, or is new, by hashes of the training rows.
-        ``None`` for models saved before there were such hashes.
+        Hashes of the training rows, which tell whether a row was learned from, was held out, or is
+        new. ``None`` for models of versions that kept no hashes.
     """
 
-    # Names of fitted arrays, beside the weights, that saving keeps.
+    # Names of the fitted arrays that are saved beside the weights.
     _findings: ClassVar[tuple[str, ...]] = ("data_min_", "data_max_")
-    # In scikit-learn's metadata routing, weights of rows pass by a model that does not ask for
-    # them: most often they are meant for the estimator that comes after it.
+    # scikit-learn's metadata routing passes sample_weight to this model only where it is requested:
+    # in a pipeline, the weights are most often meant for the last estimator.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
     __metadata_request__partial_fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
 
@@ -207,21 +208,21 @@ class BaseAutoencoder(Codec):
         drawn: Tensor | None,
         generator: torch.Generator,
     ) -> Loss:
-        """Return the named terms of the loss, whose sum training makes small.
+        """Return the named terms of the loss; training minimises their sum.
 
         Parameters
         ----------
         objective : Objective
-            The network, and what its run is about.
+            The network and the settings of its run.
         trace : Trace
-            The encoder's way from the rows that it sees, damaged where there is a corruption, to
-            their codes (B, K).
+            The encoder's results from its input rows, which a corruption has damaged, to their
+            codes (B, K).
         x : Tensor of shape (B, ...)
             Scaled clean rows.
         drawn : Tensor of shape (B, ...), bool, or None
             Which values of the rows were drawn to be damaged; ``None`` if rows are not damaged.
         generator : torch.Generator
-            Source of noise.
+            The source of random noise.
 
         Returns
         -------
@@ -235,12 +236,12 @@ class BaseAutoencoder(Codec):
         }
 
     def reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
-        """Return the error of each value of the rows that codes decode to.
+        """Return the reconstruction error of each value.
 
         Parameters
         ----------
         network : Network
-            The two halves.
+            Encoder and decoder.
         code : Tensor of shape (..., B, K)
             Codes.
         x : Tensor of shape (B, ...)
@@ -255,19 +256,19 @@ class BaseAutoencoder(Codec):
         return losses.squared_error(network.decoder(code), x)
 
     def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
-        """Return the named terms, already weighted, that are added to the reconstruction's error.
+        """Return the named terms, already weighted, that are added to the reconstruction error.
 
-        A model adds its own to those of ``super()``, so that models can be combined.
+        A model adds its terms to those of ``super()``, so that models can be combined.
 
         Parameters
         ----------
         objective : Objective
-            The network, and what its run is about.
+            The network and the settings of its run.
         trace : Trace
-            The encoder's way from scaled rows to their codes (B, K). Its ``mean`` averages over
-            rows, each by its ``sample_weight``.
+            The encoder's results from scaled rows to their codes (B, K). Its ``mean`` averages over
+            rows, weighted by ``sample_weight``.
         generator : torch.Generator
-            Source of noise.
+            The source of random noise.
 
         Returns
         -------
@@ -278,60 +279,60 @@ class BaseAutoencoder(Codec):
         return {}
 
     def check_parameters(self) -> None:
-        """Refuse parameters out of range; a model adds its own checks to those of ``super()``.
+        """Refuse parameters out of range; a model adds its checks to those of ``super()``.
 
         Raises
         ------
         ParameterError
-            Naming the first.
+            For the first parameter that is out of range.
         """
         resolve.check_parameters(self)
 
     def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
-        """Return what is counted while training, by the names of buffers that the network gets.
+        """Return buffers or modules that training updates, by the names that the network gets.
 
-        A model adds its own to those of ``super()``; its :meth:`penalties` find them as attributes
-        of ``objective.network``.
+        A model adds its counters to those of ``super()``; its :meth:`penalties` read them as
+        attributes of ``objective.network``.
 
         Parameters
         ----------
         objective : Objective
-            The network, and what its run is about.
+            The network and the settings of its run.
         """
         del objective
         return {}
 
     def _take_counts(self, objective: Objective) -> None:
-        """Keep what was counted in a run that has ended; a model adds to ``super()``'s."""
+        """Keep the counters of a run that has ended; a model extends ``super()``'s method."""
         del objective
 
     def _reconstruction_loss(
         self, network: Network, code: Tensor, x: Tensor, drawn: Tensor | None
     ) -> Tensor:
-        """Return the error of each row that codes (..., B, K) decode to, (..., B)."""
+        """Return the reconstruction error (..., B) of the rows that codes (..., B, K) decode to."""
         del drawn
         return self._reconstruction_sums(network, code, x)
 
     def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
-        """Sum :meth:`reconstruction_terms` over each row's values; (..., B)."""
+        """Sum :meth:`reconstruction_terms` over the values of each row, to (..., B)."""
         return self.reconstruction_terms(network, code, x).flatten(1 - x.ndim).sum(-1)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn both halves from rows.
+        """Train encoder and decoder on rows.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Tables, or grey or colour pictures: uint8 or float.
         y : array-like of shape (n,) or (n, m), optional
-            Labels, which are not used. Rows like those of X are refused: only
+            Labels, which are ignored. Rows like those of X are refused: only
             :class:`narrows.DenoisingAutoencoder` learns from pairs.
         sample_weight : array-like of shape (n,), optional
-            How much each row counts, at least 0; all the same by default. A row of weight 2 counts
-            as two rows of weight 1, in every term of the loss, in the scaling and in the mean that
-            the encoder subtracts; one of weight 0 is left out of everything. The scale of the
-            weights has no meaning. What the rows of a step do to each other counts each row once:
-            batch normalisation, and the choice of "batch_topk".
+            Weight of each row, at least 0; equal by default. A row of weight 2 counts as two rows
+            of weight 1, in every term of the loss, in the scaling and in the mean that the encoder
+            subtracts; a row of weight 0 is ignored. Only the ratios of weights matter. Operations
+            between the rows of a batch count each row once: batch normalisation, and the selection
+            of "batch_topk".
 
         Returns
         -------
@@ -342,24 +343,24 @@ class BaseAutoencoder(Codec):
         ParameterError, DataError
             If a parameter or the data cannot be used.
         DivergedError
-            If training left the finite numbers.
+            If the loss or the weights became infinite or undefined.
         CheckpointError
-            If the checkpoint is of another run.
+            If the checkpoint belongs to another run.
         """
         return self._learn(X, y, sample_weight)
 
     def resume(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, max_epochs: int | None = None
     ) -> Self:
-        """Go on with the run of ``fit`` that made this model: interrupted, or for more epochs.
+        """Continue the run of ``fit``, after an interruption or for more epochs.
 
         Parameters
         ----------
         X, y, sample_weight
-            What ``fit`` learned from: the same rows, in the same order.
+            The arguments of ``fit``: the same rows, in the same order.
         max_epochs : int, optional
-            How many epochs there are to be in all, those done included; it becomes the parameter
-            ``max_epochs``. By default what the parameter says.
+            The total number of epochs, those done included; it becomes the parameter
+            ``max_epochs``, whose value is the default.
 
         Returns
         -------
@@ -368,41 +369,41 @@ class BaseAutoencoder(Codec):
         Raises
         ------
         NotFittedError
-            If nothing has been learned yet.
+            If the model is not fitted.
         CheckpointError
-            If the model holds no training state: it was saved without it, changed by
-            :meth:`partial_fit`, took no epochs (PCA), or collapsed.
+            If the model holds no training state: it was saved without one, was changed by
+            :meth:`partial_fit`, was trained for no epochs (PCA), or its training collapsed.
         FormatError
             If the file of the state is missing or damaged.
         ParameterError
-            If all epochs have been done, or a parameter is another than the run's. Only
+            If all epochs have been done, or a parameter differs from the run's. Only
             ``max_epochs``, ``n_iter_no_change``, ``checkpoint``, ``device`` and ``verbose`` may be
             changed before (``set_params``).
         DataError
-            If the rows are others, or in another order.
+            If the rows or their order differ from the run's.
         DivergedError
-            As :meth:`fit`. In all these cases the model stays as it was.
+            As :meth:`fit`. After any of these errors the model is unchanged.
 
         See Also
         --------
-        partial_fit : Learns from other rows, at a constant rate.
+        partial_fit : Learns from other rows, at a constant learning rate.
 
         Notes
         -----
-        The state holds the last weights, the best ones, the moments of Adam, the usual norm of
-        gradients, the seed, the history and, within an epoch, the number of its steps done and the
-        state of the generator of noise. With the same ``max_epochs`` a run that was interrupted
-        therefore ends bit for bit as if it had not been, on the same machine and device, early
-        stopping included. It is saved with the model, beside the weights, of which it takes three
-        to four times the room (``save(..., resumable=False)`` leaves it out).
+        The state holds the last weights, the best weights, the moments of Adam, the running norm of
+        the gradients, the random seed, the history and, within an epoch, the number of steps done
+        and the state of the random generator. With the same ``max_epochs`` an interrupted run
+        therefore ends bit for bit as an uninterrupted one, on the same machine and device, early
+        stopping included. The state is saved with the model; its file is three to four times as
+        large as the weights (``save(..., resumable=False)`` omits it).
 
-        With another ``max_epochs``, E, each step from there on has the learning rate that a cycle
+        With another ``max_epochs``, E, each further step has the learning rate that a cycle
         over E epochs has at that step (:func:`narrows.training.loop.one_cycle`): where E is
-        twice the epochs done, training goes on at 59 % of the peak and falls to zero along the
-        cosine. Early stopping counts from there. ``history_.plans`` says where that
-        was. A share of the epochs that ``kl_warmup`` gives is one of those planned first. A stack
-        goes on with its fine-tuning, or with the layer that was interrupted; layers that are
-        complete are not trained further.
+        twice the epochs done, training continues at 59 % of the peak and falls to zero along the
+        cosine. Early stopping counts from there. ``history_.plans`` lists the replaced plans. Where
+        ``kl_warmup`` is a share of the epochs, it is a share of those planned first. A stack
+        continues its fine-tuning, or the layer that was interrupted; complete layers are not
+        trained further.
 
         Examples
         --------
@@ -419,24 +420,24 @@ class BaseAutoencoder(Codec):
 
     @property
     def is_resumable_(self) -> bool:
-        """Whether the model holds the state of training that :meth:`resume` goes on from."""
+        """Whether the model holds the training state that :meth:`resume` needs."""
         self._check_fitted()
         return self._run_state is not None
 
     def save(self, path: str | Path, *, overwrite: bool = False, resumable: bool = True) -> Path:
-        """Write all that was learned to a folder; :func:`narrows.load` reads it.
+        """Save the fitted model to a folder; :func:`narrows.load` reads it.
 
         Parameters
         ----------
         path : str or Path
-            The folder, of safetensors and JSON. A crash leaves what was there, or the whole.
-            ``history.csv`` in it says how training went, of a stack's layers
-            ``history-layer-1.csv`` and so on; loading does without them.
+            The folder, which holds safetensors and JSON. It is written atomically: after a crash
+            it is complete, or as it was before. ``history.csv`` in it lists the epochs, and
+            ``history-layer-1.csv`` and so on those of a stack's layers; loading ignores them.
         overwrite : bool, default=False
-            Whether a model that is there already is replaced.
+            Whether an existing model is replaced.
         resumable : bool, default=True
-            Whether a file of three to four times the weights' size, of which everything but
-            :meth:`resume` does without, keeps the state of training.
+            Whether the training state is saved, which only :meth:`resume` needs, in a file three
+            to four times as large as the weights.
 
         Returns
         -------
@@ -446,14 +447,14 @@ class BaseAutoencoder(Codec):
         Raises
         ------
         NotFittedError
-            If there is nothing learned yet.
+            If the model is not fitted.
         OutputExistsError, OutputError
-            If the folder is there already, or cannot be written.
+            If the folder exists, or cannot be written.
 
         Warns
         -----
         NarrowsWarning
-            "not_resumable", if the state lies in another folder and can no longer be read.
+            "not_resumable", if the state is a file in another folder that can no longer be read.
         """
         self._check_fitted()
         state = state_bytes(self) if resumable else None
@@ -473,58 +474,38 @@ class BaseAutoencoder(Codec):
         *,
         resuming_to: int | Literal["auto"] | None = None,
     ) -> Self:
-        """Fit, or go on with a run that is to have so many epochs; called by the public methods."""
+        """Fit, or resume a run towards a total number of epochs; called by the public methods."""
         with unchanged_on_failure(self):
             if resuming_to is not None:
                 self.max_epochs = resuming_to
             self.check_parameters()
             begun = None if resuming_to is None else resumable_state(self)
-            given = self._given(X, y, sample_weight, fitting=begun is None)
+            data = self._check_data(X, y, sample_weight, fitting=begun is None)
             if begun is not None:
-                check_given_rows(self, begun, *given)
-            self._fit(*given, begun)
-        self._tell(*given)
+                check_given_rows(self, begun, data)
+            self._fit(data, begun)
+        if data.damaged is not None:
+            tell_unlike(data.X, data.damaged, stacklevel=4)
+        tell_of_failure(self, self._failure(), *data, stacklevel=4)
         return self
 
-    def _tell(
-        self,
-        X: NDArray[Any],
-        damaged: NDArray[Any] | None,
-        weights: NDArray[np.float64] | None,
-    ) -> None:
-        """Warn of what is wrong with a fit; a model adds to ``super()``'s."""
-        tell_of_failure(self, self._failure(), X, damaged, weights, stacklevel=5)
-
-    def _given(
-        self, X: Any, y: Any, sample_weight: Any, *, fitting: bool
-    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.float64] | None]:
-        """Check what is learned from: rows, what the encoder sees of them if not these, weights.
-
-        Unless it is fitting, they have to be like the rows learned from before.
-        """
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
+        """Check the data to learn from; unless fitting, against the rows learned from before."""
         rows = check_rows(self, X, fitting=True) if fitting else self._check_rows(X)
         check_no_pairs(self, rows, y)
-        (rows,), weights = counted(sample_weight, rows)
-        return rows, None, weights
+        (rows,), weights = counted(sample_weight, rows, at_least=2 if fitting else 1)
+        return TrainingData(rows, None, weights)
 
-    def _fit(
-        self,
-        X: NDArray[Any],
-        damaged: NDArray[Any] | None = None,
-        weights: NDArray[np.float64] | None = None,
-        begun: Snapshot | None = None,
-    ) -> Self:
-        """Learn to restore checked rows from themselves, or from damaged ones beside them.
-
-        Where a run was begun, go on with it.
-        """
+    def _fit(self, data: TrainingData, begun: Snapshot | None = None) -> Self:
+        """Learn to restore checked rows, from the start or from where a run was left."""
+        X, _, weights = data
         before = getattr(self, "learned_rows_", None)
         seed = self._draw_seed() if begun is None else begun.seed
         n_held_out = resolve.choose_held_out(
             self, len(X), has_hidden_layers=self._has_hidden_layers()
         )
-        run = plan(self, X, damaged, seed, weights, n_held_out=n_held_out, begun=begun)
-        start = self._begin(run.X, run.held_out, weights)
+        run = plan(self, data, seed, n_held_out=n_held_out, begun=begun)
+        start = self._begin(X, run.held_out, weights)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
         self.choices_ = resolve.explain(self, run.settings, len(X), len(run.held_out))
         tell_plan(self.choices_)
@@ -536,7 +517,7 @@ class BaseAutoencoder(Codec):
         )
         history = run.train(objective.network, objective, self.verbose)
         if run.keeps_start(history):
-            # What no network improves on needs no rows held out: it learns from all.
+            # No network was better than the start, so the start is computed from all rows.
             run.use_all_rows()
             choices_, start = self.choices_, self._begin(X, weights=weights)
             self.choices_ = choices_
@@ -546,75 +527,62 @@ class BaseAutoencoder(Codec):
         self._unwhiten(objective.network, start)
         self._keep(objective.network, history)
         self._take_counts(objective)
-        self._settle(run.learned, run.learned_weights)
+        self._finish(run.learned, run.learned_weights, online=False)
         self._run_state = state_of(self, run)
         run.finish(self.history_)
         return self
 
     def _begin(
-        self,
-        X: NDArray[Any],
-        held_out: NDArray[np.int64] | None = None,
-        weights: NDArray[np.float64] | None = None,
+        self, X: AnyRows, held_out: NDArray[np.int64] | None = None, weights: RowWeights = None
     ) -> Start:
         """Choose scaling, network and loss for checked rows; return what initial weights need.
 
-        Only the rows that are not held out have a say, each by its weight.
+        The choices depend only on the rows that are not held out, weighted.
         """
-        learned = LearnedRows()
-
-        def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
-            nonlocal learned
-            learned = learned.with_rows(rows, is_held_out)
-
-        start = self._adopt(X, self._plan(X, held_out, weights, remember))
-        self.learned_rows_, self.choices_ = learned, {}
-        return start
-
-    def _adopt(self, X: NDArray[Any], plan: Plan) -> Start:
-        """Take over what was chosen for rows."""
-        self.sample_shape_ = X.shape[1:]
+        plan = self._plan(X, held_out, weights)
+        self.sample_shape_ = tuple(X.shape[1:])
         self.scaling_, self.spec_, self.loss_ = plan.scaling, plan.spec, plan.loss
         keep_range(self, plan.limits)
+        self.learned_rows_, self.choices_ = plan.learned_rows, {}
         return plan.start
 
     def _remember_damaged(self, run: Run) -> None:
-        """Remember the damaged row of each pair as the clean one is: learned from, or held out."""
-        if run.damaged is None or self.learned_rows_ is None:
+        """Add hashes of damaged rows, each to the set (learned or held out) of its clean row."""
+        X, damaged, _ = run.data
+        if damaged is None or self.learned_rows_ is None:
             return
-        is_held_out = np.zeros(len(run.X), bool)
+        is_held_out = np.zeros(len(X), bool)
         is_held_out[run.held_out] = True
-        step = max(1, _HASHED // math.prod(run.X.shape[1:]))
-        for start in range(0, len(run.X), step):
+        step = max(1, _HASHED // math.prod(X.shape[1:]))
+        for start in range(0, len(X), step):
             rows = slice(start, start + step)
             self.learned_rows_ = self.learned_rows_.with_rows(
-                np.asarray(run.damaged[rows]), is_held_out[rows], counted=False
+                np.asarray(damaged[rows]), is_held_out[rows], counted=False
             )
 
     def _stays_at_start(self, run: Run) -> bool:
-        """Tell whether the first weights are the best that can be had, or all that rows bear.
+        """Return whether the initial weights, which are PCA's, are kept without training.
 
-        So is PCA, for linear halves without penalty or damage; and of a network that starts at PCA
-        nobody can tell that it gains anything where there are too few rows to hold some out.
+        They are optimal for linear halves without penalty or damage; and with too few rows to hold
+        any out, no measurement could show that training improves on them.
         """
         if not self.spec_.kind.starts_at_pca or self.max_epochs != "auto":
             return False
         if self._has_hidden_layers():
             return self.early_stopping and not len(run.held_out)
-        return not self._has_penalties() and self.corruption is None and run.damaged is None
+        return not self._has_penalties() and self.corruption is None and run.data.damaged is None
 
-    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
-        """Finish what was learned, and measure it, on the rows learned from (n, ...).
+    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
+        """Adjust and measure the fitted model on its training rows; a model extends ``super()``'s.
 
-        Weights (n,) say how much each of them counts, if not all the same. A model adds its own to
-        what ``super()`` does.
+        After a pass of ``partial_fit`` (``online``) the rows are those of the pass.
         """
-        del rows, weights
+        del rows, weights, online
 
     def _unwhiten(self, network: Network, start: Start) -> None:
-        """Give codes that were learned whitened the variances that PCA's have.
+        """Scale codes that were learned whitened to the variances of PCA's codes.
 
-        They stay as they are where a penalty has a say in how wide they are.
+        With a penalty, which may determine their variances, they stay as they are.
         """
         if start.axes is None or self._has_penalties():
             return
@@ -625,29 +593,29 @@ class BaseAutoencoder(Codec):
         map_codes(network, torch.zeros_like(scale), scale)
 
     def _first_network(self, run: Run, start: Start) -> Network:
-        """Build the network that a run starts from."""
+        """Build the network that a run starts with."""
         return self._new_network(start, run.settings.seed)
 
     def _new_network(self, start: Start, seed: int) -> Network:
-        """Build a network with its initial weights; a model may change those of ``super()``."""
+        """Build a network with its initial weights, which a model may change."""
         return networks.build(self.spec_, start, seed)
 
     def _has_penalties(self) -> bool:
         return type(self).penalties is not BaseAutoencoder.penalties
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from more rows: one pass over them, from where learning stands.
+        """Continue training by one pass over more rows, at a constant learning rate.
 
-        The first call of all also learns the scaling, and chooses the network.
+        The first call also learns the scaling and chooses the network.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Rows like the ones before.
+            Rows of the same shape and columns as before.
         y : array-like of shape (n,) or (n, m), optional
-            Labels, which are not used, as of :meth:`fit`.
+            Labels, which are ignored, as in :meth:`fit`.
         sample_weight : array-like of shape (n,), optional
-            How much each of these rows counts, as of :meth:`fit`.
+            Weight of each of these rows, as in :meth:`fit`.
 
         Returns
         -------
@@ -671,9 +639,7 @@ class BaseAutoencoder(Codec):
         """
         self.check_parameters()
         first = not self.__sklearn_is_fitted__()
-        X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
-        check_no_pairs(self, X, y)
-        (X,), weights = counted(sample_weight, X, at_least=2 if first else 1)
+        X, _, weights = self._check_data(X, y, sample_weight, fitting=first)
         if not first and (known := known_range(self)) is not None:
             keep_range(self, widened(known, X))
         start = self._begin(X, weights=weights) if first else None
@@ -688,7 +654,7 @@ class BaseAutoencoder(Codec):
         objective = Objective(self, network, settings, len(X), is_new=first)
         network.to(settings.device)
         optimizer = optimizer or new_optimizer(network, rate, settings.weight_decay)
-        # The optimiser's moments would be lost with a pass that diverges, so it is dropped first.
+        # A pass that diverges spoils the moments of the optimiser, so that it is dropped before.
         if not first:
             self._keep(network, done)
         with weights_kept_on_divergence(network):
@@ -714,27 +680,28 @@ class BaseAutoencoder(Codec):
         self._take_counts(objective)
         if not first and self.learned_rows_ is not None:
             self.learned_rows_ = self.learned_rows_.with_rows(X)
+        self._finish(X, weights, online=True)
+        if len(X) > 1:
+            tell_of_failure(self, self._failure())
         return self
 
-    def loss_terms(
-        self, X: Any, random_state: int | np.random.RandomState | None = None
-    ) -> dict[str, float]:
-        """Measure on rows what training makes small, term by term.
+    def loss_terms(self, X: Any, random_state: RandomState = None) -> dict[str, float]:
+        """Measure the terms of the loss on rows.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Clean rows; a model with a ``corruption`` damages them first.
         random_state : int, RandomState or None
-            Of damage and noise.
+            The random seed of damage and noise.
 
         Returns
         -------
         dict of str to float
-            The terms that ``history_`` has for each epoch, the mean over these rows, and their sum
-            as ``loss``. On rows not learned from they tell whether the model was overfitted. Terms
-            that depend on means over rows (the divergence with ``free_bits``, and that of
-            ``sparsity="kl"``) are those of the means over all rows; in ``history_``, and with a
+            The terms that ``history_`` has for each epoch, averaged over these rows, and their sum
+            as ``loss``. Larger terms on new rows than on training rows are a sign of overfitting.
+            Terms that depend on means over rows (the divergence with ``free_bits``, and that of
+            ``sparsity="kl"``) use the means over all rows; in ``history_``, and with a
             ``corruption``, they are averaged over blocks of 1 024.
 
         Raises
@@ -761,57 +728,54 @@ class BaseAutoencoder(Codec):
             terms |= self._terms_of_all(network, rows)
         return {"loss": sum(terms.values()) - terms["loss"], **dict(list(terms.items())[1:])}
 
-    def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
-        """Return the terms that depend on means over rows, at the means over all of them."""
+    def _terms_of_all(self, network: Network, rows: AnyRows) -> dict[str, float]:
+        """Compute the terms that depend on means over rows from the means over all rows."""
         del network, rows
         return {}
 
+    @torch.inference_mode()
+    def _traces(self, network: Network, rows: AnyRows, size: int) -> Iterator[Trace]:
+        """Encode checked rows in blocks of ``size``, and yield the encoder's results."""
+        device = next(network.parameters()).device
+        for start in range(0, len(rows), size):
+            block = as_tensor(np.asarray(rows[start : start + size]))
+            yield network.encoder.trace(self.scaling_(block.to(device)))
+
     def _failure(self) -> Failure | None:
-        """Return what a model of its kind may end in, if it has; a model adds to ``super()``'s."""
+        """Return the failure that models of this kind are prone to, if it has happened."""
         return None
 
     def _draw_seed(self) -> int:
         return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
 
     def _has_hidden_layers(self) -> bool:
-        """Tell whether there are layers between input and code, whatever the rows."""
-        return self.hidden_layer_sizes == "auto" or len(self.hidden_layer_sizes) > 0
-
-    def _choose_layers(
-        self,
-        sample_shape: tuple[int, ...],
-        scaling: Scaling,
-        n_rows: int,
-        *,
-        of_signal: bool = False,
-    ) -> tuple[str, tuple[int, ...]]:
-        """Choose the architecture, and the widths of the layers between input and code."""
-        return resolve.choose_layers(self, sample_shape, scaling, n_rows, of_signal=of_signal)
+        """Return whether the network has hidden layers, which does not depend on the rows."""
+        if isinstance(self.hidden_layer_sizes, str):
+            return self._deep_by_default or self.architecture not in ("auto", "dense")
+        return len(self.hidden_layer_sizes) > 0
 
     def _settings(self, n_rows: int, seed: int) -> TrainSettings:
-        """Plan training on so many rows, once the network is chosen."""
+        """Choose the settings of training on ``n_rows`` rows, once the network is chosen."""
         return resolve.choose_settings(self, self.spec_, n_rows, seed)
 
-    def _plan(
-        self,
-        X: NDArray[Any],
-        held_out: NDArray[np.int64] | None = None,
-        weights: NDArray[np.float64] | None = None,
-        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
-    ) -> Plan:
+    def _plan(self, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights) -> Plan:
         """Choose scaling, network and loss for rows; a model changes parts of ``super()``'s plan.
 
         Parameters
         ----------
         X : ndarray or LazyRows of shape (n, ...)
             Checked rows.
-        held_out : ndarray of int, optional
-            Numbers of the rows that have no say.
-        weights : ndarray of shape (n,), optional
-            How much each row counts.
-        remember : callable, optional
-            Is called with blocks of rows as they are read, and with which of them are held out.
+        held_out : ndarray of int or None
+            Numbers of the held-out rows, which do not influence the choices.
+        weights : ndarray of shape (n,) or None
+            Weight of each row.
         """
+        learned_rows = LearnedRows()
+
+        def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
+            nonlocal learned_rows
+            learned_rows = learned_rows.with_rows(rows, is_held_out)
+
         statistics = Statistics.of(X, held_out, remember, weights)
         resolve.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
         units = resolve.choose_units(self.architecture, X)
@@ -824,7 +788,9 @@ class BaseAutoencoder(Codec):
             are_levels=resolve.may_be_pixels(self, X),
         )
         of_signal = isinstance(X, Windows)
-        layers = self._choose_layers(X.shape[1:], scaling, len(X), of_signal=of_signal)
+        layers: tuple[str, tuple[int, ...]] = ("dense", ())
+        if self._deep_by_default or self._has_hidden_layers():
+            layers = resolve.choose_layers(self, X.shape[1:], scaling, len(X), of_signal=of_signal)
         spec = resolve.choose_network(self, layers, X.shape[1:], scaling, len(X))
         if isinstance(X, Windows):
             spec = replace(spec, signal=True, rate=X.rate)
@@ -836,14 +802,13 @@ class BaseAutoencoder(Codec):
             resolve.choose_loss(self, spec, statistics),
             range_of(statistics, X, units),
             resolve.choose_start(spec, scaling, statistics, X, learned, weights=weights),
+            learned_rows,
         )
 
     def _keep(
-        self,
-        network: Network,
-        history: History,
-        optimizer: torch.optim.Optimizer | None = None,
+        self, network: Network, history: History, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
+        """Keep a trained network, its history and, between calls of partial_fit, its optimiser."""
         self.encoder_ = network.encoder
         self.decoder_ = network.decoder
         self.history_ = history

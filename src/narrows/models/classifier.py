@@ -27,7 +27,7 @@ from torch.nn import functional
 from narrows import networks, ranks, storage
 from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
-from narrows.data.batches import anywhere_stored, counted, numbers_of
+from narrows.data.batches import RowWeights, anywhere_stored, counted, numbers_of
 from narrows.data.lazy_rows import scratch_rows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, NotFittedError, ParameterError
@@ -38,6 +38,7 @@ from narrows.models.base import BaseAutoencoder
 from narrows.models.damage import choose_damage, range_of
 from narrows.models.encoder_decoder import Encoder, names_of, network_facts, run_in_blocks
 from narrows.models.fitted import Fitted
+from narrows.models.parameters import RandomState
 from narrows.models.persistence import plain_label, unplain
 from narrows.models.runs import unchanged_on_failure
 from narrows.models.stacked import start_model
@@ -151,7 +152,7 @@ class EncoderClassifier(
     validation_fraction: float | Literal["auto"] = "auto"
     n_iter_no_change: int = 10
     device: str = "auto"
-    random_state: int | np.random.RandomState | None = None
+    random_state: RandomState = None
     verbose: int = 0
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -369,11 +370,7 @@ class EncoderClassifier(
         return np.sort(held_out), np.sort(learned)
 
     def _start(
-        self,
-        half: Encoder | BaseAutoencoder,
-        rows: NDArray[Any],
-        weights: NDArray[np.float64] | None,
-        seed: int,
+        self, half: Encoder | BaseAutoencoder, rows: NDArray[Any], weights: RowWeights, seed: int
     ) -> None:
         """Make the encoder to start from."""
         if not isinstance(half, Encoder):
@@ -400,13 +397,7 @@ class EncoderClassifier(
         units = resolve.choose_units(self.encoder_.spec.architecture, rows)
         return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, units))
 
-    def _learn(
-        self,
-        rows: NDArray[Any],
-        numbers: Tensor,
-        weights: NDArray[np.float64] | None,
-        seed: int,
-    ) -> None:
+    def _learn(self, rows: NDArray[Any], numbers: Tensor, weights: RowWeights, seed: int) -> None:
         """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
         settings = replace(resolve.choose_settings(self, spec, len(rows), seed), beats_start=False)
@@ -576,8 +567,8 @@ def _weigh_classes(
     class_weight: Mapping[Any, float] | str | None,
     classes: NDArray[Any],
     numbers: NDArray[np.intp],
-    weights: NDArray[np.float64] | None,
-) -> NDArray[np.float64] | None:
+    weights: RowWeights,
+) -> RowWeights:
     """Tell how much each row counts, by its class and by its own weight.
 
     Parameters

@@ -4,13 +4,13 @@ Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders: expl
 during feature extraction", ICML, eqs. 1 and 7.
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from narrows.data.lazy_rows import LazyRows
+from narrows.data.batches import RowWeights
+from narrows.data.lazy_rows import AnyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss, jacobian
 from narrows.models.base import BaseAutoencoder, Objective
@@ -18,15 +18,15 @@ from narrows.models.sensitivity import is_cheap, measure, squared_norm
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Trace
 
-# Training rows over which the norm is reported.
+# The largest number of training rows over which the norm is averaged.
 _ROWS_MEASURED = 1_000
 CONTRACTIONS = ("auto", "exact", "stochastic")
 
 
 class ContractiveAutoencoder(BaseAutoencoder):
-    """A network whose codes hardly move when their rows do, but where rows differ from each other.
+    """A network whose codes change little when rows change, except along the data's variation.
 
-    Beside the reconstruction's error it makes small how strongly the code answers to its input:
+    Training minimises, beside the reconstruction error, the sensitivity of the code to its input:
     the squared Frobenius norm of the Jacobian of the code, K by F, with respect to the scaled row.
 
     Parameters
@@ -34,23 +34,23 @@ class ContractiveAutoencoder(BaseAutoencoder):
     contraction_weight : float, default=0.1
         Weight of the penalty (the paper's lambda).
     contraction : {"auto", "exact", "stochastic"}, default="auto"
-        How the penalty is computed while learning. "stochastic" estimates it without bias from
-        one random direction a row, for about the price of one more pass through the encoder;
+        How the penalty is computed during training. "stochastic" estimates it without bias from
+        one random direction for each row, at about the cost of one more pass through the encoder;
         "exact" costs up to K times as much; "auto" is exact where that is cheap: for encoders of
-        one layer, or of one hidden layer under a linear code.
+        one layer, or of one hidden layer before a linear code.
     {parameters}
 
     Attributes
     ----------
     mean_jacobian_norm_ : float
-        The mean of :meth:`jacobian_norm`, exact, over at most 1 000 training rows. ``fit`` measures
-        it; after ``partial_fit``, which would take longer to measure than to learn, there is none.
+        The mean of :meth:`jacobian_norm`, exact, over at most 1 000 training rows, which ``fit``
+        measures; ``partial_fit`` removes it, since measuring would take longer than its training.
     {attributes}
 
     Notes
     -----
-    With weights of its own, a decoder can undo what the penalty does by growing as the codes
-    shrink. The paper ties them, with one layer of sigmoids: ``hidden_layer_sizes=()``,
+    A decoder with untied weights can undo the effect of the penalty by growing as the codes
+    shrink. The paper ties the weights, with one layer of sigmoids: ``hidden_layer_sizes=()``,
     ``code_activation="sigmoid"``, ``tied_weights=True``.
 
     Examples
@@ -72,21 +72,17 @@ class ContractiveAutoencoder(BaseAutoencoder):
     contraction_weight: float = 0.1
     contraction: Literal["auto", "exact", "stochastic"] = "auto"
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
-        super().partial_fit(X, y, sample_weight)
+    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
+        super()._finish(rows, weights, online=online)
         self.__dict__.pop("mean_jacobian_norm_", None)
-        return self
-
-    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
-        super()._settle(rows, weights)
-        some = slice(None, None, -(-len(rows) // _ROWS_MEASURED))
-        norms = measure(self.encoder_, self.scaling_, rows[some]).astype(np.float64)
-        own = None if weights is None else weights[some]
-        self.mean_jacobian_norm_ = np.average(norms, weights=own)
+        if not online:
+            sample = slice(None, None, -(-len(rows) // _ROWS_MEASURED))
+            norms = measure(self.encoder_, self.scaling_, rows[sample]).astype(np.float64)
+            weights = None if weights is None else weights[sample]
+            self.mean_jacobian_norm_ = np.average(norms, weights=weights)
 
     def check_parameters(self) -> None:
-        """Check, beside what ``super()`` checks, the weight and the kind of the contraction."""
+        """Extend the checks of ``super()`` by the weight and the kind of the contraction."""
         super().check_parameters()
         check_number("contraction_weight", self.contraction_weight, low=0)
         check_choice("contraction", self.contraction, CONTRACTIONS)
@@ -97,7 +93,7 @@ class ContractiveAutoencoder(BaseAutoencoder):
             )
 
     def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
-        """Return, beside those of ``super()``, the weighted norm of the Jacobian."""
+        """Add the weighted squared norm of the Jacobian to the penalties of ``super()``."""
         probes = None
         if self.contraction == "stochastic" or (self.contraction == "auto" and not is_cheap(trace)):
             n_rows, width = trace.code.shape

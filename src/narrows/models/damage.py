@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from narrows import corruption
-from narrows.data.lazy_rows import LazyRows, in_blocks
+from narrows.data.lazy_rows import AnyRows, in_blocks
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.models.parameters import Learned
@@ -41,9 +41,7 @@ class DataRange(NamedTuple):
     most: NDArray[np.float64]
 
 
-def range_of(
-    statistics: Statistics, X: NDArray[Any] | LazyRows, units: tuple[int, ...]
-) -> DataRange | None:
+def range_of(statistics: Statistics, X: AnyRows, units: tuple[int, ...]) -> DataRange | None:
     """Tell the range of a table's columns or a signal's channels; ``None`` for pictures.
 
     Parameters
@@ -78,7 +76,7 @@ def check_range(known: DataRange, sample_shape: tuple[int, ...]) -> None:
             raise ValueError("the smallest and the largest values are not finite numbers")
 
 
-def widened(known: DataRange, X: NDArray[Any] | LazyRows) -> DataRange:
+def widened(known: DataRange, X: AnyRows) -> DataRange:
     """Return the range of what was learned from before and of more rows (n, ...)."""
     least, most = known
     for rows in in_blocks(X):

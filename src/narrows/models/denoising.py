@@ -5,30 +5,25 @@ section 3. The emphasis on damaged values is its section 3.4: the loss is alpha 
 the values in J(x~), those that were drawn to be damaged, plus beta times the sum over the others.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import check_all_finite, read_rows
 from narrows.data.batches import counted
 from narrows.data.lazy_rows import LazyRows
-from narrows.errors import DataError, ParameterError, warn
+from narrows.errors import DataError, ParameterError
 from narrows.models.base import BaseAutoencoder
-from narrows.models.failures import tell_of_failure
+from narrows.models.runs import TrainingData
 from narrows.models.validation import check_columns, check_number, check_rows, shape_of
 from narrows.networks import Network
 
-# Rows, and values of them, that are held at once to be compared.
-_ROWS_COMPARED, _VALUES_COMPARED = 1024, 1 << 22
-# How many times as far as the mean row damaged rows may be from the clean ones; of rows paired at
-# random it is 2.
-_UNLIKE = 1.5
+# The number of rows whose reconstructions are held at once to be compared.
+_ROWS_COMPARED = 1024
 
 
 class DenoisingAutoencoder(BaseAutoencoder):
@@ -38,9 +33,9 @@ class DenoisingAutoencoder(BaseAutoencoder):
     ----------
     corrupted_weight : float, default=1
         Weight in the loss of the values that were drawn to be damaged (the paper's alpha), whether
-        or not they differ afterwards: a black pixel that was masked is one of them. Noise and the
-        distortions of pictures are drawn for all values; a function of the user's may return a
-        mask beside the rows, otherwise what differs counts. Of pairs, all values that differ.
+        or not they changed: a masked black pixel is one of them. Noise and the distortions of
+        pictures draw all values; a function may return a mask beside the rows, otherwise the
+        values that differ count, as they do in pairs.
     intact_weight : float, default=1
         Weight in the loss of all other values (the paper's beta).
     {parameters}
@@ -74,11 +69,11 @@ class DenoisingAutoencoder(BaseAutoencoder):
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Clean rows, which are damaged while learning; or, with ``y``, rows that are damaged.
+            Clean rows, which ``corruption`` damages during training; or, with ``y``, damaged rows.
         y : array-like of the shape of X, optional
-            The clean rows. Labels, of shape (n,) or (n, 1), are not used.
+            The clean rows. Labels, of shape (n,) or (n, 1), are ignored.
         sample_weight : array-like of shape (n,), optional
-            How much each row, or pair of rows, counts; see :meth:`BaseAutoencoder.fit`.
+            Weight of each row or pair of rows; see :meth:`BaseAutoencoder.fit`.
 
         Returns
         -------
@@ -93,11 +88,11 @@ class DenoisingAutoencoder(BaseAutoencoder):
         -----
         NarrowsWarning
             "pairs_unlike", if the damaged rows are farther from the clean ones than rows drawn at
-            random would be, as happens where they have other units or another order.
+            random would be, for instance because they have other units or another order.
 
         Notes
         -----
-        With pairs, ``corruption`` comes on top of the damage that is there; ``None`` adds none.
+        With pairs, ``corruption`` adds to the existing damage; ``None`` adds none.
 
         Examples
         --------
@@ -109,14 +104,12 @@ class DenoisingAutoencoder(BaseAutoencoder):
         """
         return self._learn(X, y, sample_weight)
 
-    def _given(
-        self, X: Any, y: Any, sample_weight: Any, *, fitting: bool
-    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.float64] | None]:
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
         _check_order(X, y)
         owner = None if fitting else self
         targets, X = read_rows(y, owner), read_rows(X, owner)
         if not _are_clean(targets, X):
-            return super()._given(X, None, sample_weight, fitting=fitting)
+            return super()._check_data(X, None, sample_weight, fitting=fitting)
         if not fitting:
             clean, damaged = self._check_rows(targets), self._check_rows(X)
         else:
@@ -131,17 +124,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         if damaged.shape != clean.shape:
             raise _unequal(damaged.shape, clean.shape)
         (clean, damaged), weights = counted(sample_weight, clean, damaged)
-        return clean, damaged, weights
-
-    def _tell(
-        self,
-        X: NDArray[Any],
-        damaged: NDArray[Any] | None,
-        weights: NDArray[np.float64] | None,
-    ) -> None:
-        if damaged is not None:
-            _tell_unlike(X, damaged)
-        tell_of_failure(self, self._failure(), X, damaged, weights, stacklevel=5)
+        return TrainingData(clean, damaged, weights)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more clean rows; see :meth:`BaseAutoencoder.partial_fit`."""
@@ -153,15 +136,15 @@ class DenoisingAutoencoder(BaseAutoencoder):
         return super().partial_fit(X, sample_weight=sample_weight)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return minus the mean error of what is restored: higher is better.
+        """Return minus the mean squared error of the restored rows: higher is better.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Rows.
         y : array-like of the shape of X, optional
-            The clean rows, which the restored ones are held against; by default, X. Labels, of
-            shape (n,) or (n, 1), are not used.
+            The clean rows, with which restored rows are compared; by default, X. Labels, of shape
+            (n,) or (n, 1), are ignored.
 
         Returns
         -------
@@ -172,7 +155,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         Raises
         ------
         NotFittedError, DataError
-            As :meth:`transform`; also if there is not a clean row for each row.
+            As :meth:`transform`; also if the clean rows have another shape than X.
         """
         targets = read_rows(y, self)
         if not _are_clean(targets, X):
@@ -188,7 +171,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
         return -total / rows.size
 
     def check_parameters(self) -> None:
-        """Check, beside what ``super()`` checks, the weights of damaged and intact values."""
+        """Extend the checks of ``super()`` by the weights of damaged and intact values."""
         super().check_parameters()
         check_number("corrupted_weight", self.corrupted_weight, low=0)
         check_number("intact_weight", self.intact_weight, low=0)
@@ -211,15 +194,15 @@ class DenoisingAutoencoder(BaseAutoencoder):
 
 
 def _are_clean(y: Any, X: Any) -> bool:
-    """Tell whether ``y`` are the clean rows of pairs: any rows, even of another shape than X."""
+    """Return whether ``y`` holds clean rows, even of another shape than X, and not labels."""
     if isinstance(y, LazyRows):
         return True
-    own, others = shape_of(y)[1:], shape_of(X)[1:]
-    return len(own) > 0 and (own != (1,) or others == (1,))
+    shape, shape_of_x = shape_of(y)[1:], shape_of(X)[1:]
+    return len(shape) > 0 and (shape != (1,) or shape_of_x == (1,))
 
 
 def _check_order(X: Any, y: Any) -> None:
-    """Refuse data frames whose rows have other labels: pairs are made by position."""
+    """Refuse data frames with different indices, since pairs are formed by position."""
     if hasattr(X, "iloc") and hasattr(y, "iloc") and not X.index.equals(y.index):
         raise DataError(
             "the data frames of damaged and clean rows have different indices, and rows are paired "
@@ -228,29 +211,8 @@ def _check_order(X: Any, y: Any) -> None:
         )
 
 
-def _tell_unlike(clean: NDArray[Any] | LazyRows, damaged: NDArray[Any] | LazyRows) -> None:
-    """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
-    most = min(len(clean), _ROWS_COMPARED, max(2, _VALUES_COMPARED // math.prod(clean.shape[1:])))
-    rows = np.unique(np.linspace(0, len(clean) - 1, most).astype(int))
-    one, other = (
-        np.asarray(values[rows], np.float64).reshape(len(rows), -1) for values in (clean, damaged)
-    )
-    variance = one.var(axis=0).sum()
-    error = np.square(other - one).sum(axis=1).mean()
-    if len(rows) < 2 or error <= _UNLIKE * variance:
-        return
-    times = float(error / variance) if variance else math.inf
-    warn(
-        f"the damaged rows, from {other.min():.4g} to {other.max():.4g}, are {times:.3g} times "
-        f"as far from the clean ones, from {one.min():.4g} to {one.max():.4g}, as the mean "
-        "row is; check that both have the same units and the same order",
-        kind="pairs_unlike",
-        stacklevel=5,
-        times=times,
-    )
-
-
 def _unequal(damaged: tuple[int, ...], clean: tuple[int, ...]) -> DataError:
+    """Make the error for pairs of different shapes."""
     return DataError(
         f"damaged rows have shape {damaged}, clean ones {clean}; give a clean row for each damaged "
         "one"

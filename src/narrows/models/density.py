@@ -16,12 +16,14 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
-from narrows.data.lazy_rows import LazyRows
+from narrows.data.batches import RowWeights
+from narrows.data.lazy_rows import AnyRows
 from narrows.data.scaling import Scaling
 from narrows.errors import warn
 from narrows.losses import variational
 from narrows.models import proposals
 from narrows.models.fitted import Codec
+from narrows.models.parameters import RandomState
 from narrows.models.proposals import Proposal, Source
 from narrows.models.validation import check_flag, check_number
 from narrows.networks import Decoder, Encoder, Network, Trace
@@ -134,15 +136,13 @@ def moments(trace: Trace) -> tuple[Tensor, Tensor]:
     return trace.code, trace.logits.chunk(2, dim=1)[1]
 
 
-def _some(rows: NDArray[Any] | LazyRows) -> NDArray[Any]:
+def _some(rows: AnyRows) -> NDArray[Any]:
     """Return as many rows, evenly spread, as are enough to measure their codes."""
     return rows[:: -(-len(rows) // _ROWS)]
 
 
 @torch.inference_mode()
-def measure_codes(
-    encoder: Encoder, scaling: Scaling, rows: NDArray[Any] | LazyRows
-) -> tuple[Tensor, Tensor]:
+def measure_codes(encoder: Encoder, scaling: Scaling, rows: AnyRows) -> tuple[Tensor, Tensor]:
     """Return the means and variances of codes, (n, K) each, of as many rows as are enough."""
     device = next(encoder.parameters()).device
     some = as_tensor(_some(rows))
@@ -154,12 +154,7 @@ def measure_codes(
     return means, log_variances.exp()
 
 
-def settle(
-    network: Network,
-    scaling: Scaling,
-    rows: NDArray[Any] | LazyRows,
-    weights: NDArray[np.float64] | None = None,
-) -> None:
+def settle(network: Network, scaling: Scaling, rows: AnyRows, weights: RowWeights = None) -> None:
     """Give the codes of all rows together mean 0 and variance 1, and decode as before.
 
     Of all maps h -> (h - shift) / scale of each unit, this one makes the mean divergence from
@@ -202,9 +197,7 @@ class Density(Codec):
 
     variance: Any
 
-    def sample(
-        self, n: int, random_state: int | np.random.RandomState | None = None
-    ) -> NDArray[np.float32]:
+    def sample(self, n: int, random_state: RandomState = None) -> NDArray[np.float32]:
         """Decode codes drawn from N(0, I).
 
         Parameters
@@ -232,10 +225,7 @@ class Density(Codec):
         return self._decode(codes.astype(np.float32))
 
     def elbo(
-        self,
-        X: Any,
-        n_samples: int = 10,
-        random_state: int | np.random.RandomState | None = None,
+        self, X: Any, n_samples: int = 10, random_state: RandomState = None
     ) -> NDArray[np.float64]:
         """Estimate the evidence lower bound of each row, which its log likelihood is not below.
 
@@ -268,7 +258,7 @@ class Density(Codec):
         self,
         X: Any,
         n_samples: int = ...,
-        random_state: int | np.random.RandomState | None = ...,
+        random_state: RandomState = ...,
         *,
         return_effective_size: Literal[False] = ...,
     ) -> NDArray[np.float64]: ...
@@ -278,7 +268,7 @@ class Density(Codec):
         self,
         X: Any,
         n_samples: int = ...,
-        random_state: int | np.random.RandomState | None = ...,
+        random_state: RandomState = ...,
         *,
         return_effective_size: Literal[True],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
@@ -287,7 +277,7 @@ class Density(Codec):
         self,
         X: Any,
         n_samples: int = 5000,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         *,
         return_effective_size: bool = False,
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -373,7 +363,7 @@ class Density(Codec):
         self,
         X: Any,
         n_samples: int,
-        random_state: int | np.random.RandomState | None,
+        random_state: RandomState,
         *,
         bound: bool,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

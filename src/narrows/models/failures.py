@@ -1,4 +1,4 @@
-"""Warnings at the end of fits that failed: a constant code, or no better than the mean row."""
+"""Warnings after a fit: unlike pairs, constant codes, results no better than the mean row."""
 
 import math
 from collections.abc import Iterator
@@ -8,33 +8,37 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows import ranks
 from narrows.data.arrays import as_tensor
-from narrows.data.batches import is_stored
+from narrows.data.batches import RowWeights, is_stored
+from narrows.data.lazy_rows import AnyRows
 from narrows.errors import warn
 from narrows.models.parameters import Learned
 
-# Rows that are looked at, and values of them, at most; rows encoded at once.
+# The largest numbers of rows, and of their values, that are measured; rows encoded at once.
 _ROWS, _VALUES, _BLOCK = 2_000, 1 << 22, 250
-# Rows that have to be looked at before single units of a code are called constant.
+# Single units of a code are called constant only if this many rows were measured.
 _FEWEST = 256
-# Of rows on a disk, which are read once more for it, one in so many.
+# Of rows on a disk, at most one in this many is read again.
 _OF_STORED = 200
 # Numbers that differ by less than this share of their size are equal in single precision.
 _ROUNDING = 1e-5
-# Of the mean row's squared error, what a model leaves that has learned nothing.
+# A model has learned nothing if its squared error is at least this share of the mean row's.
 _NOTHING = 0.999
-
+# The number of rows, and of their values, of which pairs are compared.
+_PAIRS, _PAIRED_VALUES = 1024, 1 << 22
+# The largest squared distance of damaged from clean rows, relative to that of the mean row; rows
+# paired at random have 2.
+_UNLIKE = 1.5
 
 _telling = ContextVar("telling", default=True)
 
 
 @contextmanager
 def no_failure_warnings() -> Iterator[None]:
-    """Let fits in the block end without warnings: they are parts of what is judged later."""
+    """Suppress the warnings of fits in the block, since their results are judged as a whole."""
     token = _telling.set(False)
     try:
         yield
@@ -43,14 +47,14 @@ def no_failure_warnings() -> Iterator[None]:
 
 
 class Failure(NamedTuple):
-    """A way in which a model that was trained is of no use.
+    """A reason why a trained model is useless.
 
     Attributes
     ----------
     kind : str
         A short name for programs.
     message : str
-        One line: what was found, and what to change.
+        One line that says what was measured and what to change.
     facts : dict of str to object
         The figures in the message.
     """
@@ -62,98 +66,99 @@ class Failure(NamedTuple):
 
 def tell_of_failure(
     model: Learned,
-    own: Failure | None,
-    X: NDArray[Any],
-    damaged: NDArray[Any] | None = None,
-    weights: NDArray[np.float64] | None = None,
+    failure: Failure | None,
+    X: AnyRows | None = None,
+    damaged: AnyRows | None = None,
+    weights: RowWeights = None,
     *,
     stacklevel: int = 3,
 ) -> None:
-    """Warn of a model that has learned nothing: what its own kind may end in, or what any may.
+    """Warn of a failure that its model has reported, or measure whether the model has learned.
 
-    Of all models: codes that are the same for all rows, units of the code that are, and restored
-    rows that are farther from the rows than the mean row is.
+    Measured are codes that are equal for all rows, constant units of the code, and restored rows
+    that are farther from the rows than the mean row is.
 
     Parameters
     ----------
     model : BaseAutoencoder
-        Fitted.
-    own : Failure or None
-        What models of its kind may end in, if it has.
-    X : ndarray or LazyRows of shape (n, ...)
-        Rows that it learned from, of which at most 2 000 are looked at, and of those on a disk at
-        most a two-hundredth.
+        A fitted model.
+    failure : Failure or None
+        A failure of its kind of model.
+    X : ndarray or LazyRows of shape (n, ...), optional
+        Training rows, of which at most 2 000 are measured, and of those on a disk at most one in
+        200; without them, only ``failure`` is reported.
     damaged : ndarray or LazyRows of shape (n, ...), optional
-        What it is to restore them from; the rows themselves by default.
+        The rows from which the model restores them; ``X`` by default.
     weights : ndarray of shape (n,), optional
-        How much each row counts.
+        Weight of each row.
     stacklevel : int
-        Whose line the warning names, as for :func:`narrows.errors.warn`.
+        The level whose line the warning names, as for :func:`narrows.errors.warn`.
     """
-    # Who interrupts training has been told already.
+    # An interruption has a warning of its own.
     if ranks.rank() or not _telling.get() or model.history_.ended == "interrupted":
         return
-    failure = own
-    if failure is None:
-        most = min(_ROWS, _VALUES // math.prod(X.shape[1:]))
-        if is_stored(X, damaged):
-            most = min(most, len(X) // _OF_STORED)
-        # Not every so many: rows may come in periods.
-        count = min(len(X), max(2, most))
-        drawn = np.random.default_rng(0).choice(len(X), count, replace=False, shuffle=False)
-        some = np.sort(drawn)
-        failure = _measure(
-            model,
-            X[some],
-            None if damaged is None else damaged[some],
-            None if weights is None else weights[some],
-            are_all=count == len(X),
-        )
-    _tell(failure, stacklevel)
-
-
-def tell_failure(failure: Failure | None, *, stacklevel: int = 3) -> None:
-    """Warn of a failure, if there is one; after a pass of ``partial_fit``."""
-    if ranks.rank() == 0 and _telling.get():
-        _tell(failure, stacklevel)
-
-
-def _tell(failure: Failure | None, stacklevel: int) -> None:
+    if failure is None and X is not None:
+        failure = _measure(model, X, damaged, weights)
     if failure is not None:
-        warn(failure.message, kind=failure.kind, stacklevel=stacklevel + 1, **failure.facts)
+        warn(failure.message, kind=failure.kind, stacklevel=stacklevel, **failure.facts)
+
+
+def tell_unlike(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -> None:
+    """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
+    count = min(len(clean), _PAIRS, max(2, _PAIRED_VALUES // math.prod(clean.shape[1:])))
+    sample = np.unique(np.linspace(0, len(clean) - 1, count).astype(int))
+    targets, inputs = (
+        np.asarray(rows[sample], np.float64).reshape(len(sample), -1) for rows in (clean, damaged)
+    )
+    variance = targets.var(axis=0).sum()
+    error = np.square(inputs - targets).sum(axis=1).mean()
+    if len(sample) < 2 or error <= _UNLIKE * variance:
+        return
+    times = float(error / variance) if variance else math.inf
+    warn(
+        f"the damaged rows, from {inputs.min():.4g} to {inputs.max():.4g}, are {times:.3g} times "
+        f"as far from the clean ones, from {targets.min():.4g} to {targets.max():.4g}, as the mean "
+        "row is; check that both have the same units and the same order",
+        kind="pairs_unlike",
+        stacklevel=stacklevel,
+        times=times,
+    )
 
 
 @torch.inference_mode()
 def _measure(
-    model: Learned,
-    X: NDArray[Any],
-    damaged: NDArray[Any] | None,
-    weights: NDArray[np.float64] | None,
-    *,
-    are_all: bool,
+    model: Learned, X: AnyRows, damaged: AnyRows | None, weights: RowWeights
 ) -> Failure | None:
+    """Measure codes and restored rows of a sample of the training rows."""
+    most = min(_ROWS, _VALUES // math.prod(X.shape[1:]))
+    if is_stored(X, damaged):
+        most = min(most, len(X) // _OF_STORED)
+    # The sample is random, since rows may be periodic.
+    count = min(len(X), max(2, most))
+    are_all = count == len(X)
+    sample = np.sort(np.random.default_rng(0).choice(len(X), count, replace=False, shuffle=False))
+    rows = as_tensor(X[sample])
+    inputs = rows if damaged is None else as_tensor(damaged[sample])
+    shares = torch.ones(count) if weights is None else torch.from_numpy(weights[sample])
+    shares = shares.double() / shares.sum()
     device = next(model.encoder_.parameters()).device
-    rows = as_tensor(X)
-    given = rows if damaged is None else as_tensor(damaged)
-    own = torch.ones(len(rows)) if weights is None else torch.from_numpy(weights)
-    own = own.double() / own.sum()
     scaled = model.scaling_(rows).double().flatten(1)
-    if not (scaled != scaled[0]).any():  # of rows that are equal, nothing can be said
+    if not (scaled != scaled[0]).any():  # equal rows tell nothing about the model
         return None
     mean = _learned_mean(model)
     if mean is None:
-        spread = float(own @ (scaled - own @ scaled).square().sum(dim=1))
-        if not are_all:  # they are nearer to their own mean than to that of all rows
-            spread /= 1 - float(own @ own)
+        spread = float(shares @ (scaled - shares @ scaled).square().sum(dim=1))
+        if not are_all:  # a sample is nearer to its mean than to the mean of all rows
+            spread /= 1 - float(shares @ shares)
     else:
-        spread = float(own @ (scaled - mean).square().sum(dim=1))
+        spread = float(shares @ (scaled - mean).square().sum(dim=1))
     left = 0.0
     codes: list[Tensor] = []
     for start in range(0, len(rows), _BLOCK):
         block = slice(start, start + _BLOCK)
-        code = model.encoder_(model.scaling_(given[block]).to(device))
+        code = model.encoder_(model.scaling_(inputs[block]).to(device))
         restored = model.decoder_(code).cpu().double().flatten(1)
-        left += float(own[block] @ (restored - scaled[block]).square().sum(dim=1))
+        left += float(shares[block] @ (restored - scaled[block]).square().sum(dim=1))
         codes.append(code.cpu())
     # Maps have units by the place, sparse models count dead ones themselves, and where a network
     # starts at PCA the rows may have fewer directions than the code has numbers.
@@ -168,7 +173,7 @@ def _measure(
 
 
 def _learned_mean(model: Learned) -> Tensor | None:
-    """Return the mean row that the encoder subtracts, (F,), where it is one for each feature."""
+    """Return the mean row (F,) that the encoder subtracts, if it has one value for each feature."""
     centre = model.encoder_.body.centre
     if centre is None or tuple(centre.mean.shape) != tuple(model.sample_shape_):
         return None

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.data.lazy_rows import LazyRows
+from narrows.data.lazy_rows import AnyRows
 
 UNKNOWN, NEW, HELD_OUT, LEARNED = range(4)
 """What :meth:`LearnedRows.membership` says of a row."""
@@ -105,11 +105,7 @@ class LearnedRows:
         return self.held_out.count
 
     def with_rows(
-        self,
-        rows: NDArray[Any],
-        held_out: NDArray[np.bool_] | None = None,
-        *,
-        counted: bool = True,
+        self, rows: NDArray[Any], held_out: NDArray[np.bool_] | None = None, *, counted: bool = True
     ) -> Self:
         """Return what is remembered once more rows were seen.
 
@@ -134,7 +130,7 @@ class LearnedRows:
             order,
         )
 
-    def membership(self, X: NDArray[Any] | LazyRows) -> NDArray[np.int8]:
+    def membership(self, X: AnyRows) -> NDArray[np.int8]:
         """Tell of each row whether it was learned from.
 
         Parameters
@@ -200,7 +196,7 @@ class LearnedRows:
         return cls(sets[0], sets[1], facts["in_single"], order)
 
 
-def hash_rows(X: NDArray[Any] | LazyRows) -> Hashes:
+def hash_rows(X: AnyRows) -> Hashes:
     """Hash each row by its values, whatever type they come in.
 
     Parameters
@@ -222,7 +218,7 @@ def hash_rows(X: NDArray[Any] | LazyRows) -> Hashes:
     return hashes
 
 
-def _hash(X: NDArray[Any] | LazyRows) -> tuple[Hashes, bool]:
+def _hash(X: AnyRows) -> tuple[Hashes, bool]:
     """Hash rows, and tell whether single precision holds all their values."""
     width = math.prod(X.shape[1:])
     factors = _mixed(np.arange(1, width + 1, dtype=np.uint64)) | np.uint64(1)

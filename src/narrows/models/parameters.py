@@ -33,6 +33,7 @@ Architecture = (
 Normalization = Literal["none", "batch", "layer"]
 Output = Activation | Literal["auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]
+RandomState = int | np.random.RandomState | None
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -153,7 +154,7 @@ class Parameters:
     n_iter_no_change: int = 10
     checkpoint: str | Path | None = None
     device: str = "auto"
-    random_state: int | np.random.RandomState | None = None
+    random_state: RandomState = None
     verbose: int = 0
 
 
@@ -196,7 +197,9 @@ class Learned(
     choices_: dict[str, Choice]
     learned_rows_: LearnedRows | None
 
-    # Whether codes are what a linear map could give, so that a network can start at PCA.
+    # Whether a linear map could give the codes, so that a network can start at PCA.
     _linear_code: ClassVar[bool] = True
-    # Numbers that the encoder's body gives for each unit of the code.
+    # Whether hidden_layer_sizes="auto" chooses hidden layers for a dense network.
+    _deep_by_default: ClassVar[bool] = True
+    # The number of outputs that the encoder's body has for each unit of the code.
     _n_heads: ClassVar[int] = 1

@@ -172,10 +172,7 @@ class Proposal:
 
 
 def learn(
-    log_joint: Callable[[Tensor], Tensor],
-    base: Proposal,
-    n_samples: int,
-    source: Source,
+    log_joint: Callable[[Tensor], Tensor], base: Proposal, n_samples: int, source: Source
 ) -> tuple[Proposal, int]:
     """Learn where the posterior of each row's code is.
 

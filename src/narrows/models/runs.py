@@ -1,9 +1,9 @@
 """Runs of training: their rows and settings, and the state from which they are resumed.
 
-Rows are split before anything is learned from them: scaling, mean and initial weights know nothing
-of the rows that are held out. A resumed run starts as the first one did: rows are split, scaled and
+Rows are split before anything is learned from them, so that scaling, mean and initial weights do
+not depend on held-out rows. A resumed run starts like the first one: rows are split, scaled and
 measured again, with the same results, and then the state of network and optimiser replaces the
-initial weights. An interrupted run therefore ends as the uninterrupted one does, bit for bit on the
+initial weights. An interrupted run therefore ends like an uninterrupted one, bit for bit on the
 same machine.
 """
 
@@ -13,15 +13,23 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from narrows import ranks
-from narrows.data.batches import Numbers, Source, anywhere_stored, draw, picked, source_of
-from narrows.data.lazy_rows import LazyRows
+from narrows.data.batches import (
+    Numbers,
+    RowWeights,
+    Source,
+    anywhere_stored,
+    draw,
+    picked,
+    source_of,
+)
+from narrows.data.lazy_rows import AnyRows
 from narrows.errors import (
     CheckpointError,
     DataError,
@@ -41,12 +49,34 @@ from narrows.training.loop import LossFunction, TrainSettings, train
 from narrows.training.progress import print_epoch, whole_steps
 from narrows.training.state import Checkpoint, Snapshot, checked
 
-# Rows that processes compare before they train together.
+# The number of rows that processes compare before they train together.
 _ROWS_COMPARED = 256
 # Parameters that may differ from those of the run that is resumed.
 _FREE = {"checkpoint", "device", "verbose", "max_epochs", "n_iter_no_change"}
-# To compare rows and their order, so many blocks of so many rows, evenly spread, are hashed.
+# Rows and their order are compared by hashes of 64 blocks of 16 rows, evenly spread.
 _SAMPLES, _SAMPLED = 64, 16
+
+
+class TrainingData(NamedTuple):
+    """Checked rows to learn from.
+
+    Attributes
+    ----------
+    X : ndarray or LazyRows of shape (n, ...)
+        The clean rows.
+    damaged : ndarray or LazyRows of shape (n, ...), or None
+        The encoder's input of each pair; ``None`` if there are no pairs.
+    weights : ndarray of shape (n,) or None
+        Weight of each row, above 0; ``None`` if they are equal.
+    """
+
+    X: NDArray[Any]
+    damaged: NDArray[Any] | None = None
+    weights: RowWeights = None
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Return the fields that are not None."""
+        return [field for field in self if field is not None]
 
 
 @dataclass
@@ -55,31 +85,25 @@ class Run:
 
     Attributes
     ----------
-    X : ndarray of shape (n, ...)
-        Checked rows.
-    damaged : ndarray of shape (n, ...) or None
-        What the encoder sees of each, where pairs were given.
-    weights : ndarray of shape (n,) or None
-        How much each row counts, above 0; ``None`` if all count the same.
-    rows, held_out : ndarray of int, the first RowsBut where rows are on a disk
-        Which rows to learn from, and which to look at after each epoch, ascending.
+    data : TrainingData
+        All rows, their damaged partners and weights.
+    rows, held_out : ndarray of int; rows is RowsBut where rows are on a disk
+        Numbers of the training rows and of the held-out rows, ascending.
     seed : int
-        Of the split, the first weights, shuffling and noise.
+        The random seed of the split, the initial weights, shuffling and noise.
     checkpoint : Checkpoint or None
-        Where the state is kept.
+        The file that keeps the training state.
     in_blocks : bool
-        Whether rows come in blocks, as they do from a disk, in this process or in another.
+        Whether rows are read in blocks, since they are on a disk of any of the processes.
     begun : Snapshot or None
-        What the run goes on from, where it is resumed.
+        The state that a resumed run continues.
     left : Snapshot or None
-        What the run can go on from, once it has ended.
+        The state from which the run can be resumed, once it has ended.
     settings : TrainSettings
-        How long, how fast, where; given once the network is chosen.
+        Epochs, batch size, learning rate and device; set once the network is chosen.
     """
 
-    X: NDArray[Any]
-    damaged: NDArray[Any] | None
-    weights: NDArray[np.float64] | None
+    data: TrainingData
     rows: Numbers
     held_out: NDArray[np.int64]
     seed: int
@@ -90,24 +114,19 @@ class Run:
     settings: TrainSettings = field(init=False)
 
     def set_up(self, settings: TrainSettings, *, stay: bool) -> None:
-        """Take the settings that were chosen with the network; where it is to stay, no epochs.
+        """Set the settings that were chosen with the network; if it is to ``stay``, no epochs.
 
         Raises
         ------
         ParameterError
-            If a batch has fewer rows than processes share it.
+            If a batch has fewer rows than there are processes to share it.
         """
         _check_shares(len(self.rows), settings.batch_size)
         self.settings = replace(settings, max_epochs=0) if stay else settings
 
     @property
-    def data(self) -> list[NDArray[Any]]:
-        """The rows, and what belongs to each."""
-        return [given for given in (self.X, self.damaged, self.weights) if given is not None]
-
-    @property
     def first_settings(self) -> TrainSettings:
-        """The settings with the epochs that were planned first, where a run is resumed for more."""
+        """The settings with the number of epochs that was planned before any resumption."""
         plans = [] if self.begun is None else self.begun.facts["history"].get("plans", [])
         if plans:
             return replace(self.settings, max_epochs=plans[0]["max_epochs"])
@@ -116,35 +135,31 @@ class Run:
         return self.settings
 
     def keeps_start(self, history: History) -> bool:
-        """Tell whether the first weights were kept although rows were held out for others."""
+        """Return whether the initial weights were best although rows were held out."""
         return history.start is not None and not history.best_epoch and len(self.held_out) > 0
 
     def use_all_rows(self) -> None:
-        """Hold no rows out any more."""
-        self.rows, self.held_out = np.arange(len(self.X)), np.empty(0, np.int64)
+        """Make the held-out rows training rows."""
+        self.rows, self.held_out = np.arange(len(self.data.X)), np.empty(0, np.int64)
 
     @property
-    def learned(self) -> NDArray[Any] | LazyRows:
-        """The rows to learn from, in order; they are not copied."""
-        return self.X if not len(self.held_out) else picked(self.X, self.rows)
+    def learned(self) -> AnyRows:
+        """The training rows in order, without a copy of them."""
+        return self.data.X if not len(self.held_out) else picked(self.data.X, self.rows)
 
     @property
-    def learned_weights(self) -> NDArray[np.float64] | None:
-        """How much each of these counts; ``None`` if all count the same."""
-        if self.weights is None or not len(self.held_out):
-            return self.weights
-        return np.delete(self.weights, self.held_out)
+    def learned_weights(self) -> RowWeights:
+        """The weights of the training rows."""
+        if self.data.weights is None or not len(self.held_out):
+            return self.data.weights
+        return np.delete(self.data.weights, self.held_out)
 
-    def train(
-        self,
-        network: Network,
-        loss: LossFunction,
-        verbose: int,
-    ) -> History:
-        """Make a loss small; ``prepare`` scales batches. Returns what was written down."""
+    def train(self, network: Network, loss: LossFunction, verbose: int) -> History:
+        """Minimise a loss, and return the history."""
+        X, damaged, weights = self.data
 
-        def some(rows: Numbers) -> Source:
-            return source_of(self.X, rows, self.damaged, self.weights, in_blocks=self.in_blocks)
+        def source(rows: Numbers) -> Source:
+            return source_of(X, rows, damaged, weights, in_blocks=self.in_blocks)
 
         def keep(left: Snapshot) -> None:
             self.left = self.left or left
@@ -153,9 +168,9 @@ class Run:
             return train(
                 network.to(self.settings.device),
                 loss,
-                some(self.rows),
+                source(self.rows),
                 settings=self.settings,
-                validation=some(self.held_out) if len(self.held_out) else None,
+                validation=source(self.held_out) if len(self.held_out) else None,
                 checkpoint=self.checkpoint,
                 resume=self.begun,
                 keep=keep,
@@ -163,67 +178,70 @@ class Run:
             )
 
     def finish(self, history: History) -> None:
-        """Say that training was interrupted, or remove what is there to go on from."""
+        """Warn that training was interrupted, or remove the checkpoint of a complete run."""
         if history.ended == "interrupted":
-            warnings.warn(
-                f"training was interrupted after {len(history)} epochs; the model keeps what it "
-                "learned",
-                stacklevel=5,
-            )
+            warn_of_interruption("model", history, stacklevel=5)
         elif self.checkpoint is not None:
             self.checkpoint.remove()
 
 
+def warn_of_interruption(what: str, history: History, *, stacklevel: int) -> None:
+    """Warn that the training of a model or a classifier was interrupted."""
+    warnings.warn(
+        f"training was interrupted after {len(history)} epochs; the {what} keeps what it learned",
+        stacklevel=stacklevel + 1,
+    )
+
+
+def split_rows(
+    n_rows: int, n_held_out: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the numbers of held-out rows, and return them and those of the others, ascending."""
+    held_out, learned = np.split(np.random.default_rng(seed).permutation(n_rows), [n_held_out])
+    return np.sort(held_out), np.sort(learned)
+
+
 def plan(
     model: Codec,
-    X: NDArray[Any],
-    damaged: NDArray[Any] | None,
+    data: TrainingData,
     seed: int,
-    weights: NDArray[np.float64] | None = None,
     *,
     n_held_out: int,
     begun: Snapshot | None = None,
 ) -> Run:
-    """Plan how a model learns from checked rows, of which so many are held out.
+    """Plan how a model learns from checked rows, ``n_held_out`` of which are held out.
 
-    A run that was begun already goes on with its seed, which is then ``seed``.
+    The random seed of a run to be resumed is that of its first part.
 
     Raises
     ------
     DataError
-        If processes that train together see other rows than each other.
+        If processes that train together have different rows.
     CheckpointError
-        If the checkpoint is of another run.
+        If the checkpoint belongs to another run.
     """
-    _check_rows_are_the_same(model, X, weights)
+    X, damaged, weights = data
+    _check_same_rows(model, X, weights)
     checkpoint = None
     if model.checkpoint is not None:
-        data = [given for given in (X, damaged, weights) if given is not None]
-        identity = persistence.run_identity(model, *data)
+        identity = persistence.run_identity(model, *data.arrays())
         if begun is not None and (replaced := _plans(model, begun)):
             identity += f" after {replaced}"
         checkpoint = Checkpoint(model.checkpoint, identity)
         if (kept := checkpoint.seed()) is not None:
             seed = kept
-    rows: Numbers
     in_blocks = anywhere_stored(X, damaged)
-    if in_blocks:
-        held_out, rows = draw(len(X), n_held_out, seed)
-    else:
-        order = np.random.default_rng(seed).permutation(len(X))
-        held_out, rows = map(np.sort, np.split(order, [n_held_out]))
-    return Run(X, damaged, weights, rows, held_out, seed, checkpoint, in_blocks, begun)
+    split = draw if in_blocks else split_rows
+    held_out, rows = split(len(X), n_held_out, seed)
+    return Run(data, rows, held_out, seed, checkpoint, in_blocks, begun)
 
 
-def _check_rows_are_the_same(
-    model: Codec, X: NDArray[Any], weights: NDArray[np.float64] | None
-) -> None:
-    """Hold a few rows, and the parameters, of all processes against each other."""
+def _check_same_rows(model: Codec, X: NDArray[Any], weights: RowWeights) -> None:
+    """Compare a sample of the rows, the weights and the parameters of all processes."""
     if ranks.size() > 1:
-        some = [np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])]
-        if weights is not None:
-            some.append(weights)
-        digest = persistence.run_identity(model, *some)[:12]
+        sample = np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])
+        compared = TrainingData(sample, None, weights).arrays()
+        digest = persistence.run_identity(model, *compared)[:12]
         ranks.check_same(
             "its rows or parameters", f"{len(X)} rows, fingerprint {digest}", DataError
         )
@@ -239,22 +257,22 @@ def _check_shares(n_rows: int, batch_size: int) -> None:
 
 
 def state_of(model: Codec, run: Run) -> Snapshot | None:
-    """Return the state that a model keeps of a run that has ended; None if it cannot be resumed."""
+    """Return the state from which a run that has ended can be resumed; None if it cannot."""
     if run.left is None:
         return None
     return run.left.with_facts(
         parameters=persistence.parameters(model),
-        rows=_order_of(*run.data),
-        n_rows=len(run.X),
+        rows=_hash_in_order(run.data),
+        n_rows=len(run.data.X),
         ended=model.history_.ended,
     )
 
 
-def _order_of(*data: NDArray[Any] | LazyRows) -> str:
-    """Hash the shapes and types of rows, a sample of them in their order, and all weights."""
-    facts = [[list(X.shape), str(X.dtype)] for X in data]
+def _hash_in_order(data: TrainingData) -> str:
+    """Hash shapes and types, a sample of the rows in their order, and all weights."""
+    facts = [[list(X.shape), str(X.dtype)] for X in data.arrays()]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for X in data:
+    for X in data.arrays():
         size = len(X) if X.ndim == 1 else _SAMPLED
         for start in range(0, len(X), max(size, -(-len(X) // _SAMPLES))):
             block = np.asarray(X[start : start + size])
@@ -263,7 +281,7 @@ def _order_of(*data: NDArray[Any] | LazyRows) -> str:
 
 
 def state_bytes(model: Codec) -> bytes | None:
-    """Return the state of a model's run as it is saved; a warning says if its file is damaged."""
+    """Return a model's training state as it is saved; warn if its file is damaged."""
     state = model._run_state
     if isinstance(state, StoredState):
         try:
@@ -279,14 +297,14 @@ def state_bytes(model: Codec) -> bytes | None:
 
 
 def resumable_state(model: Codec) -> Snapshot:
-    """Return the state that a fitted model's run is resumed from.
+    """Return the state from which a fitted model's run is resumed.
 
     Raises
     ------
     CheckpointError
-        If there is none.
+        If the model has no such state.
     FormatError
-        If its file is missing or damaged.
+        If the state's file is missing or damaged.
     ParameterError
         If a parameter differs from the run's, or no epochs are left.
     """
@@ -319,12 +337,12 @@ def resumable_state(model: Codec) -> Snapshot:
 
 
 def _check_facts(state: Snapshot) -> None:
-    """Refuse facts that :func:`state_of` did not write.
+    """Refuse facts that :func:`state_of` cannot have written.
 
     Raises
     ------
     KeyError, TypeError, ValueError, AttributeError
-        Saying what is wrong.
+        For the first wrong fact.
     """
     facts = state.facts
     History.from_json(dict(facts["history"]))
@@ -341,19 +359,19 @@ def _check_facts(state: Snapshot) -> None:
 
 
 def _check_parameters(model: Codec, state: Snapshot) -> None:
-    """Refuse parameters that contradict the run's."""
-    then = state.facts["parameters"]
+    """Refuse parameters that differ from the run's."""
+    of_run = state.facts["parameters"]
     for name, value in persistence.parameters(model).items():
-        if name in then and name not in _FREE and value != then[name]:
+        if name in of_run and name not in _FREE and value != of_run[name]:
             raise ParameterError(
                 f"{name}={shortened(repr(getattr(model, name)))} contradicts the run that is to go "
-                f"on, which has {name}={shortened(repr(then[name]))}; leave out "
+                f"on, which has {name}={shortened(repr(of_run[name]))}; leave out "
                 f"--{name.replace('_', '-')} ({name}), or train anew without --resume"
             )
 
 
 def _check_end(model: Codec, state: Snapshot) -> None:
-    """Refuse a run that is over, unless there are more epochs than were planned."""
+    """Refuse to resume a complete run, unless more epochs are wanted than were planned."""
     done, planned, ended = state.epoch, state.max_epochs, state.facts["ended"]
     if ended == "collapsed":
         raise CheckpointError(
@@ -385,32 +403,30 @@ def _check_end(model: Codec, state: Snapshot) -> None:
 
 def _plans(model: Codec, state: Snapshot) -> list[dict[str, int]]:
     """Return the plans that were replaced, with the present one if ``max_epochs`` replaces it."""
-    known: list[dict[str, int]] = list(state.facts["history"].get("plans", []))
+    replaced: list[dict[str, int]] = list(state.facts["history"].get("plans", []))
     same = (state.max_epochs, state.facts["parameters"]["max_epochs"])
-    return known if model.max_epochs in same else [*known, state.plan]
+    return replaced if model.max_epochs in same else [*replaced, state.plan]
 
 
-def check_given_rows(model: Codec, state: Snapshot, *data: NDArray[Any] | LazyRows | None) -> None:
-    """Refuse rows that differ from those of a run or in their order, before any of them is used.
+def check_given_rows(model: Codec, state: Snapshot, data: TrainingData) -> None:
+    """Refuse rows that differ from those of a run, or in their order, by a sample of them.
 
     Raises
     ------
     DataError
-        With the number of rows that differ, where it is known.
+        If they differ, with the number of different rows where the model knows it.
     """
-    given = [X for X in data if X is not None]
-    if _order_of(*given) == state.facts["rows"]:
-        return
-    raise _other_rows(model, given[0], int(state.facts["n_rows"]))
+    if _hash_in_order(data) != state.facts["rows"]:
+        raise _other_rows(model, data.X, int(state.facts["n_rows"]))
 
 
 def check_learned_rows(model: Codec, before: LearnedRows | None, run: Run) -> None:
-    """Refuse rows that differ from those of a run, once all of them have been hashed.
+    """Refuse rows that differ from those of a run, after all of them have been hashed.
 
     Raises
     ------
     DataError
-        With the number of rows that differ.
+        If they differ, with the number of different rows.
     """
     now = model.learned_rows_
     if before is None or now is None:
@@ -418,11 +434,11 @@ def check_learned_rows(model: Codec, before: LearnedRows | None, run: Run) -> No
     if before.order == now.order or (before.order is None and _all_of(before) == _all_of(now)):
         return
     model.learned_rows_ = before
-    raise _other_rows(model, run.X, before.n_learned + before.n_held_out)
+    raise _other_rows(model, run.data.X, before.n_learned + before.n_held_out)
 
 
 def _all_of(rows: LearnedRows) -> tuple[int, list[int]]:
-    """Return the number of learned and held-out rows, and their comparable hashes."""
+    """Return the number of training and held-out rows, and the hashes kept of both."""
     both = (rows.learned, rows.held_out)
     together = HashSet(bound=min(hashes.bound for hashes in both))
     for hashes in both:
@@ -430,7 +446,8 @@ def _all_of(rows: LearnedRows) -> tuple[int, list[int]]:
     return rows.n_learned + rows.n_held_out, together.kept.tolist()
 
 
-def _other_rows(model: Codec, X: NDArray[Any] | LazyRows, n_rows: int) -> DataError:
+def _other_rows(model: Codec, X: AnyRows, n_rows: int) -> DataError:
+    """Make the error for rows that differ from the ``n_rows`` of a run."""
     n_new = 0
     if model.learned_rows_ is not None:
         n_new = int((model.learned_rows_.membership(X) == NEW).sum())
@@ -451,7 +468,7 @@ def _other_rows(model: Codec, X: NDArray[Any] | LazyRows, n_rows: int) -> DataEr
 
 @contextmanager
 def unchanged_on_failure(estimator: object) -> Iterator[None]:
-    """Leave an estimator as it was if the block fails: never new scaling and old weights."""
+    """Restore all attributes of an estimator if the block fails."""
     before = dict(estimator.__dict__)
     try:
         yield
@@ -463,7 +480,7 @@ def unchanged_on_failure(estimator: object) -> Iterator[None]:
 
 @contextmanager
 def weights_kept_on_divergence(network: nn.Module) -> Iterator[None]:
-    """Bring a network's weights back if training in the block diverges."""
+    """Restore a network's weights if training in the block diverges."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
         yield

@@ -1,15 +1,15 @@
-"""The sparse autoencoder: codes of which each row uses few units.
+"""The sparse autoencoder: codes in which few units are active for each row.
 
-By the divergence of mean activations from a small target (Lee, Ekanadham & Ng 2008, "Sparse deep
-belief net model for visual area V2"; Ng 2011, "Sparse autoencoder", CS294A lecture notes), by the
-codes' L1 norm (Olshausen & Field 1996), or by selection: TopK (Makhzani & Frey 2014; Gao et al.
-2024), BatchTopK (Bussmann, Leask & Nanda 2024), JumpReLU (Rajamanoharan et al. 2024).
+Codes are made sparse by the divergence of mean activations from a small target (Lee, Ekanadham & Ng
+2008, "Sparse deep belief net model for visual area V2"; Ng 2011, "Sparse autoencoder", CS294A
+lecture notes), by their L1 norm (Olshausen & Field 1996), or by selection: TopK (Makhzani & Frey
+2014; Gao et al. 2024), BatchTopK (Bussmann, Leask & Nanda 2024), JumpReLU (Rajamanoharan et al.
+2024).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,20 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from narrows import ranks
-from narrows.data.arrays import as_tensor
-from narrows.data.batches import counted
-from narrows.data.lazy_rows import LazyRows
-from narrows.data.scaling import Scaling
+from narrows.data.batches import RowWeights
+from narrows.data.lazy_rows import AnyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.models import resolve
 from narrows.models.base import BaseAutoencoder, Objective, Plan
-from narrows.models.failures import Failure, tell_failure
+from narrows.models.failures import Failure
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Start, Trace
 from narrows.networks.sparse import JumpReLU
 
-# The code's activation under each kind of sparsity.
+# The activation of the code for each kind of sparsity.
 _ACTIVATIONS = {
     "kl": "sigmoid",
     "l1": "relu",
@@ -39,30 +37,32 @@ _ACTIVATIONS = {
     "batch_topk": "batch_topk",
     "jumprelu": "jumprelu",
 }
-# What "auto" takes, of the kinds that have a weight.
+# The default weight of each kind of sparsity that has a penalty.
 _WEIGHTS = {"kl": 1.0, "l1": 0.1, "jumprelu": 0.1}
 _SELECTED = ("topk", "batch_topk")
-# If more units are dead, it is said.
+# A larger share of dead units gives a warning.
 _MOST = 0.5
-# Rows that the running means of activations cover.
+# The number of rows that the running means of activations cover.
 _REMEMBERED = 4096
-# Rows whose codes are held at once to be measured.
+# The number of rows whose codes are measured at once.
 _BLOCK = 4096
 
 
 class Sparsity(NamedTuple):
-    """How sparse the codes of some rows are.
+    """How sparse the codes of a set of rows are.
+
+    A unit is active if it is not zero; a sigmoid unit, if it is above 1/2.
 
     Attributes
     ----------
     mean_activation : ndarray of shape (K,), float32
-        Of each unit, the mean over rows.
+        The mean of each unit over rows.
     active_share : ndarray of shape (n,), float32
-        Of each row, the share of units that are on: not zero, or above 1/2 for sigmoid units.
+        The share of units that are active for each row.
     dead_units : ndarray of shape (K,), bool
-        Whether each unit is on for none of the rows.
+        Whether each unit is active for none of the rows.
     unit_share : ndarray of shape (K,), float64
-        Of each unit, the share of rows for which it is on.
+        The share of rows for which each unit is active.
     """
 
     mean_activation: NDArray[np.float32]
@@ -72,44 +72,44 @@ class Sparsity(NamedTuple):
 
 
 class SparseAutoencoder(BaseAutoencoder):
-    """A network with codes that may be wider than the input, of which each row uses few units.
+    """A network with codes that may be wider than the input, with few active units for each row.
 
     Parameters
     ----------
     sparsity : {"kl", "l1", "topk", "batch_topk", "jumprelu"}, default="kl"
-        What makes codes sparse. "kl" holds the mean activation of sigmoid units near a target;
-        "l1" charges rectified units for what they measure. "topk" keeps the largest units of each
-        row, "batch_topk" as many on average, "jumprelu" those above a threshold that each unit
-        learns, and charges for their number.
+        The constraint that makes codes sparse. "kl" keeps the mean activation of sigmoid units
+        near a target; "l1" penalises the L1 norm of rectified units. "topk" keeps the largest units
+        of each row, "batch_topk" as many on average over a batch, "jumprelu" those above a
+        threshold that each unit learns, and penalises their number.
     sparsity_target : float, default=0.05
-        The mean activation that "kl" aims at (rho), between 0 and 1.
+        The target of "kl" for the mean activation (rho), between 0 and 1.
     sparsity_weight : float or "auto", default="auto"
         Weight of the penalty of "kl" (beta), "l1" or "jumprelu"; "auto" takes 1, 0.1 or 0.1.
     n_active : int or "auto", default="auto"
-        Units a row that "topk" and "batch_topk" keep, at most ``n_components``; "auto" takes the
-        square root of ``n_components``.
+        Number of units that "topk" and "batch_topk" keep for each row, at most ``n_components``;
+        "auto" takes the square root of ``n_components``.
     dead_after : int, default=10000
-        Training rows in a row for which a unit is never on, after which it counts as dead.
+        Number of consecutive training rows without activity after which a unit counts as dead.
     revival_weight : float, default=0.001
-        Weight of the term that lifts dead units, each for the row to which it answers most, until
-        they are on again; 0 leaves them dead. "kl" does not need it.
+        Weight of the term that lifts dead units, each for the row to which it responds most, until
+        they are active again; with 0 they stay dead. "kl" does not need it.
     {parameters}
 
     Attributes
     ----------
     mean_activation_ : ndarray of shape (K,), float32
-        Of each unit, over the training rows.
+        The mean of each unit over the training rows.
     active_share_ : float
-        Share of the units that are on for a training row, on average.
+        The share of units that are active for a training row, on average.
     dead_units_ : ndarray of shape (K,), bool
-        Whether each unit is on for none of the training rows.
+        Whether each unit is active for none of the training rows.
     {attributes}
 
     Notes
     -----
-    All but "kl" keep the columns of the decoder that multiply the code at length 1; otherwise the
-    codes could be made small by letting the decoder grow. ``hidden_layer_sizes="auto"`` takes none:
-    each unit then is one direction of the input.
+    All kinds but "kl" keep the columns of the decoder that multiply the code at length 1; otherwise
+    the codes could shrink while the decoder grows. ``hidden_layer_sizes="auto"`` means no hidden
+    layers: each unit then is one direction of the input.
 
     Examples
     --------
@@ -131,6 +131,7 @@ class SparseAutoencoder(BaseAutoencoder):
     revival_weight: float = 0.001
 
     _linear_code: ClassVar[bool] = False
+    _deep_by_default: ClassVar[bool] = False
     _findings: ClassVar[tuple[str, ...]] = ("mean_activation_", "active_share_", "dead_units_")
 
     def code_sparsity(self, X: Any) -> Sparsity:
@@ -144,8 +145,8 @@ class SparseAutoencoder(BaseAutoencoder):
         Returns
         -------
         Sparsity
-            Mean activations (K,), the share of units on for each row (n,), dead units (K,), and the
-            share of rows for which each unit is on (K,).
+            Mean activations (K,), the share of active units for each row (n,), dead units (K,), and
+            the share of rows for which each unit is active (K,).
 
         Raises
         ------
@@ -154,17 +155,9 @@ class SparseAutoencoder(BaseAutoencoder):
         """
         return self._measure(self._check_rows(X))
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
-        super().partial_fit(X, y, sample_weight)
-        (rows,), weights = counted(sample_weight, self._check_rows(X), at_least=1)
-        self._find_sparsity(rows, weights)
-        tell_failure(self._failure())
-        return self
-
     def _failure(self) -> Failure | None:
         dead, width = int(self.dead_units_.sum()), len(self.dead_units_)
-        # Sigmoids stay below 1/2 where the mean that is wanted of them is low.
+        # Sigmoids with a low target for their mean stay below 1/2.
         if self.sparsity == "kl" or dead <= _MOST * width:
             return super()._failure()
         remedy = "lower learning_rate"
@@ -178,14 +171,15 @@ class SparseAutoencoder(BaseAutoencoder):
             {"dead_units": dead, "n_components": width},
         )
 
-    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
-        super()._settle(rows, weights)
-        self._find_sparsity(rows, weights)
+    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
+        super()._finish(rows, weights, online=online)
+        measured = self._measure(rows, weights)
+        self.mean_activation_ = measured.mean_activation
+        self.active_share_ = np.average(measured.active_share.astype(np.float64), weights=weights)
+        self.dead_units_ = measured.dead_units
 
-    def _measure(
-        self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None = None
-    ) -> Sparsity:
-        """Measure the codes of checked rows; means over rows are weighted, shares of rows not."""
+    def _measure(self, rows: AnyRows, weights: RowWeights = None) -> Sparsity:
+        """Measure the codes of checked rows; weights affect the means of units only."""
         bar = 0.5 if self.sparsity == "kl" else 0.0
         total = np.zeros(self.spec_.code_width)
         counts = np.zeros(self.spec_.code_width, np.int64)
@@ -193,7 +187,7 @@ class SparseAutoencoder(BaseAutoencoder):
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
             codes = self._encode(rows[block])
-            # Selection may keep a number below zero.
+            # Selection may keep negative numbers.
             on = np.abs(codes) > bar
             if weights is None:
                 total += codes.sum(axis=0, dtype=np.float64)
@@ -205,16 +199,8 @@ class SparseAutoencoder(BaseAutoencoder):
         means = (total / size).astype(np.float32)
         return Sparsity(means, shares, counts == 0, counts / len(rows))
 
-    def _find_sparsity(
-        self, X: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None
-    ) -> None:
-        found = self._measure(X, weights)
-        self.mean_activation_ = found.mean_activation
-        self.active_share_ = np.average(found.active_share.astype(np.float64), weights=weights)
-        self.dead_units_ = found.dead_units
-
     def check_parameters(self) -> None:
-        """Check, beside what ``super()`` checks, the kind of sparsity and what goes with it."""
+        """Extend the checks of ``super()`` by the kind of sparsity and its parameters."""
         super().check_parameters()
         check_choice("sparsity", self.sparsity, tuple(_ACTIVATIONS))
         check_number(
@@ -252,30 +238,8 @@ class SparseAutoencoder(BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _has_hidden_layers(self) -> bool:
-        automatic = self.hidden_layer_sizes == "auto" and self.architecture in ("auto", "dense")
-        return super()._has_hidden_layers() and not automatic
-
-    def _choose_layers(
-        self,
-        sample_shape: tuple[int, ...],
-        scaling: Scaling,
-        n_rows: int,
-        *,
-        of_signal: bool = False,
-    ) -> tuple[str, tuple[int, ...]]:
-        if not self._has_hidden_layers():
-            return "dense", ()
-        return super()._choose_layers(sample_shape, scaling, n_rows, of_signal=of_signal)
-
-    def _plan(
-        self,
-        X: NDArray[Any],
-        held_out: NDArray[np.int64] | None = None,
-        weights: NDArray[np.float64] | None = None,
-        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
-    ) -> Plan:
-        plan = super()._plan(X, held_out, weights, remember)
+    def _plan(self, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights) -> Plan:
+        plan = super()._plan(X, held_out, weights)
         spec = plan.spec
         n_active = 0
         if self.sparsity in _SELECTED:
@@ -293,7 +257,7 @@ class SparseAutoencoder(BaseAutoencoder):
     def _new_network(self, start: Start, seed: int) -> Network:
         network = super()._new_network(start, seed)
         if self.sparsity == "kl":
-            # Sigmoids that start at 1/2 would spend the run on their way to the target.
+            # Sigmoids start at the target; from 1/2 they would need the whole run to reach it.
             logit = math.log(self.sparsity_target / (1 - self.sparsity_target))
             with torch.no_grad():
                 for layer in network.encoder.body.layers[-1:]:
@@ -301,7 +265,7 @@ class SparseAutoencoder(BaseAutoencoder):
         return network
 
     def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
-        """Return, beside those of ``super()``, how long each unit has been off."""
+        """Add the number of rows since each unit was active to the counters of ``super()``."""
         kept = None if objective.is_new else getattr(self, "_activity", None)
         activity = Activity(self.spec_.code_width) if kept is None else kept
         return {**super().counters(objective), "activity": activity}
@@ -310,23 +274,20 @@ class SparseAutoencoder(BaseAutoencoder):
         super()._take_counts(objective)
         self._activity = objective.network.activity
 
-    def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
+    def _terms_of_all(self, network: Network, rows: AnyRows) -> dict[str, float]:
         terms = super()._terms_of_all(network, rows)
         if self.sparsity != "kl":
             return terms
         on = off = torch.zeros(self.spec_.code_width, dtype=torch.float64)
-        with torch.inference_mode():
-            for start in range(0, len(rows), _BLOCK):
-                block = as_tensor(np.asarray(rows[start : start + _BLOCK]))
-                x = self.scaling_(block.to(next(network.parameters()).device))
-                a = network.encoder.trace(x).selected.cpu().double()
-                on, off = on + a.sigmoid().sum(0), off + (-a).sigmoid().sum(0)
+        for trace in self._traces(network, rows, _BLOCK):
+            a = trace.selected.cpu().double()
+            on, off = on + a.sigmoid().sum(0), off + (-a).sigmoid().sum(0)
         means = (on / len(rows)).log(), (off / len(rows)).log()
         divergence = kl_sparsity(self.sparsity_target, *means).sum()
         return {**terms, "sparsity": float(self._weight()) * float(divergence)}
 
     def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
-        """Return, beside those of ``super()``, the sparsity, and the lifting of dead units."""
+        """Add the penalty of sparsity and the revival of dead units to those of ``super()``."""
         penalties = super().penalties(objective, trace, generator)
         network = objective.network
         activity = cast("Activity", network.activity)
@@ -345,7 +306,7 @@ class SparseAutoencoder(BaseAutoencoder):
             if isinstance(activation, Selection):
                 activation.observe(trace.code)
             dead = activity.silent >= self.dead_after
-            # Computing it costs more than waiting for the answer.
+            # Waiting for the result on the host costs less than computing the revival for nothing.
             if self.revival_weight and bool(dead.any()):
                 bar: Tensor | float = 0.0
                 if isinstance(activation, Selection):

@@ -1,4 +1,4 @@
-"""The stacked autoencoder: depth, learned one layer at a time, then fine-tuned as one network.
+"""The stacked autoencoder: a deep network trained layer by layer, then fine-tuned as a whole.
 
 Hinton & Salakhutdinov (2006), "Reducing the dimensionality of data with neural networks"; Bengio,
 Lamblin, Popovici & Larochelle (2007), "Greedy layer-wise training of deep networks"; with denoising
@@ -7,7 +7,7 @@ layers Vincent et al. (2010), "Stacked denoising autoencoders"; with contractive
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, Self
@@ -20,8 +20,16 @@ from torch import nn
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import as_tensor
-from narrows.data.batches import Numbers, counted
-from narrows.data.lazy_rows import LazyRows, MappedRows, PickedRows, Scratch, StoredRows
+from narrows.data.batches import Numbers, RowWeights
+from narrows.data.lazy_rows import (
+    AnyRows,
+    LazyRows,
+    MadeRows,
+    MappedRows,
+    PickedRows,
+    Scratch,
+    StoredRows,
+)
 from narrows.data.scaling import Scaling
 from narrows.errors import NarrowsError, ParameterError
 from narrows.models.base import BaseAutoencoder, Objective, Plan
@@ -31,7 +39,7 @@ from narrows.models.failures import no_failure_warnings
 from narrows.models.parameters import Architecture
 from narrows.models.registry import MODELS, model_named
 from narrows.models.runs import Run, unchanged_on_failure
-from narrows.models.validation import check_flag, check_no_pairs, check_number, check_rows
+from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start
 from narrows.networks.activations import with_variance
 from narrows.networks.dense import put_layer, stages, take_layer
@@ -44,44 +52,44 @@ from narrows.training.state import Clipping, Snapshot, State
 class StackedAutoencoder(BaseAutoencoder):
     """A deep network whose layers are trained one by one, then unrolled and fine-tuned together.
 
-    Each layer is an autoencoder of its own, which learns from the codes of the layer below. The
-    deep network that they make is saved, parted and used as any other.
+    Each layer is a separate autoencoder, which learns from the codes of the layer below. The deep
+    network made of all layers is saved, split and used like any other.
 
     Parameters
     ----------
     layer_model : str, estimator, or sequence of them, default="denoising"
-        What each layer is: the name of a model, or a model with its own parameters, of which a
-        copy is trained; one for all, or one for each, the code's layer last. The stack sets the
-        shape, the code's activation and the scaling of each.
+        The model of each layer: its name, or a model with parameters, of which a copy is trained;
+        one for all layers, or one for each, the code's layer last. The stack sets shape, code
+        activation and scaling of each.
     pretraining_epochs : int or "auto", default="auto"
-        Passes over the data for each layer; "auto" takes as many as ``max_epochs``.
+        Passes over the data for each layer; "auto" takes ``max_epochs``.
     pretraining_learning_rate : float or "auto", default="auto"
-        The peak of each layer's schedule; "auto" is the layer's own, 0.01.
+        The peak learning rate of each layer; "auto" takes the default of the layer's model, 0.01.
     layer_corruption : str, callable, sequence of them, or None, default="auto"
-        Damage to what each layer sees while it learns, codes included: one for all, or one for
-        each. "auto" takes "masking" for denoising layers, none for others.
+        Damage to the input of each layer (rows or codes) during training: one for all layers, or
+        one for each. "auto" takes "masking" for denoising layers, none for others.
     layer_corruption_level : float, "auto", or sequence of them, default="auto"
-        How much, from 0 to 1: one for all, or one for each.
+        Strength of that damage, from 0 to 1: one for all layers, or one for each.
     fine_tune : bool, default=True
         Whether the deep network is trained after its layers; ``max_epochs``, ``learning_rate``,
-        ``corruption`` and the like are those of this training.
+        ``corruption`` and the like apply to this training.
     {parameters}
 
     Attributes
     ----------
     layer_histories_ : list of History
-        Of each layer's own training, the lowest first; ``history_`` is that of the fine-tuning.
+        The history of each layer, the lowest first; ``history_`` is that of the fine-tuning.
     {attributes}
 
     Notes
     -----
-    Layers learn from the rows that are not held out. Codes that pass from one layer to the next
+    Layers learn from the rows that are not held out. The codes that one layer passes to the next
     are computed once; where they take more than half of the free memory, they are kept in a
-    temporary file (``TMPDIR``), which never outlives the training.
+    temporary file (``TMPDIR``), which is deleted at the end of training.
 
-    A ``checkpoint`` keeps the layers that are complete, and then the fine-tuning; a file beside
-    it, its name followed by ".layer", keeps the layer that is being trained. Ctrl-C while layers
-    are trained ends the whole training: layers that were not reached have their first weights.
+    A ``checkpoint`` keeps the complete layers, and then the fine-tuning; a file beside it, its name
+    followed by ".layer", keeps the layer that is being trained. Ctrl-C during the training of
+    layers ends the whole training: layers that were not reached have their initial weights.
 
     Examples
     --------
@@ -107,26 +115,26 @@ class StackedAutoencoder(BaseAutoencoder):
 
     @property
     def layer_histories_(self) -> list[History]:
-        """The history of each layer's own training, the lowest first."""
+        """The history of each layer, the lowest first."""
         self._check_fitted()
         return self.history_.layers
 
     def partial_fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, layer: int | None = None
     ) -> Self:
-        """Learn from more rows: one pass over them, of a single layer or of the deep network.
+        """Continue training by one pass over more rows, of a single layer or of the deep network.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Rows like the ones before.
+            Rows of the same shape and columns as before.
         y : array-like of shape (n,) or (n, m), optional
-            Labels, which are not used, as of :meth:`fit`.
+            Labels, which are ignored, as in :meth:`fit`.
         sample_weight : array-like of shape (n,), optional
-            How much each of these rows counts, as of :meth:`fit`.
+            Weight of each of these rows, as in :meth:`fit`.
         layer : int or None, default=None
-            Which layer learns, from 1, the lowest, to ``len(hidden_layer_sizes) + 1``: from the
-            codes that the layers below it now give. ``None`` goes on with the deep network.
+            The number of the layer to train, from 1, the lowest, to ``len(hidden_layer_sizes) +
+            1``, on the present codes of the layer below it. ``None`` trains the deep network.
 
         Returns
         -------
@@ -152,24 +160,20 @@ class StackedAutoencoder(BaseAutoencoder):
         with unchanged_on_failure(self):
             self.check_parameters()
             first = not self.__sklearn_is_fitted__()
-            X = check_rows(self, X, fitting=True) if first else self._check_rows(X)
-            check_no_pairs(self, X, y)
-            (X,), weights = counted(sample_weight, X, at_least=2 if first else 1)
+            X, _, weights = self._check_data(X, y, sample_weight, fitting=first)
             if first:
                 start_model(self, X, weights=weights)
             check_number("layer", layer, low=1, high=_n_layers(self.spec_), integral=True)
             self._learn_layer(X, int(layer) - 1, weights)
         return self
 
-    def _learn_layer(
-        self, X: NDArray[Any], place: int, weights: NDArray[np.float64] | None
-    ) -> None:
-        """Let one layer, from 0, learn from what the layers below it make of rows."""
+    def _learn_layer(self, X: NDArray[Any], place: int, weights: RowWeights) -> None:
+        """Train the layer at a place, from 0, on the codes of rows from the layers below it."""
         network = Network(self.encoder_, self.decoder_)
         codes: Any = _scaled(X, np.arange(len(X)), self.scaling_)
         for number, below in enumerate(stages(network.encoder)[:place]):
             codes = _encode(below, number, codes, self.spec_)
-        # Those that learned last time: their optimisers go on.
+        # The layers of previous calls, with their optimisers.
         kept: dict[int, BaseAutoencoder] = dict(getattr(self, "_layers", {}))
         histories = list(self.history_.layers)
         with _naming(place, _n_layers(self.spec_)):
@@ -188,7 +192,7 @@ class StackedAutoencoder(BaseAutoencoder):
         self._layers, self._run_state = kept, None
 
     def _first_network(self, run: Run, start: Start) -> Network:
-        """Build the deep network, and train its layers."""
+        """Build the deep network and train its layers."""
         network = super()._first_network(run, start).to(run.settings.device)
         Objective(self, network, run.settings, len(run.rows), is_new=True)
         optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
@@ -210,11 +214,11 @@ class StackedAutoencoder(BaseAutoencoder):
     def _pretrain(
         self, run: Run, network: Network, state: State, begun: Snapshot | None = None
     ) -> None:
-        """Train the layers that are still to be trained, each on the codes of the one below.
+        """Train the remaining layers, each on the codes of the layer below.
 
-        The first of them may have begun already. The fine-tuning goes on from what they make.
+        The first of them may resume from ``begun``. The fine-tuning continues from their weights.
         """
-        codes: Any = _scaled(run.X, run.rows, self.scaling_)
+        codes: Any = _scaled(run.data.X, run.rows, self.scaling_)
         count = _n_layers(self.spec_)
         for place, stage in enumerate(stages(network.encoder)):
             if place >= len(state.history.layers):
@@ -228,7 +232,7 @@ class StackedAutoencoder(BaseAutoencoder):
                 if layer.history_.ended == "interrupted":
                     if isinstance(left := layer._run_state, Snapshot):
                         run.left = before.with_layer(left)
-                    # Fine-tuning is left out, and the checkpoint stays as it is.
+                    # There is no fine-tuning, and the checkpoint stays as it is.
                     run.settings = replace(run.settings, max_epochs=0)
                     run.checkpoint = None
                     state.history.layers.append(layer.history_)
@@ -244,32 +248,30 @@ class StackedAutoencoder(BaseAutoencoder):
     def _train_layer(
         self, place: int, codes: Any, run: Run, begun: Snapshot | None
     ) -> BaseAutoencoder:
+        """Train the model of a layer, or resume its training."""
         count = _n_layers(self.spec_)
         seed = epoch_seed(run.settings.seed, place, "layer") % 2**32
         layer = _make_layer(self, self.spec_, place, seed)
         if run.checkpoint is not None:
             layer.checkpoint = f"{run.checkpoint.path}.layer"
-        saying = on_epoch(print_epoch) if self.verbose else nullcontext()
+        printing = on_epoch(print_epoch) if self.verbose else nullcontext()
         with (
             _naming(place, count),
-            saying,
+            printing,
             no_failure_warnings(),
             telling(layer=place + 1, n_layers=count),
             warnings.catch_warnings(),
         ):
-            # The whole fit warns of it.
+            # The fit of the stack warns of the interruption.
             warnings.filterwarnings("ignore", message="training was interrupted")
-            weights = None if run.weights is None else run.weights[_all(run.rows)]
             if begun is None:
-                return layer.fit(codes, sample_weight=weights)
-            # Of rows and parameters that have been compared already.
-            return layer._fit(*layer._given(codes, None, weights, fitting=True), begun)
+                return layer.fit(codes, sample_weight=run.learned_weights)
+            # The stack has already compared rows and parameters with those of the run.
+            data = layer._check_data(codes, None, run.learned_weights, fitting=True)
+            return layer._fit(data, begun)
 
     def _keep(
-        self,
-        network: Network,
-        history: History,
-        optimizer: torch.optim.Optimizer | None = None,
+        self, network: Network, history: History, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
         kept = history.layers or getattr(self, "_layer_histories", [])
         missing = _n_layers(self.spec_) - len(kept)
@@ -278,14 +280,8 @@ class StackedAutoencoder(BaseAutoencoder):
             history.ended = "interrupted"
         super()._keep(network, history, optimizer)
 
-    def _plan(
-        self,
-        X: NDArray[Any],
-        held_out: NDArray[np.int64] | None = None,
-        weights: NDArray[np.float64] | None = None,
-        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
-    ) -> Plan:
-        plan = super()._plan(X, held_out, weights, remember)
+    def _plan(self, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights) -> Plan:
+        plan = super()._plan(X, held_out, weights)
         last = _check_layers(self, plan.spec)
         spec = replace(
             plan.spec,
@@ -295,12 +291,14 @@ class StackedAutoencoder(BaseAutoencoder):
         )
         return plan._replace(spec=spec)
 
-    def _adopt(self, X: NDArray[Any], plan: Plan) -> Start:
+    def _begin(
+        self, X: AnyRows, held_out: NDArray[np.int64] | None = None, weights: RowWeights = None
+    ) -> Start:
         self._layers, self._layer_histories = {}, []
-        return super()._adopt(X, plan)
+        return super()._begin(X, held_out, weights)
 
     def check_parameters(self) -> None:
-        """Check, beside what ``super()`` checks, the parameters of the layers."""
+        """Extend the checks of ``super()`` by the parameters of the layers."""
         super().check_parameters()
         _check_layer_models(self.layer_model)
         check_number(
@@ -331,9 +329,9 @@ def start_model(
     model: BaseAutoencoder,
     X: Any,
     held_out: NDArray[np.int64] | None = None,
-    weights: NDArray[np.float64] | None = None,
+    weights: RowWeights = None,
 ) -> None:
-    """Give a model a network for rows, with its first weights; rows held out have no part in it."""
+    """Give a model a network with initial weights, which do not depend on held-out rows."""
     rows = check_rows(model, X, fitting=True)
     start = model._begin(rows, held_out, weights)
     settings = model._settings(len(rows), model._draw_seed())
@@ -341,28 +339,28 @@ def start_model(
 
 
 def _n_layers(spec: NetworkSpec) -> int:
-    """Return how many layers lead to the code."""
+    """Return the number of layers of the encoder, the code's layer included."""
     return len(spec.hidden_layer_sizes) + 1
 
 
 @contextmanager
 def _naming(place: int, count: int) -> Iterator[None]:
-    """Say of an error in the block in which layer, from 0, it came up."""
+    """Prefix errors in the block with the layer, from 0, in which they were raised."""
     try:
         yield
     except NarrowsError as error:
         raise type(error)(f"layer {place + 1} of {count}: {error}") from error
 
 
-def _check_layer_models(given: Any) -> None:
-    """Refuse what is neither a model, nor the name of one, nor a sequence of these.
+def _check_layer_models(layer_model: Any) -> None:
+    """Refuse anything but a model, the name of a model, or a sequence of these.
 
     Raises
     ------
     ParameterError
-        Naming the first.
+        For the first value that is refused.
     """
-    for model in _each(given):
+    for model in _each(layer_model):
         known = model_named(model) if isinstance(model, str) else model
         is_class = isinstance(model, str) and known is not None
         if not (is_class or isinstance(model, BaseAutoencoder)) or hasattr(known, "layer_model"):
@@ -376,15 +374,15 @@ def _check_layer_models(given: Any) -> None:
 def _make_layer(
     stack: StackedAutoencoder, spec: NetworkSpec, place: int, seed: int
 ) -> BaseAutoencoder:
-    """Make the model that is to learn a place, from 0, in a stack whose network is chosen.
+    """Make the model of the layer at a place, from 0, of a stack whose network is chosen.
 
     Raises
     ------
     ParameterError
-        If there are not as many models, or corruptions, as layers.
+        If the numbers of models or corruptions and of layers differ.
     """
     count = _n_layers(spec)
-    given = _of_place("layer_model", stack.layer_model, place, count)
+    template = _of_place("layer_model", stack.layer_model, place, count)
     is_last = place == count - 1
     parameters: dict[str, Any] = {
         "n_components": (*spec.hidden_layer_sizes, spec.n_components)[place],
@@ -402,8 +400,8 @@ def _make_layer(
     }
     if stack.loss != "auto" and (place == 0 or spec.activation == "sigmoid"):
         parameters["loss"] = stack.loss
-    if isinstance(given, str):
-        model = MODELS[given]
+    if isinstance(template, str):
+        model = MODELS[template]
         layer = model(
             max_epochs=stack.max_epochs,
             batch_size=stack.batch_size,
@@ -413,7 +411,7 @@ def _make_layer(
         damaging = getattr(model, "corruption", None) is not None
         corruption: Any = "masking" if damaging else None
     else:
-        layer = clone(given)
+        layer = clone(template)
         corruption = layer.corruption
         if layer.hidden_layer_sizes not in ("auto", ()):
             raise ParameterError(
@@ -423,7 +421,7 @@ def _make_layer(
     if is_last and stack.code_activation != "auto":
         parameters["code_activation"] = stack.code_activation
     elif not is_last and not hasattr(layer, "sparsity"):
-        # Sparse models make codes in their own way, which is held against the stack's activation.
+        # The activation of sparse models is fixed; it is compared with the stack's afterwards.
         parameters["code_activation"] = spec.activation
     if stack.pretraining_epochs != "auto":
         parameters["max_epochs"] = stack.pretraining_epochs
@@ -439,17 +437,17 @@ def _make_layer(
 
 
 def _check_layers(stack: StackedAutoencoder, spec: NetworkSpec) -> NetworkSpec:
-    """Refuse layers that cannot learn or be unrolled, before any of them learns.
+    """Refuse layers that cannot be trained or unrolled, before any of them is trained.
 
     Returns
     -------
     NetworkSpec
-        Of the last layer, which decides what makes the code.
+        The network of the last layer, which determines the activation of the code.
 
     Raises
     ------
     ParameterError
-        Naming the layer.
+        With the number of the layer.
     """
     if spec.n_heads != 1:
         raise ParameterError(
@@ -463,9 +461,9 @@ def _check_layers(stack: StackedAutoencoder, spec: NetworkSpec) -> NetworkSpec:
             layer = _make_layer(stack, spec, place, 0)
             layer.check_parameters()
             shape = (spec.hidden_layer_sizes[place - 1],) if place else spec.sample_shape
-            # Two rows that every activation reaches: what is chosen does not hang on more.
+            # The choices need only two rows, whose values every activation can reach.
             rows = np.stack([np.full(shape, value, np.float32) for value in (0.25, 0.75)])
-            layer._adopt(rows, layer._plan(rows))
+            layer._begin(rows)
             choose_damage(layer)
             layer_spec = layer.spec_
             _check_unrolls(spec, layer_spec, place)
@@ -473,7 +471,7 @@ def _check_layers(stack: StackedAutoencoder, spec: NetworkSpec) -> NetworkSpec:
 
 
 def _check_unrolls(spec: NetworkSpec, layer: NetworkSpec, place: int) -> None:
-    """Refuse a layer that is more than its place in the deep network holds."""
+    """Refuse a layer that the deep network cannot represent."""
     is_last = place == _n_layers(spec) - 1
     if not is_last and (made_by := layer.code_activation) != spec.activation:
         instead = f" or activation={made_by!r}" if made_by in ACTIVATIONS else ""
@@ -499,7 +497,7 @@ def _each(value: Any) -> list[Any]:
 
 
 def _of_place(name: str, value: Any, place: int, count: int) -> Any:
-    """Return what a parameter says of one layer: it is one for all, or one for each."""
+    """Return the value of a parameter for one layer; it has one for all, or one for each."""
     values = _each(value)
     if len(values) not in (1, count):
         raise ParameterError(
@@ -513,45 +511,22 @@ def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-class _ScaledRows(LazyRows):
-    """Some of a model's rows in the network's units, float32.
+def _scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:
+    """Scale some of a model's rows, float32, when they are asked for; rows on a disk stay there."""
+    if isinstance(X, StoredRows):
+        return MappedRows(PickedRows(X, rows), lambda picked: scaling(as_tensor(picked)).numpy())
 
-    Parameters
-    ----------
-    X : ndarray or LazyRows of shape (n, ...)
-        In the data's units.
-    rows : ndarray of int
-        Which of them.
-    scaling : Scaling
-        Learned from all.
-    """
-
-    def __init__(self, X: NDArray[Any] | LazyRows, rows: Numbers, scaling: Scaling) -> None:
-        self._X, self._rows, self._scaling = X, rows, scaling
-        self.shape = (len(rows), *X.shape[1:])
-        self.dtype = np.dtype(np.float32)
-
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Scale the rows of these numbers."""
-        scaled: NDArray[Any] = self._scaling(as_tensor(self._X[self._rows[rows]])).numpy()
+    def scale(numbers: NDArray[Any]) -> NDArray[Any]:
+        scaled: NDArray[Any] = scaling(as_tensor(X[numbers])).numpy()
         return scaled
 
-
-def _scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:
-    """Bring some of a model's rows into the network's units: on the disk, where they are there."""
-    if isinstance(X, StoredRows):
-        return MappedRows(PickedRows(X, rows), lambda some: scaling(as_tensor(some)).numpy())
-    return _ScaledRows(X, rows, scaling)
-
-
-def _all(rows: Numbers) -> NDArray[np.int64]:
-    return rows[np.arange(len(rows))]
+    return MadeRows(rows[np.arange(len(rows))], scale, X.shape[1:], np.float32)
 
 
 def _encode(stage: nn.Module, place: int, codes: Any, spec: NetworkSpec) -> Any:
-    """Compute the codes that the layer at a place makes of those below it, of all rows."""
+    """Compute the codes of the layer at a place, of all rows, from those of the layer below."""
     width = (*spec.hidden_layer_sizes, spec.n_components)[place]
     made = Scratch((len(codes), width), np.float32)
     run_in_blocks(stage, codes, made.values, stage, spec)
-    # Rows in memory are shuffled one by one, whether or not their codes fit there too.
+    # Codes of rows in memory are an array, mapped or not, so that they are shuffled one by one.
     return made.rows() if isinstance(codes, StoredRows) else made.values

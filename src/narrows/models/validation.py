@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
 from narrows.data.axes import channels_first, hint, last_axis_call, lies_down, may_be_channels_first
-from narrows.data.lazy_rows import LazyRows, StoredRows, stored
+from narrows.data.lazy_rows import AnyRows, LazyRows, StoredRows, stored
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
 from narrows.networks import NetworkSpec
@@ -519,7 +519,7 @@ def shape_of(given: Any) -> tuple[int, ...]:
         return ()
 
 
-def check_no_pairs(owner: object, X: NDArray[Any] | LazyRows, y: Any) -> None:
+def check_no_pairs(owner: object, X: AnyRows, y: Any) -> None:
     """Refuse clean rows where they would be left out.
 
     Parameters

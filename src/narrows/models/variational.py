@@ -1,13 +1,13 @@
-"""The variational autoencoder: a density of the data, by way of a normal distribution of codes.
+"""The variational autoencoder: a probability density of the data with normally distributed codes.
 
 Kingma & Welling (2014), "Auto-encoding variational Bayes"; Burda, Grosse & Salakhutdinov (2016),
-"Importance weighted autoencoders", for the tighter bound, the log likelihood and active units.
+"Importance weighted autoencoders", for the importance-weighted bound, the log likelihood and active
+units.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from narrows.data.arrays import as_tensor
-from narrows.data.lazy_rows import LazyRows
+from narrows.data.batches import RowWeights
+from narrows.data.lazy_rows import AnyRows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
 from narrows.models.base import BaseAutoencoder, Objective, Plan
@@ -29,72 +30,73 @@ from narrows.models.density import (
     settle,
     within_unit,
 )
-from narrows.models.failures import Failure, tell_failure
+from narrows.models.failures import Failure
+from narrows.models.runs import TrainingData
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Start, Trace
 from narrows.networks.activations import Gaussian, with_variance
 
-# What the history of this model alone has, beside held-out figures.
+# The columns that the history of this model has if no other model adds a penalty.
 _OWN_TERMS = {"epoch", "loss", "reconstruction", "divergence", "learning_rate", "seconds"}
 _OWN_TERMS |= {f"validation_{name}" for name in ("loss", "reconstruction", "divergence")}
-# Rows looked at to start the variance.
+# The largest number of rows from which the initial variance is computed.
 _ROWS_FOR_VARIANCE = 1_000
 
 
 class VariationalAutoencoder(Density, BaseAutoencoder):
-    """A network that learns a density of the rows, and can draw new ones from it.
+    """A network that learns the probability density of the rows, and can sample new rows.
 
-    The encoder gives each row a normal distribution of codes; ``transform`` gives its mean, and
-    ``reconstruct`` decodes that.
+    The encoder maps each row to a normal distribution of codes; ``transform`` returns its mean, and
+    ``reconstruct`` decodes the mean.
 
     Parameters
     ----------
     likelihood : {"auto", "bernoulli", "continuous_bernoulli", "gaussian"}, default="auto"
-        Of a row, given its code. "bernoulli" is for zeros and ones; of values between it is no
-        density. "continuous_bernoulli" is one on [0, 1]. "auto" takes "bernoulli" for data of
-        nothing but zeros and ones, "gaussian" otherwise.
+        The distribution of a row, conditional on its code. "bernoulli" is for zeros and ones, and
+        is no density of values between them. "continuous_bernoulli" is a density on [0, 1]. "auto"
+        takes "bernoulli" for data of zeros and ones only, "gaussian" otherwise.
     variance : float or "learned", default="learned"
-        Of the Gaussian likelihood, in scaled units, the same for all features.
+        The variance of the Gaussian likelihood, in scaled units, the same for all features.
     kl_weight : float, default=1
         Weight of the divergence of codes from N(0, I): the beta of beta-VAE.
     kl_warmup : float, default=0
-        How long that weight rises from 0 along a line: below 1 a share of all steps, from 1 on a
-        number of epochs. A call of ``partial_fit`` counts as an epoch.
+        The time over which that weight rises linearly from 0: below 1 a share of all steps, from 1
+        on a number of epochs. A call of ``partial_fit`` counts as an epoch.
     free_bits : float, default=0
-        Nats that each unit of the code may tell on average without paying for them.
+        The mean divergence, in nats, up to which a unit of the code is not penalised.
     n_importance_samples : int, default=1
-        Codes drawn for each row and step; from 2 on, the importance-weighted bound is learned
-        from in place of the evidence lower bound.
+        Codes drawn for each row and step; from 2 on, training maximises the importance-weighted
+        bound in place of the evidence lower bound.
     {parameters}
 
     Attributes
     ----------
     active_units_ : ndarray of shape (K,), bool
-        Whether the mean of each unit varies over the training rows by more than 0.01 (variance).
-        The others say nothing of the rows; ``narrows info`` shows how many there are. Where no
-        unit is active, fitting warns of it.
+        Whether the variance over the training rows of the mean of each unit exceeds 0.01.
+        Inactive units carry no information on the rows; ``narrows info`` shows their number.
+        Fitting warns if no unit is active.
     warmup_done_ : float
-        Share of the warm-up that learning has gone through, from 0 to 1. It is saved with the
-        model, and ``partial_fit`` goes on from it.
+        Share of the warm-up that is complete, from 0 to 1. It is saved with the model, and
+        ``partial_fit`` continues from it.
     {attributes}
 
     Notes
     -----
-    For data in [0, 1] that are not binary, "auto" takes the Gaussian with its variance learned:
-    the continuous Bernoulli has one number for both the mean and the spread, so that grey, for
-    which it is all but uniform, can never be said with certainty; and at 0 and 1 its density has
-    no upper limit. A learned variance also finds by itself the balance between reconstruction and
-    divergence that ``kl_weight`` would otherwise have to be tuned for.
+    For data in [0, 1] that are not binary, "auto" takes the Gaussian with a learned variance:
+    the continuous Bernoulli has one parameter for both mean and spread, so that it is almost
+    uniform for grey, whatever the network has learned; and its density is unbounded at 0 and 1. A
+    learned variance also balances reconstruction and divergence, for which ``kl_weight`` would
+    otherwise have to be tuned.
 
-    Weight decay, and an early end, leave the codes of all rows together wider or narrower than
-    N(0, I), from which :meth:`sample` draws. ``fit`` therefore ends with a shift and a scale of
-    each unit that bring them to mean 0 and variance 1. They go into the encoder's last layer, and
-    their inverse into the decoder's first: what codes decode to stays the same, and the evidence
-    lower bound, averaged over the training rows, can only rise. It is left out where those layers
-    are not linear; with a ``code_activation``; beside penalties of other models; and with
-    ``n_importance_samples`` above 1, whose bound need not rise. ``partial_fit`` leaves codes
-    alone, so that those from before compare. The figures in ``history_`` were measured before that
-    shift and scale: :meth:`loss_terms` gives those of the model as it is.
+    Weight decay and early stopping leave the distribution of all codes together wider or narrower
+    than N(0, I), from which :meth:`sample` draws. ``fit`` therefore ends with a shift and a scale
+    of each unit that give the codes mean 0 and variance 1. They are applied to the encoder's last
+    layer, and their inverse to the decoder's first layer: reconstructions stay the same, and the
+    evidence lower bound, averaged over the training rows, can only rise. The step is omitted where
+    those layers are not linear; with a ``code_activation``; with penalties of other models; and
+    with ``n_importance_samples`` above 1, whose bound may fall. ``partial_fit`` omits it, so that
+    codes stay comparable. The figures in ``history_`` were measured before this step;
+    :meth:`loss_terms` measures the final model.
 
     Examples
     --------
@@ -119,22 +121,17 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
     _n_heads: ClassVar[int] = 2
     _findings: ClassVar[tuple[str, ...]] = ("active_units_", "warmup_done_")
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from more rows; see :meth:`BaseAutoencoder.partial_fit`."""
-        if self.__sklearn_is_fitted__():
-            rows = self.scaling_(as_tensor(np.asarray(self._check_rows(X))))
-            if self.loss_ != "gaussian" and not bool(within_unit(rows).all()):
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
+        data = super()._check_data(X, y, sample_weight, fitting=fitting)
+        if not fitting and self.loss_ != "gaussian":
+            rows = self.scaling_(as_tensor(np.asarray(data.X)))
+            if not bool(within_unit(rows).all()):
                 raise DataError(
                     f"scaled rows reach from {float(rows.min()):.3g} to {float(rows.max()):.3g}; "
                     f"the {self.loss_} likelihood needs them between 0 and 1, as the first ones "
                     "were; leave such rows out, or fit with likelihood='gaussian'"
                 )
-        super().partial_fit(X, y, sample_weight)
-        seen = self._check_rows(X)
-        self._find_active_units(seen)
-        if len(seen) > 1:
-            tell_failure(self._failure())
-        return self
+        return data
 
     def _failure(self) -> Failure | None:
         if self.active_units_.any():
@@ -155,7 +152,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         drawn: Tensor | None,
         generator: torch.Generator,
     ) -> Loss:
-        """Return the evidence lower bound's two terms, or the importance-weighted bound."""
+        """Return the two terms of the evidence lower bound, or the importance-weighted bound."""
         mean, log_variance = moments(trace)
         shape = (self.n_importance_samples, *mean.shape)
         noise = torch.randn(shape, generator=generator, device=mean.device)
@@ -177,32 +174,29 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         return -self._likelihood().log_density(network.decoder, code, x)
 
     def penalties(self, objective: Objective, trace: Trace, generator: torch.Generator) -> Loss:
-        """Return, beside those of ``super()``, the weighted divergence from the prior."""
+        """Add the weighted divergence from the prior to the penalties of ``super()``."""
         penalties = super().penalties(objective, trace, generator)
         if self.n_importance_samples > 1:
-            return penalties  # the divergence is inside the bound
+            return penalties  # the bound includes the divergence
         divergences = variational.gaussian_kl(*moments(trace))
         divergence = variational.free_bits(divergences, self.free_bits, trace.weights)
         return {**penalties, "divergence": self._kl_factor(objective) * divergence}
 
-    def _terms_of_all(self, network: Network, rows: NDArray[Any] | LazyRows) -> dict[str, float]:
+    def _terms_of_all(self, network: Network, rows: AnyRows) -> dict[str, float]:
         terms = super()._terms_of_all(network, rows)
         if self.n_importance_samples > 1 or self.free_bits == 0:
             return terms
         total = np.zeros(self.spec_.code_width)
-        with torch.inference_mode():
-            for start in range(0, len(rows), _ROWS_FOR_VARIANCE):
-                block = as_tensor(np.asarray(rows[start : start + _ROWS_FOR_VARIANCE]))
-                x = self.scaling_(block.to(next(network.parameters()).device))
-                divergences = variational.gaussian_kl(*moments(network.encoder.trace(x)))
-                total += divergences.cpu().double().sum(0).numpy()
+        for trace in self._traces(network, rows, _ROWS_FOR_VARIANCE):
+            divergences = variational.gaussian_kl(*moments(trace))
+            total += divergences.cpu().double().sum(0).numpy()
         divergence = np.maximum(total / len(rows), self.free_bits).sum()
         return {**terms, "divergence": self.kl_weight * float(divergence)}
 
     def _kl_factor(self, objective: Objective) -> Tensor | float:
-        """Return the divergence's weight at this step, and count the step."""
+        """Return the weight of the divergence at this step, and count the step."""
         n_steps = self._warmup_steps(objective)
-        # Held-out rows are measured with the full weight, or the first epochs would seem best.
+        # Held-out rows get the full weight; otherwise the first epochs would seem best.
         if not n_steps or not objective.network.training:
             return self.kl_weight
         steps = cast("Tensor", objective.network.steps)
@@ -211,7 +205,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         return share.clamp(max=1) * self.kl_weight
 
     def check_parameters(self) -> None:
-        """Check, beside what ``super()`` checks, likelihood and divergence."""
+        """Extend the checks of ``super()`` by likelihood and divergence."""
         super().check_parameters()
         check_choice("likelihood", self.likelihood, ("auto", *LIKELIHOODS))
         check_number("variance", self.variance, low=0, open_low=True, words=("learned",))
@@ -243,28 +237,22 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         if wrong:
             raise ParameterError(wrong)
 
-    def _plan(
-        self,
-        X: NDArray[Any],
-        held_out: NDArray[np.int64] | None = None,
-        weights: NDArray[np.float64] | None = None,
-        remember: Callable[[NDArray[Any], NDArray[np.bool_]], None] | None = None,
-    ) -> Plan:
-        plan = super()._plan(X, held_out, weights, remember)
+    def _plan(self, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights) -> Plan:
+        plan = super()._plan(X, held_out, weights)
         automatic = "bernoulli" if plan.loss == "cross_entropy" else "gaussian"
         likelihood = automatic if self.likelihood == "auto" else self.likelihood
         output = self._choose_output(likelihood, plan)
-        some = np.arange(0, len(X), -(-len(X) // _ROWS_FOR_VARIANCE))
-        some = some if held_out is None else np.setdiff1d(some, held_out)
-        rows = plan.scaling(as_tensor(X[some])).flatten(1)
-        own = torch.ones(len(rows)) if weights is None else torch.from_numpy(weights[some]).float()
-        own = own / own.sum()
-        # A decoder that starts at PCA leaves what the axes leave, any other all but the mean row.
-        unexplained = (
-            float((own @ (rows - own @ rows).square()).mean())
-            if plan.start.axes is None
-            else plan.start.axes.rest
-        )
+        if plan.start.axes is not None:  # the initial network is PCA
+            unexplained = plan.start.axes.rest
+        else:  # the initial network gives the mean row
+            sample = np.arange(0, len(X), -(-len(X) // _ROWS_FOR_VARIANCE))
+            sample = sample if held_out is None else np.setdiff1d(sample, held_out)
+            rows = plan.scaling(as_tensor(X[sample])).flatten(1)
+            shares = torch.ones(len(rows))
+            if weights is not None:
+                shares = torch.from_numpy(weights[sample]).float()
+            shares = shares / shares.sum()
+            unexplained = float((shares @ (rows - shares @ rows).square()).mean())
         return plan._replace(
             loss=likelihood,
             spec=replace(plan.spec, output=output),
@@ -289,9 +277,11 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             )
         return "sigmoid" if likelihood == "bernoulli" else "continuous_bernoulli"
 
-    def _adopt(self, X: NDArray[Any], plan: Plan) -> Start:
+    def _begin(
+        self, X: AnyRows, held_out: NDArray[np.int64] | None = None, weights: RowWeights = None
+    ) -> Start:
         self.warmup_done_ = np.float64(self.kl_warmup == 0)
-        return super()._adopt(X, plan)
+        return super()._begin(X, held_out, weights)
 
     def _new_network(self, start: Start, seed: int) -> Network:
         network = super()._new_network(start, seed)
@@ -301,7 +291,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         return network
 
     def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
-        """Return, beside those of ``super()``, the number of steps of the warm-up."""
+        """Add the number of warm-up steps done to the counters of ``super()``."""
         counters = super().counters(objective)
         if self._warmup_steps(objective):
             counters["steps"] = torch.zeros((), dtype=torch.int64)
@@ -311,26 +301,22 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         super()._take_counts(objective)
         done = 1.0
         if n_steps := self._warmup_steps(objective):
-            done = (
-                float(self.warmup_done_) + float(cast("Tensor", objective.network.steps)) / n_steps
-            )
+            steps = cast("Tensor", objective.network.steps)
+            done = float(self.warmup_done_) + float(steps) / n_steps
         self.warmup_done_ = np.float64(min(done, 1))
 
     def _warmup_steps(self, objective: Objective) -> int:
-        """Return the number of steps over which the divergence's weight rises."""
+        """Return the number of steps over which the weight of the divergence rises."""
         settings, epochs = objective.settings, self.kl_warmup
         if epochs < 1:
             epochs *= settings.max_epochs
         return round(epochs * -(-objective.n_rows // settings.batch_size))
 
-    def _settle(self, rows: NDArray[Any] | LazyRows, weights: NDArray[np.float64] | None) -> None:
-        super()._settle(rows, weights)
-        # Another penalty may have a say in how wide codes are.
-        if self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS:
+    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
+        super()._finish(rows, weights, online=online)
+        # Another penalty may determine how widely the codes are distributed.
+        is_alone = self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS
+        if is_alone and not online:
             settle(Network(self.encoder_, self.decoder_), self.scaling_, rows, weights)
-        self._find_active_units(rows)
-
-    def _find_active_units(self, X: NDArray[Any] | LazyRows) -> None:
-        """Find the units whose mean follows the rows."""
-        means, _ = measure_codes(self.encoder_, self.scaling_, X)
+        means, _ = measure_codes(self.encoder_, self.scaling_, rows)
         self.active_units_ = (means.var(dim=0, correction=0) > ACTIVE).cpu().numpy()
