@@ -8,7 +8,9 @@ from variational_kit import BINARY, PICTURES, SEED, TABLE, UNIT, posterior, quic
 
 from narrows import MODELS, DenoisingAutoencoder, VariationalAutoencoder, load
 from narrows.errors import NotFittedError, ParameterError
+from narrows.models.base import Objective
 from narrows.models.learned_rows import LEARNED
+from narrows.models.resolve import choose_settings
 from narrows.networks import Network
 from narrows.networks.pca_residual import map_codes
 from narrows.training.progress import on_epoch
@@ -135,8 +137,11 @@ def test_emphasis_weighs_each_value_under_any_likelihood(bases, likelihood, draw
     x = model.scaling_(torch.as_tensor(X)).float()
     damaged = torch.rand(x.shape, generator=torch.Generator().manual_seed(SEED)) < 0.3
     seen = x + 0.25 * damaged
+    settings = choose_settings(model, model.spec_, len(X), SEED)
+    objective = Objective(model, network, settings, len(X))
+    generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
-        loss = model._loss(network, x, seen, torch.Generator().manual_seed(SEED))
+        loss = model.terms(objective, network.encoder.trace(seen), x, damaged, generator)
 
         noise = torch.randn(draws, 80, 3, generator=torch.Generator().manual_seed(SEED))
         mean, log_variance = network.encoder.trace(seen).logits.chunk(2, dim=1)
