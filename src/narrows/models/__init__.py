@@ -1,4 +1,4 @@
-"""The models: scikit-learn estimators, one file each. A new one is a file and a line below."""
+"""The models, scikit-learn estimators with one file each; a new model needs an import below."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ __all__ = [
 def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClassifier:
     """Read a model, one half of one, or a classifier, from its folder.
 
-    Nothing in the folder is run as code: it may come from a stranger.
+    The folder is data: nothing in it is run as code, so that it may come from a stranger.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClass
     Returns
     -------
     BaseAutoencoder, Encoder, Decoder or EncoderClassifier
-        What was saved; its codes are equal to the saved one's bit for bit on the same machine.
+        The saved object; its codes equal the original's bit for bit on the same machine.
 
     Raises
     ------
     MissingFileError
-        If there is no such folder.
+        If the folder does not exist.
     FormatError
-        If it is damaged, foreign, or of a newer version of Narrows.
+        If it is damaged, of another program, or of a newer version of Narrows.
 
     Examples
     --------
@@ -65,24 +65,23 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClass
     True
     """
     manifest, parts = storage.read(path)
-    match manifest.get("kind"):
-        case "encoder":
-            return Encoder.restore(manifest, parts, path)
-        case "decoder":
-            return Decoder.restore(manifest, parts, path)
-        case "classifier":
-            return EncoderClassifier.restore(manifest, parts, path)
-        case "model":
-            if (known := class_named(name := manifest.get("model"))) is not None:
-                restored: BaseAutoencoder = known.restore(manifest, parts, path)
-                return restored
-            classes = ", ".join(model.__name__ for model in MODELS.values())
-            raise FormatError(
-                f"'{path}' holds a model {name!r}; this Narrows has {classes}; install a Narrows "
-                "that has it, or the package that brings it"
-            )
-        case kind:
-            raise FormatError(
-                f"'{path}' says it holds a {kind!r}; a model, an encoder, a decoder or a "
-                "classifier is allowed; name a folder that a model was saved to"
-            )
+    kind, name = manifest.get("kind"), manifest.get("model")
+    for part in (Encoder, Decoder):
+        if kind == part.kind:
+            return part.restore(manifest, parts, path)
+    if kind == "classifier":
+        return EncoderClassifier.restore(manifest, parts, path)
+    if kind != "model":
+        raise FormatError(
+            f"'{path}' says it holds a {kind!r}; a model, an encoder, a decoder or a classifier is "
+            "allowed; name a folder that a model was saved to"
+        )
+    model = class_named(name)
+    if model is None:
+        classes = ", ".join(model.__name__ for model in MODELS.values())
+        raise FormatError(
+            f"'{path}' holds a model {name!r}; this Narrows has {classes}; install a Narrows that "
+            "has it, or the package that brings it"
+        )
+    restored: BaseAutoencoder = model.restore(manifest, parts, path)
+    return restored

@@ -1,4 +1,4 @@
-"""An encoder that was trained without labels, with a softmax on top that is trained with them.
+"""A classifier: an encoder that was trained without labels, and a softmax trained with them.
 
 Hinton & Salakhutdinov (2006), "Reducing the dimensionality of data with neural networks"; Vincent
 et al. (2010), "Stacked denoising autoencoders", section 6: pretraining without labels, then
@@ -7,9 +7,9 @@ fine-tuning by the cross-entropy of the classes.
 
 import copy
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,7 +28,6 @@ from narrows import networks, ranks, storage
 from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.batches import RowWeights, anywhere_stored, counted, numbers_of
-from narrows.data.lazy_rows import scratch_rows
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
@@ -40,7 +39,7 @@ from narrows.models.encoder_decoder import Encoder, names_of, network_facts, run
 from narrows.models.fitted import Fitted
 from narrows.models.parameters import RandomState
 from narrows.models.persistence import plain_label, unplain
-from narrows.models.runs import unchanged_on_failure
+from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interruption
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks.network import Classifier, SoftmaxHead
@@ -48,10 +47,10 @@ from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
 from narrows.training.progress import print_epoch
 
-# What "auto" takes for the peak of the softmax's learning rate, over the codes' width at most: a
-# step of Adam moves every weight as far; and of the encoder's.
+# The default peak learning rates of the softmax and of the encoder. The first is at most one over
+# the width of the code, since a step of Adam changes every weight equally.
 _RATE, _RATE_OVER_WIDTH, _ENCODER_RATE = 1e-2, 1.0, 1e-3
-# Rows whose codes tell the softmax what to expect.
+# The number of rows whose codes determine the initial weights of the softmax.
 _ROWS_TO_START = 10_000
 
 
@@ -60,51 +59,51 @@ class EncoderClassifier(
     ClassifierMixin,  # type: ignore[misc]  # untyped
     Fitted,
 ):
-    """A classifier on the codes of an encoder, which learns on with the labels or stays as it is.
+    """A classifier on the codes of an encoder, which is fine-tuned with the labels or kept fixed.
 
     Parameters
     ----------
     encoder : model, Encoder, path or None, default=None
-        What was trained without labels: a model, its half, or the folder that either was saved
-        to. It is copied, and stays as it is. ``None`` is a new :class:`Autoencoder`'s, untrained;
-        in Python the only parameter that may stand without its name.
+        A model trained without labels, its encoder, or the folder of either, of which a copy is
+        used. ``None`` stands for the encoder of a new :class:`Autoencoder`, untrained. This is the
+        only positional parameter.
     from_scratch : bool, default=False
-        Whether the encoder's weights are drawn anew, to see what its training was good for. It
+        Whether the encoder gets new initial weights, which shows the benefit of its training. It
         may then be a model that is not fitted.
     fine_tune : bool, default=True
-        Whether the encoder learns too, or the softmax alone.
+        Whether the encoder is trained too, or the softmax alone.
     corruption : str, callable, sequence of them, or None, default=None
-        Damage to rows while they are learned from, as of the models. It needs ``fine_tune``.
+        Damage to rows during training, as for the models. It needs ``fine_tune``.
     corruption_level : float, "auto", or sequence of them, default="auto"
-        From 0 to 1.
+        Strength of that damage, from 0 to 1.
     class_weight : dict, "balanced" or None, default=None
-        How much the rows of each class count, above 0, by label; a class that is not named counts
-        1. "balanced" gives all classes the same weight, whatever their number of rows. It
+        Weight of the rows of each class, above 0, by label; other classes have the weight 1.
+        "balanced" gives all classes the same total weight, whatever their number of rows. It
         multiplies ``sample_weight``.
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
-        Rows a step; "auto" chooses 32 to 512 from the number of rows.
+        Rows per step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
-        The peak of the one-cycle schedule of the softmax; "auto" takes 0.01, or one over the
-        code's width where that is less.
+        The peak learning rate of the softmax, in a one-cycle schedule; "auto" takes 0.01, or one
+        over the width of the code where that is less.
     encoder_learning_rate : float or "auto", default="auto"
-        The same of the encoder; "auto" takes 0.001.
+        The peak learning rate of the encoder; "auto" takes 0.001.
     weight_decay : float, default=0.1
-        Share of each weight, times the learning rate, that every step takes away (AdamW).
+        Share of each weight, times the learning rate, that every step subtracts (AdamW).
     early_stopping : bool, default=False
         Whether rows are held out, training stops when their loss no longer falls, and the weights
-        that were best on them are kept. Of classes the loss may rise while the errors still fall.
+        that were best on them are kept. The loss may rise while the share of errors still falls.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
-        of fewer than 95.
+        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, and
+        none of fewer than 95.
     n_iter_no_change : int, default=10
-        Epochs without a smaller held-out loss after which training stops; they count from where
-        the learning rate has fallen below half its peak.
+        Epochs without a smaller held-out loss after which training stops, counted from where the
+        learning rate has fallen below half its peak.
     device : str, default="auto"
-        "auto" (a GPU where there is one), "cpu", "cuda", ...
+        "auto" (a GPU if available), "cpu", "cuda", ...
     random_state : int, RandomState or None, default=None
-        Of the first weights, the rows held out, shuffling and noise.
+        The random seed of the initial weights, the held-out rows, shuffling and noise.
     verbose : int, default=0
         Whether a line is printed for each epoch.
 
@@ -113,9 +112,9 @@ class EncoderClassifier(
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     encoder_ : Encoder
-        The encoder as it is now, with the scaling it came with.
+        The encoder after training, with its original scaling.
     network_ : torch.nn.Module
-        From scaled rows (B, ...) to logits (B, n_classes).
+        The network from scaled rows (B, ...) to logits (B, n_classes).
     history_ : History
         The cross-entropy, epoch by epoch.
     n_iter_ : int
@@ -123,7 +122,7 @@ class EncoderClassifier(
     n_features_in_ : int
         Values in one row.
     fingerprint_ : str
-        SHA-256 of the weights and of what decides their meaning.
+        SHA-256 of the weights, the description of the network, the scaling and the labels.
 
     Examples
     --------
@@ -156,7 +155,7 @@ class EncoderClassifier(
     verbose: int = 0
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn classes from labelled rows.
+        """Train the classifier on labelled rows.
 
         Parameters
         ----------
@@ -165,8 +164,8 @@ class EncoderClassifier(
         y : array-like of shape (n,)
             Their labels: integers, strings, booleans.
         sample_weight : array-like of shape (n,), optional
-            How much each row counts, at least 0; all the same by default. A row of weight 2 counts
-            as two rows of weight 1, one of weight 0 is left out.
+            Weight of each row, at least 0; equal by default. A row of weight 2 counts as two rows
+            of weight 1; a row of weight 0 is ignored.
 
         Returns
         -------
@@ -177,20 +176,20 @@ class EncoderClassifier(
         ParameterError, DataError
             If a parameter, the rows or the labels cannot be used.
         NotFittedError
-            If the encoder has learned nothing, and not ``from_scratch``.
+            If the encoder is not fitted, without ``from_scratch``.
         DivergedError
-            If training left the finite numbers.
+            If the loss or the weights became infinite or undefined.
         """
         with unchanged_on_failure(self):
             self.check_parameters()
             seed = ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
             half = _half_of(self.encoder, self.from_scratch)
-            given = read_rows(X, half if isinstance(half, Encoder) else None)
-            rows = check_rows(self, given, fitting=True)
+            X = read_rows(X, half if isinstance(half, Encoder) else None)
+            rows = check_rows(self, X, fitting=True)
             if isinstance(half, Encoder):
-                rows = check_rows(half, given)
+                rows = check_rows(half, X)
             labels = _check_labels(y, rows)
-            (rows, labels), own = counted(sample_weight, rows, labels, at_least=1)
+            (rows, labels), row_weights = counted(sample_weight, rows, labels, at_least=1)
             self.classes_, numbers = np.unique(labels, return_inverse=True)
             if len(self.classes_) < 2:
                 (only,) = self.classes_.tolist()
@@ -198,13 +197,13 @@ class EncoderClassifier(
                     f"all {len(rows)} rows are of the class {only!r}; at least two classes are "
                     "needed; give rows of others too"
                 )
-            weights = _weigh_classes(self.class_weight, self.classes_, numbers, own)
+            weights = _weigh_classes(self.class_weight, self.classes_, numbers, row_weights)
             self._start(half, rows, weights, seed)
             self._learn(rows, torch.from_numpy(numbers.astype(np.int64)), weights, seed)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Tell the most likely class of each row.
+        """Predict the class of each row.
 
         Parameters
         ----------
@@ -214,19 +213,19 @@ class EncoderClassifier(
         Returns
         -------
         ndarray of shape (n,)
-            Of the labels in ``classes_``.
+            The most likely labels, of those in ``classes_``.
 
         Raises
         ------
         NotFittedError, DataError
-            If there is nothing learned yet, or the rows are not like those learned from.
+            If the classifier is not fitted, or the rows differ from the training rows in shape,
+            columns or type, or have values that are not finite.
         """
-        logits = self._logits(X)
-        labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
+        labels: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Tell how likely each row is of each class.
+        """Predict the probability of each class for each row.
 
         Parameters
         ----------
@@ -236,19 +235,18 @@ class EncoderClassifier(
         Returns
         -------
         ndarray of shape (n, n_classes), float32
-            From 0 to 1; each row's sum is 1.
+            Probabilities, which sum to 1 for each row.
 
         Raises
         ------
         NotFittedError, DataError
             As :meth:`predict`.
         """
-        chances: NDArray[np.float64] = softmax(self._logits(X).astype(np.float64), axis=1)
-        # The network is no more exact.
-        return chances.astype(np.float32)
+        probabilities: NDArray[np.float64] = softmax(self._logits(X).astype(np.float64), axis=1)
+        return probabilities.astype(np.float32)  # as exact as the network
 
     def decision_function(self, X: Any) -> NDArray[np.float32]:
-        """Return the numbers whose softmax is :meth:`predict_proba`.
+        """Compute the logits, whose softmax is :meth:`predict_proba`.
 
         Parameters
         ----------
@@ -258,7 +256,7 @@ class EncoderClassifier(
         Returns
         -------
         ndarray of shape (n, n_classes), or (n,) of two classes, float32
-            Of two classes, the log of the second's odds.
+            Logits; for two classes, the log of the odds of the second.
 
         Raises
         ------
@@ -270,9 +268,9 @@ class EncoderClassifier(
 
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
-        """Build the classifier again from what :func:`narrows.storage.read` gave.
+        """Build a saved classifier from the results of :func:`narrows.storage.read`.
 
-        Its parameter ``encoder`` is then its own encoder.
+        Its parameter ``encoder`` is then its trained encoder.
 
         Raises
         ------
@@ -282,7 +280,7 @@ class EncoderClassifier(
         encoder = Encoder.restore(manifest, parts, path)
         with storage.explain_damage("classifier", path):
             known = {name: unplain(value) for name, value in manifest["parameters"].items()}
-            classifier = cls(**{**known, "encoder": encoder})
+            classifier = cls(**known | {"encoder": encoder})
             labels, dtype = manifest["classes"]["labels"], np.dtype(manifest["classes"]["dtype"])
             classifier.classes_ = np.asarray(labels, dtype)
             _plain_labels(classifier.classes_)
@@ -299,7 +297,7 @@ class EncoderClassifier(
 
     @property
     def fingerprint_(self) -> str:
-        """SHA-256, in hexadecimal, of the weights and of what decides their meaning."""
+        """SHA-256, in hexadecimal, of weights, network, scaling and labels."""
         self._check_fitted()
         facts = {
             "network": self.encoder_.spec.as_json(),
@@ -321,12 +319,12 @@ class EncoderClassifier(
 
     @property
     def scaling_(self) -> Scaling:
-        """Between the data's units and the network's."""
+        """The map between the data's units and the network's."""
         return self.encoder_.scaling_
 
     @property
     def rate_(self) -> int | None:
-        """Samples a second of the signals learned from, where they were known; otherwise None."""
+        """Samples per second of the encoder's training signals; None if unknown."""
         self._check_fitted()
         return self.encoder_.rate_
 
@@ -339,11 +337,11 @@ class EncoderClassifier(
         return hasattr(self, "network_")
 
     def __sklearn_clone__(self) -> Self:
-        """Keep what the encoder has learned: scikit-learn's own clone would drop it."""
-        given = self.get_params(deep=False)
-        encoder = given.pop("encoder")
+        """Clone the parameters, but keep a fitted encoder, which is part of them."""
+        parameters = self.get_params(deep=False)
+        encoder = parameters.pop("encoder")
         fresh = isinstance(encoder, BaseAutoencoder) and not encoder.__sklearn_is_fitted__()
-        others = {name: clone(value, safe=False) for name, value in given.items()}
+        others = {name: clone(value, safe=False) for name, value in parameters.items()}
         return type(self)(clone(encoder) if fresh else encoder, **others)
 
     def check_parameters(self) -> None:
@@ -363,16 +361,14 @@ class EncoderClassifier(
     def _split(
         self, n_rows: int, has_hidden_layers: bool, seed: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw which rows are held out, and which are learned from; both ascending."""
-        order = np.random.default_rng(seed).permutation(n_rows)
+        """Draw the numbers of held-out rows and of training rows."""
         count = resolve.choose_held_out(self, n_rows, has_hidden_layers=has_hidden_layers)
-        held_out, learned = np.split(order, [count])
-        return np.sort(held_out), np.sort(learned)
+        return split_rows(n_rows, count, seed)
 
     def _start(
         self, half: Encoder | BaseAutoencoder, rows: NDArray[Any], weights: RowWeights, seed: int
     ) -> None:
-        """Make the encoder to start from."""
+        """Copy the encoder, or draw its initial weights."""
         if not isinstance(half, Encoder):
             model = clone(half).set_params(device=self.device, random_state=seed)
             held_out, _ = self._split(len(rows), model._has_hidden_layers(), seed)
@@ -391,14 +387,14 @@ class EncoderClassifier(
         self.encoder_ = Encoder(module, half.scaling_, half.spec, half.fingerprint_, names)
 
     def _choose_damage(self, rows: NDArray[Any], held_out: NDArray[np.int64]) -> Damage | None:
-        """Make the damage to rows, whose range is that of those that are learned from."""
+        """Make the damage to rows; the range of values is that of the training rows."""
         if self.corruption is None:
             return None
         units = resolve.choose_units(self.encoder_.spec.architecture, rows)
         return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, units))
 
     def _learn(self, rows: NDArray[Any], numbers: Tensor, weights: RowWeights, seed: int) -> None:
-        """Train the softmax, and the encoder with it if so wished, on classes by their numbers."""
+        """Train the softmax, with the encoder if ``fine_tune``, on the numbers of classes."""
         spec, module, scaling = self.encoder_.spec, self.encoder_.module, self.encoder_.scaling_
         settings = replace(resolve.choose_settings(self, spec, len(rows), seed), beats_start=False)
         rate = (
@@ -411,8 +407,8 @@ class EncoderClassifier(
         module.to(device).eval()
         held_out, learned = self._split(len(rows), spec.has_hidden_layers, seed)
         to_start = learned[:: -(-len(learned) // _ROWS_TO_START)]
-        # An encoder that stays as it is encodes all rows, once.
-        codes = torch.from_numpy(self._encode(rows[to_start] if self.fine_tune else rows))
+        # A fixed encoder encodes all rows once.
+        codes = torch.from_numpy(self.encoder_.encode(rows[to_start] if self.fine_tune else rows))
         head = SoftmaxHead(codes.shape[1], len(self.classes_)).to(device)
         head.start(
             codes if self.fine_tune else codes[torch.from_numpy(to_start)],
@@ -445,30 +441,19 @@ class EncoderClassifier(
         if self.fine_tune:
             slower = self.encoder_learning_rate
             shares[module] = (_ENCODER_RATE if isinstance(slower, str) else slower) / rate
-        in_blocks = anywhere_stored(rows)
+        source_of = partial(numbers_of, rows, in_blocks=anywhere_stored(rows))
         self.history_ = train(
             network,
             loss,
-            numbers_of(rows, learned, in_blocks=in_blocks),
+            source_of(learned),
             settings=settings,
-            validation=(numbers_of(rows, held_out, in_blocks=in_blocks) if len(held_out) else None),
+            validation=source_of(held_out) if len(held_out) else None,
             optimizer=new_optimizer(network, rate, settings.weight_decay, shares),
             callbacks=(print_epoch,) if self.verbose else (),
         )
         self.network_.eval()
         if self.history_.ended == "interrupted":
-            warnings.warn(
-                f"training was interrupted after {self.n_iter_} epochs; the classifier keeps what "
-                "it learned",
-                stacklevel=3,
-            )
-
-    def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Compute the codes of rows, maps as rows of numbers."""
-        module, scaling, spec = self.encoder_.module, self.encoder_.scaling_, self.encoder_.spec
-        codes = scratch_rows((len(rows), spec.code_width))
-        run_in_blocks(lambda x: module(scaling(x)).flatten(1), rows, codes, module, spec)
-        return codes
+            warn_of_interruption("classifier", self.history_, stacklevel=3)
 
     def _logits(self, X: Any) -> NDArray[np.float32]:
         self._check_fitted()
@@ -482,7 +467,7 @@ class EncoderClassifier(
         manifest = {
             "kind": "classifier",
             "fingerprint": self.fingerprint_,
-            # The encoder is the one below; where it came from may be gone.
+            # The encoder is saved below; its source may no longer exist.
             "parameters": {**persistence.parameters(self), "encoder": None},
             **network_facts(self.encoder_.spec),
             "scaling": self.scaling_.facts(),
@@ -497,7 +482,7 @@ class EncoderClassifier(
 
 
 def _half_of(encoder: Any, from_scratch: bool) -> Encoder | BaseAutoencoder:
-    """Find the encoder that was given, or the model to draw a new one for."""
+    """Return the encoder that the parameters specify, or the model of a new one."""
     if encoder is None:
         return Autoencoder()
     if isinstance(encoder, str | Path):
@@ -521,12 +506,12 @@ def _half_of(encoder: Any, from_scratch: bool) -> Encoder | BaseAutoencoder:
 
 
 def _check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:
-    """Check labels (n,) of rows by scikit-learn's rules.
+    """Check the labels (n,) of rows by scikit-learn's rules.
 
     Raises
     ------
     DataError
-        If they are missing, or no classes.
+        If they are missing, or are not classes.
     """
     if y is None:
         raise DataError(
@@ -544,22 +529,22 @@ def _check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _check_class_weight(given: Any) -> None:
-    """Refuse what does not say how much the rows of each class count.
+def _check_class_weight(class_weight: Any) -> None:
+    """Refuse class weights that are of another form, or not above 0.
 
     Raises
     ------
     ParameterError
-        Naming what is wrong.
+        For the first wrong value.
     """
-    if given is None or (isinstance(given, str) and given == "balanced"):
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return
-    if not isinstance(given, Mapping):
+    if not isinstance(class_weight, Mapping):
         raise ParameterError(
-            f"class_weight={given!r} is not allowed; give a dict from labels to numbers above 0, "
-            "'balanced', or None"
+            f"class_weight={class_weight!r} is not allowed; give a dict from labels to numbers "
+            "above 0, 'balanced', or None"
         )
-    for label, weight in given.items():
+    for label, weight in class_weight.items():
         check_number(f"class_weight[{label!r}]", weight, low=0, open_low=True)
 
 
@@ -569,51 +554,51 @@ def _weigh_classes(
     numbers: NDArray[np.intp],
     weights: RowWeights,
 ) -> RowWeights:
-    """Tell how much each row counts, by its class and by its own weight.
+    """Multiply the weights of rows by those of their classes.
 
     Parameters
     ----------
     class_weight : mapping, "balanced" or None
-        Checked.
+        Checked weights of classes.
     classes : ndarray of shape (n_classes,)
         The labels.
     numbers : ndarray of shape (n,)
-        Of each row's class among them.
+        The number of each row's class.
     weights : ndarray of shape (n,) or None
-        Each row's own.
+        The weight of each row.
 
     Returns
     -------
     ndarray of shape (n,), or None
-        ``None`` if all count the same.
+        ``None`` if all weights are equal.
 
     Raises
     ------
     ParameterError
-        If there is a weight for a class that no row has, and none for one that there is.
+        If a weight names a class that no row has, while an existing class is not named.
     """
     if class_weight is None:
         return weights
-    own = np.ones(len(numbers)) if weights is None else weights
+    row_weights = np.ones(len(numbers)) if weights is None else weights
     if isinstance(class_weight, str):
-        of_each = 1 / np.bincount(numbers, weights=own)
+        class_weights = 1 / np.bincount(numbers, weights=row_weights)
     else:
-        known = classes.tolist()
-        given = {plain_label(label): weight for label, weight in class_weight.items()}
-        unnamed = [label for label in known if label not in given]
-        strange = [label for label in given if label not in known]
-        if unnamed and strange:  # where all classes are named, a fold may lack one of them
+        labels = classes.tolist()
+        by_label = {plain_label(label): weight for label, weight in class_weight.items()}
+        unnamed = [label for label in labels if label not in by_label]
+        unknown = [label for label in by_label if label not in labels]
+        if unnamed and unknown:  # if all classes are named, a fold of the data may lack one of them
             raise ParameterError(
-                f"class_weight names the class {strange[0]!r}, which no row has, and not the class "
+                f"class_weight names the class {unknown[0]!r}, which no row has, and not the class "
                 f"{unnamed[0]!r}; name the classes by their labels in y"
             )
-        of_each = np.array([given.get(label, 1.0) for label in known])
-    both = own * of_each[numbers]
-    return None if (both == both[0]).all() else both / both.max()
+        class_weights = np.array([by_label.get(label, 1.0) for label in labels])
+    product = row_weights * class_weights[numbers]
+    return None if (product == product[0]).all() else product / product.max()
 
 
 def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:
-    """Turn labels into what JSON can hold."""
+    """Convert labels to JSON."""
     texts = classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes)
     if classes.ndim != 1 or not (texts or classes.dtype.kind in "biufU"):
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""The damage that a model is to undo: what its parameters say, in the units of its rows."""
+"""The corruption of training rows, and the range of values that it may set them to."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -29,12 +29,12 @@ class Corrupting(Protocol):
 
 
 class DataRange(NamedTuple):
-    """The smallest and the largest values that were learned from, in the data's units.
+    """The smallest and the largest values of the training rows, in the data's units.
 
     Attributes
     ----------
     least, most : ndarray of float64
-        Of a table, of each column, (F,); of a signal, of each channel, (C,) or ().
+        For a table, one value for each column, (F,); for a signal, for each channel, (C,) or ().
     """
 
     least: NDArray[np.float64]
@@ -42,12 +42,12 @@ class DataRange(NamedTuple):
 
 
 def range_of(statistics: Statistics, X: AnyRows, units: tuple[int, ...]) -> DataRange | None:
-    """Tell the range of a table's columns or a signal's channels; ``None`` for pictures.
+    """Return the range of a table's columns or a signal's channels; ``None`` for pictures.
 
     Parameters
     ----------
     statistics : Statistics
-        Of the rows.
+        The statistics of the rows.
     X : ndarray or LazyRows of shape (n, ...)
         The rows.
     units : tuple of int
@@ -63,12 +63,12 @@ def range_of(statistics: Statistics, X: AnyRows, units: tuple[int, ...]) -> Data
 
 
 def check_range(known: DataRange, sample_shape: tuple[int, ...]) -> None:
-    """Refuse a stored range that cannot be that of rows of a shape.
+    """Refuse a stored range that does not fit the shape of the rows.
 
     Raises
     ------
     TypeError, ValueError
-        If it holds other than finite numbers, or does not go with such rows.
+        If its shape differs, or it has values other than finite numbers.
     """
     for end in known:
         np.broadcast_to(end, sample_shape)
@@ -77,7 +77,7 @@ def check_range(known: DataRange, sample_shape: tuple[int, ...]) -> None:
 
 
 def widened(known: DataRange, X: AnyRows) -> DataRange:
-    """Return the range of what was learned from before and of more rows (n, ...)."""
+    """Return the range of earlier training rows and of more rows (n, ...) together."""
     least, most = known
     for rows in in_blocks(X):
         axes = tuple(range(rows.ndim - least.ndim))
@@ -87,13 +87,13 @@ def widened(known: DataRange, X: AnyRows) -> DataRange:
 
 
 def known_range(model: Corrupting) -> DataRange | None:
-    """Return the range that a model keeps, if it does."""
+    """Return the range that a model has kept, if any."""
     ends = [getattr(model, name, None) for name in ("data_min_", "data_max_")]
     return None if ends[0] is None or ends[1] is None else DataRange(ends[0], ends[1])
 
 
 def keep_range(model: Learned, known: DataRange | None) -> None:
-    """Have a model keep the range of what it learned from, or none."""
+    """Set or remove the range of the training rows that a model keeps."""
     for name in ("data_min_", "data_max_"):
         model.__dict__.pop(name, None)
     if known is not None:
@@ -101,41 +101,41 @@ def keep_range(model: Learned, known: DataRange | None) -> None:
 
 
 def limits_of(model: Corrupting, known: DataRange | None = None) -> corruption.Limits:
-    """Tell what salt and pepper, black and white are among a model's scaled rows.
+    """Return the extreme values, in scaled units, that salt and pepper or black and white set.
 
-    Of tables and signals, the smallest and the largest value of each column or channel that was
-    learned from. Of pictures, and of models that were stored without these, ``scaling_.low`` and
+    For tables and signals they are the smallest and the largest value of each column or channel of
+    the training rows; for pictures, and for models saved without these, ``scaling_.low`` and
     ``scaling_.high``.
 
     Parameters
     ----------
     model : BaseAutoencoder or EncoderClassifier
-        Whose scaling is known.
+        A model whose scaling is known.
     known : DataRange, optional
-        Of the rows, if it is not the model's own.
+        The range of the rows; by default the model's.
     """
     scaling, shape = model.scaling_, model.sample_shape_
     known = known or known_range(model)
     ends = (scaling.low, scaling.high) if known is None else known
     if known is None and scaling.shift.ndim == scaling.scale.ndim == 0:
-        shape = (1,)  # the same for pictures of any extent
+        shape = (1,)  # the same for pictures of any size
     rows = (np.array(np.broadcast_to(end, (1, *shape)), np.float64) for end in ends)
     low, high = (scaling(torch.from_numpy(row))[0] for row in rows)
     return corruption.Limits(low, high)
 
 
 def choose_damage(model: Corrupting, known: DataRange | None = None) -> corruption.Damage | None:
-    """Make the damage that a model is to undo, if any; the model's scaling is known.
+    """Make the damage to training rows that a model's parameters specify, if any.
 
     Parameters
     ----------
     model, known
-        As of :func:`limits_of`.
+        As for :func:`limits_of`.
 
     Raises
     ------
     ParameterError
-        If the corruption is not known, or does not go with the rows.
+        If the corruption is unknown, or does not fit the rows.
     """
     if model.corruption is None:
         corruption.check_levels(model.corruption_level)

@@ -1,4 +1,4 @@
-"""Use of fitted estimators: encoding, decoding and measuring of rows, saving, and display."""
+"""The use of fitted estimators: encoding, decoding and measuring rows, saving, and display."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from sklearn.utils import Tags
 from narrows import storage
 from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
-from narrows.models.encoder_decoder import Decoder, Encoder, decode, encode, names_of
+from narrows.models.encoder_decoder import Decoder, Encoder, decode, encode
 from narrows.models.parameters import Learned
-from narrows.models.validation import check_codes, check_no_pairs, check_rows, check_sample_shape
+from narrows.models.validation import check_no_pairs, check_rows
 from narrows.training.history import Ending, History
 from narrows.training.state import Snapshot
 
-# What is said of each way in which training ends.
+# The text for each way in which training ends.
 _ENDED: dict[Ending, str] = {
     "max_epochs": "after all epochs",
     "early_stopping": "early: held-out rows got no better",
@@ -28,10 +28,10 @@ _ENDED: dict[Ending, str] = {
     "interrupted": "interrupted",
     "running": "still going on",
 }
-_DIGITS = 12  # of the fingerprint that are shown
-# Of the curve, in pixels, with a margin for the width of the line.
+_DIGITS = 12  # the digits of the fingerprint that are shown
+# The size of the loss curve in pixels, with a margin for the width of the line.
 _WIDTH, _HEIGHT, _MARGIN = 260, 72, 4
-# Rows whose reconstructions are held at once to be compared.
+# The number of rows whose reconstructions are held at once to be compared.
 _ERROR_BLOCK = 1024
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -46,23 +46,23 @@ class Fitted(
 
     @abstractmethod
     def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether there is something learned."""
+        """Return whether the estimator is fitted."""
 
     @abstractmethod
     def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
-        """Return what is kept: a manifest, and tensors."""
+        """Return the manifest and the tensors to be saved."""
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write all that was learned to a folder; :func:`narrows.load` reads it.
+        """Save the fitted estimator to a folder; :func:`narrows.load` reads it.
 
         Parameters
         ----------
         path : str or Path
-            The folder, of safetensors and JSON. A crash leaves what was there, or the whole.
-            ``history.csv`` in it says how training went, of a stack's layers
-            ``history-layer-1.csv`` and so on; loading does without them.
+            The folder, which holds safetensors and JSON. It is written atomically: after a crash
+            it is complete, or as it was before. ``history.csv`` in it lists the epochs; loading
+            ignores it.
         overwrite : bool, default=False
-            Whether a model that is there already is replaced.
+            Whether an existing model is replaced.
 
         Returns
         -------
@@ -72,11 +72,11 @@ class Fitted(
         Raises
         ------
         NotFittedError
-            If there is nothing learned yet.
+            If the estimator is not fitted.
         ParameterError
-            If the labels of a classifier are neither numbers nor texts.
+            If the labels of a classifier are of another type than numbers and texts.
         OutputExistsError, OutputError
-            If the folder is there already, or cannot be written.
+            If the folder exists, or cannot be written.
         """
         self._check_fitted()
         return storage.write(
@@ -89,12 +89,12 @@ class Fitted(
         return tags
 
     def _check_fitted(self) -> None:
-        """Refuse to be used before there is something learned.
+        """Refuse to be used before fitting.
 
         Raises
         ------
         NotFittedError
-            If there is nothing yet.
+            If the estimator is not fitted.
         """
         if not self.__sklearn_is_fitted__():
             raise NotFittedError(
@@ -103,7 +103,7 @@ class Fitted(
             )
 
     def _repr_html_inner(self) -> str:
-        """Return scikit-learn's diagram, and below it what was learned."""
+        """Return scikit-learn's diagram, followed by a table of the fitted estimator."""
         diagram: str = super()._repr_html_inner()
         return diagram + _learned_html(self) if self.__sklearn_is_fitted__() else diagram
 
@@ -120,11 +120,11 @@ class Codec(
     Fitted,
     Learned,
 ):
-    """The use of a fitted model; :class:`BaseAutoencoder` adds the learning.
+    """The methods of fitted models; :class:`BaseAutoencoder` adds training.
 
     Examples
     --------
-    What every fitted model can do:
+    Every fitted model has these methods:
 
     >>> import tempfile
     >>> from narrows import Autoencoder, datasets, load
@@ -148,7 +148,7 @@ class Codec(
     True
     """
 
-    # What a run can go on from, in memory or in the folder that the model was read from.
+    # The training state, in memory or in the folder from which the model was loaded.
     _run_state: Snapshot | persistence.StoredState | None = None
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -157,7 +157,7 @@ class Codec(
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            In the units of the training data.
+            Rows, in the units of the training data.
 
         Returns
         -------
@@ -167,7 +167,8 @@ class Codec(
         Raises
         ------
         NotFittedError, DataError
-            If there is nothing learned yet, or the rows are not like those learned from.
+            If the model is not fitted, or the rows differ from the training rows in shape, columns
+            or type, or have values that are not finite.
         """
         return self._encode(self._check_rows(X))
 
@@ -181,25 +182,23 @@ class Codec(
         Z : array-like of shape (n, K)
             Codes.
         sample_shape : tuple of int, optional
-            Of the pictures that they were made of, where a fully convolutional model encoded
-            others than those learned from.
+            The shape of the encoded pictures, if a fully convolutional model encoded pictures of
+            another shape than those of the training data.
 
         Returns
         -------
         ndarray of shape (n, *sample_shape_)
-            Rows in the units of the training data; of uint8 pictures, numbers from 0 to 255.
+            Rows in the units of the training data; for uint8 pictures, numbers from 0 to 255.
             float64 where float32 cannot hold all values of the training data's type (float64,
             int32, int64), otherwise float32.
 
         Raises
         ------
         NotFittedError, DataError
-            If there is nothing learned yet, or the codes have another width.
+            If the model is not fitted, or the codes have another width.
         """
         self._check_fitted()
-        spec = self.spec_.at(check_sample_shape(self.spec_, sample_shape))
-        codes = check_codes(Z, spec.code_width, are_maps=spec.is_map)
-        return self._decode(codes, spec.sample_shape)
+        return persistence.halves(self)[1].inverse_transform(Z, sample_shape)
 
     def reconstruct(self, X: Any) -> NDArray[np.floating]:
         """Encode rows and decode their codes.
@@ -212,7 +211,7 @@ class Codec(
         Returns
         -------
         ndarray of the shape of X
-            In the same units, of the type that :meth:`inverse_transform` gives.
+            Reconstructed rows, of the type that :meth:`inverse_transform` returns.
 
         Raises
         ------
@@ -224,7 +223,7 @@ class Codec(
         return decoded.reshape(np.shape(X)) if np.ndim(X) > 1 else decoded
 
     def denoise(self, X: Any) -> NDArray[np.floating]:
-        """Restore clean rows from damaged ones, by a model that was trained with ``corruption``.
+        """Restore clean rows from damaged ones, with a model trained with ``corruption``.
 
         Parameters
         ----------
@@ -234,7 +233,7 @@ class Codec(
         Returns
         -------
         ndarray of the shape of X
-            In the same units, of the type that :meth:`inverse_transform` gives.
+            Restored rows, of the type that :meth:`inverse_transform` returns.
 
         Raises
         ------
@@ -244,7 +243,7 @@ class Codec(
         return self.reconstruct(X)
 
     def reconstruction_error(self, X: Any) -> NDArray[np.floating]:
-        """Measure how far each row is from its reconstruction; lower is better.
+        """Measure the error of the reconstruction of each row; lower is better.
 
         Parameters
         ----------
@@ -255,7 +254,7 @@ class Codec(
         -------
         ndarray of shape (n,), float32
             The mean over features of the squared difference, in the data's units squared; float64
-            where one of them is beyond 3.4e38.
+            if one of these exceeds 3.4e38.
 
         Raises
         ------
@@ -266,13 +265,12 @@ class Codec(
         errors = np.empty(len(rows))
         for start in range(0, len(rows), _ERROR_BLOCK):
             block = slice(start, start + _ERROR_BLOCK)
-            given = rows[block]
-            decoded = self._decode(self._encode(given), rows.shape[1:])
-            difference = np.subtract(decoded, given, dtype=np.float64)
+            decoded = self._decode(self._encode(rows[block]), rows.shape[1:])
+            difference = np.subtract(decoded, rows[block], dtype=np.float64)
             errors[block] = np.square(difference, out=difference).mean(
                 axis=tuple(range(1, difference.ndim))
             )
-        # The network is no more exact than single precision, which may be too small for squares.
+        # Single precision is as exact as the network, but may be too small for squares.
         return errors if errors.max() > _LARGEST else errors.astype(np.float32)
 
     def score_samples(self, X: Any) -> NDArray[np.floating]:
@@ -303,7 +301,7 @@ class Codec(
         X : array-like
             As :meth:`reconstruction_error`.
         y : array-like of shape (n,) or (n, m), optional
-            Labels, which are not used. Rows like those of X are refused: only
+            Labels, which are ignored. Rows like those of X are refused: only
             :class:`narrows.DenoisingAutoencoder` measures against clean rows.
 
         Returns
@@ -321,7 +319,7 @@ class Codec(
         return float(self.score_samples(rows).mean(dtype=np.float64))
 
     def jacobian_norm(self, X: Any) -> NDArray[np.float32]:
-        """Measure how strongly each row's code answers to changes of the row, exactly.
+        """Measure the sensitivity of each row's code to changes of the row, exactly.
 
         Parameters
         ----------
@@ -332,7 +330,7 @@ class Codec(
         -------
         ndarray of shape (n,), float32
             The Frobenius norm of the Jacobian of the code, K by F, with respect to the scaled row.
-            :class:`narrows.ContractiveAutoencoder` makes the mean of its square small.
+            :class:`narrows.ContractiveAutoencoder` minimises the mean of its square.
 
         Raises
         ------
@@ -343,15 +341,16 @@ class Codec(
         return sensitivity.measure(self.encoder_, self.scaling_, rows)
 
     def jacobian_singular_values(self, X: Any) -> NDArray[np.float32]:
-        """Measure along how many directions each row can move without its code standing still.
+        """Measure the sensitivity of each row's code along its principal directions.
 
         Rifai, Vincent, Muller, Glorot & Bengio (2011), "Contractive auto-encoders", section 5.3:
-        a contractive model answers to few directions, those along which the data vary.
+        the code of a contractive model is sensitive along few directions, those of the data's
+        variation.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Rows, in the units of the training data; K passes for each of them.
+            Rows, in the units of the training data; each costs K passes.
 
         Returns
         -------
@@ -368,45 +367,43 @@ class Codec(
         return sensitivity.measure_singular_values(self.encoder_, self.scaling_, rows)
 
     def split(self) -> tuple[Encoder, Decoder]:
-        """Part the model into its two halves, each of which works and saves alone.
+        """Split the model into its two halves, each of which can be used and saved alone.
 
         Returns
         -------
         encoder : Encoder
         decoder : Decoder
-            They share the model's weights until they are saved.
+            The halves, which share the model's weights until they are saved.
 
         Raises
         ------
         NotFittedError
-            If there is nothing learned yet.
+            If the model is not fitted.
         """
         self._check_fitted()
-        around = (self.scaling_, self.spec_, self.fingerprint_, names_of(self))
-        return Encoder(self.encoder_, *around), Decoder(self.decoder_, *around)
+        return persistence.halves(self, self.fingerprint_)
 
     @property
     def fingerprint_(self) -> str:
-        """SHA-256, in hexadecimal, of the weights and of what decides their meaning."""
+        """SHA-256, in hexadecimal, of weights, network description and scaling."""
         self._check_fitted()
         return persistence.fingerprint(self)
 
     @property
     def rate_(self) -> int | None:
-        """Samples a second of the signals learned from, where they were known; otherwise None."""
+        """Samples per second of the training signals; None if unknown."""
         self._check_fitted()
-        rate: int | None = self.spec_.rate
-        return rate
+        return self.spec_.rate
 
     @property
     def takes_any_size_(self) -> bool:
-        """Whether pictures of another size than those learned from can be encoded."""
+        """Whether pictures of other sizes than those of the training data can be encoded."""
         self._check_fitted()
         return bool(self.spec_.is_map)
 
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
-        """Build the model again from what :func:`narrows.storage.read` gave.
+        """Build a saved model from the results of :func:`narrows.storage.read`.
 
         Parameters
         ----------
@@ -415,12 +412,12 @@ class Codec(
         parts : mapping of str to mapping of str to Tensor
             The tensors of each half.
         path : str or Path
-            Where they are from; errors name it.
+            The folder, for messages.
 
         Returns
         -------
         BaseAutoencoder
-            Of the class that this is called on, fitted.
+            A fitted model of this class.
 
         Raises
         ------
@@ -439,14 +436,13 @@ class Codec(
 
     @property
     def _n_features_out(self) -> int:
-        width: int = self.spec_.code_width
-        return width
+        return self.spec_.code_width
 
     def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
         return persistence.stored(self)
 
     def _check_rows(self, X: Any) -> NDArray[Any]:
-        """Check rows to use, and bring flat ones into the shape of those learned from."""
+        """Check rows to be used, and reshape flat ones to the shape of the training rows."""
         self._check_fitted()
         return check_rows(self, X)
 
@@ -461,9 +457,9 @@ class Codec(
 
 
 def _learned_html(model: Any) -> str:
-    """Return a table of what a fitted estimator learned, and its loss by epoch, as HTML.
+    """Return a table about a fitted estimator, and its loss by epoch, as HTML.
 
-    Nothing in it is fetched or run, and it follows the page's own colours.
+    The HTML loads nothing, runs no scripts, and uses the colours of the page.
 
     Examples
     --------
@@ -490,16 +486,15 @@ def _learned_html(model: Any) -> str:
         "fingerprint": model.fingerprint_[:_DIGITS],
     }
     lines = "".join(
-        f'<tr><th style="text-align:left">{escape(what)}</th><td>{escape(figure)}</td></tr>'
-        for what, figure in figures.items()
+        f'<tr><th style="text-align:left">{escape(title)}</th><td>{escape(figure)}</td></tr>'
+        for title, figure in figures.items()
     )
     return f'<div class="narrows-learned"><table>{lines}</table>{_curve(history, name)}</div>'
 
 
 def _curve(history: History, name: str) -> str:
-    """Draw a loss by epoch, its ends written beside it; nothing of fewer than two epochs."""
-    found: list[Any] = [record.get(name, np.nan) for record in history.epochs]
-    values = np.array(found, float)
+    """Draw a loss by epoch, with a caption of both ends; nothing for fewer than two epochs."""
+    values = np.array([record.get(name, np.nan) for record in history.epochs], float)
     epochs = np.flatnonzero(np.isfinite(values))
     if len(epochs) < 2:
         return ""

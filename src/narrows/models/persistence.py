@@ -1,4 +1,4 @@
-"""From an estimator to what storage keeps, and back."""
+"""Conversion of fitted models to manifests and tensors for storage, and back."""
 
 import hashlib
 import json
@@ -29,19 +29,19 @@ from narrows.training.state import DAMAGES, Snapshot
 Model = TypeVar("Model", bound=Learned)
 
 STATE = "state"
-"""The name of the file, in a model's folder, that holds what its run can go on from."""
+"""The name, in a model's manifest, of the file that holds its training state."""
 
-# What decides how a run goes, but not where it goes.
+# Parameters that do not affect the result of a run.
 _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
-# Rows that are copied at a time to be hashed.
+# The number of rows that are copied at a time to be hashed.
 _BLOCK = 4096
-# Of rows on a disk, as many runs of so many rows are hashed, evenly spread.
+# Of rows on a disk, 64 blocks of 16 rows are hashed, evenly spread.
 _SAMPLES, _SAMPLED = 64, 16
 
 
 @dataclass(frozen=True)
 class StoredState:
-    """A state in a model's folder, which is read when it is needed.
+    """A training state in a model's folder, which is read when it is needed.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class StoredState:
         Raises
         ------
         FormatError
-            If it is missing or damaged.
+            If the file is missing or damaged.
         """
         contents = storage.read_file(self.path, self.entry)
         try:
@@ -72,10 +72,15 @@ class StoredState:
             ) from error
 
 
+def halves(model: Learned, fingerprint: str = "") -> tuple[Encoder, Decoder]:
+    """Return the two halves of a fitted model, which share its weights."""
+    around = (model.scaling_, model.spec_, fingerprint, names_of(model))
+    return Encoder(model.encoder_, *around), Decoder(model.decoder_, *around)
+
+
 def stored(model: Learned) -> tuple[dict[str, Any], storage.Parts]:
     """Return a fitted model's manifest and tensors; :func:`restore` takes them."""
-    around = (model.scaling_, model.spec_, fingerprint(model), names_of(model))
-    encoder, decoder = Encoder(model.encoder_, *around), Decoder(model.decoder_, *around)
+    encoder, decoder = halves(model, fingerprint(model))
     manifest: dict[str, Any] = {
         "kind": "model",
         "model": type(model).__name__,
@@ -102,15 +107,12 @@ def stored(model: Learned) -> tuple[dict[str, Any], storage.Parts]:
 def restore(
     cls: type[Model], manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path
 ) -> Model:
-    """Build a model again; see :meth:`narrows.models.BaseAutoencoder.restore`."""
+    """Build a saved model; see :meth:`narrows.models.BaseAutoencoder.restore`."""
     encoder = Encoder.restore(manifest, parts, path)
     decoder = Decoder.restore(manifest, parts, path)
     with storage.explain_damage("model", path):
         _check_facts(manifest, encoder)
-        known: dict[str, Any] = {
-            name: unplain(value) for name, value in manifest["parameters"].items()
-        }
-        model = cls(**known)
+        model = cls(**{name: unplain(value) for name, value in manifest["parameters"].items()})
         model.spec_ = encoder.spec
         model.scaling_ = encoder.scaling_
         model.sample_shape_ = encoder.sample_shape_
@@ -118,10 +120,10 @@ def restore(
         model.n_features_in_ = math.prod(model.sample_shape_)
         if (names := manifest["feature_names_in"]) is not None:
             model.feature_names_in_ = np.asarray(names, dtype=object)
-        found = manifest["findings"]
-        for name in (name for name in _findings(model) if name in found):
-            # A single number comes back as one.
-            setattr(model, name, np.asarray(found[name])[()])
+        for name in _findings(model):
+            if name in manifest["findings"]:
+                # The index makes a scalar of an array without dimensions.
+                setattr(model, name, np.asarray(manifest["findings"][name])[()])
         model.choices_ = restore_choices(manifest.get("choices", {}))
         model.learned_rows_ = (
             LearnedRows.restore(parts["rows"], manifest["rows"]) if "rows" in parts else None
@@ -138,7 +140,7 @@ def restore(
 
 
 def _check_facts(manifest: Mapping[str, Any], encoder: Encoder) -> None:
-    """Refuse what a manifest says of a model if it cannot be so."""
+    """Refuse a manifest whose entries cannot belong to a model."""
     if not isinstance(manifest["parameters"], dict):
         raise TypeError("the parameters are not named values")
     if not isinstance(manifest["loss"], str):
@@ -148,18 +150,13 @@ def _check_facts(manifest: Mapping[str, Any], encoder: Encoder) -> None:
 
 
 def fingerprint(model: Learned) -> str:
-    """Hash a model's weights and what decides their meaning."""
+    """Hash a model's weights, the description of its network and its scaling."""
     facts = {"network": model.spec_.as_json(), "scaling": model.scaling_.facts()}
-    around = (model.scaling_, model.spec_, "")
-    parts = {
-        "encoder": Encoder(model.encoder_, *around).tensors(),
-        "decoder": Decoder(model.decoder_, *around).tensors(),
-    }
-    return storage.fingerprint(facts, parts)
+    return storage.fingerprint(facts, {half.kind: half.tensors() for half in halves(model)})
 
 
 def parameters(model: BaseEstimator) -> dict[str, Any]:
-    """Return the constructor's parameters as JSON can hold them; paths are of one machine only."""
+    """Return the constructor's parameters as JSON; a checkpoint's path is left out."""
     return {
         name: None if name == "checkpoint" else plain(value)
         for name, value in model.get_params(deep=False).items()
@@ -167,7 +164,7 @@ def parameters(model: BaseEstimator) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn a parameter into what JSON can hold; of a function, its name."""
+    """Convert a parameter to JSON; a function becomes its name."""
     if isinstance(value, BaseEstimator):
         return {"model": type(value).__name__, "parameters": parameters(value)}
     if isinstance(value, Mapping):
@@ -183,12 +180,12 @@ def plain(value: Any) -> Any:
 
 
 def plain_label(label: Any) -> Any:
-    """Turn a class's label into one of Python's own kinds."""
+    """Convert the label of a class from a NumPy type to a Python type."""
     return label.item() if isinstance(label, np.generic) else label
 
 
 def unplain(value: Any) -> Any:
-    """Turn what JSON held into a parameter again."""
+    """Convert JSON back to a parameter."""
     if isinstance(value, list):
         return tuple(map(unplain, value))
     if not isinstance(value, dict):
@@ -204,20 +201,20 @@ def unplain(value: Any) -> Any:
 
 
 def _instructions(corruption: Any) -> list[str]:
-    """Tell users' functions apart that have the same name: by what Python made of them."""
+    """Return the bytecode of user-defined corruptions, which tells equal names apart."""
     kinds = corruption if isinstance(corruption, list | tuple) else [corruption]
     codes = (getattr(kind, "__code__", None) for kind in kinds)
     return [f"{code.co_code.hex()} {code.co_names}" for code in codes if code is not None]
 
 
 def _findings(model: Learned) -> list[str]:
-    """Name the fitted arrays that a model's class and its bases keep, where they were found."""
+    """Return the names of the fitted arrays that a model's class and its bases save."""
     names = (name for base in type(model).__mro__ for name in vars(base).get("_findings", ()))
     return list(dict.fromkeys(names))
 
 
 def run_identity(model: Learned, *data: NDArray[Any]) -> str:
-    """Name a run by its parameters and its rows: of those on a disk, a sample and their files."""
+    """Hash the parameters and rows of a run; of rows on a disk, a sample and their files."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
     shapes = [[X.shape, str(X.dtype)] for X in data]
     facts = [type(model).__name__, settings, _instructions(model.corruption), shapes]

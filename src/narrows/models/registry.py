@@ -1,6 +1,6 @@
-"""The list of models, and what becomes of a class that is defined as one.
+"""The registry of models by name, and the processing of classes that join it.
 
-The command line's choices, loading from disk, the web page and the contract tests read the list.
+The command line, loading, the web page and the contract tests use the registry.
 """
 
 import dataclasses
@@ -11,20 +11,20 @@ from typing import Any
 from narrows.errors import ParameterError
 from narrows.plugins import plug_ins, refuse
 
-# From the name on the command line ("autoencoder", "denoising") to the class.
+# The classes by their names on the command line ("autoencoder", "denoising").
 MODELS: dict[str, type[Any]] = {}
 
 
 def define(model: type) -> None:
-    """Make a dataclass of a new subclass of the base class of models, and add it to the list.
+    """Make a dataclass of a new subclass of the base class of models, and register it.
 
-    A decorator ``@dataclass`` that follows, whatever its arguments, finds ``__eq__``, ``__hash__``
-    and ``__repr__`` in place: estimators are compared by identity, and scikit-learn shows them.
+    The class keeps the ``__eq__``, ``__hash__`` and ``__repr__`` that it inherits, even under a
+    further ``@dataclass``: estimators are compared by identity, and scikit-learn displays them.
 
     Raises
     ------
     ParameterError
-        If the class has the name of one that Narrows brings.
+        If the class has the name of a model of Narrows.
     """
     name = _name(model)
     known = MODELS.get(name)
@@ -43,14 +43,14 @@ def define(model: type) -> None:
 
 
 def is_built_in(model: type) -> bool:
-    """Tell whether a class of models comes with Narrows."""
+    """Return whether a class of models belongs to Narrows."""
     return model.__module__.startswith("narrows.")
 
 
 def load_plugins() -> None:
-    """Import the models that other packages bring as entry points ``narrows.models``.
+    """Import the models of other packages, from the entry points ``narrows.models``.
 
-    Importing defines their classes, which adds them to :data:`MODELS`.
+    The import defines their classes, which registers them in :data:`MODELS`.
     """
     for found in plug_ins("narrows.models"):
         if found.value not in MODELS.values():
@@ -60,54 +60,52 @@ def load_plugins() -> None:
 
 
 def model_named(name: str) -> type[Any] | None:
-    """Find a class by its name on the command line, among plug-ins if need be; None if unknown."""
+    """Return the class with a name on the command line, also of plug-ins; None if unknown."""
     if name not in MODELS:
         load_plugins()
     return MODELS.get(name)
 
 
 def class_named(name: object) -> type[Any] | None:
-    """Find a class by its own name, among plug-ins if need be; None if there is none."""
-    for look_further in (True, False):
-        for model in MODELS.values():
-            if model.__name__ == name:
-                return model
-        if look_further:
-            load_plugins()
-    return None
+    """Return the class with a Python name, also of plug-ins; None if unknown."""
+    classes = {model.__name__: model for model in MODELS.values()}
+    if str(name) not in classes:
+        load_plugins()
+        classes = {model.__name__: model for model in MODELS.values()}
+    return classes.get(str(name))
 
 
 def _inherit_defaults(model: type) -> None:
-    """Give a class, of which a dataclass is about to be made, the defaults that Python would find.
+    """Set the defaults of a future dataclass by Python's method resolution order.
 
-    A dataclass takes over all fields of its first base, those that this base has merely inherited
-    included: they would hide what its other bases have changed.
+    A dataclass copies all fields of its first base, inherited ones included, which would hide the
+    defaults that its other bases have changed.
 
     Parameters
     ----------
     model : type
         A subclass of :class:`narrows.models.BaseAutoencoder`.
     """
-    own = inspect.get_annotations(model)
+    annotations = inspect.get_annotations(model)
     taken: dict[str, dataclasses.Field[Any]] = {}
     right: dict[str, dataclasses.Field[Any]] = {}
     for base in filter(dataclasses.is_dataclass, model.__mro__[:0:-1]):
         known = {field.name: field for field in dataclasses.fields(base)}
         taken |= known
         right |= {name: known[name] for name in inspect.get_annotations(base) if name in known}
-    hidden = {n: f for n, f in right.items() if taken[n] is not f and n not in own}
-    model.__annotations__ = {**own, **{name: field.type for name, field in hidden.items()}}
+    hidden = {n: f for n, f in right.items() if taken[n] is not f and n not in annotations}
+    model.__annotations__ = annotations | {name: field.type for name, field in hidden.items()}
     for name, field in hidden.items():
         setattr(model, name, field.default)
 
 
 def _name(model: type) -> str:
-    """Return the name of a class on the command line."""
+    """Return the command-line name of a class."""
     return model.__name__.removesuffix("Autoencoder").lower() or "autoencoder"
 
 
 def _describe(model: type) -> None:
-    """Fill the inherited parameters and attributes into the docstring of a class."""
+    """Insert the inherited parameters and attributes into the docstring of a class."""
     if model.__doc__:
         text = inspect.cleandoc(model.__doc__)
         for section in ("Parameters", "Attributes"):
@@ -116,7 +114,7 @@ def _describe(model: type) -> None:
 
 
 def _section(classes: tuple[type, ...], title: str) -> str:
-    """Gather a section's entries from the docstrings of the classes above, each name once."""
+    """Collect a section's entries from the docstrings of the base classes, each name once."""
     entries: dict[str, list[str]] = {}
     for base in classes[1:]:
         lines = inspect.cleandoc(base.__doc__ or "").splitlines()
@@ -129,7 +127,7 @@ def _section(classes: tuple[type, ...], title: str) -> str:
         for line in filter(None, section):
             if not line.startswith(" "):
                 name = line.split(" : ")[0]
-                # Of a name that is there already, the lines go nowhere.
+                # The lines of a repeated name are dropped.
                 entry = [] if name in entries else entries.setdefault(name, [])
             entry.append(line)
     return "\n".join(line for entry in entries.values() for line in entry)

@@ -1,9 +1,10 @@
-"""How strongly a model's codes answer to its rows: Jacobians of any encoder, by the cheapest way.
+"""The sensitivity of codes to rows: norms and singular values of the Jacobian of any encoder.
 
-What a penalty makes small (:class:`narrows.ContractiveAutoencoder`) and what every model measures
-(``jacobian_norm``) is the same figure, by the same functions of :mod:`narrows.losses.jacobian`.
+The penalty of :class:`narrows.ContractiveAutoencoder` and the measurement ``jacobian_norm`` of
+every model are the same quantity, computed by the same functions of :mod:`narrows.losses.jacobian`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,93 +17,101 @@ from narrows.data.scaling import Scaling
 from narrows.losses import jacobian
 from narrows.networks import Encoder, Trace, is_pointwise
 
-# Numbers of the largest array that measuring a block of rows makes, and most rows of a block.
+# The size of the largest array that measuring a block of rows needs, and the most rows of a block.
 _BLOCK, _ROWS = 1 << 22, 4096
 
 
-@torch.no_grad()
 def measure(encoder: Encoder, scaling: Scaling, rows: NDArray[Any]) -> NDArray[np.float32]:
-    """Frobenius norm of the Jacobian of each row's code, exactly.
+    """Compute the Frobenius norm of the Jacobian of each row's code, exactly.
 
     Parameters
     ----------
     encoder : Encoder
-        On any device.
+        An encoder on any device.
     scaling : Scaling
-        From the data's units to the encoder's.
+        The map from the data's units to the encoder's.
     rows : ndarray of shape (n, ...)
-        In the data's units.
+        Rows in the data's units.
 
     Returns
     -------
     ndarray of shape (n,), float32
     """
-    source = as_rows(rows)
-    device = next(encoder.parameters()).device
-    norms = torch.empty(len(rows))
-    # The first row alone shows how many may follow at once.
-    start, size = 0, 1
-    while start < len(rows):
-        block = slice(start, start + size)
-        trace = encoder.trace(scaling(source[block].to(device)))
-        norms[block] = squared_norm(encoder, trace).sqrt()
-        start, size = start + size, _rows_at_once(trace)
-    return norms.numpy()
+
+    def norms(x: Tensor) -> tuple[Tensor, int]:
+        trace = encoder.trace(x)
+        return squared_norm(encoder, trace).sqrt().expand(len(x)), _rows_at_once(trace)
+
+    return _measure(encoder, scaling, rows, norms)
 
 
-@torch.no_grad()
 def measure_singular_values(
     encoder: Encoder, scaling: Scaling, rows: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Singular values of the Jacobian of each row's code, the largest first.
+    """Compute the singular values of the Jacobian of each row's code, the largest first.
 
     Parameters
     ----------
     encoder, scaling, rows
-        As :func:`measure`.
+        As for :func:`measure`.
 
     Returns
     -------
     ndarray of shape (n, min(K, F)), float32
     """
+
+    def singular_values(x: Tensor) -> tuple[Tensor, int]:
+        matrices = jacobian.function_jacobian(encoder, x)
+        return torch.linalg.svdvals(matrices), _BLOCK // matrices[0].numel()
+
+    return _measure(encoder, scaling, rows, singular_values)
+
+
+@torch.no_grad()
+def _measure(
+    encoder: Encoder,
+    scaling: Scaling,
+    rows: NDArray[Any],
+    measure_block: Callable[[Tensor], tuple[Tensor, int]],
+) -> NDArray[np.float32]:
+    """Measure rows in blocks; the first row alone shows how many rows may follow at once."""
     source = as_rows(rows)
     device = next(encoder.parameters()).device
-    values: list[Tensor] = []
+    measured: list[Tensor] = []
     start, size = 0, 1
     while start < len(rows):
-        x = scaling(source[start : start + size].to(device))
-        matrices = jacobian.function_jacobian(encoder, x)
-        values.append(torch.linalg.svdvals(matrices).cpu())
-        start, size = start + size, min(_ROWS, max(1, _BLOCK // matrices[0].numel()))
-    return torch.cat(values).numpy()
+        values, at_once = measure_block(scaling(source[start : start + size].to(device)))
+        measured.append(values.cpu())
+        start, size = start + size, min(_ROWS, max(1, at_once))
+    return torch.cat(measured).numpy()
 
 
 def squared_norm(encoder: Encoder, trace: Trace, probes: Tensor | None = None) -> Tensor:
-    """Squared Frobenius norm of the Jacobian of codes with respect to rows.
+    """Compute the squared Frobenius norm of the Jacobian of codes with respect to rows.
 
     Parameters
     ----------
     encoder : Encoder
-        Of any kind.
+        An encoder of any kind.
     trace : Trace
-        The encoder's way from rows (B, ...) to codes (B, K).
+        The encoder's results from rows (B, ...) to codes (B, K).
     probes : Tensor of shape (B, K), optional
-        Random directions of -1 and 1 to estimate the norm from; without them it is exact.
+        Random directions of -1 and 1 from which the norm is estimated; by default it is exact.
 
     Returns
     -------
     Tensor of shape (B,)
-        Or (1,) where all rows have the same.
+        Norms, or one (1,) if all rows have the same norm.
     """
     if not _is_layered(trace):
         return jacobian.function_norm(encoder, trace.seen, probes)
-    # Of several heads, the code is made of the first.
+    # If the encoder has several heads, the first gives the code.
     width = trace.code.shape[1]
     weights = [layer.linear.weight for layer in trace.layers]
     values = [layer.values for layer in trace.layers]
     weights[-1], values[-1] = weights[-1][:width], values[-1][:, :width]
-    # Where products are rounded, sums of squares of products of rounded ones would be off by more
-    # than a penalty may be; and the exact norm's own way back expects what it saw on the way forth.
+    # In mixed precision, rounding would make the penalty too inexact; and the exact norm's backward
+    # pass needs the types of its forward pass.
     with torch.autocast(trace.code.device.type, enabled=False):
         slopes = [
             None
@@ -120,14 +129,15 @@ def _is_layered(trace: Trace) -> bool:
 
 
 def _rows_at_once(trace: Trace) -> int:
+    """Return how many rows can be measured at once."""
     if is_cheap(trace):
         return _ROWS
     widths = [trace.seen[0].numel(), *(layer.values.shape[1] for layer in trace.layers)]
-    return min(_ROWS, max(1, _BLOCK // (max(widths) * trace.code.shape[1])))
+    return _BLOCK // (max(widths) * trace.code.shape[1])
 
 
 def is_cheap(trace: Trace) -> bool:
-    """Tell whether the exact norm costs about as little as an estimate."""
+    """Return whether the exact norm costs about as little as an estimate."""
     if not _is_layered(trace):
         return False
     linear_code = isinstance(trace.layers[-1].activation, torch.nn.Identity)
