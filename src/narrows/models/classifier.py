@@ -221,7 +221,8 @@ class EncoderClassifier(
             If the classifier is not fitted, or the rows differ from the training rows in shape,
             columns or type, or have values that are not finite.
         """
-        labels: NDArray[Any] = self.classes_[self._logits(X).argmax(axis=1)]
+        logits = self._logits(X)
+        labels: NDArray[Any] = self.classes_[logits.argmax(axis=1)]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
