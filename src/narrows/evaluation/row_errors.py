@@ -18,7 +18,7 @@ from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
-from narrows.models.encoder_decoder import Encoder, decode
+from narrows.models.encoder_decoder import Decoder, Encoder
 from narrows.models.resolve import choose_units
 
 # How many times the spreads of columns may differ before they are taken for different units.
@@ -250,12 +250,13 @@ class Coded:
         """
         check_shape(model, X)
         codes = model._encode(X)
-        scaling, width = model.scaling_.in_double(), math.prod(X.shape[1:])
+        width = math.prod(X.shape[1:])
+        decoder = Decoder(model.decoder_, model.scaling_.in_double(), model.spec_, "")
         errors, squares = np.empty((2, len(X))), np.zeros(width)
         step = max(1, _RESTORED_VALUES // width)
         for start in range(0, len(X), step):
             block = slice(start, start + step)
-            restored = decode(model.decoder_, scaling, codes[block], model.spec_)
+            restored = decoder.decode(codes[block])
             away = np.subtract(restored, X[block], dtype=np.float64).reshape(-1, width)
             with np.errstate(over="ignore"):
                 np.square(away, out=away)

@@ -1,4 +1,4 @@
-"""The two halves of a trained model, each of which lives, saves and loads alone."""
+"""The two halves of a trained model, each of which is used, saved and loaded alone."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,29 +20,29 @@ from narrows.errors import DataError, FormatError
 from narrows.models.validation import check_codes, check_rows, check_sample_shape
 from narrows.networks import ARCHITECTURES, NetworkSpec
 
-# Values of a row, or of what is made of it, that are computed at a time.
+# The number of input or output values that are computed at a time.
 _VALUES = 1 << 22
 
 
 class Half(ABC):
-    """What the halves have in common: a torch module and what surrounds it.
+    """The base of encoder and decoder: a torch module with its scaling and description.
 
     Attributes
     ----------
     module : Module
-        In evaluation mode.
+        The module, in evaluation mode.
     scaling_ : Scaling
-        Between the data's units and the network's.
+        The map between the data's units and the network's.
     spec : NetworkSpec
-        What the module was built from.
+        The description from which the module was built.
     sample_shape_ : tuple of int
         The shape of one row: ``(F,)``, ``(H, W)`` or ``(H, W, C)``.
     rate_ : int or None
-        Samples a second of the signals learned from, where they were known.
+        Samples per second of the training signals; None if unknown.
     fingerprint_ : str
-        The fingerprint of the whole model that this is a half of.
+        The fingerprint of the whole model.
     feature_names_in_ : ndarray of str
-        The columns of the table that was learned from; only where they had names.
+        The names of the columns of the training table, if they had names.
     """
 
     kind: ClassVar[str]
@@ -50,7 +50,7 @@ class Half(ABC):
     @staticmethod
     @abstractmethod
     def build(spec: NetworkSpec) -> nn.Module:
-        """Build the module, its weights still to be filled in."""
+        """Build the module without weights."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Half(ABC):
 
     @property
     def takes_any_size_(self) -> bool:
-        """Whether pictures of another size than those learned from can be encoded."""
+        """Whether pictures of other sizes than those of the training data can be encoded."""
         return self.spec.is_map
 
     @property
@@ -86,14 +86,14 @@ class Half(ABC):
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write this half alone to a folder; :func:`narrows.load` reads it.
+        """Save this half alone to a folder; :func:`narrows.load` reads it.
 
         Parameters
         ----------
         path : str or Path
             The folder.
         overwrite : bool, default=False
-            Whether a model or half that is there already is replaced.
+            Whether an existing model or half is replaced.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class Half(ABC):
         Raises
         ------
         OutputExistsError, OutputError
-            If the folder is there already, or cannot be written.
+            If the folder exists, or cannot be written.
         """
         return storage.write(path, self._manifest(), self._parts(), overwrite=overwrite)
 
@@ -120,18 +120,18 @@ class Half(ABC):
         return {self.kind: self.tensors()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return everything of this half that is kept as numbers."""
+        """Return the tensors of weights and scaling to be saved."""
         weights = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
         return weights | {f"scaling.{k}": v for k, v in self.scaling_.tensors().items()}
 
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
-        """Build the half again from what :func:`narrows.storage.read` gave.
+        """Build a saved half from the results of :func:`narrows.storage.read`.
 
         Returns
         -------
         Encoder or Decoder
-            Of the class that this is called on.
+            A half of this class.
 
         Raises
         ------
@@ -143,8 +143,8 @@ class Half(ABC):
         with storage.explain_damage(cls.kind, path):
             tensors = parts[cls.kind]
             spec = NetworkSpec.from_json(manifest["network"])
-            own = {name: tensors[f"scaling.{name}"] for name in ("shift", "scale")}
-            scaling = Scaling.restore(own, manifest["scaling"], math.prod(spec.sample_shape))
+            shifts = {name: tensors[f"scaling.{name}"] for name in ("shift", "scale")}
+            scaling = Scaling.restore(shifts, manifest["scaling"], math.prod(spec.sample_shape))
             prefix = "weights."
             weights = {
                 name.removeprefix(prefix): tensor.to(torch.float32)
@@ -160,21 +160,21 @@ class Half(ABC):
 def save_pair(
     encoder: "Encoder", decoder: "Decoder", to: tuple[Path, Path], *, overwrite: bool = False
 ) -> None:
-    """Write both halves of a model, so that no new one is ever left beside an old one.
+    """Save both halves of a model in one transaction, so that they always belong together.
 
     Parameters
     ----------
     encoder, decoder : Encoder, Decoder
-        Of one model.
+        The halves of one model.
     to : tuple of two Path
         Their folders.
     overwrite : bool, default=False
-        Whether models that are there already are replaced.
+        Whether existing models are replaced.
 
     Raises
     ------
     OutputExistsError, OutputError
-        If a folder is there already, or cannot be written. Both then hold what they held.
+        If a folder exists, or cannot be written. Both folders are then unchanged.
     """
     first, second = (
         (path, half._manifest(), half._parts())
@@ -184,7 +184,7 @@ def save_pair(
 
 
 class Encoder(Half):
-    """The half that turns rows into codes.
+    """The half that maps rows to codes.
 
     Examples
     --------
@@ -196,7 +196,7 @@ class Encoder(Half):
     >>> codes.shape, decoder.inverse_transform(codes).shape
     ((100, 2), (100, 8))
 
-    On a machine that has this half alone:
+    The encoder can be used without the decoder:
 
     >>> import tempfile
     >>> from narrows import load
@@ -216,8 +216,8 @@ class Encoder(Half):
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            In the units of the training data. The columns of a table are held against those
-            learned from.
+            Rows, in the units of the training data. The columns of a table are compared with
+            those of the training table.
 
         Returns
         -------
@@ -227,20 +227,31 @@ class Encoder(Half):
         Raises
         ------
         DataError
-            If the rows are not like those learned from, or not finite.
+            If the rows differ from the training rows in shape, columns or type, or have values
+            that are not finite.
         """
         return self.encode(check_rows(self, X))
 
     def encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Encode rows that were checked already: (n, *sample_shape) to (n, K)."""
-        return encode(self.module, self.scaling_, rows, self.spec)
+        """Encode checked rows: (n, *sample_shape) to (n, K).
+
+        Raises
+        ------
+        DataError
+            As :func:`check_made`.
+        """
+        module, scaling, spec = self.module, self.scaling_, self.spec
+        if rows.shape[1:] != spec.sample_shape:
+            spec = spec.at(rows.shape[1:])
+        codes = scratch_rows((len(rows), spec.code_width))
+        run_in_blocks(lambda x: module(scaling(x)), rows, codes, module, spec)
+        return codes
 
 
 class Decoder(Half):
-    """The half that turns codes back into rows; see :class:`Encoder` for an example."""
+    """The half that maps codes to rows; see :class:`Encoder` for an example."""
 
     module: networks.Decoder
-
     kind = "decoder"
     build = staticmethod(networks.build_decoder)
 
@@ -254,13 +265,13 @@ class Decoder(Half):
         Z : array-like of shape (n, K)
             Codes.
         sample_shape : tuple of int, optional
-            Of the pictures that they were made of, where a fully convolutional model encoded
-            others than those learned from.
+            The shape of the encoded pictures, if a fully convolutional model encoded pictures of
+            another shape than those of the training data.
 
         Returns
         -------
         ndarray of shape (n, *sample_shape)
-            In the units of the training data; float64 where float32 cannot hold all values of
+            Rows in the units of the training data; float64 where float32 cannot hold all values of
             their type (float64, int32, int64), otherwise float32.
 
         Raises
@@ -268,43 +279,33 @@ class Decoder(Half):
         DataError
             If the codes have another width than the model's, or are not finite.
         """
-        spec = self.spec.at(check_sample_shape(self.spec, sample_shape))
+        sample_shape = check_sample_shape(self.spec, sample_shape)
+        spec = self.spec.at(sample_shape)
         codes = check_codes(Z, spec.code_width, are_maps=spec.is_map)
-        return decode(self.module, self.scaling_, codes, spec)
+        return self.decode(codes, sample_shape)
 
+    def decode(
+        self, codes: NDArray[np.float32], sample_shape: tuple[int, ...] | None = None
+    ) -> NDArray[np.floating]:
+        """Decode checked codes: (n, K) to (n, *sample_shape).
 
-def encode(
-    module: nn.Module, scaling: Scaling, rows: NDArray[Any], spec: NetworkSpec
-) -> NDArray[np.float32]:
-    """Encode rows that were checked already: (n, *sample_shape) to (n, K).
+        Raises
+        ------
+        DataError
+            As :func:`check_made`.
+        """
+        module, scaling, spec = self.module, self.scaling_, self.spec
+        if sample_shape is not None:
+            spec = spec.at(tuple(sample_shape))
+        rows = scratch_rows((len(codes), *spec.sample_shape), scaling.value_type)
+        if spec.is_map:
+            module = networks.decoder_at(module, spec)
 
-    Raises
-    ------
-    DataError
-        As :func:`check_made`.
-    """
-    spec = spec if rows.shape[1:] == spec.sample_shape else spec.at(rows.shape[1:])
-    codes = scratch_rows((len(rows), spec.code_width))
-    run_in_blocks(lambda x: module(scaling(x)), rows, codes, module, spec)
-    return codes
+        def step(block: Tensor) -> Tensor:
+            return scaling.undo(module(block).cpu())  # some devices have no double precision
 
-
-def decode(
-    module: networks.Decoder, scaling: Scaling, codes: NDArray[np.float32], spec: NetworkSpec
-) -> NDArray[np.floating]:
-    """Decode codes that were checked already: (n, K) to (n, *spec.sample_shape).
-
-    Raises
-    ------
-    DataError
-        As :func:`check_made`.
-    """
-    rows = scratch_rows((len(codes), *spec.sample_shape), scaling.value_type)
-    if spec.is_map:
-        module = networks.decoder_at(module, spec)
-    # Off the device first: not every device has double precision.
-    run_in_blocks(lambda h: scaling.undo(module(h).cpu()), codes, rows, module, spec, what="code")
-    return rows
+        run_in_blocks(step, codes, rows, module, spec, what="code")
+        return rows
 
 
 def network_facts(spec: NetworkSpec) -> dict[str, Any]:
@@ -328,7 +329,7 @@ def _check_installed(manifest: Mapping[str, Any], path: str | Path) -> None:
 
 
 def names_of(owner: object) -> list[str] | None:
-    """Return the columns that a model or a half learned from, where they had names."""
+    """Return the names of the columns of the training table, if they had names."""
     names = getattr(owner, "feature_names_in_", None)
     return None if names is None else list(names)
 
@@ -343,7 +344,7 @@ def run_in_blocks(
     *,
     what: Literal["row", "code"] = "row",
 ) -> None:
-    """Write what a step makes of each row; both are on the module's device in between."""
+    """Apply a step to blocks of rows, on the module's device, and write the results to ``out``."""
     device = next(module.parameters()).device
     source, target = as_rows(rows), torch.from_numpy(out)
     largest = max(math.prod(rows.shape[1:]), math.prod(out.shape[1:]))
@@ -355,15 +356,16 @@ def run_in_blocks(
 
 
 def check_made(made: Tensor, start: int, what: Literal["row", "code"]) -> None:
-    """Refuse what a network made of rows or codes that lie far beyond those learned from.
+    """Refuse results of a network for rows or codes far outside the range of the training data.
 
     Parameters
     ----------
     made : Tensor of shape (n, ...)
+        The results.
     start : int
         The number of the first of them.
     what : {"row", "code"}
-        What they were made of.
+        The input of the network.
 
     Raises
     ------
@@ -372,10 +374,10 @@ def check_made(made: Tensor, start: int, what: Literal["row", "code"]) -> None:
     """
     if math.isfinite(made.sum(dtype=torch.float64)):
         return
-    whole = made.isfinite().flatten(1).all(1)
-    if whole.all():  # only their sum is too large
+    are_finite = made.isfinite().flatten(1).all(1)
+    if are_finite.all():  # only their sum is too large
         return
-    bad = (~whole).nonzero()[:, 0]
+    bad = (~are_finite).nonzero()[:, 0]
     remedy = "compare its values with those of the training data, or remove it"
     if what == "code":
         remedy = "give codes of the size that transform (narrows encode) makes"

@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from narrows import storage
 from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
-from narrows.models.encoder_decoder import Decoder, Encoder, decode, encode
+from narrows.models.encoder_decoder import Decoder, Encoder
 from narrows.models.parameters import Learned
 from narrows.models.validation import check_no_pairs, check_rows
 from narrows.training.history import Ending, History
@@ -447,13 +447,12 @@ class Codec(
         return check_rows(self, X)
 
     def _encode(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        return encode(self.encoder_, self.scaling_, rows, self.spec_)
+        return persistence.halves(self)[0].encode(rows)
 
     def _decode(
         self, codes: NDArray[np.float32], sample_shape: tuple[int, ...] | None = None
     ) -> NDArray[np.floating]:
-        spec = self.spec_ if sample_shape is None else self.spec_.at(tuple(sample_shape))
-        return decode(self.decoder_, self.scaling_, codes, spec)
+        return persistence.halves(self)[1].decode(codes, sample_shape)
 
 
 def _learned_html(model: Any) -> str:

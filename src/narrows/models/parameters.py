@@ -1,4 +1,4 @@
-"""Parameters that every model has, and the attributes that fitting adds to them."""
+"""The parameters that every model has, and the attributes that fitting adds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,90 +43,90 @@ class Parameters:
     Parameters
     ----------
     n_components : int, default=32
-        Width of the code, K; in Python the only parameter that may stand without its name.
+        Width of the code, K; in Python the only positional parameter.
     hidden_layer_sizes : tuple of int or "auto", default="auto"
-        Widths of the layers between input and code, of convolutions their channels; the decoder
-        mirrors them. ``()`` has none; "auto" chooses them from the rows' shape.
+        Widths (for convolutions, channels) of the layers between input and code; the decoder
+        mirrors them. ``()`` means none; "auto" chooses them from the shape of the rows.
     activation : str, default="silu"
-        After each hidden layer: "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh",
-        "sigmoid" or "softplus".
+        Activation of the hidden layers: "identity", "relu", "leaky_relu", "elu", "silu", "gelu",
+        "tanh", "sigmoid" or "softplus".
     code_activation : str, default="auto"
-        After the code's layer; one of the same. "auto" takes what the model asks for, or
+        Activation of the code, one of the same; "auto" takes the one that the model needs, or
         "identity".
     tied_weights : bool, default=False
-        Whether the decoder's matrices are the encoder's, transposed.
+        Whether the decoder's matrices are the transposed matrices of the encoder.
     architecture : str, default="auto"
-        What the halves are made of. "dense"; "pca_residual", which starts at PCA, and learns what
-        a dense network can add to it; "convolutional" for pictures, or signals of shape
-        (L,); "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is
-        a map of ``n_components`` numbers a place, so that pictures of any size can be encoded.
-        Each convolution halves the extent. Or the name of an architecture that an installed
-        package brings. "auto" takes "pca_residual" for rows of shape (F,) whose scaled values are
-        not bounded; "convolutional" for pictures of 32 pixels and more along both sides unless
-        ``hidden_layer_sizes`` are given; "dense" otherwise.
+        Kind of network: "dense"; "pca_residual", which starts at PCA and learns what a dense
+        network can add to it; "convolutional" for pictures, or signals of shape (L,);
+        "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is a map
+        with ``n_components`` channels, so that pictures of any size can be encoded; or the name of
+        an architecture of an installed package. Each convolution halves the extent. "auto" takes
+        "pca_residual" for rows of shape (F,) whose scaled values are not bounded; "convolutional"
+        for pictures of 32 pixels and more along both sides unless ``hidden_layer_sizes`` are given;
+        "dense" otherwise.
     kernel_size : int or "auto", default="auto"
-        Places that a convolution sees along each axis, an odd number; "auto" takes 3 for pictures,
-        9 for signals.
+        Extent of the convolution kernels along each axis, an odd number; "auto" takes 3 for
+        pictures, 9 for signals.
     normalization : {"none", "batch", "layer"}, default="none"
-        Whether each hidden layer's numbers are brought to mean 0 and variance 1: "batch" of each
-        channel over the rows of a step, "layer" of each row by itself.
+        Normalisation of the hidden layers to mean 0 and variance 1: "batch" for each channel over
+        the rows of a batch, "layer" for each row separately.
     residual_blocks : int, default=0
-        Layers in pairs around which there is a way straight on, in each half, shared out over the
-        hidden layers. They start as the identity, so that networks of any depth train.
+        Number of residual blocks (two layers with a skip connection) in each half, distributed over
+        the hidden layers. They start as the identity, so that networks of any depth can be trained.
     output : str, default="auto"
-        What the decoder ends with, one of the same: "auto" takes a sigmoid for scaled data in
-        [0, 1], nothing otherwise or with ``activation="identity"``.
+        Activation of the decoder's output, one of the same: "auto" takes a sigmoid for scaled data
+        in [0, 1], and "identity" otherwise or with ``activation="identity"``.
     loss : {"auto", "squared_error", "cross_entropy"}, default="auto"
-        What is made small, summed over features: "auto" takes cross-entropy for data of nothing
-        but zeros and ones, squared error otherwise.
+        Reconstruction error to be minimised, summed over features: "auto" takes cross-entropy for
+        data of zeros and ones only, squared error otherwise.
     scaling : {"auto", "unit", "global", "standard", "none"}, default="auto"
-        Learned from the training data, undone on the way out. "unit" maps ``scaling_.low`` to
-        ``scaling_.high`` (of uint8: 0 to 255; otherwise the conventional range that the data use,
-        or their own) to [0, 1]; "global" subtracts each feature's mean and divides all by one
-        number, as PCA would have it; "standard" divides each feature by its own standard
-        deviation (1 where it is constant), of signals (L, C) each channel by one of its own; "auto"
-        takes "unit" for nothing but zeros and ones, and for pictures of uint8 or that fill [0, 1]
-        (the largest value above 1/4, the root of the features' mean variance at least 1/16); rows
-        (F,) are pictures if they have 16 values or more, of no more than 256 levels; otherwise
-        "standard" for tables and signals whose columns or channels have standard deviations that
-        differ by more than 3 times; otherwise "global".
+        Scaling of the network's input, learned from the training data and inverted after decoding.
+        "unit" maps ``scaling_.low`` to ``scaling_.high`` (for uint8: 0 to 255; otherwise the
+        conventional range that the data use, or their range) to [0, 1]; "global" subtracts each
+        feature's mean and divides all features by one number, as for PCA; "standard" divides each
+        feature by its standard deviation (1 if it is constant), and each channel of signals (L, C)
+        by one number; "auto" takes "unit" for data of zeros and ones only, and for pictures of
+        uint8 or that fill [0, 1] (the largest value above 1/4, the root of the features' mean
+        variance at least 1/16); rows (F,) are pictures if they have 16 values or more, of no more
+        than 256 levels; otherwise "standard" for tables and signals whose columns or channels have
+        standard deviations that differ by more than 3 times; otherwise "global".
     corruption : str, callable, sequence of them, or None, default=None
-        Damage to what the encoder sees while it learns, drawn afresh every step; what is to be
-        restored stays clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop",
-        "border", "rotation", "mirror", "blur", "brightness" or "contrast"; or a function of
-        scaled rows (B, ...) and a torch generator. Several are done in their order. Salt and pepper
-        are black and white in pictures, in tables each column's smallest and largest value.
+        Damage to the encoder's input during training, drawn anew every step; the target stays
+        clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop", "border",
+        "rotation", "mirror", "blur", "brightness" or "contrast"; or a function of scaled rows
+        (B, ...) and a torch generator. A sequence is applied in its order. Salt and pepper are
+        black and white in pictures, in tables each column's smallest and largest value.
     corruption_level : float, "auto", or sequence of them, default="auto"
-        From 0 to 1: the noise's standard deviation in scaled units, the share of values masked or
-        set to an extreme, how far a distortion goes. One for all, or one for each.
+        Strength of the damage, from 0 to 1: the standard deviation of noise in scaled units, the
+        share of values masked or set to an extreme, or the extent of a distortion. One for all
+        corruptions, or one for each.
     max_epochs : int or "auto", default="auto"
         Passes over the data; "auto" chooses 5 to 100 from the number of rows.
     batch_size : int or "auto", default="auto"
-        Rows a step; "auto" chooses 32 to 512 from the number of rows.
+        Rows per step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
-        The peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
+        Peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
         takes 0.003, without hidden layers 0.01.
     weight_decay : float or "auto", default="auto"
-        Share of each weight, times the learning rate, that every step takes away (AdamW): it keeps
-        a network that is larger than its data from learning the data by heart. "auto" takes 0.1,
-        for "pca_residual" 0.01.
+        Share of each weight, times the learning rate, that every step subtracts (AdamW), against
+        overfitting. "auto" takes 0.1, for "pca_residual" 0.01.
     early_stopping : bool, default=True
         Whether rows are held out, training stops when their loss no longer falls, and the weights
         that were best on them are kept.
     validation_fraction : float or "auto", default="auto"
-        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, none
-        of fewer than 95 or where there are no hidden layers.
+        Share of the rows held out, between 0 and 1; "auto" takes a tenth, at most 1 000 rows, and
+        none of fewer than 95 or without hidden layers.
     n_iter_no_change : int, default=10
-        Epochs without a smaller held-out loss after which training stops; they count from where
-        the learning rate has fallen below half its peak.
+        Epochs without a smaller held-out loss after which training stops, counted from where the
+        learning rate has fallen below half its peak.
     checkpoint : path or None, default=None
-        A file that keeps the state of training. If it is there when ``fit`` starts with the same
-        data and parameters, training goes on from it; it is removed when training is complete.
+        File that keeps the training state. If it exists when ``fit`` starts with the same data and
+        parameters, training continues from it; it is removed when training is complete.
     device : str, default="auto"
-        "auto" (a GPU where there is one), "cpu", "cuda", ...
+        "auto" (a GPU if available), "cpu", "cuda", ...
     random_state : int, RandomState or None, default=None
-        Of the first weights, the rows held out, shuffling and noise. An int makes results the
-        same every time.
+        Random seed of the initial weights, the held-out rows, shuffling and noise. An int makes
+        results reproducible.
     verbose : int, default=0
         Whether a line is printed for each epoch.
     """
@@ -159,14 +159,14 @@ class Parameters:
 
 
 class Choice(NamedTuple):
-    """The value that a parameter left to "auto" got.
+    """The value that was chosen for a parameter left at "auto".
 
     Attributes
     ----------
     value : object
-        As the parameter takes it.
+        The chosen value.
     reason : str
-        Why, in a few words; may be empty.
+        The reason in a few words; may be empty.
     """
 
     value: object
@@ -177,7 +177,7 @@ class Learned(
     Parameters,
     BaseEstimator,  # type: ignore[misc]  # untyped
 ):
-    """A model of any kind, for functions that read its parameters and what it learned.
+    """A model of any kind, as a type for functions that read its parameters and attributes.
 
     :class:`narrows.models.BaseAutoencoder` describes the attributes.
     """
