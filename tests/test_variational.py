@@ -21,6 +21,8 @@ from variational_kit import (
 from narrows import Decoder, VariationalAutoencoder, datasets, load
 from narrows.errors import DataError, NarrowsWarning
 from narrows.losses import variational
+from narrows.models.base import Objective
+from narrows.models.resolve import choose_settings
 from narrows.networks import Network
 from narrows.networks import activations as outputs
 
@@ -226,7 +228,9 @@ def test_the_importance_weighted_gradient_is_that_of_its_definition():
     network = Network(model.encoder_, model.decoder_).double()
     x = model.scaling_(torch.as_tensor(TABLE[:9])).double()
     noise = torch.randn(7, 9, 3, generator=torch.Generator().manual_seed(SEED))
-    loss = model._loss(network, x, x, torch.Generator().manual_seed(SEED))
+    objective = Objective(model, network, choose_settings(model, model.spec_, 9, SEED), 9)
+    generator = torch.Generator().manual_seed(SEED)
+    loss = model.terms(objective, network.encoder.trace(x), x, None, generator)
     parameters = list(network.parameters())
     ours = torch.autograd.grad(loss["importance_weighted_bound"], parameters)
 
