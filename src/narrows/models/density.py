@@ -1,4 +1,4 @@
-"""What variational models say of rows and codes: samples, the evidence lower bound, likelihoods.
+"""The density of fitted variational models: samples, evidence lower bounds, log likelihoods.
 
 Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8; codes
 are drawn from :mod:`narrows.models.proposals`.
@@ -32,20 +32,41 @@ from narrows.networks.pca_residual import map_codes
 from narrows.training.loop import keep_freed_memory
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
-# A learned variance falls no lower: one pixel value in 256 is about as wide.
+# The lower bound of a learned variance, about that of rounding to one of 256 pixel values.
 LEAST_VARIANCE = 1e-6
+# Variance over the rows of a code's mean above which Burda et al. (2016) call the unit active.
+ACTIVE = 0.01
+# The number of rows that determine the distribution of all codes, and of rows encoded at once.
+_ROWS, _BLOCK = 10_000, 1024
+# The largest number of outputs of the widest layer, and of codes decoded at once: with fewer,
+# matrix products are slower; more outputs leave the cache before they are summed.
+_NUMBERS, _CODES = 1 << 22, 2048
+# The numbers of draws for each row from which on a defensive mixture is used in place of q(h | x),
+# and from which on a proposal is learned.
+_DEFENDED, _LEARNED = 100, 1000
+# Below this effective number of draws, or this share of all draws if that is less, the standard
+# error of a log likelihood may exceed 0.1 nats.
+_EFFECTIVE, _EFFECTIVE_SHARE = 100, 0.1
+# The functions of each likelihood: for each value, and the faster sum over a row's values.
+_DENSITIES = {
+    "bernoulli": (variational.bernoulli, variational.bernoulli_sum),
+    "continuous_bernoulli": (
+        variational.continuous_bernoulli,
+        lambda logits, x: variational.continuous_bernoulli(logits, x).sum(-1),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The density of a row, given its code: the product of those of its values.
+    """The density of a row, conditional on its code: the product of the densities of its values.
 
     Attributes
     ----------
     name : str
         One of :data:`LIKELIHOODS`.
     variance : float or "learned"
-        Of the Gaussian one.
+        The variance of the Gaussian likelihood.
     """
 
     name: str
@@ -53,13 +74,13 @@ class Likelihood:
 
     @property
     def bounded(self) -> bool:
-        """Whether it is zero beyond [0, 1]."""
+        """Whether the density is zero outside [0, 1]."""
         return self.name != "gaussian"
 
     def log_volume(self, scaling: Scaling, n_features: int) -> float:
         """Return the log of the volume, in the data's units, that the scaling maps to one.
 
-        A density is smaller by that factor in those units; a probability has none.
+        In the data's units a density is smaller by this factor; a probability is not.
         """
         if self.name == "bernoulli":
             return 0.0
@@ -71,7 +92,7 @@ class Likelihood:
         Parameters
         ----------
         decoder : Decoder
-            With the variance, where it is learned.
+            The decoder, which holds a learned variance.
         codes : Tensor of shape (..., B, K)
             One code for each row, or several draws of it.
         x : Tensor of shape (B, ...)
@@ -80,16 +101,14 @@ class Likelihood:
         Returns
         -------
         Tensor of shape (..., B, ...)
-            Of the scaled values.
+            Log densities of the scaled values.
         """
         shape = (*codes.shape[:-1], *x.shape[1:])
         flat = codes.flatten(0, -2)
         if self.name == "gaussian":
             return variational.gaussian(decoder(flat).view(shape), x, self._log_variance(decoder))
-        logits = decoder.logits(flat).view(shape)
-        if self.name == "bernoulli":
-            return variational.bernoulli(logits, x)
-        return variational.continuous_bernoulli(logits, x)
+        of_values, _ = _DENSITIES[self.name]
+        return of_values(decoder.logits(flat).view(shape), x)
 
     def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
         """Return log p(x | h) of each row, in nats.
@@ -97,22 +116,20 @@ class Likelihood:
         Parameters
         ----------
         decoder, codes, x : Decoder and Tensor
-            As :meth:`log_densities`.
+            As for :meth:`log_densities`.
 
         Returns
         -------
         Tensor of shape (..., B)
-            The sum of :meth:`log_densities` over a row's values, by fewer passes over them.
+            The sum of :meth:`log_densities` over a row's values, computed in fewer passes.
         """
         shape = (*codes.shape[:-1], x[0].numel())
         flat, x = codes.flatten(0, -2), x.flatten(1)
         if self.name == "gaussian":
             mean = decoder(flat).view(shape)
             return variational.gaussian_sum(mean, x, self._log_variance(decoder))
-        logits = decoder.logits(flat).view(shape)
-        if self.name == "bernoulli":
-            return variational.bernoulli_sum(logits, x)
-        return variational.continuous_bernoulli(logits, x).sum(-1)
+        _, of_rows = _DENSITIES[self.name]
+        return of_rows(decoder.logits(flat).view(shape), x)
 
     def _log_variance(self, decoder: Decoder) -> Tensor:
         if isinstance(decoder.output, Gaussian):
@@ -121,91 +138,74 @@ class Likelihood:
 
 
 def within_unit(x: Tensor) -> Tensor:
-    """Tell which rows (B, ...) lie in [0, 1], but for the rounding of the scaling."""
+    """Return which rows (B, ...) lie in [0, 1], within the rounding error of the scaling."""
     return ((x > -1e-6) & (x < 1 + 1e-6)).flatten(1).all(1)
 
 
-# Variance over the rows of a code's mean above which Burda et al. (2016) call the unit active.
-ACTIVE = 0.01
-# Rows that tell the spread of all codes, and how many of them are encoded at once.
-_ROWS, _BLOCK = 10_000, 1024
-
-
 def moments(trace: Trace) -> tuple[Tensor, Tensor]:
-    """Return the means and the log variances of the codes, (B, K) each."""
+    """Return the means and the log variances of codes, (B, K) each."""
     return trace.code, trace.logits.chunk(2, dim=1)[1]
 
 
-def _some(rows: AnyRows) -> NDArray[Any]:
-    """Return as many rows, evenly spread, as are enough to measure their codes."""
+def _sample(rows: AnyRows) -> NDArray[Any]:
+    """Return at most 10 000 rows, evenly spread."""
     return rows[:: -(-len(rows) // _ROWS)]
 
 
 @torch.inference_mode()
 def measure_codes(encoder: Encoder, scaling: Scaling, rows: AnyRows) -> tuple[Tensor, Tensor]:
-    """Return the means and variances of codes, (n, K) each, of as many rows as are enough."""
+    """Return the means and variances of codes, (n, K) each, of a sample of rows."""
     device = next(encoder.parameters()).device
-    some = as_tensor(_some(rows))
+    sample = as_tensor(_sample(rows))
     parts = [
-        moments(encoder.trace(scaling(some[start : start + _BLOCK].to(device))))
-        for start in range(0, len(some), _BLOCK)
+        moments(encoder.trace(scaling(sample[start : start + _BLOCK].to(device))))
+        for start in range(0, len(sample), _BLOCK)
     ]
     means, log_variances = (torch.cat(part) for part in zip(*parts, strict=True))
     return means, log_variances.exp()
 
 
 def settle(network: Network, scaling: Scaling, rows: AnyRows, weights: RowWeights = None) -> None:
-    """Give the codes of all rows together mean 0 and variance 1, and decode as before.
+    """Shift and scale codes to mean 0 and variance 1 over all rows, with unchanged reconstructions.
 
-    Of all maps h -> (h - shift) / scale of each unit, this one makes the mean divergence from
-    N(0, I) smallest: the evidence lower bound of those rows can only rise.
+    Of all maps h -> (h - shift) / scale of each unit, this one minimises the mean divergence from
+    N(0, I), so that the evidence lower bound of these rows can only rise.
 
     Parameters
     ----------
     network : Network
-        Changed in place, unless its codes do not lie between two linear layers.
+        The network to change in place; it stays as it is unless linear layers surround the code.
     scaling : Scaling
-        Between the rows' units and the network's.
+        The map between the data's units and the network's.
     rows : ndarray of shape (n, ...)
-        In their own units.
+        Rows in the data's units.
     weights : ndarray of shape (n,), optional
-        How much each row counts.
+        Weight of each row.
     """
     means, variances = measure_codes(network.encoder, scaling, rows)
     if weights is None:
         shift, spread = means.mean(dim=0), means.var(dim=0, correction=0) + variances.mean(dim=0)
     else:
-        own = torch.from_numpy(_some(weights) / _some(weights).sum()).to(means)
-        shift = own @ means
-        spread = own @ (means - shift) ** 2 + own @ variances
+        shares = torch.from_numpy(_sample(weights) / _sample(weights).sum()).to(means)
+        shift = shares @ means
+        spread = shares @ (means - shift) ** 2 + shares @ variances
     map_codes(network, shift, spread.sqrt())
 
 
-# Numbers that the widest layer may give at once, and codes decoded at once: products of fewer are
-# slower, and what more of them give leaves the caches before it is summed.
-_NUMBERS, _CODES = 1 << 22, 2048
-# Draws a row from which on some come from elsewhere than q(h | x), and from which on it is learned
-# from where.
-_DEFENDED, _LEARNED = 100, 1000
-# Below this effective number of draws, or this share of all draws where that is less, the standard
-# error of a log likelihood may exceed 0.1 nats.
-_EFFECTIVE, _EFFECTIVE_SHARE = 100, 0.1
-
-
 class Density(Codec):
-    """The use of a fitted model whose codes are normal distributions, with the prior N(0, I)."""
+    """The methods of fitted models whose codes are normally distributed, with the prior N(0, I)."""
 
     variance: Any
 
     def sample(self, n: int, random_state: RandomState = None) -> NDArray[np.float32]:
-        """Decode codes drawn from N(0, I).
+        """Sample new rows by decoding codes drawn from N(0, I).
 
         Parameters
         ----------
         n : int
-            How many rows.
+            The number of rows.
         random_state : int, RandomState or None
-            Of the draws.
+            The random seed of the draws.
 
         Returns
         -------
@@ -215,7 +215,7 @@ class Density(Codec):
         Raises
         ------
         NotFittedError
-            If there is nothing learned yet.
+            If the model is not fitted.
         ParameterError
             If ``n`` is not a whole number of at least 1.
         """
@@ -227,22 +227,22 @@ class Density(Codec):
     def elbo(
         self, X: Any, n_samples: int = 10, random_state: RandomState = None
     ) -> NDArray[np.float64]:
-        """Estimate the evidence lower bound of each row, which its log likelihood is not below.
+        """Estimate the evidence lower bound of each row, a lower bound of its log likelihood.
 
         Parameters
         ----------
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Rows.
         n_samples : int, default=10
-            Codes drawn for each row; more make the estimate less noisy, not higher.
+            Codes drawn for each row; more draws reduce the variance, and leave the mean as it is.
         random_state : int, RandomState or None
-            Of the draws.
+            The random seed of the draws.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            In nats, in the units of :meth:`log_likelihood`. The weight of the divergence is 1,
-            whatever was used to learn.
+            Bounds in nats, in the units of :meth:`log_likelihood`. The weight of the divergence is
+            1, also after training with another weight.
 
         Raises
         ------
@@ -288,21 +288,21 @@ class Density(Codec):
         X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
             Rows.
         n_samples : int, default=5000
-            Codes decoded for each row. The estimate is in expectation never above the truth, and
-            rises to it with their number; memory does not grow with it.
+            Codes decoded for each row. The expectation of the estimate is at most the true value,
+            and rises to it with this number; memory use does not depend on it.
         random_state : int, RandomState or None
-            Of the draws.
+            The random seed of the draws.
         return_effective_size : bool, default=False
-            Whether the effective number of draws of each row is returned too.
+            Whether the effective number of draws for each row is returned too.
 
         Returns
         -------
         log_likelihood : ndarray of shape (n,), float64
-            In nats, of the density of the rows in the units they came in, so that figures of
-            different ``scaling`` can be compared. Pixels from 0 to 255 have ``log(255)`` nats a
-            value less than the same pixels from 0 to 1, which most papers measure. With "bernoulli"
-            it is of a probability, which has no units. Minus infinity for rows that the likelihood
-            excludes.
+            The log density of the rows in nats, in the units of the rows, so that models with
+            different ``scaling`` can be compared. Pixels from 0 to 255 have ``log(255)`` nats per
+            value less than the same pixels from 0 to 1, which most papers use. With "bernoulli" it
+            is the log of a probability, which has no units. Minus infinity for rows that the
+            likelihood excludes.
         effective_size : ndarray of shape (n,), float64
             Only with ``return_effective_size``: (sum w)^2 / sum w^2 of each row's importance
             weights w, from 1 to ``n_samples``; 0 for rows of minus infinity. One over its square
@@ -318,23 +318,23 @@ class Density(Codec):
         Warns
         -----
         NarrowsWarning
-            Of kind "unreliable_log_likelihood", if the effective number of draws of some rows is
-            below 100, or below ``n_samples / 10`` where that is less: their figures are noisy, and
-            most likely too low.
+            "unreliable_log_likelihood", if the effective number of draws for some rows is below
+            100, or below ``n_samples / 10`` if that is less: their estimates are noisy, and most
+            likely too low.
 
         Notes
         -----
-        With fewer than 100 draws all of them come from the encoder's q(h | x), and the estimate
-        is one of the importance-weighted bound (Burda et al. 2016, eq. 8) of so many. From 100 on,
-        two in ten come from the prior N(0, I), and as many from a wider prior and a wider q; all
-        are weighted by the density of that mixture: where q misses some of the posterior of the
-        code, its draws alone give an estimate that is too low without any sign of it.
+        With fewer than 100 draws, all come from the encoder's q(h | x), and the estimate is the
+        importance-weighted bound (Burda et al. 2016, eq. 8) of that many draws. From 100 draws on,
+        two in ten come from the prior N(0, I), two from a wider prior and two from a wider q; all
+        are weighted by the density of the mixture. If q misses a part of the posterior of the code,
+        its draws alone would give a low estimate without any sign of it.
 
-        From 1 000 on, four in ten of them are spent on learning the mean and the covariance of
-        the posterior of each row's code; of the others, which alone the estimate is made of, three
-        quarters come from the normal distribution learned, and a quarter from the four above. A
-        posterior of several modes far from each other may still be seen in part only; draws that
-        miss a mode leave the effective number as it is, so that no warning is certain to come.
+        From 1 000 draws on, four in ten are used to learn the mean and the covariance of the
+        posterior of each row's code. The estimate uses the others only: three quarters of them come
+        from the learned normal distribution, and a quarter from the mixture above. If the posterior
+        has several distant modes, the draws may still miss some; this does not lower the effective
+        number, so that there may be no warning.
 
         References
         ----------
@@ -372,17 +372,17 @@ class Density(Codec):
         Parameters
         ----------
         X, n_samples, random_state
-            As of :meth:`elbo` and :meth:`log_likelihood`.
+            As for :meth:`elbo` and :meth:`log_likelihood`.
         bound : bool
-            Whether the mean over draws of log p(x | h), less the divergence, is wanted, instead of
-            the log of the mean over draws of p(x, h) over the density they were drawn from.
+            Whether to compute the mean over draws of log p(x | h), minus the divergence, instead of
+            the log of the mean over draws of p(x, h) divided by the density of the proposal.
 
         Returns
         -------
         figures : ndarray of shape (n,), float64
-            In nats: of the density in the rows' own units, or of the probability of zeros and ones.
+            Estimates in nats, in the units of the rows.
         effective : ndarray of shape (n,), float64
-            The effective number of draws; of a bound, their number.
+            The effective number of draws; for a bound, their number.
         """
         rows = self._check_rows(X)
         check_number("n_samples", n_samples, low=1, integral=True)
@@ -392,10 +392,10 @@ class Density(Codec):
         likelihood, scaling = self._likelihood(), self.scaling_
         device = next(network.parameters()).device
         source = Source.of(seed, device)
-        # As many draws at once as the widest layer's numbers leave room for, of that many rows.
+        # The outputs of the widest layer limit the number of codes that are decoded at once.
         widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
         n_codes = max(1, min(_CODES, _NUMBERS // widest))
-        # Where it is learned what to draw from, rounds of a small share of all draws come first.
+        # If a proposal is learned, the first rounds have a small share of all draws.
         learns = n_samples >= _LEARNED and not bound
         first = proposals.round_size(n_samples) if learns else n_samples
         n_rows = max(1, n_codes // first)
@@ -412,7 +412,7 @@ class Density(Codec):
                 effective[block] = size.cpu().numpy()
             if likelihood.bounded:
                 figure.masked_fill_(~within_unit(x), -math.inf)
-            # Rows so far off that they leave single precision are as good as impossible.
+            # Rows beyond single precision have probability zero for all practical purposes.
             figures[block] = figure.nan_to_num(nan=-math.inf, neginf=-math.inf).cpu().numpy()
         effective[np.isneginf(figures)] = 0
         return figures - likelihood.log_volume(scaling, rows[0].size), effective
@@ -422,20 +422,20 @@ class Density(Codec):
 
 
 class _CodesOf:
-    """Codes drawn for some scaled rows (B, ...), and averages over them.
+    """Codes drawn for a block of scaled rows (B, ...), and averages over the draws.
 
     Parameters
     ----------
     network : Network
-        In evaluation mode.
+        A network in evaluation mode.
     likelihood : Likelihood
-        Of a row, given its code.
+        The density of a row, conditional on its code.
     x : Tensor of shape (B, ...)
         Scaled rows.
     n_codes : int
-        Codes decoded at once.
+        The number of codes decoded at once.
     source : Source
-        Where codes are drawn from.
+        The random generators of the draws.
     """
 
     def __init__(
@@ -454,7 +454,7 @@ class _CodesOf:
         self._mean, self._log_variance = mean, log_variance
 
     def lower_bound(self, n_samples: int) -> Tensor:
-        """Average log p(x | h) over draws of q(h | x), less its divergence from the prior; (B,)."""
+        """Average log p(x | h) over draws of q(h | x), minus the divergence of q; (B,)."""
         q = Proposal.of(self._mean, self._log_variance, defensive=False)
         total = torch.zeros_like(self._mean[:, 0])
         for codes in self._drawn(q, n_samples):
@@ -463,13 +463,13 @@ class _CodesOf:
         return total / n_samples - divergence
 
     def log_likelihood(self, n_samples: int) -> tuple[Tensor, Tensor]:
-        """Average importance weights over draws; their log, and their effective number, (B,)."""
-        # Of rows beyond single precision there is no q, and no code is any likelier than another.
+        """Return the log of the mean importance weight, and the effective number of draws, (B,)."""
+        # Rows beyond single precision have no q; the prior stands in for it.
         mean, log_variance = self._mean.nan_to_num(0, 0, 0), self._log_variance.nan_to_num(0, 0, 0)
         proposal, spent = Proposal.of(mean, log_variance, defensive=n_samples >= _DEFENDED), 0
         if n_samples >= _LEARNED:
             proposal, spent = proposals.learn(self._log_joint, proposal, n_samples, self._source)
-        # Kept on the device, so that no chunk waits for the host.
+        # The sums stay on the device, so that no chunk waits for the host.
         total = self._mean.new_full((len(mean),), -math.inf, dtype=self._kind)
         squares = total
         for codes in self._drawn(proposal, n_samples - spent):
@@ -479,7 +479,7 @@ class _CodesOf:
         return total - math.log(n_samples - spent), (2 * total - squares).exp()
 
     def _drawn(self, proposal: Proposal, count: int) -> Iterator[Tensor]:
-        """Draw so many codes for each row, (B, n, K), as many at once as there is room for."""
+        """Draw ``count`` codes for each row, and yield them in chunks (B, n, K)."""
         size = max(1, self._n_codes // len(self._x))
         for done in range(0, count, size):
             yield proposal.draw(min(size, count - done), self._source)
@@ -502,7 +502,7 @@ class _CodesOf:
 def _warn_of_unreliable(
     figures: NDArray[np.float64], effective: NDArray[np.float64], n_samples: int
 ) -> None:
-    """Say of how many rows the log likelihood rests on few draws."""
+    """Warn if the log likelihood of rows depends on few effective draws."""
     least = min(_EFFECTIVE, _EFFECTIVE_SHARE * n_samples)
     poor = np.isfinite(figures) & (effective < least)
     if poor.any():
@@ -521,12 +521,12 @@ def _warn_of_unreliable(
 
 
 def _widest(network: Network, x: Tensor) -> int:
-    """Count the numbers that the widest module gives on the way of one row (1, ...) and back."""
+    """Return the number of outputs of the widest module, for one row (1, ...)."""
     counts = [x.numel()]
 
-    def count(_module: nn.Module, _inputs: Any, given: Any) -> None:
-        if isinstance(given, Tensor):
-            counts.append(given.numel())
+    def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            counts.append(output.numel())
 
     hooks = [module.register_forward_hook(count) for module in network.modules()]
     try:

@@ -1,16 +1,16 @@
-"""What codes are drawn from while a likelihood is estimated.
+"""Proposal distributions of codes for the estimation of likelihoods by importance sampling.
 
 Importance sampling needs a proposal that covers the posterior of the codes, p(h | x). The
 encoder's q(h | x) is fitted to be narrow, and may miss most of it. The proposal here is a mixture
-of q, the prior, and both made wider (a defensive mixture: Hesterberg 1995, "Weighted average
+of q, the prior, and wider versions of both (a defensive mixture: Hesterberg 1995, "Weighted average
 importance sampling and defensive mixture distributions"), whose draws are weighted by the density
 of the whole mixture (the balance heuristic: Veach & Guibas 1995, "Optimally combining sampling
-techniques for Monte Carlo rendering"). To it comes a normal distribution with the mean and the
-covariance of p(h | x), learned for each row from the weighted draws of several rounds (population
-Monte Carlo: Cappé, Guillin, Marin & Robert 2004).
+techniques for Monte Carlo rendering"). A further component is a normal distribution with the mean
+and the covariance of p(h | x), learned for each row from the weighted draws of several rounds
+(population Monte Carlo: Cappé, Guillin, Marin & Robert 2004).
 
-What is learned from these draws is a proposal only: the estimate itself is made of draws that
-follow, so that the mean of their weights has p(x) for its expectation.
+Only the proposal is learned from these draws: the estimate uses later draws, so that the
+expectation of their mean weight is p(x).
 """
 
 import math
@@ -23,34 +23,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Shares of the draws of a defensive mixture: from q, wider q, the prior and a wider prior.
+# The shares of q, a wider q, the prior and a wider prior in a defensive mixture.
 _SHARES = (0.4, 0.2, 0.2, 0.2)
-# Share of the defensive mixture once a normal distribution was learned beside it.
+# The share of the defensive mixture once a normal distribution has been learned.
 _DEFENSIVE = 0.25
-# Rounds of learning, after a first one of two rounds' draws, and what share of all draws each
-# takes, at most so many. There is no early end: looking at a number would wait for the GPU.
+# The number of rounds after a first one of double size, the share of all draws in each, and the
+# most draws in each. The number is fixed, since a stopping rule would have to wait for the GPU.
 _ROUNDS, _ROUND, _MOST = 6, 0.05, 1000
-# By how much a learned covariance is enlarged: too narrow a proposal is worse than too wide a one.
+# The factor by which a learned covariance is enlarged: a narrow proposal is worse than a wide one.
 _LARGER = 1.3
-# Weights are taken to a power that makes so many draws effective for each unit of the code, and as
-# many more; the least logarithm of that power, and how often its interval is halved.
+# Weights are tempered until the effective number of draws is 8 for each unit of the code, and 8
+# more; the least logarithm of the power, and the number of bisections of its interval.
 _WANTED, _LEAST_LOG_POWER, _HALVINGS = 8, -16.0, 8
-# Of weights that are not finite: far below any other.
+# The log weight in place of one that is not finite.
 _IMPOSSIBLE = -1e30
-# The least variance of q, which rounding leaves none where an encoder is beyond its rows.
+# The smallest log variance of q, since that of rows far from the training data may round to zero.
 _LEAST_LOG_VARIANCE = -30.0
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where codes are drawn from: their noise, and on the host what no GPU is to be waited for."""
+    """The random generators of draws: of noise on the device, and of rounding on the host."""
 
     noise: torch.Generator
     rounding: np.random.Generator
 
     @classmethod
     def of(cls, seed: int, device: torch.device) -> Self:
-        """Make both of one seed."""
+        """Make both generators from one seed."""
         return cls(torch.Generator(device).manual_seed(seed), np.random.default_rng(seed))
 
 
@@ -61,6 +61,7 @@ class Normal:
     Attributes
     ----------
     mean : Tensor of shape (B, K)
+        The mean.
     factor, inverse : Tensor of shape (B, K, K)
         The Cholesky factor of the covariance, and its inverse.
     """
@@ -71,7 +72,7 @@ class Normal:
 
     @classmethod
     def of(cls, mean: Tensor, covariance: Tensor) -> Self:
-        """Make one of a mean and a covariance (B, K, K); of one not definite, of its diagonal."""
+        """Factorise a covariance (B, K, K), or its diagonal if it is not positive definite."""
         diagonal = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-14))
         factor, failed = torch.linalg.cholesky_ex(covariance + 1e-9 * diagonal)
         factor = torch.where((failed > 0)[:, None, None], diagonal.sqrt(), factor)
@@ -80,7 +81,7 @@ class Normal:
         return cls(mean.float(), factor.float(), inverse.float())
 
     def draw(self, noise: Tensor) -> Tensor:
-        """Turn standard normal noise (B, n, K) into codes."""
+        """Map standard normal noise (B, n, K) to codes."""
         return self.mean.unsqueeze(1) + noise @ self.factor.mT
 
     def log_density(self, codes: Tensor) -> Tensor:
@@ -92,15 +93,16 @@ class Normal:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A mixture of q(h | x), wider q, the prior, a wider prior, and what was learned of each row.
+    """A mixture of q(h | x), a wider q, the prior, a wider prior, and a learned distribution.
 
     Attributes
     ----------
     mean, scale : Tensor of shape (B, K)
-        Of q.
+        Mean and standard deviation of q.
     shares : tuple of float
-        Of the first four among the draws that are made of them.
+        The shares of the first four components among their draws.
     learned : Normal or None
+        The normal distribution learned for each row.
     """
 
     mean: Tensor
@@ -110,21 +112,21 @@ class Proposal:
 
     @classmethod
     def of(cls, mean: Tensor, log_variance: Tensor, *, defensive: bool = True) -> Self:
-        """Make one of q's moments, (B, K) each: of q alone unless it is to be defensive."""
+        """Make a defensive mixture from q's moments, (B, K) each, or a proposal of q alone."""
         scale = torch.exp(0.5 * log_variance.clamp(min=_LEAST_LOG_VARIANCE))
         return cls(mean, scale, _SHARES if defensive else (1.0, 0.0, 0.0, 0.0))
 
     @property
     def _wider(self) -> float:
-        # In many dimensions wider draws are far from all narrower ones.
+        # The factor falls with the dimension, where wider draws are far from all narrower ones.
         return 1 + 2 / math.sqrt(self.mean.shape[1])
 
     def draw(self, count: int, source: Source) -> Tensor:
-        """Draw codes, (B, count, K): from each component its share of them, but for rounding.
+        """Draw codes (B, count, K), from each component its share, rounded.
 
-        Which way is rounded is drawn too, so that the expected numbers are the shares (systematic
-        resampling: Kitagawa 1996, "Monte Carlo filter and smoother for non-Gaussian nonlinear state
-        space models").
+        The rounding is random, so that the expected numbers are exact (systematic resampling:
+        Kitagawa 1996, "Monte Carlo filter and smoother for non-Gaussian nonlinear state space
+        models").
         """
         size = (len(self.mean), count, self.mean.shape[1])
         noise = torch.randn(size, generator=source.noise, device=self.mean.device)
@@ -144,7 +146,7 @@ class Proposal:
         return torch.cat(drawn, 1)
 
     def log_base(self, codes: Tensor) -> Tensor:
-        """Return the log density of codes (B, n, K) without what was learned; (B, n)."""
+        """Return the log density (B, n) of codes (B, n, K) without the learned component."""
         off = (codes - self.mean.unsqueeze(1)) / self.scale.unsqueeze(1)
         height, wider = -self.scale.log().sum(1, keepdim=True), self._wider
         widened = codes.shape[2] * math.log(wider)
@@ -174,25 +176,25 @@ class Proposal:
 def learn(
     log_joint: Callable[[Tensor], Tensor], base: Proposal, n_samples: int, source: Source
 ) -> tuple[Proposal, int]:
-    """Learn where the posterior of each row's code is.
+    """Learn a normal approximation of the posterior of each row's code.
 
     Parameters
     ----------
     log_joint : callable
-        From codes (B, n, K) to log p(x, h), (B, n), in double precision.
+        The function from codes (B, n, K) to log p(x, h), (B, n), in double precision.
     base : Proposal
-        The defensive one.
+        The defensive mixture.
     n_samples : int
-        Codes that may be decoded for each row, while learning and afterwards.
+        The number of codes that may be decoded for each row, those for the estimate included.
     source : Source
-        Where they are drawn from.
+        The random generators of the draws.
 
     Returns
     -------
     Proposal
-        With what was learned.
+        The mixture with the learned component.
     int
-        How many codes of each row were decoded for it: four in ten of ``n_samples``, or less.
+        The number of codes decoded for each row: at most four in ten of ``n_samples``.
     """
     size = round_size(n_samples)
     proposal, codes, log_weights = base, [], []
@@ -205,9 +207,9 @@ def learn(
 
 
 def fit(codes: Tensor, log_weights: Tensor) -> Normal:
-    """Fit a normal distribution to weighted codes (B, n, K); it is a little wider than they are.
+    """Fit a normal distribution to weighted codes (B, n, K), with a somewhat larger covariance.
 
-    Its covariance is held near a diagonal one, as if that had been seen in K + 1 draws more.
+    The covariance is shrunk towards its diagonal with the weight of K + 1 draws.
     """
     wanted = _WANTED * (codes.shape[2] + 1)
     log_weights = _tempered(log_weights, wanted)
@@ -223,12 +225,12 @@ def fit(codes: Tensor, log_weights: Tensor) -> Normal:
 
 
 def round_size(n_samples: int) -> int:
-    """Return how many codes of a row one round of learning draws, of ``n_samples`` in all."""
+    """Return the number of codes for each row in one round of learning."""
     return min(max(1, round(_ROUND * n_samples)), _MOST)
 
 
 def effective_size(log_weights: Tensor) -> Tensor:
-    """Return how many draws of even weight weights (B, n) amount to: (sum w)^2 / sum w^2; (B,).
+    """Return the effective number of draws (B,) of weights w (B, n): (sum w)^2 / sum w^2.
 
     Kong (1992), "A note on importance sampling using standardized weights".
 
@@ -245,7 +247,7 @@ def _log_circles(codes: Tensor) -> float:
 
 
 def _tempered(log_weights: Tensor, wanted: int) -> Tensor:
-    """Return log weights times the largest power, up to 1, that makes so many effective."""
+    """Scale log weights by the largest power up to 1 with the wanted effective number of draws."""
     log_weights = log_weights - log_weights.amax(1, keepdim=True)
     low = torch.full_like(log_weights[:, :1], _LEAST_LOG_POWER)
     high = power = torch.zeros_like(low)
