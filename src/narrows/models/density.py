@@ -47,14 +47,6 @@ _DEFENDED, _LEARNED = 100, 1000
 # Below this effective number of draws, or this share of all draws if that is less, the standard
 # error of a log likelihood may exceed 0.1 nats.
 _EFFECTIVE, _EFFECTIVE_SHARE = 100, 0.1
-# The functions of each likelihood: for each value, and the faster sum over a row's values.
-_DENSITIES = {
-    "bernoulli": (variational.bernoulli, variational.bernoulli_sum),
-    "continuous_bernoulli": (
-        variational.continuous_bernoulli,
-        lambda logits, x: variational.continuous_bernoulli(logits, x).sum(-1),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -107,8 +99,10 @@ class Likelihood:
         flat = codes.flatten(0, -2)
         if self.name == "gaussian":
             return variational.gaussian(decoder(flat).view(shape), x, self._log_variance(decoder))
-        of_values, _ = _DENSITIES[self.name]
-        return of_values(decoder.logits(flat).view(shape), x)
+        logits = decoder.logits(flat).view(shape)
+        if self.name == "bernoulli":
+            return variational.bernoulli(logits, x)
+        return variational.continuous_bernoulli(logits, x)
 
     def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
         """Return log p(x | h) of each row, in nats.
@@ -128,8 +122,10 @@ class Likelihood:
         if self.name == "gaussian":
             mean = decoder(flat).view(shape)
             return variational.gaussian_sum(mean, x, self._log_variance(decoder))
-        _, of_rows = _DENSITIES[self.name]
-        return of_rows(decoder.logits(flat).view(shape), x)
+        logits = decoder.logits(flat).view(shape)
+        if self.name == "bernoulli":
+            return variational.bernoulli_sum(logits, x)
+        return variational.continuous_bernoulli(logits, x).sum(-1)
 
     def _log_variance(self, decoder: Decoder) -> Tensor:
         if isinstance(decoder.output, Gaussian):

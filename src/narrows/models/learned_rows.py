@@ -1,12 +1,12 @@
-"""Which rows a model learned from, and which it held out: a 64-bit hash of each.
+"""64-bit hashes of the rows that a model learned from, and of those that it held out.
 
-A report needs this to tell a figure on new rows from one on rows that are known by heart. Rows are
-hashed by a random linear form of their values' bits modulo 2^64 (multilinear hashing, Carter &
-Wegman 1979), then mixed. 44 bits of a hash are of the values in single precision, 20 bits of what
-that leaves of them: rows of doubles far from zero, which single precision does not tell apart, have
-different hashes, and the same rows in single precision are recognised all the same. A model keeps
-at most 65 536 hashes of each kind. Of more rows it keeps those with the smallest hashes, so
-that a fixed share of all rows, the same in every data set, can still be told apart exactly.
+A report needs them to tell figures on new rows from figures on training rows. Rows are hashed by a
+random linear form of their values' bits modulo 2^64 (multilinear hashing, Carter & Wegman 1979),
+then mixed. 44 bits of a hash depend on the values in single precision, 20 bits on the rounding
+error: rows of doubles that are equal in single precision have different hashes, and rows are
+recognised in single precision too. A model keeps at most 65 536 hashes of each kind. Of more rows
+it keeps those with the smallest hashes, so that a fixed share of all rows, the same in every data
+set, is still recognised exactly.
 """
 
 import math
@@ -22,29 +22,29 @@ from torch import Tensor
 from narrows.data.lazy_rows import AnyRows
 
 UNKNOWN, NEW, HELD_OUT, LEARNED = range(4)
-"""What :meth:`LearnedRows.membership` says of a row."""
+"""The results of :meth:`LearnedRows.membership` for a row."""
 
 Hashes = NDArray[np.uint64]
 
 _MOST = 65_536
-_ALL = np.uint64(2**64 - 1)  # the bound below which hashes are kept, while all of them are
-_VALUES = 1 << 20  # hashed at a time
+_ALL = np.uint64(2**64 - 1)  # the bound of hashes as long as all of them are kept
+_VALUES = 1 << 20  # the number of values hashed at a time
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd
-_REST = np.uint64(20)  # lowest bits of a hash, of what single precision leaves
+_REST = np.uint64(20)  # the number of low bits of a hash that depend on the rounding error
 
 
 @dataclass(frozen=True)
 class HashSet:
-    """Hashes of rows: all of them, or of many rows those below a bound.
+    """Hashes of rows: all of them, or, for many rows, those up to a bound.
 
     Attributes
     ----------
     count : int
-        Rows that were added, equal ones as often as they came.
+        The number of rows added, repeated rows included.
     kept : ndarray of uint64
-        Different hashes, ascending.
+        Distinct hashes, ascending.
     bound : int
-        Hashes up to this one are kept.
+        The largest hash that is kept.
     """
 
     count: int = 0
@@ -52,7 +52,7 @@ class HashSet:
     bound: int = int(_ALL)
 
     def with_rows(self, hashes: Hashes, *, counted: bool = True) -> "HashSet":
-        """Return the set with the hashes of more rows, which are counted or not."""
+        """Return the set with the hashes of more rows, which are ``counted`` or not."""
         kept = np.union1d(self.kept, hashes[hashes <= np.uint64(self.bound)])
         bound = self.bound
         if len(kept) > _MOST:
@@ -63,18 +63,17 @@ class HashSet:
 
 @dataclass(frozen=True)
 class LearnedRows:
-    """What a fitted model remembers of its training rows.
+    """The hashes of training rows that a fitted model keeps.
 
     Attributes
     ----------
     learned, held_out : HashSet
-        Of the rows that weights, scaling and centre were learned from, and of those that only told
-        when to stop.
+        Hashes of the training rows, and of the rows held out for early stopping.
     in_single : bool
-        Whether single precision holds all their values.
+        Whether all values are exact in single precision.
     order : int or None
-        A hash of all of them in their order, held out or not; ``None`` if it is unknown, as in
-        models of older versions.
+        A hash of all rows in their order, held-out rows included; ``None`` in models of older
+        versions.
 
     Examples
     --------
@@ -96,27 +95,27 @@ class LearnedRows:
 
     @property
     def n_learned(self) -> int:
-        """Rows learned from; a pair of a damaged and a clean row counts once."""
+        """The number of training rows; a pair of a damaged and a clean row counts once."""
         return self.learned.count
 
     @property
     def n_held_out(self) -> int:
-        """Rows held out."""
+        """The number of held-out rows."""
         return self.held_out.count
 
     def with_rows(
         self, rows: NDArray[Any], held_out: NDArray[np.bool_] | None = None, *, counted: bool = True
     ) -> Self:
-        """Return what is remembered once more rows were seen.
+        """Return the hashes with those of more rows.
 
         Parameters
         ----------
         rows : ndarray of shape (n, ...)
-            Of any numeric type.
+            Rows of any numeric type.
         held_out : ndarray of bool and shape (n,), optional
-            Which of them are held out; none by default.
+            Whether each row is held out; by default none is.
         counted : bool, default=True
-            Whether they count as rows of their own; damaged ones beside their originals do not.
+            Whether the rows are counted; damaged rows of pairs are not.
         """
         hashes, in_single = _hash(rows)
         in_single = in_single and self.in_single
@@ -131,38 +130,38 @@ class LearnedRows:
         )
 
     def membership(self, X: AnyRows) -> NDArray[np.int8]:
-        """Tell of each row whether it was learned from.
+        """Return for each row whether the model has learned from it.
 
         Parameters
         ----------
         X : ndarray or LazyRows of shape (n, ...)
-            In the units of the training data. Where they, or the training data, come in single
-            precision, they are compared in that.
+            Rows in the units of the training data. They are compared in single precision if they
+            or the training data have that precision.
 
         Returns
         -------
         ndarray of int8 and shape (n,)
-            :data:`LEARNED`, :data:`HELD_OUT`, :data:`NEW`, or :data:`UNKNOWN` where the model saw
-            more rows than it has hashes of, and this one has no hash within the bound.
+            :data:`LEARNED`, :data:`HELD_OUT`, :data:`NEW`, or :data:`UNKNOWN` if the hash of the
+            row is above the bound up to which the model has kept hashes.
         """
         hashes = hash_rows(X)
-        found = np.full(len(hashes), UNKNOWN, np.int8)
-        found[hashes <= np.uint64(min(self.learned.bound, self.held_out.bound))] = NEW
+        kinds = np.full(len(hashes), UNKNOWN, np.int8)
+        kinds[hashes <= np.uint64(min(self.learned.bound, self.held_out.bound))] = NEW
         coarse = self.in_single or np.can_cast(X.dtype, np.float32)
         bits = _REST if coarse else np.uint64(0)
-        for kind, of_it in ((HELD_OUT, self.held_out), (LEARNED, self.learned)):
-            found[np.isin(hashes >> bits, of_it.kept >> bits)] = kind
-        return found
+        for kind, known in ((HELD_OUT, self.held_out), (LEARNED, self.learned)):
+            kinds[np.isin(hashes >> bits, known.kept >> bits)] = kind
+        return kinds
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the hashes, as they are stored beside the weights."""
+        """Return the hashes as tensors, to be saved beside the weights."""
         return {
-            name: torch.from_numpy(of_it.kept.view(np.int64))
-            for name, of_it in (("learned", self.learned), ("held_out", self.held_out))
+            "learned": torch.from_numpy(self.learned.kept.view(np.int64)),
+            "held_out": torch.from_numpy(self.held_out.kept.view(np.int64)),
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return counts and bounds, as JSON holds them."""
+        """Return counts and bounds as JSON."""
         return {
             "learned": {"count": self.learned.count, "bound": self.learned.bound},
             "held_out": {"count": self.held_out.count, "bound": self.held_out.bound},
@@ -172,12 +171,12 @@ class LearnedRows:
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Self:
-        """Build it again from :meth:`tensors` and :meth:`facts`.
+        """Build the hashes from the results of :meth:`tensors` and :meth:`facts`.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            If they are not those of hashes.
+            If they cannot be such results.
         """
         sets = []
         for name in ("learned", "held_out"):
@@ -197,12 +196,12 @@ class LearnedRows:
 
 
 def hash_rows(X: AnyRows) -> Hashes:
-    """Hash each row by its values, whatever type they come in.
+    """Hash each row by its values, regardless of their type.
 
     Parameters
     ----------
     X : ndarray or LazyRows of shape (n, ...)
-        Of any numeric type.
+        Rows of any numeric type.
 
     Returns
     -------
@@ -219,7 +218,7 @@ def hash_rows(X: AnyRows) -> Hashes:
 
 
 def _hash(X: AnyRows) -> tuple[Hashes, bool]:
-    """Hash rows, and tell whether single precision holds all their values."""
+    """Hash rows, and return whether all values are exact in single precision."""
     width = math.prod(X.shape[1:])
     factors = _mixed(np.arange(1, width + 1, dtype=np.uint64)) | np.uint64(1)
     hashes = np.empty(len(X), np.uint64)
@@ -228,7 +227,7 @@ def _hash(X: AnyRows) -> tuple[Hashes, bool]:
     for start in range(0, len(X), size):
         block = np.asarray(X[start : start + size]).reshape(-1, width)
         with np.errstate(over="ignore", invalid="ignore"):
-            # Adding zero makes the two zeros one.
+            # Adding zero makes -0 equal to 0.
             values = np.ascontiguousarray(block.astype(np.float32) + np.float32(0))
         hashed = _mixed(values.view(np.uint32).astype(np.uint64) @ factors + constant)
         rest = np.zeros(len(block), np.uint64)
@@ -246,7 +245,7 @@ def _with_order(order: int, hashes: Hashes) -> int:
     """Extend a hash of rows in their order: a polynomial of their hashes modulo 2^64."""
     powers = np.full(len(hashes) + 1, _BASE)
     powers[0] = 1
-    powers = np.multiply.accumulate(powers)[::-1]  # which wraps around
+    powers = np.multiply.accumulate(powers)[::-1]  # modulo 2^64
     terms = np.concatenate([np.array([order], np.uint64), hashes]) * powers
     return int(terms.sum(dtype=np.uint64))
 

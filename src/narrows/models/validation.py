@@ -1,4 +1,4 @@
-"""Checks of what users give: rows, codes, labels or clean rows beside them, and parameters."""
+"""Checks of users' input: rows, codes, labels or clean rows beside them, and parameters."""
 
 import math
 import numbers
@@ -25,28 +25,28 @@ _TOO_MUCH = 1e38  # for a parameter: sums in single precision would overflow
 
 
 def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
-    """Turn what was given into an array of numbers, by scikit-learn's rules and for pictures too.
+    """Convert rows to an array of numbers, by scikit-learn's rules, which are extended to pictures.
 
     Parameters
     ----------
     owner : BaseAutoencoder or Encoder
-        A model that learns ``n_features_in_`` (of a picture: all its values) and
-        ``feature_names_in_`` from the rows; or a trained one, or its encoder, that uses them.
+        A model to be fitted, which gets ``n_features_in_`` (for pictures: the number of values) and
+        ``feature_names_in_``; or a fitted model or its encoder.
     X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), Tensor, DataFrame or path
         The rows.
     fitting : bool, default=False
-        Whether the owner learns from these rows.
+        Whether the owner is to be fitted to these rows.
 
     Returns
     -------
     ndarray of shape (n, ...)
-        Of whatever numeric type it came in; in the shape learned from, if there is one. Lazy rows
-        stay such: whoever uses them takes slices, as of an array.
+        Rows of their numeric type, in the shape of the training rows if the owner is fitted. Lazy
+        rows stay lazy; they can be sliced like an array.
 
     Raises
     ------
     DataError
-        If the rows cannot be used, or are not like those learned from.
+        If the rows cannot be used, or differ from the training rows in shape or columns.
     """
     given = X
     if type(X) is not np.ndarray or X.dtype.kind not in "biuf" or not X.ndim:
@@ -70,20 +70,20 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     if isinstance(X, LazyRows):
         return cast("NDArray[Any]", _check_lazy(owner, X, fitting=fitting))
     if repeated := _repeated(_labels(X)):
-        raise DataError(f"the columns {_some(repeated)} come more than once; name every one once")
+        raise DataError(f"the columns {_listed(repeated)} come more than once; name every one once")
     flat = X.reshape(len(X), math.prod(shape[1:])) if len(shape) > 2 else X
     rows = _as_numbers(flat, type(owner).__name__, at_least=2 if fitting else 1)
     if not fitting:
         shape = _check_shape(owner, shape, given)
     check_finite(rows)
-    # Pictures of another size than those learned from have another number of features.
+    # Pictures of other sizes have another number of features.
     if isinstance(owner, BaseEstimator) and (fitting or shape[1:] == owner.sample_shape_):
         _check_by_estimator(owner, flat, fitting=fitting)
     return rows.reshape(-1, *shape[1:])
 
 
 def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
-    """Check rows that never stand in memory together."""
+    """Check rows that are never all in memory."""
     if len(X) < (least := 2 if fitting else 1):
         raise DataError(
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of {least} is "
@@ -97,7 +97,7 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
             f"rows of shape {X.shape[1:]} were given, {owner.sample_shape_} were learned from; "
             f"{remedy}"
         )
-    if not fitting:  # otherwise, whoever learns from them looks at all of them first
+    if not fitting:  # fitting checks all values while it reads them
         check_all_finite(X)
     else:
         owner.n_features_in_ = math.prod(X.shape[1:])
@@ -108,13 +108,13 @@ def _check_lazy(owner: Any, X: LazyRows, *, fitting: bool) -> Any:
 
 
 def _window_remedy(given: tuple[int, ...], learned: tuple[int, ...]) -> str:
-    """Say how windows of another length or of other channels become those learned from."""
+    """Return the remedy for windows of another length or with other channels."""
     count, needed = math.prod(given[1:]), math.prod(learned[1:])
     if count > needed:
-        some = ",".join(map(str, range(needed)))
+        numbers = ",".join(map(str, range(needed)))
         return (
-            f"choose {counted(needed, 'channel')} of {count} (--columns {some}, of a table the "
-            f"columns' names; in Python signals.read(path, {some.split(',')}))"
+            f"choose {counted(needed, 'channel')} of {count} (--columns {numbers}, of a table the "
+            f"columns' names; in Python signals.read(path, {numbers.split(',')}))"
         )
     if count < needed:
         return f"give a signal with {needed} channels"
@@ -124,7 +124,7 @@ def _window_remedy(given: tuple[int, ...], learned: tuple[int, ...]) -> str:
 def check_codes(
     Z: Any, n_components: int, name: str = "Z", *, are_maps: bool = False
 ) -> NDArray[np.float32]:
-    """Turn what was given into codes (n, K).
+    """Convert codes to an array (n, K).
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ def check_codes(
     n_components : int
         Their width, K.
     name : str
-        What messages call them.
+        Their name in messages.
     are_maps : bool
-        Whether their width hangs on the size of the pictures.
+        Whether their width depends on the size of the pictures.
 
     Raises
     ------
@@ -156,14 +156,14 @@ def check_codes(
 
 
 def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Compare a shape of rows with what a network can encode and decode.
+    """Check that a network can encode and decode rows of a shape.
 
     Parameters
     ----------
     spec : NetworkSpec
-        Of the network. Where its code is a map, rows of any extent will do.
+        The description of the network. If its code is a map, it accepts pictures of any size.
     given : tuple of int or None
-        The shape; None stands for the one learned from.
+        The shape; None stands for that of the training rows.
 
     Returns
     -------
@@ -195,48 +195,47 @@ def check_sample_shape(spec: NetworkSpec, given: tuple[int, ...] | None) -> tupl
 
 
 def check_columns(owner: object, X: Any, source: object = None) -> None:
-    """Refuse a table whose columns are not those learned from, in their order.
+    """Refuse a table whose columns differ from those of the training table, or in their order.
 
     Parameters
     ----------
     owner : BaseAutoencoder, Encoder or Decoder
-        Trained. Where it has no ``feature_names_in_``, any columns will do.
+        A fitted estimator. Without ``feature_names_in_`` it accepts any columns.
     X : object
-        A DataFrame, an Arrow table, or :class:`narrows.data.files.Rows`. What has no names, or
-        none that is text, is accepted.
+        A DataFrame, an Arrow table, or :class:`narrows.data.files.Rows`. Without column names that
+        are text, it is accepted.
     source : object, optional
-        Where it came from; a path is named in the message.
+        The source of the table; a path is named in the message.
 
     Raises
     ------
     DataError
-        Naming the columns that are unexpected, missing, or in another place.
+        With the columns that are unexpected, missing, or in another place.
     """
     known, names = getattr(owner, "feature_names_in_", None), _labels(X)
     if known is None or names == list(known) or not any(isinstance(name, str) for name in names):
         return
     known = list(known)
     table = f"the table '{source}'" if isinstance(source, str | Path) else "the table given"
-    learned, found = dict.fromkeys(known), dict.fromkeys(names)
     wrong = {
-        "unexpected": [name for name in found if name not in learned],
-        "missing": [name for name in learned if name not in found],
+        "unexpected": [name for name in dict.fromkeys(names) if name not in set(known)],
+        "missing": [name for name in dict.fromkeys(known) if name not in set(names)],
         "repeated": _repeated(names),
     }
-    differences = [f"{word} {_some(these)}" for word, these in wrong.items() if these]
+    differences = [f"{word} {_listed(columns)}" for word, columns in wrong.items() if columns]
     if not differences:
         place = next(i for i, name in enumerate(names) if name != known[i])
         differences = [f"{names[place]!r} stands where {known[place]!r} did"]
     raise DataError(
         f"the columns of {table} are not those that the {type(owner).__name__} learned from: "
-        f"{'; '.join(differences)}; give the columns {_some(known)} by these names in this order "
+        f"{'; '.join(differences)}; give the columns {_listed(known)} by these names in this order "
         "(feature_names_in_)"
     )
 
 
 def _labels(X: Any) -> list[Any]:
-    """Return what a table calls its columns; nothing for an array."""
-    # An Arrow table's `columns` are the values.
+    """Return the names of a table's columns; none for an array."""
+    # The attribute `columns` of an Arrow table holds the values.
     labels = getattr(X, "column_names", None) or getattr(X, "columns", None)
     return [] if labels is None else list(labels)
 
@@ -245,12 +244,12 @@ def _repeated(names: list[Any]) -> list[Any]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _some(names: Sequence[Any]) -> str:
+def _listed(names: Sequence[Any]) -> str:
     return listed((shortened(repr(name), 40) for name in names), _SHOWN)
 
 
 def _check_axes(shape: tuple[int, ...], X: Any) -> None:
-    """Refuse rows to learn from whose first axis counts channels, (n, C, H, W) or (n, C, L)."""
+    """Refuse training rows whose first axis seems to count channels: (n, C, H, W) or (n, C, L)."""
     row = shape[1:]
     if lies_down(row):
         raise DataError(
@@ -278,12 +277,12 @@ def _check_axes(shape: tuple[int, ...], X: Any) -> None:
 
 
 def check_rate(owner: Any, rate: int | None) -> None:
-    """Refuse a signal of another rate than a model learned from, where both are known.
+    """Refuse a signal whose sampling rate differs from that of the training signals.
 
     Raises
     ------
     DataError
-        Naming both.
+        With both rates, if both are known and differ.
     """
     learned = getattr(owner, "rate_", None)
     if None not in (rate, learned) and rate != learned:
@@ -295,7 +294,7 @@ def check_rate(owner: Any, rate: int | None) -> None:
 
 
 def _check_shape(owner: Any, given: tuple[int, ...], X: Any = None) -> tuple[int, ...]:
-    """Compare the shape of rows with the one learned from, and return what they are to have."""
+    """Check the shape of rows, and return the shape that the model needs."""
     learned: tuple[int, ...] = owner.sample_shape_
     n_features, n_learned = math.prod(given[1:]), math.prod(learned)
     of_pictures = len(given) > 2 and len(learned) > 1
@@ -323,7 +322,7 @@ def _check_shape(owner: Any, given: tuple[int, ...], X: Any = None) -> tuple[int
 
 
 def _check_by_estimator(owner: BaseEstimator, X: Any, *, fitting: bool) -> None:
-    """Let scikit-learn keep the features' number and names, or warn where names are lost."""
+    """Let scikit-learn keep the number and names of features, or warn if names are missing."""
     try:
         validate_data(owner, X, reset=fitting, skip_check_array=True)
     except TypeError as error:
@@ -331,7 +330,7 @@ def _check_by_estimator(owner: BaseEstimator, X: Any, *, fitting: bool) -> None:
 
 
 def _as_numbers(X: Any, owner: str, *, at_least: int, name: str = "X") -> NDArray[Any]:
-    """Turn a table into an array of booleans, integers or floats, with some rows at least."""
+    """Convert a table of at least so many rows to an array of booleans, integers or floats."""
     try:
         _check_kind(X)
         rows: NDArray[Any] = check_array(
@@ -342,7 +341,7 @@ def _as_numbers(X: Any, owner: str, *, at_least: int, name: str = "X") -> NDArra
             estimator=owner,
             input_name=name,
         )
-        # Of tables of objects, only those that pandas names so were turned into numbers.
+        # check_array converts objects to numbers only for the data types of pandas.
         rows = rows.astype(np.float64) if rows.dtype.kind == "O" else rows
         _check_kind(rows)
     except (ValueError, TypeError, OverflowError) as error:
@@ -352,12 +351,13 @@ def _as_numbers(X: Any, owner: str, *, at_least: int, name: str = "X") -> NDArra
 
 
 def _check_kind(values: Any) -> None:
-    # scikit-learn has words of its own for complex numbers, and tries what objects hold.
+    # check_array has messages for complex numbers, and tries to convert objects.
     if isinstance(values, np.ndarray) and values.dtype.kind not in "buifcO":
         raise TypeError(f"values of type {values.dtype} were given")
 
 
 def _explain(X: Any, error: Exception) -> str:
+    """Return a message for an error of scikit-learn, with the columns that caused it."""
     line = _one_line(error).rstrip(".")
     if "sample(s)" in line:
         return f"{line}; give more rows"
@@ -367,22 +367,22 @@ def _explain(X: Any, error: Exception) -> str:
         return "a DataFrame of sparse columns was given; only dense ones are allowed; use to_dense"
     if "Sparse data" in line or "np.matrix" in line:
         return line
-    said, n_gaps = [], 0
+    descriptions, n_gaps = [], 0
     for name, column, gaps in _columns(X):
         wrong = next((value for value in column if not _is_real(value)), None)
         if wrong is not None:
-            said.append(f"{_named(name)} holds {shortened(repr(wrong), 40)}, which is no number")
+            value = shortened(repr(wrong), 40)
+            descriptions.append(f"{_named(name)} holds {value}, which is no number")
         elif gaps:
             n_gaps += 1
-            said.append(f"{_named(name)} has {counted(gaps, 'missing value')}")
-    if len(said) > n_gaps:
-        one = len(said) == 1
-        which, they, them = (
-            ("column", "the column", "it") if one else ("columns", "these columns", "them")
-        )
+            descriptions.append(f"{_named(name)} has {counted(gaps, 'missing value')}")
+    if len(descriptions) > n_gaps:
+        which, they, them = "columns", "these columns", "them"
+        if len(descriptions) == 1:
+            which, they, them = "column", "the column", "it"
         return (
-            f"{which} {listed(said, 4, '; ')}; only real numbers are allowed; leave {they} out or "
-            f"encode {them} as numbers{', and fill gaps in' if n_gaps else ''}"
+            f"{which} {listed(descriptions, 4, '; ')}; only real numbers are allowed; leave {they} "
+            f"out or encode {them} as numbers{', and fill gaps in' if n_gaps else ''}"
         )
     return f"{line}; only real numbers are allowed; leave the rest out or encode it as numbers"
 
@@ -400,7 +400,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _columns(X: Any) -> Iterator[tuple[Any, list[Any], int]]:
-    """Yield the name of each column of a table, its values without gaps, and how many gaps."""
+    """Yield the name of each column of a table, its values, and the number of missing values."""
     if hasattr(X, "column_names"):
         for name, column in zip(X.column_names, X.columns, strict=True):
             yield name, column.drop_null().to_pylist(), column.null_count
@@ -424,27 +424,27 @@ def check_number(
     integral: bool = False,
     words: Collection[str] = (),
 ) -> None:
-    """Refuse a parameter that is not a number in a range, or one of some words.
+    """Refuse a parameter unless it is a number in a range, or one of a list of words.
 
     Parameters
     ----------
     name : str
-        The parameter's.
+        The name of the parameter.
     value : object
-        What was given.
+        Its value.
     low, high : float
         The range.
     open_low, open_high : bool
-        Whether the range's ends are outside of it.
+        Whether the range excludes its ends.
     integral : bool
         Whether only whole numbers are allowed.
     words : collection of str
-        Words that are allowed as well.
+        Words that are allowed too.
 
     Raises
     ------
     ParameterError
-        If it is neither.
+        If the value is refused.
     """
     if isinstance(value, str) and value in words:
         return
@@ -465,24 +465,24 @@ def check_number(
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuse a parameter that is neither true nor false.
+    """Refuse a parameter unless it is True or False.
 
     Raises
     ------
     ParameterError
-        If it is neither.
+        If the value is refused.
     """
     if not isinstance(value, bool | np.bool_):
         raise ParameterError(f"{name}={value!r} is not allowed; give True or False")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
-    """Refuse a parameter that is not one of some words.
+    """Refuse a parameter unless it is one of a list of words.
 
     Raises
     ------
     ParameterError
-        If it is none of them.
+        If the value is refused.
     """
     if not isinstance(value, str) or value not in choices:
         raise ParameterError(
@@ -491,14 +491,14 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
 
 
 def is_rows(y: Any, sample_shape: tuple[int, ...]) -> bool:
-    """Tell whether what was given as ``y`` are rows like others, and no labels.
+    """Return whether ``y`` holds rows like X, and not labels.
 
     Parameters
     ----------
     y : object
-        Labels have the shape (n,) or (n, 1), or (n, m) where there are several of each row.
+        Rows, or labels of shape (n,) or (n, 1), or (n, m) with several labels for each row.
     sample_shape : tuple of int
-        Of one of the other rows.
+        The shape of one row of X.
 
     Examples
     --------
@@ -507,29 +507,29 @@ def is_rows(y: Any, sample_shape: tuple[int, ...]) -> bool:
     """
     if isinstance(y, str | Path | LazyRows) or gives_rows(y):
         return True
-    own = shape_of(y)[1:]
-    return len(own) > 1 or (len(own) == 1 and own[0] == math.prod(sample_shape) != 1)
+    shape = shape_of(y)[1:]
+    return len(shape) > 1 or (len(shape) == 1 and shape[0] == math.prod(sample_shape) != 1)
 
 
-def shape_of(given: Any) -> tuple[int, ...]:
-    """Return the shape of an array or of what turns into one; ``()`` of anything else."""
+def shape_of(values: Any) -> tuple[int, ...]:
+    """Return the shape of an array-like; ``()`` if the value is none."""
     try:
-        return tuple(given.shape if hasattr(given, "shape") else np.asarray(given).shape)
+        return tuple(values.shape if hasattr(values, "shape") else np.asarray(values).shape)
     except ValueError:  # lists of different lengths
         return ()
 
 
 def check_no_pairs(owner: object, X: AnyRows, y: Any) -> None:
-    """Refuse clean rows where they would be left out.
+    """Refuse clean rows as the second argument of a model that would ignore them.
 
     Parameters
     ----------
     owner : BaseAutoencoder
-        A model that learns from rows alone.
+        A model that does not learn from pairs.
     X : ndarray or LazyRows of shape (n, ...)
-        The rows, checked.
+        Checked rows.
     y : object
-        What was given beside them.
+        The second argument.
 
     Raises
     ------
