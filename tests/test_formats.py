@@ -1,5 +1,6 @@
 """The list of formats, and formats of other packages: docs/extending.md, as it stands there."""
 
+import copy
 import json
 import os
 import re
@@ -16,7 +17,13 @@ from narrows import signals
 from narrows.data import formats
 from narrows.data.files import check_destination, read, write
 from narrows.data.formats import FORMATS, format_of, plug_in_formats
-from narrows.errors import DataError, NarrowsWarning, OutputError, UnreadableFileError
+from narrows.errors import (
+    DataError,
+    NarrowsWarning,
+    OutputError,
+    ParameterError,
+    UnreadableFileError,
+)
 
 SEED = 20261201
 FILE = "narrows_xyz.py"
@@ -191,3 +198,18 @@ def test_help_and_messages_name_known_formats_only():
         )  # fmt: skip
         shown |= set(re.findall(pattern, done.stdout))
     assert {".npy", ".npz"} <= shown <= known | {".gz", ".json"}
+
+
+def test_errors_have_fields(tmp_path):
+    with pytest.raises(ParameterError) as refused:
+        FileOptions(decimal=";")
+    assert refused.value.parameter == "decimal"
+    assert refused.value.path is refused.value.column is refused.value.reason is None
+    page = tmp_path / "table.csv"
+    page.write_text("<html>404</html>")
+    with pytest.raises(UnreadableFileError) as refused:
+        read(page)
+    assert refused.value.path == page
+    assert refused.value.reason == "it is a web page (HTML)"
+    again = copy.copy(refused.value)
+    assert (again.path, again.reason) == (page, refused.value.reason)

@@ -97,7 +97,9 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     ((1437, 8, 8), (360, 8, 8), dtype('uint8'), 255)
     """
     if name not in NAMES:
-        raise ParameterError(f"name={name!r} is not a data set; give one of {', '.join(NAMES)}")
+        raise ParameterError(
+            f"name={name!r} is not a data set; give one of {', '.join(NAMES)}", parameter="name"
+        )
     if folder is not None and not Path(folder).is_dir():
         raise MissingFileError(f"there is no folder '{folder}'; give one that exists, or none")
     if name == "digits":

@@ -251,7 +251,8 @@ def lance_address(path: Place) -> dict[str, Any]:
     if not is_utf8(address):
         raise ParameterError(
             f"'{path}' lies in a folder whose name is not UTF-8, or has such a name, and Lance "
-            "opens no such path; rename the folder, or choose another place"
+            "opens no such path; rename the folder, or choose another place",
+            path=path,
         )
     return {"uri": address}
 

@@ -268,18 +268,23 @@ def _headers(archive: Any) -> dict[str, _Header]:
 
 def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
     if not found:
-        raise DataError(f"'{path}' holds no arrays; save it again with one, or choose another")
+        raise DataError(
+            f"'{path}' holds no arrays; save it again with one, or choose another", path=path
+        )
     listing = listed((f"{key} ({header})" for key, header in found.items()), most=8)
     if array is not None:
         if array not in found:
-            raise ParameterError(f"array={array!r}: '{path}' holds {listing}; name one")
+            raise ParameterError(
+                f"array={array!r}: '{path}' holds {listing}; name one", parameter="array"
+            )
         return array
     rows = [key for key, one in found.items() if one.kind in "biuf" and one.shape]
     chosen = [*found] if len(found) == 1 else [key for key in _PREFERRED if key in found]
     if not chosen:
         raise DataError(
             f"'{path}' holds the arrays {listing}; say which one to use (--array NAME, "
-            "in Python FileOptions(array=...)), or save it alone"
+            "in Python FileOptions(array=...)), or save it alone",
+            path=path,
         )
     if len(rows) > 1:
         warn(
@@ -306,10 +311,13 @@ def _check(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind not in "biuf":
         raise DataError(
             f"'{path}' holds values of type {values.dtype}; only numbers are allowed (integers, "
-            "floats, booleans): convert them"
+            "floats, booleans): convert them",
+            path=path,
         )
     if values.ndim == 0:
-        raise DataError(f"'{path}' holds a single number; give an array with one row a sample")
+        raise DataError(
+            f"'{path}' holds a single number; give an array with one row a sample", path=path
+        )
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
@@ -317,7 +325,8 @@ def _explain(path: Path, error: Exception) -> DataError:
     if "object" in str(error).lower():
         return DataError(
             f"'{path}' holds Python objects, and loading them could run code from the file; save "
-            "an array of numbers"
+            "an array of numbers",
+            path=path,
         )
     return _unreadable(path, " ".join(str(getattr(error, "strerror", None) or error).split()))
 
@@ -398,7 +407,7 @@ def read_idx(path: str | Path) -> NDArray[Any]:
         with _open_idx(path) as file:
             values = _read_values(file, path)
     except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give an IDX file") from error
+        raise MissingFileError(f"'{path}' does not exist; give an IDX file", path=path) from error
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable_idx(path, getattr(error, "strerror", None) or str(error)) from error
     return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -312,7 +312,8 @@ def read(
         if (image_size, color) != ("auto", "auto"):
             raise ParameterError(
                 f"image_size={image_size!r}, color={color!r}: only picture files are brought to a "
-                f"size or kind, and '{path}' holds rows as they are; leave both to 'auto'"
+                f"size or kind, and '{path}' holds rows as they are; leave both to 'auto'",
+                parameter="image_size",
             )
         if found.left_out is not None:
             found.left_out.tell(path, stacklevel=3)
@@ -353,7 +354,8 @@ def _check_takes_pictures(path: Path, sample_shape: tuple[int, ...], of_pictures
     if not takes_pictures(sample_shape, of_pictures):
         raise DataError(
             f"'{path}' holds pictures, which do not fit rows of shape {sample_shape}, as these are "
-            "none; give an array, a table or a signal instead"
+            "none; give an array, a table or a signal instead",
+            path=path,
         )
 
 
@@ -713,12 +715,14 @@ def _check_kind(path: Path, sample_shape: tuple[int, ...], is_pictures: bool) ->
     if for_pictures and not is_pictures:
         raise ParameterError(
             f"'{path}' would hold pictures, and rows of shape {sample_shape} are none; "
-            f"name {_writable()}"
+            f"name {_writable()}",
+            path=path,
         )
     if file_format and file_format.kinds[0] == "tables" and len(sample_shape) > 1:
         raise ParameterError(
             f"'{path}' would hold a table, and rows of shape {sample_shape} are no rows of one; "
-            "name a file ending in .npy or .npz, or a folder for pictures"
+            "name a file ending in .npy or .npz, or a folder for pictures",
+            path=path,
         )
 
 

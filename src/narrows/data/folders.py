@@ -404,7 +404,8 @@ def check_exclude(exclude: str | Sequence[str]) -> tuple[str, ...]:
         if not isinstance(pattern, str) or not pattern.strip("/"):
             raise ParameterError(
                 f"exclude={pattern!r} is not allowed; give patterns of names such as '*_thumb.jpg' "
-                "or 'drafts/' (--exclude, exclude)"
+                "or 'drafts/' (--exclude, exclude)",
+                parameter="exclude",
             )
     return tuple(unicodedata.normalize("NFC", one).removeprefix("./") for one in given)
 
@@ -423,7 +424,8 @@ def check_excludable(given: Any, exclude: str | Sequence[str]) -> None:
         patterns = [exclude] if isinstance(exclude, str) else list(exclude)
         raise ParameterError(
             f"exclude={shortened(listed(map(repr, patterns)))}: files are left out of folders, and "
-            f"{what} is none; give a folder, or leave the patterns out (--exclude, exclude)"
+            f"{what} is none; give a folder, or leave the patterns out (--exclude, exclude)",
+            parameter="exclude",
         )
 
 
@@ -475,16 +477,21 @@ def check_exists(path: Path, wanted: str | Callable[[], str]) -> None:
     """
     if (kind := irregular(path)) is not None:
         raise UnreadableFileError(
-            f"'{path}' is {kind}, and data are read more than once; save them to a file first"
+            f"'{path}' is {kind}, and data are read more than once; save them to a file first",
+            path=path,
         )
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except (FileNotFoundError, ValueError) as error:
         wanted = wanted if isinstance(wanted, str) else wanted()
         if isinstance(error, ValueError):
-            raise MissingFileError(f"'{path}' is no path ({error}); give {wanted}") from error
+            raise MissingFileError(
+                f"'{path}' is no path ({error}); give {wanted}", path=path
+            ) from error
         hint = "a path on a disk: " if is_address(path) else ""
-        raise MissingFileError(f"'{path}' does not exist; give {hint}{wanted}") from error
+        raise MissingFileError(
+            f"'{path}' does not exist; give {hint}{wanted}", path=path
+        ) from error
     except OSError as error:
         raise refusal(error) from error
 

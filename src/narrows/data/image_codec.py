@@ -438,7 +438,9 @@ def open_picture(source: Source, how: Reading | None = None) -> Iterator[OpenPic
         with BytesIO(path) if isinstance(path, bytes) else Path(path).open("rb") as file:
             yield OpenPicture.of(file, source, how or Reading())
     except FileNotFoundError as error:
-        raise MissingFileError(f"'{path!s}' does not exist; give a picture file") from error
+        raise MissingFileError(
+            f"'{path!s}' does not exist; give a picture file", path=path
+        ) from error
     except UnidentifiedImageError as error:
         raise DefectError(_unknown(Path(path) if isinstance(path, str) else path)) from error
     except Image.DecompressionBombError as error:

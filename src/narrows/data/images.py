@@ -257,7 +257,9 @@ def choose_sample_shape(
     """
     size = _check_image_size(image_size)
     if color not in ("auto", True, False):
-        raise ParameterError(f"color={color!r} is not allowed; give 'auto', True or False")
+        raise ParameterError(
+            f"color={color!r} is not allowed; give 'auto', True or False", parameter="color"
+        )
     if found is None:
         found = scan([Path(one) for one in paths if not isinstance(one, Page)], chosen())
     others = _other_channels(found, color)
@@ -427,7 +429,8 @@ def _check_image_size(image_size: ImageSize) -> tuple[int, int] | None:
     ):
         raise ParameterError(
             f"image_size={image_size!r} is not allowed; give 'auto', a whole number of pixels "
-            "from 1 on, or a pair of them: (height, width)"
+            "from 1 on, or a pair of them: (height, width)",
+            parameter="image_size",
         )
     return size[0], size[1]
 
@@ -490,7 +493,8 @@ def gather(
         raise DataError(
             f"'{path}' has {resized.words()}, and the model restores pictures of "
             f"{side_by_side(sample_shape)}; let them be brought to that (--resize), or train a "
-            "model that keeps sizes (--architecture fully_convolutional)"
+            "model that keeps sizes (--architecture fully_convolutional)",
+            path=path,
         )
     target = Target(sample_shape, kind if scaling is None else scaling.file_type, scaling, how)
     row = math.prod(sample_shape) * target.dtype.itemsize

@@ -82,7 +82,7 @@ def read_lance(path: Path) -> Contents:
         counts = [fragment.count_rows() for fragment in fragments]
         first = dataset.take([0]) if sum(counts) else None
     if first is None:
-        raise DataError(f"'{path}' holds no rows; give at least one")
+        raise DataError(f"'{path}' holds no rows; give at least one", path=path)
     named = NAME in schema.names and pa.types.is_string(schema.field(NAME).type)
     if named:
         schema = schema.remove(schema.names.index(NAME))
@@ -143,7 +143,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except FAILURES as error:
         raise UnreadableFileError(
-            f"'{path}' is not a readable Lance dataset: {reason(error)}; restore it from a copy"
+            f"'{path}' is not a readable Lance dataset: {reason(error)}; restore it from a copy",
+            path=path,
         ) from error
 
 

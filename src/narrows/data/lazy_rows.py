@@ -315,13 +315,15 @@ class FileRows(StoredRows):
 
     def _unreadable(self, error: OSError) -> UnreadableFileError:
         return UnreadableFileError(
-            f"'{self.path}' can no longer be read: {error.strerror}; put it back, and begin again"
+            f"'{self.path}' can no longer be read: {error.strerror}; put it back, and begin again",
+            path=self.path,
         )
 
     def _changed(self) -> DataError:
         return DataError(
             f"'{self.path}' was changed while it was read; leave it alone until this has ended, "
-            "and begin again"
+            "and begin again",
+            path=self.path,
         )
 
 
@@ -450,7 +452,8 @@ def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
             raise DataError(
                 f"'{path}' holds {array.dtype} of shape {array.shape}, '{paths[0]}' {first.dtype} "
                 f"of shape {first.shape}; the .npy files of a folder hold rows of one shape and "
-                "type, row after row (C order), at least one each: save it again so"
+                "type, row after row (C order), at least one each: save it again so",
+                path=path,
             )
     rows = PartRows([part for part in parts if part is not None])
     if sum(array.nbytes for array in arrays) <= SMALL:

@@ -139,7 +139,8 @@ def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> No
         raise DataError(
             f"'{path}' has {values[rows[0]]} in column {name!r}, row {numbers[rows[0]]}, counted "
             "from 0, which is beyond 2^53 and cannot be represented by float64; remove the column "
-            "from the file, or make its integers smaller"
+            "from the file, or make its integers smaller",
+            path=path,
         )
 
 
@@ -192,7 +193,7 @@ class _Defects:
         if not self._defects:
             return
         if (line := self._other_lines(n_rows)) is not None:
-            raise DataTypeError(f"'{path}': {line}{hint if self._in_first else ''}")
+            raise DataTypeError(f"'{path}': {line}{hint if self._in_first else ''}", path=path)
         parts: list[str] = []
         for place in sorted(self._defects):
             words = " and ".join(self._defects[place])
@@ -440,7 +441,8 @@ class Layout:
         if len(chosen) > 1:
             raise DataError(
                 f"'{path}' has several columns of lists ({', '.join(chosen)}); call the one to "
-                f"use '{ROWS}', or save it alone"
+                f"use '{ROWS}', or save it alone",
+                path=path,
             )
         wrong = [name for name in chosen or kinds if not _makes_rows(kinds[name])]
         if wrong:
@@ -449,7 +451,8 @@ class Layout:
             raise DataError(
                 f"'{path}' has column{'' if one else 's'} {odd}, where numbers are allowed, "
                 f"or lists of them in a column called '{ROWS}'; leave {'it' if one else 'them'} "
-                "out, or convert to numbers"
+                "out, or convert to numbers",
+                path=path,
             )
         if not chosen:
             types = [_numpy_type(kind) for kind in kinds.values()]
@@ -465,7 +468,9 @@ class Layout:
             value = first(name)
             shape = (0 if value is None else len(value),)
         if not math.prod(shape):
-            raise DataError(f"'{path}' has empty lists in column {name!r}; give rows with values")
+            raise DataError(
+                f"'{path}' has empty lists in column {name!r}; give rows with values", path=path
+            )
         beside = () if name == ROWS else tuple(other for other in kinds if other != name)
         return cls(path, [name], shape, _numpy_type(kind.value_type), is_table=False, beside=beside)
 
@@ -531,7 +536,8 @@ class Layout:
                 raise DataError(
                     f"'{self.path}' has {lengths[wrong]} values in row {numbers[wrong]} of column "
                     f"{name!r}, counted from 0, where {width} are expected; make all rows equally "
-                    "long"
+                    "long",
+                    path=self.path,
                 )
         inner = chunk.flatten()
         self._check_whole(name, inner, numbers, width)
@@ -542,7 +548,8 @@ class Layout:
             missing = int(compute.index(values.is_null(), True).as_py()) // width
             raise DataError(
                 f"'{self.path}' has no value in column {name!r}, row {numbers[missing]}, counted "
-                "from 0; fill it in or remove the row"
+                "from 0; fill it in or remove the row",
+                path=self.path,
             )
 
 

@@ -434,7 +434,8 @@ def picture_column(path: Path) -> str | None:
     if len(found) > 1:
         raise DataError(
             f"'{path}' has several columns of pictures ({listed(map(shown, found))}); save the one "
-            "to use alone"
+            "to use alone",
+            path=path,
         )
     return found[0] if found else None
 
@@ -471,7 +472,8 @@ def unpack(paths: Sequence[Path], column: str) -> Embedded:
                     raise DataError(
                         f"'{path}' has {what} in row {row}, counted from 0, of column {column!r}, "
                         "where a picture is expected; save the data set with its pictures in it, "
-                        "or remove the row"
+                        "or remove the row",
+                        path=path,
                     )
                 unpacked.add(name, content)
     if others:
@@ -495,7 +497,8 @@ def _cells(
         if column not in names:
             raise DataError(
                 f"'{path}' has no column {column!r}, as other files of its folder have; give files "
-                "of the same columns"
+                "of the same columns",
+                path=path,
             )
         others |= dict.fromkeys(name for name in names if name != column)
         for batch in file.batches(_ROWS, [column]):
@@ -533,6 +536,7 @@ def _holds_pictures(path: Path, name: str, first: Callable[[str], Any]) -> bool:
     if is_struct and content:
         raise DataError(
             f"'{path}' has column {shown(name)} of files, such as {called!r}, that are no "
-            "pictures; save them as files of their own"
+            "pictures; save them as files of their own",
+            path=path,
         )
     return False

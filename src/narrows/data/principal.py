@@ -105,7 +105,8 @@ class PrincipalAxes:
         if list(sizes) != sorted(sizes) or not all(0 <= size <= most for size in sizes):
             raise ParameterError(
                 f"sizes={list(sizes)!r} are not allowed; give ascending whole numbers from 0 to "
-                f"{most}"
+                f"{most}",
+                parameter="sizes",
             )
         rows = _as_rows(X)
         sums = np.zeros(len(sizes))

@@ -53,10 +53,13 @@ class Reading:
         if not whole or not 1 <= self.max_pixels <= _LARGEST:
             raise ParameterError(
                 f"max_pixels={self.max_pixels!r} is not allowed; give a whole number of pixels "
-                f"from 1 to {_LARGEST}"
+                f"from 1 to {_LARGEST}",
+                parameter="max_pixels",
             )
         if self.pages not in ("first", "all"):
-            raise ParameterError(f"pages={self.pages!r} is not allowed; give 'first' or 'all'")
+            raise ParameterError(
+                f"pages={self.pages!r} is not allowed; give 'first' or 'all'", parameter="pages"
+            )
 
 
 _current: ContextVar[Reading | None] = ContextVar("reading", default=None)

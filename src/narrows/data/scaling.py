@@ -220,7 +220,10 @@ class Scaling:
             If the name is not one of these.
         """
         if name not in SCALINGS:
-            raise ParameterError(f"scaling={name!r} is not known; use one of {', '.join(SCALINGS)}")
+            raise ParameterError(
+                f"scaling={name!r} is not known; use one of {', '.join(SCALINGS)}",
+                parameter="scaling",
+            )
         low, high = _black_and_white(statistics)
         if sample_shape[1:]:
             statistics = statistics.by_channel(sample_shape[-1])

@@ -172,7 +172,9 @@ def read(
         contents = file_format.load(path, options)
         values = contents.values
         if values.ndim not in (1, 2):
-            raise DataError(f"'{path}' has shape {values.shape}; a signal has (T,) or (T, C)")
+            raise DataError(
+                f"'{path}' has shape {values.shape}; a signal has (T,) or (T, C)", path=path
+            )
         signal = Signal(values.reshape(len(values), -1), columns=contents.columns)
     signal = _choose(path, signal, columns)
     if rate is None:
@@ -180,7 +182,8 @@ def read(
     if signal.rate is None:
         raise ParameterError(
             f"'{path}' states no rate, so that it cannot be brought to {rate} samples a second; "
-            "leave --rate, rate, away"
+            "leave --rate, rate, away",
+            path=path,
         )
     return resample(signal, rate)
 
@@ -316,7 +319,8 @@ def check_rate(rate: int | None) -> None:
         isinstance(rate, bool) or not isinstance(rate, int | np.integer) or rate < 1
     ):
         raise ParameterError(
-            f"rate={rate!r} is not allowed; give a whole number of samples a second, from 1 on"
+            f"rate={rate!r} is not allowed; give a whole number of samples a second, from 1 on",
+            parameter="rate",
         )
 
 
@@ -365,11 +369,14 @@ def check_signal_output(path: str | Path, rate: int | None) -> Path:
     path = Path(path)
     file_format = format_of(path)
     if file_format is None or "signals" not in file_format.kinds or file_format.write is None:
-        raise ParameterError(f"'{path}' is no place for a signal; name {_wanted(written=True)}")
+        raise ParameterError(
+            f"'{path}' is no place for a signal; name {_wanted(written=True)}", path=path
+        )
     if path.suffix.lower() in SOUND_SUFFIXES and rate is None:
         raise ParameterError(
             f"'{path}' needs to know how many samples make a second; give the rate, or name a "
-            "table or a .npy file"
+            "table or a .npy file",
+            path=path,
         )
     return path
 
@@ -408,7 +415,8 @@ def list_signals(path: str | Path, exclude: str | Sequence[str] = ()) -> Listing
         kinds = found.left_out.kinds_in_words()
         raise DataError(
             f"'{path}' holds no sound files{f', but {kinds}' if kinds else ''}; give {_wanted()}, "
-            "or a folder of sound"
+            "or a folder of sound",
+            path=path,
         )
     return found
 
@@ -421,12 +429,13 @@ def _channels(signal: Signal) -> str:
 def _choose(path: Path, signal: Signal, columns: Sequence[str] | None) -> Signal:
     values = signal.values
     if not len(values):
-        raise DataError(f"'{path}' holds no samples; give a signal with some")
+        raise DataError(f"'{path}' holds no samples; give a signal with some", path=path)
     names = signal.columns or [str(channel) for channel in range(values.shape[1])]
     wanted = list(names if columns is None else columns)
     if unknown := [name for name in wanted if name not in names]:
         raise ParameterError(
-            f"'{path}' has no column {unknown[0]!r}; its columns are {', '.join(names[:20])}"
+            f"'{path}' has no column {unknown[0]!r}; its columns are {', '.join(names[:20])}",
+            path=path,
         )
     if not wanted:
         raise ParameterError("no columns were named; name at least one")
@@ -483,7 +492,8 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
             if file.format not in _FORMATS:
                 raise UnreadableFileError(
                     f"'{path}' holds {shortened(file.format_info, 60)}, of which it cannot be told "
-                    "whether it is complete; convert it to WAV or FLAC"
+                    "whether it is complete; convert it to WAV or FLAC",
+                    path=path,
                 )
             dtype = np.dtype(np.float64 if file.subtype in _DOUBLE else np.float32)
             check_fits(
@@ -496,7 +506,7 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
             values = file.read(count, dtype=dtype.name, always_2d=True)
             if (missing := _cut_short(path, file, len(values))) is not None:
                 raise UnreadableFileError(
-                    f"'{path}' is cut short: {missing}; copy it again, or choose another"
+                    f"'{path}' is cut short: {missing}; copy it again, or choose another", path=path
                 )
             return values, file.samplerate, file.subtype
     except NarrowsError:
@@ -504,7 +514,8 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
     except (soundfile.SoundFileError, ValueError) as error:
         reason = what_it_is(path) or f"it is damaged or cut short ({' '.join(str(error).split())})"
         raise UnreadableFileError(
-            f"'{path}' is not a readable sound file: {reason}; repair it or choose another"
+            f"'{path}' is not a readable sound file: {reason}; repair it or choose another",
+            path=path,
         ) from error
 
 
@@ -699,12 +710,15 @@ def window_starts(n_samples: int, length: int, hop: int | None = None) -> NDArra
     (array([0, 3, 6]), array([0, 2, 4, 6, 7]))
     """
     if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 2:
-        raise ParameterError(f"length={length!r} is not allowed; a window has at least 2 samples")
+        raise ParameterError(
+            f"length={length!r} is not allowed; a window has at least 2 samples", parameter="length"
+        )
     hop = length // 2 if hop is None else hop
     if isinstance(hop, bool) or not isinstance(hop, int | np.integer) or not 1 <= hop <= length:
         raise ParameterError(
             f"hop={hop!r} is not allowed; give a whole number from 1 to the window's {length}, so "
-            "that no sample is left out"
+            "that no sample is left out",
+            parameter="hop",
         )
     if n_samples < length:
         raise DataError(

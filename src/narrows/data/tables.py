@@ -106,7 +106,8 @@ def read_table(
             if text.doubt is not None:
                 raise DataError(
                     f"'{path}': {text.doubt}, and nothing in its first lines says which; say it "
-                    "(--decimal , or --thousands , in Python FileOptions)"
+                    "(--decimal , or --thousands , in Python FileOptions)",
+                    path=path,
                 )
             hint = "" if text.is_named else "; if its first line holds names: --header, header=True"
             if options.delimiter is None:
@@ -323,7 +324,8 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
     raise DataTypeError(
         f"'{path}' holds lines such as {some[0][:40]!r}, which are no numbers, whole or split "
         f"at {listed(DELIMITER_NAMES.values())}; give the delimiter (--delimiter), or convert them "
-        "to numbers"
+        "to numbers",
+        path=path,
     )
 
 
@@ -346,12 +348,13 @@ def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
 def _found(path: Path) -> Iterator[None]:
     if (kind := irregular(path)) is not None:
         raise UnreadableFileError(
-            f"'{path}' is {kind}, and tables are read more than once; save it to a file first"
+            f"'{path}' is {kind}, and tables are read more than once; save it to a file first",
+            path=path,
         )
     try:
         yield
     except FileNotFoundError as error:
-        raise MissingFileError(f"'{path}' does not exist; give a table") from error
+        raise MissingFileError(f"'{path}' does not exist; give a table", path=path) from error
 
 
 def _read_parquet(path: Path, only: Sequence[str] = ()) -> pa.Table:

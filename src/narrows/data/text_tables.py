@@ -421,7 +421,7 @@ def read_text_table(
 def empty(path: Path) -> DataError:
     """Make the error for a table without rows."""
     why = "" if path.stat().st_size else ": it is empty (0 bytes)"
-    return DataError(f"'{path}' holds no rows{why}; give a table with at least one")
+    return DataError(f"'{path}' holds no rows{why}; give a table with at least one", path=path)
 
 
 def _read_table(
