@@ -16,7 +16,7 @@ from plug_in_kit import code_of, entry_points_of, install
 from narrows import signals
 from narrows.data import formats
 from narrows.data.files import check_destination, read, write
-from narrows.data.formats import FORMATS, format_of, plug_in_formats
+from narrows.data.formats import FORMATS, FileOptions, format_of, plug_in_formats
 from narrows.errors import (
     DataError,
     NarrowsWarning,
