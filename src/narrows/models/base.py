@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 import numpy as np
 import torch
@@ -14,25 +14,21 @@ from torch import Tensor, nn
 
 from narrows import losses, networks, ranks, storage
 from narrows.data.arrays import as_tensor
-from narrows.data.batches import Batch, Numbers, RowsBut, RowWeights, Weighted, counted, source_of
+from narrows.data.batches import Batch, RowWeights, Weighted, counted, source_of
 from narrows.data.lazy_rows import AnyRows
-from narrows.data.scaling import Scaling, Statistics
-from narrows.data.signal_files import Windows
 from narrows.losses import Loss
 from narrows.models import persistence, resolve
 from narrows.models.damage import (
-    DataRange,
     choose_damage,
     keep_range,
     known_range,
-    range_of,
     widened,
 )
 from narrows.models.failures import Failure, tell_of_failure, tell_unlike
 from narrows.models.fitted import Codec
-from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import RandomState
 from narrows.models.registry import define
+from narrows.models.resolve import Plan
 from narrows.models.runs import (
     Run,
     TrainingData,
@@ -46,7 +42,7 @@ from narrows.models.runs import (
     weights_kept_on_divergence,
 )
 from narrows.models.validation import check_no_pairs, check_rows
-from narrows.networks import ARCHITECTURES, Network, NetworkSpec, Start, Trace
+from narrows.networks import Network, Start, Trace
 from narrows.networks.pca_residual import map_codes
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings, epoch_seed, evaluate, new_optimizer, train
@@ -59,33 +55,6 @@ _HASHED = 1 << 22
 _ONLINE_SHARE = 1 / 3
 # The smallest variance of a unit of the code that codes are divided by the root of.
 _LEAST_VARIANCE = 1e-12
-
-
-class Plan(NamedTuple):
-    """What the training rows and the parameters of a model determine before the first step.
-
-    Attributes
-    ----------
-    scaling : Scaling
-        The map between the data's units and the network's.
-    spec : NetworkSpec
-        The description of the network.
-    loss : str
-        The error that is minimised, or the likelihood that is maximised.
-    limits : DataRange or None
-        Smallest and largest value of each column or channel; ``None`` for pictures.
-    start : Start
-        What the initial weights are computed from.
-    learned_rows : LearnedRows
-        Hashes of the training rows and of the held-out rows.
-    """
-
-    scaling: Scaling
-    spec: NetworkSpec
-    loss: str
-    limits: DataRange | None
-    start: Start
-    learned_rows: LearnedRows
 
 
 class Objective:
@@ -125,6 +94,7 @@ class Objective:
         self.network, self.settings, self.n_rows, self.is_new = network, settings, n_rows, is_new
         self._model = model
         self._damage = choose_damage(model)
+        self._drawing = networks.drawing_of(model.spec_)
         for name, counter in model.counters(self).items():
             if isinstance(counter, Tensor):
                 network.register_buffer(name, counter)
@@ -149,7 +119,7 @@ class Objective:
         if self._damage is not None:
             seen, more = self._damage(seen, generator)
             drawn = more if drawn is None else drawn | more
-        with networks.drawing_from(generator, self._model.spec_):
+        with self._drawing(generator):
             trace = network.encoder.trace(seen, weights)
             return self._model.terms(self, trace, x, drawn, generator)
 
@@ -502,7 +472,7 @@ class BaseAutoencoder(Codec):
         before = getattr(self, "learned_rows_", None)
         seed = self._draw_seed() if begun is None else begun.seed
         n_held_out = resolve.choose_held_out(
-            self, len(X), has_hidden_layers=self._has_hidden_layers()
+            self, len(X), has_hidden_layers=resolve.asks_for_hidden_layers(self)
         )
         run = plan(self, data, seed, n_held_out=n_held_out, begun=begun)
         start = self._begin(X, run.held_out, weights)
@@ -568,7 +538,7 @@ class BaseAutoencoder(Codec):
         """
         if not self.spec_.kind.starts_at_pca or self.max_epochs != "auto":
             return False
-        if self._has_hidden_layers():
+        if resolve.asks_for_hidden_layers(self):
             return self.early_stopping and not len(run.held_out)
         return not self._has_penalties() and self.corruption is None and run.data.damaged is None
 
@@ -748,12 +718,6 @@ class BaseAutoencoder(Codec):
     def _draw_seed(self) -> int:
         return ranks.agreed(int(check_random_state(self.random_state).randint(2**31)))
 
-    def _has_hidden_layers(self) -> bool:
-        """Return whether the network has hidden layers, which does not depend on the rows."""
-        if isinstance(self.hidden_layer_sizes, str):
-            return self._deep_by_default or self.architecture not in ("auto", "dense")
-        return len(self.hidden_layer_sizes) > 0
-
     def _settings(self, n_rows: int, seed: int) -> TrainSettings:
         """Choose the settings of training on ``n_rows`` rows, once the network is chosen."""
         return resolve.choose_settings(self, self.spec_, n_rows, seed)
@@ -763,47 +727,10 @@ class BaseAutoencoder(Codec):
 
         Parameters
         ----------
-        X : ndarray or LazyRows of shape (n, ...)
-            Checked rows.
-        held_out : ndarray of int or None
-            Numbers of the held-out rows, which do not influence the choices.
-        weights : ndarray of shape (n,) or None
-            Weight of each row.
+        X, held_out, weights
+            As for :func:`narrows.models.resolve.resolve`.
         """
-        learned_rows = LearnedRows()
-
-        def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
-            nonlocal learned_rows
-            learned_rows = learned_rows.with_rows(rows, is_held_out)
-
-        statistics = Statistics.of(X, held_out, remember, weights)
-        resolve.check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
-        units = resolve.choose_units(self.architecture, X)
-        kind = ARCHITECTURES.get(self.architecture)  # none for "auto"
-        alike = kind is not None and kind.map_size is not None  # rows of any extent have no places
-        scaling = Scaling.learn(
-            self.scaling,
-            statistics.pooled() if alike else statistics,
-            units,
-            are_levels=resolve.may_be_pixels(self, X),
-        )
-        of_signal = isinstance(X, Windows)
-        layers: tuple[str, tuple[int, ...]] = ("dense", ())
-        if self._deep_by_default or self._has_hidden_layers():
-            layers = resolve.choose_layers(self, X.shape[1:], scaling, len(X), of_signal=of_signal)
-        spec = resolve.choose_network(self, layers, X.shape[1:], scaling, len(X))
-        if isinstance(X, Windows):
-            spec = replace(spec, signal=True, rate=X.rate)
-        resolve.check_reach(spec, scaling, statistics)
-        learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
-        return Plan(
-            scaling,
-            spec,
-            resolve.choose_loss(self, spec, statistics),
-            range_of(statistics, X, units),
-            resolve.choose_start(spec, scaling, statistics, X, learned, weights=weights),
-            learned_rows,
-        )
+        return resolve.resolve(self, X, held_out, weights)
 
     def _keep(
         self, network: Network, history: History, optimizer: torch.optim.Optimizer | None = None

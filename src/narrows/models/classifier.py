@@ -372,7 +372,7 @@ class EncoderClassifier(
         """Copy the encoder, or draw its initial weights."""
         if not isinstance(half, Encoder):
             model = clone(half).set_params(device=self.device, random_state=seed)
-            held_out, _ = self._split(len(rows), model._has_hidden_layers(), seed)
+            held_out, _ = self._split(len(rows), resolve.asks_for_hidden_layers(model), seed)
             start_model(model, rows, held_out, weights)
             self.encoder_: Encoder = model.split()[0]
             return
@@ -424,13 +424,15 @@ class EncoderClassifier(
             for side in filter(len, (held_out, learned)):
                 counts[side] = torch.from_numpy(weights[side] / weights[side].mean()).float()
 
+        drawing = networks.drawing_of(spec)
+
         def loss(network: nn.Module, batch: Tensor, generator: torch.Generator) -> Loss:
             chosen = batch.cpu()  # numbers of rows
             x = (scaling(source[chosen]) if self.fine_tune else codes[chosen]).to(device)
             if damage is not None and network.training:
                 x = damage(x, generator).rows
             classes = numbers[chosen].to(device)
-            with networks.drawing_from(generator, spec):
+            with drawing(generator):
                 logits = network(x)
             entropies = functional.cross_entropy(logits, classes, reduction="none")
             if counts is not None:

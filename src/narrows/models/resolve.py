@@ -5,9 +5,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +16,15 @@ from sklearn.utils import check_random_state
 
 from narrows import networks
 from narrows.data.axes import are_pictures
-from narrows.data.batches import Numbers, picked
-from narrows.data.lazy_rows import LazyRows, MadeRows, check_fits
+from narrows.data.batches import Numbers, RowsBut, RowWeights, picked
+from narrows.data.lazy_rows import AnyRows, LazyRows, MadeRows, check_fits
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
+from narrows.models.damage import DataRange, range_of
+from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import Choice, Learned
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import (
@@ -33,6 +35,7 @@ from narrows.networks import (
     STRUCTURE,
     Architecture,
     NetworkSpec,
+    Start,
 )
 from narrows.networks.activations import reach
 from narrows.texts import counted
@@ -158,7 +161,101 @@ def check_training(model: Trained) -> None:
     choose_device(model.device)
 
 
-def check_variation(statistics: Statistics, n_rows: int) -> None:
+class Plan(NamedTuple):
+    """What the training rows and the parameters of a model determine before the first step.
+
+    Attributes
+    ----------
+    scaling : Scaling
+        The map between the data's units and the network's.
+    spec : NetworkSpec
+        The description of the network.
+    loss : str
+        The error that is minimised, or the likelihood that is maximised.
+    limits : DataRange or None
+        Smallest and largest value of each column or channel; ``None`` for pictures.
+    start : Start
+        What the initial weights are computed from.
+    learned_rows : LearnedRows
+        Hashes of the training rows and of the held-out rows.
+    """
+
+    scaling: Scaling
+    spec: NetworkSpec
+    loss: str
+    limits: DataRange | None
+    start: Start
+    learned_rows: LearnedRows
+
+
+def resolve(
+    model: Learned, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights
+) -> Plan:
+    """Choose scaling, network and loss for rows.
+
+    Parameters
+    ----------
+    model : Learned
+        A model with checked parameters.
+    X : ndarray or LazyRows of shape (n, ...)
+        Checked rows.
+    held_out : ndarray of int or None
+        Numbers of the held-out rows, which do not influence the choices.
+    weights : ndarray of shape (n,) or None
+        Weight of each row.
+
+    Raises
+    ------
+    DataError
+        If the rows are all the same.
+    ParameterError
+        If parameters contradict each other or the rows, or training would take more than the
+        memory.
+    """
+    learned_rows = LearnedRows()
+
+    def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
+        nonlocal learned_rows
+        learned_rows = learned_rows.with_rows(rows, is_held_out)
+
+    statistics = Statistics.of(X, held_out, remember, weights)
+    _check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
+    units = choose_units(model.architecture, X)
+    kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
+    alike = kind is not None and kind.map_size is not None  # rows of any extent have no places
+    scaling = Scaling.learn(
+        model.scaling,
+        statistics.pooled() if alike else statistics,
+        units,
+        are_levels=_may_be_pixels(model, X),
+    )
+    is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
+    layers: tuple[str, tuple[int, ...]] = ("dense", ())
+    if model._deep_by_default or asks_for_hidden_layers(model):
+        layers = _choose_layers(model, sample_shape, scaling, len(X), of_signal=is_signal)
+    spec = _choose_network(model, layers, sample_shape, scaling, len(X))
+    if isinstance(X, Windows):
+        spec = replace(spec, signal=True, rate=X.rate)
+    _check_reach(spec, scaling, statistics)
+    learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
+    return Plan(
+        scaling,
+        spec,
+        _choose_loss(model, spec, statistics),
+        range_of(statistics, X, units),
+        choose_start(spec, scaling, statistics, X, learned, weights=weights),
+        learned_rows,
+    )
+
+
+def asks_for_hidden_layers(model: Learned) -> bool:
+    """Return whether the network has hidden layers, which does not depend on the rows."""
+    if isinstance(model.hidden_layer_sizes, str):
+        return model._deep_by_default or model.architecture not in ("auto", "dense")
+    return len(model.hidden_layer_sizes) > 0
+
+
+def _check_variation(statistics: Statistics, n_rows: int) -> None:
     """Refuse rows that are all equal.
 
     Raises
@@ -176,7 +273,7 @@ def check_variation(statistics: Statistics, n_rows: int) -> None:
         )
 
 
-def choose_network(
+def _choose_network(
     model: Learned,
     layers: tuple[str, tuple[int, ...]],
     sample_shape: tuple[int, ...],
@@ -241,7 +338,7 @@ def choose_network(
     return spec
 
 
-def choose_layers(
+def _choose_layers(
     model: Learned,
     sample_shape: tuple[int, ...],
     scaling: Scaling,
@@ -257,7 +354,7 @@ def choose_layers(
     Parameters
     ----------
     model, sample_shape, scaling, n_rows
-        As for :func:`choose_network`.
+        As for :func:`_choose_network`.
     of_signal : bool, default=False
         Whether rows are windows of a signal, rather than tables or pictures.
 
@@ -365,7 +462,7 @@ def _check_memory(spec: NetworkSpec, batch_size: int) -> None:
     )
 
 
-def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> None:
+def _check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> None:
     """Refuse an output that cannot reach all scaled values.
 
     Raises
@@ -386,7 +483,7 @@ def check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) -> 
         )
 
 
-def choose_loss(model: Learned, spec: NetworkSpec, statistics: Statistics) -> str:
+def _choose_loss(model: Learned, spec: NetworkSpec, statistics: Statistics) -> str:
     """Choose cross-entropy for data of zeros and ones alone, squared error otherwise."""
     if model.loss != "auto":
         return model.loss
@@ -491,7 +588,7 @@ def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ..
     return shape if len(shape) == 2 and (is_signal or not are_pictures(shape)) else ()
 
 
-def may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
+def _may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
     """Tell whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
     Rows (F,) are a table where they have few values, or many different ones, as columns have that

@@ -23,8 +23,9 @@ from narrows.data.lazy_rows import AnyRows
 from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.models import resolve
-from narrows.models.base import BaseAutoencoder, Objective, Plan
+from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.failures import Failure
+from narrows.models.resolve import Plan
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Start, Trace
 from narrows.networks.sparse import JumpReLU

@@ -32,12 +32,13 @@ from narrows.data.lazy_rows import (
 )
 from narrows.data.scaling import Scaling
 from narrows.errors import NarrowsError, ParameterError
-from narrows.models.base import BaseAutoencoder, Objective, Plan
+from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.damage import choose_damage
 from narrows.models.encoder_decoder import run_in_blocks
 from narrows.models.failures import no_failure_warnings
 from narrows.models.parameters import Architecture
 from narrows.models.registry import MODELS, model_named
+from narrows.models.resolve import Plan
 from narrows.models.runs import Run, unchanged_on_failure
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start

@@ -19,7 +19,7 @@ from narrows.data.batches import RowWeights
 from narrows.data.lazy_rows import AnyRows
 from narrows.errors import DataError, ParameterError
 from narrows.losses import Loss, variational
-from narrows.models.base import BaseAutoencoder, Objective, Plan
+from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.density import (
     ACTIVE,
     LEAST_VARIANCE,
@@ -31,6 +31,7 @@ from narrows.models.density import (
     within_unit,
 )
 from narrows.models.failures import Failure
+from narrows.models.resolve import Plan
 from narrows.models.runs import TrainingData
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Start, Trace

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -454,16 +454,17 @@ def _drawing(seed: int) -> Iterator[None]:
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
-@contextmanager
-def drawing_from(generator: torch.Generator, spec: NetworkSpec) -> Iterator[None]:
-    """Let modules of other packages, such as dropout, draw from a run's generator.
+def drawing_of(spec: NetworkSpec) -> Callable[[torch.Generator], AbstractContextManager[Any]]:
+    """Return the context in which a network draws random numbers from a run's generator.
 
-    By themselves they draw from torch's global one, which is left alone. Built-in modules draw
-    nothing.
+    Modules of other packages, such as dropout, by themselves draw from torch's global generator,
+    which the context leaves alone. Built-in modules draw nothing.
     """
-    if spec.architecture in BUILT_IN:
-        yield
-        return
+    return nullcontext if spec.architecture in BUILT_IN else _drawing_from
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator) -> Iterator[None]:
     device = generator.device
     seed = int(torch.randint(2**62, (), generator=generator, device=device))
     on_gpu = device.type == "cuda"
