@@ -15,7 +15,7 @@ from libraries import contents_of, draw, fit, one_line, say
 
 from narrows import Library
 from narrows.errors import FormatError, NarrowsError
-from narrows.library.checks import flipped_bit
+from narrows.library.checksums import flipped_bit
 
 NO_TIME = timedelta(0)
 

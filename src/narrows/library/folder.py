@@ -41,8 +41,8 @@ from narrows.errors import (
     OutputExistsError,
     ParameterError,
 )
-from narrows.library import checks
-from narrows.library.checks import Checks
+from narrows.library import checksums
+from narrows.library.checksums import Checks
 from narrows.library.ivf_build import index_names
 from narrows.library.table import Table, cannot_write, write_file
 from narrows.models import BaseAutoencoder, Decoder, Encoder
@@ -330,7 +330,7 @@ class Turn:
         """
         self.table = table
         before = self.contents
-        self.checks = checks.record(self.path, before.model, table, self.checks, updated)
+        self.checks = checksums.record(self.path, before.model, table, self.checks, updated)
         with _removed_unless_named(self.path, self.checks.name):
             self._write(
                 version=table.version,
@@ -361,7 +361,7 @@ class Turn:
 
     def clean(self) -> int:
         """Remove former models and tables, and what crashes left; return the bytes freed."""
-        checks.forget(self.path / self.contents.table)
+        checksums.forget(self.path / self.contents.table)
         return _clean(self.path, self.contents)
 
     def _write(self, **changes: Any) -> None:
@@ -372,7 +372,7 @@ class Turn:
 
 def record(path: Path, contents: Contents) -> None:
     """Record the checksums of a library that an older version wrote; the caller holds the lock."""
-    made = checks.record(path, contents.model, contents.open_table(path), None)
+    made = checksums.record(path, contents.model, contents.open_table(path), None)
     with _removed_unless_named(path, made.name):
         replace(contents, checks=made.name).write(path)
 
@@ -503,7 +503,7 @@ def _fill(
     if isinstance(path, Remote):
         contents.write(path)
         return contents
-    contents = replace(contents, checks=checks.record(path, contents.model, table, None).name)
+    contents = replace(contents, checks=checksums.record(path, contents.model, table, None).name)
     with _removed_unless_named(path, str(contents.checks)):
         contents.write(path)
     return contents

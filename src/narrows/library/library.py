@@ -15,7 +15,7 @@ from narrows.data.formats import DEFAULTS, FileOptions
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
 from narrows.library.adding import Added, Addition, as_metadata
-from narrows.library.checks import Checks
+from narrows.library.checksums import Checks
 from narrows.library.exact import Metric, check_options
 from narrows.library.folder import Contents, Model
 from narrows.library.inputs import Store

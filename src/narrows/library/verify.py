@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from narrows.data.decoding import Progress, preview
 from narrows.data.image_codec import DefectError, quietly
 from narrows.errors import DataError, FormatError, NarrowsError
-from narrows.library.checks import Checks, as_bytes, differ, restored, row_sums
+from narrows.library.checksums import Checks, as_bytes, differ, restored, row_sums
 from narrows.library.conditions import user_fields
 from narrows.library.pictures import StoredPictures
 from narrows.library.table import Table

@@ -106,10 +106,8 @@ def check_parameters(model: Learned) -> None:
     else:
         check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
     check_flag("tied_weights", model.tied_weights)
-    if model.architecture not in (
-        "auto",
-        *networks.BUILT_IN,
-    ):  # so packages are imported if need be
+    # Packages that offer architectures are imported only if the name is not built in.
+    if model.architecture not in ("auto", *networks.BUILT_IN):
         check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
     check_choice("normalization", model.normalization, NORMALIZATIONS)
     check_number("residual_blocks", model.residual_blocks, low=0, high=_DEEPEST, integral=True)

@@ -28,7 +28,7 @@ from narrows.networks.dense import DENSE
 from narrows.networks.layers import NORMALIZATIONS
 from narrows.networks.network import Body, Decoder, Encoder, Layer, Network, Trace
 from narrows.networks.pca_residual import PCA_RESIDUAL
-from narrows.networks.sparse import Selection
+from narrows.networks.selection import Selection
 
 __all__ = [
     "ACTIVATIONS",

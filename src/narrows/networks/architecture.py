@@ -14,7 +14,7 @@ from narrows.data.axes import are_pictures
 from narrows.errors import NarrowsError, ParameterError
 from narrows.networks.activations import invert
 from narrows.networks.network import AddRow, Body, Centre, Decoder, Encoder, Network
-from narrows.networks.sparse import build_code_activation
+from narrows.networks.selection import build_code_activation
 from narrows.plugins import PlugIn, plug_ins, refuse
 
 M = TypeVar("M", bound=nn.Module)
@@ -49,7 +49,7 @@ class NetworkSpec:
     activation : str
         A key of :data:`narrows.networks.ACTIVATIONS`.
     code_activation : str
-        The same, or a selection of :mod:`narrows.networks.sparse`.
+        The same, or a selection of :mod:`narrows.networks.selection`.
     output : str
         The decoder's last function, a key of
         :data:`narrows.networks.activations.OUTPUT_MODULES`; users choose among
