@@ -328,7 +328,7 @@ def test_a_table_that_cannot_be_opened_is_no_case_for_repair(several):
 
 def test_a_library_that_was_replaced_is_not_repaired(several, model):
     class Late(Library):
-        """Somebody replaces the library between looking at it and taking one's turn."""
+        """Somebody replaces the library between looking at it and taking the lock."""
 
         def refresh(self):
             super().refresh()

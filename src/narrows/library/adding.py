@@ -27,11 +27,11 @@ from narrows.data.reading import Notes, Picture, file_of
 from narrows.data.tables import read_columns
 from narrows.errors import DataError, ParameterError
 from narrows.library.conditions import OWN_COLUMNS
-from narrows.library.folder import Turn
+from narrows.library.folder import WriteTransaction
 from narrows.library.inputs import (
-    GivenFiles,
-    GivenRows,
-    GivenStream,
+    InputFiles,
+    InputRows,
+    InputStream,
     Store,
     check_store,
     read_input,
@@ -92,7 +92,7 @@ class Share:
 
     Attributes
     ----------
-    given : GivenFiles or GivenRows
+    given : InputFiles or InputRows
         The pictures; the worker gives them their encoder.
     names, metadata
         As of :class:`Addition`.
@@ -108,7 +108,7 @@ class Share:
         The time of addition.
     """
 
-    given: GivenFiles | GivenRows
+    given: InputFiles | InputRows
     names: list[str] | None
     metadata: Any
     skips: bool
@@ -153,7 +153,7 @@ class Addition:
     ----------
     encoder : Encoder
         Makes the codes.
-    given : GivenFiles, GivenRows or GivenStream
+    given : InputFiles, InputRows or InputStream
         The pictures.
     names : list of str, or None
         The path that each gets; None stands for where they came from, or for their ids.
@@ -177,7 +177,7 @@ class Addition:
     """
 
     encoder: Encoder
-    given: GivenFiles | GivenRows | GivenStream
+    given: InputFiles | InputRows | InputStream
     names: list[str] | None
     metadata: Any
     skipped: list[tuple[str, str]] | None
@@ -214,7 +214,7 @@ class Addition:
                     "names and metadata are for pictures whose number is known, and an iterator "
                     "was given; give a sequence, or update() the pictures when they are added"
                 )
-            stream = GivenStream(X, encoder, store)
+            stream = InputStream(X, encoder, store)
             name = f"stream {store}"
             return cls(encoder, stream, None, None, skipped, name, progress, workers)
         given = read_input(X, encoder, store=store, exclude=exclude, options=options)
@@ -237,27 +237,30 @@ class Addition:
         table.folders = self._folders(table)
         return table
 
-    def join(self, turn: Turn) -> Added:
+    def join(self, transaction: WriteTransaction) -> Added:
         """Add the new pictures to a library; readers see them when all are there.
 
         Pictures that the same addition added before it was interrupted are kept if they are given
         again, and otherwise removed.
         """
-        table = turn.table
-        before = turn.contents.open_table(turn.path)
-        begun = table.hashes(f"id >= {turn.contents.next_id}")
+        table = transaction.table
+        before = transaction.contents.open_table(transaction.path)
+        begun = table.hashes(f"id >= {transaction.contents.next_id}")
         self.known = set(table.hashes())
         if fields := self._new_fields(table):
-            turn.begin_adding(self.name)
+            transaction.begin_adding(self.name)
             table = table.extend(fields)
-        first = max(turn.contents.next_id, *(number + 1 for number in begun.values()), 0)
-        table = self._append(table, first, lambda: turn.begin_adding(self.name))
+        first = max(transaction.contents.next_id, *(number + 1 for number in begun.values()), 0)
+        table = self._append(table, first, lambda: transaction.begin_adding(self.name))
         unmet = set(begun).difference(self.met)
         table = table.remove([begun[digest] for digest in unmet])
         table.folders = self._folders(table)
-        if (table.version, table.folders) != (turn.contents.version, turn.contents.folders):
+        if (table.version, table.folders) != (
+            transaction.contents.version,
+            transaction.contents.folders,
+        ):
             largest = int(table.ids[-1]) if len(table) else -1
-            turn.publish(table, max(turn.contents.next_id, largest + 1))
+            transaction.publish(table, max(transaction.contents.next_id, largest + 1))
         return self.report(len(table) - len(before))
 
     def _folders(self, table: Table) -> tuple[str, ...] | None:
@@ -316,7 +319,7 @@ class Addition:
     def _append_shares(self, table: Table, first: int, workers: Workers) -> Table:
         """Append the pictures in one commit, and in a second one remove repeated pictures."""
         done: dict[int, Written] = {}
-        files = self.given.paths if isinstance(self.given, GivenFiles) else []
+        files = self.given.paths if isinstance(self.given, InputFiles) else []
         folders = sorted({file_of(path).absolute().parent for path in files})
         shares = _split(self, table, first, workers.count)
         common = (self.encoder, frozenset(self.known))
@@ -348,20 +351,20 @@ class Addition:
 
     def _report_progress(self) -> None:
         if self.progress is not None:
-            total = self._done if isinstance(self.given, GivenStream) else len(self.given)
+            total = self._done if isinstance(self.given, InputStream) else len(self.given)
             self.progress(self._done, total)
 
 
 def _split(addition: Addition, table: Table, first: int, workers: int) -> Iterator[Share]:
     """Divide an addition into shares, some for each worker; refuse an iterator."""
     given = addition.given
-    if isinstance(given, GivenStream):
+    if isinstance(given, InputStream):
         raise ParameterError(
             "an iterator was given, which one process alone can go through; give a folder, a "
             "sequence or an array, or leave out workers"
         )
     names = addition.names
-    if isinstance(given, GivenFiles):
+    if isinstance(given, InputFiles):
         # Workers may be in another folder; in the library, paths stay as they were given.
         names = names or [str(path) for path in given.paths]
         given = replace(given, paths=[path.absolute() for path in given.paths])
@@ -389,7 +392,7 @@ def _write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
         What :meth:`narrows.Library.add` raises.
     """
     given = share.given
-    if isinstance(given, GivenFiles):
+    if isinstance(given, InputFiles):
         given = replace(given, encoder=encoder)
     skipped: list[tuple[str, str]] | None = [] if share.skips else None
     addition = Addition(
@@ -402,16 +405,16 @@ def _write(share: Share, encoder: Encoder, known: Collection[str]) -> Written:
     return Written(fragments, hashes, share.first, addition.met, skipped or [], given.notes)
 
 
-def _cut(given: GivenFiles | GivenRows, part: slice) -> GivenFiles | GivenRows:
-    if isinstance(given, GivenFiles):
+def _cut(given: InputFiles | InputRows, part: slice) -> InputFiles | InputRows:
+    if isinstance(given, InputFiles):
         return replace(given, paths=given.paths[part])
     names = None if given.names is None else given.names[part]
     return replace(given, rows=given.rows[part], names=names)
 
 
-def _some_sizes(given: GivenFiles | GivenRows) -> dict[Picture, Size | None]:
+def _some_sizes(given: InputFiles | InputRows) -> dict[Picture, Size | None]:
     """Read the sizes of some pictures of a folder, if the model takes pictures of one size."""
-    if not isinstance(given, GivenFiles) or given.left_out is None or given.encoder.takes_any_size_:
+    if not isinstance(given, InputFiles) or given.left_out is None or given.encoder.takes_any_size_:
         return {}
     some = given.paths[:: -(-len(given) // _HEADERS)]
     return dict(zip(some, sizes_of(some), strict=True))
@@ -450,7 +453,7 @@ def _is_text(name: str) -> bool:
 
 def read_metadata(
     path: Path,
-    given: GivenFiles | GivenRows,
+    given: InputFiles | InputRows,
     folder: Path | None,
     options: FileOptions,
 ) -> Any:
@@ -460,7 +463,7 @@ def read_metadata(
     ----------
     path : Path
         A file ending in .csv, .tsv or .parquet.
-    given : GivenFiles or GivenRows
+    given : InputFiles or InputRows
         The pictures.
     folder : Path or None
         The folder that was given, if one was.
@@ -485,7 +488,7 @@ def read_metadata(
             f"{', '.join(sorted(TABLE_SUFFIXES))}"
         )
     table = read_columns(path, options.only_for(path))
-    if isinstance(given, GivenRows):
+    if isinstance(given, InputRows):
         return table
     key = key_column(table.column_names)
     if key is None:

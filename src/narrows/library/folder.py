@@ -226,7 +226,9 @@ def writing(path: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator["Turn"]:
+def write_transaction(
+    path: Place, contents: Contents, *, resume: str = ""
+) -> Iterator["WriteTransaction"]:
     """Wait for the writers' lock, and hold it.
 
     Parameters
@@ -236,7 +238,7 @@ def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator["Turn
     contents : Contents
         Its contents when it was opened.
     resume : str
-        As for :class:`Turn`.
+        As for :class:`WriteTransaction`.
 
     Raises
     ------
@@ -245,7 +247,7 @@ def turn(path: Place, contents: Contents, *, resume: str = "") -> Iterator["Turn
         object store.
     """
     with writing(path) as folder:
-        yield Turn(folder, current_contents(folder, contents), resume=resume)
+        yield WriteTransaction(folder, current_contents(folder, contents), resume=resume)
 
 
 def current_contents(path: Path, contents: Contents) -> Contents:
@@ -265,8 +267,8 @@ def current_contents(path: Path, contents: Contents) -> Contents:
     return now
 
 
-class Turn:
-    """A writer's turn at a library, during which it holds the lock.
+class WriteTransaction:
+    """A change of a library by one writer, which holds the lock until it ends.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ _Loaded: TypeAlias = tuple[Entry, NDArray[Any] | None]
 
 
 @dataclass(frozen=True)
-class GivenFiles:
+class InputFiles:
     """Picture files.
 
     Attributes
@@ -251,7 +251,7 @@ class GivenFiles:
 
 
 @dataclass(frozen=True)
-class GivenRows:
+class InputRows:
     """Rows in memory.
 
     Attributes
@@ -316,7 +316,7 @@ class GivenRows:
 
 
 @dataclass(frozen=True)
-class GivenStream:
+class InputStream:
     """An iterator of pictures, whose number and kinds are unknown; never all in memory.
 
     Attributes
@@ -344,7 +344,7 @@ class GivenStream:
     left_out: ClassVar[None] = None
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
-        """Read the pictures part by part, as :meth:`GivenFiles.parts` does."""
+        """Read the pictures part by part, as :meth:`InputFiles.parts` does."""
         done = 0
         for kind, items in groupby(self.items, self._kind):
             for some in ([item] for item in items) if kind is None else _gather(items):
@@ -352,7 +352,7 @@ class GivenStream:
                 for part in given.parts(skipped, known):
                     numbers = [done + number for number in part.numbers]
                     yield part._replace(numbers=numbers, done=done + part.done)
-                if isinstance(given, GivenFiles):
+                if isinstance(given, InputFiles):
                     self.notes.add(given.notes)
                     self.folders.update(given.folders)
                 done += len(given)
@@ -369,7 +369,7 @@ class GivenStream:
             return item.dtype
         return None
 
-    def _read_items(self, items: list[Any], kind: object, done: int) -> GivenFiles | GivenRows:
+    def _read_items(self, items: list[Any], kind: object, done: int) -> InputFiles | InputRows:
         if kind is bytes:
             contents = [_png(item) if isinstance(item, Image.Image) else item for item in items]
             names = [Path(f"picture {done + number}") for number in range(len(items))]
@@ -388,7 +388,7 @@ def read_input(
     store: Store = "pictures",
     exclude: str | Sequence[str] = (),
     options: FileOptions = DEFAULTS,
-) -> GivenFiles | GivenRows:
+) -> InputFiles | InputRows:
     """Read what a user gave, or name its files if they are pictures.
 
     Parameters
@@ -462,7 +462,7 @@ def read_input(
     if not values.shape[0]:
         raise DataError("no pictures were given; give at least one")
     checked = check_rows(encoder, values)
-    return GivenRows(checked, encoder.scaling_, encoder.spec, names, single, left_out)
+    return InputRows(checked, encoder.scaling_, encoder.spec, names, single, left_out)
 
 
 def is_picture_file(path: str | Path) -> bool:
@@ -489,8 +489,8 @@ def as_files(
     single: bool = False,
     contents: list[bytes] | None = None,
     notes: Notes | None = None,
-) -> GivenFiles:
-    """Return picture files, if the encoder takes pictures; see :class:`GivenFiles`."""
+) -> InputFiles:
+    """Return picture files, if the encoder takes pictures; see :class:`InputFiles`."""
     if not files.takes_pictures(encoder.sample_shape_, encoder.spec.shows_pictures):
         raise DataError(
             f"'{paths[0]}' is a picture, and the library's model takes rows of shape "
@@ -501,7 +501,7 @@ def as_files(
     if how.pages == "all" and contents is None:
         pictures = scan(paths, how).pictures
         single = single and len(pictures) == 1
-    return GivenFiles(pictures, encoder, single, store, contents, how, notes or Notes())
+    return InputFiles(pictures, encoder, single, store, contents, how, notes or Notes())
 
 
 def _npy_files(rows: NDArray[Any]) -> list[bytes]:

@@ -785,8 +785,10 @@ class Library:
             progress=progress,
             workers=workers,
         )
-        with folder.turn(self.path, self._contents, resume=addition.name) as turn:
-            added = addition.join(turn)
+        with folder.write_transaction(
+            self.path, self._contents, resume=addition.name
+        ) as transaction:
+            added = addition.join(transaction)
         self.refresh()
         return added
 
@@ -817,14 +819,14 @@ class Library:
         """
         if (ids is None) == (where is None):
             raise ParameterError("give the ids of the pictures to remove, or where; one of them")
-        with folder.turn(self.path, self._contents) as turn:
-            table = turn.table
+        with folder.write_transaction(self.path, self._contents) as transaction:
+            table = transaction.table
             if where is not None:
                 found = table.ids_where(where)
             else:
                 found = np.unique(table.ids[table.rows_of(ids if ids is not None else [])])
             if len(found):
-                turn.publish(table.remove(found.tolist()))
+                transaction.publish(table.remove(found.tolist()))
         self.refresh()
         return len(found)
 
@@ -873,14 +875,14 @@ class Library:
         1
         {'label': 'boot', 'year': 2011}
         """
-        with folder.turn(self.path, self._contents) as turn:
-            table = turn.table
+        with folder.write_transaction(self.path, self._contents) as transaction:
+            table = transaction.table
             ids = table.ids_where(which) if isinstance(which, str) else _once(table, which)
             count = len(ids)
             columns = table.fit_metadata(as_metadata(_repeat(metadata, count), count))
             if count and columns.num_columns:
                 table = table.extend(table.new_fields(columns))
-                turn.publish(table.update(ids, columns), updated=ids)
+                transaction.publish(table.update(ids, columns), updated=ids)
         self.refresh()
         return count
 
@@ -906,9 +908,9 @@ class Library:
         LibraryError, OutputError
             As :meth:`add`.
         """
-        with folder.turn(self.path, self._contents) as turn:
-            turn.publish_moved(turn.table.compact())
-            freed = turn.table.forget(keep) + turn.clean()
+        with folder.write_transaction(self.path, self._contents) as transaction:
+            transaction.publish_moved(transaction.table.compact())
+            freed = transaction.table.forget(keep) + transaction.clean()
         self.refresh()
         return freed
 
@@ -1029,13 +1031,18 @@ class Library:
         True
         """
         encoder, _ = folder.halves(model)
-        with folder.turn(self.path, self._contents) as turn:
-            turn.clean()
-            contents = turn.contents
+        with folder.write_transaction(self.path, self._contents) as transaction:
+            transaction.clean()
+            contents = transaction.contents
             check = RowCheck(
-                turn.table, encoder, contents.next_id, progress, turn.checks, reencoding=True
+                transaction.table,
+                encoder,
+                contents.next_id,
+                progress,
+                transaction.checks,
+                reencoding=True,
             )
-            folder.rewrite(turn.path, model, check.fill, contents.next_id)
+            folder.rewrite(transaction.path, model, check.fill, contents.next_id)
         self.refresh()
         return len(self)
 
