@@ -54,7 +54,8 @@ def repeated(X: NDArray[Any]) -> NDArray[Any]:
 
 
 def test_statistics_are_those_of_repeated_rows() -> None:
-    found, truth = Statistics.of(TABLE, weights=COUNTS, block=7), Statistics.of(repeated(TABLE))
+    table, counts = np.tile(TABLE, (60, 1)), np.tile(COUNTS, 60)  # several blocks
+    found, truth = Statistics.of(table, weights=counts), Statistics.of(table.repeat(counts, axis=0))
     for name in ("mean", "variance", "least", "most"):
         np.testing.assert_allclose(getattr(found, name), getattr(truth, name), rtol=1e-13)
     np.testing.assert_allclose(found.mean, np.average(TABLE, axis=0, weights=COUNTS), rtol=1e-13)

@@ -33,6 +33,7 @@ _LEAST_SHARE = 1 / 4
 _LEAST_SPREAD = 1 / 16
 # Features or channels whose standard deviations differ by a larger factor have different units.
 _ONE_UNIT = 3.0
+_BLOCK = 1024  # rows that are processed at a time, fewer if they are large
 _VALUES = 1 << 23  # values that are processed at a time
 _WIDE = (torch.float64, torch.int64, torch.int32, torch.uint16)
 _UINT8 = np.dtype(np.uint8)
@@ -72,7 +73,6 @@ class Statistics:
         held_out: NDArray[np.int64] | None = None,
         observe: Observer | None = None,
         weights: NDArray[np.float64] | None = None,
-        block: int = 1024,
     ) -> Self:
         """Collect the statistics in blocks of rows that fit into the processor's caches.
 
@@ -87,15 +87,13 @@ class Statistics:
             over the rows.
         weights : ndarray of shape (n,), optional
             Weights of the rows in mean and variance, above 0.
-        block : int
-            Rows per block; fewer if rows are large.
 
         Raises
         ------
         DataError
             If lazy rows hold values that are not finite.
         """
-        block = min(block, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
+        size = min(_BLOCK, max(1, _VALUES // max(1, math.prod(X.shape[1:]))))
         left_out = np.empty(0, np.int64) if held_out is None else held_out
         count: float = 0
         mean = np.zeros(X[0].size)
@@ -103,15 +101,15 @@ class Statistics:
         least, most = np.full(mean.size, np.inf), np.full(mean.size, -np.inf)
         binary = True
         start = 0
-        for given in _blocks(X, block):
-            first, last = np.searchsorted(left_out, [start, start + len(given)])
-            mask = np.zeros(len(given), bool)
+        for block in _blocks(X, size):
+            first, last = np.searchsorted(left_out, [start, start + len(block)])
+            mask = np.zeros(len(block), bool)
             mask[left_out[first:last] - start] = True
             if observe is not None:
-                observe(given, mask)
-            own = None if weights is None else weights[start : start + len(given)][~mask]
-            start += len(given)
-            learned = given[~mask] if first < last else given
+                observe(block, mask)
+            block_weights = None if weights is None else weights[start : start + len(block)][~mask]
+            start += len(block)
+            learned = block[~mask] if first < last else block
             if not len(learned):
                 continue
             rows = learned.reshape(-1, mean.size).astype(np.float64, order="C")
@@ -119,17 +117,17 @@ class Statistics:
             np.maximum(most, rows.max(axis=0), out=most)
             in_unit = least.min() >= 0 and most.max() <= 1
             binary = binary and in_unit and bool(((rows == 0) | (rows == 1)).all())
-            if own is None:
-                size: float = len(rows)
+            if block_weights is None:
+                weight: float = len(rows)
                 block_mean = rows.mean(axis=0)
                 block_spread = ((rows - block_mean) ** 2).sum(axis=0)
             else:
-                size = float(own.sum())
-                block_mean = own @ rows / size
-                block_spread = own @ (rows - block_mean) ** 2
-            delta, total = block_mean - mean, count + size
-            spread += block_spread + delta**2 * count * size / total
-            mean += delta * size / total
+                weight = float(block_weights.sum())
+                block_mean = block_weights @ rows / weight
+                block_spread = block_weights @ (rows - block_mean) ** 2
+            delta, total = block_mean - mean, count + weight
+            spread += block_spread + delta**2 * count * weight / total
+            mean += delta * weight / total
             count = total
         low, high = float(least.min()), float(most.max())
         return cls(mean, spread / count, low, high, binary, X.dtype.name, least, most)
@@ -196,7 +194,7 @@ class Scaling:
         cls,
         name: ScalingName,
         statistics: Statistics,
-        sample_shape: tuple[int, ...] = (),
+        columns_shape: tuple[int, ...] = (),
         *,
         are_levels: bool = True,
     ) -> Self:
@@ -208,7 +206,7 @@ class Scaling:
             See the parameter ``scaling`` of the models.
         statistics : Statistics
             Statistics of the training data.
-        sample_shape : tuple of int
+        columns_shape : tuple of int
             Shape (F,) of a table's rows, or (L, C) of a signal's, whose columns or channels may
             have different units. Otherwise ``()``.
         are_levels : bool, default=True
@@ -225,13 +223,13 @@ class Scaling:
                 parameter="scaling",
             )
         low, high = _black_and_white(statistics)
-        if sample_shape[1:]:
-            statistics = statistics.by_channel(sample_shape[-1])
+        if columns_shape[1:]:
+            statistics = statistics.by_channel(columns_shape[-1])
         if name == "auto":
             name = "global"
             if _fills_its_range(statistics, low, high, are_levels):
                 name = "unit"
-            elif sample_shape and unit_ratio(statistics) > _ONE_UNIT:
+            elif columns_shape and unit_ratio(statistics) > _ONE_UNIT:
                 name = "standard"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float
@@ -392,14 +390,15 @@ class Scaling:
 
         That of the training data if these are shades of 8 or 16 bits, and floats otherwise.
         """
-        own = np.dtype(self.dtype)
-        return np.dtype(self.value_type) if own not in SHADES or self._is_mask else own
+        stored_dtype = np.dtype(self.dtype)
+        is_shades = stored_dtype in SHADES and not self._is_mask
+        return stored_dtype if is_shades else np.dtype(self.value_type)
 
     def takes_as_shades(self, dtype: np.dtype[Any]) -> bool:
-        """Tell whether files of a type are converted to the data's units by their white."""
-        own = np.dtype(self.dtype)
-        counts = dtype == np.uint16 and own.kind in "iu" and self.high > SHADES[_UINT8]
-        return dtype in SHADES and dtype != own and (own in SHADES or not counts)
+        """Return whether files of a type are converted to the data's units by their white."""
+        stored_dtype = np.dtype(self.dtype)
+        counts = dtype == np.uint16 and stored_dtype.kind in "iu" and self.high > SHADES[_UINT8]
+        return dtype in SHADES and dtype != stored_dtype and (stored_dtype in SHADES or not counts)
 
     def written_type(self, file_type: str | None) -> np.dtype[Any]:
         """Choose the type in which pictures restored from files of a type are written.
@@ -407,11 +406,11 @@ class Scaling:
         That of the training data if these are shades, or the files hold no shades; otherwise that
         of the files, and 8 bits if there are none.
         """
-        own = np.dtype(self.dtype)
-        if own in SHADES:
-            return own
+        stored_dtype = np.dtype(self.dtype)
+        if stored_dtype in SHADES:
+            return stored_dtype
         of_files = np.dtype(file_type or np.uint8)
-        return of_files if of_files in SHADES else own
+        return of_files if of_files in SHADES else stored_dtype
 
     @property
     def _is_mask(self) -> bool:
@@ -457,23 +456,23 @@ class Scaling:
         """
         if isinstance(values, StoredRows):
             return MappedRows(values, self.from_file)
-        own, white = np.dtype(self.dtype), SHADES.get(values.dtype)
+        stored_dtype, white = np.dtype(self.dtype), SHADES.get(values.dtype)
         if self._is_mask and white is not None:
             ones = values.reshape(len(values), -1).max(axis=1, initial=0) <= 1
             masks = ones.reshape(-1, *(1,) * (values.ndim - 1))
             return np.where(masks, values, values / white).astype(self.value_type)
-        if own in SHADES:
-            if values.dtype != own and self.high < _LEAST_SHARE * SHADES[own]:
+        if stored_dtype in SHADES:
+            if values.dtype != stored_dtype and self.high < _LEAST_SHARE * SHADES[stored_dtype]:
                 raise DataError(
                     f"it has {values.dtype.name} values, and the model learned from 16-bit "
                     f"pictures that reach {self.high:g} of 65535, so that nobody can tell what "
                     "white is; give 16-bit pictures as the model learned from"
                 )
-            return bring(values, own)
+            return bring(values, stored_dtype)
         if white is not None and self.takes_as_shades(values.dtype):
             shades = np.arange(white + 1) * (self.high - self.low) / white + self.low
             return shades.astype(self.value_type)[values]
-        return bring(values, own).astype(self.value_type, copy=False)
+        return bring(values, stored_dtype).astype(self.value_type, copy=False)
 
     def show(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Convert a picture file's values to 8-bit pixels for display.
@@ -500,8 +499,8 @@ class Scaling:
         ndarray of ``dtype``
         """
         span = self.high - self.low
-        own: NDArray[Any] = np.asarray(values, self.value_type)
-        share = (own - self.low) / (span or 1)
+        in_units: NDArray[Any] = np.asarray(values, self.value_type)
+        share = (in_units - self.low) / (span or 1)
         pixels: NDArray[Any] = np.rint(np.clip(share, 0, 1) * SHADES[np.dtype(dtype)])
         return pixels.astype(dtype)
 
@@ -534,7 +533,7 @@ def unit_ratio(statistics: Statistics) -> float:
 
 
 def _varies(statistics: Statistics) -> NDArray[np.bool_]:
-    """Tell which features vary by more than rounding errors."""
+    """Return which features vary by more than rounding errors."""
     tiny = 1000 * np.finfo(np.float64).eps * np.abs(statistics.mean)
     varies: NDArray[np.bool_] = np.sqrt(statistics.variance) > tiny
     return varies
@@ -554,7 +553,7 @@ def _black_and_white(statistics: Statistics) -> tuple[float, float]:
 
 
 def _fills_its_range(statistics: Statistics, low: float, high: float, are_levels: bool) -> bool:
-    """Tell whether data are zeros and ones, pixels, or floats spread over [0, 1] as pixels are."""
+    """Return whether data are zeros and ones, pixels, or floats that fill [0, 1] as pixels do."""
     if statistics.binary or not are_levels:
         return statistics.binary
     if statistics.dtype == "uint8":

@@ -19,7 +19,7 @@ from narrows.data.signal_files import Windows
 from narrows.errors import DataError
 from narrows.models.base import BaseAutoencoder
 from narrows.models.encoder_decoder import Decoder, Encoder
-from narrows.models.resolve import choose_units
+from narrows.models.resolve import columns_shape_of
 
 # How many times the spreads of columns may differ before they are taken for different units.
 _ALIKE = 3.0
@@ -130,12 +130,12 @@ def find_columns(
     """
     spec = model.spec if isinstance(model, Encoder) else model.spec_
     shape = tuple(X.shape[1:])
-    units = choose_units(spec.architecture, given if isinstance(given, Windows) else X)
-    if len(units) == 2 and shape[1] > 1:
+    columns_shape = columns_shape_of(spec.architecture, given if isinstance(given, Windows) else X)
+    if len(columns_shape) == 2 and shape[1] > 1:
         kind: Literal["columns", "channels"] = "channels"
         names = [f"channel {number}" for number in range(shape[1])]
         of_feature = np.tile(np.arange(shape[1]), shape[0])
-    elif len(units) == 1 and not spec.kind.of_signals:
+    elif len(columns_shape) == 1 and not spec.kind.of_signals:
         kind = "columns"
         known = getattr(model, "feature_names_in_", None)
         names = [f"column {n}" for n in range(shape[0])] if known is None else [*map(str, known)]

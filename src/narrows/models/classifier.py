@@ -391,8 +391,8 @@ class EncoderClassifier(
         """Make the damage to rows; the range of values is that of the training rows."""
         if self.corruption is None:
             return None
-        units = resolve.choose_units(self.encoder_.spec.architecture, rows)
-        return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, units))
+        columns_shape = resolve.columns_shape_of(self.encoder_.spec.architecture, rows)
+        return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, columns_shape))
 
     def _learn(self, rows: NDArray[Any], numbers: Tensor, weights: RowWeights, seed: int) -> None:
         """Train the softmax, with the encoder if ``fine_tune``, on the numbers of classes."""

@@ -41,7 +41,9 @@ class DataRange(NamedTuple):
     most: NDArray[np.float64]
 
 
-def range_of(statistics: Statistics, X: AnyRows, units: tuple[int, ...]) -> DataRange | None:
+def range_of(
+    statistics: Statistics, X: AnyRows, columns_shape: tuple[int, ...]
+) -> DataRange | None:
     """Return the range of a table's columns or a signal's channels; ``None`` for pictures.
 
     Parameters
@@ -50,14 +52,14 @@ def range_of(statistics: Statistics, X: AnyRows, units: tuple[int, ...]) -> Data
         The statistics of the rows.
     X : ndarray or LazyRows of shape (n, ...)
         The rows.
-    units : tuple of int
+    columns_shape : tuple of int
         The shape of a row whose last axis has columns or channels, ``()`` for pictures.
     """
-    if not units:
+    if not columns_shape:
         return None
     least, most = statistics.least, statistics.most
-    if isinstance(X, Windows) or len(units) > 1:  # all places of a channel are alike
-        least, most = (end.reshape(units) for end in (least, most))
+    if isinstance(X, Windows) or len(columns_shape) > 1:  # all places of a channel are alike
+        least, most = (end.reshape(columns_shape) for end in (least, most))
         return DataRange(least.min(axis=0), most.max(axis=0))
     return DataRange(least, most)
 

@@ -218,13 +218,13 @@ def resolve(
 
     statistics = Statistics.of(X, held_out, remember, weights)
     _check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
-    units = choose_units(model.architecture, X)
+    columns_shape = columns_shape_of(model.architecture, X)
     kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
     alike = kind is not None and kind.map_size is not None  # rows of any extent have no places
     scaling = Scaling.learn(
         model.scaling,
         statistics.pooled() if alike else statistics,
-        units,
+        columns_shape,
         are_levels=_may_be_pixels(model, X),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
@@ -240,7 +240,7 @@ def resolve(
         scaling,
         spec,
         _choose_loss(model, spec, statistics),
-        range_of(statistics, X, units),
+        range_of(statistics, X, columns_shape),
         choose_start(spec, scaling, statistics, X, learned, weights=weights),
         learned_rows,
     )
@@ -572,7 +572,7 @@ def _choose_max_epochs(n_rows: int, batch_size: int, *, from_pca: bool) -> int:
     return epochs if from_pca else min(_MOST_EPOCHS, epochs)
 
 
-def choose_units(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
+def columns_shape_of(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
     """Return the shape of a row whose last axis has columns or channels, ``()`` for pictures.
 
     Rows (L, C) are a signal of C channels where they were cut out of one, where ``architecture``
