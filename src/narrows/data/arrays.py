@@ -305,7 +305,7 @@ def _is_records(X: object) -> bool:
 
 
 def _is_batch(X: object) -> bool:
-    """Tell whether ``X`` is a batch of a data loader: rows, and as many labels."""
+    """Return whether ``X`` is a batch of a data loader: rows, and as many labels."""
     if not isinstance(X, list | tuple) or not 2 <= len(X) <= 3:
         return False
     shapes = [tuple(part.shape) for part in X if isinstance(part, Tensor | np.ndarray)]
@@ -314,12 +314,12 @@ def _is_batch(X: object) -> bool:
 
 
 def gives_rows(X: object) -> bool:
-    """Tell whether ``X`` yields rows one by one: a data loader, a data set, an iterator."""
+    """Return whether ``X`` yields rows one by one: a data loader, a data set, an iterator."""
     return any(is_such(X) for is_such, _ in _ONE_BY_ONE)
 
 
 def is_pillow_image(X: object) -> bool:
-    """Tell whether ``X`` is a picture of Pillow's."""
+    """Return whether ``X`` is a picture of Pillow's."""
     # If Pillow has not been imported, there is none.
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(X, module.Image)

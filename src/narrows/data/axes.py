@@ -9,7 +9,7 @@ _LEAST, _LONG, _MOST_COLUMNS, _MOST_LINES = 16, 8, 16, 4
 
 
 def is_picture_shape(shape: tuple[int, ...]) -> bool:
-    """Tell whether an array of a shape can be one picture: (H, W), or (H, W, C) of 1, 3 or 4.
+    """Return whether an array of a shape can be one picture: (H, W), or (H, W, C) of 1, 3 or 4.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def is_picture_shape(shape: tuple[int, ...]) -> bool:
 
 
 def are_pictures(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of a shape are shown and compared as pictures.
+    """Return whether rows of a shape are shown and compared as pictures.
 
     A signal (L, C) of few channels has two axes like a grey picture. Shapes with L of at least 16
     and 8 C, and C of at most 16, are taken for signals, and so are shapes (C, L) with C of at most
@@ -51,7 +51,7 @@ def are_pictures(shape: tuple[int, ...]) -> bool:
 
 
 def lies_down(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of two axes are a signal with its channels first, (C, L).
+    """Return whether rows of two axes are a signal with its channels first, (C, L).
 
     Examples
     --------
@@ -62,7 +62,7 @@ def lies_down(shape: tuple[int, ...]) -> bool:
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows of three axes have their channels on the first of them: (C, H, W).
+    """Return whether rows of three axes have their channels on the first of them: (C, H, W).
 
     That is so if the first axis has the length of channels of a picture, and the last has not.
 
@@ -85,7 +85,7 @@ def channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def may_be_channels_first(shape: tuple[int, ...]) -> bool:
-    """Tell whether rows may have more channels than pictures on their first axis: (13, 64, 64).
+    """Return whether rows may have more channels than pictures on their first axis: (13, 64, 64).
 
     Examples
     --------

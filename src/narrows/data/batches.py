@@ -565,12 +565,12 @@ def numbers_of(
 
 
 def is_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
-    """Tell whether any of these rows are on a disk."""
+    """Return whether any of these rows are on a disk."""
     return any(isinstance(rows, StoredRows) for rows in values)
 
 
 def anywhere_stored(*values: NDArray[Any] | LazyRows | None) -> bool:
-    """Tell whether rows are on a disk in any process of distributed training.
+    """Return whether rows are on a disk in any process of distributed training.
 
     Some processes may have the memory for rows that others leave on the disk.
     """

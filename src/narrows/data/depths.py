@@ -137,7 +137,7 @@ def bring(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _go_together(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
-    """Tell whether two types have a common meaning."""
+    """Return whether two types have a common meaning."""
     if _UINT8 in (one, other):
         return {one, other} <= set(SHADES)
     return (one.kind == "f") == (other.kind == "f")
@@ -312,7 +312,7 @@ def write_png(path: Path, contents: Contents) -> None:
 
 
 def fits_png(pixels: NDArray[Any]) -> bool:
-    """Tell whether PNG holds an array as one picture.
+    """Return whether PNG holds an array as one picture.
 
     Parameters
     ----------
@@ -336,12 +336,12 @@ def fits_png(pixels: NDArray[Any]) -> bool:
 
 
 def is_deep_png(image: ImageFile) -> bool:
-    """Tell whether an open PNG file has 16 bits a sample."""
+    """Return whether an open PNG file has 16 bits a sample."""
     return bool(image.mode.startswith("I") or (image.tile and _rawmode(image).endswith(";16B")))
 
 
 def is_grey_png_with_alpha(image: ImageFile) -> bool:
-    """Tell whether an open PNG file has grey and opacity in 16 bits, which Pillow reads as RGBA."""
+    """Return whether an open PNG file has 16-bit grey and opacity, which Pillow reads as RGBA."""
     return bool(image.tile) and _rawmode(image) == _GREY_AND_ALPHA
 
 

@@ -101,7 +101,7 @@ _POINT, _COMMA = Marks(), Marks(",")
 
 
 def is_missing(text: str) -> bool:
-    """Tell whether a text is a word for a missing value.
+    """Return whether a text is a word for a missing value.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def is_missing(text: str) -> bool:
 
 
 def looks_like_number(text: str) -> bool:
-    """Tell whether a text is a number with any marks.
+    """Return whether a text is a number with any marks.
 
     Examples
     --------

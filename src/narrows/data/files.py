@@ -64,6 +64,7 @@ from narrows.data.parquet import (
 from narrows.data.reading import Pages, chosen, name_within
 from narrows.data.tiff import write_tiff
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
+from narrows.texts import counted
 
 __all__ = [
     "Resizing",
@@ -75,7 +76,6 @@ __all__ = [
     "takes_pictures",
     "write",
 ]
-from narrows.texts import counted
 
 _LEAST_SIDE, _MOST_SIDE = 8, 4096  # sides of arrays that may be pictures
 _IDX_NAME = re.compile(r"\.idx|idx\d|ubyte")
@@ -168,12 +168,12 @@ class Rows:
 
 
 def takes_pictures(sample_shape: tuple[int, ...], of_pictures: bool = True) -> bool:
-    """Tell whether rows of a shape can come from picture files, of whatever channels."""
+    """Return whether rows of a shape can come from picture files, of whatever channels."""
     return len(sample_shape) == 3 or (of_pictures and is_picture_shape(sample_shape))
 
 
 def model_shows_pictures(model: Any) -> bool:
-    """Tell whether the rows of a trained model, a half of one or a classifier are pictures."""
+    """Return whether the rows of a trained model, a half of one or a classifier are pictures."""
     spec: Any = getattr(model, "spec", None) or getattr(model, "spec_", None)
     return bool((spec or model.encoder_.spec).shows_pictures)
 
@@ -469,7 +469,7 @@ def _read_parts(
 
 
 def holds_rows(folder: Path, exclude: str | Sequence[str] = ()) -> bool:
-    """Tell whether a folder is a Lance dataset, or holds arrays or tables rather than pictures.
+    """Return whether a folder is a Lance dataset, or holds arrays or tables rather than pictures.
 
     Raises
     ------
@@ -696,7 +696,7 @@ def check_destination(
 
 
 def _takes_rows(file_format: Format | None) -> bool:
-    """Tell whether rows can be written in a format."""
+    """Return whether rows can be written in a format."""
     return (
         file_format is not None
         and file_format.write is not None

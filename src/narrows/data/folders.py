@@ -366,7 +366,7 @@ class _Looker:
 
 
 def is_of_system(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or made by a system; see `SYSTEM_NAMES`.
+    """Return whether a file or folder is hidden, or made by a system; see `SYSTEM_NAMES`.
 
     Examples
     --------
@@ -552,7 +552,7 @@ def _as_text(head: bytes) -> bytes:
 
 
 def is_lance(path: Path) -> bool:
-    """Tell whether a folder is a Lance dataset."""
+    """Return whether a folder is a Lance dataset."""
     return is_folder(path / "_versions")
 
 

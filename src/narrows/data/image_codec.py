@@ -519,7 +519,7 @@ def _deep_type(image: ImageFile) -> type[np.generic] | None:
 
 
 def _is_plain_tiff(image: ImageFile) -> bool:
-    """Tell whether a TIFF file is grey or in colours of at most 8 bits, which Pillow reads."""
+    """Return whether a TIFF file is grey or in colours of at most 8 bits, which Pillow reads."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     return (
         max(tags.get(_BITS, (1,))) <= 8

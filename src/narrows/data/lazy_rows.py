@@ -537,7 +537,7 @@ def _opened(path: str, device: int, inode: int) -> _Handle:
 
 
 def fits(n_bytes: int) -> bool:
-    """Tell whether intermediate results take at most half of the free memory."""
+    """Return whether intermediate results take at most half of the free memory."""
     return n_bytes <= _SHARE * available()
 
 

@@ -554,7 +554,7 @@ class Layout:
 
 
 def has_lists(schema: pa.Schema) -> bool:
-    """Tell whether a column of a table holds lists or tensors."""
+    """Return whether a column of a table holds lists or tensors."""
     return any(_is_list(_storage(field.type)) for field in schema)
 
 

@@ -181,7 +181,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _is_in_partition(path: Path) -> bool:
-    """Tell whether all folders of a relative path are partitions, and no part begins with _."""
+    """Return whether all folders of a relative path are partitions, and no part begins with _."""
     *folders, _ = path.parts
     hidden = any(part.startswith("_") for part in path.parts)
     return bool(folders) and all("=" in part for part in folders) and not hidden
@@ -193,7 +193,7 @@ def _pairs(folder: Path, path: Path) -> list[tuple[str, str]]:
 
 
 def is_plain(path: Path) -> bool:
-    """Tell whether a file is a table of features in at most half of the free memory."""
+    """Return whether a file is a table of features in at most half of the free memory."""
     with Opened(path) as file:
         small = fits(file.rows * len(file.schema) * np.dtype(np.float64).itemsize)
         return small and not has_lists(file.schema)

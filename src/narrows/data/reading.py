@@ -21,7 +21,6 @@ _LARGEST = 2**31 - 1
 WHITE, DARK = 65535, 16384
 """White in 16 bits, and the value below which all pixels may have 10 to 14 bits only."""
 
-Said: TypeAlias = tuple[str, dict[str, Any]]
 
 MARK = "#"
 """Separates the name of a file from the number of a page, from 1 on: ``scan.tif#2``."""

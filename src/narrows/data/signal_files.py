@@ -539,7 +539,7 @@ def _cut_short(path: Path, file: Any, read: int) -> str | None:
 
 
 def _ends_as_ogg(path: Path) -> bool:
-    """Tell whether the last page of an Ogg file is complete, and marked as the last (RFC 3533)."""
+    """Return whether an Ogg file's last page is complete, and marked as the last (RFC 3533)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 2 * _LARGEST_PAGE))

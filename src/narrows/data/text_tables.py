@@ -68,7 +68,7 @@ def find_heading(
     header: bool | None = None,
     known: Sequence[str] | None = None,
 ) -> Heading:
-    """Tell whether the first line of a table is a header.
+    """Return whether the first line of a table is a header.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _find(dialect: Dialect, known: list[str] | None, unnamed: list[str]) -> Head
 
 
 def _are_known(first: list[str], known: list[str]) -> bool:
-    """Tell whether a line holds the names of a model's columns, in any order."""
+    """Return whether a line holds the names of a model's columns, in any order."""
     same = len(set(first) & set(known))
     return first == known or 2 * same > max(len(set(first)), len(set(known)))
 

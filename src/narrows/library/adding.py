@@ -152,7 +152,7 @@ class Addition:
     Attributes
     ----------
     encoder : Encoder
-        Makes the codes.
+        The encoder that makes the codes.
     given : InputFiles, InputRows or InputStream
         The pictures.
     names : list of str, or None
@@ -443,7 +443,7 @@ def _check_names(names: Sequence[str], count: int) -> list[str]:
 
 
 def _is_text(name: str) -> bool:
-    """Tell whether a name can be written as UTF-8, as the names of files can."""
+    """Return whether a name can be written as UTF-8, as the names of files can."""
     try:
         name.encode(errors="surrogateescape")
     except UnicodeEncodeError:

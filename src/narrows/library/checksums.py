@@ -175,11 +175,11 @@ class Checks:
         return f"{self.table}/_versions/{manifest_name(self.path / self.table, self.version)}"
 
     def has_files_of(self, table: Table) -> bool:
-        """Tell whether a version of the table is made of the same files and numbers of rows."""
+        """Return whether a version of the table is made of the same files and numbers of rows."""
         return self.version == table.version and self.fragments == _fragments(table)
 
     def is_changed(self, name: str) -> bool:
-        """Tell whether a listed file differs from what was written, or is missing."""
+        """Return whether a listed file differs from what was written, or is missing."""
         try:
             return name in self.files and self.files[name] != _digest(self.path / name)
         except OSError:
@@ -212,7 +212,7 @@ class Checks:
         return _put_back(contents, checksum, lambda put: _digest_of(put) == self.files[name])
 
     def can_put_back(self, names: Iterable[str]) -> bool:
-        """Tell whether each of these files of the table has one flipped bit."""
+        """Return whether each of these files of the table has one flipped bit."""
         return all(self.unflipped(f"{self.table}/{name}") is not None for name in names)
 
     def put_back(self) -> bool:

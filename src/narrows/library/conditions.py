@@ -272,7 +272,7 @@ class Columns:
         return None
 
     def is_internal(self, name: str) -> bool:
-        """Tell whether a name is that of an internal column, which filters may not name."""
+        """Return whether a name is that of an internal column, which filters may not name."""
         return name in self._internal
 
     def suggestion(self, name: str, rest: str) -> str:

@@ -171,7 +171,7 @@ class ExactIndex:
         return part
 
     def _has(self, rows: NDArray[Any], places: NDArray[Any]) -> bool:
-        """Tell whether the codes at some places have these row numbers, ascending."""
+        """Return whether the codes at some places have these row numbers, ascending."""
         if rows.dtype.kind not in "iu" or places[0] < 0 or places[-1] >= len(self):
             return False
         return self._rows is None or np.array_equal(self._rows.numpy()[places], rows)
@@ -328,7 +328,7 @@ class ExactIndex:
 
 
 def _is_fast() -> bool:
-    """Tell whether the processor multiplies 8-bit numbers exactly and at once.
+    """Return whether the processor multiplies 8-bit numbers exactly and at once.
 
     Without VNNI, oneDNN's sums of two products may saturate at 16 bits, or are slow.
     """

@@ -269,7 +269,7 @@ class InputRows:
     left_out : LeftOut or None
         What else lies in the folder that was given, if one was.
     notes : Notes
-        Empty, as there are none about rows.
+        Always empty: only files have notes.
     folders : tuple of str
         Empty, as rows are in no files that are referred to.
     """

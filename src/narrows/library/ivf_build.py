@@ -254,7 +254,7 @@ def join_parts(parts: Sequence[PartResult]) -> PartResult:
 
 
 def is_installed() -> bool:
-    """Tell whether FAISS is installed."""
+    """Return whether FAISS is installed."""
     try:
         faiss_module()
     except MissingDependencyError:
@@ -503,7 +503,7 @@ class InvertedLists:
         return np.frombuffer(digest.digest(), np.uint8)
 
     def _is_sound(self, codes: Codes, version: int) -> bool:
-        """Tell whether every number is one that building could have given for these codes."""
+        """Return whether every number is one that building could have given for these codes."""
         count, width = codes.shape
         n_lists = len(self.centroids) if self.centroids.ndim == 2 else 0
         n_measured = len(MEASURED) if version > 1 else 0

@@ -1,9 +1,9 @@
 """A library of pictures: they are encoded once, and the nearest to a picture are found by codes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self, Unpack
 
 import numpy as np
@@ -556,8 +556,22 @@ class Library:
         False
         [{'year': 2000}, {'year': 2001}]
         """
+        asked = {"a query": query, "codes": codes, "ids": ids}
+        given = [name for name, value in asked.items() if value is not None]
+        if len(given) != 1:
+            raise ParameterError(
+                f"{' and '.join(given) or 'nothing'} given to look for; give a query, codes or "
+                "ids, one of them"
+            )
+        read_queries: Callable[[StoredPictures], Queries]
+        if codes is not None:
+            read_queries = partial(Queries.of_codes, codes)
+        elif ids is not None:
+            read_queries = partial(Queries.of_ids, ids)
+        else:
+            read_queries = partial(Queries.of_pictures, query)
         matches, single = self._match(
-            (query, codes, ids),
+            read_queries,
             k,
             where=where,
             metric=metric,
@@ -590,7 +604,7 @@ class Library:
         NarrowsError
             As :meth:`match`.
         """
-        return self._match((None, codes, None), k, **options)[0]
+        return self._match(partial(Queries.of_codes, codes), k, **options)[0]
 
     def match_ids(
         self, ids: Sequence[int] | NDArray[np.int64], k: int = 5, **options: Unpack[MatchOptions]
@@ -614,7 +628,7 @@ class Library:
         NarrowsError
             As :meth:`match`.
         """
-        return self._match((None, None, ids), k, **options)[0]
+        return self._match(partial(Queries.of_ids, ids), k, **options)[0]
 
     @property
     def recall(self) -> dict[Metric, Recall]:
@@ -1064,7 +1078,7 @@ class Library:
 
     def _match(
         self,
-        given: tuple[Any, Any, Any],
+        read_queries: Callable[[StoredPictures], Queries],
         k: int,
         *,
         where: str | None = None,
@@ -1074,13 +1088,16 @@ class Library:
         rerank_on: RerankOn = "stored",
         n_candidates: int = 100,
     ) -> tuple[list[list[Match]], bool]:
-        """Return the matches of each query, codes or ids, and whether a single one was given."""
+        """Return the matches of each query, and whether a single one was given.
+
+        The queries are read after the options are checked, which costs less.
+        """
         check_options(metric, k=k, n_candidates=n_candidates)
         self._check_filled()
         pictures, reranking, count = self._pictures, None, k
         if rerank is not None or rerank_on != "stored":
             reranking, count = Reranking(rerank, rerank_on, pictures), max(k, n_candidates)
-        queries = Queries.of(*given, pictures)
+        queries = read_queries(pictures)
         among = None if where is None else self._table.rows_of(self._table.ids_where(where))
         if not len(queries.codes):
             return [], False

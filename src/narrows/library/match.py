@@ -143,34 +143,22 @@ class Queries:
     _read: Callable[[], NDArray[Any]]
 
     @classmethod
-    def of(cls, query: Any, codes: Any, ids: Any, library: StoredPictures) -> Self:
-        """Read and encode what a user gave: exactly one of a query, codes and ids.
-
-        Parameters
-        ----------
-        query, codes, ids
-            As for :meth:`narrows.Library.match`.
-        library : StoredPictures
-            The pictures of the library.
-        """
-        if [query is None, codes is None, ids is None].count(False) != 1:
-            asked = {"a query": query, "codes": codes, "ids": ids}
-            named = " and ".join(name for name, value in asked.items() if value is not None)
-            raise ParameterError(
-                f"{named or 'nothing'} given to look for; give a query, codes or ids, one of them"
-            )
-        if codes is not None:
-            return cls._of_codes(codes, library)
-        if ids is not None:
-            single = getattr(ids, "ndim", int(isinstance(ids, Iterable))) == 0
-            rows = library.table.rows_of([ids] if single else ids)
-            return cls(library.table.codes[rows], single, rows, lambda: library.read(rows))
+    def of_pictures(cls, query: Any, library: StoredPictures) -> Self:
+        """Read and encode pictures; see the parameter ``query`` of :meth:`Library.match`."""
         given = read_input(query, library.encoder)
         pictures = given.rows
         return cls(library.encoder.encode(pictures), given.single, None, lambda: pictures)
 
     @classmethod
-    def _of_codes(cls, given: Any, library: StoredPictures) -> Self:
+    def of_ids(cls, ids: Any, library: StoredPictures) -> Self:
+        """Look up the codes of one id or of several."""
+        single = getattr(ids, "ndim", int(isinstance(ids, Iterable))) == 0
+        rows = library.table.rows_of([ids] if single else ids)
+        return cls(library.table.codes[rows], single, rows, lambda: library.read(rows))
+
+    @classmethod
+    def of_codes(cls, given: Any, library: StoredPictures) -> Self:
+        """Check one code, (K,), or several, (n, K)."""
         values = as_array_like(read_rows(given))
         single = len(values.shape) == 1
         values = np.asarray(values)[None] if single else values
@@ -277,17 +265,18 @@ class Reranking:
         n_compared = max(1, _NUMBERS // max(1, queries[0].size))
         distances = np.empty(len(rows))
         for first in range(0, len(pictured), _READ):
-            some = pictured[first : first + _READ]
-            pictures = self._read(some)
-            for start in range(starts[first], starts[first + len(some)], n_compared):
-                which = pairs[start : min(start + n_compared, starts[first + len(some)])]
-                others = pictures[np.searchsorted(some, rows[which])]
-                distances[which] = self._compare(queries[asked[which]], others)
+            block = pictured[first : first + _READ]
+            pictures = self._read(block)
+            end = starts[first + len(block)]
+            for start in range(starts[first], end, n_compared):
+                pair_numbers = pairs[start : min(start + n_compared, end)]
+                others = pictures[np.searchsorted(block, rows[pair_numbers])]
+                distances[pair_numbers] = self._compare(queries[asked[pair_numbers]], others)
         ordered: list[Ranking] = []
         for query in range(len(candidates)):
-            own = slice(*np.searchsorted(asked, [query, query + 1]))
-            order = np.argsort(distances[own], kind="stable")[:k]
-            ordered.append((distances[own][order], rows[own][order]))
+            its_pairs = slice(*np.searchsorted(asked, [query, query + 1]))
+            order = np.argsort(distances[its_pairs], kind="stable")[:k]
+            ordered.append((distances[its_pairs][order], rows[its_pairs][order]))
         return ordered
 
 

@@ -26,10 +26,13 @@ from narrows.remote import Remote
 
 __all__ = [
     "METRICS",
+    "SEARCHES",
     "ApproximateIndex",
     "ExactIndex",
     "Index",
+    "Indexes",
     "Metric",
+    "Search",
     "check_metric",
     "is_large",
 ]
@@ -147,8 +150,8 @@ class Indexes:
             return None
 
     def _is_worthwhile(self, metric: Metric) -> bool:
-        """Tell whether to build an approximate index: for many codes, if it can be saved."""
-        if self._table.length <= _MANY or not is_installed():
+        """Return whether to build an approximate index: for many codes, if it can be saved."""
+        if not is_large(self._table) or not is_installed():
             return False
         file = self._files[metric]
         if isinstance(file, Remote):
@@ -179,5 +182,5 @@ class Indexes:
 
 
 def is_large(codes: Sized) -> bool:
-    """Tell whether there are enough codes for an approximate search to be faster."""
+    """Return whether there are enough codes for an approximate search to be faster."""
     return len(codes) > _MANY

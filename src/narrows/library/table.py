@@ -325,7 +325,7 @@ class Table:
             )
 
     def _is_past(self) -> bool:
-        """Tell whether a writer has removed this version, and not damaged it."""
+        """Return whether a writer has removed this version, and not damaged it."""
         if not hasattr(self, "dataset"):
             return False
         published = self._published()

@@ -60,7 +60,7 @@ class Problem:
     path : str or None
         The picture's path as its matches have it; None if it cannot be read.
     what : str
-        What is wrong.
+        A description of the problem.
     repair : {"remove", "correct", "keep"}
         What repairing does: it removes what cannot be read, corrects what can be made again, and
         keeps a picture that is unharmed, but cannot be decoded by this installation.
@@ -143,7 +143,7 @@ class _Chunk:
         return len(self.columns["id"])
 
     def is_wrong(self, row: int, column: str) -> bool:
-        """Tell whether a value is not the one that was written."""
+        """Return whether a value is not the one that was written."""
         return column in self.wrong.get(row, {})
 
 
@@ -299,7 +299,7 @@ class RowCheck:
         return problems
 
     def _added_again(self, chunk: _Chunk, row: int) -> bool:
-        """Tell whether a row's picture exists under a later id, so that the row was removed."""
+        """Return whether a row's picture exists under a later id, so that the row was removed."""
         number = chunk.columns["id"][row].as_py()
         latest = self._latest.get(chunk.columns["hash"][row].as_py(), -1)
         return number is not None and latest > number
