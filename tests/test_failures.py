@@ -100,8 +100,8 @@ def test_a_code_that_collapsed_and_numbers_of_it_that_did() -> None:
     """Rectified units that start below zero for all rows never move."""
 
     class Blind(Autoencoder):
-        def _first_network(self, run: Any, mean: Any) -> Any:
-            network = super()._first_network(run, mean)
+        def _prepare_network(self, run: Any, mean: Any) -> Any:
+            network = super()._prepare_network(run, mean)
             with torch.no_grad():
                 network.encoder.body[-1].bias[: self.blind] = -1e6
             return network

@@ -272,10 +272,6 @@ class BaseAutoencoder(Codec):
         del objective
         return {}
 
-    def _take_counts(self, objective: Objective) -> None:
-        """Keep the counters of a run that has ended; a model extends ``super()``'s method."""
-        del objective
-
     def _reconstruction_loss(
         self, network: Network, code: Tensor, x: Tensor, drawn: Tensor | None
     ) -> Tensor:
@@ -482,22 +478,19 @@ class BaseAutoencoder(Codec):
         self._remember_damaged(run)
         if begun is not None:
             check_learned_rows(self, before, run)
-        objective = Objective(
-            self, self._first_network(run, start), run.first_settings, len(run.rows), is_new=True
-        )
-        history = run.train(objective.network, objective, self.verbose)
+        network = self._prepare_network(run, start)
+        objective = Objective(self, network, run.first_settings, len(run.rows), is_new=True)
+        history = run.train(network, objective, self.verbose)
         if run.keeps_start(history):
             # No network was better than the start, so the start is computed from all rows.
             run.use_all_rows()
-            choices_, start = self.choices_, self._begin(X, weights=weights)
-            self.choices_ = choices_
+            start = self._begin(X, weights=weights)
             self._remember_damaged(run)
-            network = self._first_network(run, start)
+            network = self._prepare_network(run, start)
             objective = Objective(self, network, run.settings, len(X), is_new=True)
-        self._unwhiten(objective.network, start)
-        self._keep(objective.network, history)
-        self._take_counts(objective)
-        self._finish(run.learned, run.learned_weights, online=False)
+        self._unwhiten(network, start)
+        self._keep(network, history)
+        self._finish(objective, run.learned, run.learned_weights, online=False)
         self._run_state = state_of(self, run)
         run.finish(self.history_)
         return self
@@ -513,7 +506,7 @@ class BaseAutoencoder(Codec):
         self.sample_shape_ = tuple(X.shape[1:])
         self.scaling_, self.spec_, self.loss_ = plan.scaling, plan.spec, plan.loss
         keep_range(self, plan.limits)
-        self.learned_rows_, self.choices_ = plan.learned_rows, {}
+        self.learned_rows_ = plan.learned_rows
         return plan.start
 
     def _remember_damaged(self, run: Run) -> None:
@@ -542,12 +535,15 @@ class BaseAutoencoder(Codec):
             return self.early_stopping and not len(run.held_out)
         return not self._has_penalties() and self.corruption is None and run.data.damaged is None
 
-    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
-        """Adjust and measure the fitted model on its training rows; a model extends ``super()``'s.
+    def _finish(
+        self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
+    ) -> None:
+        """Keep the counters of a run that has ended; adjust and measure the model on its rows.
 
-        After a pass of ``partial_fit`` (``online``) the rows are those of the pass.
+        A model extends ``super()``'s method. After a pass of ``partial_fit`` (``online``) the rows
+        are those of the pass.
         """
-        del rows, weights, online
+        del objective, rows, weights, online
 
     def _unwhiten(self, network: Network, start: Start) -> None:
         """Scale codes that were learned whitened to the variances of PCA's codes.
@@ -562,8 +558,8 @@ class BaseAutoencoder(Codec):
         scale = scale.to(next(network.parameters()))
         map_codes(network, torch.zeros_like(scale), scale)
 
-    def _first_network(self, run: Run, start: Start) -> Network:
-        """Build the network that a run starts with."""
+    def _prepare_network(self, run: Run, start: Start) -> Network:
+        """Build the network that a run starts with; a model may train parts of it before."""
         return self._new_network(start, run.settings.seed)
 
     def _new_network(self, start: Start, seed: int) -> Network:
@@ -612,7 +608,9 @@ class BaseAutoencoder(Codec):
         X, _, weights = self._check_data(X, y, sample_weight, fitting=first)
         if not first and (known := known_range(self)) is not None:
             keep_range(self, widened(known, X))
-        start = self._begin(X, weights=weights) if first else None
+        start = None
+        if first:
+            start, self.choices_ = self._begin(X, weights=weights), {}
         settings = self._settings(len(X), self._draw_seed())
         rate = settings.learning_rate * _ONLINE_SHARE
         if start is not None:
@@ -645,12 +643,11 @@ class BaseAutoencoder(Codec):
         if start is not None:
             self._unwhiten(network, start)
         record = {**now.epochs[0], "epoch": len(done) + 1}
-        history = History([*done.epochs, record], len(done) + 1, now.ended)
+        history = History([*done.epochs, record], len(done) + 1, now.ended, done.layers)
         self._keep(network, history, optimizer)
-        self._take_counts(objective)
         if not first and self.learned_rows_ is not None:
             self.learned_rows_ = self.learned_rows_.with_rows(X)
-        self._finish(X, weights, online=True)
+        self._finish(objective, X, weights, online=True)
         if len(X) > 1:
             tell_of_failure(self, self._failure())
         return self

@@ -72,8 +72,10 @@ class ContractiveAutoencoder(BaseAutoencoder):
     contraction_weight: float = 0.1
     contraction: Literal["auto", "exact", "stochastic"] = "auto"
 
-    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
-        super()._finish(rows, weights, online=online)
+    def _finish(
+        self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
+    ) -> None:
+        super()._finish(objective, rows, weights, online=online)
         self.__dict__.pop("mean_jacobian_norm_", None)
         if not online:
             sample = slice(None, None, -(-len(rows) // _ROWS_MEASURED))

@@ -99,6 +99,8 @@ class Run:
         The state that a resumed run continues.
     left : Snapshot or None
         The state from which the run can be resumed, once it has ended.
+    layer_histories : list of History
+        The histories of a stack's layers, which were trained before the whole network.
     settings : TrainSettings
         Epochs, batch size, learning rate and device; set once the network is chosen.
     """
@@ -111,6 +113,7 @@ class Run:
     in_blocks: bool
     begun: Snapshot | None = None
     left: Snapshot | None = None
+    layer_histories: list[History] = field(default_factory=list)
     settings: TrainSettings = field(init=False)
 
     def set_up(self, settings: TrainSettings, *, stay: bool) -> None:
@@ -165,7 +168,7 @@ class Run:
             self.left = self.left or left
 
         with whole_steps():
-            return train(
+            history = train(
                 network.to(self.settings.device),
                 loss,
                 source(self.rows),
@@ -176,6 +179,8 @@ class Run:
                 keep=keep,
                 callbacks=(print_epoch,) if verbose else (),
             )
+        history.layers = history.layers or self.layer_histories
+        return history
 
     def finish(self, history: History) -> None:
         """Warn that training was interrupted, or remove the checkpoint of a complete run."""

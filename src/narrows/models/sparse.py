@@ -172,8 +172,11 @@ class SparseAutoencoder(BaseAutoencoder):
             {"dead_units": dead, "n_components": width},
         )
 
-    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
-        super()._finish(rows, weights, online=online)
+    def _finish(
+        self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
+    ) -> None:
+        super()._finish(objective, rows, weights, online=online)
+        self._activity = objective.network.activity
         measured = self._measure(rows, weights)
         self.mean_activation_ = measured.mean_activation
         self.active_share_ = np.average(measured.active_share.astype(np.float64), weights=weights)
@@ -270,10 +273,6 @@ class SparseAutoencoder(BaseAutoencoder):
         kept = None if objective.is_new else getattr(self, "_activity", None)
         activity = Activity(self.spec_.code_width) if kept is None else kept
         return {**super().counters(objective), "activity": activity}
-
-    def _take_counts(self, objective: Objective) -> None:
-        super()._take_counts(objective)
-        self._activity = objective.network.activity
 
     def _terms_of_all(self, network: Network, rows: AnyRows) -> dict[str, float]:
         terms = super()._terms_of_all(network, rows)

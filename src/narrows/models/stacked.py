@@ -192,9 +192,10 @@ class StackedAutoencoder(BaseAutoencoder):
         self.history_ = replace(self.history_, layers=histories)
         self._layers, self._run_state = kept, None
 
-    def _first_network(self, run: Run, start: Start) -> Network:
+    def _prepare_network(self, run: Run, start: Start) -> Network:
         """Build the deep network and train its layers."""
-        network = super()._first_network(run, start).to(run.settings.device)
+        network = super()._prepare_network(run, start).to(run.settings.device)
+        # The objective gives the network the model's counters, which are part of the saved states.
         Objective(self, network, run.settings, len(run.rows), is_new=True)
         optimizer = new_optimizer(network, run.settings.learning_rate, run.settings.weight_decay)
         clipping = Clipping().to(run.settings.device) if run.settings.clips else None
@@ -209,7 +210,7 @@ class StackedAutoencoder(BaseAutoencoder):
             self._pretrain(run, network, state, None if begun is None else begun.layer)
         if not self.fine_tune:
             run.settings = replace(run.settings, max_epochs=0)
-        self._layer_histories = state.history.layers
+        run.layer_histories = state.history.layers
         return network
 
     def _pretrain(
@@ -274,9 +275,8 @@ class StackedAutoencoder(BaseAutoencoder):
     def _keep(
         self, network: Network, history: History, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
-        kept = history.layers or getattr(self, "_layer_histories", [])
-        missing = _n_layers(self.spec_) - len(kept)
-        history.layers = self._layer_histories = [*kept, *(History() for _ in range(missing))]
+        missing = _n_layers(self.spec_) - len(history.layers)
+        history.layers = [*history.layers, *(History() for _ in range(missing))]
         if any(layer.ended == "interrupted" for layer in history.layers) and not len(history):
             history.ended = "interrupted"
         super()._keep(network, history, optimizer)
@@ -295,7 +295,7 @@ class StackedAutoencoder(BaseAutoencoder):
     def _begin(
         self, X: AnyRows, held_out: NDArray[np.int64] | None = None, weights: RowWeights = None
     ) -> Start:
-        self._layers, self._layer_histories = {}, []
+        self._layers = {}
         return super()._begin(X, held_out, weights)
 
     def check_parameters(self) -> None:
@@ -334,7 +334,7 @@ def start_model(
 ) -> None:
     """Give a model a network with initial weights, which do not depend on held-out rows."""
     rows = check_rows(model, X, fitting=True)
-    start = model._begin(rows, held_out, weights)
+    start, model.choices_ = model._begin(rows, held_out, weights), {}
     settings = model._settings(len(rows), model._draw_seed())
     model._keep(model._new_network(start, settings.seed).to(settings.device), History())
 

@@ -298,14 +298,6 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             counters["steps"] = torch.zeros((), dtype=torch.int64)
         return counters
 
-    def _take_counts(self, objective: Objective) -> None:
-        super()._take_counts(objective)
-        done = 1.0
-        if n_steps := self._warmup_steps(objective):
-            steps = cast("Tensor", objective.network.steps)
-            done = float(self.warmup_done_) + float(steps) / n_steps
-        self.warmup_done_ = np.float64(min(done, 1))
-
     def _warmup_steps(self, objective: Objective) -> int:
         """Return the number of steps over which the weight of the divergence rises."""
         settings, epochs = objective.settings, self.kl_warmup
@@ -313,8 +305,15 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             epochs *= settings.max_epochs
         return round(epochs * -(-objective.n_rows // settings.batch_size))
 
-    def _finish(self, rows: AnyRows, weights: RowWeights, *, online: bool) -> None:
-        super()._finish(rows, weights, online=online)
+    def _finish(
+        self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
+    ) -> None:
+        super()._finish(objective, rows, weights, online=online)
+        done = 1.0
+        if n_steps := self._warmup_steps(objective):
+            steps = cast("Tensor", objective.network.steps)
+            done = float(self.warmup_done_) + float(steps) / n_steps
+        self.warmup_done_ = np.float64(min(done, 1))
         # Another penalty may determine how widely the codes are distributed.
         is_alone = self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS
         if is_alone and not online:
