@@ -8,7 +8,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answer
-from narrows.cli.exchange import by_blocks, is_signal, load_for, spec_of, write_restored
+from narrows.cli.exchange import by_blocks, is_signal, load_for, write_restored
 
 
 @options.verb("decode")
@@ -75,7 +75,7 @@ def command(
     if image_size != "auto":
         sides = (image_size,) * len(learned[:2]) if isinstance(image_size, int) else image_size
         shape = (*sides, *learned[2:])
-    pictures = spec_of(decoder).shows_pictures
+    pictures = decoder.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
     rows = read(codes, **reading)
     decode = partial(decoder.inverse_transform, sample_shape=shape)

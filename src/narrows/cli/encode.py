@@ -16,7 +16,6 @@ from narrows.cli.exchange import (
     read_signal,
     reading_record,
     refuse_signal_options,
-    spec_of,
 )
 
 
@@ -49,7 +48,7 @@ def command(
 
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
     encoder = load_for(model, "transform")
-    spec, transform = spec_of(encoder), encoder.transform
+    spec, transform = encoder.spec_, encoder.transform
     if onnx:
         from narrows.onnx import OnnxEncoder
 

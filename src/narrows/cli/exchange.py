@@ -37,13 +37,6 @@ _REMEDIES = (
 )
 
 
-def spec_of(model: "Model") -> "NetworkSpec":
-    """Return the specification of the network of a model, or of a half of one."""
-    known: Any = model
-    spec: NetworkSpec = known.spec if hasattr(known, "spec") else known.spec_
-    return spec
-
-
 def code_words(spec: "NetworkSpec", count: int = 2) -> str:
     """Describe ``count`` latent codes of a network: "codes of 8 numbers"."""
     from narrows.texts import counted
@@ -98,7 +91,7 @@ def load_to_restore(path: Path, method: str, to: Path, *, overwrite: bool) -> An
 
     check_destination(to, overwrite=overwrite)
     model = load_for(path, method)
-    pictures = spec_of(model).shows_pictures
+    pictures = model.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=model.sample_shape_, pictures=pictures)
     return model
 
@@ -155,7 +148,7 @@ def read_for(
         sample_shape=model.sample_shape_,
         scaling=model.scaling_,
         own_size=own_size and model.takes_any_size_,
-        of_pictures=spec_of(model).shows_pictures,
+        of_pictures=model.spec_.shows_pictures,
         resizing=resizing,
         known=getattr(model, "feature_names_in_", None),
         **reading,

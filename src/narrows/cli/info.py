@@ -52,7 +52,7 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     modules = [getattr(model, name) for name in names if hasattr(model, name)]
     # Tied weights belong to both halves and count once.
     weights = {id(weight): weight.numel() for module in modules for weight in module.parameters()}
-    spec = getattr(model, "spec_", None) or getattr(model, "encoder_", model).spec
+    spec = model.spec_
     record: dict[str, Any] = {
         "model": type(model).__name__,
         "architecture": spec.architecture,

@@ -17,7 +17,6 @@ from narrows.cli.exchange import (
     read_labels,
     reading_record,
     shared,
-    spec_of,
 )
 from narrows.texts import as_text, printable
 
@@ -116,7 +115,7 @@ def command(
         values = X if rows.pictures else stored(rows.values)
         found = score_map(values, made.points, known, model=coder, random_state=random_state)
     title = printable(f"Map of {data.name} by {model.name}")
-    scaling = coder.scaling_ if spec_of(coder).shows_pictures else None
+    scaling = coder.scaling_ if coder.spec_.shows_pictures else None
     colors = {"labels": known} if errors is None else {"values": errors}
     lines = _lines(made, found)
     shown = _Shown(made.points, rows, known, errors, colors, title, lines, scaling)

@@ -78,7 +78,7 @@ def as_tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values)
 
 
-def read_rows(X: Any, model: object = None) -> Any:
+def read_rows(X: Any, model: Any = None) -> Any:
     """Read the file or folder of a path, and copy tensors to the CPU; return the rest as it is.
 
     Parameters
@@ -111,7 +111,7 @@ def read_rows(X: Any, model: object = None) -> Any:
             sample_shape=shape,
             own_size=own_size,
             scaling=getattr(model, "scaling_", None),
-            of_pictures=shape is None or files.model_shows_pictures(model),
+            of_pictures=shape is None or model.spec_.shows_pictures,
             resizing=None if shape is None else "say",
             known=getattr(model, "feature_names_in_", None),
         )

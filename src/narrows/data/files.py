@@ -71,7 +71,6 @@ __all__ = [
     "Rows",
     "check_destination",
     "check_excludable",
-    "model_shows_pictures",
     "read",
     "takes_pictures",
     "write",
@@ -159,7 +158,7 @@ class Rows:
         """
         if not self.pictures:
             return self.values
-        if not takes_pictures(model.sample_shape_, model_shows_pictures(model)):
+        if not takes_pictures(model.sample_shape_, model.spec_.shows_pictures):
             raise DataError(
                 f"these are pictures, and the {type(model).__name__} learned from rows of shape "
                 f"{model.sample_shape_}, which are none; give it such"
@@ -170,12 +169,6 @@ class Rows:
 def takes_pictures(sample_shape: tuple[int, ...], of_pictures: bool = True) -> bool:
     """Return whether rows of a shape can come from picture files, of whatever channels."""
     return len(sample_shape) == 3 or (of_pictures and is_picture_shape(sample_shape))
-
-
-def model_shows_pictures(model: Any) -> bool:
-    """Return whether the rows of a trained model, a half of one or a classifier are pictures."""
-    spec: Any = getattr(model, "spec", None) or getattr(model, "spec_", None)
-    return bool((spec or model.encoder_.spec).shows_pictures)
 
 
 def read(

@@ -369,7 +369,7 @@ def project(
     check_choice("method", method, MAP_METHODS)
     check_choice("distances", distances, DISTANCES)
     check_number("random_state", random_state, low=0, high=_LARGEST_SEED, integral=True)
-    is_map = method == "autoencoder" and model is not None and _code_width(model) == 2
+    is_map = method == "autoencoder" and model is not None and model.spec_.code_width == 2
     space = _Space.of(X, model, "codes" if is_map else distances)
     table = space.table(X)
     if len(table) < 3:
@@ -384,11 +384,6 @@ def project(
     else:
         halves = _by_pca(table) if method == "pca" else _by_landmarks(table, random_state)
     return Projection(halves.encode(table), method, space.kind, halves, space)
-
-
-def _code_width(model: BaseAutoencoder | Encoder) -> int:
-    spec = model.spec if isinstance(model, Encoder) else model.spec_
-    return spec.code_width
 
 
 def _by_pca(table: NDArray[Any]) -> _Halves:

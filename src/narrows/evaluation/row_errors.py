@@ -128,7 +128,7 @@ def find_columns(
     ColumnLayout or None
         ``None`` for pictures, and for signals of one channel.
     """
-    spec = model.spec if isinstance(model, Encoder) else model.spec_
+    spec = model.spec_
     shape = tuple(X.shape[1:])
     columns_shape = columns_shape_of(spec.architecture, given if isinstance(given, Windows) else X)
     if len(columns_shape) == 2 and shape[1] > 1:

@@ -42,6 +42,7 @@ from narrows.models.persistence import plain_label, unplain
 from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interruption
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows
+from narrows.networks import NetworkSpec
 from narrows.networks.network import Classifier, SoftmaxHead
 from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
@@ -317,6 +318,11 @@ class EncoderClassifier(
         """The width of the encoder's code, K."""
         self._check_fitted()
         return self.encoder_.n_components
+
+    @property
+    def spec_(self) -> NetworkSpec:
+        """The description of the encoder's network."""
+        return self.encoder_.spec
 
     @property
     def scaling_(self) -> Scaling:

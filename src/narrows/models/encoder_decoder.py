@@ -70,6 +70,11 @@ class Half(ABC):
             self.feature_names_in_ = np.asarray(feature_names, dtype=object)
 
     @property
+    def spec_(self) -> NetworkSpec:
+        """The description of the network, under the name that it has in models."""
+        return self.spec
+
+    @property
     def takes_any_size_(self) -> bool:
         """Whether pictures of other sizes than those of the training data can be encoded."""
         return self.spec.is_map

@@ -470,7 +470,7 @@ def _learned_html(model: Any) -> str:
     (True, True)
     """
     history = model.history_
-    width = model.spec_.code_width if hasattr(model, "spec_") else model.n_components
+    width = model.spec_.code_width
     summary = history.summary()
     name = "validation_loss" if "validation_loss" in history.columns else "loss"
     best = history.best.get(name) if history.epochs else None

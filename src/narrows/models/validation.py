@@ -299,10 +299,9 @@ def _check_shape(owner: Any, given: tuple[int, ...], X: Any = None) -> tuple[int
     n_features, n_learned = math.prod(given[1:]), math.prod(learned)
     of_pictures = len(given) > 2 and len(learned) > 1
     remedy = hint(given, learned, X) if given[1:] != learned else ""
-    if (of_pictures or len(given) == len(learned) + 1) and given[1:] != learned:
-        spec = getattr(owner, "spec_", getattr(owner, "spec", None))
-        if spec is not None and spec.is_map and not remedy:
-            return given[:1] + check_sample_shape(spec, given[1:])
+    has_other_size = given[1:] != learned and (of_pictures or len(given) == len(learned) + 1)
+    if has_other_size and getattr(owner, "takes_any_size_", False) and not remedy:
+        return given[:1] + check_sample_shape(owner.spec_, given[1:])
     if of_pictures and given[1:] != learned:
         raise DataError(
             f"pictures of shape {given[1:]} were given, {learned} were learned from; "

@@ -128,7 +128,7 @@ class Snapshot:
         self.name, self.library, self.model, self.version = name, library, model, version
         self.how = how or Reading()
         self._lock = Lock()
-        self.spec = model.spec if hasattr(model, "spec") else model.spec_
+        self.spec = model.spec_
         self.shows_pictures = bool(self.spec.shows_pictures)
 
     @property
