@@ -34,7 +34,9 @@ def blocks(file: Path) -> Iterator[Block]:
     """Yield the fenced blocks of a Markdown file."""
     text = file.read_text("utf-8")
     for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield Block(match[1], text.count("\n", 0, match.start()) + 1, match[2])
+        line = text.count("\n", 0, match.start()) + 1
+        assert "\n```" not in f"\n{match[2]}", f"{file.name}, line {line}: close this block"
+        yield Block(match[1], line, match[2])
 
 
 def commands(block: Block) -> list[str]:

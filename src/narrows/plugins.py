@@ -14,11 +14,11 @@ class PlugIn(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the entry point.
+        The name of the entry point.
     package : str
-        Name of the distribution.
+        The name of the distribution.
     value : object
-        What the entry point names.
+        The imported object.
     """
 
     name: str

@@ -442,7 +442,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
 
 
 def is_signal(path: Path, as_signal: bool) -> bool:
-    """Tell whether a file is read as a signal, as sound files always are."""
+    """Return whether a file is read as a signal, as sound files always are."""
     return as_signal or path.suffix.lower() in _SOUND
 
 

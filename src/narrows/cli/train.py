@@ -443,7 +443,7 @@ def _draw(model: "Autoencoder", folder: Path) -> None:
 
 
 def _kept_pca(model: "Autoencoder") -> bool:
-    """Tell whether a network that started at PCA stayed there."""
+    """Return whether a network that started at PCA stayed there."""
     history = model.history_
     return history.start is not None and history.best_epoch == 0 and len(history) > 0
 

@@ -246,7 +246,7 @@ class Columns:
     Attributes
     ----------
     kind : {"columns", "channels"}
-        What they are.
+        Whether they are columns of a table or channels of a signal.
     each : list of ColumnError
         The errors, in the order of the columns.
     worse_than_mean : int
@@ -355,7 +355,7 @@ class Learning:
         The term ``reconstruction`` on the training rows, in the best epoch; ``None`` where the
         model has no such term.
     rows_loss : float or None
-        The same on the rows of the report.
+        The reconstruction term on the rows of the report.
     excess : float or None
         How much larger the squared error on rows not learned from, without outliers, is than on
         the training rows, as a share; ``None`` where nothing tells it.
@@ -458,7 +458,7 @@ class Units:
         The number of those that tell nothing: never on (sparse), of a mean whose variance is at
         most 0.01 (variational), or constant.
     kind : {"dead", "collapsed", "constant"}
-        Which of these is meant.
+        The kind of unused units.
     numbers : int
         How many numbers a code tells of a row: all, or, of sparse codes that are 0 for units that
         are off, as many as are on in the mean.

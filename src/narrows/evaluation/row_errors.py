@@ -45,7 +45,7 @@ class ColumnLayout:
     Attributes
     ----------
     kind : {"columns", "channels"}
-        What they are.
+        Whether they are columns of a table or channels of a signal.
     names : list of G str
         Their names.
     of_feature : ndarray of int and shape (F,)
@@ -155,7 +155,7 @@ def find_columns(
 
 
 def scales_columns(model: BaseAutoencoder | Encoder) -> bool:
-    """Tell whether a model divides each column by a number of that column."""
+    """Return whether a model divides each column by a number of that column."""
     scale = model.scaling_.scale
     return bool(scale.ndim and (scale != scale[0]).any())
 

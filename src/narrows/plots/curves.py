@@ -46,7 +46,7 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
     history : History
         A fitted model's ``history_``.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def learning_rate(history: History, *, ax: "Axes | None" = None) -> "Axes":
     history : History
         A fitted model's ``history_``.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------

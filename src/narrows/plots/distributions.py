@@ -35,7 +35,7 @@ def error_distribution(
         Rows of larger errors are outliers: they are hatched, marked one by one below the bars, and
         counted.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = No
     means, variances : array-like of shape (K,)
         The mean and the variance of each unit.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def activation_rates(rates: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
     rates : array-like of shape (K,)
         The share of each unit, between 0 and 1.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def singular_values(
     label : str, optional
         The name of the curve, where several are drawn on the same axes, one call each.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------

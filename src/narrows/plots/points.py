@@ -51,7 +51,7 @@ def embedding(
     value_name : str, optional
         The name of the values, for the colour bar.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------

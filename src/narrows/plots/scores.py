@@ -46,7 +46,7 @@ def error_by_size(
     model_name : str, default="autoencoder"
         The model's name in the legend.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def column_errors(
     name : str, default="autoencoder"
         The model's name in the legend.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
@@ -246,7 +246,7 @@ def features(
         Of each representation and each classifier, the mean and standard deviation of the accuracy
         in cross-validation.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------

@@ -47,12 +47,12 @@ def pictures(
         uint8, 0 and 1 for values between these, and otherwise the first line's smallest and largest
         value.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
     Axes
-        With one image, whose pixels are the pictures'.
+        The axes, with one image, whose pixels are the pictures'.
 
     Raises
     ------
@@ -109,12 +109,12 @@ def picture_grid(
     limits : (float, float), optional
         The values of black and white; by default as for :func:`pictures`.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
     Axes
-        With one image, whose pixels are the pictures'.
+        The axes, with one image, whose pixels are the pictures'.
 
     Raises
     ------
@@ -148,13 +148,13 @@ def filters(weights: ArrayLike, *, columns: int | None = None, ax: "Axes | None"
     columns : int, optional
         Filters in a line; by default so many that the grid is about square.
     ax : Axes, optional
-        Where to draw; by default on axes of a new figure.
+        The axes to draw on; by default those of a new figure.
 
     Returns
     -------
     Axes
-        With one image. White is a filter's largest magnitude, black its negative; each channel is
-        shown in its colour.
+        The axes, with one image. White is a filter's largest magnitude, black its negative; each
+        channel is shown in its colour.
 
     Raises
     ------

@@ -472,14 +472,14 @@ def _reason(host: str, port: int) -> str:
 
 
 def is_client() -> bool:
-    """Tell whether this process is connected to a cluster ("ray://") without being part of it."""
+    """Return whether this process is connected to a cluster ("ray://") without being part of it."""
     from ray.util.client import ray as client
 
     return bool(client.is_connected())  # type: ignore[no-untyped-call]  # Ray's has no types
 
 
 def answers(ray: Any) -> bool:
-    """Tell whether the head of the cluster that this process is connected to answers."""
+    """Return whether the head of the cluster that this process is connected to answers."""
     # Ray's client notices by itself that the cluster is gone.
     if is_client() or not ray.is_initialized():
         return True

@@ -19,7 +19,7 @@ _LOST = ("gloo", "nccl", "connection", "socket", "timed out")
 
 
 def is_launched() -> bool:
-    """Tell whether this process was started by torchrun, or what sets the same variables."""
+    """Return whether this process was started by torchrun, or what sets the same variables."""
     return all(name in os.environ for name in _SET_BY_TORCHRUN)
 
 
@@ -79,7 +79,7 @@ def together() -> Iterator[bool]:
 
 
 def fails_first() -> bool:
-    """Tell whether this process is the first of several to report an error."""
+    """Return whether this process is the first of several to report an error."""
     if not distributed.is_initialized():
         return True
     try:
