@@ -231,7 +231,9 @@ class Comparison(Page):
         by_pca = [of for name, of in every[0].features.items() if name.startswith("PCA")]
         for method in every[0].features.get("codes", {}):
             scores = [of[method] for of in (*by_pca, *(of.features["codes"] for of in every))]
-            columns[method] = [""] * (not by_pca) + [f"{mean:.3f}" for mean, _ in scores]
+            columns[method] = [f"{mean:.3f}" for mean, _ in scores]
+            if not by_pca:
+                columns[method].insert(0, "")
         columns["CPU s"] = ["", *(f"{seconds:.1f}" for seconds in self.seconds.values())]
         return [list(columns), *map(list, zip(*columns.values(), strict=True))]
 

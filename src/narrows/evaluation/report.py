@@ -236,7 +236,9 @@ def measure(
     units = measure_units(model, everything)
     width = units.numbers
     powers = [1 << power for power in range(max(_CURVE, width).bit_length())]
-    sizes = [*powers, width, *[2 * width] * (2 * width <= _TWICE), *sweep]
+    sizes = [*powers, width, *sweep]
+    if 2 * width <= _TWICE:
+        sizes.append(2 * width)
     baseline, in_data_units = _fit_baselines(
         model, coded.X, unit, origin, training, sizes=sizes, random_state=random_state
     )

@@ -114,7 +114,7 @@ def amount(figures: Figures, error: float) -> str:
 
 
 def _share_of(error: float) -> str:
-    return f"{share(error)}{' of' * (error < _MANY)}"
+    return f"{share(error)} of" if error < _MANY else share(error)
 
 
 def unit_of_errors(figures: Figures) -> str:

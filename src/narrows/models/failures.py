@@ -209,7 +209,8 @@ def _of_restored(left: float, spread: float, *, may_rescale: bool) -> Failure | 
         return None
     share = left / spread
     remedies = ["train longer (max_epochs)", "lower learning_rate or the weights of penalties"]
-    remedies += ["set scaling='standard'"] * may_rescale
+    if may_rescale:
+        remedies.append("set scaling='standard'")
     return Failure(
         "worse_than_mean",
         "the model restores the rows that it learned from no better than their mean row does "
