@@ -20,7 +20,7 @@ _KINDS = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "clas
 def command(*, path: Path) -> None:
     """Describe a model or a library."""
     from narrows import Library, load
-    from narrows.library.folder import LIBRARY, Contents
+    from narrows.library.folder import LIBRARY, LibraryManifest
     from narrows.remote import place
 
     if LIBRARY.is_at(path):
@@ -32,7 +32,7 @@ def command(*, path: Path) -> None:
             **_describe(library.model),
             **recall_record(library.recall),
         }
-        folder: Place = place(path) / Contents.read(place(path)).model
+        folder: Place = place(path) / LibraryManifest.read(place(path)).model
     else:
         model = load(path)
         record = {"kind": _KINDS.get(type(model).__name__, "model"), **_describe(model)}

@@ -92,7 +92,7 @@ class FragmentFiles:
 
 
 @dataclass(frozen=True)
-class Checks:
+class Checksums:
     """The checksums of one version of a library.
 
     Attributes
@@ -281,9 +281,9 @@ def record(
     path: Path,
     model: str,
     table: Table,
-    before: Checks | None,
+    before: Checksums | None,
     updated: NDArray[np.int64] | None = None,
-) -> Checks:
+) -> Checksums:
     """Record the checksums of a new version, and return them.
 
     Parameters
@@ -294,7 +294,7 @@ def record(
         The name of the model's folder.
     table : Table
         The version that is about to be published.
-    before : Checks or None
+    before : Checksums or None
         The checksums of the published version, which are carried over; without them, all files
         are read.
     updated : ndarray of int64, optional
@@ -311,7 +311,7 @@ def record(
     """
     root = path / table.path.name
     if before is None or before.table != root.name:
-        before = Checks(path, root.name, 0)
+        before = Checksums(path, root.name, 0)
     parts = {part.fragment_id: part for part in table.dataset.get_fragments()}
     fragments = _fragments(table)
     files: dict[str, str] = {}
@@ -337,7 +337,7 @@ def record(
     for file in sorted((path / model).rglob("*")):
         if file.is_file():
             keep(str(file.relative_to(path)))
-    made = Checks(path, root.name, table.version, files, fragments)
+    made = Checksums(path, root.name, table.version, files, fragments)
     return replace(made, name=made.write())
 
 
@@ -467,7 +467,7 @@ def _read_sums(
     fragment: Any,
     columns: list[str],
     updated: NDArray[np.int64] | None,
-    before: Checks | None,
+    before: Checksums | None,
 ) -> dict[str, NDArray[np.uint32]]:
     """Compute the checksums of some columns of a fragment.
 

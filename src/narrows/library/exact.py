@@ -1,4 +1,4 @@
-"""The nearest codes, exactly.
+"""Exact nearest-neighbour search among codes, proven by error bounds.
 
 One pass over the codes finds the smallest score of each group of neighbouring rows; the k best rows
 can only lie in the groups with the best minima. Distances to the rows of those groups are then
@@ -10,7 +10,7 @@ more groups are searched.
 For a few queries the time goes into reading the codes, so on processors with VNNI the first pass
 multiplies codes that are rounded to 8 bits: a quarter of the memory is read, and four times as many
 numbers are multiplied at once. Products of 8-bit integers are exact, so the whole error is that of
-rounding codes and query, for which there is a bound (see :meth:`_RoughCodes.products`). Single
+rounding codes and query, for which there is a bound (see :meth:`_QuantisedCodes.products`). Single
 precision follows only where that bound proves too little.
 """
 
@@ -90,9 +90,9 @@ class ExactIndex:
             self._weights = torch.where(norms > 0, -1 / norms, 0.0).float()
         # The numbers of the rows, where they are not 0 to n - 1.
         self._rows: Tensor | None = None
-        self._rough: _RoughCodes | None = None
-        if len(self) >= _MANY and _is_fast():
-            self._rough = _RoughCodes(self._codes, directions if metric == "cosine" else None)
+        self._rough: _QuantisedCodes | None = None
+        if len(self) >= _MANY and _has_vnni():
+            self._rough = _QuantisedCodes(self._codes, directions if metric == "cosine" else None)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -198,7 +198,7 @@ class ExactIndex:
             scores, error = self._rough_scores(self._rough, queries)
             minima = self._minima(len(queries), scores)
             reach = min(_REACH * (k + _SPARE), n_groups)
-            distances, rows, proven = self._settle(queries, minima, error, k, reach)
+            distances, rows, proven = self._search_best_groups(queries, minima, error, k, reach)
             pending = pending[~proven]
         if not len(pending):
             return distances, rows
@@ -208,13 +208,13 @@ class ExactIndex:
         while len(left):
             reach = min(reach, n_groups)
             which = pending[left]
-            distances[which], rows[which], proven = self._settle(
+            distances[which], rows[which], proven = self._search_best_groups(
                 queries[which], minima[left], error[left], k, reach
             )
             left, reach = left[~proven], 8 * reach
         return distances, rows
 
-    def _settle(
+    def _search_best_groups(
         self, queries: Tensor, minima: Tensor, error: Tensor, k: int, reach: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return distances (Q, k), rows (Q, k), and whether they are proven (Q,).
@@ -227,7 +227,7 @@ class ExactIndex:
         rows = torch.empty(len(queries), k, dtype=torch.int64)
         proven = torch.ones(len(queries), dtype=torch.bool)
         least = min(k + _SPARE, reach)
-        for part in torch.split(torch.arange(len(queries)), _part(least)):
+        for part in torch.split(torch.arange(len(queries)), _queries_at_once(least)):
             best, groups = minima[part].topk(reach, largest=False)
             distances[part], rows[part] = self._search_groups(queries[part], groups[:, :least], k)
             bounds = self._bound(queries[part], best, error[part])
@@ -238,7 +238,7 @@ class ExactIndex:
             if not len(more):
                 continue
             most = int(within[more].sum(dim=1).max())
-            for some in torch.split(more, _part(most)):
+            for some in torch.split(more, _queries_at_once(most)):
                 distances[part[some]], rows[part[some]] = self._search_groups(
                     queries[part[some]], groups[some, :most], k
                 )
@@ -280,7 +280,7 @@ class ExactIndex:
 
         return scores, torch.zeros(len(q), dtype=torch.float64)
 
-    def _rough_scores(self, rough: "_RoughCodes", queries: Tensor) -> _Scores:
+    def _rough_scores(self, rough: "_QuantisedCodes", queries: Tensor) -> _Scores:
         """Score rows in 8 bits; returns the same as :meth:`_scores`."""
         if self.metric == "cosine":
             products, error = rough.products(-unit_vectors(queries))
@@ -327,10 +327,10 @@ class ExactIndex:
         return distances.float().masked_fill_(rows >= len(self), torch.inf)
 
 
-def _is_fast() -> bool:
-    """Return whether the processor multiplies 8-bit numbers exactly and at once.
+def _has_vnni() -> bool:
+    """Return whether the processor has VNNI, and thus multiplies 8-bit numbers exactly and fast.
 
-    Without VNNI, oneDNN's sums of two products may saturate at 16 bits, or are slow.
+    Without it, oneDNN's sums of two products may saturate at 16 bits, or are slow.
     """
     able = torch.cpu.get_capabilities()
     vnni = able.get("avx512_vnni") or able.get("avx_vnni")
@@ -342,7 +342,7 @@ def _take(values: Tensor, rows: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(values.numpy().take(rows, axis=0))
 
 
-class _RoughCodes:
+class _QuantisedCodes:
     """Codes with each feature rounded to 255 levels between minus and plus its largest value.
 
     Parameters
@@ -415,7 +415,7 @@ def without_own(
     return distances[others].reshape(shape), rows[others].reshape(shape)
 
 
-def _part(n_groups: int) -> int:
+def _queries_at_once(n_groups: int) -> int:
     """Return how many queries may search this number of groups each at once."""
     return max(1, _MEMBERS // (n_groups * _GROUP))
 

@@ -42,7 +42,7 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.library import checksums
-from narrows.library.checksums import Checks
+from narrows.library.checksums import Checksums
 from narrows.library.ivf_build import index_names
 from narrows.library.table import Table, cannot_write, write_file
 from narrows.models import BaseAutoencoder, Decoder, Encoder
@@ -76,7 +76,7 @@ LIBRARY = storage.Kind(
 
 
 @dataclass(frozen=True)
-class Contents:
+class LibraryManifest:
     """The contents of ``library.json``.
 
     Attributes
@@ -172,21 +172,21 @@ def _check_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def open_published(path: Place) -> tuple[Contents, Table]:
+def open_published(path: Place) -> tuple[LibraryManifest, Table]:
     """Open a library as it is now, whatever writers do meanwhile.
 
     Raises
     ------
     MissingFileError, FormatError
-        As :meth:`Contents.read`; also if the table cannot be opened.
+        As :meth:`LibraryManifest.read`; also if the table cannot be opened.
     """
-    contents = Contents.read(path)
+    contents = LibraryManifest.read(path)
     while True:
         try:
             return contents, contents.open_table(path)
         except FormatError:
             # Between the two steps, a writer may have removed the version that was named.
-            now = Contents.read(path)
+            now = LibraryManifest.read(path)
             if now == contents:
                 raise
             contents = now
@@ -227,7 +227,7 @@ def writing(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def write_transaction(
-    path: Place, contents: Contents, *, resume: str = ""
+    path: Place, contents: LibraryManifest, *, resume: str = ""
 ) -> Iterator["WriteTransaction"]:
     """Wait for the writers' lock, and hold it.
 
@@ -235,7 +235,7 @@ def write_transaction(
     ----------
     path : Path
         The library.
-    contents : Contents
+    contents : LibraryManifest
         Its contents when it was opened.
     resume : str
         As for :class:`WriteTransaction`.
@@ -250,7 +250,7 @@ def write_transaction(
         yield WriteTransaction(folder, current_contents(folder, contents), resume=resume)
 
 
-def current_contents(path: Path, contents: Contents) -> Contents:
+def current_contents(path: Path, contents: LibraryManifest) -> LibraryManifest:
     """Return the present contents of a library, if it still is the one that was opened.
 
     Raises
@@ -258,7 +258,7 @@ def current_contents(path: Path, contents: Contents) -> Contents:
     LibraryError
         If it is not.
     """
-    now = Contents.read(path)
+    now = LibraryManifest.read(path)
     if (now.fingerprint, now.table) != (contents.fingerprint, contents.table):
         raise LibraryError(
             f"'{path}' was replaced by another library since it was opened, or moved to "
@@ -274,7 +274,7 @@ class WriteTransaction:
     ----------
     path : Path
         The library.
-    contents : Contents
+    contents : LibraryManifest
         The present contents of ``library.json``.
     resume : str
         The name of the addition to go on with, if the library holds its beginning; otherwise the
@@ -284,11 +284,11 @@ class WriteTransaction:
     ----------
     path : Path
         The library.
-    contents : Contents
+    contents : LibraryManifest
         The contents that readers see.
     table : Table
         The latest version of the table.
-    checks : Checks or None
+    checks : Checksums or None
         The checksums of the version that readers see.
 
     Raises
@@ -297,13 +297,13 @@ class WriteTransaction:
         If the list of checksums is damaged, or the table's list of its files.
     """
 
-    def __init__(self, path: Path, contents: Contents, *, resume: str) -> None:
+    def __init__(self, path: Path, contents: LibraryManifest, *, resume: str) -> None:
         self.path = path
         self.contents = contents
         self.table = Table(path / contents.table, contents.fingerprint, folders=contents.folders)
         self.checks = None
         if contents.checks is not None:
-            self.checks = Checks.read(path, contents.checks)
+            self.checks = Checksums.read(path, contents.checks)
             self.checks.refuse_changed([self.checks.manifest])
         if contents.adding and contents.adding == resume:
             return
@@ -372,14 +372,14 @@ class WriteTransaction:
         self.contents = contents
 
 
-def record(path: Path, contents: Contents) -> None:
+def record(path: Path, contents: LibraryManifest) -> None:
     """Record the checksums of a library that an older version wrote; the caller holds the lock."""
     made = checksums.record(path, contents.model, contents.open_table(path), None)
     with _removed_unless_named(path, made.name):
         replace(contents, checks=made.name).write(path)
 
 
-def rewrite(path: Path, model: Model, fill: Fill | None, next_id: int = 0) -> Contents:
+def rewrite(path: Path, model: Model, fill: Fill | None, next_id: int = 0) -> LibraryManifest:
     """Replace a library's model and table in one step; the old ones stay beside the new ones.
 
     The caller holds the writers' lock.
@@ -397,15 +397,15 @@ def rewrite(path: Path, model: Model, fill: Fill | None, next_id: int = 0) -> Co
 
     Returns
     -------
-    Contents
+    LibraryManifest
         The new contents of the library.
     """
-    contents = Contents.renamed(model)
+    contents = LibraryManifest.renamed(model)
     try:
         return _fill(path, model, contents, fill, next_id)
     except BaseException:
         # Ctrl-C may come when the new ones are in place already.
-        if Contents.read(path).table != contents.table:
+        if LibraryManifest.read(path).table != contents.table:
             _remove(path / contents.model, path / contents.table)
         raise
 
@@ -453,7 +453,7 @@ def create(path: Place, model: Model, fill: Fill | None = None, *, overwrite: bo
             path.rmdir()
     if not path.exists():
         with atomic_folder(path) as temporary:
-            _fill(temporary, model, Contents(model.fingerprint_), fill)
+            _fill(temporary, model, LibraryManifest(model.fingerprint_), fill)
         return path
     if not LIBRARY.is_at(path):
         raise _no_library(path)
@@ -469,13 +469,13 @@ def _create_remote(path: Remote, model: Model, fill: Fill | None, *, overwrite: 
         if not overwrite:
             raise exists_already(path)
         with suppress(FormatError):  # a damaged library does not tell its parts, which stay
-            before = Contents.read(path)
+            before = LibraryManifest.read(path)
     # Parts that a crash has left under names of their own do no harm.
     elif not all(
         name.startswith(("model-", "table-", "index-", "checks-")) for name in path.names()
     ):
         raise _no_library(path)
-    contents = Contents.renamed(model)
+    contents = LibraryManifest.renamed(model)
     try:
         _fill(path, model, contents, fill)
     except BaseException:
@@ -492,8 +492,8 @@ def _no_library(path: Place) -> OutputExistsError:
 
 
 def _fill(
-    path: Place, model: Model, contents: Contents, fill: Fill | None, next_id: int = 0
-) -> Contents:
+    path: Place, model: Model, contents: LibraryManifest, fill: Fill | None, next_id: int = 0
+) -> LibraryManifest:
     """Write model, table and, last, ``library.json`` in a library's folder."""
     _save(model, path / contents.model)
     encoder, _ = halves(model)
@@ -547,13 +547,13 @@ def _removed_unless_named(path: Path, name: str) -> Iterator[None]:
     except BaseException:
         named = ""
         with suppress(NarrowsError):  # Ctrl-C may come when it does already
-            named = Contents.read(path).checks or ""
+            named = LibraryManifest.read(path).checks or ""
         if named != name:
             (path / name).unlink(missing_ok=True)
         raise
 
 
-def _clean(path: Path, contents: Contents) -> int:
+def _clean(path: Path, contents: LibraryManifest) -> int:
     """Remove former models, tables and indexes, and what crashes left; return the bytes freed."""
     ours = re.compile(
         r"\.?model(-[0-9a-f]{8})?(\.(narrows-)?\w{8})?|table(-[0-9a-f]{8})?\.lance|\.library\.(narrows-)?\w{8}\.json"
@@ -577,7 +577,7 @@ def _remove(*paths: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _remove_remote(path: Remote, contents: Contents) -> None:
+def _remove_remote(path: Remote, contents: LibraryManifest) -> None:
     (path / contents.model).remove()
     for name in (*index_names(contents.table).values(), contents.checks):
         if name is not None:

@@ -67,8 +67,22 @@ _MEMBERS = 2**18  # numbers in memory at once while distances are computed
 _COMPARED = 2**22  # pairs of a query and a cell that are compared at once
 
 
-class Effort(NamedTuple):
-    """How many cells are searched, and when more; see :class:`InvertedLists`."""
+class SearchEffort(NamedTuple):
+    """How many cells are searched, and when more.
+
+    Attributes
+    ----------
+    n_probes : int
+        How many cells are searched for every query.
+    usual : float
+        The largest distance from the nearest centroid, in radii of cells, at which a query counts
+        as like the codes. For other queries, more cells are searched.
+    gap : float
+        By how many radii the next centroids are farther, at least, than the k-th nearest code so
+        far of a query that counts as like the codes.
+    margin : float
+        How many radii a cell is taken to extend from its centroid when more cells are searched.
+    """
 
     n_probes: int
     usual: float
@@ -129,7 +143,7 @@ class ApproximateIndex:
     """
 
     def __init__(self, codes: ArrayLike, metric: Metric = "euclidean") -> None:
-        self._take(codes, metric)
+        self._set_codes(codes, metric)
         self._build(Workers(), [self._codes])
 
     @classmethod
@@ -150,7 +164,7 @@ class ApproximateIndex:
         ApproximateIndex
         """
         index = cls.__new__(cls)
-        index._take(table.codes, metric)
+        index._set_codes(table.codes, metric)
         index._build(workers, parts_of(table, workers.count), [table.path], table.order)
         return index
 
@@ -182,10 +196,10 @@ class ApproximateIndex:
             As when building.
         """
         index = cls.__new__(cls)
-        index._take(codes, metric)
+        index._set_codes(codes, metric)
         index._inverted = InvertedLists.read(place(path), index._codes, index.metric)
         if index._inverted.is_complete:
-            index._assemble()
+            index._fill_cells()
             return index
         warn(
             f"the approximate index '{path}' was made by an older version, which measured the "
@@ -196,7 +210,7 @@ class ApproximateIndex:
         )
         index.is_measured_again = True
         samples = Samples.draw(index._codes)
-        index._finish(samples, *index._exactly(samples.queries, MEASURED[-1] + 1))
+        index._measure_cells(samples, *index._exactly(samples.queries, MEASURED[-1] + 1))
         return index
 
     def save(self, path: str | Place, *, overwrite: bool = False) -> None:
@@ -262,7 +276,7 @@ class ApproximateIndex:
         distances, rows = self._search(table, wanted, self._effort_for(k))
         return distances[:, :k], rows[:, :k]
 
-    def _take(self, codes: ArrayLike, metric: Metric) -> None:
+    def _set_codes(self, codes: ArrayLike, metric: Metric) -> None:
         self._faiss: Any = faiss_module()
         self.metric = check_metric(metric)
         self._codes: Codes = as_table(codes, "codes")
@@ -283,15 +297,15 @@ class ApproximateIndex:
             centroid = np.zeros((1, self._codes.shape[1]), np.float32)
             empty = np.empty(0, np.int32)
             self._inverted = InvertedLists.unmeasured(self._codes, self.metric, centroid, empty)
-            self._assemble()
+            self._fill_cells()
             return
         self._inverted, samples, distances, rows = build_lists(
             self._codes, self._units, parts, workers, places=places, order=order
         )
         # In this process, as it takes all codes in their cells, like a search.
-        self._finish(samples, distances, rows, order)
+        self._measure_cells(samples, distances, rows, order)
 
-    def _finish(
+    def _measure_cells(
         self,
         samples: Samples,
         distances: NDArray[np.float32],
@@ -304,21 +318,21 @@ class ApproximateIndex:
         start = 0
         for vectors in self._units.blocks(self._codes):
             cells = lists[start : start + len(vectors)]
-            away = np.square(vectors - centroids[cells], dtype=np.float64).sum(axis=1)
-            squares += np.bincount(cells, away, len(centroids))
+            squared = np.square(vectors - centroids[cells], dtype=np.float64).sum(axis=1)
+            squares += np.bincount(cells, squared, len(centroids))
             start += len(vectors)
         sizes = np.maximum(np.bincount(lists, minlength=len(centroids)), 1)
         least = _LEAST * float(np.sqrt(squares.sum() / len(lists)))
         radii = np.maximum(np.sqrt(squares / sizes), max(least, 1e-30)).astype(np.float32)
         self._inverted = replace(self._inverted, radii=radii)
-        self._assemble()
+        self._fill_cells()
         part, own = samples.kinds[OWN], samples.rows
         truth = distances[:, :-1].copy()
         own = own if order is None else order[own]
         truth[part], _ = without_own(distances[part], rows[part], own)
-        self._learn(samples, truth)
+        self._choose_efforts(samples, truth)
 
-    def _assemble(self) -> None:
+    def _fill_cells(self) -> None:
         """Put the codes into their cells."""
         faiss, cells = self._faiss, self._inverted
         self._sizes = np.bincount(cells.lists, minlength=len(cells.centroids)).astype(np.float64)
@@ -342,17 +356,17 @@ class ApproximateIndex:
             )
             start += len(vectors)
 
-    def _effort_for(self, k: int) -> Effort:
+    def _effort_for(self, k: int) -> SearchEffort:
         """Return the effort of a search for the k nearest."""
         cells, place = self._inverted, int(k > MEASURED[0])
         n_probes = int(cells.probes[place])
         if k > MEASURED[1]:
             n_probes = min(n_probes * -(-k // MEASURED[1]), self.n_lists)
-        return Effort(
+        return SearchEffort(
             n_probes, float(cells.usual[0]), float(cells.gaps[place]), float(cells.margins[place])
         )
 
-    def _search(self, queries: Codes, k: int, effort: Effort) -> Nearest:
+    def _search(self, queries: Codes, k: int, effort: SearchEffort) -> Nearest:
         """Search in some cells, and for queries unlike the codes in others.
 
         Queries whose cells do not hold k codes are searched exactly, and so are all queries if
@@ -368,7 +382,7 @@ class ApproximateIndex:
         distances, rows = zip(*results, strict=True)
         return np.concatenate(distances), np.concatenate(rows)
 
-    def _search_block(self, queries: Codes, k: int, effort: Effort) -> Nearest:
+    def _search_block(self, queries: Codes, k: int, effort: SearchEffort) -> Nearest:
         """Search for so few queries that each can be compared with every cell at once."""
         n_probes = effort.n_probes
         vectors = self._units.prepare(queries)
@@ -379,8 +393,8 @@ class ApproximateIndex:
         distances, nearest = self._nearest(queries, rows, k)
         # A cell is missing (-1) where numbers are too large for single precision.
         exactly = (rows[:, -1] < 0) | (cells[:, -1] < 0)
-        away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
-        unlike = ~((away <= effort.usual) & (gaps >= effort.gap)) & ~exactly
+        remoteness, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
+        unlike = ~((remoteness <= effort.usual) & (gaps >= effort.gap)) & ~exactly
         if unlike.any():
             # Where the centroids are so far away, single precision cannot tell which is nearer.
             exactly |= self._apart(scores[:, 0]) > _FAR * self._spread
@@ -410,10 +424,10 @@ class ApproximateIndex:
         than the k-th nearest code so far, whose distances (Q,) are given.
         """
         radii = self._inverted.radii
-        away = self._apart(scores[:, 0]) / radii.take(cells[:, 0])
+        remoteness = self._apart(scores[:, 0]) / radii.take(cells[:, 0])
         gaps = self._apart(scores[:, n_probes:]) - self._reach(distances)[:, None]
         gaps /= radii.take(cells[:, n_probes:])
-        return away, gaps.min(axis=1)
+        return remoteness, gaps.min(axis=1)
 
     def _search_further(
         self, vectors: Codes, looked: Rows, reach: NDArray[np.float64], margin: float, count: int
@@ -507,7 +521,7 @@ class ApproximateIndex:
             single[rows < 0] = np.inf
         return single
 
-    def _learn(self, samples: Samples, truth: NDArray[np.float32]) -> None:
+    def _choose_efforts(self, samples: Samples, truth: NDArray[np.float32]) -> None:
         """Choose the effort of searches, and measure which share of the nearest codes they find.
 
         The number of cells is chosen by queries that are rows of the index, the margin by those
@@ -520,7 +534,7 @@ class ApproximateIndex:
         efforts, recalls, n_probes = [], [], 1
         for k in MEASURED:
 
-            def recall(kind: str, effort: Effort, k: int = k) -> float:
+            def recall(kind: str, effort: SearchEffort, k: int = k) -> float:
                 queries, nearest = samples.queries[kinds[kind]], truth[kinds[kind], :k]
                 count = nearest.shape[1] + (kind == OWN)
                 if not nearest.size:
@@ -554,7 +568,7 @@ class ApproximateIndex:
             disturbed=of_disturbed,
         )
 
-    def _efforts(self, own: Codes, k: int, n_probes: int) -> Iterator[Effort]:
+    def _efforts(self, own: Codes, k: int, n_probes: int) -> Iterator[SearchEffort]:
         """Yield possible efforts, larger and larger, up to the exact search.
 
         The queries are rows of the index, most of which should count as like the codes.
@@ -562,13 +576,14 @@ class ApproximateIndex:
         if n_probes < self.n_lists:
             vectors = self._units.prepare(own)
             scores, cells = self._centroids.search(vectors, min(n_probes + _AHEAD, self.n_lists))
-            distances, _ = self._search(own, k, Effort.plain(n_probes))
-            away, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
+            distances, _ = self._search(own, k, SearchEffort.plain(n_probes))
+            remoteness, gaps = self._likeness(scores, cells, n_probes, distances[:, -1])
             for share in _UNLIKE:
-                usual, gap = float(np.quantile(away, 1 - share)), float(np.quantile(gaps, share))
+                usual = float(np.quantile(remoteness, 1 - share))
+                gap = float(np.quantile(gaps, share))
                 for margin in _MARGINS:
-                    yield Effort(n_probes, usual, gap, margin)
-        yield Effort.plain(self.n_lists)
+                    yield SearchEffort(n_probes, usual, gap, margin)
+        yield SearchEffort.plain(self.n_lists)
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

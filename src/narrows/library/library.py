@@ -15,9 +15,9 @@ from narrows.data.formats import DEFAULTS, FileOptions
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
 from narrows.library.adding import Added, Addition, as_metadata
-from narrows.library.checksums import Checks
+from narrows.library.checksums import Checksums
 from narrows.library.exact import Metric, check_options
-from narrows.library.folder import Contents, Model
+from narrows.library.folder import LibraryManifest, Model
 from narrows.library.inputs import Store
 from narrows.library.ivf_build import Recall, faiss_module
 from narrows.library.match import (
@@ -222,7 +222,7 @@ class Library:
             )
         return cls(path, contents, table)
 
-    def __init__(self, path: Place, contents: Contents, table: Table) -> None:
+    def __init__(self, path: Place, contents: LibraryManifest, table: Table) -> None:
         self.path = path
         self._contents = contents
         self._use(table)
@@ -237,7 +237,7 @@ class Library:
     def model(self) -> Model:
         """The library's copy of its model, loaded when first needed."""
         path = self.path / self._contents.model
-        if not path.exists() and Contents.read(self.path).model != path.name:
+        if not path.exists() and LibraryManifest.read(self.path).model != path.name:
             raise FormatError(
                 f"'{self.path}' was replaced or moved to another model since it was opened, and "
                 "its old model removed; refresh() or open it again"
@@ -265,7 +265,7 @@ class Library:
         MissingFileError, FormatError
             As :meth:`open`.
         """
-        if Contents.read(self.path) == self._contents:
+        if LibraryManifest.read(self.path) == self._contents:
             return self
         contents, table = folder.open_published(self.path)
         if contents.fingerprint != self._contents.fingerprint:
@@ -1127,21 +1127,21 @@ class Library:
         ]
 
     def _row_check(
-        self, checks: Checks | None, problems: list[Problem], progress: Progress | None = None
+        self, checks: Checksums | None, problems: list[Problem], progress: Progress | None = None
     ) -> RowCheck:
         table = self._contents.open_table(self.path)
         check = RowCheck(table, self._halves[0], self._contents.next_id, progress, checks)
         check.problems += problems
         return check
 
-    def _checks(self) -> tuple[Checks | None, list[Problem]]:
+    def _checks(self) -> tuple[Checksums | None, list[Problem]]:
         """Read the checksums of the published version, or say what is wrong with them."""
         while True:
             contents = self._contents
             if contents.checks is None:
                 return None, []
             try:
-                return Checks.read(self.path, contents.checks), []
+                return Checksums.read(self.path, contents.checks), []
             except FormatError as error:
                 # A writer may have replaced them.
                 if self.refresh()._contents == contents:

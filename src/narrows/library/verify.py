@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from narrows.data.decoding import Progress, preview
 from narrows.data.image_codec import DefectError, quietly
 from narrows.errors import DataError, FormatError, NarrowsError
-from narrows.library.checksums import Checks, as_bytes, differ, restored, row_sums
+from narrows.library.checksums import Checksums, as_bytes, differ, restored, row_sums
 from narrows.library.conditions import user_fields
 from narrows.library.pictures import StoredPictures
 from narrows.library.table import Table
@@ -161,7 +161,7 @@ class RowCheck:
         Valid ids are lower; it is raised by each new id.
     progress : callable, or None
         Called with the number of rows done and the number of all.
-    checks : Checks, or None
+    checks : Checksums, or None
         The recorded checksums, if there are any.
     reencoding : bool
         Whether the rows get codes of another model: stored codes are then not verified, and any
@@ -174,7 +174,7 @@ class RowCheck:
     encoder: Encoder
     next_id: int
     progress: Progress | None = None
-    checks: Checks | None = None
+    checks: Checksums | None = None
     reencoding: bool = False
     problems: list[Problem] = field(default_factory=list)
     _ids_met: set[int] = field(default_factory=set)
@@ -470,14 +470,14 @@ def _differ(stored: NDArray[np.float32], made: NDArray[np.float32]) -> NDArray[n
     return ~near
 
 
-def _read_chunks(table: Table, checks: Checks | None) -> Iterator[_Chunk]:
+def _read_chunks(table: Table, checks: Checksums | None) -> Iterator[_Chunk]:
     """Read all rows of a table as they are stored, some at a time.
 
     Parameters
     ----------
     table : Table
         The table.
-    checks : Checks or None
+    checks : Checksums or None
         The recorded checksums; without them, values are taken as they are read.
     """
     start = 0
