@@ -19,7 +19,7 @@ from ray_kit import MortalRows, small_cluster
 from narrows.data import lazy_rows, parquet
 from narrows.data.batches import BlockSource, draw
 from narrows.data.files import read, write
-from narrows.data.lazy_rows import FileRows, MadeRows, SpooledRows
+from narrows.data.lazy_rows import ComputedRows, FileRows, SpooledRows
 from narrows.errors import DataError, ParameterError, UnreadableFileError, WorkerError
 from narrows.scale.ray_training import FarRows, fit_by_ray, travelling
 
@@ -63,7 +63,7 @@ def test_rows_are_those_in_the_file(far, file) -> None:
     assert (rows.shape, rows.dtype, rows.columns) == (truth.shape, truth.dtype, None)
     np.testing.assert_array_equal(rows[[2999, 5, 5, 700]], truth[[2999, 5, 5, 700]])
     np.testing.assert_array_equal(rows[10:20], truth[10:20])
-    blocks = [block.copy() for block in rows.passing(1024)]
+    blocks = [block.copy() for block in rows.blocks(1024)]
     assert [len(block) for block in blocks] == [1024, 1024, 952]
     np.testing.assert_array_equal(np.concatenate(blocks), truth)
 
@@ -86,7 +86,7 @@ def test_batches_are_those_read_from_the_disk(far, file, rank) -> None:
 
 def test_a_lost_reader_costs_no_row(far, file, tmp_path) -> None:
     rows = far(MortalRows(lazy_rows.stored(read(file).values), tmp_path / "died"))
-    np.testing.assert_array_equal(np.concatenate(list(rows.passing(1000))), np.load(file))
+    np.testing.assert_array_equal(np.concatenate(list(rows.blocks(1000))), np.load(file))
     assert (tmp_path / "died").exists()
 
 
@@ -97,7 +97,7 @@ def test_rows_that_change_are_noticed(far, file) -> None:
         rows[:3]
     one_line(caught)
     with pytest.raises(DataError, match=r"rows\.npy' was changed while it was read"):
-        list(rows.passing(1000))
+        list(rows.blocks(1000))
 
 
 def test_rows_that_are_gone(far, file) -> None:
@@ -128,7 +128,7 @@ def test_rows_travel_where_they_have_to(ray, file, tmp_path) -> None:
 
 def test_windows_of_a_signal_are_not_brought(ray, tmp_path) -> None:
     def windows() -> Any:
-        return MadeRows(np.arange(6), np.atleast_2d, (3,), int)
+        return ComputedRows(np.arange(6), np.atleast_2d, (3,), int)
 
     with pytest.raises(ParameterError, match="windows of a signal cannot be brought") as caught:
         travelling(ray, windows, (), stream=True)
@@ -156,7 +156,7 @@ def test_unpacked_parquet_is_read_where_it_is(far, tmp_path, monkeypatch) -> Non
     pq.write_table(pa.table({"rows": lists}), tmp_path / "rows.parquet")
     rows = far(tmp_path / "rows.parquet")
     (tmp_path / "rows.parquet").unlink()
-    np.testing.assert_array_equal(np.concatenate(list(rows.passing(100))), truth)
+    np.testing.assert_array_equal(np.concatenate(list(rows.blocks(100))), truth)
 
 
 def test_rows_that_are_closed_where_they_were_read(ray, tmp_path) -> None:
@@ -165,7 +165,7 @@ def test_rows_that_are_closed_where_they_were_read(ray, tmp_path) -> None:
         scratch.flush()
         rows = travelling(ray, SpooledRows(scratch, (10,), np.float64), (), stream=True)()
     with pytest.raises(WorkerError, match="rows that were open are so no longer") as caught:
-        list(rows.passing(5))
+        list(rows.blocks(5))
     one_line(caught)
 
 

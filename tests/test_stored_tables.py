@@ -11,7 +11,7 @@ from pyarrow import parquet as pq
 from narrows import Autoencoder
 from narrows.data import lazy_rows, parquet
 from narrows.data.files import read, write
-from narrows.data.lazy_rows import MappedRows, PickedRows, StoredRows
+from narrows.data.lazy_rows import MappedRows, SelectedRows, StoredRows
 from narrows.errors import DataError, NarrowsWarning, OutputError, UnreadableFileError
 from narrows.models.persistence import run_identity
 
@@ -128,7 +128,7 @@ def test_checkpoints_know_files_that_were_written_again(tmp_path, small_memory):
 def test_checkpoints_of_derived_rows_know_what_they_are_made_of(tmp_path, small_memory):
     np.save(tmp_path / "rows.npy", TABLE)
     rows = lazy_rows.stored(np.load(tmp_path / "rows.npy", mmap_mode="r"))
-    some = PickedRows(rows, np.arange(0, 1000, 2))
+    some = SelectedRows(rows, np.arange(0, 1000, 2))
     twice = MappedRows(some, lambda values: 2 * values)
     assert twice.stamp() == some.stamp() == rows.stamp()
     np.testing.assert_array_equal(twice[5:8], 2 * TABLE[10:16:2])

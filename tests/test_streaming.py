@@ -7,7 +7,7 @@ import pytest
 from narrows import Autoencoder, Library
 from narrows.data import lazy_rows
 from narrows.data.files import read, write
-from narrows.data.lazy_rows import LazyRows, MadeRows, StoredRows
+from narrows.data.lazy_rows import ComputedRows, LazyRows, StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError
 from narrows.evaluation import compare_with_clean, make_report, project, score_map
 
@@ -190,7 +190,7 @@ def test_what_fails_while_it_is_made_leaves_nothing(tmp_path, name, monkeypatch)
         return rows[:, None]
 
     with pytest.raises(DataError, match="were changed"):
-        write(tmp_path / name, MadeRows(np.arange(100), make, (1,), np.int64))
+        write(tmp_path / name, ComputedRows(np.arange(100), make, (1,), np.int64))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from narrows import (
     StackedAutoencoder,
 )
 from narrows.data import files
-from narrows.data.lazy_rows import MadeRows
+from narrows.data.lazy_rows import ComputedRows
 from narrows.errors import DataError
 from narrows.evaluation import compare_depths, compare_models
 
@@ -49,7 +49,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "tensors": (torch.from_numpy(NOISY), torch.from_numpy(CLEAN)),
     "frames": (pd.DataFrame(FLAT), pd.DataFrame(CLEAN.reshape(60, -1))),
     "lists": (FLAT.tolist(), CLEAN.reshape(60, -1).tolist()),
-    "lazy rows": (FLAT, MadeRows(FLAT, lambda rows: rows / 2, (12,), np.float64)),
+    "lazy rows": (FLAT, ComputedRows(FLAT, lambda rows: rows / 2, (12,), np.float64)),
     "a path": (FLAT, "clean.npy"),
     "a file": (FLAT, Path("clean.npy")),
     "a loader": (FLAT, DataLoader(TensorDataset(torch.from_numpy(FLAT)), 8)),

@@ -27,7 +27,7 @@ from narrows import (
     load,
 )
 from narrows.data import lazy_rows
-from narrows.data.batches import BlockSource, RowsBut, source_of
+from narrows.data.batches import AllRowsExcept, BlockSource, source_of
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Statistics
 from narrows.errors import CheckpointError, DataError, ParameterError
@@ -285,7 +285,7 @@ def test_the_history_has_weighted_means_of_learned_and_held_out_rows() -> None:
 def test_weights_follow_their_rows(in_blocks: bool, seed: int | None) -> None:
     values = np.arange(100.0, dtype=np.float32)[:, None]
     weights = np.random.default_rng(4).random(100)
-    rows = RowsBut(100, np.array([0, 7, 50]))
+    rows = AllRowsExcept(100, np.array([0, 7, 50]))
     own = weights[rows[np.arange(97)]].mean()
     for partners in (None, values + 0.5):
         source = source_of(values, rows, partners, weights, in_blocks=in_blocks)

@@ -28,7 +28,7 @@ from narrows.atomic import (
     remove_abandoned,
 )
 from narrows.containment import IrregularFileError, check_inside, parse_json, read_regular
-from narrows.data.lazy_rows import check_fits
+from narrows.data.memory import check_fits
 from narrows.errors import FormatError, MissingFileError, OutputError, OutputExistsError
 from narrows.remote import Place, place
 

@@ -225,10 +225,10 @@ def at_size(rows: "Rows") -> str:
 
 def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
     """Return the output of a model for rows; for rows on a disk, it is computed while written."""
-    from narrows.data.lazy_rows import LazyRows, MadeRows, stored
+    from narrows.data.lazy_rows import ComputedRows, LazyRows, stored
 
     X = stored(X)
-    return MadeRows(X, make, sample_shape, dtype) if isinstance(X, LazyRows) else make(X)
+    return ComputedRows(X, make, sample_shape, dtype) if isinstance(X, LazyRows) else make(X)
 
 
 def write_restored(
@@ -250,7 +250,7 @@ def write_restored(
 
     from narrows.data.depths import SHADES
     from narrows.data.files import write
-    from narrows.data.lazy_rows import MadeRows
+    from narrows.data.lazy_rows import ComputedRows
     from narrows.errors import warn
 
     columns, file_type = None, None
@@ -277,7 +277,7 @@ def write_restored(
 
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
-    made = MadeRows(values, converted, values.shape[1:], dtype)
+    made = ComputedRows(values, converted, values.shape[1:], dtype)
     write(path, made, names=names, columns=columns, overwrite=overwrite)
 
 

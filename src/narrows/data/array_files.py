@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from narrows.data import lazy_rows
 from narrows.data.folders import what_it_is
 from narrows.data.formats import DEFAULTS, Contents, FileOptions
-from narrows.data.lazy_rows import LazyRows, MadeRows, check_fits, in_blocks
+from narrows.data.lazy_rows import ComputedRows, LazyRows, in_blocks
+from narrows.data.memory import check_fits
 from narrows.errors import (
     DataError,
     MissingFileError,
@@ -164,7 +165,7 @@ def write_npz(path: Path, contents: Contents) -> None:
             _write(file, contents.values)
         if names is not None:
             width = max((len(name) for name in names), default=0) or 1
-            texts = MadeRows(
+            texts = ComputedRows(
                 np.arange(len(names)),
                 # Blocks are ascending, so that names on a disk are read together.
                 lambda rows: np.array(names[rows[0] : rows[-1] + 1], f"U{width}"),

@@ -188,7 +188,7 @@ def _tensor_values(X: Tensor) -> NDArray[Any]:
 def check_all_finite(X: LazyRows) -> None:
     """Refuse lazy rows with values that are not finite; see :func:`check_finite`."""
     block = min(_BLOCK, max(1, _VALUES // math.prod(X.shape[1:])))
-    for number, rows in enumerate(X.passing(block) if X.dtype.kind == "f" else ()):
+    for number, rows in enumerate(X.blocks(block) if X.dtype.kind == "f" else ()):
         check_finite(rows, first_row=number * block)
 
 

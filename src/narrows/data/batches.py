@@ -20,7 +20,7 @@ from torch import Tensor
 
 from narrows import ranks
 from narrows.data.arrays import TensorRows, as_rows, as_tensor
-from narrows.data.lazy_rows import LazyRows, MadeRows, PickedRows, StoredRows
+from narrows.data.lazy_rows import ComputedRows, LazyRows, SelectedRows, StoredRows
 from narrows.errors import DataError, DataTypeError
 
 # Neighbouring rows that are read together, fewer where rows are long.
@@ -192,10 +192,10 @@ def counted(
 def _taken(values: Any, numbers: NDArray[np.int64]) -> Any:
     """Select rows of an array, or of lazy rows without reading them."""
     if isinstance(values, StoredRows):
-        return PickedRows(values, numbers)
+        return SelectedRows(values, numbers)
     if not isinstance(values, LazyRows):
         return values[numbers]
-    return MadeRows(numbers, lambda some: values[some], values.shape[1:], values.dtype)
+    return ComputedRows(numbers, lambda some: values[some], values.shape[1:], values.dtype)
 
 
 class Source(Protocol):
@@ -308,7 +308,7 @@ def _take(rows: TensorRows, index: Tensor) -> Tensor:
     return rows.index_select(0, index) if isinstance(rows, Tensor) else rows[index]
 
 
-class RowsBut:
+class AllRowsExcept:
     """The numbers of all rows but some, ascending, computed on access.
 
     Parameters
@@ -320,7 +320,7 @@ class RowsBut:
 
     Examples
     --------
-    >>> RowsBut(6, np.array([0, 3]))[np.arange(4)].tolist()
+    >>> AllRowsExcept(6, np.array([0, 3]))[np.arange(4)].tolist()
     [1, 2, 4, 5]
     """
 
@@ -338,14 +338,14 @@ class RowsBut:
         return numbers
 
 
-Numbers: TypeAlias = NDArray[np.int64] | RowsBut
+Numbers: TypeAlias = NDArray[np.int64] | AllRowsExcept
 
 
-def draw(n: int, count: int, seed: int) -> tuple[NDArray[np.int64], RowsBut]:
+def draw(n: int, count: int, seed: int) -> tuple[NDArray[np.int64], AllRowsExcept]:
     """Draw ``count`` row numbers below n, ascending; return them, and the others lazily."""
     drawn = np.random.default_rng(seed).choice(n, count, replace=False, shuffle=False)
     drawn = np.sort(drawn)
-    return drawn, RowsBut(n, drawn)
+    return drawn, AllRowsExcept(n, drawn)
 
 
 class BlockSource:
@@ -359,7 +359,7 @@ class BlockSource:
     ----------
     values : LazyRows or ndarray of shape (n, ...)
         The rows.
-    rows : ndarray of int, or RowsBut, optional
+    rows : ndarray of int, or AllRowsExcept, optional
         Numbers of the rows in the source, ascending; all by default.
     partners : LazyRows or ndarray of shape (n, ...), optional
         A second row for each; batches are then pairs (B, 2, ...).
@@ -455,7 +455,7 @@ class _Windows:
     ----------
     order : _Order
         The order of the rows.
-    numbers : ndarray of int, or RowsBut, or None
+    numbers : ndarray of int, or AllRowsExcept, or None
         The rows that are selected; None for all.
     size : int
         Rows per batch.
@@ -511,7 +511,7 @@ def _streamed(
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
     """Read window after window; yield what was read, and the places of the wanted rows in it."""
     if isinstance(rows, StoredRows):
-        return rows.streamed(len(windows), windows.rows_in)
+        return rows.read_windows(len(windows), windows.rows_in)
     wanted = map(windows.rows_in, range(len(windows)))
     return ((rows[numbers], np.arange(len(numbers))) for numbers in wanted)
 
@@ -531,7 +531,7 @@ def source_of(
     in_blocks = in_blocks or is_stored(values, partners)
     if in_blocks and weights is None:
         return BlockSource(values, rows, partners)
-    if isinstance(rows, RowsBut):
+    if isinstance(rows, AllRowsExcept):
         rows = rows[np.arange(len(rows))]
     if weights is not None:
         own = weights if rows is None else weights[rows]
@@ -544,14 +544,14 @@ def source_of(
 def picked(values: NDArray[Any] | LazyRows, numbers: Numbers) -> LazyRows:
     """Return a lazy selection of rows."""
     if isinstance(values, StoredRows):
-        return PickedRows(values, numbers)
-    of_them = np.arange(len(numbers)) if isinstance(numbers, RowsBut) else numbers
+        return SelectedRows(values, numbers)
+    of_them = np.arange(len(numbers)) if isinstance(numbers, AllRowsExcept) else numbers
     make = (
         (lambda places: values[numbers[places]])
-        if isinstance(numbers, RowsBut)
+        if isinstance(numbers, AllRowsExcept)
         else (lambda chosen: values[chosen])
     )
-    return MadeRows(of_them, make, values.shape[1:], values.dtype)
+    return ComputedRows(of_them, make, values.shape[1:], values.dtype)
 
 
 def numbers_of(

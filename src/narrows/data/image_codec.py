@@ -37,7 +37,7 @@ from narrows.data.depths import (
 )
 from narrows.data.folders import what_it_is
 from narrows.data.formats import FORMATS, Format
-from narrows.data.lazy_rows import available
+from narrows.data.memory import available
 from narrows.data.reading import Notes, Page, Reading
 from narrows.data.tiff import TiffDefectError, TiffPage
 from narrows.errors import MissingFileError

@@ -33,7 +33,7 @@ from narrows.data.depths import SHADES, common_type
 from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
 from narrows.data.formats import IMAGE_SUFFIXES, SOUND_SUFFIXES, needed_for
 from narrows.data.image_codec import DefectError, decode, open_picture, quietly
-from narrows.data.lazy_rows import check_fits, fits
+from narrows.data.memory import check_fits, fits
 from narrows.data.reading import Notes, Page, Picture, Reading, chosen
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 from narrows.texts import counted

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from narrows.atomic import sync
 from narrows.data import lazy_rows
 from narrows.data.formats import Contents
-from narrows.data.lazy_rows import PartRows, StoredRows, in_blocks
+from narrows.data.lazy_rows import ConcatenatedRows, StoredRows, in_blocks
 from narrows.data.names import LazyNames
 from narrows.data.numbers import ROWS, Layout
 from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
@@ -95,7 +95,7 @@ def read_lance(path: Path) -> Contents:
         for fragment, count, start in zip(fragments, counts, starts[:-1], strict=True)
         if count
     ]
-    rows: Any = PartRows(parts)
+    rows: Any = ConcatenatedRows(parts)
     rows.columns = layout.names if layout.is_table else None
     names = LanceNames(path, dataset) if named else None
     small = rows.nbytes <= lazy_rows.SMALL

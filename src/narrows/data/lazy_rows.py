@@ -1,4 +1,4 @@
-"""Lazy rows, which look like an array and are read or computed on access; and free memory.
+"""Lazy rows, which look like an array and are read or computed on access.
 
 They come from files, which are read in runs of neighbouring rows, or from a function. Intermediate
 results that do not fit into memory go to unlinked temporary files.
@@ -7,8 +7,6 @@ results that do not fit into memory go to unlinked temporary files.
 import math
 import mmap
 import os
-import re
-import resource
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +19,8 @@ from typing import IO, Any, BinaryIO, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.errors import DataError, NarrowsError, OutputError, UnreadableFileError
+from narrows.data.memory import fits
+from narrows.errors import DataError, OutputError, UnreadableFileError
 
 # Values that are computed at a time.
 _VALUES = 1 << 21
@@ -30,19 +29,8 @@ SMALL = 1 << 26
 """Rows of at most so many bytes are read into memory, where they are shuffled as a whole."""
 
 _GAP = 8  # unwanted rows between two wanted ones that one read includes
-# Share of the free memory that intermediate results may take.
-_SHARE = 1 / 2
 # Bytes that are allocated without a look at the free memory.
 _LITTLE = 1 << 26
-_GIGABYTE = 1e9
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
-_PAGES = Path("/proc/self/statm")
-# Files of limit and use, and the entry of the cache that can be freed, in versions 2 and 1.
-_FILES_OF_GROUPS = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
 
 
 class LazyRows(ABC):
@@ -90,13 +78,13 @@ class LazyRows(ABC):
         """The bytes that all rows would take in memory."""
         return self.size * self.dtype.itemsize
 
-    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+    def blocks(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield all rows, ``size`` at a time; each array may be overwritten by the next."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
     @property
-    def together(self) -> int:
+    def block_size(self) -> int:
         """The number of rows to read at a time when all rows are read."""
         return max(1, _VALUES // max(1, math.prod(self.shape[1:])))
 
@@ -121,7 +109,7 @@ AnyRows: TypeAlias = NDArray[Any] | LazyRows
 """Rows in an array, or rows that are read or made when they are asked for."""
 
 
-class MadeRows(LazyRows):
+class ComputedRows(LazyRows):
     """Rows that a function computes from other rows, some at a time.
 
     Parameters
@@ -137,7 +125,7 @@ class MadeRows(LazyRows):
 
     Examples
     --------
-    >>> halves = MadeRows(np.arange(6).reshape(3, 2), lambda rows: rows / 2, (2,), np.float64)
+    >>> halves = ComputedRows(np.arange(6).reshape(3, 2), lambda rows: rows / 2, (2,), np.float64)
     >>> len(halves), halves[-1].tolist()
     (3, [2.0, 2.5])
     """
@@ -153,9 +141,9 @@ class MadeRows(LazyRows):
         self.shape, self.dtype = (len(rows), *sample_shape), np.dtype(dtype)
 
     @property
-    def together(self) -> int:
+    def block_size(self) -> int:
         """The number of rows to read at a time when all rows are read."""
-        return min(super().together, max(1, _VALUES // max(1, math.prod(self._rows.shape[1:]))))
+        return min(super().block_size, max(1, _VALUES // max(1, math.prod(self._rows.shape[1:]))))
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Compute the rows with these numbers."""
@@ -164,7 +152,7 @@ class MadeRows(LazyRows):
 
 def in_blocks(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
     """Yield blocks of rows in order; an array is one block."""
-    size = values.together if isinstance(values, LazyRows) else max(1, len(values))
+    size = values.block_size if isinstance(values, LazyRows) else max(1, len(values))
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
@@ -195,7 +183,7 @@ class StoredRows(LazyRows):
         in_order = len(places) == len(found) and bool((places == np.arange(len(places))).all())
         return found if in_order else found.take(places, axis=0)
 
-    def streamed(
+    def read_windows(
         self, count: int, window: Callable[[int], NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Read the rows of several windows, one window after another.
@@ -218,7 +206,7 @@ class StoredRows(LazyRows):
             room = found if len(found) > len(room) else room
             yield found, places
 
-    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+    def blocks(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield all rows, ``size`` at a time; each array is overwritten by the next."""
         room = np.empty((min(size, len(self)), *self.shape[1:]), self.dtype)
         for start in range(0, len(self), size):
@@ -327,7 +315,7 @@ class FileRows(StoredRows):
         )
 
 
-class PartRows(StoredRows):
+class ConcatenatedRows(StoredRows):
     """Rows of several files, one file after another.
 
     Parameters
@@ -387,14 +375,14 @@ class MappedRows(StoredRows):
         into[...] = self._function(given).reshape(into.shape)
 
 
-class PickedRows(StoredRows):
+class SelectedRows(StoredRows):
     """A selection of the rows on a disk.
 
     Parameters
     ----------
     rows : StoredRows
         All rows.
-    numbers : ndarray of int, or RowsBut
+    numbers : ndarray of int, or AllRowsExcept
         Numbers of the selected rows, ascending.
     """
 
@@ -455,7 +443,7 @@ def join(arrays: Sequence[NDArray[Any]], paths: Sequence[Path]) -> Any:
                 "type, row after row (C order), at least one each: save it again so",
                 path=path,
             )
-    rows = PartRows([part for part in parts if part is not None])
+    rows = ConcatenatedRows([part for part in parts if part is not None])
     if sum(array.nbytes for array in arrays) <= SMALL:
         return rows[:]  # not from the map: a file that has shrunk is refused
     return rows
@@ -536,11 +524,6 @@ def _opened(path: str, device: int, inode: int) -> _Handle:
     )
 
 
-def fits(n_bytes: int) -> bool:
-    """Return whether intermediate results take at most half of the free memory."""
-    return n_bytes <= _SHARE * available()
-
-
 def scratch_rows(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """Allocate an array, in memory if it takes at most half of the free memory.
 
@@ -614,84 +597,3 @@ def scratch_file(shape: tuple[int, ...], dtype: Any) -> IO[bytes]:
             "a folder with more room, or give fewer or narrower rows"
         ) from error
     return file
-
-
-def available() -> int:
-    """Return how many bytes this process can allocate.
-
-    That is Linux's MemAvailable (elsewhere all memory), within the limits of the process
-    (``ulimit -v``, ``ulimit -d``) and of its control groups (containers, ``systemd-run``).
-    """
-    return max(0, min([_of_machine(), *_of_process(), *_of_groups()]))
-
-
-def _of_machine() -> int:
-    available_kb = re.search(r"MemAvailable: +(\d+) kB", _read_text(Path("/proc/meminfo")))
-    if available_kb:
-        return int(available_kb[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _of_process() -> Iterator[int]:
-    """Yield what the limits of address space and data leave."""
-    used = [int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in _read_text(_PAGES).split()]
-    for limit, place in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
-        most, _ = resource.getrlimit(limit)
-        if most != resource.RLIM_INFINITY and used:
-            yield most - used[place]
-
-
-def _of_groups() -> Iterator[int]:
-    """Yield what the control groups of the process leave, in cgroup version 1 and 2."""
-    for line in _read_text(_OWN_GROUPS).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            root = _CONTROL_GROUPS / controllers
-            own = root / path.lstrip("/")
-            # In a container, the path may be one outside of it, and the root its own group.
-            for folder in (own, *own.parents):
-                if folder.is_relative_to(root):
-                    yield from _of_group(folder)
-
-
-def _of_group(folder: Path) -> Iterator[int]:
-    """Yield what a control group leaves: its limit, less its use without the page cache."""
-    for limit, usage, cache in _FILES_OF_GROUPS:
-        most, used = _read_text(folder / limit), _read_text(folder / usage)
-        if most.strip().isdecimal() and used.strip().isdecimal():
-            freed = re.search(rf"^{cache} (\d+)", _read_text(folder / "memory.stat"), re.MULTILINE)
-            yield int(most) - int(used) + (int(freed[1]) if freed else 0)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError:
-        return ""
-
-
-def check_fits(n_bytes: int, what: str, remedy: str, error: type[NarrowsError]) -> None:
-    """Refuse what would not fit into memory, before any is allocated.
-
-    A few bytes can claim any size: a compressed file of zeros, a header, a parameter.
-
-    Parameters
-    ----------
-    n_bytes : int
-        The memory needed.
-    what, remedy : str
-        What needs it, and what to do instead, for the message.
-    error : type
-        Class of the error to raise.
-
-    Raises
-    ------
-    NarrowsError
-        Of the class ``error``, if there is less memory.
-    """
-    if n_bytes > (free := available()):
-        needed = f"{n_bytes / _GIGABYTE:.3g}" if n_bytes < 10**30 else "more than 1e+21"
-        raise error(
-            f"{what} would take {needed} GB of memory, and {free / _GIGABYTE:.3g} GB are free; "
-            f"{remedy}"
-        )

@@ -27,7 +27,8 @@ from narrows.data.dialect import Marks
 from narrows.data.folders import Entries, Listing, list_files, what_it_is
 from narrows.data.formats import IMAGE_SUFFIXES, is_text_table
 from narrows.data.image_codec import DefectError, open_picture, quietly
-from narrows.data.lazy_rows import SpooledRows, fits, scratch_file
+from narrows.data.lazy_rows import SpooledRows, scratch_file
+from narrows.data.memory import fits
 from narrows.data.names import clean_parts
 from narrows.data.numbers import Layout, check_names, has_lists, shown
 from narrows.errors import DataError, MissingFileError, NarrowsError, UnreadableFileError, warn

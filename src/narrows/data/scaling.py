@@ -518,7 +518,7 @@ def _blocks(X: NDArray[Any] | LazyRows, size: int) -> Iterator[NDArray[Any]]:
     if not isinstance(X, LazyRows):
         yield from (X[start : start + size] for start in range(0, len(X), size))
         return
-    for number, rows in enumerate(X.passing(size)):
+    for number, rows in enumerate(X.blocks(size)):
         check_finite(rows, first_row=number * size)
         yield rows
 

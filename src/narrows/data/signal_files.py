@@ -31,7 +31,8 @@ from narrows.data.formats import (
     is_table,
     suffixes_of,
 )
-from narrows.data.lazy_rows import LazyRows, check_fits
+from narrows.data.lazy_rows import LazyRows
+from narrows.data.memory import check_fits
 from narrows.data.tables import read_table
 from narrows.errors import (
     DataError,

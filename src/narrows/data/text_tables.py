@@ -28,7 +28,7 @@ from narrows.data.dialect import (
     split_lines,
 )
 from narrows.data.formats import WHITESPACE, FileOptions
-from narrows.data.lazy_rows import check_fits
+from narrows.data.memory import check_fits
 from narrows.data.text_files import LONGEST_ROW, TextFile, explained, open_text, unreadable
 from narrows.errors import DataError, UnreadableFileError, warn
 from narrows.texts import FORMULA, PLAIN_NUMBER, guarded, unguarded

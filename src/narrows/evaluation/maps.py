@@ -24,7 +24,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from narrows.data.arrays import as_array_like, as_tensor, check_finite
-from narrows.data.lazy_rows import LazyRows, fits, scratch_rows
+from narrows.data.lazy_rows import LazyRows, scratch_rows
+from narrows.data.memory import fits
 from narrows.data.principal import fit_pca
 from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
 from narrows.evaluation.matching import groups_of

@@ -16,8 +16,9 @@ from sklearn.utils import check_random_state
 
 from narrows import networks
 from narrows.data.axes import are_pictures
-from narrows.data.batches import Numbers, RowsBut, RowWeights, picked
-from narrows.data.lazy_rows import AnyRows, LazyRows, MadeRows, check_fits
+from narrows.data.batches import AllRowsExcept, Numbers, RowWeights, picked
+from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
+from narrows.data.memory import check_fits
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import SCALINGS, Scaling, Statistics
 from narrows.data.signal_files import Windows
@@ -235,7 +236,7 @@ def resolve(
     if isinstance(X, Windows):
         spec = replace(spec, signal=True, rate=X.rate)
     _check_reach(spec, scaling, statistics)
-    learned: Numbers = np.arange(len(X)) if held_out is None else RowsBut(len(X), held_out)
+    learned: Numbers = np.arange(len(X)) if held_out is None else AllRowsExcept(len(X), held_out)
     return Plan(
         scaling,
         spec,
@@ -623,7 +624,7 @@ def choose_start(
         The statistics of the rows that are learned from.
     X : ndarray or LazyRows of shape (n, ...)
         All rows.
-    learned : ndarray of int, or RowsBut
+    learned : ndarray of int, or AllRowsExcept
         The numbers of the rows that are learned from.
     weights : ndarray of shape (n,), optional
         How much each of all rows counts.
@@ -633,7 +634,7 @@ def choose_start(
         return networks.Start(mean)
     rows = X if len(learned) == len(X) else picked(X, learned)
     width = math.prod(spec.sample_shape)
-    scaled = MadeRows(rows, scaling.exactly, (width,), np.float64)
+    scaled = ComputedRows(rows, scaling.exactly, (width,), np.float64)
     if weights is not None and rows is not X:
         weights = weights[
             learned if isinstance(learned, np.ndarray) else learned[np.arange(len(learned))]

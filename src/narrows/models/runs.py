@@ -87,7 +87,7 @@ class Run:
     ----------
     data : TrainingData
         All rows, their damaged partners and weights.
-    rows, held_out : ndarray of int; rows is RowsBut where rows are on a disk
+    rows, held_out : ndarray of int; rows is AllRowsExcept where rows are on a disk
         Numbers of the training rows and of the held-out rows, ascending.
     seed : int
         The random seed of the split, the initial weights, shuffling and noise.

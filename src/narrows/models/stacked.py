@@ -23,11 +23,11 @@ from narrows.data.arrays import as_tensor
 from narrows.data.batches import Numbers, RowWeights
 from narrows.data.lazy_rows import (
     AnyRows,
+    ComputedRows,
     LazyRows,
-    MadeRows,
     MappedRows,
-    PickedRows,
     Scratch,
+    SelectedRows,
     StoredRows,
 )
 from narrows.data.scaling import Scaling
@@ -515,13 +515,13 @@ def _is_auto(value: Any) -> bool:
 def _scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:
     """Scale some of a model's rows, float32, when they are asked for; rows on a disk stay there."""
     if isinstance(X, StoredRows):
-        return MappedRows(PickedRows(X, rows), lambda picked: scaling(as_tensor(picked)).numpy())
+        return MappedRows(SelectedRows(X, rows), lambda picked: scaling(as_tensor(picked)).numpy())
 
     def scale(numbers: NDArray[Any]) -> NDArray[Any]:
         scaled: NDArray[Any] = scaling(as_tensor(X[numbers])).numpy()
         return scaled
 
-    return MadeRows(rows[np.arange(len(rows))], scale, X.shape[1:], np.float32)
+    return ComputedRows(rows[np.arange(len(rows))], scale, X.shape[1:], np.float32)
 
 
 def _encode(stage: nn.Module, place: int, codes: Any, spec: NetworkSpec) -> Any:

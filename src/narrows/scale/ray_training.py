@@ -479,13 +479,13 @@ class FarRows(StoredRows):
         read = ray.remote(num_cpus=0, label_selector=self._there())(_read)
         into[...] = self._understood(*ray.get(read.remote(self._origin, numbers)))
 
-    def passing(self, size: int) -> Iterator[NDArray[Any]]:
+    def blocks(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield all rows, ``size`` at a time."""
         several = size * max(1, MIXED // (size * self.nbytes // len(self)))
         for rows in self._brought(-(-len(self) // several), partial(_neighbours, several)):
             yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
-    def streamed(
+    def read_windows(
         self, count: int, window: Callable[[int], NDArray[np.int64]]
     ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Read the rows of ``count`` windows, one after another; no other rows travel."""
