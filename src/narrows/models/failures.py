@@ -164,7 +164,7 @@ def _measure(
     # starts at PCA the rows may have fewer directions than the code has numbers.
     whole = model.spec_.is_map or model.spec_.kind.starts_at_pca
     enough = are_all or len(rows) >= _FEWEST
-    in_part = enough and not whole and not hasattr(model, "dead_units_")
+    in_part = enough and not whole and not model._counts_dead_units
     # The values of pictures and signals have one unit already.
     of_table = len(model.sample_shape_) == 1 and not model.spec_.signal
     return _of_codes(torch.cat(codes), in_part=in_part, are_all=are_all) or _of_restored(

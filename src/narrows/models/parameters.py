@@ -19,7 +19,7 @@ from narrows.training.history import History
 Activation = Literal[
     "identity", "relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "softplus"
 ]
-Architecture = (
+ArchitectureName = (
     Literal[
         "auto",
         "dense",
@@ -136,7 +136,7 @@ class Parameters:
     activation: Activation = "silu"
     code_activation: Activation | Literal["auto"] = "auto"
     tied_weights: bool = False
-    architecture: Architecture = "auto"
+    architecture: ArchitectureName = "auto"
     kernel_size: int | Literal["auto"] = "auto"
     normalization: Normalization = "none"
     residual_blocks: int = 0
@@ -203,3 +203,11 @@ class Learned(
     _deep_by_default: ClassVar[bool] = True
     # The number of outputs that the encoder's body has for each unit of the code.
     _n_heads: ClassVar[int] = 1
+    # Whether the code is meant to be wider than the rows, of which few units are active.
+    _wide_code: ClassVar[bool] = False
+    # Whether the parameters of the model determine the activation of its code.
+    _fixed_code_activation: ClassVar[bool] = False
+    # Whether the model counts the dead units of its code itself.
+    _counts_dead_units: ClassVar[bool] = False
+    # Whether the model is made of layers that are models themselves.
+    _is_stack: ClassVar[bool] = False

@@ -58,13 +58,14 @@ _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
 _STEPS, _STEPS_FROM_PCA = 9_000, 800
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
-# From so many rows on, so many rows a step.
+# (least number of rows, batch size)
 _BATCHES = ((500_000, 512), (200_000, 256), (10_000, 128), (2_500, 64), (0, 32))
 _HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
 _RATE_OF_ONE_LAYER = 1e-2
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
 _NUMBERS_A_WEIGHT = 4
-# What parameters that an architecture does not know may be; other ones, their class's default.
+# The values that count as unset for parameters that an architecture does not know; for other
+# parameters, the class's default counts.
 _UNSET: dict[str, tuple[object, ...]] = {
     "tied_weights": (False,),
     "normalization": ("none",),
@@ -221,18 +222,24 @@ def resolve(
     _check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
     columns_shape = columns_shape_of(model.architecture, X)
     kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
-    alike = kind is not None and kind.map_size is not None  # rows of any extent have no places
+    # Rows of any extent have no places whose features could differ.
+    pools_features = kind is not None and kind.map_size is not None
     scaling = Scaling.learn(
         model.scaling,
-        statistics.pooled() if alike else statistics,
+        statistics.pooled() if pools_features else statistics,
         columns_shape,
         are_levels=_may_be_pixels(model, X),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
-    layers: tuple[str, tuple[int, ...]] = ("dense", ())
+    architecture = "dense"
+    hidden_layer_sizes: tuple[int, ...] = ()
     if model._deep_by_default or asks_for_hidden_layers(model):
-        layers = _choose_layers(model, sample_shape, scaling, len(X), of_signal=is_signal)
-    spec = _choose_network(model, layers, sample_shape, scaling, len(X))
+        architecture, hidden_layer_sizes = _choose_architecture(
+            model, sample_shape, scaling, len(X), of_signal=is_signal
+        )
+    spec = _choose_network(
+        model, architecture, hidden_layer_sizes, sample_shape, scaling, n_rows=len(X)
+    )
     if isinstance(X, Windows):
         spec = replace(spec, signal=True, rate=X.rate)
     _check_reach(spec, scaling, statistics)
@@ -274,9 +281,11 @@ def _check_variation(statistics: Statistics, n_rows: int) -> None:
 
 def _choose_network(
     model: Learned,
-    layers: tuple[str, tuple[int, ...]],
+    architecture: str,
+    hidden_layer_sizes: tuple[int, ...],
     sample_shape: tuple[int, ...],
     scaling: Scaling,
+    *,
     n_rows: int,
 ) -> NetworkSpec:
     """Fill in what the user left to "auto".
@@ -285,8 +294,10 @@ def _choose_network(
     ----------
     model : Learned
         Checked parameters.
-    layers : tuple of str and tuple of int
-        The architecture, and the widths of the hidden layers.
+    architecture : str
+        The name of the architecture.
+    hidden_layer_sizes : tuple of int
+        The widths of the hidden layers.
     sample_shape : tuple of int
         The shape of one row.
     scaling : Scaling
@@ -300,7 +311,6 @@ def _choose_network(
         If the output cannot reach the data, parameters contradict each other, or training would
         take more than the memory.
     """
-    architecture, hidden = layers
     kind = ARCHITECTURES[architecture]
     output = model.output
     if output == "auto":
@@ -322,7 +332,7 @@ def _choose_network(
         architecture=architecture,
         sample_shape=sample_shape,
         n_components=int(model.n_components),
-        hidden_layer_sizes=hidden,
+        hidden_layer_sizes=hidden_layer_sizes,
         activation=model.activation,
         code_activation=("identity" if model.code_activation == "auto" else model.code_activation),
         output=output,
@@ -337,7 +347,7 @@ def _choose_network(
     return spec
 
 
-def _choose_layers(
+def _choose_architecture(
     model: Learned,
     sample_shape: tuple[int, ...],
     scaling: Scaling,
@@ -588,7 +598,7 @@ def columns_shape_of(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int
 
 
 def _may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
-    """Tell whether rows of uint8, or that fill [0, 1], are taken for pixels.
+    """Return whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
     Rows (F,) are a table where they have few values, or many different ones, as columns have that
     were scaled to [0, 1] one by one; that matters where the network may start at PCA.
@@ -645,9 +655,10 @@ def choose_start(
         mean=scaling.exactly(statistics.mean[None])[0],
         sample_weight=weights,
     )
-    rest = (pca.total_variance - pca.variances.sum()) / max(1, width - len(pca.variances))
+    n_left = max(1, width - len(pca.variances))
+    residual_variance = max(float((pca.total_variance - pca.variances.sum()) / n_left), 0.0)
     axes = networks.Axes(
-        torch.from_numpy(pca.components), torch.from_numpy(pca.variances), max(float(rest), 0.0)
+        torch.from_numpy(pca.components), torch.from_numpy(pca.variances), residual_variance
     )
     return networks.Start(mean, axes)
 
@@ -678,7 +689,7 @@ def explain(
     choices = {
         "architecture": Choice(spec.architecture, _why_architecture(model)),
         "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, _why_layers(spec, n_rows)),
-        "scaling": _scaling(model),
+        "scaling": _scaling_choice(model),
         "loss": Choice(model.loss_, ""),
         "batch_size": batches,
         "max_epochs": Choice(settings.max_epochs, _why_epochs(model, settings.max_epochs, steps)),
@@ -691,7 +702,7 @@ def explain(
         del choices["hidden_layer_sizes"]
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
     width = math.prod(spec.sample_shape)
-    if spec.n_components >= width and not hasattr(model, "sparsity") and not spec.is_map:
+    if spec.n_components >= width and not model._wide_code and not spec.is_map:
         chosen["n_components"] = Choice(
             spec.n_components, f"a row has {width} values, so that nothing is compressed"
         )
@@ -738,7 +749,7 @@ def _why_layers(spec: NetworkSpec, n_rows: int) -> str:
     return counted(math.prod(spec.sample_shape), "feature")
 
 
-def _scaling(model: Learned) -> Choice:
+def _scaling_choice(model: Learned) -> Choice:
     """Name a scaling, and say why it was chosen."""
     scaling = model.scaling_
     shape = model.sample_shape_

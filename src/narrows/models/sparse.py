@@ -133,6 +133,9 @@ class SparseAutoencoder(BaseAutoencoder):
 
     _linear_code: ClassVar[bool] = False
     _deep_by_default: ClassVar[bool] = False
+    _wide_code: ClassVar[bool] = True
+    _fixed_code_activation: ClassVar[bool] = True
+    _counts_dead_units: ClassVar[bool] = True
     _findings: ClassVar[tuple[str, ...]] = ("mean_activation_", "active_share_", "dead_units_")
 
     def code_sparsity(self, X: Any) -> Sparsity:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.damage import choose_damage
 from narrows.models.encoder_decoder import run_in_blocks
 from narrows.models.failures import no_failure_warnings
-from narrows.models.parameters import Architecture
+from narrows.models.parameters import ArchitectureName
 from narrows.models.registry import MODELS, model_named
 from narrows.models.resolve import Plan
 from narrows.models.runs import Run, unchanged_on_failure
@@ -112,7 +112,9 @@ class StackedAutoencoder(BaseAutoencoder):
     layer_corruption: str | Corruption | Sequence[str | Corruption | None] | None = "auto"
     layer_corruption_level: float | Literal["auto"] | Sequence[float | Literal["auto"]] = "auto"
     fine_tune: bool = True
-    architecture: Architecture = "dense"
+    architecture: ArchitectureName = "dense"
+
+    _is_stack: ClassVar[bool] = True
 
     @property
     def layer_histories_(self) -> list[History]:
@@ -362,10 +364,10 @@ def _check_layer_models(layer_model: Any) -> None:
         For the first value that is refused.
     """
     for model in _each(layer_model):
-        known = model_named(model) if isinstance(model, str) else model
-        is_class = isinstance(model, str) and known is not None
-        if not (is_class or isinstance(model, BaseAutoencoder)) or hasattr(known, "layer_model"):
-            allowed = ", ".join(n for n, m in MODELS.items() if not hasattr(m, "layer_model"))
+        known: Any = model_named(model) if isinstance(model, str) else model
+        is_named = isinstance(model, str) and known is not None
+        if not (is_named or isinstance(model, BaseAutoencoder)) or known._is_stack:
+            allowed = ", ".join(name for name, cls in MODELS.items() if not cls._is_stack)
             raise ParameterError(
                 f"layer_model={model!r} cannot be a layer; use one of {allowed}, a model of these, "
                 "or a sequence of them"
@@ -421,8 +423,8 @@ def _make_layer(
             )
     if is_last and stack.code_activation != "auto":
         parameters["code_activation"] = stack.code_activation
-    elif not is_last and not hasattr(layer, "sparsity"):
-        # The activation of sparse models is fixed; it is compared with the stack's afterwards.
+    elif not is_last and not layer._fixed_code_activation:
+        # An activation that the layer's model determines is compared with the stack's afterwards.
         parameters["code_activation"] = spec.activation
     if stack.pretraining_epochs != "auto":
         parameters["max_epochs"] = stack.pretraining_epochs

@@ -244,7 +244,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         likelihood = automatic if self.likelihood == "auto" else self.likelihood
         output = self._choose_output(likelihood, plan)
         if plan.start.axes is not None:  # the initial network is PCA
-            unexplained = plan.start.axes.rest
+            unexplained = plan.start.axes.residual_variance
         else:  # the initial network gives the mean row
             sample = np.arange(0, len(X), -(-len(X) // _ROWS_FOR_VARIANCE))
             sample = sample if held_out is None else np.setdiff1d(sample, held_out)

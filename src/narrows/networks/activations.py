@@ -29,7 +29,7 @@ _NEAR_ZERO = 0.4
 
 
 def is_pointwise(activation: nn.Module) -> bool:
-    """Tell whether each number that comes out depends on its own number that goes in alone.
+    """Return whether each number that comes out depends on its own number that goes in alone.
 
     So it is for all :data:`ACTIVATIONS`. For modules that keep some numbers and drop others it is
     so wherever their choice stays the same; they have an attribute ``pointwise = True``.

@@ -163,18 +163,18 @@ class Axes:
         Orthonormal directions, the one of the largest variance first, in double precision.
     variances : Tensor of shape (M,)
         The variances of the rows along them, in double precision.
-    rest : float
+    residual_variance : float
         The mean variance of a feature that they leave unexplained.
     """
 
     directions: Tensor
     variances: Tensor
-    rest: float
+    residual_variance: float
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is known of the scaled training rows before the first step.
+    """Statistics of the scaled training rows from which initial weights are computed.
 
     Attributes
     ----------

@@ -201,7 +201,7 @@ def _check_signal(spec: NetworkSpec) -> None:
 
 
 def _most_stages(extent: int) -> int:
-    """Tell how often an extent can be halved, rounding up, before it is 1.
+    """Return how often an extent can be halved, rounding up, before it is 1.
 
     Examples
     --------

@@ -119,7 +119,7 @@ def _start_at(code: nn.Linear, rows: nn.Linear, axes: Axes, spec: NetworkSpec) -
     kept[spec.n_components :] = False
     directions, variances = axes.directions[kept], axes.variances[kept]
     count = len(variances)
-    noise = max(axes.rest, _LEAST_NOISE) if spec.n_heads > 1 else 0.0
+    noise = max(axes.residual_variance, _LEAST_NOISE) if spec.n_heads > 1 else 0.0
     told = (variances - noise).clamp(min=0)
     code.weight[:count] = (directions * (told.sqrt() / variances)[:, None]).to(code.weight.dtype)
     rows.weight[:, :count] = (directions.t() * told.sqrt()).to(rows.weight.dtype)

@@ -198,7 +198,7 @@ class History:
 
 
 def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
-    """Tell whether a record has these columns, and nothing but finite numbers."""
+    """Return whether a record has these columns, and nothing but finite numbers."""
     return (
         isinstance(record, dict)
         and record.keys() >= set(always)
@@ -207,7 +207,7 @@ def _is_record(record: object, always: Sequence[str] = _ALWAYS) -> bool:
 
 
 def _is_plan(plan: object) -> bool:
-    """Tell whether a plan holds numbers of epochs and steps."""
+    """Return whether a plan holds numbers of epochs and steps."""
     return (
         isinstance(plan, dict)
         and plan.keys() == {"epoch", "step", "max_epochs"}

@@ -349,7 +349,7 @@ def _losses_of_parts(
 
 
 def _are_smaller(losses: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Tell whether losses are significantly smaller than others of the same parts.
+    """Return whether losses are significantly smaller than others of the same parts.
 
     Their mean has to be smaller, and the paired differences, or the relative ones, have to pass a
     one-sided t test: a single row of a huge loss inflates the variance of the former.
@@ -530,7 +530,7 @@ def _rate_share(history: History) -> float:
 
 
 def has_collapsed(history: History) -> bool:
-    """Tell whether training has collapsed since it last went back to its best weights.
+    """Return whether training has collapsed since it last went back to its best weights.
 
     It has when it has lost more than half of all that it gained: its loss is nearer to that of its
     first step, at which a decoder gives the mean row, than to its own best.
@@ -591,7 +591,7 @@ def _epochs_since_best(history: History) -> int:
 
 
 def _is_over(history: History, settings: TrainSettings) -> bool:
-    """Tell whether the held-out loss has ceased to fall.
+    """Return whether the held-out loss has ceased to fall.
 
     While the learning rate is high, the noise of the steps hides what the weights have learned;
     only epochs after it has fallen below half its peak count.
