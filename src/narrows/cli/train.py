@@ -229,7 +229,7 @@ def _train(
     from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
     from narrows.texts import counted
-    from narrows.training.progress import logged, on_plan
+    from narrows.training.progress import logged, on_choices
 
     check_destination(to, overwrite=overwrite)
     if log is not None:
@@ -246,7 +246,7 @@ def _train(
     tell = _teller()
     with (
         training(keeps=True),
-        on_plan(tell),
+        on_choices(tell),
         logged(log if is_first else None),
         warnings.catch_warnings(),
     ):
@@ -341,7 +341,7 @@ def _tell_resumed(path: Path, model: "Autoencoder") -> dict[str, Any]:
         "model": path,
         "fingerprint": model.fingerprint_,
         "ended": model.history_.ended,
-        **at.plan,
+        **at.epoch_plan,
     }
     where = f"after {counted(at.epoch, 'epoch')}"
     if layer is not None:

@@ -148,7 +148,7 @@ RowWeights: TypeAlias = NDArray[np.float64] | None
 """How much each row counts, above 0; ``None`` if all count the same."""
 
 
-def counted(
+def without_zero_weights(
     sample_weight: Any, *rows: Any, at_least: int = 2
 ) -> tuple[tuple[Any, ...], RowWeights]:
     """Leave out the rows of weight 0, and return the weights of the others.

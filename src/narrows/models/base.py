@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from narrows import losses, networks, ranks, storage
 from narrows.data.arrays import as_tensor
-from narrows.data.batches import Batch, RowWeights, Weighted, counted, source_of
+from narrows.data.batches import Batch, RowWeights, Weighted, source_of, without_zero_weights
 from narrows.data.lazy_rows import AnyRows
 from narrows.losses import Loss
 from narrows.models import persistence, resolve
@@ -25,7 +25,7 @@ from narrows.models.damage import (
     widened,
 )
 from narrows.models.failures import Failure, tell_of_failure, tell_unlike
-from narrows.models.fitted import Codec
+from narrows.models.fitted import FittedModelMethods
 from narrows.models.parameters import RandomState
 from narrows.models.registry import define
 from narrows.models.resolve import Plan
@@ -34,7 +34,7 @@ from narrows.models.runs import (
     TrainingData,
     check_given_rows,
     check_learned_rows,
-    plan,
+    prepare_run,
     resumable_state,
     state_bytes,
     state_of,
@@ -46,7 +46,7 @@ from narrows.networks import Network, Start, Trace
 from narrows.networks.pca_residual import map_codes
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings, epoch_seed, evaluate, new_optimizer, train
-from narrows.training.progress import print_epoch, tell_plan
+from narrows.training.progress import call_on_choices, print_epoch
 from narrows.training.state import Snapshot
 
 # The number of values of damaged rows that are hashed at a time.
@@ -125,7 +125,7 @@ class Objective:
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
-class BaseAutoencoder(Codec):
+class BaseAutoencoder(FittedModelMethods):
     """The base class of all models.
 
     A new model is a class that inherits from this and adds its parameters as annotated fields with
@@ -459,7 +459,7 @@ class BaseAutoencoder(Codec):
         """Check the data to learn from; unless fitting, against the rows learned from before."""
         rows = check_rows(self, X, fitting=True) if fitting else self._check_rows(X)
         check_no_pairs(self, rows, y)
-        (rows,), weights = counted(sample_weight, rows, at_least=2 if fitting else 1)
+        (rows,), weights = without_zero_weights(sample_weight, rows, at_least=2 if fitting else 1)
         return TrainingData(rows, None, weights)
 
     def _fit(self, data: TrainingData, begun: Snapshot | None = None) -> Self:
@@ -470,11 +470,11 @@ class BaseAutoencoder(Codec):
         n_held_out = resolve.choose_held_out(
             self, len(X), has_hidden_layers=resolve.asks_for_hidden_layers(self)
         )
-        run = plan(self, data, seed, n_held_out=n_held_out, begun=begun)
+        run = prepare_run(self, data, seed, n_held_out=n_held_out, begun=begun)
         start = self._begin(X, run.held_out, weights)
         run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
         self.choices_ = resolve.explain(self, run.settings, len(X), len(run.held_out))
-        tell_plan(self.choices_)
+        call_on_choices(self.choices_)
         self._remember_damaged(run)
         if begun is not None:
             check_learned_rows(self, before, run)

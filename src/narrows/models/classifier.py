@@ -27,7 +27,7 @@ from torch.nn import functional
 from narrows import networks, ranks, storage
 from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
-from narrows.data.batches import RowWeights, anywhere_stored, counted, numbers_of
+from narrows.data.batches import RowWeights, anywhere_stored, numbers_of, without_zero_weights
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
@@ -36,9 +36,9 @@ from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.damage import choose_damage, range_of
 from narrows.models.encoder_decoder import Encoder, names_of, network_facts, run_in_blocks
-from narrows.models.fitted import Fitted
+from narrows.models.fitted import StorableEstimator
 from narrows.models.parameters import RandomState
-from narrows.models.persistence import plain_label, unplain
+from narrows.models.persistence import label_to_json, parameter_from_json
 from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interruption
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows
@@ -58,7 +58,7 @@ _ROWS_TO_START = 10_000
 @dataclass(kw_only=True, eq=False, repr=False)
 class EncoderClassifier(
     ClassifierMixin,  # type: ignore[misc]  # untyped
-    Fitted,
+    StorableEstimator,
 ):
     """A classifier on the codes of an encoder, which is fine-tuned with the labels or kept fixed.
 
@@ -190,7 +190,9 @@ class EncoderClassifier(
             if isinstance(half, Encoder):
                 rows = check_rows(half, X)
             labels = _check_labels(y, rows)
-            (rows, labels), row_weights = counted(sample_weight, rows, labels, at_least=1)
+            (rows, labels), row_weights = without_zero_weights(
+                sample_weight, rows, labels, at_least=1
+            )
             self.classes_, numbers = np.unique(labels, return_inverse=True)
             if len(self.classes_) < 2:
                 (only,) = self.classes_.tolist()
@@ -281,7 +283,9 @@ class EncoderClassifier(
         """
         encoder = Encoder.restore(manifest, parts, path)
         with storage.explain_damage("classifier", path):
-            known = {name: unplain(value) for name, value in manifest["parameters"].items()}
+            known = {
+                name: parameter_from_json(value) for name, value in manifest["parameters"].items()
+            }
             classifier = cls(**known | {"encoder": encoder})
             labels, dtype = manifest["classes"]["labels"], np.dtype(manifest["classes"]["dtype"])
             classifier.classes_ = np.asarray(labels, dtype)
@@ -593,7 +597,7 @@ def _weigh_classes(
         class_weights = 1 / np.bincount(numbers, weights=row_weights)
     else:
         labels = classes.tolist()
-        by_label = {plain_label(label): weight for label, weight in class_weight.items()}
+        by_label = {label_to_json(label): weight for label, weight in class_weight.items()}
         unnamed = [label for label in labels if label not in by_label]
         unknown = [label for label in by_label if label not in labels]
         if unnamed and unknown:  # if all classes are named, a fold of the data may lack one of them

@@ -10,7 +10,7 @@ from narrows import corruption
 from narrows.data.lazy_rows import AnyRows, in_blocks
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
-from narrows.models.parameters import Learned
+from narrows.models.parameters import ModelAttributes
 
 
 class Corrupting(Protocol):
@@ -94,7 +94,7 @@ def known_range(model: Corrupting) -> DataRange | None:
     return None if ends[0] is None or ends[1] is None else DataRange(ends[0], ends[1])
 
 
-def keep_range(model: Learned, known: DataRange | None) -> None:
+def keep_range(model: ModelAttributes, known: DataRange | None) -> None:
     """Set or remove the range of the training rows that a model keeps."""
     for name in ("data_min_", "data_max_"):
         model.__dict__.pop(name, None)

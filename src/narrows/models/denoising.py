@@ -14,7 +14,7 @@ from torch import Tensor
 
 from narrows.corruption import Corruption
 from narrows.data.arrays import check_all_finite, read_rows
-from narrows.data.batches import counted
+from narrows.data.batches import without_zero_weights
 from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, ParameterError
 from narrows.models.base import BaseAutoencoder
@@ -123,7 +123,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
                 self.feature_names_in_ = names
         if damaged.shape != clean.shape:
             raise _unequal(damaged.shape, clean.shape)
-        (clean, damaged), weights = counted(sample_weight, clean, damaged)
+        (clean, damaged), weights = without_zero_weights(sample_weight, clean, damaged)
         return TrainingData(clean, damaged, weights)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:

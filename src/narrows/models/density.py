@@ -22,9 +22,9 @@ from narrows.data.scaling import Scaling
 from narrows.errors import warn
 from narrows.losses import variational
 from narrows.models import proposals
-from narrows.models.fitted import Codec
+from narrows.models.fitted import FittedModelMethods
 from narrows.models.parameters import RandomState
-from narrows.models.proposals import Proposal, Source
+from narrows.models.proposals import Generators, Proposal
 from narrows.models.validation import check_flag, check_number
 from narrows.networks import Decoder, Encoder, Network, Trace
 from narrows.networks.activations import Gaussian
@@ -188,7 +188,7 @@ def settle(network: Network, scaling: Scaling, rows: AnyRows, weights: RowWeight
     map_codes(network, shift, spread.sqrt())
 
 
-class Density(Codec):
+class Density(FittedModelMethods):
     """The methods of fitted models whose codes are normally distributed, with the prior N(0, I)."""
 
     variance: Any
@@ -387,7 +387,7 @@ class Density(Codec):
         network = Network(self.encoder_, self.decoder_)
         likelihood, scaling = self._likelihood(), self.scaling_
         device = next(network.parameters()).device
-        source = Source.of(seed, device)
+        generators = Generators.of(seed, device)
         # The outputs of the widest layer limit the number of codes that are decoded at once.
         widest = _widest(network, scaling(as_tensor(rows[:1]).to(device)))
         n_codes = max(1, min(_CODES, _NUMBERS // widest))
@@ -400,7 +400,7 @@ class Density(Codec):
         for start in range(0, len(rows), n_rows):
             block = slice(start, start + n_rows)
             x = scaling(as_tensor(rows[block]).to(device))
-            drawn = _CodesOf(network, likelihood, x, n_codes, source)
+            drawn = _CodesOf(network, likelihood, x, n_codes, generators)
             if bound:
                 figure = drawn.lower_bound(n_samples)
             else:
@@ -430,7 +430,7 @@ class _CodesOf:
         Scaled rows.
     n_codes : int
         The number of codes decoded at once.
-    source : Source
+    generators : Generators
         The random generators of the draws.
     """
 
@@ -440,10 +440,10 @@ class _CodesOf:
         likelihood: Likelihood,
         x: Tensor,
         n_codes: int,
-        source: Source,
+        generators: Generators,
     ) -> None:
         self._decoder, self._likelihood, self._x = network.decoder, likelihood, x
-        self._n_codes, self._source = n_codes, source
+        self._n_codes, self._generators = n_codes, generators
         # Apple's GPUs have no double precision.
         self._kind = torch.float32 if x.device.type == "mps" else torch.float64
         mean, log_variance = moments(network.encoder.trace(x))
@@ -464,7 +464,9 @@ class _CodesOf:
         mean, log_variance = self._mean.nan_to_num(0, 0, 0), self._log_variance.nan_to_num(0, 0, 0)
         proposal, spent = Proposal.of(mean, log_variance, defensive=n_samples >= _DEFENDED), 0
         if n_samples >= _LEARNED:
-            proposal, spent = proposals.learn(self._log_joint, proposal, n_samples, self._source)
+            proposal, spent = proposals.learn(
+                self._log_joint, proposal, n_samples, self._generators
+            )
         # The sums stay on the device, so that no chunk waits for the host.
         total = self._mean.new_full((len(mean),), -math.inf, dtype=self._kind)
         squares = total
@@ -478,7 +480,7 @@ class _CodesOf:
         """Draw ``count`` codes for each row, and yield them in chunks (B, n, K)."""
         size = max(1, self._n_codes // len(self._x))
         for done in range(0, count, size):
-            yield proposal.draw(min(size, count - done), self._source)
+            yield proposal.draw(min(size, count - done), self._generators)
 
     def _log_joint(self, codes: Tensor) -> Tensor:
         """Return log p(x, h) of codes (B, n, K), in nats; (B, n)."""

@@ -15,7 +15,7 @@ from narrows.data.arrays import as_tensor
 from narrows.data.batches import RowWeights, is_stored
 from narrows.data.lazy_rows import AnyRows
 from narrows.errors import warn
-from narrows.models.parameters import Learned
+from narrows.models.parameters import ModelAttributes
 
 # The largest numbers of rows, and of their values, that are measured; rows encoded at once.
 _ROWS, _VALUES, _BLOCK = 2_000, 1 << 22, 250
@@ -65,7 +65,7 @@ class Failure(NamedTuple):
 
 
 def tell_of_failure(
-    model: Learned,
+    model: ModelAttributes,
     failure: Failure | None,
     X: AnyRows | None = None,
     damaged: AnyRows | None = None,
@@ -127,7 +127,7 @@ def tell_unlike(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -> None:
 
 @torch.inference_mode()
 def _measure(
-    model: Learned, X: AnyRows, damaged: AnyRows | None, weights: RowWeights
+    model: ModelAttributes, X: AnyRows, damaged: AnyRows | None, weights: RowWeights
 ) -> Failure | None:
     """Measure codes and restored rows of a sample of the training rows."""
     most = min(_ROWS, _VALUES // math.prod(X.shape[1:]))
@@ -172,7 +172,7 @@ def _measure(
     )
 
 
-def _learned_mean(model: Learned) -> Tensor | None:
+def _learned_mean(model: ModelAttributes) -> Tensor | None:
     """Return the mean row (F,) that the encoder subtracts, if it has one value for each feature."""
     centre = model.encoder_.body.centre
     if centre is None or tuple(centre.mean.shape) != tuple(model.sample_shape_):

@@ -15,7 +15,7 @@ from narrows import storage
 from narrows.errors import NotFittedError
 from narrows.models import persistence, sensitivity
 from narrows.models.encoder_decoder import Decoder, Encoder
-from narrows.models.parameters import Learned
+from narrows.models.parameters import ModelAttributes
 from narrows.models.validation import check_no_pairs, check_rows
 from narrows.training.history import Ending, History
 from narrows.training.state import Snapshot
@@ -36,7 +36,7 @@ _ERROR_BLOCK = 1024
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-class Fitted(
+class StorableEstimator(
     BaseEstimator,  # type: ignore[misc]  # untyped
     ABC,
 ):
@@ -114,11 +114,11 @@ class Fitted(
         return bundle
 
 
-class Codec(
+class FittedModelMethods(
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped
     TransformerMixin,  # type: ignore[misc]  # untyped
-    Fitted,
-    Learned,
+    StorableEstimator,
+    ModelAttributes,
 ):
     """The methods of fitted models; :class:`BaseAutoencoder` adds training.
 

@@ -173,7 +173,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-class Learned(
+class ModelAttributes(
     Parameters,
     BaseEstimator,  # type: ignore[misc]  # untyped
 ):

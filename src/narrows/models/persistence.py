@@ -20,13 +20,13 @@ from narrows.errors import FormatError
 from narrows.models.damage import check_range, known_range
 from narrows.models.encoder_decoder import Decoder, Encoder, names_of, network_facts
 from narrows.models.learned_rows import LearnedRows
-from narrows.models.parameters import Learned
+from narrows.models.parameters import ModelAttributes
 from narrows.models.registry import class_named
 from narrows.models.resolve import restore_choices
 from narrows.training.history import History
 from narrows.training.state import DAMAGES, Snapshot
 
-Model = TypeVar("Model", bound=Learned)
+Model = TypeVar("Model", bound=ModelAttributes)
 
 STATE = "state"
 """The name, in a model's manifest, of the file that holds its training state."""
@@ -72,13 +72,13 @@ class StoredState:
             ) from error
 
 
-def halves(model: Learned, fingerprint: str = "") -> tuple[Encoder, Decoder]:
+def halves(model: ModelAttributes, fingerprint: str = "") -> tuple[Encoder, Decoder]:
     """Return the two halves of a fitted model, which share its weights."""
     around = (model.scaling_, model.spec_, fingerprint, names_of(model))
     return Encoder(model.encoder_, *around), Decoder(model.decoder_, *around)
 
 
-def stored(model: Learned) -> tuple[dict[str, Any], storage.Parts]:
+def stored(model: ModelAttributes) -> tuple[dict[str, Any], storage.Parts]:
     """Return a fitted model's manifest and tensors; :func:`restore` takes them."""
     encoder, decoder = halves(model, fingerprint(model))
     manifest: dict[str, Any] = {
@@ -112,7 +112,9 @@ def restore(
     decoder = Decoder.restore(manifest, parts, path)
     with storage.explain_damage("model", path):
         _check_facts(manifest, encoder)
-        model = cls(**{name: unplain(value) for name, value in manifest["parameters"].items()})
+        model = cls(
+            **{name: parameter_from_json(value) for name, value in manifest["parameters"].items()}
+        )
         model.spec_ = encoder.spec
         model.scaling_ = encoder.scaling_
         model.sample_shape_ = encoder.sample_shape_
@@ -149,7 +151,7 @@ def _check_facts(manifest: Mapping[str, Any], encoder: Encoder) -> None:
         raise ValueError(f"n_features_in is not that of rows of shape {encoder.sample_shape_}")
 
 
-def fingerprint(model: Learned) -> str:
+def fingerprint(model: ModelAttributes) -> str:
     """Hash a model's weights, the description of its network and its scaling."""
     facts = {"network": model.spec_.as_json(), "scaling": model.scaling_.facts()}
     return storage.fingerprint(facts, {half.kind: half.tensors() for half in halves(model)})
@@ -158,46 +160,52 @@ def fingerprint(model: Learned) -> str:
 def parameters(model: BaseEstimator) -> dict[str, Any]:
     """Return the constructor's parameters as JSON; a checkpoint's path is left out."""
     return {
-        name: None if name == "checkpoint" else plain(value)
+        name: None if name == "checkpoint" else parameter_to_json(value)
         for name, value in model.get_params(deep=False).items()
     }
 
 
-def plain(value: Any) -> Any:
+def parameter_to_json(value: Any) -> Any:
     """Convert a parameter to JSON; a function becomes its name."""
     if isinstance(value, BaseEstimator):
         return {"model": type(value).__name__, "parameters": parameters(value)}
     if isinstance(value, Mapping):
-        return {"by_label": [[plain_label(key), plain(item)] for key, item in value.items()]}
+        return {
+            "by_label": [
+                [label_to_json(key), parameter_to_json(item)] for key, item in value.items()
+            ]
+        }
     if callable(value):
         name = getattr(value, "__qualname__", type(value).__name__)
         return {"function": value.name if isinstance(value, Unstored) else name}
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
+        return [parameter_to_json(item) for item in value]
     return value if isinstance(value, bool | str) else None
 
 
-def plain_label(label: Any) -> Any:
+def label_to_json(label: Any) -> Any:
     """Convert the label of a class from a NumPy type to a Python type."""
     return label.item() if isinstance(label, np.generic) else label
 
 
-def unplain(value: Any) -> Any:
+def parameter_from_json(value: Any) -> Any:
     """Convert JSON back to a parameter."""
     if isinstance(value, list):
-        return tuple(map(unplain, value))
+        return tuple(map(parameter_from_json, value))
     if not isinstance(value, dict):
         return value
     if "by_label" in value:
-        return {unplain(key): unplain(item) for key, item in value["by_label"]}
+        return {
+            parameter_from_json(key): parameter_from_json(item) for key, item in value["by_label"]
+        }
     if "model" not in value:
         return Unstored(str(value.get("function")))
     cls = class_named(value["model"])
     if cls is None:
         raise ValueError(f"there is no model {value['model']!r}")
-    return cls(**{k: unplain(v) for k, v in value["parameters"].items()})
+    return cls(**{k: parameter_from_json(v) for k, v in value["parameters"].items()})
 
 
 def _instructions(corruption: Any) -> list[str]:
@@ -207,13 +215,13 @@ def _instructions(corruption: Any) -> list[str]:
     return [f"{code.co_code.hex()} {code.co_names}" for code in codes if code is not None]
 
 
-def _findings(model: Learned) -> list[str]:
+def _findings(model: ModelAttributes) -> list[str]:
     """Return the names of the fitted arrays that a model's class and its bases save."""
     names = (name for base in type(model).__mro__ for name in vars(base).get("_findings", ()))
     return list(dict.fromkeys(names))
 
 
-def run_identity(model: Learned, *data: NDArray[Any]) -> str:
+def run_identity(model: ModelAttributes, *data: NDArray[Any]) -> str:
     """Hash the parameters and rows of a run; of rows on a disk, a sample and their files."""
     settings = {k: v for k, v in parameters(model).items() if k not in _BESIDE_THE_RUN}
     shapes = [[X.shape, str(X.dtype)] for X in data]

@@ -42,7 +42,7 @@ _LEAST_LOG_VARIANCE = -30.0
 
 
 @dataclass(frozen=True)
-class Source:
+class Generators:
     """The random generators of draws: of noise on the device, and of rounding on the host."""
 
     noise: torch.Generator
@@ -121,7 +121,7 @@ class Proposal:
         # The factor falls with the dimension, where wider draws are far from all narrower ones.
         return 1 + 2 / math.sqrt(self.mean.shape[1])
 
-    def draw(self, count: int, source: Source) -> Tensor:
+    def draw(self, count: int, generators: Generators) -> Tensor:
         """Draw codes (B, count, K), from each component its share, rounded.
 
         The rounding is random, so that the expected numbers are exact (systematic resampling:
@@ -129,8 +129,8 @@ class Proposal:
         models").
         """
         size = (len(self.mean), count, self.mean.shape[1])
-        noise = torch.randn(size, generator=source.noise, device=self.mean.device)
-        share, start = 1.0 if self.learned is None else _DEFENSIVE, source.rounding.random()
+        noise = torch.randn(size, generator=generators.noise, device=self.mean.device)
+        share, start = 1.0 if self.learned is None else _DEFENSIVE, generators.rounding.random()
         ends = [
             min(math.floor(share * count * upto + start), count) for upto in accumulate(self.shares)
         ]
@@ -174,7 +174,7 @@ class Proposal:
 
 
 def learn(
-    log_joint: Callable[[Tensor], Tensor], base: Proposal, n_samples: int, source: Source
+    log_joint: Callable[[Tensor], Tensor], base: Proposal, n_samples: int, generators: Generators
 ) -> tuple[Proposal, int]:
     """Learn a normal approximation of the posterior of each row's code.
 
@@ -186,7 +186,7 @@ def learn(
         The defensive mixture.
     n_samples : int
         The number of codes that may be decoded for each row, those for the estimate included.
-    source : Source
+    generators : Generators
         The random generators of the draws.
 
     Returns
@@ -199,7 +199,7 @@ def learn(
     size = round_size(n_samples)
     proposal, codes, log_weights = base, [], []
     for draws in [2 * size] + _ROUNDS * [size]:
-        new = proposal.draw(draws, source)
+        new = proposal.draw(draws, generators)
         codes.append(new)
         log_weights.append(log_joint(new).clamp(min=_IMPOSSIBLE) - proposal.log_density(new))
         proposal = replace(base, learned=fit(torch.cat(codes, 1), torch.cat(log_weights, 1)))

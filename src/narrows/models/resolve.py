@@ -26,7 +26,7 @@ from narrows.errors import DataError, ParameterError
 from narrows.losses import LOSSES
 from narrows.models.damage import DataRange, range_of
 from narrows.models.learned_rows import LearnedRows
-from narrows.models.parameters import Choice, Learned
+from narrows.models.parameters import Choice, ModelAttributes
 from narrows.models.validation import check_choice, check_flag, check_number
 from narrows.networks import (
     ACTIVATIONS,
@@ -88,7 +88,7 @@ class Trained(Protocol):
     random_state: int | np.random.RandomState | None
 
 
-def check_parameters(model: Learned) -> None:
+def check_parameters(model: ModelAttributes) -> None:
     """Refuse parameters that every model has and that are out of range.
 
     Raises
@@ -189,13 +189,13 @@ class Plan(NamedTuple):
 
 
 def resolve(
-    model: Learned, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights
+    model: ModelAttributes, X: AnyRows, held_out: NDArray[np.int64] | None, weights: RowWeights
 ) -> Plan:
     """Choose scaling, network and loss for rows.
 
     Parameters
     ----------
-    model : Learned
+    model : ModelAttributes
         A model with checked parameters.
     X : ndarray or LazyRows of shape (n, ...)
         Checked rows.
@@ -254,7 +254,7 @@ def resolve(
     )
 
 
-def asks_for_hidden_layers(model: Learned) -> bool:
+def asks_for_hidden_layers(model: ModelAttributes) -> bool:
     """Return whether the network has hidden layers, which does not depend on the rows."""
     if isinstance(model.hidden_layer_sizes, str):
         return model._deep_by_default or model.architecture not in ("auto", "dense")
@@ -280,7 +280,7 @@ def _check_variation(statistics: Statistics, n_rows: int) -> None:
 
 
 def _choose_network(
-    model: Learned,
+    model: ModelAttributes,
     architecture: str,
     hidden_layer_sizes: tuple[int, ...],
     sample_shape: tuple[int, ...],
@@ -292,7 +292,7 @@ def _choose_network(
 
     Parameters
     ----------
-    model : Learned
+    model : ModelAttributes
         Checked parameters.
     architecture : str
         The name of the architecture.
@@ -348,7 +348,7 @@ def _choose_network(
 
 
 def _choose_architecture(
-    model: Learned,
+    model: ModelAttributes,
     sample_shape: tuple[int, ...],
     scaling: Scaling,
     n_rows: int,
@@ -396,7 +396,7 @@ def _choose_architecture(
     return architecture, tuple(int(width) for width in hidden)
 
 
-def _misfit(model: Learned, architecture: str) -> str:
+def _misfit(model: ModelAttributes, architecture: str) -> str:
     """Name a parameter that an architecture does not go with; empty where there is none."""
     kind = ARCHITECTURES[architecture]
     if kind.starts_at_pca and not model._linear_code:
@@ -436,7 +436,9 @@ def check_shape(spec: NetworkSpec) -> None:
     networks.check(spec)
 
 
-def _choose_kernel_size(model: Learned, kind: Architecture, sample_shape: tuple[int, ...]) -> int:
+def _choose_kernel_size(
+    model: ModelAttributes, kind: Architecture, sample_shape: tuple[int, ...]
+) -> int:
     """Choose long kernels for signals, small ones for pictures, none where there are none."""
     if "kernel_size" not in kind.parameters:
         return 0
@@ -492,7 +494,7 @@ def _check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) ->
         )
 
 
-def _choose_loss(model: Learned, spec: NetworkSpec, statistics: Statistics) -> str:
+def _choose_loss(model: ModelAttributes, spec: NetworkSpec, statistics: Statistics) -> str:
     """Choose cross-entropy for data of zeros and ones alone, squared error otherwise."""
     if model.loss != "auto":
         return model.loss
@@ -597,7 +599,7 @@ def columns_shape_of(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int
     return shape if len(shape) == 2 and (is_signal or not are_pictures(shape)) else ()
 
 
-def _may_be_pixels(model: Learned, X: NDArray[Any] | LazyRows) -> bool:
+def _may_be_pixels(model: ModelAttributes, X: NDArray[Any] | LazyRows) -> bool:
     """Return whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
     Rows (F,) are a table where they have few values, or many different ones, as columns have that
@@ -664,7 +666,7 @@ def choose_start(
 
 
 def explain(
-    model: Learned, settings: TrainSettings, n_rows: int, n_held_out: int
+    model: ModelAttributes, settings: TrainSettings, n_rows: int, n_held_out: int
 ) -> dict[str, Choice]:
     """Say what the parameters that were left to "auto" became, and why.
 
@@ -727,7 +729,7 @@ def sentence(choices: dict[str, Choice]) -> str:
     return "chosen: " + "; ".join(parts)
 
 
-def _why_architecture(model: Learned) -> str:
+def _why_architecture(model: ModelAttributes) -> str:
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
     if spec.kind.starts_at_pca:
@@ -749,7 +751,7 @@ def _why_layers(spec: NetworkSpec, n_rows: int) -> str:
     return counted(math.prod(spec.sample_shape), "feature")
 
 
-def _scaling_choice(model: Learned) -> Choice:
+def _scaling_choice(model: ModelAttributes) -> Choice:
     """Name a scaling, and say why it was chosen."""
     scaling = model.scaling_
     shape = model.sample_shape_
@@ -763,7 +765,7 @@ def _scaling_choice(model: Learned) -> Choice:
     return Choice("global", f"standard deviations of {of} differ by at most 3 times")
 
 
-def _why_epochs(model: Learned, epochs: int, steps: int) -> str:
+def _why_epochs(model: ModelAttributes, epochs: int, steps: int) -> str:
     if epochs:
         return f"{steps} steps"
     if not model.spec_.hidden_layer_sizes:

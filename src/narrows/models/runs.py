@@ -39,7 +39,7 @@ from narrows.errors import (
     warn,
 )
 from narrows.models import persistence
-from narrows.models.fitted import Codec
+from narrows.models.fitted import FittedModelMethods
 from narrows.models.learned_rows import NEW, HashSet, LearnedRows
 from narrows.models.persistence import StoredState
 from narrows.networks import Network
@@ -206,15 +206,15 @@ def split_rows(
     return np.sort(held_out), np.sort(learned)
 
 
-def plan(
-    model: Codec,
+def prepare_run(
+    model: FittedModelMethods,
     data: TrainingData,
     seed: int,
     *,
     n_held_out: int,
     begun: Snapshot | None = None,
 ) -> Run:
-    """Plan how a model learns from checked rows, ``n_held_out`` of which are held out.
+    """Prepare how a model learns from checked rows, ``n_held_out`` of which are held out.
 
     The random seed of a run to be resumed is that of its first part.
 
@@ -230,7 +230,7 @@ def plan(
     checkpoint = None
     if model.checkpoint is not None:
         identity = persistence.run_identity(model, *data.arrays())
-        if begun is not None and (replaced := _plans(model, begun)):
+        if begun is not None and (replaced := _replaced_epoch_plans(model, begun)):
             identity += f" after {replaced}"
         checkpoint = Checkpoint(model.checkpoint, identity)
         if (kept := checkpoint.seed()) is not None:
@@ -241,7 +241,7 @@ def plan(
     return Run(data, rows, held_out, seed, checkpoint, in_blocks, begun)
 
 
-def _check_same_rows(model: Codec, X: NDArray[Any], weights: RowWeights) -> None:
+def _check_same_rows(model: FittedModelMethods, X: NDArray[Any], weights: RowWeights) -> None:
     """Compare a sample of the rows, the weights and the parameters of all processes."""
     if ranks.size() > 1:
         sample = np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])
@@ -261,7 +261,7 @@ def _check_shares(n_rows: int, batch_size: int) -> None:
         )
 
 
-def state_of(model: Codec, run: Run) -> Snapshot | None:
+def state_of(model: FittedModelMethods, run: Run) -> Snapshot | None:
     """Return the state from which a run that has ended can be resumed; None if it cannot."""
     if run.left is None:
         return None
@@ -285,7 +285,7 @@ def _hash_in_order(data: TrainingData) -> str:
     return digest.hexdigest()
 
 
-def state_bytes(model: Codec) -> bytes | None:
+def state_bytes(model: FittedModelMethods) -> bytes | None:
     """Return a model's training state as it is saved; warn if its file is damaged."""
     state = model._run_state
     if isinstance(state, StoredState):
@@ -301,7 +301,7 @@ def state_bytes(model: Codec) -> bytes | None:
     return None if state is None else state.to_bytes()
 
 
-def resumable_state(model: Codec) -> Snapshot:
+def resumable_state(model: FittedModelMethods) -> Snapshot:
     """Return the state from which a fitted model's run is resumed.
 
     Raises
@@ -363,7 +363,7 @@ def _check_facts(state: Snapshot) -> None:
         _check_facts(state.layer)
 
 
-def _check_parameters(model: Codec, state: Snapshot) -> None:
+def _check_parameters(model: FittedModelMethods, state: Snapshot) -> None:
     """Refuse parameters that differ from the run's."""
     of_run = state.facts["parameters"]
     for name, value in persistence.parameters(model).items():
@@ -375,7 +375,7 @@ def _check_parameters(model: Codec, state: Snapshot) -> None:
             )
 
 
-def _check_end(model: Codec, state: Snapshot) -> None:
+def _check_end(model: FittedModelMethods, state: Snapshot) -> None:
     """Refuse to resume a complete run, unless more epochs are wanted than were planned."""
     done, planned, ended = state.epoch, state.max_epochs, state.facts["ended"]
     if ended == "collapsed":
@@ -406,14 +406,14 @@ def _check_end(model: Codec, state: Snapshot) -> None:
         )
 
 
-def _plans(model: Codec, state: Snapshot) -> list[dict[str, int]]:
+def _replaced_epoch_plans(model: FittedModelMethods, state: Snapshot) -> list[dict[str, int]]:
     """Return the plans that were replaced, with the present one if ``max_epochs`` replaces it."""
     replaced: list[dict[str, int]] = list(state.facts["history"].get("plans", []))
     same = (state.max_epochs, state.facts["parameters"]["max_epochs"])
-    return replaced if model.max_epochs in same else [*replaced, state.plan]
+    return replaced if model.max_epochs in same else [*replaced, state.epoch_plan]
 
 
-def check_given_rows(model: Codec, state: Snapshot, data: TrainingData) -> None:
+def check_given_rows(model: FittedModelMethods, state: Snapshot, data: TrainingData) -> None:
     """Refuse rows that differ from those of a run, or in their order, by a sample of them.
 
     Raises
@@ -425,7 +425,7 @@ def check_given_rows(model: Codec, state: Snapshot, data: TrainingData) -> None:
         raise _other_rows(model, data.X, int(state.facts["n_rows"]))
 
 
-def check_learned_rows(model: Codec, before: LearnedRows | None, run: Run) -> None:
+def check_learned_rows(model: FittedModelMethods, before: LearnedRows | None, run: Run) -> None:
     """Refuse rows that differ from those of a run, after all of them have been hashed.
 
     Raises
@@ -451,7 +451,7 @@ def _all_of(rows: LearnedRows) -> tuple[int, list[int]]:
     return rows.n_learned + rows.n_held_out, together.kept.tolist()
 
 
-def _other_rows(model: Codec, X: AnyRows, n_rows: int) -> DataError:
+def _other_rows(model: FittedModelMethods, X: AnyRows, n_rows: int) -> DataError:
     """Make the error for rows that differ from the ``n_rows`` of a run."""
     n_new = 0
     if model.learned_rows_ is not None:

@@ -166,7 +166,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     if resume is not None:
         resume.go_on(state)
         if resume.max_epochs != settings.max_epochs and (resume.epoch or resume.step):
-            state.history.plans.append(resume.plan)
+            state.history.plans.append(resume.epoch_plan)
     if checkpoint is not None:
         checkpoint.restore(state)
     history = state.history

@@ -23,13 +23,13 @@ from narrows.texts import guarded
 from narrows.training.history import Record
 
 Callback = Callable[[Record], None]
-Planner = Callable[[dict[str, Any]], None]
+ChoicesCallback = Callable[[dict[str, Any]], None]
 Starter = Callable[[nn.Module], None]
 _Any = TypeVar("_Any")
 
 _listeners: ContextVar[tuple[Callback, ...]] = ContextVar("listeners", default=())
 _everywhere: ContextVar[tuple[Callback, ...]] = ContextVar("everywhere", default=())
-_planners: ContextVar[tuple[Planner, ...]] = ContextVar("planners", default=())
+_on_choices: ContextVar[tuple[ChoicesCallback, ...]] = ContextVar("on_choices", default=())
 _starters: ContextVar[tuple[Starter, ...]] = ContextVar("starters", default=())
 _steppers: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("steppers", default=())
 
@@ -68,8 +68,8 @@ def on_every_process(callback: Callback) -> AbstractContextManager[None]:
     return _called(_everywhere, callback)
 
 
-def on_plan(callback: Planner) -> AbstractContextManager[None]:
-    """Call ``callback`` once a run is planned, before its first step, while the block runs.
+def on_choices(callback: ChoicesCallback) -> AbstractContextManager[None]:
+    """Call ``callback`` with the choices of each run, before its first step, in the block.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ def on_plan(callback: Planner) -> AbstractContextManager[None]:
     Examples
     --------
     >>> from narrows import Autoencoder
-    >>> from narrows.training.progress import on_plan
+    >>> from narrows.training.progress import on_choices
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 6))
-    >>> with on_plan(lambda choices: print(choices["batch_size"])):
+    >>> with on_choices(lambda choices: print(choices["batch_size"])):
     ...     model = Autoencoder(n_components=2, max_epochs=1, random_state=0).fit(X)
     Choice(value=32, reason='200 rows')
     """
-    return _called(_planners, callback)
+    return _called(_on_choices, callback)
 
 
 def on_start(callback: Starter) -> AbstractContextManager[None]:
@@ -223,10 +223,10 @@ def listeners() -> tuple[Callback, ...]:
     return _listeners.get()
 
 
-def tell_plan(choices: dict[str, Any]) -> None:
-    """Call the callbacks of :func:`on_plan`, in the first of several processes."""
+def call_on_choices(choices: dict[str, Any]) -> None:
+    """Call the callbacks of :func:`on_choices`, in the first of several processes."""
     if ranks.rank() == 0:
-        for callback in _planners.get():
+        for callback in _on_choices.get():
             callback(choices)
 
 

@@ -259,7 +259,7 @@ class Snapshot:
         return int(self.facts.get("epoch", {}).get("step", 0))
 
     @property
-    def plan(self) -> dict[str, int]:
+    def epoch_plan(self) -> dict[str, int]:
         """The record of the planned epochs for a history, where they are replaced at this state."""
         return {"epoch": self.epoch, "step": self.step, "max_epochs": self.max_epochs}
 
