@@ -22,7 +22,7 @@ from narrows.errors import DivergedError, NotFittedError, ParameterError
 from narrows.models.base import Objective
 from narrows.models.contractive import squared_norm
 from narrows.models.resolve import choose_settings
-from narrows.models.sparse import Activity, kl_sparsity, log_mean_sigmoid, silence
+from narrows.models.sparse import Activity, kl_sparsity, log_mean_sigmoid, revival_loss
 from narrows.networks.selection import BatchTopK, JumpReLU, TopK
 from narrows.training.progress import on_epoch
 
@@ -141,7 +141,7 @@ def test_topk_keeps_exactly_k(digits):
         truth = np.where(row >= np.sort(row)[-4], row, 0)
         np.testing.assert_array_equal(kept, truth)
     assert (TopK(4)(torch.ones(3, 20)) != 0).sum(dim=1).tolist() == [4, 4, 4]
-    torch.testing.assert_close(TopK(4).bar(z), z.sort(dim=1).values[:, -4:-3])
+    torch.testing.assert_close(TopK(4).cutoff(z), z.sort(dim=1).values[:, -4:-3])
     model = SparseAutoencoder(
         100, sparsity="topk", n_active=7, max_epochs=3, random_state=SEED
     ).fit(digits.X_train)
@@ -220,10 +220,10 @@ def test_what_multiplies_the_code_has_length_1(sparsity, tied_weights):
     torch.testing.assert_close(columns.norm(dim=1), torch.ones(8))
 
 
-def test_silence_lifts_dead_units_alone():
+def test_the_revival_loss_lifts_dead_units_alone():
     logits = normal(10, 4).requires_grad_()
     dead = torch.tensor([True, False, True, False])
-    value = silence(logits, 2.0, dead)
+    value = revival_loss(logits, 2.0, dead)
     truth = sum((2 - logits[:, j].max()).clamp(min=0) for j in (0, 2))
     torch.testing.assert_close(value, truth)
     (gradient,) = torch.autograd.grad(value, logits)

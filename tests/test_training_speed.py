@@ -14,7 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from narrows import MODELS, Autoencoder, VariationalAutoencoder, datasets, signals
 from narrows.data.batches import ArraySource
 from narrows.data.scaling import Scaling, Statistics
-from narrows.training.loop import TrainSettings, near, one_cycle, rounded_products, sent, train
+from narrows.training.loop import (
+    TrainSettings,
+    one_cycle,
+    rounded_products,
+    to_device,
+    to_device_if_it_fits,
+    train,
+)
 from narrows.training.progress import on_start
 
 SEED = 20261125
@@ -224,14 +231,14 @@ def test_rows_move_to_a_gpu_that_has_room_for_them(monkeypatch, free, moved):
     source, there = ArraySource(X), object()
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, free))
     monkeypatch.setattr(ArraySource, "to", lambda *_: there)
-    assert near(source, torch.device("cuda")) is (there if moved else source)
+    assert to_device_if_it_fits(source, torch.device("cuda")) is (there if moved else source)
 
 
 def test_rows_that_are_made_when_asked_for_stay_where_they_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1 << 40, 1 << 40))
     source = ArraySource(signals.Windows(np.zeros(100), 10))
-    assert near(source, torch.device("cuda")) is source
-    assert near(ArraySource(X), torch.device("cpu")).n_bytes == X.nbytes
+    assert to_device_if_it_fits(source, torch.device("cuda")) is source
+    assert to_device_if_it_fits(ArraySource(X), torch.device("cpu")).n_bytes == X.nbytes
 
 
 def test_batches_go_to_a_gpu_from_memory_it_copies_from_by_itself(monkeypatch):
@@ -239,7 +246,7 @@ def test_batches_go_to_a_gpu_from_memory_it_copies_from_by_itself(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda batch: went.append("pinned") or batch)
     monkeypatch.setattr(torch.Tensor, "to", lambda _batch, *to, **how: went.append((to, how)))
     for device in (torch.device("cuda"), torch.device("cpu")):
-        sent(batch, device)
+        to_device(batch, device)
     copies = [((torch.device(name),), {"non_blocking": True}) for name in ("cuda", "cpu")]
     assert went == ["pinned", *copies]
 

@@ -74,7 +74,7 @@ def with_and_without_settling(monkeypatch, **parameters):
     parameters = {"architecture": "dense", "hidden_layer_sizes": (7,), **parameters}
     settled = quick(max_epochs=10, **parameters).fit(TABLE)
     with monkeypatch.context() as patch:
-        patch.setattr("narrows.models.variational.settle", lambda *_: None)
+        patch.setattr("narrows.models.variational.standardise_codes", lambda *_: None)
         return settled, quick(max_epochs=10, **parameters).fit(TABLE)
 
 

@@ -161,7 +161,9 @@ def measure_codes(encoder: Encoder, scaling: Scaling, rows: AnyRows) -> tuple[Te
     return means, log_variances.exp()
 
 
-def settle(network: Network, scaling: Scaling, rows: AnyRows, weights: RowWeights = None) -> None:
+def standardise_codes(
+    network: Network, scaling: Scaling, rows: AnyRows, weights: RowWeights = None
+) -> None:
     """Shift and scale codes to mean 0 and variance 1 over all rows, with unchanged reconstructions.
 
     Of all maps h -> (h - shift) / scale of each unit, this one minimises the mean divergence from
@@ -400,11 +402,11 @@ class Density(FittedModelMethods):
         for start in range(0, len(rows), n_rows):
             block = slice(start, start + n_rows)
             x = scaling(as_tensor(rows[block]).to(device))
-            drawn = _CodesOf(network, likelihood, x, n_codes, generators)
+            estimator = _RowEstimator(network, likelihood, x, n_codes, generators)
             if bound:
-                figure = drawn.lower_bound(n_samples)
+                figure = estimator.lower_bound(n_samples)
             else:
-                figure, size = drawn.log_likelihood(n_samples)
+                figure, size = estimator.log_likelihood(n_samples)
                 effective[block] = size.cpu().numpy()
             if likelihood.bounded:
                 figure.masked_fill_(~within_unit(x), -math.inf)
@@ -417,8 +419,8 @@ class Density(FittedModelMethods):
         return Likelihood(self.loss_, self.variance)
 
 
-class _CodesOf:
-    """Codes drawn for a block of scaled rows (B, ...), and averages over the draws.
+class _RowEstimator:
+    """Estimates for each of a block of scaled rows (B, ...), as averages over codes drawn for it.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ class Run:
                 validation=source(self.held_out) if len(self.held_out) else None,
                 checkpoint=self.checkpoint,
                 resume=self.begun,
-                keep=keep,
+                on_end=keep,
                 callbacks=(print_epoch,) if verbose else (),
             )
         history.layers = history.layers or self.layer_histories

@@ -187,7 +187,7 @@ class SparseAutoencoder(BaseAutoencoder):
 
     def _measure(self, rows: AnyRows, weights: RowWeights = None) -> Sparsity:
         """Measure the codes of checked rows; weights affect the means of units only."""
-        bar = 0.5 if self.sparsity == "kl" else 0.0
+        cutoff = 0.5 if self.sparsity == "kl" else 0.0
         total = np.zeros(self.spec_.code_width)
         counts = np.zeros(self.spec_.code_width, np.int64)
         shares = np.empty(len(rows), np.float32)
@@ -195,7 +195,7 @@ class SparseAutoencoder(BaseAutoencoder):
             block = slice(start, start + _BLOCK)
             codes = self._encode(rows[block])
             # Selection may keep negative numbers.
-            on = np.abs(codes) > bar
+            on = np.abs(codes) > cutoff
             if weights is None:
                 total += codes.sum(axis=0, dtype=np.float64)
             else:
@@ -311,10 +311,10 @@ class SparseAutoencoder(BaseAutoencoder):
             dead = activity.silent >= self.dead_after
             # Waiting for the result on the host costs less than computing the revival for nothing.
             if self.revival_weight and bool(dead.any()):
-                bar: Tensor | float = 0.0
+                cutoff: Tensor | float = 0.0
                 if isinstance(activation, Selection):
-                    bar = activation.bar(trace.selected.detach())
-                revival = self.revival_weight * silence(trace.selected, bar, dead)
+                    cutoff = activation.cutoff(trace.selected.detach())
+                revival = self.revival_weight * revival_loss(trace.selected, cutoff, dead)
         return {**penalties, "revival": revival}
 
     def _weight(self) -> float:
@@ -383,7 +383,7 @@ class Activity(nn.Module):
         self.silent = torch.where(used, 0.0, self.silent + ranks.total(len(on)))
 
     def divergence(self, logits: Tensor, target: float, weights: Tensor | None = None) -> Tensor:
-        """KL(rho || R) of each sigmoid unit, R the running mean.
+        """Return KL(rho || R) from the target mean rho to the running mean R of each sigmoid unit.
 
         Parameters
         ----------
@@ -391,7 +391,7 @@ class Activity(nn.Module):
             The pre-activations of a batch. In training mode it goes into the running mean; in
             evaluation mode it is measured by itself.
         target : float
-            The mean that is wanted, rho, in (0, 1).
+            The target mean rho, in (0, 1).
         weights : Tensor of shape (B,), optional
             How much each row counts, above 0.
 
@@ -426,12 +426,12 @@ class Activity(nn.Module):
 
 
 def kl_sparsity(target: float, log_on: Tensor, log_off: Tensor) -> Tensor:
-    """Divergence of Bernoulli units with wanted mean from those with the means they have.
+    """Return KL(rho || r) from the target mean rho to the mean activation r of each unit.
 
     Parameters
     ----------
     target : float
-        The mean that is wanted, rho, in (0, 1).
+        The target mean rho, in (0, 1).
     log_on, log_off : Tensor of shape (K,)
         Logarithms of the mean activation and of one minus it.
 
@@ -452,9 +452,10 @@ def kl_sparsity(target: float, log_on: Tensor, log_off: Tensor) -> Tensor:
 
 
 def log_mean_sigmoid(logits: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Logarithm of the mean over rows of the sigmoid: of (B, K) to (K,), finite everywhere.
+    """Return the logarithm of the mean over rows of the sigmoid, (B, K) to (K,), always finite.
 
-    Of processes that train together, over the rows of all; weighted, if they have weights (B,).
+    The mean is over the rows of all processes that train together, weighted if there are weights
+    (B,).
 
     Examples
     --------
@@ -473,22 +474,22 @@ def log_mean_sigmoid(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     return total - ranks.add(weights.sum()).log()
 
 
-def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
-    """How far below the bar dead units are where they come nearest to it: the sum over units.
+def revival_loss(logits: Tensor, cutoff: Tensor | float, dead: Tensor) -> Tensor:
+    """Return, summed over dead units, how far their largest pre-activation is below the cutoff.
 
     Selection gives a unit that is never on no gradient. This one lifts it for the row of the batch
     to which it answers most, until it is on for rows like that, and the reconstruction takes over.
     Conerly, Cunningham, Templeton, Lindsey, Hosmer & Jermyn (2025), "Dictionary learning
     optimization techniques", Anthropic Circuits Updates, January, pay the mean over all rows, and
     of all units. Of a mean over rows whose average is subtracted, little but the bias is left to
-    learn from: it rises by the same for all rows, more slowly than the bar, and a unit that comes
-    back so answers to no row in particular.
+    learn from: it rises by the same for all rows, more slowly than the cutoff, and a unit that
+    comes back so answers to no row in particular.
 
     Parameters
     ----------
     logits : Tensor of shape (B, K)
         The pre-activations.
-    bar : Tensor broadcast with them, or float
+    cutoff : Tensor broadcast with them, or float
         What a pre-activation must exceed for the unit to be on.
     dead : Tensor of shape (K,), bool
         The units that are to come back.
@@ -500,10 +501,10 @@ def silence(logits: Tensor, bar: Tensor | float, dead: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> silence(torch.tensor([[-3.0, -1.0], [-5.0, -1.0]]), 0.0, torch.tensor([True, False]))
+    >>> revival_loss(torch.tensor([[-3.0, -1.0], [-5.0, -1.0]]), 0.0, torch.tensor([True, False]))
     tensor(3.)
     """
-    below = (bar - logits).amin(dim=0)
+    below = (cutoff - logits).amin(dim=0)
     least = ranks.lowest(below.detach())
     nearest = (below.detach() == least).to(below.dtype)  # the processes that have the unit's row
     # What a process returns counts by its share of the rows.

@@ -204,7 +204,7 @@ class StackedAutoencoder(BaseAutoencoder):
         state = State(network, optimizer, {}, History(), run.settings.seed, clipping)
         begun = run.begun
         if begun is not None and begun.epoch + begun.step == 0:
-            begun.go_on(state)
+            begun.restore_saved(state)
             run.begun = None
         if run.checkpoint is not None:
             run.checkpoint.restore(state)

@@ -27,7 +27,7 @@ from narrows.models.density import (
     Density,
     measure_codes,
     moments,
-    settle,
+    standardise_codes,
     within_unit,
 )
 from narrows.models.failures import Failure
@@ -317,6 +317,6 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         # Another penalty may determine how widely the codes are distributed.
         is_alone = self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS
         if is_alone and not online:
-            settle(Network(self.encoder_, self.decoder_), self.scaling_, rows, weights)
+            standardise_codes(Network(self.encoder_, self.decoder_), self.scaling_, rows, weights)
         means, _ = measure_codes(self.encoder_, self.scaling_, rows)
         self.active_units_ = (means.var(dim=0, correction=0) > ACTIVE).cpu().numpy()

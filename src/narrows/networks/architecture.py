@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from narrows.data.axes import are_pictures
 from narrows.errors import NarrowsError, ParameterError
 from narrows.networks.activations import invert
-from narrows.networks.network import AddRow, Body, Centre, Decoder, Encoder, Network
+from narrows.networks.network import AddMeanRow, Body, Centre, Decoder, Encoder, Network
 from narrows.networks.selection import build_code_activation
 from narrows.plugins import PlugIn, plug_ins, refuse
 
@@ -335,7 +335,7 @@ def _decoder_body(spec: NetworkSpec) -> Body:
     module = spec.kind.build_decoder(spec)
     if isinstance(module, Body):
         return module
-    return Body(module, first_row=AddRow(spec.shared_shape))
+    return Body(module, mean_row=AddMeanRow(spec.shared_shape))
 
 
 def _with_activation(body: Body, spec: NetworkSpec) -> Encoder:
@@ -424,8 +424,8 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
     network = join(_with_activation(bodies[0], spec), Decoder(bodies[1], spec.output), spec)
     if bodies[0].centre is not None:
         bodies[0].centre.learn(start.mean)
-    if bodies[1].first_row is not None:
-        bodies[1].first_row.learn(invert(spec.output, start.mean))
+    if bodies[1].mean_row is not None:
+        bodies[1].mean_row.learn(invert(spec.output, start.mean))
     if initialise is not None:
         generator = torch.Generator().manual_seed(seed)
         with _explained(spec):
@@ -554,7 +554,7 @@ def _saved_numbers(spec: NetworkSpec, device: str) -> int:
             )
         restored = encoder(x)
         for module in decoder.body:
-            if module is decoder.body.first_row and restored.shape != x.shape:
+            if module is decoder.body.mean_row and restored.shape != x.shape:
                 break
             restored = module(restored)
     if restored.shape != x.shape:

@@ -18,7 +18,7 @@ from narrows.errors import ParameterError
 from narrows.networks import layers
 from narrows.networks.architecture import STRUCTURE, Architecture, NetworkSpec
 from narrows.networks.layers import block, linear_from_code, residuals_by_layer
-from narrows.networks.network import AddRow, Body, Centre, Encoder
+from narrows.networks.network import AddMeanRow, Body, Centre, Encoder
 
 _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -117,11 +117,11 @@ def build_encoder(spec: NetworkSpec) -> Body:
     if spec.is_map:
         ends = {
             "last": _CONVOLUTIONS[len(sizes[0])](widths[-1], n_out, 1),
-            "behind": [nn.Flatten()],
+            "after_last": [nn.Flatten()],
         }
     else:
         last = nn.Linear(widths[-1] * math.prod(sizes[-1]), n_out)
-        ends = {"before_last": [nn.Flatten()], "last": last, "at_code": [last]}
+        ends = {"before_last": [nn.Flatten()], "last": last, "code_layers": [last]}
     return Body(
         ChannelsFirst(has_channels=has_channels),
         centre=Centre(spec.shared_shape),
@@ -166,9 +166,9 @@ def build_decoder(spec: NetworkSpec) -> Body:
         *front,
         blocks=blocks,
         last=last,
-        behind=[*(() if hidden else unflatten), ChannelsLast(has_channels=has_channels)],
-        first_row=AddRow(spec.shared_shape),
-        at_code=() if spec.is_map else chain[:1],
+        after_last=[*(() if hidden else unflatten), ChannelsLast(has_channels=has_channels)],
+        mean_row=AddMeanRow(spec.shared_shape),
+        code_layers=() if spec.is_map else chain[:1],
     )
 
 

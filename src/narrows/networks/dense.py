@@ -37,7 +37,7 @@ def build_encoder(spec: NetworkSpec) -> Body:
             )
         ],
         last=last,
-        at_code=[last],
+        code_layers=[last],
         is_chain=spec.normalization == "none" and not spec.residual_blocks,
     )
 
@@ -56,8 +56,8 @@ def build_decoder(spec: NetworkSpec) -> Body:
             )
         ],
         last=last,
-        behind=[nn.Unflatten(1, spec.sample_shape)],
-        at_code=() if spec.tied_weights else [*hidden, last][:1],
+        after_last=[nn.Unflatten(1, spec.sample_shape)],
+        code_layers=() if spec.tied_weights else [*hidden, last][:1],
     )
 
 

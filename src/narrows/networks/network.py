@@ -40,8 +40,8 @@ class Centre(nn.Module):
         return x - self.mean
 
 
-class AddRow(nn.Module):
-    """Add a row that is learned; with the mean row, the decoder starts at it.
+class AddMeanRow(nn.Module):
+    """Add a learned row, which is the mean row before training.
 
     Parameters
     ----------
@@ -109,15 +109,15 @@ class Body(nn.Sequential):
     last : Module, optional
         The layer after the hidden ones: of an encoder it gives the code's numbers, of a decoder the
         row's.
-    behind : sequence of Module
+    after_last : sequence of Module
         The modules after the last layer.
     centre : Centre, optional
         In an encoder the first module.
-    first_row : AddRow, optional
+    mean_row : AddMeanRow, optional
         In a decoder the last module.
     layers : sequence of Module, optional
         All layers from the input on, where they are not those of the blocks and the last one.
-    at_code : sequence of Linear
+    code_layers : sequence of Linear
         The linear layers beside the code: in an encoder the code's numbers are the sum of what they
         give, in a decoder they take the code. Empty where other layers lie there.
     is_chain : bool, default=False
@@ -130,7 +130,7 @@ class Body(nn.Sequential):
     """
 
     centre: Centre | None
-    first_row: AddRow | None
+    mean_row: AddMeanRow | None
 
     def __init__(
         self,
@@ -138,23 +138,23 @@ class Body(nn.Sequential):
         blocks: Sequence[Block] = (),
         before_last: Sequence[nn.Module] = (),
         last: nn.Module | None = None,
-        behind: Sequence[nn.Module] = (),
+        after_last: Sequence[nn.Module] = (),
         centre: Centre | None = None,
-        first_row: AddRow | None = None,
+        mean_row: AddMeanRow | None = None,
         layers: Sequence[nn.Module] | None = None,
-        at_code: Sequence[nn.Module] = (),
+        code_layers: Sequence[nn.Module] = (),
         is_chain: bool = False,
     ) -> None:
         first = () if centre is None else (centre,)
         hidden = (module for block in blocks for module in block.modules)
         ends = () if last is None else (last,)
-        final = () if first_row is None else (first_row,)
-        super().__init__(*first, *front, *hidden, *before_last, *ends, *behind, *final)
+        final = () if mean_row is None else (mean_row,)
+        super().__init__(*first, *front, *hidden, *before_last, *ends, *after_last, *final)
         # These are names for modules that are registered already, under their places.
         object.__setattr__(self, "centre", centre)
-        object.__setattr__(self, "first_row", first_row)
+        object.__setattr__(self, "mean_row", mean_row)
         self.front, self.blocks = (*first, *front), tuple(blocks)
-        self.at_code: tuple[Any, ...] = tuple(at_code)
+        self.code_layers: tuple[Any, ...] = tuple(code_layers)
         self.layers: tuple[Any, ...] = (*(block.layer for block in blocks), *ends)
         if layers is not None:
             self.layers = tuple(layers)

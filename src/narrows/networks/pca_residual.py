@@ -59,7 +59,7 @@ def build_encoder(spec: NetworkSpec) -> Body:
         centre=Centre(spec.sample_shape),
         last=last,
         layers=linears,
-        at_code=list(dict.fromkeys([linears[0], linears[-1]])),
+        code_layers=list(dict.fromkeys([linears[0], linears[-1]])),
     )
 
 
@@ -70,8 +70,8 @@ def build_decoder(spec: NetworkSpec) -> Body:
     return Body(
         last=last,
         layers=linears,
-        behind=[nn.Unflatten(1, spec.sample_shape)],
-        at_code=linears[:2],
+        after_last=[nn.Unflatten(1, spec.sample_shape)],
+        code_layers=linears[:2],
     )
 
 
@@ -106,27 +106,28 @@ def initialise(
         # The map is set below, and the network adds nothing at first.
         nn.init.zeros_(body.layers[0].weight)
         nn.init.zeros_(body.layers[-1].weight)
-    code, rows = encoder.body.layers[0], decoder.body.layers[0]
+    to_code, to_rows = encoder.body.layers[0], decoder.body.layers[0]
     with torch.no_grad():
-        rows.bias.copy_(invert(spec.output, start.mean.flatten()))
+        to_rows.bias.copy_(invert(spec.output, start.mean.flatten()))
         if start.axes is not None:
-            _start_at(code, rows, start.axes, spec)
+            _set_to_pca(to_code, to_rows, start.axes, spec)
 
 
-def _start_at(code: nn.Linear, rows: nn.Linear, axes: Axes, spec: NetworkSpec) -> None:
-    """Let two linear maps be whitened PCA, or probabilistic PCA where codes have a variance."""
+def _set_to_pca(to_code: nn.Linear, to_rows: nn.Linear, axes: Axes, spec: NetworkSpec) -> None:
+    """Set two linear maps to whitened PCA, or probabilistic PCA where codes have a variance."""
     kept = axes.variances > _LEAST_SHARE * axes.variances[:1].clamp(min=torch.finfo().tiny)
     kept[spec.n_components :] = False
     directions, variances = axes.directions[kept], axes.variances[kept]
     count = len(variances)
     noise = max(axes.residual_variance, _LEAST_NOISE) if spec.n_heads > 1 else 0.0
-    told = (variances - noise).clamp(min=0)
-    code.weight[:count] = (directions * (told.sqrt() / variances)[:, None]).to(code.weight.dtype)
-    rows.weight[:, :count] = (directions.t() * told.sqrt()).to(rows.weight.dtype)
+    explained = (variances - noise).clamp(min=0)
+    scales = (explained.sqrt() / variances)[:, None]
+    to_code.weight[:count] = (directions * scales).to(to_code.weight.dtype)
+    to_rows.weight[:, :count] = (directions.t() * explained.sqrt()).to(to_rows.weight.dtype)
     if spec.n_heads > 1:
         # The posterior of a direction has the variance noise / variance; of none, that of N(0, 1).
         spread = (noise / variances).clamp(max=1).log()
-        code.bias[spec.n_components : spec.n_components + count] = spread.to(code.bias.dtype)
+        to_code.bias[spec.n_components : spec.n_components + count] = spread.to(to_code.bias.dtype)
 
 
 @torch.no_grad()
@@ -143,7 +144,7 @@ def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
     shift, scale : Tensor of shape (K,)
         The numbers subtracted from each unit, and those it is divided by, above 0.
     """
-    last, first = network.encoder.body.at_code, network.decoder.body.at_code
+    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
     if not (isinstance(network.encoder.activation, nn.Identity) and last and first):
         return
     means, log_variances = slice(None, len(shift)), slice(len(shift), None)

@@ -29,7 +29,7 @@ class Selection(nn.Module):
     pointwise = True
 
     @abstractmethod
-    def bar(self, logits: Tensor) -> Tensor:
+    def cutoff(self, logits: Tensor) -> Tensor:
         """Return the values that pre-activations (B, K) must reach to be kept, to broadcast."""
 
     def observe(self, code: Tensor) -> None:
@@ -55,7 +55,7 @@ class TopK(Selection):
         values, units = logits.topk(self.k, dim=1)
         return torch.zeros_like(logits).scatter(1, units, values)
 
-    def bar(self, logits: Tensor) -> Tensor:
+    def cutoff(self, logits: Tensor) -> Tensor:
         """Return the k-th largest of each row, of shape (B, 1)."""
         return logits.topk(self.k, dim=1).values[:, -1:]
 
@@ -95,7 +95,7 @@ class BatchTopK(Selection):
         values, places = logits.flatten().topk(len(logits) * self.k)
         return torch.zeros_like(logits).flatten().scatter(0, places, values).view_as(logits)
 
-    def bar(self, logits: Tensor) -> Tensor:
+    def cutoff(self, logits: Tensor) -> Tensor:
         """Return the threshold, of shape ()."""
         del logits
         return self.threshold
@@ -158,7 +158,7 @@ class JumpReLU(Selection):
         threshold = self.threshold
         return (logits > threshold) + self._pull(logits, threshold, -torch.ones_like(threshold))
 
-    def bar(self, logits: Tensor) -> Tensor:
+    def cutoff(self, logits: Tensor) -> Tensor:
         """Return the thresholds, of shape (K,)."""
         del logits
         return self.threshold.detach()

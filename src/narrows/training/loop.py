@@ -104,7 +104,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     optimizer: torch.optim.Optimizer | None = None,
     checkpoint: Checkpoint | None = None,
     resume: Snapshot | None = None,
-    keep: Callable[[Snapshot], None] | None = None,
+    on_end: Callable[[Snapshot], None] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
     """Minimise a loss over the weights of a network, in place.
@@ -130,7 +130,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         The state to resume from, in the middle of an epoch or after the last one that was planned.
         Where ``max_epochs`` differs from the plan, the learning rate is from there on that of a
         cycle over ``max_epochs`` epochs.
-    keep : callable, optional
+    on_end : callable, optional
         Called with a snapshot to resume from, once the run has ended by itself or by an interrupt
         between two steps, and before the best weights are restored.
     callbacks : sequence of callable
@@ -153,7 +153,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         train together it ends them, and the checkpoint is kept.
     """
     device = settings.device
-    source = near(source, device)
+    source = to_device_if_it_fits(source, device)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
     clipping = Clipping().to(device) if settings.clips else None
     noise = torch.Generator(device)
@@ -164,7 +164,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     state.max_epochs, state.noise = settings.max_epochs, noise
     first = _copied_weights(network) if settings.beats_start else {}
     if resume is not None:
-        resume.go_on(state)
+        resume.restore_saved(state)
         if resume.max_epochs != settings.max_epochs and (resume.epoch or resume.step):
             state.history.plans.append(resume.epoch_plan)
     if checkpoint is not None:
@@ -186,8 +186,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     after_step = step_callbacks()
     if settings.beats_start and history.start is None:
         rows, prefix = (source, "") if validation is None else (validation, "validation_")
-        found = evaluate(network, loss, rows, settings)
-        history.start = {"epoch": 0, **{f"{prefix}{k}": v for k, v in found.items()}}
+        start_terms = evaluate(network, loss, rows, settings)
+        history.start = {"epoch": 0, **{f"{prefix}{k}": v for k, v in start_terms.items()}}
         _check_finite(history.start, settings)
 
     try:
@@ -213,8 +213,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * group["share"]
                 with products:
-                    parts = step_loss(sent(batch, device), noise)
-                total = sum(parts.values(), start=zero)
+                    terms = step_loss(to_device(batch, device), noise)
+                total = sum(terms.values(), start=zero)
                 if world_size > 1:  # DistributedDataParallel averages over the processes
                     total = total * (len(batch) * world_size / ranks.total(len(batch)))
                 optimizer.zero_grad(set_to_none=True)
@@ -223,7 +223,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
                     clipping.clip(network.parameters())
                 optimizer.step()
                 # Kept on the device until the epoch ends, so that no step waits for the host.
-                means.add(parts, len(batch))
+                means.add(terms, len(batch))
                 state.step, state.is_whole = number + 1, True
                 for call in after_step:
                     call()
@@ -262,7 +262,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     except KeyboardInterrupt:
         if ranks.size() > 1:
             raise
-        if keep is not None and state.is_whole:
+        if on_end is not None and state.is_whole:
             left = Snapshot.of(state, lasting=True)
         if not len(history):
             means = state.means
@@ -275,10 +275,10 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             history.best_epoch = 1
         history.ended = "interrupted"
     else:
-        if keep is not None:
+        if on_end is not None:
             left = Snapshot.of(state, lasting=True)
-    if keep is not None and left is not None and (left.epoch or left.step):
-        keep(left)
+    if on_end is not None and left is not None and (left.epoch or left.step):
+        on_end(left)
     if state.best and (validation is not None or history.ended == "collapsed"):
         network.load_state_dict(state.best)
     elif len(history):
@@ -323,8 +323,8 @@ def evaluate(
             is_own = number % size == rank
             if is_own or number == 0:  # every process needs the names of the terms
                 noise.manual_seed(epoch_seed(settings.seed, number, "validation"))
-                parts = loss(network, batch.to(settings.device), noise)
-                means.add(parts, len(batch) if is_own else 0)
+                terms = loss(network, batch.to(settings.device), noise)
+                means.add(terms, len(batch) if is_own else 0)
             for call in after_batch:
                 call()
     return means.read()
@@ -343,8 +343,8 @@ def _losses_of_parts(
     with ranks.placed(0, 1):
         for number, batch in enumerate(source.batches(-(-len(source) // _PARTS), seed=None)):
             noise.manual_seed(epoch_seed(settings.seed, number, "comparison"))
-            parts = loss(network, batch.to(settings.device), noise)
-            losses.append(sum(float(term) for term in parts.values()))
+            terms = loss(network, batch.to(settings.device), noise)
+            losses.append(sum(float(term) for term in terms.values()))
     return np.array(losses)
 
 
@@ -450,7 +450,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def near(source: Source, device: torch.device) -> Source:
+def to_device_if_it_fits(source: Source, device: torch.device) -> Source:
     """Move rows in memory to a GPU that has room for them, so that steps wait for no copy."""
     if device.type != "cuda" or not isinstance(source, ArraySource):
         return source
@@ -458,7 +458,7 @@ def near(source: Source, device: torch.device) -> Source:
     return source.to(device) if source.n_bytes <= free * _SHARE_FOR_ROWS else source
 
 
-def sent(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch to the network's device; a GPU copies pinned memory while the CPU goes on."""
     if device.type == "cuda" and batch.device.type == "cpu":
         batch = batch.pin_memory()

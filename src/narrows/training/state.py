@@ -53,11 +53,11 @@ class Means:
     def __bool__(self) -> bool:
         return self._rows > 0
 
-    def add(self, parts: Loss, rows: int) -> None:
+    def add(self, terms: Loss, rows: int) -> None:
         """Add the terms of a batch of ``rows`` rows, which stay on their device."""
         if not self._first:
-            self._first = [term.detach().double() for term in parts.values()]
-        for name, term in parts.items():
+            self._first = [term.detach().double() for term in terms.values()]
+        for name, term in terms.items():
             if name not in self._sums:
                 self._sums[name] = _as_sum(0.0, term.device)
             self._sums[name].add_(term.detach(), alpha=rows)
@@ -143,23 +143,23 @@ class State:
     Attributes
     ----------
     network : Module
-        With the present weights.
+        The network with its present weights.
     optimizer : Optimizer
-        With its moments.
+        The optimiser with its moments.
     best : dict of Tensor
         The best weights so far; empty before the end of the first epoch.
     history : History
-        Of the finished epochs.
+        The history of the finished epochs.
     seed : int
         The run's random seed.
     clipping : Clipping or None
-        With the moving average of the norm of gradients.
+        The clipping, which holds the moving average of the gradients' norm.
     max_epochs : int
         The planned number of epochs.
     step : int
         Steps done in the epoch that follows those of the history.
     means : Means
-        Of the losses of these steps.
+        The means of the losses of these steps.
     noise : torch.Generator or None
         The generator of noise in this epoch.
     is_whole : bool
@@ -315,7 +315,7 @@ class Snapshot:
         state.history, state.step, state.means = history, step, means
         history.ended = "running"
 
-    def go_on(self, state: State) -> None:
+    def restore_saved(self, state: State) -> None:
         """Bring a run to this state, which was saved with a model.
 
         Raises
