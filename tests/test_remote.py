@@ -316,14 +316,14 @@ def test_a_server_shows_it_and_what_replaces_it(
     model, options, by_environment, monkeypatch
 ) -> None:
     pytest.importorskip("starlette")
-    from narrows.web.snapshot import Source
+    from narrows.web.snapshot import SnapshotSource
 
     Library.build(ADDRESS, draw(5), model=model)
-    source = Source(place(ADDRESS))
+    source = SnapshotSource(place(ADDRESS))
     assert source.now().info()["library"]["count"] == 5
     Library.build(ADDRESS, draw(6), model=model, overwrite=True)
     monkeypatch.setattr("narrows.web.snapshot._SECONDS", 1e9)
     # A store takes its time: it is not asked for every request.
-    assert len(source.now().opened()) == 5
+    assert len(source.now().require_library()) == 5
     monkeypatch.setattr("narrows.web.snapshot._SECONDS", 0)
-    assert len(source.now().opened()) == 6
+    assert len(source.now().require_library()) == 6

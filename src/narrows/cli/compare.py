@@ -7,7 +7,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import training
-from narrows.cli.exchange import labels_of, read_rows, shared
+from narrows.cli.exchange import labels_of, options_by_file, read_rows
 from narrows.cli.report import tell
 
 
@@ -48,7 +48,7 @@ def command(
     from narrows.evaluation import compare_models
 
     check_output(to, overwrite=overwrite)
-    own, of_labels = shared(reading, [data, labels])
+    own, of_labels = options_by_file(reading, [data, labels])
     rows = read_rows(data, **own)
     known = labels_of(labels, rows, of_labels)
     title = f"Which model for {data.name}?"

@@ -90,7 +90,7 @@ def answered(record: dict[str, Any]) -> bool:
     as_json = bool(click.get_current_context().meta.get(JSON))
     if as_json:
         record = {**record, "warnings": _warned.get([])}
-        click.echo(json.dumps(_plain(record), allow_nan=False))
+        click.echo(json.dumps(_as_json(record), allow_nan=False))
     return as_json
 
 
@@ -237,7 +237,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Convert values of Python and numpy to JSON types; numbers that are not finite become null.
 
     Names of files that are not UTF-8 are written as :func:`narrows.texts.as_utf8` does.
@@ -247,11 +247,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | Path):
         return as_utf8(str(value))
     if isinstance(value, dict):
-        return {as_utf8(str(key)): _plain(item) for key, item in value.items()}
+        return {as_utf8(str(key)): _as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_as_json(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _as_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

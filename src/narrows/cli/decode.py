@@ -8,7 +8,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answer
-from narrows.cli.exchange import by_blocks, is_signal, load_for, write_restored
+from narrows.cli.exchange import apply_lazily, is_signal, load_for, write_restored
 
 
 @options.verb("decode")
@@ -79,7 +79,7 @@ def command(
     check_destination(to, overwrite=overwrite, sample_shape=shape, pictures=pictures)
     rows = read(codes, **reading)
     decode = partial(decoder.inverse_transform, sample_shape=shape)
-    restored = by_blocks(rows.values, decode, shape, decoder.scaling_.value_type)
+    restored = apply_lazily(rows.values, decode, shape, decoder.scaling_.value_type)
     write_restored(to, restored, decoder, overwrite=overwrite, names=rows.names)
     record = {"output": to, "rows": len(restored), "sample_shape": shape}
     answer(record, f"{counted(len(restored), 'row')} decoded in {to}")

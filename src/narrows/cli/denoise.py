@@ -8,13 +8,13 @@ import click
 from narrows.cli import options
 from narrows.cli.console import answer
 from narrows.cli.exchange import (
-    at_size,
-    by_blocks,
+    apply_lazily,
     load_to_restore,
+    options_by_file,
     read_to_restore,
     reading_record,
+    resized_words,
     restore_signal,
-    shared,
     write_restored,
 )
 
@@ -48,20 +48,20 @@ def command(
 
     if restore_signal(model, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
         return
-    whole = load_to_restore(model, "denoise", to, overwrite=overwrite)
-    own, of_clean = shared(how["reading"], [data, clean])
-    rows = read_to_restore(whole, data, own, how["resize"])
-    X = rows.in_units(whole)
+    loaded = load_to_restore(model, "denoise", to, overwrite=overwrite)
+    own, of_clean = options_by_file(how["reading"], [data, clean])
+    rows = read_to_restore(loaded, data, own, how["resize"])
+    X = rows.in_units(loaded)
     if clean is None:
-        restored = by_blocks(X, whole.denoise, X.shape[1:], whole.scaling_.value_type)
+        restored = apply_lazily(X, loaded.denoise, X.shape[1:], loaded.scaling_.value_type)
     else:  # Restored rows are kept, as they are compared and written.
-        restored = whole.denoise(X)
+        restored = loaded.denoise(X)
     record: dict[str, Any] = {"output": to, "rows": len(restored)}
-    line = f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}"
+    line = f"{counted(len(restored), 'row')} restored in {to}{resized_words(rows)}"
     if clean is not None:
         of_clean["skip_unreadable"] = False
-        originals = read_to_restore(whole, clean, of_clean, how["resize"])
-        before, after = _compare(restored, whole, (rows, data), (originals, clean))
+        originals = read_to_restore(loaded, clean, of_clean, how["resize"])
+        before, after = _compare(restored, loaded, (rows, data), (originals, clean))
         for name, unit in (("psnr", " dB"), ("ssim", "")):
             damaged, now = getattr(before, name), getattr(after, name)
             record[name] = {"damaged": damaged, "restored": now}
@@ -73,7 +73,7 @@ def command(
         record["exact"] = {"damaged": before.n_exact, "restored": after.n_exact}
         if rows.resized is not None:
             line += ", at the size of the damaged"
-    write_restored(to, restored, whole, overwrite=overwrite, rows=rows)
+    write_restored(to, restored, loaded, overwrite=overwrite, rows=rows)
     answer({**record, **reading_record(rows)}, line)
 
 

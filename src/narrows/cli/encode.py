@@ -8,7 +8,7 @@ import click
 from narrows.cli import options
 from narrows.cli.console import answer
 from narrows.cli.exchange import (
-    by_blocks,
+    apply_lazily,
     code_words,
     is_signal,
     load_for,
@@ -67,7 +67,7 @@ def command(
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):
             spec = spec.at(X.shape[1:])
-        codes = by_blocks(X, transform, (spec.code_width,), "float32")
+        codes = apply_lazily(X, transform, (spec.code_width,), "float32")
     units = [f"{type(encoder).__name__.lower()}{i}" for i in range(codes.shape[1])]
     write(to, codes, names=names, columns=units, overwrite=overwrite)
     record = {

@@ -8,7 +8,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answered, table
-from narrows.cli.exchange import load_for, read_for, read_labels, reading_record, shared
+from narrows.cli.exchange import load_for, options_by_file, read_for, read_labels, reading_record
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
@@ -49,7 +49,7 @@ def command(
     if labels is not None and pairs is not None:
         raise ParameterError("--labels and --pairs both say what belongs together; give one")
     encoder = load_for(model, "transform")
-    own, of_labels, of_pairs = shared(reading, [data, labels, pairs])
+    own, of_labels, of_pairs = options_by_file(reading, [data, labels, pairs])
     rows = read_for(encoder, data, own)
     known: dict[str, Any] = (
         {"pairs": _pairs(pairs, rows, of_pairs)}

@@ -96,7 +96,7 @@ def load_to_restore(path: Path, method: str, to: Path, *, overwrite: bool) -> An
     return model
 
 
-def shared(reading: dict[str, Any], paths: Sequence[Path | None]) -> list[dict[str, Any]]:
+def options_by_file(reading: dict[str, Any], paths: Sequence[Path | None]) -> list[dict[str, Any]]:
     """Return how each of several files is read: with the options that apply to it.
 
     Raises
@@ -215,7 +215,7 @@ def reading_record(found: Any) -> dict[str, Any]:
     return record
 
 
-def at_size(rows: "Rows") -> str:
+def resized_words(rows: "Rows") -> str:
     """Name the size at which pictures were restored, if it is another than theirs."""
     if rows.resized is None:
         return ""
@@ -223,7 +223,9 @@ def at_size(rows: "Rows") -> str:
     return f" at {to} (height x width), to which {rows.resized.words(short=True)} were brought"
 
 
-def by_blocks(X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any) -> Any:
+def apply_lazily(
+    X: Any, make: Callable[[Any], Any], sample_shape: tuple[int, ...], dtype: Any
+) -> Any:
     """Return the output of a model for rows; for rows on a disk, it is computed while written."""
     from narrows.data.lazy_rows import ComputedRows, LazyRows, stored
 
@@ -273,7 +275,7 @@ def write_restored(
         )
 
     def converted(block: "NDArray[np.floating]") -> "NDArray[Any]":
-        return scaling.to_pixels(block, dtype) if as_shades else own_type(block, dtype)
+        return scaling.to_pixels(block, dtype) if as_shades else as_training_type(block, dtype)
 
     if columns is None and hasattr(model, "feature_names_in_"):
         columns = list(model.feature_names_in_)
@@ -281,7 +283,7 @@ def write_restored(
     write(path, made, names=names, columns=columns, overwrite=overwrite)
 
 
-def own_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
+def as_training_type(values: "NDArray[np.floating]", dtype: Any) -> "NDArray[Any]":
     """Convert a model's floats to the type of its training data; integers are rounded."""
     import numpy as np
 
@@ -547,7 +549,7 @@ def restore_signal(
     _refuse_resize(data, resize)
     model = load_for(path, method)
     check_output(to, overwrite=overwrite, kind="file")
-    own, of_clean = shared(reading, [data, clean])
+    own, of_clean = options_by_file(reading, [data, clean])
     damaged = read_signal(data, signal, own)
     signals.check_signal_output(to, damaged.rate)
     if clean is not None:

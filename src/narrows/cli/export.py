@@ -27,7 +27,7 @@ def command(*, model: Path, to: Path, half: str, overwrite: bool) -> None:
     """
     from narrows.onnx import export
 
-    whole = load_for(model, "transform" if half == "encoder" else "inverse_transform")
-    halves = whole.split() if hasattr(whole, "split") else (whole, whole)
+    loaded = load_for(model, "transform" if half == "encoder" else "inverse_transform")
+    halves = loaded.split() if hasattr(loaded, "split") else (loaded, loaded)
     file = export(halves[half == "decoder"], to, overwrite=overwrite)
     answer({"output": file, "half": half}, f"{half} in {file}")

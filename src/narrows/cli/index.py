@@ -7,7 +7,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answer, note, one_answer, progress, recall_record
-from narrows.cli.exchange import load_for, reading_record, report_skipped, shared
+from narrows.cli.exchange import load_for, options_by_file, reading_record, report_skipped
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def command(
 
     if add and overwrite:
         raise ParameterError("--add keeps what is there and --overwrite replaces it; give one")
-    shared(reading, [data, metadata])
+    options_by_file(reading, [data, metadata])
     if approximate:
         faiss_module()
     where = place(to)

@@ -13,10 +13,10 @@ from narrows.cli.console import answer, progress
 from narrows.cli.exchange import (
     labels_of,
     load_for,
+    options_by_file,
     read_for,
     read_labels,
     reading_record,
-    shared,
 )
 from narrows.texts import as_text, printable
 
@@ -99,7 +99,7 @@ def command(
 
     _check_outputs(outputs, overwrite=overwrite)
     coder = load_for(model, "reconstruct" if color == "error" else "transform")
-    own, of_labels = shared(reading, [data, labels])
+    own, of_labels = options_by_file(reading, [data, labels])
     rows = read_for(coder, data, own)
     known = (read_labels if color == "label" else labels_of)(labels, rows, of_labels)
     X = stored(rows.for_model(coder))

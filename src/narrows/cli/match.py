@@ -9,7 +9,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answered, note, table
-from narrows.cli.exchange import read_for, reading_record, shared
+from narrows.cli.exchange import options_by_file, read_for, reading_record
 from narrows.texts import as_text
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _queries(
     from narrows.data.files import read
     from narrows.errors import ParameterError
 
-    own, of_codes = shared(reading, [query, codes])
+    own, of_codes = options_by_file(reading, [query, codes])
     if query is not None:
         # All pictures of the library were brought to one size as well.
         rows = read_for(library.model, query, own, resizing="quiet")

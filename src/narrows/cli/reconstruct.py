@@ -6,11 +6,11 @@ from typing import Any
 from narrows.cli import options
 from narrows.cli.console import answer
 from narrows.cli.exchange import (
-    at_size,
-    by_blocks,
+    apply_lazily,
     load_to_restore,
     read_to_restore,
     reading_record,
+    resized_words,
     restore_signal,
     write_restored,
 )
@@ -33,23 +33,23 @@ def command(*, model: Path, data: Path, to: Path, overwrite: bool, **how: Any) -
 
     if restore_signal(model, "reconstruct", data, to, overwrite=overwrite, **how):
         return
-    whole = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
-    rows = read_to_restore(whole, data, how["reading"], how["resize"])
-    X = rows.in_units(whole)
+    loaded = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
+    rows = read_to_restore(loaded, data, how["reading"], how["resize"])
+    X = rows.in_units(loaded)
     squares = 0.0
 
     def restore(block: Any) -> Any:
         nonlocal squares
-        restored = whole.reconstruct(block)
+        restored = loaded.reconstruct(block)
         squares += float(np.square(np.subtract(restored, block, dtype=np.float64)).sum())
         return restored
 
-    restored = by_blocks(X, restore, X.shape[1:], whole.scaling_.value_type)
-    write_restored(to, restored, whole, overwrite=overwrite, rows=rows)
+    restored = apply_lazily(X, restore, X.shape[1:], loaded.scaling_.value_type)
+    write_restored(to, restored, loaded, overwrite=overwrite, rows=rows)
     error = squares / X.size
     record = {"output": to, "rows": len(restored), "mean_squared_error": error}
     answer(
         {**record, **reading_record(rows)},
-        f"{counted(len(restored), 'row')} restored in {to}{at_size(rows)}; "
+        f"{counted(len(restored), 'row')} restored in {to}{resized_words(rows)}; "
         f"mean squared error {error:.6g}",
     )

@@ -8,7 +8,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answered, table, training
-from narrows.cli.exchange import labels_of, load_for, read_for, reading_record, shared
+from narrows.cli.exchange import labels_of, load_for, options_by_file, read_for, reading_record
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
@@ -70,17 +70,17 @@ def command(
     from narrows.evaluation import make_report
 
     check_output(to, overwrite=overwrite)
-    whole = load_for(model, "reconstruct")
-    own, of_labels, of_train = shared(reading, [data, labels, train])
-    read = read_for(whole, data, own, own_size=False)
+    loaded = load_for(model, "reconstruct")
+    own, of_labels, of_train = options_by_file(reading, [data, labels, train])
+    read = read_for(loaded, data, own, own_size=False)
     known = labels_of(labels, read, of_labels)
     X_train: Any = None
     if train is not None:
-        X_train = stored(read_for(whole, train, of_train, own_size=False).for_model(whole))
+        X_train = stored(read_for(loaded, train, of_train, own_size=False).for_model(loaded))
     with training():
         report = make_report(
-            whole,
-            stored(read.for_model(whole)),
+            loaded,
+            stored(read.for_model(loaded)),
             known,
             X_train=X_train,
             sweep=tuple(sweep),

@@ -176,14 +176,14 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
     if how["ray"] is not None:
         raise ParameterError("torchrun and --ray both share out training; use one of them")
     stopping.leave()  # torchrun starts and ends this process
-    with _told_once(), together() as is_first, nullcontext() if is_first else _silence():
+    with _print_error_once(), together() as is_first, nullcontext() if is_first else _silence():
         if how["checkpoint"] is None:
             how["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
         return _train(data, to, is_first, **how)
 
 
 @contextmanager
-def _told_once() -> Iterator[None]:
+def _print_error_once() -> Iterator[None]:
     """Print an error only in the first of several processes that fail."""
     from narrows.cli.main import exit_code
     from narrows.errors import NarrowsError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
 from narrows.errors import LibraryError, NarrowsError, ParameterError
-from narrows.web.snapshot import Snapshot, Source
+from narrows.web.snapshot import Snapshot, SnapshotSource
 
 # PCA is fitted on at most so many rows, or on so many values; and rows whose pictures are read
 # together.
@@ -34,13 +34,13 @@ class Maps:
 
     Parameters
     ----------
-    source : Source
+    source : SnapshotSource
         The source of snapshots.
     cache : Path, optional
         The folder for final maps, by default the user's cache.
     """
 
-    def __init__(self, source: Source, cache: Path | None = None) -> None:
+    def __init__(self, source: SnapshotSource, cache: Path | None = None) -> None:
         self._source = source
         self._cache = cache or Path(pooch.os_cache("narrows")) / "maps"
         self._threads = ThreadPoolExecutor(2, "map")
@@ -57,7 +57,7 @@ class Maps:
         """
         with self._lock:
             snapshot = self._source.now()
-            if not len(snapshot.opened()):
+            if not len(snapshot.require_library()):
                 raise LibraryError(
                     "the library is empty, so there is no map; add pictures to it first"
                 )
@@ -126,7 +126,7 @@ class LibraryMap:
         """
         if color in self._colours:
             return self._colours[color]
-        library = self.snapshot.opened()
+        library = self.snapshot.require_library()
         values: Any = None
         if color == "error" and color not in library.columns:
             errors = self._measured()
@@ -142,7 +142,7 @@ class LibraryMap:
         """Return the errors of all pictures; None while they are being measured."""
         with self._lock:
             if self._errors is None:
-                self.snapshot.whole()
+                self.snapshot.require_decoder()
                 self._errors = self._threads.submit(_errors, self.snapshot, self._outdated)
             measuring = self._errors
             if not measuring.done():
@@ -154,7 +154,7 @@ class LibraryMap:
     def place(self, codes: list[NDArray[np.float32]]) -> list[tuple[float, float]]:
         """Place codes at their neighbours' mean place, weighted by inverse squared distances."""
         points, places = self.points, []
-        for matches in self.snapshot.opened().match_codes(np.stack(codes), _NEIGHBOURS):
+        for matches in self.snapshot.require_library().match_codes(np.stack(codes), _NEIGHBOURS):
             rows = np.searchsorted(self.ids, [match.id for match in matches])
             weights = 1 / (np.square([match.distance for match in matches]) + 1e-12)
             x, y = weights @ points[rows] / weights.sum()
@@ -225,7 +225,7 @@ def _centred(points: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _errors(snapshot: Snapshot, outdated: Event) -> NDArray[np.float64]:
-    library, model, ids = snapshot.opened(), snapshot.whole(), snapshot.ids
+    library, model, ids = snapshot.require_library(), snapshot.require_decoder(), snapshot.ids
     errors = np.empty(len(ids))
     for start in range(0, len(ids), _BLOCK):
         if outdated.is_set():

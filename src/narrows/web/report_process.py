@@ -14,7 +14,7 @@ from pathlib import Path
 
 from narrows.remote import place
 from narrows.texts import as_text
-from narrows.web.snapshot import Snapshot, Source
+from narrows.web.snapshot import Snapshot, SnapshotSource
 
 _MOST_ROWS = 10_000
 
@@ -30,7 +30,7 @@ class ReportMaker:
         The version of the library that it describes.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SnapshotSource) -> None:
         self._source = source
         self._folder = tempfile.TemporaryDirectory(prefix="narrows-report-")
         self._task: asyncio.Task[str] | None = None
@@ -48,8 +48,8 @@ class ReportMaker:
         why : str
             The error, if it failed.
         """
-        snapshot.whole()
-        snapshot.opened()
+        snapshot.require_decoder()
+        snapshot.require_library()
         if self._task is None or (self._task.done() and self._begun != snapshot.version):
             self._begun = snapshot.version
             self._task = asyncio.create_task(self._make(snapshot.version))
@@ -107,15 +107,15 @@ def main() -> None:
     path, to = place(sys.argv[1]), Path(sys.argv[2])
     os.nice(19)
     try:
-        snapshot = Source(path).now()
-        library = snapshot.opened()
+        snapshot = SnapshotSource(path).now()
+        library = snapshot.require_library()
         ids = library.ids
         if len(ids) > _MOST_ROWS:
             ids = np.sort(np.random.default_rng(0).choice(ids, _MOST_ROWS, replace=False))
         items = library.items(ids)
         labels = [item.metadata.get("label") for item in items]
         report = make_report(
-            snapshot.whole(),
+            snapshot.require_decoder(),
             library.read(ids),
             None if None in labels else np.array(labels),
             names=[item.path for item in items],

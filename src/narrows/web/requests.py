@@ -19,7 +19,7 @@ from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.reading import Notes
 from narrows.errors import ParameterError, UnreadableFileError
 from narrows.web.batching import Worker
-from narrows.web.snapshot import Snapshot, Source
+from narrows.web.snapshot import Snapshot, SnapshotSource
 
 LARGEST = 2**31 - 1
 # Bytes of JSON that every request may send.
@@ -231,7 +231,9 @@ class Uploads:
             await file.seek(0)
             return await self._large(read, await file.read(), notes)
 
-    async def add(self, request: Request, source: Source, changes: Worker) -> dict[str, Any]:
+    async def add(
+        self, request: Request, source: SnapshotSource, changes: Worker
+    ) -> dict[str, Any]:
         """Add the pictures to the library, in the thread of its changes.
 
         Raises

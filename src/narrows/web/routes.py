@@ -153,7 +153,7 @@ async def _match(request: Request) -> Response:
     if options["rerank"] == "none":
         options["rerank"] = None
     snapshot = await _now(request)
-    snapshot.opened()
+    snapshot.require_library()
     if number is None:
         by, query = "file", await _upload(request, snapshot, snapshot.read)
     else:
@@ -172,7 +172,7 @@ async def _items(request: Request) -> Response:
     ids, *page = request.state.query.values()
     snapshot = await _now(request)
     if ids is not None:
-        items = await run_in_threadpool(lambda: snapshot.opened().items(ids))
+        items = await run_in_threadpool(lambda: snapshot.require_library().items(ids))
         total = len(items)
     else:
         total, items = await run_in_threadpool(snapshot.page, *page)
@@ -256,7 +256,7 @@ async def _decode(request: Request) -> Response:
     """Decode codes: to one PNG file where Accept asks for it, or to data URIs."""
     snapshot = await _now(request)
     width = snapshot.width
-    snapshot.whole()
+    snapshot.require_decoder()
     body = await read_json(request, MOST_BYTES + _MOST_CODES * width * _BYTES_OF_NUMBER)
     codes = body.get("codes")
     if not isinstance(codes, list) or not 1 <= len(codes) <= _MOST_CODES or len(body) > 1:

@@ -173,13 +173,13 @@ class Snapshot:
             },
         }
 
-    def opened(self) -> Library:
+    def require_library(self) -> Library:
         """Return the library; raise a LibraryError if a model is served alone."""
         if self.library is None:
             raise LibraryError("a model is served alone; serve a library for this")
         return self.library
 
-    def whole(self) -> Any:
+    def require_decoder(self) -> Any:
         """Return the model; raise a LibraryError if it is an encoder alone."""
         if not self.can_decode:
             raise LibraryError("an encoder alone is served; serve a whole model for this")
@@ -220,7 +220,7 @@ class Snapshot:
 
     def stored(self, number: int) -> Sized:
         """Return a picture of the library as a row, and its stored size."""
-        library = self.opened()
+        library = self.require_library()
         return Sized(library.read([number])[0], library.sizes([number])[0])
 
     def encode(self, rows: list[NDArray[Any]]) -> NDArray[np.float32]:
@@ -248,7 +248,7 @@ class Snapshot:
             For each query: the answer, the query's row if it is not in the library, and the row
             that its code decodes to, if it can be decoded.
         """
-        library, is_stored = self.opened(), by == "id"
+        library, is_stored = self.require_library(), by == "id"
         rows: Any = None
         if is_stored:
             codes = np.stack([item.code for item in library.items(items)])
@@ -290,7 +290,7 @@ class Snapshot:
         return {
             "id": item.id,
             "path": item.path,
-            "metadata": _plain(item.metadata),
+            "metadata": _as_json(item.metadata),
             "picture": self._address(item.id, "picture"),
             "thumbnail": self._address(item.id, "thumbnail"),
             "reconstruction": self._address(item.id, "reconstruction") if self.can_decode else None,
@@ -309,13 +309,13 @@ class Snapshot:
 
     def decode(self, codes: Sequence[Sequence[float]]) -> list[bytes]:
         """Decode codes to PNG files."""
-        restored = self.whole().inverse_transform(np.asarray(codes, np.float32))
+        restored = self.require_decoder().inverse_transform(np.asarray(codes, np.float32))
         return [self.png(row) for row in restored]
 
     def reconstruct(self, picture: Sized) -> dict[str, Any]:
         """Encode and decode one row."""
         row = picture.row
-        restored = self.whole().reconstruct(row[None])[0]
+        restored = self.require_decoder().reconstruct(row[None])[0]
         return {
             "picture": self.picture(row),
             "reconstruction": self.picture(restored),
@@ -325,7 +325,7 @@ class Snapshot:
 
     def denoise(self, picture: Sized, corruption: str, amount: float, seed: int) -> Any:
         """Damage one row, and let the model restore it."""
-        model, row = self.whole(), picture.row
+        model, row = self.require_decoder(), picture.row
         damaged = row if corruption == "none" else self._damage(row, corruption, amount, seed)
         restored = model.reconstruct(damaged[None])[0]
         return {
@@ -347,7 +347,7 @@ class Snapshot:
         scaling = self.model.scaling_
         x = scaling(torch.from_numpy(np.array(row))[None])
         generator = torch.Generator().manual_seed(seed)
-        damage = _DAMAGE[name](x, amount, limits_of(self.whole()), generator)
+        damage = _DAMAGE[name](x, amount, limits_of(self.require_decoder()), generator)
         damaged = scaling.undo(damage.rows)[0].numpy()
         clipped: NDArray[Any] = np.clip(damaged, scaling.low, scaling.high)
         return clipped
@@ -360,12 +360,12 @@ class Snapshot:
 
     @cached_property
     def _codes(self) -> NDArray[np.float32]:
-        return self.opened().codes
+        return self.require_library().codes
 
     @cached_property
     def ids(self) -> NDArray[np.int64]:
         """The ids of all pictures, (n,), ascending."""
-        return self.opened().ids
+        return self.require_library().ids
 
     @property
     def spread(self) -> _Spread:
@@ -384,39 +384,39 @@ class Snapshot:
         if self.library is None and hasattr(self.model, "sample"):
             codes = np.random.default_rng(0).standard_normal((_CODES, self.width), np.float32)
             return _Spread.of(codes)
-        if not len(self.opened()):
+        if not len(self.require_library()):
             raise LibraryError("the library is empty, so its code has no units to show")
         return _Spread.of(self._codes)
 
     def draw(self, count: int, seed: int) -> NDArray[np.float64]:
         """Draw codes from the prior, or from a normal distribution like the library's codes."""
-        if hasattr(self.whole(), "sample"):
+        if hasattr(self.require_decoder(), "sample"):
             return np.random.default_rng(seed).standard_normal((count, self.width))
-        if len(self.opened()) < 2:
+        if len(self.require_library()) < 2:
             raise LibraryError("the library has too few pictures to draw others like them")
         return self.spread.draw(count, seed)
 
     def item(self, number: int) -> Item:
         """Return one picture; raise a ParameterError if there is none with this id."""
-        return self.opened().items([number])[0]
+        return self.require_library().items([number])[0]
 
     def pictures(self, numbers: list[int]) -> list[bytes]:
         """Return stored pictures as PNG files."""
         self._check_shown()
-        return [self.png(row) for row in self.opened().read(numbers)]
+        return [self.png(row) for row in self.require_library().read(numbers)]
 
     def thumbnails(self, numbers: list[int]) -> list[bytes]:
         """Return thumbnails of stored pictures as PNG or JPEG files."""
         self._check_shown()
-        return self.opened().thumbnails(numbers)
+        return self.require_library().thumbnails(numbers)
 
     def reconstructions(self, numbers: list[int]) -> list[bytes]:
         """Return the pictures that stored codes decode to, as PNG files."""
-        model, codes = self.whole(), self.codes
+        model, codes = self.require_decoder(), self.codes
         self._check_shown()
         places = np.searchsorted(self.ids, numbers)
         if not len(self.ids) or not np.array_equal(self.ids.take(places, mode="clip"), numbers):
-            self.opened().items(numbers)  # raises an error that names the missing id
+            self.require_library().items(numbers)  # raises an error that names the missing id
         return [self.png(row) for row in model.inverse_transform(codes[places])]
 
     def _check_shown(self) -> None:
@@ -427,7 +427,7 @@ class Snapshot:
 
     def page(self, where: str | None, limit: int, offset: int) -> tuple[int, list[Item]]:
         """Return the number of pictures that pass a filter, and some of them."""
-        library = self.opened()
+        library = self.require_library()
         ids = library.ids if where is None else library.find(where)
         return len(ids), library.items(ids[offset : offset + limit])
 
@@ -442,12 +442,12 @@ def data_uri(file: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Turn values of columns into values for JSON."""
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _as_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
@@ -455,7 +455,7 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-class Source:
+class SnapshotSource:
     """A library, or a model alone, which others may change while it is served.
 
     Parameters
@@ -517,7 +517,7 @@ class Source:
         library = self._to_be_changed()
         with reading(self._how.max_pixels):
             added = library.add(iter(contents))
-        return {"count": added.count, "total": len(self._changed().opened())}
+        return {"count": added.count, "total": len(self._changed().require_library())}
 
     def change(self, number: int, metadata: dict[str, Any]) -> Item:
         """Write columns of one picture."""
@@ -536,7 +536,7 @@ class Source:
 
     def _to_be_changed(self) -> Library:
         """Open the library again, as current requests keep their snapshot."""
-        self.now().opened()
+        self.now().require_library()
         with reading(self._how.max_pixels):
             return Library.open(self.path)
 
