@@ -139,7 +139,10 @@ def test_train_offers_every_parameter_in_the_docstrings_words(run: Run) -> None:
     for field in fields(MODELS["autoencoder"]):
         if field.name != "verbose":
             assert f"--{field.name.replace('_', '-')}" in text
-    assert "Whether the decoder's matrices are the encoder's, transposed. [default: off]" in text
+    assert (
+        "Whether the decoder's matrices are the transposed matrices of the encoder. [default: off]"
+        in text
+    )
 
 
 @pytest.mark.parametrize(

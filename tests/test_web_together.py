@@ -96,17 +96,17 @@ def test_networks_work_in_one_thread(library, cache, monkeypatch):
     for half, name in ((Encoder, "transform"), (Decoder, "inverse_transform")):
         original = getattr(half, name)
 
-        def noting(self, given, *, original=original):
+        def noting(self, given, *others, original=original):
             threads.add(threading.current_thread())
-            return original(self, given)
+            return original(self, given, *others)
 
         monkeypatch.setattr(half, name, noting)
     for name in ("transform", "inverse_transform", "reconstruct"):
         original = getattr(Autoencoder, name)
 
-        def noting(self, given, *, original=original):
+        def noting(self, given, *others, original=original):
             threads.add(threading.current_thread())
-            return original(self, given)
+            return original(self, given, *others)
 
         monkeypatch.setattr(Autoencoder, name, noting)
     picture = {"file": encode_png(draw(1, SEED)[0])}
