@@ -185,8 +185,8 @@ def without_zero_weights(
             f"{at_least} are needed; give more rows a weight above 0"
         )
     weights = weights[kept]
-    own = None if (weights == weights[0]).all() else weights
-    return tuple(_taken(some, kept) for some in rows), own
+    distinct = None if (weights == weights[0]).all() else weights
+    return tuple(_taken(values, kept) for values in rows), distinct
 
 
 def _taken(values: Any, numbers: NDArray[np.int64]) -> Any:
@@ -195,7 +195,7 @@ def _taken(values: Any, numbers: NDArray[np.int64]) -> Any:
         return SelectedRows(values, numbers)
     if not isinstance(values, LazyRows):
         return values[numbers]
-    return ComputedRows(numbers, lambda some: values[some], values.shape[1:], values.dtype)
+    return ComputedRows(numbers, lambda block: values[block], values.shape[1:], values.dtype)
 
 
 class Source(Protocol):
@@ -534,8 +534,8 @@ def source_of(
     if isinstance(rows, AllRowsExcept):
         rows = rows[np.arange(len(rows))]
     if weights is not None:
-        own = weights if rows is None else weights[rows]
-        weights = (weights / own.mean()).astype(np.float32)
+        selected = weights if rows is None else weights[rows]
+        weights = (weights / selected.mean()).astype(np.float32)
     if in_blocks:
         return BlockSource(values, rows, partners, weights)
     return ArraySource(values, rows, partners, weights)

@@ -270,11 +270,11 @@ def find_unreadable(
     pixels = target.empty(size)
     reasons: dict[int, str] = {}
     for start in range(0, len(files), size):
-        some = files[start : start + size]
-        found = decode_files(some, pixels[: len(some)], target, skip_unreadable=True, notes=notes)
+        block = files[start : start + size]
+        found = decode_files(block, pixels[: len(block)], target, skip_unreadable=True, notes=notes)
         reasons |= {start + place: reason for place, reason in found.items()}
         if progress is not None:
-            progress(start + len(some), len(files))
+            progress(start + len(block), len(files))
     return reasons
 
 
@@ -530,7 +530,7 @@ def sizes_of(files: Sequence[Picture] | Sequence[bytes]) -> list[Size | None]:
         return []
     with quietly(), ThreadPoolExecutor(min(n_processors(), len(files))) as threads:
         chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
-        return [size for some in threads.map(_sizes, chunks) for size in some]
+        return [size for block in threads.map(_sizes, chunks) for size in block]
 
 
 def _sizes(files: Sequence[Picture] | Sequence[bytes]) -> list[Size | None]:

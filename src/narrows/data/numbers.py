@@ -93,7 +93,7 @@ def to_numbers(
     defects = _Defects(names)
     found: list[NDArray[Any] | None] = []
     for place, given in enumerate(columns):
-        column = _plain(given)
+        column = _decoded_column(given)
         if pa.types.is_string(column.type):
             marked = f"say how numbers are written ({', '.join(unsaid)})" if unsaid else _TYPED
             numbers = _read_texts(column, marks or Marks(), defects.at(place), marked)
@@ -235,7 +235,7 @@ class _Defects:
         self._remedies[remedy] = None
 
 
-def _plain(column: Any) -> Any:
+def _decoded_column(column: Any) -> Any:
     column = getattr(column, "storage", column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -460,11 +460,11 @@ def _unexplained_of(pictures: StoredPictures, pairs: _Pairs) -> NDArray[np.float
     """Measure the unexplained variance of each pair, the larger one of both directions."""
     left = np.ones(len(pairs))
     for start in range(0, len(pairs), _ROWS // 2):
-        some = pairs[start : start + _ROWS // 2]
-        rows, places = np.unique(some, return_inverse=True)
+        block = pairs[start : start + _ROWS // 2]
+        rows, places = np.unique(block, return_inverse=True)
         small, readable = _read_small(pictures, rows)
         places = places.reshape(-1, 2)
-        for first in range(0, len(some), _COMPARED):
+        for first in range(0, len(block), _COMPARED):
             a, b = places[first : first + _COMPARED].T
             worst = np.maximum(
                 unexplained_variance(small[a], small[b]), unexplained_variance(small[b], small[a])
@@ -477,16 +477,16 @@ def _unexplained_of(pictures: StoredPictures, pairs: _Pairs) -> NDArray[np.float
 def _read_small(
     pictures: StoredPictures, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read pictures, grey and small, (n, height, width), and tell which can be read."""
+    """Read pictures, grey and small, (n, height, width), and which of them can be read."""
     blank = np.zeros((1, *pictures.encoder.sample_shape_), np.float32)
     small: list[NDArray[np.float32]] = []
     readable = np.ones(len(rows), bool)
     for start in range(0, len(rows), _COMPARED):
-        some = rows[start : start + _COMPARED]
+        block = rows[start : start + _COMPARED]
         try:
-            small.append(_shrink(pictures.read(some)))
+            small.append(_shrink(pictures.read(block)))
         except NarrowsError:  # a file that is referred to may be missing: the others count
-            for place in range(start, start + len(some)):
+            for place in range(start, start + len(block)):
                 try:
                     small.append(_shrink(pictures.read(rows[place : place + 1])))
                 except NarrowsError:

@@ -347,8 +347,8 @@ class InputStream:
         """Read the pictures part by part, as :meth:`InputFiles.parts` does."""
         done = 0
         for kind, items in groupby(self.items, self._kind):
-            for some in ([item] for item in items) if kind is None else _gather(items):
-                given = self._read_items(some, kind, done)
+            for block in ([item] for item in items) if kind is None else _gather(items):
+                given = self._read_items(block, kind, done)
                 for part in given.parts(skipped, known):
                     numbers = [done + number for number in part.numbers]
                     yield part._replace(numbers=numbers, done=done + part.done)
@@ -514,10 +514,10 @@ def _npy_files(rows: NDArray[Any]) -> list[bytes]:
 
 def _gather(items: Iterator[Any]) -> Iterator[list[Any]]:
     """Gather items into lists that fit into memory."""
-    some: list[Any] = []
+    block: list[Any] = []
     size = 0
     for item in items:
-        some.append(item)
+        block.append(item)
         match item:
             case bytes():
                 size += len(item)
@@ -525,11 +525,11 @@ def _gather(items: Iterator[Any]) -> Iterator[list[Any]]:
                 size += 4 * item.width * item.height
             case np.ndarray():
                 size += item.nbytes
-        if len(some) == _GATHERED or size >= _GATHERED_BYTES:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
+        if len(block) == _GATHERED or size >= _GATHERED_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
 
 
 def _png(image: Image.Image) -> bytes:

@@ -14,7 +14,7 @@ from narrows.data.decoding import Progress
 from narrows.data.formats import DEFAULTS, FileOptions
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
-from narrows.library.adding import Added, Addition, as_metadata
+from narrows.library.adding import Added, Addition
 from narrows.library.checksums import Checksums
 from narrows.library.exact import Metric, check_options
 from narrows.library.folder import LibraryManifest, Model
@@ -31,6 +31,7 @@ from narrows.library.match import (
     Reranking,
     RerankOn,
 )
+from narrows.library.metadata import as_metadata
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import Indexes, Search
 from narrows.library.table import Table
