@@ -43,7 +43,6 @@ from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interr
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import NetworkSpec
-from narrows.networks.network import Classifier, SoftmaxHead
 from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
 from narrows.training.progress import print_epoch
@@ -53,6 +52,8 @@ from narrows.training.progress import print_epoch
 _RATE, _RATE_OVER_WIDTH, _ENCODER_RATE = 1e-2, 1.0, 1e-3
 # The number of rows whose codes determine the initial weights of the softmax.
 _ROWS_TO_START = 10_000
+# The smallest standard deviation that the softmax divides codes by.
+_LEAST_SPREAD = 1e-6
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -492,6 +493,69 @@ class EncoderClassifier(
 
     def _parts(self) -> dict[str, dict[str, Tensor]]:
         return {"encoder": self.encoder_.tensors(), "head": self.network_.head.state_dict()}
+
+
+class SoftmaxHead(nn.Module):
+    """A linear layer from codes to one number a class, whose softmax is the class probabilities.
+
+    Codes are first brought to mean 0 and variance 1, so that one learning rate suits all encoders.
+
+    Parameters
+    ----------
+    n_codes, n_classes : int
+        The width of the codes, K, and the number of classes.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, n_codes: int, n_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(n_codes))
+        self.register_buffer("scale", torch.ones(n_codes))
+        self.linear = nn.Linear(n_codes, n_classes)
+
+    @torch.no_grad()
+    def start(self, codes: Tensor, weights: Tensor | None = None) -> None:
+        """Learn from codes (n, K) their mean and spread, and give all classes the same chance.
+
+        Codes count by their weights (n,), if they have any.
+        """
+        codes = codes.double()
+        shares = torch.ones(len(codes)).to(codes) if weights is None else weights.to(codes)
+        shares = shares / shares.sum()
+        mean = shares @ codes
+        self.shift.copy_(mean)
+        self.scale.copy_((shares @ (codes - mean).square()).sqrt().clamp(min=_LEAST_SPREAD))
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map codes (B, K) to logits (B, classes)."""
+        y: Tensor = self.linear((codes - self.shift) / self.scale)
+        return y
+
+
+class Classifier(nn.Module):
+    """An encoder with a softmax head, from scaled rows (B, ...) to logits (B, classes).
+
+    Parameters
+    ----------
+    encoder : Module
+        From scaled rows to codes (B, K), or to maps of codes.
+    head : SoftmaxHead
+        From codes to logits.
+    """
+
+    def __init__(self, encoder: nn.Module, head: SoftmaxHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify scaled rows."""
+        y: Tensor = self.head(self.encoder(x).flatten(1))
+        return y
 
 
 def _half_of(encoder: Any, from_scratch: bool) -> Encoder | BaseAutoencoder:

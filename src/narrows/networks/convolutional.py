@@ -34,7 +34,7 @@ class Geometry(NamedTuple):
     Attributes
     ----------
     sizes : list of tuple of int
-        The extent of the row, and those behind each stage.
+        The extent of the row, and those after each stage.
     channels : int
         How many numbers there are at each place of the row.
     has_channels : bool

@@ -200,7 +200,7 @@ def block(
     *,
     reshape: tuple[nn.Module, ...] = (),
 ) -> Block:
-    """Make a hidden layer with normalisation, activation and residual blocks behind it.
+    """Make a hidden layer with normalisation, activation and residual blocks after it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The two halves of a network, the parts that they are made of, and what stands on top of them."""
+"""The two halves of a network, and the parts that they are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from narrows.networks.activations import OUTPUT_MODULES
-
-# The smallest standard deviation that a classifier divides codes by.
-_LEAST_SPREAD = 1e-6
 
 
 class Centre(nn.Module):
@@ -237,7 +234,7 @@ class Encoder(nn.Module):
         self.body = body if isinstance(body, Body) else Body(body)
         self.activation = activation
         self.n_heads = n_heads
-        # Each linear layer and what follows it; behind the last one it is ``activation``.
+        # Each linear layer and what follows it; after the last one it is ``activation``.
         self._chain: tuple[tuple[nn.Linear, nn.Module | None], ...] = ()
         if self.body.is_chain:
             following = (*(block.activation for block in self.body.blocks), None)
@@ -313,67 +310,4 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct scaled rows (B, ...)."""
         y: Tensor = self.decoder(self.encoder(x))
-        return y
-
-
-class SoftmaxHead(nn.Module):
-    """A linear layer from codes to one number a class, whose softmax is the class probabilities.
-
-    Codes are first brought to mean 0 and variance 1, so that one learning rate suits all encoders.
-
-    Parameters
-    ----------
-    n_codes, n_classes : int
-        The width of the codes, K, and the number of classes.
-    """
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, n_codes: int, n_classes: int) -> None:
-        super().__init__()
-        self.register_buffer("shift", torch.zeros(n_codes))
-        self.register_buffer("scale", torch.ones(n_codes))
-        self.linear = nn.Linear(n_codes, n_classes)
-
-    @torch.no_grad()
-    def start(self, codes: Tensor, weights: Tensor | None = None) -> None:
-        """Learn from codes (n, K) their mean and spread, and give all classes the same chance.
-
-        Codes count by their weights (n,), if they have any.
-        """
-        codes = codes.double()
-        shares = torch.ones(len(codes)).to(codes) if weights is None else weights.to(codes)
-        shares = shares / shares.sum()
-        mean = shares @ codes
-        self.shift.copy_(mean)
-        self.scale.copy_((shares @ (codes - mean).square()).sqrt().clamp(min=_LEAST_SPREAD))
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """Map codes (B, K) to logits (B, classes)."""
-        y: Tensor = self.linear((codes - self.shift) / self.scale)
-        return y
-
-
-class Classifier(nn.Module):
-    """An encoder with a softmax head, from scaled rows (B, ...) to logits (B, classes).
-
-    Parameters
-    ----------
-    encoder : Module
-        From scaled rows to codes (B, K), or to maps of codes.
-    head : SoftmaxHead
-        From codes to logits.
-    """
-
-    def __init__(self, encoder: nn.Module, head: SoftmaxHead) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify scaled rows."""
-        y: Tensor = self.head(self.encoder(x).flatten(1))
         return y
