@@ -67,7 +67,7 @@ def command(
 
     from narrows import Library
     from narrows.atomic import explain_os_errors
-    from narrows.data.decoding import tell_resized
+    from narrows.data.decoding import warn_of_resized
     from narrows.errors import NarrowsError, OutputExistsError, ParameterError
     from narrows.library.ivf_build import PACKAGES, faiss_module, is_installed
     from narrows.library.search import is_large
@@ -109,7 +109,7 @@ def command(
                 )
         report_skipped(added.skipped)
         if added.resized is not None:
-            tell_resized(data, added.resized, learned=True)
+            warn_of_resized(data, added.resized, learned=True)
         recall: Recall | None = None
         if approximate or (workers is not None and is_large(library) and is_installed()):
             note("building the approximate index")

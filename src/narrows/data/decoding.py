@@ -227,7 +227,7 @@ class PictureRows(StoredRows):
         decode_files(files, rows, self._target, notes=self._notes)
         self._read += len(files)
         if self._notes is not None and self._read >= len(self._files):
-            self._notes.tell()
+            self._notes.warn()
             self._notes = None
 
 
@@ -470,7 +470,7 @@ def side_by_side(size: Sequence[int]) -> str:
     return " x ".join(map(str, size[:2]))
 
 
-def tell_resized(path: Path, resized: Resized, *, learned: bool, stacklevel: int = 2) -> None:
+def warn_of_resized(path: Path, resized: Resized, *, learned: bool, stacklevel: int = 2) -> None:
     """Warn that pictures are resized.
 
     Parameters

@@ -309,12 +309,12 @@ def read(
                 parameter="image_size",
             )
         if found.left_out is not None:
-            found.left_out.tell(path, stacklevel=3)
+            found.left_out.warn(path, stacklevel=3)
         return found
     if sample_shape is not None:
         _check_takes_pictures(path, sample_shape, of_pictures)
     listing, root = _list_pictures(path, exclude, folder, embedded)
-    listing.left_out.tell(path, stacklevel=3)
+    listing.left_out.warn(path, stacklevel=3)
     with Embedded.named(embedded, path):
         gathered = gather(
             path,

@@ -169,7 +169,7 @@ class LeftOut:
         rest = self.kinds.total() - sum(count for _, count in self.kinds.most_common(_SHOWN))
         return ", ".join(shown + ([f"{rest} others"] if rest else []))
 
-    def tell(self, folder: Path, *, stacklevel: int = 2) -> None:
+    def warn(self, folder: Path, *, stacklevel: int = 2) -> None:
         """Warn of what is not read of a folder.
 
         Parameters

@@ -27,7 +27,7 @@ from narrows.data.decoding import (
     scan,
     side_by_side,
     sizes_of,
-    tell_resized,
+    warn_of_resized,
 )
 from narrows.data.depths import SHADES, common_type
 from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
@@ -206,7 +206,7 @@ def read_image(
         raise UnreadableFileError(
             f"{name} is not a readable picture: {error}; repair it or choose another"
         ) from error
-    notes.tell(stacklevel=3)
+    notes.warn(stacklevel=3)
     return row
 
 
@@ -375,7 +375,7 @@ def read_images(
     pixels, kept, skipped = read_into_memory(
         files, target, notes, skip_unreadable=skip_unreadable, progress=progress
     )
-    notes.tell(stacklevel=3)
+    notes.warn(stacklevel=3)
     return pixels, kept, skipped
 
 
@@ -505,7 +505,7 @@ def gather(
         DataError if image_size == "auto" else ParameterError,
     )
     if scaling is None:
-        tell_mixed(found, stacklevel=4)
+        warn_of_mixed(found, stacklevel=4)
     if fits(len(found.pictures) * row):
         read = read_into_memory(
             found.pictures, target, notes, skip_unreadable=skip_unreadable, progress=progress
@@ -514,12 +514,12 @@ def gather(
         read = _stream(found.pictures, target, notes, skip_unreadable, progress)
     resized = Resized.of_read(sizes, sample_shape, read[2])
     if resized is not None and resizing == "say":
-        tell_resized(path, resized, learned=learned, stacklevel=4)
-    notes.tell(stacklevel=4)
+        warn_of_resized(path, resized, learned=learned, stacklevel=4)
+    notes.warn(stacklevel=4)
     return Gathered(*read, kind, resized)
 
 
-def tell_mixed(found: Scan, *, stacklevel: int = 2) -> None:
+def warn_of_mixed(found: Scan, *, stacklevel: int = 2) -> None:
     """Warn if pictures have several types."""
     if len(found.types) < 2:
         return

@@ -88,7 +88,7 @@ def read_lance(path: Path) -> Contents:
         schema = schema.remove(schema.names.index(NAME))
     with _explained(path):
         layout = Layout.of(path, schema, lambda name: first[name][0].as_py())
-    layout.tell()
+    layout.warn()
     starts = np.cumsum([0, *counts]).tolist()
     parts = [
         _Fragment(fragment, layout, count, start)

@@ -474,7 +474,7 @@ class Layout:
         beside = () if name == ROWS else tuple(other for other in kinds if other != name)
         return cls(path, [name], shape, _numpy_type(kind.value_type), is_table=False, beside=beside)
 
-    def tell(self) -> None:
+    def warn(self) -> None:
         """Warn of columns that are left out ("columns_left_out")."""
         if self.beside:
             warn(

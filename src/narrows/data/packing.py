@@ -30,7 +30,7 @@ from narrows.data.decoding import (
     scan,
     sizes_of,
     stamp_of,
-    tell_resized,
+    warn_of_resized,
 )
 from narrows.data.depths import common_type
 from narrows.data.folders import LeftOut, check_dataset
@@ -39,7 +39,7 @@ from narrows.data.images import (
     choose_sample_shape,
     list_images,
     none_readable,
-    tell_mixed,
+    warn_of_mixed,
 )
 from narrows.data.lance_rows import (
     PICTURES,
@@ -163,10 +163,10 @@ def pack(
     _Work.mend(to)
     check_dataset(to, overwrite=overwrite)
     files, left_out = list_images(folder, exclude)
-    left_out.tell(folder)
+    left_out.warn(folder)
     how, notes = chosen(max_pixels, pages), Notes()
     found = scan(files, how)
-    tell_mixed(found, stacklevel=3)
+    warn_of_mixed(found, stacklevel=3)
     pictures = found.pictures
     with _Work.of(to) as work:
         wanted = (str(folder.absolute()), image_size, color, how.pages, _PICTURES, _BYTES)
@@ -204,8 +204,8 @@ def pack(
         count, skipped = work.finish(len(parts), target.empty(1))
     resized = Resized.of_read(dict(zip(pictures, sizes, strict=True)), shape, skipped)
     if resized is not None:
-        tell_resized(folder, resized, learned=False)
-    notes.tell(stacklevel=3)
+        warn_of_resized(folder, resized, learned=False)
+    notes.warn(stacklevel=3)
     return Packed(to, count, shape, dtype, resumed, skipped, left_out, resized)
 
 

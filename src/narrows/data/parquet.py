@@ -101,7 +101,7 @@ class _Partitions:
             [name for name in [*self.names, *self.texts] if name in names],
         )
 
-    def tell(self, folder: Path) -> None:
+    def warn(self, folder: Path) -> None:
         """Warn of the columns that were read from names of folders, and those left out."""
         notes = []
         if self.names:
@@ -246,7 +246,7 @@ def read_parquet(
                 f"'{other.path}' has {_columns_of(other)}, '{one.path}' {_columns_of(one)}; the "
                 "Parquet files of a folder hold the same columns"
             )
-    one.tell()
+    one.warn()
     columns = one.names if one.is_table else None
     shape, dtype = (total, *one.shape), one.dtype
     extra = np.empty((len(layouts), 0))
@@ -261,7 +261,7 @@ def read_parquet(
             columns = [*columns, *partitions.names]
             shape = (total, len(columns))
             dtype = np.dtype(np.float64) if partitions.names else dtype
-        partitions.tell(partitioned)
+        partitions.warn(partitioned)
     if fits(math.prod(shape) * dtype.itemsize):
         values = np.empty(shape, dtype)
         done = 0

@@ -149,7 +149,7 @@ class Notes:
             for own, value in vars(other)[kind].items():
                 noted[name or own] = value
 
-    def tell(self, *, stacklevel: int = 2) -> None:
+    def warn(self, *, stacklevel: int = 2) -> None:
         """Issue one warning per kind of notes, and clear them."""
         for words, facts in self.messages():
             warn(words, stacklevel=stacklevel + 1, **facts)

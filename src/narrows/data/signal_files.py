@@ -230,7 +230,7 @@ def read_all(
         "files_left_out" if the folder holds other files.
     """
     found = list_signals(path, exclude)
-    found.left_out.tell(Path(path))
+    found.left_out.warn(Path(path))
     left_out = found.left_out if Path(path).is_dir() else None
     signals: dict[Path, Signal] = {}
     skipped = []

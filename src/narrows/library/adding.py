@@ -254,7 +254,7 @@ class Addition:
 
     def report(self, count: int) -> Added:
         """Return the result of the addition, which has added this number of pictures."""
-        self.given.notes.tell(stacklevel=4)
+        self.given.notes.warn(stacklevel=4)
         skipped = self.skipped or []
         present = self._done - count - len(skipped)
         resized = Resized.of_read(self.sizes, self.encoder.sample_shape_, skipped)

@@ -140,7 +140,7 @@ class InputFiles:
     def rows(self) -> NDArray[Any]:
         """All pictures, checked, (n, *sample_shape), in the data's units."""
         rows, _, _ = read_into_memory(self.paths, self.target, self.notes)
-        self.notes.tell(stacklevel=5)
+        self.notes.warn(stacklevel=5)
         return check_rows(self.encoder, rows)
 
     def parts(self, skipped: list[tuple[str, str]] | None, known: set[str]) -> Iterator[Part]:
@@ -422,7 +422,7 @@ def read_input(
         path = Path(given)
         if is_folder(path) and not files.holds_rows(path, exclude):
             found, left_out = list_images(path, exclude)
-            left_out.tell(path, stacklevel=3)
+            left_out.warn(path, stacklevel=3)
             return replace(as_files(found, encoder, store), left_out=left_out, folder=path)
         if is_picture_file(path):
             return as_files([path], encoder, store, single=True)
