@@ -554,6 +554,17 @@ def picked(values: NDArray[Any] | LazyRows, numbers: Numbers) -> LazyRows:
     return ComputedRows(of_them, make, values.shape[1:], values.dtype)
 
 
+def evenly_spread(n_rows: int, most: int) -> NDArray[np.int64]:
+    """Return the numbers of at most ``most`` of the rows, ascending, from the first to the last.
+
+    Examples
+    --------
+    >>> evenly_spread(10, 4).tolist(), evenly_spread(3, 4).tolist()
+    ([0, 3, 6, 9], [0, 1, 2])
+    """
+    return np.unique(np.linspace(0, n_rows - 1, min(n_rows, most)).astype(np.int64))
+
+
 def numbers_of(
     rows: NDArray[Any] | LazyRows, numbers: NDArray[np.int64], *, in_blocks: bool
 ) -> Source:

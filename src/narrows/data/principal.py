@@ -20,7 +20,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import randomized_svd
 
 from narrows.data.arrays import as_array_like, check_finite
-from narrows.data.batches import check_weights
+from narrows.data.batches import check_weights, evenly_spread
 from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, DataTypeError, ParameterError
 
@@ -309,9 +309,7 @@ def _by_projections(
     axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None, random_state: int
 ) -> PrincipalAxes:
     """Find the axes of a sample of rows by random projections."""
-    n, width = len(rows), len(axes.mean)
-    most = min(n, max(_SAMPLED // width, 2 * count))
-    chosen = np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+    chosen = evenly_spread(len(rows), max(_SAMPLED // len(axes.mean), 2 * count))
     some = axes.center(np.asarray(rows[chosen]).reshape(len(chosen), -1))
     if factors is not None:
         some *= factors[chosen] / np.sqrt(np.square(factors[chosen]).mean())

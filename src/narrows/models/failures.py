@@ -12,7 +12,7 @@ from torch import Tensor
 
 from narrows import ranks
 from narrows.data.arrays import as_tensor
-from narrows.data.batches import RowWeights, is_stored
+from narrows.data.batches import RowWeights, evenly_spread, is_stored
 from narrows.data.lazy_rows import AnyRows
 from narrows.errors import warn
 from narrows.models.parameters import ModelAttributes
@@ -105,8 +105,8 @@ def tell_of_failure(
 
 def tell_unlike(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -> None:
     """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
-    count = min(len(clean), _PAIRS, max(2, _PAIRED_VALUES // math.prod(clean.shape[1:])))
-    sample = np.unique(np.linspace(0, len(clean) - 1, count).astype(int))
+    most = min(_PAIRS, max(2, _PAIRED_VALUES // math.prod(clean.shape[1:])))
+    sample = evenly_spread(len(clean), most)
     targets, inputs = (
         np.asarray(rows[sample], np.float64).reshape(len(sample), -1) for rows in (clean, damaged)
     )

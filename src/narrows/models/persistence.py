@@ -35,8 +35,9 @@ STATE = "state"
 _BESIDE_THE_RUN = {"checkpoint", "verbose", "device"}
 # The number of rows that are copied at a time to be hashed.
 _BLOCK = 4096
-# Of rows on a disk, 64 blocks of 16 rows are hashed, evenly spread.
-_SAMPLES, _SAMPLED = 64, 16
+
+HASHED_BLOCKS, ROWS_PER_HASHED_BLOCK = 64, 16
+"""The evenly spread blocks of rows, and the rows of each, that are hashed as a sample of rows."""
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,8 @@ def run_identity(model: ModelAttributes, *data: NDArray[Any]) -> str:
         stamp = X.stamp() if isinstance(X, StoredRows) else None
         if stamp is not None:
             digest.update(repr(stamp).encode())
-        step = _BLOCK if stamp is None else max(_SAMPLED, -(-len(X) // _SAMPLES))
+        step = _BLOCK if stamp is None else max(ROWS_PER_HASHED_BLOCK, -(-len(X) // HASHED_BLOCKS))
         for start in range(0, len(X), step):
-            block = X[start : start + (_BLOCK if stamp is None else _SAMPLED)]
+            block = X[start : start + (_BLOCK if stamp is None else ROWS_PER_HASHED_BLOCK)]
             digest.update(np.ascontiguousarray(block).tobytes())
     return digest.hexdigest()

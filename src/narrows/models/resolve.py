@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from narrows import networks
 from narrows.data.axes import are_pictures
-from narrows.data.batches import AllRowsExcept, Numbers, RowWeights, picked
+from narrows.data.batches import AllRowsExcept, Numbers, RowWeights, evenly_spread, picked
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
 from narrows.data.memory import check_fits
 from narrows.data.principal import fit_pca
@@ -610,8 +610,7 @@ def _may_be_pixels(model: ModelAttributes, X: NDArray[Any] | LazyRows) -> bool:
         return True
     if isinstance(X, Windows) or _misfit(model, "pca_residual"):
         return True
-    most = min(len(X), max(2, _LOOKED_AT // X.shape[1]))
-    some = np.unique(np.linspace(0, len(X) - 1, most).astype(np.int64))
+    some = evenly_spread(len(X), max(2, _LOOKED_AT // X.shape[1]))
     return X.shape[1] >= _PIXELS and len(np.unique(np.asarray(X[some]))) <= _LEVELS
 
 

@@ -53,8 +53,6 @@ from narrows.training.state import Checkpoint, Snapshot, checked
 _ROWS_COMPARED = 256
 # Parameters that may differ from those of the run that is resumed.
 _FREE = {"checkpoint", "device", "verbose", "max_epochs", "n_iter_no_change"}
-# Rows and their order are compared by hashes of 64 blocks of 16 rows, evenly spread.
-_SAMPLES, _SAMPLED = 64, 16
 
 
 class TrainingData(NamedTuple):
@@ -278,8 +276,8 @@ def _hash_in_order(data: TrainingData) -> str:
     facts = [[list(X.shape), str(X.dtype)] for X in data.arrays()]
     digest = hashlib.sha256(json.dumps(facts).encode())
     for X in data.arrays():
-        size = len(X) if X.ndim == 1 else _SAMPLED
-        for start in range(0, len(X), max(size, -(-len(X) // _SAMPLES))):
+        size = len(X) if X.ndim == 1 else persistence.ROWS_PER_HASHED_BLOCK
+        for start in range(0, len(X), max(size, -(-len(X) // persistence.HASHED_BLOCKS))):
             block = np.asarray(X[start : start + size])
             digest.update(np.ascontiguousarray(block).tobytes())
     return digest.hexdigest()
