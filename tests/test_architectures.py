@@ -202,3 +202,15 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path, monkeypatch):
         assert f"'{name}' (narrows.architectures) of the package 'some'" in message
         assert reason in message
     assert ARCHITECTURES["dense"].numbers_a_row is not None
+
+
+def test_buffers_keep_their_types(monkeypatch, tmp_path):
+    """Batch normalisation counts its batches in whole numbers."""
+
+    def build_encoder(spec):
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(30), nn.Linear(30, spec.n_components))
+
+    bring(monkeypatch, build_encoder=build_encoder)
+    model = Autoencoder(2, architecture="foreign", max_epochs=2, random_state=SEED).fit(ROWS)
+    again = narrows.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.transform(ROWS), model.transform(ROWS))

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from narrows import MODELS, Autoencoder, SparseAutoencoder, load
 from narrows.errors import NarrowsWarning, ParameterError
+from narrows.models import BaseAutoencoder
 from narrows.models.registry import load_plugins, model_named
 
 SEED = 20261130
@@ -109,3 +110,51 @@ def test_a_model_needs_no_decorator_and_bears_any(decorate, monkeypatch):
     assert model != clone(model)
     assert len({model, clone(model)}) == 2
     assert repr(model) == "FrugalAutoencoder(frugality=2.0, n_components=3)"
+
+
+@pytest.mark.parametrize("method", ["terms", "reconstruction_terms"])
+def test_a_model_with_errors_of_its_own_is_trained(method, monkeypatch):
+    """Without hidden layers, PCA is the best for the squared error alone."""
+    monkeypatch.setitem(MODELS, "lone", object)
+
+    def absolute(self, network, code, x):
+        return (network.decoder(code) - x).abs()
+
+    def absolute_only(self, objective, trace, x, *_):
+        return {"absolute": trace.mean(absolute(self, objective.network, trace.code, x).sum(1))}
+
+    of_method = {"reconstruction_terms": absolute, "terms": absolute_only}
+    lone = type("LOneAutoencoder", (BaseAutoencoder,), {method: of_method[method]})
+    rng = np.random.default_rng(SEED)
+    X = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 8))
+    X[:10] += 40 * rng.normal(size=(10, 8))  # outliers
+    model = lone(2, hidden_layer_sizes=(), random_state=SEED).fit(X)
+    pca = Autoencoder(2, hidden_layer_sizes=(), random_state=SEED).fit(X)
+    assert model.n_iter_ > 0
+    errors = [np.abs(each.reconstruct(X) - X)[10:].mean() for each in (model, pca)]
+    assert errors[0] < errors[1]
+
+
+def test_a_parameter_without_a_default_is_refused():
+    with pytest.raises(ParameterError, match=r"the parameter 'w' of class .*has no default"):
+        type("NeedyAutoencoder", (Autoencoder,), {"__annotations__": {"w": float}})
+    MODELS.pop("needy", None)
+
+
+def test_two_packages_cannot_have_one_name(monkeypatch):
+    monkeypatch.setitem(MODELS, "shared", object)
+    first = type("SharedAutoencoder", (Autoencoder,), {"__module__": "one_package"})
+    with pytest.raises(ParameterError, match="would take the place of SharedAutoencoder"):
+        type("SharedAutoencoder", (Autoencoder,), {"__module__": "another_package"})
+    assert MODELS["shared"] is first
+    again = type("SharedAutoencoder", (Autoencoder,), {"__module__": "one_package"})
+    assert MODELS["shared"] is again  # as where a notebook's cell runs again
+
+
+def test_a_plug_in_that_exits_or_prints_is_no_harm(tmp_path, monkeypatch, capsys):
+    points = "[narrows.models]\nleaving = leaving_one:Model\n"
+    code = "print('hello')\nimport sys\nsys.exit(3)\n"
+    monkeypatch.syspath_prepend(install(tmp_path, "leaving_one", code, points))
+    with pytest.warns(NarrowsWarning, match="'leaving-one' is left out .SystemExit: 3"):
+        assert model_named("leaving") is None
+    assert capsys.readouterr().out == ""

@@ -1,6 +1,8 @@
 """Plug-ins: objects that other installed packages bring, by their entry points."""
 
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
@@ -49,8 +51,9 @@ def plug_ins(group: str) -> Iterator[PlugIn]:
 def _imported(point: EntryPoint) -> PlugIn | None:
     package = "an unknown package" if point.dist is None else point.dist.name
     try:
-        return PlugIn(point.name, package, point.load())
-    except Exception as error:  # noqa: BLE001  # whatever another package's code raises
+        with redirect_stdout(sys.stderr):  # the answers of commands are on the standard output
+            return PlugIn(point.name, package, point.load())
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever another package's code raises
         refuse(point.group, point.name, package, f"{type(error).__name__}: {error}")
         return None
 

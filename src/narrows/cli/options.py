@@ -325,7 +325,7 @@ def of_model(model: type) -> list[click.Parameter]:
                 default=field.default,
                 type=bool if flag else reader(annotations[field.name]),
                 metavar=None if flag else _metavar(annotations[field.name]),
-                help=texts[field.name] + (f"  [default: {default}]" if default else ""),
+                help=texts.get(field.name, "") + (f"  [default: {default}]" if default else ""),
             )
         )
     return options
@@ -340,8 +340,10 @@ def parameter_texts(model: type) -> dict[str, str]:
         A line for each parameter.
     """
     lines = inspect.cleandoc(model.__doc__ or "").splitlines()
-    start = lines.index("Parameters") + 2
     texts: dict[str, str] = {}
+    if "Parameters" not in lines:
+        return texts
+    start = lines.index("Parameters") + 2
     names: list[str] = []
     for line, following in zip(lines[start:], [*lines[start + 1 :], ""], strict=True):
         if set(following) == {"-"}:

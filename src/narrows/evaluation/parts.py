@@ -365,6 +365,11 @@ def _between(first: NDArray[Any], last: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _filters(subject: Subject, part: Part) -> None:
+    if (spec := subject.model.spec_).kind.filters is None:
+        part.words.append(
+            f"Left out: architecture={spec.architecture!r} has no weights that are pictures."
+        )
+        return
     weights = plots.model_filters(subject.model, n=_FILTERS)
     caption = "Weights of the first layer's units, each by its own largest; grey is 0."
     part.plot("filters", caption, plots.filters, weights, columns=12, tiles=True)

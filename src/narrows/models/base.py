@@ -533,7 +533,9 @@ class BaseAutoencoder(FittedModelMethods):
             return False
         if resolve.asks_for_hidden_layers(self):
             return self.early_stopping and not len(run.held_out)
-        return not self._has_penalties() and self.corruption is None and run.data.damaged is None
+        own_errors = _overrides(type(self), "reconstruction_terms")
+        is_plain = not self._has_penalties() and not own_errors
+        return is_plain and self.corruption is None and run.data.damaged is None
 
     def _finish(
         self, objective: Objective, rows: AnyRows, weights: RowWeights, *, online: bool
@@ -567,7 +569,7 @@ class BaseAutoencoder(FittedModelMethods):
         return networks.build(self.spec_, start, seed)
 
     def _has_penalties(self) -> bool:
-        return type(self).penalties is not BaseAutoencoder.penalties
+        return _overrides(type(self), "penalties") or _overrides(type(self), "terms")
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Continue training by one pass over more rows, at a constant learning rate.
@@ -739,3 +741,8 @@ class BaseAutoencoder(FittedModelMethods):
         self.n_iter_ = len(history)
         self._optimizer = optimizer
         self._run_state = None
+
+
+def _overrides(model: type[BaseAutoencoder], method: str) -> bool:
+    """Return whether a class has a method of its own in place of the base class's."""
+    return getattr(model, method) is not getattr(BaseAutoencoder, method)

@@ -11,8 +11,21 @@ from typing import Any
 from narrows.errors import ParameterError
 from narrows.plugins import plug_ins, refuse
 
-# The classes by their names on the command line ("autoencoder", "denoising").
-MODELS: dict[str, type[Any]] = {}
+
+class Models(dict[str, type[Any]]):
+    """Classes of models by their names on the command line ("autoencoder", "denoising").
+
+    A name that is missing is looked for among the models of other packages.
+    """
+
+    def __missing__(self, name: str) -> type[Any]:
+        load_plugins()
+        if name not in self:
+            raise KeyError(name)
+        return self[name]
+
+
+MODELS = Models()
 
 
 def define(model: type) -> None:
@@ -24,11 +37,13 @@ def define(model: type) -> None:
     Raises
     ------
     ParameterError
-        If the class has the name of a model of Narrows.
+        If the class has the name of a model of Narrows or of another module, or a field has no
+        default.
     """
     name = _name(model)
     known = MODELS.get(name)
-    if known is not None and is_built_in(known) and not is_built_in(model):
+    is_other = hasattr(known, "check_parameters") and not is_built_in(model)
+    if known is not None and is_other and known.__module__ != model.__module__:
         raise ParameterError(
             f"class {model.__qualname__} would take the place of {known.__name__}, as both are "
             f"{name!r} on the command line and in saved models; give the class another name"
@@ -38,6 +53,12 @@ def define(model: type) -> None:
         if method not in vars(model):
             setattr(model, method, getattr(model, method))
     dataclass(kw_only=True, eq=False, repr=False)(model)
+    for field in dataclasses.fields(model):
+        if field.default is field.default_factory is dataclasses.MISSING:
+            raise ParameterError(
+                f"the parameter {field.name!r} of class {model.__qualname__} has no default; give "
+                "it one in the class"
+            )
     MODELS[name] = model
     _describe(model)
 
