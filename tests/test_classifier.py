@@ -211,3 +211,9 @@ def test_the_command_line_describes_classifiers_and_does_not_take_them_for_model
     np.save(tmp_path / "X.npy", X_TEST)
     assert main(["encode", path, str(tmp_path / "X.npy"), "-o", str(tmp_path / "Z.npy")]) == 4
     assert "is a classifier" in capsys.readouterr().err
+
+
+def test_torchs_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    quick().fit(X[:60], Y[:60])
+    assert torch.equal(torch.get_rng_state(), before)

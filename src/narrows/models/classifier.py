@@ -513,7 +513,9 @@ class SoftmaxHead(nn.Module):
         super().__init__()
         self.register_buffer("shift", torch.zeros(n_codes))
         self.register_buffer("scale", torch.ones(n_codes))
-        self.linear = nn.Linear(n_codes, n_classes)
+        with torch.device("meta"):  # torch's own draw would move its global generator
+            linear = nn.Linear(n_codes, n_classes)
+        self.linear = linear.to_empty(device="cpu")
 
     @torch.no_grad()
     def start(self, codes: Tensor, weights: Tensor | None = None) -> None:
