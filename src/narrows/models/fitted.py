@@ -265,8 +265,9 @@ class FittedModelMethods(
         errors = np.empty(len(rows))
         for start in range(0, len(rows), _ERROR_BLOCK):
             block = slice(start, start + _ERROR_BLOCK)
-            decoded = self._decode(self._encode(rows[block]), rows.shape[1:])
-            difference = np.subtract(decoded, rows[block], dtype=np.float64)
+            part = rows[block]  # rows on a disk are read once
+            decoded = self._decode(self._encode(part), rows.shape[1:])
+            difference = np.subtract(decoded, part, dtype=np.float64)
             errors[block] = np.square(difference, out=difference).mean(
                 axis=tuple(range(1, difference.ndim))
             )
