@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from plug_in_kit import code_of, entry_points_of, install, run
 from sklearn.base import clone
 
@@ -158,3 +159,55 @@ def test_a_plug_in_that_exits_or_prints_is_no_harm(tmp_path, monkeypatch, capsys
     with pytest.warns(NarrowsWarning, match="'leaving-one' is left out .SystemExit: 3"):
         assert model_named("leaving") is None
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "penalties", "words"),
+    [
+        (
+            "vector",
+            lambda code: {"size": code.square()},
+            "'size' of its loss as a tensor of",
+        ),
+        ("number", lambda _: {"size": 0.5}, "'size' of its loss as float"),
+        ("total", lambda code: {"loss": code.square().mean()}, "history of training has for some"),
+        ("twice", lambda code: {"reconstruction": code.mean()}, "calls a penalty 'reconstruction'"),
+    ],
+)
+def test_terms_that_would_be_misread_are_refused(name, penalties, words, monkeypatch):
+    monkeypatch.setitem(MODELS, name, object)
+    functions = {"penalties": lambda _self, _objective, trace, _generator: penalties(trace.code)}
+    model = type(f"{name.title()}Autoencoder", (Autoencoder,), functions)
+    with pytest.raises(ParameterError, match=words):
+        model(2, max_epochs=1).fit(np.random.default_rng(SEED).random((50, 6)))
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 2)])
+def test_errors_of_another_shape_than_rows_are_refused(shape, monkeypatch):
+    monkeypatch.setitem(MODELS, "summed", object)
+
+    def reconstruction_terms(self, network, code, x):
+        return (network.decoder(code) - x).square().flatten(1).sum(1)
+
+    functions = {"reconstruction_terms": reconstruction_terms}
+    model = type("SummedAutoencoder", (Autoencoder,), functions)
+    with pytest.raises(ParameterError, match=r"returned errors of shape \(\d+,\) for"):
+        model(2, max_epochs=1).fit(np.random.default_rng(SEED).random((50, *shape)))
+
+
+def test_counters_follow_the_random_seed(monkeypatch):
+    monkeypatch.setitem(MODELS, "critical", object)
+
+    def counters(self, objective):
+        return {"critic": torch.nn.Linear(self.spec_.code_width, 1)}
+
+    def penalties(self, objective, trace, generator):
+        return {"critic": objective.network.critic(trace.code).square().mean()}
+
+    functions = {"counters": counters, "penalties": penalties}
+    model = type("CriticalAutoencoder", (Autoencoder,), functions)
+    X = np.random.default_rng(SEED).random((50, 4, 4))
+    state = torch.get_rng_state()
+    first, again = (model(2, max_epochs=2, random_state=SEED).fit(X) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.history_["critic"] == again.history_["critic"]

@@ -121,9 +121,9 @@ def test_plug_ins_that_do_not_fit_are_named_and_break_nothing():
     assert all("of the package 'strange-ones' is left out" in line for line in told.values())
     for name, reason in (
         ("taken", "Narrows itself reads .csv"),
-        ("twice", "'.failing' is taken by another package"),
-        ("shouted", "not written as '.xyz' is"),
-        ("pictures", "extends Pillow"),
+        ("twice", "another package reads .failing"),
+        ("shouted", "is not one dot and lower-case letters"),
+        ("pictures", "extend Pillow"),
         ("number", "it is no narrows.data.formats.Format"),
         ("absent", "AttributeError"),
     ):

@@ -3,6 +3,7 @@
 Other packages bring further formats as entry points ``narrows.formats``.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -246,18 +247,28 @@ def plug_in_formats() -> tuple[Format, ...]:
 
 
 def _unfit(value: object, others: Sequence[Format]) -> str | None:
-    """Say why something is no further format; None if it is one."""
+    """Return the reason why a plug-in is not used as a format; None if it is."""
     if not isinstance(value, Format):
         return "it is no narrows.data.formats.Format"
-    if not value.suffixes or value.read is None or "pictures" in value.kinds:
-        return "it needs suffixes and a reader; pictures are read by what extends Pillow"
+    are_tuples = isinstance(value.suffixes, tuple) and isinstance(value.kinds, tuple)
+    is_known = set(value.kinds) & {"rows", "tables", "signals"}
+    faults = {
+        "pictures are read by packages that extend Pillow": "pictures" in value.kinds,
+        "it needs tuples of suffixes and of kinds ('rows', 'tables', 'signals')": not (
+            are_tuples and value.suffixes and is_known
+        ),
+        "it needs a reader": not (callable(value.read) or isinstance(value.read, str)),
+    }
     taken = {suffix for other in others for suffix in other.suffixes}
     for suffix in value.suffixes:
-        if suffix in _BY_SUFFIX or suffix in COMPRESSED_SUFFIXES:
-            return f"Narrows itself reads {suffix}"
-        if suffix in taken or suffix != f".{suffix.strip('.').lower()}":
-            return f"{suffix!r} is taken by another package, or not written as '.xyz' is"
-    return None
+        is_built_in = suffix in _BY_SUFFIX or suffix in COMPRESSED_SUFFIXES
+        is_plain = re.fullmatch(r"\.[^.]+", suffix) and suffix == suffix.lower()
+        faults |= {
+            f"Narrows itself reads {suffix}": is_built_in,
+            f"another package reads {suffix}": suffix in taken,
+            f"the suffix {suffix!r} is not one dot and lower-case letters": not is_plain,
+        }
+    return next((fault for fault, is_so in faults.items() if is_so), None)
 
 
 def format_of(path: Path) -> Format | None:

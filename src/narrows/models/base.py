@@ -16,6 +16,7 @@ from narrows import losses, networks, ranks, storage
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import Batch, RowWeights, Weighted, source_of, without_zero_weights
 from narrows.data.lazy_rows import AnyRows
+from narrows.errors import ParameterError
 from narrows.losses import Loss
 from narrows.models import persistence, resolve
 from narrows.models.damage import (
@@ -53,6 +54,8 @@ from narrows.training.state import Snapshot
 _HASHED = 1 << 22
 # partial_fit, which has no planned end, uses this share of the peak learning rate of fit.
 _ONLINE_SHARE = 1 / 3
+# Columns of a history that are no terms of a loss.
+_COLUMNS = {"epoch", "loss", "learning_rate", "seconds", "max_epochs"}
 # The smallest variance of a unit of the code that codes are divided by the root of.
 _LEAST_VARIANCE = 1e-12
 
@@ -95,7 +98,11 @@ class Objective:
         self._model = model
         self._damage = choose_damage(model)
         self._drawing = networks.drawing_of(model.spec_)
-        for name, counter in model.counters(self).items():
+        self._are_checked = False
+        with torch.random.fork_rng(devices=[]):  # weights of counters, if any, follow the seed
+            torch.default_generator.manual_seed(settings.seed)
+            counters = model.counters(self)
+        for name, counter in counters.items():
             if isinstance(counter, Tensor):
                 network.register_buffer(name, counter)
             else:
@@ -121,7 +128,11 @@ class Objective:
             drawn = more if drawn is None else drawn | more
         with self._drawing(generator):
             trace = network.encoder.trace(seen, weights)
-            return self._model.terms(self, trace, x, drawn, generator)
+            terms = self._model.terms(self, trace, x, drawn, generator)
+        if not self._are_checked:
+            _check_terms(self._model, terms)
+            self._are_checked = True
+        return terms
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -200,10 +211,13 @@ class BaseAutoencoder(FittedModelMethods):
             Scalars. "reconstruction" is the mean over rows of the error summed over their values.
         """
         restored = self._reconstruction_loss(objective.network, trace.code, x, drawn)
-        return {
-            "reconstruction": trace.mean(restored),
-            **self.penalties(objective, trace, generator),
-        }
+        penalties = self.penalties(objective, trace, generator)
+        if "reconstruction" in penalties:
+            raise ParameterError(
+                f"{type(self).__name__} calls a penalty 'reconstruction', which is the name of the "
+                "error of restored rows; give it another name"
+            )
+        return {"reconstruction": trace.mean(restored), **penalties}
 
     def reconstruction_terms(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
         """Return the reconstruction error of each value.
@@ -281,7 +295,14 @@ class BaseAutoencoder(FittedModelMethods):
 
     def _reconstruction_sums(self, network: Network, code: Tensor, x: Tensor) -> Tensor:
         """Sum :meth:`reconstruction_terms` over the values of each row, to (..., B)."""
-        return self.reconstruction_terms(network, code, x).flatten(1 - x.ndim).sum(-1)
+        errors = self.reconstruction_terms(network, code, x)
+        if errors.shape[-x.ndim :] != x.shape:
+            raise ParameterError(
+                f"{type(self).__name__}.reconstruction_terms returned errors of shape "
+                f"{tuple(errors.shape)} for rows of shape {tuple(x.shape)}; return one for each "
+                "value of a row"
+            )
+        return errors.flatten(1 - x.ndim).sum(-1)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train encoder and decoder on rows.
@@ -746,3 +767,27 @@ class BaseAutoencoder(FittedModelMethods):
 def _overrides(model: type[BaseAutoencoder], method: str) -> bool:
     """Return whether a class has a method of its own in place of the base class's."""
     return getattr(model, method) is not getattr(BaseAutoencoder, method)
+
+
+def _check_terms(model: BaseAutoencoder, terms: Loss) -> None:
+    """Refuse terms of a loss that are no scalars, or have the name of another column of a history.
+
+    Raises
+    ------
+    ParameterError
+        Naming the first.
+    """
+    for name, value in terms.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            kind = type(value).__name__
+            if isinstance(value, Tensor):
+                kind = f"a tensor of shape {tuple(value.shape)}"
+            raise ParameterError(
+                f"{type(model).__name__} returned the term {name!r} of its loss as {kind}; return "
+                "a tensor of shape (), such as trace.mean of a number for each row"
+            )
+        if name in _COLUMNS or name.startswith("validation_"):
+            raise ParameterError(
+                f"{type(model).__name__} calls a term of its loss {name!r}, which the history of "
+                "training has for something else; give it another name"
+            )

@@ -74,7 +74,7 @@ def load_plugins() -> None:
     The import defines their classes, which registers them in :data:`MODELS`.
     """
     for found in plug_ins("narrows.models"):
-        if found.value not in MODELS.values():
+        if not any(found.value is model for model in MODELS.values()):
             refuse(
                 "narrows.models", found.name, found.package, "it is no subclass of BaseAutoencoder"
             )
