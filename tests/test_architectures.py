@@ -214,3 +214,17 @@ def test_buffers_keep_their_types(monkeypatch, tmp_path):
     model = Autoencoder(2, architecture="foreign", max_epochs=2, random_state=SEED).fit(ROWS)
     again = narrows.load(model.save(tmp_path / "model"))
     np.testing.assert_array_equal(again.transform(ROWS), model.transform(ROWS))
+
+
+def test_tensors_that_saving_would_lose_are_refused(monkeypatch):
+    class Shifted(nn.Linear):
+        def __init__(self, n_out):
+            super().__init__(30, n_out)
+            self.shift = torch.linspace(0, 1, 30)
+
+        def forward(self, x):
+            return super().forward(x.flatten(1) + self.shift)
+
+    bring(monkeypatch, build_encoder=lambda spec: Shifted(spec.n_components))
+    with pytest.raises(ParameterError, match=r"the tensor 'shift' of Shifted as a plain .*buffer"):
+        fitted()

@@ -1,7 +1,7 @@
 """The specification of a network, the record of an architecture, and how networks are built."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -398,7 +398,8 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
     Raises
     ------
     ParameterError
-        If the architecture leaves weights without values, or with values that are not finite.
+        If the architecture leaves weights without values, or keeps tensors that are neither
+        parameters nor buffers.
 
     Examples
     --------
@@ -421,6 +422,7 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
             body.to_empty(device="cpu")
             for _, tensor in _numbers(body):
                 nn.init.constant_(tensor, torch.nan)
+    _refuse_plain_tensors(spec, bodies)
     network = join(_with_activation(bodies[0], spec), Decoder(bodies[1], spec.output), spec)
     if bodies[0].centre is not None:
         bodies[0].centre.learn(start.mean)
@@ -438,6 +440,19 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
             "there is none, the modules' constructors have to"
         )
     return network
+
+
+def _refuse_plain_tensors(spec: NetworkSpec, bodies: Sequence[nn.Module]) -> None:
+    """Refuse tensors that would be lost when a model is saved and loaded."""
+    for body in bodies:
+        for module in body.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor):
+                    raise ParameterError(
+                        f"architecture={spec.architecture!r} keeps the tensor {name!r} of "
+                        f"{type(module).__name__} as a plain attribute, which is not saved; make "
+                        f"it a buffer (self.register_buffer({name!r}, ...))"
+                    )
 
 
 @contextmanager
