@@ -204,8 +204,26 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path, monkeypatch):
     assert ARCHITECTURES["dense"].numbers_a_row is not None
 
 
-def test_buffers_keep_their_types(monkeypatch, tmp_path):
-    """Batch normalisation counts its batches in whole numbers."""
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int8, torch.bool], ids=str)
+@pytest.mark.filterwarnings("ignore::narrows.errors.NarrowsWarning")
+def test_buffers_keep_their_types(monkeypatch, tmp_path, dtype):
+    class Scaled(nn.Linear):
+        def __init__(self, n_out):
+            super().__init__(30, n_out)
+            self.register_buffer("factors", torch.linspace(0.1, 9, 30).to(dtype))
+
+        def forward(self, x):
+            return super().forward(x.flatten(1) * self.factors.to(x.dtype))
+
+    bring(monkeypatch, build_encoder=lambda spec: Scaled(spec.n_components))
+    model = fitted()
+    folders = model.save(tmp_path / "model"), model.split()[0].save(tmp_path / "half")
+    for again in map(narrows.load, folders):
+        np.testing.assert_array_equal(again.transform(ROWS), model.transform(ROWS))
+
+
+def test_batch_normalisation_of_a_package_is_saved(monkeypatch, tmp_path):
+    """It counts its batches in whole numbers."""
 
     def build_encoder(spec):
         return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(30), nn.Linear(30, spec.n_components))

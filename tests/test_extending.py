@@ -211,3 +211,12 @@ def test_counters_follow_the_random_seed(monkeypatch):
     first, again = (model(2, max_epochs=2, random_state=SEED).fit(X) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     assert first.history_["critic"] == again.history_["critic"]
+
+
+@pytest.mark.parametrize("name", ["encoder", "training", "forward", "a.b", ""])
+def test_counters_that_a_network_cannot_have_are_refused(name, monkeypatch):
+    monkeypatch.setitem(MODELS, "counting", object)
+    functions = {"counters": lambda _self, _objective: {name: torch.zeros(())}}
+    model = type("CountingAutoencoder", (Autoencoder,), functions)
+    with pytest.raises(ParameterError, match=f"calls a counter '{name}'"):
+        model(2, max_epochs=1).fit(np.random.default_rng(SEED).random((50, 6)))

@@ -100,9 +100,15 @@ TWICE = Format(name="TWICE", suffixes=(".failing",), kinds=("rows",), read=fails
 WORDS = Format(name="WORDS", suffixes=(".words",), kinds=("rows",), read=of_words)
 SHOUTED = Format(name="SHOUTED", suffixes=(".XYZ",), kinds=("rows",), read=fails)
 PICTURES = Format(name="PICTURES", suffixes=(".cr2",), kinds=("pictures",), read=fails)
+UNTYPED = Format(name="UNTYPED", suffixes=(".untyped",), kinds=None, read=fails)
+BARE = Format(name="BARE", suffixes=".bare", kinds=("rows",), read=fails)
+DOUBLE = Format(name="DOUBLE", suffixes=(".tar.q",), kinds=("rows",), read=fails)
+OTHER = Format(name="OTHER", suffixes=(".other",), kinds=("words",), read=fails)
+UNREAD = Format(name="UNREAD", suffixes=(".unread",), kinds=("rows",))
 NUMBER = 3
 """
 NAMES = ["TAKEN", "FAILING", "TWICE", "WORDS", "SHOUTED", "PICTURES", "NUMBER", "ABSENT"]
+NAMES += ["UNTYPED", "BARE", "DOUBLE", "OTHER", "UNREAD"]
 
 
 @pytest.fixture(name="strange")
@@ -126,6 +132,11 @@ def test_plug_ins_that_do_not_fit_are_named_and_break_nothing():
         ("pictures", "extend Pillow"),
         ("number", "it is no narrows.data.formats.Format"),
         ("absent", "AttributeError"),
+        ("untyped", "it needs tuples of suffixes"),
+        ("bare", "it needs tuples of suffixes"),
+        ("double", "is not one dot and lower-case letters"),
+        ("other", "its kinds ['words'] are none of"),
+        ("unread", "it needs a reader"),
     ):
         assert reason in told.pop(name)
     assert not told

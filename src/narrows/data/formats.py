@@ -250,13 +250,15 @@ def _unfit(value: object, others: Sequence[Format]) -> str | None:
     """Return the reason why a plug-in is not used as a format; None if it is."""
     if not isinstance(value, Format):
         return "it is no narrows.data.formats.Format"
-    are_tuples = isinstance(value.suffixes, tuple) and isinstance(value.kinds, tuple)
-    is_known = set(value.kinds) & {"rows", "tables", "signals"}
+    for texts in (value.suffixes, value.kinds):
+        if not (
+            isinstance(texts, tuple) and texts and all(isinstance(text, str) for text in texts)
+        ):
+            return "it needs tuples of suffixes and of kinds ('rows', 'tables', 'signals')"
+    unknown = set(value.kinds) - {"rows", "tables", "signals"}
     faults = {
-        "pictures are read by packages that extend Pillow": "pictures" in value.kinds,
-        "it needs tuples of suffixes and of kinds ('rows', 'tables', 'signals')": not (
-            are_tuples and value.suffixes and is_known
-        ),
+        "pictures are read by packages that extend Pillow": "pictures" in unknown,
+        f"its kinds {sorted(unknown)} are none of 'rows', 'tables', 'signals'": bool(unknown),
         "it needs a reader": not (callable(value.read) or isinstance(value.read, str)),
     }
     taken = {suffix for other in others for suffix in other.suffixes}

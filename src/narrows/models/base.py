@@ -103,6 +103,12 @@ class Objective:
             torch.default_generator.manual_seed(settings.seed)
             counters = model.counters(self)
         for name, counter in counters.items():
+            is_taken = name in {"encoder", "decoder"} or name in vars(network)
+            if is_taken or hasattr(type(network), name) or not name.isidentifier():
+                raise ParameterError(
+                    f"{type(model).__name__} calls a counter {name!r}, which a network cannot have "
+                    "as a further attribute; give it another name, such as 'n_steps'"
+                )
             if isinstance(counter, Tensor):
                 network.register_buffer(name, counter)
             else:

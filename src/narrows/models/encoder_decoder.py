@@ -152,7 +152,7 @@ class Half(ABC):
             scaling = Scaling.restore(shifts, manifest["scaling"], math.prod(spec.sample_shape))
             prefix = "weights."
             weights = {
-                name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
+                name.removeprefix(prefix): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(prefix)
             }

@@ -346,7 +346,7 @@ def _with_activation(body: Body, spec: NetworkSpec) -> Encoder:
 def with_weights(
     build_half: Callable[[NetworkSpec], M], spec: NetworkSpec, weights: Mapping[str, Tensor]
 ) -> M:
-    """Build a half that has the weights of a state dict.
+    """Build a half that has the weights of a state dict, in the types that its modules have.
 
     Raises
     ------
@@ -356,6 +356,8 @@ def with_weights(
     # On the meta device nothing is allocated: what a manifest claims costs no memory.
     with torch.device("meta"):
         half = build_half(spec)
+    types = {name: tensor.dtype for name, tensor in half.state_dict().items()}
+    weights = {name: tensor.to(types.get(name)) for name, tensor in weights.items()}
     half.load_state_dict(weights, assign=True)
     if any(buffer.is_meta for buffer in half.buffers()):  # of those that are not saved
         with _drawing(0):
