@@ -1,14 +1,15 @@
-"""What the documentation shows runs: the README from top to bottom, every docstring example."""
+"""What the documentation shows runs, and what docstrings say of rows follows one template."""
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -151,3 +152,59 @@ def test_public_callables_have_examples() -> None:
         if callable(value):
             documentation = value.__doc__ or ""
             assert ">>> " in documentation or "for an example" in documentation, name
+
+
+# Rows that a model takes are validated, and may come in any of these ways.
+VALIDATED = "array-like of shape (n, *sample_shape), DataFrame, Tensor or path"
+ROWS = re.compile(
+    r"(array-like|ndarray|ndarray or LazyRows) of shape \([nmk], \*sample_shape\)(,.*)?"
+)
+TAKE_ROWS = ("models", "library", "evaluation", "plots", "signals", "onnx", "scale")
+
+
+def callables(module: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield the public functions and methods that a module defines, with their names."""
+    owner = importlib.import_module(module)
+    for name, value in vars(owner).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module:
+            continue
+        if inspect.isfunction(value):
+            yield f"{module}.{name}", value
+        elif inspect.isclass(value):
+            for part, attribute in vars(value).items():
+                method = getattr(attribute, "__func__", attribute)  # of class methods
+                if inspect.isfunction(method) and not part.startswith("_"):
+                    yield f"{module}.{name}.{part}", method
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in modules() if name.split(".")[1:2] in ([part] for part in TAKE_ROWS)]
+)
+def test_rows_are_described_by_one_template(module: str) -> None:
+    for name, function in callables(module):
+        parameters = inspect.signature(function).parameters
+        documentation = inspect.getdoc(function) or ""
+        if "X" not in parameters or "Parameters\n----------" not in documentation:
+            continue
+        # Without a type, the parameter is that of another method, such as fit.
+        described = re.search(
+            r"^(?:\w+, )*X(?:, [\w*]+)*(?: : (.+))?$", documentation, re.MULTILINE
+        )
+        assert described, f"{name} does not describe X"
+        if described[1] not in (None, "object"):
+            assert ROWS.fullmatch(described[1]), f"{name} describes X as {described[1]!r}"
+
+
+def test_models_take_rows_in_the_same_ways() -> None:
+    """Every method that validates its rows says so in the same words; none is left out."""
+    described = 0
+    for model in [*narrows.MODELS.values(), narrows.EncoderClassifier, narrows.Encoder]:
+        for name, method in inspect.getmembers(model, inspect.isfunction):
+            own = method.__module__.startswith("narrows.") and not name.startswith("_")
+            if own and "X" in inspect.signature(method).parameters:
+                text = inspect.getdoc(method) or ""
+                # Some refer to the parameters of fit, or to the whole text of another method.
+                reference = "X, y, sample_weight\n" in text or "Parameters\n" not in text
+                assert reference or f"X : {VALIDATED}\n" in text, f"{model.__name__}.{name}"
+                described += 1
+    assert described > 50

@@ -125,7 +125,7 @@ class OnnxEncoder:
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows in the units of the training data; they are rounded to single precision.
 
         Returns

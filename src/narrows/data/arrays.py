@@ -197,7 +197,7 @@ def check_finite(X: NDArray[Any], name: str = "X", first_row: int = 0) -> None:
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...)
+    X : ndarray of shape (n, *sample_shape)
         Any numeric type.
     name : str
         Name of the array in messages.

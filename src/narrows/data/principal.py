@@ -87,7 +87,8 @@ class PrincipalAxes:
 
         Parameters
         ----------
-        X : array-like of shape (n, ...)
+        X : array-like of shape (n, *sample_shape)
+            Rows like those that the axes were fitted to.
         sizes : sequence of int
             Numbers of axes, ascending, from 0 to K; with 0, each row is restored as the mean.
 
@@ -160,7 +161,7 @@ def fit_pca(
 
     Parameters
     ----------
-    X : array-like or LazyRows of shape (n, ...)
+    X : array-like or LazyRows of shape (n, *sample_shape)
         Rows of F finite numbers each, such as tables (n, F) or pictures (n, H, W, C). They are
         converted to double precision some at a time.
     n_components : int

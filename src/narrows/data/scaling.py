@@ -78,7 +78,7 @@ class Statistics:
 
         Parameters
         ----------
-        X : ndarray or LazyRows of shape (n, ...)
+        X : ndarray or LazyRows of shape (n, *sample_shape)
             The rows.
         held_out : ndarray of int, optional
             Numbers of the held-out rows, which are left out, ascending.

@@ -97,7 +97,7 @@ def compare_with_pca(
     ----------
     model : BaseAutoencoder
         A model fitted on ``X_train``.
-    X_train, X_test : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
+    X_train, X_test : ndarray of shape (n, *sample_shape)
         The rows that PCA is fitted on, and those that both are scored on.
     y_train, y_test : array-like of shape (n,), optional
         Labels; without them there is no accuracy.
@@ -260,8 +260,8 @@ def compare_models(
 
     Parameters
     ----------
-    X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
-        At least 50 rows.
+    X : array-like of shape (n, *sample_shape)
+        At least 50 rows of shape (F,), (H, W) or (H, W, C).
     y : array-like of shape (n,), optional
         Labels, for maps and features.
     models : sequence of str

@@ -132,8 +132,8 @@ def compare_depths(
 
     Parameters
     ----------
-    X : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
-        Rows, some of which are held out for the test.
+    X : ndarray of shape (n, *sample_shape)
+        Rows of shape (F,), (H, W) or (H, W, C), some of which are held out for the test.
     depths : sequence of int, default=(4, 12, 24)
         Numbers of layers with an activation, of both halves together: even numbers from 4 on.
     remedies : sequence of str, default=all

@@ -256,7 +256,7 @@ class Projection:
 
         Parameters
         ----------
-        X : array-like of shape (m, ...)
+        X : array-like of shape (m, *sample_shape)
             Rows like those that the map was made from; with a model, rows for it.
 
         Returns
@@ -326,8 +326,8 @@ def project(
 
     Parameters
     ----------
-    X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
-        Rows, or codes.
+    X : array-like of shape (n, *sample_shape)
+        Rows of shape (F,), (H, W) or (H, W, C), or codes.
     method : {"autoencoder", "pca", "tsne", "umap"}, default="autoencoder"
         "autoencoder": a code of two numbers, by at most 3 000 landmarks that t-SNE lays out; it
         places rows quickly, and restores them from their places. "pca": the two principal
@@ -547,7 +547,7 @@ def score_map(
 
     Parameters
     ----------
-    X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
+    X : array-like of shape (n, *sample_shape)
         The rows. Without a model, distances between them count as they are: scale columns of
         different units.
     points : array-like of shape (n, 2)

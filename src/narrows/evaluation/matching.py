@@ -214,7 +214,7 @@ def evaluate_matching(
     ----------
     model : BaseAutoencoder or Encoder
         A fitted model.
-    X : ndarray of shape (n, F), (n, H, W) or (n, H, W, C)
+    X : ndarray of shape (n, *sample_shape)
         Rows in the units of the model's training data. PCA is fitted on these very rows, which
         favours it. Columns of different units are divided by their standard deviations for both.
     labels, pairs, k, metric

@@ -116,14 +116,14 @@ def make_report(
     ----------
     model : BaseAutoencoder
         A fitted model.
-    X : array-like of shape (n, F), (n, H, W) or (n, H, W, C)
+    X : array-like of shape (n, *sample_shape)
         Rows, at least 10. Errors, features and the verdict come from the rows held out in training
         and the new ones, by the model's own memory (``learned_rows_``), if these are at least 10.
         Otherwise they come from all rows, the page is headed by a notice, and PCA is fitted on the
         same rows.
     y : array-like of shape (n,), optional
         Labels: the colours of the map, and the classes for classifiers.
-    X_train : array-like, optional
+    X_train : array-like of shape (m, *sample_shape), optional
         The training rows: PCA and the models of the sweep are fitted on them too, and the errors
         on them tell overfitting, whatever the loss. By default these are the rows of X that the
         model has learned from. Where they are fewer than half of the others, PCA is fitted on each

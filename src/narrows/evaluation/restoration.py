@@ -64,7 +64,7 @@ def compare_with_clean(
 
     Parameters
     ----------
-    restored, clean : ndarray or LazyRows of shape (n, F), (n, H, W) or (n, H, W, C)
+    restored, clean : ndarray or LazyRows of shape (n, *sample_shape)
         Rows in the same units.
     data_range : float
         The distance from the smallest to the largest possible value: 255 for 8-bit pixels.

@@ -118,7 +118,7 @@ def find_columns(
     ----------
     model : BaseAutoencoder or Encoder
         A fitted model, which knows the architecture, the scaling, and the names of columns.
-    X : ndarray of shape (n, ...)
+    X : ndarray of shape (n, *sample_shape)
         Rows like the training rows.
     given : ndarray or LazyRows, optional
         The source of the rows, by which windows of a signal are recognised.
@@ -165,7 +165,7 @@ def choose_unit(X: NDArray[Any], columns: ColumnLayout | None) -> ErrorUnit:
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...)
+    X : ndarray of shape (n, *sample_shape)
         The measured rows; shares are of the variance over them.
     columns : ColumnLayout or None
         The columns that :func:`find_columns` found.
@@ -218,7 +218,7 @@ class Coded:
 
     Attributes
     ----------
-    X : ndarray of shape (n, ...)
+    X : ndarray of shape (n, *sample_shape)
         The rows, in the units of the model's training data.
     codes : ndarray of shape (n, K)
         Their latent codes.
@@ -297,7 +297,7 @@ class PCABaseline:
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...)
+    X : ndarray of shape (n, *sample_shape)
         The measured rows; n is at least 2.
     unit : ErrorUnit
         The unit of errors.
@@ -398,7 +398,7 @@ class PCABaseline:
             The numbers of the rows among those measured.
         size : int
             The number of components, at most; the largest of the sizes up to it is taken.
-        X : ndarray of shape (k, ...)
+        X : ndarray of shape (k, *sample_shape)
             The rows, or the damaged copies.
 
         Returns

@@ -719,7 +719,7 @@ class Library:
 
         Parameters
         ----------
-        X : path, sequence of paths, array-like of shape (n, *sample_shape_), or iterator
+        X : array-like of shape (n, *sample_shape), path, sequence of paths, or iterator
             A folder of pictures, a picture, several pictures, any file of data that
             :func:`narrows.data.files.read` knows, or pictures in memory, in the units of the
             model's training data. Picture files are kept byte for byte, arrays as they are.

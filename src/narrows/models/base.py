@@ -315,8 +315,9 @@ class BaseAutoencoder(FittedModelMethods):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
-            Tables, or grey or colour pictures: uint8 or float.
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
+            Rows of a table (F,), of a signal (L,) or (L, C), or pictures (H, W) or (H, W, C), which
+            are uint8 or float.
         y : array-like of shape (n,) or (n, m), optional
             Labels, which are ignored. Rows like those of X are refused: only
             :class:`narrows.DenoisingAutoencoder` learns from pairs.
@@ -605,7 +606,7 @@ class BaseAutoencoder(FittedModelMethods):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows of the same shape and columns as before.
         y : array-like of shape (n,) or (n, m), optional
             Labels, which are ignored, as in :meth:`fit`.
@@ -686,7 +687,7 @@ class BaseAutoencoder(FittedModelMethods):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Clean rows; a model with a ``corruption`` damages them first.
         random_state : int, RandomState or None
             The random seed of damage and noise.

@@ -161,7 +161,7 @@ class EncoderClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows, in the units of the encoder's training data.
         y : array-like of shape (n,)
             Their labels: integers, strings, booleans.
@@ -211,7 +211,7 @@ class EncoderClassifier(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows, in the units of the training data.
 
         Returns
@@ -234,8 +234,8 @@ class EncoderClassifier(
 
         Parameters
         ----------
-        X : array-like
-            As :meth:`predict`.
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
+            Rows, as for :meth:`predict`.
 
         Returns
         -------
@@ -255,8 +255,8 @@ class EncoderClassifier(
 
         Parameters
         ----------
-        X : array-like
-            As :meth:`predict`.
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
+            Rows, as for :meth:`predict`.
 
         Returns
         -------

@@ -50,7 +50,7 @@ def range_of(
     ----------
     statistics : Statistics
         The statistics of the rows.
-    X : ndarray or LazyRows of shape (n, ...)
+    X : ndarray or LazyRows of shape (n, *sample_shape)
         The rows.
     columns_shape : tuple of int
         The shape of a row whose last axis has columns or channels, ``()`` for pictures.

@@ -68,7 +68,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Clean rows, which ``corruption`` damages during training; or, with ``y``, damaged rows.
         y : array-like of the shape of X, optional
             The clean rows. Labels, of shape (n,) or (n, 1), are ignored.
@@ -140,7 +140,7 @@ class DenoisingAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows.
         y : array-like of the shape of X, optional
             The clean rows, with which restored rows are compared; by default, X. Labels, of shape

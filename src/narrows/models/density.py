@@ -229,7 +229,7 @@ class Density(FittedModelMethods):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows.
         n_samples : int, default=10
             Codes drawn for each row; more draws reduce the variance, and leave the mean as it is.
@@ -283,7 +283,7 @@ class Density(FittedModelMethods):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows.
         n_samples : int, default=5000
             Codes decoded for each row. The expectation of the estimate is at most the true value,

@@ -220,7 +220,7 @@ class Encoder(Half):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows, in the units of the training data. The columns of a table are compared with
             those of the training table.
 

@@ -84,7 +84,7 @@ def tell_of_failure(
         A fitted model.
     failure : Failure or None
         A failure of its kind of model.
-    X : ndarray or LazyRows of shape (n, ...), optional
+    X : ndarray or LazyRows of shape (n, *sample_shape), optional
         Training rows, of which at most 2 000 are measured, and of those on a disk at most one in
         200; without them, only ``failure`` is reported.
     damaged : ndarray or LazyRows of shape (n, ...), optional

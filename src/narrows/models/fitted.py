@@ -156,7 +156,7 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows, in the units of the training data.
 
         Returns
@@ -205,7 +205,7 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows.
 
         Returns
@@ -227,7 +227,7 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Damaged rows, in the units of the training data.
 
         Returns
@@ -247,7 +247,7 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows.
 
         Returns
@@ -279,8 +279,8 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like
-            As :meth:`reconstruction_error`.
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
+            Rows.
 
         Returns
         -------
@@ -299,8 +299,8 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like
-            As :meth:`reconstruction_error`.
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
+            Rows.
         y : array-like of shape (n,) or (n, m), optional
             Labels, which are ignored. Rows like those of X are refused: only
             :class:`narrows.DenoisingAutoencoder` measures against clean rows.
@@ -324,7 +324,7 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows, in the units of the training data.
 
         Returns
@@ -350,7 +350,7 @@ class FittedModelMethods(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows, in the units of the training data; each costs K passes.
 
         Returns

@@ -134,7 +134,7 @@ class LearnedRows:
 
         Parameters
         ----------
-        X : ndarray or LazyRows of shape (n, ...)
+        X : ndarray or LazyRows of shape (n, *sample_shape)
             Rows in the units of the training data. They are compared in single precision if they
             or the training data have that precision.
 
@@ -200,7 +200,7 @@ def hash_rows(X: AnyRows) -> Hashes:
 
     Parameters
     ----------
-    X : ndarray or LazyRows of shape (n, ...)
+    X : ndarray or LazyRows of shape (n, *sample_shape)
         Rows of any numeric type.
 
     Returns

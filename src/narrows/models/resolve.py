@@ -197,7 +197,7 @@ def resolve(
     ----------
     model : ModelAttributes
         A model with checked parameters.
-    X : ndarray or LazyRows of shape (n, ...)
+    X : ndarray or LazyRows of shape (n, *sample_shape)
         Checked rows.
     held_out : ndarray of int or None
         Numbers of the held-out rows, which do not influence the choices.
@@ -633,7 +633,7 @@ def choose_start(
         The scaling from the data's units to the network's.
     statistics : Statistics
         The statistics of the rows that are learned from.
-    X : ndarray or LazyRows of shape (n, ...)
+    X : ndarray or LazyRows of shape (n, *sample_shape)
         All rows.
     learned : ndarray of int, or AllRowsExcept
         The numbers of the rows that are learned from.

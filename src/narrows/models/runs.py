@@ -60,7 +60,7 @@ class TrainingData(NamedTuple):
 
     Attributes
     ----------
-    X : ndarray or LazyRows of shape (n, ...)
+    X : ndarray or LazyRows of shape (n, *sample_shape)
         The clean rows.
     damaged : ndarray or LazyRows of shape (n, ...), or None
         The encoder's input of each pair; ``None`` if there are no pairs.

@@ -129,7 +129,7 @@ class StackedAutoencoder(BaseAutoencoder):
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Tensor or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
             Rows of the same shape and columns as before.
         y : array-like of shape (n,) or (n, m), optional
             Labels, which are ignored, as in :meth:`fit`.

@@ -32,7 +32,7 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     owner : BaseAutoencoder or Encoder
         A model to be fitted, which gets ``n_features_in_`` (for pictures: the number of values) and
         ``feature_names_in_``; or a fitted model or its encoder.
-    X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), Tensor, DataFrame or path
+    X : array-like of shape (n, *sample_shape), DataFrame, Tensor or path
         The rows.
     fitting : bool, default=False
         Whether the owner is to be fitted to these rows.
@@ -128,7 +128,7 @@ def check_codes(
 
     Parameters
     ----------
-    Z : array-like of shape (n, K), Tensor, DataFrame or path
+    Z : array-like of shape (n, K), DataFrame, Tensor or path
         The codes.
     n_components : int
         Their width, K.
@@ -525,7 +525,7 @@ def check_no_pairs(owner: object, X: AnyRows, y: Any) -> None:
     ----------
     owner : BaseAutoencoder
         A model that does not learn from pairs.
-    X : ndarray or LazyRows of shape (n, ...)
+    X : ndarray or LazyRows of shape (n, *sample_shape)
         Checked rows.
     y : object
         The second argument.

@@ -70,7 +70,7 @@ def fit_by_ray(
     ----------
     model : BaseAutoencoder
         The model whose parameters are used; it stays as it is.
-    X : array-like, path, or callable
+    X : array-like of shape (n, *sample_shape), DataFrame, Tensor, path or callable
         As for ``fit``. Arrays travel to every machine, and have to fit into its memory. A path is
         read by every process, from a disk that all machines share. A function is called by every
         process, returns the same rows in each, and must not need anything of this process. Where
