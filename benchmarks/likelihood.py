@@ -20,8 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import SEED, best, compared, pictures, row, table, turns
-from narrows import VariationalAutoencoder, datasets
-from narrows.losses import variational
+from narrows import VariationalAutoencoder, datasets, losses
 from narrows.models import density
 
 # From how many draws on the mixture is defensive, and something is learned.
@@ -137,7 +136,7 @@ def quadrature(model, X):
             height = x.shape[1] * torch.log(2 * math.pi * variance)
             return prior - 0.5 * (squares / variance + height)
         a = decoder.logits(codes).flatten(1)
-        kind = getattr(variational, model.loss_)
+        kind = getattr(losses, model.loss_)
         # Log densities are a line in x: its height at 0, and its slope.
         zero = torch.zeros((), dtype=a.dtype)
         return prior + kind(a, zero).sum(1, keepdim=True) + a @ rows.T

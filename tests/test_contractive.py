@@ -7,9 +7,16 @@ from scipy.stats import chisquare
 from torch import nn
 from torch.autograd.functional import jacobian as naive_jacobian
 
-from narrows import MODELS, ContractiveAutoencoder, DenoisingAutoencoder, datasets, load, networks
+from narrows import (
+    MODELS,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    datasets,
+    load,
+    losses,
+    networks,
+)
 from narrows.errors import NotFittedError, ParameterError
-from narrows.losses import jacobian
 from narrows.models.sensitivity import squared_norm
 from narrows.networks import ACTIVATIONS, Encoder
 
@@ -68,7 +75,7 @@ def gradients(encoder, value):
 
 
 def probes(encoder, x):
-    return jacobian.draw_probes(len(x), encoder(x[:1]).shape[1], generator(), x.dtype)
+    return losses.draw_probes(len(x), encoder(x[:1]).shape[1], generator(), x.dtype)
 
 
 def assert_exact(encoder, x):
@@ -112,11 +119,11 @@ def test_a_single_direction_gives_the_length_of_its_pull_back(activation, hidden
 )
 def test_slopes_heed_what_an_activation_was_built_with(activation):
     values = rows(50).requires_grad_()
-    ours = jacobian.slope(activation, values)
+    ours = losses.slope(activation, values)
     step = 1e-6
     finite = (activation(values + step) - activation(values - step)) / (2 * step)
     torch.testing.assert_close(ours, finite, rtol=1e-5, atol=1e-8)
-    plain = jacobian.slope(activation, values.detach())
+    plain = losses.slope(activation, values.detach())
     assert not plain.requires_grad
     torch.testing.assert_close(plain, ours)
 
@@ -163,7 +170,7 @@ def test_activations_that_select_may_say_so_and_get_the_same_norm_faster(hidden)
     assert_exact(encoder, x)
     encoder.activation.pointwise = True
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jacobian, "function_norm", None)  # the way through autograd is not taken
+        patch.setattr(losses, "function_norm", None)  # the way through autograd is not taken
         assert_exact(encoder, x)
 
 
@@ -188,7 +195,7 @@ def test_estimates_and_their_gradients_average_to_the_exact(encoder, shape):
 @pytest.mark.parametrize("width", [1, 2, 3, 32, 33])
 def test_directions_of_a_group_of_rows_cover_all_alike(width):
     group = 1 << (width - 1).bit_length()
-    u = jacobian.draw_probes(3 * group, width, generator(), torch.float64)
+    u = losses.draw_probes(3 * group, width, generator(), torch.float64)
     assert set(u.unique().tolist()) <= {-1.0, 1.0}
     for rows_of_group in u.split(group):
         torch.testing.assert_close(
@@ -201,7 +208,7 @@ def test_directions_of_a_group_of_rows_cover_all_alike(width):
 def test_directions_of_each_row_are_any_signs_with_equal_chance():
     """Pearson's test for each of four rows and all eight signs of three units, seed 1."""
     noise = torch.Generator().manual_seed(1)
-    draws = torch.stack([jacobian.draw_probes(4, 3, noise) for _ in range(4_000)])
+    draws = torch.stack([losses.draw_probes(4, 3, noise) for _ in range(4_000)])
     kinds = ((draws > 0) * torch.tensor([1, 2, 4])).sum(dim=2)
     for row in kinds.t():
         assert chisquare(row.bincount(minlength=8)).pvalue > 0.01
@@ -266,13 +273,13 @@ def test_jacobian_norm_is_with_respect_to_the_scaled_row(hidden, monkeypatch, tm
 
 def test_every_row_of_every_step_has_a_direction_of_its_own(monkeypatch):
     seen = []
-    estimate = jacobian.layered_estimate
+    estimate = losses.layered_estimate
 
     def spy(weights, slopes, probes):
         seen.append(probes.clone())
         return estimate(weights, slopes, probes)
 
-    monkeypatch.setattr(jacobian, "layered_estimate", spy)
+    monkeypatch.setattr(losses, "layered_estimate", spy)
 
     def draw(seed):
         seen.clear()

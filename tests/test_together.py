@@ -15,7 +15,7 @@ from cli_kit import TINY, save_csv, table
 from numpy.typing import NDArray
 
 from narrows import load
-from narrows.losses.variational import free_bits
+from narrows.losses import free_bits
 
 # Two processes and one add up in different orders.
 ROUNDING = 1e-4

@@ -18,9 +18,8 @@ from variational_kit import (
     quick,
 )
 
-from narrows import Decoder, VariationalAutoencoder, datasets, load
+from narrows import Decoder, VariationalAutoencoder, datasets, load, losses
 from narrows.errors import DataError, NarrowsWarning
-from narrows.losses import variational
 from narrows.models.base import Objective
 from narrows.models.resolve import choose_settings
 from narrows.networks import Network
@@ -44,18 +43,18 @@ def test_the_divergence_is_torchs():
         ours = Normal(mean, torch.exp(log_variance / 2))
         return kl_divergence(ours, Normal(torch.zeros_like(mean), torch.ones_like(mean)))
 
-    same_with_gradients(variational.gaussian_kl, truth, [normal(50, 4), normal(50, 4, seed=1) * 3])
-    tiny = variational.gaussian_kl(torch.zeros(3), torch.tensor([1e-4, -1e-4, 0.0]))
+    same_with_gradients(losses.gaussian_kl, truth, [normal(50, 4), normal(50, 4, seed=1) * 3])
+    tiny = losses.gaussian_kl(torch.zeros(3), torch.tensor([1e-4, -1e-4, 0.0]))
     torch.testing.assert_close(tiny, torch.tensor([2.5e-9, 2.5e-9, 0.0]), rtol=1e-3, atol=1e-12)
 
 
 def test_the_divergence_is_the_mean_of_its_own_draws():
     mean, log_variance, noise = normal(5, 3), normal(5, 3, seed=1), normal(100_000, 5, 3, seed=2)
-    codes = variational.draw_codes(mean, log_variance, noise)
+    codes = losses.draw_codes(mean, log_variance, noise)
     torch.testing.assert_close(codes.mean(0), mean, rtol=0, atol=0.03)
     torch.testing.assert_close(codes.var(0), log_variance.exp(), rtol=0.03, atol=0)
-    ratios = variational.log_prior_ratio(codes, log_variance, noise)
-    divergence = variational.gaussian_kl(mean, log_variance).sum(1)
+    ratios = losses.log_prior_ratio(codes, log_variance, noise)
+    divergence = losses.gaussian_kl(mean, log_variance).sum(1)
     torch.testing.assert_close(-ratios.mean(0), divergence, rtol=0.01, atol=0.01)
     drawn = Normal(mean, torch.exp(log_variance / 2)).log_prob(codes).sum(-1)
     prior = Normal(0.0, 1.0).log_prob(codes).sum(-1)
@@ -64,7 +63,7 @@ def test_the_divergence_is_the_mean_of_its_own_draws():
 
 def test_free_bits_cost_nothing_below_their_bound():
     divergences = torch.tensor([[0.1, 2.0], [0.3, 4.0]], requires_grad=True)
-    total = variational.free_bits(divergences, 0.5)
+    total = losses.free_bits(divergences, 0.5)
     assert float(total.detach()) == pytest.approx(0.5 + 3)
     (gradient,) = torch.autograd.grad(total, divergences)
     assert gradient.tolist() == [[0, 0.5], [0, 0.5]]
@@ -73,7 +72,7 @@ def test_free_bits_cost_nothing_below_their_bound():
 def test_the_bernoulli_is_torchs():
     x = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(25)
     same_with_gradients(
-        lambda a: variational.bernoulli(a, x),
+        lambda a: losses.bernoulli(a, x),
         lambda a: Bernoulli(logits=a).log_prob(x),
         [normal(50) * 5],
     )
@@ -85,7 +84,7 @@ def test_the_continuous_bernoulli_is_torchs():
     # torch's own series near 1/2 is of low order: nothing is asked of it there.
     a = a[a.abs() > 0.05].clone()
     same_with_gradients(
-        lambda a: variational.continuous_bernoulli(a, x[: len(a)]),
+        lambda a: losses.continuous_bernoulli(a, x[: len(a)]),
         lambda a: ContinuousBernoulli(logits=a).log_prob(x[: len(a)]),
         [a],
         rtol=1e-7,
@@ -111,7 +110,7 @@ def test_the_continuous_bernoulli_is_exact_around_one_half_and_far_from_it(a, ki
 
     logit = torch.tensor(a, dtype=kind, requires_grad=True)
     x = torch.tensor(0.25, dtype=kind)
-    value = variational.continuous_bernoulli(logit, x)
+    value = losses.continuous_bernoulli(logit, x)
     (slope,) = torch.autograd.grad(value, logit)
     mean = outputs.ContinuousBernoulliMean()(logit)
     (curvature,) = torch.autograd.grad(mean, logit)
@@ -125,7 +124,7 @@ def test_the_continuous_bernoulli_is_exact_around_one_half_and_far_from_it(a, ki
 def test_the_gaussian_is_torchs():
     x = normal(50, seed=2)
     same_with_gradients(
-        lambda mean, log_variance: variational.gaussian(mean, x, log_variance),
+        lambda mean, log_variance: losses.gaussian(mean, x, log_variance),
         lambda mean, log_variance: Normal(mean, torch.exp(log_variance / 2)).log_prob(x),
         [normal(50), normal(50, seed=1)],
     )

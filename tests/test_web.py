@@ -15,9 +15,9 @@ from narrows.data.depths import encode_png
 from narrows.errors import OutputError
 from narrows.evaluation import project
 from narrows.training.progress import logged, on_epoch
-from narrows.web import report_process
+from narrows.web import background
 from narrows.web.app import create_app
-from narrows.web.training_logs import read_runs
+from narrows.web.routes import read_runs
 
 SEED = 8
 COUNT = 60
@@ -271,13 +271,13 @@ def test_the_report_is_of_the_librarys_pictures(library, tmp_path, monkeypatch):
     lowered = []
     monkeypatch.setattr("os.nice", lowered.append)
     monkeypatch.setattr("sys.argv", ["report", str(library.path), str(tmp_path / "report")])
-    report_process.main()
+    background.main()
     assert lowered == [19]
     said = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"))
     assert said["figures"]["n_rows"] == COUNT
     monkeypatch.setattr("sys.argv", ["report", str(library.path), str(tmp_path / "report")])
     with pytest.raises(SystemExit, match="exists"):
-        report_process.main()
+        background.main()
 
 
 def test_training_is_logged_line_by_line(tmp_path, pictures):

@@ -168,7 +168,7 @@ def test_outdated_maps_are_not_computed_to_their_end(model, tmp_path, start, mon
         read.append(len(ids))
         return original(self, ids)
 
-    monkeypatch.setattr("narrows.web.library_map._BLOCK", 1)
+    monkeypatch.setattr("narrows.web.background._BLOCK", 1)
     monkeypatch.setattr(Library, "read", changing)
     assert client.get("/api/map", params={"color": "error"}).status_code == 202
     assert isinstance(before._errors.exception(60), LibraryError)

@@ -12,7 +12,7 @@ from web_kit import served
 
 from narrows import Library
 from narrows.data.depths import encode_png
-from narrows.web.idle_timeout import ConnectionLimits
+from narrows.web.security import ConnectionLimits
 
 SEED = 12
 REQUEST = b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

@@ -18,8 +18,7 @@ from narrows.data.depths import encode_png
 from narrows.data.reading import reading
 from narrows.web import snapshot
 from narrows.web.app import create_app
-from narrows.web.batching import Batcher, Worker
-from narrows.web.views import Views
+from narrows.web.batching import Batcher, Views, Worker
 
 SEED = 10
 

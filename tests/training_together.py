@@ -22,7 +22,7 @@ from narrows import (
     StackedAutoencoder,
 )
 from narrows.data import lazy_rows
-from narrows.losses.variational import free_bits
+from narrows.losses import free_bits
 from narrows.models import BaseAutoencoder
 from narrows.networks.layers import BatchNorm
 

@@ -32,12 +32,12 @@ EXPLAINED = {
     "narrows.data.scaling.xǁScalingǁfrom_file__mutmut_64": "no pixel is beyond white",
     "narrows.data.scaling.xǁScalingǁfrom_pixels__mutmut_2": "the other way gives the same values",
     "narrows.library.table.xǁTableǁupdate__mutmut_18": "columns are read that nothing uses",
-    "narrows.losses.jacobian.x_draw_probes__mutmut_19": "row numbers have at most 16 bits",
-    "narrows.losses.jacobian.x_layered_norm__mutmut_40": _LENGTHS,
+    "narrows.losses.x_draw_probes__mutmut_19": "row numbers have at most 16 bits",
+    "narrows.losses.x_layered_norm__mutmut_40": _LENGTHS,
     "narrows.models.sparse.xǁActivityǁdivergence__mutmut_44": _LENGTHS,
     "narrows.models.sparse.x_log_mean_sigmoid__mutmut_11": "several processes alone use it",
-    "narrows.losses.variational.x_continuous_bernoulli__mutmut_10": "the value is discarded there",
-    "narrows.losses.variational.x_continuous_bernoulli__mutmut_46": "beyond double precision",
+    "narrows.losses.x_continuous_bernoulli__mutmut_10": "the value is discarded there",
+    "narrows.losses.x_continuous_bernoulli__mutmut_46": "beyond double precision",
 }
 
 

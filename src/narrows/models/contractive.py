@@ -9,10 +9,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from narrows import losses
 from narrows.data.batches import RowWeights
 from narrows.data.lazy_rows import AnyRows
 from narrows.errors import ParameterError
-from narrows.losses import Loss, jacobian
+from narrows.losses import Loss
 from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.sensitivity import is_cheap, measure, squared_norm
 from narrows.models.validation import check_choice, check_number
@@ -99,7 +100,7 @@ class ContractiveAutoencoder(BaseAutoencoder):
         probes = None
         if self.contraction == "stochastic" or (self.contraction == "auto" and not is_cheap(trace)):
             n_rows, width = trace.code.shape
-            probes = jacobian.draw_probes(n_rows, width, generator, trace.code.dtype)
+            probes = losses.draw_probes(n_rows, width, generator, trace.code.dtype)
         norm = trace.mean(squared_norm(objective.network.encoder, trace, probes))
         return {
             **super().penalties(objective, trace, generator),

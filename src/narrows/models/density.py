@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from narrows import losses
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import RowWeights
 from narrows.data.lazy_rows import AnyRows
 from narrows.data.scaling import Scaling
 from narrows.errors import warn
-from narrows.losses import variational
 from narrows.models import proposals
 from narrows.models.fitted import FittedModelMethods
 from narrows.models.parameters import RandomState
@@ -98,11 +98,11 @@ class Likelihood:
         shape = (*codes.shape[:-1], *x.shape[1:])
         flat = codes.flatten(0, -2)
         if self.name == "gaussian":
-            return variational.gaussian(decoder(flat).view(shape), x, self._log_variance(decoder))
+            return losses.gaussian(decoder(flat).view(shape), x, self._log_variance(decoder))
         logits = decoder.logits(flat).view(shape)
         if self.name == "bernoulli":
-            return variational.bernoulli(logits, x)
-        return variational.continuous_bernoulli(logits, x)
+            return losses.bernoulli(logits, x)
+        return losses.continuous_bernoulli(logits, x)
 
     def log_density(self, decoder: Decoder, codes: Tensor, x: Tensor) -> Tensor:
         """Return log p(x | h) of each row, in nats.
@@ -121,11 +121,11 @@ class Likelihood:
         flat, x = codes.flatten(0, -2), x.flatten(1)
         if self.name == "gaussian":
             mean = decoder(flat).view(shape)
-            return variational.gaussian_sum(mean, x, self._log_variance(decoder))
+            return losses.gaussian_sum(mean, x, self._log_variance(decoder))
         logits = decoder.logits(flat).view(shape)
         if self.name == "bernoulli":
-            return variational.bernoulli_sum(logits, x)
-        return variational.continuous_bernoulli(logits, x).sum(-1)
+            return losses.bernoulli_sum(logits, x)
+        return losses.continuous_bernoulli(logits, x).sum(-1)
 
     def _log_variance(self, decoder: Decoder) -> Tensor:
         if isinstance(decoder.output, Gaussian):
@@ -457,7 +457,7 @@ class _RowEstimator:
         total = torch.zeros_like(self._mean[:, 0])
         for codes in self._drawn(q, n_samples):
             total += self._log_densities(codes).sum(1)
-        divergence = variational.gaussian_kl(self._mean, self._log_variance).sum(1)
+        divergence = losses.gaussian_kl(self._mean, self._log_variance).sum(1)
         return total / n_samples - divergence
 
     def log_likelihood(self, n_samples: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """The sensitivity of codes to rows: norms and singular values of the Jacobian of any encoder.
 
 The penalty of :class:`narrows.ContractiveAutoencoder` and the measurement ``jacobian_norm`` of
-every model are the same quantity, computed by the same functions of :mod:`narrows.losses.jacobian`.
+every model are the same quantity, computed by the same functions of :mod:`narrows.losses`.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from narrows import losses
 from narrows.data.arrays import as_rows
 from narrows.data.scaling import Scaling
-from narrows.losses import jacobian
 from narrows.networks import Encoder, Trace, is_pointwise
 
 # The size of the largest array that measuring a block of rows needs, and the most rows of a block.
@@ -61,7 +61,7 @@ def measure_singular_values(
     """
 
     def singular_values(x: Tensor) -> tuple[Tensor, int]:
-        matrices = jacobian.function_jacobian(encoder, x)
+        matrices = losses.function_jacobian(encoder, x)
         return torch.linalg.svdvals(matrices), _BLOCK // matrices[0].numel()
 
     return _measure(encoder, scaling, rows, singular_values)
@@ -104,7 +104,7 @@ def squared_norm(encoder: Encoder, trace: Trace, probes: Tensor | None = None) -
         Norms, or one (1,) if all rows have the same norm.
     """
     if not _is_layered(trace):
-        return jacobian.function_norm(encoder, trace.seen, probes)
+        return losses.function_norm(encoder, trace.seen, probes)
     # If the encoder has several heads, the first gives the code.
     width = trace.code.shape[1]
     weights = [layer.linear.weight for layer in trace.layers]
@@ -116,12 +116,12 @@ def squared_norm(encoder: Encoder, trace: Trace, probes: Tensor | None = None) -
         slopes = [
             None
             if isinstance(layer.activation, torch.nn.Identity)
-            else jacobian.slope(layer.activation, value.to(weight.dtype))
+            else losses.slope(layer.activation, value.to(weight.dtype))
             for layer, value, weight in zip(trace.layers, values, weights, strict=True)
         ]
         if probes is None:
-            return jacobian.layered_norm(weights, slopes)
-        return jacobian.layered_estimate(weights, slopes, probes.to(weights[-1].dtype))
+            return losses.layered_norm(weights, slopes)
+        return losses.layered_estimate(weights, slopes, probes.to(weights[-1].dtype))
 
 
 def _is_layered(trace: Trace) -> bool:

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from narrows import losses
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import RowWeights
 from narrows.data.lazy_rows import AnyRows
 from narrows.errors import DataError, ParameterError
-from narrows.losses import Loss, variational
+from narrows.losses import Loss
 from narrows.models.base import BaseAutoencoder, Objective
 from narrows.models.density import (
     ACTIVE,
@@ -157,12 +158,12 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         mean, log_variance = moments(trace)
         shape = (self.n_importance_samples, *mean.shape)
         noise = torch.randn(shape, generator=generator, device=mean.device)
-        codes = variational.draw_codes(mean, log_variance, noise)
+        codes = losses.draw_codes(mean, log_variance, noise)
         restored = self._reconstruction_loss(objective.network, codes, x, drawn)
         penalties = self.penalties(objective, trace, generator)
         if self.n_importance_samples == 1:
             return {"reconstruction": trace.mean(restored), **penalties}
-        ratio = variational.log_prior_ratio(codes, log_variance, noise)
+        ratio = losses.log_prior_ratio(codes, log_variance, noise)
         importance = self._kl_factor(objective) * ratio - restored
         bound = trace.mean(importance.logsumexp(0) - math.log(len(importance)))
         return {"importance_weighted_bound": -bound, **penalties}
@@ -179,8 +180,8 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         penalties = super().penalties(objective, trace, generator)
         if self.n_importance_samples > 1:
             return penalties  # the bound includes the divergence
-        divergences = variational.gaussian_kl(*moments(trace))
-        divergence = variational.free_bits(divergences, self.free_bits, trace.weights)
+        divergences = losses.gaussian_kl(*moments(trace))
+        divergence = losses.free_bits(divergences, self.free_bits, trace.weights)
         return {**penalties, "divergence": self._kl_factor(objective) * divergence}
 
     def _terms_of_all(self, network: Network, rows: AnyRows) -> dict[str, float]:
@@ -189,7 +190,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
             return terms
         total = np.zeros(self.spec_.code_width)
         for trace in self._traces(network, rows, _ROWS_FOR_VARIANCE):
-            divergences = variational.gaussian_kl(*moments(trace))
+            divergences = losses.gaussian_kl(*moments(trace))
             total += divergences.cpu().double().sum(0).numpy()
         divergence = np.maximum(total / len(rows), self.free_bits).sum()
         return {**terms, "divergence": self.kl_weight * float(divergence)}

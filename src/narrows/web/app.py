@@ -20,14 +20,12 @@ from starlette.responses import JSONResponse, Response
 from narrows import errors
 from narrows.remote import place
 from narrows.texts import printable
-from narrows.web.batching import Batcher, Worker
-from narrows.web.library_map import LibraryMap, Maps
-from narrows.web.report_process import ReportMaker
+from narrows.web.background import LibraryMap, Maps, ReportMaker
+from narrows.web.batching import Batcher, Views, Worker
 from narrows.web.requests import Uploads
 from narrows.web.routes import routes
 from narrows.web.security import App, Guard, Message, Receive, Scope, Send, read_public_url
 from narrows.web.snapshot import Snapshot, SnapshotSource
-from narrows.web.views import Views
 
 # The bounds of the histograms, of seconds and of batches.
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

@@ -1,8 +1,13 @@
-"""The addresses of the API and the page, and the functions that answer them."""
+"""The addresses of the API and the page, and the functions that answer them.
+
+Training runs are read from the logs that ``narrows train --log`` writes during training.
+"""
 
 import asyncio
+import csv
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +19,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from narrows import __version__
+from narrows.containment import read_regular
 from narrows.errors import DataError, ParameterError
 from narrows.library import Item
-from narrows.web.library_map import LibraryMap
+from narrows.texts import as_text, unguarded
+from narrows.web.background import LibraryMap
 from narrows.web.openapi import KINDS, describe
 from narrows.web.requests import LARGEST, MOST_BYTES, read_json, read_query, refuse_body
 from narrows.web.security import REPORT
 from narrows.web.snapshot import Sized, Snapshot, data_uri
-from narrows.web.training_logs import read_runs
 
 _MOST_CODES, _MOST_SAMPLES = 256, 64
 _BYTES_OF_NUMBER = 32  # in JSON
@@ -30,6 +36,10 @@ _DECODED = 16
 _PNG = "image/png"
 _STATIC = Path(__file__).parent / "static"
 _LARGEST_CODE = 1e6
+# A run is live if its log was written within this many seconds, unless an epoch takes longer.
+_LIVE = 30.0
+# The number of logs, and the bytes of each, at most.
+_MOST_LOGS, _LARGEST_LOG = 100, 2**26
 
 
 def routes() -> list[Route | Mount]:
@@ -409,3 +419,54 @@ async def _report_page(request: Request) -> Response:
 async def _index(_: Request) -> Response:
     """Return the page."""
     return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def read_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
+    """Read all logs, and return them with a hash of their content.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Logs, and folders of logs and of models with a ``history.csv``.
+    """
+    runs, seen = [], sha256()
+    for name, file in _files(paths):
+        try:
+            state = file.stat()
+            text = read_regular(file, _LARGEST_LOG, follow=True).decode(errors="replace")
+        except OSError:
+            continue  # removed since it was listed, no regular file, or too large
+        live = file.name != "history.csv" and time.time() - state.st_mtime < _LIVE
+        seen.update(f"{name}\n{live}\n{text}".encode())
+        columns, rows = _parse(text)
+        runs.append({"name": name, "columns": columns, "rows": rows, "live": live})
+    return runs, seen.hexdigest()[:32]
+
+
+def _files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    logs = []
+    for path in paths:
+        files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+        logs += [(as_text(file.stem), file) for file in files]
+        if path.is_dir():
+            models = sorted(path.glob("*/history.csv"))
+            logs += [(as_text(file.parent.name), file) for file in models]
+    return logs[:_MOST_LOGS]
+
+
+def _parse(text: str) -> tuple[list[str], list[list[float | None]]]:
+    """Parse complete lines of numbers; the last line may be half written."""
+    lines = [line for line in csv.reader(text[: text.rfind("\n") + 1].splitlines()) if line]
+    if not lines:
+        return [], []
+    columns = [unguarded(name) for name in lines[0]]
+    whole = [line for line in lines[1:] if len(line) == len(columns)]
+    return columns, [[_figure(word) for word in line] for line in whole]
+
+
+def _figure(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from narrows.errors import MissingDependencyError, MissingFileError, ParameterError
 
 if TYPE_CHECKING:
-    from narrows.web.idle_timeout import ConnectionLimits
+    from narrows.web.security import ConnectionLimits
 
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -55,7 +55,7 @@ def serve(
         and as others can make them, they need a token as with another ``host``.
     certfile, keyfile : Path, optional
         A certificate and its private key in PEM: with both, the server speaks TLS itself.
-    limits : narrows.web.idle_timeout.ConnectionLimits, optional
+    limits : narrows.web.security.ConnectionLimits, optional
         The idle timeouts and the most connections. By default, the connections of a proxy, with
         ``public_url``, are bounded altogether, others also for each client.
     ready : callable
@@ -77,8 +77,7 @@ def serve(
         import uvicorn
 
         from narrows.web.app import create_app
-        from narrows.web.idle_timeout import ConnectionLimits, LimitedProtocol
-        from narrows.web.security import read_public_url
+        from narrows.web.security import ConnectionLimits, LimitedProtocol, read_public_url
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"serving needs {error.name}; pip install 'narrows[web]'"
