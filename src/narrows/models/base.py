@@ -42,7 +42,7 @@ from narrows.models.runs import (
     unchanged_on_failure,
     weights_kept_on_divergence,
 )
-from narrows.models.validation import check_no_pairs, check_rows
+from narrows.models.validation import check_no_pairs, check_parameters, check_rows
 from narrows.networks import Network, Start, Trace
 from narrows.networks.pca_residual import map_codes
 from narrows.training.history import History
@@ -276,7 +276,7 @@ class BaseAutoencoder(FittedModelMethods):
         ParameterError
             For the first parameter that is out of range.
         """
-        resolve.check_parameters(self)
+        check_parameters(self)
 
     def counters(self, objective: Objective) -> dict[str, Tensor | nn.Module]:
         """Return buffers or modules that training updates, by the names that the network gets.

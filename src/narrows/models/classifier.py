@@ -41,7 +41,7 @@ from narrows.models.parameters import RandomState
 from narrows.models.persistence import label_to_json, parameter_from_json
 from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interruption
 from narrows.models.stacked import start_model
-from narrows.models.validation import check_flag, check_number, check_rows
+from narrows.models.validation import check_flag, check_number, check_rows, check_training
 from narrows.networks import NetworkSpec
 from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
@@ -358,7 +358,7 @@ class EncoderClassifier(
 
     def check_parameters(self) -> None:
         """Refuse parameters out of range."""
-        resolve.check_training(self)
+        check_training(self)
         check_flag("from_scratch", self.from_scratch)
         check_flag("fine_tune", self.fine_tune)
         check_number("encoder_learning_rate", self.encoder_learning_rate, low=0, words=("auto",))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,6 +156,20 @@ class Parameters:
     device: str = "auto"
     random_state: RandomState = None
     verbose: int = 0
+
+
+class Trained(Protocol):
+    """An object with the parameters of training."""
+
+    max_epochs: int | Literal["auto"]
+    batch_size: int | Literal["auto"]
+    learning_rate: float | Literal["auto"]
+    weight_decay: float | Literal["auto"]
+    early_stopping: bool
+    validation_fraction: float | Literal["auto"]
+    n_iter_no_change: int
+    device: str
+    random_state: int | np.random.RandomState | None
 
 
 class Choice(NamedTuple):

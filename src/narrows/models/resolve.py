@@ -4,15 +4,12 @@
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
 from narrows import networks
 from narrows.data.axes import are_pictures
@@ -20,19 +17,14 @@ from narrows.data.batches import AllRowsExcept, Numbers, RowWeights, evenly_spre
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
 from narrows.data.memory import check_fits
 from narrows.data.principal import fit_pca
-from narrows.data.scaling import SCALINGS, Scaling, Statistics
+from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError
-from narrows.losses import LOSSES
 from narrows.models.damage import DataRange, range_of
 from narrows.models.learned_rows import LearnedRows
-from narrows.models.parameters import Choice, ModelAttributes
-from narrows.models.validation import check_choice, check_flag, check_number
+from narrows.models.parameters import Choice, ModelAttributes, Trained
 from narrows.networks import (
-    ACTIVATIONS,
     ARCHITECTURES,
-    NORMALIZATIONS,
-    OUTPUTS,
     STRUCTURE,
     Architecture,
     NetworkSpec,
@@ -42,9 +34,6 @@ from narrows.networks.activations import reach
 from narrows.texts import counted
 from narrows.training.loop import TrainSettings, choose_device
 
-# Far beyond what any memory holds, and still small enough for sizes to be multiplied.
-_WIDEST = 10**7
-_DEEPEST = 10_000
 # Layers and blocks up to which the gradients of dense networks are not clipped.
 _SHALLOW = 4
 # Rows (F,) with at least so many values may be flattened pictures, if so many of the values have at
@@ -72,93 +61,6 @@ _UNSET: dict[str, tuple[object, ...]] = {
     "residual_blocks": (0,),
     "kernel_size": ("auto",),
 }
-
-
-class Trained(Protocol):
-    """An object with the parameters of training."""
-
-    max_epochs: int | Literal["auto"]
-    batch_size: int | Literal["auto"]
-    learning_rate: float | Literal["auto"]
-    weight_decay: float | Literal["auto"]
-    early_stopping: bool
-    validation_fraction: float | Literal["auto"]
-    n_iter_no_change: int
-    device: str
-    random_state: int | np.random.RandomState | None
-
-
-def check_parameters(model: ModelAttributes) -> None:
-    """Refuse parameters that every model has and that are out of range.
-
-    Raises
-    ------
-    ParameterError
-        With the first parameter that is wrong.
-    """
-    check_number("n_components", model.n_components, low=1, high=_WIDEST, integral=True)
-    if not isinstance(model.hidden_layer_sizes, str):
-        if not isinstance(model.hidden_layer_sizes, Sequence):
-            raise ParameterError(
-                f"hidden_layer_sizes={model.hidden_layer_sizes!r} is not allowed; give a tuple of "
-                "whole numbers such as (512, 128), () for none, or 'auto'"
-            )
-        for width in model.hidden_layer_sizes:
-            check_number("each of hidden_layer_sizes", width, low=1, high=_WIDEST, integral=True)
-    else:
-        check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
-    check_flag("tied_weights", model.tied_weights)
-    # Packages that offer architectures are imported only if the name is not built in.
-    if model.architecture not in ("auto", *networks.BUILT_IN):
-        check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
-    check_choice("normalization", model.normalization, NORMALIZATIONS)
-    check_number("residual_blocks", model.residual_blocks, low=0, high=_DEEPEST, integral=True)
-    check_number(
-        "kernel_size", model.kernel_size, low=1, high=_WIDEST, integral=True, words=("auto",)
-    )
-    check_choice("activation", model.activation, ACTIVATIONS)
-    check_choice("code_activation", model.code_activation, ("auto", *ACTIVATIONS))
-    check_choice("output", model.output, ("auto", *OUTPUTS))
-    check_choice("loss", model.loss, ("auto", *LOSSES))
-    check_choice("scaling", model.scaling, SCALINGS)
-    check_training(model)
-    if not isinstance(model.checkpoint, str | Path | None):
-        raise ParameterError(
-            f"checkpoint={model.checkpoint!r} is not allowed; give a path, or None"
-        )
-
-
-def check_training(model: Trained) -> None:
-    """Refuse parameters of training that are out of range.
-
-    Raises
-    ------
-    ParameterError
-        With the first parameter that is wrong.
-    """
-    check_flag("early_stopping", model.early_stopping)
-    check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
-    check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
-    check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
-    check_number("weight_decay", model.weight_decay, low=0, words=("auto",))
-    check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
-    check_number(
-        "validation_fraction",
-        model.validation_fraction,
-        low=0,
-        high=1,
-        open_low=True,
-        open_high=True,
-        words=("auto",),
-    )
-    try:
-        check_random_state(model.random_state)
-    except ValueError as error:
-        raise ParameterError(
-            f"random_state={model.random_state!r} is not allowed; give a whole number from 0 to "
-            "4294967295, a RandomState, or None"
-        ) from error
-    choose_device(model.device)
 
 
 class Plan(NamedTuple):

@@ -10,17 +10,32 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
 from narrows.data.axes import channels_first, hint, last_axis_call, lies_down, may_be_channels_first
 from narrows.data.lazy_rows import AnyRows, LazyRows, StoredRows, stored
+from narrows.data.scaling import SCALINGS
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, DataTypeError, ParameterError, warn
-from narrows.networks import NetworkSpec
+from narrows.losses import LOSSES
+from narrows.models.parameters import ModelAttributes, Trained
+from narrows.networks import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    BUILT_IN,
+    NORMALIZATIONS,
+    OUTPUTS,
+    NetworkSpec,
+)
 from narrows.texts import counted, listed, shortened
+from narrows.training.loop import choose_device
 
 _SHOWN = 3  # names of columns in a message
+# Far beyond what any memory holds, and still small enough for sizes to be multiplied.
+_WIDEST = 10**7
+_DEEPEST = 10_000
 _TOO_MUCH = 1e38  # for a parameter: sums in single precision would overflow
 
 
@@ -410,6 +425,79 @@ def _columns(X: Any) -> Iterator[tuple[Any, list[Any], int]]:
 
 def _one_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
+
+
+def check_parameters(model: ModelAttributes) -> None:
+    """Refuse parameters that every model has and that are out of range.
+
+    Raises
+    ------
+    ParameterError
+        With the first parameter that is wrong.
+    """
+    check_number("n_components", model.n_components, low=1, high=_WIDEST, integral=True)
+    if not isinstance(model.hidden_layer_sizes, str):
+        if not isinstance(model.hidden_layer_sizes, Sequence):
+            raise ParameterError(
+                f"hidden_layer_sizes={model.hidden_layer_sizes!r} is not allowed; give a tuple of "
+                "whole numbers such as (512, 128), () for none, or 'auto'"
+            )
+        for width in model.hidden_layer_sizes:
+            check_number("each of hidden_layer_sizes", width, low=1, high=_WIDEST, integral=True)
+    else:
+        check_choice("hidden_layer_sizes", model.hidden_layer_sizes, ("auto",))
+    check_flag("tied_weights", model.tied_weights)
+    # Packages that offer architectures are imported only if the name is not built in.
+    if model.architecture not in ("auto", *BUILT_IN):
+        check_choice("architecture", model.architecture, ("auto", *ARCHITECTURES))
+    check_choice("normalization", model.normalization, NORMALIZATIONS)
+    check_number("residual_blocks", model.residual_blocks, low=0, high=_DEEPEST, integral=True)
+    check_number(
+        "kernel_size", model.kernel_size, low=1, high=_WIDEST, integral=True, words=("auto",)
+    )
+    check_choice("activation", model.activation, ACTIVATIONS)
+    check_choice("code_activation", model.code_activation, ("auto", *ACTIVATIONS))
+    check_choice("output", model.output, ("auto", *OUTPUTS))
+    check_choice("loss", model.loss, ("auto", *LOSSES))
+    check_choice("scaling", model.scaling, SCALINGS)
+    check_training(model)
+    if not isinstance(model.checkpoint, str | Path | None):
+        raise ParameterError(
+            f"checkpoint={model.checkpoint!r} is not allowed; give a path, or None"
+        )
+
+
+def check_training(model: Trained) -> None:
+    """Refuse parameters of training that are out of range.
+
+    Raises
+    ------
+    ParameterError
+        With the first parameter that is wrong.
+    """
+    check_flag("early_stopping", model.early_stopping)
+    check_number("max_epochs", model.max_epochs, low=1, integral=True, words=("auto",))
+    check_number("batch_size", model.batch_size, low=1, integral=True, words=("auto",))
+    check_number("learning_rate", model.learning_rate, low=0, open_low=True, words=("auto",))
+    check_number("weight_decay", model.weight_decay, low=0, words=("auto",))
+    check_number("n_iter_no_change", model.n_iter_no_change, low=1, integral=True)
+    check_number(
+        "validation_fraction",
+        model.validation_fraction,
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+        words=("auto",),
+    )
+    try:
+        check_random_state(model.random_state)
+    except ValueError as error:
+        raise ParameterError(
+            f"random_state={model.random_state!r} is not allowed; give a whole number from 0 to "
+            "4294967295, a RandomState, or None"
+        ) from error
+    choose_device(model.device)
 
 
 def check_number(
