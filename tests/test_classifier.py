@@ -149,6 +149,12 @@ def test_it_comes_back_from_disk(tmp_path, y):
     assert len(list((tmp_path / "classifier").iterdir())) == 4
 
 
+def test_labels_of_numpys_type_of_texts_are_texts(tmp_path):
+    classifier = quick().fit(X, TEXTS.astype(np.dtypes.StringDType()))
+    again = load(classifier.save(tmp_path / "classifier"))
+    np.testing.assert_array_equal(again.predict(X_TEST), quick().fit(X, TEXTS).predict(X_TEST))
+
+
 def test_columns_by_name(tmp_path):
     table = pd.DataFrame(X.reshape(len(X), -1)[:, :6], columns=list("abcdef"))
     model = VariationalAutoencoder(3, max_epochs=2, random_state=SEED).fit(table)

@@ -76,11 +76,12 @@ def test_every_text_comes_back_and_none_is_computed(text: str) -> None:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_tables_of_such_texts_come_back_as_they_were(tmp_path: Path, suffix: str) -> None:
     texts = [*DANGEROUS, *HARMLESS, "another"]
-    names = ["=name", "-", "@label", "number"]
+    names = ["=name", "-", "@label", "+view", "number"]
     columns = [
         pa.array(texts),
         pa.array(texts, pa.large_string()),
         pa.array(texts).dictionary_encode(),
+        pa.array(texts, pa.string_view()),
         pa.array([-1.5] * len(texts)),
     ]
     file = tmp_path / f"table{suffix}"
@@ -94,7 +95,7 @@ def test_tables_of_such_texts_come_back_as_they_were(tmp_path: Path, suffix: str
     assert cells[-1] == "-1.5"
     found = read_columns(file)
     assert found.column_names == names
-    for name in names[:3]:
+    for name in names[:4]:
         assert found.column(name).to_pylist() == texts
     assert found.column("number").to_pylist() == [-1.5] * len(texts)
     assert read_texts(file)[0] == names

@@ -270,6 +270,17 @@ def test_files_have_about_400_lines_of_code() -> None:
     assert {name: length for name, length in lengths.items() if length > 500} == {}
 
 
+def test_what_is_text_or_a_number_is_asked_in_one_place() -> None:
+    """By narrows.texts.is_text and narrows.data.formats.is_numeric."""
+    other = re.compile(
+        r"types\.is_(?:large_)?(?:string|utf8|unicode)\b|kind (?:not )?in .[biuf]{4}\b"
+    )
+    spelled = {by_name(file): other.findall(file.read_text("utf-8")) for file in FILES}
+    assert {name: found for name, found in spelled.items() if found} == {
+        "data/formats.py": ['kind in "biuf']
+    }
+
+
 @pytest.mark.parametrize("part", sorted(FLOOR))
 def test_imports_inside_a_part_make_no_circle(part: str) -> None:
     """Imports within functions count, as do those for type checking alone."""

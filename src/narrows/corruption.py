@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from narrows.errors import ParameterError
+from narrows.texts import is_word
 
 
 class Damaged(NamedTuple):
@@ -227,8 +228,8 @@ def make(
     >>> drawn[1]
     tensor([ True, False, False,  True])
     """
-    kinds: list[Any] = _as_list(corruption)
-    levels: list[Any] = _as_list(level)
+    kinds: list[Any] = as_list(corruption)
+    levels: list[Any] = as_list(level)
     check_levels(level)
     if len(levels) == 1:
         levels *= len(kinds)
@@ -257,15 +258,16 @@ def check_levels(level: Any) -> None:
     ParameterError
         With the first value that is wrong.
     """
-    for value in _as_list(level):
+    for value in as_list(level):
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not (is_number and 0 <= value <= 1) and not (isinstance(value, str) and value == "auto"):
+        if not (is_number and 0 <= value <= 1) and not is_word(value, "auto"):
             raise ParameterError(
                 f"corruption_level={value!r} is not allowed; give a number from 0 to 1 or 'auto'"
             )
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return the items of a sequence, or the only value; a text is one value."""
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
@@ -274,7 +276,7 @@ def _step(
 ) -> Damage:
     if callable(kind):
         return _guard(kind)
-    if not isinstance(kind, str) or kind not in CORRUPTIONS:
+    if not is_word(kind, *CORRUPTIONS):
         raise ParameterError(
             f"corruption={kind!r} is not known; use one of {', '.join(CORRUPTIONS)}, a list of "
             "them, or a function of rows and a generator"

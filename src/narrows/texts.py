@@ -1,4 +1,4 @@
-"""Make texts from outside safe to show and to store, and format words for messages.
+"""Tell what is text, make texts from outside safe to show and to store, and format messages.
 
 Texts are put on one line of bounded length in UTF-8; cells of CSV files are protected against
 formula injection.
@@ -6,10 +6,12 @@ formula injection.
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_ARROW = frozenset({"string", "large_string", "string_view"})
 
 MOST = 480
 """The most characters of a message; with the command line's prefix, a line has at most 500."""
@@ -23,6 +25,47 @@ _NOT_TEXT = re.compile(r"[\ud800-\udfff]|\\(?=x[0-9a-f]{2})")
 FORMULA = "^'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 # Plain numbers are shown as they are, and stay numbers.
 PLAIN_NUMBER = r"^'*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
+
+
+def is_text(given: Any) -> bool:
+    """Tell whether a value is text, or an array, a column or a type holds text alone.
+
+    Parameters
+    ----------
+    given : object
+        A value; a NumPy array or pandas Series; an Arrow array, column or type. Objects in arrays
+        are examined one by one. Bytes are not text.
+
+    Examples
+    --------
+    >>> import numpy as np, pyarrow as pa
+    >>> is_text("a"), is_text(np.str_("a")), is_text(b"a"), is_text(1)
+    (True, True, False, False)
+    >>> is_text(np.array(["a", "b"])), is_text(np.array(["a", 1], object)), is_text(pa.string())
+    (True, False, True)
+    """
+    if isinstance(given, str):
+        return True
+    if hasattr(given, "dtype"):
+        kind = given.dtype.kind
+        return kind in "UT" or (kind == "O" and all(isinstance(v, str) for v in given.ravel()))
+    return str(getattr(given, "type", given)) in _ARROW if _is_arrow(given) else False
+
+
+def _is_arrow(given: Any) -> bool:
+    return type(given).__module__.partition(".")[0] == "pyarrow"
+
+
+def is_word(value: Any, *words: str) -> bool:
+    """Tell whether a value, which may be an array, is one of some words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_word("auto", "auto", "none"), is_word(np.array(["auto"]), "auto"), is_word(1, "auto")
+    (True, False, False)
+    """
+    return isinstance(value, str) and value in words
 
 
 def as_text(name: str) -> str:
@@ -64,17 +107,17 @@ def as_utf8(text: str) -> str:
     return text if is_utf8(text) else as_text(text)
 
 
-def is_utf8(name: str) -> bool:
-    r"""Tell whether a name is valid Unicode.
+def is_utf8(name: str, *, or_bytes: bool = False) -> bool:
+    r"""Tell whether a name is valid Unicode or, with ``or_bytes``, a name that a file can have.
 
     Examples
     --------
     >>> from narrows.texts import is_utf8
-    >>> is_utf8("café.png"), is_utf8("caf\udce9.png")
-    (True, False)
+    >>> is_utf8("café.png"), is_utf8("caf\udce9.png"), is_utf8("caf\udce9.png", or_bytes=True)
+    (True, False, True)
     """
     try:
-        name.encode()
+        name.encode(errors="surrogateescape" if or_bytes else "strict")
     except UnicodeEncodeError:
         return False
     return True

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from narrows.data import lazy_rows
 from narrows.data.folders import what_it_is
-from narrows.data.formats import DEFAULTS, Contents, FileOptions
+from narrows.data.formats import DEFAULTS, Contents, FileOptions, is_numeric
 from narrows.data.lazy_rows import ComputedRows, LazyRows, in_blocks
 from narrows.data.memory import check_fits
 from narrows.errors import (
@@ -32,7 +32,7 @@ from narrows.errors import (
     UnreadableFileError,
     warn,
 )
-from narrows.texts import listed
+from narrows.texts import is_text, listed
 
 _PREFERRED = ("X", "arr_0", "data")
 _MAGIC = b"\x93NUMPY"
@@ -239,16 +239,16 @@ def read_npz(path: Path, options: FileOptions = DEFAULTS) -> Contents:
     except _FAILURES as error:
         raise _explain(path, error) from error
     values = _check(path, values)
-    if names.dtype.kind != "U" or names.shape != values.shape[:1]:
+    if not is_text(names) or names.shape != values.shape[:1]:
         return Contents(values)
     return Contents(values, names=[str(name) for name in names])
 
 
 class _Header(NamedTuple):
-    """Shape and kind of an array in an archive."""
+    """Shape and type of an array in an archive."""
 
     shape: tuple[int, ...]
-    kind: str
+    dtype: np.dtype[Any]
 
     def __str__(self) -> str:
         return " x ".join(map(str, self.shape)) or "a single value"
@@ -263,7 +263,7 @@ def _headers(archive: Any) -> dict[str, _Header]:
             lib = np.lib.format
             read = lib.read_array_header_1_0 if older else lib.read_array_header_2_0
             shape, _, dtype = read(member)
-        found[key] = _Header(shape, dtype.kind)
+        found[key] = _Header(shape, dtype)
     return found
 
 
@@ -279,7 +279,7 @@ def _choose(path: Path, found: dict[str, _Header], array: str | None) -> str:
                 f"array={array!r}: '{path}' holds {listing}; name one", parameter="array"
             )
         return array
-    rows = [key for key, one in found.items() if one.kind in "biuf" and one.shape]
+    rows = [key for key, one in found.items() if is_numeric(one.dtype) and one.shape]
     chosen = [*found] if len(found) == 1 else [key for key in _PREFERRED if key in found]
     if not chosen:
         raise DataError(
@@ -309,7 +309,7 @@ def _check_sizes(path: Path, archive: Any, keys: set[str]) -> None:
 
 
 def _check(path: Path, values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind not in "biuf":
+    if not is_numeric(values.dtype):
         raise DataError(
             f"'{path}' holds values of type {values.dtype}; only numbers are allowed (integers, "
             "floats, booleans): convert them",

@@ -46,6 +46,7 @@ from narrows.data.formats import (
     Kind,
     check_installed,
     format_of,
+    is_numeric,
     is_text_table,
     suffixes_of,
 )
@@ -421,7 +422,7 @@ def _read_folder(
 def _tell_pictures(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
     """Warn if arrays whose rows are joined may be one picture each."""
     shape = shapes[0]
-    is_picture = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    is_picture = is_picture_shape(shape)
     low, high = min(shape[:2]), max(shape[:2])
     if len(set(shapes)) > 1 or len(shapes) < 2 or not is_picture:
         return
@@ -620,7 +621,7 @@ def write(
         raise ParameterError(
             f"names has {len(names)} names for {len(values)} rows; give one for each"
         )
-    if values.dtype.kind not in "biuf":
+    if not is_numeric(values.dtype):
         raise DataError(f"values of type {values.dtype} are not written; give numbers")
     contents = Contents(values, columns, names)
     file_format = format_of(path)

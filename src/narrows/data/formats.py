@@ -128,7 +128,7 @@ class Format:
             ) from error
         contents = found if isinstance(found, Contents) else Contents(found)
         values = contents.values
-        if not getattr(values, "shape", None) or values.dtype.kind not in "biuf":
+        if not getattr(values, "shape", None) or not is_numeric(values.dtype):
             raise DataError(
                 f"'{path}': the reader of {self.name} gives no array of numbers (n, ...); update "
                 "its package",
@@ -349,6 +349,18 @@ def needed_for(suffixes: Iterable[str]) -> str:
     found = [suffix for suffix in suffixes if suffix.lower() in missing]
     verb = "is" if len(found) == 1 else "are"
     return f"{', '.join(found)} {verb} read after pip install 'narrows[photos]'" if found else ""
+
+
+def is_numeric(dtype: Any) -> bool:
+    """Tell whether a NumPy type is of real numbers or truth values, as those of rows are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [is_numeric(np.dtype(name)) for name in ("bool", "uint8", "float16", "complex64", "U3")]
+    [True, True, True, False, False]
+    """
+    return dtype.kind in "biuf"
 
 
 def _function(named: Callable[..., Any] | str | None) -> Any:

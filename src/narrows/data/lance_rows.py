@@ -20,7 +20,7 @@ from narrows.data.names import LazyNames
 from narrows.data.numbers import ROWS, Layout
 from narrows.errors import DataError, FormatError, NarrowsError, UnreadableFileError
 from narrows.remote import FAILURES, lance_address, open_dataset, panics_as_failures
-from narrows.texts import as_name, as_text
+from narrows.texts import as_name, as_text, is_text
 
 NAME = "name"
 """Name of the column with the names of rows."""
@@ -83,7 +83,7 @@ def read_lance(path: Path) -> Contents:
         first = dataset.take([0]) if sum(counts) else None
     if first is None:
         raise DataError(f"'{path}' holds no rows; give at least one", path=path)
-    named = NAME in schema.names and pa.types.is_string(schema.field(NAME).type)
+    named = NAME in schema.names and is_text(schema.field(NAME).type)
     if named:
         schema = schema.remove(schema.names.index(NAME))
     with _explained(path):

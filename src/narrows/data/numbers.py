@@ -13,7 +13,7 @@ from pyarrow import compute
 
 from narrows.data.dialect import MISSING, Marks, looks_like_number
 from narrows.errors import DataError, DataTypeError, warn
-from narrows.texts import counted, listed
+from narrows.texts import counted, is_text, listed
 
 EXACT = 2**53
 """Up to this, float64 represents every integer exactly."""
@@ -94,7 +94,7 @@ def to_numbers(
     found: list[NDArray[Any] | None] = []
     for place, given in enumerate(columns):
         column = _decoded_column(given)
-        if pa.types.is_string(column.type):
+        if is_text(column):
             marked = f"say how numbers are written ({', '.join(unsaid)})" if unsaid else _TYPED
             numbers = _read_texts(column, marks or Marks(), defects.at(place), marked)
         else:
@@ -239,7 +239,7 @@ def _decoded_column(column: Any) -> Any:
     column = getattr(column, "storage", column)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+    if is_text(column):
         column = column.cast(pa.string())
     return column
 
@@ -295,7 +295,7 @@ def with_numbers(table: Any, marks: Marks) -> Any:
         Null values stay null.
     """
     for place, column in enumerate(table.columns if marks.thousands else ()):
-        if pa.types.is_string(column.type):
+        if is_text(column):
             trimmed = compute.utf8_trim_whitespace(column)
             is_number = compute.match_substring_regex(trimmed, f"^(?:{marks.pattern})$")
             if compute.all(is_number, min_count=1).as_py():

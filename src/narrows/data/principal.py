@@ -21,6 +21,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from narrows.data.arrays import as_array_like, check_finite
 from narrows.data.batches import check_weights, evenly_spread
+from narrows.data.formats import is_numeric
 from narrows.data.lazy_rows import LazyRows
 from narrows.errors import DataError, DataTypeError, ParameterError
 
@@ -70,7 +71,7 @@ class PrincipalAxes:
 
     def transform(self, X: Any) -> Rows:
         """Return the scores (n, K) of rows (n, ...)."""
-        rows = _as_rows(X)
+        rows = X if isinstance(X, LazyRows) else as_finite_rows(X)
         scores = np.empty((len(rows), len(self.components)))
         for start, block in _blocks(rows):
             scores[start : start + len(block)] = self.center(block) @ self.components.T
@@ -109,7 +110,7 @@ class PrincipalAxes:
                 f"{most}",
                 parameter="sizes",
             )
-        rows = _as_rows(X)
+        rows = X if isinstance(X, LazyRows) else as_finite_rows(X)
         sums = np.zeros(len(sizes))
         for _, block in _blocks(rows):
             sums += [float(np.square(left).sum()) for left in self.residuals(block, sizes)]
@@ -220,7 +221,7 @@ def fit_pca(
     --------
     narrows.evaluation.compare_with_pca : A model beside PCA on test rows.
     """
-    rows = _as_rows(X)
+    rows = X if isinstance(X, LazyRows) else as_finite_rows(X)
     n, width = len(rows), math.prod(rows.shape[1:])
     side = min(n, width)
     if not 1 <= n_components <= side:
@@ -343,18 +344,16 @@ def _largest(squares: Rows, count: int) -> tuple[Rows, Rows]:
     return values[order], vectors[:, order]
 
 
-def _as_rows(X: Any) -> NDArray[Any] | LazyRows:
-    """Validate rows in memory; lazy rows have been validated."""
-    if isinstance(X, LazyRows):
-        return X
+def as_finite_rows(X: Any, name: str = "X") -> NDArray[Any]:
+    """Return rows in memory as an array; raise a DataError if they are not finite numbers."""
     rows: NDArray[Any] = np.asarray(as_array_like(X))
-    if rows.dtype.kind not in "buif":
-        raise DataTypeError(f"X holds values of type {rows.dtype}; only numbers are allowed")
+    if not is_numeric(rows.dtype):
+        raise DataTypeError(f"{name} holds values of type {rows.dtype}; only numbers are allowed")
     if rows.ndim < 2 or not rows.size:
         raise DataError(
-            f"X has shape {rows.shape}; give rows of shape (n, F), (n, H, W) or (n, H, W, C)"
+            f"{name} has shape {rows.shape}; give rows of shape (n, F), (n, H, W) or (n, H, W, C)"
         )
-    check_finite(rows)
+    check_finite(rows, name)
     return rows
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from narrows.data.arrays import check_finite
 from narrows.data.depths import SHADES, bring
+from narrows.data.formats import is_numeric
 from narrows.data.lazy_rows import LazyRows, MappedRows, StoredRows
 from narrows.errors import DataError, ParameterError
 
@@ -284,7 +285,7 @@ class Scaling:
             raise ValueError(f"scaling.low and scaling.high are {ends}, not two numbers")
         if not isinstance(scaling.bounded, bool):
             raise TypeError(f"scaling.bounded is {scaling.bounded!r}, not true or false")
-        if not isinstance(scaling.dtype, str) or np.dtype(scaling.dtype).kind not in "buif":
+        if not isinstance(scaling.dtype, str) or not is_numeric(np.dtype(scaling.dtype)):
             raise TypeError(f"scaling.dtype is {scaling.dtype!r}, not a type of numbers")
         return scaling
 

@@ -28,6 +28,7 @@ from narrows.data.formats import (
     Contents,
     FileOptions,
     format_of,
+    is_numeric,
     is_table,
     suffixes_of,
 )
@@ -809,7 +810,7 @@ def _as_signal(given: Any) -> NDArray[Any]:
         signal = np.asarray(given)
     except ValueError as error:
         raise DataError(f"this is no signal ({error}); give an array (T,) or (T, C)") from error
-    if signal.ndim not in (1, 2) or signal.dtype.kind not in "buif" or not signal.size:
+    if signal.ndim not in (1, 2) or not is_numeric(signal.dtype) or not signal.size:
         raise DataError(
             f"an array of shape {signal.shape} and type {signal.dtype} is no signal; give numbers "
             "of shape (T,), or (T, C) for C channels"

@@ -28,7 +28,7 @@ from narrows.errors import (
     UnreadableFileError,
     warn,
 )
-from narrows.texts import as_text, listed
+from narrows.texts import as_text, is_text, listed
 
 _INDEX = ("Unnamed: ", "__index_level_")  # names that pandas gives to an index
 _LOOKED_AT = 200  # lines of a single column that are examined
@@ -113,7 +113,7 @@ def read_table(
             hint = "" if text.is_named else "; if its first line holds names: --header, header=True"
             if options.delimiter is None:
                 _check_separated(path, text.table, names)
-            if len(names) == 1 and pa.types.is_string(text.table.column(0).type):
+            if len(names) == 1 and is_text(text.table.column(0)):
                 several = "; if a line holds several values, give the delimiter (--delimiter)"
                 hint = several if options.delimiter is None else ""
             numbers = to_numbers(
@@ -317,7 +317,7 @@ def write_pieces(path: Path, tables: Iterator[pa.Table]) -> None:
 
 def _check_separated(path: Path, table: Any, names: list[str]) -> None:
     """Refuse a single column of texts, none of which is a number."""
-    if len(names) > 1 or not pa.types.is_string(table.column(0).type):
+    if len(names) > 1 or not is_text(table.column(0)):
         return
     some = table.column(0).slice(0, _LOOKED_AT).fill_null("").to_pylist()
     if len(some) < 2 or any(looks_like_number(text) or is_missing(text) for text in some):

@@ -31,7 +31,7 @@ from narrows.data.formats import WHITESPACE, FileOptions
 from narrows.data.memory import check_fits
 from narrows.data.text_files import LONGEST_ROW, TextFile, explained, open_text, unreadable
 from narrows.errors import DataError, UnreadableFileError, warn
-from narrows.texts import FORMULA, PLAIN_NUMBER, guarded, unguarded
+from narrows.texts import FORMULA, PLAIN_NUMBER, guarded, is_text, unguarded
 
 _COMPARED_COLUMNS, _COMPARED_ROWS = 100, 100  # columns and rows that are compared
 _FEW = 3  # values of a column that represent the others
@@ -649,7 +649,7 @@ def guarded_table(table: Any) -> Any:
 
 def unguarded_column(column: Any) -> Any:
     """Undo :func:`guarded_table` in a column of texts; return other columns as they are."""
-    if not _is_text(column.type):
+    if not is_text(column):
         return column
     is_guarded = compute.and_(_are_formulas(column), compute.starts_with(column, "'"))
     return compute.if_else(
@@ -660,15 +660,13 @@ def unguarded_column(column: Any) -> Any:
 def _guarded_column(column: Any) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if not _is_text(column.type):
+    if not is_text(column):
         return column
+    if pa.types.is_string_view(column.type):  # which Arrow compares with nothing
+        column = column.cast(pa.large_string())
     quote = pa.scalar("'", column.type)
     with_quote = compute.binary_join_element_wise(quote, column, pa.scalar("", column.type))
     return compute.if_else(compute.fill_null(_are_formulas(column), False), with_quote, column)
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _are_formulas(column: Any) -> Any:

@@ -23,11 +23,11 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from narrows.data.arrays import as_array_like, as_tensor, check_finite
+from narrows.data.arrays import as_tensor
 from narrows.data.lazy_rows import LazyRows, scratch_rows
 from narrows.data.memory import fits
-from narrows.data.principal import fit_pca
-from narrows.errors import DataError, DataTypeError, MissingDependencyError, ParameterError
+from narrows.data.principal import as_finite_rows, fit_pca
+from narrows.errors import DataError, MissingDependencyError, ParameterError
 from narrows.evaluation.matching import groups_of
 from narrows.models.base import BaseAutoencoder
 from narrows.models.encoder_decoder import Encoder
@@ -619,14 +619,7 @@ def _neighbor_accuracy(places: NDArray[Any], y: ArrayLike, random_state: int) ->
 
 def flat_rows(X: Any, name: str = "X") -> NDArray[Any]:
     """Turn rows of any shape into a table of finite numbers, (n, F); raise a DataError if not."""
-    rows = np.asarray(as_array_like(X))
-    if rows.dtype.kind not in "buif":
-        raise DataTypeError(f"{name} holds values of type {rows.dtype}; only numbers are allowed")
-    if rows.ndim < 2 or not rows.size:
-        raise DataError(
-            f"{name} has shape {rows.shape}; give rows of shape (n, F), (n, H, W) or (n, H, W, C)"
-        )
-    check_finite(rows, name)
+    rows = as_finite_rows(X, name)
     flat = as_tensor(rows).reshape(len(rows), math.prod(rows.shape[1:]))  # types that torch has
     values: NDArray[Any] = flat.numpy()
     return values

@@ -37,7 +37,7 @@ from narrows.library.table import Batch, Table
 from narrows.library.workers import Workers
 from narrows.models import Encoder
 from narrows.remote import Place
-from narrows.texts import counted
+from narrows.texts import counted, is_text, is_utf8
 
 _ROWS = 4096  # most pictures in a share, which is what the loss of a worker can cost
 _HEADERS = 1000  # pictures of a folder whose headers are read before all pictures are
@@ -421,15 +421,6 @@ def _check_names(names: Sequence[str], count: int) -> list[str]:
     names = list(names)
     if len(names) != count:
         raise ParameterError(f"names has {len(names)} names for {count} pictures; give one each")
-    if wrong := [name for name in names if not isinstance(name, str) or not _is_text(name)]:
+    if wrong := [name for name in names if not is_text(name) or not is_utf8(name, or_bytes=True)]:
         raise ParameterError(f"names holds {wrong[0]!r}, which is no text; give strings")
     return names
-
-
-def _is_text(name: str) -> bool:
-    """Return whether a name can be written as UTF-8, as the names of files can."""
-    try:
-        name.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True

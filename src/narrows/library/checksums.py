@@ -31,6 +31,7 @@ from narrows.containment import parse_json, read_regular
 from narrows.errors import FormatError
 from narrows.library.table import Table, write_file
 from narrows.remote import Place, file_on_disk
+from narrows.texts import is_text
 
 FORMAT = "narrows-checks"
 FOLDER = "_checks"
@@ -422,7 +423,7 @@ def _array(value: bytes | None, kind: Any) -> Any:
     try:
         if pa.types.is_boolean(kind):
             return pa.array([value != b"\0"], kind)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if is_text(kind):
             return pa.array([value.decode()], kind)
         if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return pa.array([value], kind)
@@ -437,7 +438,7 @@ def as_bytes(column: Any) -> list[bytes | None] | None:
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
         kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         column = column.cast(pa.large_binary())
         kind = column.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from narrows.texts import printable
+from narrows.texts import is_text, printable
 
 OWN_COLUMNS = ("id", "hash", "path", "added", "picture", "reference", "thumbnail", "code")
 """The columns that every library has, before those of its users."""
@@ -226,7 +226,7 @@ def _kind(type_: Any) -> str:
         ("truth", pa.types.is_boolean),
         ("integer", pa.types.is_signed_integer),
         ("float", pa.types.is_float64),
-        ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t)),
+        ("text", is_text),
         ("date", pa.types.is_date32),
         ("time", lambda t: pa.types.is_timestamp(t) and t.unit == "us"),
     )

@@ -32,7 +32,7 @@ from narrows.library.exact import ExactIndex, Metric, Nearest, check_metric, wit
 from narrows.library.library import Library
 from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
-from narrows.texts import printable
+from narrows.texts import is_word, printable
 
 _Pairs = NDArray[np.int64]  # (n, 2)
 
@@ -351,7 +351,7 @@ def _check_given(threshold: object, metric: str) -> None:
     check_metric(metric)
     if isinstance(threshold, bool) or not (
         (isinstance(threshold, Real) and 0 <= float(threshold) < np.inf)
-        or (isinstance(threshold, str) and threshold == "auto")
+        or is_word(threshold, "auto")
     ):
         raise ParameterError(
             f"threshold={threshold!r} is not allowed; give a number of at least 0, or 'auto'"

@@ -15,6 +15,7 @@ from narrows.data.tables import read_columns
 from narrows.errors import DataError, ParameterError
 from narrows.library.conditions import OWN_COLUMNS
 from narrows.library.inputs import InputFiles, InputRows
+from narrows.texts import is_text
 
 # Users' texts and numbers are kept in one type each, so that later additions fit earlier ones.
 _WIDEST = (
@@ -22,8 +23,7 @@ _WIDEST = (
     (pa.types.is_signed_integer, pa.int64()),
     (pa.types.is_unsigned_integer, pa.int64()),
     (pa.types.is_floating, pa.float64()),
-    (pa.types.is_string, pa.string()),
-    (pa.types.is_large_string, pa.string()),
+    (is_text, pa.string()),
     (pa.types.is_date, pa.date32()),
     (lambda kind: pa.types.is_timestamp(kind) and kind.tz is None, pa.timestamp("us")),
     (pa.types.is_timestamp, pa.timestamp("us", "UTC")),

@@ -28,6 +28,7 @@ from narrows import networks, ranks, storage
 from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.batches import RowWeights, anywhere_stored, numbers_of, without_zero_weights
+from narrows.data.formats import is_numeric
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
@@ -43,6 +44,7 @@ from narrows.models.runs import split_rows, unchanged_on_failure, warn_of_interr
 from narrows.models.stacked import start_model
 from narrows.models.validation import check_flag, check_number, check_rows, check_training
 from narrows.networks import NetworkSpec
+from narrows.texts import is_text, is_word
 from narrows.training.history import History
 from narrows.training.loop import new_optimizer, train
 from narrows.training.progress import print_epoch
@@ -598,7 +600,10 @@ def _check_labels(y: Any, rows: NDArray[Any]) -> NDArray[Any]:
             "for each row"
         )
     try:
-        labels: NDArray[Any] = column_or_1d(read_rows(y), warn=True)
+        y = read_rows(y)
+        if isinstance(y, np.ndarray) and y.dtype.kind == "T":  # texts that scikit-learn lacks
+            y = y.astype(object)
+        labels: NDArray[Any] = column_or_1d(y, warn=True)
         assert_all_finite(labels, input_name="y")
         check_consistent_length(rows, labels)
         check_classification_targets(labels)
@@ -616,7 +621,7 @@ def _check_class_weight(class_weight: Any) -> None:
     ParameterError
         For the first wrong value.
     """
-    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+    if class_weight is None or is_word(class_weight, "balanced"):
         return
     if not isinstance(class_weight, Mapping):
         raise ParameterError(
@@ -678,10 +683,10 @@ def _weigh_classes(
 
 def _plain_labels(classes: NDArray[Any]) -> dict[str, Any]:
     """Convert labels to JSON."""
-    texts = classes.dtype.kind == "O" and all(isinstance(label, str) for label in classes)
-    if classes.ndim != 1 or not (texts or classes.dtype.kind in "biufU"):
+    if classes.ndim != 1 or not (is_text(classes) or is_numeric(classes.dtype)):
         raise ParameterError(
             f"labels of type {classes.dtype} cannot be stored; numbers and texts can; fit with "
             "labels of these"
         )
-    return {"dtype": "O" if texts else classes.dtype.str, "labels": classes.tolist()}
+    dtype = "O" if classes.dtype.kind == "O" else classes.dtype.str
+    return {"dtype": dtype, "labels": classes.tolist()}

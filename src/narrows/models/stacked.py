@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import nn
 
-from narrows.corruption import Corruption
+from narrows.corruption import Corruption, as_list
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import Numbers, RowWeights
 from narrows.data.lazy_rows import (
@@ -44,6 +44,7 @@ from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.networks import ACTIVATIONS, Network, NetworkSpec, Start
 from narrows.networks.activations import with_variance
 from narrows.networks.dense import put_layer, stages, take_layer
+from narrows.texts import is_word
 from narrows.training.history import History
 from narrows.training.loop import epoch_seed, new_optimizer
 from narrows.training.progress import on_epoch, print_epoch, telling
@@ -363,7 +364,7 @@ def _check_layer_models(layer_model: Any) -> None:
     ParameterError
         For the first value that is refused.
     """
-    for model in _each(layer_model):
+    for model in as_list(layer_model):
         known: Any = model_named(model) if isinstance(model, str) else model
         is_named = isinstance(model, str) and known is not None
         if not (is_named or isinstance(model, BaseAutoencoder)) or known._is_stack:
@@ -432,8 +433,8 @@ def _make_layer(
         parameters["learning_rate"] = stack.pretraining_learning_rate
     kind = _of_place("layer_corruption", stack.layer_corruption, place, count)
     level = _of_place("layer_corruption_level", stack.layer_corruption_level, place, count)
-    parameters["corruption"] = corruption if _is_auto(kind) else kind
-    if not _is_auto(level):
+    parameters["corruption"] = corruption if is_word(kind, "auto") else kind
+    if not is_word(level, "auto"):
         parameters["corruption_level"] = level
     made: BaseAutoencoder = layer.set_params(**parameters)
     return made
@@ -495,23 +496,15 @@ def _check_unrolls(spec: NetworkSpec, layer: NetworkSpec, place: int) -> None:
         )
 
 
-def _each(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-
-
 def _of_place(name: str, value: Any, place: int, count: int) -> Any:
     """Return the value of a parameter for one layer; it has one for all, or one for each."""
-    values = _each(value)
+    values = as_list(value)
     if len(values) not in (1, count):
         raise ParameterError(
             f"{name}={value!r} has {len(values)} entries for {count} layers; give one for all, or "
             "one for each"
         )
     return values[place % len(values)]
-
-
-def _is_auto(value: Any) -> bool:
-    return isinstance(value, str) and value == "auto"
 
 
 def _scaled(X: Any, rows: Numbers, scaling: Scaling) -> LazyRows:

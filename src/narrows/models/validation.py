@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
 from narrows.data.axes import channels_first, hint, last_axis_call, lies_down, may_be_channels_first
+from narrows.data.formats import is_numeric
 from narrows.data.lazy_rows import AnyRows, LazyRows, StoredRows, stored
 from narrows.data.scaling import SCALINGS
 from narrows.data.signal_files import Windows
@@ -29,7 +30,7 @@ from narrows.networks import (
     OUTPUTS,
     NetworkSpec,
 )
-from narrows.texts import counted, listed, shortened
+from narrows.texts import counted, is_text, is_word, listed, shortened
 from narrows.training.loop import choose_device
 
 _SHOWN = 3  # names of columns in a message
@@ -64,7 +65,7 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         If the rows cannot be used, or differ from the training rows in shape or columns.
     """
     given = X
-    if type(X) is not np.ndarray or X.dtype.kind not in "biuf" or not X.ndim:
+    if type(X) is not np.ndarray or not is_numeric(X.dtype) or not X.ndim:
         X = stored(as_array_like(read_rows(X, None if fitting else owner)))
     shape = tuple(X.shape)
     if len(shape) == 1:
@@ -228,7 +229,7 @@ def check_columns(owner: object, X: Any, source: object = None) -> None:
         With the columns that are unexpected, missing, or in another place.
     """
     known, names = getattr(owner, "feature_names_in_", None), _labels(X)
-    if known is None or names == list(known) or not any(isinstance(name, str) for name in names):
+    if known is None or names == list(known) or not any(map(is_text, names)):
         return
     known = list(known)
     table = f"the table '{source}'" if isinstance(source, str | Path) else "the table given"
@@ -533,7 +534,7 @@ def check_number(
     ParameterError
         If the value is refused.
     """
-    if isinstance(value, str) and value in words:
+    if is_word(value, *words):
         return
     kind = numbers.Integral if integral else numbers.Real
     is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
@@ -571,7 +572,7 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     ParameterError
         If the value is refused.
     """
-    if not isinstance(value, str) or value not in choices:
+    if not is_word(value, *choices):
         raise ParameterError(
             f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from narrows.data.axes import channels_first, is_picture_shape, last_axis_call
+from narrows.data.formats import is_numeric
 from narrows.errors import DataError, ParameterError
 from narrows.plots.style import axes_or_new
 from narrows.texts import printable
@@ -348,7 +349,7 @@ def _as_pictures(name: str, given: ArrayLike) -> NDArray[Any]:
         )
     if pictures.size == 0:
         raise DataError(f"{name} has the shape {np.shape(given)}; give at least one picture")
-    if pictures.dtype.kind not in "buif":
+    if not is_numeric(pictures.dtype):
         raise DataError(f"{name} holds {pictures.dtype}, which are no numbers; give pixels")
     if not np.isfinite(pictures).all():
         row = int(np.argwhere(~np.isfinite(pictures))[0][0])
