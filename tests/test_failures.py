@@ -20,7 +20,7 @@ from narrows import (
     datasets,
 )
 from narrows.errors import NarrowsWarning
-from narrows.models.failures import tell_of_failure
+from narrows.models.failures import warn_of_failure
 
 pytestmark = pytest.mark.cases
 
@@ -177,7 +177,7 @@ def test_what_is_looked_at_is_bounded() -> None:
     seen = []
     model.encoder_.register_forward_hook(lambda _m, given, _o: seen.append(len(given[0])))
     many = np.tile(TABLE, (100, 1))
-    tell_of_failure(model, None, many)
+    warn_of_failure(model, None, many)
     assert 1_000 <= sum(seen) <= 2_000
 
 

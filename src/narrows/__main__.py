@@ -13,7 +13,7 @@ def run() -> None:
     # a tenth of the time of a short command, if it ran as often as it does by default.
     gc.set_threshold(100_000, 20, 100)
     streams = Streams()
-    streams.tell_crashes()
+    streams.print_crashes()
     try:
         stopping.listen()
         code = main()

@@ -8,7 +8,7 @@ import click
 from narrows.cli import options
 from narrows.cli.console import training
 from narrows.cli.exchange import labels_of, options_by_file, read_rows
-from narrows.cli.report import tell
+from narrows.cli.report import write_page
 
 
 @options.verb("compare")
@@ -55,4 +55,4 @@ def command(
     with training():
         found = compare_models(rows.for_model(), known, title=title, **parameters)
     heading, *lines = found.table
-    tell(found, to, heading, lines, rows, overwrite=overwrite)
+    write_page(found, to, heading, lines, rows, overwrite=overwrite)

@@ -60,7 +60,7 @@ def command(*, data: str, to: Path) -> None:
         results["seconds"] = time.monotonic() - start
         _write_json(to / RESULTS, results)
     if not answered({"output": to, **results}):
-        _tell(to, n_pictures, results)
+        _print_scores(to, n_pictures, results)
 
 
 def _run(to: Path, data: str) -> tuple[dict[str, Any], int]:
@@ -183,7 +183,7 @@ def _match(folder: Path, model: "Autoencoder", library: "Library", pictures: "Da
         figure.savefig(temporary, format="png")
 
 
-def _tell(folder: Path, n_pictures: int, results: dict[str, Any]) -> None:
+def _print_scores(folder: Path, n_pictures: int, results: dict[str, Any]) -> None:
     columns = ("method", "reconstruction_error", "neighbor_accuracy")
     rows = [[score[column] for column in columns] for score in results["scores"]]
     table(

@@ -89,10 +89,10 @@ def command(
     record = {**asdict(report), "unbeaten": report.unbeaten}
     record |= {"rows": len(X), "picture": save, **reading_record(found)}
     if not answered(record):
-        _tell(report)
+        _print_scores(report)
 
 
-def _tell(report: "DepthReport") -> None:
+def _print_scores(report: "DepthReport") -> None:
     table(
         ["layers", "remedy", "test error", "of the mean row's", "first gradient", "CPU s"],
         [

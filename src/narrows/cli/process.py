@@ -215,7 +215,7 @@ class Streams:
         sys.stdout = _text(self._out, sys.stdout)
         sys.stderr = _text(self._err, sys.stderr)
 
-    def tell_crashes(self) -> None:
+    def print_crashes(self) -> None:
         """Have a crash print its place, as the message of the library that crashed is lost.
 
         Rust, for one, aborts where memory is short.

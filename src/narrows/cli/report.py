@@ -90,10 +90,10 @@ def command(
             random_state=random_state,
         )
     heading = ["figure", "value"]
-    tell(report, to, heading, report.facts, read, overwrite=overwrite)
+    write_page(report, to, heading, report.facts, read, overwrite=overwrite)
 
 
-def tell(
+def write_page(
     found: "Report | Comparison",
     to: Path,
     heading: Sequence[str],

@@ -239,14 +239,14 @@ def _train(
         model = MODELS[model_name](**parameters)
     else:
         model = _load_to_resume(resume, model_name, parameters)
-        resumed = {"resumed": _tell_resumed(resume, model)}
+        resumed = {"resumed": _note_resumed(resume, model)}
         pictures = _shape_of(model, pictures)
     X, found, read_again = _read_data(data, window, signal, {**reading, **pictures})
     report_skipped(found.skipped)
-    tell = _teller()
+    note_choices = _note_choices_once()
     with (
         training(keeps=True),
-        on_choices(tell),
+        on_choices(note_choices),
         logged(log if is_first else None),
         warnings.catch_warnings(),
     ):
@@ -262,7 +262,7 @@ def _train(
             rows, sees = (read_again, [data]) if is_read else (X, [])
             with one_answer():
                 model = fit_by_ray(model, rows, ray, workers=workers, sees=sees, stream=stream)
-            tell(model.choices_)  # which workers knew before the first step
+            note_choices(model.choices_)  # which workers knew before the first step
     if not is_first:
         return 0
     model.save(to, overwrite=overwrite, resumable=resumable)
@@ -328,7 +328,7 @@ def _load_to_resume(path: Path, model_name: str, parameters: dict[str, Any]) -> 
     return resumed
 
 
-def _tell_resumed(path: Path, model: "Autoencoder") -> dict[str, Any]:
+def _note_resumed(path: Path, model: "Autoencoder") -> dict[str, Any]:
     """Print where a run is resumed, and return it for the command's answer."""
     from narrows.models.runs import resumable_state
     from narrows.texts import counted
@@ -367,18 +367,18 @@ def _shape_of(model: "Autoencoder", pictures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _teller() -> Callable[[dict[str, Any]], None]:
+def _note_choices_once() -> Callable[[dict[str, Any]], None]:
     """Make the callback that prints what was chosen for the first run; layers of a stack follow."""
     from narrows.models.resolve import sentence
 
-    told: list[dict[str, Any]] = []
+    noted: list[dict[str, Any]] = []
 
-    def tell(choices: dict[str, Any]) -> None:
-        if not told:
+    def note_first(choices: dict[str, Any]) -> None:
+        if not noted:
             note(sentence(choices) if choices else "chosen: nothing, all parameters were given")
-        told.append(choices)
+        noted.append(choices)
 
-    return tell
+    return note_first
 
 
 def _read_data(

@@ -412,14 +412,14 @@ def _read_folder(
     if kind == ".npy":
         values = join(found, parts)
         if tell:
-            _tell_pictures(path, [array.shape for array in found])
+            _warn_of_pictures(path, [array.shape for array in found])
     else:
         values, columns = read_parquet(parts, path if folder.is_partitioned else None)
     names = RowNames(range(len(values)))
     return Rows(values, names, columns, skipped=skipped, left_out=left_out)
 
 
-def _tell_pictures(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+def _warn_of_pictures(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
     """Warn if arrays whose rows are joined may be one picture each."""
     shape = shapes[0]
     is_picture = is_picture_shape(shape)

@@ -157,6 +157,17 @@ def in_blocks(values: NDArray[Any] | LazyRows) -> Iterator[NDArray[Any]]:
         yield values[start : start + size]
 
 
+def strided(rows: Any, most: int) -> Any:
+    """Return a slice of at most ``most`` of the rows, from the first on with equal steps.
+
+    Examples
+    --------
+    >>> strided(range(10), 4), strided(range(3), 4)
+    (range(0, 10, 3), range(0, 3))
+    """
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
 class StoredRows(LazyRows):
     """Rows on a disk. Subclasses say how runs of neighbouring rows are read."""
 

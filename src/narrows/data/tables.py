@@ -130,7 +130,7 @@ def read_table(
     )
     for index, column in enumerate(numbers):
         values[:, index] = column
-    _tell_index(path, values, names)
+    _warn_of_index(path, values, names)
     return values, names
 
 
@@ -330,7 +330,7 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
     )
 
 
-def _tell_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
+def _warn_of_index(path: Path, values: NDArray[Any], names: list[str]) -> None:
     """Warn if a column is an index that pandas wrote."""
     for place, name in enumerate(names):
         if name.startswith(_INDEX) and (values[:, place] == np.arange(len(values))).all():

@@ -28,6 +28,7 @@ from narrows.data.dialect import (
     split_lines,
 )
 from narrows.data.formats import WHITESPACE, FileOptions
+from narrows.data.lazy_rows import strided
 from narrows.data.memory import check_fits
 from narrows.data.text_files import LONGEST_ROW, TextFile, explained, open_text, unreadable
 from narrows.errors import DataError, UnreadableFileError, warn
@@ -166,7 +167,7 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
     first = dialect.first
     places = [place for place, kind in enumerate(kinds) if kind == "number"]
     above = [place for place, kind in enumerate(kinds) if kind == "text"]
-    columns = [_Column.of(dialect, place) for place in _some(places)]
+    columns = [_Column.of(dialect, place) for place in strided(places, _COMPARED_COLUMNS)]
     if len({first[place].strip() for place in places}) < len(places):
         return False, None  # columns have different names
     if not any(column.values for column in columns):
@@ -176,7 +177,9 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
     found = _order(numbers, dialect, places)
     unlike = sum(column.is_unlike for column in columns) / len(columns)
     # A text above numbers is a name or a defect; one above texts may also be data.
-    has_name = any(_Column.of(dialect, place).is_numeric for place in _some(above))
+    has_name = any(
+        _Column.of(dialect, place).is_numeric for place in strided(above, _COMPARED_COLUMNS)
+    )
     far = sum(column.is_far for column in columns) / len(columns)
     whole = all(column.text.isdigit() for column in columns)
     is_far = whole and far >= 0.5 and unlike == 1
@@ -207,11 +210,6 @@ def _compare(dialect: Dialect, kinds: list[str]) -> tuple[bool, str | None]:
         (unlike == 1, False, "its numbers are unlike the rows below"),
     )
     return next(((is_named, why) for holds, is_named, why in rules if holds), (False, None))
-
-
-def _some(places: list[int]) -> list[int]:
-    """Select some places evenly."""
-    return places[:: -(-len(places) // _COMPARED_COLUMNS)] if places else []
 
 
 def _order(numbers: list[float], dialect: Dialect, places: list[int]) -> str | None:
@@ -410,9 +408,9 @@ def read_text_table(
         table = table.slice(0, _without_ends(texts([0]).column(0)))
     if table.num_rows == 0:
         raise empty(path)
-    _tell(file, dialect, heading, [] if kind == "texts" else dialect.number_remarks)
+    _warn_of_dialect(file, dialect, heading, [] if kind == "texts" else dialect.number_remarks)
     if kind != "texts" and not dialect.is_proven and dialect.marks.decimal == ".":
-        _tell_points(path, table, texts)
+        _warn_of_points(path, table, texts)
     return TextTable(
         path, table, heading.names, dialect.marks, dialect.doubt, heading.is_named, texts
     )
@@ -562,7 +560,7 @@ def _uneven(path: Path, row: Any, skipped: int, options: FileOptions) -> Unreada
     return unreadable(path, f"{have}; repair it{other}")
 
 
-def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -> None:
+def _warn_of_dialect(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -> None:
     remarks = [*dialect.remarks, *more]
     if file.doubt is not None:
         remarks.append(f"in {file.encoding}, as {file.doubt}")
@@ -581,7 +579,7 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -
             encoding=file.encoding,
         )
     if not heading.is_named:
-        _tell_commas(file.path, dialect)
+        _warn_of_commas(file.path, dialect)
     if heading.guess is None:
         return
     what, other = "data, though", "if it holds the column names: --header, header=True"
@@ -597,7 +595,7 @@ def _tell(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -
     )
 
 
-def _tell_commas(path: Path, dialect: Dialect) -> None:
+def _warn_of_commas(path: Path, dialect: Dialect) -> None:
     """Warn if commas that were taken for delimiters may be marks of numbers."""
     for line, other in (
         (dialect.joined, "each is one number, say so (--decimal , or --thousands ,)"),
@@ -618,7 +616,7 @@ def _tell_commas(path: Path, dialect: Dialect) -> None:
             )
 
 
-def _tell_points(path: Path, table: Any, texts: Callable[[Sequence[int]], Any]) -> None:
+def _warn_of_points(path: Path, table: Any, texts: Callable[[Sequence[int]], Any]) -> None:
     """Warn if all points in a table may be thousands separators."""
     places = [n for n, column in enumerate(table.columns) if pa.types.is_floating(column.type)]
     doubtful = None

@@ -24,7 +24,7 @@ from narrows.models.stacked import StackedAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network
 from narrows.plots.sheet import FAINT, INK
-from narrows.training.progress import on_start, telling
+from narrows.training.progress import on_start, with_facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -250,7 +250,7 @@ def _run(
     begin = time.process_time()
     error, losses = None, []
     # That some networks learn nothing is part of the comparison.
-    with on_start(keep), telling(depth=depth), no_failure_warnings():
+    with on_start(keep), with_facts(depth=depth), no_failure_warnings():
         try:
             model.fit(train)
         except DivergedError:

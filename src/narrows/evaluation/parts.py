@@ -365,7 +365,7 @@ def _between(first: NDArray[Any], last: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _filters(subject: Subject, part: Part) -> None:
-    if (spec := subject.model.spec_).kind.filters is None:
+    if (spec := subject.model.spec_).definition.filters is None:
         part.words.append(
             f"Left out: architecture={spec.architecture!r} has no weights that are pictures."
         )

@@ -135,7 +135,7 @@ def find_columns(
         kind: Literal["columns", "channels"] = "channels"
         names = [f"channel {number}" for number in range(shape[1])]
         of_feature = np.tile(np.arange(shape[1]), shape[0])
-    elif len(columns_shape) == 1 and not spec.kind.of_signals:
+    elif len(columns_shape) == 1 and not spec.definition.of_signals:
         kind = "columns"
         known = getattr(model, "feature_names_in_", None)
         names = [f"column {n}" for n in range(shape[0])] if known is None else [*map(str, known)]

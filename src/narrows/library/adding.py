@@ -20,6 +20,7 @@ from narrows.data.decoding import Progress, Resized, Size, one_processor, sizes_
 from narrows.data.folders import LeftOut, check_excludable
 from narrows.data.formats import FileOptions
 from narrows.data.image_codec import quietly
+from narrows.data.lazy_rows import strided
 from narrows.data.reading import Notes, Picture, file_of
 from narrows.errors import DataError, ParameterError
 from narrows.library.folder import WriteTransaction
@@ -400,7 +401,7 @@ def _some_sizes(given: InputFiles | InputRows) -> dict[Picture, Size | None]:
     """Read the sizes of some pictures of a folder, if the model takes pictures of one size."""
     if not isinstance(given, InputFiles) or given.left_out is None or given.encoder.takes_any_size_:
         return {}
-    some = given.paths[:: -(-len(given) // _HEADERS)]
+    some: list[Picture] = strided(given.paths, _HEADERS)
     return dict(zip(some, sizes_of(some), strict=True))
 
 

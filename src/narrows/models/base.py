@@ -25,7 +25,7 @@ from narrows.models.damage import (
     known_range,
     widened,
 )
-from narrows.models.failures import Failure, tell_of_failure, tell_unlike
+from narrows.models.failures import Failure, warn_of_failure, warn_of_unlike_pairs
 from narrows.models.fitted import FittedModelMethods
 from narrows.models.parameters import RandomState
 from narrows.models.registry import define
@@ -479,8 +479,8 @@ class BaseAutoencoder(FittedModelMethods):
                 check_given_rows(self, begun, data)
             self._fit(data, begun)
         if data.damaged is not None:
-            tell_unlike(data.X, data.damaged, stacklevel=4)
-        tell_of_failure(self, self._failure(), *data, stacklevel=4)
+            warn_of_unlike_pairs(data.X, data.damaged, stacklevel=4)
+        warn_of_failure(self, self._failure(), *data, stacklevel=4)
         return self
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
@@ -557,7 +557,7 @@ class BaseAutoencoder(FittedModelMethods):
         They are optimal for linear halves without penalty or damage; and with too few rows to hold
         any out, no measurement could show that training improves on them.
         """
-        if not self.spec_.kind.starts_at_pca or self.max_epochs != "auto":
+        if not self.spec_.definition.starts_at_pca or self.max_epochs != "auto":
             return False
         if resolve.asks_for_hidden_layers(self):
             return self.early_stopping and not len(run.held_out)
@@ -679,7 +679,7 @@ class BaseAutoencoder(FittedModelMethods):
             self.learned_rows_ = self.learned_rows_.with_rows(X)
         self._finish(objective, X, weights, online=True)
         if len(X) > 1:
-            tell_of_failure(self, self._failure())
+            warn_of_failure(self, self._failure())
         return self
 
     def loss_terms(self, X: Any, random_state: RandomState = None) -> dict[str, float]:

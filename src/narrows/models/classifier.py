@@ -29,6 +29,7 @@ from narrows.corruption import Corruption, Damage, check_levels
 from narrows.data.arrays import as_rows, read_rows
 from narrows.data.batches import RowWeights, anywhere_stored, numbers_of, without_zero_weights
 from narrows.data.formats import is_numeric
+from narrows.data.lazy_rows import strided
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import DataError, NotFittedError, ParameterError
 from narrows.losses import Loss
@@ -420,7 +421,7 @@ class EncoderClassifier(
         device = settings.device
         module.to(device).eval()
         held_out, learned = self._split(len(rows), spec.has_hidden_layers, seed)
-        to_start = learned[:: -(-len(learned) // _ROWS_TO_START)]
+        to_start = strided(learned, _ROWS_TO_START)
         # A fixed encoder encodes all rows once.
         codes = torch.from_numpy(self.encoder_.encode(rows[to_start] if self.fine_tune else rows))
         head = SoftmaxHead(codes.shape[1], len(self.classes_)).to(device)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from narrows import losses
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import RowWeights
-from narrows.data.lazy_rows import AnyRows
+from narrows.data.lazy_rows import AnyRows, strided
 from narrows.data.scaling import Scaling
 from narrows.errors import warn
 from narrows.models import proposals
@@ -143,16 +143,11 @@ def moments(trace: Trace) -> tuple[Tensor, Tensor]:
     return trace.code, trace.logits.chunk(2, dim=1)[1]
 
 
-def _sample(rows: AnyRows) -> NDArray[Any]:
-    """Return at most 10 000 rows, evenly spread."""
-    return rows[:: -(-len(rows) // _ROWS)]
-
-
 @torch.inference_mode()
 def measure_codes(encoder: Encoder, scaling: Scaling, rows: AnyRows) -> tuple[Tensor, Tensor]:
     """Return the means and variances of codes, (n, K) each, of a sample of rows."""
     device = next(encoder.parameters()).device
-    sample = as_tensor(_sample(rows))
+    sample = as_tensor(strided(rows, _ROWS))
     parts = [
         moments(encoder.trace(scaling(sample[start : start + _BLOCK].to(device))))
         for start in range(0, len(sample), _BLOCK)
@@ -184,7 +179,8 @@ def standardise_codes(
     if weights is None:
         shift, spread = means.mean(dim=0), means.var(dim=0, correction=0) + variances.mean(dim=0)
     else:
-        shares = torch.from_numpy(_sample(weights) / _sample(weights).sum()).to(means)
+        some = strided(weights, _ROWS)
+        shares = torch.from_numpy(some / some.sum()).to(means)
         shift = shares @ means
         spread = shares @ (means - shift) ** 2 + shares @ variances
     map_codes(network, shift, spread.sqrt())

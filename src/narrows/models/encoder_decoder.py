@@ -353,7 +353,7 @@ def run_in_blocks(
     device = next(module.parameters()).device
     source, target = as_rows(rows), torch.from_numpy(out)
     largest = max(math.prod(rows.shape[1:]), math.prod(out.shape[1:]))
-    size = min(spec.kind.rows_at_once, max(1, _VALUES // largest))
+    size = min(spec.definition.rows_at_once, max(1, _VALUES // largest))
     for start in range(0, len(rows), size):
         block = slice(start, start + size)
         target[block] = step(source[block].to(device))

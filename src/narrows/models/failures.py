@@ -33,17 +33,17 @@ _PAIRS, _PAIRED_VALUES = 1024, 1 << 22
 # paired at random have 2.
 _UNLIKE = 1.5
 
-_telling = ContextVar("telling", default=True)
+_warns = ContextVar("warns", default=True)
 
 
 @contextmanager
 def no_failure_warnings() -> Iterator[None]:
     """Suppress the warnings of fits in the block, since their results are judged as a whole."""
-    token = _telling.set(False)
+    token = _warns.set(False)
     try:
         yield
     finally:
-        _telling.reset(token)
+        _warns.reset(token)
 
 
 class Failure(NamedTuple):
@@ -64,7 +64,7 @@ class Failure(NamedTuple):
     facts: dict[str, Any]
 
 
-def tell_of_failure(
+def warn_of_failure(
     model: ModelAttributes,
     failure: Failure | None,
     X: AnyRows | None = None,
@@ -95,7 +95,7 @@ def tell_of_failure(
         The level whose line the warning names, as for :func:`narrows.errors.warn`.
     """
     # An interruption has a warning of its own.
-    if ranks.rank() or not _telling.get() or model.history_.ended == "interrupted":
+    if ranks.rank() or not _warns.get() or model.history_.ended == "interrupted":
         return
     if failure is None and X is not None:
         failure = _measure(model, X, damaged, weights)
@@ -103,7 +103,7 @@ def tell_of_failure(
         warn(failure.message, kind=failure.kind, stacklevel=stacklevel, **failure.facts)
 
 
-def tell_unlike(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -> None:
+def warn_of_unlike_pairs(clean: AnyRows, damaged: AnyRows, *, stacklevel: int) -> None:
     """Warn of pairs whose rows are no nearer to each other than rows drawn at random are."""
     most = min(_PAIRS, max(2, _PAIRED_VALUES // math.prod(clean.shape[1:])))
     sample = evenly_spread(len(clean), most)
@@ -162,7 +162,7 @@ def _measure(
         codes.append(code.cpu())
     # Maps have units by the place, sparse models count dead ones themselves, and where a network
     # starts at PCA the rows may have fewer directions than the code has numbers.
-    whole = model.spec_.is_map or model.spec_.kind.starts_at_pca
+    whole = model.spec_.is_map or model.spec_.definition.starts_at_pca
     enough = are_all or len(rows) >= _FEWEST
     in_part = enough and not whole and not model._counts_dead_units
     # The values of pictures and signals have one unit already.

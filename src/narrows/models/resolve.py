@@ -329,7 +329,7 @@ def check_shape(spec: NetworkSpec) -> None:
             "tied_weights=True does not go with residual_blocks, whose transpose is another "
             "function; use tied_weights=False"
         )
-    if spec.unit_columns and not spec.kind.unit_columns:
+    if spec.unit_columns and not spec.definition.unit_columns:
         others = [repr(name) for name, kind in networks.BUILT_IN.items() if kind.unit_columns]
         raise ParameterError(
             f"architecture={spec.architecture!r} does not go with sparse codes, of which each unit "
@@ -438,11 +438,11 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
     size = _choose_batch_size(model, n_rows)
     epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
     if isinstance(epochs, str):
-        epochs = _choose_max_epochs(n_rows, size, from_pca=spec.kind.starts_at_pca)
+        epochs = _choose_max_epochs(n_rows, size, from_pca=spec.definition.starts_at_pca)
     if isinstance(rate, str):
-        rate = spec.kind.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
+        rate = spec.definition.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
     if isinstance(decay, str):
-        decay = spec.kind.weight_decay
+        decay = spec.definition.weight_decay
     return TrainSettings(
         max_epochs=int(epochs),
         batch_size=size,
@@ -451,9 +451,10 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         n_iter_no_change=int(model.n_iter_no_change),
         seed=seed,
         device=choose_device(model.device),
-        beats_start=spec.kind.starts_at_pca,
+        beats_start=spec.definition.starts_at_pca,
         # Where layers are few, collapses are rare, and the norm of all weights is a cost.
-        clips=spec.kind.clips or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
+        clips=spec.definition.clips
+        or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
     )
 
 
@@ -543,7 +544,7 @@ def choose_start(
         How much each of all rows counts.
     """
     mean = scaling(torch.from_numpy(statistics.mean).view(1, *spec.sample_shape))[0]
-    if not spec.kind.starts_at_pca:
+    if not spec.definition.starts_at_pca:
         return networks.Start(mean)
     rows = X if len(learned) == len(X) else picked(X, learned)
     width = math.prod(spec.sample_shape)
@@ -601,7 +602,7 @@ def explain(
         "validation_fraction": Choice(n_held_out, f"rows of {n_rows}"),
         "device": Choice(settings.device.type, ""),
     }
-    if "hidden_layer_sizes" not in spec.kind.parameters:
+    if "hidden_layer_sizes" not in spec.definition.parameters:
         del choices["hidden_layer_sizes"]
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
     width = math.prod(spec.sample_shape)
@@ -633,10 +634,10 @@ def sentence(choices: dict[str, Choice]) -> str:
 def _why_architecture(model: ModelAttributes) -> str:
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
-    if spec.kind.starts_at_pca:
+    if spec.definition.starts_at_pca:
         kind = "signal windows" if model.spec_.signal else "table"
         return f"{kind}; initialised with PCA"
-    if spec.kind.n_axes(spec.sample_shape):
+    if spec.definition.n_axes(spec.sample_shape):
         return f"pictures of {shape}"
     if len(spec.sample_shape) > 1:
         small = model.hidden_layer_sizes == "auto"
@@ -645,9 +646,9 @@ def _why_architecture(model: ModelAttributes) -> str:
 
 
 def _why_layers(spec: NetworkSpec, n_rows: int) -> str:
-    if spec.kind.starts_at_pca:
+    if spec.definition.starts_at_pca:
         return counted(n_rows, "row")
-    if spec.kind.n_axes(spec.sample_shape):
+    if spec.definition.n_axes(spec.sample_shape):
         return "channels per downsampling stage"
     return counted(math.prod(spec.sample_shape), "feature")
 

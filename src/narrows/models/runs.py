@@ -29,7 +29,7 @@ from narrows.data.batches import (
     picked,
     source_of,
 )
-from narrows.data.lazy_rows import AnyRows
+from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import (
     CheckpointError,
     DataError,
@@ -242,7 +242,7 @@ def prepare_run(
 def _check_same_rows(model: FittedModelMethods, X: NDArray[Any], weights: RowWeights) -> None:
     """Compare a sample of the rows, the weights and the parameters of all processes."""
     if ranks.size() > 1:
-        sample = np.ascontiguousarray(X[:: -(-len(X) // _ROWS_COMPARED)])
+        sample = np.ascontiguousarray(strided(X, _ROWS_COMPARED))
         compared = TrainingData(sample, None, weights).arrays()
         digest = persistence.run_identity(model, *compared)[:12]
         ranks.check_same(

@@ -47,7 +47,7 @@ from narrows.networks.dense import put_layer, stages, take_layer
 from narrows.texts import is_word
 from narrows.training.history import History
 from narrows.training.loop import epoch_seed, new_optimizer
-from narrows.training.progress import on_epoch, print_epoch, telling
+from narrows.training.progress import on_epoch, print_epoch, with_facts
 from narrows.training.state import Clipping, Snapshot, State
 
 
@@ -264,7 +264,7 @@ class StackedAutoencoder(BaseAutoencoder):
             _naming(place, count),
             printing,
             no_failure_warnings(),
-            telling(layer=place + 1, n_layers=count),
+            with_facts(layer=place + 1, n_layers=count),
             warnings.catch_warnings(),
         ):
             # The fit of the stack warns of the interruption.

@@ -92,19 +92,21 @@ class NetworkSpec:
     rate: int | None = None
 
     @property
-    def kind(self) -> "Architecture":
+    def definition(self) -> "Architecture":
         """The record of the architecture."""
         return ARCHITECTURES[self.architecture]
 
     @property
     def has_hidden_layers(self) -> bool:
         """Whether there are layers between input and code."""
-        return bool(self.hidden_layer_sizes) or "hidden_layer_sizes" not in self.kind.parameters
+        return (
+            bool(self.hidden_layer_sizes) or "hidden_layer_sizes" not in self.definition.parameters
+        )
 
     @property
     def shows_pictures(self) -> bool:
         """Whether rows are pictures, to be shown and compared; see :mod:`narrows.data.arrays`."""
-        return not (self.signal or self.kind.of_signals) and are_pictures(self.sample_shape)
+        return not (self.signal or self.definition.of_signals) and are_pictures(self.sample_shape)
 
     @property
     def code_width(self) -> int:
@@ -114,19 +116,19 @@ class NetworkSpec:
     @property
     def map_size(self) -> tuple[int, ...]:
         """The code's extent along the axes that it keeps of the row; ``()`` where it keeps none."""
-        return () if self.kind.map_size is None else self.kind.map_size(self)
+        return () if self.definition.map_size is None else self.definition.map_size(self)
 
     @property
     def is_map(self) -> bool:
         """Whether codes are maps, and rows of any extent can be encoded."""
-        return self.kind.map_size is not None
+        return self.definition.map_size is not None
 
     @property
     def shared_shape(self) -> tuple[int, ...]:
         """The shape of a row that is the same for rows of any extent, if those are encoded."""
         if not self.is_map:
             return self.sample_shape
-        n_axes = self.kind.n_axes(self.sample_shape)
+        n_axes = self.definition.n_axes(self.sample_shape)
         return self.sample_shape[n_axes:] or (1,)
 
     def at(self, sample_shape: tuple[int, ...]) -> Self:
@@ -325,14 +327,14 @@ def build_decoder(spec: NetworkSpec) -> Decoder:
 
 
 def _encoder_body(spec: NetworkSpec) -> Body:
-    module = spec.kind.build_encoder(spec)
+    module = spec.definition.build_encoder(spec)
     if isinstance(module, Body):
         return module
     return Body(module, centre=Centre(spec.shared_shape))
 
 
 def _decoder_body(spec: NetworkSpec) -> Body:
-    module = spec.kind.build_decoder(spec)
+    module = spec.definition.build_decoder(spec)
     if isinstance(module, Body):
         return module
     return Body(module, mean_row=AddMeanRow(spec.shared_shape))
@@ -412,7 +414,7 @@ def build(spec: NetworkSpec, start: Start, seed: int) -> Network:
     >>> network(torch.rand(3, 4, 4)).shape
     torch.Size([3, 4, 4])
     """
-    initialise = spec.kind.initialise
+    initialise = spec.definition.initialise
     if initialise is None:
         with _drawing(seed):
             bodies = _encoder_body(spec), _decoder_body(spec)
@@ -508,8 +510,8 @@ def numbers_a_row(spec: NetworkSpec) -> int:
         If the halves of an architecture cannot be built, or give something of another shape.
     """
     with _explained(spec):
-        if spec.kind.numbers_a_row is not None:
-            return spec.kind.numbers_a_row(spec)
+        if spec.definition.numbers_a_row is not None:
+            return spec.definition.numbers_a_row(spec)
         try:
             return _saved_numbers(spec, "meta")
         except NotImplementedError:  # an operation that the meta device does not have
@@ -524,9 +526,9 @@ def check(spec: NetworkSpec) -> None:
     ParameterError
         With the reason.
     """
-    if spec.kind.check is not None:
+    if spec.definition.check is not None:
         with _explained(spec):
-            spec.kind.check(spec)
+            spec.definition.check(spec)
 
 
 @contextmanager

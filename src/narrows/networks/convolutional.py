@@ -58,7 +58,7 @@ class Geometry(NamedTuple):
         >>> Geometry.of(spec)
         Geometry(sizes=[(28, 33), (14, 17), (7, 9)], channels=3, has_channels=True)
         """
-        n_axes = spec.kind.n_axes(spec.sample_shape)
+        n_axes = spec.definition.n_axes(spec.sample_shape)
         has_channels = len(spec.sample_shape) > n_axes
         sizes = [spec.sample_shape[:n_axes]]
         for _ in spec.hidden_layer_sizes:
@@ -174,13 +174,13 @@ def build_decoder(spec: NetworkSpec) -> Body:
 
 def _convolution(spec: NetworkSpec) -> Any:
     """Return the class of convolutions that keep the extent, but for a stride."""
-    made = _CONVOLUTIONS[spec.kind.n_axes(spec.sample_shape)]
+    made = _CONVOLUTIONS[spec.definition.n_axes(spec.sample_shape)]
     return partial(made, kernel_size=spec.kernel_size, padding=spec.kernel_size // 2)
 
 
 def _check(spec: NetworkSpec) -> None:
     """Refuse rows that cannot be halved as often as there are stages."""
-    smallest = min(spec.sample_shape[: spec.kind.n_axes(spec.sample_shape)])
+    smallest = min(spec.sample_shape[: spec.definition.n_axes(spec.sample_shape)])
     stages, possible = len(spec.hidden_layer_sizes), _most_stages(smallest)
     if stages > possible:
         raise ParameterError(

@@ -222,12 +222,14 @@ def model_filters(model: "BaseAutoencoder", n: int = 64) -> NDArray[np.float32]:
             f"this model learned from rows of shape {spec.sample_shape}, and its weights are "
             "no pictures; use one that learned from pictures"
         )
-    if spec.kind.filters is None:
+    if spec.definition.filters is None:
         raise DataError(
             f"architecture={spec.architecture!r} has no weights that are pictures; use a model of "
             "another one, such as 'dense' or 'convolutional'"
         )
-    weights: NDArray[np.float32] = spec.kind.filters(encoder.module, spec).detach().cpu().numpy()
+    weights: NDArray[np.float32] = (
+        spec.definition.filters(encoder.module, spec).detach().cpu().numpy()
+    )
     return weights[:n]
 
 

@@ -27,7 +27,7 @@ from narrows.data.batches import ArraySource, Batch, Source
 from narrows.errors import CheckpointError, DataError, DivergedError, ParameterError, warn
 from narrows.losses import Loss
 from narrows.training.history import History, Record
-from narrows.training.progress import Callback, step_callbacks, tell_epoch, tell_start
+from narrows.training.progress import Callback, call_on_epoch, call_on_start, step_callbacks
 from narrows.training.state import Checkpoint, Clipping, Means, Snapshot, State
 
 # From the network, a batch on its device and a generator for noise, to the terms of the loss.
@@ -182,7 +182,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     left: Snapshot | None = None
     products = rounded_products(device)
     keep_freed_memory()
-    tell_start(network)
+    call_on_start(network)
     after_step = step_callbacks()
     if settings.beats_start and history.start is None:
         rows, prefix = (source, "") if validation is None else (validation, "validation_")
@@ -256,7 +256,7 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             state.is_whole = True
             if checkpoint is not None:
                 checkpoint.write(state)
-            tell_epoch({**record, "max_epochs": settings.max_epochs}, callbacks)
+            call_on_epoch({**record, "max_epochs": settings.max_epochs}, callbacks)
         else:
             history.ended = "max_epochs"
     except KeyboardInterrupt:

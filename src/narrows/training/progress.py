@@ -122,7 +122,7 @@ def _called(callbacks: ContextVar[tuple[_Any, ...]], callback: _Any) -> Iterator
 
 
 @contextmanager
-def telling(**facts: float) -> Iterator[None]:
+def with_facts(**facts: float) -> Iterator[None]:
     """Add facts to all records that callbacks get while the block runs.
 
     Parameters
@@ -230,13 +230,13 @@ def call_on_choices(choices: dict[str, Any]) -> None:
             callback(choices)
 
 
-def tell_start(network: nn.Module) -> None:
+def call_on_start(network: nn.Module) -> None:
     """Call the callbacks of :func:`on_start`."""
     for callback in _starters.get():
         callback(network)
 
 
-def tell_epoch(record: Record, callbacks: Sequence[Callback]) -> None:
+def call_on_epoch(record: Record, callbacks: Sequence[Callback]) -> None:
     """Call the callbacks of :func:`on_epoch` and ``callbacks``, in the first of several processes.
 
     The callbacks of :func:`on_every_process` are called in each of them.

@@ -23,6 +23,7 @@ import pooch
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
+from narrows.data.lazy_rows import strided
 from narrows.errors import LibraryError, NarrowsError, ParameterError
 from narrows.remote import place
 from narrows.texts import as_text
@@ -184,7 +185,7 @@ def _preview(codes: NDArray[np.float32]) -> NDArray[np.float32]:
     from narrows.evaluation import fit_pca
 
     most = max(2, min(_ROWS_OF_PCA, _VALUES_OF_PCA // codes.shape[1]))
-    some = codes[:: -(-len(codes) // most)]
+    some = strided(codes, most)
     if len(some) < 2:
         some = codes
     return _centred(fit_pca(some, 2).transform(codes))
