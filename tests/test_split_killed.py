@@ -19,7 +19,7 @@ SEED = 0
 # Runs the command in a process that ends, or whose system refuses, before the n-th change.
 PROGRAM = """
 import errno, json, os, signal, sys
-import narrows.models.encoder_decoder, narrows.cli.split
+import narrows.models.encoder_decoder, narrows.cli.halves
 from narrows.cli.main import main
 import narrows.models, narrows.atomic
 def work(how, last, root, command):

@@ -1,9 +1,9 @@
 """The command ``narrows``: the list of verbs, the exit codes, and errors as one line.
 
-A new verb is a line in ``VERBS`` and a module of its name with a ``command``. The module is
-imported only when the verb runs, and imports what it needs beyond click inside its functions, so
-that ``narrows --help`` answers at once. Other packages bring verbs as entry points
-``narrows.verbs``.
+A new verb is a line in ``VERBS`` and a module of its name with a ``command``, or a function of its
+name in a module of ``_TOGETHER``. The module is imported only when the verb runs, and imports what
+it needs beyond click inside its functions, so that ``narrows --help`` answers at once. Other
+packages bring verbs as entry points ``narrows.verbs``.
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,14 @@ VERBS = {
     "info": "Describe a model or a library.",
     "demo": "Train, compare with PCA and match pictures of a well-known data set.",
     "checks": "Test this installation against known answers.",
+}
+
+# Modules of several verbs, each a command of the verb's name.
+_TOGETHER = {
+    "codes": ("encode", "decode", "reconstruct", "sample"),
+    "halves": ("split", "export"),
+    "reports": ("report", "compare", "depth"),
+    "upkeep": ("verify", "reencode", "compact"),
 }
 
 EXIT_CODES = {
@@ -81,9 +89,7 @@ class LazyGroup(click.Group):
         """Import the verb's module and return its ``command``."""
         del ctx
         if cmd_name in VERBS:
-            module = import_module(f"narrows.cli.{cmd_name.replace('-', '_')}")
-            command: click.Command = module.command
-            return command
+            return _command(cmd_name)
         from narrows.plugins import plug_ins, refuse
 
         for found in plug_ins(_PLUG_INS):
@@ -104,6 +110,15 @@ class LazyGroup(click.Group):
         del ctx
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
+
+def _command(verb: str) -> click.Command:
+    name, attribute = verb.replace("-", "_"), "command"
+    for module, verbs in _TOGETHER.items():
+        if verb in verbs:
+            name, attribute = module, verb
+    command: click.Command = getattr(import_module(f"narrows.cli.{name}"), attribute)
+    return command
 
 
 def _verbs_of_others() -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""``narrows verify``: check a library, and repair it."""
+"""``narrows verify``, ``reencode`` and ``compact``: the upkeep of a library."""
 
 from pathlib import Path
 
 import click
 
 from narrows.cli import options
-from narrows.cli.console import answered, progress, table
+from narrows.cli.console import answer, answered, progress, table
+from narrows.cli.exchange import load_for
 from narrows.texts import counted
 
 # Rows that are shown; --json shows all.
@@ -16,7 +17,7 @@ _SHOWN = 20
 @options.library
 @click.option("--repair", is_flag=True, help="Repair what is wrong, and remove unreadable rows.")
 @options.max_pixels
-def command(*, library: Path, repair: bool) -> int:
+def verify(*, library: Path, repair: bool) -> int:
     """Look at every file and every row of a library, and repair it.
 
     By checksums, every value is compared with what was written. Each code is compared with what the
@@ -82,3 +83,50 @@ def command(*, library: Path, repair: bool) -> int:
         )
     click.echo(line)
     return code
+
+
+@options.verb("reencode")
+@options.library
+@options.model
+@options.max_pixels
+def reencode(*, library: Path, model: Path) -> None:
+    """Move a library to another model.
+
+    All its codes are computed anew, and replace the old ones at once.
+
+    If this is interrupted, the library is as it was. "narrows compact" frees the room that the
+    old codes take.
+    """
+    from narrows import Library
+
+    opened = Library.open(library)
+    encoder = load_for(model, "transform")
+    with progress("encoding") as advance:
+        count = opened.reencode(encoder, progress=advance)
+    record = {"output": library, "rows": count, "fingerprint": encoder.fingerprint_}
+    answer(record, f"{counted(count, 'picture')} of {library} encoded by {model}")
+
+
+@options.verb("compact")
+@options.library
+@click.option(
+    "--keep",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Free earlier versions that are older than so many hours.",
+)
+def compact(*, library: Path, keep: float) -> None:
+    """Free the room that a library no longer needs.
+
+    Its rows are put together, and versions that nobody reads any more are removed.
+
+    The library as it was before repairing or moving to another model is freed whatever its age.
+    """
+    from datetime import timedelta
+
+    from narrows import Library
+
+    freed = Library.open(library).compact(keep=timedelta(hours=keep))
+    record = {"output": library, "bytes_freed": freed}
+    answer(record, f"{freed / 1e6:.1f} MB freed in {library}")

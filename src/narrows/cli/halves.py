@@ -1,4 +1,4 @@
-"""``narrows split``: the halves of a model."""
+"""``narrows split`` and ``export``: the halves of a model, and one of them for other programs."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from narrows.cli.exchange import load_for
     help="The folders of the two halves.",
 )
 @options.overwrite
-def command(*, model: Path, to: tuple[Path, Path], overwrite: bool) -> None:
+def split(*, model: Path, to: tuple[Path, Path], overwrite: bool) -> None:
     """Part a model into its encoder and its decoder.
 
     Each half is a model of its own: "narrows encode" needs only the encoder, "narrows decode"
@@ -47,3 +47,27 @@ def command(*, model: Path, to: tuple[Path, Path], overwrite: bool) -> None:
         {"encoder": first, "decoder": second, "fingerprint": encoder.fingerprint_},
         f"encoder in {first}, decoder in {second}",
     )
+
+
+@options.verb("export")
+@options.model
+@options.to("The file: encoder.onnx.")
+@click.option(
+    "--half",
+    type=click.Choice(["encoder", "decoder"]),
+    default="encoder",
+    show_default=True,
+    help="Which half of a whole model.",
+)
+def export(*, model: Path, to: Path, half: str, overwrite: bool) -> None:
+    """Write a half of a model as an ONNX file.
+
+    MODEL is a model or one of its halves. Other programs run the file, whose input and output are
+    in the data's units, as float32. Needs the extra narrows[onnx].
+    """
+    from narrows.onnx import export
+
+    loaded = load_for(model, "transform" if half == "encoder" else "inverse_transform")
+    halves = loaded.split() if hasattr(loaded, "split") else (loaded, loaded)
+    file = export(halves[half == "decoder"], to, overwrite=overwrite)
+    answer({"output": file, "half": half}, f"{half} in {file}")

@@ -1,0 +1,278 @@
+"""``narrows report``, ``compare`` and ``depth``: how good a model is, and which suits the data."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli import options
+from narrows.cli.console import answered, table, training
+from narrows.cli.exchange import (
+    labels_of,
+    load_for,
+    options_by_file,
+    read_for,
+    read_rows,
+    reading_record,
+)
+
+if TYPE_CHECKING:
+    from narrows.data.files import Rows
+    from narrows.evaluation import Comparison, DepthReport, Report
+
+
+@options.verb("report")
+@options.model
+@options.data
+@options.to("The folder of the report: a page, its plots as PNG files, and all figures as JSON.")
+@options.labels
+@click.option(
+    "--train",
+    type=options.PATH,
+    metavar="DATA",
+    help="What the model learned from: PCA, and the models of --sweep, then learn from it too, and "
+    "errors on it tell overfitting, whatever the loss.  "
+    "[default: the rows of DATA that the model learned from; of new rows, each half in turn]",
+)
+@click.option(
+    "--sweep",
+    type=options.numbers_of,
+    default="",
+    metavar="INT,...",
+    help="Train models like this one with codes of these widths, and draw their errors.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(10),
+    default=10_000,
+    show_default=True,
+    help="Look at so many rows at most, drawn at random.",
+)
+@options.random_state
+@options.reading
+def report(
+    *,
+    model: Path,
+    data: Path,
+    to: Path,
+    labels: Path | None,
+    train: Path | None,
+    sweep: list[int],
+    rows: int,
+    random_state: int,
+    reading: dict[str, Any],
+    overwrite: bool,
+) -> None:
+    """Say whether a model is any good, and show it.
+
+    Rows of DATA that the model learned from do not tell how it does on others: the verdict comes
+    from those that it held out in training and from new ones, where there are at least 10. The page
+    compares with PCA of the same code size, says what limits the model and what to try next, and
+    shows restored samples (of a table, the error by column), training curves, a map, what the code
+    means, filters, errors with outliers, and how good codes are as features.
+    """
+    from narrows.atomic import check_output
+    from narrows.data.lazy_rows import stored
+    from narrows.evaluation import make_report
+
+    check_output(to, overwrite=overwrite)
+    loaded = load_for(model, "reconstruct")
+    own, of_labels, of_train = options_by_file(reading, [data, labels, train])
+    read = read_for(loaded, data, own, own_size=False)
+    known = labels_of(labels, read, of_labels)
+    X_train: Any = None
+    if train is not None:
+        X_train = stored(read_for(loaded, train, of_train, own_size=False).for_model(loaded))
+    with training():
+        report = make_report(
+            loaded,
+            stored(read.for_model(loaded)),
+            known,
+            X_train=X_train,
+            sweep=tuple(sweep),
+            max_rows=rows,
+            names=read.names if read.pictures else None,
+            title=f"Is {model.name} any good?",
+            random_state=random_state,
+        )
+    heading = ["figure", "value"]
+    write_page(report, to, heading, report.facts, read, overwrite=overwrite)
+
+
+@options.verb("compare")
+@options.data
+@options.to("The folder of the comparison: a page, its plots as PNG files, and figures as JSON.")
+@options.labels
+@click.option(
+    "--models",
+    type=options.words_of,
+    default="",
+    metavar="TEXT,...",
+    help="Which to compare, as narrows train names them.  [default: all]",
+)
+@click.option(
+    "--n-components", type=int, default=32, show_default=True, help="The numbers in a code."
+)
+@click.option(
+    "--max-epochs", type=int, default=10, show_default=True, help="The budget of each model."
+)
+@options.random_state
+@options.reading
+def compare(
+    *,
+    data: Path,
+    to: Path,
+    labels: Path | None,
+    reading: dict[str, Any],
+    overwrite: bool,
+    **parameters: Any,
+) -> None:
+    """Train PCA and all models under one budget, and set them side by side.
+
+    A fifth of DATA is held out for measuring. The codes of all models have as many numbers that
+    differ from zero; sparse ones choose them among eight times as many units.
+    """
+    from narrows.atomic import check_output
+    from narrows.evaluation import compare_models
+
+    check_output(to, overwrite=overwrite)
+    own, of_labels = options_by_file(reading, [data, labels])
+    rows = read_rows(data, **own)
+    known = labels_of(labels, rows, of_labels)
+    title = f"Which model for {data.name}?"
+    with training():
+        found = compare_models(rows.for_model(), known, title=title, **parameters)
+    heading, *lines = found.table
+    write_page(found, to, heading, lines, rows, overwrite=overwrite)
+
+
+def write_page(
+    found: "Report | Comparison",
+    to: Path,
+    heading: Sequence[str],
+    lines: Sequence[Sequence[object]],
+    rows: "Rows",
+    *,
+    overwrite: bool,
+) -> None:
+    """Write a page, and print what is on it: a table, the verdict, and last the page's path."""
+    page = found.save(to, overwrite=overwrite)
+    if answered({"output": page, **found.as_json(), **reading_record(rows)}):
+        return
+    if found.notice:
+        click.echo(f"{found.notice}\n")
+    table(heading, lines)
+    click.echo()
+    for finding in found.verdict:
+        click.echo(f"{finding.text} {finding.remedy}".strip())
+    click.echo()
+    click.echo(page)
+
+
+@options.verb("depth")
+@options.data
+@click.option(
+    "--depths",
+    type=options.numbers_of,
+    default="4,12,24",
+    show_default=True,
+    metavar="INT,...",
+    help="Layers with an activation, of both halves together; even numbers from 4 on.",
+)
+@click.option(
+    "--remedies",
+    type=options.words_of,
+    default="plain,pretrained,normalised,residual",
+    show_default=True,
+    metavar="TEXT,...",
+    help="Which to compare; plain is none.",
+)
+@click.option("--width", type=int, default=128, show_default=True, help="The width of each layer.")
+@click.option(
+    "--n-components", type=int, default=16, show_default=True, help="The numbers in a code."
+)
+@click.option("--activation", default="sigmoid", show_default=True, help="After each layer.")
+@click.option("--max-epochs", type=int, default=10, show_default=True, help="Passes over the rows.")
+@click.option(
+    "--learning-rate",
+    type=options.reader(float),
+    default="auto",
+    show_default=True,
+    help="The peak of the schedule, for all networks.",
+)
+@click.option(
+    "--rows", type=click.IntRange(1), help="Take so many rows, drawn at random.  [default: all]"
+)
+@options.random_state
+@click.option(
+    "--save", type=options.PATH, metavar="PNG", help="Draw curves, gradients and test errors."
+)
+@options.reading
+@options.overwrite
+def depth(
+    *,
+    data: Path,
+    rows: int | None,
+    reading: dict[str, Any],
+    random_state: int,
+    save: Path | None,
+    overwrite: bool,
+    **parameters: Any,
+) -> None:
+    """Compare the remedies for depth on one's own data.
+
+    Trains the same deep network plain, pretrained layer by layer, batch-normalised and residual,
+    at several depths. A fifth of the rows is held out for the test. Names the network to use, or
+    says that none of them is better than the mean row or PCA.
+    """
+    import numpy as np
+
+    from narrows.atomic import atomic_file, check_output
+    from narrows.evaluation import compare_depths, draw_depths
+
+    if save is not None:
+        check_output(save, overwrite=overwrite, kind="file")
+    found = read_rows(data, **reading)
+    X = found.values
+    if rows is not None and rows < len(X):
+        X = X[np.sort(np.random.default_rng(random_state).permutation(len(X))[:rows])]
+    with training():
+        report = compare_depths(X, random_state=random_state, **parameters)
+    if save is not None:
+        with atomic_file(save, overwrite=overwrite) as temporary:
+            draw_depths(report).savefig(temporary, format="png")
+    record = {**asdict(report), "unbeaten": report.unbeaten}
+    record |= {"rows": len(X), "picture": save, **reading_record(found)}
+    if not answered(record):
+        _print_scores(report)
+
+
+def _print_scores(report: "DepthReport") -> None:
+    table(
+        ["layers", "remedy", "test error", "of the mean row's", "first gradient", "CPU s"],
+        [
+            [
+                run.depth,
+                run.remedy,
+                "diverged" if run.test_error is None else f"{run.test_error:.5f}",
+                "" if run.test_error is None else f"{run.test_error / report.mean_row_error:.3f}",
+                f"{run.gradient_norms[0]:.2g}",
+                f"{run.seconds:.0f}",
+            ]
+            for run in report.runs
+        ],
+        title=f"mean row {report.mean_row_error:.5f}"
+        + ("" if report.pca_error is None else f", PCA {report.pca_error:.5f}"),
+    )
+    best = report.best
+    named = f"{best.depth} layers, {best.remedy}"
+    if report.unbeaten is None:
+        click.echo(f"Use {named}: nothing quicker is within 2 % of it.")
+        return
+    advice = "use PCA, or let" if report.unbeaten == "PCA" else "let"
+    click.echo(
+        f"Use none of these networks: the best, {named}, does not beat {report.unbeaten}; {advice} "
+        "them learn longer (--max-epochs), from more rows, or with another --activation."
+    )
