@@ -29,7 +29,7 @@ from narrows.data.files import check_destination, read, write
 from narrows.data.images import read_image
 from narrows.errors import DataError, LibraryError, NarrowsWarning, ParameterError
 from narrows.evaluation import make_report
-from narrows.evaluation.restoration import compare_with_clean
+from narrows.evaluation.row_errors import compare_with_clean
 from narrows.web.snapshot import Snapshot
 
 pytestmark = pytest.mark.cases

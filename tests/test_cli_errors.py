@@ -263,7 +263,7 @@ def test_what_unpacks_to_more_than_the_memory_is_refused(
 ) -> None:
     np.savez_compressed("zeros.npz", X=np.zeros((1000, 60)))
     save_parquet(Path("zeros.parquet"), np.zeros((1000, 6)))
-    monkeypatch.setattr("narrows.data.memory.available", lambda: 5_000)
+    monkeypatch.setattr("narrows.containment.available", lambda: 5_000)
     monkeypatch.setattr("narrows.data.parquet.fits", lambda _: True)
     for name in ("zeros.npz", "zeros.parquet"):
         refused = run("train", name, "-o", "m")

@@ -4,8 +4,8 @@ import resource
 
 import pytest
 
-from narrows.data import memory
-from narrows.data.memory import available, check_fits
+from narrows import containment
+from narrows.containment import available, check_fits
 from narrows.errors import DataError
 
 MEGABYTE = 1 << 20
@@ -14,8 +14,8 @@ MEGABYTE = 1 << 20
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Be in control groups of one's own making."""
-    monkeypatch.setattr(memory, "_CONTROL_GROUPS", tmp_path)
-    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(containment, "_CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(containment, "_OWN_GROUPS", tmp_path / "own")
 
     def be_in(line, folder, **files):
         (tmp_path / "own").write_text(line)
@@ -28,7 +28,7 @@ def groups(tmp_path, monkeypatch):
 
 def test_what_is_free_is_what_the_machine_says(groups):
     groups("0::/\n", ".", memory__max="max\n", memory__current="5\n")
-    assert 10 * MEGABYTE < available() == pytest.approx(memory._of_machine(), rel=0.2)
+    assert 10 * MEGABYTE < available() == pytest.approx(containment._of_machine(), rel=0.2)
 
 
 def test_groups_of_version_2_and_those_around_them_count(groups):
@@ -60,7 +60,7 @@ def test_limits_of_the_process_count(groups, monkeypatch, tmp_path, limit):
     groups("0::/\n", ".")
     pages = 3 * MEGABYTE // resource.getpagesize()
     (tmp_path / "statm").write_text(f"{pages} 1 1 1 0 {pages} 0\n")
-    monkeypatch.setattr(memory, "_PAGES", tmp_path / "statm")
+    monkeypatch.setattr(containment, "_PAGES", tmp_path / "statm")
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
     def getrlimit(asked):
@@ -71,5 +71,5 @@ def test_limits_of_the_process_count(groups, monkeypatch, tmp_path, limit):
 
 
 def test_a_system_that_says_nothing_has_all_its_memory(groups, monkeypatch):
-    monkeypatch.setattr(memory, "_read_text", lambda _: "")
+    monkeypatch.setattr(containment, "_read_text", lambda _: "")
     assert available() > 10 * MEGABYTE

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from narrows import Autoencoder, Library, pack
-from narrows.data import images, lance_rows, lazy_rows, packing
+from narrows.data import images, lance_rows, lazy_rows
 from narrows.data.files import read, write
 from narrows.data.lazy_rows import StoredRows
 from narrows.errors import DataError, OutputError, OutputExistsError, UnreadableFileError
@@ -26,7 +26,7 @@ ORDER = np.argsort(NAMES)
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "_PICTURES", 8)
+    monkeypatch.setattr(lance_rows, "_PICTURES", 8)
     return write(tmp_path / "photos", PICTURES, names=NAMES)
 
 
@@ -91,15 +91,15 @@ def test_models_in_other_units_take_what_is_packed(photos, tmp_path, on_disk):
 def test_packing_that_was_killed_goes_on_where_it_was(photos, tmp_path, part):
     lines = f"""
 import os, signal, sys
-from narrows.data import packing
-packing._PICTURES = 8
-keep = packing._Work._keep
+from narrows.data import lance_rows
+lance_rows._PICTURES = 8
+keep = lance_rows._Work._keep
 def dies(self, name, facts):
     if name == "{part:06}.json":  # its rows are written, and nobody knows
         os.kill(os.getpid(), signal.SIGKILL)
     keep(self, name, facts)
-packing._Work._keep = dies
-packing.pack(*sys.argv[1:])
+lance_rows._Work._keep = dies
+lance_rows.pack(*sys.argv[1:])
 """
     arguments = [str(photos), str(tmp_path / "data.lance")]
     killed = subprocess.run([sys.executable, "-c", lines, *arguments], check=False)
@@ -136,7 +136,7 @@ def test_replacing_that_was_killed_loses_neither_dataset(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "put_in_place", dies)
+        patch.setattr(lance_rows, "put_in_place", dies)
         with pytest.raises(Killed):
             pack(photos, to, overwrite=True)
     if changed:
@@ -182,14 +182,14 @@ def test_other_files_or_sizes_begin_anew(photos, tmp_path):
 
 
 def stop_after(patch, parts):
-    done = packing._Work.write
+    done = lance_rows._Work.write
 
     def write(work, number, *rest):
         if number == parts:
             raise KeyboardInterrupt
         done(work, number, *rest)
 
-    patch.setattr(packing._Work, "write", write)
+    patch.setattr(lance_rows._Work, "write", write)
 
 
 def test_a_part_whose_rows_are_gone_is_made_again(photos, tmp_path):
@@ -244,7 +244,7 @@ def test_packing_that_ends_before_its_first_part_is_done_leaves_nothing(photos, 
     assert leftovers(tmp_path) == []
     first.write_bytes(right)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "write_piece", stop)
+        patch.setattr(lance_rows, "write_piece", stop)
         with pytest.raises(KeyboardInterrupt):
             pack(photos, tmp_path / "data.lance")
     assert leftovers(tmp_path) == []
@@ -257,7 +257,7 @@ def stop(*_):
 
 def test_two_do_not_pack_into_one_place(photos, tmp_path):
     with (
-        packing._Work.of(tmp_path / "data.lance"),
+        lance_rows._Work.of(tmp_path / "data.lance"),
         pytest.raises(OutputError, match="is being packed by another process"),
     ):
         pack(photos, tmp_path / "data.lance")

@@ -23,7 +23,7 @@ from narrows.models.base import Objective
 from narrows.models.contractive import squared_norm
 from narrows.models.resolve import choose_settings
 from narrows.models.sparse import Activity, kl_sparsity, log_mean_sigmoid, revival_loss
-from narrows.networks.selection import BatchTopK, JumpReLU, TopK
+from narrows.networks.activations import BatchTopK, JumpReLU, TopK
 from narrows.training.progress import on_epoch
 
 SEED = 20241124

@@ -456,7 +456,7 @@ def test_hostile_lines_are_refused_soon(tmp_path: Path) -> None:
 def test_a_file_that_unpacks_to_more_than_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("narrows.data.memory.available", lambda: 1 << 20)
+    monkeypatch.setattr("narrows.containment.available", lambda: 1 << 20)
     rows = b"0.5,0.25\n" * 300_000
     for content, name in ((rows, "a.csv"), (gzip.compress(rows, mtime=0) * 30, "a.csv.gz")):
         with pytest.raises(DataError, match=r"would take .* GB of memory.*\.npy"):

@@ -135,7 +135,7 @@ def test_a_path_that_one_process_cannot_see(tmp_path: Path) -> None:
         "import numpy as np\n"
         "from narrows import Autoencoder\n"
         "from narrows.errors import NarrowsError\n"
-        "from narrows.scale.ddp import together\n"
+        "from narrows.ranks import together\n"
         "X = np.random.default_rng(int(os.environ['RANK'])).random((50, 4))\n"
         "try:\n"
         "    with together():\n"

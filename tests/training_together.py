@@ -145,7 +145,7 @@ def weights(model: BaseAutoencoder) -> dict[str, NDArray[np.float32]]:
 
 def main(folder: Path) -> None:
     from narrows import ranks
-    from narrows.scale.ddp import together
+    from narrows.ranks import together
 
     with together() as is_first:
         found: dict[str, NDArray[np.float32]] = {}

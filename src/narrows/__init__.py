@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from narrows import datasets, errors, plots, signals
-    from narrows.data.packing import pack
+    from narrows.data.lance_rows import pack
     from narrows.library import Library
     from narrows.models import (
         MODELS,
@@ -61,7 +61,7 @@ _HOMES = {
     **dict.fromkeys(__all__, "narrows.models"),
     **{name: f"narrows.{name}" for name in ("datasets", "errors", "plots", "signals")},
     "Library": "narrows.library",
-    "pack": "narrows.data.packing",
+    "pack": "narrows.data.lance_rows",
 }
 
 

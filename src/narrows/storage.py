@@ -27,8 +27,13 @@ from narrows.atomic import (
     explain_os_errors,
     remove_abandoned,
 )
-from narrows.containment import IrregularFileError, check_inside, parse_json, read_regular
-from narrows.data.memory import check_fits
+from narrows.containment import (
+    IrregularFileError,
+    check_fits,
+    check_inside,
+    parse_json,
+    read_regular,
+)
 from narrows.errors import FormatError, MissingFileError, OutputError, OutputExistsError
 from narrows.remote import Place, place
 

@@ -43,9 +43,10 @@ VERBS = {
 
 # Modules of several verbs, each a command of the verb's name.
 _TOGETHER = {
-    "codes": ("encode", "decode", "reconstruct", "sample"),
+    "codes": ("encode", "decode", "reconstruct", "denoise", "sample"),
     "halves": ("split", "export"),
-    "reports": ("report", "compare", "depth"),
+    "match": ("match", "duplicates"),
+    "reports": ("report", "compare", "depth", "evaluate-matching"),
     "upkeep": ("verify", "reencode", "compact"),
 }
 
@@ -113,11 +114,10 @@ class LazyGroup(click.Group):
 
 
 def _command(verb: str) -> click.Command:
-    name, attribute = verb.replace("-", "_"), "command"
-    for module, verbs in _TOGETHER.items():
-        if verb in verbs:
-            name, attribute = module, verb
-    command: click.Command = getattr(import_module(f"narrows.cli.{name}"), attribute)
+    name = verb.replace("-", "_")
+    home = next((module for module, verbs in _TOGETHER.items() if verb in verbs), None)
+    module = import_module(f"narrows.cli.{home or name}")
+    command: click.Command = getattr(module, name if home else "command")
     return command
 
 

@@ -156,7 +156,7 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
     by Ray Data from this machine.
     """
     from narrows.errors import ParameterError
-    from narrows.scale.ddp import is_launched, together
+    from narrows.ranks import is_launched, together
 
     if how["ray"] is None:
         if how["workers"] is not None:
@@ -187,7 +187,7 @@ def _print_error_once() -> Iterator[None]:
     """Print an error only in the first of several processes that fail."""
     from narrows.cli.main import exit_code
     from narrows.errors import NarrowsError
-    from narrows.scale.ddp import fails_first
+    from narrows.ranks import fails_first
 
     try:
         yield

@@ -19,11 +19,11 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.containment import check_fits
 from narrows.data import lazy_rows
 from narrows.data.folders import what_it_is
 from narrows.data.formats import DEFAULTS, Contents, FileOptions, is_numeric
 from narrows.data.lazy_rows import ComputedRows, LazyRows, in_blocks
-from narrows.data.memory import check_fits
 from narrows.errors import (
     DataError,
     MissingFileError,

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from narrows.containment import available
 from narrows.data import tiff
 from narrows.data.depths import (
     REDUCING_GAP,
@@ -37,7 +38,6 @@ from narrows.data.depths import (
 )
 from narrows.data.folders import what_it_is
 from narrows.data.formats import FORMATS, Format
-from narrows.data.memory import available
 from narrows.data.reading import Notes, Page, Reading
 from narrows.data.tiff import TiffDefectError, TiffPage
 from narrows.errors import MissingFileError

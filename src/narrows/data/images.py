@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from narrows.containment import check_fits, fits
 from narrows.data.axes import are_pictures
 from narrows.data.decoding import (
     PictureRows,
@@ -33,7 +34,6 @@ from narrows.data.depths import SHADES, common_type
 from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
 from narrows.data.formats import IMAGE_SUFFIXES, SOUND_SUFFIXES, needed_for
 from narrows.data.image_codec import DefectError, decode, open_picture, quietly
-from narrows.data.memory import check_fits, fits
 from narrows.data.reading import Notes, Page, Picture, Reading, chosen
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 from narrows.texts import counted

@@ -19,7 +19,7 @@ from typing import IO, Any, BinaryIO, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from narrows.data.memory import fits
+from narrows.containment import fits
 from narrows.errors import DataError, OutputError, UnreadableFileError
 
 # Values that are computed at a time.

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from pyarrow import compute, parquet
 
 from narrows.atomic import explain_os_errors
+from narrows.containment import fits
 from narrows.data.dialect import Marks
 from narrows.data.folders import Entries, Listing, list_files, what_it_is
 from narrows.data.formats import IMAGE_SUFFIXES, is_text_table
 from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.lazy_rows import SpooledRows, scratch_file
-from narrows.data.memory import fits
 from narrows.data.names import clean_parts
 from narrows.data.numbers import Layout, check_names, has_lists, shown
 from narrows.errors import DataError, MissingFileError, NarrowsError, UnreadableFileError, warn

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from narrows.atomic import atomic_file
+from narrows.containment import check_fits
 from narrows.data.folders import (
     LeftOut,
     Listing,
@@ -33,7 +34,6 @@ from narrows.data.formats import (
     suffixes_of,
 )
 from narrows.data.lazy_rows import LazyRows
-from narrows.data.memory import check_fits
 from narrows.data.tables import read_table
 from narrows.errors import (
     DataError,

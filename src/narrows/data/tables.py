@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from narrows.containment import irregular
+from narrows.containment import check_fits, irregular
 from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
 from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, in_blocks
-from narrows.data.memory import check_fits
 from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.parquet import Opened, is_plain, read_parquet
 from narrows.data.text_tables import empty, guarded_table, read_text_table

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from narrows.containment import check_fits
 from narrows.data.folders import what_it_is
-from narrows.data.memory import check_fits
 from narrows.errors import DataError, UnreadableFileError
 from narrows.texts import is_utf8
 

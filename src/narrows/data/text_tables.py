@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
+from narrows.containment import check_fits
 from narrows.data.dialect import (
     COMMENTS,
     Dialect,
@@ -29,7 +30,6 @@ from narrows.data.dialect import (
 )
 from narrows.data.formats import WHITESPACE, FileOptions
 from narrows.data.lazy_rows import strided
-from narrows.data.memory import check_fits
 from narrows.data.text_files import LONGEST_ROW, TextFile, explained, open_text, unreadable
 from narrows.errors import DataError, UnreadableFileError, warn
 from narrows.texts import FORMULA, PLAIN_NUMBER, guarded, is_text, unguarded

@@ -4,14 +4,13 @@ from narrows.data.principal import PrincipalAxes, fit_pca
 from narrows.evaluation.comparison import Comparison, Scores, compare_models, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths, draw_depths
 from narrows.evaluation.figures import Figures
-from narrows.evaluation.map_page import map_page
 from narrows.evaluation.maps import MAP_METHODS, MapScores, Projection, project, score_map
 from narrows.evaluation.matching import MatchingScores, evaluate_matching, score_ranking
-from narrows.evaluation.page import Part
+from narrows.evaluation.page import Part, map_page
 from narrows.evaluation.report import Report, make_report
-from narrows.evaluation.restoration import Restoration, compare_files_with_clean, compare_with_clean
+from narrows.evaluation.row_errors import Restoration, compare_files_with_clean, compare_with_clean
 from narrows.evaluation.verdict import Finding
-from narrows.plots.sheet import contact_sheet
+from narrows.plots.tiles import contact_sheet
 
 __all__ = [
     "MAP_METHODS",

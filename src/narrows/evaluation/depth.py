@@ -23,7 +23,7 @@ from narrows.models.parameters import Activation
 from narrows.models.stacked import StackedAutoencoder
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network
-from narrows.plots.sheet import FAINT, INK
+from narrows.plots.tiles import FAINT, INK
 from narrows.training.progress import on_start, with_facts
 
 if TYPE_CHECKING:

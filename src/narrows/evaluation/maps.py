@@ -23,9 +23,9 @@ from sklearn.model_selection import KFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from narrows.containment import fits
 from narrows.data.arrays import as_tensor
 from narrows.data.lazy_rows import LazyRows, scratch_rows
-from narrows.data.memory import fits
 from narrows.data.principal import as_finite_rows, fit_pca
 from narrows.errors import DataError, MissingDependencyError, ParameterError
 from narrows.evaluation.matching import groups_of

@@ -2,8 +2,7 @@
 
 from narrows.library.adding import Added
 from narrows.library.library import Library
-from narrows.library.match import Item, Match
-from narrows.library.search import ApproximateIndex, ExactIndex
+from narrows.library.search import ApproximateIndex, ExactIndex, Item, Match
 from narrows.library.verify import Problem, Verification
 from narrows.library.workers import Workers
 

@@ -30,8 +30,8 @@ from narrows.data.decoding import Progress
 from narrows.errors import NarrowsError, ParameterError
 from narrows.library.exact import ExactIndex, Metric, Nearest, check_metric, without_own
 from narrows.library.library import Library
-from narrows.library.match import Match
 from narrows.library.pictures import StoredPictures
+from narrows.library.search import Match
 from narrows.texts import is_word, printable
 
 _Pairs = NDArray[np.int64]  # (n, 2)

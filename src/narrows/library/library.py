@@ -20,7 +20,10 @@ from narrows.library.exact import Metric, check_options
 from narrows.library.folder import LibraryManifest, Model
 from narrows.library.inputs import Store
 from narrows.library.ivf_build import Recall, faiss_module
-from narrows.library.match import (
+from narrows.library.metadata import as_metadata
+from narrows.library.pictures import StoredPictures
+from narrows.library.search import (
+    Indexes,
     Item,
     Match,
     Matches,
@@ -30,10 +33,8 @@ from narrows.library.match import (
     Rerank,
     Reranking,
     RerankOn,
+    Search,
 )
-from narrows.library.metadata import as_metadata
-from narrows.library.pictures import StoredPictures
-from narrows.library.search import Indexes, Search
 from narrows.library.table import Table
 from narrows.library.verify import Problem, RowCheck, Verification
 from narrows.library.workers import Workers

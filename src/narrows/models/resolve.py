@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from narrows import networks
+from narrows.containment import check_fits
 from narrows.data.axes import are_pictures
 from narrows.data.batches import AllRowsExcept, Numbers, RowWeights, evenly_spread, picked
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
-from narrows.data.memory import check_fits
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows

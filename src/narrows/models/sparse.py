@@ -28,7 +28,7 @@ from narrows.models.failures import Failure
 from narrows.models.resolve import Plan
 from narrows.models.validation import check_choice, check_number
 from narrows.networks import Network, Selection, Start, Trace
-from narrows.networks.selection import JumpReLU
+from narrows.networks.activations import JumpReLU
 
 # The activation of the code for each kind of sparsity.
 _ACTIVATIONS = {

@@ -4,7 +4,7 @@ An architecture is a record, :class:`Architecture`; one line below makes it know
 point in the group "narrows.architectures" one of another package.
 """
 
-from narrows.networks.activations import ACTIVATIONS, OUTPUTS, is_pointwise
+from narrows.networks.activations import ACTIVATIONS, OUTPUTS, Selection, is_pointwise
 from narrows.networks.architecture import (
     ARCHITECTURES,
     BUILT_IN,
@@ -28,7 +28,6 @@ from narrows.networks.dense import DENSE
 from narrows.networks.layers import NORMALIZATIONS
 from narrows.networks.network import Body, Decoder, Encoder, Layer, Network, Trace
 from narrows.networks.pca_residual import PCA_RESIDUAL
-from narrows.networks.selection import Selection
 
 __all__ = [
     "ACTIVATIONS",

@@ -1,15 +1,25 @@
-"""The functions that follow layers, those that a decoder ends with, and their inverses.
+"""The functions that follow layers and codes, those that a decoder ends with, and their inverses.
 
 Loaiza-Ganem & Cunningham (2019), "The continuous Bernoulli", eq. 8, for the mean of a density
 proportional to exp(a x) on [0, 1].
+
+Makhzani & Frey (2014), "k-Sparse autoencoders", and Gao et al. (2024), "Scaling and evaluating
+sparse autoencoders": TopK. Bussmann, Leask & Nanda (2024), "BatchTopK sparse autoencoders".
+Rajamanoharan et al. (2024), "Jumping ahead: improving reconstruction fidelity with JumpReLU
+sparse autoencoders". These selections keep a pre-activation as it is or put zero in its place, so
+that the code of a unit depends on its own pre-activation alone wherever the choice stays the same.
+Calling them changes no state.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from narrows import ranks
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
@@ -26,6 +36,10 @@ OUTPUTS = tuple(ACTIVATIONS)
 
 # Nearer to a = 0 than this the closed forms cancel, and a series takes their place.
 _NEAR_ZERO = 0.4
+# How many steps the threshold's running mean covers.
+_MEMORY = 100
+# Where JumpReLU's thresholds start, and how near to one a pre-activation must be to move it.
+_FIRST_THRESHOLD, BANDWIDTH = 0.1, 0.1
 
 
 def is_pointwise(activation: nn.Module) -> bool:
@@ -156,3 +170,164 @@ def invert(output: str, values: Tensor) -> Tensor:
         below = function(middle) < wanted
         left, right = torch.where(below, middle, left), torch.where(below, right, middle)
     return right.to(values.dtype)
+
+
+class Selection(nn.Module):
+    """A code activation that keeps some pre-activations of shape (B, K) and drops others."""
+
+    pointwise = True
+
+    @abstractmethod
+    def cutoff(self, logits: Tensor) -> Tensor:
+        """Return the values that pre-activations (B, K) must reach to be kept, to broadcast."""
+
+    def observe(self, code: Tensor) -> None:
+        """Learn, from the codes (B, K) of a training step, what selection needs at inference."""
+        del code
+
+
+class TopK(Selection):
+    """Keep the ``k`` largest pre-activations of each row (Makhzani & Frey, algorithm 1).
+
+    Examples
+    --------
+    >>> TopK(2)(torch.tensor([[3.0, -1.0, 5.0, 0.5]]))
+    tensor([[3., 0., 5., 0.]])
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (B, K) to (B, K), of which k numbers a row are kept."""
+        values, units = logits.topk(self.k, dim=1)
+        return torch.zeros_like(logits).scatter(1, units, values)
+
+    def cutoff(self, logits: Tensor) -> Tensor:
+        """Return the k-th largest of each row, of shape (B, 1)."""
+        return logits.topk(self.k, dim=1).values[:, -1:]
+
+
+class BatchTopK(Selection):
+    """Keep the ``B * k`` largest pre-activations of a batch (Bussmann et al., eq. 4).
+
+    At inference, where the code of a row must not depend on the rows beside it, what exceeds a
+    threshold is kept: the running mean of the smallest number kept in training (their eq. 6).
+
+    Examples
+    --------
+    >>> BatchTopK(1)(torch.tensor([[3.0, -1.0, 5.0], [0.5, 1.0, 2.0]]))
+    tensor([[3., 0., 5.],
+            [0., 0., 0.]])
+    """
+
+    threshold: Tensor
+    steps: Tensor
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (B, K) to (B, K)."""
+        if not self.training:
+            return torch.where(logits > self.threshold, logits, 0.0)
+        if ranks.size() > 1:
+            count = ranks.total(len(logits)) * self.k
+            flat = logits.detach().flatten()
+            largest = flat.topk(min(count, flat.numel())).values
+            least = ranks.gathered(largest, -torch.inf).topk(count).values[-1]
+            return torch.where(logits >= least, logits, 0.0)
+        values, places = logits.flatten().topk(len(logits) * self.k)
+        return torch.zeros_like(logits).flatten().scatter(0, places, values).view_as(logits)
+
+    def cutoff(self, logits: Tensor) -> Tensor:
+        """Return the threshold, of shape ()."""
+        del logits
+        return self.threshold
+
+    def observe(self, code: Tensor) -> None:
+        """Let the smallest number kept enter the threshold."""
+        smallest = ranks.lowest(code.detach().masked_fill(code == 0, torch.inf).min())
+        self.steps.add_(1).clamp_(max=_MEMORY)
+        self.threshold += (smallest - self.threshold) / self.steps
+
+
+class JumpReLU(Selection):
+    """Keep what exceeds a threshold that each unit learns (Rajamanoharan et al., eq. 5).
+
+    The thresholds' gradients are the paper's pseudo-derivatives, eqs. 11 and 12, with a rectangle
+    of width ``bandwidth`` as kernel: where a pre-activation z is within half of it from the
+    threshold t, -t / bandwidth for the code and -1 / bandwidth for the number of units on.
+
+    Parameters
+    ----------
+    n_components : int
+        Width of the code, K.
+    bandwidth : float
+        The width of the rectangle, in units of the pre-activations.
+
+    Examples
+    --------
+    >>> jump = JumpReLU(3)
+    >>> z = torch.tensor([[0.02, 0.12, 2.0]])
+    >>> jump(z).tolist() == [[0.0, z[0, 1].item(), 2.0]]
+    True
+    >>> count = jump.count(z).sum()
+    >>> count.backward()
+    >>> (jump.log_threshold.grad / jump.threshold.detach()).tolist()  # per unit of t
+    [0.0, -10.0, 0.0]
+    """
+
+    def __init__(self, n_components: int, bandwidth: float = BANDWIDTH) -> None:
+        super().__init__()
+        self.bandwidth = bandwidth
+        # As a logarithm, so that no threshold can become negative.
+        self.log_threshold = nn.Parameter(torch.full((n_components,), _FIRST_THRESHOLD).log())
+
+    @property
+    def threshold(self) -> Tensor:
+        """The value that each unit must exceed, of shape (K,)."""
+        return self.log_threshold.exp()
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Map (B, K) to (B, K)."""
+        threshold = self.threshold
+        kept = torch.where(logits > threshold, logits, 0.0)
+        return kept + self._pull(logits, threshold, -threshold.detach())
+
+    def count(self, logits: Tensor) -> Tensor:
+        """Return 1 where a unit is on, 0 where not, (B, K): what thresholds learn from.
+
+        Its gradient with respect to the pre-activations is zero, as the paper has it.
+        """
+        threshold = self.threshold
+        return (logits > threshold) + self._pull(logits, threshold, -torch.ones_like(threshold))
+
+    def cutoff(self, logits: Tensor) -> Tensor:
+        """Return the thresholds, of shape (K,)."""
+        del logits
+        return self.threshold.detach()
+
+    def _pull(self, logits: Tensor, threshold: Tensor, height: Tensor) -> Tensor | float:
+        """Return zero, whose derivative by the threshold is the kernel times a height."""
+        if not torch.is_grad_enabled():
+            return 0.0
+        fixed = threshold.detach()
+        near = (logits.detach() - fixed).abs() < self.bandwidth / 2
+        return near * (height / self.bandwidth) * (threshold - fixed)
+
+
+def build_code_activation(name: str, n_components: int, n_active: int) -> nn.Module:
+    """Build the function that makes codes, of K units, of which a selection may keep some."""
+    match name:
+        case "topk":
+            return TopK(n_active)
+        case "batch_topk":
+            return BatchTopK(n_active)
+        case "jumprelu":
+            return JumpReLU(n_components)
+    return ACTIVATIONS[name]()

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from narrows.data.axes import are_pictures
 from narrows.errors import NarrowsError, ParameterError
-from narrows.networks.activations import invert
+from narrows.networks.activations import build_code_activation, invert
 from narrows.networks.network import AddMeanRow, Body, Centre, Decoder, Encoder, Network
-from narrows.networks.selection import build_code_activation
 from narrows.plugins import PlugIn, plug_ins, refuse
 
 M = TypeVar("M", bound=nn.Module)
@@ -49,7 +48,7 @@ class NetworkSpec:
     activation : str
         A key of :data:`narrows.networks.ACTIVATIONS`.
     code_activation : str
-        The same, or a selection of :mod:`narrows.networks.selection`.
+        The same, or a selection of :mod:`narrows.networks.activations`.
     output : str
         The decoder's last function, a key of
         :data:`narrows.networks.activations.OUTPUT_MODULES`; users choose among

@@ -14,8 +14,7 @@ from narrows.plots.distributions import (
 )
 from narrows.plots.points import embedding
 from narrows.plots.scores import column_errors, error_by_size, features
-from narrows.plots.sheet import contact_sheet
-from narrows.plots.tiles import filters, model_filters, picture_grid, pictures
+from narrows.plots.tiles import contact_sheet, filters, model_filters, picture_grid, pictures
 
 __all__ = [
     "activation_rates",
