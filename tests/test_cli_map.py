@@ -21,7 +21,7 @@ def trained(run: Run) -> None:
 
 @pytest.mark.usefixtures("trained")
 def test_a_map_as_picture_tables_and_page(run: Run) -> None:
-    outputs = ["map.png", "map.csv", "map.parquet", "map.html"]
+    outputs = ["map.png", "map.csv", "map.parquet", "map.tsv", "map.html"]
     options = [word for name in outputs for word in ("-o", name)]
     answered = run("map", "model", "photos", *options, "--json").json
     X = np.concatenate([pictures()[1::2], pictures()[::2]])  # left before right, as read
@@ -38,6 +38,7 @@ def test_a_map_as_picture_tables_and_page(run: Run) -> None:
     assert frame["label"].tolist() == labels
     assert frame["name"][0] == "left/01.png"
     pd.testing.assert_frame_equal(pd.read_parquet("map.parquet"), frame, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv("map.tsv", sep="\t"), frame, check_dtype=False)
     with Image.open("map.png") as picture:
         assert min(picture.size) > 500
     assert "left/01.png" in Path("map.html").read_text("utf-8")
@@ -82,7 +83,7 @@ def test_tables_have_names_by_number_and_no_labels(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [
-        (["-o", "map.svg"], 2, ".png, .csv, .parquet, .html"),
+        (["-o", "map.svg"], 2, ".png, .csv, .parquet, .tsv, .html"),
         (["-o", "map.csv", "-o", "map.csv"], 2, "twice"),
         (["-o", "nowhere/map.csv"], 5, "nowhere"),
         (["-o", "map.csv", "--labels", "two.csv"], 3, "2 labels for 40 rows"),

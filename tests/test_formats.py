@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 
 import numpy as np
 import pytest
-from plug_in_kit import code_of, entry_points_of, install
+from plug_in_kit import code_of, entry_points_of, install, run
 
 from narrows import signals
 from narrows.data import formats
@@ -78,6 +78,8 @@ def test_files_of_another_package_are_read_and_written_by_their_names(tmp_path):
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [0, 0, 0, 2], done.stderr
     assert re.search(r"ends in \.uvw, which is not written; name .*\.xyz", done.stderr)
+    helps = run(tmp_path, site, "--help", "encode --help", "decode --help")
+    assert all(code == 0 and ".xyz" in text for code, text, _ in helps)
     written = np.loadtxt(tmp_path / "codes.xyz", skiprows=1)
     np.testing.assert_allclose(written, np.load(tmp_path / "codes.npy"), rtol=1e-6)
 
@@ -195,6 +197,39 @@ def test_the_readme_names_every_format():
     assert shown - {".gz", ".bz2", ".zst"} <= {s for one in FORMATS for s in one.suffixes}
 
 
+def test_the_readmes_lists_are_those_of_the_formats():
+    done = subprocess.run(
+        [sys.executable, "-c", "import write_formats as w; print(w.written(w.README.read_text()))"],
+        cwd=Path(__file__).parents[1] / "tools",
+        capture_output=True, text=True, check=True, encoding="utf-8",
+    )  # fmt: skip
+    readme = Path(__file__).parents[1] / "README.md"
+    assert done.stdout.strip() == readme.read_text("utf-8").strip(), "run tools/write_formats.py"
+
+
+def test_help_names_every_format_and_imports_nothing_heavy():
+    program = "from narrows.cli.main import main; import sys; main(sys.argv[1:]); " + (
+        "print({'torch', 'sklearn', 'numpy', 'pyarrow', 'PIL'} & set(sys.modules))"
+    )
+    shown = {}
+    for verb in ("", "train", "encode", "decode", "index"):
+        arguments = [*verb.split(), "--help"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+        )
+        shown[verb] = set(re.findall(r"(?<![\w/])\.[a-z][a-z0-9]+\b", done.stdout))
+        if not verb:
+            assert done.stdout.endswith("set()\n")
+    of = {kind: {s for f in FORMATS if kind in f.kinds for s in f.suffixes} for kind in
+          ("rows", "tables", "pictures", "signals")}  # fmt: skip
+    written = {suffix for one in FORMATS if one.write for suffix in one.suffixes}
+    assert of["rows"] | of["tables"] | of["signals"] <= shown[""]
+    assert of["tables"] <= shown["index"]
+    assert of["tables"] - {".parquet"} <= shown["train"]
+    assert (of["rows"] | of["tables"]) & written <= shown["encode"] <= shown["decode"]
+    assert written <= shown["decode"]
+
+
 def test_help_and_messages_name_known_formats_only():
     pattern = r"(?<![\w/])\.(?:[a-z][a-z0-9]{1,6})\b(?!/)"
     known = {suffix for one in FORMATS for suffix in one.suffixes}
@@ -208,7 +243,7 @@ def test_help_and_messages_name_known_formats_only():
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         shown |= set(re.findall(pattern, done.stdout))
-    assert {".npy", ".npz"} <= shown <= known | {".gz", ".json"}
+    assert {".npy", ".npz"} <= shown <= known | formats.COMPRESSED_SUFFIXES | {".json"}
 
 
 def test_errors_have_fields(tmp_path):

@@ -7,8 +7,6 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
-from narrows.errors import warn
-
 
 class PlugIn(NamedTuple):
     """An object that another package brings.
@@ -60,6 +58,8 @@ def _imported(point: EntryPoint) -> PlugIn | None:
 
 def refuse(group: str, name: str, package: str, reason: str) -> None:
     """Warn that a plug-in is left out, and why."""
+    from narrows.errors import warn  # with which scikit-learn is imported
+
     warn(
         f"the plug-in '{name}' ({group}) of the package '{package}' is left out ({reason}); update "
         "or uninstall that package",

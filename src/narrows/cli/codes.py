@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @options.verb("encode")
 @options.model
 @options.data
-@options.to("A file for the codes: .npy, .npz, .csv, .parquet or .lance.")
+@options.to("A file for the codes: {written_rows}.")
 @options.as_signal
 @options.signal
 @click.option("--onnx", is_flag=True, help="Let ONNX Runtime encode (needs narrows[onnx]).")
@@ -100,7 +100,7 @@ def encode(
 @options.verb("decode")
 @options.model
 @click.argument("codes", type=options.PATH, metavar="CODES")
-@options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
+@options.to(f"{options.RESTORED}; of a signal also {{sounds}}.")
 @click.option(
     "--image-size",
     type=options.image_size_of,
@@ -173,7 +173,7 @@ def decode(
 @options.verb("reconstruct")
 @options.model
 @options.data
-@options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
+@options.to(f"{options.RESTORED}; of a signal also {{sounds}}.")
 @options.restoring
 def reconstruct(*, model: Path, data: Path, to: Path, overwrite: bool, **how: Any) -> None:
     """Encode and decode data in one go.
@@ -217,7 +217,7 @@ def reconstruct(*, model: Path, data: Path, to: Path, overwrite: bool, **how: An
     show_default=True,
     help="How many rows or pictures.",
 )
-@options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
+@options.to(f"{options.RESTORED}.")
 @options.random_state
 def sample(
     *,
@@ -249,7 +249,7 @@ def sample(
 @options.verb("denoise")
 @options.model
 @options.data
-@options.to("A folder for pictures, or a file: .npy, .npz, .csv, .parquet or .lance.")
+@options.to(f"{options.RESTORED}; of a signal also {{sounds}}.")
 @click.option(
     "--clean",
     type=options.PATH,

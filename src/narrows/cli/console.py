@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import time
 import warnings
@@ -255,3 +256,31 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def with_endings(text: str) -> str:
+    """Fill in the endings of files that a help text names in braces, from the list of formats.
+
+    Examples
+    --------
+    >>> with_endings("Sound: {sounds}.")
+    'Sound: .wav, .flac, .ogg, .mp3, .aif, .aiff.'
+    """
+    if "{" not in text:
+        return text
+    from narrows.data import formats
+
+    def of(kinds: Sequence[formats.Kind], *, written: bool = False) -> Sequence[str]:
+        return formats.suffixes_of(kinds, written=written)
+
+    tables, signals = of(["tables"]), of(["signals"])
+    endings: dict[str, Sequence[str]] = {
+        "arrays": of(["rows"]),
+        "tables": tables,
+        "text_tables": [suffix for suffix in tables if suffix in formats.TEXT_SUFFIXES],
+        "compressed": sorted(formats.COMPRESSED_SUFFIXES),
+        "sounds": [suffix for suffix in signals if suffix in formats.SOUND_SUFFIXES],
+        "written_rows": of(["rows", "tables"], written=True),
+        "written_pictures": of(["pictures"], written=True),
+    }
+    return re.sub(r"\{(\w+)\}", lambda name: ", ".join(endings[name[1]]), text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from narrows.cli.console import answer, note, progress
 from narrows.containment import is_file, is_folder
+from narrows.data.formats import SOUND_SUFFIXES
 from narrows.texts import as_text, printable
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # The column of a table that holds the labels.
 _LABEL = "label"
-# Endings of sound files, known without importing what reads them.
-_SOUND = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 # The remedies at the end of readers' messages, which are left out for skipped files.
 _REMEDIES = (
     "; repair it or choose another",
@@ -445,7 +444,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
 
 def is_signal(path: Path, as_signal: bool) -> bool:
     """Return whether a file is read as a signal, as sound files always are."""
-    return as_signal or path.suffix.lower() in _SOUND
+    return as_signal or path.suffix.lower() in SOUND_SUFFIXES
 
 
 def refuse_signal_options(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--metadata",
     type=options.PATH,
     metavar="FILE",
-    help="A table (.csv, .tsv, .parquet) with a row for each picture: its column path, file, "
+    help="A table ({text_tables}, .parquet) with a row for each picture: its column path, file, "
     "file_name or filename says which, the others are kept with it.",
 )
 @click.option(

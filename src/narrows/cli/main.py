@@ -100,6 +100,13 @@ class LazyGroup(click.Group):
                 refuse(_PLUG_INS, cmd_name, found.package, "it is no command of click")
         return None
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help with the endings of the formats that are installed."""
+        from narrows.cli.console import with_endings
+
+        self.help = with_endings(self.help or "")
+        super().format_help(ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs without importing them."""
         del ctx
@@ -143,8 +150,8 @@ def _verbs_of_others() -> dict[str, str]:
 def group(context: click.Context) -> None:
     """Autoencoders as easy as PCA: codes, restored data and image matching.
 
-    Data are pictures (a folder, or one file), arrays (.npy, .npz), tables (.csv, .tsv, .txt,
-    .parquet), Lance datasets or IDX files. "narrows VERB --help" tells more about a verb.
+    Data are pictures (a folder, or one file), arrays ({arrays}), tables ({tables}), sound
+    ({sounds}) or IDX files. "narrows VERB --help" tells more about a verb.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

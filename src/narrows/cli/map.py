@@ -18,6 +18,7 @@ from narrows.cli.exchange import (
     read_labels,
     reading_record,
 )
+from narrows.data.formats import TABLE_SUFFIXES
 from narrows.texts import as_text, printable
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from narrows.evaluation import MapScores, Projection
 
 _ERROR = "reconstruction error"
+_TABLES = sorted(TABLE_SUFFIXES)
 
 
 @options.verb("map")
@@ -40,8 +42,8 @@ _ERROR = "reconstruction error"
     required=True,
     multiple=True,
     type=options.PATH,
-    help="A picture (.png), a table (.csv, .parquet) or a page to look around in (.html); give it "
-    "again for more.",
+    help=f"A picture (.png), a table ({', '.join(_TABLES)}) or a page to look around in (.html); "
+    "give it again for more.",
 )
 @click.option(
     "--method",
@@ -232,7 +234,6 @@ def _write_page(place: Path, shown: _Shown) -> None:
 
 _WRITERS: dict[str, Callable[[Path, _Shown], None]] = {
     ".png": _write_picture,
-    ".csv": _write_table,
-    ".parquet": _write_table,
+    **dict.fromkeys(_TABLES, _write_table),
     ".html": _write_page,
 }

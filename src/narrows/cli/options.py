@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 import click
 
-from narrows.cli.console import JSON
+from narrows.cli.console import JSON, with_endings
 from narrows.texts import printable
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -63,9 +63,19 @@ def numbers_of(value: str) -> list[int]:
     return [int(word) for word in words_of(value)]
 
 
-def verb(
-    name: str, cls: type[click.Command] = click.Command
-) -> Callable[[Callable[..., Any]], click.Command]:
+class Verb(click.Command):
+    """A command whose help may name endings of files in braces, such as {tables}."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help with the endings of the formats that are installed."""
+        self.help = with_endings(self.help or "")
+        for option in self.params:
+            if isinstance(option, click.Option) and option.help:
+                option.help = with_endings(option.help)
+        super().format_help(ctx, formatter)
+
+
+def verb(name: str, cls: type[Verb] = Verb) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command of a function, with the help in its docstring, and with ``--json``."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -148,6 +158,9 @@ def _picture_options(image_size: Any, color: bool | None) -> dict[str, Any]:
     return {"image_size": image_size, "color": "auto" if color is None else color}
 
 
+RESTORED = "A folder for pictures, or a file: {written_rows}, {written_pictures}"
+"""The help of ``-o`` of verbs that write rows or pictures, as a beginning."""
+
 model = click.argument("model", type=PATH, metavar="MODEL")
 data = click.argument("data", type=PATH, metavar="DATA")
 library = click.argument("library", type=PATH, metavar="LIBRARY")
@@ -171,7 +184,7 @@ labels = click.option(
     "--labels",
     type=PATH,
     metavar="FILE",
-    help="A table (.csv, .tsv, .txt, .parquet, or a folder of the last) with one column below a "
+    help="A table ({text_tables}, .parquet, or a folder of the last) with one column below a "
     "heading, or one called label, in the data's order, or with a column path, file, file_name or "
     "filename that names each row; or an IDX file. By default pictures' folders.",
 )

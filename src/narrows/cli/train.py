@@ -37,7 +37,7 @@ _PCA_KEPT = (
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
 
 
-class TrainCommand(click.Command):
+class TrainCommand(options.Verb):
     """A command that has the parameters of the model named by ``--model`` as options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -139,8 +139,9 @@ class TrainCommand(click.Command):
 def command(*, data: Path, to: Path, **how: Any) -> int:
     """Train a model on pictures, a table or a signal.
 
-    Text tables (.csv, .tsv, .txt, also .gz) are read in whatever way they are written where that is
-    certain, which is reported; otherwise --delimiter, --decimal, --encoding and --header say it.
+    Text tables ({text_tables}, also {compressed}) are read in whatever way they are written where
+    that is certain, which is reported; otherwise --delimiter, --decimal, --encoding and --header
+    say it.
 
     Ctrl-C, SIGTERM and SIGHUP end training early and keep what was learned; a second one ends the
     process at once. "narrows train DATA --resume MODEL -o OUT" goes on: with the epochs that were

@@ -1,6 +1,8 @@
 """The formats of files in one list: how they are recognised, read and written.
 
-Other packages bring further formats as entry points ``narrows.formats``.
+Other packages bring further formats as entry points ``narrows.formats``. The help of the command
+line is made from the list, so that errors, with which scikit-learn is imported, are imported where
+they are raised.
 """
 
 import re
@@ -12,14 +14,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
-from narrows.errors import (
-    DataError,
-    MissingDependencyError,
-    NarrowsError,
-    OutputError,
-    ParameterError,
-    UnreadableFileError,
-)
 from narrows.plugins import plug_ins, refuse
 
 Kind: TypeAlias = Literal["rows", "tables", "signals", "pictures"]
@@ -113,6 +107,8 @@ class Format:
             If the reader returns something else than an array of numbers, with a row for each
             sample.
         """
+        from narrows.errors import DataError, NarrowsError, UnreadableFileError
+
         more: tuple[Any, ...] = (options or DEFAULTS,) if self.options else ()
         if "header" in self.options:
             more = (*more, known)
@@ -145,6 +141,8 @@ class Format:
             The error of the writer; any other error of a writer from another package becomes an
             OutputError that names the format.
         """
+        from narrows.errors import NarrowsError, OutputError
+
         try:
             _function(self.write)(path, contents)
         except Exception as error:
@@ -338,6 +336,8 @@ def check_installed(path: Path) -> None:
     MissingDependencyError
         If its name ends as those of such files do.
     """
+    from narrows.errors import MissingDependencyError
+
     file_format = _BY_SUFFIX.get(path.suffix.lower())
     if file_format is not None and not file_format.is_installed:
         raise MissingDependencyError(f"'{path}' {file_format.need}, or save it as PNG or JPEG")
@@ -463,6 +463,8 @@ class FileOptions:
         ):  # fmt: skip
             value = getattr(self, name)
             if (value is not None or name == "skip_lines") and not is_allowed(value):
+                from narrows.errors import ParameterError
+
                 option = "header/--no-header" if name == "header" else name.replace("_", "-")
                 raise ParameterError(
                     f"{name}={value!r} is not allowed (--{option}); give {allowed}", parameter=name
@@ -480,6 +482,8 @@ class FileOptions:
         ParameterError
             If one is for another kind of file.
         """
+        from narrows.errors import ParameterError
+
         readers = options_of(path)
         unused = next((name for name in self.given() if name not in readers), None)
         if unused is not None:
