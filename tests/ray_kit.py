@@ -111,9 +111,9 @@ class Damage:
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         del generator
-        notes = self.folder / f"{ranks.rank()}-{os.getpid()}"
+        notes = self.folder / f"{ranks.place.rank}-{os.getpid()}"
         with notes.open("a") as file:
             file.write(".")
-        if ranks.rank() == 1 and notes.stat().st_size > self.steps:
+        if ranks.place.rank == 1 and notes.stat().st_size > self.steps:
             die_once(self.folder / "killed")
         return 0.9 * x

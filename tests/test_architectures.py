@@ -12,7 +12,7 @@ import narrows
 from narrows import Autoencoder, ContractiveAutoencoder, SparseAutoencoder, datasets
 from narrows.errors import NarrowsWarning, ParameterError
 from narrows.networks import ARCHITECTURES, Architecture
-from narrows.networks.architecture import Architectures
+from narrows.networks.network import Architectures
 from narrows.plugins import PlugIn
 
 SEED = 20261130

@@ -7,7 +7,7 @@ from torch import nn
 
 from narrows import Autoencoder, ContractiveAutoencoder, datasets, networks
 from narrows.errors import NarrowsWarning, ParameterError
-from narrows.networks.layers import BatchNorm, LayerNorm, ResidualBlock
+from narrows.networks.dense import BatchNorm, LayerNorm, ResidualBlock
 
 SEED = 20251126
 

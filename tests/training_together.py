@@ -24,7 +24,7 @@ from narrows import (
 from narrows.data import lazy_rows
 from narrows.losses import free_bits
 from narrows.models import BaseAutoencoder
-from narrows.networks.layers import BatchNorm
+from narrows.networks.dense import BatchNorm
 
 N_ROWS = 203  # shared out over batches of 25 and 26 rows, and these over two processes
 _FIT = {"n_components": 3, "batch_size": 26, "random_state": 0}
@@ -153,19 +153,20 @@ def main(folder: Path) -> None:
             model.fit(data_of(name), sample_weight=weights_of(name))
             found |= {f"{name}/{key}": value for key, value in weights(model).items()}
             found[f"{name}/losses"] = np.float32(model.history_["loss"])
-        fitted = classifier(ranks.rank()).fit(rows(), classes())
+        rank = ranks.place.rank
+        fitted = classifier(rank).fit(rows(), classes())
         found["classifier"] = fitted.predict_proba(rows())
         # Too large for the memory of the second process alone.
-        plain = models()["plain"].fit(from_disk(folder / f"{ranks.rank()}.npy", ranks.rank() == 1))
+        plain = models()["plain"].fit(from_disk(folder / f"{rank}.npy", rank == 1))
         found |= {f"one on the disk/{key}": value for key, value in weights(plain).items()}
-        own = divergences().tensor_split(2)[ranks.rank()].requires_grad_()
+        own = divergences().tensor_split(2)[rank].requires_grad_()
         value = free_bits(own, 0.5)
         value.backward()
         found["free_bits"] = value.detach().numpy()
         slopes = torch.zeros(7, 5)
-        slopes.tensor_split(2)[ranks.rank()].copy_(own.grad)
+        slopes.tensor_split(2)[rank].copy_(own.grad)
         # Every process has this term in its loss, by a share; here both have it whole.
-        found["free_bits/slopes"] = ranks.add(slopes).numpy() / ranks.size()
+        found["free_bits/slopes"] = ranks.add(slopes).numpy() / ranks.place.size
         share = slice(0, 4) if is_first else slice(4, 7)
         found |= {f"norm/{name}": value for name, value in normalised(batch(), share).items()}
         checkpoint = Path(os.environ["NARROWS_TEST_CHECKPOINT"])

@@ -26,40 +26,40 @@ _LOST = ("gloo", "nccl", "connection", "socket", "timed out")
 
 
 @dataclass
-class _Place:
+class Place:
+    """The place of this process among those that train together.
+
+    Attributes
+    ----------
+    rank : int
+        Its number, from 0; process 0 writes files and messages.
+    size : int
+        How many processes train together.
+    """
+
     rank: int = 0
     size: int = 1
 
 
-_place = _Place()
+place = Place()
 # Bytes of the texts that are compared; longer ones are cut off.
 _TEXT = 128
-
-
-def rank() -> int:
-    """Return this process's number, from 0; process 0 writes files and messages."""
-    return _place.rank
-
-
-def size() -> int:
-    """Return how many processes train together."""
-    return _place.size
 
 
 @contextmanager
 def placed(rank: int, size: int) -> Iterator[None]:
     """Be one of several processes, of a group that torch has joined, while the block runs."""
-    before = (_place.rank, _place.size)
-    _place.rank, _place.size = rank, size
+    before = (place.rank, place.size)
+    place.rank, place.size = rank, size
     try:
         yield
     finally:
-        _place.rank, _place.size = before
+        place.rank, place.size = before
 
 
 def total(number: int) -> int:
     """Add up a whole number over all processes."""
-    if size() == 1:
+    if place.size == 1:
         return number
     counted = torch.tensor(number)
     distributed.all_reduce(counted)
@@ -68,7 +68,7 @@ def total(number: int) -> int:
 
 def add(values: Tensor) -> Tensor:
     """Add up tensors of one shape over all processes; gradients flow back to all of them."""
-    return values if size() == 1 else cast("Tensor", _Sum.apply(values))  # type: ignore[no-untyped-call]
+    return values if place.size == 1 else cast("Tensor", _Sum.apply(values))  # type: ignore[no-untyped-call]
 
 
 class _Sum(torch.autograd.Function):
@@ -90,12 +90,12 @@ class _Sum(torch.autograd.Function):
 
 def highest(values: Tensor) -> Tensor:
     """Take the largest over all processes, number by number; no gradient flows."""
-    return _reduced(values, distributed.ReduceOp.MAX) if size() > 1 else values
+    return _reduced(values, distributed.ReduceOp.MAX) if place.size > 1 else values
 
 
 def lowest(values: Tensor) -> Tensor:
     """Take the smallest over all processes, number by number; no gradient flows."""
-    return _reduced(values, distributed.ReduceOp.MIN) if size() > 1 else values
+    return _reduced(values, distributed.ReduceOp.MIN) if place.size > 1 else values
 
 
 def _reduced(values: Tensor, how: "distributed.ReduceOp.RedOpType") -> Tensor:
@@ -106,19 +106,19 @@ def _reduced(values: Tensor, how: "distributed.ReduceOp.RedOpType") -> Tensor:
 
 def gathered(values: Tensor, fill: float) -> Tensor:
     """Concatenate the numbers of all processes; those that have fewer are padded by ``fill``."""
-    if size() == 1:
+    if place.size == 1:
         return values
     longest = int(highest(torch.tensor(values.numel())))
     padded = values.new_full((longest,), fill)
     padded[: values.numel()] = values.detach().flatten()
-    parts = [torch.empty_like(padded) for _ in range(size())]
+    parts = [torch.empty_like(padded) for _ in range(place.size)]
     distributed.all_gather(parts, padded)
     return torch.cat(parts)
 
 
 def agreed(number: int) -> int:
     """Return the first process's number to all."""
-    if size() == 1:
+    if place.size == 1:
         return number
     of_first = torch.tensor(number)
     distributed.broadcast(of_first, src=0)
@@ -137,24 +137,24 @@ def check_same(what: str, value: str, error: type[NarrowsError]) -> None:
     error : type
         The class of the error, which names the first process that differs from process 0.
     """
-    if size() == 1:
+    if place.size == 1:
         return
     # As plain bytes, since torch pickles objects.
     own = torch.frombuffer(bytearray(value.encode()[:_TEXT].ljust(_TEXT)), dtype=torch.uint8)
-    parts = [torch.empty_like(own) for _ in range(size())]
+    parts = [torch.empty_like(own) for _ in range(place.size)]
     distributed.all_gather(parts, own)
     texts = [bytes(part.tolist()).decode(errors="replace").strip() for part in parts]
     for number, text in enumerate(texts):
         if text != texts[0]:
             raise error(
-                f"process {number} of {size()} differs from process 0 in {what} ({text}, not "
+                f"process {number} of {place.size} differs from process 0 in {what} ({text}, not "
                 f"{texts[0]}); give all the same, on paths that all of them see"
             )
 
 
 def wait() -> None:
     """Wait until all processes have come to this call."""
-    if size() > 1:
+    if place.size > 1:
         distributed.barrier()
 
 

@@ -1,5 +1,7 @@
 """Which axis of rows is which: what is a picture or a signal, and where channels are."""
 
+from typing import Literal
+
 CHANNELS = (1, 3, 4)
 """Channels that a picture may have: grey, colours, or colours and opacity."""
 
@@ -84,15 +86,28 @@ def channels_first(shape: tuple[int, ...]) -> bool:
     return first <= max(CHANNELS) < last and first != second
 
 
-def may_be_channels_first(shape: tuple[int, ...]) -> bool:
-    """Return whether rows may have more channels than pictures on their first axis: (13, 64, 64).
+def leading_channels(shape: tuple[int, ...]) -> Literal["signal", "picture", "doubtful"] | None:
+    """Return what rows are whose first axis seems to count channels; ``None`` for other rows.
+
+    Rows like (13, 64, 64) are doubtful: they may have more channels than pictures, or be pictures
+    13 pixels high.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one row.
 
     Examples
     --------
-    >>> [may_be_channels_first(shape) for shape in ((13, 64, 64), (7, 7, 512), (64, 64, 13))]
-    [True, False, False]
+    >>> [leading_channels(shape) for shape in ((2, 500), (3, 32, 32), (13, 64, 64), (7, 7, 512))]
+    ['signal', 'picture', 'doubtful', None]
     """
-    return len(shape) == 3 and max(CHANNELS) < shape[0] < shape[1] == shape[2]
+    if lies_down(shape):
+        return "signal"
+    if channels_first(shape):
+        return "picture"
+    is_doubtful = len(shape) == 3 and max(CHANNELS) < shape[0] < shape[1] == shape[2]
+    return "doubtful" if is_doubtful else None
 
 
 def hint(shape: tuple[int, ...], learned: tuple[int, ...], X: object = None) -> str:

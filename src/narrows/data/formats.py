@@ -351,6 +351,10 @@ def needed_for(suffixes: Iterable[str]) -> str:
     return f"{', '.join(found)} {verb} read after pip install 'narrows[photos]'" if found else ""
 
 
+NUMERIC_KINDS = "biuf"
+"""The kinds of NumPy types that rows may have: real numbers and truth values."""
+
+
 def is_numeric(dtype: Any) -> bool:
     """Tell whether a NumPy type is of real numbers or truth values, as those of rows are.
 
@@ -360,7 +364,7 @@ def is_numeric(dtype: Any) -> bool:
     >>> [is_numeric(np.dtype(name)) for name in ("bool", "uint8", "float16", "complex64", "U3")]
     [True, True, True, False, False]
     """
-    return dtype.kind in "biuf"
+    return dtype.kind in NUMERIC_KINDS
 
 
 def _function(named: Callable[..., Any] | str | None) -> Any:

@@ -143,7 +143,7 @@ def find_columns(
     """
     spec = model.spec_
     shape = tuple(X.shape[1:])
-    columns_shape = columns_shape_of(spec.architecture, given if isinstance(given, Windows) else X)
+    columns_shape = columns_shape_of(spec.definition, given if isinstance(given, Windows) else X)
     if len(columns_shape) == 2 and shape[1] > 1:
         kind: Literal["columns", "channels"] = "channels"
         names = [f"channel {number}" for number in range(shape[1])]

@@ -31,7 +31,13 @@ from narrows.data.decoding import (
     scan,
 )
 from narrows.data.folders import LeftOut
-from narrows.data.formats import DEFAULTS, IMAGE_SUFFIXES, FileOptions, check_installed, is_numeric
+from narrows.data.formats import (
+    DEFAULTS,
+    IMAGE_SUFFIXES,
+    NUMERIC_KINDS,
+    FileOptions,
+    check_installed,
+)
 from narrows.data.image_codec import DefectError, extract, orientation, turn
 from narrows.data.images import list_images, read_into_memory
 from narrows.data.names import RowNames
@@ -441,7 +447,7 @@ def read_input(
         return as_files([Path(x) for x in given], encoder, store)
     check_store(store, files=False)
     values, shape = given, encoder.spec.sample_shape
-    if type(values) is not np.ndarray or not is_numeric(values.dtype) or not values.ndim:
+    if type(values) is not np.ndarray or values.dtype.kind not in NUMERIC_KINDS or not values.ndim:
         if is_pillow_image(given):
             values = given = as_array_like([given])[0]
         values = as_array_like(read_rows(values))

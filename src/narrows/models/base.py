@@ -486,7 +486,8 @@ class BaseAutoencoder(FittedModelMethods):
     def _check_data(self, X: Any, y: Any, sample_weight: Any, *, fitting: bool) -> TrainingData:
         """Check the data to learn from; unless fitting, against the rows learned from before."""
         rows = check_rows(self, X, fitting=True) if fitting else self._check_rows(X)
-        check_no_pairs(self, rows, y)
+        if y is not None:
+            check_no_pairs(self, rows, y)
         (rows,), weights = without_zero_weights(sample_weight, rows, at_least=2 if fitting else 1)
         return TrainingData(rows, None, weights)
 
@@ -500,7 +501,8 @@ class BaseAutoencoder(FittedModelMethods):
         )
         run = prepare_run(self, data, seed, n_held_out=n_held_out, begun=begun)
         start = self._begin(X, run.held_out, weights)
-        run.set_up(self._settings(len(X), run.seed), stay=self._stays_at_start(run))
+        settings = self._settings(len(X), run.seed)
+        run.set_up(settings, stay=settings.beats_start and self._stays_at_start(run))
         self.choices_ = resolve.explain(self, run.settings, len(X), len(run.held_out))
         call_on_choices(self.choices_)
         self._remember_damaged(run)
@@ -557,7 +559,7 @@ class BaseAutoencoder(FittedModelMethods):
         They are optimal for linear halves without penalty or damage; and with too few rows to hold
         any out, no measurement could show that training improves on them.
         """
-        if not self.spec_.definition.starts_at_pca or self.max_epochs != "auto":
+        if self.max_epochs != "auto":
             return False
         if resolve.asks_for_hidden_layers(self):
             return self.early_stopping and not len(run.held_out)

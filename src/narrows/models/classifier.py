@@ -392,10 +392,10 @@ class EncoderClassifier(
             return
         module = copy.deepcopy(half.module)
         if self.from_scratch:
-            held_out, learned = self._split(len(rows), half.spec.has_hidden_layers, seed)
+            held_out, _ = self._split(len(rows), half.spec.has_hidden_layers, seed)
             statistics = Statistics.of(rows, held_out, weights=weights)
             first = resolve.choose_start(
-                half.spec, half.scaling_, statistics, rows, learned, weights=weights
+                half.spec, half.scaling_, statistics, rows, held_out, weights=weights
             )
             module = networks.build(half.spec, first, seed).encoder
         names = getattr(self, "feature_names_in_", None)
@@ -405,8 +405,11 @@ class EncoderClassifier(
         """Make the damage to rows; the range of values is that of the training rows."""
         if self.corruption is None:
             return None
-        columns_shape = resolve.columns_shape_of(self.encoder_.spec.architecture, rows)
-        return choose_damage(self, range_of(Statistics.of(rows, held_out), rows, columns_shape))
+        columns_shape = resolve.columns_shape_of(self.encoder_.spec.definition, rows)
+        known = None
+        if columns_shape:
+            known = range_of(Statistics.of(rows, held_out), rows, columns_shape)
+        return choose_damage(self, known)
 
     def _learn(self, rows: NDArray[Any], numbers: Tensor, weights: RowWeights, seed: int) -> None:
         """Train the softmax, with the encoder if ``fine_tune``, on the numbers of classes."""

@@ -41,10 +41,8 @@ class DataRange(NamedTuple):
     most: NDArray[np.float64]
 
 
-def range_of(
-    statistics: Statistics, X: AnyRows, columns_shape: tuple[int, ...]
-) -> DataRange | None:
-    """Return the range of a table's columns or a signal's channels; ``None`` for pictures.
+def range_of(statistics: Statistics, X: AnyRows, columns_shape: tuple[int, ...]) -> DataRange:
+    """Return the range of a table's columns or a signal's channels.
 
     Parameters
     ----------
@@ -53,10 +51,8 @@ def range_of(
     X : ndarray or LazyRows of shape (n, *sample_shape)
         The rows.
     columns_shape : tuple of int
-        The shape of a row whose last axis has columns or channels, ``()`` for pictures.
+        The shape of a row whose last axis has columns or channels.
     """
-    if not columns_shape:
-        return None
     least, most = statistics.least, statistics.most
     if isinstance(X, Windows) or len(columns_shape) > 1:  # all places of a channel are alike
         least, most = (end.reshape(columns_shape) for end in (least, most))
@@ -140,7 +136,6 @@ def choose_damage(model: Corrupting, known: DataRange | None = None) -> corrupti
         If the corruption is unknown, or does not fit the rows.
     """
     if model.corruption is None:
-        corruption.check_levels(model.corruption_level)
         return None
     limits = limits_of(model, known)
     return corruption.make(model.corruption, model.corruption_level, limits, model.sample_shape_)

@@ -95,7 +95,7 @@ def warn_of_failure(
         The level whose line the warning names, as for :func:`narrows.errors.warn`.
     """
     # An interruption has a warning of its own.
-    if ranks.rank() or not _warns.get() or model.history_.ended == "interrupted":
+    if ranks.place.rank or not _warns.get() or model.history_.ended == "interrupted":
         return
     if failure is None and X is not None:
         failure = _measure(model, X, damaged, weights)

@@ -195,6 +195,23 @@ class LearnedRows:
         return cls(sets[0], sets[1], facts["in_single"], order)
 
 
+class RowHasher:
+    """Hashes blocks of rows while they are read for something else.
+
+    Attributes
+    ----------
+    rows : LearnedRows
+        The hashes of all blocks so far.
+    """
+
+    def __init__(self) -> None:
+        self.rows = LearnedRows()
+
+    def __call__(self, rows: NDArray[Any], held_out: NDArray[np.bool_]) -> None:
+        """Add a block of rows, of which some are held out."""
+        self.rows = self.rows.with_rows(rows, held_out)
+
+
 def hash_rows(X: AnyRows) -> Hashes:
     """Hash each row by its values, regardless of their type.
 

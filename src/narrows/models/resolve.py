@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from narrows import networks
 from narrows.containment import check_fits
 from narrows.data.axes import are_pictures
-from narrows.data.batches import AllRowsExcept, Numbers, RowWeights, evenly_spread, picked
+from narrows.data.batches import AllRowsExcept, RowWeights, evenly_spread, picked
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
 from narrows.data.principal import fit_pca
 from narrows.data.scaling import Scaling, Statistics
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError
 from narrows.models.damage import DataRange, range_of
-from narrows.models.learned_rows import LearnedRows
+from narrows.models.learned_rows import LearnedRows, RowHasher
 from narrows.models.parameters import Choice, ModelAttributes, Trained
 from narrows.networks import (
     ARCHITECTURES,
+    BUILT_IN,
     STRUCTURE,
     Architecture,
     NetworkSpec,
@@ -114,23 +115,18 @@ def resolve(
         If parameters contradict each other or the rows, or training would take more than the
         memory.
     """
-    learned_rows = LearnedRows()
-
-    def remember(rows: NDArray[Any], is_held_out: NDArray[np.bool_]) -> None:
-        nonlocal learned_rows
-        learned_rows = learned_rows.with_rows(rows, is_held_out)
-
-    statistics = Statistics.of(X, held_out, remember, weights)
+    hasher = RowHasher()
+    statistics = Statistics.of(X, held_out, hasher, weights)
     _check_variation(statistics, len(X) - (0 if held_out is None else len(held_out)))
-    columns_shape = columns_shape_of(model.architecture, X)
-    kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
+    kind = None if model.architecture == "auto" else ARCHITECTURES[model.architecture]
+    columns_shape = columns_shape_of(kind, X)
     # Rows of any extent have no places whose features could differ.
     pools_features = kind is not None and kind.map_size is not None
     scaling = Scaling.learn(
         model.scaling,
         statistics.pooled() if pools_features else statistics,
         columns_shape,
-        are_levels=_may_be_pixels(model, X),
+        are_levels=_may_be_pixels(model, kind, X),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
     architecture = "dense"
@@ -145,14 +141,13 @@ def resolve(
     if isinstance(X, Windows):
         spec = replace(spec, signal=True, rate=X.rate)
     _check_reach(spec, scaling, statistics)
-    learned: Numbers = np.arange(len(X)) if held_out is None else AllRowsExcept(len(X), held_out)
     return Plan(
         scaling,
         spec,
         _choose_loss(model, spec, statistics),
-        range_of(statistics, X, columns_shape),
-        choose_start(spec, scaling, statistics, X, learned, weights=weights),
-        learned_rows,
+        range_of(statistics, X, columns_shape) if columns_shape else None,
+        choose_start(spec, scaling, statistics, X, held_out, weights=weights),
+        hasher.rows,
     )
 
 
@@ -278,29 +273,29 @@ def _choose_architecture(
     """
     architecture, hidden = model.architecture, model.hidden_layer_sizes
     if architecture == "auto":
-        if len(sample_shape) == 1 and not scaling.bounded and not _misfit(model, "pca_residual"):
+        is_table = len(sample_shape) == 1 and not scaling.bounded
+        if is_table and not _misfit(model, BUILT_IN["pca_residual"]):
             architecture = "pca_residual"
         else:
             # Widths that were given are those of dense layers.
             may_convolve = hidden == "auto" and not of_signal and len(sample_shape) > 1
             is_large = may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE
             architecture = "convolutional" if is_large else "dense"
-    if misfit := _misfit(model, architecture):
-        others = [repr(name) for name in networks.BUILT_IN if not _misfit(model, name)]
+    kind = ARCHITECTURES[architecture]
+    if misfit := _misfit(model, kind):
+        others = [repr(name) for name, kind in BUILT_IN.items() if not _misfit(model, kind)]
         instead = f", or use architecture={' or '.join(others)}" if others else ""
         raise ParameterError(
             f"{misfit} does not go with architecture={architecture!r}; leave it at its default"
             f"{instead}"
         )
     if isinstance(hidden, str):
-        choose = ARCHITECTURES[architecture].hidden_layer_sizes
-        hidden = choose(sample_shape, model.n_components, n_rows)
+        hidden = kind.hidden_layer_sizes(sample_shape, model.n_components, n_rows)
     return architecture, tuple(int(width) for width in hidden)
 
 
-def _misfit(model: ModelAttributes, architecture: str) -> str:
+def _misfit(model: ModelAttributes, kind: Architecture) -> str:
     """Name a parameter that an architecture does not go with; empty where there is none."""
-    kind = ARCHITECTURES[architecture]
     if kind.starts_at_pca and not model._linear_code:
         return f"{type(model).__name__}, whose codes are not linear,"
     unknown = (name for name in STRUCTURE if name not in kind.parameters)
@@ -330,7 +325,7 @@ def check_shape(spec: NetworkSpec) -> None:
             "function; use tied_weights=False"
         )
     if spec.unit_columns and not spec.definition.unit_columns:
-        others = [repr(name) for name, kind in networks.BUILT_IN.items() if kind.unit_columns]
+        others = [repr(name) for name, kind in BUILT_IN.items() if kind.unit_columns]
         raise ParameterError(
             f"architecture={spec.architecture!r} does not go with sparse codes, of which each unit "
             f"decodes to a vector of length 1; use {' or '.join(others)}, or sparsity='kl'"
@@ -362,12 +357,9 @@ def _check_memory(spec: NetworkSpec, batch_size: int) -> None:
     Counted are the weights, what Adam keeps of them, and what is kept of rows for the gradients;
     not what is needed for a moment in between.
     """
-    numbers = networks.numbers_a_row(spec)
-    with torch.device("meta"):
-        halves = networks.build_encoder(spec), networks.build_decoder(spec)
-    weights = sum(w.numel() for half in halves for w in half.parameters())
+    weights, numbers_a_row = networks.size(spec)
     check_fits(
-        (weights * _NUMBERS_A_WEIGHT + numbers * batch_size) * torch.float32.itemsize,
+        (weights * _NUMBERS_A_WEIGHT + numbers_a_row * batch_size) * torch.float32.itemsize,
         f"training a network of {weights} weights (n_components={spec.n_components}, "
         f"hidden_layer_sizes={spec.hidden_layer_sizes}) on {batch_size} rows at a time",
         "choose smaller ones, or a smaller batch_size",
@@ -388,8 +380,10 @@ def _check_reach(spec: NetworkSpec, scaling: Scaling, statistics: Statistics) ->
         low, high = (
             float((x - scaling.shift) / scaling.scale) for x in (statistics.low, statistics.high)
         )
+    if spec.output == "sigmoid":
+        return
     least, most = reach(spec.output)
-    if spec.output != "sigmoid" and not least - _ROUNDING <= low <= high <= most + _ROUNDING:
+    if not least - _ROUNDING <= low <= high <= most + _ROUNDING:
         raise ParameterError(
             f"output={spec.output!r} stays between {least:g} and {most:g}, but the scaled data "
             "reach beyond; use scaling='unit' or 'none', or leave output to 'auto'"
@@ -435,14 +429,14 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
 
     A layer alone bears a larger learning rate than layers on top of others.
     """
-    size = _choose_batch_size(model, n_rows)
+    size, kind = _choose_batch_size(model, n_rows), spec.definition
     epochs, rate, decay = model.max_epochs, model.learning_rate, model.weight_decay
     if isinstance(epochs, str):
-        epochs = _choose_max_epochs(n_rows, size, from_pca=spec.definition.starts_at_pca)
+        epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
     if isinstance(rate, str):
-        rate = spec.definition.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
+        rate = kind.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
     if isinstance(decay, str):
-        decay = spec.definition.weight_decay
+        decay = kind.weight_decay
     return TrainSettings(
         max_epochs=int(epochs),
         batch_size=size,
@@ -451,10 +445,9 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         n_iter_no_change=int(model.n_iter_no_change),
         seed=seed,
         device=choose_device(model.device),
-        beats_start=spec.definition.starts_at_pca,
+        beats_start=kind.starts_at_pca,
         # Where layers are few, collapses are rare, and the norm of all weights is a cost.
-        clips=spec.definition.clips
-        or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
+        clips=kind.clips or len(spec.hidden_layer_sizes) + spec.residual_blocks > _SHALLOW,
     )
 
 
@@ -488,30 +481,30 @@ def _choose_max_epochs(n_rows: int, batch_size: int, *, from_pca: bool) -> int:
     return epochs if from_pca else min(_MOST_EPOCHS, epochs)
 
 
-def columns_shape_of(architecture: str, X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
+def columns_shape_of(kind: Architecture | None, X: NDArray[Any] | LazyRows) -> tuple[int, ...]:
     """Return the shape of a row whose last axis has columns or channels, ``()`` for pictures.
 
-    Rows (L, C) are a signal of C channels where they were cut out of one, where ``architecture``
-    says so, and where their shape is that of no picture.
+    Rows (L, C) are a signal of C channels where they were cut out of one, where the ``kind`` of
+    network takes only signals, and where their shape is that of no picture.
     """
     shape = tuple(X.shape[1:])
     if len(shape) == 1:
         return shape
-    kind = ARCHITECTURES.get(architecture)  # none for "auto"
     is_signal = isinstance(X, Windows) or (kind is not None and kind.of_signals)
     return shape if len(shape) == 2 and (is_signal or not are_pictures(shape)) else ()
 
 
-def _may_be_pixels(model: ModelAttributes, X: NDArray[Any] | LazyRows) -> bool:
+def _may_be_pixels(
+    model: ModelAttributes, kind: Architecture | None, X: NDArray[Any] | LazyRows
+) -> bool:
     """Return whether rows of uint8, or that fill [0, 1], are taken for pixels.
 
     Rows (F,) are a table where they have few values, or many different ones, as columns have that
     were scaled to [0, 1] one by one; that matters where the network may start at PCA.
     """
-    kind = ARCHITECTURES.get(model.architecture)  # none for "auto"
     if len(X.shape) > 2 or not (kind is None or kind.starts_at_pca):
         return True
-    if isinstance(X, Windows) or _misfit(model, "pca_residual"):
+    if isinstance(X, Windows) or _misfit(model, BUILT_IN["pca_residual"]):
         return True
     some = evenly_spread(len(X), max(2, _LOOKED_AT // X.shape[1]))
     return X.shape[1] >= _PIXELS and len(np.unique(np.asarray(X[some]))) <= _LEVELS
@@ -522,7 +515,7 @@ def choose_start(
     scaling: Scaling,
     statistics: Statistics,
     X: NDArray[Any] | LazyRows,
-    learned: Numbers,
+    held_out: NDArray[np.int64] | None,
     *,
     weights: NDArray[np.float64] | None = None,
 ) -> networks.Start:
@@ -538,21 +531,21 @@ def choose_start(
         The statistics of the rows that are learned from.
     X : ndarray or LazyRows of shape (n, *sample_shape)
         All rows.
-    learned : ndarray of int, or AllRowsExcept
-        The numbers of the rows that are learned from.
+    held_out : ndarray of int or None
+        The numbers of the held-out rows, ascending.
     weights : ndarray of shape (n,), optional
         How much each of all rows counts.
     """
     mean = scaling(torch.from_numpy(statistics.mean).view(1, *spec.sample_shape))[0]
     if not spec.definition.starts_at_pca:
         return networks.Start(mean)
-    rows = X if len(learned) == len(X) else picked(X, learned)
+    rows: AnyRows = X
+    if held_out is not None and len(held_out):
+        learned = AllRowsExcept(len(X), held_out)
+        rows = picked(X, learned)
+        weights = None if weights is None else weights[learned[np.arange(len(learned))]]
     width = math.prod(spec.sample_shape)
     scaled = ComputedRows(rows, scaling.exactly, (width,), np.float64)
-    if weights is not None and rows is not X:
-        weights = weights[
-            learned if isinstance(learned, np.ndarray) else learned[np.arange(len(learned))]
-        ]
     pca = fit_pca(
         scaled,
         min(spec.n_components, len(rows), width),
@@ -586,13 +579,14 @@ def explain(
     dict of str to Choice
         The choices by parameter; ``validation_fraction`` has the number of rows held out.
     """
-    spec = model.spec_
+    spec, kind = model.spec_, model.spec_.definition
     steps = settings.max_epochs * -(-(n_rows - n_held_out) // settings.batch_size)
-    batches = Choice(settings.batch_size, counted(n_rows, "row"))
+    batches = Choice(settings.batch_size, f"{n_rows} rows")
     rate = "" if spec.has_hidden_layers else "no hidden layers"
+    why_architecture, why_layers = _why_network(model, kind, n_rows)
     choices = {
-        "architecture": Choice(spec.architecture, _why_architecture(model)),
-        "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, _why_layers(spec, n_rows)),
+        "architecture": Choice(spec.architecture, why_architecture),
+        "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, why_layers),
         "scaling": _scaling_choice(model),
         "loss": Choice(model.loss_, ""),
         "batch_size": batches,
@@ -602,7 +596,7 @@ def explain(
         "validation_fraction": Choice(n_held_out, f"rows of {n_rows}"),
         "device": Choice(settings.device.type, ""),
     }
-    if "hidden_layer_sizes" not in spec.definition.parameters:
+    if "hidden_layer_sizes" not in kind.parameters:
         del choices["hidden_layer_sizes"]
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
     width = math.prod(spec.sample_shape)
@@ -631,26 +625,23 @@ def sentence(choices: dict[str, Choice]) -> str:
     return "chosen: " + "; ".join(parts)
 
 
-def _why_architecture(model: ModelAttributes) -> str:
+def _why_network(model: ModelAttributes, kind: Architecture, n_rows: int) -> tuple[str, str]:
+    """Say why a network has its architecture, and its hidden layers."""
     spec = model.spec_
+    if kind.starts_at_pca:
+        rows = "signal windows" if spec.signal else "table"
+        return f"{rows}; initialised with PCA", f"{n_rows} rows"
     shape = " x ".join(map(str, spec.sample_shape))
-    if spec.definition.starts_at_pca:
-        kind = "signal windows" if model.spec_.signal else "table"
-        return f"{kind}; initialised with PCA"
-    if spec.definition.n_axes(spec.sample_shape):
-        return f"pictures of {shape}"
+    if kind.n_axes(spec.sample_shape):
+        return f"pictures of {shape}", "channels per downsampling stage"
+    features = counted(math.prod(spec.sample_shape), "feature")
     if len(spec.sample_shape) > 1:
         small = model.hidden_layer_sizes == "auto"
-        return f"rows of {shape}" + ("" if small else ", hidden_layer_sizes were given")
-    return "values are bounded" if model.scaling_.bounded else "other parameters ask for it"
-
-
-def _why_layers(spec: NetworkSpec, n_rows: int) -> str:
-    if spec.definition.starts_at_pca:
-        return counted(n_rows, "row")
-    if spec.definition.n_axes(spec.sample_shape):
-        return "channels per downsampling stage"
-    return counted(math.prod(spec.sample_shape), "feature")
+        return f"rows of {shape}" + ("" if small else ", hidden_layer_sizes were given"), features
+    return (
+        "values are bounded" if model.scaling_.bounded else "other parameters ask for it",
+        features,
+    )
 
 
 def _scaling_choice(model: ModelAttributes) -> Choice:

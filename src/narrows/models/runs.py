@@ -46,7 +46,7 @@ from narrows.networks import Network
 from narrows.texts import counted, shortened
 from narrows.training.history import History
 from narrows.training.loop import LossFunction, TrainSettings, train
-from narrows.training.progress import print_epoch, whole_steps
+from narrows.training.progress import print_epoch
 from narrows.training.state import Checkpoint, Snapshot, checked
 
 # The number of rows that processes compare before they train together.
@@ -101,6 +101,8 @@ class Run:
         The histories of a stack's layers, which were trained before the whole network.
     settings : TrainSettings
         Epochs, batch size, learning rate and device; set once the network is chosen.
+    first_settings : TrainSettings
+        The settings with the number of epochs that was planned before any resumption.
     """
 
     data: TrainingData
@@ -113,6 +115,7 @@ class Run:
     left: Snapshot | None = None
     layer_histories: list[History] = field(default_factory=list)
     settings: TrainSettings = field(init=False)
+    first_settings: TrainSettings = field(init=False)
 
     def set_up(self, settings: TrainSettings, *, stay: bool) -> None:
         """Set the settings that were chosen with the network; if it is to ``stay``, no epochs.
@@ -124,16 +127,14 @@ class Run:
         """
         _check_shares(len(self.rows), settings.batch_size)
         self.settings = replace(settings, max_epochs=0) if stay else settings
-
-    @property
-    def first_settings(self) -> TrainSettings:
-        """The settings with the number of epochs that was planned before any resumption."""
-        plans = [] if self.begun is None else self.begun.facts["history"].get("plans", [])
-        if plans:
-            return replace(self.settings, max_epochs=plans[0]["max_epochs"])
-        if self.begun is not None and self.begun.epoch + self.begun.step:
-            return replace(self.settings, max_epochs=self.begun.max_epochs)
-        return self.settings
+        planned = self.settings.max_epochs
+        if self.begun is not None:
+            plans = self.begun.facts["history"].get("plans", [])
+            if plans:
+                planned = plans[0]["max_epochs"]
+            elif self.begun.epoch + self.begun.step:
+                planned = self.begun.max_epochs
+        self.first_settings = replace(self.settings, max_epochs=planned)
 
     def keeps_start(self, history: History) -> bool:
         """Return whether the initial weights were best although rows were held out."""
@@ -165,18 +166,17 @@ class Run:
         def keep(left: Snapshot) -> None:
             self.left = self.left or left
 
-        with whole_steps():
-            history = train(
-                network.to(self.settings.device),
-                loss,
-                source(self.rows),
-                settings=self.settings,
-                validation=source(self.held_out) if len(self.held_out) else None,
-                checkpoint=self.checkpoint,
-                resume=self.begun,
-                on_end=keep,
-                callbacks=(print_epoch,) if verbose else (),
-            )
+        history = train(
+            network.to(self.settings.device),
+            loss,
+            source(self.rows),
+            settings=self.settings,
+            validation=source(self.held_out) if len(self.held_out) else None,
+            checkpoint=self.checkpoint,
+            resume=self.begun,
+            on_end=keep,
+            callbacks=(print_epoch,) if verbose else (),
+        )
         history.layers = history.layers or self.layer_histories
         return history
 
@@ -241,7 +241,7 @@ def prepare_run(
 
 def _check_same_rows(model: FittedModelMethods, X: NDArray[Any], weights: RowWeights) -> None:
     """Compare a sample of the rows, the weights and the parameters of all processes."""
-    if ranks.size() > 1:
+    if ranks.place.size > 1:
         sample = np.ascontiguousarray(strided(X, _ROWS_COMPARED))
         compared = TrainingData(sample, None, weights).arrays()
         digest = persistence.run_identity(model, *compared)[:12]
@@ -252,9 +252,9 @@ def _check_same_rows(model: FittedModelMethods, X: NDArray[Any], weights: RowWei
 
 def _check_shares(n_rows: int, batch_size: int) -> None:
     smallest = n_rows // -(-n_rows // batch_size)
-    if smallest < ranks.size():
+    if smallest < (n_processes := ranks.place.size):
         raise ParameterError(
-            f"batches of {smallest} rows cannot be shared by {ranks.size()} processes; start at "
+            f"batches of {smallest} rows cannot be shared by {n_processes} processes; start at "
             f"most {smallest}, or give a larger batch_size"
         )
 

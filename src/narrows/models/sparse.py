@@ -466,7 +466,7 @@ def log_mean_sigmoid(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     if weights is not None:
         terms = terms + weights.log()[:, None]
     total = terms.logsumexp(dim=0)
-    if ranks.size() > 1:
+    if ranks.place.size > 1:
         largest = ranks.highest(total)
         total = ranks.add((total - largest).exp()).log() + largest
     if weights is None:

@@ -13,9 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, validate_data
 
+from narrows.corruption import check_levels
 from narrows.data.arrays import as_array_like, check_all_finite, check_finite, gives_rows, read_rows
-from narrows.data.axes import channels_first, hint, last_axis_call, lies_down, may_be_channels_first
-from narrows.data.formats import is_numeric
+from narrows.data.axes import hint, last_axis_call, leading_channels
+from narrows.data.formats import NUMERIC_KINDS
 from narrows.data.lazy_rows import AnyRows, LazyRows, StoredRows, stored
 from narrows.data.scaling import SCALINGS
 from narrows.data.signal_files import Windows
@@ -30,7 +31,7 @@ from narrows.networks import (
     OUTPUTS,
     NetworkSpec,
 )
-from narrows.texts import counted, is_text, is_word, listed, shortened
+from narrows.texts import counted, is_text, listed, shortened
 from narrows.training.loop import choose_device
 
 _SHOWN = 3  # names of columns in a message
@@ -65,7 +66,7 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
         If the rows cannot be used, or differ from the training rows in shape or columns.
     """
     given = X
-    if type(X) is not np.ndarray or not is_numeric(X.dtype) or not X.ndim:
+    if type(X) is not np.ndarray or X.dtype.kind not in NUMERIC_KINDS or not X.ndim:
         X = stored(as_array_like(read_rows(X, None if fitting else owner)))
     shape = tuple(X.shape)
     if len(shape) == 1:
@@ -267,13 +268,14 @@ def _listed(names: Sequence[Any]) -> str:
 def _check_axes(shape: tuple[int, ...], X: Any) -> None:
     """Refuse training rows whose first axis seems to count channels: (n, C, H, W) or (n, C, L)."""
     row = shape[1:]
-    if lies_down(row):
+    leading = leading_channels(row)
+    if leading == "signal":
         raise DataError(
             f"an array of shape {shape} was given, whose axis 1 ({row[0]}) would be taken for time "
             f"and the last ({row[1]}) for channels; signals are (n, samples, channels): give "
             f"{last_axis_call(shape, X)}, or, if these are no signals, X.reshape(len(X), -1)"
         )
-    if channels_first(row):
+    if leading == "picture":
         call = last_axis_call(shape, X)
         saved = isinstance(X, str | Path)
         raise DataError(
@@ -282,7 +284,7 @@ def _check_axes(shape: tuple[int, ...], X: Any) -> None:
             f"width, channels): {'save' if saved else 'give'} {call}, or, if these are no "
             "pictures, X.reshape(len(X), -1)"
         )
-    if may_be_channels_first(row):
+    if leading == "doubtful":
         warn(
             f"rows of shape {row} are taken for {row[0]} x {row[1]} pixels of {row[2]} channels; "
             f"if the first axis counts the channels, give {last_axis_call(shape, X)}",
@@ -461,6 +463,7 @@ def check_parameters(model: ModelAttributes) -> None:
     check_choice("output", model.output, ("auto", *OUTPUTS))
     check_choice("loss", model.loss, ("auto", *LOSSES))
     check_choice("scaling", model.scaling, SCALINGS)
+    check_levels(model.corruption_level)
     check_training(model)
     if not isinstance(model.checkpoint, str | Path | None):
         raise ParameterError(
@@ -534,7 +537,7 @@ def check_number(
     ParameterError
         If the value is refused.
     """
-    if is_word(value, *words):
+    if isinstance(value, str) and value in words:
         return
     kind = numbers.Integral if integral else numbers.Real
     is_number = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
@@ -572,7 +575,7 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     ParameterError
         If the value is refused.
     """
-    if not is_word(value, *choices):
+    if not isinstance(value, str) or value not in choices:
         raise ParameterError(
             f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}"
         )

@@ -5,14 +5,22 @@ point in the group "narrows.architectures" one of another package.
 """
 
 from narrows.networks.activations import ACTIVATIONS, OUTPUTS, Selection, is_pointwise
-from narrows.networks.architecture import (
+from narrows.networks.convolutional import CONVOLUTIONAL, CONVOLUTIONAL_1D, FULLY_CONVOLUTIONAL
+from narrows.networks.dense import DENSE, NORMALIZATIONS
+from narrows.networks.network import (
     ARCHITECTURES,
     BUILT_IN,
     STRUCTURE,
     Architecture,
     Axes,
+    Body,
+    Decoder,
+    Encoder,
+    Layer,
+    Network,
     NetworkSpec,
     Start,
+    Trace,
     build,
     build_decoder,
     build_encoder,
@@ -20,13 +28,9 @@ from narrows.networks.architecture import (
     decoder_at,
     drawing_of,
     join,
-    numbers_a_row,
+    size,
     with_weights,
 )
-from narrows.networks.convolutional import CONVOLUTIONAL, CONVOLUTIONAL_1D, FULLY_CONVOLUTIONAL
-from narrows.networks.dense import DENSE
-from narrows.networks.layers import NORMALIZATIONS
-from narrows.networks.network import Body, Decoder, Encoder, Layer, Network, Trace
 from narrows.networks.pca_residual import PCA_RESIDUAL
 
 __all__ = [
@@ -55,7 +59,7 @@ __all__ = [
     "drawing_of",
     "is_pointwise",
     "join",
-    "numbers_a_row",
+    "size",
     "with_weights",
 ]
 

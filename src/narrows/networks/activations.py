@@ -235,7 +235,7 @@ class BatchTopK(Selection):
         """Map (B, K) to (B, K)."""
         if not self.training:
             return torch.where(logits > self.threshold, logits, 0.0)
-        if ranks.size() > 1:
+        if ranks.place.size > 1:
             count = ranks.total(len(logits)) * self.k
             flat = logits.detach().flatten()
             largest = flat.topk(min(count, flat.numel())).values
@@ -319,15 +319,3 @@ class JumpReLU(Selection):
         fixed = threshold.detach()
         near = (logits.detach() - fixed).abs() < self.bandwidth / 2
         return near * (height / self.bandwidth) * (threshold - fixed)
-
-
-def build_code_activation(name: str, n_components: int, n_active: int) -> nn.Module:
-    """Build the function that makes codes, of K units, of which a selection may keep some."""
-    match name:
-        case "topk":
-            return TopK(n_active)
-        case "batch_topk":
-            return BatchTopK(n_active)
-        case "jumprelu":
-            return JumpReLU(n_components)
-    return ACTIVATIONS[name]()

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from narrows.errors import ParameterError
-from narrows.networks import layers
-from narrows.networks.architecture import STRUCTURE, Architecture, NetworkSpec
-from narrows.networks.layers import block, linear_from_code, residuals_by_layer
-from narrows.networks.network import AddMeanRow, Body, Centre, Encoder
+from narrows.networks.dense import count_numbers, hidden_blocks, initialise, linear_from_code
+from narrows.networks.network import STRUCTURE, Architecture, Body, Encoder, NetworkSpec
 
 _CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -124,13 +122,10 @@ def build_encoder(spec: NetworkSpec) -> Body:
         ends = {"before_last": [nn.Flatten()], "last": last, "code_layers": [last]}
     return Body(
         ChannelsFirst(has_channels=has_channels),
-        centre=Centre(spec.shared_shape),
-        blocks=[
-            block(spec, convolution(fan_in, fan_out, stride=2), fan_out, count, convolution)
-            for (fan_in, fan_out), count in zip(
-                pairwise(widths), residuals_by_layer(spec), strict=True
-            )
-        ],
+        centre=spec.shared_shape,
+        blocks=hidden_blocks(
+            spec, [convolution(*pair, stride=2) for pair in pairwise(widths)], convolution
+        ),
         **ends,
     )
 
@@ -157,17 +152,12 @@ def build_decoder(spec: NetworkSpec) -> Body:
         more = tuple(n - (2 * m - 1) for m, n in zip(small, large, strict=True))
         chain.append(transposed(fan_in, fan_out, kernel, 2, around, more))
     *hidden, last = chain
-    counts = residuals_by_layer(spec)[::-1]
-    blocks = [
-        block(spec, layer, width, count, _convolution(spec), reshape=() if place else unflatten)
-        for place, (layer, width, count) in enumerate(zip(hidden, widths, counts, strict=False))
-    ]
     return Body(
         *front,
-        blocks=blocks,
+        blocks=hidden_blocks(spec, hidden, _convolution(spec), from_code=True, reshape=unflatten),
         last=last,
         after_last=[*(() if hidden else unflatten), ChannelsLast(has_channels=has_channels)],
-        mean_row=AddMeanRow(spec.shared_shape),
+        mean_row=spec.shared_shape,
         code_layers=() if spec.is_map else chain[:1],
     )
 
@@ -245,13 +235,13 @@ def _numbers_a_row(spec: NetworkSpec) -> int:
     >>> _numbers_a_row(spec)
     69888
     """
-    return layers.count_numbers(spec, [math.prod(size) for size in Geometry.of(spec).sizes[1:]])
+    return count_numbers(spec, [math.prod(size) for size in Geometry.of(spec).sizes[1:]])
 
 
 CONVOLUTIONAL = Architecture(
     build_encoder=build_encoder,
     build_decoder=build_decoder,
-    initialise=layers.initialise,
+    initialise=initialise,
     parameters=frozenset(STRUCTURE),
     check=_check,
     hidden_layer_sizes=partial(_channels, n_axes=2, most=_MOST_STAGES),

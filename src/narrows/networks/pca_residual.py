@@ -14,11 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from narrows.networks import layers
 from narrows.networks.activations import ACTIVATIONS, invert
-from narrows.networks.architecture import Axes, NetworkSpec, Start
-from narrows.networks.dense import DENSE
-from narrows.networks.network import Body, Centre, Decoder, Encoder, Network
+from narrows.networks.dense import DENSE, draw_all
+from narrows.networks.network import Axes, Body, Decoder, Encoder, Network, NetworkSpec, Start
 
 # The share of the largest variance below which a direction is rounding, and not divided by.
 _LEAST_SHARE = 1e-10
@@ -56,7 +54,7 @@ def build_encoder(spec: NetworkSpec) -> Body:
     last, linears = _map(spec, (math.prod(spec.sample_shape), *spec.hidden_layer_sizes, n_out))
     return Body(
         nn.Flatten(),
-        centre=Centre(spec.sample_shape),
+        centre=spec.sample_shape,
         last=last,
         layers=linears,
         code_layers=list(dict.fromkeys([linears[0], linears[-1]])),
@@ -96,13 +94,12 @@ def initialise(
     Parameters
     ----------
     encoder, decoder, spec, generator
-        As for :func:`narrows.networks.layers.initialise`.
+        As for :func:`narrows.networks.dense.initialise`.
     start : Start
         The mean of the scaled training rows, and their principal axes.
     """
     for body in (encoder.body, decoder.body):
-        for layer in body.layers:
-            layers.draw(layer, spec, generator, is_last=layer is body.layers[-1])
+        draw_all(body.layers, spec, generator)
         # The map is set below, and the network adds nothing at first.
         nn.init.zeros_(body.layers[0].weight)
         nn.init.zeros_(body.layers[-1].weight)

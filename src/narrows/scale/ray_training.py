@@ -179,7 +179,7 @@ def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, 
             due = time.monotonic() + task.seconds
 
     def tell() -> None:
-        if ranks.rank() == 0:
+        if ranks.place.rank == 0:
             task.tell(records.copy())
         records.clear()
 
@@ -191,7 +191,7 @@ def learn(task: Task, place: Path, report: Callable[[Path], None]) -> dict[str, 
         if not isinstance(w.message, NarrowsWarning):
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     ranks.wait()
-    if ranks.rank():
+    if ranks.place.rank:
         return {}
     saved = model.set_params(checkpoint=None).save(place / "model", resumable=False)
     files = {file.name: file.read_bytes() for file in saved.iterdir()}

@@ -1,19 +1,22 @@
 """The training loop, a flat function to be read from top to bottom, and what it decides by.
 
-These are the learning rate of each step, the optimiser, the device, early stopping, the return to
-the best weights after training has collapsed, and the test by which learned weights replace the
-first ones.
+These are the learning rate of each step, the optimiser, the device, early stopping, Ctrl-C, the
+return to the best weights after training has collapsed, and the test by which learned weights
+replace the first ones.
 """
 
 import hashlib
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, takewhile
 from statistics import median
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from narrows.data.batches import ArraySource, Batch, Source
 from narrows.errors import CheckpointError, DataError, DivergedError, ParameterError, warn
 from narrows.losses import Loss
 from narrows.training.history import History, Record
-from narrows.training.progress import Callback, call_on_epoch, call_on_start, step_callbacks
+from narrows.training.progress import Callback, call_on_epoch, call_on_start, on_step
 from narrows.training.state import Checkpoint, Clipping, Means, Snapshot, State
 
 # From the network, a batch on its device and a generator for noise, to the terms of the loss.
@@ -94,6 +97,42 @@ class TrainSettings:
     clips: bool = False
 
 
+@contextmanager
+def _whole_steps() -> Iterator[None]:
+    """Delay KeyboardInterrupt to the end of a step while the block runs; a second one is immediate.
+
+    Outside the main thread, and where the handler of SIGINT is not Python's own, nothing is done;
+    the command line has a handler of its own.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    is_received = is_raised = False
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        nonlocal is_received, is_raised
+        if is_received:
+            is_raised = True
+            signal.default_int_handler(number, frame)
+        is_received = True
+
+    def check() -> None:
+        nonlocal is_raised
+        if is_received and not is_raised:
+            is_raised = True
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, receive)
+    try:
+        with on_step(check):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    check()  # for a signal after the last step
+
+
+@_whole_steps()
 def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
     network: nn.Module,
     loss: LossFunction,
@@ -152,14 +191,14 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         learning rate; later it ends training, and what was learned is kept. Where several processes
         train together it ends them, and the checkpoint is kept.
     """
-    device = settings.device
+    device, rank, world_size = settings.device, ranks.place.rank, ranks.place.size
     source = to_device_if_it_fits(source, device)
     optimizer = optimizer or new_optimizer(network, settings.learning_rate, settings.weight_decay)
     clipping = Clipping().to(device) if settings.clips else None
     noise = torch.Generator(device)
     # This seed serves runs that are resumed within an epoch on another device or in another
     # process, where the generator's state cannot be restored.
-    noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, _of_process("noise")))
+    noise.manual_seed(epoch_seed(settings.seed, settings.max_epochs, _of_process("noise", rank)))
     state = State(network, optimizer, {}, History(), settings.seed, clipping)
     state.max_epochs, state.noise = settings.max_epochs, noise
     first = _copied_weights(network) if settings.beats_start else {}
@@ -169,21 +208,21 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             state.history.plans.append(resume.epoch_plan)
     if checkpoint is not None:
         checkpoint.restore(state)
-    history = state.history
-    ranks.check_same("the checkpoint", f"epoch {len(history)}", CheckpointError)
-    step_loss, world_size = _step_loss(network, loss), ranks.size()
+    history, epochs = state.history, state.history.epochs
+    if world_size > 1:
+        ranks.check_same("the checkpoint", f"epoch {len(epochs)}", CheckpointError)
+    step_loss = _step_loss(network, loss, world_size)
     steps_per_epoch = -(-len(source) // settings.batch_size)
     cycle = one_cycle(settings.learning_rate, settings.max_epochs * steps_per_epoch)
     rate = cycle if settings.cycle else lambda _step: settings.learning_rate
     zero = torch.zeros((), device=device)
-    elapsed = history["seconds"][-1] if len(history) else 0.0
+    elapsed = epochs[-1]["seconds"] if epochs else 0.0
     start = time.monotonic() - elapsed
     learning_rate = settings.learning_rate
     left: Snapshot | None = None
     products = rounded_products(device)
     keep_freed_memory()
-    call_on_start(network)
-    after_step = step_callbacks()
+    after_step = call_on_start(network)
     if settings.beats_start and history.start is None:
         rows, prefix = (source, "") if validation is None else (validation, "validation_")
         start_terms = evaluate(network, loss, rows, settings)
@@ -191,17 +230,17 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         _check_finite(history.start, settings)
 
     try:
-        while (epoch := len(history)) < settings.max_epochs:
+        while (epoch := len(epochs)) < settings.max_epochs:
             if _is_over(history, settings):
                 history.ended = "early_stopping"
                 break
             network.train()
             if not state.step:
-                noise.manual_seed(epoch_seed(settings.seed, epoch, _of_process("noise")))
+                noise.manual_seed(epoch_seed(settings.seed, epoch, _of_process("noise", rank)))
             shuffling = epoch_seed(settings.seed, epoch, "shuffling")
             done, means = state.step, state.means
             batches = source.batches(
-                settings.batch_size, seed=shuffling, rank=ranks.rank(), world_size=world_size
+                settings.batch_size, seed=shuffling, rank=rank, world_size=world_size
             )
             for number, batch in enumerate(batches):
                 learning_rate = rate(epoch * steps_per_epoch + number) * _rate_share(history)
@@ -239,14 +278,14 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             is_finite = all(map(math.isfinite, record.values()))
             if is_finite or not state.best:
                 _check_finite(record, settings)
-                history.epochs.append(record)
+                epochs.append(record)
                 history.best_epoch = epoch + 1 - _epochs_since_best(history)
                 if history.best_epoch == epoch + 1:
                     state.best = _copied_weights(network)
             state.step, state.means = 0, Means()
             if settings.cycle and (not is_finite or has_collapsed(history)):
-                history.restarts.append(len(history))
-                if ranks.rank() == 0:
+                history.restarts.append(len(epochs))
+                if rank == 0:
                     _warn_of_collapse(history, epoch + 1, record["loss"])
                 network.load_state_dict(state.best)
                 optimizer.state.clear()
@@ -260,18 +299,18 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         else:
             history.ended = "max_epochs"
     except KeyboardInterrupt:
-        if ranks.size() > 1:
+        if world_size > 1:
             raise
         if on_end is not None and state.is_whole:
             left = Snapshot.of(state, lasting=True)
-        if not len(history):
+        if not epochs:
             means = state.means
             if not (settings.cycle and means):
                 raise
             record = {"epoch": 1, **means.read(), "learning_rate": learning_rate}
             record["seconds"] = time.monotonic() - start
             _check_finite(record, settings)
-            history.epochs.append(record)
+            epochs.append(record)
             history.best_epoch = 1
         history.ended = "interrupted"
     else:
@@ -281,8 +320,8 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
         on_end(left)
     if state.best and (validation is not None or history.ended == "collapsed"):
         network.load_state_dict(state.best)
-    elif len(history):
-        history.best_epoch = len(history)
+    elif epochs:
+        history.best_epoch = len(epochs)
     network.eval()
     if first and validation is not None and history.best_epoch:
         learned = _copied_weights(network)
@@ -292,14 +331,14 @@ def train(  # noqa: PLR0912, PLR0915 (flat on purpose: it reads top to bottom)
             network.load_state_dict(learned)
         else:
             history.best_epoch = 0
-    if len(history):
+    if epochs:
         # The loss after the last step is not computed. The weights themselves are checked instead:
         # those whose squares overflow give no finite codes.
         weights = {
             f"the sum of squares of {name}": float(weight.detach().square().sum())
             for name, weight in network.named_parameters()
         }
-        _check_finite({"epoch": history.epochs[-1]["epoch"], **weights}, settings)
+        _check_finite({"epoch": epochs[-1]["epoch"], **weights}, settings)
     return history
 
 
@@ -316,7 +355,7 @@ def evaluate(
     network.eval()
     noise = torch.Generator(settings.device)
     means = Means()
-    rank, size = ranks.rank(), ranks.size()
+    rank, size = ranks.place.rank, ranks.place.size
     # Processes take whole batches in turn, each evaluated as by a single process.
     with ranks.placed(0, 1):
         for number, batch in enumerate(source.batches(_EVALUATION_BATCH, seed=None)):
@@ -501,13 +540,15 @@ class _StepLoss(nn.Module):
         return self.loss(self.network, x, noise)
 
 
-def _step_loss(network: nn.Module, loss: LossFunction) -> Callable[[Any, torch.Generator], Loss]:
+def _step_loss(
+    network: nn.Module, loss: LossFunction, world_size: int
+) -> Callable[[Any, torch.Generator], Loss]:
     """Return the loss of a batch, whose gradients are summed over all processes.
 
     All processes start from the weights of the first one. Buffers are not sent around: what enters
     them is summed over all processes.
     """
-    if ranks.size() == 1:
+    if world_size == 1:
         return partial(loss, network)
     distributed: Callable[[Any, torch.Generator], Loss] = nn.parallel.DistributedDataParallel(
         _StepLoss(network, loss), forward_sync_buffers=False
@@ -515,9 +556,9 @@ def _step_loss(network: nn.Module, loss: LossFunction) -> Callable[[Any, torch.G
     return distributed
 
 
-def _of_process(purpose: str) -> str:
-    """Name random numbers of this process; the first one's are those of a single process."""
-    return f"{purpose}/{ranks.rank()}" if ranks.rank() else purpose
+def _of_process(purpose: str, rank: int) -> str:
+    """Name random numbers of a process; the first one's are those of a single process."""
+    return f"{purpose}/{rank}" if rank else purpose
 
 
 def _copied_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -596,7 +637,8 @@ def _is_over(history: History, settings: TrainSettings) -> bool:
     While the learning rate is high, the noise of the steps hides what the weights have learned;
     only epochs after it has fallen below half its peak count.
     """
-    if settings.n_iter_no_change is None or "validation_loss" not in history.columns:
+    is_validated = any("validation_loss" in record for record in history.epochs)
+    if settings.n_iter_no_change is None or not is_validated:
         return False
     half = settings.learning_rate * _rate_share(history) / 2
     begun = max([0, *history.restarts, *(plan["epoch"] for plan in history.plans)])

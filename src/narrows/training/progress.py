@@ -1,4 +1,4 @@
-"""Callbacks that training calls, and Ctrl-C during training.
+"""Callbacks that training calls.
 
 Training looks the callbacks up, so that no call between a user and the training loop has to pass
 them on. Each function ``on_...`` returns a context manager; all training within its block calls the
@@ -6,13 +6,10 @@ callback.
 """
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -183,41 +180,6 @@ def logged(path: Path | None) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def whole_steps() -> Iterator[None]:
-    """Delay KeyboardInterrupt to the end of a step while the block runs; a second one is immediate.
-
-    Outside the main thread, and where the handler of SIGINT is not Python's own, nothing is done;
-    the command line has a handler of its own.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    is_received = is_raised = False
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        nonlocal is_received, is_raised
-        if is_received:
-            is_raised = True
-            signal.default_int_handler(number, frame)
-        is_received = True
-
-    def check() -> None:
-        nonlocal is_raised
-        if is_received and not is_raised:
-            is_raised = True
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, receive)
-    try:
-        with on_step(check):
-            yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    check()  # for a signal after the last step
-
-
 def listeners() -> tuple[Callback, ...]:
     """Return the callbacks of :func:`on_epoch`, that of the outermost block first."""
     return _listeners.get()
@@ -225,15 +187,16 @@ def listeners() -> tuple[Callback, ...]:
 
 def call_on_choices(choices: dict[str, Any]) -> None:
     """Call the callbacks of :func:`on_choices`, in the first of several processes."""
-    if ranks.rank() == 0:
+    if ranks.place.rank == 0:
         for callback in _on_choices.get():
             callback(choices)
 
 
-def call_on_start(network: nn.Module) -> None:
-    """Call the callbacks of :func:`on_start`."""
+def call_on_start(network: nn.Module) -> tuple[Callable[[], None], ...]:
+    """Call the callbacks of :func:`on_start`, and return those of :func:`on_step`."""
     for callback in _starters.get():
         callback(network)
+    return _steppers.get()
 
 
 def call_on_epoch(record: Record, callbacks: Sequence[Callback]) -> None:
@@ -241,14 +204,9 @@ def call_on_epoch(record: Record, callbacks: Sequence[Callback]) -> None:
 
     The callbacks of :func:`on_every_process` are called in each of them.
     """
-    first = (*_listeners.get(), *callbacks) if ranks.rank() == 0 else ()
+    first = (*_listeners.get(), *callbacks) if ranks.place.rank == 0 else ()
     for callback in (*first, *_everywhere.get()):
         callback(record.copy())
-
-
-def step_callbacks() -> tuple[Callable[[], None], ...]:
-    """Return the callbacks of :func:`on_step`."""
-    return _steppers.get()
 
 
 def print_epoch(record: Record) -> None:

@@ -65,7 +65,7 @@ class Means:
 
     def first(self) -> float:
         """Return the loss of the first batch that was added."""
-        return sum(float(ranks.add(term)) for term in self._first) / ranks.size()
+        return sum(float(ranks.add(term)) for term in self._first) / ranks.place.size
 
     def read(self) -> Record:
         """Return the loss and its terms, of the rows of all processes."""
@@ -90,7 +90,7 @@ class Means:
         rows, sums, first = facts["rows"], dict(facts["sums"]), list(facts["first"])
         if type(rows) is not int or not 0 <= rows < 2**63:
             raise ValueError(f"its number of rows of an epoch is {rows!r}")
-        share = int(ranks.rank() == 0)
+        share = int(ranks.place.rank == 0)
         means = cls()
         means._rows = rows * share
         means._sums = {str(k): _as_sum(float(v) * share, device) for k, v in sums.items()}
@@ -336,7 +336,7 @@ class Snapshot:
         means = Means.from_json(facts, device)
         noise = self.tensors["noise"]
         # The generator of another device, or of a process other than the first, has another state.
-        if state.noise is not None and facts["device"] == device.type and ranks.rank() == 0:
+        if state.noise is not None and facts["device"] == device.type and ranks.place.rank == 0:
             try:
                 state.noise.set_state(noise.cpu())
             except RuntimeError as error:
@@ -419,7 +419,7 @@ class Checkpoint:
             Whether to write in any case, with the other processes waiting for it.
         """
         start = time.monotonic()
-        if ranks.rank() == 0 and (at_once or start >= self._due):
+        if ranks.place.rank == 0 and (at_once or start >= self._due):
             contents = Snapshot.of(state).with_facts(identity=self.identity).to_bytes()
             with atomic_file(self.path, overwrite=True) as temporary:
                 temporary.write_bytes(contents)
@@ -430,7 +430,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file of a run that is over."""
-        if ranks.rank() == 0:
+        if ranks.place.rank == 0:
             self.path.unlink(missing_ok=True)
         ranks.wait()
 
