@@ -44,6 +44,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 PUBLIC_NAMES = [
     "MODELS",
+    "AnomalyDetector",
     "Autoencoder",
     "ContractiveAutoencoder",
     "Decoder",

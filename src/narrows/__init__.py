@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from narrows.library import Library
     from narrows.models import (
         MODELS,
+        AnomalyDetector,
         Autoencoder,
         ContractiveAutoencoder,
         Decoder,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "AnomalyDetector",
     "Autoencoder",
     "ContractiveAutoencoder",
     "Decoder",

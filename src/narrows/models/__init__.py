@@ -4,6 +4,7 @@ from pathlib import Path
 
 from narrows import storage
 from narrows.errors import FormatError
+from narrows.models.anomalies import AnomalyDetector
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.classifier import EncoderClassifier
@@ -17,6 +18,7 @@ from narrows.models.variational import VariationalAutoencoder
 
 __all__ = [
     "MODELS",
+    "AnomalyDetector",
     "Autoencoder",
     "BaseAutoencoder",
     "ContractiveAutoencoder",
@@ -31,8 +33,10 @@ __all__ = [
 ]
 
 
-def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClassifier:
-    """Read a model, one half of one, or a classifier, from its folder.
+def load(
+    path: str | Path,
+) -> BaseAutoencoder | Encoder | Decoder | EncoderClassifier | AnomalyDetector:
+    """Read a model, one half of one, a classifier or a detector of anomalies from its folder.
 
     The folder is data: nothing in it is run as code, so that it may come from a stranger.
 
@@ -43,8 +47,8 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClass
 
     Returns
     -------
-    BaseAutoencoder, Encoder, Decoder or EncoderClassifier
-        The saved object; its codes equal the original's bit for bit on the same machine.
+    BaseAutoencoder, Encoder, Decoder, EncoderClassifier or AnomalyDetector
+        The saved object; its codes or scores equal the original's bit for bit on the same machine.
 
     Raises
     ------
@@ -71,10 +75,12 @@ def load(path: str | Path) -> BaseAutoencoder | Encoder | Decoder | EncoderClass
             return part.restore(manifest, parts, path)
     if kind == "classifier":
         return EncoderClassifier.restore(manifest, parts, path)
+    if kind == "detector":
+        return AnomalyDetector.restore(manifest, parts, path)
     if kind != "model":
         raise FormatError(
-            f"'{path}' says it holds a {kind!r}; a model, an encoder, a decoder or a classifier is "
-            "allowed; name a folder that a model was saved to"
+            f"'{path}' says it holds a {kind!r}; a model, an encoder, a decoder, a classifier or a "
+            "detector is allowed; name a folder that a model was saved to"
         )
     model = class_named(name)
     if model is None:

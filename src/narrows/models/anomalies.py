@@ -1,0 +1,683 @@
+"""The anomaly detector: how unlike the others each row is, by a committee that has not seen it."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import Tags, check_random_state
+
+from narrows import storage
+from narrows.data.arrays import check_finite
+from narrows.data.lazy_rows import AnyRows
+from narrows.data.signal_files import Windows
+from narrows.errors import NotFittedError, ParameterError, warn
+from narrows.models import persistence
+from narrows.models.anomaly_parts import (
+    CodeDistance,
+    KnownRows,
+    Neighbours,
+    Space,
+    energy_test,
+    robust_norms,
+    slopes_of,
+    split_whitened,
+)
+from narrows.models.base import BaseAutoencoder
+from narrows.models.committee import Committee
+from narrows.models.judges import CommitteeJudges, Judges, ModelJudges, restore_judges
+from narrows.models.parameters import RandomState
+from narrows.models.persistence import parameter_from_json
+from narrows.models.registry import class_named
+from narrows.models.runs import unchanged_on_failure
+from narrows.models.validation import check_flag, check_number, check_rows
+
+Matrix = NDArray[np.float64]
+
+_MOST_ROWS = 20_000  # of more rows, so many are drawn to learn from
+_MOST_REFERENCES, _MOST_VALUES = (
+    4_096,
+    1 << 23,
+)  # rows that are kept as neighbours, and their values
+_NEIGHBOURS = 5
+# How much the distance to neighbours counts beside residual and code.
+_WEIGHT = 2.0
+# Parts below this share of the mean squared length of rows are rounding.
+_LEAST = 1e-6
+_BLOCK = 4_096  # rows that are judged at a time
+# The types of rows that are kept as they are.
+_STORED = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+_SPACE = ("centre", "scale", "mean", "axes")
+
+
+class AnomalyScores(NamedTuple):
+    """Anomaly scores of n rows, and the parts that they are the sum of.
+
+    Attributes
+    ----------
+    total : ndarray of shape (n,)
+        The sum of the parts; higher is more anomalous.
+    residual : ndarray of shape (n,)
+        Q: the squared length of what is not restored.
+    code : ndarray of shape (n,)
+        T squared: the squared Mahalanobis distance of the code from those of normal rows.
+    neighbours : ndarray of shape (n,)
+        Twice the mean squared distance to the nearest rows learned from.
+    """
+
+    total: Matrix
+    residual: Matrix
+    code: Matrix
+    neighbours: Matrix
+
+
+class Drift(NamedTuple):
+    """Whether new rows as a whole are unlike those learned from.
+
+    Attributes
+    ----------
+    p_value : float
+        The probability of a difference at least as large between rows of one distribution: twice
+        the smaller of the two below, at most 1 (Bonferroni).
+    p_scores : float
+        Of the scores: the two-sample Kolmogorov-Smirnov test.
+    p_rows : float
+        Of the rows themselves: a permutation test of the energy distance (Szekely & Rizzo 2004).
+    """
+
+    p_value: float
+    p_scores: float
+    p_rows: float
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AnomalyDetector(
+    OutlierMixin,  # type: ignore[misc]  # untyped
+    BaseEstimator,  # type: ignore[misc]  # untyped
+):
+    """Find rows that are unlike the others, and say why they are.
+
+    A committee of small autoencoders is trained, each on a few hundred rows; each row is judged by
+    those that have not seen it, so that no outlier is learned by heart. The score adds up three
+    parts, each divided by its median over the rows learned from: Q, the squared residual; T
+    squared, the robust Mahalanobis distance of the code (both are those of statistical process
+    monitoring: Jackson & Mudholkar 1979, Hotelling 1947); and the squared distance to the five
+    nearest rows, which finds what is rare locally. It counts twice.
+
+    Columns of tables are divided by their interquartile range and cut off at 5 standard deviations
+    of the normal distribution. Pictures and windows of signals, and tables of more than 128
+    columns, are judged by their first 128 principal components and by what these leave.
+
+    Parameters
+    ----------
+    model : model, path or None, default=None
+        What judges the rows. ``None`` stands for the committee. Of a model that is not fitted,
+        five are trained without a fifth of the rows each. A fitted model, or the folder of one,
+        judges the rows as it is; the threshold then comes from rows that it has not learned from.
+        This is the only positional parameter.
+    contamination : float or "auto", default="auto"
+        The share of the training rows that is predicted as outliers, above 0 and at most 0.5.
+        "auto" takes the threshold from ``false_alarms``.
+    false_alarms : float, default=0.05
+        The share of new rows like those learned from that is predicted as outliers, between 0 and
+        1: the threshold is the ceil((n + 1)(1 - false_alarms))-th smallest score of the n training
+        rows (Vovk et al. 2005; Laxhammar & Falkman 2010).
+    novelty : bool, default=False
+        Whether all rows to be judged are new. By default, rows that were learned from are
+        recognised, and judged by those that have not seen them.
+    n_nets : int, default=30
+        Networks in the committee.
+    random_state : int, RandomState or None, default=None
+        The random seed of the networks and of what they see.
+
+    Attributes
+    ----------
+    offset_ : float
+        The threshold: rows whose ``score_samples`` is below it are outliers.
+    seen_ : ndarray of bool and shape (M, n)
+        Which rows each judge has seen, of those in ``sample_indices_``; only after ``fit``.
+    sample_indices_ : ndarray of int and shape (n,)
+        The numbers of the rows learned from: all, or 20 000 drawn at random; only after ``fit``.
+    calibration_scores_ : ndarray of shape (n,)
+        The anomaly scores of these rows, ascending.
+    committee_ : Committee or None
+        The networks, on the scaled rows; None with a ``model``.
+    n_features_in_ : int
+        Values in one row.
+    feature_names_in_ : ndarray of str
+        The names of the columns, if the training table had names.
+    sample_shape_ : tuple of int
+        The shape of one row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import AnomalyDetector
+    >>> generator = np.random.default_rng(0)
+    >>> X = generator.normal(size=(300, 1)) + 0.1 * generator.normal(size=(300, 4))
+    >>> X[7, 2] += 2  # the other columns agree
+    >>> detector = AnomalyDetector(random_state=0).fit(X)
+    >>> int(detector.score_samples(X).argmin()), int(detector.contributions(X)[7].argmax())
+    (7, 2)
+    """
+
+    model: BaseAutoencoder | str | Path | None = field(default=None, kw_only=False)
+    contamination: float | Literal["auto"] = "auto"
+    false_alarms: float = 0.05
+    novelty: bool = False
+    n_nets: int = 30
+    random_state: RandomState = None
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn what most rows are like.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Windows or path
+            Rows, of which few may be anomalies.
+        y : object
+            Ignored, as by all of scikit-learn's outlier detectors.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError
+            If a parameter or the rows cannot be used.
+        """
+        del y
+        with unchanged_on_failure(self):
+            self.check_parameters()
+            seed = check_random_state(self.random_state).randint(2**31)
+            generator = np.random.default_rng(seed)
+            rows: AnyRows = check_rows(self, X, fitting=True)
+            self.sample_shape_ = tuple(rows.shape[1:])
+            self.rate_ = rows.rate if isinstance(rows, Windows) else None
+            self.sample_indices_ = np.arange(len(rows))
+            if len(rows) > _MOST_ROWS:
+                drawn = generator.choice(len(rows), _MOST_ROWS, replace=False)
+                self.sample_indices_ = np.sort(drawn)
+            known = np.asarray(rows[self.sample_indices_])
+            if known.dtype not in _STORED:
+                known = known.astype(np.float64)
+            check_finite(known)
+            one_unit = len(self.sample_shape_) > 1 or isinstance(rows, Windows)
+            self._learn(known, one_unit, generator)
+        return self
+
+    def _learn(self, rows: NDArray[Any], one_unit: bool, generator: np.random.Generator) -> None:
+        """Learn from rows (n, ...) in memory."""
+        flat = rows.reshape(len(rows), -1)
+        self._space = Space.fit(flat, one_unit=one_unit, seed=int(generator.integers(2**31)))
+        placed = self._space(flat)
+        self._judges, self.seen_ = self._make_judges(rows, placed, generator)
+        most = min(_MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
+        chosen = np.sort(generator.permutation(len(rows))[:most])
+        self._known = KnownRows.of(rows, self.seen_, chosen)
+        least = _LEAST * (float(np.square(placed).sum(axis=1).mean()) or 1.0)
+        squares, codes = self._judges.measure(rows, placed)
+        unseen = ~self.seen_
+        self._distance = CodeDistance.fit(codes, unseen)
+        lengths = np.square(self._distance.white(codes)).sum(axis=2)
+        self._norms = np.stack(
+            [robust_norms(squares, unseen, least), robust_norms(lengths, unseen, _LEAST)]
+        )
+        self._references, self._reference_numbers = rows[chosen], self.sample_indices_[chosen]
+        self._neighbours = Neighbours(placed[chosen], _NEIGHBOURS)
+        known = self._known.find(rows)
+        distances = self._neighbours.squared_distances(placed, self._known.is_reference(known))
+        self._neighbour_norm = float(
+            robust_norms(distances[None], np.ones((1, len(rows)), np.bool_), least)[0]
+        )
+        scores = np.concatenate(
+            [self._parts(block, self._known.find(block)).total for block in _blocks(rows)]
+        )
+        self._reference_scores = scores[chosen]
+        self.calibration_scores_ = np.sort(scores)
+        self.offset_ = self._threshold()
+
+    def _make_judges(
+        self, rows: NDArray[Any], placed: Matrix, generator: np.random.Generator
+    ) -> tuple[Judges, NDArray[np.bool_]]:
+        """Train the judges, and return which rows each of them has seen."""
+        if self.model is None:
+            return CommitteeJudges.fit(placed, self._space, self.n_nets, generator)
+        model = self.model
+        if isinstance(model, str | Path):
+            manifest, parts = storage.read(model)
+            cls = class_named(manifest.get("model"))
+            if manifest.get("kind") != "model" or cls is None:
+                raise ParameterError(f"model='{model}' is no whole autoencoder; give one, or None")
+            model = cls.restore(manifest, parts, model)
+        if not isinstance(model, BaseAutoencoder):
+            raise ParameterError(
+                f"model={model!r} is not allowed; give an autoencoder of Narrows, its folder, or "
+                "None for the committee",
+                parameter="model",
+            )
+        judges, saw = ModelJudges.fit(model, rows, self._space, generator)
+        if saw.all(axis=1).any():
+            warn(
+                "the model has learned from all rows given, whose errors are smaller than those of "
+                "new rows: more than false_alarms of these will be reported; fit the detector on "
+                "rows that the model has not seen, or give the model unfitted",
+                kind="calibrated_on_learned_rows",
+            )
+        return judges, saw
+
+    def _threshold(self) -> float:
+        """Return the score below which rows are outliers."""
+        scores = self.calibration_scores_
+        if not isinstance(self.contamination, str):
+            return float(np.percentile(-scores, 100 * self.contamination))
+        rank = math.ceil((len(scores) + 1) * (1 - self.false_alarms))
+        if rank > len(scores):
+            warn(
+                f"{len(scores)} rows are too few for a threshold with {self.false_alarms:g} of "
+                f"false alarms: the largest of their scores is taken, which new rows exceed with a "
+                f"probability of {1 / (len(scores) + 1):.2g}; give at least "
+                f"{math.ceil(1 / self.false_alarms) - 1} rows",
+                kind="few_rows_for_threshold",
+                rows=len(scores),
+            )
+        return float(-scores[min(rank, len(scores)) - 1])
+
+    @property
+    def committee_(self) -> Committee | None:
+        """The networks, on the scaled rows; None with a ``model``."""
+        self._check_fitted()
+        return self._judges.committee if isinstance(self._judges, CommitteeJudges) else None
+
+    def check_parameters(self) -> None:
+        """Refuse parameters out of range."""
+        check_number(
+            "contamination", self.contamination, low=0, high=0.5, open_low=True, words=("auto",)
+        )
+        check_number(
+            "false_alarms", self.false_alarms, low=0, high=1, open_low=True, open_high=True
+        )
+        check_flag("novelty", self.novelty)
+        check_number("n_nets", self.n_nets, low=1, high=1_000, integral=True)
+
+    def score_samples(self, X: Any) -> Matrix:
+        """Return minus the anomaly score of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Windows or path
+            Rows in the units of those learned from.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            At most 0; about -4 for the median of the rows learned from.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If the detector is not fitted, or the rows differ from those learned from in shape or
+            columns, or have values that are not finite.
+        """
+        scores: Matrix = -self.score_parts(X).total
+        return scores
+
+    def score_parts(self, X: Any) -> AnomalyScores:
+        """Return the anomaly scores of rows, and the parts that add up to them.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`.
+
+        Returns
+        -------
+        AnomalyScores
+            The total, and residual (Q), code (T squared) and neighbours, (n,) each.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        rows = self._check_rows(X)
+        parts = [self._parts(block, self._recognise(block)) for block in _blocks(rows)]
+        return AnomalyScores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def decision_function(self, X: Any) -> Matrix:
+        """Return ``score_samples`` less the threshold: below 0 for outliers.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        scores: Matrix = self.score_samples(X) - self.offset_
+        return scores
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return -1 for outliers and 1 for other rows.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`.
+
+        Returns
+        -------
+        ndarray of int and shape (n,)
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X: Any) -> Matrix:
+        """Return how probable a score as high is for a row like those learned from.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Conformal p-values, from 1 / (n + 1) for n training rows: one more than the number of
+            training rows with such a score or a higher one, divided by n + 1.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        return self.p_values_of(-self.score_samples(X))
+
+    def p_values_of(self, scores: Matrix) -> Matrix:
+        """Return the p-values of anomaly scores (n,); see :meth:`p_values`."""
+        known = self.calibration_scores_
+        above = len(known) - np.searchsorted(known, scores, side="left")
+        p_values: Matrix = (1 + above) / (1 + len(known))
+        return p_values
+
+    def contributions(self, X: Any) -> Matrix:
+        """Split the anomaly score of each row between its columns.
+
+        Residuals and distances to neighbours are sums over columns; T squared is split by the
+        complete decomposition of Alcala & Qin (2009), with the slopes of codes.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`.
+
+        Returns
+        -------
+        ndarray of the shape of X
+            At least 0; the sum over a row is its anomaly score. For pictures, a map of heat.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        rows = self._check_rows(X)
+        some = max(1, _MOST_VALUES // (len(self._norms[0]) * self.n_features_in_))
+        parts = [self._contributions(block) for block in _blocks(rows, some)]
+        return np.concatenate(parts).reshape(rows.shape)
+
+    def alike(self, X: Any, k: int = 3) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Find the normal rows learned from that are most alike, by scaled columns.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`.
+        k : int, default=3
+            How many for each row; fewer if fewer rows are normal.
+
+        Returns
+        -------
+        numbers : ndarray of int and shape (n, k)
+            Their numbers among the training rows, the most alike first.
+        rows : ndarray of shape (n, k, ...)
+            The rows.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        check_number("k", k, low=1, integral=True)
+        rows = np.asarray(self._check_rows(X)[:])
+        normal = np.flatnonzero(-self._reference_scores >= self.offset_)
+        near = Neighbours(self._neighbours.rows[normal], k)
+        found = near.find(
+            self._place(rows), self._known.is_reference(self._known.find(rows), normal)
+        )
+        return self._reference_numbers[normal][found], self._references[normal][found]
+
+    def drift(self, X: Any) -> Drift:
+        """Test whether new rows as a whole are unlike those learned from.
+
+        Parameters
+        ----------
+        X : array-like
+            As :meth:`score_samples`; at least 2 rows, drawn as the training rows were: the test
+            knows nothing of order in time.
+
+        Returns
+        -------
+        Drift
+            P-values.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`.
+        """
+        rows = self._check_rows(X)
+        generator = np.random.default_rng(0)
+        drawn = np.sort(generator.permutation(len(rows))[:_MOST_REFERENCES])
+        new = np.asarray(rows[drawn])
+        p_scores = float(ks_2samp(self.calibration_scores_, -self.score_samples(new)).pvalue)
+        p_rows = energy_test(self._neighbours.rows, self._place(new), generator)
+        return Drift(min(1.0, 2 * min(p_scores, p_rows)), p_scores, p_rows)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Save the detector to a folder; :func:`narrows.load` reads it.
+
+        The folder holds up to 4 096 of the training rows, with which new rows are compared.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder, which holds safetensors and JSON, and is written atomically.
+        overwrite : bool, default=False
+            Whether an existing model is replaced.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted.
+        OutputExistsError, OutputError
+            If the folder exists, or cannot be written.
+        """
+        self._check_fitted()
+        facts, parts = self._stored()
+        manifest = {"fingerprint": storage.fingerprint(facts, parts), **facts}
+        return storage.write(path, manifest, parts, overwrite=overwrite)
+
+    @property
+    def fingerprint_(self) -> str:
+        """SHA-256, in hexadecimal, of all that scores depend on."""
+        self._check_fitted()
+        return storage.fingerprint(*self._stored())
+
+    @classmethod
+    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
+        """Build a saved detector from the results of :func:`narrows.storage.read`.
+
+        Raises
+        ------
+        FormatError
+            If the manifest and the tensors do not belong together.
+        """
+        with storage.explain_damage("detector", path):
+            known = manifest["parameters"]
+            detector = cls(**{name: parameter_from_json(value) for name, value in known.items()})
+            detector._restore(manifest, parts, path)
+        storage.check_fingerprint(detector.fingerprint_, manifest, path)
+        return detector
+
+    def _restore(self, manifest: Mapping[str, Any], parts: storage.Parts, path: Any) -> None:
+        """Take over what was stored."""
+        arrays = {name: tensor.numpy() for name, tensor in parts["detector"].items()}
+        self.n_features_in_ = int(manifest["n_features_in"])
+        self.sample_shape_ = tuple(map(int, manifest["sample_shape"]))
+        self.rate_ = manifest["rate"]
+        if math.prod(self.sample_shape_) != self.n_features_in_:
+            raise ValueError(f"rows of shape {self.sample_shape_} have other features")
+        if (names := manifest["feature_names_in"]) is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+        self._space = Space(**{name: arrays[name] for name in _SPACE})
+        if self._space.scale.shape != (self.n_features_in_,):
+            raise ValueError(f"there are scales of shape {self._space.scale.shape}")
+        facts = manifest["judges"]
+        self._judges = restore_judges(facts["kind"], facts, parts["judges"], self._space, path)
+        if facts["fitted_before"]:
+            self.model = self._judges.models[0]  # type: ignore[attr-defined]
+        self._distance = CodeDistance(arrays["centres"], arrays["whitenings"])
+        self._norms = arrays["norms"]
+        self._known = KnownRows(
+            arrays["hashes"].view(np.uint64), arrays["saw"].view(np.bool_), arrays["known"]
+        )
+        self._references = arrays["references"]
+        self._reference_numbers = arrays["reference_numbers"]
+        self._reference_scores = arrays["reference_scores"]
+        self._neighbours = Neighbours(self._place(self._references), _NEIGHBOURS)
+        self._neighbour_norm = float(manifest["neighbour_norm"])
+        self.calibration_scores_ = arrays["calibration_scores"]
+        self.offset_ = float(manifest["offset"])
+        self._parts(self._references[:1], np.array([-1]))
+
+    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        """Return what is saved, as JSON and as tensors."""
+        facts, tensors = self._judges.stored()
+        fitted_before = isinstance(self._judges, ModelJudges) and len(self._judges.models) == 1
+        names = getattr(self, "feature_names_in_", None)
+        manifest = {
+            "kind": "detector",
+            "parameters": persistence.parameters(self) | ({"model": None} if fitted_before else {}),
+            "judges": {"kind": self._judges.kind, "fitted_before": fitted_before, **facts},
+            "n_features_in": self.n_features_in_,
+            "sample_shape": list(self.sample_shape_),
+            "feature_names_in": None if names is None else list(names),
+            "rate": self.rate_,
+            "offset": self.offset_,
+            "neighbour_norm": self._neighbour_norm,
+        }
+        own = {name: getattr(self._space, name) for name in _SPACE} | {
+            "centres": self._distance.centres,
+            "whitenings": self._distance.whitenings,
+            "norms": self._norms,
+            "hashes": self._known.hashes.view(np.int64),
+            "saw": self._known.saw.view(np.uint8),
+            "known": self._known.references,
+            "references": self._references,
+            "reference_numbers": self._reference_numbers,
+            "reference_scores": self._reference_scores,
+            "calibration_scores": self.calibration_scores_,
+        }
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in own.items()}
+        return manifest, {"judges": tensors, "detector": arrays}
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                "this AnomalyDetector is not fitted yet: it has learned nothing; call fit first, "
+                "or load one"
+            )
+
+    def _check_rows(self, X: Any) -> AnyRows:
+        """Check rows to be judged."""
+        self._check_fitted()
+        return check_rows(self, X)
+
+    def _place(self, rows: NDArray[Any]) -> Matrix:
+        return self._space(rows.reshape(len(rows), -1))
+
+    def _recognise(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the number of each row among the known ones; -1 for new rows."""
+        return np.full(len(rows), -1) if self.novelty else self._known.find(rows)
+
+    def _parts(self, rows: NDArray[Any], known: NDArray[np.int64]) -> AnomalyScores:
+        """Judge rows in memory by the judges that have not seen them."""
+        placed = self._place(rows)
+        squares, codes = self._judges.measure(rows, placed)
+        lengths = np.square(self._distance.white(codes)).sum(axis=2)
+        shares = self._known.shares(known)
+        residual = (squares * shares / self._norms[0][:, None]).sum(axis=0)
+        code = (lengths * shares / self._norms[1][:, None]).sum(axis=0)
+        distances = self._neighbours.squared_distances(placed, self._known.is_reference(known))
+        neighbours = _WEIGHT * distances / self._neighbour_norm
+        return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
+
+    def _contributions(self, rows: NDArray[Any]) -> Matrix:
+        """Split the scores of some rows between columns, (n, F)."""
+        known, placed = self._recognise(rows), self._place(rows)
+        shares = self._known.shares(known)
+        residuals = self._judges.residuals(rows, placed)
+        counts = shares / self._norms[0][:, None]
+        total: Matrix = np.einsum("mnf,mn->nf", np.square(residuals), counts)
+        white = self._distance.white(self._judges.measure(rows, placed)[1])
+        for judge, slopes in enumerate(self._slopes()):
+            vectors = self._space.to_columns(split_whitened(white[judge], slopes))
+            total += np.square(vectors) * (shares[judge] / self._norms[1][judge])[:, None]
+        found = self._neighbours.find(placed, self._known.is_reference(known))
+        away = self._space.to_columns(self._neighbours.differences(placed, found))
+        total += _WEIGHT * np.square(away).mean(axis=1) / self._neighbour_norm
+        return total
+
+    def _slopes(self) -> list[Matrix]:
+        """Return the slopes of each judge's whitened codes, from the reference rows."""
+        placed = self._neighbours.rows
+        white = self._distance.white(self._judges.measure(self._references, placed)[1])
+        return [slopes_of(placed, own) for own in white]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "offset_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _blocks(rows: AnyRows, some: int = _BLOCK) -> Iterator[NDArray[Any]]:
+    """Yield so many rows at a time, in memory."""
+    for start in range(0, len(rows), some):
+        yield np.asarray(rows[start : start + some])
