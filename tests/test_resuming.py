@@ -268,6 +268,21 @@ def test_ctrl_c_waits_for_the_end_of_a_step(where: str) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_in_the_first_step_of_a_classifier_waits_for_its_end() -> None:
+    signals = [signal.SIGINT]
+
+    def corruption(x: Any, generator: Any) -> Any:
+        if signals:
+            signal.raise_signal(signals.pop())
+        return x
+
+    encoder = make().fit(PICTURES)
+    classifier = EncoderClassifier(encoder, fine_tune=True, corruption=corruption, random_state=0)
+    classifier.fit(PICTURES, np.arange(len(PICTURES)) % 2)
+    assert (classifier.history_.ended, len(classifier.history_)) == ("interrupted", 1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_second_ctrl_c_comes_at_once_and_leaves_nothing_to_go_on_with() -> None:
     def corruption(x: Any, generator: Any) -> Any:
         nonlocal count

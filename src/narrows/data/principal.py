@@ -259,12 +259,13 @@ def fit_pca(
 
 def _by_rows(axes: PrincipalAxes, rows: Any, count: int, factors: Rows | None) -> PrincipalAxes:
     """Decompose the rows themselves."""
-    centred = axes.center(np.asarray(rows[: len(rows)]).reshape(len(rows), -1))
+    n = len(rows)
+    centred = axes.center(np.asarray(rows[:n]).reshape(n, -1))
     if factors is not None:
         centred *= factors
-    total = float(np.square(centred).sum()) / len(rows)
+    total = float(np.square(centred).sum()) / n
     _, roots, components = svd(centred, full_matrices=False, overwrite_a=True)
-    variances = roots[:count] ** 2 / len(rows)
+    variances = roots[:count] ** 2 / n
     return replace(axes, components=components[:count], variances=variances, total_variance=total)
 
 
