@@ -10,10 +10,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from plug_in_kit import code_of, entry_points_of, install, run
+from pyarrow import parquet
 
-from narrows import signals
+from narrows import Autoencoder, Library, signals
 from narrows.data import formats
 from narrows.data.files import check_destination, read, write
 from narrows.data.formats import FORMATS, FileOptions, format_of, plug_in_formats
@@ -32,7 +35,9 @@ X = np.random.default_rng(SEED).normal(size=(60, 4))
 PROGRAM = """
 import json, sys
 import numpy as np
-from narrows import signals
+from pyarrow import parquet
+
+from narrows import Autoencoder, Library, signals
 from narrows.cli.main import main
 from narrows.data.files import read, write
 X = np.load("X.npy")
@@ -244,6 +249,56 @@ def test_help_and_messages_name_known_formats_only():
         )  # fmt: skip
         shown |= set(re.findall(pattern, done.stdout))
     assert {".npy", ".npz"} <= shown <= known | formats.COMPRESSED_SUFFIXES | {".json"}
+
+
+COLUMNS = {
+    "texts": lambda: write_parquet("a.parquet", a=[1.0, 2.0], b=["x", "y"]),
+    "gaps": lambda: write_parquet("a.parquet", a=[1.0, 2.0], b=[1.0, None]),
+    "large": lambda: write_parquet("a.parquet", a=[1.0, 2.0], b=[1, 2**53 + 1]),
+    "empty lists": lambda: write_parquet("a.parquet", b=[[], []]),
+    "lists of several lengths": lambda: write_parquet("a.parquet", b=[[1.0], [1.0, 2.0]]),
+    "no pictures": lambda: write_parquet("a.parquet", b=[{"bytes": b"?", "path": "a.wav"}]),
+    "csv": lambda: Path("a.csv").write_text("a,b\n1,x\n2,y\n3,4\n5,6\n7,8\n") and Path("a.csv"),
+}
+
+
+def write_parquet(path, **columns):
+    parquet.write_table(pa.table(columns), path)
+    return Path(path)
+
+
+@pytest.mark.parametrize("make", COLUMNS.values(), ids=COLUMNS)
+def test_errors_of_tables_say_the_column(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    path = make()
+    with pytest.raises(DataError) as refused:
+        read(path)
+    assert (refused.value.path, refused.value.column) == (path, "b")
+    assert "'b'" in str(refused.value)
+
+
+def test_errors_of_models_signals_and_libraries_say_the_column(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = Autoencoder(2, max_epochs=1, random_state=0).fit(frame)
+    for columns, wrong in (("abce", "e"), ("abc", "d"), ("abdc", "d")):
+        with pytest.raises(DataError, match="columns") as refused:
+            model.transform(pd.DataFrame(X[:, : len(columns)], columns=list(columns)))
+        assert refused.value.column == wrong
+    with pytest.raises(ParameterError) as refused:
+        signals.read(write("wave.csv", X, columns=list("abcd")), ["z"])
+    assert (refused.value.parameter, refused.value.column) == ("columns", "z")
+    library, _ = Library.build("library.lance", X, model=Autoencoder(2, max_epochs=1).fit(X))
+    for where, column in (("year > 1", "year"), ("path > 1", "path")):
+        with pytest.raises(ParameterError) as refused:
+            library.find(where)
+        assert (refused.value.parameter, refused.value.column) == ("where", column)
+    with pytest.raises(ParameterError) as refused:
+        library.add(X + 1, metadata={"id": [1] * len(X)})
+    assert (refused.value.parameter, refused.value.column) == ("metadata", "id")
+    with pytest.raises(ParameterError) as refused:
+        Autoencoder(2, max_epochs=-1).fit(X)
+    assert refused.value.parameter == "max_epochs"
 
 
 def test_errors_have_fields(tmp_path):

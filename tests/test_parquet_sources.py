@@ -140,11 +140,16 @@ def test_pictures_that_cannot_be_read_are_left_out_if_so_wished(tmp_path: Path) 
     column = structures(NAMES)
     column[3]["bytes"] = column[3]["bytes"][:40]
     path = save(tmp_path / "hf.parquet", image=column)
-    with pytest.raises(UnreadableFileError, match=r"hf\.parquet: 3\.png' is not a readable"):
+    with pytest.raises(
+        UnreadableFileError, match=r"hf\.parquet: 3\.png' is not a readable"
+    ) as told:
         read(path)
+    assert told.value.path == path
+    assert told.value.reason
+    assert str(told.value.reason) in str(told.value)
     rows = read(path, skip_unreadable=True)
     assert rows.names == [*NAMES[:3], *NAMES[4:]]
-    assert [Path(name).name for name, _ in rows.skipped] == ["3.png"]
+    assert rows.skipped == [(f"{path}: 3.png", told.value.reason)]
 
 
 def test_models_and_libraries_take_them(tmp_path: Path) -> None:

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 # The column of a table that holds the labels.
 _LABEL = "label"
-# The remedies at the end of readers' messages, which are left out for skipped files.
-_REMEDIES = (
-    "; repair it or choose another",
-    "; save it again or choose another",
-    "; copy it again, or choose another",
-)
 
 
 def code_words(spec: "NetworkSpec", count: int = 2) -> str:
@@ -190,12 +184,7 @@ def _refuse_resize(path: Path, resize: bool) -> None:
 def report_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """List the files that were left out, and why."""
     for name, reason in skipped:
-        path = printable(name)
-        # The reason may be the message of an error, which names the file and a remedy.
-        why = reason.removeprefix(f"'{path}' ").removeprefix(f"'{path}': ")
-        for remedy in _REMEDIES:
-            why = why.removesuffix(remedy)
-        note(f"skipped {path}: {why}")
+        note(f"skipped {printable(name)}: {reason}")
 
 
 def reading_record(found: Any) -> dict[str, Any]:
@@ -359,7 +348,9 @@ def _label_column(path: Path, rows: "Rows", reading: dict[str, Any]) -> list[str
     elif len(heading) > 1:
         raise DataError(
             f"'{path}' has the columns {', '.join(heading[:8])}, and none is called {_LABEL}; "
-            "rename the one to use, or give it alone"
+            "rename the one to use, or give it alone",
+            path=path,
+            column=_LABEL,
         )
     else:
         column, key = 0, None
@@ -370,7 +361,9 @@ def _label_column(path: Path, rows: "Rows", reading: dict[str, Any]) -> list[str
     if "" in labels:
         raise DataError(
             f"'{path}' has no label in row {labels.index('')}, counted from 0 below the heading "
-            f"({labels.count('')} in all); give one for each row"
+            f"({labels.count('')} in all); give one for each row",
+            path=path,
+            column=heading[column],
         )
     return labels
 

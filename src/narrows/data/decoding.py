@@ -34,7 +34,7 @@ from narrows.data.image_codec import (
     turn,
 )
 from narrows.data.lazy_rows import StoredRows
-from narrows.data.reading import DARK, Notes, Page, Picture, Reading, file_of
+from narrows.data.reading import DARK, Notes, Page, Picture, Reading, file_of, shown_name
 from narrows.errors import DataError, MissingFileError, UnreadableFileError, warn
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -169,8 +169,8 @@ def decode_files(
                 unreadable[index] = str(error)
                 if not skip_unreadable:
                     raise UnreadableFileError(
-                        f"'{files[index]}' is not a readable picture: {error}; repair or remove "
-                        "it, or leave out what cannot be read (--skip-unreadable, "
+                        f"'{shown_name(files[index])}' is not a readable picture: {error}; repair "
+                        "or remove it, or leave out what cannot be read (--skip-unreadable, "
                         "skip_unreadable=True)",
                         path=files[index],
                         reason=str(error),
@@ -245,7 +245,10 @@ def stamp_of(files: Sequence[Picture]) -> str:
             found = file_of(file).stat()
         except OSError as error:
             raise UnreadableFileError(
-                f"'{file}' can no longer be read: {error.strerror}; put it back, and begin again"
+                f"'{shown_name(file)}' can no longer be read: {error.strerror}; put it back, and "
+                "begin again",
+                path=file_of(file),
+                reason=error.strerror,
             ) from error
         facts = (str(file), found.st_size, found.st_mtime_ns)
         digest.update(repr(facts).encode(errors="surrogateescape"))
@@ -372,10 +375,10 @@ def scan(files: Sequence[Path], how: Reading) -> Scan:
                 found.pictures.append(file)
             if look is None:
                 continue
-            found.types.setdefault(look.dtype, str(file))
+            found.types.setdefault(look.dtype, shown_name(file))
             found.counts[look.dtype] = found.counts.get(look.dtype, 0) + 1
             if look.channels not in (1, 3):
-                before = found.others.get(look.channels, Others(0, str(file), True))
+                before = found.others.get(look.channels, Others(0, shown_name(file), True))
                 both = before.are_colours and look.are_colours
                 found.others[look.channels] = Others(before.files + 1, before.first, both)
     return found

@@ -320,7 +320,7 @@ def find_dialect(file: TextFile, options: FileOptions) -> Dialect:
         split = _choose(file.path, split_at, signs, usual, before)
     if split.failure:
         remedy = "give the delimiter (--delimiter)" if given is None else "repair it"
-        raise unreadable(file.path, f"{split.failure}; {remedy}")
+        raise unreadable(file.path, split.failure, remedy)
     remarks = []
     if split.delimiter != usual and options.delimiter is None and split.width > 1:
         remarks.append(f"as values separated by {DELIMITER_NAMES[split.delimiter]}")
@@ -566,8 +566,9 @@ def _choose(
     if any(split.values != numeric[0].values for split in numeric):
         raise unreadable(
             path,
-            f"{plain.rows[-1][-1][:40]!r} may be one number or several; give the delimiter "
-            "(--delimiter), and the thousands separator if there is one (--thousands)",
+            f"{plain.rows[-1][-1][:40]!r} may be one number or several",
+            "give the delimiter (--delimiter), and the thousands separator if there is one "
+            "(--thousands)",
         )
     if numeric:
         return numeric[0]
@@ -576,7 +577,7 @@ def _choose(
     even = [split for split in regular if split.is_even and split.delimiter != WHITESPACE]
     if len(even) > 1:
         names = " or ".join(DELIMITER_NAMES[split.delimiter] for split in even)
-        raise unreadable(path, f"its values may be separated by {names}; say which (--delimiter)")
+        raise unreadable(path, f"its values may be separated by {names}", "say which (--delimiter)")
     if even or plain.is_regular:
         return even[0] if even else plain
     for split in splits.values():
@@ -600,15 +601,15 @@ def _check_title(path: Path, split: _Split, before: int) -> None:
             raise unreadable(
                 path,
                 f"its first line has {counted(counts[0], 'value')}, those below it have {width} "
-                "separated by commas, as if these were decimal commas too; save it with decimal "
-                "points or another delimiter",
+                "separated by commas, as if these were decimal commas too",
+                "save it with decimal points or another delimiter",
             )
         skip = before + split.ends[start - 1]
         raise unreadable(
             path,
             f"its first line has {counted(counts[0], 'value')}, those from line {skip + 1} on have "
-            f"{width}, separated by {DELIMITER_NAMES[split.delimiter]}; if the table begins there, "
-            f"leave out what stands before it (--skip-lines {skip})",
+            f"{width}, separated by {DELIMITER_NAMES[split.delimiter]}",
+            f"if the table begins there, leave out what stands before it (--skip-lines {skip})",
         )
 
 

@@ -62,7 +62,7 @@ from narrows.data.parquet import (
     read_parquet,
     unpack,
 )
-from narrows.data.reading import Pages, chosen, name_within
+from narrows.data.reading import Pages, chosen, name_within, shown_name
 from narrows.data.tiff import write_tiff
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 from narrows.texts import counted
@@ -316,7 +316,7 @@ def read(
         _check_takes_pictures(path, sample_shape, of_pictures)
     listing, root = _list_pictures(path, exclude, folder, embedded)
     listing.left_out.warn(path, stacklevel=3)
-    with Embedded.named(embedded, path):
+    with Embedded.closed_on_errors(embedded):
         gathered = gather(
             path,
             listing.files,
@@ -335,7 +335,7 @@ def read(
     return Rows(
         gathered.values,
         [name_within(picture, root) for picture in gathered.pictures],
-        skipped=skipped + [(str(picture), reason) for picture, reason in gathered.skipped],
+        skipped=skipped + [(shown_name(picture), reason) for picture, reason in gathered.skipped],
         pictures=True,
         left_out=listing.left_out if folder is not None else None,
         resized=gathered.resized,
@@ -453,11 +453,11 @@ def _read_parts(
         except UnreadableFileError as error:
             if skipped is None:
                 raise
-            skipped.append((str(part), str(error)))
+            skipped.append((str(part), error.reason or str(error)))
     if not used and skipped:
         raise DataError(
-            f"none of {counted(len(parts), parts[0].suffix + ' file')} can be read; the first: "
-            f"{skipped[0][1]}"
+            f"none of {counted(len(parts), parts[0].suffix + ' file')} can be read; the first, "
+            f"'{skipped[0][0]}': {skipped[0][1]}"
         )
     return found, used
 
@@ -526,7 +526,7 @@ def _unpack(
         columns, parts = _read_parts(picture_column, parts, skipped)
     if not columns or columns[0] is None:
         return None
-    return unpack(parts, columns[0])
+    return unpack(parts, columns[0], path)
 
 
 def _list_pictures(

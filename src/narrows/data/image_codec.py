@@ -38,7 +38,7 @@ from narrows.data.depths import (
 )
 from narrows.data.folders import what_it_is
 from narrows.data.formats import FORMATS, Format
-from narrows.data.reading import Notes, Page, Reading
+from narrows.data.reading import Notes, Page, Reading, shown_name
 from narrows.data.tiff import TiffDefectError, TiffPage
 from narrows.errors import MissingFileError
 
@@ -358,7 +358,9 @@ class OpenPicture:
 
 def name_of(source: Source) -> str:
     """Return the name of a picture for messages."""
-    return "the picture in memory" if isinstance(source, bytes) else str(source)
+    if isinstance(source, bytes):
+        return "the picture in memory"
+    return shown_name(Path(source) if isinstance(source, str) else source)
 
 
 def extract(page: Page, how: Reading | None = None) -> bytes:

@@ -34,7 +34,7 @@ from narrows.data.depths import SHADES, common_type
 from narrows.data.folders import Entries, LeftOut, Listing, check_exists, list_files
 from narrows.data.formats import IMAGE_SUFFIXES, SOUND_SUFFIXES, needed_for
 from narrows.data.image_codec import DefectError, decode, open_picture, quietly
-from narrows.data.reading import Notes, Page, Picture, Reading, chosen
+from narrows.data.reading import Notes, Page, Picture, Reading, chosen, shown_name
 from narrows.errors import DataError, ParameterError, UnreadableFileError, warn
 from narrows.texts import counted
 
@@ -204,7 +204,9 @@ def read_image(
             row = Target(sample_shape, values.dtype, scaling, how).fit(values, picture, notes)
     except DefectError as error:
         raise UnreadableFileError(
-            f"{name} is not a readable picture: {error}; repair it or choose another"
+            f"{name} is not a readable picture: {error}; repair it or choose another",
+            path=None if isinstance(source, bytes) else picture,
+            reason=str(error),
         ) from error
     notes.warn(stacklevel=3)
     return row
@@ -579,7 +581,8 @@ def _common_size(pictures: Sequence[Picture], how: Reading) -> tuple[int, int]:
     if len(sizes) > 1:
         (one, first), (other, second), *_ = sizes.items()
         raise DataError(
-            f"'{first}' has {one[0]} x {one[1]} pixels, '{second}' has {other[0]} x {other[1]}; "
+            f"'{shown_name(first)}' has {one[0]} x {one[1]} pixels, "
+            f"'{shown_name(second)}' has {other[0]} x {other[1]}; "
             "give pictures of one size together, or one at a time"
         )
     return next(iter(sizes), (1, 1))

@@ -141,6 +141,7 @@ def check_exact(path: Path, name: str, values: NDArray[Any], numbers: Any) -> No
             "from 0, which is beyond 2^53 and cannot be represented by float64; remove the column "
             "from the file, or make its integers smaller",
             path=path,
+            column=name,
         )
 
 
@@ -192,8 +193,9 @@ class _Defects:
         """Raise one error for all defects of a table of ``n_rows`` rows."""
         if not self._defects:
             return
+        about = {"path": path, "column": self._names[min(self._defects)]}
         if (line := self._other_lines(n_rows)) is not None:
-            raise DataTypeError(f"'{path}': {line}{hint if self._in_first else ''}", path=path)
+            raise DataTypeError(f"'{path}': {line}{hint if self._in_first else ''}", **about)
         parts: list[str] = []
         for place in sorted(self._defects):
             words = " and ".join(self._defects[place])
@@ -208,7 +210,8 @@ class _Defects:
         raise (DataTypeError if self._untyped else DataError)(
             f"'{path}': {'; '.join(parts)}{more}{origin}; "
             f"{'only numbers are allowed: ' if self._untyped else ''}{remedies}, or remove the "
-            f"columns from the file{hint}"
+            f"columns from the file{hint}",
+            **about,
         )
 
     def _other_lines(self, n_rows: int) -> str | None:
@@ -443,6 +446,7 @@ class Layout:
                 f"'{path}' has several columns of lists ({', '.join(chosen)}); call the one to "
                 f"use '{ROWS}', or save it alone",
                 path=path,
+                column=chosen[0],
             )
         wrong = [name for name in chosen or kinds if not _makes_rows(kinds[name])]
         if wrong:
@@ -453,6 +457,7 @@ class Layout:
                 f"or lists of them in a column called '{ROWS}'; leave {'it' if one else 'them'} "
                 "out, or convert to numbers",
                 path=path,
+                column=wrong[0],
             )
         if not chosen:
             types = [_numpy_type(kind) for kind in kinds.values()]
@@ -469,7 +474,9 @@ class Layout:
             shape = (0 if value is None else len(value),)
         if not math.prod(shape):
             raise DataError(
-                f"'{path}' has empty lists in column {name!r}; give rows with values", path=path
+                f"'{path}' has empty lists in column {name!r}; give rows with values",
+                path=path,
+                column=name,
             )
         beside = () if name == ROWS else tuple(other for other in kinds if other != name)
         return cls(path, [name], shape, _numpy_type(kind.value_type), is_table=False, beside=beside)
@@ -538,6 +545,7 @@ class Layout:
                     f"{name!r}, counted from 0, where {width} are expected; make all rows equally "
                     "long",
                     path=self.path,
+                    column=name,
                 )
         inner = chunk.flatten()
         self._check_whole(name, inner, numbers, width)
@@ -550,6 +558,7 @@ class Layout:
                 f"'{self.path}' has no value in column {name!r}, row {numbers[missing]}, counted "
                 "from 0; fill it in or remove the row",
                 path=self.path,
+                column=name,
             )
 
 

@@ -31,6 +31,7 @@ from narrows.data.image_codec import DefectError, open_picture, quietly
 from narrows.data.lazy_rows import SpooledRows, scratch_file
 from narrows.data.names import clean_parts
 from narrows.data.numbers import Layout, check_names, has_lists, shown
+from narrows.data.reading import forget_files_within, name_files_within
 from narrows.errors import DataError, MissingFileError, NarrowsError, UnreadableFileError, warn
 from narrows.remote import FAILURES, panics_as_failures
 from narrows.texts import listed
@@ -350,13 +351,17 @@ class Opened:
         except NarrowsError:
             raise
         except FileNotFoundError as error:
-            raise MissingFileError(f"'{self._path}' does not exist; give a table") from error
+            raise MissingFileError(
+                f"'{self._path}' does not exist; give a table", path=self._path
+            ) from error
         except (*FAILURES, EOFError, pa.ArrowException) as error:
             why = getattr(error, "strerror", None) or " ".join(str(error).split())
             why = what_it_is(self._path) or why
             raise UnreadableFileError(
                 f"'{self._path}' is not a readable Parquet table: {why}; repair it or choose "
-                "another"
+                "another",
+                path=self._path,
+                reason=why,
             ) from error
 
 
@@ -370,6 +375,8 @@ class Embedded:
 
     Attributes
     ----------
+    table : Path
+        The file or folder that they are from.
     files : list of Path
         A file for each row.
     folder : Path
@@ -377,12 +384,14 @@ class Embedded:
         with this object, or with the process.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, table: Path) -> None:
+        self.table = table
         self.files: list[Path] = []
         self._files: set[PurePosixPath] = set()
         self._taken: set[PurePosixPath] = set()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"narrows-{name}-"))
-        self.close = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"narrows-{table.name}-"))
+        name_files_within(self.folder, table)
+        self.close = weakref.finalize(self, _remove, self.folder)
 
     def add(self, name: str | None, content: bytes) -> None:
         """Write a file under its own name, if no other file has it.
@@ -407,16 +416,21 @@ class Embedded:
 
     @staticmethod
     @contextmanager
-    def named(embedded: "Embedded | None", path: Path) -> Iterator[None]:
-        """Name the Parquet file in errors about its pictures, and remove these."""
+    def closed_on_errors(embedded: "Embedded | None") -> Iterator[None]:
+        """Remove the pictures if an error is raised in the block; its path is the table's."""
         try:
             yield
         except BaseException as error:
             if embedded is not None:
                 embedded.close()
-            if embedded is None or not isinstance(error, DataError):
-                raise
-            raise type(error)(str(error).replace(f"{embedded.folder}/", f"{path}: ")) from error
+                if isinstance(error, DataError):
+                    error.path = embedded.table
+            raise
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    forget_files_within(folder)
 
 
 def picture_column(path: Path) -> str | None:
@@ -437,11 +451,12 @@ def picture_column(path: Path) -> str | None:
             f"'{path}' has several columns of pictures ({listed(map(shown, found))}); save the one "
             "to use alone",
             path=path,
+            column=found[0],
         )
     return found[0] if found else None
 
 
-def unpack(paths: Sequence[Path], column: str) -> Embedded:
+def unpack(paths: Sequence[Path], column: str, given: Path) -> Embedded:
     """Unpack the pictures of Parquet files to a temporary folder.
 
     Parameters
@@ -450,6 +465,8 @@ def unpack(paths: Sequence[Path], column: str) -> Embedded:
         Files with the column.
     column : str
         Its name; see :func:`picture_column`.
+    given : Path
+        The path that was given, by which messages name the pictures.
 
     Raises
     ------
@@ -463,9 +480,9 @@ def unpack(paths: Sequence[Path], column: str) -> Embedded:
     NarrowsWarning
         "columns_left_out" if there are other columns.
     """
-    unpacked = Embedded(paths[0].name)
+    unpacked = Embedded(given)
     others: dict[str, None] = {}
-    with Embedded.named(unpacked, paths[0]):
+    with Embedded.closed_on_errors(unpacked):
         for path in paths:
             for row, (content, name) in enumerate(_cells(path, column, others)):
                 if content is None:
@@ -475,6 +492,7 @@ def unpack(paths: Sequence[Path], column: str) -> Embedded:
                         "where a picture is expected; save the data set with its pictures in it, "
                         "or remove the row",
                         path=path,
+                        column=column,
                     )
                 unpacked.add(name, content)
     if others:
@@ -500,6 +518,7 @@ def _cells(
                 f"'{path}' has no column {column!r}, as other files of its folder have; give files "
                 "of the same columns",
                 path=path,
+                column=column,
             )
         others |= dict.fromkeys(name for name in names if name != column)
         for batch in file.batches(_ROWS, [column]):
@@ -539,5 +558,6 @@ def _holds_pictures(path: Path, name: str, first: Callable[[str], Any]) -> bool:
             f"'{path}' has column {shown(name)} of files, such as {called!r}, that are no "
             "pictures; save them as files of their own",
             path=path,
+            column=name,
         )
     return False

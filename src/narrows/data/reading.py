@@ -245,6 +245,28 @@ def file_of(picture: Picture) -> Path:
     return picture.file if isinstance(picture, Page) else picture
 
 
+# The temporary folders with pictures from tables, and these tables.
+_TABLES: dict[Path, Path] = {}
+
+
+def name_files_within(folder: Path, table: Path) -> None:
+    """Have :func:`shown_name` name the files of a temporary folder as parts of a table."""
+    _TABLES[folder] = table
+
+
+def forget_files_within(folder: Path) -> None:
+    """Undo :func:`name_files_within`."""
+    _TABLES.pop(folder, None)
+
+
+def shown_name(picture: Picture) -> str:
+    """Return the name of a picture for messages: its path, or its name in the table it is from."""
+    for folder in file_of(picture).parents if _TABLES else ():
+        if folder in _TABLES:
+            return f"{_TABLES[folder]}: {name_within(picture, folder)}"
+    return str(picture)
+
+
 def name_within(picture: Picture, folder: Path) -> str:
     """Return the name of a picture: its path within a folder, and its page."""
     name = file_of(picture).relative_to(folder).as_posix()

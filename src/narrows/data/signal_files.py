@@ -241,11 +241,11 @@ def read_all(
         except UnreadableFileError as error:
             if not skip_unreadable or left_out is None:
                 raise
-            skipped.append((str(file), str(error)))
+            skipped.append((str(file), error.reason or str(error)))
     if not signals:
         raise DataError(
-            f"none of {counted(len(skipped), 'sound file')} in '{path}' can be read; the first: "
-            f"{skipped[0][1]}"
+            f"none of {counted(len(skipped), 'sound file')} in '{path}' can be read; the first, "
+            f"'{skipped[0][0]}': {skipped[0][1]}"
         )
     first, *others = signals
     one = signals[first]
@@ -438,9 +438,11 @@ def _choose(path: Path, signal: Signal, columns: Sequence[str] | None) -> Signal
         raise ParameterError(
             f"'{path}' has no column {unknown[0]!r}; its columns are {', '.join(names[:20])}",
             path=path,
+            parameter="columns",
+            column=unknown[0],
         )
     if not wanted:
-        raise ParameterError("no columns were named; name at least one")
+        raise ParameterError("no columns were named; name at least one", parameter="columns")
     if wanted != names:
         values = values[:, [names.index(name) for name in wanted]]
     values = values[:, 0] if len(wanted) == 1 else values
@@ -492,10 +494,10 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
         # soundfile opens no file whose name is not UTF-8, but takes descriptors.
         with path.open("rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as file:
             if file.format not in _FORMATS:
+                what = f"holds {shortened(file.format_info, 60)}, of which it cannot be told "
+                what += "whether it is complete"
                 raise UnreadableFileError(
-                    f"'{path}' holds {shortened(file.format_info, 60)}, of which it cannot be told "
-                    "whether it is complete; convert it to WAV or FLAC",
-                    path=path,
+                    f"'{path}' {what}; convert it to WAV or FLAC", path=path, reason=f"it {what}"
                 )
             dtype = np.dtype(np.float64 if file.subtype in _DOUBLE else np.float32)
             check_fits(
@@ -508,7 +510,9 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
             values = file.read(count, dtype=dtype.name, always_2d=True)
             if (missing := _cut_short(path, file, len(values))) is not None:
                 raise UnreadableFileError(
-                    f"'{path}' is cut short: {missing}; copy it again, or choose another", path=path
+                    f"'{path}' is cut short: {missing}; copy it again, or choose another",
+                    path=path,
+                    reason=f"it is cut short: {missing}",
                 )
             return values, file.samplerate, file.subtype
     except NarrowsError:
@@ -518,6 +522,7 @@ def read_sound(path: Path) -> tuple[NDArray[Any], int, str]:
         raise UnreadableFileError(
             f"'{path}' is not a readable sound file: {reason}; repair it or choose another",
             path=path,
+            reason=reason,
         ) from error
 
 

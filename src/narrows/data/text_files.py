@@ -123,23 +123,24 @@ def open_text(path: Path, encoding: str | None) -> TextFile:
         head = codecs.getincrementaldecoder(found)().decode(data, whole)
     except UnicodeError as error:
         remedy = "say its encoding" if encoding is None else "give another encoding"
-        reason = f"it is no text in {found}; {remedy} (--encoding)"
-        raise unreadable(path, reason) from error
+        raise unreadable(path, f"it is no text in {found}", f"{remedy} (--encoding)") from error
     if "\0" in head:
         remedy = "if it is one, say its encoding (--encoding)"
         if encoding is not None:
             remedy = f"remove them from the file, unless its encoding is another than {encoding}"
-        raise unreadable(path, f"it holds NUL bytes, as no text does; {remedy}")
+        raise unreadable(path, "it holds NUL bytes, as no text does", remedy)
     if not whole:
         head = head[: max(head.rfind("\n"), head.rfind("\r")) + 1]
     is_special = encoding is None and not found.startswith("utf-8")
     return TextFile(path, compression, found, is_special, doubt, head, whole)
 
 
-def unreadable(path: Path, reason: str) -> UnreadableFileError:
+def unreadable(path: Path, reason: str, remedy: str = "") -> UnreadableFileError:
     """Make the error for an unreadable text table."""
     return UnreadableFileError(
-        f"'{path}' is not a readable text table: {reason}", path=path, reason=reason
+        f"'{path}' is not a readable text table: {reason}{'; ' if remedy else ''}{remedy}",
+        path=path,
+        reason=reason,
     )
 
 
@@ -152,10 +153,9 @@ def explained(path: Path) -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             raise
         reason = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, UnicodeError):
-            reason += "; check its encoding (--encoding)"
         reason = " ".join(reason.split())[:200]
-        raise unreadable(path, f"{reason}; repair it or choose another") from error
+        remedy = "check its encoding (--encoding), " if isinstance(error, UnicodeError) else ""
+        raise unreadable(path, reason, f"{remedy}repair it or choose another") from error
 
 
 def _open(path: Path, compression: str | None) -> Any:
@@ -173,7 +173,8 @@ def _beginning(path: Path, compression: str | None) -> tuple[bytes, bool]:
             if len(data) > _LINES * LONGEST_ROW:
                 raise unreadable(
                     path,
-                    f"its first line has more than {LONGEST_ROW} bytes; save the table as .npy",
+                    f"its first line has more than {LONGEST_ROW} bytes",
+                    "save the table as .npy",
                 )
             more = source.read(max(_HEAD, len(data)))
             if not more:
@@ -204,7 +205,7 @@ def _encoding(path: Path, data: bytes) -> tuple[str, str | None]:
         try:
             codecs.getincrementaldecoder("cp1252")().decode(data)
         except UnicodeDecodeError:
-            raise unreadable(path, f"it is not in UTF-8 ({byte}); {with_what}") from error
+            raise unreadable(path, f"it is not in UTF-8 ({byte})", with_what) from error
         return "cp1252", f"it is not in UTF-8 ({byte})"
     return "utf-8", None
 

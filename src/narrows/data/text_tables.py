@@ -318,10 +318,11 @@ def _wrong_names(path: Path, count: int, dialect: Dialect) -> UnreadableFileErro
         how = "--decimal" if dialect.is_given else "--delimiter, --decimal"
         return unreadable(
             path,
-            f"{have}; leave row names out (R: row.names=FALSE) or name their column, leave out a "
+            have,
+            "leave row names out (R: row.names=FALSE) or name their column, leave out a "
             f"title (--skip-lines), or say how values are written ({how})",
         )
-    return unreadable(path, f"{have}; {ask}leave lines out (--skip-lines)")
+    return unreadable(path, have, f"{ask}leave lines out (--skip-lines)")
 
 
 @dataclass(frozen=True)
@@ -391,7 +392,7 @@ def read_text_table(
         dialect = find_dialect(file, options)
     dialect = replace(dialect, first=[unguarded(name) for name in dialect.first])
     if file.doubt is not None and kind != "numbers":
-        raise unreadable(path, f"{file.doubt}; say its encoding, such as cp1252 (--encoding)")
+        raise unreadable(path, file.doubt, "say its encoding, such as cp1252 (--encoding)")
     header = options.header
     if kind == "texts" and header is None:
         header = True
@@ -480,7 +481,7 @@ def _read_table(
     for column in table.columns:
         if pa.types.is_binary(column.type):  # bytes that are not UTF-8
             remedy = "say its encoding, such as cp1252" if not options.encoding else "give another"
-            raise unreadable(file.path, f"it is not in UTF-8; {remedy} (--encoding)")
+            raise unreadable(file.path, "it is not in UTF-8", f"{remedy} (--encoding)")
     # Narrows writes an apostrophe before texts that spreadsheets would compute.
     return pa.table(list(map(unguarded_column, table.columns)), names=table.column_names)
 
@@ -533,7 +534,8 @@ def _without_last(path: Path, table: Any) -> Any:
         raise unreadable(
             path,
             f"its first lines end with a delimiter, and row {row}, counted from 0, has a value "
-            "behind it; give each line as many values",
+            "behind it",
+            "give each line as many values",
         )
     return table.remove_column(table.num_columns - 1)
 
@@ -555,9 +557,9 @@ def _uneven(path: Path, row: Any, skipped: int, options: FileOptions) -> Unreada
     have += f"{row.expected_columns} are expected"
     if row.text.lstrip('"').startswith(COMMENTS):
         sign = row.text.lstrip('"')[0]
-        return unreadable(path, f"{have}; if it is a comment: --comment '{sign}'")
+        return unreadable(path, have, f"if it is a comment: --comment '{sign}'")
     other = ", or give the delimiter (--delimiter)" if options.delimiter is None else ""
-    return unreadable(path, f"{have}; repair it{other}")
+    return unreadable(path, have, f"repair it{other}")
 
 
 def _warn_of_dialect(file: TextFile, dialect: Dialect, heading: Heading, more: list[str]) -> None:

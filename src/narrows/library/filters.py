@@ -387,22 +387,23 @@ class _Parser:
             moment = moment_of(given.value) if is_text else (given.value, given.zoned)
             if moment is None:
                 self._refuse(f"{column.described}, and {short(given.shown)} is none; "
-                             f"{REMEDIES[kind]}")  # fmt: skip
+                             f"{REMEDIES[kind]}", column.name)  # fmt: skip
             if moment[1] and "tz=" not in column.type:
-                self._refuse(f"{column.described} without a time zone, and "
-                             f"{short(given.shown)} names one; leave it out")  # fmt: skip
+                why = f"{column.described} without a time zone, and {short(given.shown)} names one"
+                self._refuse(f"{why}; leave it out", column.name)
             return moment[0] / DAY if kind == "date" else moment[0]
         if kind in ("integer", "float") and given.kind == "number":
             return given.value if kind == "integer" else float(given.value) + 0.0
         if kind == given.kind:
             return given.value
         if not kind:
-            self._refuse(f"{column.described}, which filters do not compare")
+            self._refuse(f"{column.described}, which filters do not compare", column.name)
         remedy = REMEDIES[kind]
         if kind == "text" and given.kind == "number":
             remedy = f"write '{short(given.shown)}'"
         return self._refuse(
-            f"{column.described}, and {short(given.shown)} is {given.described}; {remedy}"
+            f"{column.described}, and {short(given.shown)} is {given.described}; {remedy}",
+            column.name,
         )
 
     def _missing(self, column: Operand) -> Node:
@@ -472,12 +473,12 @@ class _Parser:
             return column
         shown = short_name(name)
         if self._columns.is_internal(name):
-            self._refuse(f"{shown} is not a column to filter by")
+            self._refuse(f"{shown} is not a column to filter by", name)
         hint = self._columns.suggestion(name, self._where[token.start :])
         if token.text.startswith('"'):
             text = short("'" + name.replace("'", "''") + "'")
-            self._refuse(f"{shown} is no column; texts stand in single quotes: {text}{hint}")
-        return self._refuse(f"{shown} is no column{hint}")
+            self._refuse(f"{shown} is no column; texts stand in single quotes: {text}{hint}", name)
+        return self._refuse(f"{shown} is no column{hint}", name)
 
     # Errors.
 
@@ -489,12 +490,12 @@ class _Parser:
             f"{short(token.text)} at character {token.start + 1} stands where {what} is expected"
         )
 
-    def _refuse(self, why: str) -> NoReturn:
+    def _refuse(self, why: str, column: str | None = None) -> NoReturn:
         shown = repr(self._where[:60] + ("…" if len(self._where) > 60 else ""))
         shown = shown if len(shown) <= 100 else shown[:99] + "…"
         message = f"where={shown} is no filter: {why}; "
         message += self._columns.listed(_LONGEST_MESSAGE - len(message))
-        raise ParameterError(message[:_LONGEST_MESSAGE])
+        raise ParameterError(message[:_LONGEST_MESSAGE], parameter="where", column=column)
 
 
 def _negate_if(negated: bool, node: Node) -> Node:

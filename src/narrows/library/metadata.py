@@ -154,15 +154,23 @@ def as_metadata(given: Any, count: int) -> Any:
     if taken := [name for name in names if name in OWN_COLUMNS or not name]:
         raise ParameterError(
             f"metadata has a column {taken[0]!r}, and a library's own columns are "
-            f"{', '.join(OWN_COLUMNS)}; rename it"
+            f"{', '.join(OWN_COLUMNS)}; rename it",
+            parameter="metadata",
+            column=taken[0],
         )
     if unfit := [name for name in names if {".", "`"} & set(name) or name.startswith("_row")]:
         raise ParameterError(
             f"metadata has a column {unfit[0]!r}; names with a point or a backtick in them, or "
-            "beginning with '_row', have a meaning of their own to the table; rename it"
+            "beginning with '_row', have a meaning of their own to the table; rename it",
+            parameter="metadata",
+            column=unfit[0],
         )
     if unfit := [name for name in names if "\0" in name]:
-        raise ParameterError(f"metadata has a column {unfit[0]!r} with a NUL in it; rename it")
+        raise ParameterError(
+            f"metadata has a column {unfit[0]!r} with a NUL in it; rename it",
+            parameter="metadata",
+            column=unfit[0],
+        )
     if len(set(names)) < len(names) or not names:
         raise ParameterError(f"metadata has the columns {names}; give at least one, each once")
     if len(table) != count:
@@ -187,8 +195,10 @@ def _widen(name: str, column: Any) -> Any:
                 return column.cast(widest, safe=not pa.types.is_timestamp(kind))
             except pa.ArrowInvalid as error:
                 raise DataError(
-                    f"metadata column {name!r} holds a value beyond {widest} ({error}); convert it"
+                    f"metadata column {name!r} holds a value beyond {widest} ({error}); convert it",
+                    column=name,
                 ) from error
     raise DataError(
-        f"metadata column {name!r} holds {kind}; give numbers, texts, truth values, dates or times"
+        f"metadata column {name!r} holds {kind}; give numbers, texts, truth values, dates or times",
+        column=name,
     )

@@ -527,7 +527,8 @@ class Table:
                 raise DataError(
                     f"metadata column {name!r} holds {column.type}, in the library it holds "
                     f"{kind}, and {' '.join(str(error).split())[:100]}; convert it, or name it "
-                    "otherwise"
+                    "otherwise",
+                    column=name,
                 ) from error
         return pa.table(columns)
 

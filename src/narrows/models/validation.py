@@ -87,7 +87,10 @@ def check_rows(owner: Any, X: Any, *, fitting: bool = False) -> NDArray[Any]:
     if isinstance(X, LazyRows):
         return cast("NDArray[Any]", _check_lazy(owner, X, fitting=fitting))
     if repeated := _repeated(_labels(X)):
-        raise DataError(f"the columns {_listed(repeated)} come more than once; name every one once")
+        raise DataError(
+            f"the columns {_listed(repeated)} come more than once; name every one once",
+            column=str(repeated[0]),
+        )
     flat = X.reshape(len(X), math.prod(shape[1:])) if len(shape) > 2 else X
     rows = _as_numbers(flat, type(owner).__name__, at_least=2 if fitting else 1)
     if not fitting:
@@ -243,10 +246,13 @@ def check_columns(owner: object, X: Any, source: object = None) -> None:
     if not differences:
         place = next(i for i, name in enumerate(names) if name != known[i])
         differences = [f"{names[place]!r} stands where {known[place]!r} did"]
+        wrong["misplaced"] = [names[place]]
     raise DataError(
         f"the columns of {table} are not those that the {type(owner).__name__} learned from: "
         f"{'; '.join(differences)}; give the columns {_listed(known)} by these names in this order "
-        "(feature_names_in_)"
+        "(feature_names_in_)",
+        path=source if isinstance(source, str | Path) else None,
+        column=str(next(filter(None, wrong.values()))[0]),
     )
 
 
@@ -552,7 +558,9 @@ def check_number(
     else:
         span = f"in {'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
     choice = "".join(f" or {word!r}" for word in words)
-    raise ParameterError(f"{name}={value!r} is not allowed; give {what} {span}{choice}")
+    raise ParameterError(
+        f"{name}={value!r} is not allowed; give {what} {span}{choice}", parameter=name
+    )
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -564,7 +572,7 @@ def check_flag(name: str, value: Any) -> None:
         If the value is refused.
     """
     if not isinstance(value, bool | np.bool_):
-        raise ParameterError(f"{name}={value!r} is not allowed; give True or False")
+        raise ParameterError(f"{name}={value!r} is not allowed; give True or False", parameter=name)
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
@@ -577,7 +585,8 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """
     if not isinstance(value, str) or value not in choices:
         raise ParameterError(
-            f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}"
+            f"{name}={value!r} is not known; use one of {', '.join(map(repr, choices))}",
+            parameter=name,
         )
 
 
