@@ -54,6 +54,7 @@ PUBLIC_NAMES = [
     "Library",
     "SparseAutoencoder",
     "StackedAutoencoder",
+    "TableAutoencoder",
     "VariationalAutoencoder",
     "__version__",
     "datasets",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         EncoderClassifier,
         SparseAutoencoder,
         StackedAutoencoder,
+        TableAutoencoder,
         VariationalAutoencoder,
         load,
     )
@@ -49,6 +50,7 @@ __all__ = [
     "Library",
     "SparseAutoencoder",
     "StackedAutoencoder",
+    "TableAutoencoder",
     "VariationalAutoencoder",
     "__version__",
     "datasets",

@@ -14,6 +14,7 @@ from narrows.models.encoder_decoder import Decoder, Encoder
 from narrows.models.registry import MODELS, class_named
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.stacked import StackedAutoencoder
+from narrows.models.table import TableAutoencoder
 from narrows.models.variational import VariationalAutoencoder
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "EncoderClassifier",
     "SparseAutoencoder",
     "StackedAutoencoder",
+    "TableAutoencoder",
     "VariationalAutoencoder",
     "load",
 ]
@@ -35,7 +37,7 @@ __all__ = [
 
 def load(
     path: str | Path,
-) -> BaseAutoencoder | Encoder | Decoder | EncoderClassifier | AnomalyDetector:
+) -> BaseAutoencoder | TableAutoencoder | Encoder | Decoder | EncoderClassifier | AnomalyDetector:
     """Read a model, one half of one, a classifier or a detector of anomalies from its folder.
 
     The folder is data: nothing in it is run as code, so that it may come from a stranger.
@@ -47,7 +49,7 @@ def load(
 
     Returns
     -------
-    BaseAutoencoder, Encoder, Decoder, EncoderClassifier or AnomalyDetector
+    BaseAutoencoder, TableAutoencoder, Encoder, Decoder, EncoderClassifier or AnomalyDetector
         The saved object; its codes or scores equal the original's bit for bit on the same machine.
 
     Raises
@@ -77,6 +79,8 @@ def load(
         return EncoderClassifier.restore(manifest, parts, path)
     if kind == "detector":
         return AnomalyDetector.restore(manifest, parts, path)
+    if kind == "table":
+        return TableAutoencoder.restore(manifest, parts, path)
     if kind != "model":
         raise FormatError(
             f"'{path}' says it holds a {kind!r}; a model, an encoder, a decoder, a classifier or a "

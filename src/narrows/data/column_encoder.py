@@ -1,0 +1,482 @@
+"""Tables of columns of any kind to matrices of numbers for a network, and back.
+
+scikit-learn's ``ColumnTransformer`` standardises numbers, spreads categories over columns of zeros
+and ones, and marks gaps. The columns of a category are then scaled so that together they vary as
+much as one number does.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import MissingIndicator
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import Tensor
+
+from narrows.data.columns import USED, Column, find_gaps
+from narrows.data.frames import FRAME_KINDS, Frame, FrameKind, Values, build
+from narrows.errors import DataError, ParameterError, warn
+from narrows.texts import listed
+
+MARK = 0.3
+"""The size of the marks of gaps, beside numbers of variance 1: small, to take little of the code.
+"""
+
+_SHOWN = 4  # columns in a message
+
+
+class Encoded(NamedTuple):
+    """The rows of a table as numbers.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n, P)
+        Scaled numbers, and the zeros and ones of categories; NaN where a cell is a gap or unknown.
+    marks : ndarray of shape (n, M)
+        Which cells are gaps, of the columns that had gaps when they were learned from.
+    gaps : ndarray of bool and shape (n, C)
+        Which cells are missing, by used column.
+    unknown : ndarray of bool and shape (n, C)
+        Which cells hold a category that was not learned from.
+    """
+
+    features: NDArray[np.float64]
+    marks: NDArray[np.float64]
+    gaps: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+
+
+class ColumnEncoder:
+    """The conversion of one table's columns to numbers and back.
+
+    Parameters
+    ----------
+    columns : list of Column
+        All columns of the table learned from, in its order.
+    kind : str
+        The kind of that table; see :class:`narrows.data.frames.Frame`.
+    is_named : bool
+        Whether its columns have names.
+
+    Attributes
+    ----------
+    used : list of Column
+        Those that are learned from, C of them.
+    slices : list of slice
+        The place of each used column among the P features.
+    marked : list of int
+        The places, among the used columns, of those whose gaps are marked.
+    """
+
+    def __init__(self, columns: Sequence[Column], kind: FrameKind, *, is_named: bool) -> None:
+        self.columns, self.kind, self.is_named = list(columns), kind, is_named
+        self.used = [column for column in columns if column.kind in USED]
+        self._numbers = [i for i, c in enumerate(self.used) if c.kind in ("number", "date")]
+        self._categories = [i for i in range(len(self.used)) if i not in set(self._numbers)]
+        self.marked = [i for i, c in enumerate(self.used) if c.n_gaps]
+        widths = dict.fromkeys(self._numbers, 1)
+        for i in self._categories:
+            n_levels = len(self.used[i].levels)
+            widths[i] = 1 if n_levels == 2 else n_levels
+        starts = np.cumsum([0, *(widths[i] for i in (*self._numbers, *self._categories))])
+        places = dict(zip((*self._numbers, *self._categories), starts, strict=False))
+        self.slices = [
+            slice(int(places[i]), int(places[i]) + widths[i]) for i in range(len(self.used))
+        ]
+        self.n_features = int(starts[-1])
+        self._transformer = self._build()
+        self._mean = np.zeros(self.n_features)
+        self._scale = np.ones(self.n_features)
+
+    @classmethod
+    def fit(
+        cls,
+        frame: Frame,
+        weights: NDArray[np.float64] | None = None,
+        *,
+        only: Collection[str] | None = None,
+        drop: Collection[str] = (),
+        categorical: Collection[str] = (),
+    ) -> Self:
+        """Learn from a table what its columns hold.
+
+        Parameters
+        ----------
+        frame : Frame
+            The table.
+        weights : ndarray of shape (n,), optional
+            The weights of its rows.
+        only : collection of str, optional
+            The columns to learn from.
+        drop : collection of str
+            Columns to leave out.
+        categorical : collection of str
+            Columns that hold categories, whatever they look like.
+
+        Raises
+        ------
+        ParameterError
+            If a column is named that the table does not have.
+        DataError
+            If no column can be learned from, or one has infinite numbers.
+
+        Warns
+        -----
+        NarrowsWarning
+            "columns_left_out" and "columns_guessed".
+        """
+        for option, named in (
+            ("columns", only or ()),
+            ("drop", drop),
+            ("categorical", categorical),
+        ):
+            if unknown := [name for name in named if name not in frame.names]:
+                raise ParameterError(
+                    f"{option} names {unknown[0]!r}, which is no column of the table; it has "
+                    f"{listed(map(repr, frame.names), _SHOWN)}",
+                    parameter=option,
+                )
+        columns = []
+        for name, values in zip(frame.names, frame.columns, strict=True):
+            if name in drop or (only is not None and name not in only):
+                columns.append(Column(name=name, kind="dropped", why="as asked"))
+                continue
+            found = Column.find(
+                name,
+                values,
+                is_category=name in categorical,
+                is_wanted=only is not None,
+                marks=frame.marks,
+            )
+            columns.append(found)
+        encoder = cls(columns, frame.kind, is_named=frame.is_named)
+        encoder._tell()
+        if not encoder.used:
+            raise DataError(
+                "no column of the table can be learned from: "
+                f"{listed((f'{c.name!r} ({c.why})' for c in columns), _SHOWN)}; give columns of "
+                "numbers, dates or categories of few values"
+            )
+        encoder._learn(encoder._cells(frame)[0], weights)
+        return encoder
+
+    def _build(self) -> ColumnTransformer:
+        """Make scikit-learn's transformer, with statistics that :meth:`_learn` replaces."""
+        levels = [np.arange(len(self.used[i].levels)) for i in self._categories]
+        parts: list[tuple[str, Any, list[int]]] = []
+        if self._numbers:
+            parts.append(("numbers", StandardScaler(), self._numbers))
+        if self._categories:
+            one_hot = OneHotEncoder(categories=levels, drop="if_binary", sparse_output=False)
+            parts.append(("categories", one_hot, self._categories))
+        if self.marked:
+            parts.append(("gaps", MissingIndicator(features="all"), self.marked))
+        transformer = ColumnTransformer(parts, sparse_threshold=0)
+        return transformer.fit(np.zeros((2, len(self.used)))) if parts else transformer
+
+    def _learn(self, cells: NDArray[np.float64], weights: NDArray[np.float64] | None) -> None:
+        """Learn means and spreads from the cells (n, C) of a table."""
+        if self._numbers:
+            self._scaler.fit(cells[:, self._numbers], sample_weight=weights)
+        for i in self._categories:
+            known = ~np.isnan(cells[:, i])
+            shares = np.bincount(
+                cells[known, i].astype(np.int64),
+                None if weights is None else weights[known],
+                minlength=len(self.used[i].levels),
+            )
+            shares = shares / shares.sum()
+            own = shares[1:] if len(shares) == 2 else shares
+            self._mean[self.slices[i]] = own
+            self._scale[self.slices[i]] = max(float((own * (1 - own)).sum()), 1e-12) ** 0.5
+
+    @property
+    def _scaler(self) -> StandardScaler:
+        return self._transformer.named_transformers_["numbers"]
+
+    def transform(self, frame: Frame, *, tell: bool = True) -> Encoded:
+        """Convert a table to numbers.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or holds something else than what was learned from.
+
+        Warns
+        -----
+        NarrowsWarning
+            "unknown_categories" and "columns_unknown", with ``tell``.
+        """
+        cells, gaps, unknown = self._cells(frame)
+        if tell:
+            self._tell_unknown(frame, unknown)
+        missing = np.isnan(cells)
+        filled = np.where(missing, 0, cells)
+        filled[:, self.marked] = np.where(gaps[:, self.marked], np.nan, filled[:, self.marked])
+        for i in self._categories:  # which the encoder of categories takes without gaps
+            if i in self.marked:
+                filled[:, i] = np.where(missing[:, i], 0, filled[:, i])
+        features = np.asarray(self._transformer.transform(filled), np.float64)[:, : self.n_features]
+        features = (features - self._mean) / self._scale
+        for i, place in enumerate(self.slices):
+            features[missing[:, i], place] = np.nan
+        return Encoded(features, MARK * gaps[:, self.marked].astype(np.float64), gaps, unknown)
+
+    def _cells(
+        self, frame: Frame
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Read the used columns of a table as numbers (n, C), gaps and unknown categories."""
+        places = self.places(frame)
+        read = [
+            column.read(frame.columns[place])
+            for column, place in zip(self.columns, places, strict=True)
+            if column.kind in USED
+        ]
+        numbers, gaps, unknown = map(np.column_stack, zip(*read, strict=True))
+        return numbers, gaps, unknown
+
+    def places(self, frame: Frame) -> list[int]:
+        """Return the place in a table of each column that was learned from; -1 if it is not there.
+
+        Raises
+        ------
+        DataError
+            If a used column is not there.
+        """
+        if not (frame.is_named and self.is_named):
+            if len(frame.names) != len(self.columns):
+                raise DataError(
+                    f"X has {len(frame.names)} features, but TableAutoencoder is expecting "
+                    f"{len(self.columns)} features as input; give the columns learned from"
+                )
+            return list(range(len(self.columns)))
+        where = {name: place for place, name in enumerate(frame.names)}
+        missing = [c.name for c in self.used if c.name not in where]
+        if missing:
+            raise DataError(
+                f"the table lacks the column{'s' * (len(missing) > 1)} "
+                f"{listed(map(repr, missing), _SHOWN)} that the model learned from; give all of "
+                "them, with gaps where nothing is known",
+                column=missing[0],
+            )
+        return [where.get(column.name, -1) for column in self.columns]
+
+    def inverse(self, features: NDArray[np.floating]) -> list[Any]:
+        """Convert features (n, P) to Arrow arrays, one for each used column."""
+        return [column.write(self.numbers_of(features, i)) for i, column in enumerate(self.used)]
+
+    def numbers_of(self, features: NDArray[np.floating], i: int) -> NDArray[np.float64]:
+        """Return the numbers (n,) of one used column: in its units, or places of levels."""
+        part = np.asarray(features[:, self.slices[i]], np.float64)
+        if i in self._numbers:
+            place = self._numbers.index(i)
+            own: NDArray[np.float64] = (
+                part[:, 0] * self._scaler.scale_[place] + self._scaler.mean_[place]
+            )
+            return own
+        return np.asarray(self.shares_of(features, i).argmax(axis=1), np.float64)
+
+    def shares_of(self, features: NDArray[np.floating], i: int) -> NDArray[np.float64]:
+        """Return how far each level of a category is restored, (n, levels), 1 for the whole."""
+        place = self.slices[i]
+        part = np.asarray(features[:, place], np.float64) * self._scale[place] + self._mean[place]
+        return np.column_stack([1 - part, part]) if part.shape[1] == 1 else part
+
+    def feature_names(self) -> list[str]:
+        """Name the features and marks of encoded rows, each differently."""
+        names = [""] * self.n_features
+        for column, place in zip(self.used, self.slices, strict=True):
+            if place.stop - place.start > 1:
+                names[place] = [f"{column.name}={level}" for level in column.levels]
+            else:
+                names[place.start] = column.name
+        names += [f"{self.used[i].name} is missing" for i in self.marked]
+        taken = Counter(names)
+        return [f"{n} ({i})" if taken[n] > 1 else n for i, n in enumerate(names)]
+
+    def is_category(self, i: int) -> bool:
+        """Return whether a used column is a category."""
+        return i in self._categories
+
+    def table(self, arrays: Sequence[Any]) -> Any:
+        """Build a table of the kind learned from, of the used and the constant columns."""
+        found = dict(zip((c.name for c in self.used), arrays, strict=True))
+        names, columns = [], []
+        for column in self.columns:
+            array = found.get(column.name)
+            if column.kind == "constant":
+                array = column.write(np.zeros(len(arrays[0])))
+            if array is not None:
+                names.append(column.name)
+                is_category = column.kind == "category" and column.type == "string"
+                columns.append(Values(array, is_category, column.is_tagged))
+        return build(self.kind, names, columns)
+
+    def rows(self, frame: Frame, arrays: Sequence[Any], cells: Any = None) -> Any:
+        """Put values of the used and the constant columns into a table.
+
+        Parameters
+        ----------
+        frame : Frame
+            The table; other columns stay as they are.
+        arrays : sequence of pyarrow.Array
+            New values of the used columns.
+        cells : ndarray of bool and shape (n, C), optional
+            Which are replaced; by default all, and all values of constant columns.
+        """
+        places = self.places(frame)
+        new: dict[int, Any] = {}
+        masks: dict[int, Any] = {}
+        order = {column.name: i for i, column in enumerate(self.used)}
+        for column, place in zip(self.columns, places, strict=True):
+            if place < 0:
+                continue
+            i = order.get(column.name) if column.kind in USED else None
+            if i is not None:
+                new[place] = arrays[i]
+                masks[place] = None if cells is None else cells[:, i]
+            elif column.kind == "constant":
+                new[place] = column.write(np.zeros(len(frame)))
+                masks[place] = find_gaps(frame.columns[place].array)
+        return frame.replaced(new, None if cells is None else masks)
+
+    def words(self) -> str:
+        """Describe in one line how many columns of which kinds were found."""
+        kinds = [column.kind for column in self.used]
+        left = sum(column.kind not in USED for column in self.columns)
+        plural = {"number": "numbers", "date": "dates", "category": "categories"}
+        counts = [
+            f"{kinds.count(kind)} {plural.get(kind, kind) if kinds.count(kind) > 1 else kind}"
+            for kind in USED
+            if kind in kinds
+        ]
+        gaps = len(self.marked)
+        return (
+            f"{len(self.columns)} columns: {', '.join(counts)}"
+            + (f"; {gaps} with gaps" if gaps else "")
+            + (f"; {left} left out" if left else "")
+        )
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return what was found of each column, for answers of the command line."""
+        return [
+            {"name": c.name, "kind": c.kind, "gaps": c.n_gaps}
+            | ({"levels": len(c.levels)} if c.kind in ("category", "yes/no") else {})
+            | ({"why": c.why} if c.why else {})
+            for c in self.columns
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the statistics in JSON types."""
+        return {
+            "columns": [column.facts() for column in self.columns],
+            "kind": self.kind,
+            "is_named": self.is_named,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the statistics as tensors, to be saved beside the weights."""
+        arrays = {"share": self._mean, "spread": self._scale}
+        if self._numbers:
+            arrays |= {"mean": self._scaler.mean_, "scale": self._scaler.scale_}
+        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+    @classmethod
+    def restore(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Build an encoder from the results of :meth:`facts` and :meth:`tensors`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they do not belong together.
+        """
+        if facts["kind"] not in FRAME_KINDS or not isinstance(facts["is_named"], bool):
+            raise ValueError(f"the table is of kind {facts['kind']!r}")
+        columns = [Column.restore(column) for column in facts["columns"]]
+        encoder = cls(columns, facts["kind"], is_named=facts["is_named"])
+        found = {name: tensor.numpy() for name, tensor in tensors.items()}
+        sizes = {"share": encoder.n_features, "spread": encoder.n_features}
+        if encoder._numbers:
+            sizes |= dict.fromkeys(("mean", "scale"), len(encoder._numbers))
+        for name, size in sizes.items():
+            array = found[name]
+            if array.shape != (size,) or array.dtype != np.float64 or not np.isfinite(array).all():
+                raise ValueError(f"the {name} of the columns does not fit them")
+        encoder._mean, encoder._scale = found["share"], found["spread"]
+        if encoder._numbers:
+            scaler = encoder._scaler
+            scaler.mean_, scaler.scale_ = found["mean"], found["scale"]
+            scaler.var_ = scaler.scale_**2
+        return encoder
+
+    def _tell(self) -> None:
+        """Warn of columns that are left out, and of guesses."""
+        left = [c for c in self.columns if c.kind not in (*USED, "constant", "dropped")]
+        if left:
+            named = (f"{c.name!r} ({c.kind}: {c.why})" for c in left)
+            warn(
+                f"left out, and handed through: {listed(named, _SHOWN)}; --categorical NAME "
+                "(categorical=) takes a column for a category, --drop NAME (drop=) leaves it out "
+                "by name",
+                kind="columns_left_out",
+                stacklevel=5,
+                columns={c.name: c.kind for c in left},
+            )
+        guessed = [c for c in self.used if c.why]
+        if guessed:
+            named = (f"{c.name!r}: {c.why}" for c in guessed)
+            warn(
+                f"columns were read by guess: {listed(named, _SHOWN, '; ')}; convert them first if "
+                "that is wrong",
+                kind="columns_guessed",
+                stacklevel=5,
+                columns={c.name: c.why for c in guessed},
+            )
+
+    def _tell_unknown(self, frame: Frame, unknown: NDArray[np.bool_]) -> None:
+        """Warn of categories and columns that were not learned from."""
+        counts = {self.used[i].name: int(count) for i, count in enumerate(unknown.sum(0)) if count}
+        if counts:
+            named = (f"{name!r} ({count})" for name, count in counts.items())
+            warn(
+                f"categories that were not learned from are encoded as unknown: "
+                f"{listed(named, _SHOWN)}; train on a table that has them",
+                kind="unknown_categories",
+                stacklevel=5,
+                columns=counts,
+            )
+        if frame.is_named and self.is_named:
+            known = {column.name for column in self.columns}
+            if more := [name for name in frame.names if name not in known]:
+                warn(
+                    f"the column{'s' * (len(more) > 1)} {listed(map(repr, more), _SHOWN)} "
+                    "were not learned from and are handed through; leave them out if they are not "
+                    "wanted",
+                    kind="columns_unknown",
+                    stacklevel=5,
+                    columns=more,
+                )
+        self._tell_constants(frame)
+
+    def _tell_constants(self, frame: Frame) -> None:
+        """Warn of other values in columns that were constant."""
+        changed = {}
+        for column, place in zip(self.columns, self.places(frame), strict=True):
+            if column.kind == "constant" and place >= 0 and not frame.columns[place].other:
+                cells = replace(column, kind="category").read(frame.columns[place])
+                if cells.unknown.any():
+                    changed[column.name] = int(cells.unknown.sum())
+        if changed:
+            named = (f"{name!r} ({count})" for name, count in changed.items())
+            warn(
+                f"columns that were constant have other values, of which the model knows nothing: "
+                f"{listed(named, _SHOWN)}; train on a table that has them",
+                kind="constants_changed",
+                stacklevel=6,
+                columns=changed,
+            )

@@ -1,0 +1,581 @@
+"""What each column of a table holds, and its values as numbers and back.
+
+A column is of one kind: a number, a date, a category, yes or no; or it is left out, since it is
+constant, empty, an identifier, a free text or something else. Gaps are told apart from values.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute
+
+from narrows.data.dialect import MISSING, Marks, is_missing
+from narrows.data.frames import Values
+from narrows.errors import DataError, DataTypeError
+from narrows.texts import counted, is_text, shortened
+
+Kind = Literal[
+    "number", "date", "category", "yes/no", "constant", "identifier", "text", "empty", "other",
+    "dropped",
+]  # fmt: skip
+USED: tuple[Kind, ...] = ("number", "date", "category", "yes/no")
+"""The kinds of columns that a model learns from."""
+
+GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>", "null", "?"})
+"""Texts that are gaps in any column, in lower case; among numbers all missing values are."""
+
+_MOST_LEVELS, _FEW_LEVELS = 64, 10  # told apart in a category; taken for one in any table
+_RECURRENCE = 10  # rows a level, from which texts of many levels are a category
+_FEWEST_KEYS = 10  # rows from which values that all differ are identifiers
+_LONGEST_EXAMPLE = 30
+_YES = {"yes": 1, "no": 0, "y": 1, "n": 0, "true": 1, "false": 0, "t": 1, "f": 0}
+_KEY_NAME = re.compile(
+    r"(^|[_\W])(id|uuid|guid|key|index|no|nr)$|^(id|uuid|guid)([_\W]|$)", re.IGNORECASE
+)
+_KEY_CASE = re.compile(r"[a-z](Id|ID)$")
+_EXACT = 2**53
+_UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in a second
+_DATES = (
+    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
+    "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%f",
+    "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S",
+    "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d-%m-%Y", "%d %b %Y", "%b %d, %Y",
+    "%H:%M:%S", "%H:%M",
+)  # fmt: skip
+_AMBIGUOUS = {"%d/%m/%Y": "%m/%d/%Y", "%d/%m/%Y %H:%M": "%m/%d/%Y %H:%M"}
+_EPOCH = datetime(1970, 1, 1)  # texts without a zone
+_TYPE = re.compile(
+    r"timestamp\[(s|ms|us|ns)(?:, tz=([\w+:/-]+))?\]|duration\[(s|ms|us|ns)\]"
+    r"|time32\[(s|ms)\]|time64\[(us|ns)\]|decimal(?:128|256)\((\d+), (-?\d+)\)"
+)
+
+
+class Cells(NamedTuple):
+    """The values of a column as numbers.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n,), float64
+        Numbers less the column's offset, or the places of levels; NaN for gaps and unknown values.
+    gaps : ndarray of bool and shape (n,)
+        Which values are missing.
+    unknown : ndarray of bool and shape (n,)
+        Which values are levels that the column did not have when it was learned from.
+    """
+
+    numbers: NDArray[np.float64]
+    gaps: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the table learned from.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        See :data:`USED`; columns of other kinds are left out.
+    type : str
+        The Arrow type of its values.
+    levels : list
+        The values of a category, of yes or no, or of a constant.
+    offset : int
+        An integer that is subtracted from integers beyond 2^53 and dates.
+    decimal, thousands : str
+        The marks of numbers that are texts; "" for others, and where there are none.
+    digits : int
+        Their digits behind the decimal mark.
+    step : int
+        The unit to which dates and times are rounded: that of all values learned from.
+    form : str
+        The format of dates that are texts, as ``datetime.strptime`` takes it; "" for others.
+    is_tagged : bool
+        Whether the values have several types; levels are JSON then.
+    n_gaps : int
+        How many values were missing.
+    why : str
+        Why it is left out, or what was guessed.
+    """
+
+    name: str
+    kind: Kind
+    type: str = "null"
+    levels: list[Any] = field(default_factory=list)
+    offset: int = 0
+    decimal: str = ""
+    thousands: str = ""
+    digits: int = 0
+    step: int = 1
+    form: str = ""
+    is_tagged: bool = False
+    n_gaps: int = 0
+    why: str = ""
+
+    @classmethod
+    def find(
+        cls,
+        name: str,
+        values: Values,
+        *,
+        is_category: bool = False,
+        is_wanted: bool = False,
+        marks: Marks | None = None,
+    ) -> Self:
+        """Tell what a column holds.
+
+        Parameters
+        ----------
+        name : str
+        values : Values
+        is_category : bool
+            Whether a user says that it holds categories.
+        is_wanted : bool
+            Whether a user asked for this column: integers that all differ are then numbers.
+        marks : Marks, optional
+            How numbers in texts are written, if that is known.
+
+        Raises
+        ------
+        DataError
+            If it has infinite numbers.
+        """
+        array = values.array
+        gaps = find_gaps(array)
+        column = cls(
+            name=name, kind="empty", type=str(array.type), is_tagged=values.is_tagged,
+            n_gaps=int(gaps.sum()), why="no values",
+        )  # fmt: skip
+        if values.other or gaps.all():
+            return replace(column, kind="other", why=values.other) if values.other else column
+        known = array.filter(pa.array(~gaps))
+        counts = compute.value_counts(known)
+        if len(counts) == 1:
+            return replace(column, kind="constant", levels=_plain(counts.field(0)), why="one value")
+        column = replace(column, why="")
+        if is_category or values.is_category or values.is_tagged:
+            found = column._as_category(counts)
+        elif pa.types.is_boolean(array.type):
+            found = replace(column, kind="yes/no", levels=[False, True])
+        elif is_text(array):
+            found = column._as_text(known, counts, array, marks, is_wanted=is_wanted)
+        elif pa.types.is_temporal(array.type):
+            found = column._as_date(known)
+        else:
+            found = column._as_number(known, len(counts), is_wanted=is_wanted)
+        return found
+
+    def _as_number(self, known: Any, n_levels: int, *, is_wanted: bool) -> Self:
+        """Take the column for numbers, or for whole numbers that identify the rows."""
+        if not pa.types.is_integer(known.type):
+            if pa.types.is_floating(known.type):
+                _check_finite(self.name, known)
+            return replace(self, kind="number")
+        low, high = compute.min(known).as_py(), compute.max(known).as_py()
+        all_differ = n_levels == len(known) >= _FEWEST_KEYS and not self.n_gaps
+        is_named = _KEY_NAME.search(self.name) or _KEY_CASE.search(self.name)
+        if all_differ and not is_wanted and (high - low == n_levels - 1 or is_named):
+            return replace(self, kind="identifier", why="whole numbers that all differ")
+        return replace(self, kind="number", offset=low if max(high, -low) > _EXACT else 0)
+
+    def _as_date(self, known: Any) -> Self:
+        """Take the column for dates, times or spans, which all are whole days, hours or so on."""
+        values = _integers(known)
+        offset = compute.min(values).as_py()
+        since = values.to_numpy().astype(object) - offset
+        seconds = _UNITS.get(getattr(known.type, "unit", "D"), 0)
+        steps = (seconds * span for span in (86_400, 3_600, 60, 1))
+        step = next((s for s in steps if s and not (since % s).any()), 1)
+        return replace(self, kind="date", offset=offset, step=step)
+
+    def _as_category(self, counts: Any) -> Self:
+        """Take the column for a category, of which the most frequent values are told apart."""
+        values = _plain(counts.field(0))
+        often = np.argsort(-counts.field(1).to_numpy(), kind="stable")[:_MOST_LEVELS]
+        levels = sorted((values[place] for place in often), key=lambda v: (str(type(v)), v))
+        why = ""
+        if len(levels) < len(values):
+            why = f"the {len(levels)} most frequent of {len(values)} values are told apart"
+        words = {str(level).strip().lower() for level in levels}
+        is_yes_no = len(levels) == 2 and {_YES.get(word) for word in words} == {0, 1}
+        return replace(self, kind="yes/no" if is_yes_no else "category", levels=levels, why=why)
+
+    def _as_text(
+        self, known: Any, counts: Any, array: Any, marks: Marks | None, *, is_wanted: bool
+    ) -> Self:
+        """Tell what texts hold: numbers, dates, a category, or nothing to learn from."""
+        numeric = self._as_written_number(counts.field(0), array, marks, is_wanted=is_wanted)
+        if numeric is not None:
+            return numeric
+        if (form := _date_form(counts.field(0))) is not None:
+            read = _parse_dates(counts.field(0), form[0])
+            return replace(self, kind="date", form=form[0], offset=int(min(read)), why=form[1])
+        n, k = len(known), len(counts)
+        if n >= _FEWEST_KEYS and k == n:
+            spaced = compute.sum(compute.match_substring(known, " ")).as_py() or 0
+            if 2 * spaced < n:
+                return replace(self, kind="identifier", why="texts that all differ")
+        elif k <= _FEW_LEVELS or (k <= _MOST_LEVELS and 2 * k <= n) or n >= _RECURRENCE * k:
+            return self._as_category(counts)
+        return replace(self, kind="text", why=_why_text(counts.field(0)))
+
+    def _as_written_number(
+        self, distinct: Any, array: Any, marks: Marks | None, *, is_wanted: bool
+    ) -> Self | None:
+        """Take texts for numbers, if all of them but words for missing values are such."""
+        if (form := _number_form(distinct, marks)) is None:
+            return None
+        mark, digits, why = form
+        gaps = find_gaps(array, MISSING)
+        numbers = _parse(array.filter(pa.array(~gaps)), mark)
+        _check_finite(self.name, pa.array(numbers))
+        if (n_levels := len(np.unique(numbers))) == 1:
+            return None
+        column = replace(self, n_gaps=int(gaps.sum()))
+        if not digits and np.abs(numbers).max() < _EXACT:
+            whole = pa.array(numbers).cast(pa.int64())
+            found = column._as_number(whole, n_levels, is_wanted=is_wanted)
+            if found.kind == "identifier":
+                return found
+        return replace(
+            column, kind="number", decimal=mark.decimal, thousands=mark.thousands or "",
+            digits=digits, why=why,
+        )  # fmt: skip
+
+    def read(self, values: Values) -> Cells:
+        """Read the values of a column of this name in any table.
+
+        Raises
+        ------
+        DataError
+            If they are of another kind than those learned from, or infinite.
+        """
+        array = values.array
+        if values.other:
+            raise DataTypeError(
+                f"column {self.name!r} holds {values.other}, and {self.kind}s were learned from; "
+                "give such",
+                column=self.name,
+            )
+        if self.kind in ("number", "date"):
+            return self._read_numbers(array)
+        if values.is_tagged and not self.is_tagged:
+            array = pa.array([_untagged(v) for v in array.to_pylist()], pa.string())
+        gaps = find_gaps(array)
+        array = compute.if_else(pa.array(gaps), pa.scalar(None, array.type), array)
+        levels = self.level_array()
+        if self.is_tagged and not values.is_tagged:
+            array = pa.array([None if v is None else json.dumps(v) for v in array.to_pylist()])
+        try:
+            keys = array if array.type == levels.type else _cast(array, levels.type)
+            places = compute.index_in(keys, value_set=levels)
+        except pa.ArrowException:
+            places = compute.index_in(array.cast(pa.string()), value_set=levels.cast(pa.string()))
+        numbers = np.array(places.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+        numbers[gaps] = np.nan
+        return Cells(numbers, gaps, np.isnan(numbers) & ~gaps)
+
+    def _read_numbers(self, array: Any) -> Cells:
+        none = np.zeros(len(array), np.bool_)
+        are_texts = is_text(array)
+        gaps = find_gaps(array, MISSING if are_texts and self.kind == "number" else GAPS)
+        numbers = np.full(len(array), np.nan)
+        known = array.filter(pa.array(~gaps))
+        if not len(known):
+            return Cells(numbers, gaps, none)
+        try:
+            if self.kind == "date":
+                found = self._dates(known)
+            elif are_texts:
+                found = _parse(known, self._marks)
+            else:
+                found = _floats(known, self.offset)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            example = shortened(str(known[0]), _LONGEST_EXAMPLE)
+            if are_texts and self.kind == "number":
+                bad = (t for t in known.to_pylist() if self._marks.value(t) is None)
+                example = shortened(next(bad, example), _LONGEST_EXAMPLE)
+            raise DataTypeError(
+                f"column {self.name!r} holds {example!r}, which is no {self.kind} as those learned "
+                f"from (type {self.type}); give such, or a gap",
+                column=self.name,
+            ) from error
+        _check_finite(self.name, pa.array(found))
+        numbers[~gaps] = found
+        return Cells(numbers, gaps, none)
+
+    def _dates(self, known: Any) -> NDArray[np.float64]:
+        if is_text(known):
+            return np.asarray(_parse_dates(known, self.form or _DATES[0]) - self.offset, float)
+        kind = type_of(self.type)
+        if is_text(kind):
+            seconds = known.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() / 1e6
+            return np.asarray(seconds - self.offset, np.float64)
+        return _floats(_integers(known.cast(kind, safe=False)), self.offset)
+
+    def write(self, numbers: NDArray[np.float64]) -> Any:
+        """Return the values that numbers stand for, as an Arrow array of the column's type.
+
+        Parameters
+        ----------
+        numbers : ndarray of shape (n,)
+            Finite numbers, as in :attr:`Cells.numbers`.
+        """
+        kind = type_of(self.type)
+        if self.kind in ("category", "yes/no", "constant"):
+            places = np.clip(np.rint(numbers), 0, len(self.levels) - 1).astype(np.int64)
+            return self.level_array().take(pa.array(places)).cast(kind)
+        if is_text(kind):
+            return pa.array([self._written(value) for value in numbers], kind)
+        if pa.types.is_decimal(kind):
+            step = Decimal(1).scaleb(-kind.scale)
+            return pa.array([Decimal(repr(float(v))).quantize(step) for v in numbers], kind)
+        if pa.types.is_floating(kind):
+            return pa.array(numbers).cast(kind, safe=False)
+        whole = _whole(numbers, self.offset, self.step, kind)
+        if pa.types.is_date32(kind) or pa.types.is_time32(kind):
+            whole = whole.cast(pa.int32())
+        return whole.cast(kind)
+
+    def _written(self, value: float) -> str:
+        """Write a number or a date as the texts of the column are written."""
+        if self.form:
+            return _date_text(value + self.offset, self.form)
+        text = f"{value:,.{self.digits}f}"
+        text = text.lstrip("-") if set(text) <= set("-0.") else text
+        marks = {".": self.decimal or ".", ",": self.thousands}
+        return "".join(marks.get(sign, sign) for sign in text)
+
+    @property
+    def _marks(self) -> Marks:
+        return Marks(self.decimal or ".", self.thousands or None)
+
+    def level_array(self) -> Any:
+        """Return the levels as an Arrow array."""
+        kind = type_of(self.type)
+        if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+            return pa.array(self.levels, pa.string()).cast(kind)
+        return pa.array(self.levels, kind)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the column in JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def restore(cls, facts: dict[str, Any]) -> Self:
+        """Build a column from the result of :meth:`facts`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they cannot be such a result.
+        """
+        column = cls(**facts)
+        type_of(column.type)
+        wanted = {
+            **dict.fromkeys(("name", "kind", "form", "decimal", "thousands", "why"), str),
+            **dict.fromkeys(("offset", "digits", "step", "n_gaps"), int),
+            "is_tagged": bool,
+        }
+        for name, kind in wanted.items():
+            if type(getattr(column, name)) is not kind:
+                raise TypeError(f"{name} of a column is {getattr(column, name)!r}")
+        if column.kind not in Kind.__args__:  # type: ignore[attr-defined]
+            raise ValueError(f"a column is of kind {column.kind!r}")
+        if column.kind in ("category", "yes/no", "constant"):
+            least = 1 if column.kind == "constant" else 2
+            if not isinstance(column.levels, list) or len(column.level_array()) < least:
+                raise ValueError(f"column {column.name!r} has the levels {column.levels!r}")
+        marks = column.decimal not in ("", ".", ",") or len(column.thousands) > 1
+        if not 0 <= column.digits <= 30 or marks or column.step < 1:
+            raise ValueError(f"column {column.name!r} has {column.digits} digits")
+        return column
+
+
+def find_gaps(array: Any, words: frozenset[str] = GAPS) -> NDArray[np.bool_]:
+    """Return which values of an Arrow array are missing: null, NaN, or a word for it."""
+    gaps = np.array(array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False), np.bool_)
+    if is_text(array):
+        trimmed = compute.utf8_lower(compute.utf8_trim_whitespace(array))
+        is_word = compute.is_in(trimmed, value_set=pa.array(sorted(words)))
+        gaps |= np.asarray(is_word.to_numpy(zero_copy_only=False), np.bool_)
+    return gaps
+
+
+def type_of(name: str) -> Any:
+    """Return the Arrow type of a name, as ``str(type)`` writes it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such type among those that columns have.
+    """
+    found = _TYPE.fullmatch(name)
+    if found is None:
+        alias = {"date32[day]": "date32", "date64[ms]": "date64"}.get(name, name)
+        return pa.type_for_alias(alias)
+    stamp, zone, span, short, long, precision, scale = found.groups()
+    if stamp:
+        return pa.timestamp(stamp, tz=zone)
+    if span:
+        return pa.duration(span)
+    if short or long:
+        return pa.time32(short) if short else pa.time64(long)
+    wide = int(precision) > 38
+    return (pa.decimal256 if wide else pa.decimal128)(int(precision), int(scale))
+
+
+def _plain(array: Any) -> list[Any]:
+    """Return distinct values in JSON types."""
+    kind = array.type
+    return (array.cast(pa.string()) if _is_odd(kind) else array).to_pylist()  # type: ignore[no-any-return]
+
+
+def _is_odd(kind: Any) -> bool:
+    return bool(pa.types.is_temporal(kind) or pa.types.is_decimal(kind))
+
+
+def _cast(array: Any, kind: Any) -> Any:
+    """Cast values to the type of levels; texts that cannot be cast are no level."""
+    if is_text(kind) and pa.types.is_floating(array.type):
+        whole = compute.equal(compute.floor(array), array)
+        if compute.all(whole, min_count=0).as_py():
+            array = array.cast(pa.int64(), safe=False)
+    return array.cast(kind)
+
+
+def _untagged(value: str | None) -> str | None:
+    if value is None:
+        return None
+    found = json.loads(value)
+    return found if isinstance(found, str) else str(found)
+
+
+def _integers(array: Any) -> Any:
+    """Return dates and times as the integers that count their unit."""
+    wide = pa.types.is_date32(array.type) or pa.types.is_time32(array.type)
+    return (array.cast(pa.int32()) if wide else array).cast(pa.int64())
+
+
+def _floats(array: Any, offset: int) -> NDArray[np.float64]:
+    """Subtract an offset from numbers exactly, and convert them to floats."""
+    if pa.types.is_decimal(array.type) or pa.types.is_boolean(array.type):
+        array = array.cast(pa.float64())
+    values = array.to_numpy(zero_copy_only=False)
+    if offset and values.dtype.kind in "iu":
+        return np.asarray(values.astype(object) - offset, np.float64)
+    return np.asarray(values, np.float64) - offset
+
+
+def _whole(numbers: NDArray[np.float64], offset: int, step: int, kind: Any) -> Any:
+    """Round numbers to a step, add an offset exactly, and stay within the range of a type."""
+    bits, is_signed = kind.bit_width, not str(kind).startswith("u")
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+    steps = np.rint(numbers / step).tolist()
+    values = [min(max(int(value) * step + offset, low), high) for value in steps]
+    return pa.array(values, pa.int64() if is_signed else pa.uint64())
+
+
+def _check_finite(name: str, numbers: Any) -> None:
+    values = numbers.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if np.isinf(values).any():
+        raise DataError(
+            f"Input X contains infinity: column {name!r} has "
+            f"{counted(int(np.isinf(values).sum()), 'infinite value')}; only finite numbers and "
+            "gaps are allowed; make gaps of them",
+            column=name,
+        )
+
+
+def _parse(texts: Any, marks: Marks) -> NDArray[np.float64]:
+    """Convert texts of numbers, raise ValueError for others."""
+    trimmed = compute.utf8_trim_whitespace(texts)
+    for sign in marks.removed:
+        trimmed = compute.replace_substring(trimmed, sign, "")
+    if marks.decimal != ".":
+        trimmed = compute.replace_substring(trimmed, marks.decimal, ".")
+    plain = compute.utf8_ltrim(trimmed, "+")
+    return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str] | None:
+    """Tell how distinct texts are numbers: their marks, the digits behind, and what was guessed."""
+    known = [text.strip() for text in texts.to_pylist() if not is_missing(text)]
+    if not known:
+        return None
+    several = (marks,) if marks is not None else (Marks(), Marks(","), Marks(".", ","))
+    for one in several:
+        if all(one.value(text) is not None for text in known):
+            behind = (re.split(r"[eE]", text)[0].partition(one.decimal)[2] for text in known)
+            digits = max(map(len, behind))
+            has_power = any(re.search(r"\d[eE]", text) for text in known)
+            why = ""
+            if marks is None and one.decimal == ",":
+                why = f"commas were read as decimal marks, as in {known[0]!r}"
+                if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", t) for t in known if "," in t):
+                    why += ", though they may separate thousands"
+            return one, min(30, digits + 6 * has_power), why
+    return None
+
+
+def _date_form(texts: Any) -> tuple[str, str] | None:
+    """Find the format of which all distinct texts are dates, and what was guessed."""
+    known = [text.strip() for text in texts.to_pylist()]
+    if not all(any(map(str.isdigit, text)) and len(text) < 40 for text in known):
+        return None
+    for form in _DATES:
+        if all(_read_date(text, form) is not None for text in known):
+            other = _AMBIGUOUS.get(form)
+            if other is not None and all(_read_date(text, other) is not None for text in known):
+                return form, f"{known[0]!r} was read as day, month, year"
+            return form, ""
+    return None
+
+
+def _read_date(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, form)
+    except ValueError:
+        return None
+
+
+def _parse_dates(texts: Any, form: str) -> NDArray[np.float64]:
+    """Convert dates in texts to seconds since 1970; raise ValueError for others."""
+    encoded = texts.dictionary_encode()
+    seconds = []
+    for text in encoded.dictionary.to_pylist():
+        moment = datetime.strptime(text.strip(), form)
+        zone = moment.tzinfo
+        seconds.append((moment - _EPOCH.replace(tzinfo=zone)).total_seconds())
+    found: NDArray[np.float64] = np.asarray(seconds)[encoded.indices.to_numpy(zero_copy_only=False)]
+    return found
+
+
+def _date_text(seconds: float, form: str) -> str:
+    """Write a moment, in seconds since 1970, rounded to what its format shows."""
+    span = timedelta(seconds=round(seconds, 6 if "%f" in form else 0))
+    low, high = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
+    moment = min(max(_EPOCH + span, low), high) if abs(seconds) < 1e11 else _EPOCH
+    if "%S" not in form and "%H" in form:
+        moment += timedelta(seconds=30)
+    if "%H" not in form:
+        moment += timedelta(hours=12)
+    return (moment.replace(tzinfo=UTC) if "%z" in form else moment).strftime(form)
+
+
+def _why_text(texts: Any) -> str:
+    """Describe texts of many values, of which some may be numbers."""
+    known = texts.to_pylist()
+    wrong = [text for text in known if Marks().value(text) is None and not is_missing(text)]
+    if 10 * len(wrong) < len(known):
+        example = shortened(wrong[0], _LONGEST_EXAMPLE)
+        return f"numbers, and {counted(len(wrong), 'text')} such as {example!r}"
+    return f"free text of {counted(len(known), 'value')}"

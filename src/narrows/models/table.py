@@ -1,0 +1,530 @@
+"""An autoencoder of tables as people have them: numbers, categories, dates, yes and no, gaps.
+
+The columns become numbers (:mod:`narrows.data.column_encoder`), from which any model of Narrows
+learns. Gaps are filled by what the other columns tell (:mod:`narrows.models.filling`), and marked.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import Tags, check_random_state
+from torch import Tensor
+
+from narrows import storage
+from narrows.data.batches import without_zero_weights
+from narrows.data.column_encoder import ColumnEncoder, Encoded
+from narrows.data.columns import Column
+from narrows.data.frames import Frame, read_frame
+from narrows.errors import FormatError, ParameterError
+from narrows.models import filling, persistence
+from narrows.models.autoencoder import Autoencoder
+from narrows.models.base import BaseAutoencoder
+from narrows.models.denoising import DenoisingAutoencoder
+from narrows.models.filling import Filler, sums
+from narrows.models.fitted import StorableEstimator
+from narrows.models.parameters import RandomState
+from narrows.models.persistence import parameter_from_json
+from narrows.models.registry import MODELS, class_named, model_named
+from narrows.models.runs import unchanged_on_failure
+from narrows.networks import NetworkSpec
+from narrows.training.history import History
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TableAutoencoder(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]  # untyped
+    TransformerMixin,  # type: ignore[misc]  # untyped
+    StorableEstimator,
+):
+    """A model of a table with columns of any kind, and with gaps.
+
+    Numbers and dates are standardised; a category becomes a column of zeros and ones for each of
+    its values, which together count as much as one number; yes and no become one such column.
+    Identifiers, free texts, and columns that are empty are left out with a warning, and constant
+    columns are restored as they are. Cells that are gaps (None, NaN, NaT, "", "NA", "?") are filled
+    by what the other cells of the row tell, and marked in further columns.
+
+    Parameters
+    ----------
+    model : model, str or None, default=None
+        The model that learns from the encoded rows, of which a copy is fitted: any model of
+        Narrows, or its name on the command line. ``None`` takes an :class:`Autoencoder`. Its
+        ``scaling="auto"`` means "none", as the columns are scaled already. The only positional
+        parameter.
+    columns : sequence of str or None, default=None
+        The columns to learn from; by default all. Integers that all differ are then numbers.
+    drop : sequence of str, default=()
+        Columns to leave out.
+    categorical : sequence of str, default=()
+        Columns that hold categories, such as codes that are numbers.
+    random_state : int, RandomState or None, default=None
+        The random seed of the cells that are hidden to measure how gaps are filled, and of the
+        model, unless it has its own.
+
+    Attributes
+    ----------
+    model_ : BaseAutoencoder
+        The fitted model of the encoded rows, whose features ``model_.feature_names_in_`` names.
+    columns_ : list of Column
+        What each column of the table holds; see :class:`narrows.data.columns.Column`.
+    filler_ : Filler
+        How gaps are filled.
+    n_features_in_ : int
+        Columns of the table.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if the table has names that are texts.
+    history_ : History
+        Every term of the model's loss, epoch by epoch.
+    fingerprint_ : str
+        SHA-256 of the weights, the columns, and what fills gaps.
+
+    See Also
+    --------
+    Autoencoder : For tables of numbers without gaps, which it learns from as they are.
+
+    Notes
+    -----
+    A gap is first given its expectation under a Gaussian with few axes (probabilistic PCA, Tipping
+    & Bishop 1999), learned by EM. Where there are gaps in training, a
+    :class:`DenoisingAutoencoder` learns to restore whole columns that are hidden in rows filled in
+    this way, and corrects it; its loss counts the hidden cells alone, which are known. How far
+    either is followed is measured for each column on hidden cells of held-out rows, so that columns
+    which the others tell nothing about get their mean or their most frequent category. The model
+    then learns from filled rows.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from narrows import TableAutoencoder
+    >>> rng = np.random.default_rng(0)
+    >>> width = rng.normal(50, 10, 300)
+    >>> table = pd.DataFrame({
+    ...     "width": width,
+    ...     "area": width**2 + rng.normal(0, 50, 300),
+    ...     "size": np.where(width > 50, "large", "small"),
+    ... })
+    >>> with_gaps = table.mask(rng.random(table.shape) < 0.1)
+    >>> model = TableAutoencoder(random_state=0).fit(with_gaps)
+    >>> filled = model.impute(with_gaps)
+    >>> bool(filled.notna().all(axis=None)), list(filled.dtypes) == list(table.dtypes)
+    (True, True)
+    >>> is_gap = with_gaps["size"].isna()
+    >>> bool((filled["size"] == table["size"])[is_gap].mean() > 0.8)
+    True
+    """
+
+    model: BaseAutoencoder | str | None = field(default=None, kw_only=False)
+    columns: Sequence[str] | None = None
+    drop: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    random_state: RandomState = None
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from a table.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+            The table; arrays may be structured, or hold objects.
+        y : array-like, optional
+            Labels, which are ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each row, at least 0; see :meth:`Autoencoder.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError
+            If a parameter or the table cannot be used.
+        DivergedError
+            As the model's ``fit``.
+
+        Warns
+        -----
+        NarrowsWarning
+            "columns_left_out" if columns hold nothing to learn from, "columns_guessed" if texts
+            were read as numbers or dates in a way that is not certain.
+        """
+        del y
+        with unchanged_on_failure(self):
+            self.check_parameters()
+            seed = int(check_random_state(self.random_state).randint(2**31))
+            frame = read_frame(X, at_least=2)
+            self._know(frame)
+            (numbers,), weights = without_zero_weights(sample_weight, np.arange(len(frame)))
+            frame = frame if len(numbers) == len(frame) else frame.rows(numbers)
+            self.column_encoder_ = ColumnEncoder.fit(
+                frame,
+                weights,
+                only=self.columns,
+                drop=self.drop,
+                categorical=self.categorical,
+            )
+            encoded = self.column_encoder_.transform(frame, tell=False)
+            self._learn(encoded, weights, seed)
+        return self
+
+    def _know(self, frame: Frame) -> None:
+        """Keep the number of columns, and their names if they are the table's own."""
+        self.n_features_in_ = len(frame.names)
+        self.__dict__.pop("feature_names_in_", None)
+        if frame.is_named:
+            self.feature_names_in_ = np.asarray(frame.names, dtype=object)
+
+    def _learn(self, encoded: Encoded, weights: Any, seed: int) -> None:
+        self.filler_ = filling.learn(self.column_encoder_, encoded.features, weights, seed)
+        self.model_ = self._model(seed).fit(self._rows(encoded), sample_weight=weights)
+
+    def _model(self, seed: int) -> BaseAutoencoder:
+        """Return a copy of the model to be fitted."""
+        given: Any = Autoencoder() if self.model is None else self.model
+        inner: BaseAutoencoder = MODELS[given]() if isinstance(given, str) else clone(given)
+        if inner.scaling == "auto":
+            inner.scaling = "none"
+        if inner.random_state is None and self.random_state is not None:
+            inner.random_state = seed
+        return inner
+
+    def _rows(self, encoded: Encoded) -> Any:
+        """Return rows for the model: features whose gaps are filled, and marks, with names."""
+        matrix = np.column_stack([self.filler_.fill(encoded.features), encoded.marks])
+        names = self.column_encoder_.feature_names()
+        return pa.table([pa.array(column) for column in matrix.T], names=names)
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode the rows of a table.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+            A table with the columns learned from, found by their names if it has names; others
+            have no effect. Gaps are allowed in all columns.
+
+        Returns
+        -------
+        ndarray of shape (n, K), float32
+            The codes.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If the model is not fitted, or a column is missing or of another kind.
+
+        Warns
+        -----
+        NarrowsWarning
+            "unknown_categories", "constants_changed" and "columns_unknown" if the table holds what
+            was not learned from.
+        """
+        _, rows, _ = self._encode(X)
+        codes: NDArray[np.float32] = self.model_.transform(rows)
+        return codes
+
+    def inverse_transform(self, Z: Any) -> Any:
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, K)
+            Codes.
+
+        Returns
+        -------
+        table of n rows
+            Of the kind that was learned from, with the columns that were, and constant ones;
+            columns that were left out are not in it.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If the model is not fitted, or the codes have another width.
+        MissingDependencyError
+            If pandas or polars is needed for this and not installed.
+        """
+        self._check_fitted()
+        restored = self.model_.inverse_transform(Z)[:, : self.column_encoder_.n_features]
+        return self.column_encoder_.table(self.column_encoder_.inverse(restored))
+
+    def reconstruct(self, X: Any, *, fill_only: bool = False) -> Any:
+        """Encode the rows of a table and decode their codes.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+            A table, as for :meth:`transform`.
+        fill_only : bool, default=False
+            Whether only gaps are new, and all other cells stay as they are.
+
+        Returns
+        -------
+        table like X
+            Of the same kind, with the same columns in the same order and of the same types.
+            Whole numbers are rounded, dates are dates, categories are the most likely ones. Columns
+            that were left out in training are those of X. A path gives an Arrow table.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        frame, rows, encoded = self._encode(X)
+        if fill_only:
+            filled = self.column_encoder_.inverse(self.filler_.fill(encoded.features))
+            return self.column_encoder_.rows(frame, filled, encoded.gaps)
+        restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
+        return self.column_encoder_.rows(frame, self.column_encoder_.inverse(restored))
+
+    def impute(self, X: Any) -> Any:
+        """Fill the gaps of a table.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+            A table, as for :meth:`transform`.
+
+        Returns
+        -------
+        table like X
+            As :meth:`reconstruct` with ``fill_only=True``. Gaps of columns that were left out in
+            training stay.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return self.reconstruct(X, fill_only=True)
+
+    def column_errors(self, X: Any) -> dict[str, float]:
+        """Measure the error of the reconstruction of each column; lower is better.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+            A table, as for :meth:`transform`.
+
+        Returns
+        -------
+        dict of str to float
+            By the name of each column that was learned from, the mean over its known cells of the
+            squared error over the variance in training: 1 is the error of the mean. Categories
+            count by their zeros and ones. NaN if no cell is known.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        _, rows, encoded = self._encode(X)
+        squares, known = self._squares(rows, encoded)
+        counts = known.sum(axis=0)
+        means = np.where(counts > 0, squares.sum(axis=0) / np.maximum(counts, 1), math.nan)
+        return {c.name: float(m) for c, m in zip(self.column_encoder_.used, means, strict=True)}
+
+    def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
+        """Measure the error of the reconstruction of each row; lower is better.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+            A table, as for :meth:`transform`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            The mean over the row's known cells of the squared error over the column's variance;
+            0 if no cell is known.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        _, rows, encoded = self._encode(X)
+        squares, known = self._squares(rows, encoded)
+        errors: NDArray[np.float64] = squares.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        return errors
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return minus the reconstruction error of each row: higher is better."""
+        return -self.reconstruction_error(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return minus the mean reconstruction error: higher is better; ``y`` is ignored."""
+        del y
+        return float(self.score_samples(X).mean())
+
+    def check_parameters(self) -> None:
+        """Refuse parameters that are not allowed.
+
+        Raises
+        ------
+        ParameterError
+            For the first one.
+        """
+        given: Any = self.model
+        if isinstance(given, str):
+            if model_named(given) is None:
+                raise ParameterError(
+                    f"model={given!r} is not known; use one of {', '.join(MODELS)}, a model, or "
+                    "None",
+                    parameter="model",
+                )
+        elif given is not None and not isinstance(given, BaseAutoencoder):
+            raise ParameterError(
+                f"model={given!r} is not allowed; give a model of Narrows, its name, or None",
+                parameter="model",
+            )
+        elif given is not None:
+            given.check_parameters()
+        for name in ("columns", "drop", "categorical"):
+            value = getattr(self, name)
+            if isinstance(value, str) or (value is None and name != "columns"):
+                raise ParameterError(
+                    f"{name}={value!r} is not allowed; give a list of names of columns",
+                    parameter=name,
+                )
+
+    @property
+    def columns_(self) -> list[Column]:
+        """What each column of the table holds."""
+        self._check_fitted()
+        return self.column_encoder_.columns
+
+    @property
+    def history_(self) -> History:  # type: ignore[override]  # which the model keeps
+        """Every term of the model's loss, epoch by epoch."""
+        self._check_fitted()
+        return self.model_.history_
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs trained."""
+        return len(self.history_)
+
+    @property
+    def n_components(self) -> int:
+        """The width of the code, K."""
+        self._check_fitted()
+        return self.model_.n_components
+
+    @property
+    def spec_(self) -> NetworkSpec:
+        """The description of the model's network."""
+        self._check_fitted()
+        return self.model_.spec_
+
+    @property
+    def fingerprint_(self) -> str:
+        """SHA-256, in hexadecimal, of weights, columns, and what fills gaps."""
+        self._check_fitted()
+        facts, parts = {"model": self.model_.fingerprint_, "table": self._facts()}, self._own()[1]
+        return storage.fingerprint(facts, parts)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = False
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = tags.input_tags.categorical = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.spec_.code_width)
+
+    def _encode(self, X: Any) -> tuple[Frame, Any, Encoded]:
+        """Read a table, and convert it to rows for the model."""
+        self._check_fitted()
+        frame = read_frame(X)
+        encoded = self.column_encoder_.transform(frame)
+        return frame, self._rows(encoded), encoded
+
+    def _squares(self, rows: Any, encoded: Encoded) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return the squared error of each cell (n, C), 0 where it is not known, and which are."""
+        restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
+        difference = np.nan_to_num(encoded.features - restored)
+        known = ~(encoded.gaps | encoded.unknown)
+        return sums(difference**2, self.column_encoder_.slices) * known, known
+
+    def _facts(self) -> dict[str, Any]:
+        return {**self.column_encoder_.facts(), "n_features_in": self.n_features_in_}
+
+    def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        manifest, parts = self.model_._stored()
+        own, own_parts = self._own()
+        facts = {
+            "kind": "table",
+            "fingerprint": self.fingerprint_,
+            "fingerprint_of_model": manifest["fingerprint"],
+            "parameters_of_table": persistence.parameters(self),
+        }
+        return {**manifest, **own, **facts}, {**parts, **own_parts}
+
+    def _own(self) -> tuple[dict[str, Any], dict[str, Mapping[str, Tensor]]]:
+        """Return what is stored beside the model: the columns, and what fills gaps."""
+        facts: dict[str, Any] = {"table": self._facts()}
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "columns": self.column_encoder_.tensors(),
+            "gaps": self.filler_.tensors(),
+        }
+        if self.filler_.network is not None:
+            facts["filler"], halves = self.filler_.network._stored()
+            parts |= {f"filling{name}": halves[name] for name in ("encoder", "decoder")}
+            facts["filler"].pop("rows", None)
+        return facts, parts
+
+    @classmethod
+    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
+        """Build a saved model from the results of :func:`narrows.storage.read`.
+
+        Raises
+        ------
+        FormatError
+            If the manifest and the tensors do not belong together.
+        """
+        with storage.explain_damage("table model", path):
+            inner = class_named(manifest["model"])
+            if inner is None:
+                raise ValueError(f"this Narrows has no model {manifest['model']!r}")
+            as_model = {"kind": "model", "fingerprint": manifest["fingerprint_of_model"]}
+            known = {
+                name: parameter_from_json(value)
+                for name, value in manifest["parameters_of_table"].items()
+            }
+            table = cls(**known)
+            encoder = ColumnEncoder.restore(manifest["table"], parts["columns"])
+            network = None
+            if "filler" in manifest:
+                halves = {name: parts[f"filling{name}"] for name in ("encoder", "decoder")}
+                network = DenoisingAutoencoder.restore(manifest["filler"], halves, path)
+            table.column_encoder_ = encoder
+            table.filler_ = Filler.restore_from(parts["gaps"], encoder, network)
+            table.n_features_in_ = len(encoder.columns)
+            if encoder.is_named:
+                names = [column.name for column in encoder.columns]
+                table.feature_names_in_ = np.asarray(names, dtype=object)
+        table.model_ = inner.restore({**manifest, **as_model}, parts, path)
+        wide = encoder.n_features + len(encoder.marked)
+        if table.model_.sample_shape_ != (wide,):
+            raise FormatError(
+                f"the table model in '{path}' is damaged: its columns make {wide} features, and "
+                f"its network takes {table.model_.sample_shape_}; copy its folder again, whole"
+            )
+        storage.check_fingerprint(table.fingerprint_, manifest, path)
+        return table

@@ -1,0 +1,454 @@
+"""The autoencoder of tables: kinds of columns, gaps, types that come back, and storage."""
+
+import datetime as dt
+import warnings
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from narrows import Autoencoder, TableAutoencoder, load
+from narrows.errors import (
+    DataError,
+    DataTypeError,
+    FormatError,
+    NarrowsWarning,
+    NotFittedError,
+    ParameterError,
+)
+
+SEED = 20261130
+N = 80
+
+
+def quick(n_components=4, **parameters):
+    inner = Autoencoder(n_components, max_epochs=2)
+    return TableAutoencoder(inner, **{"random_state": SEED, **parameters})
+
+
+def exact(**parameters):
+    """Return a model whose code is as wide as the row: PCA, which restores every row."""
+    inner = Autoencoder(64, hidden_layer_sizes=(), activation="identity")
+    return TableAutoencoder(inner, **{"random_state": SEED, **parameters})
+
+
+def mixed():
+    """Return a table with a column of each kind, without gaps."""
+    rng = np.random.default_rng(SEED)
+    days, first = rng.integers(0, 500, N), dt.date(2020, 1, 15)
+    return pd.DataFrame(
+        {
+            "number": rng.normal(size=N),
+            "whole": rng.integers(-9, 9, N),
+            "small": rng.integers(0, 200, N).astype(np.uint8),
+            "single": rng.normal(size=N).astype(np.float32),
+            "huge": 2**60 + rng.integers(0, 1000, N) * 2**3,
+            "truth": rng.random(N) < 0.3,
+            "answer": rng.choice(["yes", "no"], N),
+            "colour": rng.choice(["red", "green", "blue"], N),
+            "grade": pd.Categorical(rng.choice(["low", "high", "mid"], N), ordered=True),
+            "nullable": pd.array(rng.integers(0, 5, N), dtype="Int64"),
+            "day": pd.Timestamp("2020-02-28") + pd.to_timedelta(days, "D"),
+            "moment": pd.Timestamp("2021-03-01", tz="Europe/Berlin")
+            + pd.to_timedelta(rng.integers(0, 10**6, N), "s"),
+            "span": pd.to_timedelta(rng.integers(0, 10**5, N), "s"),
+            "written": [f"{first + dt.timedelta(days=int(d)):%d.%m.%Y}" for d in days],
+            "comma": [f"{v:.2f}".replace(".", ",") for v in rng.normal(size=N)],
+            "several": [1, "a", 2.5, True] * (N // 4),
+        }
+    )
+
+
+def with_gaps(table, share=0.1):
+    return table.mask(np.random.default_rng(SEED + 1).random(table.shape) < share)
+
+
+def checks():
+    for checked, check in estimator_checks_generator(quick(2)):
+        # See tests/test_autoencoder.py. Weighted rows are not compared in double precision.
+        if check.func.__name__ not in {
+            "check_array_api_input",
+            "check_sample_weight_equivalence_on_dense_data",
+        }:
+            yield pytest.param(checked, check, id=check.func.__name__)
+
+
+@pytest.mark.filterwarnings("ignore")  # some checks provoke warnings of scikit-learn's own
+@pytest.mark.parametrize(("estimator", "check"), list(checks()))
+def test_scikit_learns_contract_holds(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore:columns were read by guess")
+def test_each_kind_of_column_comes_back_as_it_was():
+    table = mixed()
+    model = exact().fit(table)
+    kinds = {column.name: column.kind for column in model.columns_}
+    assert kinds == {
+        "number": "number", "whole": "number", "small": "number", "single": "number",
+        "huge": "number", "truth": "yes/no", "answer": "yes/no", "colour": "category",
+        "grade": "category", "nullable": "number", "day": "date", "moment": "date",
+        "span": "date", "written": "date", "comma": "number", "several": "category",
+    }  # fmt: skip
+    restored = model.reconstruct(table)
+    assert list(restored.columns) == list(table.columns)
+    assert (restored.dtypes == table.dtypes).all()
+    for name in table.columns:
+        if name in {"number", "single"}:
+            np.testing.assert_allclose(restored[name], table[name], atol=1e-4)
+        elif name in {"moment", "span"}:
+            assert (restored[name] - table[name]).abs().max() < pd.Timedelta("10s")
+        elif name == "comma":
+            both = [t[name].str.replace(",", ".").astype(float) for t in (restored, table)]
+            np.testing.assert_allclose(*both, atol=0.011)
+        else:
+            same = [
+                a == b and type(a) is type(b)
+                for a, b in zip(restored[name], table[name], strict=True)
+            ]
+            assert all(same), name
+
+
+@pytest.mark.filterwarnings("ignore:columns were read by guess")
+def test_only_gaps_are_filled():
+    table = with_gaps(mixed())
+    filled = quick().fit(table).impute(table)
+    assert (filled.dtypes == table.dtypes).all()
+    assert filled.notna().all(axis=None)
+    pd.testing.assert_frame_equal(filled.where(table.notna(), table), table)
+    assert set(filled["colour"]) <= {"red", "green", "blue"}
+    assert filled["written"].str.fullmatch(r"\d\d\.\d\d\.\d{4}").all()
+
+
+def test_the_same_kind_of_table_comes_back():
+    rng = np.random.default_rng(SEED)
+    frame = pl.DataFrame(
+        {
+            "a": rng.normal(size=N),
+            "n": pl.Series(rng.integers(0, 9, N), dtype=pl.Int16),
+            "c": pl.Series(rng.choice(["u", "v", "w"], N), dtype=pl.Categorical),
+            "e": pl.Series(rng.choice(["u", "v"], N), dtype=pl.Enum(["u", "v"])),
+            "t": pl.Series(rng.choice(["x", "y", "z"], N)),
+            "d": [dt.date(2020, 1, 1) + dt.timedelta(days=int(d)) for d in rng.integers(0, 99, N)],
+            "b": rng.random(N) < 0.5,
+            "p": [Decimal(int(v)) / 4 for v in rng.integers(0, 99, N)],
+        }
+    )
+    gaps = rng.random((N, 8)) < 0.1
+    frame = frame.with_columns(
+        pl.when(pl.Series(~gaps[:, place])).then(pl.col(name)).alias(name)
+        for place, name in enumerate(frame.columns)
+    )
+    model = exact().fit(frame)
+    for table in (frame, frame.to_arrow()):
+        filled = model.impute(table)
+        restored = model.reconstruct(table)
+        assert type(filled) is type(restored) is type(table)
+        assert filled.schema == restored.schema == table.schema
+        filled = pl.DataFrame(filled)
+        assert filled.null_count().sum_horizontal().item() == 0
+        assert (filled.to_numpy() == frame.to_numpy())[~gaps].all()
+    codes = model.set_output(transform="polars").transform(frame)
+    assert isinstance(codes, pl.DataFrame)
+    assert codes.columns[0] == "tableautoencoder0"
+    model.set_output(transform="pandas")
+    assert isinstance(model.transform(frame), pd.DataFrame)
+    decoded = model.inverse_transform(np.zeros((3, model.n_components)))
+    assert isinstance(decoded, pl.DataFrame)
+    assert decoded.columns == frame.columns
+
+
+def test_arrays_of_objects_and_structured_arrays_come_back():
+    rng = np.random.default_rng(SEED)
+    objects = np.empty((N, 3), object)
+    objects[:, 0] = rng.normal(size=N).tolist()
+    objects[:, 1] = rng.choice(["a", "b", "c"], N).tolist()
+    objects[:, 2] = rng.integers(0, 9, N).tolist()
+    objects[3, 0], objects[4, 1], objects[5, 2] = None, "", float("nan")
+    filled = exact().fit(objects).impute(objects)
+    assert filled.dtype == object
+    assert filled[4, 1] in {"a", "b", "c"}
+    assert isinstance(filled[3, 0], float)
+    known = np.ones(objects.shape, bool)
+    known[[3, 4, 5], [0, 1, 2]] = False
+    assert (filled == objects)[known].all()
+    structured = np.zeros(N, [("x", "f4"), ("k", "U5"), ("i", "i2")])
+    structured["x"], structured["i"] = rng.normal(size=N), rng.integers(0, 9, N)
+    structured["k"] = rng.choice(["one", "two", "three"], N)
+    structured["x"][7] = np.nan
+    model = exact().fit(structured)
+    assert model.impute(structured).dtype == structured.dtype
+    assert np.isfinite(model.impute(structured)["x"]).all()
+    assert (model.reconstruct(structured)["k"] == structured["k"]).all()
+    numbers = rng.normal(size=(N, 3))
+    numbers[0, 0] = np.nan
+    filled = exact().fit(numbers).impute(numbers)
+    assert filled.dtype == float
+    assert (filled[1:] == numbers[1:]).all()
+    assert np.isfinite(filled).all()
+
+
+def test_what_holds_nothing_to_learn_is_left_out_and_handed_through():
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame(
+        {
+            "id": np.arange(N),
+            "customer_id": rng.permutation(10**6)[:N],
+            "key": [f"k{i:03}" for i in range(N)],
+            "note": [f"a remark about the row {i}" for i in range(N)],
+            "empty": [None] * N,
+            "lists": [[i] for i in range(N)],
+            "same": 7,
+            "population": rng.permutation(10**6)[:N],
+            "x": rng.normal(size=N),
+            "c": rng.choice(["a", "b"], N),
+        }
+    )
+    with pytest.warns(
+        NarrowsWarning, match="left out, and handed through: 'id' \\(identifier"
+    ) as all_:
+        model = quick().fit(table)
+    assert all_[0].message.facts["columns"] == {
+        "id": "identifier", "customer_id": "identifier", "key": "identifier", "note": "text",
+        "empty": "empty", "lists": "other",
+    }  # fmt: skip
+    restored = model.reconstruct(table)
+    for name in ("id", "customer_id", "key", "note", "empty", "lists", "same"):
+        assert restored[name].equals(table[name])
+    assert list(model.inverse_transform(model.transform(table)).columns) == [
+        "same", "population", "x", "c"
+    ]  # fmt: skip
+    wanted = quick(columns=["id", "x"]).fit(table)
+    assert [c.kind for c in wanted.columns_ if c.kind != "dropped"] == ["number", "number"]
+    chosen = quick(
+        drop=["id", "key", "note", "empty", "lists", "customer_id"], categorical=["same"]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [c.name for c in chosen.fit(table).column_encoder_.used] == ["population", "x", "c"]
+    codes = table.assign(zone=rng.integers(1, 5, N))[["zone", "x"]]
+    (zone, _) = quick(categorical=["zone"]).fit(codes).columns_
+    assert (zone.kind, zone.levels) == ("category", [1, 2, 3, 4])
+    with pytest.raises(ParameterError, match="drop names 'nothing', which is no column"):
+        quick(drop=["nothing"]).fit(table)
+    with pytest.raises(DataError, match="no column of the table can be learned from: 'same'"):
+        quick().fit(table[["same"]])
+
+
+def test_new_categories_and_constants_are_said_and_unknown():
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"c": rng.choice(["a", "b", "c"], N), "x": rng.normal(size=N), "k": 1})
+    model = exact().fit(table)
+    new = table.assign(c=["d", *table["c"].tolist()[1:]], k=[2] + [1] * (N - 1))
+    with pytest.warns(NarrowsWarning) as all_:
+        codes = model.transform(new)
+    facts = {one.message.kind: one.message.facts for one in all_}
+    assert facts["unknown_categories"]["columns"] == {"c": 1}
+    assert facts["constants_changed"]["columns"] == {"k": 1}
+    np.testing.assert_allclose(codes[1:], model.transform(table)[1:], atol=1e-5)
+    with pytest.warns(NarrowsWarning):
+        assert model.impute(new)["c"][0] == "d"  # it is no gap
+    with pytest.warns(NarrowsWarning):
+        assert model.reconstruct(new)["c"][0] in {"a", "b", "c"}
+
+
+def test_columns_are_found_by_name():
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"c": rng.choice(["a", "b"], N), "x": rng.normal(size=N)})
+    model = quick().fit(table)
+    turned = table[["x", "c"]]
+    np.testing.assert_array_equal(model.transform(turned), model.transform(table))
+    assert list(model.reconstruct(turned).columns) == ["x", "c"]
+    with pytest.warns(
+        NarrowsWarning, match="the column 'y' were not learned|the column 'y' was not"
+    ):
+        assert "y" in model.reconstruct(table.assign(y=1))
+    with pytest.raises(DataError, match="the table lacks the column 'x' that the model learned"):
+        model.transform(table[["c"]])
+    with pytest.raises(DataError, match="the columns 'c' come more than once"):
+        model.transform(pd.concat([table, table[["c"]]], axis=1))
+    with pytest.raises(DataTypeError, match="column 'x' holds 'much', which is no number"):
+        model.transform(table.astype({"x": object}).assign(x=["much"] * N))
+    with pytest.raises(DataError, match="column 'x' has 1 infinite value"):
+        model.transform(table.assign(x=[np.inf] + [0.0] * (N - 1)))
+    as_text = table.assign(x=table["x"].astype(str))
+    np.testing.assert_allclose(model.transform(as_text), model.transform(table), atol=1e-5)
+    assert model.reconstruct(table.iloc[:1]).shape == (1, 2)
+    with pytest.raises(DataError, match="minimum of 2 is required"):
+        quick().fit(table.iloc[:1])
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        quick().transform(table)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "gaps"),
+    [
+        (["1.5", "2.5", "?", "NA", ""] * 16, "number", 48),
+        (["1,5", "2,25"] * 40, "number", 0),
+        (["1,234.5", "12,345.0"] * 40, "number", 0),
+        (["2020-01-05", "2020-02-05T00:00:00", "x"] * 20, "category", 0),
+        (["2020-01-05T10:00:00+02:00", "2021-01-05T10:00:00+01:00"] * 40, "date", 0),
+        (["13/01/2020", "01/02/2020"] * 40, "date", 0),
+        (["12:30", "13:45"] * 40, "date", 0),
+        (["true", "false"] * 40, "yes/no", 0),
+        (["none", "some", " ", "n/a"] * 20, "category", 40),
+        (["-", "none", "1"] * 20, "constant", 40),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:columns were read by guess")
+def test_what_texts_hold(texts, kind, gaps):
+    table = pd.DataFrame({"t": texts, "x": np.arange(len(texts)) % 7})
+    if kind == "constant":
+        kind, gaps = "category", 0  # dashes beside a single number
+    column = quick().fit(table).columns_[0]
+    assert (column.kind, column.n_gaps) == (kind, gaps)
+
+
+def test_guesses_about_texts_are_said():
+    table = pd.DataFrame({"d": ["01/02/2020", "03/04/2020"] * 9, "n": ["1,234", "2,345"] * 9})
+    with pytest.warns(NarrowsWarning, match="read as day, month, year.*may separate thousands"):
+        quick().fit(table)
+
+
+def test_a_gap_is_filled_from_what_it_depends_on_and_by_the_mean_where_nothing_tells():
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=400)
+    table = pd.DataFrame(
+        {
+            "x": x,
+            "double": 2 * x + rng.normal(0, 0.1, 400),
+            "sign": np.where(x > 0, "plus", "minus"),
+            "alone": rng.normal(5, 1, 400),
+        }
+    )
+    holes = table.mask(rng.random(table.shape) < 0.15)
+    model = TableAutoencoder(random_state=SEED).fit(holes)
+    filled = model.impute(holes)
+    gap = holes.isna()
+    error = {
+        name: ((filled[name] - table[name])[gap[name]] ** 2).mean() / table[name].var()
+        for name in ("x", "double", "alone")
+    }
+    assert error["x"] < 0.3
+    assert error["double"] < 0.3
+    assert error["alone"] < 1.1
+    assert (filled["sign"] == table["sign"])[gap["sign"]].mean() > 0.85
+    shares = dict(zip(table.columns, model.filler_.followed, strict=True))
+    assert shares["alone"] < 0.1
+    assert shares["x"] > 0.8
+
+
+def test_the_gaussian_fills_as_its_conditional_expectation():
+    rng = np.random.default_rng(SEED)
+    from narrows.models.filling import GaussianFill
+
+    gaussian = GaussianFill(rng.normal(size=(6, 3)), rng.random(6) + 0.1)
+    covariance = gaussian.axes @ gaussian.axes.T + np.diag(gaussian.noise)
+    rows, known = rng.normal(size=(40, 6)), rng.random((40, 6)) < 0.6
+    filled = gaussian.fill(rows, known)
+    for row, mask, found in zip(rows, known, filled, strict=True):
+        inner = np.linalg.solve(covariance[np.ix_(mask, mask)], row[mask])
+        np.testing.assert_allclose(found[~mask], covariance[np.ix_(~mask, mask)] @ inner)
+        np.testing.assert_array_equal(found[mask], row[mask])
+
+
+@pytest.mark.filterwarnings("ignore:columns were read by guess")
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_saving_keeps_everything_bit_for_bit(tmp_path, share):
+    table = with_gaps(mixed(), share)
+    model = quick(drop=["span"]).fit(table)
+    again = load(model.save(tmp_path / "model"))
+    assert isinstance(again, TableAutoencoder)
+    assert again.fingerprint_ == model.fingerprint_
+    np.testing.assert_array_equal(again.transform(table), model.transform(table))
+    for method in ("reconstruct", "impute"):
+        pd.testing.assert_frame_equal(getattr(again, method)(table), getattr(model, method)(table))
+    codes = model.transform(table)
+    pd.testing.assert_frame_equal(again.inverse_transform(codes), model.inverse_transform(codes))
+    assert again.columns_ == model.columns_
+    assert again.get_params()["drop"] == ("span",)
+    assert again.column_errors(table) == model.column_errors(table)
+    text = (tmp_path / "model" / "narrows.json").read_text("utf-8")
+    (tmp_path / "model" / "narrows.json").write_text(text.replace('"colour"', '"color"'), "utf-8")
+    with pytest.raises(FormatError, match="was altered"):
+        load(tmp_path / "model")
+
+
+def test_a_damaged_folder_is_refused(tmp_path):
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"c": rng.choice(["a", "b", "c"], N), "x": rng.normal(size=N)})
+    quick().fit(table).save(tmp_path / "model")
+    file = tmp_path / "model" / "narrows.json"
+    text = file.read_text("utf-8")
+    for old, new in (
+        ('"type": "double"', '"type": "struct"'),
+        ('"kind": "category"', '"kind": "number"'),
+        ('"kind": "pandas"', '"kind": "excel"'),
+        ('"offset": 0', '"offset": "0"'),
+        ('"model": "Autoencoder"', '"model": "Nothing"'),
+    ):
+        assert old in text
+        file.write_text(text.replace(old, new, 1), "utf-8")
+        with pytest.raises(FormatError):
+            load(tmp_path / "model")
+
+
+def test_parameters_pipelines_and_searches():
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"c": rng.choice(["a", "b", "c"], N), "x": rng.normal(size=N)})
+    y = (table["x"] > 0).to_numpy()
+    model = TableAutoencoder(Autoencoder(2, max_epochs=2), random_state=0)
+    assert model.get_params()["model__n_components"] == 2
+    assert clone(model).set_params(model__n_components=3).model.n_components == 3
+    pipeline = make_pipeline(model, LogisticRegression())
+    assert pipeline.fit(table, y).score(table, y) > 0.8
+    search = GridSearchCV(pipeline, {"tableautoencoder__model__n_components": [1, 2]}, cv=2)
+    assert search.fit(table, y).best_score_ > 0.5
+    assert TableAutoencoder("sparse").fit(table).model_.__class__.__name__ == "SparseAutoencoder"
+    with pytest.raises(ParameterError, match="model='pca' is not known"):
+        TableAutoencoder("pca").fit(table)
+    with pytest.raises(ParameterError, match="columns='c' is not allowed; give a list"):
+        TableAutoencoder(columns="c").fit(table)
+    with pytest.raises(DataError, match="use Autoencoder for pictures"):
+        TableAutoencoder().fit(np.zeros((10, 4, 4)))
+
+
+def test_weights_of_rows_count_them():
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"c": rng.choice(["a", "b", "c"], N), "x": rng.normal(size=N)})
+    weights = rng.integers(0, 3, N)
+    weighted = exact().fit(table, sample_weight=weights)
+    repeated = exact().fit(table.loc[table.index.repeat(weights)])
+    np.testing.assert_allclose(
+        weighted.column_encoder_.tensors()["mean"], repeated.column_encoder_.tensors()["mean"]
+    )
+    np.testing.assert_allclose(
+        abs(weighted.transform(table)), abs(repeated.transform(table)), atol=1e-4
+    )
+
+
+def test_errors_by_column_count_known_cells_in_units_of_variance():
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=300)
+    table = pd.DataFrame({"x": x, "same": x * 1000 + 5, "other": rng.normal(size=300) * 1e6})
+    model = TableAutoencoder(Autoencoder(1, hidden_layer_sizes=(), activation="identity")).fit(
+        table
+    )
+    errors = model.column_errors(table)
+    restored = model.reconstruct(table)
+    for name, error in errors.items():
+        truth = ((restored[name] - table[name]) ** 2).mean() / table[name].var(ddof=0)
+        assert error == pytest.approx(truth, rel=1e-4)
+    assert errors["other"] > 0.9
+    assert errors["same"] < 0.1
+    assert model.score(table) == pytest.approx(-np.mean(list(errors.values())))
+    lines = pa.Table.from_pandas(table)
+    assert model.column_errors(lines) == errors
