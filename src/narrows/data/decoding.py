@@ -24,7 +24,6 @@ from narrows.data.image_codec import (
     UnfitError,
     Unpacked,
     decode,
-    fit,
     is_grey,
     mode_of,
     name_of,
@@ -589,22 +588,15 @@ def decode_with_thumbnail(
         See :func:`narrows.data.image_codec.decode`.
     """
     with open_picture(source, how) as picture:
-        picture.note(notes, sample_shape)
         wanted = always or max(picture.width, picture.height) > SIDE
-        if picture.image is None:
-            deep = picture.read_deep(sample_shape)
-            pixels = deep.fit(sample_shape)
-            if not (wanted and deep.is_picture):
-                return pixels, None
-            return pixels, _miniature(_shown(deep, show or _shades))
-        mode = mode_of(sample_shape)
         # In YCbCr, a grey model's pixels are the same as from a grey decoding.
-        if mode == "RGBA":  # a thumbnail has no opacity
-            unpacked = picture.unpack(sample_shape, mode)
-            plain = unpacked._replace(image=opaque(unpacked.image))
-            return fit(unpacked, sample_shape), _miniature(plain) if wanted else None
-        unpacked = picture.unpack(sample_shape, "YCbCr" if wanted and mode == "L" else mode)
-        return fit(unpacked, sample_shape), _miniature(unpacked) if wanted else None
+        in_colours = "YCbCr" if wanted and mode_of(sample_shape) == "L" else None
+        pixels, whole = picture.decode(sample_shape, notes, in_colours)
+        if not wanted:
+            return pixels, None
+        if isinstance(whole, Deep):
+            return pixels, _miniature(_shown(whole, show or _shades)) if whole.is_picture else None
+        return pixels, _miniature(whole._replace(image=opaque(whole.image)))
 
 
 def encode_thumbnail(pixels: NDArray[np.uint8]) -> bytes | None:

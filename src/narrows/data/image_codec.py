@@ -157,10 +157,7 @@ def decode(
     [[255, 255]]
     """
     with open_picture(source, how) as picture:
-        picture.note(notes, sample_shape)
-        if picture.image is not None:
-            return fit(picture.unpack(sample_shape, mode_of(sample_shape)), sample_shape)
-        return picture.read_deep(sample_shape).fit(sample_shape)
+        return picture.decode(sample_shape, notes)[0]
 
 
 class Unpacked(NamedTuple):
@@ -262,6 +259,20 @@ class OpenPicture:
         wanted = sample_shape[2] if len(sample_shape) == 3 else 1
         if self.channels > 3 and wanted in (1, 3):
             notes.channels[name] = self.channels - 3
+
+    def decode(
+        self, sample_shape: tuple[int, ...], notes: Notes | None = None, mode: str | None = None
+    ) -> tuple[NDArray[Any], Deep | Unpacked]:
+        """Decode the picture to a row of a shape, and return what it was resized from as well.
+
+        ``mode`` is the mode in which a JPEG may be decoded, if another than the row's.
+        """
+        self.note(notes, sample_shape)
+        if self.image is None:
+            deep = self.read_deep(sample_shape)
+            return deep.fit(sample_shape), deep
+        unpacked = self.unpack(sample_shape, mode or mode_of(sample_shape))
+        return fit(unpacked, sample_shape), unpacked
 
     def count_pages(self) -> list[int | None]:
         """List the pages or frames: the byte where each begins in a TIFF file, None in others."""

@@ -477,7 +477,7 @@ class FarRows(StoredRows):
 
         numbers = np.concatenate([np.arange(begin, end) for begin, end in runs])
         read = ray.remote(num_cpus=0, label_selector=self._there())(_read)
-        into[...] = self._understood(*ray.get(read.remote(self._origin, numbers)))
+        into[...] = self._rows_of(*ray.get(read.remote(self._origin, numbers)))
 
     def blocks(self, size: int) -> Iterator[NDArray[Any]]:
         """Yield all rows, ``size`` at a time."""
@@ -519,12 +519,13 @@ class FarRows(StoredRows):
             label_selector=self._there(),
         ).iter_batches(batch_size=None, prefetch_batches=_WAITING)
         for batch in batches:
-            yield self._understood(batch[_BYTES][0], str(batch[_FAILURE][0]))
+            yield self._rows_of(batch[_BYTES][0], str(batch[_FAILURE][0]))
 
     def _there(self) -> dict[str, str]:
         return {"ray.io/node-id": self._origin.machine}
 
-    def _understood(self, contents: NDArray[np.uint8], failure: str) -> NDArray[Any]:
+    def _rows_of(self, contents: NDArray[np.uint8], failure: str) -> NDArray[Any]:
+        """Make rows of their bytes, or raise the error of the machine that read them."""
         if failure:
             raise Failure(*json.loads(failure)).error()
         return contents.view(self.dtype).reshape(-1, *self.shape[1:])
