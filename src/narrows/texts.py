@@ -4,8 +4,11 @@ Texts are put on one line of bounded length in UTF-8; cells of CSV files are pro
 formula injection.
 """
 
+import math
 import re
 from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,6 +108,26 @@ def as_utf8(text: str) -> str:
     caf\xe9.png caf\xe9.png
     """
     return text if is_utf8(text) else as_text(text)
+
+
+def as_json(value: Any) -> Any:
+    """Convert values of Python and numpy to JSON types; numbers that are not finite become null.
+
+    Names of files that are not UTF-8 are written as :func:`as_utf8` does.
+    """
+    if isinstance(value, date):  # a datetime is one too
+        value = value.isoformat()
+    if isinstance(value, str | Path):
+        return as_utf8(str(value))
+    if isinstance(value, dict):
+        return {as_utf8(str(key)): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if hasattr(value, "tolist"):
+        return as_json(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def is_utf8(name: str, *, or_bytes: bool = False) -> bool:

@@ -106,8 +106,9 @@ def encode(
     type=options.image_size_of,
     default="auto",
     metavar="SIZE",
+    show_default="that learned from",
     help="The size of the pictures that were encoded, where the model takes any: a side, or "
-    "HEIGHTxWIDTH.  [default: that learned from]",
+    "HEIGHTxWIDTH.",
 )
 @options.as_signal
 @options.hop
@@ -214,7 +215,6 @@ def reconstruct(*, model: Path, data: Path, to: Path, overwrite: bool, **how: An
     "--count",
     type=click.IntRange(min=1),
     default=16,
-    show_default=True,
     help="How many rows or pictures.",
 )
 @options.to(f"{options.RESTORED}.")

@@ -1,7 +1,6 @@
 """The output of verbs: answers on standard output, and everything else on standard error."""
 
 import json
-import math
 import os
 import re
 import sys
@@ -10,14 +9,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from contextvars import ContextVar
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from narrows.cli.process import stopping
-from narrows.texts import as_utf8, one_line, printable
+from narrows.texts import one_line, printable
 
 if TYPE_CHECKING:
     from narrows.library.ivf_build import Recall
@@ -88,11 +86,11 @@ def answered(record: dict[str, Any]) -> bool:
     bool
         Whether it was given.
     """
-    as_json = bool(click.get_current_context().meta.get(JSON))
-    if as_json:
+    is_json = bool(click.get_current_context().meta.get(JSON))
+    if is_json:
         record = {**record, "warnings": _warned.get([])}
-        click.echo(json.dumps(_as_json(record), allow_nan=False))
-    return as_json
+        click.echo(json.dumps(as_json(record), allow_nan=False))
+    return is_json
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
@@ -236,26 +234,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _as_json(value: Any) -> Any:
-    """Convert values of Python and numpy to JSON types; numbers that are not finite become null.
-
-    Names of files that are not UTF-8 are written as :func:`narrows.texts.as_utf8` does.
-    """
-    if isinstance(value, date):  # a datetime is one too
-        value = value.isoformat()
-    if isinstance(value, str | Path):
-        return as_utf8(str(value))
-    if isinstance(value, dict):
-        return {as_utf8(str(key)): _as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _as_json(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def with_endings(text: str) -> str:

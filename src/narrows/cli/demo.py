@@ -41,7 +41,6 @@ _N_QUERIES, _K = 8, 5
     "--data",
     type=click.Choice(list(PARAMETERS)),
     default="digits",
-    show_default=True,
     help="Digits come with scikit-learn; the others are looked for, or downloaded.",
 )
 @click.option(
@@ -49,7 +48,6 @@ _N_QUERIES, _K = 8, 5
     "--to",
     type=options.PATH,
     default="narrows-demo",
-    show_default=True,
     help="The folder of the results; those of an earlier demo are replaced.",
 )
 def command(*, data: str, to: Path) -> None:

@@ -56,7 +56,6 @@ def split(*, model: Path, to: tuple[Path, Path], overwrite: bool) -> None:
     "--half",
     type=click.Choice(["encoder", "decoder"]),
     default="encoder",
-    show_default=True,
     help="Which half of a whole model.",
 )
 def export(*, model: Path, to: Path, half: str, overwrite: bool) -> None:

@@ -49,14 +49,12 @@ _TABLES = sorted(TABLE_SUFFIXES)
     "--method",
     type=click.Choice(["autoencoder", "pca", "tsne", "umap"]),
     default="autoencoder",
-    show_default=True,
     help="What lays the codes out.",
 )
 @click.option(
     "--distances",
     type=click.Choice(["auto", "restored", "codes"]),
     default="auto",
-    show_default=True,
     help="Between what codes restore, or between codes; auto is the first, unless MODEL is an "
     "encoder alone, or DATA are very large.",
 )
@@ -69,7 +67,6 @@ _TABLES = sorted(TABLE_SUFFIXES)
 @click.option(
     "--scores/--no-scores",
     default=True,
-    show_default=True,
     help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
 @options.random_state

@@ -38,7 +38,7 @@ _COLUMNS = ["group", "id", "distance", "path"]
     metavar="FILE",
     help="Instead of QUERY: its codes by the library's model, which `narrows encode` writes.",
 )
-@click.option("-k", default=5, show_default=True, help="How many to find for each query.")
+@click.option("-k", default=5, help="How many to find for each query.")
 @click.option(
     "--where",
     metavar="FILTER",
@@ -50,7 +50,6 @@ _COLUMNS = ["group", "id", "distance", "path"]
     "--search",
     type=click.Choice(["auto", "exact", "approximate"]),
     default="auto",
-    show_default=True,
     help="Compare with all codes, or with a small part of them (needs narrows[faiss]); auto does "
     "the latter above a million.",
 )
@@ -63,13 +62,11 @@ _COLUMNS = ["group", "id", "distance", "path"]
     "--rerank-on",
     type=click.Choice(["stored", "decoded"]),
     default="stored",
-    show_default=True,
     help="The library's pictures that are then compared: as stored, or restored from their codes.",
 )
 @click.option(
     "--n-candidates",
     default=100,
-    show_default=True,
     help="How many nearest codes are ordered again.",
 )
 @click.option(

@@ -79,7 +79,7 @@ def verb(name: str, cls: type[Verb] = Verb) -> Callable[[Callable[..., Any]], cl
     """Make a command of a function, with the help in its docstring, and with ``--json``."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        command = click.command(name, cls)(function)
+        command = click.command(name, cls, context_settings={"show_default": True})(function)
         command.params.append(
             click.Option(
                 ["--json"],
@@ -170,14 +170,12 @@ metric = click.option(
     "--metric",
     type=click.Choice(["euclidean", "cosine"]),
     default="euclidean",
-    show_default=True,
     help="The distance between codes.",
 )
 random_state = click.option(
     "--random-state",
     type=click.IntRange(0, 2**31 - 1),
     default=0,
-    show_default=True,
     help="The seed of all random numbers.",
 )
 labels = click.option(
@@ -270,7 +268,7 @@ pictures = _several(
         type=image_size_of,
         default="auto",
         metavar="SIZE",
-        help="Bring pictures to this size: a side, or HEIGHTxWIDTH.  [default: auto]",
+        help="Bring pictures to this size: a side, or HEIGHTxWIDTH.",
     ),
     click.option(
         "--color/--grey",
@@ -336,6 +334,7 @@ def of_model(model: type) -> list[click.Parameter]:
             click.Option(
                 [f"--{name}/--no-{name}" if flag else f"--{name}", field.name],
                 default=field.default,
+                show_default=False,
                 type=bool if flag else reader(annotations[field.name]),
                 metavar=None if flag else _metavar(annotations[field.name]),
                 help=texts.get(field.name, "") + (f"  [default: {default}]" if default else ""),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     "--sweep",
     type=options.numbers_of,
     default="",
+    show_default=False,
     metavar="INT,...",
     help="Train models like this one with codes of these widths, and draw their errors.",
 )
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     "--rows",
     type=click.IntRange(10),
     default=10_000,
-    show_default=True,
     help="Look at so many rows at most, drawn at random.",
 )
 @options.random_state
@@ -111,14 +111,11 @@ def report(
     type=options.words_of,
     default="",
     metavar="TEXT,...",
-    help="Which to compare, as narrows train names them.  [default: all]",
+    show_default="all",
+    help="Which to compare, as narrows train names them.",
 )
-@click.option(
-    "--n-components", type=int, default=32, show_default=True, help="The numbers in a code."
-)
-@click.option(
-    "--max-epochs", type=int, default=10, show_default=True, help="The budget of each model."
-)
+@click.option("--n-components", type=int, default=32, help="The numbers in a code.")
+@click.option("--max-epochs", type=int, default=10, help="The budget of each model.")
 @options.random_state
 @options.reading
 def compare(
@@ -178,7 +175,6 @@ def write_page(
     "--depths",
     type=options.numbers_of,
     default="4,12,24",
-    show_default=True,
     metavar="INT,...",
     help="Layers with an activation, of both halves together; even numbers from 4 on.",
 )
@@ -186,21 +182,17 @@ def write_page(
     "--remedies",
     type=options.words_of,
     default="plain,pretrained,normalised,residual",
-    show_default=True,
     metavar="TEXT,...",
     help="Which to compare; plain is none.",
 )
-@click.option("--width", type=int, default=128, show_default=True, help="The width of each layer.")
-@click.option(
-    "--n-components", type=int, default=16, show_default=True, help="The numbers in a code."
-)
-@click.option("--activation", default="sigmoid", show_default=True, help="After each layer.")
-@click.option("--max-epochs", type=int, default=10, show_default=True, help="Passes over the rows.")
+@click.option("--width", type=int, default=128, help="The width of each layer.")
+@click.option("--n-components", type=int, default=16, help="The numbers in a code.")
+@click.option("--activation", default="sigmoid", help="After each layer.")
+@click.option("--max-epochs", type=int, default=10, help="Passes over the rows.")
 @click.option(
     "--learning-rate",
     type=options.reader(float),
     default="auto",
-    show_default=True,
     help="The peak of the schedule, for all networks.",
 )
 @click.option(
@@ -289,7 +281,7 @@ def _print_scores(report: "DepthReport") -> None:
     metavar="CSV",
     help="A heading, then two rows a line that belong together: names, or numbers from 0.",
 )
-@click.option("-k", multiple=True, type=int, default=(1, 5, 10), show_default=True)
+@click.option("-k", multiple=True, type=int, default=(1, 5, 10))
 @options.metric
 @options.reading
 def evaluate_matching(

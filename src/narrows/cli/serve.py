@@ -19,12 +19,11 @@ from narrows.cli.console import answer, note
     help="Also show how training goes: what `narrows train --log` writes, or a folder of logs and "
     "models. May be given several times.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8765,
-    show_default=True,
     help="0 for any that is free.",
 )
 @click.option(
@@ -43,9 +42,7 @@ from narrows.cli.console import answer, note
     help="The private key of --certfile, no passphrase.",
 )
 @click.option("--writable", is_flag=True, help="Let pictures be added, changed and removed.")
-@click.option(
-    "--open/--no-open", "shows", default=False, help="Open the page in the browser.  [default: no]"
-)
+@click.option("--open/--no-open", "shows", default=False, help="Open the page in the browser.")
 @options.max_pixels
 def command(
     *,

@@ -92,7 +92,6 @@ class TrainCommand(options.Verb):
     "--model",
     "model_name",
     default="autoencoder",
-    show_default=True,
     help="Which model; --help lists the parameters of the one named.",
 )
 @click.option(
@@ -105,7 +104,6 @@ class TrainCommand(options.Verb):
 @click.option(
     "--resumable/--no-resumable",
     default=True,
-    show_default=True,
     help="Whether the model's folder keeps what --resume needs, three to four times the weights.",
 )
 @options.pictures

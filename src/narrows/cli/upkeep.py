@@ -113,7 +113,6 @@ def reencode(*, library: Path, model: Path) -> None:
     "--keep",
     type=click.FloatRange(min=0),
     default=1.0,
-    show_default=True,
     help="Free earlier versions that are older than so many hours.",
 )
 def compact(*, library: Path, keep: float) -> None:

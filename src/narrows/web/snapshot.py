@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from threading import Lock
@@ -30,7 +29,7 @@ from narrows.library import Item, Library, Match
 from narrows.models import load
 from narrows.models.damage import limits_of
 from narrows.remote import Place, Remote, on_disk, stamp
-from narrows.texts import as_text
+from narrows.texts import as_json, as_text
 
 # Codes of which the distribution is measured.
 _CODES = 10_000
@@ -290,7 +289,7 @@ class Snapshot:
         return {
             "id": item.id,
             "path": item.path,
-            "metadata": _as_json(item.metadata),
+            "metadata": as_json(item.metadata),
             "picture": self._address(item.id, "picture"),
             "thumbnail": self._address(item.id, "thumbnail"),
             "reconstruction": self._address(item.id, "reconstruction") if self.can_decode else None,
@@ -440,19 +439,6 @@ def _error(values: NDArray[Any], row: NDArray[Any]) -> float:
 def data_uri(file: bytes) -> str:
     """Return a PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(file).decode()
-
-
-def _as_json(value: Any) -> Any:
-    """Turn values of columns into values for JSON."""
-    if isinstance(value, dict):
-        return {str(name): _as_json(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 class SnapshotSource:
