@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from narrows.cli.process import stopping
-from narrows.texts import one_line, printable
+from narrows.texts import as_json, one_line, printable
 
 if TYPE_CHECKING:
     from narrows.library.ivf_build import Recall
