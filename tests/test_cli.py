@@ -399,12 +399,12 @@ def test_checks_pass_here(run: Run) -> None:
 def test_a_failed_check_is_told_and_fails_the_command(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from narrows.cli import checks
+    from narrows.cli import demo
 
     def broken() -> tuple[str, bool]:
         raise RuntimeError("it fell\napart")
 
-    monkeypatch.setattr(checks, "CHECKS", {"good": lambda: ("1 of 1", True), "bad": broken})
+    monkeypatch.setattr(demo, "CHECKS", {"good": lambda: ("1 of 1", True), "bad": broken})
     result = run("checks")
     assert result.code == 1
     assert re.search(r"^good +ok +1 of 1$", result.out, re.MULTILINE)

@@ -266,8 +266,6 @@ def denoise(
     the type of the training data, in tables as floats; pictures keep their names, and the windows
     of a signal fade into one another.
     """
-    from narrows.texts import counted
-
     if restore_signal(model, "denoise", data, to, clean=clean, overwrite=overwrite, **how):
         return
     loaded = load_to_restore(model, "denoise", to, overwrite=overwrite)

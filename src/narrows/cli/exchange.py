@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from narrows.cli.console import answer, note, progress
 from narrows.containment import is_file, is_folder
 from narrows.data.formats import SOUND_SUFFIXES
-from narrows.texts import as_text, printable
+from narrows.texts import as_text, counted, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +32,6 @@ _LABEL = "label"
 
 def code_words(spec: "NetworkSpec", count: int = 2) -> str:
     """Describe ``count`` latent codes of a network: "codes of 8 numbers"."""
-    from narrows.texts import counted
-
     if not spec.is_map:
         return f"{'code' if count == 1 else 'codes'} of {counted(spec.code_width, 'number')}"
     size = " x ".join(map(str, (spec.n_components, *spec.map_size)))
@@ -533,7 +531,6 @@ def restore_signal(
     from narrows import signals
     from narrows.atomic import check_output
     from narrows.errors import DataError
-    from narrows.texts import counted
 
     if not is_signal(data, as_signal):
         refuse_signal_options(**signal)

@@ -1,4 +1,4 @@
-"""``narrows index``: build a library of pictures, or add to it."""
+"""``narrows pack`` and ``index``: pictures made ready, to learn from or to be matched."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,44 @@ from narrows.texts import counted
 
 if TYPE_CHECKING:
     from narrows.library.ivf_build import Recall
+
+
+@options.verb("pack")
+@click.argument("photos", type=options.PATH, metavar="PHOTOS")
+@options.to("The dataset: data.lance.")
+@options.pictures
+@options.folder
+def pack(
+    *,
+    photos: Path,
+    to: Path,
+    pictures: dict[str, Any],
+    reading: dict[str, Any],
+    overwrite: bool,
+) -> None:
+    """Decode a folder of pictures once, into a Lance dataset to learn from.
+
+    "narrows train" and the other verbs take the dataset as they take the folder, read it from the
+    disk, and decode nothing again. If this is stopped in whatever way, the same command goes on.
+    """
+    import narrows
+
+    with progress("packing") as advance:
+        packed = narrows.pack(
+            photos, to, **pictures, **reading, overwrite=overwrite, progress=advance
+        )
+    if packed.resumed:
+        note(f"{counted(packed.resumed, 'picture')} had been packed before")
+    report_skipped(packed.skipped)
+    record = {
+        "output": to,
+        "rows": packed.count,
+        "sample_shape": packed.sample_shape,
+        "resumed": packed.resumed,
+        **reading_record(packed),
+    }
+    shape = " x ".join(map(str, packed.sample_shape))
+    answer(record, f"{counted(packed.count, 'picture')} of {shape} in {to}")
 
 
 @options.verb("index")
@@ -41,7 +79,7 @@ if TYPE_CHECKING:
 )
 @options.ray("Read, encode, write and index")
 @options.reading
-def command(
+def index(
     *,
     model: Path,
     data: Path,

@@ -44,7 +44,9 @@ VERBS = {
 # Modules of several verbs, each a command of the verb's name.
 _TOGETHER = {
     "codes": ("encode", "decode", "reconstruct", "denoise", "sample"),
+    "demo": ("demo", "checks"),
     "halves": ("split", "export"),
+    "index": ("pack", "index"),
     "match": ("match", "duplicates"),
     "reports": ("report", "compare", "depth", "evaluate-matching"),
     "upkeep": ("verify", "reencode", "compact"),

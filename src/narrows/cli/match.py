@@ -10,7 +10,7 @@ import click
 from narrows.cli import options
 from narrows.cli.console import answered, note, progress, table
 from narrows.cli.exchange import options_by_file, read_for, reading_record
-from narrows.texts import as_text, counted
+from narrows.texts import as_text, counted, guarded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -337,7 +337,6 @@ def _write(
 
     from narrows.atomic import atomic_file
     from narrows.library.duplicates import duplicates_page
-    from narrows.texts import guarded
 
     with (
         atomic_file(to, overwrite=overwrite) as temporary,

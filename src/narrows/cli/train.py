@@ -23,6 +23,7 @@ from narrows.cli.exchange import (
     report_skipped,
 )
 from narrows.cli.process import stopping
+from narrows.texts import counted
 
 if TYPE_CHECKING:
     from narrows import Autoencoder
@@ -227,7 +228,6 @@ def _train(
     from narrows.data.lazy_rows import LazyRows, stored
     from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
-    from narrows.texts import counted
     from narrows.training.progress import logged, on_choices
 
     check_destination(to, overwrite=overwrite)
@@ -330,7 +330,6 @@ def _load_to_resume(path: Path, model_name: str, parameters: dict[str, Any]) -> 
 def _note_resumed(path: Path, model: "Autoencoder") -> dict[str, Any]:
     """Print where a run is resumed, and return it for the command's answer."""
     from narrows.models.runs import resumable_state
-    from narrows.texts import counted
 
     model.check_parameters()
     state = resumable_state(model)

@@ -14,13 +14,12 @@ from narrows.data.decoding import Progress
 from narrows.data.formats import DEFAULTS, FileOptions
 from narrows.errors import FormatError, LibraryError, ParameterError, WrongModelError
 from narrows.library import folder
-from narrows.library.adding import Added, Addition
+from narrows.library.adding import Added, Addition, as_metadata
 from narrows.library.checksums import Checksums
 from narrows.library.exact import Metric, check_options
 from narrows.library.folder import LibraryManifest, Model
 from narrows.library.inputs import Store
 from narrows.library.ivf_build import Recall, faiss_module
-from narrows.library.metadata import as_metadata
 from narrows.library.pictures import StoredPictures
 from narrows.library.search import (
     Indexes,

@@ -5,11 +5,12 @@ colours are those of your settings (``matplotlib.rcParams``); where the colours 
 matplotlib's own, Okabe & Ito's are used, which the colour-blind can tell apart.
 """
 
-from narrows.plots.curves import history, learning_rate
-from narrows.plots.distributions import (
+from narrows.plots.curves import (
     activation_rates,
     code_units,
     error_distribution,
+    history,
+    learning_rate,
     singular_values,
 )
 from narrows.plots.points import embedding
