@@ -109,7 +109,7 @@ def history(history: History, *, ax: "Axes | None" = None) -> "Axes":
         ax.axvline(runs[-1].start + best, color=color, linestyle=":", label=label, zorder=0)
     ax.set_ylabel("loss per row")
     _finish(ax, runs)
-    legend_above(ax, columns=2)
+    legend_above(ax)
     return ax
 
 
@@ -266,7 +266,7 @@ def error_distribution(
         ax.plot(beyond, np.zeros(len(beyond)), "|", color=color, clip_on=False, zorder=3)
         label = "threshold: " + np.format_float_positional(limit, 3, fractional=False, trim="-")
         ax.axvline(limit, color=color, linestyle="--", label=label)
-        legend_above(ax, columns=2)
+        legend_above(ax)
     return ax
 
 
@@ -321,7 +321,7 @@ def code_units(means: ArrayLike, variances: ArrayLike, *, ax: "Axes | None" = No
         ax.axhline(target, color=look["color"], linestyle=dashes, label=label, zorder=1)
     _count_units(ax, len(units))
     ax.set(xlabel="unit of the code, by variance", ylabel="over the rows")
-    legend_above(ax, columns=2)
+    legend_above(ax)
     return ax
 
 
@@ -369,7 +369,7 @@ def activation_rates(rates: ArrayLike, *, ax: "Axes | None" = None) -> "Axes":
     ax.xaxis.set_major_formatter(PercentFormatter(1.0))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     ax.set(xlabel="rows on which a unit is on", ylabel="units")
-    legend_above(ax, columns=2)
+    legend_above(ax)
     return ax
 
 

@@ -202,7 +202,7 @@ def column_errors(
         axes.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         ax.set(**{f"{axis}lim": (0, 1.05 * largest)})
-    legend_above(ax, columns=2)
+    legend_above(ax)
     return ax
 
 
@@ -298,5 +298,5 @@ def features(
     ax.set_xlabel("accuracy, cross-validated")
     ax.grid(axis="x", alpha=0.3)
     ax.set_axisbelow(True)
-    legend_above(ax, columns=2)
+    legend_above(ax)
     return ax

@@ -24,6 +24,7 @@ COLOURS = (
 )  # fmt: skip
 # The height of a legend's line in its letters', its share of the axes at most, points in an inch.
 _LINE, _MOST_FOR_LEGENDS, _POINTS = 1.15, 0.5, 72
+_COLUMNS = 2  # of a legend
 MARKERS = "osD^vP*X<>"
 _SHAPES = {1: "(n,)", 2: "(n, K)"}
 
@@ -48,12 +49,12 @@ def looks(n: int) -> list[dict[str, Any]]:
     ]
 
 
-def legend_above(ax: "Axes", *, columns: int) -> None:
-    """Put a legend into the upper corner, and make room above the data, so that it hides none."""
+def legend_above(ax: "Axes") -> None:
+    """Put a legend of two columns in the upper corner, and make room for it above the data."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
 
-    lines = -(-len(ax.get_legend_handles_labels()[1]) // columns)
+    lines = -(-len(ax.get_legend_handles_labels()[1]) // _COLUMNS)
     size = FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points()
     around = 2 * (rcParams["legend.borderpad"] + rcParams["legend.borderaxespad"])
     tall = size * (_LINE * lines + rcParams["legend.labelspacing"] * (lines - 1) + around)
@@ -64,7 +65,7 @@ def legend_above(ax: "Axes", *, columns: int) -> None:
     top = scale.inverted().transform(np.array([high + (high - low) * share / (1 - share)]))
     ax.set_ylim(top=float(top[0]))
     # The legend is opaque, as vertical lines cross it.
-    legend = ax.legend(loc="upper right", ncols=columns, framealpha=1)
+    legend = ax.legend(loc="upper right", ncols=_COLUMNS, framealpha=1)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
