@@ -22,7 +22,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from narrows import Autoencoder, Library, datasets
-from narrows.data.images import find_images, read_images
+from narrows.data.files import read
+from narrows.data.images import list_images
 from narrows.library.duplicates import find
 
 SEED = 0
@@ -85,8 +86,8 @@ def main():
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--html", type=Path)
     given = parser.parse_args()
-    photos = find_images(given.folder / "photos" / "bsds-train")
-    X, _, _ = read_images(find_images(given.folder / "photos" / "train400"), SHAPE)
+    photos = list_images(given.folder / "photos" / "bsds-train").files
+    X = read(given.folder / "photos" / "train400", sample_shape=SHAPE).values
     model = Autoencoder(32, max_epochs=50, random_state=SEED).fit(X)
     print(f"{len(photos)} photographs, seed {SEED}\n")
     print("| planted | threshold | recall | precision | wrong pairs |")

@@ -2,13 +2,18 @@
 
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+
+from narrows.data.images import gather
+from narrows.data.reading import chosen
 
 SEED = 0
 _TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's colour types, by channels
@@ -74,3 +79,28 @@ def stack(pages: list[NDArray[Any]], **options: Any) -> bytes:
         for page in pages:
             writer.write(page, photometric="minisblack", metadata=None, **options)
     return file.getvalue()
+
+
+def read_images(
+    files: Sequence[Path],
+    sample_shape: tuple[int, ...],
+    *,
+    skip_unreadable: bool = False,
+    max_pixels: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[Any], list[Any], list[tuple[Any, str]]]:
+    """Read files as `narrows.data.files.read` reads those of a folder: rows, read and skipped."""
+    made = gather(
+        Path(),
+        files,
+        sample_shape=sample_shape,
+        image_size="auto",
+        color="auto",
+        own_size=False,
+        scaling=None,
+        how=chosen(max_pixels),
+        skip_unreadable=skip_unreadable,
+        resizing="quiet",
+        progress=progress,
+    )
+    return made.values, made.pictures, made.skipped

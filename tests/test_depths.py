@@ -15,12 +15,12 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from picture_kit import picture, png16, saved, tiff
+from picture_kit import picture, png16, read_images, saved, tiff
 from PIL import ExifTags, Image
 
 from narrows.data.depths import bring, common_type, encode_png
 from narrows.data.files import read, write
-from narrows.data.images import choose_sample_shape, read_image, read_images
+from narrows.data.images import choose_sample_shape, read_image
 from narrows.data.scaling import Scaling, Statistics
 from narrows.errors import (
     DataError,

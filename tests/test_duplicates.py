@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from cli_kit import Run
 from libraries import draw
+from picture_kit import read_images
 from PIL import Image, ImageEnhance, ImageFilter
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from narrows import Autoencoder, Library, datasets, errors
-from narrows.data.images import read_images
 from narrows.library.duplicates import find, group, suggest_threshold, unexplained_variance
 
 RANDOM = np.random.default_rng(0)

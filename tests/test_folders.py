@@ -19,7 +19,7 @@ from PIL import Image
 from narrows import Autoencoder, Library, pack, signals
 from narrows.data.files import read, write
 from narrows.data.folders import check_exclude, is_of_system, list_files, what_it_is
-from narrows.data.images import find_images
+from narrows.data.images import list_images
 from narrows.errors import DataError, NarrowsWarning, ParameterError, UnreadableFileError
 
 pytestmark = pytest.mark.cases
@@ -168,9 +168,9 @@ def test_links_are_followed_to_files_and_not_to_folders(tmp_path: Path) -> None:
     assert said.facts["linked_folders"] == ["loop", "more"]
     assert said.facts["dangling_links"] == ["gone.png", "itself.png"]
     assert said.facts["kinds"] == {"pipe or device": 1}
-    assert [path.name for path in find_images(photos)] == ["a.png", "b.png"]
+    assert [path.name for path in list_images(photos).files] == ["a.png", "b.png"]
     # A folder that was named is entered, whatever leads to it.
-    assert [path.name for path in find_images(photos / "more")] == ["b.png"]
+    assert [path.name for path in list_images(photos / "more").files] == ["b.png"]
 
 
 def test_subfolders_of_arrays_are_not_entered_and_that_is_said(tmp_path: Path) -> None:

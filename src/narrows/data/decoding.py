@@ -143,8 +143,10 @@ def decode_files(
         The array, with a row for each file.
     target : Target
         Shape, type and units of the rows.
-    skip_unreadable, progress
-        See :func:`narrows.data.images.read_images`.
+    skip_unreadable : bool, default=False
+        Whether files that cannot be read are left out and listed instead of raising.
+    progress : callable, optional
+        Called with the number of files done and the number of all, from the caller's thread.
     notes : Notes, optional
         Collects notes of the files.
 
@@ -155,8 +157,10 @@ def decode_files(
 
     Raises
     ------
-    MissingFileError, UnreadableFileError
-        See :func:`narrows.data.images.read_images`.
+    MissingFileError
+        If a file does not exist.
+    UnreadableFileError
+        If a file cannot be read and ``skip_unreadable`` is false; the message names the first.
     """
 
     def decode_block(block: range) -> dict[int, str]:

@@ -45,39 +45,6 @@ _LARGEST_KEPT = 64
 _AT_ONCE = 64
 
 
-def find_images(folder: str | Path, exclude: str | Sequence[str] = ()) -> list[Path]:
-    """List the pictures in a folder and its subfolders by their suffixes.
-
-    Parameters
-    ----------
-    folder, exclude
-        See :func:`list_images`.
-
-    Returns
-    -------
-    list of Path
-        The files with one of :data:`narrows.data.formats.IMAGE_SUFFIXES`, sorted by their paths.
-
-    Raises
-    ------
-    MissingFileError, DataError, UnreadableFileError, ParameterError
-        See :func:`list_images`.
-
-    Examples
-    --------
-    >>> import numpy as np, tempfile
-    >>> from pathlib import Path
-    >>> from narrows.data.depths import encode_png
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "black.png").write_bytes(encode_png(np.zeros((2, 3), np.uint8)))
-    ...     _ = Path(folder, "notes.txt").write_text("not a picture")
-    ...     [path.name for path in find_images(folder)]
-    ['black.png']
-    """
-    return list_images(folder, exclude).files
-
-
 def list_images(
     folder: str | Path, exclude: str | Sequence[str] = (), seen: Entries | None = None
 ) -> Listing:
@@ -221,7 +188,7 @@ def choose_sample_shape(
 ) -> tuple[int, ...]:
     """Choose one shape for pictures of any sizes, from their headers.
 
-    Unreadable files are ignored; :func:`read_images` reports them.
+    Unreadable files are ignored; :func:`gather` reports them.
 
     Parameters
     ----------
@@ -308,79 +275,6 @@ def _other_channels(found: Scan, color: Literal["auto"] | bool) -> int | None:
     raise DataError(f"{why}, and other files have other channels; give files of the same")
 
 
-def read_images(
-    paths: Sequence[str | Path | Picture],
-    sample_shape: tuple[int, ...],
-    *,
-    scaling: Any = None,
-    skip_unreadable: bool = False,
-    progress: Progress | None = None,
-    max_pixels: int | None = None,
-) -> tuple[Pixels, list[Any], list[tuple[Any, str]]]:
-    """Read many pictures by a thread pool into one array.
-
-    Parameters
-    ----------
-    paths : sequence of str or Path
-        The picture files.
-    sample_shape, scaling, max_pixels
-        See :func:`read_image`.
-    skip_unreadable : bool, default=False
-        Whether files that cannot be read are left out and listed instead of raising.
-    progress : callable, optional
-        Called with the number of files done and the number of all, from the caller's thread.
-
-    Returns
-    -------
-    pixels : ndarray of shape (n, *sample_shape)
-        In the order of ``paths``, of the type that all files are brought to; see
-        :mod:`narrows.data.depths`.
-    read : list of Path
-        The n files that were read.
-    skipped : list of (Path, str)
-        The files that were left out, each with the reason.
-
-    Raises
-    ------
-    MissingFileError
-        If a file does not exist.
-    UnreadableFileError
-        If a file cannot be read and ``skip_unreadable`` is false; the message names the first.
-    DataError
-        If there are no files, none of them can be read, their types have nothing to do with each
-        other, or rows of ``sample_shape`` are not pictures.
-
-    Examples
-    --------
-    >>> import numpy as np, tempfile
-    >>> from pathlib import Path
-    >>> from narrows.data.depths import encode_png
-
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     good, bad = Path(folder, "good.png"), Path(folder, "bad.png")
-    ...     _ = good.write_bytes(encode_png(np.zeros((9, 9), np.uint8)))
-    ...     _ = bad.write_bytes(b"what is this")
-    ...     pixels, read, skipped = read_images([bad, good], (4, 4), skip_unreadable=True)
-    >>> pixels.shape, [path.name for path in read], [path.name for path, _ in skipped]
-    ((1, 4, 4), ['good.png'], ['bad.png'])
-    """
-    _check_sample_shape(sample_shape)
-    if not paths:
-        raise DataError("no picture files were given; give at least one")
-    files = [path if isinstance(path, Page) else Path(path) for path in paths]
-    how, notes = chosen(max_pixels), Notes()
-    dtype = None
-    if scaling is None:
-        found = scan([file for file in files if isinstance(file, Path)], how)
-        dtype = common_type(found.types)
-    target = Target(sample_shape, dtype or scaling.file_type, scaling, how)
-    pixels, kept, skipped = read_into_memory(
-        files, target, notes, skip_unreadable=skip_unreadable, progress=progress
-    )
-    notes.warn(stacklevel=3)
-    return pixels, kept, skipped
-
-
 def read_into_memory(
     files: Sequence[Picture],
     target: Target,
@@ -389,7 +283,35 @@ def read_into_memory(
     skip_unreadable: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Pixels, list[Picture], list[tuple[Picture, str]]]:
-    """Read many pictures into one array as :func:`read_images`, and collect notes."""
+    """Read many pictures by a thread pool into one array, and collect notes.
+
+    Parameters
+    ----------
+    files : sequence of Path or Page
+        The picture files.
+    target : Target
+        Shape, type and units of the rows.
+    notes : Notes
+        Collects notes of the files.
+    skip_unreadable, progress
+        See :func:`narrows.data.decoding.decode_files`.
+
+    Returns
+    -------
+    pixels : ndarray of shape (n, *sample_shape)
+        In the order of ``files``.
+    read : list of Path or Page
+        The n files that were read.
+    skipped : list of (Path or Page, str)
+        The files that were left out, each with the reason.
+
+    Raises
+    ------
+    MissingFileError, UnreadableFileError
+        See :func:`narrows.data.decoding.decode_files`.
+    DataError
+        If none of them can be read.
+    """
     pixels = target.empty(len(files))
     reasons = decode_files(
         files, pixels, target, skip_unreadable=skip_unreadable, progress=progress, notes=notes
