@@ -156,8 +156,9 @@ def test_public_callables_have_examples() -> None:
 
 # Rows that a model takes are validated, and may come in any of these ways.
 VALIDATED = "array-like of shape (n, *sample_shape), DataFrame, Tensor or path"
+# Tables have rows of shape (F,).
 ROWS = re.compile(
-    r"(array-like|ndarray|ndarray or LazyRows) of shape \([nmk], \*sample_shape\)(,.*)?"
+    r"(array-like|ndarray|ndarray or LazyRows) of shape \([nmk], (\*sample_shape|F)\)(,.*)?"
 )
 TAKE_ROWS = ("models", "library", "evaluation", "plots", "signals", "onnx", "scale")
 

@@ -121,7 +121,7 @@ def read_frame(X: Any, *, at_least: int = 1, owner: str = "TableAutoencoder") ->
 
     Parameters
     ----------
-    X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+    X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
         The table.
     at_least : int
         The fewest rows.

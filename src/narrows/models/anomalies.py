@@ -179,7 +179,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Windows or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             Rows, of which few may be anomalies.
         y : object
             Ignored, as by all of scikit-learn's outlier detectors.
@@ -312,7 +312,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like of shape (n, F), (n, H, W) or (n, H, W, C), DataFrame, Windows or path
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             Rows in the units of those learned from.
 
         Returns
@@ -334,7 +334,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
 
         Returns
@@ -356,7 +356,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
 
         Returns
@@ -376,7 +376,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
 
         Returns
@@ -395,7 +395,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
 
         Returns
@@ -426,7 +426,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
 
         Returns
@@ -449,7 +449,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
         k : int, default=3
             How many for each row; fewer if fewer rows are normal.
@@ -480,7 +480,7 @@ class AnomalyDetector(
 
         Parameters
         ----------
-        X : array-like
+        X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`; at least 2 rows, drawn as the training rows were: the test
             knows nothing of order in time.
 

@@ -133,7 +133,7 @@ class TableAutoencoder(
 
         Parameters
         ----------
-        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
             The table; arrays may be structured, or hold objects.
         y : array-like, optional
             Labels, which are ignored.
@@ -208,7 +208,7 @@ class TableAutoencoder(
 
         Parameters
         ----------
-        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
             A table with the columns learned from, found by their names if it has names; others
             have no effect. Gaps are allowed in all columns.
 
@@ -262,7 +262,7 @@ class TableAutoencoder(
 
         Parameters
         ----------
-        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
             A table, as for :meth:`transform`.
         fill_only : bool, default=False
             Whether only gaps are new, and all other cells stay as they are.
@@ -291,7 +291,7 @@ class TableAutoencoder(
 
         Parameters
         ----------
-        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
             A table, as for :meth:`transform`.
 
         Returns
@@ -312,7 +312,7 @@ class TableAutoencoder(
 
         Parameters
         ----------
-        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
             A table, as for :meth:`transform`.
 
         Returns
@@ -338,7 +338,7 @@ class TableAutoencoder(
 
         Parameters
         ----------
-        X : DataFrame of pandas or polars, Arrow table, array-like of shape (n, F), or path
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
             A table, as for :meth:`transform`.
 
         Returns
