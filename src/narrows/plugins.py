@@ -40,9 +40,9 @@ def plug_ins(group: str) -> Iterator[PlugIn]:
         "broken_plug_in", once for each entry point that cannot be imported; it is left out.
     """
     for point in entry_points(group=group):
-        found = _imported(point)
-        if found is not None:
-            yield found
+        plug_in = _imported(point)
+        if plug_in is not None:
+            yield plug_in
 
 
 @cache

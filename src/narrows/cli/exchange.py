@@ -408,7 +408,7 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
     from narrows.errors import DataError
 
     index = NameIndex([[name] for name in rows.names])
-    found: dict[int, str] = {}
+    label_of_row: dict[int, str] = {}
     for name, label in labels:
         row = index.find(name)
         if row is None:
@@ -419,18 +419,18 @@ def _by_name(path: Path, labels: list[tuple[str, str]], rows: "Rows") -> list[st
                     "paths in the folder, letter by letter"
                 )
             continue
-        if found.setdefault(row, label) != label:
+        if label_of_row.setdefault(row, label) != label:
             raise DataError(
-                f"'{path}' has the labels '{found[row]}' and '{label}' for '{rows.names[row]}'; "
-                "keep one of them"
+                f"'{path}' has the labels '{label_of_row[row]}' and '{label}' for "
+                f"'{rows.names[row]}'; keep one of them"
             )
-    missing = [name for row, name in enumerate(rows.names) if not found.get(row)]
+    missing = [name for row, name in enumerate(rows.names) if not label_of_row.get(row)]
     if missing:
         raise DataError(
             f"'{path}' has no label for {len(missing)} of the {len(rows.names)} rows, the first of "
             f"them '{as_text(missing[0])}'; add lines for them"
         )
-    return [found[row] for row in range(len(rows.names))]
+    return [label_of_row[row] for row in range(len(rows.names))]
 
 
 def is_signal(path: Path, as_signal: bool) -> bool:

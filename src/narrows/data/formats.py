@@ -113,7 +113,7 @@ class Format:
         if "header" in self.options:
             more = (*more, known)
         try:
-            found = _function(self.read)(path, *more)
+            rows = _function(self.read)(path, *more)
         except Exception as error:
             if isinstance(error, NarrowsError) or self in FORMATS:
                 raise
@@ -122,7 +122,7 @@ class Format:
                 "or choose another",
                 path=path,
             ) from error
-        contents = found if isinstance(found, Contents) else Contents(found)
+        contents = rows if isinstance(rows, Contents) else Contents(rows)
         values = contents.values
         if not getattr(values, "shape", None) or not is_numeric(values.dtype):
             raise DataError(
@@ -236,11 +236,11 @@ def plug_in_formats() -> tuple[Format, ...]:
         :class:`Format`, or has an ending of a format that Narrows or a package before it brings.
     """
     formats: list[Format] = []
-    for found in plug_ins("narrows.formats"):
-        if (reason := _unfit(found.value, formats)) is None:
-            formats.append(found.value)
+    for plug_in in plug_ins("narrows.formats"):
+        if (reason := _unfit(plug_in.value, formats)) is None:
+            formats.append(plug_in.value)
         else:
-            refuse("narrows.formats", found.name, found.package, reason)
+            refuse("narrows.formats", plug_in.name, plug_in.package, reason)
     return tuple(formats)
 
 
@@ -346,9 +346,11 @@ def check_installed(path: Path) -> None:
 def needed_for(suffixes: Iterable[str]) -> str:
     """Say what has to be installed to read pictures of these endings; empty if nothing helps."""
     missing = {s for s, file_format in _BY_SUFFIX.items() if not file_format.is_installed}
-    found = [suffix for suffix in suffixes if suffix.lower() in missing]
-    verb = "is" if len(found) == 1 else "are"
-    return f"{', '.join(found)} {verb} read after pip install 'narrows[photos]'" if found else ""
+    readable = [suffix for suffix in suffixes if suffix.lower() in missing]
+    verb = "is" if len(readable) == 1 else "are"
+    return (
+        f"{', '.join(readable)} {verb} read after pip install 'narrows[photos]'" if readable else ""
+    )
 
 
 NUMERIC_KINDS = "biuf"

@@ -638,8 +638,8 @@ class BaseAutoencoder(FittedModelMethods):
         self.check_parameters()
         first = not self.__sklearn_is_fitted__()
         X, _, weights = self._check_data(X, y, sample_weight, fitting=first)
-        if not first and (known := known_range(self)) is not None:
-            keep_range(self, widened(known, X))
+        if not first and (learned := known_range(self)) is not None:
+            keep_range(self, widened(learned, X))
         start = None
         if first:
             start, self.choices_ = self._begin(X, weights=weights), {}

@@ -406,10 +406,10 @@ class EncoderClassifier(
         if self.corruption is None:
             return None
         columns_shape = resolve.columns_shape_of(self.encoder_.spec.definition, rows)
-        known = None
+        data_range = None
         if columns_shape:
-            known = range_of(Statistics.of(rows, held_out), rows, columns_shape)
-        return choose_damage(self, known)
+            data_range = range_of(Statistics.of(rows, held_out), rows, columns_shape)
+        return choose_damage(self, data_range)
 
     def _learn(self, rows: NDArray[Any], numbers: Tensor, weights: RowWeights, seed: int) -> None:
         """Train the softmax, with the encoder if ``fine_tune``, on the numbers of classes."""

@@ -60,7 +60,7 @@ def range_of(statistics: Statistics, X: AnyRows, columns_shape: tuple[int, ...])
     return DataRange(least, most)
 
 
-def check_range(known: DataRange, sample_shape: tuple[int, ...]) -> None:
+def check_range(data_range: DataRange, sample_shape: tuple[int, ...]) -> None:
     """Refuse a stored range that does not fit the shape of the rows.
 
     Raises
@@ -68,15 +68,15 @@ def check_range(known: DataRange, sample_shape: tuple[int, ...]) -> None:
     TypeError, ValueError
         If its shape differs, or it has values other than finite numbers.
     """
-    for end in known:
+    for end in data_range:
         np.broadcast_to(end, sample_shape)
         if np.asarray(end).dtype.kind not in "if" or not np.isfinite(end).all():
             raise ValueError("the smallest and the largest values are not finite numbers")
 
 
-def widened(known: DataRange, X: AnyRows) -> DataRange:
+def widened(data_range: DataRange, X: AnyRows) -> DataRange:
     """Return the range of earlier training rows and of more rows (n, ...) together."""
-    least, most = known
+    least, most = data_range
     for rows in in_blocks(X):
         axes = tuple(range(rows.ndim - least.ndim))
         least = np.minimum(least, rows.min(axis=axes))
@@ -90,15 +90,15 @@ def known_range(model: Corrupting) -> DataRange | None:
     return None if ends[0] is None or ends[1] is None else DataRange(ends[0], ends[1])
 
 
-def keep_range(model: ModelAttributes, known: DataRange | None) -> None:
+def keep_range(model: ModelAttributes, data_range: DataRange | None) -> None:
     """Set or remove the range of the training rows that a model keeps."""
     for name in ("data_min_", "data_max_"):
         model.__dict__.pop(name, None)
-    if known is not None:
-        model.data_min_, model.data_max_ = known
+    if data_range is not None:
+        model.data_min_, model.data_max_ = data_range
 
 
-def limits_of(model: Corrupting, known: DataRange | None = None) -> corruption.Limits:
+def limits_of(model: Corrupting, data_range: DataRange | None = None) -> corruption.Limits:
     """Return the extreme values, in scaled units, that salt and pepper or black and white set.
 
     For tables and signals they are the smallest and the largest value of each column or channel of
@@ -109,25 +109,27 @@ def limits_of(model: Corrupting, known: DataRange | None = None) -> corruption.L
     ----------
     model : BaseAutoencoder or EncoderClassifier
         A model whose scaling is known.
-    known : DataRange, optional
+    data_range : DataRange, optional
         The range of the rows; by default the model's.
     """
     scaling, shape = model.scaling_, model.sample_shape_
-    known = known or known_range(model)
-    ends = (scaling.low, scaling.high) if known is None else known
-    if known is None and scaling.shift.ndim == scaling.scale.ndim == 0:
+    data_range = data_range or known_range(model)
+    ends = (scaling.low, scaling.high) if data_range is None else data_range
+    if data_range is None and scaling.shift.ndim == scaling.scale.ndim == 0:
         shape = (1,)  # the same for pictures of any size
     rows = (np.array(np.broadcast_to(end, (1, *shape)), np.float64) for end in ends)
     low, high = (scaling(torch.from_numpy(row))[0] for row in rows)
     return corruption.Limits(low, high)
 
 
-def choose_damage(model: Corrupting, known: DataRange | None = None) -> corruption.Damage | None:
+def choose_damage(
+    model: Corrupting, data_range: DataRange | None = None
+) -> corruption.Damage | None:
     """Make the damage to training rows that a model's parameters specify, if any.
 
     Parameters
     ----------
-    model, known
+    model, data_range
         As for :func:`limits_of`.
 
     Raises
@@ -137,5 +139,5 @@ def choose_damage(model: Corrupting, known: DataRange | None = None) -> corrupti
     """
     if model.corruption is None:
         return None
-    limits = limits_of(model, known)
+    limits = limits_of(model, data_range)
     return corruption.make(model.corruption, model.corruption_level, limits, model.sample_shape_)
