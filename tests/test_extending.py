@@ -55,7 +55,7 @@ def test_a_model_of_another_package_is_found_by_its_name(package, tmp_path):
     (missing,) = run(tmp_path, tmp_path, "info model")
     assert missing[0] == 4
     assert "WassersteinAutoencoder" in missing[2]
-    assert "the package that brings it" in missing[2]
+    assert "the package 'narrows-wasserstein'" in missing[2]
 
 
 def test_codes_are_drawn_to_the_prior(package, monkeypatch, tmp_path):
@@ -220,3 +220,39 @@ def test_counters_that_a_network_cannot_have_are_refused(name, monkeypatch):
     model = type("CountingAutoencoder", (Autoencoder,), functions)
     with pytest.raises(ParameterError, match=f"calls a counter '{name}'"):
         model(2, max_epochs=1).fit(np.random.default_rng(SEED).random((50, 6)))
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"ab", np.ones(2), object(), (1, {3})])
+def test_parameters_that_saved_models_cannot_hold_are_refused_before_training(value, monkeypatch):
+    monkeypatch.setitem(MODELS, "guided", object)
+
+    class GuidedAutoencoder(Autoencoder):
+        guide: object = None
+
+    X = np.random.default_rng(SEED).normal(size=(60, 4))
+    with pytest.raises(ParameterError, match="cannot be stored in a saved model") as refused:
+        GuidedAutoencoder(2, max_epochs=1, guide=value).fit(X)
+    assert refused.value.parameter == "guide"
+
+
+def test_parameters_of_all_json_types_come_back(monkeypatch, tmp_path):
+    monkeypatch.setitem(MODELS, "guided", object)
+
+    class GuidedAutoencoder(Autoencoder):
+        guide: object = None
+
+    X = np.random.default_rng(SEED).normal(size=(60, 4))
+    guide = {"a": (1, 2.5, None), "b": True, 3: "text", "c": np.float32(0.5), "d": np.True_}
+    model = GuidedAutoencoder(2, max_epochs=1, guide=guide).fit(X)
+    assert load(model.save(tmp_path / "model")).guide == guide
+
+
+def test_a_parameter_named_like_an_option_of_the_verb_is_said(tmp_path):
+    code = (
+        "from narrows.models import BaseAutoencoder\n\n"
+        'class LoudAutoencoder(BaseAutoencoder):\n    """Loud."""\n\n    log: float = 1.0\n'
+    )
+    site = install(tmp_path, "loud_one", code, "[narrows.models]\nloud = loud_one:LoudAutoencoder")
+    (refused,) = run(tmp_path, site, "train X.npy -o model --model loud")
+    assert refused[0] == 2
+    assert "has a parameter 'log', which is the name of an option" in refused[2]

@@ -71,16 +71,21 @@ def test_a_verb_comes_from_another_package(data: Path) -> None:
         "PYTHONPATH": os.pathsep.join([str(path), *([own] if own else [])]),
     }
 
+    said: list[str] = []
+
     def narrows(*arguments: object) -> str:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "narrows", *map(str, arguments)],
             cwd=data, env=environment, capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
+        )  # fmt: skip
+        said.append(done.stderr)
+        return done.stdout
 
     check_outliers(json.loads(narrows("outliers", "model", "X.npy", "--json"))["outliers"], data, 5)
     listed = narrows("--help")
     assert re.search(r"^  outliers +Of the package narrows-outliers\.$", listed, re.MULTILINE)
     assert len(re.findall(r"^  train ", listed, re.MULTILINE)) == 1
+    assert "'train' (narrows.verbs) of the package 'narrows-outliers' is left out" in said[-1]
     assert "--model" in narrows("train", "--help")  # Narrows' own
 
 
@@ -95,3 +100,18 @@ def test_what_is_no_command_is_left_out(
     assert "No such command 'nothing'" in refused.err
     group = command_line.group
     assert "nothing" in group.list_commands(click.Context(group))
+
+
+def test_of_two_verbs_of_one_name_the_second_is_left_out_with_a_warning(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("first_verbs", "second_verbs"):
+        code = f"import click\n\n@click.command()\ndef greet():\n    click.echo({package!r})\n"
+        points = f"[narrows.verbs]\ngreet = {package}:greet\n"
+        monkeypatch.syspath_prepend(install(tmp_path / package, package, code, points))
+    done = run("greet")
+    kept = done.out.strip()
+    assert kept in {"first_verbs", "second_verbs"}
+    (other,) = {"first-verbs", "second-verbs"} - {kept.replace("_", "-")}
+    assert f"'greet' (narrows.verbs) of the package '{other}' is left out" in done.err
+    assert f"the package '{kept.replace('_', '-')}' brings one of this name" in done.err

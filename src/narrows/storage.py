@@ -478,6 +478,12 @@ def read_manifest(path: str | Place) -> dict[str, Any]:
     return manifest
 
 
+def packages_needed(manifest: Mapping[str, Any]) -> str:
+    """Return the words for the packages beside Narrows that a model was made with."""
+    others = [repr(name) for name in manifest.get("versions", {}) if name not in PACKAGES]
+    return f"the package {' and '.join(others)}" if others else "the package that brings it"
+
+
 @contextmanager
 def explain_damage(what: str, path: str | Path) -> Iterator[None]:
     """Raise errors in the block, which builds a model of what was read, as a :class:`FormatError`.

@@ -8,6 +8,7 @@ packages bring verbs as entry points ``narrows.verbs``.
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 
 import click
 
@@ -95,12 +96,17 @@ class LazyGroup(click.Group):
             return _command(cmd_name)
         from narrows.plugins import plug_ins, refuse
 
+        command = package = None
         for found in plug_ins(_PLUG_INS):
             if found.name == cmd_name:
-                if isinstance(found.value, click.Command):
-                    return found.value
-                refuse(_PLUG_INS, cmd_name, found.package, "it is no command of click")
-        return None
+                if not isinstance(found.value, click.Command):
+                    refuse(_PLUG_INS, cmd_name, found.package, "it is no command of click")
+                elif command is None:
+                    command, package = found.value, found.package
+                else:
+                    reason = f"the package '{package}' brings one of this name"
+                    refuse(_PLUG_INS, cmd_name, found.package, reason)
+        return command
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help with the endings of the formats that are installed."""
@@ -112,6 +118,12 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs without importing them."""
         del ctx
+        for point in entry_points(group=_PLUG_INS):
+            if point.name in VERBS:
+                from narrows.plugins import refuse
+
+                package = "an unknown package" if point.dist is None else point.dist.name
+                refuse(_PLUG_INS, point.name, package, "Narrows has a verb of this name")
         with formatter.section("Verbs"):
             formatter.write_dl([*VERBS.items(), *_verbs_of_others().items()])
 
@@ -132,8 +144,6 @@ def _command(verb: str) -> click.Command:
 
 def _verbs_of_others() -> dict[str, str]:
     """Return a line for each verb of another package, without importing it."""
-    from importlib.metadata import entry_points
-
     return {
         point.name: f"Of the package {point.dist.name}."
         for point in entry_points(group=_PLUG_INS)

@@ -82,7 +82,18 @@ class TrainCommand(options.Verb):
                 ctx,
                 param_hint="--model",
             )
-        made: list[click.Parameter] = ctx.meta.setdefault(_OPTIONS, options.of_model(model))
+        if _OPTIONS not in ctx.meta:
+            ctx.meta[_OPTIONS] = options.of_model(model)
+            taken = {p.name for p in super().get_params(ctx)}
+            for option in ctx.meta[_OPTIONS]:
+                if option.name in taken:
+                    raise click.BadParameter(
+                        f"{name!r} has a parameter {option.name!r}, which is the name of an option "
+                        "of this verb; rename it in the class, or train the model from Python",
+                        ctx,
+                        param_hint="--model",
+                    )
+        made: list[click.Parameter] = ctx.meta[_OPTIONS]
         return made
 
 

@@ -91,7 +91,7 @@ def load(
         classes = ", ".join(model.__name__ for model in MODELS.values())
         raise FormatError(
             f"'{path}' holds a model {name!r}; this Narrows has {classes}; install a Narrows that "
-            "has it, or the package that brings it"
+            f"has it, or {storage.packages_needed(manifest)}"
         )
     restored: BaseAutoencoder = model.restore(manifest, parts, path)
     return restored

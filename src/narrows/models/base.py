@@ -473,6 +473,7 @@ class BaseAutoencoder(FittedModelMethods):
             if resuming_to is not None:
                 self.max_epochs = resuming_to
             self.check_parameters()
+            persistence.parameters(self)  # refuses those that cannot be stored
             begun = None if resuming_to is None else resumable_state(self)
             data = self._check_data(X, y, sample_weight, fitting=begun is None)
             if begun is not None:

@@ -325,11 +325,9 @@ def _check_installed(manifest: Mapping[str, Any], path: str | Path) -> None:
     network = manifest.get("network")
     name = network.get("architecture") if isinstance(network, dict) else None
     if isinstance(name, str) and name not in ARCHITECTURES:
-        others = [p for p in manifest.get("versions", {}) if p not in storage.PACKAGES]
-        package = f"the package {others[0]!r}" if others else "the package that brings it"
         raise FormatError(
-            f"'{path}' holds a network of architecture={name!r}, which is not installed; "
-            f"install {package}; there are {', '.join(ARCHITECTURES)}"
+            f"'{path}' holds a network of architecture={name!r}, which is not installed; install "
+            f"{storage.packages_needed(manifest)}; there are {', '.join(ARCHITECTURES)}"
         )
 
 

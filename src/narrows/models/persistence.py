@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,13 +17,14 @@ from sklearn.base import BaseEstimator
 from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.lazy_rows import StoredRows
-from narrows.errors import FormatError
+from narrows.errors import FormatError, ParameterError
 from narrows.models.damage import check_range, known_range
 from narrows.models.encoder_decoder import Decoder, Encoder, names_of, network_facts
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import ModelAttributes
-from narrows.models.registry import class_named
+from narrows.models.registry import class_named, package_of
 from narrows.models.resolve import restore_choices
+from narrows.texts import shortened
 from narrows.training.history import History
 from narrows.training.state import DAMAGES, Snapshot
 
@@ -97,6 +99,8 @@ def stored(model: ModelAttributes) -> tuple[dict[str, Any], storage.Parts]:
             name: getattr(model, name).tolist() for name in _findings(model) if hasattr(model, name)
         },
     }
+    if (package := package_of(type(model))) is not None:
+        manifest["versions"] = {**manifest.get("versions", {}), package: version(package)}
     parts = {"encoder": encoder.tensors(), "decoder": decoder.tensors()}
     manifest["choices"] = {name: list(choice) for name, choice in model.choices_.items()}
     if model.learned_rows_ is not None:
@@ -159,15 +163,34 @@ def fingerprint(model: ModelAttributes) -> str:
 
 
 def parameters(model: BaseEstimator) -> dict[str, Any]:
-    """Return the constructor's parameters as JSON; a checkpoint's path is left out."""
-    return {
-        name: None if name == "checkpoint" else parameter_to_json(value)
-        for name, value in model.get_params(deep=False).items()
-    }
+    """Return the constructor's parameters as JSON; a checkpoint's path is left out.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter has a type that JSON has no place for, such as a set.
+    """
+    found: dict[str, Any] = {}
+    for name, value in model.get_params(deep=False).items():
+        try:
+            found[name] = None if name == "checkpoint" else parameter_to_json(value)
+        except TypeError as error:
+            raise ParameterError(
+                f"{name}={shortened(repr(value))} cannot be stored in a saved model, as it has "
+                f"{error}; give numbers, texts, None, or tuples and dicts of them",
+                parameter=name,
+            ) from None
+    return found
 
 
 def parameter_to_json(value: Any) -> Any:
-    """Convert a parameter to JSON; a function becomes its name."""
+    """Convert a parameter to JSON; a function becomes its name, a random generator None.
+
+    Raises
+    ------
+    TypeError
+        If there is a value of another type than numbers, texts, sequences and mappings.
+    """
     if isinstance(value, BaseEstimator):
         return {"model": type(value).__name__, "parameters": parameters(value)}
     if isinstance(value, Mapping):
@@ -179,11 +202,21 @@ def parameter_to_json(value: Any) -> Any:
     if callable(value):
         name = getattr(value, "__qualname__", type(value).__name__)
         return {"function": value.name if isinstance(value, Unstored) else name}
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return int(value) if isinstance(value, numbers.Integral) else float(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [parameter_to_json(item) for item in value]
-    return value if isinstance(value, bool | str) else None
+    return _scalar_to_json(value)
+
+
+def _scalar_to_json(value: Any) -> bool | float | str | None:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, numbers.Real):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return None
+    raise TypeError(f"a value of type {type(value).__name__!r}")
 
 
 def label_to_json(label: Any) -> Any:

@@ -80,6 +80,14 @@ def load_plugins() -> None:
             )
 
 
+def package_of(model: type) -> str | None:
+    """Return the package whose entry point brings a class of models; None if there is none."""
+    if is_built_in(model):
+        return None
+    brought = (p.package for p in plug_ins("narrows.models") if p.value is model)
+    return next(brought, None)
+
+
 def model_named(name: str) -> type[Any] | None:
     """Return the class with a name on the command line, also of plug-ins; None if unknown."""
     if name not in MODELS:
