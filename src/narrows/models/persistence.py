@@ -184,7 +184,9 @@ def parameters(model: BaseEstimator) -> dict[str, Any]:
 
 
 def parameter_to_json(value: Any) -> Any:
-    """Convert a parameter to JSON; a function becomes its name, a random generator None.
+    """Convert a parameter to JSON; a function becomes its name.
+
+    Random generators and paths, which mean nothing on another machine, become None.
 
     Raises
     ------
@@ -214,7 +216,7 @@ def _scalar_to_json(value: Any) -> bool | float | str | None:
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, np.random.RandomState | np.random.Generator):
+    if isinstance(value, np.random.RandomState | np.random.Generator | Path):
         return None
     raise TypeError(f"a value of type {type(value).__name__!r}")
 
