@@ -71,7 +71,7 @@ BAD_INPUT = [
     (3, "train bomb.idx -o new", "would take 1.1e.03 GB of memory.*save it as .npy"),
     (
         3,
-        "train text.csv -o new",
+        "compare text.csv -o new",
         "'b' has 2 texts, the first 'one' .*only numbers.*remove the columns from the file",
     ),
     (3, "train nul.csv -o new", "NUL bytes.*say its encoding .--encoding"),

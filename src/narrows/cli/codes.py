@@ -15,7 +15,6 @@ from narrows.cli.exchange import (
     load_for,
     load_to_restore,
     options_by_file,
-    read_for,
     read_signal,
     read_to_restore,
     reading_record,
@@ -24,6 +23,7 @@ from narrows.cli.exchange import (
     restore_signal,
     write_restored,
 )
+from narrows.cli.tables import decode_table, load_with_reader, restore_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def encode(
     from narrows.data.files import check_destination, write
 
     check_destination(to, overwrite=overwrite, sample_shape=(1,))
-    encoder = load_for(model, "transform")
+    encoder, read_rows = load_with_reader(model, "transform")
     spec, transform = encoder.spec_, encoder.transform
     if onnx:
         from narrows.onnx import OnnxEncoder
@@ -75,7 +75,7 @@ def encode(
         codes = transform(signals.windows_for(encoder, read, signal["hop"]))
     else:
         refuse_signal_options(**signal)
-        rows = read_for(encoder, data, reading)
+        rows = read_rows(data, reading)
         names, left_out = rows.names, reading_record(rows)
         X = rows.for_model(encoder)
         if spec.is_map and len(X.shape) > len(spec.sample_shape):
@@ -155,8 +155,11 @@ def decode(
         record = {"output": to, "samples": len(values), "rate": rate}
         answer(record, f"{counted(len(values), 'sample')} decoded in {to}")
         return
+    decoder = load_for(model, "inverse_transform", tables=True)
+    if hasattr(decoder, "column_encoder_"):
+        decode_table(decoder, codes, to, reading, overwrite=overwrite)
+        return
     check_destination(to, overwrite=overwrite)
-    decoder = load_for(model, "inverse_transform")
     shape = learned = decoder.sample_shape_
     if image_size != "auto":
         sides = (image_size,) * len(learned[:2]) if isinstance(image_size, int) else image_size
@@ -175,18 +178,33 @@ def decode(
 @options.model
 @options.data
 @options.to(f"{options.RESTORED}; of a signal also {{sounds}}.")
+@click.option("--fill-only", is_flag=True, help="Of a table, fill gaps alone, as narrows impute.")
 @options.restoring
-def reconstruct(*, model: Path, data: Path, to: Path, overwrite: bool, **how: Any) -> None:
+def reconstruct(
+    *, model: Path, data: Path, to: Path, fill_only: bool, overwrite: bool, **how: Any
+) -> None:
     """Encode and decode data in one go.
 
-    The output has the type of the training data, in tables as floats; pictures keep their names,
-    and the windows of a signal fade into one another.
+    The output has the type of the training data, in tables of numbers as floats; pictures keep
+    their names, and the windows of a signal fade into one another. A table of categories, dates or
+    gaps comes back with its columns, in their order and types.
     """
     import numpy as np
 
+    from narrows.errors import FormatError
+
     if restore_signal(model, "reconstruct", data, to, overwrite=overwrite, **how):
         return
-    loaded = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
+    loaded = load_to_restore(model, "reconstruct", to, overwrite=overwrite, tables=True)
+    if hasattr(loaded, "column_encoder_"):
+        reading = how["reading"]
+        restore_table(loaded, data, to, reading, fill_only=fill_only, overwrite=overwrite)
+        return
+    if fill_only:
+        raise FormatError(
+            f"'{model}' learned from data without gaps, and fills none; leave --fill-only out, or "
+            "train on a table with gaps"
+        )
     rows = read_to_restore(loaded, data, how["reading"], how["resize"])
     X = rows.in_units(loaded)
     squares = 0.0

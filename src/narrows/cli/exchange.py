@@ -38,7 +38,7 @@ def code_words(spec: "NetworkSpec", count: int = 2) -> str:
     return f"{'map' if count == 1 else 'maps'} of {size} numbers"
 
 
-def load_for(path: Path, method: str) -> Any:
+def load_for(path: Path, method: str, *, tables: bool = False) -> Any:
     """Load a model or the half of one that has a method.
 
     Parameters
@@ -47,16 +47,24 @@ def load_for(path: Path, method: str) -> Any:
         The model's folder.
     method : {"transform", "inverse_transform", "reconstruct", "denoise", "split"}
         The method that is needed.
+    tables : bool, default=False
+        Whether a model of a table with categories or gaps is taken too.
 
     Raises
     ------
     FormatError
-        If it is the other half, or a classifier.
+        If it is the other half, a classifier, or the model of such a table.
     """
-    from narrows import load
+    from narrows import TableAutoencoder, load
     from narrows.errors import FormatError
 
     model = load(path)
+    if isinstance(model, TableAutoencoder) and not tables:
+        raise FormatError(
+            f"'{path}' is a model of a table with categories, dates or gaps, which this verb does "
+            "not take; use encode, decode, reconstruct, impute, map or info, or train on "
+            "columns of numbers without gaps"
+        )
     if not hasattr(model, method):
         if hasattr(model, "predict"):
             raise FormatError(f"'{path}' is a classifier; give a model, or a half of one")
@@ -68,7 +76,9 @@ def load_for(path: Path, method: str) -> Any:
     return model
 
 
-def load_to_restore(path: Path, method: str, to: Path, *, overwrite: bool) -> Any:
+def load_to_restore(
+    path: Path, method: str, to: Path, *, overwrite: bool, tables: bool = False
+) -> Any:
     """Load a model whose restored rows are written to ``to``, which is checked as well.
 
     Raises
@@ -81,7 +91,9 @@ def load_to_restore(path: Path, method: str, to: Path, *, overwrite: bool) -> An
     from narrows.data.files import check_destination
 
     check_destination(to, overwrite=overwrite)
-    model = load_for(path, method)
+    model = load_for(path, method, tables=tables)
+    if hasattr(model, "column_encoder_"):
+        return model
     pictures = model.spec_.shows_pictures
     check_destination(to, overwrite=overwrite, sample_shape=model.sample_shape_, pictures=pictures)
     return model

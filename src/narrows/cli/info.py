@@ -19,7 +19,7 @@ _KINDS = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "clas
 @click.argument("path", type=options.PATH, metavar="MODEL|LIBRARY")
 def command(*, path: Path) -> None:
     """Describe a model or a library."""
-    from narrows import Library, load
+    from narrows import Library, TableAutoencoder, load
     from narrows.library.folder import LIBRARY, LibraryManifest
     from narrows.remote import place
 
@@ -36,6 +36,9 @@ def command(*, path: Path) -> None:
     else:
         model = load(path)
         record = {"kind": _KINDS.get(type(model).__name__, "model"), **_describe(model)}
+        if isinstance(model, TableAutoencoder):
+            record = {**record, "kind": "table", "fingerprint": model.fingerprint_}
+            record["columns"] = {c.name: c.kind for c in model.columns_}
         folder = path
     record |= _manifest(folder)
     if answered(record):
@@ -48,6 +51,7 @@ def command(*, path: Path) -> None:
 
 
 def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
+    model = getattr(model, "model_", model)  # of a table
     names = ("network_",) if hasattr(model, "classes_") else ("module", "encoder_", "decoder_")
     modules = [getattr(model, name) for name in names if hasattr(model, name)]
     # Tied weights belong to both halves and count once.

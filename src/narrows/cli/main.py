@@ -20,6 +20,7 @@ VERBS = {
     "encode": "Turn data into codes.",
     "decode": "Turn codes back into data.",
     "reconstruct": "Encode and decode data in one go.",
+    "impute": "Fill the gaps of a table; all other cells stay as they are.",
     "denoise": "Restore clean data from damaged data.",
     "sample": "Draw new rows or pictures from a model of a density.",
     "pack": "Decode a folder of pictures once, into a Lance dataset to learn from.",
@@ -49,6 +50,7 @@ _TOGETHER = {
     "halves": ("split", "export"),
     "index": ("pack", "index"),
     "match": ("match", "duplicates"),
+    "tables": ("impute",),
     "reports": ("report", "compare", "depth", "evaluate-matching"),
     "upkeep": ("verify", "reencode", "compact"),
 }

@@ -12,12 +12,11 @@ from narrows.cli import options
 from narrows.cli.console import answer, progress
 from narrows.cli.exchange import (
     labels_of,
-    load_for,
     options_by_file,
-    read_for,
     read_labels,
     reading_record,
 )
+from narrows.cli.tables import load_with_reader
 from narrows.data.formats import TABLE_SUFFIXES
 from narrows.texts import as_text, printable
 
@@ -97,9 +96,9 @@ def command(
     from narrows.evaluation import project, score_map
 
     _check_outputs(outputs, overwrite=overwrite)
-    coder = load_for(model, "reconstruct" if color == "error" else "transform")
+    coder, read_rows = load_with_reader(model, "reconstruct" if color == "error" else "transform")
     own, of_labels = options_by_file(reading, [data, labels])
-    rows = read_for(coder, data, own)
+    rows = read_rows(data, own)
     known = (read_labels if color == "label" else labels_of)(labels, rows, of_labels)
     X = stored(rows.for_model(coder))
     errors = None

@@ -291,7 +291,8 @@ signal = _several(
     click.option(
         "--columns",
         metavar="NAME,...",
-        help="A signal's columns or channels (0,1,...).  [default: all]",
+        help="A signal's columns or channels (0,1,...); of narrows train, also a table's columns.  "
+        "[default: all]",
     ),
     hop,
     click.option(
@@ -303,6 +304,17 @@ signal = _several(
     _as_dict("signal", dict, "columns", "hop", "rate"),
 )
 
+# Which columns of a table are learned from, and what they hold.
+table_columns = _several(
+    click.option("--drop", default="", metavar="NAME,...", help="Leave out columns of a table."),
+    click.option(
+        "--categorical",
+        default="",
+        metavar="NAME,...",
+        help="Columns of a table that hold categories, such as codes that are numbers.  "
+        "[default: texts of few values]",
+    ),
+)
 
 # The options of verbs that restore rows, pictures and signals.
 restoring = _several(as_signal, signal, resize, reading)

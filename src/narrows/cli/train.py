@@ -23,10 +23,11 @@ from narrows.cli.exchange import (
     report_skipped,
 )
 from narrows.cli.process import stopping
+from narrows.cli.tables import kinds_record, read_refused, read_table, wanted
 from narrows.texts import counted
 
 if TYPE_CHECKING:
-    from narrows import Autoencoder
+    from narrows import Autoencoder, TableAutoencoder
     from narrows.data.files import Rows
     from narrows.signals import Signals
 
@@ -126,6 +127,7 @@ class TrainCommand(options.Verb):
     "windows of so many samples.",
 )
 @options.signal
+@options.table_columns
 @click.option(
     "--log",
     type=options.PATH,
@@ -225,6 +227,8 @@ def _train(
     pictures: dict[str, Any],
     window: int | None,
     signal: dict[str, Any],
+    drop: str,
+    categorical: str,
     log: Path | None,
     ray: str | None,
     workers: int | None,
@@ -251,8 +255,11 @@ def _train(
         model = _load_to_resume(resume, model_name, parameters)
         resumed = {"resumed": _note_resumed(resume, model)}
         pictures = _shape_of(model, pictures)
-    X, found, read_again = _read_data(data, window, signal, {**reading, **pictures})
+    asked = wanted(signal["columns"] if window is None else None, drop, categorical)
+    X, found, read_again = _read_any(data, window, signal, {**reading, **pictures}, asked=asked)
     report_skipped(found.skipped)
+    if is_of_table := read_again is None:
+        model = _of_table(model, asked, resume, ray)
     note_choices = _note_choices_once()
     with (
         training(keeps=True),
@@ -275,16 +282,17 @@ def _train(
             note_choices(model.choices_)  # which workers knew before the first step
     if not is_first:
         return 0
-    model.save(to, overwrite=overwrite, resumable=resumable)
+    model.save(to, overwrite=overwrite, **({} if is_of_table else {"resumable": resumable}))
     _draw(model, to)
-    resumable = resumable and model.is_resumable_
+    resumable = resumable and not is_of_table and model.is_resumable_
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
         goes_on = f"; --resume {to} goes on" if resumable else ""
         note(f"stopped by {stopping.reason}; what was learned is kept in {to}{goes_on}")
     elif stopping.number is not None:
         note(f"{stopping.reason} came when training was over; the whole model is in {to}")
-    record = {"output": to, "rows": len(X), **_figures(model), **resumed, **reading_record(found)}
+    kinds = kinds_record(model.column_encoder_) if is_of_table else reading_record(found)
+    record = {"output": to, "rows": len(X), **_figures(model), **resumed, **kinds}
     rows_and_epochs = f"{counted(len(X), 'row')} for {counted(record['epochs'], 'epoch')}"
     answer(
         {**record, "resumable": resumable},
@@ -293,6 +301,74 @@ def _train(
         *([_PCA_KEPT] if _kept_pca(model) else []),
     )
     return stopping.exit_code if interrupted else 0
+
+
+def _read_any(
+    data: Path,
+    window: int | None,
+    signal: dict[str, Any],
+    reading: dict[str, Any],
+    *,
+    asked: dict[str, Any],
+) -> "tuple[Any, Rows | Signals, Callable[[], Any] | None]":
+    """Read what to learn from: as :func:`_read_data`, or a table of other columns than numbers.
+
+    Raises
+    ------
+    ParameterError
+        If options choose columns of other data than tables.
+    DataError
+        If it cannot be learned from.
+    """
+    import numpy as np
+
+    from narrows.data.files import Rows
+    from narrows.data.formats import is_table
+    from narrows.errors import DataError, ParameterError
+
+    named = [name for name, value in asked.items() if value]
+    of_table = window is None and is_table(data)
+    for name in () if of_table else named:
+        if name != "columns":
+            what = "is read as a signal" if window is not None else "is none"
+            raise ParameterError(f"--{name} is for tables, and '{data}' {what}; leave it out")
+    none = Rows(np.empty((0, 0)), [])
+    if named and of_table:
+        return read_table(data, reading["options"]), none, None
+    try:
+        return _read_data(data, window, signal, reading)
+    except DataError as error:
+        is_of_pictures = (reading.get("image_size"), reading.get("color")) != ("auto", "auto")
+        if not of_table or is_of_pictures:
+            raise
+        return read_refused(data, reading["options"], error), none, None
+
+
+def _of_table(
+    model: Any, asked: dict[str, Any], resume: Path | None, ray: str | None
+) -> "TableAutoencoder":
+    """Make the model of a table with categories, dates or gaps around a model of its rows.
+
+    Raises
+    ------
+    ParameterError
+        If its training is to be shared out or resumed.
+    """
+    from narrows import TableAutoencoder
+    from narrows.errors import ParameterError
+    from narrows.ranks import is_launched
+
+    if resume is not None:
+        raise ParameterError(
+            "--resume does not go with tables of categories, dates or gaps; train anew with more "
+            "epochs (--max-epochs)"
+        )
+    if ray is not None or is_launched():
+        raise ParameterError(
+            "tables of categories, dates or gaps are learned by one process; leave out "
+            f"{'torchrun' if ray is None else '--ray'}"
+        )
+    return TableAutoencoder(model, random_state=model.random_state, **asked)
 
 
 def _model_name(path: Path | str) -> str | None:
@@ -457,9 +533,11 @@ def _kept_pca(model: "Autoencoder") -> bool:
     return history.start is not None and history.best_epoch == 0 and len(history) > 0
 
 
-def _figures(model: "Autoencoder") -> dict[str, Any]:
+def _figures(model: Any) -> dict[str, Any]:
+    fingerprint, name = model.fingerprint_, type(model).__name__
+    model = getattr(model, "model_", model)  # of a table
     return {
-        "model": type(model).__name__,
+        "model": name,
         "n_components": model.n_components,
         "sample_shape": model.sample_shape_,
         **model.history_.summary(),
@@ -467,5 +545,5 @@ def _figures(model: "Autoencoder") -> dict[str, Any]:
             name: {"value": choice.value, "reason": choice.reason}
             for name, choice in model.choices_.items()
         },
-        "fingerprint": model.fingerprint_,
+        "fingerprint": fingerprint,
     }

@@ -130,11 +130,29 @@ class ColumnEncoder:
         NarrowsWarning
             "columns_left_out" and "columns_guessed".
         """
-        for option, named in (
-            ("columns", only or ()),
-            ("drop", drop),
-            ("categorical", categorical),
-        ):
+        columns = cls.find(frame, only=only, drop=drop, categorical=categorical)
+        encoder = cls(columns, frame.kind, is_named=frame.is_named)
+        encoder._tell()
+        if not encoder.used:
+            raise DataError(
+                "no column of the table can be learned from: "
+                f"{listed((f'{c.name!r} ({c.why})' for c in columns), _SHOWN)}; give columns of "
+                "numbers, dates or categories of few values"
+            )
+        encoder._learn(encoder._cells(frame)[0], weights)
+        return encoder
+
+    @staticmethod
+    def find(
+        frame: Frame,
+        *,
+        only: Collection[str] | None = None,
+        drop: Collection[str] = (),
+        categorical: Collection[str] = (),
+    ) -> list[Column]:
+        """Tell what the columns of a table hold; see :meth:`fit`."""
+        asked = {"columns": only or (), "drop": drop, "categorical": categorical}
+        for option, named in asked.items():
             if unknown := [name for name in named if name not in frame.names]:
                 raise ParameterError(
                     f"{option} names {unknown[0]!r}, which is no column of the table; it has "
@@ -154,16 +172,12 @@ class ColumnEncoder:
                 marks=frame.marks,
             )
             columns.append(found)
-        encoder = cls(columns, frame.kind, is_named=frame.is_named)
-        encoder._tell()
-        if not encoder.used:
-            raise DataError(
-                "no column of the table can be learned from: "
-                f"{listed((f'{c.name!r} ({c.why})' for c in columns), _SHOWN)}; give columns of "
-                "numbers, dates or categories of few values"
-            )
-        encoder._learn(encoder._cells(frame)[0], weights)
-        return encoder
+        return columns
+
+    @property
+    def named(self) -> list[str] | None:
+        """The names of all columns, if they are the table's own."""
+        return [column.name for column in self.columns] if self.is_named else None
 
     def _build(self) -> ColumnTransformer:
         """Make scikit-learn's transformer, with statistics that :meth:`_learn` replaces."""
@@ -303,8 +317,8 @@ class ColumnEncoder:
         """Return whether a used column is a category."""
         return i in self._categories
 
-    def table(self, arrays: Sequence[Any]) -> Any:
-        """Build a table of the kind learned from, of the used and the constant columns."""
+    def table(self, arrays: Sequence[Any], kind: FrameKind | None = None) -> Any:
+        """Build a table, by default of the kind learned from, of used and constant columns."""
         found = dict(zip((c.name for c in self.used), arrays, strict=True))
         names, columns = [], []
         for column in self.columns:
@@ -313,9 +327,8 @@ class ColumnEncoder:
                 array = column.write(np.zeros(len(arrays[0])))
             if array is not None:
                 names.append(column.name)
-                is_category = column.kind == "category" and column.type == "string"
-                columns.append(Values(array, is_category, column.is_tagged))
-        return build(self.kind, names, columns)
+                columns.append(Values(array, is_tagged=column.is_tagged))
+        return build(kind or self.kind, names, columns)
 
     def rows(self, frame: Frame, arrays: Sequence[Any], cells: Any = None) -> Any:
         """Put values of the used and the constant columns into a table.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import compute
 
 from narrows.data.dialect import MISSING, Marks, is_missing
-from narrows.data.frames import Values
+from narrows.data.frames import Values, find_nulls
 from narrows.errors import DataError, DataTypeError
 from narrows.texts import counted, is_text, shortened
 
@@ -30,6 +30,9 @@ USED: tuple[Kind, ...] = ("number", "date", "category", "yes/no")
 
 GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>", "null", "?"})
 """Texts that are gaps in any column, in lower case; among numbers all missing values are."""
+
+DEFECT = "numbers, and "
+"""How it begins why a column is left out that holds numbers and a few texts."""
 
 _MOST_LEVELS, _FEW_LEVELS = 64, 10  # told apart in a category; taken for one in any table
 _RECURRENCE = 10  # rows a level, from which texts of many levels are a category
@@ -219,13 +222,16 @@ class Column:
             read = _parse_dates(counts.field(0), form[0])
             return replace(self, kind="date", form=form[0], offset=int(min(read)), why=form[1])
         n, k = len(known), len(counts)
+        why = _why_text(counts.field(0))
+        if k > _FEW_LEVELS and why.startswith(DEFECT):
+            return replace(self, kind="text", why=why)
         if n >= _FEWEST_KEYS and k == n:
             spaced = compute.sum(compute.match_substring(known, " ")).as_py() or 0
             if 2 * spaced < n:
                 return replace(self, kind="identifier", why="texts that all differ")
         elif k <= _FEW_LEVELS or (k <= _MOST_LEVELS and 2 * k <= n) or n >= _RECURRENCE * k:
             return self._as_category(counts)
-        return replace(self, kind="text", why=_why_text(counts.field(0)))
+        return replace(self, kind="text", why=why)
 
     def _as_written_number(
         self, distinct: Any, array: Any, marks: Marks | None, *, is_wanted: bool
@@ -401,13 +407,8 @@ class Column:
 
 
 def find_gaps(array: Any, words: frozenset[str] = GAPS) -> NDArray[np.bool_]:
-    """Return which values of an Arrow array are missing: null, NaN, or a word for it."""
-    gaps = np.array(array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False), np.bool_)
-    if is_text(array):
-        trimmed = compute.utf8_lower(compute.utf8_trim_whitespace(array))
-        is_word = compute.is_in(trimmed, value_set=pa.array(sorted(words)))
-        gaps |= np.asarray(is_word.to_numpy(zero_copy_only=False), np.bool_)
-    return gaps
+    """Return which values of an Arrow array are gaps; see :data:`GAPS`."""
+    return find_nulls(array, words)
 
 
 def type_of(name: str) -> Any:
@@ -511,14 +512,14 @@ def _number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str] | No
     known = [text.strip() for text in texts.to_pylist() if not is_missing(text)]
     if not known:
         return None
-    several = (marks,) if marks is not None else (Marks(), Marks(","), Marks(".", ","))
+    several = dict.fromkeys((marks or Marks(), Marks(), Marks(","), Marks(".", ",")))
     for one in several:
         if all(one.value(text) is not None for text in known):
             behind = (re.split(r"[eE]", text)[0].partition(one.decimal)[2] for text in known)
             digits = max(map(len, behind))
             has_power = any(re.search(r"\d[eE]", text) for text in known)
             why = ""
-            if marks is None and one.decimal == ",":
+            if one not in (marks, Marks()) and one.decimal == ",":
                 why = f"commas were read as decimal marks, as in {known[0]!r}"
                 if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", t) for t in known if "," in t):
                     why += ", though they may separate thousands"
@@ -577,5 +578,5 @@ def _why_text(texts: Any) -> str:
     wrong = [text for text in known if Marks().value(text) is None and not is_missing(text)]
     if 10 * len(wrong) < len(known):
         example = shortened(wrong[0], _LONGEST_EXAMPLE)
-        return f"numbers, and {counted(len(wrong), 'text')} such as {example!r}"
+        return f"{DEFECT}{counted(len(wrong), 'text')} such as {example!r}"
     return f"free text of {counted(len(known), 'value')}"

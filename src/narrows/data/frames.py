@@ -4,10 +4,12 @@ pandas and polars data frames, Arrow tables, structured arrays, and arrays or li
 taken; what is given back has the kind, the columns, their order and their types of what came in.
 """
 
+import csv
 import json
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,17 +21,24 @@ from pyarrow import compute
 from sklearn.utils.validation import check_array
 
 from narrows.data.arrays import as_array_like, read_rows
-from narrows.data.dialect import Marks
+from narrows.data.dialect import MISSING, Marks
 from narrows.data.formats import DEFAULTS, FileOptions, is_numeric, is_table
-from narrows.data.tables import read_columns
-from narrows.data.text_tables import read_text_table
-from narrows.errors import DataError, DataTypeError, MissingDependencyError
+from narrows.data.tables import read_columns, write_columns
+from narrows.data.text_tables import guarded_table, read_text_table
+from narrows.errors import (
+    DataError,
+    DataTypeError,
+    MissingDependencyError,
+    NarrowsWarning,
+    warn,
+)
 from narrows.texts import is_text, listed
 
 FrameKind = Literal["pandas", "polars", "arrow", "structured", "array"]
 FRAME_KINDS = ("pandas", "polars", "arrow", "structured", "array")
 Mask = NDArray[np.bool_]
 _SCALARS = (str, int, float, bool)
+_ROWS_WRITTEN = 4096  # at a time
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,13 @@ class Frame:
             Values(c.array.take(indices), c.is_category, c.is_tagged, c.other) for c in self.columns
         ]
         return Frame(self.kind, self.names, columns, None, self.is_named, self.marks)
+
+    def as_arrow(self) -> "Frame":
+        """Return the same columns as those of an Arrow table; values of several types as texts."""
+        if self.kind == "arrow":
+            return self
+        table = pa.table([values.array for values in self.columns], names=self.names)
+        return replace(self, kind="arrow", source=table)
 
     def replaced(self, columns: Mapping[int, Any], cells: Mapping[int, Mask] | None = None) -> Any:
         """Return a table of the source's kind and types with new values in some columns.
@@ -172,29 +188,99 @@ def read_file(
 ) -> Frame:
     """Read a table from a file: text with every value as it is written, or Parquet.
 
+    Parameters
+    ----------
+    path, options, known
+        As for :func:`narrows.data.tables.read_table`.
+
     Raises
     ------
     DataError, UnreadableFileError, MissingFileError
-        As :func:`narrows.data.tables.read_columns`; also if the file is no table.
+        As :func:`narrows.data.tables.read_columns`; also if the file is no table, or how its
+        numbers are written is ambiguous.
+
+    Warns
+    -----
+    NarrowsWarning
+        "header_guessed" if a first line with gaps was taken for data.
     """
     if not is_table(path):
         found = read_rows(path)
         if getattr(found, "ndim", 0) != 2:
             raise DataError(
                 f"'{path}' holds rows of shape {tuple(found.shape[1:])}, which are no table; give "
-                "a table (.csv, .parquet), or another model",
+                "a table (.csv, .parquet), or use another model",
                 path=path,
             )
         return read_frame(np.asarray(found))
     if path.suffix.lower() == ".parquet":
         return read_frame(read_columns(path))
-    read_columns(path, options)  # which refuses what is wrong with the names and the file
+    with warnings.catch_warnings():  # the table is read again below
+        warnings.simplefilter("ignore", NarrowsWarning)
+        read_columns(path, options)  # which refuses what is wrong with the names and the file
     text = read_text_table(path, options, known=known)
+    if text.doubt is not None:
+        raise DataError(
+            f"'{path}': {text.doubt}, and nothing in its first lines says which; say it "
+            "(--decimal , or --thousands , in Python FileOptions)",
+            path=path,
+        )
     table = text.texts(range(len(text.names))).slice(0, text.table.num_rows)
     table = table.rename_columns(text.names)
+    if not text.is_named and any(find_nulls(column.slice(0, 1))[0] for column in table.columns):
+        warn(
+            f"the first line of '{path}' was taken for data, though it has gaps; if it holds the "
+            "column names: --header, header=True",
+            kind="header_guessed",
+            path=str(path),
+            header=False,
+        )
     frame = _frame("arrow", text.names, list(map(_of_arrow, table.columns)), table)
-    marks = None if text.doubt is not None else text.marks
-    return Frame("arrow", frame.names, frame.columns, table, frame.is_named, marks)
+    return replace(frame, marks=text.marks)
+
+
+def find_nulls(array: Any, words: frozenset[str] = MISSING) -> Mask:
+    """Return which values of an Arrow array are missing: null, NaN, or a word for it."""
+    gaps = np.array(array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False), np.bool_)
+    if is_text(array):
+        trimmed = compute.utf8_lower(compute.utf8_trim_whitespace(array))
+        is_word = compute.is_in(trimmed, value_set=pa.array(sorted(words)))
+        gaps |= np.asarray(is_word.to_numpy(zero_copy_only=False), np.bool_)
+    return gaps
+
+
+def write_frame(
+    path: Path, table: Any, numbers: Collection[str] = (), *, has_commas: bool = False
+) -> None:
+    """Write an Arrow table to a file ending in .csv, .tsv or .parquet.
+
+    Parameters
+    ----------
+    path : Path
+    table : pyarrow.Table
+        If all its columns are texts, they are quoted in text files only where they need it.
+    numbers : collection of str
+        Columns that hold numbers, and are written as they are; texts that spreadsheets would
+        compute begin with an apostrophe.
+    has_commas : bool
+        Whether numbers have decimal commas: the values of a .csv file are then separated by
+        semicolons.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet" or not all(map(is_text, table.columns)):
+        write_columns(path, table)
+        return
+    delimiter = "\t" if suffix == ".tsv" else ";" if has_commas else ","
+    plain = guarded_table(table)
+    for place, name in enumerate(table.column_names):
+        if name in numbers:
+            plain = plain.set_column(place, plain.column_names[place], table.column(place))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(plain.column_names)
+        for batch in plain.to_batches(_ROWS_WRITTEN):
+            columns = [column.fill_null("").to_pylist() for column in batch.columns]
+            writer.writerows(zip(*columns, strict=True))
 
 
 def build(kind: FrameKind, names: list[str], columns: list[Values]) -> Any:
@@ -214,8 +300,7 @@ def build(kind: FrameKind, names: list[str], columns: list[Values]) -> Any:
             objects[:, place] = values
         return objects
     is_tagged = any(column.is_tagged for column in columns)
-    arrays = [c.array.dictionary_encode() if c.is_category else c.array for c in columns]
-    table = pa.table(arrays, names=names)
+    table = pa.table([column.array for column in columns], names=names)
     try:
         if kind == "pandas":
             import pandas

@@ -22,6 +22,7 @@ from narrows.data.column_encoder import MARK, ColumnEncoder
 from narrows.errors import NarrowsWarning
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.learned_rows import HELD_OUT
+from narrows.training.progress import unobserved
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -274,9 +275,11 @@ def learn(encoder: ColumnEncoder, features: Floats, weights: Floats | None, seed
         intact_weight=0.0,
         random_state=seed,
     )
-    with warnings.catch_warnings():  # whatever becomes of the network is measured below
+    with unobserved(), warnings.catch_warnings():  # what becomes of the network is measured below
         warnings.simplefilter("ignore", NarrowsWarning)
         network.fit(rows, sample_weight=weights)
+    if network.history_.ended == "interrupted":
+        raise KeyboardInterrupt
     filler = replace(filler, network=network)
     memory = network.learned_rows_
     is_held_out = np.zeros(len(rows), np.bool_)

@@ -21,7 +21,7 @@ from narrows import storage
 from narrows.data.batches import without_zero_weights
 from narrows.data.column_encoder import ColumnEncoder, Encoded
 from narrows.data.columns import Column
-from narrows.data.frames import Frame, read_frame
+from narrows.data.frames import Frame, FrameKind, read_frame
 from narrows.errors import FormatError, ParameterError
 from narrows.models import filling, persistence
 from narrows.models.autoencoder import Autoencoder
@@ -232,6 +232,27 @@ class TableAutoencoder(
         codes: NDArray[np.float32] = self.model_.transform(rows)
         return codes
 
+    def encode_columns(self, X: Any) -> Any:
+        """Convert a table to the rows that the network learns from.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
+            A table, as for :meth:`transform`.
+
+        Returns
+        -------
+        pyarrow.Table of n rows
+            A column for each feature and each mark of gaps, by the names of
+            ``model_.feature_names_in_``; gaps are filled.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
+        return self._encode(X)[1]
+
     def inverse_transform(self, Z: Any) -> Any:
         """Decode codes.
 
@@ -253,9 +274,16 @@ class TableAutoencoder(
         MissingDependencyError
             If pandas or polars is needed for this and not installed.
         """
+        return self._decode(Z, None)
+
+    def arrow_of(self, Z: Any) -> Any:
+        """Decode codes as :meth:`inverse_transform` does, to an Arrow table."""
+        return self._decode(Z, "arrow")
+
+    def _decode(self, Z: Any, kind: FrameKind | None) -> Any:
         self._check_fitted()
         restored = self.model_.inverse_transform(Z)[:, : self.column_encoder_.n_features]
-        return self.column_encoder_.table(self.column_encoder_.inverse(restored))
+        return self.column_encoder_.table(self.column_encoder_.inverse(restored), kind)
 
     def reconstruct(self, X: Any, *, fill_only: bool = False) -> Any:
         """Encode the rows of a table and decode their codes.
@@ -306,6 +334,24 @@ class TableAutoencoder(
             As :meth:`transform`.
         """
         return self.reconstruct(X, fill_only=True)
+
+    def filling_errors(self) -> dict[str, float]:
+        """Return the error of filling each column, as measured in training; lower is better.
+
+        Returns
+        -------
+        dict of str to float
+            By the name of each column that was learned from, the squared error of cells that were
+            hidden on purpose, over that of the mean: 1 says that the others tell nothing about it.
+
+        Raises
+        ------
+        NotFittedError
+            If the model is not fitted.
+        """
+        self._check_fitted()
+        errors = self.filler_.errors.get("filled", self.filler_.errors["gaussian"])
+        return {c.name: float(e) for c, e in zip(self.column_encoder_.used, errors, strict=True)}
 
     def column_errors(self, X: Any) -> dict[str, float]:
         """Measure the error of the reconstruction of each column; lower is better.

@@ -119,6 +119,17 @@ def _called(callbacks: ContextVar[tuple[_Any, ...]], callback: _Any) -> Iterator
 
 
 @contextmanager
+def unobserved() -> Iterator[None]:
+    """Call no callback of epochs and choices in the block, which trains a part of a model."""
+    tokens = [(one, one.set(())) for one in (_listeners, _on_choices)]
+    try:
+        yield
+    finally:
+        for one, token in tokens:
+            one.reset(token)
+
+
+@contextmanager
 def with_facts(**facts: float) -> Iterator[None]:
     """Add facts to all records that callbacks get while the block runs.
 

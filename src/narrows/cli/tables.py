@@ -1,0 +1,268 @@
+"""Tables of columns of any kind: training, codes and back, and ``narrows impute``."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from narrows.cli import options
+from narrows.cli.console import answer, note, progress, training
+from narrows.errors import DataError
+from narrows.texts import counted, listed
+
+if TYPE_CHECKING:
+    from narrows import TableAutoencoder
+    from narrows.data.column_encoder import ColumnEncoder
+    from narrows.data.files import Rows
+    from narrows.data.formats import FileOptions
+    from narrows.data.frames import Frame
+
+_SHOWN = 4
+
+
+def wanted(columns: str | None, drop: str, categorical: str) -> dict[str, Any]:
+    """Return the parameters of a table model that options of the command line give."""
+    return {
+        "columns": None if columns is None else options.words_of(columns),
+        "drop": options.words_of(drop),
+        "categorical": options.words_of(categorical),
+    }
+
+
+def read_table(path: Path, reading: "FileOptions", known: Iterable[str] | None = None) -> "Frame":
+    """Read a table from a file, and show the progress.
+
+    Raises
+    ------
+    DataError
+        If it is no table.
+    """
+    from narrows.data.frames import read_file
+
+    with progress("reading"):
+        return read_file(path, reading, None if known is None else list(known))
+
+
+def read_refused(path: Path, reading: "FileOptions", error: DataError) -> "Frame":
+    """Read a table that is not one of numbers alone.
+
+    Raises
+    ------
+    DataError
+        ``error``, if the file is no table, or texts stand in its columns of numbers.
+    """
+    from narrows.data.column_encoder import ColumnEncoder
+    from narrows.data.columns import DEFECT
+    from narrows.data.formats import is_table
+    from narrows.errors import NarrowsError, UnreadableFileError
+
+    if isinstance(error, UnreadableFileError) or not is_table(path) or path.is_dir():
+        raise error
+    try:
+        frame = read_table(path, reading)
+        columns = ColumnEncoder.find(frame)
+    except NarrowsError:
+        raise error from None
+    # The reader of numbers describes texts among them better.
+    if any(column.why.startswith(DEFECT) for column in columns):
+        raise error
+    return frame
+
+
+def kinds_record(encoder: "ColumnEncoder") -> dict[str, Any]:
+    """Print in one line which kinds of columns were found, and return them for the answer."""
+    note(f"found {encoder.words()}")
+    return {"columns": encoder.as_json()}
+
+
+def load_with_reader(path: Path, method: str) -> "tuple[Any, Callable[..., Rows]]":
+    """Load a model, and return it with what reads data for it.
+
+    Of a model of a table with categories, dates or gaps, it is the model of encoded rows.
+    """
+    from narrows.cli.exchange import load_for, read_for
+
+    model = load_for(path, method, tables=True)
+    if hasattr(model, "column_encoder_"):
+        return model.model_, partial(_read_encoded, model)
+    return model, partial(read_for, model)
+
+
+def _read_encoded(
+    model: "TableAutoencoder", path: Path, reading: dict[str, Any], **_of_pictures: Any
+) -> "Rows":
+    """Read a table as rows for the network of a table model."""
+    import numpy as np
+
+    from narrows.data.files import Rows
+    from narrows.data.names import RowNames
+
+    frame = read_table(path, reading["options"], model.column_encoder_.named)
+    encoded = model.encode_columns(frame)
+    values = np.column_stack([column.to_numpy() for column in encoded.columns])
+    return Rows(values, RowNames(range(len(values))), encoded.column_names)
+
+
+def write_like(to: Path, table: Any, model: "TableAutoencoder", *, overwrite: bool) -> None:
+    """Write a table that a table model returned."""
+    from narrows.atomic import atomic_file
+    from narrows.data.frames import write_frame
+
+    numbers = {column.name for column in model.columns_ if column.kind == "number"}
+    has_commas = any(column.decimal == "," for column in model.columns_)
+    with atomic_file(to, overwrite=overwrite) as place:
+        write_frame(place, table, numbers, has_commas=has_commas)
+
+
+def check_table_output(to: Path, *, overwrite: bool) -> None:
+    """Refuse an output to which no table can be written.
+
+    Raises
+    ------
+    ParameterError, OutputExistsError, OutputError
+        Before any work is done.
+    """
+    from narrows.atomic import check_output
+    from narrows.data.formats import TABLE_SUFFIXES
+    from narrows.errors import ParameterError
+
+    if to.suffix.lower() not in TABLE_SUFFIXES:
+        raise ParameterError(
+            f"-o '{to}' takes no table with texts or dates; name a file ending in "
+            f"{', '.join(sorted(TABLE_SUFFIXES))}"
+        )
+    check_output(to, overwrite=overwrite, kind="file")
+
+
+def decode_table(
+    model: "TableAutoencoder", codes: Path, to: Path, reading: dict[str, Any], *, overwrite: bool
+) -> None:
+    """Turn codes of a table back into a table."""
+    from narrows.data.files import read
+
+    check_table_output(to, overwrite=overwrite)
+    decoded = model.arrow_of(read(codes, **reading).values)
+    write_like(to, decoded, model, overwrite=overwrite)
+    record = {"output": to, "rows": len(decoded), "columns": decoded.column_names}
+    answer(record, f"{counted(len(decoded), 'row')} decoded in {to}")
+
+
+def restore_table(
+    model: "TableAutoencoder",
+    data: Path,
+    to: Path,
+    reading: dict[str, Any],
+    *,
+    fill_only: bool,
+    overwrite: bool,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Restore a table, or fill its gaps alone, and answer."""
+    import numpy as np
+
+    from narrows.data.columns import USED, find_gaps
+    from narrows.errors import warn
+
+    check_table_output(to, overwrite=overwrite)
+    encoder = model.column_encoder_
+    frame = read_table(data, reading["options"], encoder.named).as_arrow()
+    table = model.reconstruct(frame, fill_only=fill_only)
+    places = encoder.places(frame)
+    gaps: dict[str, int] = {}
+    left: dict[str, int] = {}
+    for column, place in zip(encoder.columns, places, strict=True):
+        if place >= 0:
+            counts = gaps if column.kind in (*USED, "constant") else left
+            counts[column.name] = int(find_gaps(frame.columns[place].array).sum())
+    cells = encoder.transform(frame, tell=False).gaps.sum(axis=0)
+    gaps |= {c.name: int(n) for c, n in zip(encoder.used, cells, strict=True)}
+    write_like(to, table, model, overwrite=overwrite)
+    record: dict[str, Any] = {"output": to, "rows": len(frame), **(more or {})}
+    if not fill_only:
+        with np.errstate(all="ignore"):
+            errors = model.column_errors(frame)
+        known = [error for error in errors.values() if error == error]  # noqa: PLR0124
+        share = sum(known) / max(1, len(known))
+        record |= {"error_of_variance": share, "errors": errors}
+        answer(
+            record,
+            f"{counted(len(frame), 'row')} restored in {to}; {share:.3g} of the columns' variance "
+            "is lost",
+        )
+        return
+    filled = {name: count for name, count in gaps.items() if count}
+    if remaining := {name: count for name, count in left.items() if count}:
+        named = (f"{name!r} ({count})" for name, count in remaining.items())
+        warn(
+            f"gaps stay in columns that the model did not learn from: {listed(named, _SHOWN)}; "
+            "--categorical NAME lets a model learn from such a column",
+            kind="gaps_left",
+            columns=remaining,
+        )
+    relative = model.filling_errors()
+    record |= {"filled": filled, "left": remaining, "errors_of_mean": relative}
+    line = (
+        f"{counted(sum(filled.values()), 'gap')} of {counted(len(filled), 'column')} filled in {to}"
+    )
+    if shares := [relative[name] for name in filled if name in relative]:
+        mean = sum(shares) / len(shares)
+        line += f"; on cells hidden in training, {mean:.2f} of the squared error of means and modes"
+    answer(record, line)
+
+
+@options.verb("impute")
+@click.argument("paths", type=options.PATH, metavar="[MODEL] DATA", nargs=-1, required=True)
+@options.to("The table with its gaps filled: .csv, .tsv or .parquet.")
+@options.table_columns
+@click.option("--columns", metavar="NAME,...", help="Learn from these columns.  [default: all]")
+@options.random_state
+@options.files
+def impute(
+    *,
+    paths: tuple[Path, ...],
+    to: Path,
+    columns: str | None,
+    drop: str,
+    categorical: str,
+    random_state: int,
+    reading: dict[str, Any],
+    overwrite: bool,
+) -> None:
+    """Fill the gaps of a table; all other cells stay as they are.
+
+    Gaps are empty cells, NA, NaN, null and "?". MODEL is a model of a table (narrows train);
+    without one, a model is trained on DATA itself. Each column is filled from the others as far as
+    these tell, and by its mean or most frequent value where they do not, which is measured on cells
+    that are hidden on purpose. With MODEL, it equals "narrows reconstruct --fill-only".
+    """
+    from narrows import Autoencoder, TableAutoencoder
+    from narrows.cli.exchange import load_for
+    from narrows.errors import FormatError, ParameterError
+
+    if len(paths) > 2:
+        raise ParameterError(f"{len(paths)} paths were given; give MODEL and DATA, or DATA alone")
+    check_table_output(to, overwrite=overwrite)
+    data, asked = paths[-1], wanted(columns, drop, categorical)
+    if len(paths) == 2:
+        if columns is not None or drop or categorical:
+            raise ParameterError(
+                "--columns, --drop and --categorical are for training, and MODEL is trained; leave "
+                "them out, or leave MODEL out"
+            )
+        model = load_for(paths[0], "transform", tables=True)
+        if not isinstance(model, TableAutoencoder):
+            raise FormatError(
+                f"'{paths[0]}' learned from numbers without gaps, and fills none; leave MODEL out, "
+                "or train one on a table with gaps (narrows train)"
+            )
+        restore_table(model, data, to, reading, fill_only=True, overwrite=overwrite)
+        return
+    frame = read_table(data, reading["options"])
+    inner = Autoencoder(hidden_layer_sizes=(), activation="identity")
+    model = TableAutoencoder(inner, random_state=random_state, **asked)
+    with training():
+        model.fit(frame)
+    more = kinds_record(model.column_encoder_)
+    restore_table(model, data, to, reading, fill_only=True, overwrite=overwrite, more=more)

@@ -1,0 +1,185 @@
+"""Tables of categories, dates and gaps on the command line."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from cli_kit import TINY, Run
+
+from narrows import TableAutoencoder, load
+
+SEED = 20261130
+N = 120
+
+
+@pytest.fixture
+def tables() -> pd.DataFrame:
+    """Write a table without gaps and one with, and return the first."""
+    rng = np.random.default_rng(SEED)
+    width = rng.normal(50, 10, N)
+    full = pd.DataFrame(
+        {
+            "id": np.arange(1, N + 1),
+            "width": width.round(2),
+            "area": (width**2).round(1),
+            "size": np.where(width > 50, "large", "small"),
+            "city": rng.choice(["Rome", "Oslo", "=Kyiv"], N),
+            "day": [f"2024-0{m}-1{d}" for m, d in rng.integers(1, 9, (N, 2))],
+            "ok": rng.choice(["yes", "no"], N),
+            "n": rng.integers(0, 9, N),
+        }
+    )
+    holes = full.astype(object).mask(rng.random(full.shape) < 0.1)
+    holes["id"] = full["id"]
+    holes.loc[0, "city"] = "?"
+    holes.to_csv("holes.csv", index=False)
+    holes.to_parquet("holes.parquet")
+    full.to_csv("full.csv", index=False)
+    full[["width", "area", "n"]].to_csv("numbers.csv", index=False)
+    return full
+
+
+def texts(file: str) -> pd.DataFrame:
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def test_a_table_as_it_comes_is_learned_from_and_comes_back(run: Run, tables: pd.DataFrame) -> None:
+    answer = run("train", "holes.csv", "-o", "m", *TINY, "--json").json
+    assert answer["model"] == "TableAutoencoder"
+    kinds = {column["name"]: column["kind"] for column in answer["columns"]}
+    assert kinds == {
+        "id": "identifier", "width": "number", "area": "number", "size": "category",
+        "city": "category", "day": "date", "ok": "yes/no", "n": "number",
+    }  # fmt: skip
+    assert [one["kind"] for one in answer["warnings"]] == ["columns_left_out"]
+    said = run("train", "holes.csv", "-o", "m", *TINY, "--overwrite").err
+    assert "found 8 columns: 3 numbers, 1 date, 2 categories, 1 yes/no; 7 with gaps" in said
+    model = load("m")
+    assert isinstance(model, TableAutoencoder)
+    info = run("info", "m", "--json").json
+    assert (info["kind"], info["columns"]["day"]) == ("table", "date")
+    assert info["fingerprint"] == model.fingerprint_
+
+    codes = run("encode", "m", "holes.csv", "-o", "codes.npy", "--json").json
+    assert (codes["rows"], codes["n_components"]) == (N, 3)
+    np.testing.assert_array_equal(np.load("codes.npy"), model.transform("holes.csv"))
+    decoded = run("decode", "m", "codes.npy", "-o", "decoded.csv", "--json").json
+    assert decoded["columns"] == list(tables.columns[1:])
+    restored = run("reconstruct", "m", "holes.csv", "-o", "restored.csv", "--json").json
+    assert set(restored["errors"]) == set(tables.columns[1:])
+    same = texts("restored.csv")
+    assert list(same.columns) == list(tables.columns)
+    pd.testing.assert_frame_equal(same.drop(columns="id"), texts("decoded.csv"))
+    assert same["id"].equals(tables["id"].astype(str))
+    assert same["n"].str.fullmatch(r"-?\d+").all()
+    assert same["day"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
+    assert set(same["city"]) <= {"Rome", "Oslo", "'=Kyiv"}
+    assert "Trustworthiness" in run("map", "m", "holes.csv", "-o", "map.png").out
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_only_gaps_are_filled(ending: str, run: Run, tables: pd.DataFrame) -> None:
+    answer = run("impute", f"holes.{ending}", "-o", f"filled.{ending}", "--json").json
+    read = texts if ending == "csv" else pd.read_parquet
+    before, after = read(f"holes.{ending}"), read(f"filled.{ending}")
+    gaps = before.isin(["", "?"]) | before.isna()
+    assert sum(answer["filled"].values()) == gaps.to_numpy().sum()
+    assert answer["left"] == {}
+    assert not (after.isin(["", "?"]) | after.isna()).any(axis=None)
+    kept = after.where(~gaps, before)
+    if ending == "csv":
+        kept["city"] = kept["city"].str.removeprefix("'")
+    pd.testing.assert_frame_equal(kept, before, check_dtype=False)
+    if ending == "parquet":
+        assert pq.read_schema("filled.parquet").equals(pq.read_schema("holes.parquet"))
+    error = answer["errors_of_mean"]
+    assert error["width"] < 0.3
+    assert error["n"] > 0.9
+    right = (after["size"] == tables["size"])[gaps["size"]]
+    assert right.mean() > 0.8
+
+
+def test_impute_equals_reconstruct_fill_only(run: Run, tables: pd.DataFrame) -> None:
+    run("train", "holes.csv", "-o", "m", *TINY)
+    one = run("impute", "m", "holes.csv", "-o", "a.csv", "--json").json
+    other = run("reconstruct", "m", "holes.csv", "--fill-only", "-o", "b.csv", "--json").json
+    assert {**one, "output": 0} == {**other, "output": 0}
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+    run("train", "numbers.csv", "-o", "plain", *TINY)
+    for command in (
+        ("impute", "plain", "numbers.csv", "-o", "c.csv"),
+        ("reconstruct", "plain", "numbers.csv", "--fill-only", "-o", "c.csv"),
+    ):
+        refused = run(*command)
+        assert refused.code == 4
+        assert "learned from" in refused.err
+        assert "without gaps, and fills none" in refused.err
+
+
+def test_columns_are_chosen(run: Run, tables: pd.DataFrame) -> None:
+    plain = run("train", "numbers.csv", "-o", "plain", *TINY, "--json").json
+    assert plain["model"] == "Autoencoder"  # numbers without gaps are learned from as they are
+    chosen = run(
+        "train", "full.csv", "-o", "m", "--columns", "width,n,city", "--drop", "city",
+        "--categorical", "n", *TINY, "--json",
+    ).json  # fmt: skip
+    kinds = {column["name"]: column["kind"] for column in chosen["columns"]}
+    assert {name for name, kind in kinds.items() if kind == "dropped"} == {
+        "id", "area", "size", "city", "day", "ok",
+    }  # fmt: skip
+    assert (kinds["n"], kinds["width"]) == ("category", "number")
+    unknown = run("train", "full.csv", "-o", "x", "--drop", "nothing", *TINY)
+    assert unknown.code == 2
+    assert "drop names 'nothing', which is no column of the table" in unknown.err
+    for refused, words in (
+        (("train", "full.csv", "-o", "x", "--window", "8", "--drop", "id"), "read as a signal"),
+        (("impute", "m", "full.csv", "-o", "x.csv", "--drop", "id"), "MODEL is trained"),
+        (("impute", "full.csv", "-o", "x.npy"), "takes no table with texts or dates"),
+        (("impute", "a", "b", "full.csv", "-o", "x.csv"), "give MODEL and DATA, or DATA alone"),
+    ):
+        result = run(*refused)
+        assert result.code == 2
+        assert words in result.err
+
+
+def test_verbs_that_take_no_such_model_say_what_does(run: Run, tables: pd.DataFrame) -> None:
+    run("train", "full.csv", "-o", "m", *TINY)
+    for command in (
+        ("export", "m", "-o", "m.onnx"),
+        ("split", "m", "-o", "halves"),
+        ("denoise", "m", "full.csv", "-o", "x.csv"),
+        ("sample", "m", "-o", "x.csv"),
+        ("train", "full.csv", "--resume", "m", "-o", "x"),
+    ):
+        refused = run(*command)
+        assert refused.code in {2, 4}, command
+        assert refused.err.count("\n") == 1
+    assert "is a model of a table with categories, dates or gaps" in refused.err
+
+
+def test_defects_of_tables_are_refused_as_before(run: Run) -> None:
+    rows = "".join(f"{i}.5,{i % 7}\n" for i in range(40))
+    for text, words in (
+        (f"a,b\nmm,kg\n{rows}", "units, names or other texts"),
+        (f"a,b\n{rows}x,3\n", "row 40"),
+        (f"a,a\n{rows}", "'a' is the name of columns 1, 2"),
+        (f"a,b\n{rows}1,2,3\n", "has 3 values where 2 are expected"),
+    ):
+        Path("bad.csv").write_text(text)
+        refused = run("train", "bad.csv", "-o", "m", *TINY)
+        assert refused.code == 3
+        assert words in refused.err
+        assert not Path("m").exists()
+
+
+def test_decimal_commas_come_back(run: Run) -> None:
+    rng = np.random.default_rng(SEED)
+    frame = pd.DataFrame({"a": rng.normal(size=60).round(2), "c": rng.choice(["u", "v"], 60)})
+    frame.loc[3, "a"] = np.nan
+    frame.to_csv("german.csv", sep=";", decimal=",", index=False)
+    run("impute", "german.csv", "-o", "filled.csv")
+    filled = pd.read_csv("filled.csv", sep=";", decimal=",")
+    assert filled["a"].notna().all()
+    assert filled.drop(3).equals(frame.drop(3))
