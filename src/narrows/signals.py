@@ -44,6 +44,7 @@ __all__ = [
     "reconstruct",
     "resample",
     "snr",
+    "window_length",
     "window_starts",
     "write",
 ]
@@ -110,7 +111,7 @@ def windows_for(
     DataError, ParameterError
         As :func:`encode` does.
     """
-    length = _length(model)
+    length = window_length(model)
     check_rate(model, signal.rate if isinstance(signal, Signal) else None)
     return Windows(signal, length, hop)
 
@@ -144,7 +145,7 @@ def decode(
     DataError, ParameterError
         If the codes do not fit the model, or signals of that length have another number of windows.
     """
-    length = _length(model)
+    length = window_length(model)
     hop = length // 2 if hop is None else hop
     if n_samples is None:
         n_samples = (len(codes) - 1) * hop + length
@@ -257,7 +258,14 @@ def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:
     return float(10 * np.log10(np.square(truth).sum() / noise)) if noise else float("inf")
 
 
-def _length(model: BaseAutoencoder | Encoder | Decoder) -> int:
+def window_length(model: BaseAutoencoder | Encoder | Decoder) -> int:
+    """Return the samples of the windows that a model learned from, L.
+
+    Raises
+    ------
+    DataError
+        If it learned from rows that are no windows.
+    """
     shape = model.sample_shape_
     if len(shape) > 2:
         raise DataError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,12 +12,12 @@ import click
 from narrows.cli import options
 from narrows.cli.console import answer, progress
 from narrows.cli.exchange import (
-    labels_of,
     options_by_file,
     read_labels,
     reading_record,
 )
 from narrows.cli.tables import load_with_reader
+from narrows.cli.windows import is_windows, labels_of_rows, read_rows_or_windows
 from narrows.data.formats import TABLE_SUFFIXES
 from narrows.texts import as_text, printable
 
@@ -69,6 +70,8 @@ _TABLES = sorted(TABLE_SUFFIXES)
     help="Measure trustworthiness and, with labels, neighbour accuracy.",
 )
 @options.random_state
+@options.as_signal
+@options.signal
 @options.reading
 @options.overwrite
 def command(
@@ -82,6 +85,8 @@ def command(
     color: Literal["label", "error"] | None,
     scores: bool,
     random_state: int,
+    as_signal: bool,
+    signal: dict[str, Any],
     reading: dict[str, Any],
     overwrite: bool,
 ) -> None:
@@ -89,7 +94,8 @@ def command(
 
     Similar samples lie together. Measures how far to trust the map: trustworthiness, whether
     neighbours on the map are neighbours in DATA, and, with labels, how often the five nearest on
-    the map name a sample's label.
+    the map name a sample's label. Signals (sound, a folder of it, or an array) are cut into
+    windows; labels are those of their files.
     """
     from narrows.atomic import atomic_file
     from narrows.data.lazy_rows import stored
@@ -98,8 +104,11 @@ def command(
     _check_outputs(outputs, overwrite=overwrite)
     coder, read_rows = load_with_reader(model, "reconstruct" if color == "error" else "transform")
     own, of_labels = options_by_file(reading, [data, labels])
-    rows = read_rows(data, own)
-    known = (read_labels if color == "label" else labels_of)(labels, rows, of_labels)
+    of_rows = partial(read_rows, data, own)
+    rows = read_rows_or_windows(coder, data, own, of_rows, as_signal=as_signal, signal=signal)
+    known = labels_of_rows(labels, rows, of_labels)
+    if known is None and color == "label":
+        known = read_labels(labels, rows, of_labels)
     X = stored(rows.for_model(coder))
     errors = None
     if color == "error" or (known is None and hasattr(coder, "reconstruction_error")):
@@ -222,7 +231,7 @@ def _write_page(place: Path, shown: _Shown) -> None:
         summary=" ".join(shown.lines),
         **shown.colors,
         value=_ERROR,
-        names=shown.rows.names if shown.rows.pictures else None,
+        names=shown.rows.names if shown.rows.pictures or is_windows(shown.rows) else None,
         pictures=values if shows else None,
     )
     place.write_text(page, "utf-8")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from narrows.cli.exchange import (
     read_rows,
     reading_record,
 )
+from narrows.cli.windows import labels_of_rows, read_rows_or_windows
 
 if TYPE_CHECKING:
     from narrows.data.files import Rows
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     help="Look at so many rows at most, drawn at random.",
 )
 @options.random_state
+@options.as_signal
+@options.signal
 @options.reading
 def report(
     *,
@@ -63,6 +67,8 @@ def report(
     sweep: list[int],
     rows: int,
     random_state: int,
+    as_signal: bool,
+    signal: dict[str, Any],
     reading: dict[str, Any],
     overwrite: bool,
 ) -> None:
@@ -72,7 +78,8 @@ def report(
     from those that it held out in training and from new ones, where there are at least 10. The page
     compares with PCA of the same code size, says what limits the model and what to try next, and
     shows restored samples (of a table, the error by column), training curves, a map, what the code
-    means, filters, errors with outliers, and how good codes are as features.
+    means, filters, errors with outliers, and how good codes are as features. Signals (sound, a
+    folder of it, or an array) are cut into windows, shown as curves, with their errors over time.
     """
     from narrows.atomic import check_output
     from narrows.data.lazy_rows import stored
@@ -81,11 +88,16 @@ def report(
     check_output(to, overwrite=overwrite)
     loaded = load_for(model, "reconstruct")
     own, of_labels, of_train = options_by_file(reading, [data, labels, train])
-    read = read_for(loaded, data, own, own_size=False)
-    known = labels_of(labels, read, of_labels)
+
+    def read_data(path: Path, own: dict[str, Any]) -> "Rows":
+        of_rows = partial(read_for, loaded, path, own, own_size=False)
+        return read_rows_or_windows(loaded, path, own, of_rows, as_signal=as_signal, signal=signal)
+
+    read = read_data(data, own)
+    known = labels_of_rows(labels, read, of_labels)
     X_train: Any = None
     if train is not None:
-        X_train = stored(read_for(loaded, train, of_train, own_size=False).for_model(loaded))
+        X_train = stored(read_data(train, of_train).for_model(loaded))
     with training():
         report = make_report(
             loaded,

@@ -44,7 +44,7 @@ from narrows.errors import (
     UnreadableFileError,
     warn,
 )
-from narrows.texts import counted, shortened
+from narrows.texts import as_text, counted, shortened
 
 _BESIDE = (".csv", ".tsv", ".parquet", ".cue", ".m3u", ".lab")  # descriptions of sounds
 # Formats of which truncated files can be recognised, whatever the suffix.
@@ -80,12 +80,15 @@ class Signal:
         Names of the channels, if they have names.
     subtype : str or None
         Type of a sample in a sound file, such as "PCM_16".
+    name : str or None
+        Name of the file, or its path within the folder that was read.
     """
 
     values: NDArray[Any]
     rate: int | None = None
     columns: list[str] | None = None
     subtype: str | None = None
+    name: str | None = None
 
 
 class Signals(NamedTuple):
@@ -178,7 +181,7 @@ def read(
                 f"'{path}' has shape {values.shape}; a signal has (T,) or (T, C)", path=path
             )
         signal = Signal(values.reshape(len(values), -1), columns=contents.columns)
-    signal = _choose(path, signal, columns)
+    signal = replace(_choose(path, signal, columns), name=as_text(path.name))
     if rate is None:
         return signal
     if signal.rate is None:
@@ -237,11 +240,14 @@ def read_all(
     skipped = []
     for file in found.files:
         try:
-            signals[file] = read(file, columns, rate=rate, options=options)
+            signal = read(file, columns, rate=rate, options=options)
         except UnreadableFileError as error:
             if not skip_unreadable or left_out is None:
                 raise
             skipped.append((str(file), error.reason or str(error)))
+        else:
+            inside = file.relative_to(path) if left_out is not None else Path(file.name)
+            signals[file] = replace(signal, name=as_text(inside.as_posix()))
     if not signals:
         raise DataError(
             f"none of {counted(len(skipped), 'sound file')} in '{path}' can be read; the first, "
@@ -631,6 +637,12 @@ class Windows(LazyRows):
     ----------
     rate : int or None
         Samples per second, if the signals have a rate.
+    names : list of str
+        The name of each signal; "signal 0", "signal 1" and so on for those without one.
+    channels : list of str or None
+        Names of the channels, if the first signal has names.
+    owners, starts : ndarray of int and shape (n,)
+        The number of each window's signal, and its first sample there.
 
     Raises
     ------
@@ -674,24 +686,50 @@ class Windows(LazyRows):
             )
         for signal in given:
             _check_axes(signal, length)
+        self.names = [
+            getattr(signal, "name", None) or f"signal {number}"
+            for number, signal in enumerate(each)
+        ]
+        self.channels = getattr(each[0], "columns", None)
         starts = [window_starts(len(signal), length, hop) for signal in given]
-        self._starts = np.concatenate(starts)
-        self._ends = np.cumsum([len(some) for some in starts])
+        self.starts = np.concatenate(starts)
+        self.owners = np.repeat(np.arange(len(starts)), [len(some) for some in starts])
         # Views of all possible windows, without a copy.
         self._views = [_all_windows(signal, length) for signal in given]
         self.dtype = np.result_type(*given)
-        self.shape = (len(self._starts), length, *channels.pop())
+        self.shape = (len(self.starts), length, *channels.pop())
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Cut out the windows of these numbers, (len(rows), L[, C])."""
         if len(self._views) == 1:
-            return self._views[0][self._starts[rows]]
+            return self._views[0][self.starts[rows]]
         taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        owner = np.searchsorted(self._ends, rows, side="right")
+        owner = self.owners[rows]
         for number in np.unique(owner):
             mine = owner == number
-            taken[mine] = self._views[number][self._starts[rows[mine]]]
+            taken[mine] = self._views[number][self.starts[rows[mine]]]
         return taken
+
+    def describe(self, row: int) -> str:
+        """Name the signal and the time of a window.
+
+        Examples
+        --------
+        >>> Windows(np.zeros(100), 20).describe(3)
+        'signal 0, samples 30-49'
+        >>> Windows(Signal(np.zeros(100), rate=10, name="a.wav"), 20).describe(3)
+        'a.wav, 3.000-5.000 s'
+        """
+        start = int(self.starts[row])
+        name = self.names[self.owners[row]]
+        return f"{name}, {in_time(start, start + self.shape[1], self.rate)}"
+
+
+def in_time(start: int, end: int, rate: int | None) -> str:
+    """Write a stretch of samples, without its end, in seconds or by the samples' numbers."""
+    if rate is None:
+        return f"samples {start}-{end - 1}"
+    return f"{start / rate:.3f}-{end / rate:.3f} s"
 
 
 def window_starts(n_samples: int, length: int, hop: int | None = None) -> NDArray[np.int64]:

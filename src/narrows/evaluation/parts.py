@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from narrows import plots
 from narrows.data.arrays import as_tensor
 from narrows.evaluation.figures import FeatureScores, Figures
+from narrows.evaluation.over_time import Times, show_over_time
 from narrows.evaluation.page import Part
 from narrows.evaluation.row_errors import Coded, PCABaseline
 from narrows.evaluation.verdict import (
@@ -69,6 +70,8 @@ class Subject:
         The names of the measured rows.
     everything : Coded
         All rows of the report: those measured, and those that the model learned from.
+    times : Times or None
+        The signals and times of all rows of the report, if they are windows of signals.
     baseline : PCABaseline
         The errors of PCA on the measured rows.
     labels : ndarray or None
@@ -85,6 +88,7 @@ class Subject:
     coded: Coded
     names: list[str]
     everything: Coded
+    times: Times | None
     baseline: PCABaseline
     labels: NDArray[Any] | None
     points: NDArray[np.floating] | None
@@ -95,6 +99,17 @@ class Subject:
     def pictures(self) -> bool:
         """Whether the rows are pictures."""
         return bool(self.model.spec_.shows_pictures)
+
+    @property
+    def windows(self) -> bool:
+        """Whether the rows are windows of signals."""
+        spec = self.model.spec_
+        return bool(self.times is not None or spec.signal or spec.definition.of_signals)
+
+    @property
+    def noun(self) -> str:
+        """The word for several rows."""
+        return "windows" if self.windows else "rows"
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -115,11 +130,17 @@ def make_parts(subject: Subject) -> list[Part]:
         "latent": ("What the code means", _latent),
         "filters": ("Filters", _filters),
         "errors": ("Errors and outliers", _errors),
+        "time": ("Errors over time", _over_time),
         "units": ("Units of the code", _units),
         "features": ("Codes as features", _features),
     }
     of_pictures = {"restored", "latent", "filters"}
     unwanted = {"columns"} if columns is None else of_pictures
+    if subject.windows:
+        unwanted = {"filters", *({"columns"} if columns is None else ())}
+        of_pictures = set()
+    if subject.times is None:
+        unwanted = unwanted | {"time"}
     shape = subject.figures.sample_shape
     parts = []
     for name, (title, fill) in makers.items():
@@ -199,15 +220,45 @@ def _restored(subject: Subject, part: Part) -> None:
         lines["restored"] = model.reconstruct(inputs)
         lines[f"PCA, {baseline.largest(size)}"] = baseline.reconstruct(which, size, inputs)
         away = (lines["restored"].astype(np.float64) - X).reshape(len(X), -1)
-        part.plot(
+        captions = [f"{error:.2g}" for error in np.square(away) @ baseline.unit.weights]
+        if subject.windows:
+            named = zip([subject.names[row] for row in which], captions, strict=True)
+            captions = [f"{name}: {error}" for name, error in named]
+        _show(
+            subject,
+            part,
             f"restored-{kind}",
-            f"The {kind} rows; below each, the error of what the model restored.",
-            plots.pictures,
             lines,
-            captions=[f"{error:.2g}" for error in np.square(away) @ baseline.unit.weights],
-            limits=subject.limits,
-            tiles=True,
+            caption=f"The {kind} {subject.noun}; with each, the error of what the model restored.",
+            captions=captions,
         )
+
+
+def _show(
+    subject: Subject,
+    part: Part,
+    name: str,
+    lines: Lines,
+    *,
+    caption: str,
+    captions: list[str] | None = None,
+) -> None:
+    """Plot lines of pictures, or windows of signals as curves."""
+    if not subject.windows:
+        look: dict[str, Any] = {"captions": captions, "limits": subject.limits, "tiles": True}
+        part.plot(name, caption, plots.pictures, lines, **look)
+        return
+    columns = subject.figures.columns
+    part.plot(
+        name,
+        caption,
+        plots.windows,
+        lines,
+        captions=captions,
+        channels=None if columns is None else [column.name for column in columns.each],
+        rate=subject.model.rate_,
+        tall=columns is not None,
+    )
 
 
 def damage(model: BaseAutoencoder, X: NDArray[Any], random_state: int) -> NDArray[Any] | None:
@@ -304,6 +355,9 @@ def _latent(subject: Subject, part: Part) -> None:
     if model.takes_any_size_:
         part.words.append("Left out: the code is a map, whose numbers belong to places.")
         return
+    if subject.windows:
+        _latent_of_windows(subject, part)
+        return
     look: dict[str, Any] = {"limits": subject.limits, "tiles": True}
     part.plot(
         "traversal",
@@ -325,6 +379,20 @@ def _latent(subject: Subject, part: Part) -> None:
         samples = model.sample(_SAMPLES, random_state=subject.random_state)
         caption = "Decoded from codes drawn from N(0, I)."
         part.plot("samples", caption, plots.picture_grid, samples, columns=8, **look)
+
+
+def _latent_of_windows(subject: Subject, part: Part) -> None:
+    """Show units of the code at both ends of their range, and drawn windows, as curves."""
+    model, random_state = subject.model, subject.random_state
+    units = dict(list(_traverse(model, subject.coded).items())[:_SHOWN])
+    ends = {"1st percentile": 0, "middle": _STEPS // 2, "99th percentile": -1}
+    lines = {name: np.stack([line[step] for line in units.values()]) for name, step in ends.items()}
+    caption = "A typical window, with the most varied units of its code moved over their range."
+    _show(subject, part, "traversal", lines, caption=caption, captions=list(units))
+    if isinstance(model, Density):
+        samples = model.sample(_SHOWN, random_state=random_state)
+        caption = "Decoded from codes drawn from N(0, I)."
+        _show(subject, part, "samples", {"sample": samples}, caption=caption)
 
 
 def _traverse(model: BaseAutoencoder, coded: Coded) -> Lines:
@@ -402,8 +470,16 @@ def _errors(subject: Subject, part: Part) -> None:
             limits=subject.limits,
             tiles=True,
         )
-    part.table.append(["row", "error"])
+    part.table.append([subject.noun.removesuffix("s"), "error"])
     part.table.extend(map(list, zip(names, map(writer(figures), errors[order]), strict=True)))
+
+
+def _over_time(subject: Subject, part: Part) -> None:
+    if subject.times is not None:
+        figures, errors = subject.figures, subject.everything.errors
+        threshold = figures.headline.outlier_threshold
+        named: dict[str, Any] = {"unit": unit_of_errors(figures), "write": writer(figures)}
+        show_over_time(part, subject.times, errors, threshold, **named)
 
 
 def _units(subject: Subject, part: Part) -> None:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from narrows.data.lazy_rows import LazyRows, stored
+from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError, warn
 from narrows.evaluation.figures import (
     FeatureScores,
@@ -27,6 +28,7 @@ from narrows.evaluation.figures import (
 )
 from narrows.evaluation.maps import project, score_map
 from narrows.evaluation.matching import groups_of
+from narrows.evaluation.over_time import Times
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.parts import Subject, make_parts
 from narrows.evaluation.row_errors import (
@@ -42,7 +44,7 @@ from narrows.evaluation.row_errors import (
 from narrows.evaluation.verdict import judge, measured_rows, notice, writer
 from narrows.models.base import BaseAutoencoder
 from narrows.models.learned_rows import LEARNED, NEW, hash_rows
-from narrows.models.validation import check_columns, check_number
+from narrows.models.validation import check_columns, check_number, check_rate
 
 # The fewest rows for a report, and the fewest for its map.
 _FEWEST, _FEWEST_FOR_MAP = 10, 50
@@ -80,18 +82,24 @@ class Report(Page):
         self.title = title
         self.figures = subject.figures
         self.subtitle = _subtitle(subject.figures)
-        self.notice = notice(subject.figures)
+        self.notice = " ".join(filter(None, [notice(subject.figures), _overlap(subject)]))
         self.verdict = judge(subject.figures)
         self.facts = _facts(subject.figures)
         self.subject = subject
 
     def as_json(self) -> dict[str, Any]:
-        """Return figures and verdict as values for JSON."""
-        return {
+        """Return figures and verdict, and of signals the stretches of outliers, for JSON."""
+        record = {
             "notice": self.notice,
             "figures": asdict(self.figures),
             "verdict": [asdict(finding) for finding in self.verdict],
         }
+        subject = self.subject
+        if subject.times is not None:
+            threshold = self.figures.headline.outlier_threshold
+            found = subject.times.stretches(subject.everything.errors, threshold)
+            record["outliers"] = [stretch._asdict() for stretch in found]
+        return record
 
     def _make_parts(self) -> list[Part]:
         with _quietly():
@@ -117,10 +125,10 @@ def make_report(
     model : BaseAutoencoder
         A fitted model.
     X : array-like of shape (n, *sample_shape)
-        Rows, at least 10. Errors, features and the verdict come from the rows held out in training
-        and the new ones, by the model's own memory (``learned_rows_``), if these are at least 10.
-        Otherwise they come from all rows, the page is headed by a notice, and PCA is fitted on the
-        same rows.
+        Rows, at least 10; windows of signals as :class:`narrows.signals.Windows`. Errors, features
+        and the verdict come from the rows held out in training and the new ones, by the model's
+        own memory (``learned_rows_``), if these are at least 10. Otherwise they come from all rows,
+        the page is headed by a notice, and PCA is fitted on the same rows.
     y : array-like of shape (n,), optional
         Labels: the colours of the map, and the classes for classifiers.
     X_train : array-like of shape (m, *sample_shape), optional
@@ -134,7 +142,8 @@ def make_report(
     max_rows : int, default=10_000
         The number of rows measured at most; of more, so many are drawn at random.
     names : sequence of n str, optional
-        Names of the rows, such as their files; by default their numbers, counted from 0.
+        Names of the rows, such as their files; by default their numbers, counted from 0, and for
+        windows of signals their signals and times.
     title : str
         The title of the page.
     random_state : int
@@ -281,11 +290,16 @@ def measure(
         pca_same_scaling=same_scaling,
     )
     numbers = chosen[measured].tolist()
+    times = None
+    if isinstance(given, Windows):
+        times = Times.of(given, chosen)
+        names = [given.describe(row) for row in range(len(given))] if names is None else names
     return Subject(
         model=model,
         coded=coded,
         names=[f"row {row}" if names is None else names[row] for row in numbers],
         everything=everything,
+        times=times,
         baseline=baseline,
         labels=labels,
         points=points,
@@ -298,6 +312,7 @@ def _check_given(model: BaseAutoencoder, X: Any) -> NDArray[Any] | LazyRows:
     """Check rows in memory, and only the columns of rows on disk."""
     if isinstance(X, LazyRows | np.memmap):
         check_columns(model, X)
+        check_rate(model, X.rate if isinstance(X, Windows) else None)
         rows: NDArray[Any] | LazyRows = stored(X)
         return rows
     return model._check_rows(X)
@@ -447,6 +462,19 @@ def _facts(figures: Figures) -> list[tuple[str, str]]:
         mean, _ = accuracies["5 nearest neighbours"]
         rows.append((f"5 nearest neighbours, {name}", f"{mean:.3f}"))
     return rows
+
+
+def _overlap(subject: Subject) -> str:
+    """Say that windows held out in training overlap those learned from; empty where none do."""
+    origin = subject.figures.origin
+    overlap = subject.times is not None and origin.measured_on == "unseen" and origin.n_held_out
+    if not (overlap and origin.n_learned):
+        return ""
+    return (
+        f"{origin.n_held_out} of the windows measured on were held out in training, but may share "
+        "samples with windows learned from: give signals that are new to the model for an error "
+        "that tells how it does on others."
+    )
 
 
 def _subtitle(figures: Figures) -> str:

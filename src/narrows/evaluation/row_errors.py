@@ -146,9 +146,10 @@ def find_columns(
     columns_shape = columns_shape_of(spec.definition, given if isinstance(given, Windows) else X)
     if len(columns_shape) == 2 and shape[1] > 1:
         kind: Literal["columns", "channels"] = "channels"
-        names = [f"channel {number}" for number in range(shape[1])]
+        known = given.channels if isinstance(given, Windows) else None
+        names = known or [f"channel {number}" for number in range(shape[1])]
         of_feature = np.tile(np.arange(shape[1]), shape[0])
-    elif len(columns_shape) == 1 and not spec.definition.of_signals:
+    elif len(columns_shape) == 1 and not (spec.signal or spec.definition.of_signals):
         kind = "columns"
         known = getattr(model, "feature_names_in_", None)
         names = [f"column {n}" for n in range(shape[0])] if known is None else [*map(str, known)]

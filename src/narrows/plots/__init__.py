@@ -16,6 +16,7 @@ from narrows.plots.curves import (
 from narrows.plots.points import embedding
 from narrows.plots.scores import column_errors, error_by_size, features
 from narrows.plots.tiles import contact_sheet, filters, model_filters, picture_grid, pictures
+from narrows.plots.windows import over_time, windows
 
 __all__ = [
     "activation_rates",
@@ -30,7 +31,9 @@ __all__ = [
     "history",
     "learning_rate",
     "model_filters",
+    "over_time",
     "picture_grid",
     "pictures",
     "singular_values",
+    "windows",
 ]
