@@ -22,6 +22,7 @@ from pathlib import Path
 # Arguments in full and, where it takes part, of a quick run.
 BENCHMARKS = {
     "defaults": ("defaults", "", None),
+    "gaps": ("gaps", "", None),
     "rates": ("training", "rates --rounds 12", "rates --rounds 2 --rows 2560 --epochs 2"),
     "choice": ("training", "choice", None),
     "quality": ("training", "quality", None),

@@ -183,3 +183,23 @@ def test_decimal_commas_come_back(run: Run) -> None:
     filled = pd.read_csv("filled.csv", sep=";", decimal=",")
     assert filled["a"].notna().all()
     assert filled.drop(3).equals(frame.drop(3))
+
+
+def test_a_report_tells_errors_and_filling_by_column(run: Run, tables: pd.DataFrame) -> None:
+    run("train", "holes.csv", "-o", "m", "--n-components", "3", "--random-state", "0")
+    learned = run("report", "m", "holes.csv", "-o", "own", "--json").json
+    assert not learned["filling"]["unseen"]
+    found = run("report", "m", "full.csv", "-o", "page", "--json").json
+    assert found["filling"]["unseen"]
+    columns = {column["name"]: column for column in found["columns"]}
+    assert list(columns) == list(tables.columns[1:])
+    model = load("m")
+    assert isinstance(model, TableAutoencoder)
+    errors = model.column_errors("full.csv")
+    assert {name: column["error"] for name, column in columns.items()} == pytest.approx(errors)
+    for name in ("width", "area", "size"):
+        assert columns[name]["filled"] < 0.8 * columns[name]["by_mean"]
+    page = Path("page/index.html").read_text("utf-8")
+    assert "Columns of the table" in page
+    assert "5 neighbours" in page
+    assert "--scaling standard" not in page  # the columns are scaled already

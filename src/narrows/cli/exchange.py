@@ -62,7 +62,7 @@ def load_for(path: Path, method: str, *, tables: bool = False) -> Any:
     if isinstance(model, TableAutoencoder) and not tables:
         raise FormatError(
             f"'{path}' is a model of a table with categories, dates or gaps, which this verb does "
-            "not take; use encode, decode, reconstruct, impute, map or info, or train on "
+            "not take; use encode, decode, reconstruct, impute, map, report or info, or train on "
             "columns of numbers without gaps"
         )
     if not hasattr(model, method):

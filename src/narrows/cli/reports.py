@@ -19,9 +19,11 @@ from narrows.cli.exchange import (
     read_rows,
     reading_record,
 )
+from narrows.cli.tables import read_table
 from narrows.cli.windows import labels_of_rows, read_rows_or_windows
 
 if TYPE_CHECKING:
+    from narrows import TableAutoencoder
     from narrows.data.files import Rows
     from narrows.evaluation import Comparison, DepthReport, Report
 
@@ -86,8 +88,15 @@ def report(
     from narrows.evaluation import make_report
 
     check_output(to, overwrite=overwrite)
-    loaded = load_for(model, "reconstruct")
+    loaded = load_for(model, "reconstruct", tables=True)
     own, of_labels, of_train = options_by_file(reading, [data, labels, train])
+    if hasattr(loaded, "column_encoder_"):
+        _report_table(
+            loaded, data, to, own, labels=(labels, of_labels), train=(train, of_train),
+            overwrite=overwrite, sweep=tuple(sweep), max_rows=rows,
+            title=f"Is {model.name} any good?", random_state=random_state,
+        )  # fmt: skip
+        return
 
     def read_data(path: Path, own: dict[str, Any]) -> "Rows":
         of_rows = partial(read_for, loaded, path, own, own_size=False)
@@ -112,6 +121,34 @@ def report(
         )
     heading = ["figure", "value"]
     write_page(report, to, heading, report.facts, read, overwrite=overwrite)
+
+
+def _report_table(
+    model: "TableAutoencoder",
+    data: Path,
+    to: Path,
+    reading: dict[str, Any],
+    *,
+    labels: tuple[Path | None, dict[str, Any]],
+    train: tuple[Path | None, dict[str, Any]],
+    overwrite: bool,
+    **how: Any,
+) -> None:
+    """Report on a model of a table with categories, dates and gaps."""
+    import numpy as np
+
+    from narrows.data.files import Rows
+    from narrows.data.names import RowNames
+    from narrows.evaluation import make_table_report
+
+    known = model.column_encoder_.named
+    frame = read_table(data, reading["options"], known)
+    rows = Rows(np.empty((len(frame), 0)), RowNames(range(len(frame))))
+    X_train = None if train[0] is None else read_table(train[0], train[1]["options"], known)
+    y = labels_of(labels[0], rows, labels[1])
+    with training():
+        found = make_table_report(model, frame, y, X_train=X_train, **how)
+    write_page(found, to, ["figure", "value"], found.facts, rows, overwrite=overwrite)
 
 
 @options.verb("compare")

@@ -9,11 +9,13 @@ from narrows.evaluation.matching import MatchingScores, evaluate_matching, score
 from narrows.evaluation.page import Part, map_page
 from narrows.evaluation.report import Report, make_report
 from narrows.evaluation.row_errors import Restoration, compare_files_with_clean, compare_with_clean
+from narrows.evaluation.table_report import ColumnScore, TableReport, make_table_report
 from narrows.evaluation.verdict import Finding
 from narrows.plots.tiles import contact_sheet
 
 __all__ = [
     "MAP_METHODS",
+    "ColumnScore",
     "Comparison",
     "DepthReport",
     "DepthRun",
@@ -27,6 +29,7 @@ __all__ = [
     "Report",
     "Restoration",
     "Scores",
+    "TableReport",
     "compare_depths",
     "compare_files_with_clean",
     "compare_models",
@@ -37,6 +40,7 @@ __all__ = [
     "evaluate_matching",
     "fit_pca",
     "make_report",
+    "make_table_report",
     "map_page",
     "project",
     "score_map",

@@ -208,11 +208,12 @@ def measure(
     names: Sequence[str] | None = None,
     known: FeatureScores | None = None,
     kept_from_model: bool = False,
+    in_one_unit: bool = False,
 ) -> Subject:
     """Measure the figures of :func:`make_report`.
 
     ``known`` are scores of features of the same rows. Rows ``kept_from_model`` are not looked up
-    in the model's memory.
+    in the model's memory. Columns that are ``in_one_unit`` were scaled before.
     """
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
@@ -230,7 +231,7 @@ def measure(
     membership = np.full(len(rows), NEW, np.int8) if kept_from_model else membership_of(model, rows)
     origin = Origin.of(model, membership)
     measured = origin.is_measured(membership)
-    unit = choose_unit(rows[measured], find_columns(model, rows, given))
+    unit = choose_unit(rows[measured], find_columns(model, rows, given, in_one_unit=in_one_unit))
     coded = everything = Coded.of(model, rows[measured], unit, chosen[measured])
     if not measured.all():
         rest = Coded.of(model, rows[~measured], unit, chosen[~measured])

@@ -123,7 +123,11 @@ class ErrorUnit:
 
 
 def find_columns(
-    model: BaseAutoencoder | Encoder, X: NDArray[Any], given: NDArray[Any] | LazyRows | None = None
+    model: BaseAutoencoder | Encoder,
+    X: NDArray[Any],
+    given: NDArray[Any] | LazyRows | None = None,
+    *,
+    in_one_unit: bool = False,
 ) -> ColumnLayout | None:
     """Find which values of rows belong to one column, and whether columns have different units.
 
@@ -135,6 +139,8 @@ def find_columns(
         Rows like the training rows.
     given : ndarray or LazyRows, optional
         The source of the rows, by which windows of a signal are recognised.
+    in_one_unit : bool, default=False
+        Whether the columns were brought to one unit before.
 
     Returns
     -------
@@ -165,7 +171,8 @@ def find_columns(
     range_ = high.max() - low.min()
     full = (low <= low.min() + _NEAR * range_) & (high >= high.max() - _NEAR * range_)
     share_a_unit = not scales_columns(model) and full[varied].sum() >= _MOST * varied.sum()
-    return replace(layout, mixed=bool(layout.ratio > _ALIKE and not share_a_unit))
+    mixed = layout.ratio > _ALIKE and not share_a_unit and not in_one_unit
+    return replace(layout, mixed=bool(mixed))
 
 
 def scales_columns(model: BaseAutoencoder | Encoder) -> bool:

@@ -322,6 +322,7 @@ def learn_gaussian(
     predicted = _predict(some, own, hidden, choice, folds=_FOLDS)
     truth = np.where(hidden, some, 0)
     followed = _shares(truth, np.where(hidden, predicted, 0), slices)
+    followed *= _guesses_better(encoder, truth, predicted * spread(followed, slices), 0 * truth)
     base = np.where(hidden, predicted * spread(followed, slices), 0)
     errors = {"gaussian": _relative(truth, base, slices)}
     gaussian = _fit(some, own, choice)
@@ -371,6 +372,8 @@ def _measure_network(filler: Filler, features: Floats, rng: np.random.Generator)
         restored[draw] = filler.restore(base[draw], ~np.isnan(seen))
     truth, base, restored = (np.where(hidden, v, 0) for v in (features, base, restored))
     learned = _shares(truth - base, restored - base, slices)
+    found = base + spread(learned, slices) * (restored - base)
+    learned *= _guesses_better(filler.encoder, truth, found, base)
     filled = base + spread(learned, slices) * (restored - base)
     errors = {**filler.errors, "filled": _relative(truth, filled, slices)}
     return replace(filler, learned=learned, errors=errors)
@@ -455,6 +458,26 @@ def _shares(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
     gain = sums(errors, slices).sum(axis=0)
     followed: Floats = shares * _certain(gain) * _certain(gain.sum(axis=1))
     return followed
+
+
+def _guesses_better(encoder: ColumnEncoder, truth: Floats, found: Floats, before: Floats) -> Bools:
+    """Return of which columns (C,) categories are found no more seldom than before.
+
+    Parameters
+    ----------
+    encoder : ColumnEncoder
+    truth, found, before : ndarray of shape (draws, n, P)
+        The true features of hidden cells, zero elsewhere, and two ways of filling them.
+    """
+    better = np.ones(len(encoder.used), np.bool_)
+    for i, place in enumerate(encoder.slices):
+        cells = (truth[..., place] != 0).any(axis=-1)
+        if encoder.is_category(i) and cells.any():
+            true, new, old = (
+                encoder.shares_of(v[cells], i).argmax(axis=1) for v in (truth, found, before)
+            )
+            better[i] = (new == true).sum() >= (old == true).sum()
+    return better
 
 
 def _certain(gain: Floats) -> Floats:
