@@ -108,7 +108,6 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path, code, words, message
     ("words", "message"),
     [
         ("train {0}/sound -o {1}/new", r"sound' holds 2 sound files: give .*--window 256"),
-        ("train {0}/wide.csv -o {1}/new --columns heart", "--columns heart .*give --window 256"),
         ("train {0}/wide.csv -o {1}/new --hop 8", "--hop 8 .*give --window 256"),
         ("encode {0}/model {0}/wide.csv -o {1}/new.npy --columns heart", "give --signal"),
         ("reconstruct {0}/model {0}/wide.csv -o {1}/new.csv --hop 8", "give --signal"),

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -220,3 +221,47 @@ def test_a_saved_model_goes_on_with_signals(tmp_path):
     model = Autoencoder(2, max_epochs=1, random_state=SEED).fit(Windows(ONE, 20))
     again = load(model.save(tmp_path / "model"))
     np.testing.assert_array_equal(signals.reconstruct(again, ONE), signals.reconstruct(model, ONE))
+
+
+def two_units(factor):
+    """Return 2 000 samples of two channels, of which the second is ``factor`` times the first."""
+    time = np.arange(2_000)
+    both = np.stack([np.sin(time / 9), factor * np.sin(time / 5)], axis=1)
+    return both * (1 + np.random.default_rng(SEED).normal(0, 0.1, both.shape))
+
+
+def test_channels_of_different_units_are_each_divided_by_their_own_spread():
+    small = two_units(1e-3)
+    in_unit = (small - small.min()) / np.ptp(small)  # as pixels are
+    for values in (small, in_unit, (255 * in_unit).astype(np.uint8)):
+        model = Autoencoder(4, max_epochs=1, random_state=SEED, early_stopping=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the model restores the rows")
+            model.fit(Windows(values, 40))
+        spreads = Windows(values, 40)[:].reshape(-1, 2).std(axis=0)
+        scale = model.scaling_.scale.numpy().reshape(40, 2)
+        np.testing.assert_allclose(scale, np.tile(spreads, (40, 1)), rtol=1e-6)
+        assert "channels differ" in model.choices_["scaling"].reason
+
+
+@pytest.mark.parametrize(("factor", "warns"), [(1 / 5, False), (1 / 20, True), (20, True)])
+def test_one_number_for_channels_of_different_units_is_warned_of(factor, warns):
+    model = Autoencoder(4, max_epochs=1, random_state=SEED, scaling="global")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(Windows(two_units(factor), 40))
+    said = [one for one in caught if getattr(one.message, "kind", "") == "channels_differ"]
+    assert len(said) == warns
+    if warns:
+        spreads = two_units(factor).std(axis=0)
+        assert said[0].message.facts["ratio"] == pytest.approx(spreads.max() / spreads.min(), 0.05)
+        assert "--scaling standard" in str(said[0].message)
+        assert said[0].filename == __file__
+
+
+def test_places_of_a_window_of_one_channel_share_one_scale():
+    """A signal that grows differs from place to place of its few windows; that is no unit."""
+    signal = np.geomspace(1, 1e4, 300) * np.sin(np.arange(300))
+    model = Autoencoder(2, max_epochs=1, random_state=SEED).fit(Windows(signal, 100, 100))
+    assert len(np.unique(model.scaling_.scale.numpy())) == 1
+    assert model.choices_["scaling"].value == "global"

@@ -228,9 +228,12 @@ class Scaling:
             statistics = statistics.by_channel(columns_shape[-1])
         if name == "auto":
             name = "global"
+            differ = bool(columns_shape) and unit_ratio(statistics) > _ONE_UNIT
+            # Channels that differ are no colours.
+            are_levels = are_levels and not (differ and len(columns_shape) > 1)
             if _fills_its_range(statistics, low, high, are_levels):
                 name = "unit"
-            elif columns_shape and unit_ratio(statistics) > _ONE_UNIT:
+            elif differ:
                 name = "standard"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float

@@ -17,9 +17,9 @@ from narrows.data.axes import are_pictures
 from narrows.data.batches import AllRowsExcept, RowWeights, evenly_spread, picked
 from narrows.data.lazy_rows import AnyRows, ComputedRows, LazyRows
 from narrows.data.principal import fit_pca
-from narrows.data.scaling import Scaling, Statistics
+from narrows.data.scaling import Scaling, Statistics, unit_ratio
 from narrows.data.signal_files import Windows
-from narrows.errors import DataError, ParameterError
+from narrows.errors import DataError, ParameterError, warn
 from narrows.models.damage import DataRange, range_of
 from narrows.models.learned_rows import LearnedRows, RowHasher
 from narrows.models.parameters import Choice, ModelAttributes, Trained
@@ -48,6 +48,8 @@ _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
 _STEPS, _STEPS_FROM_PCA = 9_000, 800
 _FEWEST_EPOCHS, _MOST_EPOCHS = 5, 100
+# Channels whose standard deviations differ more, divided by one number, are warned about.
+_CHANNELS_DIFFER = 10.0
 # (least number of rows, batch size)
 _BATCHES = ((500_000, 512), (200_000, 256), (10_000, 128), (2_500, 64), (0, 32))
 _HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
@@ -122,10 +124,13 @@ def resolve(
     columns_shape = columns_shape_of(kind, X)
     # Rows of any extent have no places whose features could differ.
     pools_features = kind is not None and kind.map_size is not None
+    channels_shape = columns_shape
+    if isinstance(X, Windows) and not pools_features:  # all places are alike
+        channels_shape = (*X.shape[1:], 1)[:2]
     scaling = Scaling.learn(
         model.scaling,
         statistics.pooled() if pools_features else statistics,
-        columns_shape,
+        channels_shape,
         are_levels=_may_be_pixels(model, kind, X),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
@@ -141,6 +146,8 @@ def resolve(
     if isinstance(X, Windows):
         spec = replace(spec, signal=True, rate=X.rate)
     _check_reach(spec, scaling, statistics)
+    if channels_shape[1:] and not pools_features:
+        _warn_of_channels(scaling, statistics.by_channel(channels_shape[1]))
     return Plan(
         scaling,
         spec,
@@ -173,6 +180,21 @@ def _check_variation(statistics: Statistics, n_rows: int) -> None:
             f"all {n_rows} rows are equal, or differ by less than can be computed with; there is "
             "nothing to learn from constant features; give rows that differ, or multiply them by "
             "a constant"
+        )
+
+
+def _warn_of_channels(scaling: Scaling, by_channel: Statistics) -> None:
+    """Say that one number divides channels of different units, of which the largest decides."""
+    ratio = unit_ratio(by_channel)
+    is_divided_by_one = not (scaling.scale.ndim and (scaling.scale != scaling.scale[0]).any())
+    if is_divided_by_one and ratio > _CHANNELS_DIFFER:
+        warn(
+            f"the standard deviations of the channels differ {ratio:.3g} times, and one number "
+            "divides them all, so that the model learns those with large values only; divide each "
+            "by its own (--scaling standard, scaling='standard')",
+            kind="channels_differ",
+            stacklevel=8,
+            ratio=ratio,
         )
 
 
@@ -650,11 +672,15 @@ def _scaling_choice(model: ModelAttributes) -> Choice:
     shape = model.sample_shape_
     of = "columns" if len(shape) == 1 else "channels"
     if scaling.scale.ndim:
-        return Choice("standard", f"standard deviations of {of} differ by more than 3 times")
+        times = f"{float(scaling.scale.max() / scaling.scale.min()):.3g}"
+        differ = "by more than 3 times" if of == "columns" else f"up to {times} times"
+        return Choice("standard", f"standard deviations of {of} differ {differ}")
     if scaling.bounded:
         return Choice("unit", f"values from {scaling.low:g} to {scaling.high:g}")
     if model.spec_.shows_pictures:
         return Choice("global", "pictures of another range than 0 to 255 or 0 to 1")
+    if model.spec_.signal and len(shape) == 1:
+        return Choice("global", "windows of one channel")
     return Choice("global", f"standard deviations of {of} differ by at most 3 times")
 
 
