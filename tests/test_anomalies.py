@@ -117,7 +117,7 @@ def test_a_row_is_judged_only_by_networks_that_have_not_seen_it(fitted):
     scaled = np.clip((X - middle) / ((high - low) / 1.3489795), -5, 5)
     squares, _ = detector.committee_.measure(scaled)
     unseen = ~detector.seen_
-    assert unseen.sum(axis=1).tolist() == [400 - min(256, 200)] * 30
+    assert unseen.sum(axis=1).tolist() == [400 - 128] * 30
     medians = np.array([np.median(own[which]) for own, which in zip(squares, unseen, strict=True)])
     shares = squares / medians[:, None]
     truth = (shares * unseen).sum(axis=0) / unseen.sum(axis=0)
@@ -196,7 +196,7 @@ def test_parts_add_up(fitted):
     parts = detector.score_parts(X)
     total = parts.residual + parts.code + parts.neighbours
     assert parts.total == pytest.approx(total)
-    assert np.median(parts.neighbours) == pytest.approx(2)
+    assert np.median(parts.neighbours) == pytest.approx(1)
 
 
 def test_the_neighbours_are_the_five_nearest_other_rows(fitted):
@@ -206,7 +206,7 @@ def test_the_neighbours_are_the_five_nearest_other_rows(fitted):
     squares = np.square(scaled[:, None] - scaled).sum(axis=2)
     np.fill_diagonal(squares, np.inf)
     nearest = np.sort(squares, axis=1)[:, :5].mean(axis=1)
-    truth = 2 * nearest / np.median(nearest)
+    truth = nearest / np.median(nearest)
     assert detector.score_parts(X).neighbours == pytest.approx(truth)
     numbers, alike = detector.alike(X[:10], k=2)
     normal = detector.predict(X) == 1

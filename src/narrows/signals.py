@@ -25,7 +25,7 @@ from narrows.data.signal_files import (
     write,
 )
 from narrows.errors import DataError
-from narrows.models import BaseAutoencoder, Decoder, Encoder
+from narrows.models import AnomalyDetector, BaseAutoencoder, Decoder, Encoder
 from narrows.models.validation import check_rate
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Signal",
     "Signals",
     "Windows",
+    "anomaly_scores",
     "check_signal_output",
     "decode",
     "denoise",
@@ -92,7 +93,9 @@ def encode(
 
 
 def windows_for(
-    model: BaseAutoencoder | Encoder, signal: NDArray[Any] | Signal, hop: int | None = None
+    model: BaseAutoencoder | Encoder | AnomalyDetector,
+    signal: NDArray[Any] | Signal,
+    hop: int | None = None,
 ) -> Windows:
     """Cut a signal into the windows that a model encodes.
 
@@ -225,6 +228,46 @@ def denoise(
     return overlap_add(model.denoise(windows), _starts(signal, windows, hop))
 
 
+def anomaly_scores(
+    detector: AnomalyDetector, signal: NDArray[Any] | Signal, hop: int | None = None
+) -> NDArray[np.float64]:
+    """Score a signal over time: each sample by the windows over it, which fade into each other.
+
+    Parameters
+    ----------
+    detector : AnomalyDetector
+        A detector that learned from windows of L samples.
+    signal : ndarray of shape (T,) or (T, C), or Signal
+        A signal with the channels that the detector learned from; T is at least L.
+    hop : int, optional
+        Samples from a window's start to the next one's; L / 2 by default.
+
+    Returns
+    -------
+    ndarray of shape (T,)
+        Anomaly scores; samples above ``-detector.offset_`` are anomalous.
+
+    Raises
+    ------
+    DataError, ParameterError
+        As :func:`encode` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import AnomalyDetector, signals
+    >>> wave = np.sin(np.arange(4000) / 9) + np.random.default_rng(0).normal(0, 0.1, 4000)
+    >>> detector = AnomalyDetector(random_state=0).fit(signals.Windows(wave, 64, 16))
+    >>> wave[3000:3100] *= 3
+    >>> 3000 - 64 < int(signals.anomaly_scores(detector, wave, 16).argmax()) < 3100 + 64
+    True
+    """
+    windows = windows_for(detector, signal, hop)
+    scores = -detector.score_samples(windows)
+    each = np.repeat(scores[:, None], windows.shape[1], axis=1)
+    return overlap_add(each, _starts(signal, windows, hop))
+
+
 def _starts(signal: NDArray[Any] | Signal, windows: Windows, hop: int | None) -> NDArray[np.int64]:
     n_samples = len(signal.values if isinstance(signal, Signal) else signal)
     return window_starts(n_samples, windows.shape[1], hop)
@@ -258,7 +301,7 @@ def snr(values: NDArray[Any], clean: NDArray[Any]) -> float:
     return float(10 * np.log10(np.square(truth).sum() / noise)) if noise else float("inf")
 
 
-def window_length(model: BaseAutoencoder | Encoder | Decoder) -> int:
+def window_length(model: BaseAutoencoder | Encoder | Decoder | AnomalyDetector) -> int:
     """Return the samples of the windows that a model learned from, L.
 
     Raises

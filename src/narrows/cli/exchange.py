@@ -67,7 +67,8 @@ def load_for(path: Path, method: str, *, tables: bool = False) -> Any:
         )
     if not hasattr(model, method):
         if hasattr(model, "predict"):
-            raise FormatError(f"'{path}' is a classifier; give a model, or a half of one")
+            kind = "a detector of anomalies" if hasattr(model, "offset_") else "a classifier"
+            raise FormatError(f"'{path}' is {kind}; give a model, or a half of one")
         half = type(model).__name__.lower()
         halves = {"transform": " or the encoder", "inverse_transform": " or the decoder"}
         raise FormatError(

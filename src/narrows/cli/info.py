@@ -9,17 +9,22 @@ from narrows.cli import options
 from narrows.cli.console import answered, recall_record, table
 
 if TYPE_CHECKING:
-    from narrows import Autoencoder, Decoder, Encoder
+    from narrows import AnomalyDetector, Autoencoder, Decoder, Encoder
     from narrows.remote import Place
 
-_KINDS = {"Encoder": "encoder", "Decoder": "decoder", "EncoderClassifier": "classifier"}
+_KINDS = {
+    "AnomalyDetector": "detector",
+    "Encoder": "encoder",
+    "Decoder": "decoder",
+    "EncoderClassifier": "classifier",
+}
 
 
 @options.verb("info")
 @click.argument("path", type=options.PATH, metavar="MODEL|LIBRARY")
 def command(*, path: Path) -> None:
     """Describe a model or a library."""
-    from narrows import Library, TableAutoencoder, load
+    from narrows import AnomalyDetector, Library, TableAutoencoder, load
     from narrows.library.folder import LIBRARY, LibraryManifest
     from narrows.remote import place
 
@@ -35,7 +40,11 @@ def command(*, path: Path) -> None:
         folder: Place = place(path) / LibraryManifest.read(place(path)).model
     else:
         model = load(path)
-        record = {"kind": _KINDS.get(type(model).__name__, "model"), **_describe(model)}
+        record = {"kind": _KINDS.get(type(model).__name__, "model")}
+        if isinstance(model, AnomalyDetector):
+            record |= _describe_detector(model)
+        else:
+            record |= _describe(model)
         if isinstance(model, TableAutoencoder):
             record = {**record, "kind": "table", "fingerprint": model.fingerprint_}
             record["columns"] = {c.name: c.kind for c in model.columns_}
@@ -74,6 +83,22 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
     if history is not None and (len(history) or history.layers):
         record |= history.summary()
     return record | {"fingerprint": model.fingerprint_}
+
+
+def _describe_detector(detector: "AnomalyDetector") -> dict[str, Any]:
+    networks = detector.committee_
+    return {
+        "model": type(detector).__name__,
+        "judges": "the model" if networks is None else f"{networks.n_members} networks",
+        "rows": detector.kind_of_rows_,
+        "sample_shape": detector.sample_shape_,
+        "data_type": detector.data_type_,
+        "learned_from": len(detector.calibration_scores_),
+        "threshold": -detector.offset_,
+        "contamination": detector.contamination,
+        "false_alarms": detector.false_alarms,
+        "fingerprint": detector.fingerprint_,
+    }
 
 
 def _manifest(folder: "Place") -> dict[str, Any]:

@@ -31,6 +31,7 @@ VERBS = {
     "reencode": "Move a library to another model.",
     "compact": "Free the room that a library no longer needs.",
     "evaluate-matching": "Score how often a model's codes find what belongs together.",
+    "anomalies": "List rows that are unlike the others, and say why.",
     "report": "Say whether a model is any good, and show it.",
     "compare": "Train PCA and all models under one budget, and set them side by side.",
     "map": "Lay a model's codes out on a plane, and look at it.",

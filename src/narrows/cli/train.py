@@ -1,5 +1,6 @@
 """``narrows train``: train a model, whose parameters are options, or go on with its training."""
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from narrows.cli import options
+from narrows.cli.anomalies import fitted, learnable
 from narrows.cli.console import answer, note, one_answer, progress, training
 from narrows.cli.exchange import (
     code_words,
@@ -108,6 +110,13 @@ class TrainCommand(options.Verb):
     help="Which model; --help lists the parameters of the one named.",
 )
 @click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["anomalies"]),
+    help="Train a detector of anomalies: small networks that judge what they have not seen, or, "
+    "with --model, five models of that kind.",
+)
+@click.option(
     "--resume",
     type=options.PATH,
     metavar="MODEL",
@@ -171,6 +180,8 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
     from narrows.errors import ParameterError
     from narrows.ranks import is_launched, together
 
+    if how.pop("purpose") is not None:
+        return _train_detector(data, to, **how)
     if how["ray"] is None:
         if how["workers"] is not None:
             raise ParameterError("--workers is for --ray; torchrun has --nproc-per-node")
@@ -193,6 +204,61 @@ def command(*, data: Path, to: Path, **how: Any) -> int:
         if how["checkpoint"] is None:
             how["checkpoint"] = to.with_name(f"{to.name}.checkpoint")
         return _train(data, to, is_first, **how)
+
+
+def _train_detector(
+    data: Path,
+    to: Path,
+    *,
+    model_name: str,
+    pictures: dict[str, Any],
+    window: int | None,
+    signal: dict[str, Any],
+    reading: dict[str, Any],
+    overwrite: bool,
+    **parameters: Any,
+) -> int:
+    """Train a detector of anomalies, by the committee or by models of the kind that was named."""
+    from narrows import MODELS
+    from narrows.errors import ParameterError
+    from narrows.ranks import is_launched
+    from narrows.storage import check_destination
+    from narrows.texts import counted
+
+    source = click.get_current_context().get_parameter_source
+    given = [n for n in parameters if source(n) is ParameterSource.COMMANDLINE]
+    refused = {"resume", "resumable", "log", "ray", "workers", "stream", "checkpoint"}
+    if source("model_name") is not ParameterSource.COMMANDLINE:
+        refused = set(parameters) - {"random_state"}
+    if wrong := [name for name in given if name in refused]:
+        option = f"--{wrong[0].replace('_', '-')}"
+        raise ParameterError(
+            f"{option} does not go with --for anomalies; leave it out, or, if it is a parameter of "
+            "a model, name the model that is to judge (--model autoencoder)"
+        )
+    if is_launched():
+        raise ParameterError("--for anomalies trains in one process; start it without torchrun")
+    check_destination(to, overwrite=overwrite)
+    model = None
+    if source("model_name") is ParameterSource.COMMANDLINE:
+        kind = MODELS[model_name]
+        names = {field.name for field in dataclasses.fields(kind)}
+        model = kind(**{name: value for name, value in parameters.items() if name in names})
+    read = learnable(data, window, signal, {**reading, **pictures})
+    seed = parameters["random_state"]
+    with training():
+        detector = fitted(model, read.X, random_state=seed)
+    detector.save(to, overwrite=overwrite)
+    record = {
+        "output": to,
+        "rows": len(read.X),
+        "threshold": -detector.offset_,
+        "false_alarms": detector.false_alarms,
+        "fingerprint": detector.fingerprint_,
+        **reading_record(read.found),
+    }
+    answer(record, f"a detector of anomalies, trained on {counted(len(read.X), 'row')}, in {to}")
+    return 0
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 from scipy.stats import ks_2samp
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
@@ -17,7 +18,7 @@ from narrows import storage
 from narrows.data.arrays import check_finite
 from narrows.data.lazy_rows import AnyRows
 from narrows.data.signal_files import Windows
-from narrows.errors import NotFittedError, ParameterError, warn
+from narrows.errors import DataError, NotFittedError, ParameterError, warn
 from narrows.models import persistence
 from narrows.models.anomaly_parts import (
     CodeDistance,
@@ -46,10 +47,11 @@ _MOST_REFERENCES, _MOST_VALUES = (
     1 << 23,
 )  # rows that are kept as neighbours, and their values
 _NEIGHBOURS = 5
-# How much the distance to neighbours counts beside residual and code.
-_WEIGHT = 2.0
 # Parts below this share of the mean squared length of rows are rounding.
 _LEAST = 1e-6
+# Heat at a place is divided by this quantile of that of so many normal pictures, after pooling over
+# this part of the shorter side.
+_SELDOM, _MOST_PLACES, _POOLED = 0.99, 300, 10
 _BLOCK = 4_096  # rows that are judged at a time
 # The types of rows that are kept as they are.
 _STORED = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -68,7 +70,7 @@ class AnomalyScores(NamedTuple):
     code : ndarray of shape (n,)
         T squared: the squared Mahalanobis distance of the code from those of normal rows.
     neighbours : ndarray of shape (n,)
-        Twice the mean squared distance to the nearest rows learned from.
+        The mean squared distance to the five nearest rows learned from.
     """
 
     total: Matrix
@@ -108,11 +110,12 @@ class AnomalyDetector(
     parts, each divided by its median over the rows learned from: Q, the squared residual; T
     squared, the robust Mahalanobis distance of the code (both are those of statistical process
     monitoring: Jackson & Mudholkar 1979, Hotelling 1947); and the squared distance to the five
-    nearest rows, which finds what is rare locally. It counts twice.
+    nearest rows, which finds what is rare locally.
 
     Columns of tables are divided by their interquartile range and cut off at 5 standard deviations
-    of the normal distribution. Pictures and windows of signals, and tables of more than 128
-    columns, are judged by their first 128 principal components and by what these leave.
+    of the normal distribution. Pictures are smoothed a little, and divided by the root of their
+    length, so that contrast counts half. Pictures, windows of signals and tables of more than 128
+    values a row are judged by their first 128 principal components and by what these leave.
 
     Parameters
     ----------
@@ -209,14 +212,18 @@ class AnomalyDetector(
             if known.dtype not in _STORED:
                 known = known.astype(np.float64)
             check_finite(known)
-            one_unit = len(self.sample_shape_) > 1 or isinstance(rows, Windows)
-            self._learn(known, one_unit, generator)
+            self._learn(known, isinstance(rows, Windows), generator)
         return self
 
-    def _learn(self, rows: NDArray[Any], one_unit: bool, generator: np.random.Generator) -> None:
+    def _learn(self, rows: NDArray[Any], of_signals: bool, generator: np.random.Generator) -> None:
         """Learn from rows (n, ...) in memory."""
-        flat = rows.reshape(len(rows), -1)
-        self._space = Space.fit(flat, one_unit=one_unit, seed=int(generator.integers(2**31)))
+        flat, shape = rows.reshape(len(rows), -1), self.sample_shape_
+        self._space = Space.fit(
+            flat,
+            picture=shape if len(shape) > 1 and not of_signals else (),
+            window=shape if of_signals else (),
+            seed=int(generator.integers(2**31)),
+        )
         placed = self._space(flat)
         self._judges, self.seen_ = self._make_judges(rows, placed, generator)
         most = min(_MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
@@ -291,6 +298,18 @@ class AnomalyDetector(
         return float(-scores[min(rank, len(scores)) - 1])
 
     @property
+    def kind_of_rows_(self) -> Literal["table", "pictures", "signals"]:
+        """What was learned from: a table, pictures, or windows of signals."""
+        self._check_fitted()
+        return "signals" if self._space.window else "pictures" if self._space.picture else "table"
+
+    @property
+    def data_type_(self) -> str:
+        """The type of the rows learned from."""
+        self._check_fitted()
+        return str(self._references.dtype)
+
+    @property
     def committee_(self) -> Committee | None:
         """The networks, on the scaled rows; None with a ``model``."""
         self._check_fitted()
@@ -318,7 +337,7 @@ class AnomalyDetector(
         Returns
         -------
         ndarray of shape (n,)
-            At most 0; about -4 for the median of the rows learned from.
+            At most 0; about -3 for the median of the rows learned from.
 
         Raises
         ------
@@ -444,6 +463,44 @@ class AnomalyDetector(
         parts = [self._contributions(block) for block in _blocks(rows, some)]
         return np.concatenate(parts).reshape(rows.shape)
 
+    def heat(self, X: Any) -> Matrix:
+        """Return where pictures are anomalous, beside normal ones at the same place.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W) or (n, H, W, C)
+            Pictures.
+
+        Returns
+        -------
+        ndarray of shape (n, H, W)
+            The contributions, summed over channels and pooled over a neighbourhood of a tenth of
+            the shorter side, divided by what one in a hundred normal pictures has there or more.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`; also if the detector did not learn from pictures.
+        """
+        rows = self._check_rows(X)
+        if not self._space.picture:
+            raise DataError(
+                f"the detector learned from rows of shape {self.sample_shape_}, which are no "
+                "pictures; contributions(X) tells what their scores come from"
+            )
+        normal = self._references[-self._reference_scores >= self.offset_][:_MOST_PLACES]
+        usual = np.quantile(self._pooled(normal), _SELDOM, axis=0)
+        heat: Matrix = self._pooled(rows) / np.maximum(usual, 1e-3 * usual.mean() + 1e-300)
+        return heat
+
+    def _pooled(self, rows: AnyRows) -> Matrix:
+        """Return contributions (n, H, W), averaged over a neighbourhood."""
+        each = self.contributions(rows)
+        each = each.sum(axis=3) if each.ndim == 4 else each
+        size = max(1, round(min(each.shape[1:]) / _POOLED))
+        pooled: Matrix = uniform_filter(each, (0, size, size))
+        return pooled
+
     def alike(self, X: Any, k: int = 3) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Find the normal rows learned from that are most alike, by scaled columns.
 
@@ -563,8 +620,14 @@ class AnomalyDetector(
             raise ValueError(f"rows of shape {self.sample_shape_} have other features")
         if (names := manifest["feature_names_in"]) is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
-        self._space = Space(**{name: arrays[name] for name in _SPACE})
-        if self._space.scale.shape != (self.n_features_in_,):
+        of_pictures, of_signals = (manifest["rows"] == kind for kind in ("pictures", "signals"))
+        self._space = Space(
+            self.sample_shape_ if of_pictures else (),
+            self.sample_shape_ if of_signals else (),
+            float(manifest["length"]),
+            **{name: arrays[name] for name in _SPACE},
+        )
+        if self._space.scale.shape != ((2 if of_signals else 1) * self.n_features_in_,):
             raise ValueError(f"there are scales of shape {self._space.scale.shape}")
         facts = manifest["judges"]
         self._judges = restore_judges(facts["kind"], facts, parts["judges"], self._space, path)
@@ -597,6 +660,8 @@ class AnomalyDetector(
             "sample_shape": list(self.sample_shape_),
             "feature_names_in": None if names is None else list(names),
             "rate": self.rate_,
+            "rows": self.kind_of_rows_,
+            "length": self._space.length,
             "offset": self.offset_,
             "neighbour_norm": self._neighbour_norm,
         }
@@ -643,23 +708,25 @@ class AnomalyDetector(
         residual = (squares * shares / self._norms[0][:, None]).sum(axis=0)
         code = (lengths * shares / self._norms[1][:, None]).sum(axis=0)
         distances = self._neighbours.squared_distances(placed, self._known.is_reference(known))
-        neighbours = _WEIGHT * distances / self._neighbour_norm
+        neighbours = distances / self._neighbour_norm
         return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
     def _contributions(self, rows: NDArray[Any]) -> Matrix:
         """Split the scores of some rows between columns, (n, F)."""
         known, placed = self._recognise(rows), self._place(rows)
-        shares = self._known.shares(known)
-        residuals = self._judges.residuals(rows, placed)
-        counts = shares / self._norms[0][:, None]
-        total: Matrix = np.einsum("mnf,mn->nf", np.square(residuals), counts)
+        shares, space = self._known.shares(known), self._space
+        total = np.zeros((len(rows), self.n_features_in_))
         white = self._distance.white(self._judges.measure(rows, placed)[1])
+        residuals = self._judges.residuals(rows, placed)
         for judge, slopes in enumerate(self._slopes()):
-            vectors = self._space.to_columns(split_whitened(white[judge], slopes))
-            total += np.square(vectors) * (shares[judge] / self._norms[1][judge])[:, None]
+            left = np.square(residuals[judge]) / self._norms[0][judge]
+            left = space.fold(left) if left.shape[1] > self.n_features_in_ else left
+            vectors = space.to_columns(split_whitened(white[judge], slopes))
+            distances = space.fold(np.square(vectors)) / self._norms[1][judge]
+            total += (left + distances) * shares[judge][:, None]
         found = self._neighbours.find(placed, self._known.is_reference(known))
-        away = self._space.to_columns(self._neighbours.differences(placed, found))
-        total += _WEIGHT * np.square(away).mean(axis=1) / self._neighbour_norm
+        away = space.to_columns(self._neighbours.differences(placed, found))
+        total += space.fold(np.square(away).mean(axis=1)) / self._neighbour_norm
         return total
 
     def _slopes(self) -> list[Matrix]:

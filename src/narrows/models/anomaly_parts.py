@@ -1,11 +1,11 @@
 """What anomaly scores are made of: scaled rows, distances of codes, and distances of neighbours."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
@@ -21,6 +21,10 @@ _CLIP = 5.0
 _IQR = 1.3489795
 # Spreads below this share of the largest magnitude of a column are rounding.
 _ROUNDING = 1e-9
+# The shorter side of pictures for one pixel of the standard deviation by which they are smoothed.
+_PIXELS_A_SIGMA = 28
+# Pictures are taken to be at least so long, as a share of the median length.
+_DARK = 1e-3
 # Rows of more values than this are brought to so many principal components.
 MOST_VALUES = 128
 # The share of rows that a robust covariance rests on, and its steps.
@@ -38,8 +42,15 @@ _BLOCK = 1 << 22  # the number of values that are computed at a time
 class Space:
     """The coordinates in which rows are judged: scaled columns, or their principal components.
 
+    Pictures are smoothed first, so that edges may lie a pixel aside, and divided by the root of
+    their length, so that contrast counts half.
+
     Attributes
     ----------
+    picture, window : tuple of int
+        The shape of a picture, or of a window of a signal; ``()`` for other rows.
+    length : float
+        The median length of smoothed pictures.
     centre, scale : ndarray of shape (F,)
         The median and the spread of each column.
     mean : ndarray of shape (F,)
@@ -48,47 +59,93 @@ class Space:
         Orthonormal principal axes; of no rows where the columns themselves are the coordinates.
     """
 
+    picture: tuple[int, ...]
+    window: tuple[int, ...]
+    length: float
     centre: Matrix
     scale: Matrix
     mean: Matrix
     axes: Matrix
 
     @classmethod
-    def fit(cls, flat: NDArray[Any], *, one_unit: bool, seed: int) -> "Space":
-        """Measure rows (n, F); columns of ``one_unit`` share one scale, as pixels do."""
-        values = np.asarray(flat, np.float64)
-        low, centre, high = np.percentile(values, [25, 50, 75], axis=0)
-        if one_unit:
+    def fit(
+        cls,
+        flat: NDArray[Any],
+        *,
+        picture: tuple[int, ...] = (),
+        window: tuple[int, ...] = (),
+        seed: int,
+    ) -> "Space":
+        """Measure rows (n, F); pixels share one scale, as the samples of a channel do."""
+        count = flat.shape[1] * (2 if window else 1)
+        zeros, ones = np.zeros(count), np.ones(count)
+        none = cls(picture, window, 1.0, zeros, ones, zeros, np.empty((0, 0)))
+        if picture:
+            length = float(np.median(np.linalg.norm(none._smooth(flat), axis=1)))
+            none = replace(none, length=length if length > 0 else 1.0)
+        values = none._prepare(flat)
+        if picture or window:
             centre = values.mean(axis=0)
-            spread = math.sqrt(np.square(values - centre).mean())
-            scale = np.full(len(centre), spread if spread > 0 else 1.0)
+            shape = (2, window[0], -1) if window else (1, count, 1)
+            squares = np.square(values - centre).mean(axis=0).reshape(shape)
+            spreads = np.sqrt(squares.mean(axis=1, keepdims=True))
+            spreads = np.where(spreads > 0, spreads, 1.0)
+            scale = np.broadcast_to(spreads, squares.shape).flatten()
         else:
+            low, centre, high = np.percentile(values, [25, 50, 75], axis=0)
             least = _ROUNDING * np.abs(values).max(axis=0)
             scale = (high - low) / _IQR
             scale = np.where(scale > least, scale, values.std(axis=0))
             scale = np.where(scale > least, scale, 1.0)
-        none = cls(centre, scale, np.zeros(len(centre)), np.zeros((0, len(centre))))
-        if values.shape[1] <= MOST_VALUES:
-            return none
-        scaled = none(values)
+        columns = replace(none, centre=centre, scale=scale)
+        if count <= MOST_VALUES:
+            return columns
+        scaled = columns._scaled(flat)
         axes = fit_pca(scaled, min(MOST_VALUES, *scaled.shape), random_state=seed)
-        return cls(centre, scale, axes.mean, axes.components)
+        return replace(columns, mean=axes.mean, axes=axes.components)
 
     def __call__(self, flat: NDArray[Any]) -> Matrix:
         """Return the coordinates (n, r) of rows (n, F)."""
-        scaled: Matrix = np.subtract(flat, self.centre, dtype=np.float64)
-        scaled /= self.scale
+        scaled = self._scaled(flat)
         if not len(self.axes):
             return np.clip(scaled, -_CLIP, _CLIP, out=scaled)
         return (scaled - self.mean) @ self.axes.T
+
+    def _scaled(self, flat: NDArray[Any]) -> Matrix:
+        scaled: Matrix = (self._prepare(flat) - self.centre) / self.scale
+        return scaled
+
+    def _prepare(self, flat: NDArray[Any]) -> Matrix:
+        """Return rows in double precision; pictures smoothed, with half of their contrast."""
+        if self.window:
+            values = np.asarray(flat, np.float64).reshape(-1, *self.window)
+            steps = np.diff(values, axis=1, prepend=values[:, :1])
+            both: Matrix = np.concatenate([values, steps], axis=1)
+            return both.reshape(len(flat), -1)
+        if not self.picture:
+            return np.asarray(flat, np.float64)
+        smooth = self._smooth(flat)
+        lengths = np.linalg.norm(smooth, axis=1, keepdims=True) / self.length
+        bright: Matrix = smooth / np.sqrt(np.maximum(lengths, _DARK))
+        return bright
+
+    def _smooth(self, flat: NDArray[Any]) -> Matrix:
+        sides = (min(self.picture[:2]) / _PIXELS_A_SIGMA,) * 2
+        pictures = np.asarray(flat, np.float64).reshape(-1, *self.picture)
+        sigmas = (0, *sides, *[0] * (pictures.ndim - 3))
+        smooth: Matrix = gaussian_filter(pictures, sigmas)
+        return smooth.reshape(len(flat), -1)
 
     def left_out(self, flat: NDArray[Any], placed: Matrix) -> Matrix:
         """Return what the coordinates (n, r) leave of rows (n, F); zeros without components."""
         if not len(self.axes):
             return np.zeros((len(flat), 1))
-        scaled = np.subtract(flat, self.centre, dtype=np.float64) / self.scale
-        left: Matrix = scaled - self.mean - placed @ self.axes
+        left: Matrix = self._scaled(flat) - self.mean - placed @ self.axes
         return left
+
+    def fold(self, squares: Matrix) -> Matrix:
+        """Add what belongs to one value of a row, (n, F): a sample, and the step that led to it."""
+        return squares.reshape(len(squares), 2, -1).sum(axis=1) if self.window else squares
 
     def to_columns(self, vectors: Matrix) -> Matrix:
         """Return vectors (..., r) in columns (..., F), which keeps their lengths."""

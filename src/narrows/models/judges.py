@@ -4,6 +4,7 @@ A judge leaves a residual of each row, and has a code for it. What it has learne
 heart; therefore several judges see different rows, and each row is judged by the others.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float64]
 
-# The rows that a member of the committee sees, and the numbers of its code: fixed ones, and shares
-# of the number of columns.
-_ROWS, _CODES, _SHARES = 256, (1, 2, 4, 8), (4, 2)
+# The rows that a member of the committee sees, at least and for each column, and the numbers in its
+# code: fixed ones, and shares of the number of columns.
+_ROWS, _ROWS_A_COLUMN, _CODES, _SHARES = 128, 2, (1, 2, 4, 8), (4, 2)
 _FOLDS = 5  # the models that are trained on four fifths of the rows each
 
 
@@ -63,7 +64,7 @@ class CommitteeJudges(Judges):
     ) -> tuple["CommitteeJudges", NDArray[np.bool_]]:
         """Train the networks; return which rows each has seen as well, (count, n)."""
         n_rows, width = placed.shape
-        n_seen = min(_ROWS, max(1, n_rows // 2))
+        n_seen = min(max(_ROWS, _ROWS_A_COLUMN * width), max(1, n_rows // 2))
         seen = np.array([generator.permutation(n_rows)[:n_seen] for _ in range(count)])
         cycle = (*_CODES, *(width // share for share in _SHARES))
         most = max(1, min(width, n_seen) - 1)
@@ -139,7 +140,8 @@ class ModelJudges(Judges):
     def _residuals(self, rows: NDArray[Any]) -> list[Matrix]:
         restored = (model.reconstruct(rows) for model in self.models)
         away = (np.subtract(rows, one, dtype=np.float64) for one in restored)
-        return [left.reshape(len(rows), -1) / self._space.scale for left in away]
+        scale = self._space.scale[: math.prod(rows.shape[1:])]
+        return [left.reshape(len(rows), -1) / scale for left in away]
 
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """See :class:`Judges`."""

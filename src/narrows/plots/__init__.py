@@ -5,6 +5,7 @@ colours are those of your settings (``matplotlib.rcParams``); where the colours 
 matplotlib's own, Okabe & Ito's are used, which the colour-blind can tell apart.
 """
 
+from narrows.plots.anomalies import contributions, heat_maps, score_over_time
 from narrows.plots.curves import (
     activation_rates,
     code_units,
@@ -23,17 +24,20 @@ __all__ = [
     "code_units",
     "column_errors",
     "contact_sheet",
+    "contributions",
     "embedding",
     "error_by_size",
     "error_distribution",
     "features",
     "filters",
+    "heat_maps",
     "history",
     "learning_rate",
     "model_filters",
     "over_time",
     "picture_grid",
     "pictures",
+    "score_over_time",
     "singular_values",
     "windows",
 ]

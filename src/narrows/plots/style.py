@@ -15,6 +15,7 @@ from narrows.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # The colours that stand out from white and from each other come first. The last two, for ten
 # classes, are not Okabe & Ito's.
@@ -68,6 +69,17 @@ def legend_above(ax: "Axes") -> None:
     legend = ax.legend(loc="upper right", ncols=_COLUMNS, framealpha=1)
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def plain_logarithm(axis: "Axis") -> None:
+    """Write plain numbers beside a logarithmic axis: powers of ten, or few between them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    few = high / low < 100
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def text_size(ax: "Axes", texts: Sequence[str]) -> NDArray[np.float64]:

@@ -1,0 +1,311 @@
+"""``narrows anomalies``: which rows are unlike the others, and why."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from narrows.cli import options
+from narrows.cli.console import answered, note, progress, table
+from narrows.cli.exchange import (
+    is_signal,
+    options_by_file,
+    read_for,
+    read_rows,
+    read_signal,
+    read_windows,
+    reading_record,
+    refuse_signal_options,
+)
+from narrows.texts import counted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from narrows import AnomalyDetector
+    from narrows.data.files import Rows
+    from narrows.evaluation import Anomalies
+
+_SUFFIXES = (".csv", ".json", ".html")
+_SHOWN = 20  # rows on the terminal
+
+
+@options.verb("anomalies")
+@click.argument("source", type=options.PATH, metavar="DATA|MODEL")
+@click.argument("data", type=options.PATH, metavar="[NEW]", required=False)
+@click.option(
+    "-o",
+    "--to",
+    type=options.PATH,
+    help="Write all rows into a file: .csv, .json, or .html to look at.",
+)
+@options.overwrite
+@click.option("--save", type=options.PATH, metavar="MODEL", help="Save the detector as well.")
+@click.option(
+    "--train",
+    type=options.PATH,
+    metavar="DATA",
+    help="With an autoencoder for MODEL: rows that tell what errors are normal.  "
+    "[default: NEW itself]",
+)
+@click.option(
+    "--false-alarms",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="The share of normal rows that is reported.",
+)
+@click.option(
+    "--contamination",
+    type=float,
+    help="Report this share of DATA instead of --false-alarms.",
+)
+@click.option(
+    "--window", type=int, help="Take DATA for a signal, and judge windows of so many samples."
+)
+@options.signal
+@options.random_state
+@options.reading
+def command(
+    *,
+    source: Path,
+    data: Path | None,
+    to: Path | None,
+    overwrite: bool,
+    save: Path | None,
+    train: Path | None,
+    window: int | None,
+    signal: dict[str, Any],
+    reading: dict[str, Any],
+    **parameters: Any,
+) -> None:
+    """List rows by how unlike the others they are, and say why.
+
+    "narrows anomalies DATA" learns from DATA what is normal, by small networks of which each row is
+    judged by those that have not seen it. "narrows anomalies MODEL NEW" judges new rows by a
+    detector ("narrows train DATA --for anomalies -o MODEL") or by any autoencoder, and says whether
+    they are as a whole unlike the old ones.
+
+    The score is the sum of the residual, the distance of the code and the distance to the nearest
+    rows, each in medians. "why" names the columns that contribute most.
+    """
+    from narrows import AnomalyDetector
+    from narrows.errors import ParameterError
+    from narrows.evaluation import drift_words, find_anomalies
+    from narrows.storage import is_model
+
+    _check_outputs(to, save, overwrite=overwrite)
+    if data is None and is_model(source):
+        raise ParameterError(
+            f"'{source}' is a model; name the rows that it is to judge as well "
+            "(narrows anomalies MODEL NEW)"
+        )
+    if parameters["contamination"] is None:
+        parameters["contamination"] = "auto"
+    if data is None:
+        if train is not None:
+            raise ParameterError("--train is for an autoencoder that judges; leave it out")
+        data = source
+        read = learnable(data, window, signal, reading)
+        detector, are_new = fitted(None, read.X, **parameters), False
+    else:
+        if window is not None:
+            raise ParameterError(f"the windows are those of '{source}'; leave out --window")
+        judge = _load_judge(source, train)
+        own, of_train = options_by_file(reading, [data, train])
+        read = _read_for_judge(judge, data, signal, own)
+        detector, are_new = judge, True
+        if not isinstance(judge, AnomalyDetector):
+            normal = read if train is None else _read_for_judge(judge, train, signal, of_train)
+            detector, are_new = fitted(judge, normal.X, **parameters), train is not None
+    names = getattr(read.found, "names", None)
+    if read.starts is not None:
+        names = [str(start) for start in read.starts.tolist()]
+    with progress("judging"):
+        result = find_anomalies(
+            detector, read.X, names=names, are_new=are_new, starts=read.starts,
+            title=f"Anomalies in {data.name}",
+        )  # fmt: skip
+    if save is not None:
+        detector.save(save, overwrite=overwrite)
+    if to is not None:
+        _write(to, result, overwrite=overwrite)
+    _tell(
+        result, {"output": to, "model": save, **result.as_json(), **reading_record(read.found)}, to
+    )
+    if result.drift is not None:
+        note(" ".join(drift_words(result.drift)[1:]).strip())
+
+
+def _check_outputs(to: Path | None, save: Path | None, *, overwrite: bool) -> None:
+    from narrows.atomic import check_output
+    from narrows.errors import ParameterError
+    from narrows.storage import check_destination
+
+    if to is not None:
+        check_output(to, overwrite=overwrite, kind="file")
+        if to.suffix.lower() not in _SUFFIXES:
+            raise ParameterError(f"'{to}' does not end in {', '.join(_SUFFIXES)}; name it so")
+    if save is not None:
+        check_destination(save, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Rows for a detector, the report of reading, and where the windows of one signal start."""
+
+    X: Any
+    found: Any
+    starts: "NDArray[np.int64] | None" = None
+
+
+def learnable(
+    data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
+) -> Read:
+    """Read rows to learn from."""
+    from narrows.errors import ParameterError
+    from narrows.signals import window_starts
+
+    if window is None:
+        if is_signal(data, False):
+            raise ParameterError(
+                f"'{data}' is a signal; say how many samples a window has (--window 256)"
+            )
+        refuse_signal_options(**signal, by="--window 256")
+        rows = read_rows(data, **reading)
+        return Read(rows.for_model(), rows)
+    of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
+    X, found = read_windows(data, window, signal, of_signals)
+    if len(found.signals) > 1:
+        return Read(X, found)
+    return Read(X, found, window_starts(len(found.signals[0].values), window, signal["hop"]))
+
+
+def fitted(model: Any, X: Any, **parameters: Any) -> "AnomalyDetector":
+    """Fit a detector, and show the progress."""
+    from narrows import AnomalyDetector
+
+    with progress("learning what is normal"):
+        return AnomalyDetector(model, **parameters).fit(X)
+
+
+def _load_judge(source: Path, train: Path | None) -> Any:
+    """Load a detector or an autoencoder.
+
+    Raises
+    ------
+    FormatError
+        If it is neither.
+    ParameterError
+        If options were given that a detector has decided.
+    """
+    from narrows import AnomalyDetector, load
+    from narrows.errors import FormatError, ParameterError
+
+    judge: Any = load(source)
+    if not isinstance(judge, AnomalyDetector):
+        if not hasattr(judge, "reconstruct"):
+            raise FormatError(f"'{source}' is no whole autoencoder and no detector; give such")
+        if train is None:
+            note("what is normal, and the threshold, come from NEW itself; --train DATA names "
+                 "other rows")  # fmt: skip
+        return judge
+    if train is not None:
+        raise ParameterError(f"--train is for autoencoders, and '{source}' is a detector")
+    source_of = click.get_current_context().get_parameter_source
+    for name in ("false_alarms", "contamination"):
+        if source_of(name) is ParameterSource.COMMANDLINE:
+            raise ParameterError(
+                f"--{name.replace('_', '-')} was decided when '{source}' was trained; leave it "
+                "out, and compare the p-values"
+            )
+    return judge
+
+
+def _read_for_judge(
+    judge: Any, path: Path, signal: dict[str, Any], reading: dict[str, Any]
+) -> Read:
+    """Read rows, or the windows of a signal, for a detector or an autoencoder."""
+    from narrows import AnomalyDetector
+    from narrows.data.lazy_rows import stored
+    from narrows.signals import Signals, Windows, window_starts
+
+    is_detector = isinstance(judge, AnomalyDetector)
+    if is_signal(path, is_detector and judge.kind_of_rows_ == "signals"):
+        one = read_signal(path, signal, reading)
+        hop, length = signal["hop"], judge.sample_shape_[0]
+        starts = window_starts(len(one.values), length, hop)
+        return Read(Windows(one, length, hop), Signals([one], [], None, [path]), starts)
+    refuse_signal_options(**signal, by="a detector of signals for MODEL")
+    if is_detector:
+        rows = _read_for_detector(judge, path, reading)
+        return Read(rows.values if rows.pictures else rows.for_model(judge), rows)
+    rows = read_for(judge, path, reading)
+    return Read(stored(rows.for_model(judge)), rows)
+
+
+def _read_for_detector(detector: "AnomalyDetector", path: Path, reading: dict[str, Any]) -> "Rows":
+    """Read rows of the shape and the type that a detector learned from."""
+    from narrows.errors import DataError
+    from narrows.models.validation import check_columns
+
+    rows = read_rows(
+        path,
+        sample_shape=detector.sample_shape_,
+        of_pictures=detector.kind_of_rows_ == "pictures",
+        known=getattr(detector, "feature_names_in_", None),
+        resizing="say",
+        **reading,
+    )
+    check_columns(detector, rows, path)
+    if rows.pictures and str(rows.values.dtype) != detector.data_type_:
+        raise DataError(
+            f"'{path}' has pictures of type {rows.values.dtype}, and the detector learned from "
+            f"{detector.data_type_}; convert them to that"
+        )
+    return rows
+
+
+def _tell(result: "Anomalies", record: dict[str, Any], to: Path | None) -> None:
+    """Print the rows with the highest scores, and a line about all of them."""
+    if answered(record):
+        return
+    heading, *lines = result.table
+    if to is None:
+        shown = [
+            [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in line]
+            for line in lines[:_SHOWN]
+        ]
+        table(heading, shown)
+    line = (
+        f"{counted(record['anomalies'], 'row')} of {record['rows']:,} above the threshold of "
+        f"{record['threshold']:.4g}"
+    )
+    click.echo(f"{line}, in {to}" if to is not None else line)
+
+
+def _write(to: Path, result: "Anomalies", *, overwrite: bool) -> None:
+    import csv
+    import json
+
+    from narrows.atomic import atomic_file
+    from narrows.texts import guarded
+
+    with (
+        atomic_file(to, overwrite=overwrite) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        match to.suffix.lower():
+            case ".csv":
+                safe = [
+                    [guarded(cell) if isinstance(cell, str) else cell for cell in line]
+                    for line in result.table
+                ]
+                csv.writer(file, lineterminator="\n").writerows(safe)
+            case ".json":
+                file.write(json.dumps(result.as_json(), indent=2, allow_nan=False) + "\n")
+            case _:
+                file.write(result.to_html())

@@ -1,0 +1,318 @@
+"""The anomalies among rows: a list by score, and a page that says why they are."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from narrows import plots
+from narrows.data.lazy_rows import AnyRows
+from narrows.data.signal_files import overlap_add
+from narrows.evaluation.page import Page, Part
+from narrows.evaluation.verdict import Finding
+from narrows.models import AnomalyDetector
+from narrows.models.anomalies import AnomalyScores, Drift
+from narrows.models.validation import check_rows
+from narrows.texts import as_text, counted
+
+# The rows whose columns are named, and those that the page shows.
+_MOST_EXPLAINED, _SHOWN, _COLUMNS = 200, 20, 3
+_DRIFT = 0.01  # the p-value below which new rows are said to be unlike the old ones
+_BINS = 40
+
+
+@dataclass
+class Anomalies(Page):
+    """Scores of rows, the most anomalous first.
+
+    Attributes
+    ----------
+    detector : AnomalyDetector
+        What judged the rows.
+    names : sequence of str
+        Names of the rows.
+    scores : AnomalyScores
+        The score of each row, and its parts.
+    p_values : ndarray of shape (n,)
+        How probable a score as high is for a row like those learned from.
+    order : ndarray of int and shape (n,)
+        Numbers of the rows, the highest score first.
+    contributions : ndarray of shape (k, F)
+        What the scores of the first k rows in this order are made of.
+    alike : (ndarray of shape (k,), ndarray of shape (k, ...))
+        The number of the most alike normal row learned from, for the first rows, and this row.
+    drift : Drift or None
+        Whether the rows as a whole are unlike those learned from; None for the latter.
+    """
+
+    detector: AnomalyDetector
+    names: Sequence[str]
+    X: AnyRows
+    scores: AnomalyScores
+    p_values: NDArray[np.float64]
+    order: NDArray[np.int64]
+    contributions: NDArray[np.float64]
+    alike: tuple[NDArray[np.int64], NDArray[Any]]
+    drift: Drift | None
+    title: str
+    starts: NDArray[np.int64] | None = None
+
+    @property
+    def is_outlier(self) -> NDArray[np.bool_]:
+        """Whether each row is above the threshold, (n,)."""
+        outliers: NDArray[np.bool_] = -self.scores.total < self.detector.offset_
+        return outliers
+
+    @property
+    def subtitle(self) -> str:  # type: ignore[override]
+        """The number of rows, and of those learned from."""
+        learned = len(self.detector.calibration_scores_)
+        return f"{counted(len(self.names), 'row')}, judged by what {learned:,} rows are like"
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns; of pictures and signals, of their values."""
+        known = getattr(self.detector, "feature_names_in_", None)
+        if known is not None:
+            return [as_text(name) for name in known]
+        shape = self.detector.sample_shape_
+        if len(shape) == 1 and self.detector.kind_of_rows_ == "table":
+            return [f"column {number}" for number in range(shape[0])]
+        places = np.ndindex(*shape)
+        return [" x ".join(map(str, place)) for place in places]
+
+    def why(self, place: int) -> str:
+        """Name the columns that contribute most to the score at a place of the order."""
+        if place >= len(self.contributions) or self.detector.kind_of_rows_ != "table":
+            return ""
+        own = self.contributions[place]
+        first = own.argsort(kind="stable")[::-1][:_COLUMNS]
+        total = own.sum() or 1.0
+        return ", ".join(f"{self.columns[k]} {own[k] / total:.0%}" for k in first if own[k] > 0)
+
+    @property
+    def table(self) -> list[list[Any]]:
+        """A line for each row, the highest score first, below a heading."""
+        heading = ["row", "score", "p_value", "anomaly", "residual", "code", "neighbours", "why"]
+        outliers = self.is_outlier
+        lines: list[list[Any]] = [heading]
+        for place, number in enumerate(self.order):
+            parts = (float(part[number]) for part in self.scores)
+            total, *others = parts
+            lines.append(
+                [as_text(self.names[number]), total, float(self.p_values[number]),
+                 int(outliers[number]), *others, self.why(place)]
+            )  # fmt: skip
+        return lines
+
+    @property
+    def verdict(self) -> list[Finding]:  # type: ignore[override]
+        """The findings, in plain words."""
+        count, n_rows = int(self.is_outlier.sum()), len(self.names)
+        asked = self.detector.false_alarms
+        least = -self.detector.offset_
+        if isinstance(self.detector.contamination, str):
+            remedy = (
+                f"Of {n_rows:,} rows like those learned from, {asked * n_rows:.3g} would be above "
+                f"the threshold of {least:.4g} by chance."
+            )
+        else:
+            remedy = f"The threshold of {least:.4g} was asked for by the share of anomalies."
+        found = Finding(
+            "anomalies", "note", f"{counted(count, 'row')} of {n_rows:,} above the threshold.",
+            remedy, "anomalies",
+        )  # fmt: skip
+        findings = [found]
+        if self.drift is not None:
+            findings.append(Finding("drift", *drift_words(self.drift), "scores"))
+        return findings
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:  # type: ignore[override]
+        """The most wanted figures, by name."""
+        first = self.order[0]
+        return [
+            ("rows", f"{len(self.names):,}"),
+            ("above the threshold", f"{int(self.is_outlier.sum()):,}"),
+            ("threshold", f"{-self.detector.offset_:.4g}"),
+            ("highest score", f"{self.scores.total[first]:.4g}"),
+            ("median score", f"{np.median(self.scores.total):.4g}"),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all rows as JSON, the highest score first."""
+        heading, *lines = self.table
+        return {
+            "rows": len(self.names),
+            "anomalies": int(self.is_outlier.sum()),
+            "threshold": -self.detector.offset_,
+            "false_alarms": self.detector.false_alarms,
+            "drift": None if self.drift is None else self.drift._asdict(),
+            "scores": [dict(zip(heading, line, strict=True)) for line in lines],
+        }
+
+    def _make_parts(self) -> list[Part]:
+        """Draw them."""
+        first = self.order[: min(_SHOWN, len(self.contributions))]
+        listed = Part("anomalies", "The highest scores")
+        heading, *lines = self.table
+        listed.words.append(
+            "The score is the sum of residual (Q), code (T squared) and neighbours, each in "
+            "medians of the rows learned from. The p-value is the share of those rows that score "
+            "as high."
+        )
+        if self.detector.kind_of_rows_ != "table":  # shown below
+            heading, lines = heading[:-1], [line[:-1] for line in lines]
+        else:
+            for line, number in zip(lines[: len(first)], self.alike[0], strict=True):
+                line.append(f"row {number}")
+            heading.append("most alike")
+        heading[0] = "window from sample" if self.starts is not None else "row"
+        listed.table.append([name.replace("_", "-") for name in heading])
+        listed.table.extend([_shown(cell) for cell in line] for line in lines[: len(first)])
+        why = Part("why", "Why")
+        kind = self.detector.kind_of_rows_
+        if kind == "pictures":
+            self._draw_pictures(why, first[:8], self.alike[1][:8])
+        elif kind == "table":
+            why.words.append(
+                "Each line is a row of the table above; the darker a cell, the more of the row's "
+                "score comes from the column."
+            )
+            why.plot(
+                "contributions", "Shares of the scores by column", plots.contributions,
+                self.contributions[: len(first)], columns=self.columns, lines=len(first),
+                names=[as_text(self.names[number]) for number in first],
+            )  # fmt: skip
+        else:
+            why.words.append("Windows with high scores are shown over time below.")
+        scores = Part("scores", "All scores")
+        if self.starts is not None:
+            total = np.repeat(self.scores.total[:, None], self.X.shape[1], axis=1)
+            scores.plot(
+                "time", "The score over time; windows fade into each other", plots.score_over_time,
+                overlap_add(total, self.starts), rate=self.detector.rate_,
+                threshold=-self.detector.offset_,
+            )  # fmt: skip
+        scores.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
+        return [listed, why, scores]
+
+    def _draw_pictures(self, part: Part, first: NDArray[np.int64], alike: NDArray[Any]) -> None:
+        part.words.append(
+            "Below each picture: where its score comes from, beside normal pictures at the same "
+            "place, and the normal picture that is most alike."
+        )
+        X = np.asarray(self.X[first])
+        part.plot(
+            "heat", "The pictures with the highest scores, where, and the most alike",
+            plots.heat_maps, X, self.detector.heat(X), alike=alike, tiles=True,
+        )  # fmt: skip
+
+    def _draw(self, ax: Any) -> None:
+        old, new = self.detector.calibration_scores_, self.scores.total
+        every = np.log10(np.maximum(np.concatenate([old, new]), 1e-3))
+        bins = np.logspace(every.min(), every.max() + 1e-9, _BINS)
+        colours = plots.style.colours()
+        samples = {"learned from": old} | ({} if self.drift is None else {"these rows": new})
+        for (name, values), colour in zip(samples.items(), colours, strict=False):
+            weights = np.full(len(values), 100 / len(values))
+            ax.hist(np.maximum(values, 1e-3), bins, weights=weights, label=name, color=colour,
+                    histtype="step", linewidth=1.5)  # fmt: skip
+        ax.axvline(-self.detector.offset_, color="0.4", linestyle="--", label="threshold")
+        ax.set(xscale="log", xlabel="anomaly score", ylabel="share of the rows, %")
+        plots.style.plain_logarithm(ax.xaxis)
+        plots.style.legend_above(ax)
+
+
+def find_anomalies(
+    detector: AnomalyDetector,
+    X: Any,
+    *,
+    names: Sequence[str] | None = None,
+    are_new: bool = False,
+    starts: NDArray[np.int64] | None = None,
+    title: str = "Anomalies",
+) -> Anomalies:
+    """Score rows by a fitted detector, and say why the first of them score so high.
+
+    Parameters
+    ----------
+    detector : AnomalyDetector
+        A fitted detector.
+    X : array-like of shape (n, ...), DataFrame, Windows or path
+        Rows.
+    names : sequence of n str, optional
+        Names of the rows; by default their numbers.
+    are_new : bool, default=False
+        Whether the rows are others than those learned from, so that they are tested for drift.
+    starts : ndarray of int and shape (n,), optional
+        The samples at which windows of one signal start.
+    title : str
+        The title of the page.
+
+    Returns
+    -------
+    Anomalies
+        A page, a table and JSON.
+
+    Raises
+    ------
+    NotFittedError, DataError
+        If the detector is not fitted, or the rows do not fit it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from narrows import AnomalyDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[5, 1] = 9
+    >>> found = find_anomalies(AnomalyDetector(random_state=0).fit(X), X)
+    >>> found.table[1][0], found.table[1][-1].split(" 9")[0]
+    ('5', 'column 1')
+    """
+    rows: AnyRows = check_rows(detector, X)
+    with warnings.catch_warnings():
+        # The names of columns were compared above.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        scores = detector.score_parts(rows)
+        order = (-scores.total).argsort(kind="stable")
+        first = np.asarray(rows[order[:_MOST_EXPLAINED]])
+        contributions = detector.contributions(first).reshape(len(first), -1)
+        alike = detector.alike(first[:_SHOWN], 1)
+        drift = detector.drift(rows) if are_new and len(rows) > 1 else None
+    return Anomalies(
+        detector=detector,
+        names=[str(number) for number in range(len(rows))] if names is None else names,
+        X=rows,
+        scores=scores,
+        p_values=detector.p_values_of(scores.total),
+        order=order,
+        contributions=contributions,
+        alike=(alike[0][:, 0], alike[1][:, 0]),
+        drift=drift,
+        starts=starts,
+        title=title,
+    )
+
+
+def drift_words(drift: Drift) -> tuple[Any, str, str]:
+    """Say whether rows as a whole are unlike those learned from: weight, finding, remedy."""
+    if drift.p_value >= _DRIFT:
+        return (
+            "good",
+            f"No drift: as a whole, the rows are like the old ones (p = {drift.p_value:.2g}).",
+            "",
+        )
+    what = "scores" if drift.p_scores < drift.p_rows else "values"
+    return (
+        "bad",
+        f"Drift: as a whole, the rows are unlike those learned from (p = {drift.p_value:.2g}).",
+        f"Their {what} differ most clearly; look at what has changed, or learn from newer rows.",
+    )
+
+
+def _shown(cell: Any) -> str:
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,157 @@
+"""``narrows anomalies`` and ``narrows train --for anomalies``: files, answers and refusals."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from narrows import AnomalyDetector, Autoencoder, load
+from narrows.cli.main import main
+
+SEED = 20261130
+COLUMNS = ["alcohol", "proline", "hue", "=ash"]
+
+
+def measured(count, seed):
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(size=(count, 1)) + 0.1 * generator.normal(size=(count, 4))
+    return rows * [1, 100, 5, 0.1] + [0, 1_000, 3, 7]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("anomalies")
+    X = measured(200, SEED)
+    X[7, 2] += 8  # the other columns say otherwise
+    pd.DataFrame(X, columns=COLUMNS).to_csv(place / "old.csv", index=False)
+    pd.DataFrame(measured(80, 1), columns=COLUMNS).to_csv(place / "new.csv", index=False)
+    moved = pd.DataFrame(measured(80, 2), columns=COLUMNS)
+    moved["hue"] += 6
+    moved.to_csv(place / "moved.csv", index=False)
+    assert main(["train", str(place / "old.csv"), "--for", "anomalies", "-o", str(place / "m"),
+                 "--random-state", "0"]) == 0  # fmt: skip
+    return place
+
+
+def test_rows_are_listed_by_score(folder, tmp_path, capsys):
+    assert main(["anomalies", str(folder / "old.csv"), "-o", str(tmp_path / "a.csv")]) == 0
+    assert "rows of 200 above the threshold of" in capsys.readouterr().out
+    with (tmp_path / "a.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 200
+    assert lines[0]["row"] == "7"
+    assert lines[0]["anomaly"] == "1"
+    assert lines[0]["why"].startswith("hue ")
+    scores = [float(line["score"]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    parts = [float(lines[3][name]) for name in ("residual", "code", "neighbours")]
+    assert sum(parts) == pytest.approx(scores[3])
+    X = pd.read_csv(folder / "old.csv")
+    detector = AnomalyDetector(random_state=0).fit(X)
+    assert scores == pytest.approx(sorted(-detector.score_samples(X), reverse=True))
+
+
+def test_names_of_columns_are_no_formulas(folder, tmp_path):
+    assert main(["anomalies", str(folder / "old.csv"), "-o", str(tmp_path / "a.csv")]) == 0
+    with (tmp_path / "a.csv").open(encoding="utf-8") as file:
+        why = [line["why"] for line in csv.DictReader(file)]
+    assert any("=ash" in cell for cell in why)
+    assert not any(cell.startswith("=") for cell in why)
+
+
+def test_a_detector_judges_new_rows(folder, tmp_path, capsys):
+    assert main(["anomalies", str(folder / "m"), str(folder / "new.csv"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    detector = load(folder / "m")
+    new = pd.read_csv(folder / "new.csv")
+    truth = detector.score_samples(new)
+    assert answer["threshold"] == -detector.offset_
+    assert answer["anomalies"] == (detector.predict(new) == -1).sum()
+    for line in answer["scores"]:
+        assert line["score"] == pytest.approx(-truth[int(line["row"])])
+    assert answer["drift"]["p_value"] > 0.05
+    assert main(["anomalies", str(folder / "m"), str(folder / "moved.csv")]) == 0
+    shown = capsys.readouterr()
+    assert "Drift: as a whole, the rows are unlike those learned from" in shown.err
+
+
+def test_pages_hold_what_they_need(folder, tmp_path):
+    page = tmp_path / "a.html"
+    assert main(["anomalies", str(folder / "m"), str(folder / "moved.csv"), "-o", str(page)]) == 0
+    text = page.read_text("utf-8")
+    assert "Content-Security-Policy" in text
+    assert "Drift" in text
+    assert text.count("data:image/png;base64,") == 2
+    assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
+
+
+def test_pictures_and_signals(tmp_path, capsys):
+    generator = np.random.default_rng(SEED)
+    X = np.clip(generator.normal(90, 9, (60, 12, 12)) + 90 * np.eye(12), 0, 255).astype(np.uint8)
+    X[4] = X[4, :, ::-1]
+    np.save(tmp_path / "p.npy", X)
+    assert main(["anomalies", str(tmp_path / "p.npy"), "-o", str(tmp_path / "p.html")]) == 0
+    assert (tmp_path / "p.html").read_text("utf-8").count("data:image/png;base64,") == 2
+    wave = np.sin(np.arange(4_000) / 7) + 0.1 * generator.normal(size=4_000)
+    np.save(tmp_path / "clean.npy", wave)
+    wave[3_000:3_100] += np.sin(np.arange(100) / 2)
+    np.save(tmp_path / "s.npy", wave)
+    assert main(["train", str(tmp_path / "clean.npy"), "--window", "64", "--for", "anomalies",
+                 "-o", str(tmp_path / "m")]) == 0  # fmt: skip
+    capsys.readouterr()
+    assert main(["anomalies", str(tmp_path / "m"), str(tmp_path / "s.npy"), "--json",
+                 "-o", str(tmp_path / "s.html")]) == 0  # fmt: skip
+    first = json.loads(capsys.readouterr().out)["scores"][0]
+    assert 3_000 - 64 < int(first["row"]) < 3_100
+    assert "over time" in (tmp_path / "s.html").read_text("utf-8")
+
+
+def test_an_autoencoder_judges_too(folder, tmp_path, capsys):
+    old = pd.read_csv(folder / "old.csv")
+    model = Autoencoder(1, max_epochs=2, random_state=0).fit(old[:100])
+    model.save(tmp_path / "a")
+    old[100:].to_csv(tmp_path / "rest.csv", index=False)
+    code = main(["anomalies", str(tmp_path / "a"), str(folder / "moved.csv"), "--train",
+                 str(tmp_path / "rest.csv"), "--json"])  # fmt: skip
+    assert code == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["anomalies"] > 60
+    assert answer["drift"]["p_value"] < 0.01
+    assert main(["anomalies", str(tmp_path / "a"), str(folder / "new.csv")]) == 0
+    assert "come from NEW itself" in capsys.readouterr().err
+
+
+def test_detectors_are_described(folder, capsys):
+    assert main(["info", str(folder / "m"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["kind"], answer["judges"]) == ("detector", "30 networks")
+    assert answer["learned_from"] == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (["anomalies", "m"], (2, "name the rows that it is to judge")),
+        (["anomalies", "old.csv", "-o", "a.txt"], (2, "does not end in .csv, .json, .html")),
+        (["anomalies", "m", "new.csv", "--false-alarms", "0.1"], (2, "was decided when")),
+        (["anomalies", "m", "new.csv", "--window", "5"], (2, "leave out --window")),
+        (["anomalies", "m", "new.csv", "--train", "old.csv"], (2, "--train is for autoencoders")),
+        (["anomalies", "old.csv", "--train", "new.csv"], (2, "--train is for an autoencoder")),
+        (["anomalies", "old.csv", "--hop", "5"], (2, "--hop 5 is for signals")),
+        (["anomalies", "old.csv", "--false-alarms", "2"], (2, "false_alarms=2.0")),
+        (["encode", "m", "new.csv", "-o", "x.npy"], (4, "is a detector of anomalies")),
+        (["train", "old.csv", "--for", "anomalies", "-o", "x", "--n-components", "2"],
+         (2, "--n-components does not go with --for anomalies")),
+        (["train", "old.csv", "--for", "anomalies", "-o", "x", "--resume", "m"],
+         (2, "--resume does not go with --for anomalies")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused(folder, monkeypatch, capsys, arguments, refusal):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    code, words = refusal
+    assert main(arguments) == code
+    assert words in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
