@@ -452,3 +452,64 @@ def test_errors_by_column_count_known_cells_in_units_of_variance():
     assert model.score(table) == pytest.approx(-np.mean(list(errors.values())))
     lines = pa.Table.from_pandas(table)
     assert model.column_errors(lines) == errors
+
+
+def test_what_stands_alone_or_beyond_is_taken():
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=40)
+    same = [dt.timedelta(hours=1), None] * 20
+    table = pd.DataFrame(
+        {
+            "beyond": [2**70, 2**71] * 20,
+            "unsigned": np.array([2**63 + 5, 2**63 + 9, 2**64 - 1, 2**63] * 10, np.uint64),
+            "same_day": [dt.date(2020, 2, 29)] * 40,
+            "same_price": [Decimal("1.50"), None] * 20,
+            "same_span": pd.Series(same, dtype="timedelta64[us]"),
+            "x": x,
+        }
+    )
+    model = quick().fit(table)
+    kinds = {c.name: c.kind for c in model.columns_}
+    assert kinds == {
+        "beyond": "category", "unsigned": "number", "same_day": "constant",
+        "same_price": "constant", "same_span": "constant", "x": "number",
+    }  # fmt: skip
+    filled = model.impute(table)
+    assert filled["same_price"].tolist() == [Decimal("1.50")] * 40
+    assert (filled["same_span"] == pd.Timedelta("1h")).all()
+    assert filled["beyond"].tolist() == table["beyond"].tolist()
+    restored = exact().fit(table).reconstruct(table)
+    assert restored["unsigned"].dtype == np.uint64
+    np.testing.assert_allclose(*(t["unsigned"].astype(float) for t in (restored, table)), rtol=1e-4)
+    assert restored["same_day"].tolist() == table["same_day"].tolist()
+    assert "fingerprint" in model._repr_html_()
+    for one in (table[["x"]], table.iloc[[3]].assign(x=np.nan)):
+        assert model.fit(table[["x"]]).transform(one[["x"]]).shape == (len(one), 4)
+    empty = table.assign(x=np.nan)
+    assert quick().fit(table).impute(empty)["x"].notna().all()
+
+
+@pytest.mark.parametrize("name", ["wine", "diabetes", "noise"])
+def test_filling_is_never_worse_than_the_mean_and_as_good_as_neighbours(name):
+    """python -m benchmarks.gaps measures more tables; noise is left at its mean exactly."""
+    from sklearn import datasets
+    from sklearn.impute import KNNImputer
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(SEED)
+    X = rng.normal(size=(150, 5)) if name == "noise" else getattr(datasets, f"load_{name}")().data
+    removed = rng.random(X.shape) < 0.2
+    scaler = StandardScaler().fit(np.where(removed, np.nan, X))
+    truth = scaler.transform(X)
+    holes = np.where(removed, np.nan, truth)
+    model = TableAutoencoder(Autoencoder(2, max_epochs=1), random_state=0).fit(holes)
+    error = [
+        np.square(filled - truth)[removed].mean()
+        for filled in (model.impute(holes), KNNImputer().fit_transform(holes))
+    ]
+    by_mean = np.square(truth)[removed].mean()
+    if name == "noise":
+        assert error[0] == pytest.approx(by_mean)
+    else:
+        assert error[0] < 0.8 * by_mean
+        assert error[0] <= 1.02 * error[1]

@@ -346,10 +346,7 @@ class Column:
             return pa.array([Decimal(repr(float(v))).quantize(step) for v in numbers], kind)
         if pa.types.is_floating(kind):
             return pa.array(numbers).cast(kind, safe=False)
-        whole = _whole(numbers, self.offset, self.step, kind)
-        if pa.types.is_date32(kind) or pa.types.is_time32(kind):
-            whole = whole.cast(pa.int32())
-        return whole.cast(kind)
+        return _from_integers(_whole(numbers, self.offset, self.step, kind), kind)
 
     def _written(self, value: float) -> str:
         """Write a number or a date as the texts of the column are written."""
@@ -367,7 +364,9 @@ class Column:
     def level_array(self) -> Any:
         """Return the levels as an Arrow array."""
         kind = type_of(self.type)
-        if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+        if pa.types.is_temporal(kind):
+            return _from_integers(pa.array(self.levels, pa.int64()), kind)
+        if pa.types.is_decimal(kind):
             return pa.array(self.levels, pa.string()).cast(kind)
         return pa.array(self.levels, kind)
 
@@ -435,13 +434,13 @@ def type_of(name: str) -> Any:
 
 
 def _plain(array: Any) -> list[Any]:
-    """Return distinct values in JSON types."""
-    kind = array.type
-    return (array.cast(pa.string()) if _is_odd(kind) else array).to_pylist()  # type: ignore[no-any-return]
-
-
-def _is_odd(kind: Any) -> bool:
-    return bool(pa.types.is_temporal(kind) or pa.types.is_decimal(kind))
+    """Return distinct values in JSON types: dates as integers, decimals as texts."""
+    if pa.types.is_temporal(array.type):
+        array = _integers(array)
+    elif pa.types.is_decimal(array.type):
+        array = array.cast(pa.string())
+    values: list[Any] = array.to_pylist()
+    return values
 
 
 def _cast(array: Any, kind: Any) -> Any:
@@ -464,6 +463,13 @@ def _integers(array: Any) -> Any:
     """Return dates and times as the integers that count their unit."""
     wide = pa.types.is_date32(array.type) or pa.types.is_time32(array.type)
     return (array.cast(pa.int32()) if wide else array).cast(pa.int64())
+
+
+def _from_integers(array: Any, kind: Any) -> Any:
+    """Cast integers to a type of integers, or of dates and times that count its unit."""
+    if pa.types.is_date32(kind) or pa.types.is_time32(kind):
+        array = array.cast(pa.int32())
+    return array.cast(kind)
 
 
 def _floats(array: Any, offset: int) -> NDArray[np.float64]:
@@ -576,7 +582,7 @@ def _why_text(texts: Any) -> str:
     """Describe texts of many values, of which some may be numbers."""
     known = texts.to_pylist()
     wrong = [text for text in known if Marks().value(text) is None and not is_missing(text)]
-    if 10 * len(wrong) < len(known):
+    if wrong and 10 * len(wrong) < len(known):
         example = shortened(wrong[0], _LONGEST_EXAMPLE)
         return f"{DEFECT}{counted(len(wrong), 'text')} such as {example!r}"
     return f"free text of {counted(len(known), 'value')}"

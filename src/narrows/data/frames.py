@@ -370,7 +370,7 @@ def _nested(rows: Any) -> NDArray[Any]:
 def _of_pandas(series: Any) -> Values:
     try:
         array = pa.Array.from_pandas(series)
-    except (pa.ArrowException, TypeError, ValueError, NotImplementedError):
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError):
         return _of_objects(series.tolist(), np.dtype(object))
     return _of_arrow(array)
 

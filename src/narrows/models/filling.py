@@ -433,7 +433,8 @@ def _shares(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
     """Return how far each column should follow a change towards the truth, from 0 to 1.
 
     It is the least squares estimate, drawn to that of all columns where cells are few, and to 0 as
-    the gain is less certain: all the way where it is no larger than its standard error.
+    the gain is less certain: all the way where it is no larger than its standard error, or that of
+    all columns no larger than two.
 
     Parameters
     ----------
@@ -456,7 +457,7 @@ def _shares(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
     shares = np.clip(shares, 0, 1)
     errors = truth**2 - np.square(truth - change * spread(shares, slices))
     gain = sums(errors, slices).sum(axis=0)
-    followed: Floats = shares * _certain(gain) * _certain(gain.sum(axis=1))
+    followed: Floats = shares * _certain(gain) * _certain(gain.sum(axis=1), errors=2)
     return followed
 
 
@@ -480,11 +481,11 @@ def _guesses_better(encoder: ColumnEncoder, truth: Floats, found: Floats, before
     return better
 
 
-def _certain(gain: Floats) -> Floats:
-    """Return 1 less the squared relative standard error of summed gains (n, ...), at least 0."""
-    total, error = gain.sum(axis=0), np.square(gain).sum(axis=0)
-    relative = error / np.where(total > 0, total, 1) ** 2
-    certain: Floats = np.where(total > 0, 1 - relative, 0.0).clip(min=0)
+def _certain(gain: Floats, errors: float = 1.0) -> Floats:
+    """Return how certain summed gains (n, ...) are: 0 up to so many standard errors, soon 1."""
+    total, square = gain.sum(axis=0), errors**2 * np.square(gain).sum(axis=0)
+    relative = square / np.where(total > 0, total, 1) ** 2
+    certain: Floats = np.where(total > 0, 2 * (1 - relative), 0.0).clip(0, 1)
     return certain
 
 

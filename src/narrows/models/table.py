@@ -467,6 +467,12 @@ class TableAutoencoder(
         return self.model_.n_components
 
     @property
+    def sample_shape_(self) -> tuple[int, ...]:
+        """The shape of a row of the table, ``(n_features_in_,)``."""
+        self._check_fitted()
+        return (self.n_features_in_,)
+
+    @property
     def spec_(self) -> NetworkSpec:
         """The description of the model's network."""
         self._check_fitted()
