@@ -28,6 +28,7 @@ BENCHMARKS = {
     "quality": ("training", "quality", None),
     "busy": ("training", "busy --rounds 5", None),
     "sparse": ("sparse", "", None),
+    "anomalies": ("anomalies", "", "signals"),
     "steps": ("steps", "", None),
     "contraction": ("contraction", "steps --peers", "steps --rounds 1 --steps 4"),
     "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
@@ -59,7 +60,7 @@ BENCHMARKS = {
 }
 # Those that look for data sets, and those that cannot run without being told where.
 WITH_DATA = ("defaults", "choice", "quality", "recall", "reranking", "shuffling")
-ONLY_WITH_FOLDER = ("sparse", "matching", "duplicates", "adding", "opening")
+ONLY_WITH_FOLDER = ("sparse", "anomalies", "matching", "duplicates", "adding", "opening")
 
 
 def run(command):

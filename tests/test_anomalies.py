@@ -405,3 +405,40 @@ def test_pictures_and_windows_of_signals(tmp_path):
     windows = Windows(wave, 32, 8)
     scores = AnomalyDetector(n_nets=6, random_state=SEED).fit(windows).score_samples(windows)
     assert 3_000 - 32 < 8 * scores.argmin() < 3_020
+
+
+def test_windows_may_be_too_quiet():
+    """The spread of a window counts beside its samples, and each channel has its own scale."""
+    generator = np.random.default_rng(SEED)
+    wave = np.sin(np.arange(6_000)[:, None] / [5, 9]) + 0.2 * generator.normal(size=(6_000, 2))
+    wave *= [1, 1_000]
+    detector = AnomalyDetector(n_nets=6, random_state=SEED).fit(Windows(wave, 32, 8))
+    quiet = wave.copy()
+    quiet[2_000:2_200, 0] *= 0.3
+    windows = Windows(quiet, 32, 8)
+    starts = 8 * np.arange(len(windows))
+    inside = (starts >= 2_000) & (starts + 32 <= 2_200)
+    outside = (starts + 32 <= 2_000) | (starts >= 2_200)
+    scores = -detector.score_samples(windows)
+    assert roc_auc_score(inside[inside | outside], scores[inside | outside]) > 0.95
+    contributions = detector.contributions(windows[inside.nonzero()[0]])
+    assert contributions.shape[1:] == (32, 2)
+    assert contributions.sum(axis=(1, 2)) == pytest.approx(scores[inside])
+    assert contributions[..., 0].sum() > contributions[..., 1].sum()
+
+
+def test_heat_is_calibrated_by_place():
+    generator = np.random.default_rng(SEED)
+    X = generator.normal(100, 5, (400, 10, 10)) + 40 * generator.normal(size=(400, 1, 1))
+    X[:, :3] += generator.normal(0, 40, (400, 3, 10))  # a restless corner
+    detector = AnomalyDetector(n_nets=6, random_state=SEED).fit(X[:300])
+    heat = detector.heat(X[300:])
+    assert heat.shape == (100, 10, 10)
+    assert 0.002 < (heat[:, :3] > 1).mean() < 0.05
+    assert 0.002 < (heat[:, 3:] > 1).mean() < 0.05
+    spot = X[300:301].copy()
+    spot[0, 6, 6] += 60
+    hot = detector.heat(spot)[0]
+    assert np.unravel_index(hot.argmax(), hot.shape) == (6, 6)
+    with pytest.raises(DataError, match="are no pictures"):
+        AnomalyDetector(n_nets=3, random_state=SEED).fit(rows(60)).heat(rows(5))

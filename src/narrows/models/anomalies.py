@@ -21,6 +21,7 @@ from narrows.data.signal_files import Windows
 from narrows.errors import DataError, NotFittedError, ParameterError, warn
 from narrows.models import persistence
 from narrows.models.anomaly_parts import (
+    BLOCKS,
     CodeDistance,
     KnownRows,
     Neighbours,
@@ -114,7 +115,9 @@ class AnomalyDetector(
 
     Columns of tables are divided by their interquartile range and cut off at 5 standard deviations
     of the normal distribution. Pictures are smoothed a little, and divided by the root of their
-    length, so that contrast counts half. Pictures, windows of signals and tables of more than 128
+    length, so that contrast counts half. Beside the samples of a window of a signal stand their
+    differences and the spreads of both; each channel has its own scale. Pictures, windows of
+    signals and tables of more than 128
     values a row are judged by their first 128 principal components and by what these leave.
 
     Parameters
@@ -627,7 +630,7 @@ class AnomalyDetector(
             float(manifest["length"]),
             **{name: arrays[name] for name in _SPACE},
         )
-        if self._space.scale.shape != ((2 if of_signals else 1) * self.n_features_in_,):
+        if self._space.scale.shape != ((BLOCKS if of_signals else 1) * self.n_features_in_,):
             raise ValueError(f"there are scales of shape {self._space.scale.shape}")
         facts = manifest["judges"]
         self._judges = restore_judges(facts["kind"], facts, parts["judges"], self._space, path)

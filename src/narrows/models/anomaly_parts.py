@@ -25,6 +25,11 @@ _ROUNDING = 1e-9
 _PIXELS_A_SIGMA = 28
 # Pictures are taken to be at least so long, as a share of the median length.
 _DARK = 1e-3
+BLOCKS = 4
+"""The coordinates of a sample in a window: itself, the step to it, and the two spreads."""
+
+# How much the spreads of a window count beside all of its samples, and the least one.
+_LEVELS, _SILENCE = 0.5, 1e-9
 # Rows of more values than this are brought to so many principal components.
 MOST_VALUES = 128
 # The share of rows that a robust covariance rests on, and its steps.
@@ -77,7 +82,7 @@ class Space:
         seed: int,
     ) -> "Space":
         """Measure rows (n, F); pixels share one scale, as the samples of a channel do."""
-        count = flat.shape[1] * (2 if window else 1)
+        count = flat.shape[1] * (BLOCKS if window else 1)
         zeros, ones = np.zeros(count), np.ones(count)
         none = cls(picture, window, 1.0, zeros, ones, zeros, np.empty((0, 0)))
         if picture:
@@ -86,10 +91,12 @@ class Space:
         values = none._prepare(flat)
         if picture or window:
             centre = values.mean(axis=0)
-            shape = (2, window[0], -1) if window else (1, count, 1)
+            shape = (BLOCKS, window[0], -1) if window else (1, count, 1)
             squares = np.square(values - centre).mean(axis=0).reshape(shape)
             spreads = np.sqrt(squares.mean(axis=1, keepdims=True))
             spreads = np.where(spreads > 0, spreads, 1.0)
+            if window:
+                spreads[BLOCKS // 2 :] /= _LEVELS
             scale = np.broadcast_to(spreads, squares.shape).flatten()
         else:
             low, centre, high = np.percentile(values, [25, 50, 75], axis=0)
@@ -120,8 +127,9 @@ class Space:
         if self.window:
             values = np.asarray(flat, np.float64).reshape(-1, *self.window)
             steps = np.diff(values, axis=1, prepend=values[:, :1])
-            both: Matrix = np.concatenate([values, steps], axis=1)
-            return both.reshape(len(flat), -1)
+            levels = [np.broadcast_to(_log_spread(part), part.shape) for part in (values, steps)]
+            blocks: Matrix = np.concatenate([values, steps, *levels], axis=1)
+            return blocks.reshape(len(flat), -1)
         if not self.picture:
             return np.asarray(flat, np.float64)
         smooth = self._smooth(flat)
@@ -144,8 +152,8 @@ class Space:
         return left
 
     def fold(self, squares: Matrix) -> Matrix:
-        """Add what belongs to one value of a row, (n, F): a sample, and the step that led to it."""
-        return squares.reshape(len(squares), 2, -1).sum(axis=1) if self.window else squares
+        """Add what belongs to one value of a row, (n, F), such as a sample and the step to it."""
+        return squares.reshape(len(squares), BLOCKS, -1).sum(axis=1) if self.window else squares
 
     def to_columns(self, vectors: Matrix) -> Matrix:
         """Return vectors (..., r) in columns (..., F), which keeps their lengths."""
@@ -186,6 +194,12 @@ class CodeDistance:
     def white(self, codes: Matrix) -> Matrix:
         """Return whitened codes (M, n, K), whose squared lengths are the distances."""
         return (codes - self.centres[:, None]) @ self.whitenings
+
+
+def _log_spread(values: Matrix) -> Matrix:
+    """Return the logarithm of the standard deviation of each channel of windows (n, L[, C])."""
+    spreads: Matrix = np.log(np.maximum(values.std(axis=1, keepdims=True), _SILENCE))
+    return spreads
 
 
 def _robust_covariance(codes: Matrix) -> tuple[Matrix, Matrix]:
