@@ -442,3 +442,43 @@ def test_heat_is_calibrated_by_place():
     assert np.unravel_index(hot.argmax(), hot.shape) == (6, 6)
     with pytest.raises(DataError, match="are no pictures"):
         AnomalyDetector(n_nets=3, random_state=SEED).fit(rows(60)).heat(rows(5))
+
+
+def mixed(count, seed=SEED):
+    """A table whose text says whether its numbers are high, with gaps and a date."""
+    generator = np.random.default_rng(seed)
+    high = generator.random(count) < 0.5
+    days = pd.to_timedelta(generator.integers(0, 90, count), "D")
+    table = pd.DataFrame(
+        {
+            "size": np.where(high, 10, 2) + generator.normal(size=count),
+            "kind": np.where(high, "tall", "short"),
+            "weight": np.where(high, 80, 20) + generator.normal(0, 5, count),
+            "day": pd.Timestamp("2025-01-01") + days,
+        }
+    )
+    table.loc[generator.random(count) < 0.1, "weight"] = np.nan
+    return table
+
+
+def test_tables_with_categories_dates_and_gaps(tmp_path):
+    table = mixed(300)
+    table.loc[5, "kind"] = "tall" if table.loc[5, "kind"] == "short" else "short"
+    detector = AnomalyDetector(random_state=SEED).fit(table)
+    scores = detector.score_samples(table)
+    assert scores.argmin() == 5
+    contributions = detector.contributions(table)
+    assert contributions.shape == (300, 4)
+    assert contributions.sum(axis=1) == pytest.approx(-scores)
+    assert contributions[5].argmax() == 1
+    again = load(detector.save(tmp_path / "m"))
+    new = mixed(100, seed=1)
+    assert np.array_equal(again.score_samples(new), detector.score_samples(new))
+    assert list(again.feature_names_in_) == list(table.columns)
+    assert detector.drift(new).p_value > 0.05
+    unheard = new.copy()
+    unheard.loc[3, "kind"] = "round"
+    with pytest.warns(NarrowsWarning):
+        assert detector.score_samples(unheard)[3] < 5 * detector.score_samples(new)[3]
+    with pytest.raises(DataError):
+        detector.predict(new.drop(columns="kind"))

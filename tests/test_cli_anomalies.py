@@ -155,3 +155,21 @@ def test_what_cannot_be_done_is_refused(folder, monkeypatch, capsys, arguments, 
     assert main(arguments) == code
     assert words in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
+
+
+def test_tables_with_categories_and_gaps(tmp_path, capsys):
+    generator = np.random.default_rng(SEED)
+    high = generator.random(200) < 0.5
+    sizes = np.where(high, 10, 2) + generator.normal(size=200)
+    kinds = np.where(high, "tall", "short")
+    table = pd.DataFrame({"size": sizes, "kind": kinds, "other": sizes})
+    table.loc[generator.random(200) < 0.15, "other"] = np.nan
+    table.loc[50, "kind"] = "short" if high[50] else "tall"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    model, data = str(tmp_path / "m"), str(tmp_path / "t.csv")
+    assert main(["anomalies", data, "--json", "--save", model]) == 0
+    first = json.loads(capsys.readouterr().out)["scores"][0]
+    assert first["row"] == "50"
+    assert first["why"].startswith("kind ")
+    assert main(["anomalies", model, data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"][0]["row"] == "50"

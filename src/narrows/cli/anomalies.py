@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from narrows.cli.exchange import (
     reading_record,
     refuse_signal_options,
 )
+from narrows.cli.tables import read_refused, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".csv", ".json", ".html")
 _SHOWN = 20  # rows on the terminal
+# The report of reading a table with categories, dates or gaps, of which nothing is left out.
+_NOTHING = SimpleNamespace(skipped=[])
 
 
 @options.verb("anomalies")
@@ -166,7 +170,7 @@ def learnable(
     data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
 ) -> Read:
     """Read rows to learn from."""
-    from narrows.errors import ParameterError
+    from narrows.errors import DataError, ParameterError
     from narrows.signals import window_starts
 
     if window is None:
@@ -175,7 +179,10 @@ def learnable(
                 f"'{data}' is a signal; say how many samples a window has (--window 256)"
             )
         refuse_signal_options(**signal, by="--window 256")
-        rows = read_rows(data, **reading)
+        try:
+            rows = read_rows(data, **reading)
+        except DataError as error:  # a table with categories, dates or gaps
+            return Read(read_refused(data, reading["options"], error), _NOTHING)
         return Read(rows.for_model(), rows)
     of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
     X, found = read_windows(data, window, signal, of_signals)
@@ -207,6 +214,11 @@ def _load_judge(source: Path, train: Path | None) -> Any:
 
     judge: Any = load(source)
     if not isinstance(judge, AnomalyDetector):
+        if hasattr(judge, "column_encoder_"):
+            raise FormatError(
+                f"'{source}' is a model of a table with categories, dates or gaps; train a "
+                "detector on that table (narrows train DATA --for anomalies)"
+            )
         if not hasattr(judge, "reconstruct"):
             raise FormatError(f"'{source}' is no whole autoencoder and no detector; give such")
         if train is None:
@@ -240,6 +252,9 @@ def _read_for_judge(
         starts = window_starts(len(one.values), length, hop)
         return Read(Windows(one, length, hop), Signals([one], [], None, [path]), starts)
     refuse_signal_options(**signal, by="a detector of signals for MODEL")
+    if is_detector and judge.column_encoder_ is not None:
+        frame = read_table(path, reading["options"], judge.column_encoder_.named)
+        return Read(frame, _NOTHING)
     if is_detector:
         rows = _read_for_detector(judge, path, reading)
         return Read(rows.values if rows.pictures else rows.for_model(judge), rows)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import compute
 from sklearn.utils.validation import check_array
@@ -130,6 +131,29 @@ class Frame:
             if masks[place].any()
         }
         return write(self, made)
+
+
+def frame_of_kinds(X: Any) -> Frame | None:
+    """Read a table if it has columns that are no numbers, or gaps; otherwise return None.
+
+    Parameters
+    ----------
+    X : object
+        A DataFrame of pandas or polars, an Arrow table or a Frame; anything else is None.
+    """
+    if isinstance(X, Frame):
+        return X
+    if not (hasattr(X, "iloc") or hasattr(X, "get_columns") or isinstance(X, pa.Table)):
+        return None
+    frame = read_frame(X)
+    for values in frame.columns:
+        kind = values.array.type
+        is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+        if not (is_number or pa.types.is_boolean(kind)) or values.other or values.is_tagged:
+            return frame
+        if pc.any(pc.is_null(values.array, nan_is_null=True)).as_py():
+            return frame
+    return None
 
 
 def read_frame(X: Any, *, at_least: int = 1, owner: str = "TableAutoencoder") -> Frame:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from narrows import plots
-from narrows.data.lazy_rows import AnyRows
+from narrows.data.frames import Frame, read_frame
 from narrows.data.signal_files import overlap_add
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.verdict import Finding
@@ -50,7 +50,7 @@ class Anomalies(Page):
 
     detector: AnomalyDetector
     names: Sequence[str]
-    X: AnyRows
+    X: Any
     scores: AnomalyScores
     p_values: NDArray[np.float64]
     order: NDArray[np.int64]
@@ -75,6 +75,8 @@ class Anomalies(Page):
     @property
     def columns(self) -> list[str]:
         """The names of the columns; of pictures and signals, of their values."""
+        if self.detector.column_encoder_ is not None:
+            return [as_text(column.name) for column in self.detector.column_encoder_.used]
         known = getattr(self.detector, "feature_names_in_", None)
         if known is not None:
             return [as_text(name) for name in known]
@@ -242,7 +244,7 @@ def find_anomalies(
     ----------
     detector : AnomalyDetector
         A fitted detector.
-    X : array-like of shape (n, ...), DataFrame, Windows or path
+    X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
         Rows.
     names : sequence of n str, optional
         Names of the rows; by default their numbers.
@@ -270,18 +272,19 @@ def find_anomalies(
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
     >>> X[5, 1] = 9
     >>> found = find_anomalies(AnomalyDetector(random_state=0).fit(X), X)
-    >>> found.table[1][0], found.table[1][-1].split(" 9")[0]
+    >>> found.table[1][0], found.table[1][-1][:8]
     ('5', 'column 1')
     """
-    rows: AnyRows = check_rows(detector, X)
+    is_of_kinds = detector.column_encoder_ is not None
+    rows: Any = read_frame(X) if is_of_kinds else check_rows(detector, X)
     with warnings.catch_warnings():
         # The names of columns were compared above.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         scores = detector.score_parts(rows)
         order = (-scores.total).argsort(kind="stable")
-        first = np.asarray(rows[order[:_MOST_EXPLAINED]])
+        first, shown = (_take(rows, order[:count]) for count in (_MOST_EXPLAINED, _SHOWN))
         contributions = detector.contributions(first).reshape(len(first), -1)
-        alike = detector.alike(first[:_SHOWN], 1)
+        alike = detector.alike(shown, 1)
         drift = detector.drift(rows) if are_new and len(rows) > 1 else None
     return Anomalies(
         detector=detector,
@@ -312,6 +315,10 @@ def drift_words(drift: Drift) -> tuple[Any, str, str]:
         f"Drift: as a whole, the rows are unlike those learned from (p = {drift.p_value:.2g}).",
         f"Their {what} differ most clearly; look at what has changed, or learn from newer rows.",
     )
+
+
+def _take(rows: Any, numbers: NDArray[np.int64]) -> Any:
+    return rows.rows(numbers) if isinstance(rows, Frame) else np.asarray(rows[numbers])
 
 
 def _shown(cell: Any) -> str:

@@ -16,6 +16,8 @@ from sklearn.utils import Tags, check_random_state
 
 from narrows import storage
 from narrows.data.arrays import check_finite
+from narrows.data.column_encoder import ColumnEncoder
+from narrows.data.frames import frame_of_kinds, read_frame
 from narrows.data.lazy_rows import AnyRows
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, NotFittedError, ParameterError, warn
@@ -50,6 +52,7 @@ _MOST_REFERENCES, _MOST_VALUES = (
 _NEIGHBOURS = 5
 # Parts below this share of the mean squared length of rows are rounding.
 _LEAST = 1e-6
+_UNKNOWN = 5.0  # a category that was not learned from, in standard deviations
 # Heat at a place is divided by this quantile of that of so many normal pictures, after pooling over
 # this part of the shorter side.
 _SELDOM, _MOST_PLACES, _POOLED = 0.99, 300, 10
@@ -152,6 +155,8 @@ class AnomalyDetector(
         The numbers of the rows learned from: all, or 20 000 drawn at random; only after ``fit``.
     calibration_scores_ : ndarray of shape (n,)
         The anomaly scores of these rows, ascending.
+    column_encoder_ : ColumnEncoder or None
+        What makes numbers of a DataFrame with categories, dates or gaps; None for other rows.
     committee_ : Committee or None
         The networks, on the scaled rows; None with a ``model``.
     n_features_in_ : int
@@ -204,7 +209,10 @@ class AnomalyDetector(
             self.check_parameters()
             seed = check_random_state(self.random_state).randint(2**31)
             generator = np.random.default_rng(seed)
-            rows: AnyRows = check_rows(self, X, fitting=True)
+            frame = frame_of_kinds(X)
+            self.column_encoder_ = None if frame is None else ColumnEncoder.fit(frame)
+            given = X if self.column_encoder_ is None else self._encode(self.column_encoder_, frame)
+            rows: AnyRows = check_rows(self, given, fitting=True)
             self.sample_shape_ = tuple(rows.shape[1:])
             self.rate_ = rows.rate if isinstance(rows, Windows) else None
             self.sample_indices_ = np.arange(len(rows))
@@ -216,6 +224,8 @@ class AnomalyDetector(
                 known = known.astype(np.float64)
             check_finite(known)
             self._learn(known, isinstance(rows, Windows), generator)
+            if self.column_encoder_ is not None:
+                self._name_columns(self.column_encoder_)
         return self
 
     def _learn(self, rows: NDArray[Any], of_signals: bool, generator: np.random.Generator) -> None:
@@ -253,6 +263,23 @@ class AnomalyDetector(
         self._reference_scores = scores[chosen]
         self.calibration_scores_ = np.sort(scores)
         self.offset_ = self._threshold()
+
+    def _name_columns(self, encoder: ColumnEncoder) -> None:
+        """Keep the number of columns of a table, and their names if they are the table's own."""
+        self.n_features_in_ = len(encoder.columns)
+        if encoder.is_named:
+            self.feature_names_in_ = np.asarray([c.name for c in encoder.columns], dtype=object)
+
+    def _encode(self, encoder: ColumnEncoder, X: Any) -> Matrix:
+        """Convert a table of columns of any kind to numbers: gaps are marked, and means fill them.
+
+        A category that was not learned from stands apart from all others.
+        """
+        encoded = encoder.transform(read_frame(X, owner=type(self).__name__))
+        features = np.nan_to_num(encoded.features)
+        for column, place in enumerate(encoder.slices):
+            features[encoded.unknown[:, column], place.start] = _UNKNOWN
+        return np.column_stack([features, encoded.marks])
 
     def _make_judges(
         self, rows: NDArray[Any], placed: Matrix, generator: np.random.Generator
@@ -369,7 +396,10 @@ class AnomalyDetector(
         NotFittedError, DataError
             As :meth:`score_samples`.
         """
-        rows = self._check_rows(X)
+        return self._score(self._check_rows(X))
+
+    def _score(self, rows: AnyRows) -> AnomalyScores:
+        """Judge checked rows."""
         parts = [self._parts(block, self._recognise(block)) for block in _blocks(rows)]
         return AnomalyScores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -454,7 +484,8 @@ class AnomalyDetector(
         Returns
         -------
         ndarray of the shape of X
-            At least 0; the sum over a row is its anomaly score. For pictures, a map of heat.
+            At least 0; the sum over a row is its anomaly score. Of a table with categories, dates
+            or gaps, a number for each column in ``column_encoder_.used``.
 
         Raises
         ------
@@ -462,16 +493,23 @@ class AnomalyDetector(
             As :meth:`score_samples`.
         """
         rows = self._check_rows(X)
-        some = max(1, _MOST_VALUES // (len(self._norms[0]) * self.n_features_in_))
-        parts = [self._contributions(block) for block in _blocks(rows, some)]
-        return np.concatenate(parts).reshape(rows.shape)
+        width = math.prod(self.sample_shape_)
+        some = max(1, _MOST_VALUES // (len(self._norms[0]) * width))
+        total = np.concatenate([self._contributions(block) for block in _blocks(rows, some)])
+        if self.column_encoder_ is None:
+            return total.reshape(rows.shape)
+        encoder = self.column_encoder_
+        sums = [total[:, place].sum(axis=1) for place in encoder.slices]
+        by_column: Matrix = np.stack(sums, axis=1)
+        by_column[:, encoder.marked] += total[:, encoder.n_features :]
+        return by_column
 
     def heat(self, X: Any) -> Matrix:
         """Return where pictures are anomalous, beside normal ones at the same place.
 
         Parameters
         ----------
-        X : array-like of shape (n, H, W) or (n, H, W, C)
+        X : array-like of shape (n, *sample_shape)
             Pictures.
 
         Returns
@@ -558,7 +596,7 @@ class AnomalyDetector(
         generator = np.random.default_rng(0)
         drawn = np.sort(generator.permutation(len(rows))[:_MOST_REFERENCES])
         new = np.asarray(rows[drawn])
-        p_scores = float(ks_2samp(self.calibration_scores_, -self.score_samples(new)).pvalue)
+        p_scores = float(ks_2samp(self.calibration_scores_, self._score(new).total).pvalue)
         p_rows = energy_test(self._neighbours.rows, self._place(new), generator)
         return Drift(min(1.0, 2 * min(p_scores, p_rows)), p_scores, p_rows)
 
@@ -619,7 +657,16 @@ class AnomalyDetector(
         self.n_features_in_ = int(manifest["n_features_in"])
         self.sample_shape_ = tuple(map(int, manifest["sample_shape"]))
         self.rate_ = manifest["rate"]
-        if math.prod(self.sample_shape_) != self.n_features_in_:
+        width, table = math.prod(self.sample_shape_), manifest["table"]
+        self.column_encoder_ = (
+            None if table is None else ColumnEncoder.restore(table, parts["columns"])
+        )
+        if self.column_encoder_ is not None:
+            self._name_columns(self.column_encoder_)
+            encoded = self.column_encoder_.n_features + len(self.column_encoder_.marked)
+            if encoded != width:
+                raise ValueError(f"the columns make {encoded} numbers, not {width}")
+        elif width != self.n_features_in_:
             raise ValueError(f"rows of shape {self.sample_shape_} have other features")
         if (names := manifest["feature_names_in"]) is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
@@ -630,7 +677,7 @@ class AnomalyDetector(
             float(manifest["length"]),
             **{name: arrays[name] for name in _SPACE},
         )
-        if self._space.scale.shape != ((BLOCKS if of_signals else 1) * self.n_features_in_,):
+        if self._space.scale.shape != ((BLOCKS if of_signals else 1) * width,):
             raise ValueError(f"there are scales of shape {self._space.scale.shape}")
         facts = manifest["judges"]
         self._judges = restore_judges(facts["kind"], facts, parts["judges"], self._space, path)
@@ -663,6 +710,7 @@ class AnomalyDetector(
             "sample_shape": list(self.sample_shape_),
             "feature_names_in": None if names is None else list(names),
             "rate": self.rate_,
+            "table": None if self.column_encoder_ is None else self.column_encoder_.facts(),
             "rows": self.kind_of_rows_,
             "length": self._space.length,
             "offset": self.offset_,
@@ -681,7 +729,10 @@ class AnomalyDetector(
             "calibration_scores": self.calibration_scores_,
         }
         arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in own.items()}
-        return manifest, {"judges": tensors, "detector": arrays}
+        columns = (
+            {} if self.column_encoder_ is None else {"columns": self.column_encoder_.tensors()}
+        )
+        return manifest, {"judges": tensors, "detector": arrays, **columns}
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -693,7 +744,8 @@ class AnomalyDetector(
     def _check_rows(self, X: Any) -> AnyRows:
         """Check rows to be judged."""
         self._check_fitted()
-        return check_rows(self, X)
+        encoder = self.column_encoder_
+        return check_rows(self, X) if encoder is None else self._encode(encoder, X)
 
     def _place(self, rows: NDArray[Any]) -> Matrix:
         return self._space(rows.reshape(len(rows), -1))
@@ -718,12 +770,13 @@ class AnomalyDetector(
         """Split the scores of some rows between columns, (n, F)."""
         known, placed = self._recognise(rows), self._place(rows)
         shares, space = self._known.shares(known), self._space
-        total = np.zeros((len(rows), self.n_features_in_))
+        width = math.prod(self.sample_shape_)
+        total = np.zeros((len(rows), width))
         white = self._distance.white(self._judges.measure(rows, placed)[1])
         residuals = self._judges.residuals(rows, placed)
         for judge, slopes in enumerate(self._slopes()):
             left = np.square(residuals[judge]) / self._norms[0][judge]
-            left = space.fold(left) if left.shape[1] > self.n_features_in_ else left
+            left = space.fold(left) if left.shape[1] > width else left
             vectors = space.to_columns(split_whitened(white[judge], slopes))
             distances = space.fold(np.square(vectors)) / self._norms[1][judge]
             total += (left + distances) * shares[judge][:, None]

@@ -101,8 +101,8 @@ def heat_maps(
 
     Parameters
     ----------
-    X : array-like of shape (n, H, W) or (n, H, W, C)
-        The pictures.
+    X : array-like of shape (n, *sample_shape)
+        The pictures, (n, H, W) or (n, H, W, C).
     heat : array-like of shape (n, H, W)
         What :meth:`narrows.AnomalyDetector.heat` returns; 1 is the most that one in a hundred
         normal pictures has at a place. Black is 0, white 3 and more.
