@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from narrows import AnomalyDetector, Autoencoder, load
+from narrows import AnomalyDetector, Autoencoder, load, storage
 from narrows.errors import (
     DataError,
     FormatError,
@@ -482,3 +482,18 @@ def test_tables_with_categories_dates_and_gaps(tmp_path):
         assert detector.score_samples(unheard)[3] < 5 * detector.score_samples(new)[3]
     with pytest.raises(DataError):
         detector.predict(new.drop(columns="kind"))
+
+
+@pytest.mark.parametrize(
+    "name", ["norms", "saw", "known", "reference_scores", "centres", "scale", "references"]
+)
+def test_tensors_that_do_not_fit_are_refused(fitted, tmp_path, name):
+    """Also where a stranger has made the hashes and fingerprints fit again."""
+    path = fitted[1].save(tmp_path / "m")
+    manifest, parts = storage.read(path)
+    parts["detector"][name] = parts["detector"][name][:1].clone()
+    facts = {key: manifest[key] for key in fitted[1]._stored()[0]}
+    facts["fingerprint"] = storage.fingerprint(facts, parts)
+    storage.write(path, facts, parts, overwrite=True)
+    with pytest.raises(FormatError):
+        load(path)

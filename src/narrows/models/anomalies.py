@@ -695,7 +695,38 @@ class AnomalyDetector(
         self._neighbour_norm = float(manifest["neighbour_norm"])
         self.calibration_scores_ = arrays["calibration_scores"]
         self.offset_ = float(manifest["offset"])
-        self._parts(self._references[:1], np.array([-1]))
+        self._check_restored()
+
+    def _check_restored(self) -> None:
+        """Refuse parts that do not belong together.
+
+        Raises
+        ------
+        ValueError
+            For the first that does not.
+        """
+        squares, codes = self._judges.measure(
+            self._references[:1], self._place(self._references[:1])
+        )
+        (count, _, width), n_known = codes.shape, len(self._known.hashes)
+        n_references = len(self._references)
+        shapes = {
+            "centres": (self._distance.centres, (count, width)),
+            "whitenings": (self._distance.whitenings, (count, width, width)),
+            "norms": (self._norms, (2, count)),
+            "saw": (self._known.saw, (count, n_known)),
+            "known": (self._known.references, (n_references,)),
+            "reference_numbers": (self._reference_numbers, (n_references,)),
+            "reference_scores": (self._reference_scores, (n_references,)),
+        }
+        for name, (array, shape) in shapes.items():
+            if array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(f"the {name} have the shape {array.shape}, not {shape}")
+        if not (self._norms > 0).all() or not np.isfinite(squares).all():
+            raise ValueError("the norms are not above zero")
+        scores = self.calibration_scores_
+        if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
+            raise ValueError("the calibration scores are not ascending")
 
     def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
         """Return what is saved, as JSON and as tensors."""
