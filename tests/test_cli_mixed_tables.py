@@ -148,15 +148,17 @@ def test_verbs_that_take_no_such_model_say_what_does(run: Run, tables: pd.DataFr
     run("train", "full.csv", "-o", "m", *TINY)
     for command in (
         ("export", "m", "-o", "m.onnx"),
-        ("split", "m", "-o", "halves"),
+        ("split", "m", "-o", "a", "b"),
         ("denoise", "m", "full.csv", "-o", "x.csv"),
         ("sample", "m", "-o", "x.csv"),
+        ("anomalies", "m", "full.csv", "-o", "x.csv"),
+        ("serve", "m", "--port", "0"),
         ("train", "full.csv", "--resume", "m", "-o", "x"),
     ):
         refused = run(*command)
         assert refused.code in {2, 4}, command
         assert refused.err.count("\n") == 1
-    assert "is a model of a table with categories, dates or gaps" in refused.err
+        assert "is a model of a table with categories, dates or gaps" in refused.err
 
 
 def test_defects_of_tables_are_refused_as_before(run: Run) -> None:

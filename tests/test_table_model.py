@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from narrows import Autoencoder, TableAutoencoder, load
+from narrows import Autoencoder, EncoderClassifier, TableAutoencoder, load
 from narrows.errors import (
     DataError,
     DataTypeError,
@@ -24,6 +24,7 @@ from narrows.errors import (
     NotFittedError,
     ParameterError,
 )
+from narrows.evaluation import make_report
 
 SEED = 20261130
 N = 80
@@ -380,6 +381,21 @@ def test_saving_keeps_everything_bit_for_bit(tmp_path, share):
     (tmp_path / "model" / "narrows.json").write_text(text.replace('"colour"', '"color"'), "utf-8")
     with pytest.raises(FormatError, match="was altered"):
         load(tmp_path / "model")
+
+
+def test_what_takes_no_model_of_a_table_says_so(tmp_path):
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"n": rng.normal(size=N), "x": rng.normal(size=N)})
+    model = quick().fit(table)
+    model.save(tmp_path / "model")
+    with pytest.raises(FormatError, match="whose halves do not stand alone"):
+        EncoderClassifier(tmp_path / "model").fit(table, table["x"] > 0)
+    with pytest.raises(ParameterError, match="is not allowed; give a trained model"):
+        EncoderClassifier(model).fit(table, table["x"] > 0)
+    with pytest.raises(ParameterError, match="on which make_table_report reports"):
+        make_report(model, table)
+    with pytest.raises(ParameterError, match=r"model=TableAutoencoder\(\) is not allowed"):
+        TableAutoencoder(TableAutoencoder()).fit(table)
 
 
 def test_a_damaged_folder_is_refused(tmp_path):

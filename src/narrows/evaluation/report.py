@@ -44,6 +44,7 @@ from narrows.evaluation.row_errors import (
 from narrows.evaluation.verdict import judge, measured_rows, notice, writer
 from narrows.models.base import BaseAutoencoder
 from narrows.models.learned_rows import LEARNED, NEW, hash_rows
+from narrows.models.table import TableAutoencoder
 from narrows.models.validation import check_columns, check_number, check_rate
 
 # The fewest rows for a report, and the fewest for its map.
@@ -171,6 +172,12 @@ def make_report(
     >>> report.verdict[0].rule
     'better'
     """
+    if isinstance(model, TableAutoencoder):
+        raise ParameterError(
+            "model is a TableAutoencoder, on which make_table_report reports by column; use that, "
+            "or give model.model_ and model.encode_columns(X)",
+            parameter="model",
+        )
     subject = measure(
         model,
         X,

@@ -144,6 +144,11 @@ class Half(ABC):
             If the manifest and the tensors do not belong together, or the architecture is one that
             is not installed.
         """
+        if manifest.get("kind") == "table":
+            raise FormatError(
+                f"'{path}' is a model of a table with categories, dates or gaps, whose halves do "
+                "not stand alone; give a model of numbers without gaps"
+            )
         _check_installed(manifest, path)
         with storage.explain_damage(cls.kind, path):
             tensors = parts[cls.kind]

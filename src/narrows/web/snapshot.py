@@ -26,7 +26,7 @@ from narrows.data.image_codec import DefectError, quietly
 from narrows.data.reading import Notes, Reading, current, reading
 from narrows.errors import DataError, FormatError, LibraryError, ParameterError, UnreadableFileError
 from narrows.library import Item, Library, Match
-from narrows.models import load
+from narrows.models import TableAutoencoder, load
 from narrows.models.damage import limits_of
 from narrows.remote import Place, Remote, on_disk, stamp
 from narrows.texts import as_json, as_text
@@ -542,6 +542,11 @@ class SnapshotSource:
                 model = load(folder)
         if not hasattr(model, "transform"):
             raise FormatError(f"'{path}' makes no codes; serve a library, a model or an encoder")
+        if isinstance(model, TableAutoencoder):
+            raise FormatError(
+                f"'{path}' is a model of a table with categories, dates or gaps, which the page "
+                "does not show; serve another model, or write a page (narrows report)"
+            )
         return Snapshot(as_text(path.name), library, model, version, self._how)
 
 
