@@ -231,7 +231,7 @@ def denoise(
 def anomaly_scores(
     detector: AnomalyDetector, signal: NDArray[Any] | Signal, hop: int | None = None
 ) -> NDArray[np.float64]:
-    """Score a signal over time: each sample by the windows over it, which fade into each other.
+    """Score each sample of a signal, by the windows over it.
 
     Parameters
     ----------
@@ -245,7 +245,8 @@ def anomaly_scores(
     Returns
     -------
     ndarray of shape (T,)
-        Anomaly scores; samples above ``-detector.offset_`` are anomalous.
+        Anomaly scores of :meth:`narrows.AnomalyDetector.score_over_time`; samples above 1 are
+        anomalous.
 
     Raises
     ------
@@ -262,10 +263,8 @@ def anomaly_scores(
     >>> 3000 - 64 < int(signals.anomaly_scores(detector, wave, 16).argmax()) < 3100 + 64
     True
     """
-    windows = windows_for(detector, signal, hop)
-    scores = -detector.score_samples(windows)
-    each = np.repeat(scores[:, None], windows.shape[1], axis=1)
-    return overlap_add(each, _starts(signal, windows, hop))
+    (scores,) = detector.score_over_time(windows_for(detector, signal, hop))
+    return scores
 
 
 def _starts(signal: NDArray[Any] | Signal, windows: Windows, hop: int | None) -> NDArray[np.int64]:

@@ -15,7 +15,6 @@ from narrows.cli.exchange import (
     options_by_file,
     read_for,
     read_rows,
-    read_signal,
     read_windows,
     reading_record,
     refuse_signal_options,
@@ -24,9 +23,6 @@ from narrows.cli.tables import read_refused, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from narrows import AnomalyDetector
     from narrows.data.files import Rows
     from narrows.evaluation import Anomalies
@@ -126,11 +122,9 @@ def command(
             normal = read if train is None else _read_for_judge(judge, train, signal, of_train)
             detector, are_new = fitted(judge, normal.X, **parameters), train is not None
     names = getattr(read.found, "names", None)
-    if read.starts is not None:
-        names = [str(start) for start in read.starts.tolist()]
     with progress("judging"):
         result = find_anomalies(
-            detector, read.X, names=names, are_new=are_new, starts=read.starts,
+            detector, read.X, names=names, are_new=are_new,
             title=f"Anomalies in {data.name}",
         )  # fmt: skip
     if save is not None:
@@ -159,11 +153,10 @@ def _check_outputs(to: Path | None, save: Path | None, *, overwrite: bool) -> No
 
 @dataclass(frozen=True)
 class Read:
-    """Rows for a detector, the report of reading, and where the windows of one signal start."""
+    """Rows for a detector, and the report of reading."""
 
     X: Any
     found: Any
-    starts: "NDArray[np.int64] | None" = None
 
 
 def learnable(
@@ -171,7 +164,6 @@ def learnable(
 ) -> Read:
     """Read rows to learn from."""
     from narrows.errors import DataError, ParameterError
-    from narrows.signals import window_starts
 
     if window is None:
         if is_signal(data, False):
@@ -186,9 +178,7 @@ def learnable(
         return Read(rows.for_model(), rows)
     of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
     X, found = read_windows(data, window, signal, of_signals)
-    if len(found.signals) > 1:
-        return Read(X, found)
-    return Read(X, found, window_starts(len(found.signals[0].values), window, signal["hop"]))
+    return Read(X, found)
 
 
 def fitted(model: Any, X: Any, **parameters: Any) -> "AnomalyDetector":
@@ -243,14 +233,11 @@ def _read_for_judge(
     """Read rows, or the windows of a signal, for a detector or an autoencoder."""
     from narrows import AnomalyDetector
     from narrows.data.lazy_rows import stored
-    from narrows.signals import Signals, Windows, window_starts
 
     is_detector = isinstance(judge, AnomalyDetector)
     if is_signal(path, is_detector and judge.kind_of_rows_ == "signals"):
-        one = read_signal(path, signal, reading)
-        hop, length = signal["hop"], judge.sample_shape_[0]
-        starts = window_starts(len(one.values), length, hop)
-        return Read(Windows(one, length, hop), Signals([one], [], None, [path]), starts)
+        of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
+        return Read(*read_windows(path, judge.sample_shape_[0], signal, of_signals))
     refuse_signal_options(**signal, by="a detector of signals for MODEL")
     if is_detector and judge.column_encoder_ is not None:
         frame = read_table(path, reading["options"], judge.column_encoder_.named)

@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows import plots
 from narrows.data.frames import Frame, read_frame
-from narrows.data.signal_files import overlap_add
+from narrows.data.signal_files import Windows, in_time
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.verdict import Finding
 from narrows.models import AnomalyDetector
@@ -22,6 +22,27 @@ from narrows.texts import as_text, counted
 _MOST_EXPLAINED, _SHOWN, _COLUMNS = 200, 20, 3
 _DRIFT = 0.01  # the p-value below which new rows are said to be unlike the old ones
 _BINS = 40
+# Anomalous samples belong to one stretch if they lie closer than this part of a window.
+_JOINED = 4
+
+
+class AnomalousStretch(NamedTuple):
+    """A stretch of a signal whose samples are anomalous, or nearly so between such.
+
+    Attributes
+    ----------
+    signal : str
+        The name of the signal.
+    start, end : int
+        Its first sample, and the one after its last.
+    score : float
+        The highest score of its samples; above 1.
+    """
+
+    signal: str
+    start: int
+    end: int
+    score: float
 
 
 @dataclass
@@ -45,7 +66,10 @@ class Anomalies(Page):
     alike : (ndarray of shape (k,), ndarray of shape (k, ...))
         The number of the most alike normal row learned from, for the first rows, and this row.
     drift : Drift or None
-        Whether the rows as a whole are unlike those learned from; None for the latter.
+        Whether the rows as a whole are unlike those learned from; None for the latter, and for
+        windows of signals, which depend on each other.
+    over_time : sequence of ndarray of shape (T,)
+        Of each signal, the scores of its samples, anomalous above 1; empty for other rows.
     """
 
     detector: AnomalyDetector
@@ -58,7 +82,7 @@ class Anomalies(Page):
     alike: tuple[NDArray[np.int64], NDArray[Any]]
     drift: Drift | None
     title: str
-    starts: NDArray[np.int64] | None = None
+    over_time: Sequence[NDArray[np.float64]] = ()
 
     @property
     def is_outlier(self) -> NDArray[np.bool_]:
@@ -71,6 +95,21 @@ class Anomalies(Page):
         """The number of rows, and of those learned from."""
         learned = len(self.detector.calibration_scores_)
         return f"{counted(len(self.names), 'row')}, judged by what {learned:,} rows are like"
+
+    @property
+    def stretches(self) -> list[AnomalousStretch]:
+        """The stretches of signals whose samples are above the threshold, the worst first."""
+        found = []
+        for number, scores in enumerate(self.over_time):
+            above = np.flatnonzero(scores > 1)
+            if len(above):
+                gap = self.X.shape[1] // _JOINED
+                for run in np.split(above, np.flatnonzero(np.diff(above) > gap) + 1):
+                    start, end = int(run[0]), int(run[-1]) + 1
+                    peak = float(scores[start:end].max())
+                    name = cast("Windows", self.X).names[number]
+                    found.append(AnomalousStretch(name, start, end, peak))
+        return sorted(found, key=lambda stretch: -stretch.score)
 
     @property
     def columns(self) -> list[str]:
@@ -153,6 +192,7 @@ class Anomalies(Page):
             "threshold": -self.detector.offset_,
             "false_alarms": self.detector.false_alarms,
             "drift": None if self.drift is None else self.drift._asdict(),
+            **({"stretches": [one._asdict() for one in self.stretches]} if self.over_time else {}),
             "scores": [dict(zip(heading, line, strict=True)) for line in lines],
         }
 
@@ -172,7 +212,7 @@ class Anomalies(Page):
             for line, number in zip(lines[: len(first)], self.alike[0], strict=True):
                 line.append(f"row {number}")
             heading.append("most alike")
-        heading[0] = "window from sample" if self.starts is not None else "row"
+        heading[0] = "window" if self.over_time else "row"
         listed.table.append([name.replace("_", "-") for name in heading])
         listed.table.extend([_shown(cell) for cell in line] for line in lines[: len(first)])
         why = Part("why", "Why")
@@ -192,13 +232,26 @@ class Anomalies(Page):
         else:
             why.words.append("Windows with high scores are shown over time below.")
         scores = Part("scores", "All scores")
-        if self.starts is not None:
-            total = np.repeat(self.scores.total[:, None], self.X.shape[1], axis=1)
+        if self.over_time:
+            sizes = [len(one) for one in self.over_time]
+            starts, owners = (
+                np.concatenate([np.arange(size) for size in sizes]),
+                np.repeat(np.arange(len(sizes)), sizes),
+            )
             scores.plot(
-                "time", "The score over time; windows fade into each other", plots.score_over_time,
-                overlap_add(total, self.starts), rate=self.detector.rate_,
-                threshold=-self.detector.offset_,
+                "time", "The score of each sample over time", plots.over_time, starts,
+                np.concatenate(self.over_time), owners=owners, names=cast("Windows", self.X).names,
+                rate=self.detector.rate_, threshold=1.0, value_name="anomaly score of a sample",
             )  # fmt: skip
+            scores.words.append(
+                "A sample is anomalous above 1. Single samples, an eighth of a window and two "
+                "windows around it are looked at, whichever is farther from normal."
+            )
+            if self.stretches:
+                scores.table.append(["signal", "time", "highest score"])
+            for found in self.stretches[:_SHOWN]:
+                when = in_time(found.start, found.end, self.detector.rate_)
+                scores.table.append([found.signal, when, f"{found.score:.3g}"])
         scores.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
         return [listed, why, scores]
 
@@ -235,7 +288,6 @@ def find_anomalies(
     *,
     names: Sequence[str] | None = None,
     are_new: bool = False,
-    starts: NDArray[np.int64] | None = None,
     title: str = "Anomalies",
 ) -> Anomalies:
     """Score rows by a fitted detector, and say why the first of them score so high.
@@ -250,8 +302,6 @@ def find_anomalies(
         Names of the rows; by default their numbers.
     are_new : bool, default=False
         Whether the rows are others than those learned from, so that they are tested for drift.
-    starts : ndarray of int and shape (n,), optional
-        The samples at which windows of one signal start.
     title : str
         The title of the page.
 
@@ -285,7 +335,12 @@ def find_anomalies(
         first, shown = (_take(rows, order[:count]) for count in (_MOST_EXPLAINED, _SHOWN))
         contributions = detector.contributions(first).reshape(len(first), -1)
         alike = detector.alike(shown, 1)
-        drift = detector.drift(rows) if are_new and len(rows) > 1 else None
+        over_time: list[NDArray[np.float64]] = []
+        if isinstance(rows, Windows) and detector.kind_of_rows_ == "signals":
+            over_time = detector.score_over_time(rows)
+            names = [rows.describe(row) for row in range(len(rows))] if names is None else names
+        drifts = are_new and len(rows) > 1 and not over_time
+        drift = detector.drift(rows) if drifts else None
     return Anomalies(
         detector=detector,
         names=[str(number) for number in range(len(rows))] if names is None else names,
@@ -296,7 +351,7 @@ def find_anomalies(
         contributions=contributions,
         alike=(alike[0][:, 0], alike[1][:, 0]),
         drift=drift,
-        starts=starts,
+        over_time=over_time,
         title=title,
     )
 

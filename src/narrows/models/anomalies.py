@@ -1,7 +1,7 @@
 """The anomaly detector: how unlike the others each row is, by a committee that has not seen it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -26,7 +26,6 @@ from narrows.models.anomaly_parts import (
     BLOCKS,
     CodeDistance,
     KnownRows,
-    Neighbours,
     Space,
     energy_test,
     robust_norms,
@@ -36,6 +35,7 @@ from narrows.models.anomaly_parts import (
 from narrows.models.base import BaseAutoencoder
 from narrows.models.committee import Committee
 from narrows.models.judges import CommitteeJudges, Judges, ModelJudges, restore_judges
+from narrows.models.over_time import Places, Scan, draw_windows
 from narrows.models.parameters import RandomState
 from narrows.models.persistence import parameter_from_json
 from narrows.models.registry import class_named
@@ -216,21 +216,29 @@ class AnomalyDetector(
             self.sample_shape_ = tuple(rows.shape[1:])
             self.rate_ = rows.rate if isinstance(rows, Windows) else None
             self.sample_indices_ = np.arange(len(rows))
-            if len(rows) > _MOST_ROWS:
+            if len(rows) > _MOST_ROWS and isinstance(rows, Windows):
+                self.sample_indices_ = draw_windows(rows, _MOST_ROWS, generator)
+            elif len(rows) > _MOST_ROWS:
                 drawn = generator.choice(len(rows), _MOST_ROWS, replace=False)
                 self.sample_indices_ = np.sort(drawn)
             known = np.asarray(rows[self.sample_indices_])
             if known.dtype not in _STORED:
                 known = known.astype(np.float64)
             check_finite(known)
-            self._learn(known, isinstance(rows, Windows), generator)
+            places = None
+            if isinstance(rows, Windows):
+                places = Places.of(rows, self.sample_indices_)
+            self._learn(known, places, generator)
             if self.column_encoder_ is not None:
                 self._name_columns(self.column_encoder_)
         return self
 
-    def _learn(self, rows: NDArray[Any], of_signals: bool, generator: np.random.Generator) -> None:
-        """Learn from rows (n, ...) in memory."""
+    def _learn(
+        self, rows: NDArray[Any], places: Places | None, generator: np.random.Generator
+    ) -> None:
+        """Learn from rows (n, ...) in memory; windows of signals have places."""
         flat, shape = rows.reshape(len(rows), -1), self.sample_shape_
+        of_signals = places is not None
         self._space = Space.fit(
             flat,
             picture=shape if len(shape) > 1 and not of_signals else (),
@@ -238,10 +246,11 @@ class AnomalyDetector(
             seed=int(generator.integers(2**31)),
         )
         placed = self._space(flat)
-        self._judges, self.seen_ = self._make_judges(rows, placed, generator)
+        self._judges, self.seen_ = self._make_judges(rows, placed, places, generator)
         most = min(_MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
         chosen = np.sort(generator.permutation(len(rows))[:most])
-        self._known = KnownRows.of(rows, self.seen_, chosen)
+        blocks = None if places is None else places.blocks()
+        self._known = KnownRows.of(rows, self.seen_, chosen, blocks)
         least = _LEAST * (float(np.square(placed).sum(axis=1).mean()) or 1.0)
         squares, codes = self._judges.measure(rows, placed)
         unseen = ~self.seen_
@@ -251,9 +260,10 @@ class AnomalyDetector(
             [robust_norms(squares, unseen, least), robust_norms(lengths, unseen, _LEAST)]
         )
         self._references, self._reference_numbers = rows[chosen], self.sample_indices_[chosen]
-        self._neighbours = Neighbours(placed[chosen], _NEIGHBOURS)
+        every = np.arange(len(chosen))
+        self._neighbours = self._known.neighbours(placed[chosen], _NEIGHBOURS, every)
         known = self._known.find(rows)
-        distances = self._neighbours.squared_distances(placed, self._known.is_reference(known))
+        distances = self._neighbours.squared_distances(placed, self._known.block_of(known))
         self._neighbour_norm = float(
             robust_norms(distances[None], np.ones((1, len(rows)), np.bool_), least)[0]
         )
@@ -263,6 +273,10 @@ class AnomalyDetector(
         self._reference_scores = scores[chosen]
         self.calibration_scores_ = np.sort(scores)
         self.offset_ = self._threshold()
+        if places is not None:
+            errors = self._errors_of_samples(rows, self._known.find)
+            share = self.false_alarms if isinstance(self.contamination, str) else self.contamination
+            self._scan = Scan.fit(places.join(errors), places.length, share)
 
     def _name_columns(self, encoder: ColumnEncoder) -> None:
         """Keep the number of columns of a table, and their names if they are the table's own."""
@@ -282,11 +296,15 @@ class AnomalyDetector(
         return np.column_stack([features, encoded.marks])
 
     def _make_judges(
-        self, rows: NDArray[Any], placed: Matrix, generator: np.random.Generator
+        self,
+        rows: NDArray[Any],
+        placed: Matrix,
+        places: Places | None,
+        generator: np.random.Generator,
     ) -> tuple[Judges, NDArray[np.bool_]]:
         """Train the judges, and return which rows each of them has seen."""
         if self.model is None:
-            return CommitteeJudges.fit(placed, self._space, self.n_nets, generator)
+            return CommitteeJudges.fit(placed, self._space, self.n_nets, generator, places=places)
         model = self.model
         if isinstance(model, str | Path):
             manifest, parts = storage.read(model)
@@ -300,7 +318,7 @@ class AnomalyDetector(
                 "None for the committee",
                 parameter="model",
             )
-        judges, saw = ModelJudges.fit(model, rows, self._space, generator)
+        judges, saw = ModelJudges.fit(model, rows, self._space, generator, places=places)
         if saw.all(axis=1).any():
             warn(
                 "the model has learned from all rows given, whose errors are smaller than those of "
@@ -567,10 +585,8 @@ class AnomalyDetector(
         check_number("k", k, low=1, integral=True)
         rows = np.asarray(self._check_rows(X)[:])
         normal = np.flatnonzero(-self._reference_scores >= self.offset_)
-        near = Neighbours(self._neighbours.rows[normal], k)
-        found = near.find(
-            self._place(rows), self._known.is_reference(self._known.find(rows), normal)
-        )
+        near = self._known.neighbours(self._neighbours.rows[normal], k, normal)
+        found = near.find(self._place(rows), self._known.block_of(self._known.find(rows)))
         return self._reference_numbers[normal][found], self._references[normal][found]
 
     def drift(self, X: Any) -> Drift:
@@ -686,13 +702,17 @@ class AnomalyDetector(
         self._distance = CodeDistance(arrays["centres"], arrays["whitenings"])
         self._norms = arrays["norms"]
         self._known = KnownRows(
-            arrays["hashes"].view(np.uint64), arrays["saw"].view(np.bool_), arrays["known"]
-        )
+            arrays["hashes"].view(np.uint64), arrays["saw"].view(np.bool_), arrays["known"],
+            arrays["blocks"],
+        )  # fmt: skip
         self._references = arrays["references"]
         self._reference_numbers = arrays["reference_numbers"]
         self._reference_scores = arrays["reference_scores"]
-        self._neighbours = Neighbours(self._place(self._references), _NEIGHBOURS)
+        placed, every = self._place(self._references), np.arange(len(self._references))
+        self._neighbours = self._known.neighbours(placed, _NEIGHBOURS, every)
         self._neighbour_norm = float(manifest["neighbour_norm"])
+        if of_signals:
+            self._scan = Scan.restore(arrays)
         self.calibration_scores_ = arrays["calibration_scores"]
         self.offset_ = float(manifest["offset"])
         self._check_restored()
@@ -754,11 +774,14 @@ class AnomalyDetector(
             "hashes": self._known.hashes.view(np.int64),
             "saw": self._known.saw.view(np.uint8),
             "known": self._known.references,
+            "blocks": self._known.blocks,
             "references": self._references,
             "reference_numbers": self._reference_numbers,
             "reference_scores": self._reference_scores,
             "calibration_scores": self.calibration_scores_,
         }
+        if self._space.window:
+            own |= self._scan.arrays()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in own.items()}
         columns = (
             {} if self.column_encoder_ is None else {"columns": self.column_encoder_.tensors()}
@@ -793,7 +816,7 @@ class AnomalyDetector(
         shares = self._known.shares(known)
         residual = (squares * shares / self._norms[0][:, None]).sum(axis=0)
         code = (lengths * shares / self._norms[1][:, None]).sum(axis=0)
-        distances = self._neighbours.squared_distances(placed, self._known.is_reference(known))
+        distances = self._neighbours.squared_distances(placed, self._known.block_of(known))
         neighbours = distances / self._neighbour_norm
         return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
@@ -811,10 +834,73 @@ class AnomalyDetector(
             vectors = space.to_columns(split_whitened(white[judge], slopes))
             distances = space.fold(np.square(vectors)) / self._norms[1][judge]
             total += (left + distances) * shares[judge][:, None]
-        found = self._neighbours.find(placed, self._known.is_reference(known))
+        found = self._neighbours.find(placed, self._known.block_of(known))
         away = space.to_columns(self._neighbours.differences(placed, found))
         total += space.fold(np.square(away).mean(axis=1)) / self._neighbour_norm
         return total
+
+    def _errors_of_samples(
+        self, rows: AnyRows, recognise: Callable[[NDArray[Any]], NDArray[np.int64]]
+    ) -> Matrix:
+        """Return what the samples of windows add to residuals and distances to neighbours, (n, L).
+
+        Judges with narrow codes leave out waves, and so have no say.
+        """
+        fine, norms = self._judges.are_fine(), self._norms[0]
+        some = max(1, _MOST_VALUES // (len(norms) * len(self._space.scale)))
+        errors = np.empty((len(rows), self.sample_shape_[0]))
+        for start in range(0, len(rows), some):
+            block = np.asarray(rows[start : start + some])
+            known, placed = recognise(block), self._place(block)
+            shares = self._known.shares(known)
+            of_fine = shares * fine[:, None]
+            shares = np.where(of_fine.sum(axis=0) > 0, of_fine, shares)
+            shares /= shares.sum(axis=0)
+            squares = np.square(self._judges.residuals(block, placed))
+            residual = np.einsum("mnf,mn->nf", squares, shares / norms[:, None])
+            if residual.shape[1] > self.n_features_in_:
+                residual = self._space.fold(residual)
+            found = self._neighbours.find(placed, self._known.block_of(known))
+            away = self._space.to_columns(self._neighbours.differences(placed, found))
+            distances = self._space.fold(np.square(away).mean(axis=1)) / self._neighbour_norm
+            values = (residual + distances).reshape(len(block), self.sample_shape_[0], -1)
+            errors[start : start + some] = values.sum(axis=2)
+        return errors
+
+    def score_over_time(self, windows: Windows) -> list[Matrix]:
+        """Score each sample of signals.
+
+        Residuals and distances to neighbours are split between the samples of windows, where these
+        overlap they fade into each other, and what is larger than normal over one sample, an eighth
+        of a window or two windows counts: a spike as well as a slow drift. One sample counts no
+        more in the longer stretches than one in a hundred normal samples does.
+
+        Parameters
+        ----------
+        windows : Windows
+            Those of one signal or several.
+
+        Returns
+        -------
+        list of ndarray of shape (T,)
+            For each signal, the scores of its samples. The share ``false_alarms`` of the samples
+            learned from scores above 1, each by judges that have not seen it; windows are held out
+            in blocks, and those that overlap what a judge has seen count as seen.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`score_samples`; also if the detector has not learned from windows, or these are no
+            :class:`narrows.signals.Windows`.
+        """
+        rows = self._check_rows(windows)
+        if not (self._space.window and isinstance(rows, Windows)):
+            raise DataError(
+                "scores over time are those of windows; learn from signals.Windows, and give such"
+            )
+        errors = self._errors_of_samples(rows, self._recognise)
+        places = Places.of(rows, np.arange(len(rows)))
+        return [self._scan(one) for one in places.join(errors)]
 
     def _slopes(self) -> list[Matrix]:
         """Return the slopes of each judge's whitened codes, from the reference rows."""

@@ -152,8 +152,17 @@ class Space:
         return left
 
     def fold(self, squares: Matrix) -> Matrix:
-        """Add what belongs to one value of a row, (n, F), such as a sample and the step to it."""
-        return squares.reshape(len(squares), BLOCKS, -1).sum(axis=1) if self.window else squares
+        """Add what belongs to one value of a row, (n, F), such as a sample and the steps by it."""
+        if not self.window:
+            return squares
+        blocks = squares.reshape(len(squares), BLOCKS, self.window[0], -1).swapaxes(0, 1)
+        steps = blocks[1]
+        # A step belongs to both of its samples.
+        values = blocks[0] + blocks[2:].sum(axis=0) + steps / 2
+        values[:, :-1] += steps[:, 1:] / 2
+        values[:, 0] += steps[:, 0] / 2
+        folded: Matrix = values.reshape(len(squares), -1)
+        return folded
 
     def to_columns(self, vectors: Matrix) -> Matrix:
         """Return vectors (..., r) in columns (..., F), which keeps their lengths."""
@@ -233,38 +242,49 @@ class Neighbours:
         The reference rows, in the coordinates of the :class:`Space`.
     k : int
         The number of neighbours, K.
+    blocks : ndarray of int and shape (R,)
+        The block of each reference row; of those that are no windows of signals, its number among
+        the known rows.
+    near : int
+        Rows of blocks whose numbers differ by at most so much are no neighbours of each other.
     """
 
-    def __init__(self, rows: Matrix, k: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: Matrix, k: int, blocks: NDArray[np.int64], near: int) -> None:
+        self.rows, self.blocks, self.near = rows, blocks, near
+        counts = np.unique(blocks, return_counts=True)[1]
+        # As many rows as are left out of the neighbours of one at most.
+        self._most = int(np.convolve(counts, np.ones(2 * near + 1, np.int64), "same").max())
         self.k = max(1, min(k, len(rows) - 1))
         self._found = NearestNeighbors().fit(rows)
 
     def find(
-        self, rows: Matrix, is_here: NDArray[np.bool_], k: int | None = None
+        self, rows: Matrix, blocks: NDArray[np.int64], k: int | None = None
     ) -> NDArray[np.int64]:
         """Return the numbers of the nearest reference rows, (n, k).
 
-        Rows (n, r) that are among the reference rows, which ``is_here`` says, are no neighbours of
-        themselves.
+        Rows (n, r) of a block, -1 for new ones, have no neighbours in this block.
         """
         k = self.k if k is None else min(k, max(1, len(self.rows) - 1))
-        wanted = min(k + 1, len(self.rows))
+        wanted = min(k + self._most, len(self.rows))
         found = self._found.kneighbors(rows, n_neighbors=wanted, return_distance=False)
-        first = np.where(is_here, wanted - k, 0)
-        return np.take_along_axis(found, first[:, None] + np.arange(k), axis=1)
+        away = np.abs(self.blocks[found] - blocks[:, None])
+        is_own = (away <= self.near) & (blocks >= 0)[:, None]
+        if not self.near:  # equal rows are neighbours of each other, but one is the row itself
+            is_own &= is_own.cumsum(axis=1) == 1
+        order = is_own.argsort(axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(found, order, axis=1)
 
     def differences(self, rows: Matrix, found: NDArray[np.int64]) -> Matrix:
         """Return rows less their neighbours, (n, K, r)."""
         return rows[:, None] - self.rows[found]
 
-    def squared_distances(self, rows: Matrix, is_here: NDArray[np.bool_]) -> Matrix:
+    def squared_distances(self, rows: Matrix, blocks: NDArray[np.int64]) -> Matrix:
         """Return the mean squared distance of each row to its nearest reference rows, (n,)."""
         distances = np.empty(len(rows))
         step = max(1, _BLOCK // (self.k * rows.shape[1]))
         for start in range(0, len(rows), step):
             place = slice(start, start + step)
-            away = self.differences(rows[place], self.find(rows[place], is_here[place]))
+            away = self.differences(rows[place], self.find(rows[place], blocks[place]))
             distances[place] = np.square(away, out=away).sum(axis=2).mean(axis=1)
         return distances
 
@@ -283,15 +303,22 @@ class KnownRows:
         Which of them each judge has seen.
     references : ndarray of int and shape (R,)
         The number of each reference row among them.
+    blocks : ndarray of int and shape (G,)
+        The block of each window of a signal; empty for other rows.
     """
 
     hashes: NDArray[np.uint64]
     saw: NDArray[np.bool_]
     references: NDArray[np.int64]
+    blocks: NDArray[np.int64]
 
     @classmethod
     def of(
-        cls, rows: NDArray[Any], seen: NDArray[np.bool_], chosen: NDArray[np.int64]
+        cls,
+        rows: NDArray[Any],
+        seen: NDArray[np.bool_],
+        chosen: NDArray[np.int64],
+        blocks: NDArray[np.int64] | None = None,
     ) -> "KnownRows":
         """Keep those of rows (n, ...) that are seen by one of the judges, (M, n), or chosen."""
         kept: NDArray[np.bool_] = np.any(seen, axis=0)
@@ -301,7 +328,10 @@ class KnownRows:
         saw = np.zeros((len(seen), len(used)), np.bool_)
         for judge, own in enumerate(seen[:, kept]):
             np.put(saw[judge], numbers[own], True)
-        return cls(hashes[used], saw, np.searchsorted(used, places[chosen]))
+        own = np.empty(0, np.int64)
+        if blocks is not None:
+            own = blocks[kept][np.unique(numbers, return_index=True)[1]]
+        return cls(hashes[used], saw, np.searchsorted(used, places[chosen]), own)
 
     def find(self, rows: NDArray[Any]) -> NDArray[np.int64]:
         """Return the number of each row among the known ones; -1 for new rows."""
@@ -320,11 +350,16 @@ class KnownRows:
         unseen /= unseen.sum(axis=0)
         return unseen
 
-    def is_reference(
-        self, known: NDArray[np.int64], among: NDArray[np.int64] | None = None
-    ) -> NDArray[np.bool_]:
-        """Return whether known rows are references, or some of the references."""
-        return np.isin(known, self.references if among is None else self.references[among])
+    def block_of(self, known: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the blocks of known rows: -1 for new ones, and for tables their own numbers."""
+        if not len(self.blocks):
+            return known
+        return np.where(known >= 0, self.blocks[known], -1)
+
+    def neighbours(self, placed: Matrix, k: int, which: NDArray[np.int64]) -> Neighbours:
+        """Make neighbours of some of the reference rows, whose coordinates are given."""
+        blocks = self.block_of(self.references[which])
+        return Neighbours(placed, k, blocks, 1 if len(self.blocks) else 0)
 
 
 def robust_norms(values: Matrix, counted: NDArray[np.bool_], least: float) -> Matrix:

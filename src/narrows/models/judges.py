@@ -18,6 +18,7 @@ from narrows.models.anomaly_parts import Space
 from narrows.models.base import BaseAutoencoder
 from narrows.models.committee import Committee
 from narrows.models.learned_rows import LEARNED
+from narrows.models.over_time import Places
 from narrows.models.registry import class_named
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Matrix = NDArray[np.float64]
 # The rows that a member of the committee sees, at least and for each column, and the numbers in its
 # code: fixed ones, and shares of the number of columns.
 _ROWS, _ROWS_A_COLUMN, _CODES, _SHARES = 128, 2, (1, 2, 4, 8), (4, 2)
+_FINE = 8  # the numbers of a code that restores waves
 _FOLDS = 5  # the models that are trained on four fifths of the rows each
 
 
@@ -45,6 +47,10 @@ class Judges(ABC):
         """Return the residuals of few rows in their columns, (M, n, F)."""
 
     @abstractmethod
+    def are_fine(self) -> NDArray[np.bool_]:
+        """Return which judges have codes wide enough for the waves of a signal, (M,)."""
+
+    @abstractmethod
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return facts in JSON types, and tensors."""
 
@@ -60,19 +66,42 @@ class CommitteeJudges(Judges):
 
     @classmethod
     def fit(
-        cls, placed: Matrix, space: Space, count: int, generator: np.random.Generator
+        cls,
+        placed: Matrix,
+        space: Space,
+        count: int,
+        generator: np.random.Generator,
+        *,
+        places: Places | None = None,
     ) -> tuple["CommitteeJudges", NDArray[np.bool_]]:
-        """Train the networks; return which rows each has seen as well, (count, n)."""
+        """Train the networks; return which rows each has seen as well, (count, n).
+
+        Of windows at ``places``, each sees some of half of the blocks, and the next one some of
+        the other half.
+        """
         n_rows, width = placed.shape
         n_seen = min(max(_ROWS, _ROWS_A_COLUMN * width), max(1, n_rows // 2))
-        seen = np.array([generator.permutation(n_rows)[:n_seen] for _ in range(count)])
+        pools = [np.arange(n_rows)] * count
+        if places is not None:
+            halves = (half for _ in range(-(-count // 2)) for half in places.halves(generator))
+            pools = [next(halves) for _ in range(count)]
+            n_seen = min(n_seen, *map(len, pools))
+        seen = np.array([generator.permutation(pool)[:n_seen] for pool in pools])
         cycle = (*_CODES, *(width // share for share in _SHARES))
         most = max(1, min(width, n_seen) - 1)
         sizes = [min(most, max(1, cycle[member % len(cycle)])) for member in range(count)]
         seeds = generator.integers(2**31, size=count).tolist()
         saw = np.zeros((count, n_rows), np.bool_)
         np.put_along_axis(saw, seen, True, axis=1)
+        if places is not None:
+            saw = np.array([places.overlapped(own) for own in saw])
         return cls(Committee.fit(placed, seen, sizes=sizes, seeds=seeds), space), saw
+
+    def are_fine(self) -> NDArray[np.bool_]:
+        """See :class:`Judges`."""
+        sizes = self.committee.tensors()["mask"].numpy().sum(axis=(1, 2))
+        fine: NDArray[np.bool_] = sizes >= min(_FINE, sizes.max())
+        return fine
 
     def measure(self, rows: NDArray[Any], placed: Matrix) -> tuple[Matrix, Matrix]:
         """See :class:`Judges`."""
@@ -109,21 +138,34 @@ class ModelJudges(Judges):
         rows: NDArray[Any],
         space: Space,
         generator: np.random.Generator,
+        *,
+        places: Places | None = None,
     ) -> tuple["ModelJudges", NDArray[np.bool_]]:
-        """Train a model five times without a fifth of the rows; or take one that is fitted."""
+        """Train a model five times without a fifth of the rows; or take one that is fitted.
+
+        Of windows at ``places``, the fifths are made of blocks.
+        """
         if model.__sklearn_is_fitted__():
             known, saw = model.learned_rows_, np.zeros((1, len(rows)), np.bool_)
             if known is not None:
                 saw[0] = known.membership(rows) == LEARNED
+            if places is not None:
+                saw[0] = places.overlapped(saw[0])
             return cls([model], space), saw
-        parts = np.array_split(generator.permutation(len(rows)), min(_FOLDS, len(rows)))
-        saw = np.ones((len(parts), len(rows)), np.bool_)
+        blocks = np.arange(len(rows)) if places is None else places.blocks()
+        names = generator.permutation(np.unique(blocks))
+        parts = np.array_split(names, min(_FOLDS, len(names)))
+        saw = np.array([~np.isin(blocks, part) for part in parts])
         models = []
-        for judge, part in enumerate(parts):
-            saw[judge, part] = False
+        for own in saw:
+            learns = own if places is None else ~places.overlapped(~own)
             fresh = clone(model).set_params(random_state=int(generator.integers(2**31)))
-            models.append(fresh.fit(rows[saw[judge]]))
+            models.append(fresh.fit(rows[learns if learns.sum() > 1 else own]))
         return cls(models, space), saw
+
+    def are_fine(self) -> NDArray[np.bool_]:
+        """See :class:`Judges`."""
+        return np.ones(len(self.models), np.bool_)
 
     def measure(self, rows: NDArray[Any], placed: Matrix) -> tuple[Matrix, Matrix]:
         """See :class:`Judges`."""

@@ -1,0 +1,148 @@
+"""Anomalies in signals: a score for each sample, by judges that have seen none of its window.
+
+The seed of everything random here is 20261130 unless it is given.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from cli_kit import Run
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from narrows import AnomalyDetector, Autoencoder, load, signals
+from narrows.errors import DataError
+from narrows.evaluation import find_anomalies
+from narrows.signals import Signal, Windows
+
+SEED = 20261130
+LENGTH, HOP = 32, 8
+
+
+def machine(seed, count=6_000, units=(1.0, 1e-3)):
+    """Return two channels of different units: a hum of a load that changes, with noise."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(count)
+    load = 1 + 0.2 * np.sin(time / 150 + generator.uniform(0, 6))
+    phase = generator.uniform(0, 6)
+    waves = [np.sin(time / 5 + phase), np.sin(time / np.sqrt(8) + phase)]
+    hum = load[:, None] * np.stack(waves, axis=1)
+    return (hum + 0.1 * generator.normal(size=hum.shape)) * units
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return AnomalyDetector(n_nets=12, random_state=SEED).fit(Windows(machine(0), LENGTH, HOP))
+
+
+def test_judges_of_a_window_have_seen_none_of_its_samples(detector):
+    starts = signals.window_starts(6_000, LENGTH, HOP)
+    assert detector.seen_.shape == (12, len(starts))
+    for seen in detector.seen_:
+        # What a net has seen, and what overlaps that, is half of the blocks; no single windows.
+        assert 0.4 < seen.mean() < 0.6
+        assert np.abs(np.diff(seen.astype(int))).sum() < 60
+    # The other half is another net's.
+    assert (~detector.seen_).sum(axis=0).min() >= 6
+
+
+@pytest.mark.parametrize("of_model", [False, True])
+def test_a_signal_learned_from_is_scored_as_new_ones_are(of_model):
+    """A score of what was learned by heart would be far lower than that of new signals."""
+    model = Autoencoder(8, hidden_layer_sizes=(256,), max_epochs=25, random_state=0,
+                        early_stopping=False, architecture="dense")  # fmt: skip
+    found = AnomalyDetector(model if of_model else None, n_nets=12, random_state=SEED)
+    found.fit(Windows(machine(0), LENGTH, HOP))
+    own = signals.anomaly_scores(found, machine(0), HOP)
+    assert (own > 1).mean() == pytest.approx(0.05, abs=0.002)
+    shares = [(signals.anomaly_scores(found, machine(s), HOP) > 1).mean() for s in range(1, 6)]
+    assert 0.01 < np.mean(shares) < 0.1
+
+
+def test_a_spike_and_a_slow_drift_are_found_where_they_are_in_the_smaller_unit(detector):
+    faulty, wrong = machine(1), np.zeros(6_000, bool)
+    faulty[1_000, 1] += 1.5e-3
+    faulty[3_000:3_200, 1] += 0.7e-3
+    wrong[1_000], wrong[3_000:3_200] = True, True
+    scores = signals.anomaly_scores(detector, faulty, HOP)
+    assert scores.shape == (6_000,)
+    assert scores[1_000] > 2
+    assert scores[1_000] == scores[980:1_020].max()
+    assert roc_auc_score(wrong, scores) > 0.95
+    assert average_precision_score(wrong, scores) > 0.8
+
+
+def test_scores_reach_both_ends_of_a_signal_of_any_length(detector):
+    for count in (LENGTH, LENGTH + 1, 100):
+        values = machine(2, count)
+        values[-1] += [3, 3e-3]
+        values[0] -= [3, 3e-3]
+        scores = signals.anomaly_scores(detector, values, HOP)
+        assert scores.shape == (count,)
+        assert min(scores[0], scores[-1]) > 1
+
+
+def test_several_signals_are_scored_one_by_one(detector):
+    first, second = machine(3, 500), machine(4, 333)
+    together = detector.score_over_time(Windows([first, second], LENGTH, HOP))
+    for values, scores in zip((first, second), together, strict=True):
+        np.testing.assert_allclose(scores, signals.anomaly_scores(detector, values, HOP))
+
+
+def test_contamination_is_a_share_of_samples():
+    found = AnomalyDetector(contamination=0.2, n_nets=4, random_state=SEED)
+    found.fit(Windows(machine(0, 2_000), LENGTH, HOP))
+    scores = signals.anomaly_scores(found, machine(0, 2_000), HOP)
+    assert (scores > 1).mean() == pytest.approx(0.2, abs=0.002)
+
+
+def test_a_saved_detector_scores_the_same(detector, tmp_path):
+    again = load(detector.save(tmp_path / "m"))
+    for values in (machine(0), machine(5)):
+        np.testing.assert_array_equal(
+            signals.anomaly_scores(again, values, HOP),
+            signals.anomaly_scores(detector, values, HOP),
+        )
+
+
+def test_what_is_no_window_has_no_scores_over_time(detector):
+    with pytest.raises(DataError, match=r"signals\.Windows"):
+        detector.score_over_time(Windows(machine(1), LENGTH)[:])
+    table = AnomalyDetector(n_nets=2, random_state=0).fit(np.random.default_rng(0).random((50, 4)))
+    with pytest.raises(DataError, match=r"signals\.Windows"):
+        table.score_over_time(Windows(np.random.default_rng(0).random(50), 4))
+
+
+def test_a_page_lists_stretches_and_no_drift_of_windows(detector):
+    faulty = machine(1)
+    faulty[3_000:3_200, 0] += 2
+    found = find_anomalies(
+        detector, Windows(Signal(faulty, 100, name="b.wav"), LENGTH, HOP), are_new=True
+    )
+    record = found.as_json()
+    worst = record["stretches"][0]
+    assert worst["signal"] == "b.wav"
+    assert 2_960 < worst["start"] <= 3_010
+    assert 3_190 <= worst["end"] < 3_240
+    assert record["drift"] is None  # whose test is for rows that do not depend on each other
+    assert record["scores"][0]["row"].startswith("b.wav, ")
+    assert "b.wav" in found.to_html()
+
+
+def test_the_command_judges_folders_of_sound(tmp_path, run: Run):
+    for name, values in (("old/a.wav", machine(0)), ("old/b.wav", machine(1)),
+                         ("new/c.wav", machine(2)), ("new/d.wav", machine(3))):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if name == "new/d.wav":
+            values[3_000:3_200, 0] += 2
+        sound = Signal(values.astype(np.float32), 8_000, subtype="FLOAT")
+        signals.write(tmp_path / name, sound)
+    trained = run("train", "old", "--for", "anomalies", "-o", "m", "--window", "32")
+    assert trained.code == 0, trained.err
+    done = run("anomalies", "m", "new", "-o", "page.html", "--json")
+    assert done.code == 0, done.err
+    assert done.json["stretches"][0]["signal"] == "d.wav"
+    assert "score of each sample" in (tmp_path / "page.html").read_text("utf-8")
+    alone = run("anomalies", "new", "--window", "32", "-o", "a.json")
+    assert alone.code == 0, alone.err
+    assert json.loads((tmp_path / "a.json").read_text())["stretches"][0]["signal"] == "d.wav"
