@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -16,6 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from narrows import Autoencoder, EncoderClassifier, TableAutoencoder, load
+from narrows.data.column_encoder import ColumnEncoder
+from narrows.data.frames import read_frame
 from narrows.errors import (
     DataError,
     DataTypeError,
@@ -25,6 +28,7 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.evaluation import make_report
+from narrows.models import filling
 
 SEED = 20261130
 N = 80
@@ -529,3 +533,61 @@ def test_filling_is_never_worse_than_the_mean_and_as_good_as_neighbours(name):
     else:
         assert error[0] < 0.8 * by_mean
         assert error[0] <= 1.02 * error[1]
+
+
+def gappy():
+    """Return a table with gaps whose columns depend on each other, its encoder and features."""
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=(400, 2)) @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(400, 4))
+    table = pd.DataFrame(x, columns=list("abcd"))
+    table["kind"] = np.where(x[:, 0] > 0.5, "high", np.where(x[:, 0] < -0.5, "low", "middle"))
+    table = table.mask(rng.random(table.shape) < 0.15)
+    encoder = ColumnEncoder.fit(read_frame(table))
+    return table, encoder, encoder.transform(read_frame(table))
+
+
+def test_whole_columns_are_hidden_and_gaps_do_not_count():
+    _, encoder, encoded = gappy()
+    filler = filling.learn_gaussian(encoder, encoded.features, None, np.random.default_rng(SEED))
+    known = ~np.isnan(encoded.features)
+    rows = filler.rows(filler.start(encoded.features), known)
+    masking = filling.ColumnMasking(filler)
+    before = torch.from_numpy(rows)
+    damaged, drawn = masking(before, torch.Generator().manual_seed(SEED))
+    assert torch.equal(before, torch.from_numpy(rows))  # its input stays as it is
+    n = encoder.n_features
+    features, marks = damaged[:, :n].numpy(), damaged[:, n:].numpy()
+    hidden = drawn[:, :n].numpy()
+    assert not drawn[:, n:].any()
+    assert not (hidden & ~known).any()  # no gap is drawn, so that the loss counts none
+    for place in encoder.slices:
+        assert (hidden[:, place] == hidden[:, [place.start]]).all()
+    assert hidden[known].mean() == pytest.approx(filling.HIDDEN, abs=0.02)
+    np.testing.assert_array_equal(features[~hidden], rows[:, :n][~hidden])
+    seen = np.where(hidden, np.nan, encoded.features)
+    np.testing.assert_allclose(features[hidden], filler.start(seen)[hidden], atol=1e-9)
+    missing = np.stack([~known[:, p.start] | hidden[:, p.start] for p in encoder.slices], axis=1)
+    np.testing.assert_allclose(marks, filling.MARK * missing[:, encoder.marked])
+
+
+def test_the_covariance_is_learned_in_spite_of_gaps():
+    rng = np.random.default_rng(SEED)
+    truth = np.array([[1, 0.8, 0.3], [0.8, 1, 0.2], [0.3, 0.2, 1]])
+    x = rng.multivariate_normal(np.zeros(3), truth, 4000)
+    table = pd.DataFrame(np.where(rng.random(x.shape) < 0.3, np.nan, x), columns=list("abc"))
+    encoder = ColumnEncoder.fit(read_frame(table))
+    features = encoder.transform(read_frame(table)).features
+    gaussian = filling.learn_gaussian(encoder, features, None, rng).gaussian
+    found = gaussian.axes @ gaussian.axes.T + np.diag(gaussian.noise)
+    np.testing.assert_allclose(found, truth, atol=0.06)
+
+
+def test_the_same_seed_gives_the_same_model():
+    table, _, _ = gappy()
+    one, other = (
+        TableAutoencoder(Autoencoder(2, max_epochs=2), random_state=3).fit(table) for _ in range(2)
+    )
+    assert one.fingerprint_ == other.fingerprint_
+    assert one.filler_.network is not None
+    assert one.filler_.network.history_.epochs[0]["loss"] > 0
+    pd.testing.assert_frame_equal(one.impute(table), other.impute(table))

@@ -890,8 +890,8 @@ class AnomalyDetector(
         Raises
         ------
         NotFittedError, DataError
-            As :meth:`score_samples`; also if the detector has not learned from windows, or these are no
-            :class:`narrows.signals.Windows`.
+            As :meth:`score_samples`; also if the detector has not learned from windows, or these
+            are no :class:`narrows.signals.Windows`.
         """
         rows = self._check_rows(windows)
         if not (self._space.window and isinstance(rows, Windows)):

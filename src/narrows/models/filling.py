@@ -87,30 +87,30 @@ class GaussianFill:
         return filled
 
     def step(self, features: Floats, known: Bools) -> tuple[Floats, Floats]:
-        """Fill as :meth:`fill`, and return what the gaps leave open of each feature's variance.
+        """Fill as :meth:`fill`, and return what the gaps leave open of the covariance.
 
         Returns
         -------
         filled : ndarray of shape (n, P)
-        open : ndarray of shape (P,)
-            The variance of each feature given what is known, where it is a gap; the mean over rows.
+        open : ndarray of shape (P, P)
+            The covariance of the gaps given what is known; the mean over rows.
         """
-        filled, total = features.copy(), np.zeros(len(self.noise))
+        filled, total = features.copy(), np.diag(self.noise * (~known).sum(axis=0))
         for some, x, mask in self._blocks(features, known):
             axes, factor, right = self._system(x, mask)
-            inverse = torch.cholesky_inverse(factor)
-            expected = (inverse @ right[:, :, None])[:, :, 0] @ axes.T
+            expected = torch.cholesky_solve(right[:, :, None], factor)[:, :, 0] @ axes.T
             filled[some] = np.where(known[some], features[some], expected.numpy())
-            outer = (axes[:, :, None] * axes[:, None, :]).flatten(1)
-            total += ((inverse.flatten(1) @ outer.T).numpy() * ~known[some]).sum(axis=0)
-        return filled, (total + self.noise * (~known).sum(axis=0)) / max(1, len(features))
+            of_gaps = axes.T * ~mask[:, None, :]
+            solved = torch.linalg.solve_triangular(factor, of_gaps, upper=False).flatten(0, 1)
+            total += (solved.T @ solved).numpy()
+        return filled, total / max(1, len(features))
 
     def _blocks(
         self, features: Floats, known: Bools
     ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
         """Yield the numbers of rows with gaps, these rows, and what of them is known."""
         rows = np.flatnonzero(~known.all(axis=1))
-        size = max(1, _BLOCK // max(1, self.axes.shape[1]) ** 2)
+        size = max(1, _BLOCK // max(1, self.axes.size))
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             yield some, torch.from_numpy(features[some]), torch.from_numpy(known[some])
@@ -408,11 +408,11 @@ def _fit(features: Floats, weights: Floats | None, choice: tuple[int, float]) ->
     filled = np.where(known, features, 0)
     work = features.size * max(1, rank) ** 2
     rounds = 1 if known.all() else int(np.clip(_WORK / work, *_ROUNDS))
-    open_ = np.zeros(features.shape[1])
+    open_ = np.zeros((features.shape[1],) * 2)
     for step in range(rounds):
         scatter = filled if weights is None else filled * weights[:, None]
         covariance = scatter.T @ filled / (len(filled) if weights is None else weights.sum())
-        covariance[np.diag_indices_from(covariance)] += open_
+        covariance += open_
         gaussian = _principal(covariance, rank, ridge)
         if step < rounds - 1:
             filled, open_ = gaussian.step(filled, known)

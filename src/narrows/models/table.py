@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -127,6 +127,9 @@ class TableAutoencoder(
     drop: Sequence[str] = ()
     categorical: Sequence[str] = ()
     random_state: RandomState = None
+
+    # As for the other models, weights are passed on to the model only where this is requested.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from a table.
