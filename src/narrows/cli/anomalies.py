@@ -82,7 +82,7 @@ def command(
     reading: dict[str, Any],
     **parameters: Any,
 ) -> None:
-    """List rows by how unlike the others they are, and say why.
+    """List rows that are unlike the others, and say why.
 
     "narrows anomalies DATA" learns from DATA what is normal, by small networks of which each row is
     judged by those that have not seen it. "narrows anomalies MODEL NEW" judges new rows by a
