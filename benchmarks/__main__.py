@@ -29,6 +29,7 @@ BENCHMARKS = {
     "busy": ("training", "busy --rounds 5", None),
     "sparse": ("sparse", "", None),
     "anomalies": ("anomalies", "", "signals"),
+    "anomalies-over-time": ("anomalies_signals", "", None),
     "steps": ("steps", "", None),
     "contraction": ("contraction", "steps --peers", "steps --rounds 1 --steps 4"),
     "encoding": ("using", "encoding", "encoding --rounds 2 --rows 5000"),
