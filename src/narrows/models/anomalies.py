@@ -708,14 +708,14 @@ class AnomalyDetector(
         self._references = arrays["references"]
         self._reference_numbers = arrays["reference_numbers"]
         self._reference_scores = arrays["reference_scores"]
+        self.calibration_scores_ = arrays["calibration_scores"]
+        self._check_restored()
         placed, every = self._place(self._references), np.arange(len(self._references))
         self._neighbours = self._known.neighbours(placed, _NEIGHBOURS, every)
         self._neighbour_norm = float(manifest["neighbour_norm"])
         if of_signals:
             self._scan = Scan.restore(arrays)
-        self.calibration_scores_ = arrays["calibration_scores"]
         self.offset_ = float(manifest["offset"])
-        self._check_restored()
 
     def _check_restored(self) -> None:
         """Refuse parts that do not belong together.
@@ -744,6 +744,9 @@ class AnomalyDetector(
                 raise ValueError(f"the {name} have the shape {array.shape}, not {shape}")
         if not (self._norms > 0).all() or not np.isfinite(squares).all():
             raise ValueError("the norms are not above zero")
+        references, blocks = self._known.references, self._known.blocks
+        if references.min() < 0 or references.max() >= n_known or len(blocks) not in (0, n_known):
+            raise ValueError("the references are none of the known rows")
         scores = self.calibration_scores_
         if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
             raise ValueError("the calibration scores are not ascending")
