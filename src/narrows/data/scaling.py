@@ -198,6 +198,7 @@ class Scaling:
         columns_shape: tuple[int, ...] = (),
         *,
         are_levels: bool = True,
+        is_table: bool = False,
     ) -> Self:
         """Choose the scaling for data with these statistics.
 
@@ -212,6 +213,8 @@ class Scaling:
             have different units. Otherwise ``()``.
         are_levels : bool, default=True
             Whether "auto" takes uint8, and floats that fill [0, 1], for pixels.
+        is_table : bool, default=False
+            Whether "auto" takes columns for numbers in different units, however they vary.
 
         Raises
         ------
@@ -233,7 +236,7 @@ class Scaling:
             are_levels = are_levels and not (differ and len(columns_shape) > 1)
             if _fills_its_range(statistics, low, high, are_levels):
                 name = "unit"
-            elif differ:
+            elif is_table or differ:
                 name = "standard"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float

@@ -31,7 +31,7 @@ ArchitectureName = (
     | Annotated[str, ARCHITECTURES]
 )
 Normalization = Literal["none", "batch", "layer"]
-Output = Activation | Literal["auto"]
+Output = Activation | Literal["clip", "auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]
 RandomState = int | np.random.RandomState | None
 
