@@ -506,7 +506,8 @@ class BaseAutoencoder(FittedModelMethods):
             self, len(X), has_hidden_layers=resolve.asks_for_hidden_layers(self)
         )
         run = prepare_run(self, data, seed, n_held_out=n_held_out, begun=begun)
-        with nullcontext() if begun is None else resolve.chosen_as_before(self):
+        is_anew = begun is None or not self.__sklearn_is_fitted__()
+        with nullcontext() if is_anew else resolve.chosen_as_before(self):
             start = self._begin(X, run.held_out, weights)
             settings = self._settings(len(X), run.seed)
         run.set_up(settings, stay=settings.beats_start and self._stays_at_start(run))

@@ -658,6 +658,7 @@ def explain(
         "architecture": Choice(spec.architecture, why_architecture),
         "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, why_layers),
         "scaling": _scaling_choice(model),
+        "output": Choice(plain_output(spec.output), "values within bounds"),
         "loss": Choice(model.loss_, ""),
         "batch_size": batches,
         "max_epochs": Choice(settings.max_epochs, _why_epochs(model, settings.max_epochs, steps)),
@@ -668,6 +669,8 @@ def explain(
     }
     if "hidden_layer_sizes" not in kind.parameters:
         del choices["hidden_layer_sizes"]
+    if plain_output(spec.output) != "clip":
+        del choices["output"]
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
     width = math.prod(spec.sample_shape)
     if spec.n_components >= width and not model._wide_code and not spec.is_map:
@@ -698,10 +701,11 @@ def sentence(choices: dict[str, Choice]) -> str:
 def _why_network(model: ModelAttributes, kind: Architecture, n_rows: int) -> tuple[str, str]:
     """Say why a network has its architecture, and its hidden layers."""
     spec = model.spec_
-    if kind.starts_at_pca:
-        rows = "signal windows" if spec.signal else "table"
-        return f"{rows}; initialised with PCA", f"{n_rows} rows"
     shape = " x ".join(map(str, spec.sample_shape))
+    if kind.starts_at_pca:
+        rows = "table" if len(spec.sample_shape) == 1 else f"rows of {shape}"
+        rows = "signal windows" if spec.signal else rows
+        return f"{rows}; initialised with PCA", f"{n_rows} rows"
     if kind.n_axes(spec.sample_shape):
         return f"pictures of {shape}", "channels per downsampling stage"
     features = counted(math.prod(spec.sample_shape), "feature")
@@ -719,6 +723,8 @@ def _scaling_choice(model: ModelAttributes) -> Choice:
     scaling = model.scaling_
     shape = model.sample_shape_
     of = "columns" if len(shape) == 1 else "channels"
+    if scaling.scale.ndim and len(shape) == 1 and not model.spec_.signal:
+        return Choice("standard", "columns of a table")
     if scaling.scale.ndim:
         times = f"{float(scaling.scale.max() / scaling.scale.min()):.3g}"
         differ = "by more than 3 times" if of == "columns" else f"up to {times} times"
