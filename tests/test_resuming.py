@@ -349,7 +349,8 @@ def test_the_warm_up_keeps_its_pace() -> None:
     kept = {"early_stopping": False}  # otherwise one epoch is no better than PCA
     model = make("variational", kl_warmup=0.5, max_epochs=1, **kept).fit(PICTURES)
     assert model.warmup_done_ == 1
-    model = make("variational", kl_warmup=0.5).fit(PICTURES).resume(PICTURES, max_epochs=40)
+    model = make("variational", kl_warmup=0.5, **kept).fit(PICTURES)
+    model.resume(PICTURES, max_epochs=40)
     assert model.warmup_done_ == 1
     assert min(model.history_["divergence"][4:]) > 0.5 * model.history_["divergence"][3]
 

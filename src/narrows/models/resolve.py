@@ -62,6 +62,8 @@ _RATE_OF_ONE_LAYER = 1e-2
 # learning rate, weight decay and steps an epoch (Wang & Aitchison 2024, "How to set AdamW's weight
 # decay as you scale model and dataset size").
 _EPOCHS_REMEMBERED = 6
+# The width from which on layers beside PCA need smaller steps, by its root.
+_BEARS_RATE = 256
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
 _NUMBERS_A_WEIGHT = 4
 # The parameters of steps whose choices a resumed run keeps.
@@ -503,6 +505,9 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
     if isinstance(rate, str):
         rate = kind.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
+        if kind.starts_at_pca:
+            widest = max(_BEARS_RATE, *spec.hidden_layer_sizes, 0)
+            rate *= math.sqrt(_BEARS_RATE / widest)
     if isinstance(decay, str):
         decay = kind.weight_decay
         if kind.starts_at_pca:
