@@ -88,7 +88,7 @@ class Parameters:
         conventional range that the data use, or their range) to [0, 1]; "global" subtracts each
         feature's mean and divides all features by one number, as for PCA; "standard" divides each
         feature by its standard deviation (1 if it is constant), and each channel of signals (L, C)
-        by one number; "auto" takes "unit" for data of zeros and ones only, and for pictures of
+        by one number; "auto" takes "unit" for pictures of zeros and ones only, and of
         uint8 or that fill [0, 1] (the largest value above 1/4, the root of the features' mean
         variance at least 1/16); rows (F,) are pictures if they have 16 values or more, of no more
         than 256 levels; otherwise "standard" for tables, and for signals whose channels have

@@ -139,12 +139,21 @@ def resolve(
     channels_shape = columns_shape
     if isinstance(X, Windows) and not pools_features:  # all places are alike
         channels_shape = (*X.shape[1:], 1)[:2]
+    is_table = len(columns_shape) == 1 and not isinstance(X, Windows)
     scaling = Scaling.learn(
         model.scaling,
         statistics.pooled() if pools_features else statistics,
         channels_shape,
         are_levels=_may_be_pixels(model, kind, X),
-        is_table=len(columns_shape) == 1 and not isinstance(X, Windows),
+        is_table=is_table,
+        # Of few columns of zeros and ones, the rare ones would hardly count.
+        bits_differ=is_table
+        and math.prod(X.shape[1:]) < _MANY_BITS
+        and model._n_heads == 1
+        and model.output != "clip"
+        and model._deep_by_default
+        and model.architecture in ("auto", "pca_residual")
+        and not _misfit(model, BUILT_IN["pca_residual"]),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
     architecture = "dense"
