@@ -246,7 +246,7 @@ def anomaly_scores(
     -------
     ndarray of shape (T,)
         Anomaly scores of :meth:`narrows.AnomalyDetector.score_over_time`; samples above 1 are
-        anomalous.
+        anomalous. :func:`narrows.plots.over_time` draws them.
 
     Raises
     ------

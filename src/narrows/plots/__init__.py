@@ -5,7 +5,7 @@ colours are those of your settings (``matplotlib.rcParams``); where the colours 
 matplotlib's own, Okabe & Ito's are used, which the colour-blind can tell apart.
 """
 
-from narrows.plots.anomalies import contributions, heat_maps, score_over_time
+from narrows.plots.anomalies import contributions, heat_maps
 from narrows.plots.curves import (
     activation_rates,
     code_units,
@@ -37,7 +37,6 @@ __all__ = [
     "over_time",
     "picture_grid",
     "pictures",
-    "score_over_time",
     "singular_values",
     "windows",
 ]

@@ -1,4 +1,4 @@
-"""Anomalies: what their scores are made of, where in a picture, and when in a signal."""
+"""Anomalies: which columns their scores come from, and which places of a picture."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from narrows.errors import DataError
-from narrows.plots.style import as_numbers, axes_or_new, colours, legend_above, plain_logarithm
+from narrows.plots.style import as_numbers, axes_or_new
 from narrows.plots.tiles import pictures, value_range
 from narrows.texts import printable, shortened
 
@@ -146,62 +146,3 @@ def heat_maps(
     if alike is not None:
         lines["most alike"] = np.clip((np.asarray(alike) - low) / (high - low), 0, 1)
     return pictures(lines, captions=captions, limits=(0, 1), ax=ax)
-
-
-def score_over_time(
-    scores: ArrayLike,
-    *,
-    rate: float | None = None,
-    threshold: float | None = None,
-    ax: "Axes | None" = None,
-) -> "Axes":
-    """Draw the anomaly score of a signal over time.
-
-    Parameters
-    ----------
-    scores : array-like of shape (T,)
-        What :func:`narrows.signals.anomaly_scores` returns.
-    rate : float, optional
-        Samples per second; without it, the axis counts samples.
-    threshold : float, optional
-        The score above which samples are anomalous, ``-detector.offset_``.
-    ax : Axes, optional
-        The axes to draw on; by default those of a new figure.
-
-    Returns
-    -------
-    Axes
-        With the curve, and the time above the threshold shaded. The axis of scores is logarithmic.
-
-    Raises
-    ------
-    DataError
-        If the scores are not finite numbers.
-    ParameterError
-        If ``ax`` is no Axes.
-
-    Examples
-    --------
-    >>> import narrows
-    >>> ax = narrows.plots.score_over_time([3, 2.5, 40, 45, 3], threshold=10)
-    >>> ax.get_xlabel()
-    'samples'
-    """
-    numbers = as_numbers("the scores", scores)
-    times = np.arange(len(numbers)) / (rate or 1)
-    ax = axes_or_new(ax)
-    palette = colours()
-    ax.plot(times, numbers, color=palette[0], linewidth=1, label="score")
-    if threshold is not None:
-        ax.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label="threshold")
-        ax.fill_between(
-            times, 0, 1, where=(numbers > threshold).tolist(), color=palette[1 % len(palette)],
-            alpha=0.2, linewidth=0, transform=ax.get_xaxis_transform(), label="anomalous",
-        )  # fmt: skip
-    if numbers.min() > 0:
-        ax.set_yscale("log")
-        plain_logarithm(ax.yaxis)
-    ax.set_xlabel("samples" if rate is None else "seconds")
-    ax.set_ylabel("anomaly score")
-    legend_above(ax)
-    return ax
