@@ -1,4 +1,4 @@
-"""The anomaly detector: how unlike the others each row is, by a committee that has not seen it."""
+"""The anomaly detector: scores of rows by an ensemble of autoencoders that have not seen them."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from scipy.stats import ks_2samp
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags, check_random_state
 
@@ -21,43 +20,41 @@ from narrows.data.frames import frame_of_kinds, read_frame
 from narrows.data.lazy_rows import AnyRows
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, NotFittedError, ParameterError, warn
-from narrows.models import persistence
-from narrows.models.anomaly_parts import (
-    BLOCKS,
-    CodeDistance,
-    KnownRows,
-    Space,
-    energy_test,
-    robust_norms,
-    slopes_of,
-    split_whitened,
-)
+from narrows.models import conformal, persistence
 from narrows.models.base import BaseAutoencoder
 from narrows.models.committee import Committee
-from narrows.models.judges import CommitteeJudges, Judges, ModelJudges, restore_judges
-from narrows.models.over_time import Places, Scan, draw_windows
+from narrows.models.drift import Drift
+from narrows.models.ensembles import (
+    CommitteeEnsemble,
+    Ensemble,
+    ModelEnsemble,
+    restore_ensemble,
+)
+from narrows.models.feature_space import BLOCKS, FeatureSpace
+from narrows.models.mahalanobis import MahalanobisDistance, slopes_of, split_whitened
+from narrows.models.neighbours import TrainingRows
 from narrows.models.parameters import RandomState
 from narrows.models.persistence import parameter_from_json
 from narrows.models.registry import class_named
 from narrows.models.runs import unchanged_on_failure
+from narrows.models.sample_scores import SampleScorer
 from narrows.models.validation import check_flag, check_number, check_rows
+from narrows.models.window_blocks import WindowPlaces, draw_windows
 
 Matrix = NDArray[np.float64]
 
 _MOST_ROWS = 20_000  # of more rows, so many are drawn to learn from
-_MOST_REFERENCES, _MOST_VALUES = (
-    4_096,
-    1 << 23,
-)  # rows that are kept as neighbours, and their values
+# Reference rows, among which neighbours are searched, at most, and their values.
+_MOST_REFERENCES, _MOST_VALUES = 4_096, 1 << 23
 _NEIGHBOURS = 5
-# Parts below this share of the mean squared length of rows are rounding.
+# Parts below this share of the mean squared length of rows are rounding errors.
 _LEAST = 1e-6
 _UNKNOWN = 5.0  # a category that was not learned from, in standard deviations
-# Heat at a place is divided by this quantile of that of so many normal pictures, after pooling over
-# this part of the shorter side.
+# Heat at a place is divided by this quantile of the heat of so many normal pictures there, after
+# pooling over the shorter side divided by the last number.
 _SELDOM, _MOST_PLACES, _POOLED = 0.99, 300, 10
-_BLOCK = 4_096  # rows that are judged at a time
-# The types of rows that are kept as they are.
+_BLOCK = 4_096  # rows that are scored at a time
+# The types of rows that are stored as they are.
 _STORED = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 _SPACE = ("centre", "scale", "mean", "axes")
 
@@ -70,7 +67,7 @@ class AnomalyScores(NamedTuple):
     total : ndarray of shape (n,)
         The sum of the parts; higher is more anomalous.
     residual : ndarray of shape (n,)
-        Q: the squared length of what is not restored.
+        Q: the squared length of the residual.
     code : ndarray of shape (n,)
         T squared: the squared Mahalanobis distance of the code from those of normal rows.
     neighbours : ndarray of shape (n,)
@@ -83,25 +80,6 @@ class AnomalyScores(NamedTuple):
     neighbours: Matrix
 
 
-class Drift(NamedTuple):
-    """Whether new rows as a whole are unlike those learned from.
-
-    Attributes
-    ----------
-    p_value : float
-        The probability of a difference at least as large between rows of one distribution: twice
-        the smaller of the two below, at most 1 (Bonferroni).
-    p_scores : float
-        Of the scores: the two-sample Kolmogorov-Smirnov test.
-    p_rows : float
-        Of the rows themselves: a permutation test of the energy distance (Szekely & Rizzo 2004).
-    """
-
-    p_value: float
-    p_scores: float
-    p_rows: float
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class AnomalyDetector(
     OutlierMixin,  # type: ignore[misc]  # untyped
@@ -109,27 +87,27 @@ class AnomalyDetector(
 ):
     """Find rows that are unlike the others, and say why they are.
 
-    A committee of small autoencoders is trained, each on a few hundred rows; each row is judged by
-    those that have not seen it, so that no outlier is learned by heart. The score adds up three
+    A committee of small autoencoders is trained, each on a few hundred rows; each row is scored by
+    those that have not seen it, so that no outlier is memorised. The score is the sum of three
     parts, each divided by its median over the rows learned from: Q, the squared residual; T
     squared, the robust Mahalanobis distance of the code (both are those of statistical process
     monitoring: Jackson & Mudholkar 1979, Hotelling 1947); and the squared distance to the five
     nearest rows, which finds what is rare locally.
 
-    Columns of tables are divided by their interquartile range and cut off at 5 standard deviations
+    Columns of tables are divided by their interquartile range and clipped at 5 standard deviations
     of the normal distribution. Pictures are smoothed a little, and divided by the root of their
     length, so that contrast counts half. Beside the samples of a window of a signal stand their
     differences and the spreads of both; each channel has its own scale. Pictures, windows of
-    signals and tables of more than 128
-    values a row are judged by their first 128 principal components and by what these leave.
+    signals and tables of more than 128 values a row are represented by their first 128 principal
+    components, and the residual includes what these leave.
 
     Parameters
     ----------
     model : model, path or None, default=None
-        What judges the rows. ``None`` stands for the committee. Of a model that is not fitted,
-        five are trained without a fifth of the rows each. A fitted model, or the folder of one,
-        judges the rows as it is; the threshold then comes from rows that it has not learned from.
-        This is the only positional parameter.
+        The model that restores the rows. ``None`` stands for the committee. A model that is not
+        fitted is trained by 5-fold cross-validation. A fitted model, or the folder of one, is used
+        as it is; the rows given to ``fit``, which it should not have learned from, then set the
+        threshold. This is the only positional parameter.
     contamination : float or "auto", default="auto"
         The share of the training rows that is predicted as outliers, above 0 and at most 0.5.
         "auto" takes the threshold from ``false_alarms``.
@@ -138,25 +116,27 @@ class AnomalyDetector(
         1: the threshold is the ceil((n + 1)(1 - false_alarms))-th smallest score of the n training
         rows (Vovk et al. 2005; Laxhammar & Falkman 2010).
     novelty : bool, default=False
-        Whether all rows to be judged are new. By default, rows that were learned from are
-        recognised, and judged by those that have not seen them.
+        Whether all rows to be scored are new. By default, training rows are recognised, and scored
+        by the members that have not seen them.
     n_nets : int, default=30
         Networks in the committee.
     random_state : int, RandomState or None, default=None
-        The random seed of the networks and of what they see.
+        The random seed of the networks and of the rows that each of them sees.
 
     Attributes
     ----------
     offset_ : float
         The threshold: rows whose ``score_samples`` is below it are outliers.
     seen_ : ndarray of bool and shape (M, n)
-        Which rows each judge has seen, of those in ``sample_indices_``; only after ``fit``.
+        Which rows each of the M members has seen, of those in ``sample_indices_``; only after
+        ``fit``.
     sample_indices_ : ndarray of int and shape (n,)
         The numbers of the rows learned from: all, or 20 000 drawn at random; only after ``fit``.
     calibration_scores_ : ndarray of shape (n,)
         The anomaly scores of these rows, ascending.
     column_encoder_ : ColumnEncoder or None
-        What makes numbers of a DataFrame with categories, dates or gaps; None for other rows.
+        The conversion of a DataFrame with categories, dates or gaps to numbers; None for other
+        rows.
     committee_ : Committee or None
         The networks, on the scaled rows; None with a ``model``.
     n_features_in_ : int
@@ -221,62 +201,66 @@ class AnomalyDetector(
             elif len(rows) > _MOST_ROWS:
                 drawn = generator.choice(len(rows), _MOST_ROWS, replace=False)
                 self.sample_indices_ = np.sort(drawn)
-            known = np.asarray(rows[self.sample_indices_])
-            if known.dtype not in _STORED:
-                known = known.astype(np.float64)
-            check_finite(known)
+            training = np.asarray(rows[self.sample_indices_])
+            if training.dtype not in _STORED:
+                training = training.astype(np.float64)
+            check_finite(training)
             places = None
             if isinstance(rows, Windows):
-                places = Places.of(rows, self.sample_indices_)
-            self._learn(known, places, generator)
+                places = WindowPlaces.of(rows, self.sample_indices_)
+            self._learn(training, places, generator)
             if self.column_encoder_ is not None:
                 self._name_columns(self.column_encoder_)
         return self
 
     def _learn(
-        self, rows: NDArray[Any], places: Places | None, generator: np.random.Generator
+        self, rows: NDArray[Any], places: WindowPlaces | None, generator: np.random.Generator
     ) -> None:
         """Learn from rows (n, ...) in memory; windows of signals have places."""
         flat, shape = rows.reshape(len(rows), -1), self.sample_shape_
         of_signals = places is not None
-        self._space = Space.fit(
+        self._space = FeatureSpace.fit(
             flat,
             picture=shape if len(shape) > 1 and not of_signals else (),
             window=shape if of_signals else (),
             seed=int(generator.integers(2**31)),
         )
-        placed = self._space(flat)
-        self._judges, self.seen_ = self._make_judges(rows, placed, places, generator)
+        features = self._space(flat)
+        self._ensemble, self.seen_ = self._train_ensemble(rows, features, places, generator)
         most = min(_MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
         chosen = np.sort(generator.permutation(len(rows))[:most])
         blocks = None if places is None else places.blocks()
-        self._known = KnownRows.of(rows, self.seen_, chosen, blocks)
-        least = _LEAST * (float(np.square(placed).sum(axis=1).mean()) or 1.0)
-        squares, codes = self._judges.measure(rows, placed)
+        self._training_rows = TrainingRows.of(rows, self.seen_, chosen, blocks)
+        least = _LEAST * (float(np.square(features).sum(axis=1).mean()) or 1.0)
+        squares, codes = self._ensemble.measure(rows, features)
         unseen = ~self.seen_
-        self._distance = CodeDistance.fit(codes, unseen)
-        lengths = np.square(self._distance.white(codes)).sum(axis=2)
+        self._mahalanobis = MahalanobisDistance.fit(codes, unseen)
+        lengths = np.square(self._mahalanobis.whiten(codes)).sum(axis=2)
         self._norms = np.stack(
-            [robust_norms(squares, unseen, least), robust_norms(lengths, unseen, _LEAST)]
+            [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
         )
         self._references, self._reference_numbers = rows[chosen], self.sample_indices_[chosen]
         every = np.arange(len(chosen))
-        self._neighbours = self._known.neighbours(placed[chosen], _NEIGHBOURS, every)
-        known = self._known.find(rows)
-        distances = self._neighbours.squared_distances(placed, self._known.block_of(known))
+        self._neighbours = self._training_rows.neighbours(features[chosen], _NEIGHBOURS, every)
+        indices = self._training_rows.find(rows)
+        distances = self._neighbours.squared_distances(
+            features, self._training_rows.block_of(indices)
+        )
         self._neighbour_norm = float(
-            robust_norms(distances[None], np.ones((1, len(rows)), np.bool_), least)[0]
+            _robust_norms(distances[None], np.ones((1, len(rows)), np.bool_), least)[0]
         )
         scores = np.concatenate(
-            [self._parts(block, self._known.find(block)).total for block in _blocks(rows)]
+            [self._parts(block, self._training_rows.find(block)).total for block in _blocks(rows)]
         )
         self._reference_scores = scores[chosen]
         self.calibration_scores_ = np.sort(scores)
-        self.offset_ = self._threshold()
+        self.offset_ = -conformal.threshold(
+            self.calibration_scores_, self.false_alarms, self.contamination
+        )
         if places is not None:
-            errors = self._errors_of_samples(rows, self._known.find)
+            errors = self._errors_of_samples(rows, self._training_rows.find)
             share = self.false_alarms if isinstance(self.contamination, str) else self.contamination
-            self._scan = Scan.fit(places.join(errors), places.length, share)
+            self._sample_scorer = SampleScorer.fit(places.join(errors), places.length, share)
 
     def _name_columns(self, encoder: ColumnEncoder) -> None:
         """Keep the number of columns of a table, and their names if they are the table's own."""
@@ -295,16 +279,16 @@ class AnomalyDetector(
             features[encoded.unknown[:, column], place.start] = _UNKNOWN
         return np.column_stack([features, encoded.marks])
 
-    def _make_judges(
+    def _train_ensemble(
         self,
         rows: NDArray[Any],
-        placed: Matrix,
-        places: Places | None,
+        features: Matrix,
+        places: WindowPlaces | None,
         generator: np.random.Generator,
-    ) -> tuple[Judges, NDArray[np.bool_]]:
-        """Train the judges, and return which rows each of them has seen."""
+    ) -> tuple[Ensemble, NDArray[np.bool_]]:
+        """Train the ensemble, and return which rows each member has seen."""
         if self.model is None:
-            return CommitteeJudges.fit(placed, self._space, self.n_nets, generator, places=places)
+            return CommitteeEnsemble.fit(features, self._space, self.n_nets, generator, places)
         model = self.model
         if isinstance(model, str | Path):
             manifest, parts = storage.read(model)
@@ -318,32 +302,15 @@ class AnomalyDetector(
                 "None for the committee",
                 parameter="model",
             )
-        judges, saw = ModelJudges.fit(model, rows, self._space, generator, places=places)
-        if saw.all(axis=1).any():
+        ensemble, seen = ModelEnsemble.fit(model, rows, self._space, generator, places)
+        if seen.all(axis=1).any():
             warn(
                 "the model has learned from all rows given, whose errors are smaller than those of "
                 "new rows: more than false_alarms of these will be reported; fit the detector on "
                 "rows that the model has not seen, or give the model unfitted",
                 kind="calibrated_on_learned_rows",
             )
-        return judges, saw
-
-    def _threshold(self) -> float:
-        """Return the score below which rows are outliers."""
-        scores = self.calibration_scores_
-        if not isinstance(self.contamination, str):
-            return float(np.percentile(-scores, 100 * self.contamination))
-        rank = math.ceil((len(scores) + 1) * (1 - self.false_alarms))
-        if rank > len(scores):
-            warn(
-                f"{len(scores)} rows are too few for a threshold with {self.false_alarms:g} of "
-                f"false alarms: the largest of their scores is taken, which new rows exceed with a "
-                f"probability of {1 / (len(scores) + 1):.2g}; give at least "
-                f"{math.ceil(1 / self.false_alarms) - 1} rows",
-                kind="few_rows_for_threshold",
-                rows=len(scores),
-            )
-        return float(-scores[min(rank, len(scores)) - 1])
+        return ensemble, seen
 
     @property
     def kind_of_rows_(self) -> Literal["table", "pictures", "signals"]:
@@ -361,7 +328,7 @@ class AnomalyDetector(
     def committee_(self) -> Committee | None:
         """The networks, on the scaled rows; None with a ``model``."""
         self._check_fitted()
-        return self._judges.committee if isinstance(self._judges, CommitteeJudges) else None
+        return self._ensemble.committee if isinstance(self._ensemble, CommitteeEnsemble) else None
 
     def check_parameters(self) -> None:
         """Refuse parameters out of range."""
@@ -417,7 +384,7 @@ class AnomalyDetector(
         return self._score(self._check_rows(X))
 
     def _score(self, rows: AnyRows) -> AnomalyScores:
-        """Judge checked rows."""
+        """Score checked rows."""
         parts = [self._parts(block, self._recognise(block)) for block in _blocks(rows)]
         return AnomalyScores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -483,10 +450,7 @@ class AnomalyDetector(
 
     def p_values_of(self, scores: Matrix) -> Matrix:
         """Return the p-values of anomaly scores (n,); see :meth:`p_values`."""
-        known = self.calibration_scores_
-        above = len(known) - np.searchsorted(known, scores, side="left")
-        p_values: Matrix = (1 + above) / (1 + len(known))
-        return p_values
+        return conformal.p_values(self.calibration_scores_, scores)
 
     def contributions(self, X: Any) -> Matrix:
         """Split the anomaly score of each row between its columns.
@@ -568,13 +532,13 @@ class AnomalyDetector(
         X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`.
         k : int, default=3
-            How many for each row; fewer if fewer rows are normal.
+            The number of rows for each; fewer if fewer rows are normal.
 
         Returns
         -------
         numbers : ndarray of int and shape (n, k)
             Their numbers among the training rows, the most alike first.
-        rows : ndarray of shape (n, k, ...)
+        rows : ndarray of shape (n, k, *sample_shape)
             The rows.
 
         Raises
@@ -585,8 +549,10 @@ class AnomalyDetector(
         check_number("k", k, low=1, integral=True)
         rows = np.asarray(self._check_rows(X)[:])
         normal = np.flatnonzero(-self._reference_scores >= self.offset_)
-        near = self._known.neighbours(self._neighbours.rows[normal], k, normal)
-        found = near.find(self._place(rows), self._known.block_of(self._known.find(rows)))
+        near = self._training_rows.neighbours(self._neighbours.rows[normal], k, normal)
+        found = near.find(
+            self._features(rows), self._training_rows.block_of(self._training_rows.find(rows))
+        )
         return self._reference_numbers[normal][found], self._references[normal][found]
 
     def drift(self, X: Any) -> Drift:
@@ -612,9 +578,8 @@ class AnomalyDetector(
         generator = np.random.default_rng(0)
         drawn = np.sort(generator.permutation(len(rows))[:_MOST_REFERENCES])
         new = np.asarray(rows[drawn])
-        p_scores = float(ks_2samp(self.calibration_scores_, self._score(new).total).pvalue)
-        p_rows = energy_test(self._neighbours.rows, self._place(new), generator)
-        return Drift(min(1.0, 2 * min(p_scores, p_rows)), p_scores, p_rows)
+        scores = self.calibration_scores_, self._score(new).total
+        return Drift.between(scores, (self._neighbours.rows, self._features(new)), generator)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the detector to a folder; :func:`narrows.load` reads it.
@@ -661,8 +626,8 @@ class AnomalyDetector(
             If the manifest and the tensors do not belong together.
         """
         with storage.explain_damage("detector", path):
-            known = manifest["parameters"]
-            detector = cls(**{name: parameter_from_json(value) for name, value in known.items()})
+            given = manifest["parameters"]
+            detector = cls(**{name: parameter_from_json(value) for name, value in given.items()})
             detector._restore(manifest, parts, path)
         storage.check_fingerprint(detector.fingerprint_, manifest, path)
         return detector
@@ -687,7 +652,7 @@ class AnomalyDetector(
         if (names := manifest["feature_names_in"]) is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
         of_pictures, of_signals = (manifest["rows"] == kind for kind in ("pictures", "signals"))
-        self._space = Space(
+        self._space = FeatureSpace(
             self.sample_shape_ if of_pictures else (),
             self.sample_shape_ if of_signals else (),
             float(manifest["length"]),
@@ -696,12 +661,12 @@ class AnomalyDetector(
         if self._space.scale.shape != ((BLOCKS if of_signals else 1) * width,):
             raise ValueError(f"there are scales of shape {self._space.scale.shape}")
         facts = manifest["judges"]
-        self._judges = restore_judges(facts["kind"], facts, parts["judges"], self._space, path)
+        self._ensemble = restore_ensemble(facts["kind"], facts, parts["judges"], self._space, path)
         if facts["fitted_before"]:
-            self.model = self._judges.models[0]  # type: ignore[attr-defined]
-        self._distance = CodeDistance(arrays["centres"], arrays["whitenings"])
+            self.model = self._ensemble.models[0]  # type: ignore[attr-defined]
+        self._mahalanobis = MahalanobisDistance(arrays["centres"], arrays["whitenings"])
         self._norms = arrays["norms"]
-        self._known = KnownRows(
+        self._training_rows = TrainingRows(
             arrays["hashes"].view(np.uint64), arrays["saw"].view(np.bool_), arrays["known"],
             arrays["blocks"],
         )  # fmt: skip
@@ -710,11 +675,11 @@ class AnomalyDetector(
         self._reference_scores = arrays["reference_scores"]
         self.calibration_scores_ = arrays["calibration_scores"]
         self._check_restored()
-        placed, every = self._place(self._references), np.arange(len(self._references))
-        self._neighbours = self._known.neighbours(placed, _NEIGHBOURS, every)
+        features, every = self._features(self._references), np.arange(len(self._references))
+        self._neighbours = self._training_rows.neighbours(features, _NEIGHBOURS, every)
         self._neighbour_norm = float(manifest["neighbour_norm"])
         if of_signals:
-            self._scan = Scan.restore(arrays)
+            self._sample_scorer = SampleScorer.restore(arrays)
         self.offset_ = float(manifest["offset"])
 
     def _check_restored(self) -> None:
@@ -725,17 +690,17 @@ class AnomalyDetector(
         ValueError
             For the first that does not.
         """
-        squares, codes = self._judges.measure(
-            self._references[:1], self._place(self._references[:1])
+        squares, codes = self._ensemble.measure(
+            self._references[:1], self._features(self._references[:1])
         )
-        (count, _, width), n_known = codes.shape, len(self._known.hashes)
+        (count, _, width), n_training = codes.shape, len(self._training_rows.hashes)
         n_references = len(self._references)
         shapes = {
-            "centres": (self._distance.centres, (count, width)),
-            "whitenings": (self._distance.whitenings, (count, width, width)),
+            "centres": (self._mahalanobis.centres, (count, width)),
+            "whitenings": (self._mahalanobis.whitenings, (count, width, width)),
             "norms": (self._norms, (2, count)),
-            "saw": (self._known.saw, (count, n_known)),
-            "known": (self._known.references, (n_references,)),
+            "saw": (self._training_rows.seen, (count, n_training)),
+            "known": (self._training_rows.references, (n_references,)),
             "reference_numbers": (self._reference_numbers, (n_references,)),
             "reference_scores": (self._reference_scores, (n_references,)),
         }
@@ -744,22 +709,28 @@ class AnomalyDetector(
                 raise ValueError(f"the {name} have the shape {array.shape}, not {shape}")
         if not (self._norms > 0).all() or not np.isfinite(squares).all():
             raise ValueError("the norms are not above zero")
-        references, blocks = self._known.references, self._known.blocks
-        if references.min() < 0 or references.max() >= n_known or len(blocks) not in (0, n_known):
-            raise ValueError("the references are none of the known rows")
+        references, blocks = self._training_rows.references, self._training_rows.blocks
+        if (
+            references.min() < 0
+            or references.max() >= n_training
+            or len(blocks) not in (0, n_training)
+        ):
+            raise ValueError("the references are not among the training rows")
         scores = self.calibration_scores_
         if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
             raise ValueError("the calibration scores are not ascending")
 
     def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
         """Return what is saved, as JSON and as tensors."""
-        facts, tensors = self._judges.stored()
-        fitted_before = isinstance(self._judges, ModelJudges) and len(self._judges.models) == 1
+        facts, tensors = self._ensemble.stored()
+        fitted_before = (
+            isinstance(self._ensemble, ModelEnsemble) and len(self._ensemble.models) == 1
+        )
         names = getattr(self, "feature_names_in_", None)
         manifest = {
             "kind": "detector",
             "parameters": persistence.parameters(self) | ({"model": None} if fitted_before else {}),
-            "judges": {"kind": self._judges.kind, "fitted_before": fitted_before, **facts},
+            "judges": {"kind": self._ensemble.kind, "fitted_before": fitted_before, **facts},
             "n_features_in": self.n_features_in_,
             "sample_shape": list(self.sample_shape_),
             "feature_names_in": None if names is None else list(names),
@@ -771,20 +742,20 @@ class AnomalyDetector(
             "neighbour_norm": self._neighbour_norm,
         }
         own = {name: getattr(self._space, name) for name in _SPACE} | {
-            "centres": self._distance.centres,
-            "whitenings": self._distance.whitenings,
+            "centres": self._mahalanobis.centres,
+            "whitenings": self._mahalanobis.whitenings,
             "norms": self._norms,
-            "hashes": self._known.hashes.view(np.int64),
-            "saw": self._known.saw.view(np.uint8),
-            "known": self._known.references,
-            "blocks": self._known.blocks,
+            "hashes": self._training_rows.hashes.view(np.int64),
+            "saw": self._training_rows.seen.view(np.uint8),
+            "known": self._training_rows.references,
+            "blocks": self._training_rows.blocks,
             "references": self._references,
             "reference_numbers": self._reference_numbers,
             "reference_scores": self._reference_scores,
             "calibration_scores": self.calibration_scores_,
         }
         if self._space.window:
-            own |= self._scan.arrays()
+            own |= self._sample_scorer.arrays()
         arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in own.items()}
         columns = (
             {} if self.column_encoder_ is None else {"columns": self.column_encoder_.tensors()}
@@ -799,47 +770,52 @@ class AnomalyDetector(
             )
 
     def _check_rows(self, X: Any) -> AnyRows:
-        """Check rows to be judged."""
+        """Check rows to be scored."""
         self._check_fitted()
         encoder = self.column_encoder_
         return check_rows(self, X) if encoder is None else self._encode(encoder, X)
 
-    def _place(self, rows: NDArray[Any]) -> Matrix:
+    def _features(self, rows: NDArray[Any]) -> Matrix:
         return self._space(rows.reshape(len(rows), -1))
 
     def _recognise(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the number of each row among the known ones; -1 for new rows."""
-        return np.full(len(rows), -1) if self.novelty else self._known.find(rows)
+        """Return the index of each row among the training rows; -1 for new rows."""
+        return np.full(len(rows), -1) if self.novelty else self._training_rows.find(rows)
 
-    def _parts(self, rows: NDArray[Any], known: NDArray[np.int64]) -> AnomalyScores:
-        """Judge rows in memory by the judges that have not seen them."""
-        placed = self._place(rows)
-        squares, codes = self._judges.measure(rows, placed)
-        lengths = np.square(self._distance.white(codes)).sum(axis=2)
-        shares = self._known.shares(known)
+    def _parts(self, rows: NDArray[Any], indices: NDArray[np.int64]) -> AnomalyScores:
+        """Score rows in memory by the members that have not seen them.
+
+        ``indices`` are those of the training rows that they are; -1 for new rows.
+        """
+        features = self._features(rows)
+        squares, codes = self._ensemble.measure(rows, features)
+        lengths = np.square(self._mahalanobis.whiten(codes)).sum(axis=2)
+        shares = self._training_rows.shares(indices)
         residual = (squares * shares / self._norms[0][:, None]).sum(axis=0)
         code = (lengths * shares / self._norms[1][:, None]).sum(axis=0)
-        distances = self._neighbours.squared_distances(placed, self._known.block_of(known))
+        distances = self._neighbours.squared_distances(
+            features, self._training_rows.block_of(indices)
+        )
         neighbours = distances / self._neighbour_norm
         return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
     def _contributions(self, rows: NDArray[Any]) -> Matrix:
         """Split the scores of some rows between columns, (n, F)."""
-        known, placed = self._recognise(rows), self._place(rows)
-        shares, space = self._known.shares(known), self._space
+        indices, features = self._recognise(rows), self._features(rows)
+        shares, space = self._training_rows.shares(indices), self._space
         width = math.prod(self.sample_shape_)
         total = np.zeros((len(rows), width))
-        white = self._distance.white(self._judges.measure(rows, placed)[1])
-        residuals = self._judges.residuals(rows, placed)
-        for judge, slopes in enumerate(self._slopes()):
-            left = np.square(residuals[judge]) / self._norms[0][judge]
-            left = space.fold(left) if left.shape[1] > width else left
-            vectors = space.to_columns(split_whitened(white[judge], slopes))
-            distances = space.fold(np.square(vectors)) / self._norms[1][judge]
-            total += (left + distances) * shares[judge][:, None]
-        found = self._neighbours.find(placed, self._known.block_of(known))
-        away = space.to_columns(self._neighbours.differences(placed, found))
-        total += space.fold(np.square(away).mean(axis=1)) / self._neighbour_norm
+        whitened = self._mahalanobis.whiten(self._ensemble.measure(rows, features)[1])
+        residuals = self._ensemble.residuals(rows, features)
+        for member, slopes in enumerate(self._slopes()):
+            left = np.square(residuals[member]) / self._norms[0][member]
+            left = space.sum_blocks(left) if left.shape[1] > width else left
+            vectors = space.to_columns(split_whitened(whitened[member], slopes))
+            distances = space.sum_blocks(np.square(vectors)) / self._norms[1][member]
+            total += (left + distances) * shares[member][:, None]
+        found = self._neighbours.find(features, self._training_rows.block_of(indices))
+        away = space.to_columns(self._neighbours.differences(features, found))
+        total += space.sum_blocks(np.square(away).mean(axis=1)) / self._neighbour_norm
         return total
 
     def _errors_of_samples(
@@ -847,25 +823,25 @@ class AnomalyDetector(
     ) -> Matrix:
         """Return what the samples of windows add to residuals and distances to neighbours, (n, L).
 
-        Judges with narrow codes leave out waves, and so have no say.
+        Members with narrow codes do not restore waves, and are left out.
         """
-        fine, norms = self._judges.are_fine(), self._norms[0]
+        wide, norms = self._ensemble.have_wide_codes(), self._norms[0]
         some = max(1, _MOST_VALUES // (len(norms) * len(self._space.scale)))
         errors = np.empty((len(rows), self.sample_shape_[0]))
         for start in range(0, len(rows), some):
             block = np.asarray(rows[start : start + some])
-            known, placed = recognise(block), self._place(block)
-            shares = self._known.shares(known)
-            of_fine = shares * fine[:, None]
-            shares = np.where(of_fine.sum(axis=0) > 0, of_fine, shares)
+            indices, features = recognise(block), self._features(block)
+            shares = self._training_rows.shares(indices)
+            wide_shares = shares * wide[:, None]
+            shares = np.where(wide_shares.sum(axis=0) > 0, wide_shares, shares)
             shares /= shares.sum(axis=0)
-            squares = np.square(self._judges.residuals(block, placed))
+            squares = np.square(self._ensemble.residuals(block, features))
             residual = np.einsum("mnf,mn->nf", squares, shares / norms[:, None])
             if residual.shape[1] > self.n_features_in_:
-                residual = self._space.fold(residual)
-            found = self._neighbours.find(placed, self._known.block_of(known))
-            away = self._space.to_columns(self._neighbours.differences(placed, found))
-            distances = self._space.fold(np.square(away).mean(axis=1)) / self._neighbour_norm
+                residual = self._space.sum_blocks(residual)
+            found = self._neighbours.find(features, self._training_rows.block_of(indices))
+            away = self._space.to_columns(self._neighbours.differences(features, found))
+            distances = self._space.sum_blocks(np.square(away).mean(axis=1)) / self._neighbour_norm
             values = (residual + distances).reshape(len(block), self.sample_shape_[0], -1)
             errors[start : start + some] = values.sum(axis=2)
         return errors
@@ -887,8 +863,8 @@ class AnomalyDetector(
         -------
         list of ndarray of shape (T,)
             For each signal, the scores of its samples. The share ``false_alarms`` of the samples
-            learned from scores above 1, each by judges that have not seen it; windows are held out
-            in blocks, and those that overlap what a judge has seen count as seen.
+            learned from scores above 1, each by members that have not seen it; windows are held
+            out in blocks, and those that overlap what a member has seen count as seen.
 
         Raises
         ------
@@ -902,14 +878,14 @@ class AnomalyDetector(
                 "scores over time are those of windows; learn from signals.Windows, and give such"
             )
         errors = self._errors_of_samples(rows, self._recognise)
-        places = Places.of(rows, np.arange(len(rows)))
-        return [self._scan(one) for one in places.join(errors)]
+        places = WindowPlaces.of(rows, np.arange(len(rows)))
+        return [self._sample_scorer(one) for one in places.join(errors)]
 
     def _slopes(self) -> list[Matrix]:
-        """Return the slopes of each judge's whitened codes, from the reference rows."""
-        placed = self._neighbours.rows
-        white = self._distance.white(self._judges.measure(self._references, placed)[1])
-        return [slopes_of(placed, own) for own in white]
+        """Return the slopes of each member's whitened codes, from the reference rows."""
+        features = self._neighbours.rows
+        whitened = self._mahalanobis.whiten(self._ensemble.measure(self._references, features)[1])
+        return [slopes_of(features, own) for own in whitened]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
@@ -924,3 +900,15 @@ def _blocks(rows: AnyRows, some: int = _BLOCK) -> Iterator[NDArray[Any]]:
     """Yield so many rows at a time, in memory."""
     for start in range(0, len(rows), some):
         yield np.asarray(rows[start : start + some])
+
+
+def _robust_norms(values: Matrix, counted: NDArray[np.bool_], least: float) -> Matrix:
+    """Return the median of the counted of values (M, n) of each line, (M,), or at least ``least``.
+
+    Where more than half of them are zero, the mean takes its place.
+    """
+    norms = np.empty(len(values))
+    for line, (own, which) in enumerate(zip(values, counted, strict=True)):
+        used = own[which] if which.any() else own
+        norms[line] = max(least, np.median(used) or used.mean())
+    return norms

@@ -30,7 +30,8 @@ _MOST = 65_536
 _ALL = np.uint64(2**64 - 1)  # the bound of hashes as long as all of them are kept
 _VALUES = 1 << 20  # the number of values hashed at a time
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd
-_REST = np.uint64(20)  # the number of low bits of a hash that depend on the rounding error
+ROUNDING_BITS = np.uint64(20)
+"""The number of low bits of a hash that depend on the rounding error of single precision."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class LearnedRows:
         kinds = np.full(len(hashes), UNKNOWN, np.int8)
         kinds[hashes <= np.uint64(min(self.learned.bound, self.held_out.bound))] = NEW
         coarse = self.in_single or np.can_cast(X.dtype, np.float32)
-        bits = _REST if coarse else np.uint64(0)
+        bits = ROUNDING_BITS if coarse else np.uint64(0)
         for kind, known in ((HELD_OUT, self.held_out), (LEARNED, self.learned)):
             kinds[np.isin(hashes >> bits, known.kept >> bits)] = kind
         return kinds
@@ -253,8 +254,8 @@ def _hash(X: AnyRows) -> tuple[Hashes, bool]:
                 left = np.nan_to_num((block - values.astype(np.float64)).astype(np.float32)) + 0
             in_single = in_single and not left.any()
             rest = left.view(np.uint32).astype(np.uint64) @ factors
-        of_rest = _mixed(rest + constant) >> (np.uint64(64) - _REST)
-        hashes[start : start + size] = (hashed >> _REST << _REST) | of_rest
+        of_rest = _mixed(rest + constant) >> (np.uint64(64) - ROUNDING_BITS)
+        hashes[start : start + size] = (hashed >> ROUNDING_BITS << ROUNDING_BITS) | of_rest
     return hashes, in_single
 
 

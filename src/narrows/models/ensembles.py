@@ -1,7 +1,7 @@
-"""Who judges rows: the members of a committee, or models of Narrows, each by what it has not seen.
+"""Ensembles of autoencoders, each member trained on other rows: a committee, or models of Narrows.
 
-A judge leaves a residual of each row, and has a code for it. What it has learned from, it knows by
-heart; therefore several judges see different rows, and each row is judged by the others.
+A member gives each row a residual and a code. Those of the rows that it was trained on are too
+small, so that each row is scored by the members that have not seen it.
 """
 
 import math
@@ -14,120 +14,119 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from torch import Tensor
 
-from narrows.models.anomaly_parts import Space
 from narrows.models.base import BaseAutoencoder
 from narrows.models.committee import Committee
+from narrows.models.feature_space import FeatureSpace
 from narrows.models.learned_rows import LEARNED
-from narrows.models.over_time import Places
 from narrows.models.registry import class_named
+from narrows.models.window_blocks import WindowPlaces
 
 if TYPE_CHECKING:
     from narrows import storage
 
 Matrix = NDArray[np.float64]
 
-# The rows that a member of the committee sees, at least and for each column, and the numbers in its
-# code: fixed ones, and shares of the number of columns.
+# The rows that a network of the committee sees, at least and for each column, and the widths of
+# codes: fixed ones, and parts of the number of columns.
 _ROWS, _ROWS_A_COLUMN, _CODES, _SHARES = 128, 2, (1, 2, 4, 8), (4, 2)
-_FINE = 8  # the numbers of a code that restores waves
-_FOLDS = 5  # the models that are trained on four fifths of the rows each
+_WIDE = 8  # the least width of a code that restores waves
+_FOLDS = 5  # of the cross-validation of a model
 
 
-class Judges(ABC):
-    """M judges of rows, which are given as they are, (n, ...), and in coordinates, (n, r)."""
+class Ensemble(ABC):
+    """M autoencoders of rows, which are given as they are, (n, ...), and as features, (n, r)."""
 
     kind: str
 
     @abstractmethod
-    def measure(self, rows: NDArray[Any], placed: Matrix) -> tuple[Matrix, Matrix]:
+    def measure(self, rows: NDArray[Any], features: Matrix) -> tuple[Matrix, Matrix]:
         """Return squared lengths of residuals (M, n) and codes (M, n, K)."""
 
     @abstractmethod
-    def residuals(self, rows: NDArray[Any], placed: Matrix) -> Matrix:
+    def residuals(self, rows: NDArray[Any], features: Matrix) -> Matrix:
         """Return the residuals of few rows in their columns, (M, n, F)."""
 
     @abstractmethod
-    def are_fine(self) -> NDArray[np.bool_]:
-        """Return which judges have codes wide enough for the waves of a signal, (M,)."""
+    def have_wide_codes(self) -> NDArray[np.bool_]:
+        """Return which members have codes wide enough for the waves of a signal, (M,)."""
 
     @abstractmethod
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return facts in JSON types, and tensors."""
 
 
-class CommitteeJudges(Judges):
+class CommitteeEnsemble(Ensemble):
     """Small networks, each of which has seen a few hundred rows."""
 
     kind = "committee"
 
-    def __init__(self, committee: Committee, space: Space) -> None:
+    def __init__(self, committee: Committee, space: FeatureSpace) -> None:
         self.committee = committee
         self._space = space
 
     @classmethod
     def fit(
         cls,
-        placed: Matrix,
-        space: Space,
+        features: Matrix,
+        space: FeatureSpace,
         count: int,
         generator: np.random.Generator,
-        *,
-        places: Places | None = None,
-    ) -> tuple["CommitteeJudges", NDArray[np.bool_]]:
-        """Train the networks; return which rows each has seen as well, (count, n).
+        places: WindowPlaces | None,
+    ) -> tuple["CommitteeEnsemble", NDArray[np.bool_]]:
+        """Train the networks, and return which rows each has seen, (count, n).
 
-        Of windows at ``places``, each sees some of half of the blocks, and the next one some of
-        the other half.
+        Of windows at ``places``, one network sees windows of half of the blocks, and the next one
+        windows of the other half.
         """
-        n_rows, width = placed.shape
+        n_rows, width = features.shape
         n_seen = min(max(_ROWS, _ROWS_A_COLUMN * width), max(1, n_rows // 2))
         pools = [np.arange(n_rows)] * count
         if places is not None:
             halves = (half for _ in range(-(-count // 2)) for half in places.halves(generator))
             pools = [next(halves) for _ in range(count)]
             n_seen = min(n_seen, *map(len, pools))
-        seen = np.array([generator.permutation(pool)[:n_seen] for pool in pools])
+        drawn = np.array([generator.permutation(pool)[:n_seen] for pool in pools])
         cycle = (*_CODES, *(width // share for share in _SHARES))
         most = max(1, min(width, n_seen) - 1)
         sizes = [min(most, max(1, cycle[member % len(cycle)])) for member in range(count)]
         seeds = generator.integers(2**31, size=count).tolist()
-        saw = np.zeros((count, n_rows), np.bool_)
-        np.put_along_axis(saw, seen, True, axis=1)
+        seen = np.zeros((count, n_rows), np.bool_)
+        np.put_along_axis(seen, drawn, True, axis=1)
         if places is not None:
-            saw = np.array([places.overlapped(own) for own in saw])
-        return cls(Committee.fit(placed, seen, sizes=sizes, seeds=seeds), space), saw
+            seen = np.array([places.overlapped(own) for own in seen])
+        return cls(Committee.fit(features, drawn, sizes=sizes, seeds=seeds), space), seen
 
-    def are_fine(self) -> NDArray[np.bool_]:
-        """See :class:`Judges`."""
+    def have_wide_codes(self) -> NDArray[np.bool_]:
+        """See :class:`Ensemble`."""
         sizes = self.committee.tensors()["mask"].numpy().sum(axis=(1, 2))
-        fine: NDArray[np.bool_] = sizes >= min(_FINE, sizes.max())
-        return fine
+        wide: NDArray[np.bool_] = sizes >= min(_WIDE, sizes.max())
+        return wide
 
-    def measure(self, rows: NDArray[Any], placed: Matrix) -> tuple[Matrix, Matrix]:
-        """See :class:`Judges`."""
-        squares, codes = self.committee.measure(placed)
-        return squares + np.square(self._beside(rows, placed)).sum(axis=1), codes
+    def measure(self, rows: NDArray[Any], features: Matrix) -> tuple[Matrix, Matrix]:
+        """See :class:`Ensemble`."""
+        squares, codes = self.committee.measure(features)
+        return squares + np.square(self._remainder(rows, features)).sum(axis=1), codes
 
-    def residuals(self, rows: NDArray[Any], placed: Matrix) -> Matrix:
-        """See :class:`Judges`."""
-        left = self._space.to_columns(self.committee.residuals(placed))
-        return left + self._beside(rows, placed)
+    def residuals(self, rows: NDArray[Any], features: Matrix) -> Matrix:
+        """See :class:`Ensemble`."""
+        residuals = self._space.to_columns(self.committee.residuals(features))
+        return residuals + self._remainder(rows, features)
 
-    def _beside(self, rows: NDArray[Any], placed: Matrix) -> Matrix:
+    def _remainder(self, rows: NDArray[Any], features: Matrix) -> Matrix:
         """Return what the principal components leave of rows, (n, F); zeros without them."""
-        return self._space.left_out(rows.reshape(len(rows), -1), placed)
+        return self._space.remainder(rows.reshape(len(rows), -1), features)
 
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """See :class:`Judges`."""
+        """See :class:`Ensemble`."""
         return {}, self.committee.tensors()
 
 
-class ModelJudges(Judges):
-    """Models of Narrows: those of a cross-validation, or one that was trained before."""
+class ModelEnsemble(Ensemble):
+    """Models of Narrows: those of a cross-validation, or one that was fitted before."""
 
     kind = "models"
 
-    def __init__(self, models: Sequence[BaseAutoencoder], space: Space) -> None:
+    def __init__(self, models: Sequence[BaseAutoencoder], space: FeatureSpace) -> None:
         self.models = list(models)
         self._space = space
 
@@ -136,47 +135,46 @@ class ModelJudges(Judges):
         cls,
         model: BaseAutoencoder,
         rows: NDArray[Any],
-        space: Space,
+        space: FeatureSpace,
         generator: np.random.Generator,
-        *,
-        places: Places | None = None,
-    ) -> tuple["ModelJudges", NDArray[np.bool_]]:
-        """Train a model five times without a fifth of the rows; or take one that is fitted.
+        places: WindowPlaces | None,
+    ) -> tuple["ModelEnsemble", NDArray[np.bool_]]:
+        """Train a model in 5-fold cross-validation; or take one that is fitted.
 
-        Of windows at ``places``, the fifths are made of blocks.
+        The folds of windows at ``places`` consist of whole blocks.
         """
         if model.__sklearn_is_fitted__():
-            known, saw = model.learned_rows_, np.zeros((1, len(rows)), np.bool_)
-            if known is not None:
-                saw[0] = known.membership(rows) == LEARNED
+            memory, seen = model.learned_rows_, np.zeros((1, len(rows)), np.bool_)
+            if memory is not None:
+                seen[0] = memory.membership(rows) == LEARNED
             if places is not None:
-                saw[0] = places.overlapped(saw[0])
-            return cls([model], space), saw
+                seen[0] = places.overlapped(seen[0])
+            return cls([model], space), seen
         blocks = np.arange(len(rows)) if places is None else places.blocks()
         names = generator.permutation(np.unique(blocks))
         parts = np.array_split(names, min(_FOLDS, len(names)))
-        saw = np.array([~np.isin(blocks, part) for part in parts])
+        seen = np.array([~np.isin(blocks, part) for part in parts])
         models = []
-        for own in saw:
+        for own in seen:
             learns = own if places is None else ~places.overlapped(~own)
             fresh = clone(model).set_params(random_state=int(generator.integers(2**31)))
             models.append(fresh.fit(rows[learns if learns.sum() > 1 else own]))
-        return cls(models, space), saw
+        return cls(models, space), seen
 
-    def are_fine(self) -> NDArray[np.bool_]:
-        """See :class:`Judges`."""
+    def have_wide_codes(self) -> NDArray[np.bool_]:
+        """See :class:`Ensemble`."""
         return np.ones(len(self.models), np.bool_)
 
-    def measure(self, rows: NDArray[Any], placed: Matrix) -> tuple[Matrix, Matrix]:
-        """See :class:`Judges`."""
-        del placed
+    def measure(self, rows: NDArray[Any], features: Matrix) -> tuple[Matrix, Matrix]:
+        """See :class:`Ensemble`."""
+        del features
         squares = np.stack([np.square(left).sum(axis=1) for left in self._residuals(rows)])
         codes = [model.transform(rows).astype(np.float64) for model in self.models]
         return squares, np.stack(codes)
 
-    def residuals(self, rows: NDArray[Any], placed: Matrix) -> Matrix:
-        """See :class:`Judges`."""
-        del placed
+    def residuals(self, rows: NDArray[Any], features: Matrix) -> Matrix:
+        """See :class:`Ensemble`."""
+        del features
         return np.stack(self._residuals(rows))
 
     def _residuals(self, rows: NDArray[Any]) -> list[Matrix]:
@@ -186,7 +184,7 @@ class ModelJudges(Judges):
         return [left.reshape(len(rows), -1) / scale for left in away]
 
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """See :class:`Judges`."""
+        """See :class:`Ensemble`."""
         manifests: list[dict[str, Any]] = []
         tensors: dict[str, Tensor] = {}
         for number, model in enumerate(self.models):
@@ -198,22 +196,26 @@ class ModelJudges(Judges):
         return {"models": manifests}, tensors
 
 
-def restore_judges(
-    kind: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], space: Space, path: Any
-) -> Judges:
-    """Build judges from what they stored.
+def restore_ensemble(
+    kind: str,
+    facts: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    space: FeatureSpace,
+    path: Any,
+) -> Ensemble:
+    """Build an ensemble from what it stored.
 
     Raises
     ------
     ValueError, KeyError, RuntimeError
         If the facts and tensors do not belong together.
     """
-    if kind == CommitteeJudges.kind:
+    if kind == CommitteeEnsemble.kind:
         committee = Committee(tensors)
         committee.check(len(space.axes) or len(space.centre))
-        return CommitteeJudges(committee, space)
-    if kind != ModelJudges.kind:
-        raise ValueError(f"there are no judges {kind!r}")
+        return CommitteeEnsemble(committee, space)
+    if kind != ModelEnsemble.kind:
+        raise ValueError(f"there is no ensemble {kind!r}")
     models = []
     for number, manifest in enumerate(facts["models"]):
         cls = class_named(manifest["model"])
@@ -228,4 +230,4 @@ def restore_judges(
             for part in manifest["weights"]
         }
         models.append(cls.restore(manifest, parts, path))
-    return ModelJudges(models, space)
+    return ModelEnsemble(models, space)
