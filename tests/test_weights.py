@@ -268,7 +268,7 @@ def test_the_history_has_weighted_means_of_learned_and_held_out_rows() -> None:
     weights = np.random.default_rng(2).random(60) + 0.1
     model = Autoencoder(
         2, architecture="dense", hidden_layer_sizes=(6,), learning_rate=1e-12, max_epochs=1,
-        validation_fraction=0.25, batch_size=7, random_state=SEED,
+        validation_fraction=0.25, batch_size=7, scaling="global", random_state=SEED,
     ).fit(X, sample_weight=weights)  # fmt: skip
     scale = float(model.scaling_.scale)
     errors = model.reconstruction_error(X).astype(np.float64) * X.shape[1] / scale**2

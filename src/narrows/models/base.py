@@ -1,6 +1,7 @@
 """The base class of all models: fitting, resuming, learning from more rows, measuring the loss."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import field, replace
@@ -17,7 +18,7 @@ from narrows import losses, networks, ranks, storage
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import Batch, RowWeights, Weighted, source_of, without_zero_weights
 from narrows.data.lazy_rows import AnyRows, strided
-from narrows.errors import ParameterError
+from narrows.errors import NarrowsWarning, ParameterError
 from narrows.losses import Loss
 from narrows.models import persistence, resolve
 from narrows.models.damage import (
@@ -522,7 +523,9 @@ class BaseAutoencoder(FittedModelMethods):
         if run.keeps_start(history):
             # No network was better than the start, so the start is computed from all rows.
             run.use_all_rows()
-            start = self._begin(X, weights=weights)
+            with warnings.catch_warnings():  # of the choices, which were warned of above
+                warnings.simplefilter("ignore", NarrowsWarning)
+                start = self._begin(X, weights=weights)
             self._remember_damaged(run)
             network = self._prepare_network(run, start)
             objective = Objective(self, network, run.settings, len(X), is_new=True)
