@@ -1,7 +1,7 @@
-"""Tables of any library as columns of Arrow, and such columns put back into a table of its kind.
+"""Tables of any library as Arrow columns, and Arrow columns as a table of the same library.
 
-pandas and polars data frames, Arrow tables, structured arrays, and arrays or lists of rows are
-taken; what is given back has the kind, the columns, their order and their types of what came in.
+The tables are pandas and polars data frames, Arrow tables, structured arrays, and arrays or lists
+of rows. A table that is built from new values has the kind, columns, order and types of its source.
 """
 
 import csv
@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import compute
 from sklearn.utils.validation import check_array
@@ -55,7 +54,7 @@ class Values:
     is_tagged : bool
         Whether the values have several types, and are written as JSON.
     other : str
-        What else the column holds, if it is nothing that can be used; the array is null then.
+        What the column holds, if no model can learn from it; the array is null then.
     """
 
     array: Any
@@ -134,7 +133,7 @@ class Frame:
 
 
 def frame_of_kinds(X: Any) -> Frame | None:
-    """Read a table if it has columns that are no numbers, or gaps; otherwise return None.
+    """Read a table if it has gaps or columns of other values than numbers; otherwise return None.
 
     Parameters
     ----------
@@ -151,7 +150,7 @@ def frame_of_kinds(X: Any) -> Frame | None:
         is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
         if not (is_number or pa.types.is_boolean(kind)) or values.other or values.is_tagged:
             return frame
-        if pc.any(pc.is_null(values.array, nan_is_null=True)).as_py():
+        if compute.any(compute.is_null(values.array, nan_is_null=True)).as_py():
             return frame
     return None
 

@@ -1,6 +1,5 @@
 """The report on a model of a table with categories, dates and gaps: by column, with its filling."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.impute import KNNImputer
 
+from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.frames import read_frame
 from narrows.evaluation.page import Part
 from narrows.evaluation.report import Report, measure
@@ -15,7 +15,8 @@ from narrows.models.filling import HIDDEN, spread, sums
 from narrows.models.learned_rows import NEW
 from narrows.models.table import TableAutoencoder
 
-# Rows of which cells are hidden at most, as neighbours are searched among them, and at least.
+# The rows of which cells are hidden: at most, since neighbours are searched among them, and the
+# fewest held-out rows that are taken alone.
 _MOST, _LEAST = 2_000, 30
 Floats = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class TableReport(Report):
     rows_filled : int
         The rows of which cells were hidden.
     is_filling_unseen : bool
-        Whether what fills gaps had not learned from these rows.
+        Whether the model has not learned from these rows.
     """
 
     columns: list[ColumnScore]
@@ -87,8 +88,8 @@ class TableReport(Report):
         ]
         if not self.is_filling_unseen:
             words.append(
-                "The model learned from these rows, which flatters it: give rows that it has not "
-                "learned from."
+                "The model has learned from these rows, so that its errors are smaller than on new "
+                "rows; give rows that it has not learned from."
             )
         return [
             Part(
@@ -196,22 +197,19 @@ def _measure_filling(model: TableAutoencoder, features: Floats, rng: np.random.G
         np.where(np.isnan(seen), 0, seen),
         KNNImputer(keep_empty_features=True).fit_transform(seen),
     ]
-    return np.stack([_errors(encoder, features, way, hidden, slices) for way in ways])
+    return np.stack([_errors(encoder, features, way, hidden) for way in ways])
 
 
 def _errors(
-    encoder: Any,
-    truth: Floats,
-    found: Floats,
-    hidden: NDArray[np.bool_],
-    slices: Sequence[slice],
+    encoder: ColumnEncoder, truth: Floats, found: Floats, hidden: NDArray[np.bool_]
 ) -> Floats:
     """Return the error (C,) of hidden cells; NaN where there are none."""
+    slices = encoder.slices
     cells = np.stack([hidden[:, place.start] for place in slices], axis=1)
     squares = sums(np.where(hidden, np.square(found - np.nan_to_num(truth)), 0), slices)
     counts = cells.sum(axis=0)
     errors = np.full(len(slices), np.nan)
-    for i in np.flatnonzero(counts):
+    for i in np.flatnonzero(counts).tolist():
         errors[i] = np.sqrt(squares[:, i].sum() / counts[i])
         if encoder.is_category(i):
             ours, true = (

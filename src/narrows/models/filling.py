@@ -1,11 +1,11 @@
-"""Values for the gaps of a table: from a Gaussian with few axes, and from a network beside it.
+"""Imputation: values for the gaps of a table, from a Gaussian and a network that corrects it.
 
 The Gaussian is probabilistic PCA (Tipping & Bishop 1999, "Probabilistic principal component
 analysis", JRSS B 61, eqs. 6 to 8), learned with gaps by EM; a gap gets its expectation given the
 known cells of its row. The network learns to restore whole columns that are hidden in rows which
 the Gaussian has filled; its loss counts hidden cells alone, and none that is a gap. How far each
 column follows the Gaussian, and how far the network beyond it, is a share between 0 and 1 that is
-measured on cells which are hidden on purpose: 0 is the mean, or the most frequent category.
+measured on cells that are hidden on purpose: 0 is the mean, or the most frequent category.
 """
 
 import warnings
@@ -37,9 +37,9 @@ _ROWS, _ROWS_TO_CHOOSE, _FOLDS = 5_000, 800, 4  # rows at most, of these to choo
 _ROUNDS, _WORK = (4, 15), 1e9  # iterations of EM, and multiplications that they may take
 _BLOCK = 1 << 22  # numbers that are held at once
 _LEAST_NOISE = 1e-3
-_MOST_DRAWS, _CELLS = 20, 40_000  # times that cells are hidden, and cells looked at
-_CODE, _HIDDEN_UNITS = 64, 128  # widths of the network, which is to restore, not to compress
-_PRIOR = 10.0  # cells for which the share of all columns stands in a column's own
+_MOST_DRAWS, _CELLS = 20, 40_000  # draws of hidden cells, at most, and cells of all draws
+_CODE, _HIDDEN_UNITS = 64, 128  # widths of the network; its code is not a bottleneck
+_PRIOR = 10.0  # the weight, in cells, of the share of all columns in a column's own
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Filler:
     errors: dict[str, Floats] = field(default_factory=dict)
 
     def start(self, features: Floats) -> Floats:
-        """Fill gaps, which are NaN, without the network."""
+        """Fill gaps, which are NaN, by the Gaussian alone."""
         known = ~np.isnan(features)
         if known.all():
             return features
@@ -151,7 +151,7 @@ class Filler:
         return np.where(known, features, filled * spread(self.followed, self.encoder.slices))
 
     def fill(self, features: Floats) -> Floats:
-        """Fill gaps, which are NaN, as well as it is known how."""
+        """Fill gaps, which are NaN, by the Gaussian and the network."""
         base = self.start(features)
         known = ~np.isnan(features)
         if known.all() or not self.learned.any():
@@ -275,7 +275,7 @@ def learn(encoder: ColumnEncoder, features: Floats, weights: Floats | None, seed
         intact_weight=0.0,
         random_state=seed,
     )
-    with unobserved(), warnings.catch_warnings():  # what becomes of the network is measured below
+    with unobserved(), warnings.catch_warnings():  # the errors of the network are measured below
         warnings.simplefilter("ignore", NarrowsWarning)
         network.fit(rows, sample_weight=weights)
     if network.history_.ended == "interrupted":
@@ -310,7 +310,7 @@ def learn_gaussian(
     some = features[rows]
     own = None if weights is None else weights[rows]
     few = slice(_ROWS_TO_CHOOSE)
-    hidden = _hide(some[few], slices, rng, _draws(some[few]))
+    hidden = _hide(some[few], slices, rng)
     of_few = (some[few], None if own is None else own[few], hidden)
     choices = _choices(len(some[few]), features.shape[1])
     wrong = [
@@ -318,7 +318,7 @@ def learn_gaussian(
         for choice in choices
     ]
     choice = choices[int(np.argmin(wrong))]
-    hidden = _hide(some, slices, rng, _draws(some))
+    hidden = _hide(some, slices, rng)
     predicted = _predict(some, own, hidden, choice, folds=_FOLDS)
     truth = np.where(hidden, some, 0)
     followed = _shares(truth, np.where(hidden, predicted, 0), slices)
@@ -364,7 +364,7 @@ def _measure_network(filler: Filler, features: Floats, rng: np.random.Generator)
     if not len(features):
         return filler
     slices = filler.encoder.slices
-    hidden = _hide(features, slices, rng, _draws(features))
+    hidden = _hide(features, slices, rng)
     base, restored = np.zeros(hidden.shape), np.zeros(hidden.shape)
     for draw, cells in enumerate(hidden):
         seen = np.where(cells, np.nan, features)
@@ -379,13 +379,12 @@ def _measure_network(filler: Filler, features: Floats, rng: np.random.Generator)
     return replace(filler, learned=learned, errors=errors)
 
 
-def _draws(features: Floats) -> int:
-    """Return how many times cells are hidden: more often where they are few."""
-    return int(np.clip(_CELLS // features.size, 1, _MOST_DRAWS))
+def _hide(features: Floats, slices: Sequence[slice], rng: np.random.Generator) -> Bools:
+    """Draw known cells to be hidden, (draws, n, P); at least one cell of each row stays known.
 
-
-def _hide(features: Floats, slices: Sequence[slice], rng: np.random.Generator, draws: int) -> Bools:
-    """Draw known cells to be hidden, (draws, n, P); some cell of each row stays known."""
+    The fewer cells there are, the more draws.
+    """
+    draws = int(np.clip(_CELLS // features.size, 1, _MOST_DRAWS))
     drawn = rng.random((draws, len(features), len(slices)))
     known = ~np.isnan(features)
     hidden = known & spread(drawn < HIDDEN, slices)
@@ -393,7 +392,7 @@ def _hide(features: Floats, slices: Sequence[slice], rng: np.random.Generator, d
 
 
 def _choices(n_rows: int, n_features: int) -> list[tuple[int, float]]:
-    """List numbers of axes, and ridges, that are tried."""
+    """Return the pairs of a number of axes and a ridge that are tried."""
     most = min(n_features - 1, max(1, n_rows // 2 - 1))
     ranks: list[tuple[int, float]] = [(rank, 0.0) for rank in _RANKS if rank <= most]
     if n_features <= _MOST_FEATURES:
@@ -432,9 +431,9 @@ def _principal(covariance: Floats, rank: int, ridge: float) -> GaussianFill:
 def _shares(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
     """Return how far each column should follow a change towards the truth, from 0 to 1.
 
-    It is the least squares estimate, drawn to that of all columns where cells are few, and to 0 as
-    the gain is less certain: all the way where it is no larger than its standard error, or that of
-    all columns no larger than two.
+    It is the least squares estimate, shrunk towards that of all columns where cells are few, and
+    towards 0 where the gain is uncertain: it is 0 where the gain is at most its standard error, or
+    the gain of all columns at most two standard errors.
 
     Parameters
     ----------
@@ -462,7 +461,7 @@ def _shares(truth: Floats, change: Floats, slices: Sequence[slice]) -> Floats:
 
 
 def _guesses_better(encoder: ColumnEncoder, truth: Floats, found: Floats, before: Floats) -> Bools:
-    """Return of which columns (C,) categories are found no more seldom than before.
+    """Return which columns (C,) have at least as many categories right as before.
 
     Parameters
     ----------
@@ -482,7 +481,7 @@ def _guesses_better(encoder: ColumnEncoder, truth: Floats, found: Floats, before
 
 
 def _certain(gain: Floats, errors: float = 1.0) -> Floats:
-    """Return how certain summed gains (n, ...) are: 0 up to so many standard errors, soon 1."""
+    """Return how certain summed gains (n, ...) are, 0 to 1: 0 up to so many standard errors."""
     total, square = gain.sum(axis=0), errors**2 * np.square(gain).sum(axis=0)
     relative = square / np.where(total > 0, total, 1) ** 2
     certain: Floats = np.where(total > 0, 2 * (1 - relative), 0.0).clip(0, 1)
