@@ -461,6 +461,17 @@ def mixed(count, seed=SEED):
     return table
 
 
+@pytest.mark.parametrize(("columns", "others"), [(3, 0.0), (1, 0.0), (4, 5.0)])
+def test_a_rare_value_of_a_column_that_is_constant_otherwise_is_found(columns, others):
+    X = np.full((500, columns), others)
+    X[:10, 0] += 1
+
+    scores = AnomalyDetector(random_state=SEED).fit(X).score_samples(X)
+
+    assert np.isfinite(scores).all()
+    assert scores[:10].max() < scores[10:].min()
+
+
 def test_tables_with_categories_dates_and_gaps(tmp_path):
     table = mixed(300)
     table.loc[5, "kind"] = "tall" if table.loc[5, "kind"] == "short" else "short"

@@ -57,9 +57,12 @@ def _robust_covariance(codes: Matrix) -> tuple[Matrix, Matrix]:
 
     Concentration steps (Rousseeuw & Van Driessen 1999, "A fast algorithm for the minimum covariance
     determinant estimator") from the distances by medians; covariances are shrunk (Ledoit & Wolf
-    2004), as codes may have nearly as many numbers as there are rows.
+    2004), as codes may have nearly as many numbers as there are rows. Where the central nine tenths
+    do not vary, since a value is nearly always 0, a small share of the variance of all codes
+    stands in for theirs.
     """
     width = codes.shape[1]
+    least = _RIDGE * codes.var(axis=0)
     centre = np.median(codes, axis=0)
     spread = np.median(np.abs(codes - centre), axis=0)
     spread = np.where(spread > 0, spread, codes.std(axis=0))
@@ -69,6 +72,8 @@ def _robust_covariance(codes: Matrix) -> tuple[Matrix, Matrix]:
         centre = inner.mean(axis=0)
         covariance = ledoit_wolf(inner - centre, assume_centered=True)[0]
         covariance += _RIDGE * np.trace(covariance) / width * np.eye(width)
+        still = np.flatnonzero(covariance.diagonal() < least)
+        covariance[still, still] = least[still]
         away = codes - centre
         distances = np.einsum("ij,ij->i", away, np.linalg.solve(covariance, away.T).T)
     return centre, covariance
