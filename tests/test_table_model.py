@@ -306,15 +306,58 @@ def test_columns_are_found_by_name():
         (["true", "false"] * 40, "yes/no", 0),
         (["none", "some", " ", "n/a"] * 20, "category", 40),
         (["-", "none", "1"] * 20, "constant", 40),
+        (["01067", "10115", "04109"] * 30, "category", 0),
+        ([f"{place:05d}" for place in range(501, 700)], "identifier", 0),
+        (["51.3%", "n/a", "7%"] * 30, "number", 30),
+        (["5 kg", "6.5 kg"] * 30, "number", 0),
+        (["5 kg", "6 cm"] * 30, "category", 0),
+        (["12a", "13a", "ABC 12"] * 30, "category", 0),
     ],
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore:columns were read by guess")
+@pytest.mark.filterwarnings("ignore:columns were read by guess", "ignore:left out")
 def test_what_texts_hold(texts, kind, gaps):
     table = pd.DataFrame({"t": texts, "x": np.arange(len(texts)) % 7})
     if kind == "constant":
         kind, gaps = "category", 0  # dashes beside a single number
     column = quick().fit(table).columns_[0]
     assert (column.kind, column.n_gaps) == (kind, gaps)
+
+
+@pytest.mark.parametrize(
+    ("texts", "value", "restored"),
+    [
+        (["$1,281.50", "-$99.00", "$5.25"], "$1,281.50", "$700.12"),
+        (["1.281,50 €", "99,00 €", "-5,25 €"], "1.281,50 €", "700,12 €"),
+        (["1.281 €", "12.099 €", "-999 €"], "1.281 €", "700 €"),
+        (["CHF 1'281.50", "CHF 99.00"], "CHF 1'281.50", "CHF 700.12"),
+        (["51,3%", "7,25%", "-1%"], "51,3%", "700,12%"),
+        (["(1,281.50)", "99.00", "5.25"], "(1,281.50)", "700.12"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:columns were read by guess")
+def test_amounts_and_percentages_are_numbers_and_written_as_they_were(texts, value, restored):
+    wanted = {"(": -1281.5, "5": 51.3}.get(value[0], 1281.0 if value == "1.281 €" else 1281.5)
+    frame = read_frame(pd.DataFrame({"t": texts * 20}))
+    column = ColumnEncoder.fit(frame).columns[0]
+
+    assert column.kind == "number"
+    assert column.read(frame.columns[0]).numbers[0] == wanted
+    assert column.write(np.array([wanted])).to_pylist()[0] in (value, value.replace("3%", "30%"))
+    assert column.write(np.array([700.12])).to_pylist() == [restored]
+    other = read_frame(pd.DataFrame({"t": ["12 lb", "13 lb"]})).columns[0]
+    with pytest.raises(DataTypeError, match="'12 lb'"):
+        column.read(other)
+
+
+@pytest.mark.parametrize("kind", [float, "Int64", str])
+def test_identifiers_with_gaps_are_left_out_and_not_filled(kind):
+    keys = pd.Series(np.random.default_rng(SEED).permutation(900)[:90].astype(float))
+    keys = keys.astype(kind)
+    keys[4] = None
+    table = pd.DataFrame({"customer_id": keys, "x": np.arange(90) % 7.0})
+    with pytest.warns(NarrowsWarning, match="'customer_id' .identifier"):
+        model = quick().fit(table)
+    assert model.impute(table)["customer_id"].isna().tolist() == keys.isna().tolist()
 
 
 def test_guesses_about_texts_are_said():

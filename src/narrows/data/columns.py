@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 
+from narrows.data.affixes import Affixes
 from narrows.data.dialect import MISSING, Marks, is_missing
 from narrows.data.frames import Values, find_nulls
 from narrows.errors import DataError, DataTypeError
@@ -43,6 +44,7 @@ _KEY_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|no|nr)$|^(id|uuid|guid)([_\W]|$)", re.IGNORECASE
 )
 _KEY_CASE = re.compile(r"[a-z](Id|ID)$")
+_PADDED = re.compile(r"0\d+")  # post codes, numbers of articles
 _EXACT = 2**53
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in a second
 _DATES = (
@@ -97,6 +99,8 @@ class Column:
         The marks of numbers that are texts; "" for others, and where there are none.
     digits : int
         Their digits behind the decimal mark.
+    prefix, suffix, has_brackets
+        What is around them; see :class:`narrows.data.affixes.Affixes`.
     step : int
         The unit to which dates and times are rounded: that of all values learned from.
     form : str
@@ -117,6 +121,9 @@ class Column:
     decimal: str = ""
     thousands: str = ""
     digits: int = 0
+    prefix: str = ""
+    suffix: str = ""
+    has_brackets: bool = False
     step: int = 1
     form: str = ""
     is_tagged: bool = False
@@ -181,11 +188,16 @@ class Column:
         if not pa.types.is_integer(known.type):
             if pa.types.is_floating(known.type):
                 _check_finite(self.name, known)
+                if self.n_gaps and (whole := _as_integers(known)) is not None:
+                    found = self._as_number(whole, n_levels, is_wanted=is_wanted)
+                    if found.kind == "identifier":
+                        return found
             return replace(self, kind="number")
         low, high = compute.min(known).as_py(), compute.max(known).as_py()
-        all_differ = n_levels == len(known) >= _FEWEST_KEYS and not self.n_gaps
+        all_differ = n_levels == len(known) >= _FEWEST_KEYS
+        counts = not self.n_gaps and high - low == n_levels - 1
         is_named = _KEY_NAME.search(self.name) or _KEY_CASE.search(self.name)
-        if all_differ and not is_wanted and (high - low == n_levels - 1 or is_named):
+        if all_differ and not is_wanted and (counts or is_named):
             return replace(self, kind="identifier", why="whole numbers that all differ")
         return replace(self, kind="number", offset=low if max(high, -low) > _EXACT else 0)
 
@@ -239,21 +251,22 @@ class Column:
         """Take texts for numbers, if all of them but words for missing values are such."""
         if (form := _number_form(distinct, marks)) is None:
             return None
-        mark, digits, why = form
+        mark, digits, why, affixes = form
         gaps = find_gaps(array, MISSING)
-        numbers = _parse(array.filter(pa.array(~gaps)), mark)
+        numbers = _parse(affixes.numbers_of(array.filter(pa.array(~gaps))), mark)
         _check_finite(self.name, pa.array(numbers))
         if (n_levels := len(np.unique(numbers))) == 1:
             return None
         column = replace(self, n_gaps=int(gaps.sum()))
-        if not digits and np.abs(numbers).max() < _EXACT:
-            whole = pa.array(numbers).cast(pa.int64())
+        whole = _as_integers(pa.array(numbers))
+        if whole is not None and (not digits or column.n_gaps):
             found = column._as_number(whole, n_levels, is_wanted=is_wanted)
             if found.kind == "identifier":
                 return found
         return replace(
             column, kind="number", decimal=mark.decimal, thousands=mark.thousands or "",
-            digits=digits, why=why,
+            digits=digits, why=why, prefix=affixes.prefix, suffix=affixes.suffix,
+            has_brackets=affixes.has_brackets,
         )  # fmt: skip
 
     def read(self, values: Values) -> Cells:
@@ -301,13 +314,16 @@ class Column:
             if self.kind == "date":
                 found = self._dates(known)
             elif are_texts:
-                found = _parse(known, self._marks)
+                found = _parse(self._affixes.numbers_of(known), self._marks)
             else:
                 found = _floats(known, self.offset)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             example = shortened(str(known[0]), _LONGEST_EXAMPLE)
             if are_texts and self.kind == "number":
-                bad = (t for t in known.to_pylist() if self._marks.value(t) is None)
+                affixes, marks = self._affixes, self._marks
+                plain = {t: t if affixes == Affixes() else affixes.number_of(t) for t in
+                         compute.unique(known).to_pylist()}  # fmt: skip
+                bad = (t for t, p in plain.items() if p is None or marks.value(p) is None)
                 example = shortened(next(bad, example), _LONGEST_EXAMPLE)
             raise DataTypeError(
                 f"column {self.name!r} holds {example!r}, which is no {self.kind} as those learned "
@@ -355,7 +371,11 @@ class Column:
         text = f"{value:,.{self.digits}f}"
         text = text.lstrip("-") if set(text) <= set("-0.") else text
         marks = {".": self.decimal or ".", ",": self.thousands}
-        return "".join(marks.get(sign, sign) for sign in text)
+        return self._affixes.around("".join(marks.get(sign, sign) for sign in text))
+
+    @property
+    def _affixes(self) -> Affixes:
+        return Affixes(self.prefix, self.suffix, self.has_brackets)
 
     @property
     def _marks(self) -> Marks:
@@ -387,8 +407,9 @@ class Column:
         type_of(column.type)
         wanted = {
             **dict.fromkeys(("name", "kind", "form", "decimal", "thousands", "why"), str),
+            **dict.fromkeys(("prefix", "suffix"), str),
             **dict.fromkeys(("offset", "digits", "step", "n_gaps"), int),
-            "is_tagged": bool,
+            **dict.fromkeys(("is_tagged", "has_brackets"), bool),
         }
         for name, kind in wanted.items():
             if type(getattr(column, name)) is not kind:
@@ -472,6 +493,16 @@ def _from_integers(array: Any, kind: Any) -> Any:
     return array.cast(kind)
 
 
+def _as_integers(numbers: Any) -> Any:
+    """Cast floats to integers; return None if that would change one, or could have before.
+
+    Columns of pandas that hold integers and gaps are such floats.
+    """
+    values = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
+    is_whole = (np.abs(values) < _EXACT).all() and (values == np.rint(values)).all()
+    return pa.array(values.astype(np.int64)) if is_whole else None
+
+
 def _floats(array: Any, offset: int) -> NDArray[np.float64]:
     """Subtract an offset from numbers exactly, and convert them to floats."""
     if pa.types.is_decimal(array.type) or pa.types.is_boolean(array.type):
@@ -513,11 +544,20 @@ def _parse(texts: Any, marks: Marks) -> NDArray[np.float64]:
     return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str] | None:
-    """Tell how distinct texts are numbers: their marks, the digits behind, and what was guessed."""
+def _number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str, Affixes] | None:
+    """Tell how distinct texts are numbers: marks, digits behind, what was guessed, what is around.
+
+    Texts with leading zeros, such as codes of post or of articles, are no numbers.
+    """
     known = [text.strip() for text in texts.to_pylist() if not is_missing(text)]
-    if not known:
+    if not known or any(_PADDED.fullmatch(text) for text in known):
         return None
+    if (affixes := Affixes.find(known)) is not None:
+        numbers = [n for text in known if (n := affixes.number_of(text)) is not None]
+        form = affixes.marks(numbers, marks) if len(numbers) == len(known) else None
+        if form is not None:
+            most = max(len(text.partition(form[0].decimal)[2]) for text in numbers)
+            return form[0], most, form[1], affixes
     several = dict.fromkeys((marks or Marks(), Marks(), Marks(","), Marks(".", ",")))
     for one in several:
         if all(one.value(text) is not None for text in known):
@@ -529,7 +569,7 @@ def _number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str] | No
                 why = f"commas were read as decimal marks, as in {known[0]!r}"
                 if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", t) for t in known if "," in t):
                     why += ", though they may separate thousands"
-            return one, min(30, digits + 6 * has_power), why
+            return one, min(30, digits + 6 * has_power), why, Affixes()
     return None
 
 
@@ -581,6 +621,9 @@ def _date_text(seconds: float, form: str) -> str:
 def _why_text(texts: Any) -> str:
     """Describe texts of many values, of which some may be numbers."""
     known = texts.to_pylist()
+    padded = next((text for text in known if _PADDED.fullmatch(text.strip())), None)
+    if padded is not None:
+        return f"{counted(len(known), 'code')}, with leading zeros as in {padded!r}"
     wrong = [text for text in known if Marks().value(text) is None and not is_missing(text)]
     if wrong and 10 * len(wrong) < len(known):
         example = shortened(wrong[0], _LONGEST_EXAMPLE)
