@@ -377,6 +377,12 @@ def test_a_fitted_model_judges_as_it_is(tmp_path):
         AnomalyDetector(model).fit(learned)
 
 
+def test_drift_of_the_rows_learned_from_is_none_and_nothing_is_warned_of(fitted):
+    X, detector = fitted
+    assert detector.drift(X).p_value > 0.9
+    assert detector.drift(X[::-1]).p_value > 0.9
+
+
 def test_drift_is_calibrated_and_found(fitted):
     _, detector = fitted
     p_values = [detector.drift(rows(80, seed=seed)).p_value for seed in range(100, 130)]

@@ -467,9 +467,8 @@ class ColumnEncoder:
             known = {column.name for column in self.columns}
             if more := [name for name in frame.names if name not in known]:
                 warn(
-                    f"the column{'s' * (len(more) > 1)} {listed(map(repr, more), _SHOWN)} "
-                    "were not learned from and are handed through; leave them out if they are not "
-                    "wanted",
+                    f"columns that were not learned from play no part: "
+                    f"{listed(map(repr, more), _SHOWN)}; leave them out if they are not wanted",
                     kind="columns_unknown",
                     stacklevel=5,
                     columns=more,

@@ -11,6 +11,9 @@ Matrix = NDArray[np.float64]
 
 # The rows of each side of the test, at most, and its permutations.
 _TESTED_ROWS, _PERMUTATIONS = 500, 999
+# The rows of each side from which the limit distribution of Kolmogorov and Smirnov is close; the
+# exact one cannot be computed for many rows.
+_ASYMPTOTIC = 100
 
 
 class Drift(NamedTuple):
@@ -40,7 +43,8 @@ class Drift(NamedTuple):
         generator: np.random.Generator,
     ) -> Self:
         """Test the scores, (n,) and (m,), and the features, (R, r) and (m, r), of two samples."""
-        p_scores = float(ks_2samp(*scores).pvalue)
+        is_exact = min(map(len, scores)) < _ASYMPTOTIC
+        p_scores = float(ks_2samp(*scores, method="exact" if is_exact else "asymp").pvalue)
         p_rows = _energy_test(*rows, generator)
         return cls(min(1.0, 2 * min(p_scores, p_rows)), p_scores, p_rows)
 
