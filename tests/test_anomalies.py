@@ -111,7 +111,7 @@ def test_the_gradient_is_that_of_single_networks():
     assert codes[0] == pytest.approx(code.numpy())
 
 
-def test_a_row_is_judged_only_by_networks_that_have_not_seen_it(fitted):
+def test_a_row_is_scored_only_by_networks_that_have_not_seen_it(fitted):
     X, detector = fitted
     low, middle, high = np.percentile(X, [25, 50, 75], axis=0)
     scaled = np.clip((X - middle) / ((high - low) / 1.3489795), -5, 5)
@@ -124,7 +124,7 @@ def test_a_row_is_judged_only_by_networks_that_have_not_seen_it(fitted):
     assert detector.score_parts(X).residual == pytest.approx(truth)
 
 
-def test_with_novelty_all_networks_judge(fitted):
+def test_with_novelty_all_networks_score_all_rows(fitted):
     X, detector = fitted
     new = AnomalyDetector(random_state=SEED, novelty=True).fit(X)
     assert new.offset_ == detector.offset_
@@ -156,7 +156,7 @@ def test_gaussian_rows_have_scores_like_chi_square():
     assert (outside & found).sum() > 0.7 * outside.sum()
 
 
-def test_one_column_is_judged_by_its_distance_from_the_median():
+def test_one_column_is_scored_by_its_distance_from_the_median():
     """The code is the column: T squared is chi-square with one degree of freedom by its median."""
     x = np.random.default_rng(SEED).normal(10, 3, size=(1_000, 1))
     detector = AnomalyDetector(random_state=SEED).fit(x)
@@ -224,7 +224,7 @@ def test_the_same_seed_gives_the_same_scores(fitted):
     assert not np.array_equal(other.score_samples(X), detector.score_samples(X))
 
 
-def test_rows_are_judged_alike_alone_and_together(fitted):
+def test_rows_have_the_same_scores_alone_and_together(fitted):
     X, detector = fitted
     together = detector.score_samples(X[:9])
     alone = [detector.score_samples(X[[k]])[0] for k in range(9)]
@@ -348,7 +348,7 @@ def test_an_altered_detector_is_refused(fitted, tmp_path, change):
         load(tmp_path / "m")
 
 
-def test_any_model_may_judge(tmp_path):
+def test_any_model_may_take_the_place_of_the_committee(tmp_path):
     X = rows(300)
     X[np.arange(6), np.arange(6)] += 6 * X.std(axis=0)
     model = Autoencoder(2, max_epochs=5)
@@ -363,7 +363,7 @@ def test_any_model_may_judge(tmp_path):
     assert again.get_params()["model__max_epochs"] == 5
 
 
-def test_a_fitted_model_judges_as_it_is(tmp_path):
+def test_a_fitted_model_is_used_as_it_is(tmp_path):
     X, new = rows(300), rows(200, seed=7)
     path = Autoencoder(2, max_epochs=5, random_state=SEED).fit(X).save(tmp_path / "a")
     detector = AnomalyDetector(path, random_state=SEED).fit(new)

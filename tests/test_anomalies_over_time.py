@@ -1,4 +1,4 @@
-"""Anomalies in signals: a score for each sample, by judges that have seen none of its window.
+"""Anomalies in signals: a score for each sample, by networks that have seen none of its windows.
 
 The seed of everything random here is 20261130 unless it is given.
 """
@@ -35,7 +35,7 @@ def detector():
     return AnomalyDetector(n_nets=12, random_state=SEED).fit(Windows(machine(0), LENGTH, HOP))
 
 
-def test_judges_of_a_window_have_seen_none_of_its_samples(detector):
+def test_networks_that_score_a_window_have_seen_none_of_its_samples(detector):
     starts = signals.window_starts(6_000, LENGTH, HOP)
     assert detector.seen_.shape == (12, len(starts))
     for seen in detector.seen_:
@@ -48,7 +48,7 @@ def test_judges_of_a_window_have_seen_none_of_its_samples(detector):
 
 @pytest.mark.parametrize("of_model", [False, True])
 def test_a_signal_learned_from_is_scored_as_new_ones_are(of_model):
-    """A score of what was learned by heart would be far lower than that of new signals."""
+    """Networks that have seen the samples would give far lower scores than those of new signals."""
     model = Autoencoder(8, hidden_layer_sizes=(256,), max_epochs=25, random_state=0,
                         early_stopping=False, architecture="dense")  # fmt: skip
     found = AnomalyDetector(model if of_model else None, n_nets=12, random_state=SEED)
@@ -129,7 +129,7 @@ def test_a_page_lists_stretches_and_no_drift_of_windows(detector):
     assert "b.wav" in found.to_html()
 
 
-def test_the_command_judges_folders_of_sound(tmp_path, run: Run):
+def test_the_command_scores_folders_of_sound(tmp_path, run: Run):
     for name, values in (("old/a.wav", machine(0)), ("old/b.wav", machine(1)),
                          ("new/c.wav", machine(2)), ("new/d.wav", machine(3))):  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)

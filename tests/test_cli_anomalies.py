@@ -61,7 +61,7 @@ def test_names_of_columns_are_no_formulas(folder, tmp_path):
     assert not any(cell.startswith("=") for cell in why)
 
 
-def test_a_detector_judges_new_rows(folder, tmp_path, capsys):
+def test_a_detector_scores_new_rows(folder, tmp_path, capsys):
     assert main(["anomalies", str(folder / "m"), str(folder / "new.csv"), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     detector = load(folder / "m")
@@ -109,7 +109,7 @@ def test_pictures_and_signals(tmp_path, capsys):
     assert "over time" in (tmp_path / "s.html").read_text("utf-8")
 
 
-def test_an_autoencoder_judges_too(folder, tmp_path, capsys):
+def test_an_autoencoder_scores_rows_too(folder, tmp_path, capsys):
     old = pd.read_csv(folder / "old.csv")
     model = Autoencoder(1, max_epochs=2, random_state=0).fit(old[:100])
     model.save(tmp_path / "a")
@@ -121,7 +121,7 @@ def test_an_autoencoder_judges_too(folder, tmp_path, capsys):
     assert answer["anomalies"] > 60
     assert answer["drift"]["p_value"] < 0.01
     assert main(["anomalies", str(tmp_path / "a"), str(folder / "new.csv")]) == 0
-    assert "come from NEW itself" in capsys.readouterr().err
+    assert "the threshold comes from NEW itself" in capsys.readouterr().err
 
 
 def test_detectors_are_described(folder, capsys):
@@ -134,12 +134,12 @@ def test_detectors_are_described(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        (["anomalies", "m"], (2, "name the rows that it is to judge")),
+        (["anomalies", "m"], (2, "name the rows that it is to score")),
         (["anomalies", "old.csv", "-o", "a.txt"], (2, "does not end in .csv, .json, .html")),
         (["anomalies", "m", "new.csv", "--false-alarms", "0.1"], (2, "was decided when")),
         (["anomalies", "m", "new.csv", "--window", "5"], (2, "leave out --window")),
         (["anomalies", "m", "new.csv", "--train", "old.csv"], (2, "--train is for autoencoders")),
-        (["anomalies", "old.csv", "--train", "new.csv"], (2, "--train is for an autoencoder")),
+        (["anomalies", "old.csv", "--train", "new.csv"], (2, "--train goes with MODEL and NEW")),
         (["anomalies", "old.csv", "--hop", "5"], (2, "--hop 5 is for signals")),
         (["anomalies", "old.csv", "--false-alarms", "2"], (2, "false_alarms=2.0")),
         (["encode", "m", "new.csv", "-o", "x.npy"], (4, "is a detector of anomalies")),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".csv", ".json", ".html")
 _SHOWN = 20  # rows on the terminal
-# The report of reading a table with categories, dates or gaps, of which nothing is left out.
+# The result of reading a table with categories, dates or gaps: no row is skipped.
 _NOTHING = SimpleNamespace(skipped=[])
 
 
@@ -48,7 +48,7 @@ _NOTHING = SimpleNamespace(skipped=[])
     "--train",
     type=options.PATH,
     metavar="DATA",
-    help="With an autoencoder for MODEL: rows that tell what errors are normal.  "
+    help="With an autoencoder for MODEL: normal rows, whose scores set the threshold.  "
     "[default: NEW itself]",
 )
 @click.option(
@@ -64,7 +64,7 @@ _NOTHING = SimpleNamespace(skipped=[])
     help="Report this share of DATA instead of --false-alarms.",
 )
 @click.option(
-    "--window", type=int, help="Take DATA for a signal, and judge windows of so many samples."
+    "--window", type=int, help="Take DATA for a signal, and score windows of so many samples."
 )
 @options.signal
 @options.random_state
@@ -84,10 +84,10 @@ def command(
 ) -> None:
     """List rows that are unlike the others, and say why.
 
-    "narrows anomalies DATA" learns from DATA what is normal, by small networks of which each row is
-    judged by those that have not seen it. "narrows anomalies MODEL NEW" judges new rows by a
-    detector ("narrows train DATA --for anomalies -o MODEL") or by any autoencoder, and says whether
-    they are as a whole unlike the old ones.
+    "narrows anomalies DATA" trains small networks on DATA, each on other rows, and scores each row
+    by the networks that have not seen it. "narrows anomalies MODEL NEW" scores new rows by a
+    detector ("narrows train DATA --for anomalies -o MODEL") or by any autoencoder, and tests
+    whether they as a whole differ from the training rows.
 
     The score is the sum of the residual, the distance of the code and the distance to the nearest
     rows, each in medians. "why" names the columns that contribute most.
@@ -100,29 +100,29 @@ def command(
     _check_outputs(to, save, overwrite=overwrite)
     if data is None and is_model(source):
         raise ParameterError(
-            f"'{source}' is a model; name the rows that it is to judge as well "
+            f"'{source}' is a model; name the rows that it is to score as well "
             "(narrows anomalies MODEL NEW)"
         )
     if parameters["contamination"] is None:
         parameters["contamination"] = "auto"
     if data is None:
         if train is not None:
-            raise ParameterError("--train is for an autoencoder that judges; leave it out")
+            raise ParameterError("--train goes with MODEL and NEW; leave it out, or name both")
         data = source
         read = learnable(data, window, signal, reading)
         detector, are_new = fitted(None, read.X, **parameters), False
     else:
         if window is not None:
             raise ParameterError(f"the windows are those of '{source}'; leave out --window")
-        judge = _load_judge(source, train)
+        model = _load_model(source, train)
         own, of_train = options_by_file(reading, [data, train])
-        read = _read_for_judge(judge, data, signal, own)
-        detector, are_new = judge, True
-        if not isinstance(judge, AnomalyDetector):
-            normal = read if train is None else _read_for_judge(judge, train, signal, of_train)
-            detector, are_new = fitted(judge, normal.X, **parameters), train is not None
+        read = _read_for_model(model, data, signal, own)
+        detector, are_new = model, True
+        if not isinstance(model, AnomalyDetector):
+            normal = read if train is None else _read_for_model(model, train, signal, of_train)
+            detector, are_new = fitted(model, normal.X, **parameters), train is not None
     names = getattr(read.found, "names", None)
-    with progress("judging"):
+    with progress("scoring"):
         result = find_anomalies(
             detector, read.X, names=names, are_new=are_new,
             title=f"Anomalies in {data.name}",
@@ -153,7 +153,7 @@ def _check_outputs(to: Path | None, save: Path | None, *, overwrite: bool) -> No
 
 @dataclass(frozen=True)
 class Read:
-    """Rows for a detector, and the report of reading."""
+    """Rows for a detector, and the result of reading, which names what was skipped."""
 
     X: Any
     found: Any
@@ -162,7 +162,7 @@ class Read:
 def learnable(
     data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
 ) -> Read:
-    """Read rows to learn from."""
+    """Read training rows."""
     from narrows.errors import DataError, ParameterError
 
     if window is None:
@@ -185,11 +185,11 @@ def fitted(model: Any, X: Any, **parameters: Any) -> "AnomalyDetector":
     """Fit a detector, and show the progress."""
     from narrows import AnomalyDetector
 
-    with progress("learning what is normal"):
+    with progress("training"):
         return AnomalyDetector(model, **parameters).fit(X)
 
 
-def _load_judge(source: Path, train: Path | None) -> Any:
+def _load_model(source: Path, train: Path | None) -> Any:
     """Load a detector or an autoencoder.
 
     Raises
@@ -202,19 +202,18 @@ def _load_judge(source: Path, train: Path | None) -> Any:
     from narrows import AnomalyDetector, load
     from narrows.errors import FormatError, ParameterError
 
-    judge: Any = load(source)
-    if not isinstance(judge, AnomalyDetector):
-        if hasattr(judge, "column_encoder_"):
+    model: Any = load(source)
+    if not isinstance(model, AnomalyDetector):
+        if hasattr(model, "column_encoder_"):
             raise FormatError(
                 f"'{source}' is a model of a table with categories, dates or gaps; train a "
                 "detector on that table (narrows train DATA --for anomalies)"
             )
-        if not hasattr(judge, "reconstruct"):
+        if not hasattr(model, "reconstruct"):
             raise FormatError(f"'{source}' is no whole autoencoder and no detector; give such")
         if train is None:
-            note("what is normal, and the threshold, come from NEW itself; --train DATA names "
-                 "other rows")  # fmt: skip
-        return judge
+            note("the threshold comes from NEW itself; --train DATA takes it from other rows")
+        return model
     if train is not None:
         raise ParameterError(f"--train is for autoencoders, and '{source}' is a detector")
     source_of = click.get_current_context().get_parameter_source
@@ -224,29 +223,29 @@ def _load_judge(source: Path, train: Path | None) -> Any:
                 f"--{name.replace('_', '-')} was decided when '{source}' was trained; leave it "
                 "out, and compare the p-values"
             )
-    return judge
+    return model
 
 
-def _read_for_judge(
-    judge: Any, path: Path, signal: dict[str, Any], reading: dict[str, Any]
+def _read_for_model(
+    model: Any, path: Path, signal: dict[str, Any], reading: dict[str, Any]
 ) -> Read:
     """Read rows, or the windows of a signal, for a detector or an autoencoder."""
     from narrows import AnomalyDetector
     from narrows.data.lazy_rows import stored
 
-    is_detector = isinstance(judge, AnomalyDetector)
-    if is_signal(path, is_detector and judge.kind_of_rows_ == "signals"):
+    is_detector = isinstance(model, AnomalyDetector)
+    if is_signal(path, is_detector and model.kind_of_rows_ == "signals"):
         of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
-        return Read(*read_windows(path, judge.sample_shape_[0], signal, of_signals))
+        return Read(*read_windows(path, model.sample_shape_[0], signal, of_signals))
     refuse_signal_options(**signal, by="a detector of signals for MODEL")
-    if is_detector and judge.column_encoder_ is not None:
-        frame = read_table(path, reading["options"], judge.column_encoder_.named)
+    if is_detector and model.column_encoder_ is not None:
+        frame = read_table(path, reading["options"], model.column_encoder_.named)
         return Read(frame, _NOTHING)
     if is_detector:
-        rows = _read_for_detector(judge, path, reading)
-        return Read(rows.values if rows.pictures else rows.for_model(judge), rows)
-    rows = read_for(judge, path, reading)
-    return Read(stored(rows.for_model(judge)), rows)
+        rows = _read_for_detector(model, path, reading)
+        return Read(rows.values if rows.pictures else rows.for_model(model), rows)
+    rows = read_for(model, path, reading)
+    return Read(stored(rows.for_model(model)), rows)
 
 
 def _read_for_detector(detector: "AnomalyDetector", path: Path, reading: dict[str, Any]) -> "Rows":

@@ -113,8 +113,8 @@ class TrainCommand(options.Verb):
     "--for",
     "purpose",
     type=click.Choice(["anomalies"]),
-    help="Train a detector of anomalies: small networks that judge what they have not seen, or, "
-    "with --model, five models of that kind.",
+    help="Train a detector of anomalies: small networks, each of which scores the rows that it "
+    "has not seen, or, with --model, five models of that kind.",
 )
 @click.option(
     "--resume",
@@ -234,7 +234,7 @@ def _train_detector(
         option = f"--{wrong[0].replace('_', '-')}"
         raise ParameterError(
             f"{option} does not go with --for anomalies; leave it out, or, if it is a parameter of "
-            "a model, name the model that is to judge (--model autoencoder)"
+            "a model, name that model (--model autoencoder)"
         )
     if is_launched():
         raise ParameterError("--for anomalies trains in one process; start it without torchrun")

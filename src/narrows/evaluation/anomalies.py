@@ -53,22 +53,22 @@ class Anomalies(Page):
     Attributes
     ----------
     detector : AnomalyDetector
-        What judged the rows.
+        The detector that scored the rows.
     names : sequence of str
         Names of the rows.
     scores : AnomalyScores
         The score of each row, and its parts.
     p_values : ndarray of shape (n,)
-        How probable a score as high is for a row like those learned from.
+        The conformal p-values of the scores; see :meth:`narrows.AnomalyDetector.p_values`.
     order : ndarray of int and shape (n,)
         Numbers of the rows, the highest score first.
     contributions : ndarray of shape (k, F)
-        What the scores of the first k rows in this order are made of.
-    alike : (ndarray of shape (k,), ndarray of shape (k, ...))
-        The number of the most alike normal row learned from, for the first rows, and this row.
+        The contributions of columns to the scores of the first k rows in this order.
+    alike : (ndarray of shape (k,), ndarray of shape (k, *sample_shape))
+        The number of the nearest normal training row of each of the first rows, and this row.
     drift : Drift or None
-        Whether the rows as a whole are unlike those learned from; None for the latter, and for
-        windows of signals, which depend on each other.
+        The test whether the rows have the distribution of the training rows; None for the training
+        rows themselves, and for windows of signals, which depend on each other.
     over_time : sequence of ndarray of shape (T,)
         Of each signal, the scores of its samples, anomalous above 1; empty for other rows.
     """
@@ -95,7 +95,9 @@ class Anomalies(Page):
     def subtitle(self) -> str:  # type: ignore[override]
         """The number of rows, and of those learned from."""
         learned = len(self.detector.calibration_scores_)
-        return f"{counted(len(self.names), 'row')}, judged by what {learned:,} rows are like"
+        return (
+            f"{counted(len(self.names), 'row')}, scored by a detector of {learned:,} training rows"
+        )
 
     @property
     def stretches(self) -> list[AnomalousStretch]:
@@ -152,7 +154,7 @@ class Anomalies(Page):
 
     @property
     def verdict(self) -> list[Finding]:  # type: ignore[override]
-        """The findings, in plain words."""
+        """The findings and their remedies."""
         count, n_rows = int(self.is_outlier.sum()), len(self.names)
         asked = self.detector.false_alarms
         least = -self.detector.offset_
@@ -174,7 +176,7 @@ class Anomalies(Page):
 
     @property
     def facts(self) -> list[tuple[str, str]]:  # type: ignore[override]
-        """The most wanted figures, by name."""
+        """The main figures, by name."""
         first = self.order[0]
         return [
             ("rows", f"{len(self.names):,}"),
@@ -203,9 +205,9 @@ class Anomalies(Page):
         listed = Part("anomalies", "The highest scores")
         heading, *lines = self.table
         listed.words.append(
-            "The score is the sum of residual (Q), code (T squared) and neighbours, each in "
-            "medians of the rows learned from. The p-value is the share of those rows that score "
-            "as high."
+            "The score is the sum of residual (Q), code (T squared) and neighbours, each divided "
+            "by its median over the training rows. The p-value is the share of training rows with "
+            "at least this score."
         )
         if self.detector.kind_of_rows_ != "table":  # shown below
             heading, lines = heading[:-1], [line[:-1] for line in lines]
@@ -245,8 +247,8 @@ class Anomalies(Page):
                 rate=self.detector.rate_, threshold=1.0, value_name="anomaly score of a sample",
             )  # fmt: skip
             scores.words.append(
-                "A sample is anomalous above 1. Single samples, an eighth of a window and two "
-                "windows around it are looked at, whichever is farther from normal."
+                "A sample is anomalous above 1. Errors are averaged over one sample, an eighth "
+                "of a window and two windows; the mean that is farthest above normal counts."
             )
             if self.stretches:
                 scores.table.append(["signal", "time", "highest score"])
@@ -258,8 +260,8 @@ class Anomalies(Page):
 
     def _draw_pictures(self, part: Part, first: NDArray[np.int64], alike: NDArray[Any]) -> None:
         part.words.append(
-            "Below each picture: where its score comes from, beside normal pictures at the same "
-            "place, and the normal picture that is most alike."
+            "Below each picture are a heat map of its score, relative to normal pictures at the "
+            "same place, and the nearest normal picture."
         )
         X = np.asarray(self.X[first])
         part.plot(
@@ -302,7 +304,7 @@ def find_anomalies(
     names : sequence of n str, optional
         Names of the rows; by default their numbers.
     are_new : bool, default=False
-        Whether the rows are others than those learned from, so that they are tested for drift.
+        Whether the rows are other rows than the training rows; they are then tested for drift.
     title : str
         The title of the page.
 
