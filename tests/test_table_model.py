@@ -272,9 +272,7 @@ def test_columns_are_found_by_name():
     turned = table[["x", "c"]]
     np.testing.assert_array_equal(model.transform(turned), model.transform(table))
     assert list(model.reconstruct(turned).columns) == ["x", "c"]
-    with pytest.warns(
-        NarrowsWarning, match="the column 'y' were not learned|the column 'y' was not"
-    ):
+    with pytest.warns(NarrowsWarning, match="columns that were not learned from play no part: 'y'"):
         assert "y" in model.reconstruct(table.assign(y=1))
     with pytest.raises(DataError, match="the table lacks the column 'x' that the model learned"):
         model.transform(table[["c"]])
