@@ -131,7 +131,7 @@ def command(
         detector.save(save, overwrite=overwrite)
     if to is not None:
         _write(to, result, overwrite=overwrite)
-    _tell(
+    _print(
         result, {"output": to, "model": save, **result.as_json(), **reading_record(read.found)}, to
     )
     if result.drift is not None:
@@ -270,7 +270,7 @@ def _read_for_detector(detector: "AnomalyDetector", path: Path, reading: dict[st
     return rows
 
 
-def _tell(result: "Anomalies", record: dict[str, Any], to: Path | None) -> None:
+def _print(result: "Anomalies", record: dict[str, Any], to: Path | None) -> None:
     """Print the rows with the highest scores, and a line about all of them."""
     if answered(record):
         return

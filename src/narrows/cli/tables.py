@@ -23,7 +23,7 @@ _SHOWN = 4
 
 
 def wanted(columns: str | None, drop: str, categorical: str) -> dict[str, Any]:
-    """Return the parameters of a table model that options of the command line give."""
+    """Return the parameters of a table model, from the options of the command line."""
     return {
         "columns": None if columns is None else options.words_of(columns),
         "drop": options.words_of(drop),
@@ -73,7 +73,7 @@ def read_refused(path: Path, reading: "FileOptions", error: DataError) -> "Frame
 
 def kinds_record(encoder: "ColumnEncoder") -> dict[str, Any]:
     """Print in one line which kinds of columns were found, and return them for the answer."""
-    note(f"found {encoder.words()}")
+    note(f"found {encoder.summary()}")
     return {"columns": encoder.as_json()}
 
 
@@ -162,7 +162,8 @@ def restore_table(
     """Restore a table, or fill its gaps alone, and answer."""
     import numpy as np
 
-    from narrows.data.columns import USED, find_gaps
+    from narrows.data.columns import USED
+    from narrows.data.frames import find_gaps
     from narrows.errors import warn
 
     check_table_output(to, overwrite=overwrite)
@@ -176,7 +177,7 @@ def restore_table(
         if place >= 0:
             counts = gaps if column.kind in (*USED, "constant") else left
             counts[column.name] = int(find_gaps(frame.columns[place].array).sum())
-    cells = encoder.transform(frame, tell=False).gaps.sum(axis=0)
+    cells = encoder.transform(frame, warns=False).gaps.sum(axis=0)
     gaps |= {c.name: int(n) for c, n in zip(encoder.used, cells, strict=True)}
     write_like(to, table, model, overwrite=overwrite)
     record: dict[str, Any] = {"output": to, "rows": len(frame), **(more or {})}
@@ -234,8 +235,8 @@ def impute(
 
     Gaps are empty cells, NA, NaN, null and "?". MODEL is a model of a table (narrows train);
     without one, a model is trained on DATA itself. Each column is filled from the others as far as
-    these tell, and by its mean or most frequent value where they do not, which is measured on cells
-    that are hidden on purpose. With MODEL, it equals "narrows reconstruct --fill-only".
+    it depends on them, and otherwise by its mean or most frequent value; how far is measured on
+    cells that are hidden on purpose. With MODEL, it equals "narrows reconstruct --fill-only".
     """
     from narrows import Autoencoder, TableAutoencoder
     from narrows.cli.exchange import load_for

@@ -1,8 +1,7 @@
-"""Tables of columns of any kind to matrices of numbers for a network, and back.
+"""The encoding of tables as matrices of numbers for a network, and its inverse.
 
-scikit-learn's ``ColumnTransformer`` standardises numbers, spreads categories over columns of zeros
-and ones, and marks gaps. The columns of a category are then scaled so that together they vary as
-much as one number does.
+scikit-learn's ``ColumnTransformer`` standardises numbers, one-hot encodes categories, and marks
+gaps. The one-hot columns of a category are then scaled so that the sum of their variances is 1.
 """
 
 from collections import Counter
@@ -18,13 +17,14 @@ from sklearn.impute import MissingIndicator
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
-from narrows.data.columns import USED, Column, find_gaps
-from narrows.data.frames import FRAME_KINDS, Frame, FrameKind, Values, build
+from narrows.data.columns import USED, Column
+from narrows.data.frames import FRAME_KINDS, Frame, FrameKind, Values, build, find_gaps
 from narrows.errors import DataError, ParameterError, warn
 from narrows.texts import listed
 
 MARK = 0.3
-"""The size of the marks of gaps, beside numbers of variance 1: small, to take little of the code.
+"""The value of the marks of gaps, beside numbers of variance 1: small, so that they take little of
+the code.
 """
 
 _SHOWN = 4  # columns in a message
@@ -132,7 +132,7 @@ class ColumnEncoder:
         """
         columns = cls.find(frame, only=only, drop=drop, categorical=categorical)
         encoder = cls(columns, frame.kind, is_named=frame.is_named)
-        encoder._tell()
+        encoder._warn_of_choices()
         if not encoder.used:
             raise DataError(
                 "no column of the table can be learned from: "
@@ -150,7 +150,7 @@ class ColumnEncoder:
         drop: Collection[str] = (),
         categorical: Collection[str] = (),
     ) -> list[Column]:
-        """Tell what the columns of a table hold; see :meth:`fit`."""
+        """Find what the columns of a table hold; see :meth:`fit`."""
         asked = {"columns": only or (), "drop": drop, "categorical": categorical}
         for option, named in asked.items():
             if unknown := [name for name in named if name not in frame.names]:
@@ -213,7 +213,7 @@ class ColumnEncoder:
     def _scaler(self) -> StandardScaler:
         return self._transformer.named_transformers_["numbers"]
 
-    def transform(self, frame: Frame, *, tell: bool = True) -> Encoded:
+    def transform(self, frame: Frame, *, warns: bool = True) -> Encoded:
         """Convert a table to numbers.
 
         Raises
@@ -224,11 +224,11 @@ class ColumnEncoder:
         Warns
         -----
         NarrowsWarning
-            "unknown_categories" and "columns_unknown", with ``tell``.
+            "unknown_categories" and "columns_unknown", with ``warns``.
         """
         cells, gaps, unknown = self._cells(frame)
-        if tell:
-            self._tell_unknown(frame, unknown)
+        if warns:
+            self._warn_of_unknown(frame, unknown)
         missing = np.isnan(cells)
         filled = np.where(missing, 0, cells)
         filled[:, self.marked] = np.where(gaps[:, self.marked], np.nan, filled[:, self.marked])
@@ -358,7 +358,7 @@ class ColumnEncoder:
                 masks[place] = find_gaps(frame.columns[place].array)
         return frame.replaced(new, None if cells is None else masks)
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """Describe in one line how many columns of which kinds were found."""
         kinds = [column.kind for column in self.used]
         left = sum(column.kind not in USED for column in self.columns)
@@ -427,7 +427,7 @@ class ColumnEncoder:
             scaler.var_ = scaler.scale_**2
         return encoder
 
-    def _tell(self) -> None:
+    def _warn_of_choices(self) -> None:
         """Warn of columns that are left out, and of guesses."""
         left = [c for c in self.columns if c.kind not in (*USED, "constant", "dropped")]
         if left:
@@ -451,7 +451,7 @@ class ColumnEncoder:
                 columns={c.name: c.why for c in guessed},
             )
 
-    def _tell_unknown(self, frame: Frame, unknown: NDArray[np.bool_]) -> None:
+    def _warn_of_unknown(self, frame: Frame, unknown: NDArray[np.bool_]) -> None:
         """Warn of categories and columns that were not learned from."""
         counts = {self.used[i].name: int(count) for i, count in enumerate(unknown.sum(0)) if count}
         if counts:
@@ -473,9 +473,9 @@ class ColumnEncoder:
                     stacklevel=5,
                     columns=more,
                 )
-        self._tell_constants(frame)
+        self._warn_of_constants(frame)
 
-    def _tell_constants(self, frame: Frame) -> None:
+    def _warn_of_constants(self, frame: Frame) -> None:
         """Warn of other values in columns that were constant."""
         changed = {}
         for column, place in zip(self.columns, self.places(frame), strict=True):

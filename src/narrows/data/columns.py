@@ -1,7 +1,7 @@
 """What each column of a table holds, and its values as numbers and back.
 
-A column is of one kind: a number, a date, a category, yes or no; or it is left out, since it is
-constant, empty, an identifier, a free text or something else. Gaps are told apart from values.
+The kind of a column is number, date, category or yes/no, from which models learn; or constant,
+empty, identifier, text or other, which are left out. Missing values are gaps, whatever the kind.
 """
 
 import json
@@ -18,7 +18,7 @@ from pyarrow import compute
 
 from narrows.data.affixes import Affixes
 from narrows.data.dialect import MISSING, Marks, is_missing
-from narrows.data.frames import Values, find_nulls
+from narrows.data.frames import GAPS, Values, find_gaps
 from narrows.errors import DataError, DataTypeError
 from narrows.texts import counted, is_text, shortened
 
@@ -29,14 +29,12 @@ Kind = Literal[
 USED: tuple[Kind, ...] = ("number", "date", "category", "yes/no")
 """The kinds of columns that a model learns from."""
 
-GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>", "null", "?"})
-"""Texts that are gaps in any column, in lower case; among numbers all missing values are."""
-
 DEFECT = "numbers, and "
-"""How it begins why a column is left out that holds numbers and a few texts."""
+"""The beginning of ``Column.why`` where a few texts stand among numbers."""
 
-_MOST_LEVELS, _FEW_LEVELS = 64, 10  # told apart in a category; taken for one in any table
-_RECURRENCE = 10  # rows a level, from which texts of many levels are a category
+# The most values of a category, and the most that are a category in tables of any length.
+_MOST_LEVELS, _FEW_LEVELS = 64, 10
+_RECURRENCE = 10  # rows for each value, from which texts of many values are a category
 _FEWEST_KEYS = 10  # rows from which values that all differ are identifiers
 _LONGEST_EXAMPLE = 30
 _YES = {"yes": 1, "no": 0, "y": 1, "n": 0, "true": 1, "false": 0, "t": 1, "f": 0}
@@ -140,7 +138,7 @@ class Column:
         is_wanted: bool = False,
         marks: Marks | None = None,
     ) -> Self:
-        """Tell what a column holds.
+        """Find what a column holds.
 
         Parameters
         ----------
@@ -212,7 +210,7 @@ class Column:
         return replace(self, kind="date", offset=offset, step=step)
 
     def _as_category(self, counts: Any) -> Self:
-        """Take the column for a category, of which the most frequent values are told apart."""
+        """Take the column for a category, of which the most frequent values are encoded."""
         values = _plain(counts.field(0))
         often = np.argsort(-counts.field(1).to_numpy(), kind="stable")[:_MOST_LEVELS]
         levels = sorted((values[place] for place in often), key=lambda v: (str(type(v)), v))
@@ -226,7 +224,7 @@ class Column:
     def _as_text(
         self, known: Any, counts: Any, array: Any, marks: Marks | None, *, is_wanted: bool
     ) -> Self:
-        """Tell what texts hold: numbers, dates, a category, or nothing to learn from."""
+        """Find what texts hold: numbers, dates, a category, or nothing to learn from."""
         numeric = self._as_written_number(counts.field(0), array, marks, is_wanted=is_wanted)
         if numeric is not None:
             return numeric
@@ -424,11 +422,6 @@ class Column:
         if not 0 <= column.digits <= 30 or marks or column.step < 1:
             raise ValueError(f"column {column.name!r} has {column.digits} digits")
         return column
-
-
-def find_gaps(array: Any, words: frozenset[str] = GAPS) -> NDArray[np.bool_]:
-    """Return which values of an Arrow array are gaps; see :data:`GAPS`."""
-    return find_nulls(array, words)
 
 
 def type_of(name: str) -> Any:

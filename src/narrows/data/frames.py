@@ -36,6 +36,9 @@ from narrows.texts import is_text, listed
 
 FrameKind = Literal["pandas", "polars", "arrow", "structured", "array"]
 FRAME_KINDS = ("pandas", "polars", "arrow", "structured", "array")
+GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>", "null", "?"})
+"""Texts that are gaps in any column, in lower case; among numbers all missing values are."""
+
 Mask = NDArray[np.bool_]
 _SCALARS = (str, int, float, bool)
 _ROWS_WRITTEN = 4096  # at a time
@@ -250,7 +253,9 @@ def read_file(
         )
     table = text.texts(range(len(text.names))).slice(0, text.table.num_rows)
     table = table.rename_columns(text.names)
-    if not text.is_named and any(find_nulls(column.slice(0, 1))[0] for column in table.columns):
+    if not text.is_named and any(
+        find_gaps(column.slice(0, 1), MISSING)[0] for column in table.columns
+    ):
         warn(
             f"the first line of '{path}' was taken for data, though it has gaps; if it holds the "
             "column names: --header, header=True",
@@ -262,8 +267,8 @@ def read_file(
     return replace(frame, marks=text.marks)
 
 
-def find_nulls(array: Any, words: frozenset[str] = MISSING) -> Mask:
-    """Return which values of an Arrow array are missing: null, NaN, or a word for it."""
+def find_gaps(array: Any, words: frozenset[str] = GAPS) -> Mask:
+    """Return which values of an Arrow array are missing: null, NaN, or one of some texts."""
     gaps = np.array(array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False), np.bool_)
     if is_text(array):
         trimmed = compute.utf8_lower(compute.utf8_trim_whitespace(array))

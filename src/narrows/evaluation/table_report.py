@@ -158,7 +158,7 @@ def make_table_report(
     )
     report = TableReport(title, subject)
     encoder = model.column_encoder_
-    encoded = encoder.transform(frame, tell=False)
+    encoded = encoder.transform(frame, warns=False)
     matrix = np.column_stack([column.to_numpy() for column in rows.columns])
     memory = model.model_.learned_rows_
     is_new = np.zeros(len(matrix), np.bool_)

@@ -98,7 +98,7 @@ class Committee:
         return squares, codes
 
     def residuals(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what members leave of rows (n, F), of shape (M, n, F)."""
+        """Return the residuals of rows (n, F), of shape (M, n, F)."""
         return np.concatenate([left for _, left, _ in self._blocks(rows)], axis=1)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -137,16 +137,16 @@ class Committee:
 def _encode(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Encode rows (M, B, F) to codes (M, B, K); entries beyond a member's own are zero."""
     centred = x - tensors["mean"]
-    return (centred @ tensors["P"] + _beside(tensors, "E", centred)) * tensors["mask"]
+    return (centred @ tensors["P"] + _mlp(tensors, "E", centred)) * tensors["mask"]
 
 
 def _decode(tensors: Mapping[str, Tensor], codes: Tensor) -> Tensor:
     """Decode codes (M, B, K) to rows (M, B, F)."""
-    return torch.baddbmm(tensors["b"], codes, tensors["D"]) + _beside(tensors, "G", codes)
+    return torch.baddbmm(tensors["b"], codes, tensors["D"]) + _mlp(tensors, "G", codes)
 
 
-def _beside(tensors: Mapping[str, Tensor], network: str, x: Tensor) -> Tensor:
-    """Return what a network of two hidden layers adds to a linear map."""
+def _mlp(tensors: Mapping[str, Tensor], network: str, x: Tensor) -> Tensor:
+    """Return what a perceptron of two hidden layers adds to a linear map."""
     for layer in (0, 1):
         x = silu(_affine(tensors, f"{network}{layer}", x))
     return _affine(tensors, f"{network}2", x)
@@ -214,7 +214,7 @@ def _train(
     n_steps, step = epochs * n_batches, 0
     warm_up = max(1, round(_WARM_UP * n_steps))
     for epoch in range(epochs):
-        weights = _weights(tensors, x) if epoch % 2 else torch.ones_like(x[..., 0])
+        weights = _row_weights(tensors, x) if epoch % 2 else torch.ones_like(x[..., 0])
         order = torch.stack([torch.randperm(n_rows, generator=each) for each in generators])
         for chosen in order.tensor_split(n_batches, dim=1):
             batch = torch.take_along_dim(x, chosen[..., None], dim=1)
@@ -224,7 +224,7 @@ def _train(
             loss = ((errors * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)).sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.param_groups[0]["lr"] = _RATE * _share(step, warm_up, n_steps)
+            optimizer.param_groups[0]["lr"] = _RATE * _schedule(step, warm_up, n_steps)
             optimizer.step()
             step += 1
 
@@ -233,14 +233,14 @@ _FIXED = ("mean", "mask")  # what training leaves as it is
 
 
 @torch.no_grad()
-def _weights(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def _row_weights(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Return the weights of rows, 0 for the tenth that each member restores worst and 1 else."""
     errors = (_decode(tensors, _encode(tensors, x)) - x).square().sum(dim=2)
     kept = errors.argsort(dim=1, stable=True)[:, : math.ceil((1 - _LEFT_OUT) * x.shape[1])]
     return torch.zeros_like(errors).scatter_(1, kept, 1.0)
 
 
-def _share(step: int, warm_up: int, n_steps: int) -> float:
+def _schedule(step: int, warm_up: int, n_steps: int) -> float:
     """Return a step's share of the peak learning rate: a line up, and half a cosine down."""
     if step < warm_up:
         return (step + 1) / warm_up

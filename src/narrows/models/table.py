@@ -1,7 +1,7 @@
-"""An autoencoder of tables as people have them: numbers, categories, dates, yes and no, gaps.
+"""An autoencoder of tables of numbers, categories, dates, and yes and no, with gaps.
 
 The columns become numbers (:mod:`narrows.data.column_encoder`), from which any model of Narrows
-learns. Gaps are filled by what the other columns tell (:mod:`narrows.models.filling`), and marked.
+learns. Gaps are imputed from the other columns (:mod:`narrows.models.filling`), and marked.
 """
 
 import math
@@ -51,7 +51,7 @@ class TableAutoencoder(
     its values, which together count as much as one number; yes and no become one such column.
     Identifiers, free texts, and columns that are empty are left out with a warning, and constant
     columns are restored as they are. Cells that are gaps (None, NaN, NaT, "", "NA", "?") are filled
-    by what the other cells of the row tell, and marked in further columns.
+    from the other cells of the row, and marked in further columns.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class TableAutoencoder(
     columns_ : list of Column
         What each column of the table holds; see :class:`narrows.data.columns.Column`.
     filler_ : Filler
-        How gaps are filled.
+        The imputation of gaps.
     n_features_in_ : int
         Columns of the table.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -98,7 +98,7 @@ class TableAutoencoder(
     :class:`DenoisingAutoencoder` learns to restore whole columns that are hidden in rows filled in
     this way, and corrects it; its loss counts the hidden cells alone, which are known. How far
     either is followed is measured for each column on hidden cells of held-out rows, so that columns
-    which the others tell nothing about get their mean or their most frequent category. The model
+    that do not depend on the others get their mean or their most frequent category. The model
     then learns from filled rows.
 
     Examples
@@ -175,7 +175,7 @@ class TableAutoencoder(
                 drop=self.drop,
                 categorical=self.categorical,
             )
-            encoded = self.column_encoder_.transform(frame, tell=False)
+            encoded = self.column_encoder_.transform(frame, warns=False)
             self._learn(encoded, weights, seed)
         return self
 
@@ -345,7 +345,7 @@ class TableAutoencoder(
         -------
         dict of str to float
             By the name of each column that was learned from, the squared error of cells that were
-            hidden on purpose, over that of the mean: 1 says that the others tell nothing about it.
+            hidden on purpose, over that of the mean: 1 where it does not depend on the others.
 
         Raises
         ------
