@@ -1,4 +1,4 @@
-"""Faults in signals of several channels, found sample by sample, beside simpler ways.
+"""Faults in signals of several channels, found sample by sample, beside simpler methods.
 
     python -m benchmarks.anomalies_signals
 

@@ -1,4 +1,4 @@
-"""Windows of signals for verbs that look at rows: read as the model's, with labels and names."""
+"""Windows of signals for the commands that take rows: how they are read, labelled and named."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +30,8 @@ def read_rows_or_windows(
 ) -> "Rows":
     """Read rows by a function; of signals, the windows that a trained model learned to encode.
 
-    Signals are sound files, what ``as_signal`` says and, for a model of signals, folders and arrays
-    of one axis less than rows have.
+    Sound files are signals; so are data with ``as_signal`` and, for a model of signals, folders
+    and arrays with one axis less than its rows.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -412,7 +412,7 @@ class Column:
         for name, kind in wanted.items():
             if type(getattr(column, name)) is not kind:
                 raise TypeError(f"{name} of a column is {getattr(column, name)!r}")
-        if column.kind not in Kind.__args__:  # type: ignore[attr-defined]
+        if column.kind not in get_args(Kind):
             raise ValueError(f"a column is of kind {column.kind!r}")
         if column.kind in ("category", "yes/no", "constant"):
             least = 1 if column.kind == "constant" else 2

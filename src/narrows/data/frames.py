@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ from narrows.errors import (
 from narrows.texts import is_text, listed
 
 FrameKind = Literal["pandas", "polars", "arrow", "structured", "array"]
-FRAME_KINDS = ("pandas", "polars", "arrow", "structured", "array")
+FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
 GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>", "null", "?"})
 """Texts that are gaps in any column, in lower case; among numbers all missing values are."""
 
@@ -99,10 +99,8 @@ class Frame:
         """Return some rows, by their numbers or a mask."""
         numbers = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         indices = pa.array(numbers, pa.int64())
-        columns = [
-            Values(c.array.take(indices), c.is_category, c.is_tagged, c.other) for c in self.columns
-        ]
-        return Frame(self.kind, self.names, columns, None, self.is_named, self.marks)
+        columns = [replace(values, array=values.array.take(indices)) for values in self.columns]
+        return replace(self, columns=columns, source=None)
 
     def as_arrow(self) -> "Frame":
         """Return the same columns as those of an Arrow table; values of several types as texts."""

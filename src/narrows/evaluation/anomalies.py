@@ -1,4 +1,4 @@
-"""The anomalies among rows: a list by score, and a page that says why they are."""
+"""The anomalies among rows: a list by score, and a page with the contributions of columns."""
 
 import warnings
 from collections.abc import Sequence
@@ -56,6 +56,8 @@ class Anomalies(Page):
         The detector that scored the rows.
     names : sequence of str
         Names of the rows.
+    X : ndarray, LazyRows or Frame
+        The rows.
     scores : AnomalyScores
         The score of each row, and its parts.
     p_values : ndarray of shape (n,)
@@ -69,8 +71,10 @@ class Anomalies(Page):
     drift : Drift or None
         The test whether the rows have the distribution of the training rows; None for the training
         rows themselves, and for windows of signals, which depend on each other.
+    title : str
+        The title of the page.
     over_time : sequence of ndarray of shape (T,)
-        Of each signal, the scores of its samples, anomalous above 1; empty for other rows.
+        The scores of the samples of each signal, anomalous above 1; empty for other rows.
     """
 
     detector: AnomalyDetector

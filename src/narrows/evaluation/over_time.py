@@ -1,4 +1,4 @@
-"""Errors of windows over time: which signals and stretches of them have the largest."""
+"""Errors of windows over time: the signals, and the stretches of them, with the largest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def show_over_time(
     Parameters
     ----------
     part : Part
-        Where they are shown.
+        The part of the report that shows them.
     times : Times
         The signals and times of n windows.
     errors : ndarray of shape (n,)
@@ -103,7 +103,7 @@ def show_over_time(
     unit : str
         What errors are called.
     write : callable
-        Writes an error.
+        Formats an error as text.
     """
     found = times.stretches(errors, threshold)
     part.words.append(

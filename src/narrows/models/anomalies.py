@@ -50,9 +50,9 @@ _NEIGHBOURS = 5
 # Parts below this share of the mean squared length of rows are rounding errors.
 _LEAST = 1e-6
 _UNKNOWN = 5.0  # a category that was not learned from, in standard deviations
-# Heat at a place is divided by this quantile of the heat of so many normal pictures there, after
-# pooling over the shorter side divided by the last number.
-_SELDOM, _MOST_PLACES, _POOLED = 0.99, 300, 10
+# Heat at a place is divided by this quantile of the heat of so many normal pictures there. It is
+# pooled over neighbourhoods of the shorter side divided by the last number.
+_QUANTILE, _MOST_PICTURES, _POOLED = 0.99, 300, 10
 _BLOCK = 4_096  # rows that are scored at a time
 # The types of rows that are stored as they are.
 _STORED = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -166,7 +166,7 @@ class AnomalyDetector(
     random_state: RandomState = None
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn what most rows are like.
+        """Train the ensemble, and set the threshold.
 
         Parameters
         ----------
@@ -428,7 +428,7 @@ class AnomalyDetector(
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def p_values(self, X: Any) -> Matrix:
-        """Return how probable a score as high is for a row like those learned from.
+        """Return conformal p-values: the probability of at least such a score for normal rows.
 
         Parameters
         ----------
@@ -487,7 +487,7 @@ class AnomalyDetector(
         return by_column
 
     def heat(self, X: Any) -> Matrix:
-        """Return where pictures are anomalous, beside normal ones at the same place.
+        """Return where pictures are anomalous, relative to normal pictures at the same place.
 
         Parameters
         ----------
@@ -497,8 +497,8 @@ class AnomalyDetector(
         Returns
         -------
         ndarray of shape (n, H, W)
-            The contributions, summed over channels and pooled over a neighbourhood of a tenth of
-            the shorter side, divided by what one in a hundred normal pictures has there or more.
+            The contributions, summed over channels and averaged over a neighbourhood of a tenth of
+            the shorter side, divided by the 99th percentile of those of normal pictures there.
 
         Raises
         ------
@@ -511,8 +511,8 @@ class AnomalyDetector(
                 f"the detector learned from rows of shape {self.sample_shape_}, which are no "
                 "pictures; contributions(X) tells what their scores come from"
             )
-        normal = self._references[-self._reference_scores >= self.offset_][:_MOST_PLACES]
-        usual = np.quantile(self._pooled(normal), _SELDOM, axis=0)
+        normal = self._references[-self._reference_scores >= self.offset_][:_MOST_PICTURES]
+        usual = np.quantile(self._pooled(normal), _QUANTILE, axis=0)
         heat: Matrix = self._pooled(rows) / np.maximum(usual, 1e-3 * usual.mean() + 1e-300)
         return heat
 
@@ -525,7 +525,7 @@ class AnomalyDetector(
         return pooled
 
     def alike(self, X: Any, k: int = 3) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Find the normal rows learned from that are most alike, by scaled columns.
+        """Find the nearest normal training rows, by the distance of scaled columns.
 
         Parameters
         ----------
@@ -537,7 +537,7 @@ class AnomalyDetector(
         Returns
         -------
         numbers : ndarray of int and shape (n, k)
-            Their numbers among the training rows, the most alike first.
+            Their numbers among the training rows, the nearest first.
         rows : ndarray of shape (n, k, *sample_shape)
             The rows.
 
@@ -561,8 +561,8 @@ class AnomalyDetector(
         Parameters
         ----------
         X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
-            As :meth:`score_samples`; at least 2 rows, drawn as the training rows were: the test
-            knows nothing of order in time.
+            As :meth:`score_samples`; at least 2 rows, drawn independently, as the training
+            rows were: the test assumes that rows do not depend on each other.
 
         Returns
         -------
@@ -849,10 +849,11 @@ class AnomalyDetector(
     def score_over_time(self, windows: Windows) -> list[Matrix]:
         """Score each sample of signals.
 
-        Residuals and distances to neighbours are split between the samples of windows, where these
-        overlap they fade into each other, and what is larger than normal over one sample, an eighth
-        of a window or two windows counts: a spike as well as a slow drift. One sample counts no
-        more in the longer stretches than one in a hundred normal samples does.
+        Residuals and distances to neighbours are split between the samples of windows, and cross-
+        faded where windows overlap. These errors are averaged over one sample, an eighth of a
+        window and two windows, and the mean that is farthest above normal counts, so that both
+        spikes and slow drifts score high. In the two longer stretches, errors are clipped at the
+        99th percentile of normal samples.
 
         Parameters
         ----------

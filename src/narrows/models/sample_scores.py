@@ -26,12 +26,12 @@ class SampleScorer:
     length : int
         Samples in a window.
     cap : float
-        What an error counts at most in stretches of several samples.
+        The value at which errors are clipped in stretches of several samples.
     middles, units : ndarray of shape (3,)
         The median of each stretch's means over normal samples, and how far the 99th percentile is
         above it.
     threshold : float
-        The score, in these units, that is divided by.
+        The largest of the three means, in these units, at which the score is 1.
     """
 
     length: int
@@ -42,7 +42,7 @@ class SampleScorer:
 
     @classmethod
     def fit(cls, errors: Sequence[Matrix], length: int, share: float) -> Self:
-        """Measure the errors of normal samples, (T,) each; ``share`` of them score above 1."""
+        """Fit to the errors of normal samples, (T,) each, of which a ``share`` scores above 1."""
         every = np.concatenate(errors)
         cap = float(np.quantile(every, _CAP))
         free = cls(length, cap, np.zeros(1), np.ones(1), 1.0)

@@ -23,7 +23,7 @@ _DRAWN = 256
 
 @dataclass(frozen=True)
 class WindowPlaces:
-    """Where windows were cut out.
+    """The positions of windows in their signals.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class WindowPlaces:
         return np.split(np.arange(len(self.starts)), np.flatnonzero(gaps) + 1)
 
     def blocks(self) -> NDArray[np.int64]:
-        """Return the number of each window's block; only neighbours have numbers that follow."""
+        """Return the number of each window's block; only adjacent blocks differ by 1."""
         n = len(self.starts)
         numbers = np.empty(n, np.int64)
         first = 0
@@ -61,7 +61,7 @@ class WindowPlaces:
         return numbers
 
     def halves(self, generator: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Draw half of the blocks; return their windows, and the others, without what overlaps."""
+        """Split the blocks in halves; return the windows of each that overlap none of the other."""
         blocks = self.blocks()
         names = generator.permutation(np.unique(blocks))
         is_first = np.isin(blocks, names[: len(names) // 2])
@@ -84,7 +84,7 @@ class WindowPlaces:
         return shared
 
     def join(self, values: Matrix) -> list[Matrix]:
-        """Fade the values (n, L) of windows into each other; one array for each run."""
+        """Cross-fade the values (n, L) of windows; return one array for each run."""
         return [overlap_add(values[run], self.starts[run] - self.starts[run[0]])
                 for run in self.runs()]  # fmt: skip
 

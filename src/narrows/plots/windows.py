@@ -1,4 +1,4 @@
-"""Windows of signals as curves, and figures of windows over time."""
+"""Windows of signals as curves, and values of windows or samples over time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -166,14 +166,14 @@ def over_time(
     value_name: str = "reconstruction error",
     ax: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a figure of windows, or of samples, over time, those above a threshold apart.
+    """Draw values of windows, or of samples, over time, and mark those above a threshold.
 
     Parameters
     ----------
     starts : array-like of shape (n,)
         The first sample of each window, or the samples themselves.
     values : array-like of shape (n,)
-        The figures, such as errors; each is drawn at the middle of its window.
+        Such as errors or scores; each is drawn at the middle of its window.
     length : int, default=1
         Samples in a window.
     owners : array-like of int and shape (n,), optional
@@ -183,22 +183,22 @@ def over_time(
     rate : int, optional
         Samples per second; without it, time is counted in samples.
     threshold : float, optional
-        Windows with larger figures are marked.
+        Larger values are marked.
     value_name : str
-        The name of the figures.
+        The name of the values.
     ax : Axes, optional
         The axes to draw on; by default those of a new figure.
 
     Returns
     -------
     Axes
-        With a line for each signal; logarithmic upwards where figures lie more than one and a half
-        decades apart.
+        With a line for each signal; the vertical axis is logarithmic where values span more than
+        one and a half decades.
 
     Raises
     ------
     DataError
-        If the numbers of starts, figures and owners differ, or they are not finite.
+        If the numbers of starts, values and owners differ, or they are not finite.
     ParameterError
         If ``ax`` is no Axes.
 
