@@ -553,7 +553,8 @@ def test_each_channel_of_a_signal_has_its_own(kind):
     windows = Windows(wave, 32)
     X = windows if kind == "windows" else np.asarray(windows)
     architecture = "auto" if kind == "windows" else "convolutional_1d"
-    model = quick(corruption="salt_and_pepper", architecture=architecture).fit(X)
+    own = {"architecture": architecture, "scaling": "standard"}
+    model = quick(corruption="salt_and_pepper", **own).fit(X)
     np.testing.assert_array_equal(model.data_min_, wave.min(axis=0))
     limits = limits_of(model)
     ends = model.scaling_.undo(torch.stack([limits.low, limits.high])).numpy()
