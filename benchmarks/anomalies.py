@@ -69,9 +69,9 @@ def compare_tables(arguments):
     table("table", "rows", "columns", "anomalies", *DETECTORS)
     for name, (X, y) in every:
         found = {}
-        for detector, judge in DETECTORS.items():
+        for detector, method in DETECTORS.items():
             start = time.process_time()
-            found[detector] = judge(X)
+            found[detector] = method(X)
             seconds.setdefault(detector, []).append(time.process_time() - start)
             for measure in (roc_auc_score, average_precision_score):
                 scores.setdefault((detector, measure.__name__), []).append(
@@ -131,8 +131,8 @@ def compare_pictures(arguments):
         table(f"{name}: normal", *PICTURES)
         for normal in range(0, 10, arguments.every):
             learned = data.X_train[data.y_train == normal]
-            for detector, judge in PICTURES.items():
-                score = judge(learned, data.X_test)
+            for detector, method in PICTURES.items():
+                score = method(learned, data.X_test)
                 areas.setdefault(detector, []).append(roc_auc_score(data.y_test != normal, score))
             row(normal, *(f"{own[-1]:.4f}" for own in areas.values()))
         mean = {detector: float(np.mean(own)) for detector, own in areas.items()}
@@ -160,8 +160,8 @@ def compare_signals(arguments):
             old, new = signals.Windows(clean, 128, 32), signals.Windows(faulty, 128, 32)
             labels = signals.Windows(wrong, 128, 32)[:].mean(axis=1) >= 0.5
             sure = labels | (signals.Windows(wrong, 128, 32)[:].mean(axis=1) == 0)
-            for detector, judge in SIGNALS.items():
-                score = judge(old, new)
+            for detector, method in SIGNALS.items():
+                score = method(old, new)
                 areas[detector].append(roc_auc_score(labels[sure], score[sure]))
             row(machine, fault, *(f"{own[-1]:.3f}" for own in areas.values()))
     mean = {detector: float(np.mean(own)) for detector, own in areas.items()}
@@ -271,13 +271,13 @@ def by_narrows(X):
 def by_pyod(module, name, **parameters):
     """Return a function that scores the rows that it learns from by a detector of PyOD."""
 
-    def judge(X):
+    def method(X):
         from importlib import import_module
 
         detector = getattr(import_module(f"pyod.models.{module}"), name)(**parameters)
         return np.nan_to_num(detector.fit(X).decision_scores_)
 
-    return judge
+    return method
 
 
 DETECTORS = {

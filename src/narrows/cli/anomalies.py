@@ -19,7 +19,7 @@ from narrows.cli.exchange import (
     reading_record,
     refuse_signal_options,
 )
-from narrows.cli.tables import read_refused, read_table
+from narrows.cli.tables import read_mixed_table, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def command(
         if train is not None:
             raise ParameterError("--train goes with MODEL and NEW; leave it out, or name both")
         data = source
-        read = learnable(data, window, signal, reading)
-        detector, are_new = fitted(None, read.X, **parameters), False
+        read = read_training_rows(data, window, signal, reading)
+        detector, are_new = fit_detector(None, read.X, **parameters), False
     else:
         if window is not None:
             raise ParameterError(f"the windows are those of '{source}'; leave out --window")
@@ -120,7 +120,7 @@ def command(
         detector, are_new = model, True
         if not isinstance(model, AnomalyDetector):
             normal = read if train is None else _read_for_model(model, train, signal, of_train)
-            detector, are_new = fitted(model, normal.X, **parameters), train is not None
+            detector, are_new = fit_detector(model, normal.X, **parameters), train is not None
     names = getattr(read.found, "names", None)
     with progress("scoring"):
         result = find_anomalies(
@@ -159,7 +159,7 @@ class Read:
     found: Any
 
 
-def learnable(
+def read_training_rows(
     data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
 ) -> Read:
     """Read training rows."""
@@ -174,14 +174,14 @@ def learnable(
         try:
             rows = read_rows(data, **reading)
         except DataError as error:  # a table with categories, dates or gaps
-            return Read(read_refused(data, reading["options"], error), _NOTHING)
+            return Read(read_mixed_table(data, reading["options"], error), _NOTHING)
         return Read(rows.for_model(), rows)
     of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
     X, found = read_windows(data, window, signal, of_signals)
     return Read(X, found)
 
 
-def fitted(model: Any, X: Any, **parameters: Any) -> "AnomalyDetector":
+def fit_detector(model: Any, X: Any, **parameters: Any) -> "AnomalyDetector":
     """Fit a detector, and show the progress."""
     from narrows import AnomalyDetector
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 4
 
 
-def wanted(columns: str | None, drop: str, categorical: str) -> dict[str, Any]:
+def column_parameters(columns: str | None, drop: str, categorical: str) -> dict[str, Any]:
     """Return the parameters of a table model, from the options of the command line."""
     return {
         "columns": None if columns is None else options.words_of(columns),
@@ -45,13 +45,13 @@ def read_table(path: Path, reading: "FileOptions", known: Iterable[str] | None =
         return read_file(path, reading, None if known is None else list(known))
 
 
-def read_refused(path: Path, reading: "FileOptions", error: DataError) -> "Frame":
-    """Read a table that is not one of numbers alone.
+def read_mixed_table(path: Path, reading: "FileOptions", error: DataError) -> "Frame":
+    """Read a table that the reader of numbers has refused, since it has texts or gaps.
 
     Raises
     ------
     DataError
-        ``error``, if the file is no table, or texts stand in its columns of numbers.
+        ``error`` of that reader, if the file is no table, or texts stand in columns of numbers.
     """
     from narrows.data.column_encoder import ColumnEncoder
     from narrows.data.columns import DEFECT
@@ -71,7 +71,7 @@ def read_refused(path: Path, reading: "FileOptions", error: DataError) -> "Frame
     return frame
 
 
-def kinds_record(encoder: "ColumnEncoder") -> dict[str, Any]:
+def note_kinds(encoder: "ColumnEncoder") -> dict[str, Any]:
     """Print in one line which kinds of columns were found, and return them for the answer."""
     note(f"found {encoder.summary()}")
     return {"columns": encoder.as_json()}
@@ -105,7 +105,7 @@ def _read_encoded(
     return Rows(values, RowNames(range(len(values))), encoded.column_names)
 
 
-def write_like(to: Path, table: Any, model: "TableAutoencoder", *, overwrite: bool) -> None:
+def write_table(to: Path, table: Any, model: "TableAutoencoder", *, overwrite: bool) -> None:
     """Write a table that a table model returned."""
     from narrows.atomic import atomic_file
     from narrows.data.frames import write_frame
@@ -144,7 +144,7 @@ def decode_table(
 
     check_table_output(to, overwrite=overwrite)
     decoded = model.arrow_of(read(codes, **reading).values)
-    write_like(to, decoded, model, overwrite=overwrite)
+    write_table(to, decoded, model, overwrite=overwrite)
     record = {"output": to, "rows": len(decoded), "columns": decoded.column_names}
     answer(record, f"{counted(len(decoded), 'row')} decoded in {to}")
 
@@ -179,7 +179,7 @@ def restore_table(
             counts[column.name] = int(find_gaps(frame.columns[place].array).sum())
     cells = encoder.transform(frame, warns=False).gaps.sum(axis=0)
     gaps |= {c.name: int(n) for c, n in zip(encoder.used, cells, strict=True)}
-    write_like(to, table, model, overwrite=overwrite)
+    write_table(to, table, model, overwrite=overwrite)
     record: dict[str, Any] = {"output": to, "rows": len(frame), **(more or {})}
     if not fill_only:
         with np.errstate(all="ignore"):
@@ -245,7 +245,7 @@ def impute(
     if len(paths) > 2:
         raise ParameterError(f"{len(paths)} paths were given; give MODEL and DATA, or DATA alone")
     check_table_output(to, overwrite=overwrite)
-    data, asked = paths[-1], wanted(columns, drop, categorical)
+    data, asked = paths[-1], column_parameters(columns, drop, categorical)
     if len(paths) == 2:
         if columns is not None or drop or categorical:
             raise ParameterError(
@@ -265,5 +265,5 @@ def impute(
     model = TableAutoencoder(inner, random_state=random_state, **asked)
     with training():
         model.fit(frame)
-    more = kinds_record(model.column_encoder_)
+    more = note_kinds(model.column_encoder_)
     restore_table(model, data, to, reading, fill_only=True, overwrite=overwrite, more=more)

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from narrows.cli import options
-from narrows.cli.anomalies import fitted, learnable
+from narrows.cli.anomalies import fit_detector, read_training_rows
 from narrows.cli.console import answer, note, one_answer, progress, training
 from narrows.cli.exchange import (
     code_words,
@@ -25,7 +25,7 @@ from narrows.cli.exchange import (
     report_skipped,
 )
 from narrows.cli.process import stopping
-from narrows.cli.tables import kinds_record, read_refused, read_table, wanted
+from narrows.cli.tables import column_parameters, note_kinds, read_mixed_table, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -244,10 +244,10 @@ def _train_detector(
         kind = MODELS[model_name]
         names = {field.name for field in dataclasses.fields(kind)}
         model = kind(**{name: value for name, value in parameters.items() if name in names})
-    read = learnable(data, window, signal, {**reading, **pictures})
+    read = read_training_rows(data, window, signal, {**reading, **pictures})
     seed = parameters["random_state"]
     with training():
-        detector = fitted(model, read.X, random_state=seed)
+        detector = fit_detector(model, read.X, random_state=seed)
     detector.save(to, overwrite=overwrite)
     record = {
         "output": to,
@@ -321,7 +321,7 @@ def _train(
         model = _load_to_resume(resume, model_name, parameters)
         resumed = {"resumed": _note_resumed(resume, model)}
         pictures = _shape_of(model, pictures)
-    asked = wanted(signal["columns"] if window is None else None, drop, categorical)
+    asked = column_parameters(signal["columns"] if window is None else None, drop, categorical)
     X, found, read_again = _read_any(data, window, signal, {**reading, **pictures}, asked=asked)
     report_skipped(found.skipped)
     if is_of_table := read_again is None:
@@ -357,7 +357,7 @@ def _train(
         note(f"stopped by {stopping.reason}; what was learned is kept in {to}{goes_on}")
     elif stopping.number is not None:
         note(f"{stopping.reason} came when training was over; the whole model is in {to}")
-    kinds = kinds_record(model.column_encoder_) if is_of_table else reading_record(found)
+    kinds = note_kinds(model.column_encoder_) if is_of_table else reading_record(found)
     record = {"output": to, "rows": len(X), **_figures(model), **resumed, **kinds}
     rows_and_epochs = f"{counted(len(X), 'row')} for {counted(record['epochs'], 'epoch')}"
     answer(
@@ -407,7 +407,7 @@ def _read_any(
         is_of_pictures = (reading.get("image_size"), reading.get("color")) != ("auto", "auto")
         if not of_table or is_of_pictures:
             raise
-        return read_refused(data, reading["options"], error), none, None
+        return read_mixed_table(data, reading["options"], error), none, None
 
 
 def _of_table(
