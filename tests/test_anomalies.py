@@ -497,6 +497,9 @@ def test_tables_with_categories_dates_and_gaps(tmp_path):
     unheard.loc[3, "kind"] = "round"
     with pytest.warns(NarrowsWarning):
         assert detector.score_samples(unheard)[3] < 5 * detector.score_samples(new)[3]
+    new.loc[:2, "size"] = np.nan
+    with pytest.warns(NarrowsWarning, match=r"have gaps now: 'size' \(3\)"):
+        detector.predict(new)
     with pytest.raises(DataError):
         detector.predict(new.drop(columns="kind"))
 

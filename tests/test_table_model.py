@@ -282,6 +282,8 @@ def test_columns_are_found_by_name():
         model.transform(table.astype({"x": object}).assign(x=["much"] * N))
     with pytest.raises(DataError, match="column 'x' has 1 infinite value"):
         model.transform(table.assign(x=[np.inf] + [0.0] * (N - 1)))
+    with pytest.raises(DataError, match=r"column 'x' has the number 1e\+300, beyond"):
+        quick().fit(table.assign(x=[1e300] + [0.0] * (N - 1)))
     as_text = table.assign(x=table["x"].astype(str))
     np.testing.assert_allclose(model.transform(as_text), model.transform(table), atol=1e-5)
     assert model.reconstruct(table.iloc[:1]).shape == (1, 2)

@@ -44,6 +44,7 @@ _KEY_NAME = re.compile(
 _KEY_CASE = re.compile(r"[a-z](Id|ID)$")
 _PADDED = re.compile(r"0\d+")  # post codes, numbers of articles
 _EXACT = 2**53
+_LARGEST = float(np.finfo(np.float32).max)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in a second
 _DATES = (
     "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
@@ -522,6 +523,12 @@ def _check_finite(name: str, numbers: Any) -> None:
             f"Input X contains infinity: column {name!r} has "
             f"{counted(int(np.isinf(values).sum()), 'infinite value')}; only finite numbers and "
             "gaps are allowed; make gaps of them",
+            column=name,
+        )
+    if len(values) and (most := np.nanmax(np.abs(values))) > _LARGEST:
+        raise DataError(
+            f"column {name!r} has the number {most:.3g}, beyond what single precision holds "
+            f"({_LARGEST:.2g}); divide the column by a constant, or make gaps of such numbers",
             column=name,
         )
 
