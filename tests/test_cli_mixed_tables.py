@@ -205,3 +205,15 @@ def test_a_report_tells_errors_and_filling_by_column(run: Run, tables: pd.DataFr
     assert "Columns of the table" in page
     assert "5 neighbours" in page
     assert "--scaling standard" not in page  # the columns are scaled already
+
+
+def test_texts_in_another_encoding_are_refused_with_what_takes_them(run: Run) -> None:
+    lines = ["name,amount", *(f"Müller{i % 3},{i}.5" for i in range(30))]
+    Path("latin.csv").write_bytes("\n".join(lines).encode("cp1252"))
+
+    refused = run("train", "latin.csv", "-o", "m", *TINY)
+    assert (refused.code, "--encoding" in refused.err) == (3, True)
+    run("train", "latin.csv", "-o", "m", *TINY, "--encoding", "cp1252")
+    run("reconstruct", "m", "latin.csv", "-o", "out.csv", "--encoding", "cp1252")
+
+    assert set(pd.read_csv("out.csv")["name"]) <= {"Müller0", "Müller1", "Müller2"}

@@ -51,7 +51,8 @@ def read_mixed_table(path: Path, reading: "FileOptions", error: DataError) -> "F
     Raises
     ------
     DataError
-        ``error`` of that reader, if the file is no table, or texts stand in columns of numbers.
+        ``error`` of that reader, if the file is no table, or texts stand in columns of numbers;
+        otherwise if the encoding of its texts is unknown.
     """
     from narrows.data.column_encoder import ColumnEncoder
     from narrows.data.columns import DEFECT
@@ -63,6 +64,8 @@ def read_mixed_table(path: Path, reading: "FileOptions", error: DataError) -> "F
     try:
         frame = read_table(path, reading)
         columns = ColumnEncoder.find(frame)
+    except UnreadableFileError:  # such as texts in an encoding that nothing proves
+        raise
     except NarrowsError:
         raise error from None
     # The reader of numbers describes texts among them better.

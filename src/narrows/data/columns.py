@@ -16,9 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 
-from narrows.data.affixes import Affixes
 from narrows.data.dialect import MISSING, Marks, is_missing
 from narrows.data.frames import GAPS, Values, find_gaps
+from narrows.data.written_numbers import PADDED, Affixes, number_form, parse_numbers
 from narrows.errors import DataError, DataTypeError
 from narrows.texts import counted, is_text, shortened
 
@@ -42,7 +42,6 @@ _KEY_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|no|nr)$|^(id|uuid|guid)([_\W]|$)", re.IGNORECASE
 )
 _KEY_CASE = re.compile(r"[a-z](Id|ID)$")
-_PADDED = re.compile(r"0\d+")  # post codes, numbers of articles
 _EXACT = 2**53
 _LARGEST = float(np.finfo(np.float32).max)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in a second
@@ -99,7 +98,7 @@ class Column:
     digits : int
         Their digits behind the decimal mark.
     prefix, suffix, has_brackets
-        What is around them; see :class:`narrows.data.affixes.Affixes`.
+        What is around them; see :class:`narrows.data.written_numbers.Affixes`.
     step : int
         The unit to which dates and times are rounded: that of all values learned from.
     form : str
@@ -248,11 +247,11 @@ class Column:
         self, distinct: Any, array: Any, marks: Marks | None, *, is_wanted: bool
     ) -> Self | None:
         """Take texts for numbers, if all of them but words for missing values are such."""
-        if (form := _number_form(distinct, marks)) is None:
+        if (form := number_form(distinct, marks)) is None:
             return None
         mark, digits, why, affixes = form
         gaps = find_gaps(array, MISSING)
-        numbers = _parse(affixes.numbers_of(array.filter(pa.array(~gaps))), mark)
+        numbers = parse_numbers(affixes.numbers_of(array.filter(pa.array(~gaps))), mark)
         _check_finite(self.name, pa.array(numbers))
         if (n_levels := len(np.unique(numbers))) == 1:
             return None
@@ -313,7 +312,7 @@ class Column:
             if self.kind == "date":
                 found = self._dates(known)
             elif are_texts:
-                found = _parse(self._affixes.numbers_of(known), self._marks)
+                found = parse_numbers(self._affixes.numbers_of(known), self._marks)
             else:
                 found = _floats(known, self.offset)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -533,46 +532,6 @@ def _check_finite(name: str, numbers: Any) -> None:
         )
 
 
-def _parse(texts: Any, marks: Marks) -> NDArray[np.float64]:
-    """Convert texts of numbers, raise ValueError for others."""
-    trimmed = compute.utf8_trim_whitespace(texts)
-    for sign in marks.removed:
-        trimmed = compute.replace_substring(trimmed, sign, "")
-    if marks.decimal != ".":
-        trimmed = compute.replace_substring(trimmed, marks.decimal, ".")
-    plain = compute.utf8_ltrim(trimmed, "+")
-    return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-
-
-def _number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str, Affixes] | None:
-    """Tell how distinct texts are numbers: marks, digits behind, what was guessed, what is around.
-
-    Texts with leading zeros, such as codes of post or of articles, are no numbers.
-    """
-    known = [text.strip() for text in texts.to_pylist() if not is_missing(text)]
-    if not known or any(_PADDED.fullmatch(text) for text in known):
-        return None
-    if (affixes := Affixes.find(known)) is not None:
-        numbers = [n for text in known if (n := affixes.number_of(text)) is not None]
-        form = affixes.marks(numbers, marks) if len(numbers) == len(known) else None
-        if form is not None:
-            most = max(len(text.partition(form[0].decimal)[2]) for text in numbers)
-            return form[0], most, form[1], affixes
-    several = dict.fromkeys((marks or Marks(), Marks(), Marks(","), Marks(".", ",")))
-    for one in several:
-        if all(one.value(text) is not None for text in known):
-            behind = (re.split(r"[eE]", text)[0].partition(one.decimal)[2] for text in known)
-            digits = max(map(len, behind))
-            has_power = any(re.search(r"\d[eE]", text) for text in known)
-            why = ""
-            if one not in (marks, Marks()) and one.decimal == ",":
-                why = f"commas were read as decimal marks, as in {known[0]!r}"
-                if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", t) for t in known if "," in t):
-                    why += ", though they may separate thousands"
-            return one, min(30, digits + 6 * has_power), why, Affixes()
-    return None
-
-
 def _date_form(texts: Any) -> tuple[str, str] | None:
     """Find the format of which all distinct texts are dates, and what was guessed."""
     known = [text.strip() for text in texts.to_pylist()]
@@ -621,7 +580,7 @@ def _date_text(seconds: float, form: str) -> str:
 def _why_text(texts: Any) -> str:
     """Describe texts of many values, of which some may be numbers."""
     known = texts.to_pylist()
-    padded = next((text for text in known if _PADDED.fullmatch(text.strip())), None)
+    padded = next((text for text in known if PADDED.fullmatch(text.strip())), None)
     if padded is not None:
         return f"{counted(len(known), 'code')}, with leading zeros as in {padded!r}"
     wrong = [text for text in known if Marks().value(text) is None and not is_missing(text)]

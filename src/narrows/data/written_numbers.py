@@ -1,12 +1,18 @@
-"""What stands around the numbers of a column of texts: currencies, units, percent signs."""
+"""Numbers in a column of texts: their marks and digits, and currencies and units around them."""
 
 import re
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute
 
-from narrows.data.dialect import Marks, find_marks
+from narrows.data.dialect import Marks, find_marks, is_missing
+
+PADDED = re.compile(r"0\d+")
+"""Texts that are no numbers, but post codes, numbers of articles and the like."""
 
 _LONGEST = 60  # characters of a number and what is around it
 _MONEY = "$€£¥₹₽₩₺₪฿"
@@ -125,3 +131,43 @@ class Affixes:
                 meaning = "to separate thousands" if is_money else "as a decimal mark"
                 why = f"{mark!r} in {self.around(example)!r} was read {meaning}"
         return (marks, why) if all(marks.value(text) is not None for text in numbers) else None
+
+
+def parse_numbers(texts: Any, marks: Marks) -> NDArray[np.float64]:
+    """Convert texts of numbers, raise ValueError for others."""
+    trimmed = compute.utf8_trim_whitespace(texts)
+    for sign in marks.removed:
+        trimmed = compute.replace_substring(trimmed, sign, "")
+    if marks.decimal != ".":
+        trimmed = compute.replace_substring(trimmed, marks.decimal, ".")
+    plain = compute.utf8_ltrim(trimmed, "+")
+    return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str, Affixes] | None:
+    """Tell how distinct texts are numbers: marks, digits behind, what was guessed, what is around.
+
+    Texts with leading zeros, such as codes of post or of articles, are no numbers.
+    """
+    known = [text.strip() for text in texts.to_pylist() if not is_missing(text)]
+    if not known or any(PADDED.fullmatch(text) for text in known):
+        return None
+    if (affixes := Affixes.find(known)) is not None:
+        numbers = [n for text in known if (n := affixes.number_of(text)) is not None]
+        form = affixes.marks(numbers, marks) if len(numbers) == len(known) else None
+        if form is not None:
+            most = max(len(text.partition(form[0].decimal)[2]) for text in numbers)
+            return form[0], most, form[1], affixes
+    several = dict.fromkeys((marks or Marks(), Marks(), Marks(","), Marks(".", ",")))
+    for one in several:
+        if all(one.value(text) is not None for text in known):
+            behind = (re.split(r"[eE]", text)[0].partition(one.decimal)[2] for text in known)
+            digits = max(map(len, behind))
+            has_power = any(re.search(r"\d[eE]", text) for text in known)
+            why = ""
+            if one not in (marks, Marks()) and one.decimal == ",":
+                why = f"commas were read as decimal marks, as in {known[0]!r}"
+                if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", t) for t in known if "," in t):
+                    why += ", though they may separate thousands"
+            return one, min(30, digits + 6 * has_power), why, Affixes()
+    return None
