@@ -40,7 +40,6 @@ from narrows.models.runs import unchanged_on_failure
 from narrows.models.sample_scores import SampleScorer
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.models.window_blocks import WindowPlaces, draw_windows
-from narrows.texts import listed
 
 Matrix = NDArray[np.float64]
 
@@ -275,21 +274,7 @@ class AnomalyDetector(
         A category that was not learned from stands apart from all others.
         """
         encoded = encoder.transform(read_frame(X, owner=type(self).__name__))
-        gaps = encoded.gaps.sum(axis=0)
-        unmarked = {
-            column.name: int(gaps[i])
-            for i, column in enumerate(encoder.used)
-            if gaps[i] and i not in encoder.marked
-        }
-        if unmarked:
-            named = (f"{name!r} ({count})" for name, count in unmarked.items())
-            warn(
-                f"columns without gaps in the training table have gaps now: {listed(named, 4)}; "
-                "the mean stands in for them, and they do not add to the scores; look at these "
-                "rows by yourself, or train on a table that has such gaps",
-                kind="new_gaps",
-                columns=unmarked,
-            )
+        encoder.tell_new_gaps(encoded.gaps)
         features = np.nan_to_num(encoded.features)
         for column, place in enumerate(encoder.slices):
             features[encoded.unknown[:, column], place.start] = _UNKNOWN
