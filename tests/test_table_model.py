@@ -306,6 +306,9 @@ def test_columns_are_found_by_name():
         (["true", "false"] * 40, "yes/no", 0),
         (["none", "some", " ", "n/a"] * 20, "category", 40),
         (["-", "none", "1"] * 20, "constant", 40),
+        (["1 234,50", "99,00"] * 30, "number", 0),
+        (["1.234,50", "99,00"] * 30, "number", 0),
+        (["01.02.24", "31.12.23"] * 30, "date", 0),
         (["01067", "10115", "04109"] * 30, "category", 0),
         ([f"{place:05d}" for place in range(501, 700)], "identifier", 0),
         (["51.3%", "n/a", "7%"] * 30, "number", 30),
@@ -358,6 +361,13 @@ def test_identifiers_with_gaps_are_left_out_and_not_filled(kind):
     with pytest.warns(NarrowsWarning, match="'customer_id' .identifier"):
         model = quick().fit(table)
     assert model.impute(table)["customer_id"].isna().tolist() == keys.isna().tolist()
+
+
+def test_times_in_utc_are_written_as_they_were():
+    times = ["2024-01-01T10:00:00Z", "2024-03-01T12:30:00Z"]
+    frame = read_frame(pd.DataFrame({"t": times * 20}))
+    column = ColumnEncoder.fit(frame).columns[0]
+    assert column.write(column.read(frame.columns[0]).numbers[:2]).to_pylist() == times
 
 
 def test_guesses_about_texts_are_said():

@@ -475,6 +475,24 @@ class ColumnEncoder:
                 )
         self._warn_of_constants(frame)
 
+    def warn_of_new_gaps(self, gaps: NDArray[np.bool_]) -> None:
+        """Warn of gaps (n, C) in columns that had none, and that are therefore not marked."""
+        counts = {
+            column.name: int(count)
+            for i, (column, count) in enumerate(zip(self.used, gaps.sum(axis=0), strict=True))
+            if count and i not in self.marked
+        }
+        if counts:
+            named = (f"{name!r} ({count})" for name, count in counts.items())
+            warn(
+                f"columns without gaps in the training table have gaps now: "
+                f"{listed(named, _SHOWN)}; the mean stands in for them, and they do not add to the "
+                "scores; look for such rows yourself, or train on a table with such gaps",
+                kind="new_gaps",
+                stacklevel=5,
+                columns=counts,
+            )
+
     def _warn_of_constants(self, frame: Frame) -> None:
         """Warn of other values in columns that were constant."""
         changed = {}

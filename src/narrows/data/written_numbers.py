@@ -158,7 +158,9 @@ def number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str, Affix
         if form is not None:
             most = max(len(text.partition(form[0].decimal)[2]) for text in numbers)
             return form[0], most, form[1], affixes
-    several = dict.fromkeys((marks or Marks(), Marks(), Marks(","), Marks(".", ",")))
+    several = dict.fromkeys(
+        (marks or Marks(), Marks(), Marks(","), Marks(".", ","), Marks(",", "."), Marks(",", " "))
+    )
     for one in several:
         if all(one.value(text) is not None for text in known):
             behind = (re.split(r"[eE]", text)[0].partition(one.decimal)[2] for text in known)

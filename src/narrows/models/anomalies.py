@@ -274,7 +274,7 @@ class AnomalyDetector(
         A category that was not learned from stands apart from all others.
         """
         encoded = encoder.transform(read_frame(X, owner=type(self).__name__))
-        encoder.tell_new_gaps(encoded.gaps)
+        encoder.warn_of_new_gaps(encoded.gaps)
         features = np.nan_to_num(encoded.features)
         for column, place in enumerate(encoder.slices):
             features[encoded.unknown[:, column], place.start] = _UNKNOWN
