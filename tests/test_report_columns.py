@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from narrows import Autoencoder, datasets
-from narrows.errors import DataError
+from narrows.errors import DataError, NarrowsWarning
 from narrows.evaluation import Part, Report, compare_models, compare_with_pca, make_report
 from narrows.signals import Windows
 
@@ -261,7 +261,9 @@ def test_channels_of_a_signal_are_columns_of_it() -> None:
     windows = Windows(signal, length=16, hop=8)
     model = Autoencoder(
         4, architecture="convolutional_1d", scaling="global", max_epochs=3, random_state=0
-    ).fit(windows)
+    )
+    with pytest.warns(NarrowsWarning, match="the channels differ 998 times"):
+        model.fit(windows)
     found = make_report(model, windows)
     columns = found.figures.columns
     assert columns.kind == "channels"
