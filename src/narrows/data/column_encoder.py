@@ -7,20 +7,21 @@ gaps. The one-hot columns of a category are then scaled so that the sum of their
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import MissingIndicator
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import Tensor
 
 from narrows.data.columns import USED, Column
 from narrows.data.frames import FRAME_KINDS, Frame, FrameKind, Values, build, find_gaps
 from narrows.errors import DataError, ParameterError, warn
 from narrows.texts import listed
+
+if TYPE_CHECKING:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.preprocessing import StandardScaler
 
 MARK = 0.3
 """The value of the marks of gaps, beside numbers of variance 1: small, so that they take little of
@@ -179,8 +180,13 @@ class ColumnEncoder:
         """The names of all columns, if they are the table's own."""
         return [column.name for column in self.columns] if self.is_named else None
 
-    def _build(self) -> ColumnTransformer:
+    def _build(self) -> "ColumnTransformer":
         """Make scikit-learn's transformer, with statistics that :meth:`_learn` replaces."""
+        # They are slow to import.
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import MissingIndicator
+        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
         levels = [np.arange(len(self.used[i].levels)) for i in self._categories]
         parts: list[tuple[str, Any, list[int]]] = []
         if self._numbers:
@@ -210,7 +216,7 @@ class ColumnEncoder:
             self._scale[self.slices[i]] = max(float((own * (1 - own)).sum()), 1e-12) ** 0.5
 
     @property
-    def _scaler(self) -> StandardScaler:
+    def _scaler(self) -> "StandardScaler":
         return self._transformer.named_transformers_["numbers"]
 
     def transform(self, frame: Frame, *, warns: bool = True) -> Encoded:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
 
 Matrix = NDArray[np.float64]
 
@@ -61,6 +60,8 @@ def _robust_covariance(codes: Matrix) -> tuple[Matrix, Matrix]:
     do not vary, since a value is nearly always 0, a small share of the variance of all codes
     stands in for theirs.
     """
+    from sklearn.covariance import ledoit_wolf  # slow to import
+
     width = codes.shape[1]
     least = _RIDGE * codes.var(axis=0)
     centre = np.median(codes, axis=0)

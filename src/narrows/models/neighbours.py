@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 
 from narrows.models.learned_rows import ROUNDING_BITS, hash_rows
 
@@ -31,6 +30,8 @@ class Neighbours:
     """
 
     def __init__(self, rows: Matrix, k: int, blocks: NDArray[np.int64], near: int) -> None:
+        from sklearn.neighbors import NearestNeighbors  # slow to import
+
         self.rows, self.blocks, self.near = rows, blocks, near
         counts = np.unique(blocks, return_counts=True)[1]
         # The largest number of rows that are left out of the neighbours of one.
