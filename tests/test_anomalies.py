@@ -333,16 +333,16 @@ def test_a_saved_detector_gives_the_same_bits(fitted, tmp_path):
     with pytest.raises(OutputExistsError):
         detector.save(tmp_path / "m")
     assert sorted(path.suffix for path in (tmp_path / "m").iterdir()) == [
-        ".json", ".safetensors", ".safetensors",
+        ".json", ".safetensors", ".safetensors", ".safetensors",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", ["offset", "neighbour_norm", "sample_shape", "judges"])
+@pytest.mark.parametrize("change", ["offset", "neighbour_norm", "sample_shape", "ensemble"])
 def test_an_altered_detector_is_refused(fitted, tmp_path, change):
     path = fitted[1].save(tmp_path / "m") / "narrows.json"
     facts = json.loads(path.read_text())
     facts[change] = {"offset": 0.0, "neighbour_norm": 2.0, "sample_shape": [3],
-                     "judges": {"kind": "jury"}}[change]  # fmt: skip
+                     "ensemble": {"kind": "jury"}}[change]  # fmt: skip
     path.write_text(json.dumps(facts))
     with pytest.raises(FormatError):
         load(tmp_path / "m")
@@ -505,15 +505,22 @@ def test_tables_with_categories_dates_and_gaps(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["norms", "saw", "known", "reference_scores", "centres", "scale", "references"]
+    "name",
+    ["norms", "seen", "reference_hashes", "reference_scores", "centres", "scale", "references"],
 )
 def test_tensors_that_do_not_fit_are_refused(fitted, tmp_path, name):
     """Also where a stranger has made the hashes and fingerprints fit again."""
     path = fitted[1].save(tmp_path / "m")
     manifest, parts = storage.read(path)
-    parts["detector"][name] = parts["detector"][name][:1].clone()
+    parts["scorer"][name] = parts["scorer"][name][:1].clone()
     facts = {key: manifest[key] for key in fitted[1]._stored()[0]}
     facts["fingerprint"] = storage.fingerprint(facts, parts)
     storage.write(path, facts, parts, overwrite=True)
     with pytest.raises(FormatError):
         load(path)
+
+
+def test_a_fitted_detector_is_displayed(fitted):
+    html = fitted[1]._repr_html_()
+    assert "<td>30 networks</td>" in html
+    assert f"<td>{fitted[1].fingerprint_[:12]}</td>" in html

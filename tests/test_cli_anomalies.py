@@ -127,7 +127,7 @@ def test_an_autoencoder_scores_rows_too(folder, tmp_path, capsys):
 def test_detectors_are_described(folder, capsys):
     assert main(["info", str(folder / "m"), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["kind"], answer["judges"]) == ("detector", "30 networks")
+    assert (answer["kind"], answer["ensemble"]) == ("detector", "30 networks")
     assert answer["learned_from"] == 200
 
 

@@ -86,10 +86,9 @@ def _describe(model: "Autoencoder | Encoder | Decoder") -> dict[str, Any]:
 
 
 def _describe_detector(detector: "AnomalyDetector") -> dict[str, Any]:
-    networks = detector.committee_
     return {
         "model": type(detector).__name__,
-        "judges": "the model" if networks is None else f"{networks.n_members} networks",
+        "ensemble": detector.ensemble_,
         "rows": detector.kind_of_rows_,
         "sample_shape": detector.sample_shape_,
         "data_type": detector.data_type_,

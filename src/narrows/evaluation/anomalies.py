@@ -14,7 +14,7 @@ from narrows.data.signal_files import Windows, in_time
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.verdict import Finding
 from narrows.models import AnomalyDetector
-from narrows.models.anomalies import AnomalyScores
+from narrows.models.anomaly_scorer import AnomalyScores
 from narrows.models.drift import Drift
 from narrows.models.validation import check_rows
 from narrows.texts import as_text, counted

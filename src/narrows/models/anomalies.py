@@ -1,17 +1,16 @@
 """The anomaly detector: scores of rows by an ensemble of autoencoders that have not seen them."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.base import OutlierMixin
+from sklearn.utils import check_random_state
 
 from narrows import storage
 from narrows.data.arrays import check_finite
@@ -19,20 +18,21 @@ from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.frames import frame_of_kinds, read_frame
 from narrows.data.lazy_rows import AnyRows
 from narrows.data.signal_files import Windows
-from narrows.errors import DataError, NotFittedError, ParameterError, warn
+from narrows.errors import DataError, ParameterError, warn
 from narrows.models import conformal, persistence
+from narrows.models.anomaly_scorer import (
+    MOST_REFERENCES,
+    AnomalyScorer,
+    AnomalyScores,
+    KindOfRows,
+    as_tensors,
+)
 from narrows.models.base import BaseAutoencoder
 from narrows.models.committee import Committee
 from narrows.models.drift import Drift
-from narrows.models.ensembles import (
-    CommitteeEnsemble,
-    Ensemble,
-    ModelEnsemble,
-    restore_ensemble,
-)
-from narrows.models.feature_space import BLOCKS, FeatureSpace
-from narrows.models.mahalanobis import MahalanobisDistance, slopes_of, split_whitened
-from narrows.models.neighbours import TrainingRows
+from narrows.models.ensembles import CommitteeEnsemble, Ensemble, ModelEnsemble
+from narrows.models.feature_space import FeatureSpace
+from narrows.models.fitted import StorableEstimator, html_table
 from narrows.models.parameters import RandomState
 from narrows.models.persistence import parameter_from_json
 from narrows.models.registry import class_named
@@ -40,50 +40,23 @@ from narrows.models.runs import unchanged_on_failure
 from narrows.models.sample_scores import SampleScorer
 from narrows.models.validation import check_flag, check_number, check_rows
 from narrows.models.window_blocks import WindowPlaces, draw_windows
+from narrows.texts import counted
 
 Matrix = NDArray[np.float64]
 
 _MOST_ROWS = 20_000  # of more rows, so many are drawn to learn from
-# Reference rows, among which neighbours are searched, at most, and their values.
-_MOST_REFERENCES, _MOST_VALUES = 4_096, 1 << 23
-_NEIGHBOURS = 5
-# Parts below this share of the mean squared length of rows are rounding errors.
-_LEAST = 1e-6
 _UNKNOWN = 5.0  # a category that was not learned from, in standard deviations
 # Heat at a place is divided by this quantile of the heat of so many normal pictures there. It is
 # pooled over neighbourhoods of the shorter side divided by the last number.
 _QUANTILE, _MOST_PICTURES, _POOLED = 0.99, 300, 10
-_BLOCK = 4_096  # rows that are scored at a time
 # The types of rows that are stored as they are.
 _STORED = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
-_SPACE = ("centre", "scale", "mean", "axes")
-
-
-class AnomalyScores(NamedTuple):
-    """Anomaly scores of n rows, and the parts that they are the sum of.
-
-    Attributes
-    ----------
-    total : ndarray of shape (n,)
-        The sum of the parts; higher is more anomalous.
-    residual : ndarray of shape (n,)
-        Q: the squared length of the residual.
-    code : ndarray of shape (n,)
-        T squared: the squared Mahalanobis distance of the code from those of normal rows.
-    neighbours : ndarray of shape (n,)
-        The mean squared distance to the five nearest rows learned from.
-    """
-
-    total: Matrix
-    residual: Matrix
-    code: Matrix
-    neighbours: Matrix
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AnomalyDetector(
     OutlierMixin,  # type: ignore[misc]  # untyped
-    BaseEstimator,  # type: ignore[misc]  # untyped
+    StorableEstimator,
 ):
     """Find rows that are unlike the others, and say why they are.
 
@@ -217,48 +190,21 @@ class AnomalyDetector(
         self, rows: NDArray[Any], places: WindowPlaces | None, generator: np.random.Generator
     ) -> None:
         """Learn from rows (n, ...) in memory; windows of signals have places."""
-        flat, shape = rows.reshape(len(rows), -1), self.sample_shape_
-        of_signals = places is not None
-        self._space = FeatureSpace.fit(
-            flat,
-            picture=shape if len(shape) > 1 and not of_signals else (),
-            window=shape if of_signals else (),
-            seed=int(generator.integers(2**31)),
+
+        def train(
+            given: NDArray[Any], features: Matrix, space: FeatureSpace
+        ) -> tuple[Ensemble, NDArray[np.bool_]]:
+            return self._train_ensemble(given, features, space, places, generator)
+
+        self._scorer, self.seen_, scores = AnomalyScorer.fit(
+            rows, self.sample_indices_, places, train, generator
         )
-        features = self._space(flat)
-        self._ensemble, self.seen_ = self._train_ensemble(rows, features, places, generator)
-        most = min(_MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
-        chosen = np.sort(generator.permutation(len(rows))[:most])
-        blocks = None if places is None else places.blocks()
-        self._training_rows = TrainingRows.of(rows, self.seen_, chosen, blocks)
-        least = _LEAST * (float(np.square(features).sum(axis=1).mean()) or 1.0)
-        squares, codes = self._ensemble.measure(rows, features)
-        unseen = ~self.seen_
-        self._mahalanobis = MahalanobisDistance.fit(codes, unseen)
-        lengths = np.square(self._mahalanobis.whiten(codes)).sum(axis=2)
-        self._norms = np.stack(
-            [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
-        )
-        self._references, self._reference_numbers = rows[chosen], self.sample_indices_[chosen]
-        every = np.arange(len(chosen))
-        self._neighbours = self._training_rows.neighbours(features[chosen], _NEIGHBOURS, every)
-        indices = self._training_rows.find(rows)
-        distances = self._neighbours.squared_distances(
-            features, self._training_rows.block_of(indices)
-        )
-        self._neighbour_norm = float(
-            _robust_norms(distances[None], np.ones((1, len(rows)), np.bool_), least)[0]
-        )
-        scores = np.concatenate(
-            [self._parts(block, self._training_rows.find(block)).total for block in _blocks(rows)]
-        )
-        self._reference_scores = scores[chosen]
         self.calibration_scores_ = np.sort(scores)
         self.offset_ = -conformal.threshold(
             self.calibration_scores_, self.false_alarms, self.contamination
         )
         if places is not None:
-            errors = self._errors_of_samples(rows, self._training_rows.find)
+            errors = self._scorer.errors_of_samples(rows, self._scorer.training_rows.find)
             share = self.false_alarms if isinstance(self.contamination, str) else self.contamination
             self._sample_scorer = SampleScorer.fit(places.join(errors), places.length, share)
 
@@ -284,12 +230,13 @@ class AnomalyDetector(
         self,
         rows: NDArray[Any],
         features: Matrix,
+        space: FeatureSpace,
         places: WindowPlaces | None,
         generator: np.random.Generator,
     ) -> tuple[Ensemble, NDArray[np.bool_]]:
         """Train the ensemble, and return which rows each member has seen."""
         if self.model is None:
-            return CommitteeEnsemble.fit(features, self._space, self.n_nets, generator, places)
+            return CommitteeEnsemble.fit(features, space, self.n_nets, generator, places)
         model = self.model
         if isinstance(model, str | Path):
             manifest, parts = storage.read(model)
@@ -303,7 +250,7 @@ class AnomalyDetector(
                 "None for the committee",
                 parameter="model",
             )
-        ensemble, seen = ModelEnsemble.fit(model, rows, self._space, generator, places)
+        ensemble, seen = ModelEnsemble.fit(model, rows, space, generator, places)
         if seen.all(axis=1).any():
             warn(
                 "the model has learned from all rows given, whose errors are smaller than those of "
@@ -314,22 +261,29 @@ class AnomalyDetector(
         return ensemble, seen
 
     @property
-    def kind_of_rows_(self) -> Literal["table", "pictures", "signals"]:
+    def kind_of_rows_(self) -> KindOfRows:
         """What was learned from: a table, pictures, or windows of signals."""
         self._check_fitted()
-        return "signals" if self._space.window else "pictures" if self._space.picture else "table"
+        return self._scorer.kind
 
     @property
     def data_type_(self) -> str:
         """The type of the rows learned from."""
         self._check_fitted()
-        return str(self._references.dtype)
+        return str(self._scorer.references.dtype)
 
     @property
     def committee_(self) -> Committee | None:
         """The networks, on the scaled rows; None with a ``model``."""
         self._check_fitted()
-        return self._ensemble.committee if isinstance(self._ensemble, CommitteeEnsemble) else None
+        ensemble = self._scorer.ensemble
+        return ensemble.committee if isinstance(ensemble, CommitteeEnsemble) else None
+
+    @property
+    def ensemble_(self) -> str:
+        """What scores rows, in words: "30 networks", "5 models" or "1 model"."""
+        networks, count = self.committee_, len(self._scorer.norms[0])
+        return counted(count, "model" if networks is None else "network")
 
     def check_parameters(self) -> None:
         """Refuse parameters out of range."""
@@ -386,8 +340,7 @@ class AnomalyDetector(
 
     def _score(self, rows: AnyRows) -> AnomalyScores:
         """Score checked rows."""
-        parts = [self._parts(block, self._recognise(block)) for block in _blocks(rows)]
-        return AnomalyScores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        return self._scorer.scores(rows, self._recognise)
 
     def decision_function(self, X: Any) -> Matrix:
         """Return ``score_samples`` less the threshold: below 0 for outliers.
@@ -476,9 +429,7 @@ class AnomalyDetector(
             As :meth:`score_samples`.
         """
         rows = self._check_rows(X)
-        width = math.prod(self.sample_shape_)
-        some = max(1, _MOST_VALUES // (len(self._norms[0]) * width))
-        total = np.concatenate([self._contributions(block) for block in _blocks(rows, some)])
+        total = self._scorer.contributions(rows, self._recognise)
         if self.column_encoder_ is None:
             return total.reshape(rows.shape)
         encoder = self.column_encoder_
@@ -507,12 +458,12 @@ class AnomalyDetector(
             As :meth:`score_samples`; also if the detector did not learn from pictures.
         """
         rows = self._check_rows(X)
-        if not self._space.picture:
+        if self.kind_of_rows_ != "pictures":
             raise DataError(
                 f"the detector learned from rows of shape {self.sample_shape_}, which are no "
                 "pictures; contributions(X) tells what their scores come from"
             )
-        normal = self._references[-self._reference_scores >= self.offset_][:_MOST_PICTURES]
+        normal = self._scorer.references[self._normal()][:_MOST_PICTURES]
         usual = np.quantile(self._pooled(normal), _QUANTILE, axis=0)
         heat: Matrix = self._pooled(rows) / np.maximum(usual, 1e-3 * usual.mean() + 1e-300)
         return heat
@@ -549,12 +500,11 @@ class AnomalyDetector(
         """
         check_number("k", k, low=1, integral=True)
         rows = np.asarray(self._check_rows(X)[:])
-        normal = np.flatnonzero(-self._reference_scores >= self.offset_)
-        near = self._training_rows.neighbours(self._neighbours.rows[normal], k, normal)
-        found = near.find(
-            self._features(rows), self._training_rows.block_of(self._training_rows.find(rows))
-        )
-        return self._reference_numbers[normal][found], self._references[normal][found]
+        return self._scorer.nearest(rows, k, self._normal())
+
+    def _normal(self) -> NDArray[np.int64]:
+        """Return which of the reference rows are below the threshold."""
+        return np.flatnonzero(-self._scorer.reference_scores >= self.offset_)
 
     def drift(self, X: Any) -> Drift:
         """Test whether new rows as a whole are unlike those learned from.
@@ -577,45 +527,17 @@ class AnomalyDetector(
         """
         rows = self._check_rows(X)
         generator = np.random.default_rng(0)
-        drawn = np.sort(generator.permutation(len(rows))[:_MOST_REFERENCES])
+        drawn = np.sort(generator.permutation(len(rows))[:MOST_REFERENCES])
         new = np.asarray(rows[drawn])
         scores = self.calibration_scores_, self._score(new).total
-        return Drift.between(scores, (self._neighbours.rows, self._features(new)), generator)
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save the detector to a folder; :func:`narrows.load` reads it.
-
-        The folder holds up to 4 096 of the training rows, with which new rows are compared.
-
-        Parameters
-        ----------
-        path : str or Path
-            The folder, which holds safetensors and JSON, and is written atomically.
-        overwrite : bool, default=False
-            Whether an existing model is replaced.
-
-        Returns
-        -------
-        Path
-            The folder.
-
-        Raises
-        ------
-        NotFittedError
-            If the detector is not fitted.
-        OutputExistsError, OutputError
-            If the folder exists, or cannot be written.
-        """
-        self._check_fitted()
-        facts, parts = self._stored()
-        manifest = {"fingerprint": storage.fingerprint(facts, parts), **facts}
-        return storage.write(path, manifest, parts, overwrite=overwrite)
+        features = self._scorer.neighbours.rows, self._scorer.features(new)
+        return Drift.between(scores, features, generator)
 
     @property
     def fingerprint_(self) -> str:
         """SHA-256, in hexadecimal, of all that scores depend on."""
         self._check_fitted()
-        return storage.fingerprint(*self._stored())
+        return storage.fingerprint(*self._facts())
 
     @classmethod
     def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: str | Path) -> Self:
@@ -635,9 +557,9 @@ class AnomalyDetector(
 
     def _restore(self, manifest: Mapping[str, Any], parts: storage.Parts, path: Any) -> None:
         """Take over what was stored."""
-        arrays = {name: tensor.numpy() for name, tensor in parts["detector"].items()}
+        self._scorer = scorer = AnomalyScorer.restore(manifest, parts, path)
         self.n_features_in_ = int(manifest["n_features_in"])
-        self.sample_shape_ = tuple(map(int, manifest["sample_shape"]))
+        self.sample_shape_ = scorer.shape
         self.rate_ = manifest["rate"]
         width, table = math.prod(self.sample_shape_), manifest["table"]
         self.column_encoder_ = (
@@ -652,123 +574,56 @@ class AnomalyDetector(
             raise ValueError(f"rows of shape {self.sample_shape_} have other features")
         if (names := manifest["feature_names_in"]) is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
-        of_pictures, of_signals = (manifest["rows"] == kind for kind in ("pictures", "signals"))
-        self._space = FeatureSpace(
-            self.sample_shape_ if of_pictures else (),
-            self.sample_shape_ if of_signals else (),
-            float(manifest["length"]),
-            **{name: arrays[name] for name in _SPACE},
-        )
-        if self._space.scale.shape != ((BLOCKS if of_signals else 1) * width,):
-            raise ValueError(f"there are scales of shape {self._space.scale.shape}")
-        facts = manifest["judges"]
-        self._ensemble = restore_ensemble(facts["kind"], facts, parts["judges"], self._space, path)
-        if facts["fitted_before"]:
-            self.model = self._ensemble.models[0]  # type: ignore[attr-defined]
-        self._mahalanobis = MahalanobisDistance(arrays["centres"], arrays["whitenings"])
-        self._norms = arrays["norms"]
-        self._training_rows = TrainingRows(
-            arrays["hashes"].view(np.uint64), arrays["saw"].view(np.bool_), arrays["known"],
-            arrays["blocks"],
-        )  # fmt: skip
-        self._references = arrays["references"]
-        self._reference_numbers = arrays["reference_numbers"]
-        self._reference_scores = arrays["reference_scores"]
-        self.calibration_scores_ = arrays["calibration_scores"]
-        self._check_restored()
-        features, every = self._features(self._references), np.arange(len(self._references))
-        self._neighbours = self._training_rows.neighbours(features, _NEIGHBOURS, every)
-        self._neighbour_norm = float(manifest["neighbour_norm"])
-        if of_signals:
+        if manifest["fitted_before"]:
+            self.model = scorer.ensemble.models[0]  # type: ignore[attr-defined]
+        arrays = {name: tensor.numpy() for name, tensor in parts["thresholds"].items()}
+        scores = self.calibration_scores_ = arrays["calibration_scores"]
+        if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
+            raise ValueError("the calibration scores are not ascending")
+        if scorer.kind == "signals":
             self._sample_scorer = SampleScorer.restore(arrays)
         self.offset_ = float(manifest["offset"])
 
-    def _check_restored(self) -> None:
-        """Refuse parts that do not belong together.
-
-        Raises
-        ------
-        ValueError
-            For the first that does not.
-        """
-        squares, codes = self._ensemble.measure(
-            self._references[:1], self._features(self._references[:1])
-        )
-        (count, _, width), n_training = codes.shape, len(self._training_rows.hashes)
-        n_references = len(self._references)
-        shapes = {
-            "centres": (self._mahalanobis.centres, (count, width)),
-            "whitenings": (self._mahalanobis.whitenings, (count, width, width)),
-            "norms": (self._norms, (2, count)),
-            "saw": (self._training_rows.seen, (count, n_training)),
-            "known": (self._training_rows.references, (n_references,)),
-            "reference_numbers": (self._reference_numbers, (n_references,)),
-            "reference_scores": (self._reference_scores, (n_references,)),
-        }
-        for name, (array, shape) in shapes.items():
-            if array.shape != shape or not np.isfinite(array).all():
-                raise ValueError(f"the {name} have the shape {array.shape}, not {shape}")
-        if not (self._norms > 0).all() or not np.isfinite(squares).all():
-            raise ValueError("the norms are not above zero")
-        references, blocks = self._training_rows.references, self._training_rows.blocks
-        if (
-            references.min() < 0
-            or references.max() >= n_training
-            or len(blocks) not in (0, n_training)
-        ):
-            raise ValueError("the references are not among the training rows")
-        scores = self.calibration_scores_
-        if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():
-            raise ValueError("the calibration scores are not ascending")
-
     def _stored(self) -> tuple[dict[str, Any], storage.Parts]:
-        """Return what is saved, as JSON and as tensors."""
-        facts, tensors = self._ensemble.stored()
-        fitted_before = (
-            isinstance(self._ensemble, ModelEnsemble) and len(self._ensemble.models) == 1
-        )
-        names = getattr(self, "feature_names_in_", None)
+        """Return what is saved: all that scores depend on, and its fingerprint."""
+        facts, parts = self._facts()
+        return {"fingerprint": storage.fingerprint(facts, parts), **facts}, parts
+
+    def _facts(self) -> tuple[dict[str, Any], storage.Parts]:
+        """Return all that scores depend on, as JSON and as tensors."""
+        facts, parts = self._scorer.stored()
+        ensemble, names = self._scorer.ensemble, getattr(self, "feature_names_in_", None)
+        fitted_before = isinstance(ensemble, ModelEnsemble) and len(ensemble.models) == 1
         manifest = {
             "kind": "detector",
             "parameters": persistence.parameters(self) | ({"model": None} if fitted_before else {}),
-            "judges": {"kind": self._ensemble.kind, "fitted_before": fitted_before, **facts},
+            "fitted_before": fitted_before,
             "n_features_in": self.n_features_in_,
-            "sample_shape": list(self.sample_shape_),
             "feature_names_in": None if names is None else list(names),
             "rate": self.rate_,
             "table": None if self.column_encoder_ is None else self.column_encoder_.facts(),
-            "rows": self.kind_of_rows_,
-            "length": self._space.length,
             "offset": self.offset_,
-            "neighbour_norm": self._neighbour_norm,
+            **facts,
         }
-        own = {name: getattr(self._space, name) for name in _SPACE} | {
-            "centres": self._mahalanobis.centres,
-            "whitenings": self._mahalanobis.whitenings,
-            "norms": self._norms,
-            "hashes": self._training_rows.hashes.view(np.int64),
-            "saw": self._training_rows.seen.view(np.uint8),
-            "known": self._training_rows.references,
-            "blocks": self._training_rows.blocks,
-            "references": self._references,
-            "reference_numbers": self._reference_numbers,
-            "reference_scores": self._reference_scores,
-            "calibration_scores": self.calibration_scores_,
-        }
-        if self._space.window:
-            own |= self._sample_scorer.arrays()
-        arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in own.items()}
-        columns = (
-            {} if self.column_encoder_ is None else {"columns": self.column_encoder_.tensors()}
-        )
-        return manifest, {"judges": tensors, "detector": arrays, **columns}
+        arrays = {"calibration_scores": self.calibration_scores_}
+        if self.kind_of_rows_ == "signals":
+            arrays |= self._sample_scorer.arrays()
+        if self.column_encoder_ is not None:
+            parts = {**parts, "columns": self.column_encoder_.tensors()}
+        return manifest, {**parts, "thresholds": as_tensors(arrays)}
 
-    def _check_fitted(self) -> None:
-        if not self.__sklearn_is_fitted__():
-            raise NotFittedError(
-                "this AnomalyDetector is not fitted yet: it has learned nothing; call fit first, "
-                "or load one"
-            )
+    def _notes(self) -> dict[str, bytes]:
+        return {}
+
+    def _learned_html(self) -> str:
+        figures = {
+            "shape of a row": " x ".join(map(str, self.sample_shape_)),
+            "rows learned from": f"{len(self.calibration_scores_):,}",
+            "ensemble": self.ensemble_,
+            "threshold": f"{-self.offset_:.4g}",
+            "fingerprint": self.fingerprint_[:12],
+        }
+        return f'<div class="narrows-learned">{html_table(figures)}</div>'
 
     def _check_rows(self, X: Any) -> AnyRows:
         """Check rows to be scored."""
@@ -776,76 +631,11 @@ class AnomalyDetector(
         encoder = self.column_encoder_
         return check_rows(self, X) if encoder is None else self._encode(encoder, X)
 
-    def _features(self, rows: NDArray[Any]) -> Matrix:
-        return self._space(rows.reshape(len(rows), -1))
-
     def _recognise(self, rows: NDArray[Any]) -> NDArray[np.int64]:
         """Return the index of each row among the training rows; -1 for new rows."""
-        return np.full(len(rows), -1) if self.novelty else self._training_rows.find(rows)
-
-    def _parts(self, rows: NDArray[Any], indices: NDArray[np.int64]) -> AnomalyScores:
-        """Score rows in memory by the members that have not seen them.
-
-        ``indices`` are those of the training rows that they are; -1 for new rows.
-        """
-        features = self._features(rows)
-        squares, codes = self._ensemble.measure(rows, features)
-        lengths = np.square(self._mahalanobis.whiten(codes)).sum(axis=2)
-        shares = self._training_rows.shares(indices)
-        residual = (squares * shares / self._norms[0][:, None]).sum(axis=0)
-        code = (lengths * shares / self._norms[1][:, None]).sum(axis=0)
-        distances = self._neighbours.squared_distances(
-            features, self._training_rows.block_of(indices)
-        )
-        neighbours = distances / self._neighbour_norm
-        return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
-
-    def _contributions(self, rows: NDArray[Any]) -> Matrix:
-        """Split the scores of some rows between columns, (n, F)."""
-        indices, features = self._recognise(rows), self._features(rows)
-        shares, space = self._training_rows.shares(indices), self._space
-        width = math.prod(self.sample_shape_)
-        total = np.zeros((len(rows), width))
-        whitened = self._mahalanobis.whiten(self._ensemble.measure(rows, features)[1])
-        residuals = self._ensemble.residuals(rows, features)
-        for member, slopes in enumerate(self._slopes()):
-            left = np.square(residuals[member]) / self._norms[0][member]
-            left = space.sum_blocks(left) if left.shape[1] > width else left
-            vectors = space.to_columns(split_whitened(whitened[member], slopes))
-            distances = space.sum_blocks(np.square(vectors)) / self._norms[1][member]
-            total += (left + distances) * shares[member][:, None]
-        found = self._neighbours.find(features, self._training_rows.block_of(indices))
-        away = space.to_columns(self._neighbours.differences(features, found))
-        total += space.sum_blocks(np.square(away).mean(axis=1)) / self._neighbour_norm
-        return total
-
-    def _errors_of_samples(
-        self, rows: AnyRows, recognise: Callable[[NDArray[Any]], NDArray[np.int64]]
-    ) -> Matrix:
-        """Return what the samples of windows add to residuals and distances to neighbours, (n, L).
-
-        Members with narrow codes do not restore waves, and are left out.
-        """
-        wide, norms = self._ensemble.have_wide_codes(), self._norms[0]
-        some = max(1, _MOST_VALUES // (len(norms) * len(self._space.scale)))
-        errors = np.empty((len(rows), self.sample_shape_[0]))
-        for start in range(0, len(rows), some):
-            block = np.asarray(rows[start : start + some])
-            indices, features = recognise(block), self._features(block)
-            shares = self._training_rows.shares(indices)
-            wide_shares = shares * wide[:, None]
-            shares = np.where(wide_shares.sum(axis=0) > 0, wide_shares, shares)
-            shares /= shares.sum(axis=0)
-            squares = np.square(self._ensemble.residuals(block, features))
-            residual = np.einsum("mnf,mn->nf", squares, shares / norms[:, None])
-            if residual.shape[1] > self.n_features_in_:
-                residual = self._space.sum_blocks(residual)
-            found = self._neighbours.find(features, self._training_rows.block_of(indices))
-            away = self._space.to_columns(self._neighbours.differences(features, found))
-            distances = self._space.sum_blocks(np.square(away).mean(axis=1)) / self._neighbour_norm
-            values = (residual + distances).reshape(len(block), self.sample_shape_[0], -1)
-            errors[start : start + some] = values.sum(axis=2)
-        return errors
+        if self.novelty:
+            return np.full(len(rows), -1)
+        return self._scorer.training_rows.find(rows)
 
     def score_over_time(self, windows: Windows) -> list[Matrix]:
         """Score each sample of signals.
@@ -875,42 +665,13 @@ class AnomalyDetector(
             are no :class:`narrows.signals.Windows`.
         """
         rows = self._check_rows(windows)
-        if not (self._space.window and isinstance(rows, Windows)):
+        if not (self.kind_of_rows_ == "signals" and isinstance(rows, Windows)):
             raise DataError(
                 "scores over time are those of windows; learn from signals.Windows, and give such"
             )
-        errors = self._errors_of_samples(rows, self._recognise)
+        errors = self._scorer.errors_of_samples(rows, self._recognise)
         places = WindowPlaces.of(rows, np.arange(len(rows)))
         return [self._sample_scorer(one) for one in places.join(errors)]
 
-    def _slopes(self) -> list[Matrix]:
-        """Return the slopes of each member's whitened codes, from the reference rows."""
-        features = self._neighbours.rows
-        whitened = self._mahalanobis.whiten(self._ensemble.measure(self._references, features)[1])
-        return [slopes_of(features, own) for own in whitened]
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
-
-def _blocks(rows: AnyRows, some: int = _BLOCK) -> Iterator[NDArray[Any]]:
-    """Yield so many rows at a time, in memory."""
-    for start in range(0, len(rows), some):
-        yield np.asarray(rows[start : start + some])
-
-
-def _robust_norms(values: Matrix, counted: NDArray[np.bool_], least: float) -> Matrix:
-    """Return the median of the counted of values (M, n) of each line, (M,), or at least ``least``.
-
-    Where more than half of them are zero, the mean takes its place.
-    """
-    norms = np.empty(len(values))
-    for line, (own, which) in enumerate(zip(values, counted, strict=True)):
-        used = own[which] if which.any() else own
-        norms[line] = max(least, np.median(used) or used.mean())
-    return norms

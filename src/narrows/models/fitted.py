@@ -59,8 +59,8 @@ class StorableEstimator(
         ----------
         path : str or Path
             The folder, which holds safetensors and JSON. It is written atomically: after a crash
-            it is complete, or as it was before. ``history.csv`` in it lists the epochs; loading
-            ignores it.
+            it is complete, or as it was before. ``history.csv`` in it lists the epochs of what was
+            trained in epochs; loading ignores it.
         overwrite : bool, default=False
             Whether an existing model is replaced.
 
@@ -79,9 +79,11 @@ class StorableEstimator(
             If the folder exists, or cannot be written.
         """
         self._check_fitted()
-        return storage.write(
-            path, *self._stored(), overwrite=overwrite, notes=self.history_.files()
-        )
+        return storage.write(path, *self._stored(), overwrite=overwrite, notes=self._notes())
+
+    def _notes(self) -> dict[str, bytes]:
+        """Return further files of the folder, which loading ignores, by their names."""
+        return self.history_.files()
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -105,7 +107,11 @@ class StorableEstimator(
     def _repr_html_inner(self) -> str:
         """Return scikit-learn's diagram, followed by a table of the fitted estimator."""
         diagram: str = super()._repr_html_inner()
-        return diagram + _learned_html(self) if self.__sklearn_is_fitted__() else diagram
+        return diagram + self._learned_html() if self.__sklearn_is_fitted__() else diagram
+
+    def _learned_html(self) -> str:
+        """Return a table about the fitted estimator, as HTML."""
+        return _learned_html(self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
@@ -485,11 +491,16 @@ def _learned_html(model: Any) -> str:
         "seconds": f"{summary['seconds']:.1f}",
         "fingerprint": model.fingerprint_[:_DIGITS],
     }
+    return f'<div class="narrows-learned">{html_table(figures)}{_curve(history, name)}</div>'
+
+
+def html_table(figures: Mapping[str, str]) -> str:
+    """Return figures beside their titles, as HTML."""
     lines = "".join(
         f'<tr><th style="text-align:left">{escape(title)}</th><td>{escape(figure)}</td></tr>'
         for title, figure in figures.items()
     )
-    return f'<div class="narrows-learned"><table>{lines}</table>{_curve(history, name)}</div>'
+    return f"<table>{lines}</table>"
 
 
 def _curve(history: History, name: str) -> str:

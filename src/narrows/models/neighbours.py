@@ -112,6 +112,21 @@ class TrainingRows:
             own = blocks[kept][np.unique(numbers, return_index=True)[1]]
         return cls(hashes[used], distinct, np.searchsorted(used, places[references]), own)
 
+    def check(self, n_references: int) -> None:
+        """Refuse numbers that do not fit together, or not so many reference rows.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        fits = self.references.shape == (n_references,) and len(self.blocks) in (
+            0,
+            len(self.hashes),
+        )
+        if not (fits and 0 <= self.references.min() <= self.references.max() < len(self.hashes)):
+            raise ValueError("the references are not among the training rows")
+
     def find(self, rows: NDArray[Any]) -> NDArray[np.int64]:
         """Return the index of each row among the training rows; -1 for new rows."""
         wanted = hash_rows(rows) >> ROUNDING_BITS

@@ -70,13 +70,13 @@ class SampleScorer:
     def arrays(self) -> dict[str, Matrix]:
         """Return what is stored."""
         numbers = np.array([self.length, self.cap, self.threshold])
-        return {"scan": numbers, "scan_middles": self.middles, "scan_units": self.units}
+        return {"samples": numbers, "sample_middles": self.middles, "sample_units": self.units}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, Any]) -> Self:
         """Build one from what was stored."""
-        length, cap, threshold = arrays["scan"].tolist()
-        middles, units = arrays["scan_middles"], arrays["scan_units"]
+        length, cap, threshold = arrays["samples"].tolist()
+        middles, units = arrays["sample_middles"], arrays["sample_units"]
         if middles.shape != (1 + len(_STRETCHES),) or middles.shape != units.shape:
             raise ValueError(f"there are units of shape {units.shape}")
         return cls(int(length), cap, middles, units, threshold)

@@ -1,0 +1,369 @@
+"""The anomaly scores of rows in memory, by an ensemble of autoencoders that have not seen them."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from narrows import storage
+from narrows.data.lazy_rows import AnyRows
+from narrows.models.ensembles import Ensemble, restore_ensemble
+from narrows.models.feature_space import BLOCKS, FeatureSpace
+from narrows.models.mahalanobis import MahalanobisDistance, slopes_of, split_whitened
+from narrows.models.neighbours import Neighbours, TrainingRows
+from narrows.models.window_blocks import WindowPlaces
+
+Matrix = NDArray[np.float64]
+Rows = NDArray[Any]
+Indices = NDArray[np.int64]
+KindOfRows = Literal["table", "pictures", "signals"]
+TrainEnsemble = Callable[[Rows, Matrix, FeatureSpace], tuple[Ensemble, NDArray[np.bool_]]]
+"""Trains on rows and their features, and returns which rows each member has seen, (M, n)."""
+
+MOST_REFERENCES = 4_096
+"""Reference rows, among which neighbours are searched, at most."""
+
+_MOST_VALUES = 1 << 23  # values of the reference rows, and of residuals at a time
+_NEIGHBOURS = 5
+# Parts below this share of the mean squared length of rows are rounding errors.
+_LEAST = 1e-6
+_BLOCK = 4_096  # rows that are scored at a time
+_SPACE = ("centre", "scale", "mean", "axes")
+
+
+class AnomalyScores(NamedTuple):
+    """Anomaly scores of n rows, and the parts that they are the sum of.
+
+    Attributes
+    ----------
+    total : ndarray of shape (n,)
+        The sum of the parts; higher is more anomalous.
+    residual : ndarray of shape (n,)
+        Q: the squared length of the residual.
+    code : ndarray of shape (n,)
+        T squared: the squared Mahalanobis distance of the code from those of normal rows.
+    neighbours : ndarray of shape (n,)
+        The mean squared distance to the five nearest rows learned from.
+    """
+
+    total: Matrix
+    residual: Matrix
+    code: Matrix
+    neighbours: Matrix
+
+
+@dataclass(frozen=True)
+class AnomalyScorer:
+    """Everything that the scores of rows depend on.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The shape of a row.
+    space : FeatureSpace
+        The features in which rows are compared.
+    ensemble : Ensemble
+        M autoencoders.
+    mahalanobis : MahalanobisDistance
+        The distances of their codes.
+    norms : ndarray of shape (2, M)
+        The medians of their squared residuals, and of these distances.
+    training_rows : TrainingRows
+        Which of the training rows each autoencoder has seen.
+    references : ndarray of shape (R, *shape)
+        The training rows among which neighbours are searched.
+    reference_numbers : ndarray of int and shape (R,)
+        Their numbers among all training rows.
+    neighbours : Neighbours
+        The search among them.
+    neighbour_norm : float
+        The median of the mean squared distances to neighbours.
+    reference_scores : ndarray of shape (R,)
+        The anomaly scores of the reference rows.
+    """
+
+    shape: tuple[int, ...]
+    space: FeatureSpace
+    ensemble: Ensemble
+    mahalanobis: MahalanobisDistance
+    norms: Matrix
+    training_rows: TrainingRows
+    references: Rows
+    reference_numbers: Indices
+    neighbours: Neighbours
+    neighbour_norm: float
+    reference_scores: Matrix
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        numbers: Indices,
+        places: WindowPlaces | None,
+        train: TrainEnsemble,
+        generator: np.random.Generator,
+    ) -> tuple[Self, NDArray[np.bool_], Matrix]:
+        """Learn from rows (n, ...) with these numbers; windows of signals have places.
+
+        Returns
+        -------
+        scorer : AnomalyScorer
+        seen : ndarray of bool and shape (M, n)
+            Which rows each autoencoder has seen.
+        scores : ndarray of shape (n,)
+            The scores of the rows, each by the autoencoders that have not seen it.
+        """
+        flat, shape = rows.reshape(len(rows), -1), tuple(rows.shape[1:])
+        of_signals = places is not None
+        space = FeatureSpace.fit(
+            flat,
+            picture=shape if len(shape) > 1 and not of_signals else (),
+            window=shape if of_signals else (),
+            seed=int(generator.integers(2**31)),
+        )
+        features = space(flat)
+        ensemble, seen = train(rows, features, space)
+        most = min(MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
+        chosen = np.sort(generator.permutation(len(rows))[:most])
+        blocks = None if places is None else places.blocks()
+        training_rows = TrainingRows.of(rows, seen, chosen, blocks)
+        least = _LEAST * (float(np.square(features).sum(axis=1).mean()) or 1.0)
+        squares, codes = ensemble.measure(rows, features)
+        unseen = ~seen
+        mahalanobis = MahalanobisDistance.fit(codes, unseen)
+        lengths = np.square(mahalanobis.whiten(codes)).sum(axis=2)
+        norms = [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
+        neighbours = training_rows.neighbours(features[chosen], _NEIGHBOURS, np.arange(len(chosen)))
+        indices = training_rows.find(rows)
+        distances = neighbours.squared_distances(features, training_rows.block_of(indices))
+        every = np.ones((1, len(rows)), np.bool_)
+        scorer = cls(
+            shape=shape,
+            space=space,
+            ensemble=ensemble,
+            mahalanobis=mahalanobis,
+            norms=np.stack(norms),
+            training_rows=training_rows,
+            references=rows[chosen],
+            reference_numbers=numbers[chosen],
+            neighbours=neighbours,
+            neighbour_norm=float(_robust_norms(distances[None], every, least)[0]),
+            reference_scores=np.empty(0),
+        )
+        scores = scorer.scores(rows, training_rows.find).total
+        return replace(scorer, reference_scores=scores[chosen]), seen, scores
+
+    @property
+    def kind(self) -> KindOfRows:
+        """What was learned from: a table, pictures, or windows of signals."""
+        return "signals" if self.space.window else "pictures" if self.space.picture else "table"
+
+    def features(self, rows: Rows) -> Matrix:
+        """Return the features (n, r) of rows (n, ...)."""
+        return self.space(rows.reshape(len(rows), -1))
+
+    def scores(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> AnomalyScores:
+        """Score rows by the members that have not seen them.
+
+        ``recognise`` returns the index of each row among the training rows; -1 for new rows.
+        """
+        parts = [self._parts(block, recognise(block)) for block in blocks_of(rows)]
+        return AnomalyScores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _parts(self, rows: Rows, indices: Indices) -> AnomalyScores:
+        features = self.features(rows)
+        squares, codes = self.ensemble.measure(rows, features)
+        lengths = np.square(self.mahalanobis.whiten(codes)).sum(axis=2)
+        shares = self.training_rows.shares(indices)
+        residual = (squares * shares / self.norms[0][:, None]).sum(axis=0)
+        code = (lengths * shares / self.norms[1][:, None]).sum(axis=0)
+        distances = self.neighbours.squared_distances(
+            features, self.training_rows.block_of(indices)
+        )
+        neighbours = distances / self.neighbour_norm
+        return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
+
+    def contributions(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> Matrix:
+        """Split the scores of rows between columns, (n, F)."""
+        some = max(1, _MOST_VALUES // (len(self.norms[0]) * math.prod(self.shape)))
+        slopes = self._slopes()
+        parts = [
+            self._contributions(block, recognise(block), slopes) for block in blocks_of(rows, some)
+        ]
+        return np.concatenate(parts)
+
+    def _contributions(self, rows: Rows, indices: Indices, slopes: list[Matrix]) -> Matrix:
+        features, space = self.features(rows), self.space
+        shares = self.training_rows.shares(indices)
+        width = math.prod(self.shape)
+        total = np.zeros((len(rows), width))
+        whitened = self.mahalanobis.whiten(self.ensemble.measure(rows, features)[1])
+        residuals = self.ensemble.residuals(rows, features)
+        for member, own in enumerate(slopes):
+            left = np.square(residuals[member]) / self.norms[0][member]
+            left = space.sum_blocks(left) if left.shape[1] > width else left
+            vectors = space.to_columns(split_whitened(whitened[member], own))
+            distances = space.sum_blocks(np.square(vectors)) / self.norms[1][member]
+            total += (left + distances) * shares[member][:, None]
+        return total + self._distances_by_column(features, indices)
+
+    def _distances_by_column(self, features: Matrix, indices: Indices) -> Matrix:
+        """Split the distances to neighbours between columns, (n, F)."""
+        found = self.neighbours.find(features, self.training_rows.block_of(indices))
+        away = self.space.to_columns(self.neighbours.differences(features, found))
+        return self.space.sum_blocks(np.square(away).mean(axis=1)) / self.neighbour_norm
+
+    def _slopes(self) -> list[Matrix]:
+        """Return the slopes of each member's whitened codes, from the reference rows."""
+        features = self.neighbours.rows
+        whitened = self.mahalanobis.whiten(self.ensemble.measure(self.references, features)[1])
+        return [slopes_of(features, own) for own in whitened]
+
+    def errors_of_samples(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> Matrix:
+        """Return what the samples of windows add to residuals and distances to neighbours, (n, L).
+
+        Members with narrow codes do not restore waves, and are left out.
+        """
+        wide, norms = self.ensemble.have_wide_codes(), self.norms[0]
+        some = max(1, _MOST_VALUES // (len(norms) * len(self.space.scale)))
+        errors = []
+        for block in blocks_of(rows, some):
+            indices, features = recognise(block), self.features(block)
+            shares = self.training_rows.shares(indices)
+            wide_shares = shares * wide[:, None]
+            shares = np.where(wide_shares.sum(axis=0) > 0, wide_shares, shares)
+            shares /= shares.sum(axis=0)
+            squares = np.square(self.ensemble.residuals(block, features))
+            residual = np.einsum("mnf,mn->nf", squares, shares / norms[:, None])
+            if residual.shape[1] > math.prod(self.shape):
+                residual = self.space.sum_blocks(residual)
+            values = residual + self._distances_by_column(features, indices)
+            errors.append(values.reshape(len(block), self.shape[0], -1).sum(axis=2))
+        return np.concatenate(errors)
+
+    def nearest(self, rows: Rows, k: int, which: Indices) -> tuple[Indices, Rows]:
+        """Find the nearest of some reference rows: their numbers, (n, k), and themselves."""
+        near = self.training_rows.neighbours(self.neighbours.rows[which], k, which)
+        blocks = self.training_rows.block_of(self.training_rows.find(rows))
+        found = near.find(self.features(rows), blocks)
+        return self.reference_numbers[which][found], self.references[which][found]
+
+    def stored(self) -> tuple[dict[str, Any], storage.Parts]:
+        """Return what is saved, as JSON and as tensors."""
+        facts, tensors = self.ensemble.stored()
+        manifest = {
+            "ensemble": {"kind": self.ensemble.kind, **facts},
+            "sample_shape": list(self.shape),
+            "rows": self.kind,
+            "length": self.space.length,
+            "neighbour_norm": self.neighbour_norm,
+        }
+        arrays = {name: getattr(self.space, name) for name in _SPACE} | {
+            "centres": self.mahalanobis.centres,
+            "whitenings": self.mahalanobis.whitenings,
+            "norms": self.norms,
+            "hashes": self.training_rows.hashes.view(np.int64),
+            "seen": self.training_rows.seen.view(np.uint8),
+            "blocks": self.training_rows.blocks,
+            "references": self.references,
+            "reference_hashes": self.training_rows.references,
+            "reference_numbers": self.reference_numbers,
+            "reference_scores": self.reference_scores,
+        }
+        return manifest, {"ensemble": tensors, "scorer": as_tensors(arrays)}
+
+    @classmethod
+    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: Any) -> Self:
+        """Build a scorer from what it stored.
+
+        Raises
+        ------
+        ValueError, KeyError, RuntimeError
+            If the facts and tensors do not belong together.
+        """
+        arrays = {name: tensor.numpy() for name, tensor in parts["scorer"].items()}
+        shape, kind = tuple(map(int, manifest["sample_shape"])), manifest["rows"]
+        space = FeatureSpace(
+            shape if kind == "pictures" else (),
+            shape if kind == "signals" else (),
+            float(manifest["length"]),
+            **{name: arrays[name] for name in _SPACE},
+        )
+        if space.scale.shape != ((BLOCKS if space.window else 1) * math.prod(shape),):
+            raise ValueError(f"there are scales of shape {space.scale.shape}")
+        facts, references = manifest["ensemble"], arrays["references"]
+        training_rows = TrainingRows(
+            arrays["hashes"].view(np.uint64),
+            arrays["seen"].view(np.bool_),
+            arrays["reference_hashes"],
+            arrays["blocks"],
+        )
+        training_rows.check(len(references))
+        features = space(references.reshape(len(references), -1))
+        every = np.arange(len(references))
+        scorer = cls(
+            shape=shape,
+            space=space,
+            ensemble=restore_ensemble(facts["kind"], facts, parts["ensemble"], space, path),
+            mahalanobis=MahalanobisDistance(arrays["centres"], arrays["whitenings"]),
+            norms=arrays["norms"],
+            training_rows=training_rows,
+            references=references,
+            reference_numbers=arrays["reference_numbers"],
+            neighbours=training_rows.neighbours(features, _NEIGHBOURS, every),
+            neighbour_norm=float(manifest["neighbour_norm"]),
+            reference_scores=arrays["reference_scores"],
+        )
+        scorer._check(features[:1])
+        return scorer
+
+    def _check(self, features: Matrix) -> None:
+        """Refuse parts that do not belong together; ``features`` are those of the first reference.
+
+        Raises
+        ------
+        ValueError
+            For the first that does not.
+        """
+        squares, codes = self.ensemble.measure(self.references[:1], features)
+        (count, _, width), n_references = codes.shape, len(self.references)
+        shapes = {
+            "centres": (self.mahalanobis.centres, (count, width)),
+            "whitenings": (self.mahalanobis.whitenings, (count, width, width)),
+            "norms": (self.norms, (2, count)),
+            "seen": (self.training_rows.seen, (count, len(self.training_rows.hashes))),
+            "reference_numbers": (self.reference_numbers, (n_references,)),
+            "reference_scores": (self.reference_scores, (n_references,)),
+        }
+        for name, (array, shape) in shapes.items():
+            if array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(f"the {name} have the shape {array.shape}, not {shape}")
+        if not (self.norms > 0).all() or not np.isfinite(squares).all():
+            raise ValueError("the norms are not above zero")
+
+
+def as_tensors(arrays: Mapping[str, Rows]) -> dict[str, torch.Tensor]:
+    """Return arrays as tensors."""
+    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def blocks_of(rows: AnyRows, some: int = _BLOCK) -> Iterator[NDArray[Any]]:
+    """Yield so many rows at a time, in memory."""
+    for start in range(0, len(rows), some):
+        yield np.asarray(rows[start : start + some])
+
+
+def _robust_norms(values: Matrix, counted: NDArray[np.bool_], least: float) -> Matrix:
+    """Return the median of the counted of values (M, n) of each line, (M,), or at least ``least``.
+
+    Where more than half of them are zero, the mean takes its place.
+    """
+    norms = np.empty(len(values))
+    for line, (own, which) in enumerate(zip(values, counted, strict=True)):
+        used = own[which] if which.any() else own
+        norms[line] = max(least, np.median(used) or used.mean())
+    return norms
