@@ -217,3 +217,87 @@ def test_texts_in_another_encoding_are_refused_with_what_takes_them(run: Run) ->
     run("reconstruct", "m", "latin.csv", "-o", "out.csv", "--encoding", "cp1252")
 
     assert set(pd.read_csv("out.csv")["name"]) <= {"Müller0", "Müller1", "Müller2"}
+
+
+LIKE_NUMBERS = {
+    "zip": (["01067", "10115", "80331"], "category", "codes such as"),
+    "agent": (["007", "006", "8"], "category", "codes such as"),
+    "key": ([f"{i * 7919 % 99991:05d}" for i in range(60)], "identifier", "codes such as"),
+    "hex": (["0x1F", "0xff", "0x03"], "category", "codes such as"),
+    "phone": ([f"+4930{i * 7919 + 10**7}" for i in range(60)], "identifier", "codes such as"),
+    "day": ([f"2024{m:02}{d:02}" for m in (1, 6, 12) for d in (1, 15, 28)], "date", "dates such"),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_NUMBERS)
+def test_codes_beside_numbers_keep_what_makes_them_codes(name: str, run: Run) -> None:
+    values, kind, words = LIKE_NUMBERS[name]
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(50, 10, 60).round(2)
+    column = [values[i % len(values)] for i in range(60)]
+    table = pd.DataFrame({"x": x, "y": 2 * x, name: column})
+    table.to_csv("t.csv", index=False)
+    answer = run("train", "t.csv", "-o", "m", *TINY, "--json").json
+    assert answer["model"] == "TableAutoencoder"
+    assert [c["kind"] for c in answer["columns"]] == ["number", "number", kind]
+    assert words in answer["warnings"][0]["columns"][name]
+    assert answer["warnings"][0]["kind"] == "codes_found"
+    restored = run("reconstruct", "m", "t.csv", "-o", "restored.csv")
+    assert restored.code == 0
+    own = texts("restored.csv")[name]
+    assert own.str.len().equals(table[name].str.len()) or name in {"agent", "hex"}
+    assert kind == "date" or set(own) <= set(column)
+    table.loc[3, "y"] = np.nan
+    table.to_csv("gaps.csv", index=False)
+    assert run("impute", "gaps.csv", "-o", "filled.csv").code == 0
+    assert texts("filled.csv")[name].str.removeprefix("'").tolist() == column
+    found = run("anomalies", "t.csv", "-o", "found.csv", "--save", "d", "--json").json
+    assert "codes_found" in [one["kind"] for one in found["warnings"]]
+    assert run("train", "t.csv", "--for", "anomalies", "-o", "e").code == 0
+    columns = {c.name: c.kind for c in load("e").column_encoder_.columns}  # type: ignore[union-attr]
+    assert columns == {"x": "number", "y": "number", name: kind}
+
+
+def test_numbers_with_zeros_stay_numbers(run: Run) -> None:
+    rng = np.random.default_rng(SEED)
+    lines = [f"{a:.3f},{b},{-b / 100:+.2f},1e-05" for a, b in rng.integers(0, 101, (50, 2))]
+    Path("n.csv").write_text("\n".join(["a,b,c,d", *lines]))
+    answer = run("train", "n.csv", "-o", "m", *TINY, "--json").json
+    assert (answer["model"], answer["warnings"]) == ("Autoencoder", [])
+
+
+def test_what_numbers_may_mean_else_is_said(run: Run) -> None:
+    lines = [f"{i},{i % 7}e{i % 5},{'TRUE' if i % 3 else 'FALSE'}" for i in range(60)]
+    Path("t.csv").write_text("\n".join(["x,part,ok", *lines]))
+    said = run("train", "t.csv", "-o", "m", *TINY, "--json").json["warnings"]
+    assert {one["kind"] for one in said} >= {"powers_read", "booleans_as_numbers"}
+    assert run("reconstruct", "m", "t.csv", "-o", "r.csv", "--json").json["warnings"] == []
+    run("train", "t.csv", "-o", "kept", *TINY, "--categorical", "part,ok")
+    run("reconstruct", "kept", "t.csv", "-o", "kept.csv")
+    kept = texts("kept.csv")
+    assert set(kept["part"]) <= {line.split(",")[1] for line in lines}
+    assert set(kept["ok"]) <= {"TRUE", "FALSE"}
+
+
+def test_a_trailing_delimiter_is_no_column(run: Run) -> None:
+    lines = [f"{i}.5,{'ab'[i % 2]},," for i in range(40)]
+    Path("t.csv").write_text("\n".join(["x,c,", *(line[:-1] for line in lines)]) + "\n")
+    answer = run("train", "t.csv", "-o", "m", *TINY, "--json").json
+    assert [c["name"] for c in answer["columns"]] == ["x", "c"]
+    assert run("impute", "t.csv", "-o", "filled.csv").code == 0
+    assert list(texts("filled.csv").columns) == ["x", "c"]
+
+
+def test_remedies_for_columns_that_are_left_out_help(run: Run) -> None:
+    lines = [f"{i % 9}.5,,{'' if i == 3 else f'remark {i}'}" for i in range(40)]
+    Path("t.csv").write_text("\n".join(["x,nothing,note", *lines]) + "\n")
+    Path("empty.csv").write_text("\n".join(["x,nothing", *(f"{i % 9}.5," for i in range(40))]))
+    empty = run("train", "empty.csv", "-o", "e", *TINY, "--json").json["warnings"]
+    assert ["--categorical" in one["message"] for one in empty] == [False]
+    answer = run("impute", "t.csv", "-o", "filled.csv", "--json").json
+    assert answer["left"] == {"nothing": 40, "note": 1}
+    left = next(one for one in answer["warnings"] if one["kind"] == "gaps_left")
+    assert left["columns"] == {"nothing": 40, "note": 1}
+    assert "--categorical NAME" in left["message"]
+    learned = run("impute", "t.csv", "-o", "g.csv", "--categorical", "note", "--json").json
+    assert (learned["filled"], learned["left"]) == ({"note": 1}, {"nothing": 40})

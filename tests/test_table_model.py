@@ -360,7 +360,10 @@ def test_identifiers_with_gaps_are_left_out_and_not_filled(kind):
     table = pd.DataFrame({"customer_id": keys, "x": np.arange(90) % 7.0})
     with pytest.warns(NarrowsWarning, match="'customer_id' .identifier"):
         model = quick().fit(table)
-    assert model.impute(table)["customer_id"].isna().tolist() == keys.isna().tolist()
+    with pytest.warns(NarrowsWarning, match="gaps stay .*'customer_id' .1.*--categorical") as all_:
+        filled = model.impute(table)
+    assert all_[0].message.facts["columns"] == {"customer_id": 1}
+    assert filled["customer_id"].isna().tolist() == keys.isna().tolist()
 
 
 def test_times_in_utc_are_written_as_they_were():
@@ -418,7 +421,7 @@ def test_the_gaussian_fills_as_its_conditional_expectation():
         np.testing.assert_array_equal(found[mask], row[mask])
 
 
-@pytest.mark.filterwarnings("ignore:columns were read by guess")
+@pytest.mark.filterwarnings("ignore:columns were read by guess", "ignore:gaps stay")
 @pytest.mark.parametrize("share", [0.0, 0.1])
 def test_saving_keeps_everything_bit_for_bit(tmp_path, share):
     table = with_gaps(mixed(), share)

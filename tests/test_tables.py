@@ -58,7 +58,8 @@ def test_every_finite_float_survives_the_round_trip(
         ("1,2.5\n3,4\n", ["x0", "x1"], [[1, 2.5], [3, 4]]),
         ("0\n3\n", ["x0"], [[0], [3]]),
         ("a,b\r\n1e3,-2.\r\n", ["a", "b"], [[1000, -2]]),
-        ('\ufeff"a, b",c\n1,true\n2,false\n', ["a, b", "c"], [[1, 1], [2, 0]]),
+        ('\ufeff"a, b",c\n1,2\n2,0\n', ["a, b", "c"], [[1, 2], [2, 0]]),
+        ("a,b\ntrue,false\ntrue,true\n", ["a", "b"], [[1, 0], [1, 1]]),
     ],
 )
 def test_first_line_names_columns_or_is_data(

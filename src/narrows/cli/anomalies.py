@@ -1,6 +1,7 @@
 """``narrows anomalies``: which rows are unlike the others, and why."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from narrows.cli.exchange import (
     reading_record,
     refuse_signal_options,
 )
-from narrows.cli.tables import read_mixed_table, read_table
+from narrows.cli.tables import read_learnable, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def read_training_rows(
     data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
 ) -> Read:
     """Read training rows."""
-    from narrows.errors import DataError, ParameterError
+    from narrows.data.files import Rows
+    from narrows.errors import ParameterError
 
     if window is None:
         if is_signal(data, False):
@@ -171,11 +173,9 @@ def read_training_rows(
                 f"'{data}' is a signal; say how many samples a window has (--window 256)"
             )
         refuse_signal_options(**signal, by="--window 256")
-        try:
-            rows = read_rows(data, **reading)
-        except DataError as error:  # a table with categories, dates or gaps
-            return Read(read_mixed_table(data, reading["options"], error), _NOTHING)
-        return Read(rows.for_model(), rows)
+        rows = read_learnable(partial(read_rows, data, **reading), data, reading["options"])
+        # A table with categories, dates, gaps or codes is read as a Frame.
+        return Read(rows.for_model(), rows) if isinstance(rows, Rows) else Read(rows, _NOTHING)
     of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
     X, found = read_windows(data, window, signal, of_signals)
     return Read(X, found)

@@ -1,15 +1,17 @@
 """Tables of columns of any kind: training, codes and back, and ``narrows impute``."""
 
+import math
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from narrows.cli import options
 from narrows.cli.console import answer, note, progress, training
-from narrows.errors import DataError
+from narrows.errors import DataError, NarrowsWarning, warn
 from narrows.texts import counted, listed
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from narrows.data.formats import FileOptions
     from narrows.data.frames import Frame
 
+T = TypeVar("T")
 _SHOWN = 4
 
 
@@ -45,30 +48,69 @@ def read_table(path: Path, reading: "FileOptions", known: Iterable[str] | None =
         return read_file(path, reading, None if known is None else list(known))
 
 
-def read_mixed_table(path: Path, reading: "FileOptions", error: DataError) -> "Frame":
-    """Read a table that the reader of numbers has refused, since it has texts or gaps.
+def read_learnable(read: Callable[[], T], path: Path, reading: "FileOptions") -> "T | Frame":
+    """Read rows of numbers, or a table with categories, dates, gaps or codes.
+
+    Parameters
+    ----------
+    read : callable
+        Reads rows of numbers.
+    path : Path
+    reading : FileOptions
+
+    Returns
+    -------
+    object
+        What ``read`` returns, or a Frame if it refuses the file, or it would lose the leading zeros
+        of codes.
 
     Raises
     ------
-    DataError
-        ``error`` of that reader, if the file is no table, or texts stand in columns of numbers;
-        otherwise if the encoding of its texts is unknown.
+    NarrowsError
+        That of ``read``, if the file is no table, or texts stand in columns of numbers; otherwise
+        what is wrong with the table.
+
+    Warns
+    -----
+    NarrowsWarning
+        "codes_found" if columns look like numbers, and are read as texts or dates.
     """
+    from narrows.data.formats import is_table
+    from narrows.errors import UnreadableFileError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "columns of .* were read as numbers", NarrowsWarning)
+            return read()
+    except NarrowsWarning as found:
+        frame = read_table(path, reading)
+        columns: dict[str, str] = found.facts["columns"]
+        named = listed((f"{name!r} ({what})" for name, what in columns.items()), _SHOWN)
+        warn(
+            f"columns of '{path}' are read as they are written, and not as numbers: {named}; "
+            "if they are numbers, write them with a decimal point (1067.0)",
+            kind="codes_found",
+            path=str(path),
+            columns=columns,
+        )
+        return frame
+    except DataError as error:
+        if isinstance(error, UnreadableFileError) or not is_table(path) or path.is_dir():
+            raise
+        return _read_refused(path, reading, error)
+
+
+def _read_refused(path: Path, reading: "FileOptions", error: DataError) -> "Frame":
+    """Read a table that the reader of numbers has refused, since it has texts or gaps."""
     from narrows.data.column_encoder import ColumnEncoder
     from narrows.data.columns import DEFECT
-    from narrows.data.formats import is_table
-    from narrows.errors import NarrowsError, UnreadableFileError
 
-    if isinstance(error, UnreadableFileError) or not is_table(path) or path.is_dir():
-        raise error
+    frame = read_table(path, reading)
+    # The reader of numbers describes infinite numbers, and texts among numbers, better.
     try:
-        frame = read_table(path, reading)
         columns = ColumnEncoder.find(frame)
-    except UnreadableFileError:  # such as texts in an encoding that nothing proves
-        raise
-    except NarrowsError:
+    except DataError:
         raise error from None
-    # The reader of numbers describes texts among them better.
     if any(column.why.startswith(DEFECT) for column in columns):
         raise error
     return frame
@@ -163,57 +205,40 @@ def restore_table(
     more: dict[str, Any] | None = None,
 ) -> None:
     """Restore a table, or fill its gaps alone, and answer."""
-    import numpy as np
-
-    from narrows.data.columns import USED
-    from narrows.data.frames import find_gaps
-    from narrows.errors import warn
-
     check_table_output(to, overwrite=overwrite)
-    encoder = model.column_encoder_
-    frame = read_table(data, reading["options"], encoder.named).as_arrow()
-    table = model.reconstruct(frame, fill_only=fill_only)
-    places = encoder.places(frame)
-    gaps: dict[str, int] = {}
-    left: dict[str, int] = {}
-    for column, place in zip(encoder.columns, places, strict=True):
-        if place >= 0:
-            counts = gaps if column.kind in (*USED, "constant") else left
-            counts[column.name] = int(find_gaps(frame.columns[place].array).sum())
-    cells = encoder.transform(frame, warns=False).gaps.sum(axis=0)
-    gaps |= {c.name: int(n) for c, n in zip(encoder.used, cells, strict=True)}
-    write_table(to, table, model, overwrite=overwrite)
-    record: dict[str, Any] = {"output": to, "rows": len(frame), **(more or {})}
-    if not fill_only:
-        with np.errstate(all="ignore"):
-            errors = model.column_errors(frame)
-        known = [error for error in errors.values() if error == error]  # noqa: PLR0124
-        share = sum(known) / max(1, len(known))
-        record |= {"error_of_variance": share, "errors": errors}
-        answer(
-            record,
-            f"{counted(len(frame), 'row')} restored in {to}; {share:.3g} of the columns' variance "
-            "is lost",
-        )
-        return
-    filled = {name: count for name, count in gaps.items() if count}
-    if remaining := {name: count for name, count in left.items() if count}:
-        named = (f"{name!r} ({count})" for name, count in remaining.items())
-        warn(
-            f"gaps stay in columns that the model did not learn from: {listed(named, _SHOWN)}; "
-            "--categorical NAME lets a model learn from such a column",
-            kind="gaps_left",
-            columns=remaining,
-        )
-    relative = model.filling_errors()
-    record |= {"filled": filled, "left": remaining, "errors_of_mean": relative}
-    line = (
-        f"{counted(sum(filled.values()), 'gap')} of {counted(len(filled), 'column')} filled in {to}"
+    frame = read_table(data, reading["options"], model.column_encoder_.named).as_arrow()
+    write_table(to, model.reconstruct(frame, fill_only=fill_only), model, overwrite=overwrite)
+    measure = _measure_filled if fill_only else _measure_restored
+    figures, line = measure(model, frame, to)
+    answer({"output": to, "rows": len(frame), **(more or {}), **figures}, line)
+
+
+def _measure_restored(
+    model: "TableAutoencoder", frame: "Frame", to: Path
+) -> tuple[dict[str, Any], str]:
+    """Return the errors of restored columns for the answer, and a line."""
+    errors = model.column_errors(frame)
+    known = [error for error in errors.values() if not math.isnan(error)]
+    share = sum(known) / max(1, len(known))
+    figures = {"error_of_variance": share, "errors": errors}
+    rows = counted(len(frame), "row")
+    return figures, f"{rows} restored in {to}; {share:.3g} of the columns' variance is lost"
+
+
+def _measure_filled(
+    model: "TableAutoencoder", frame: "Frame", to: Path
+) -> tuple[dict[str, Any], str]:
+    """Return how many gaps were filled, and how well, for the answer, and a line."""
+    gaps, left = (
+        {name: count for name, count in counts.items() if count}
+        for counts in model.column_encoder_.count_gaps(frame)
     )
-    if shares := [relative[name] for name in filled if name in relative]:
+    relative = model.filling_errors()
+    line = f"{counted(sum(gaps.values()), 'gap')} of {counted(len(gaps), 'column')} filled in {to}"
+    if shares := [relative[name] for name in gaps if name in relative]:
         mean = sum(shares) / len(shares)
         line += f"; on cells hidden in training, {mean:.2f} of the squared error of means and modes"
-    answer(record, line)
+    return {"filled": gaps, "left": left, "errors_of_mean": relative}, line
 
 
 @options.verb("impute")

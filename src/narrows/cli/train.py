@@ -25,7 +25,7 @@ from narrows.cli.exchange import (
     report_skipped,
 )
 from narrows.cli.process import stopping
-from narrows.cli.tables import column_parameters, note_kinds, read_mixed_table, read_table
+from narrows.cli.tables import column_parameters, note_kinds, read_learnable, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -390,7 +390,7 @@ def _read_any(
 
     from narrows.data.files import Rows
     from narrows.data.formats import is_table
-    from narrows.errors import DataError, ParameterError
+    from narrows.errors import ParameterError
 
     named = [name for name, value in asked.items() if value]
     of_table = window is None and is_table(data)
@@ -401,13 +401,12 @@ def _read_any(
     none = Rows(np.empty((0, 0)), [])
     if named and of_table:
         return read_table(data, reading["options"]), none, None
-    try:
-        return _read_data(data, window, signal, reading)
-    except DataError as error:
-        is_of_pictures = (reading.get("image_size"), reading.get("color")) != ("auto", "auto")
-        if not of_table or is_of_pictures:
-            raise
-        return read_mixed_table(data, reading["options"], error), none, None
+    read = partial(_read_data, data, window, signal, reading)
+    is_of_pictures = (reading.get("image_size"), reading.get("color")) != ("auto", "auto")
+    if not of_table or is_of_pictures:
+        return read()
+    found = read_learnable(read, data, reading["options"])
+    return found if isinstance(found, tuple) else (found, none, None)
 
 
 def _of_table(

@@ -347,6 +347,11 @@ class ColumnEncoder:
             New values of the used columns.
         cells : ndarray of bool and shape (n, C), optional
             Which are replaced; by default all, and all values of constant columns.
+
+        Warns
+        -----
+        NarrowsWarning
+            "gaps_left" if gaps are filled, and columns that were left out have some.
         """
         places = self.places(frame)
         new: dict[int, Any] = {}
@@ -362,7 +367,30 @@ class ColumnEncoder:
             elif column.kind == "constant":
                 new[place] = column.write(np.zeros(len(frame)))
                 masks[place] = find_gaps(frame.columns[place].array)
+        if cells is not None:
+            self._warn_of_left(self.count_gaps(frame)[1])
         return frame.replaced(new, None if cells is None else masks)
+
+    def count_gaps(self, frame: Frame) -> tuple[dict[str, int], dict[str, int]]:
+        """Count the gaps of a table by column, zero included.
+
+        Returns
+        -------
+        filled : dict of str to int
+            Of columns that were learned from, and of constant ones.
+        left : dict of str to int
+            Of columns that were left out.
+        """
+        filled: dict[str, int] = {}
+        left: dict[str, int] = {}
+        for column, place in zip(self.columns, self.places(frame), strict=True):
+            if place >= 0:
+                values = frame.columns[place]
+                is_used = column.kind in USED
+                gaps = column.read(values).gaps if is_used else find_gaps(values.array)
+                counts = filled if is_used or column.kind == "constant" else left
+                counts[column.name] = int(gaps.sum())
+        return filled, left
 
     def summary(self) -> str:
         """Describe in one line how many columns of which kinds were found."""
@@ -439,9 +467,7 @@ class ColumnEncoder:
         if left:
             named = (f"{c.name!r} ({c.kind}: {c.why})" for c in left)
             warn(
-                f"left out, and handed through: {listed(named, _SHOWN)}; --categorical NAME "
-                "(categorical=) takes a column for a category, --drop NAME (drop=) leaves it out "
-                "by name",
+                f"left out, and handed through: {listed(named, _SHOWN)}; {_remedy(left)}",
                 kind="columns_left_out",
                 stacklevel=5,
                 columns={c.name: c.kind for c in left},
@@ -455,6 +481,19 @@ class ColumnEncoder:
                 kind="columns_guessed",
                 stacklevel=5,
                 columns={c.name: c.why for c in guessed},
+            )
+
+    def _warn_of_left(self, counts: dict[str, int]) -> None:
+        """Warn of gaps that are not filled."""
+        left = [column for column in self.columns if counts.get(column.name)]
+        if left:
+            named = (f"{column.name!r} ({counts[column.name]})" for column in left)
+            warn(
+                f"gaps stay in columns that the model did not learn from: {listed(named, _SHOWN)}; "
+                f"fill them yourself{_or_learn(left)}",
+                kind="gaps_left",
+                stacklevel=5,
+                columns={column.name: counts[column.name] for column in left},
             )
 
     def _warn_of_unknown(self, frame: Frame, unknown: NDArray[np.bool_]) -> None:
@@ -516,3 +555,15 @@ class ColumnEncoder:
                 stacklevel=6,
                 columns=changed,
             )
+
+
+def _remedy(left: Sequence[Column]) -> str:
+    """Tell what can be done about columns that were left out, for messages."""
+    has_others = any(column.kind == "other" for column in left)
+    convert = ", values of other types can be converted to numbers, dates or texts" * has_others
+    return f"--drop NAME (drop=) does so without this line{_or_learn(left)}{convert}"
+
+
+def _or_learn(left: Sequence[Column]) -> str:
+    can_learn = any(column.kind in ("identifier", "text") for column in left)
+    return ", --categorical NAME (categorical=) takes a column for a category" * can_learn

@@ -7,7 +7,6 @@ empty, identifier, text or other, which are left out. Missing values are gaps, w
 import json
 import re
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -16,9 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 
+from narrows.data.codes import code_among, day_among
 from narrows.data.dialect import MISSING, Marks, is_missing
 from narrows.data.frames import GAPS, Values, find_gaps
-from narrows.data.written_numbers import PADDED, Affixes, number_form, parse_numbers
+from narrows.data.written_dates import DIGITS, find_form, mixed_forms, parse_dates, write_date
+from narrows.data.written_numbers import Affixes, number_form, parse_integers, parse_numbers
 from narrows.errors import DataError, DataTypeError
 from narrows.texts import counted, is_text, shortened
 
@@ -45,18 +46,6 @@ _KEY_CASE = re.compile(r"[a-z](Id|ID)$")
 _EXACT = 2**53
 _LARGEST = float(np.finfo(np.float32).max)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in a second
-_DATES = (
-    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
-    "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d %H:%M:%S.%f",
-    "%Y-%m-%dT%H:%M:%S.%f",
-    "%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S",
-    "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d-%m-%Y", "%d %b %Y", "%b %d, %Y",
-    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%H:%M:%S", "%H:%M",
-)  # fmt: skip
-_AMBIGUOUS = {
-    "%d/%m/%Y": "%m/%d/%Y", "%d/%m/%Y %H:%M": "%m/%d/%Y %H:%M", "%d/%m/%y": "%m/%d/%y",
-}  # fmt: skip
-_EPOCH = datetime(1970, 1, 1)  # texts without a zone
 _TYPE = re.compile(
     r"timestamp\[(s|ms|us|ns)(?:, tz=([\w+:/-]+))?\]|duration\[(s|ms|us|ns)\]"
     r"|time32\[(s|ms)\]|time64\[(us|ns)\]|decimal(?:128|256)\((\d+), (-?\d+)\)"
@@ -105,7 +94,7 @@ class Column:
     step : int
         The unit to which dates and times are rounded: that of all values learned from.
     form : str
-        The format of dates that are texts, as ``datetime.strptime`` takes it; "" for others.
+        The format of dates that are texts; see :mod:`narrows.data.written_dates`. "" for others.
     is_tagged : bool
         Whether the values have several types; levels are JSON then.
     n_gaps : int
@@ -172,8 +161,10 @@ class Column:
         if len(counts) == 1:
             return replace(column, kind="constant", levels=_plain(counts.field(0)), why="one value")
         column = replace(column, why="")
-        if is_category or values.is_category or values.is_tagged:
+        if is_category or values.is_category:
             found = column._as_category(counts)
+        elif values.is_tagged:
+            found = column._as_several(counts, len(known))
         elif pa.types.is_boolean(array.type):
             found = replace(column, kind="yes/no", levels=[False, True])
         elif is_text(array):
@@ -220,31 +211,56 @@ class Column:
         why = ""
         if len(levels) < len(values):
             why = f"the {len(levels)} most frequent of {len(values)} values are told apart"
+        elif word := next((v for v in levels if isinstance(v, str) and is_missing(v)), None):
+            why = f"{word!r} is a category of its own, and no gap"
         words = {str(level).strip().lower() for level in levels}
         is_yes_no = len(levels) == 2 and {_YES.get(word) for word in words} == {0, 1}
         return replace(self, kind="yes/no" if is_yes_no else "category", levels=levels, why=why)
+
+    def _as_several(self, counts: Any, n: int) -> Self:
+        """Take a column of several types for a category, if it has few values."""
+        if _are_few(len(counts), n):
+            return self._as_category(counts)
+        types = sorted({type(json.loads(v)).__name__ for v in counts.field(0).to_pylist()})
+        why = f"{counted(len(counts), 'value')} of the types {' and '.join(types)}"
+        return replace(self, kind="text", why=why)
 
     def _as_text(
         self, known: Any, counts: Any, array: Any, marks: Marks | None, *, is_wanted: bool
     ) -> Self:
         """Find what texts hold: numbers, dates, a category, or nothing to learn from."""
-        numeric = self._as_written_number(counts.field(0), array, marks, is_wanted=is_wanted)
-        if numeric is not None:
-            return numeric
-        if (form := _date_form(counts.field(0))) is not None:
-            read = _parse_dates(counts.field(0), form[0])
-            return replace(self, kind="date", form=form[0], offset=int(min(read)), why=form[1])
+        distinct = counts.field(0)
+        found = self._as_written_date(distinct, array)
+        if found is None:
+            found = self._as_written_number(distinct, array, marks, is_wanted=is_wanted)
+        if found is not None:
+            return found
         n, k = len(known), len(counts)
-        why = _why_text(counts.field(0))
-        if k > _FEW_LEVELS and why.startswith(DEFECT):
+        why, is_defect = _why_text(distinct)
+        if k > _FEW_LEVELS and is_defect:
             return replace(self, kind="text", why=why)
         if n >= _FEWEST_KEYS and k == n:
             spaced = compute.sum(compute.match_substring(known, " ")).as_py() or 0
             if 2 * spaced < n:
                 return replace(self, kind="identifier", why="texts that all differ")
-        elif k <= _FEW_LEVELS or (k <= _MOST_LEVELS and 2 * k <= n) or n >= _RECURRENCE * k:
+        elif _are_few(k, n):
             return self._as_category(counts)
         return replace(self, kind="text", why=why)
+
+    def _as_written_date(self, distinct: Any, array: Any) -> Self | None:
+        """Take texts for dates, if all of them but words for missing values are such."""
+        days = day_among(distinct)
+        form = find_form(_without_gaps(distinct)) if days is None else (DIGITS, "")
+        if form is None:
+            return None
+        gaps = find_gaps(array, MISSING)
+        seconds = parse_dates(array.filter(pa.array(~gaps)), form[0])
+        if seconds.min() == seconds.max():
+            return None
+        return replace(
+            self, kind="date", form=form[0], offset=int(seconds.min()), why=form[1],
+            n_gaps=int(gaps.sum()),
+        )  # fmt: skip
 
     def _as_written_number(
         self, distinct: Any, array: Any, marks: Marks | None, *, is_wanted: bool
@@ -254,20 +270,28 @@ class Column:
             return None
         mark, digits, why, affixes = form
         gaps = find_gaps(array, MISSING)
-        numbers = parse_numbers(affixes.numbers_of(array.filter(pa.array(~gaps))), mark)
+        texts = affixes.numbers_of(array.filter(pa.array(~gaps)))
+        numbers = parse_numbers(texts, mark)
         _check_finite(self.name, pa.array(numbers))
         if (n_levels := len(np.unique(numbers))) == 1:
             return None
         column = replace(self, n_gaps=int(gaps.sum()))
-        whole = _as_integers(pa.array(numbers))
+        whole, offset = _as_integers(pa.array(numbers)), 0
+        if whole is None and not digits:
+            try:
+                whole = parse_integers(texts, mark)
+            except pa.ArrowException:  # integers that no number holds
+                return None
+            n_levels = len(whole.unique())
         if whole is not None and (not digits or column.n_gaps):
             found = column._as_number(whole, n_levels, is_wanted=is_wanted)
             if found.kind == "identifier":
                 return found
+            offset = found.offset
         return replace(
-            column, kind="number", decimal=mark.decimal, thousands=mark.thousands or "",
-            digits=digits, why=why, prefix=affixes.prefix, suffix=affixes.suffix,
-            has_brackets=affixes.has_brackets,
+            column, kind="number", offset=offset, decimal=mark.decimal,
+            thousands=mark.thousands or "", digits=digits, why=why, prefix=affixes.prefix,
+            suffix=affixes.suffix, has_brackets=affixes.has_brackets,
         )  # fmt: skip
 
     def read(self, values: Values) -> Cells:
@@ -306,7 +330,7 @@ class Column:
     def _read_numbers(self, array: Any) -> Cells:
         none = np.zeros(len(array), np.bool_)
         are_texts = is_text(array)
-        gaps = find_gaps(array, MISSING if are_texts and self.kind == "number" else GAPS)
+        gaps = find_gaps(array, MISSING if are_texts else GAPS)
         numbers = np.full(len(array), np.nan)
         known = array.filter(pa.array(~gaps))
         if not len(known):
@@ -315,7 +339,7 @@ class Column:
             if self.kind == "date":
                 found = self._dates(known)
             elif are_texts:
-                found = parse_numbers(self._affixes.numbers_of(known), self._marks)
+                found = self._written_numbers(self._affixes.numbers_of(known))
             else:
                 found = _floats(known, self.offset)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -335,9 +359,14 @@ class Column:
         numbers[~gaps] = found
         return Cells(numbers, gaps, none)
 
+    def _written_numbers(self, texts: Any) -> NDArray[np.float64]:
+        if self.offset:
+            return _floats(parse_integers(texts, self._marks), self.offset)
+        return parse_numbers(texts, self._marks)
+
     def _dates(self, known: Any) -> NDArray[np.float64]:
         if is_text(known):
-            return np.asarray(_parse_dates(known, self.form or _DATES[0]) - self.offset, float)
+            return np.asarray(parse_dates(known, self.form or "%Y-%m-%d") - self.offset, float)
         kind = type_of(self.type)
         if is_text(kind):
             seconds = known.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() / 1e6
@@ -368,8 +397,8 @@ class Column:
     def _written(self, value: float) -> str:
         """Write a number or a date as the texts of the column are written."""
         if self.form:
-            return _date_text(value + self.offset, self.form)
-        text = f"{value:,.{self.digits}f}"
+            return write_date(value + self.offset, self.form)
+        text = f"{round(value) + self.offset:,d}" if self.offset else f"{value:,.{self.digits}f}"
         text = text.lstrip("-") if set(text) <= set("-0.") else text
         marks = {".": self.decimal or ".", ",": self.thousands}
         return self._affixes.around("".join(marks.get(sign, sign) for sign in text))
@@ -535,59 +564,25 @@ def _check_finite(name: str, numbers: Any) -> None:
         )
 
 
-def _date_form(texts: Any) -> tuple[str, str] | None:
-    """Find the format of which all distinct texts are dates, and what was guessed."""
-    known = [text.strip() for text in texts.to_pylist()]
-    if not all(any(map(str.isdigit, text)) and len(text) < 40 for text in known):
-        return None
-    for form in _DATES:
-        if all(_read_date(text, form) is not None for text in known):
-            other = _AMBIGUOUS.get(form)
-            if other is not None and all(_read_date(text, other) is not None for text in known):
-                return form, f"{known[0]!r} was read as day, month, year"
-            return form, ""
-    return None
+def _are_few(n_levels: int, n: int) -> bool:
+    """Return whether so many values of n rows are a category."""
+    is_short = n_levels <= _FEW_LEVELS or (n_levels <= _MOST_LEVELS and 2 * n_levels <= n)
+    return is_short or n >= _RECURRENCE * n_levels
 
 
-def _read_date(text: str, form: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, form)
-    except ValueError:
-        return None
+def _without_gaps(texts: Any) -> list[str]:
+    return [text for text in texts.to_pylist() if not is_missing(text)]
 
 
-def _parse_dates(texts: Any, form: str) -> NDArray[np.float64]:
-    """Convert dates in texts to seconds since 1970; raise ValueError for others."""
-    encoded = texts.dictionary_encode()
-    seconds = []
-    for text in encoded.dictionary.to_pylist():
-        moment = datetime.strptime(text.strip(), form)
-        zone = moment.tzinfo
-        seconds.append((moment - _EPOCH.replace(tzinfo=zone)).total_seconds())
-    found: NDArray[np.float64] = np.asarray(seconds)[encoded.indices.to_numpy(zero_copy_only=False)]
-    return found
-
-
-def _date_text(seconds: float, form: str) -> str:
-    """Write a moment, in seconds since 1970, rounded to what its format shows."""
-    span = timedelta(seconds=round(seconds, 6 if "%f" in form else 0))
-    low, high = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
-    moment = min(max(_EPOCH + span, low), high) if abs(seconds) < 1e11 else _EPOCH
-    if "%S" not in form and "%H" in form:
-        moment += timedelta(seconds=30)
-    if "%H" not in form:
-        moment += timedelta(hours=12)
-    return (moment.replace(tzinfo=UTC) if "%z" in form else moment).strftime(form)
-
-
-def _why_text(texts: Any) -> str:
-    """Describe texts of many values, of which some may be numbers."""
-    known = texts.to_pylist()
-    padded = next((text for text in known if PADDED.fullmatch(text.strip())), None)
-    if padded is not None:
-        return f"{counted(len(known), 'code')}, with leading zeros as in {padded!r}"
-    wrong = [text for text in known if Marks().value(text) is None and not is_missing(text)]
+def _why_text(texts: Any) -> tuple[str, bool]:
+    """Describe texts of many values, and tell whether they are numbers or dates with a defect."""
+    known = _without_gaps(texts)
+    if (code := code_among(texts)) is not None:
+        return f"{counted(len(known), 'code')} such as {code!r}", False
+    if (dates := mixed_forms(known)) is not None:
+        return f"dates of several formats, such as {dates[0]!r} and {dates[1]!r}", True
+    wrong = [text for text in known if Marks().value(text) is None]
     if wrong and 10 * len(wrong) < len(known):
         example = shortened(wrong[0], _LONGEST_EXAMPLE)
-        return f"{DEFECT}{counted(len(wrong), 'text')} such as {example!r}"
-    return f"free text of {counted(len(known), 'value')}"
+        return f"{DEFECT}{counted(len(wrong), 'text')} such as {example!r}", True
+    return f"free text of {counted(len(known), 'value')}", False

@@ -6,7 +6,7 @@ of rows. A table that is built from new values has the kind, columns, order and 
 
 import csv
 import json
-import warnings
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,20 +23,23 @@ from sklearn.utils.validation import check_array
 from narrows.data.arrays import as_array_like, read_rows
 from narrows.data.dialect import MISSING, Marks
 from narrows.data.formats import DEFAULTS, FileOptions, is_numeric, is_table
+from narrows.data.numbers import check_names
 from narrows.data.tables import read_columns, write_columns
 from narrows.data.text_tables import guarded_table, read_text_table
 from narrows.errors import (
     DataError,
     DataTypeError,
     MissingDependencyError,
-    NarrowsWarning,
     warn,
 )
 from narrows.texts import is_text, listed
 
 FrameKind = Literal["pandas", "polars", "arrow", "structured", "array"]
 FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
-GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "nat", "<na>", "null", "?"})
+GAPS = frozenset(
+    {"", "na", "n/a", "n.a.", "#n/a", "nan", "nat", "<na>", "null", "?",
+     *(word for word in MISSING if word.startswith("#"))}
+)  # fmt: skip
 """Texts that are gaps in any column, in lower case; among numbers all missing values are."""
 
 Mask = NDArray[np.bool_]
@@ -57,7 +60,8 @@ class Values:
     is_tagged : bool
         Whether the values have several types, and are written as JSON.
     other : str
-        What the column holds, if no model can learn from it; the array is null then.
+        What the column holds, if no model can learn from it; the array has True for each value
+        then.
     """
 
     array: Any
@@ -239,18 +243,16 @@ def read_file(
         return read_frame(np.asarray(found))
     if path.suffix.lower() == ".parquet":
         return read_frame(read_columns(path))
-    with warnings.catch_warnings():  # the table is read again below
-        warnings.simplefilter("ignore", NarrowsWarning)
-        read_columns(path, options)  # which refuses what is wrong with the names and the file
     text = read_text_table(path, options, known=known)
+    check_names(path, text.names)
     if text.doubt is not None:
         raise DataError(
             f"'{path}': {text.doubt}, and nothing in its first lines says which; say it "
             "(--decimal , or --thousands , in Python FileOptions)",
             path=path,
         )
-    table = text.texts(range(len(text.names))).slice(0, text.table.num_rows)
-    table = table.rename_columns(text.names)
+    table = text.texts(range(len(text.names))).rename_columns(text.names)
+    table = table.slice(0, text.table.num_rows)
     if not text.is_named and any(
         find_gaps(column.slice(0, 1), MISSING)[0] for column in table.columns
     ):
@@ -419,8 +421,9 @@ def _of_objects(values: Any, dtype: np.dtype[Any]) -> Values:
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
     strange = next((v for v in plain if v is not None and not isinstance(v, _SCALARS)), None)
     if strange is not None:
-        return Values(pa.nulls(len(values)), other=f"values of type {type(strange).__name__}")
-    written = [None if v is None or v != v else json.dumps(v) for v in plain]  # noqa: PLR0124
+        here = [None if _is_gap(v) else True for v in plain]
+        return Values(pa.array(here, pa.bool_()), other=f"values of type {type(strange).__name__}")
+    written = [None if _is_gap(v) else json.dumps(v) for v in plain]
     return Values(pa.array(written, pa.string()), is_tagged=True)
 
 
@@ -429,7 +432,7 @@ def _of_arrow(array: Any) -> Values:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array.type, pa.ExtensionType):
-        return Values(pa.nulls(len(array)), other=f"values of type {array.type}"[:60])
+        return _of_others(array)
     is_category = pa.types.is_dictionary(array.type)
     if is_category:
         array = array.dictionary_decode()
@@ -442,8 +445,17 @@ def _of_arrow(array: Any) -> Values:
         pa.types.is_time, pa.types.is_duration,
     )  # fmt: skip
     if not any(is_of(kind) for is_of in usable):
-        return Values(pa.nulls(len(array)), other=f"values of type {kind}"[:60])
+        return _of_others(array)
     return Values(array, is_category)
+
+
+def _of_others(array: Any) -> Values:
+    here = compute.if_else(array.is_valid(), True, None)
+    return Values(here, other=f"values of type {array.type}"[:60])
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _objects(values: Values) -> list[Any]:

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
-from pyarrow import parquet
 
 from narrows.containment import check_fits, irregular
+from narrows.data.codes import CODES, POWERS, find_codes
 from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
 from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, in_blocks
 from narrows.data.numbers import check_names, to_numbers, with_numbers
 from narrows.data.parquet import Opened, is_plain, read_parquet
-from narrows.data.text_tables import empty, guarded_table, read_text_table
+from narrows.data.text_tables import TextTable, empty, guarded_table, read_text_table
 from narrows.errors import (
     DataError,
     DataTypeError,
@@ -80,7 +81,10 @@ def read_table(
     Warns
     -----
     NarrowsWarning
-        See :func:`narrows.data.text_tables.read_text_table`.
+        Unless ``known`` is given: "codes_as_numbers" if columns hold codes, such as 01067, or
+        dates such as 20240131, "powers_read" if they hold numbers such as 1e5, which may be codes,
+        "booleans_as_numbers" if some of a text file hold true and false; see also
+        :func:`narrows.data.text_tables.read_text_table`.
 
     Examples
     --------
@@ -98,8 +102,8 @@ def read_table(
     with _found(path):
         if path.suffix.lower() == ".parquet":
             table = _read_parquet(path)
-            numbers = to_numbers(path, table.columns, table.column_names)
             names = table.column_names
+            numbers = to_numbers(path, table.columns, names)
         else:
             text = read_text_table(path, options, known=known, kind="numbers")
             names = text.names
@@ -115,6 +119,9 @@ def read_table(
             if len(names) == 1 and is_text(text.table.column(0)):
                 several = "; if a line holds several values, give the delimiter (--delimiter)"
                 hint = several if options.delimiter is None else ""
+            if known is None:
+                _warn_of_codes(path, text)
+                _warn_of_booleans(path, text)
             numbers = to_numbers(
                 path,
                 text.table.columns,
@@ -160,7 +167,8 @@ def read_columns(
     Returns
     -------
     pyarrow.Table
-        Columns of a text file have the type of all their values; empty values are null.
+        Columns of a text file have the type of all their values; codes such as 01067 are texts,
+        and empty values are null.
 
     Raises
     ------
@@ -184,7 +192,7 @@ def read_columns(
             table, names = _read_parquet(path, only), None
         else:
             text = read_text_table(path, options)
-            table, names = with_numbers(text.table, text.marks), text.names
+            table, names = with_numbers(_with_codes(text), text.marks), text.names
         check_names(path, names or table.column_names)
     return table if names is None else table.rename_columns(names)
 
@@ -327,6 +335,64 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
         "to numbers",
         path=path,
     )
+
+
+def _warn_of_codes(path: Path, text: TextTable) -> None:
+    """Warn of columns of codes or dates, which lose as numbers what makes them such."""
+    found = find_codes(text.names, text.table.columns, text.open_file, text.texts)
+    powers = {name: what for name, what in found.items() if what.startswith(POWERS)}
+    codes = {name: what for name, what in found.items() if name not in powers}
+    if powers:
+        warn(
+            f"columns of '{path}' hold numbers that may be codes: {_named(powers)}; "
+            "narrows train --categorical NAME (TableAutoencoder) takes them for such",
+            kind="powers_read",
+            stacklevel=3,
+            path=str(path),
+            columns=powers,
+        )
+    if codes:
+        warn(
+            f"columns of '{path}' were read as numbers, though they look like other values: "
+            f"{_named(codes)}; narrows train and TableAutoencoder keep them as they are",
+            kind="codes_as_numbers",
+            stacklevel=3,
+            path=str(path),
+            columns=codes,
+        )
+
+
+def _named(columns: dict[str, str]) -> str:
+    return listed((f"{name!r} ({what})" for name, what in columns.items()), most=4)
+
+
+def _warn_of_booleans(path: Path, text: TextTable) -> None:
+    """Warn of columns of true and false beside others, which become 1 and 0."""
+    are = [pa.types.is_boolean(column.type) for column in text.table.columns]
+    if any(are) and not all(are):
+        found = [name for name, is_boolean in zip(text.names, are, strict=True) if is_boolean]
+        warn(
+            f"columns of '{path}' hold true and false, which were read as 1 and 0: "
+            f"{listed(map(repr, found), most=4)}; narrows train --categorical NAME "
+            "(TableAutoencoder) keeps them",
+            kind="booleans_as_numbers",
+            stacklevel=3,
+            path=str(path),
+            columns=found,
+        )
+
+
+def _with_codes(text: TextTable) -> pa.Table:
+    """Return a table whose columns of codes are texts."""
+    codes = find_codes(text.names, text.table.columns, text.open_file, text.texts)
+    places = [
+        place for place, name in enumerate(text.names) if codes.get(name, "").startswith(CODES)
+    ]
+    table = text.table
+    for place, column in zip(places, text.texts(places).columns if places else (), strict=True):
+        empty_as_null = compute.if_else(compute.equal(column, ""), None, column)
+        table = table.set_column(place, table.column_names[place], empty_as_null)
+    return table
 
 
 def _warn_of_index(path: Path, values: NDArray[Any], names: list[str]) -> None:

@@ -344,6 +344,8 @@ class TextTable:
         Whether the first line is a header.
     texts : callable
         Takes numbers of columns, and reads these once more as texts.
+    open_file : callable
+        Opens the file as UTF-8.
     """
 
     path: Path
@@ -353,6 +355,7 @@ class TextTable:
     doubt: str | None
     is_named: bool
     texts: Callable[[Sequence[int]], Any]
+    open_file: Callable[[], Any]
 
 
 def read_text_table(
@@ -401,10 +404,13 @@ def read_text_table(
         raise empty(path)
     _check_room(file, dialect)
     read = partial(_read_table, file, dialect, heading, options)
-    texts = partial(read, as_texts=True)
-    table = texts(range(dialect.width)) if kind == "texts" else read(range(dialect.width))
+    table = read(range(dialect.width), as_texts=kind == "texts")
     if dialect.trailing:
         table = _without_last(path, table)
+
+    def texts(places: Sequence[int]) -> Any:
+        return read(places, as_texts=True).select(range(len(places)))
+
     if dialect.width == 1 and table.column(0).null_count:
         table = table.slice(0, _without_ends(texts([0]).column(0)))
     if table.num_rows == 0:
@@ -413,7 +419,7 @@ def read_text_table(
     if kind != "texts" and not dialect.is_proven and dialect.marks.decimal == ".":
         _warn_of_points(path, table, texts)
     return TextTable(
-        path, table, heading.names, dialect.marks, dialect.doubt, heading.is_named, texts
+        path, table, heading.names, dialect.marks, dialect.doubt, heading.is_named, texts, file.open
     )
 
 

@@ -9,10 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 
+from narrows.data.codes import code_among, power_among
 from narrows.data.dialect import Marks, find_marks, is_missing
-
-PADDED = re.compile(r"0\d+")
-"""Texts that are no numbers, but post codes, numbers of articles and the like."""
 
 _LONGEST = 60  # characters of a number and what is around it
 _MONEY = "$€£¥₹₽₩₺₪฿"
@@ -135,22 +133,38 @@ class Affixes:
 
 def parse_numbers(texts: Any, marks: Marks) -> NDArray[np.float64]:
     """Convert texts of numbers, raise ValueError for others."""
+    numbers = _plain(texts, marks).cast(pa.float64())
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
+
+
+def parse_integers(texts: Any, marks: Marks) -> Any:
+    """Convert texts of whole numbers to an Arrow array of 64-bit integers, without loss.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If one is none, or beyond 64 bits.
+    """
+    return _plain(texts, marks).cast(pa.int64())
+
+
+def _plain(texts: Any, marks: Marks) -> Any:
+    """Write numbers as Arrow takes them."""
     trimmed = compute.utf8_trim_whitespace(texts)
     for sign in marks.removed:
         trimmed = compute.replace_substring(trimmed, sign, "")
     if marks.decimal != ".":
         trimmed = compute.replace_substring(trimmed, marks.decimal, ".")
-    plain = compute.utf8_ltrim(trimmed, "+")
-    return np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    return compute.utf8_ltrim(trimmed, "+")
 
 
 def number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str, Affixes] | None:
     """Tell how distinct texts are numbers: marks, digits behind, what was guessed, what is around.
 
-    Texts with leading zeros, such as codes of post or of articles, are no numbers.
+    Codes are no numbers; see :mod:`narrows.data.codes`.
     """
     known = [text.strip() for text in texts.to_pylist() if not is_missing(text)]
-    if not known or any(PADDED.fullmatch(text) for text in known):
+    if not known or code_among(texts) is not None:
         return None
     if (affixes := Affixes.find(known)) is not None:
         numbers = [n for text in known if (n := affixes.number_of(text)) is not None]
@@ -166,7 +180,8 @@ def number_form(texts: Any, marks: Marks | None) -> tuple[Marks, int, str, Affix
             behind = (re.split(r"[eE]", text)[0].partition(one.decimal)[2] for text in known)
             digits = max(map(len, behind))
             has_power = any(re.search(r"\d[eE]", text) for text in known)
-            why = ""
+            power = power_among(texts)
+            why = "" if power is None else f"{power!r} was read as a power of ten"
             if one not in (marks, Marks()) and one.decimal == ",":
                 why = f"commas were read as decimal marks, as in {known[0]!r}"
                 if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", t) for t in known if "," in t):

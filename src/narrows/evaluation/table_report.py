@@ -1,5 +1,6 @@
 """The report on a model of a table with categories, dates and gaps: by column, with its filling."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,7 +70,10 @@ class TableReport(Report):
         """Return figures, verdict and columns as values for JSON."""
         filling = {"rows": self.rows_filled, "unseen": self.is_filling_unseen, "hidden": HIDDEN}
         columns = [
-            {k: None if v != v else v for k, v in asdict(column).items()}  # noqa: PLR0124
+            {
+                k: None if isinstance(v, float) and math.isnan(v) else v
+                for k, v in asdict(column).items()
+            }
             for column in self.columns
         ]
         return {**super().as_json(), "columns": columns, "filling": filling}

@@ -1,0 +1,141 @@
+"""Codes and dates that look like numbers, such as post codes with leading zeros.
+
+As numbers they lose what tells them apart, so that columns which hold them are read as texts.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import compute
+
+from narrows.data.dialect import MISSING
+
+_CODE = r"^\s*(?:0[0-9]+|0[xX][0-9a-fA-F]+)\s*$"
+_PHONE = r"^\s*\+[0-9]{8,15}\s*$"
+_DAY = r"^\s*(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])\s*$"
+_POWER = r"^\s*[0-9]+[eE][0-9]+\s*$"
+_WHOLE = r"^\s*[0-9]+(?:[eE][0-9]+)?\s*$"
+_FEWEST_DAYS = 5  # distinct numbers that are dates, such as 20240131
+# What the bytes of a table with any of these hold, and few others.
+_TRACE = re.compile(
+    rb"(?<![0-9.eE+-])(?:0[0-9xX]|(?:19|20)[0-9]{6}(?![0-9.]))|\+[0-9]{8}|[0-9][eE][0-9]"
+)
+_PIECE, _OVERLAP = 1 << 20, 32  # bytes
+
+CODES, DAYS, POWERS = "codes such as", "dates such as", "powers of ten such as"
+
+
+def code_among(texts: Any) -> str | None:
+    """Return the first code among texts that could be numbers; None if they are numbers.
+
+    Codes are digits with leading zeros and hexadecimal numbers, of which one suffices, and phone
+    numbers with a plus sign, if all texts are such.
+
+    Parameters
+    ----------
+    texts : pyarrow.Array or ChunkedArray of str
+        With any words for missing values.
+
+    Examples
+    --------
+    >>> code_among(pa.array(["10115", "01067", None])), code_among(pa.array(["0", "0.5", "10"]))
+    ('01067', None)
+    >>> code_among(pa.array(["+4930123456", "NA"])), code_among(pa.array(["+5", "-12345678"]))
+    ('+4930123456', None)
+    """
+    return _first(texts, _CODE) or _first_of_all(texts, _PHONE)
+
+
+def day_among(texts: Any) -> str | None:
+    """Return the first of texts that all are dates such as 20240131; None if they are none.
+
+    Examples
+    --------
+    >>> days = [f"202401{day}" for day in range(10, 20)]
+    >>> day_among(pa.array(days)), day_among(pa.array([*days, "20241301"]))
+    ('20240110', None)
+    """
+    found = _first_of_all(texts, _DAY)
+    return found if found and compute.count_distinct(texts).as_py() >= _FEWEST_DAYS else None
+
+
+def power_among(texts: Any) -> str | None:
+    """Return the first of whole numbers with powers of ten, such as 1e5, which may be codes.
+
+    Examples
+    --------
+    >>> power_among(pa.array(["12", "1e5"])), power_among(pa.array(["1e+05", "1.5e5", "2e5"]))
+    ('1e5', None)
+    """
+    is_one = compute.count_distinct(texts).as_py() == 1
+    return None if is_one or not _first_of_all(texts, _WHOLE) else _first(texts, _POWER)
+
+
+def find_codes(
+    names: Sequence[str],
+    columns: Sequence[Any],
+    open_file: Callable[[], Any],
+    texts: Callable[[Sequence[int]], Any],
+) -> dict[str, str]:
+    """Find the columns of a text table that were read as numbers, but may hold codes or dates.
+
+    Parameters
+    ----------
+    names : sequence of str
+    columns : sequence of pyarrow.ChunkedArray
+        As they were read.
+    open_file : callable
+        Opens the file as UTF-8. Its columns are read once more only if its bytes have traces of
+        codes.
+    texts : callable
+        Takes numbers of columns, and reads these as texts.
+
+    Returns
+    -------
+    dict of str to str
+        By the name of the column, what it holds, such as "codes such as '01067'".
+    """
+    kinds = [column.type for column in columns]
+    places = [
+        place
+        for place, kind in enumerate(kinds)
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    ]
+    if not places or not _has_traces(open_file):
+        return {}
+    found = {}
+    for place, column in zip(places, texts(places).columns, strict=True):
+        if (code := code_among(column)) is not None:
+            found[names[place]] = f"{CODES} {code!r}"
+        elif pa.types.is_integer(kinds[place]) and (day := day_among(column)) is not None:
+            found[names[place]] = f"{DAYS} {day!r}"
+        elif (power := power_among(column)) is not None:
+            found[names[place]] = f"{POWERS} {power!r}"
+    return found
+
+
+def _has_traces(open_file: Callable[[], Any]) -> bool:
+    """Return whether the bytes of a file may hold codes."""
+    end = b""
+    with open_file() as source:
+        while piece := source.read(_PIECE):
+            # Each piece begins with the end of the one before, where a number may be cut.
+            if _TRACE.search(end + piece, len(end) > 0):
+                return True
+            end = piece[-_OVERLAP:]
+    return False
+
+
+def _first(texts: Any, pattern: str) -> str | None:
+    found = compute.index(compute.match_substring_regex(texts, pattern), True).as_py()
+    return None if found < 0 else str(texts[found]).strip()
+
+
+def _first_of_all(texts: Any, pattern: str) -> str | None:
+    """Return the first text, if all but missing values have a pattern."""
+    trimmed = compute.utf8_lower(compute.utf8_trim_whitespace(texts))
+    is_gap = compute.is_in(trimmed, value_set=pa.array([*sorted(MISSING), None], pa.string()))
+    fits = compute.or_(is_gap, compute.match_substring_regex(texts, pattern).fill_null(False))
+    return _first(texts, pattern) if compute.all(fits, min_count=0).as_py() else None
