@@ -114,7 +114,7 @@ def test_the_gradient_is_that_of_single_networks():
 def test_a_row_is_scored_only_by_networks_that_have_not_seen_it(fitted):
     X, detector = fitted
     low, middle, high = np.percentile(X, [25, 50, 75], axis=0)
-    scaled = np.clip((X - middle) / ((high - low) / 1.3489795), -5, 5)
+    scaled = np.clip((X - middle) / ((high - low) / 1.3489795), -4, 4)
     squares, _ = detector.committee_.measure(scaled)
     unseen = ~detector.seen_
     assert unseen.sum(axis=1).tolist() == [400 - 128] * 30
@@ -196,17 +196,19 @@ def test_parts_add_up(fitted):
     parts = detector.score_parts(X)
     total = parts.residual + parts.code + parts.neighbours
     assert parts.total == pytest.approx(total)
-    assert np.median(parts.neighbours) == pytest.approx(1)
+    assert np.median(parts.neighbours) == pytest.approx(2)  # they count twice
 
 
 def test_the_neighbours_are_the_five_nearest_other_rows(fitted):
     X, detector = fitted
     low, middle, high = np.percentile(X, [25, 50, 75], axis=0)
-    scaled = np.clip((X - middle) / ((high - low) / 1.3489795), -5, 5)
+    scaled = np.clip((X - middle) / ((high - low) / 1.3489795), -4, 4)
     squares = np.square(scaled[:, None] - scaled).sum(axis=2)
     np.fill_diagonal(squares, np.inf)
     nearest = np.sort(squares, axis=1)[:, :5].mean(axis=1)
-    truth = nearest / np.median(nearest)
+    around = nearest[np.argsort(squares, axis=1)[:, :5]].mean(axis=1)
+    compared = nearest / ((around + np.median(nearest)) / 2)
+    truth = 2 * compared / np.median(compared)
     assert detector.score_parts(X).neighbours == pytest.approx(truth)
     numbers, alike = detector.alike(X[:10], k=2)
     normal = detector.predict(X) == 1
@@ -337,12 +339,16 @@ def test_a_saved_detector_gives_the_same_bits(fitted, tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", ["offset", "neighbour_norm", "sample_shape", "ensemble"])
+@pytest.mark.parametrize("change", ["offset", "neighbour_distance", "sample_shape", "ensemble"])
 def test_an_altered_detector_is_refused(fitted, tmp_path, change):
     path = fitted[1].save(tmp_path / "m") / "narrows.json"
     facts = json.loads(path.read_text())
-    facts[change] = {"offset": 0.0, "neighbour_norm": 2.0, "sample_shape": [3],
-                     "ensemble": {"kind": "jury"}}[change]  # fmt: skip
+    facts[change] = {
+        "offset": 0.0,
+        "neighbour_distance": {"median": 2.0, "unit": 1.0},
+        "sample_shape": [3],
+        "ensemble": {"kind": "jury"},
+    }[change]
     path.write_text(json.dumps(facts))
     with pytest.raises(FormatError):
         load(tmp_path / "m")
@@ -476,6 +482,41 @@ def test_a_rare_value_of_a_column_that_is_constant_otherwise_is_found(columns, o
 
     assert np.isfinite(scores).all()
     assert scores[:10].max() < scores[10:].min()
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8, 100])
+@pytest.mark.parametrize("count", [200, 500])
+def test_a_value_between_those_of_binary_columns_is_found(count, columns):
+    """Ten equal rows of 0.5 lie in the middle of zeros and ones, next to each other."""
+    generator = np.random.default_rng(SEED)
+    X = (generator.random((count, columns)) < generator.uniform(0.2, 0.8, columns)).astype(float)
+    X[:10] = 0.5
+    detector = AnomalyDetector(random_state=SEED).fit(X)
+    scores = -detector.score_samples(X)
+    assert scores[:10].min() > scores[10:].max()
+    assert detector.contributions(X).sum(axis=1) == pytest.approx(scores)
+
+
+def test_integers_that_few_rows_have_are_steps():
+    """1 among zeros and twos is a whole step away; 0.5 is not."""
+    X = np.random.default_rng(SEED).choice([0.0, 1.0, 2.0], (400, 4), p=[0.47, 0.06, 0.47])
+    detector = AnomalyDetector(random_state=SEED).fit(X)
+    new = X[:1].copy()
+    new[0, 2] = 1
+    other = new.copy()
+    other[0, 2] = 0.5
+    residuals = detector.score_parts(np.concatenate([new, other])).residual
+    assert residuals[1] > 3 * residuals[0]
+    assert detector.contributions(other)[0].argmax() == 2
+
+
+def test_what_is_isolated_among_close_rows_scores_higher_than_among_loose_ones():
+    """Local density: the same gap is odd in a dense cluster, and usual in a loose one."""
+    generator = np.random.default_rng(SEED)
+    dense, loose = 0.1 * generator.normal(size=(300, 2)), 6 + generator.normal(size=(300, 2))
+    X = np.concatenate([dense, loose, [[0.6, -0.6]]])
+    parts = AnomalyDetector(random_state=SEED).fit(X).score_parts(X).neighbours
+    assert parts[-1] > np.quantile(parts[300:600], 0.98)
 
 
 def test_tables_with_categories_dates_and_gaps(tmp_path):

@@ -64,15 +64,19 @@ class AnomalyDetector(
     those that have not seen it, so that no outlier is memorised. The score is the sum of three
     parts, each divided by its median over the rows learned from: Q, the squared residual; T
     squared, the robust Mahalanobis distance of the code (both are those of statistical process
-    monitoring: Jackson & Mudholkar 1979, Hotelling 1947); and the squared distance to the five
-    nearest rows, which finds what is rare locally.
+    monitoring: Jackson & Mudholkar 1979, Hotelling 1947); and, counted twice, the squared distance
+    to the five nearest rows, as compared with their distances from their own neighbours, which
+    finds what is rare locally (Breunig et al. 2000).
 
-    Columns of tables are divided by their interquartile range and clipped at 5 standard deviations
-    of the normal distribution. Pictures are smoothed a little, and divided by the root of their
-    length, so that contrast counts half. Beside the samples of a window of a signal stand their
-    differences and the spreads of both; each channel has its own scale. Pictures, windows of
-    signals and tables of more than 128 values a row are represented by their first 128 principal
-    components, and the residual includes what these leave.
+    Columns of tables are divided by their interquartile range and clipped at 4 standard deviations
+    of the normal distribution; a value between the steps of a column of few values, such as 0.5
+    among zeros and ones, counts as a residual. Pictures are smoothed a little, and divided by the
+    root of their length, so that contrast counts half. Beside the samples of a window of a signal
+    stand their differences and the spreads of both; each channel has its own scale. Pictures,
+    windows of signals and tables of more than 128 values a row are represented by their first 128
+    principal components, and the residual includes what these leave.
+
+    A saved detector holds up to 4 096 of the training rows, with which new rows are compared.
 
     Parameters
     ----------
@@ -307,7 +311,7 @@ class AnomalyDetector(
         Returns
         -------
         ndarray of shape (n,)
-            At most 0; about -3 for the median of the rows learned from.
+            At most 0; about -4 for the median of the rows learned from.
 
         Raises
         ------

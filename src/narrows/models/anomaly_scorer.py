@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from narrows import storage
 from narrows.data.lazy_rows import AnyRows
+from narrows.models.discrete_columns import DiscreteColumns
 from narrows.models.ensembles import Ensemble, restore_ensemble
 from narrows.models.feature_space import BLOCKS, FeatureSpace
 from narrows.models.mahalanobis import MahalanobisDistance, slopes_of, split_whitened
-from narrows.models.neighbours import Neighbours, TrainingRows
+from narrows.models.neighbours import NeighbourDistance, Neighbours, TrainingRows
 from narrows.models.window_blocks import WindowPlaces
 
 Matrix = NDArray[np.float64]
@@ -29,6 +30,9 @@ MOST_REFERENCES = 4_096
 
 _MOST_VALUES = 1 << 23  # values of the reference rows, and of residuals at a time
 _NEIGHBOURS = 5
+# The distance to neighbours counts twice: it finds what is rare locally, which networks generalise
+# over.
+_WEIGHT = 2.0
 # Parts below this share of the mean squared length of rows are rounding errors.
 _LEAST = 1e-6
 _BLOCK = 4_096  # rows that are scored at a time
@@ -47,7 +51,8 @@ class AnomalyScores(NamedTuple):
     code : ndarray of shape (n,)
         T squared: the squared Mahalanobis distance of the code from those of normal rows.
     neighbours : ndarray of shape (n,)
-        The mean squared distance to the five nearest rows learned from.
+        Twice the mean squared distance to the five nearest rows learned from, as compared with
+        the distances of these.
     """
 
     total: Matrix
@@ -66,6 +71,8 @@ class AnomalyScorer:
         The shape of a row.
     space : FeatureSpace
         The features in which rows are compared.
+    discrete : DiscreteColumns
+        The values that do not belong to columns of few values.
     ensemble : Ensemble
         M autoencoders.
     mahalanobis : MahalanobisDistance
@@ -80,14 +87,15 @@ class AnomalyScorer:
         Their numbers among all training rows.
     neighbours : Neighbours
         The search among them.
-    neighbour_norm : float
-        The median of the mean squared distances to neighbours.
+    distance : NeighbourDistance
+        The units of distances to neighbours.
     reference_scores : ndarray of shape (R,)
         The anomaly scores of the reference rows.
     """
 
     shape: tuple[int, ...]
     space: FeatureSpace
+    discrete: DiscreteColumns
     ensemble: Ensemble
     mahalanobis: MahalanobisDistance
     norms: Matrix
@@ -95,7 +103,7 @@ class AnomalyScorer:
     references: Rows
     reference_numbers: Indices
     neighbours: Neighbours
-    neighbour_norm: float
+    distance: NeighbourDistance
     reference_scores: Matrix
 
     @classmethod
@@ -125,6 +133,8 @@ class AnomalyScorer:
             window=shape if of_signals else (),
             seed=int(generator.integers(2**31)),
         )
+        is_table = len(shape) == 1 and not of_signals
+        discrete = DiscreteColumns.fit(flat if is_table else flat[:, :0])
         features = space(flat)
         ensemble, seen = train(rows, features, space)
         most = min(MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
@@ -133,17 +143,23 @@ class AnomalyScorer:
         training_rows = TrainingRows.of(rows, seen, chosen, blocks)
         least = _LEAST * (float(np.square(features).sum(axis=1).mean()) or 1.0)
         squares, codes = ensemble.measure(rows, features)
+        squares += discrete.squared_errors(flat).sum(axis=1)
         unseen = ~seen
         mahalanobis = MahalanobisDistance.fit(codes, unseen)
         lengths = np.square(mahalanobis.whiten(codes)).sum(axis=2)
         norms = [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
         neighbours = training_rows.neighbours(features[chosen], _NEIGHBOURS, np.arange(len(chosen)))
-        indices = training_rows.find(rows)
-        distances = neighbours.squared_distances(features, training_rows.block_of(indices))
         every = np.ones((1, len(rows)), np.bool_)
+        found = neighbours.find(features, training_rows.block_of(training_rows.find(rows)))
+        distances = neighbours.squared_distances(features, found)
+        middle = float(_robust_norms(distances[None], every, least)[0])
+        distance = NeighbourDistance(distances[chosen], middle, 1.0)
+        compared = distances / distance.units(found)
+        distance = replace(distance, unit=float(_robust_norms(compared[None], every, _LEAST)[0]))
         scorer = cls(
             shape=shape,
             space=space,
+            discrete=discrete,
             ensemble=ensemble,
             mahalanobis=mahalanobis,
             norms=np.stack(norms),
@@ -151,7 +167,7 @@ class AnomalyScorer:
             references=rows[chosen],
             reference_numbers=numbers[chosen],
             neighbours=neighbours,
-            neighbour_norm=float(_robust_norms(distances[None], every, least)[0]),
+            distance=distance,
             reference_scores=np.empty(0),
         )
         scores = scorer.scores(rows, training_rows.find).total
@@ -177,14 +193,14 @@ class AnomalyScorer:
     def _parts(self, rows: Rows, indices: Indices) -> AnomalyScores:
         features = self.features(rows)
         squares, codes = self.ensemble.measure(rows, features)
+        squares += self.discrete.squared_errors(rows.reshape(len(rows), -1)).sum(axis=1)
         lengths = np.square(self.mahalanobis.whiten(codes)).sum(axis=2)
         shares = self.training_rows.shares(indices)
         residual = (squares * shares / self.norms[0][:, None]).sum(axis=0)
         code = (lengths * shares / self.norms[1][:, None]).sum(axis=0)
-        distances = self.neighbours.squared_distances(
-            features, self.training_rows.block_of(indices)
-        )
-        neighbours = distances / self.neighbour_norm
+        found = self.neighbours.find(features, self.training_rows.block_of(indices))
+        distances = self.neighbours.squared_distances(features, found)
+        neighbours = _WEIGHT * distances / self.distance.units(found)
         return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
     def contributions(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> Matrix:
@@ -203,19 +219,22 @@ class AnomalyScorer:
         total = np.zeros((len(rows), width))
         whitened = self.mahalanobis.whiten(self.ensemble.measure(rows, features)[1])
         residuals = self.ensemble.residuals(rows, features)
+        odd = self.discrete.squared_errors(rows.reshape(len(rows), width))
         for member, own in enumerate(slopes):
-            left = np.square(residuals[member]) / self.norms[0][member]
+            left = np.square(residuals[member])
             left = space.sum_blocks(left) if left.shape[1] > width else left
+            left = (left + odd) / self.norms[0][member]
             vectors = space.to_columns(split_whitened(whitened[member], own))
             distances = space.sum_blocks(np.square(vectors)) / self.norms[1][member]
             total += (left + distances) * shares[member][:, None]
-        return total + self._distances_by_column(features, indices)
+        distances, found = self._distances_by_column(features, indices)
+        return total + _WEIGHT * distances / self.distance.units(found)[:, None]
 
-    def _distances_by_column(self, features: Matrix, indices: Indices) -> Matrix:
-        """Split the distances to neighbours between columns, (n, F)."""
+    def _distances_by_column(self, features: Matrix, indices: Indices) -> tuple[Matrix, Indices]:
+        """Split squared distances to neighbours between columns, (n, F); and find these, (n, K)."""
         found = self.neighbours.find(features, self.training_rows.block_of(indices))
         away = self.space.to_columns(self.neighbours.differences(features, found))
-        return self.space.sum_blocks(np.square(away).mean(axis=1)) / self.neighbour_norm
+        return self.space.sum_blocks(np.square(away).mean(axis=1)), found
 
     def _slopes(self) -> list[Matrix]:
         """Return the slopes of each member's whitened codes, from the reference rows."""
@@ -241,7 +260,8 @@ class AnomalyScorer:
             residual = np.einsum("mnf,mn->nf", squares, shares / norms[:, None])
             if residual.shape[1] > math.prod(self.shape):
                 residual = self.space.sum_blocks(residual)
-            values = residual + self._distances_by_column(features, indices)
+            distances, _ = self._distances_by_column(features, indices)
+            values = residual + distances / self.distance.middle
             errors.append(values.reshape(len(block), self.shape[0], -1).sum(axis=2))
         return np.concatenate(errors)
 
@@ -260,9 +280,12 @@ class AnomalyScorer:
             "sample_shape": list(self.shape),
             "rows": self.kind,
             "length": self.space.length,
-            "neighbour_norm": self.neighbour_norm,
+            "neighbour_distance": {"median": self.distance.middle, "unit": self.distance.unit},
         }
         arrays = {name: getattr(self.space, name) for name in _SPACE} | {
+            "discrete_columns": self.discrete.columns,
+            "starts": self.discrete.starts,
+            "steps": self.discrete.steps,
             "centres": self.mahalanobis.centres,
             "whitenings": self.mahalanobis.whitenings,
             "norms": self.norms,
@@ -273,6 +296,7 @@ class AnomalyScorer:
             "reference_hashes": self.training_rows.references,
             "reference_numbers": self.reference_numbers,
             "reference_scores": self.reference_scores,
+            "reference_distances": self.distance.own,
         }
         return manifest, {"ensemble": tensors, "scorer": as_tensors(arrays)}
 
@@ -296,6 +320,7 @@ class AnomalyScorer:
         if space.scale.shape != ((BLOCKS if space.window else 1) * math.prod(shape),):
             raise ValueError(f"there are scales of shape {space.scale.shape}")
         facts, references = manifest["ensemble"], arrays["references"]
+        distance = manifest["neighbour_distance"]
         training_rows = TrainingRows(
             arrays["hashes"].view(np.uint64),
             arrays["seen"].view(np.bool_),
@@ -308,6 +333,7 @@ class AnomalyScorer:
         scorer = cls(
             shape=shape,
             space=space,
+            discrete=DiscreteColumns(arrays["discrete_columns"], arrays["starts"], arrays["steps"]),
             ensemble=restore_ensemble(facts["kind"], facts, parts["ensemble"], space, path),
             mahalanobis=MahalanobisDistance(arrays["centres"], arrays["whitenings"]),
             norms=arrays["norms"],
@@ -315,7 +341,9 @@ class AnomalyScorer:
             references=references,
             reference_numbers=arrays["reference_numbers"],
             neighbours=training_rows.neighbours(features, _NEIGHBOURS, every),
-            neighbour_norm=float(manifest["neighbour_norm"]),
+            distance=NeighbourDistance(
+                arrays["reference_distances"], float(distance["median"]), float(distance["unit"])
+            ),
             reference_scores=arrays["reference_scores"],
         )
         scorer._check(features[:1])
@@ -338,11 +366,13 @@ class AnomalyScorer:
             "seen": (self.training_rows.seen, (count, len(self.training_rows.hashes))),
             "reference_numbers": (self.reference_numbers, (n_references,)),
             "reference_scores": (self.reference_scores, (n_references,)),
+            "reference_distances": (self.distance.own, (n_references,)),
         }
         for name, (array, shape) in shapes.items():
             if array.shape != shape or not np.isfinite(array).all():
                 raise ValueError(f"the {name} have the shape {array.shape}, not {shape}")
-        if not (self.norms > 0).all() or not np.isfinite(squares).all():
+        units = self.distance.middle, self.distance.unit, *self.norms.flat
+        if not min(units) > 0 or not np.isfinite(squares).all():
             raise ValueError("the norms are not above zero")
 
 

@@ -12,7 +12,7 @@ from narrows.data.principal import fit_pca
 Matrix = NDArray[np.float64]
 
 # Scaled columns are clipped to this, on both sides, so that no single value decides everything.
-_CLIP = 5.0
+_CLIP = 4.0
 # The interquartile range of the normal distribution, in standard deviations.
 _IQR = 1.3489795
 # Spreads below this share of the largest magnitude of a column are rounding errors.

@@ -57,15 +57,43 @@ class Neighbours:
         """Return rows less their neighbours, (n, K, r)."""
         return rows[:, None] - self.rows[found]
 
-    def squared_distances(self, rows: Matrix, blocks: NDArray[np.int64]) -> Matrix:
-        """Return the mean squared distance of each row to its nearest reference rows, (n,)."""
+    def squared_distances(self, rows: Matrix, found: NDArray[np.int64]) -> Matrix:
+        """Return the mean squared distance of rows (n, r) to their neighbours (n, K), (n,)."""
         distances = np.empty(len(rows))
         step = max(1, _BLOCK // (self.k * rows.shape[1]))
         for start in range(0, len(rows), step):
             place = slice(start, start + step)
-            away = self.differences(rows[place], self.find(rows[place], blocks[place]))
+            away = self.differences(rows[place], found[place])
             distances[place] = np.square(away, out=away).sum(axis=2).mean(axis=1)
         return distances
+
+
+@dataclass(frozen=True)
+class NeighbourDistance:
+    """How far rows are from their neighbours, as compared with how far these are from theirs.
+
+    The mean squared distance d of a row is divided by the mean of two: that of its neighbours,
+    which finds rows that are isolated where others lie close (Breunig et al. 2000, "LOF:
+    identifying density-based local outliers"), and the median over all rows.
+
+    Attributes
+    ----------
+    own : ndarray of shape (R,)
+        The mean squared distance of each reference row to its neighbours.
+    middle : float
+        The median of d over all training rows.
+    unit : float
+        The median of what is then divided: d by the mean of the two.
+    """
+
+    own: Matrix
+    middle: float
+    unit: float
+
+    def units(self, found: NDArray[np.int64]) -> Matrix:
+        """Return what the d of rows with these neighbours, (n, K), are divided by, (n,)."""
+        units: Matrix = self.unit * (self.own[found].mean(axis=1) + self.middle) / 2
+        return units
 
 
 @dataclass(frozen=True)
