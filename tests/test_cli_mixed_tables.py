@@ -153,7 +153,6 @@ def test_verbs_that_take_no_such_model_say_what_does(run: Run, tables: pd.DataFr
         ("sample", "m", "-o", "x.csv"),
         ("anomalies", "m", "full.csv", "-o", "x.csv"),
         ("serve", "m", "--port", "0"),
-        ("train", "full.csv", "--resume", "m", "-o", "x"),
     ):
         refused = run(*command)
         assert refused.code in {2, 4}, command

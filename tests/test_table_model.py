@@ -29,6 +29,7 @@ from narrows.errors import (
 )
 from narrows.evaluation import make_report
 from narrows.models import filling
+from narrows.models.low_rank_gaussian import LowRankGaussian
 
 SEED = 20261130
 N = 80
@@ -402,23 +403,29 @@ def test_a_gap_is_filled_from_what_it_depends_on_and_by_the_mean_where_nothing_t
     assert error["double"] < 0.3
     assert error["alone"] < 1.1
     assert (filled["sign"] == table["sign"])[gap["sign"]].mean() > 0.85
-    shares = dict(zip(table.columns, model.filler_.followed, strict=True))
+    shares = dict(zip(table.columns, model.imputer_.gaussian_weights, strict=True))
     assert shares["alone"] < 0.1
     assert shares["x"] > 0.8
 
 
-def test_the_gaussian_fills_as_its_conditional_expectation():
+@pytest.mark.parametrize(("width", "rank", "share"), [(6, 3, 0.6), (12, 11, 0.8), (20, 1, 0.1)])
+def test_gaps_get_the_conditional_mean_and_covariance_of_a_gaussian(width, rank, share):
+    """Few axes are solved for codes, many axes for gaps; the truth is Schur's complement."""
     rng = np.random.default_rng(SEED)
-    from narrows.models.filling import GaussianFill
-
-    gaussian = GaussianFill(rng.normal(size=(6, 3)), rng.random(6) + 0.1)
-    covariance = gaussian.axes @ gaussian.axes.T + np.diag(gaussian.noise)
-    rows, known = rng.normal(size=(40, 6)), rng.random((40, 6)) < 0.6
-    filled = gaussian.fill(rows, known)
-    for row, mask, found in zip(rows, known, filled, strict=True):
-        inner = np.linalg.solve(covariance[np.ix_(mask, mask)], row[mask])
-        np.testing.assert_allclose(found[~mask], covariance[np.ix_(~mask, mask)] @ inner)
+    gaussian = LowRankGaussian(rng.normal(size=(width, rank)), rng.random(width) + 0.1)
+    covariance = gaussian.loadings @ gaussian.loadings.T + np.diag(gaussian.noise_variance)
+    rows, known = rng.normal(size=(300, width)), rng.random((300, width)) < share
+    known[0], known[1] = False, True
+    imputed, uncertainty = gaussian.expectation_step(rows, known)
+    np.testing.assert_array_equal(imputed, gaussian.impute(rows, known))
+    total = np.zeros((width, width))
+    for row, mask, found in zip(rows, known, imputed, strict=True):
+        inner = np.linalg.solve(covariance[np.ix_(mask, mask)], covariance[np.ix_(mask, ~mask)])
+        np.testing.assert_allclose(found[~mask], inner.T @ row[mask], atol=1e-9)
         np.testing.assert_array_equal(found[mask], row[mask])
+        left = covariance[np.ix_(~mask, ~mask)] - covariance[np.ix_(~mask, mask)] @ inner
+        total[np.ix_(~mask, ~mask)] += left
+    np.testing.assert_allclose(uncertainty, total / 300, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:columns were read by guess", "ignore:gaps stay")
@@ -604,10 +611,10 @@ def gappy():
 
 def test_whole_columns_are_hidden_and_gaps_do_not_count():
     _, encoder, encoded = gappy()
-    filler = filling.learn_gaussian(encoder, encoded.features, None, np.random.default_rng(SEED))
+    imputer = filling.fit_gaussian(encoder, encoded.features, None, np.random.default_rng(SEED))
     known = ~np.isnan(encoded.features)
-    rows = filler.rows(filler.start(encoded.features), known)
-    masking = filling.ColumnMasking(filler)
+    rows = imputer.network_rows(imputer.impute_by_gaussian(encoded.features), known)
+    masking = filling.ColumnMasking(imputer)
     before = torch.from_numpy(rows)
     damaged, drawn = masking(before, torch.Generator().manual_seed(SEED))
     assert torch.equal(before, torch.from_numpy(rows))  # its input stays as it is
@@ -621,7 +628,9 @@ def test_whole_columns_are_hidden_and_gaps_do_not_count():
     assert hidden[known].mean() == pytest.approx(filling.HIDDEN, abs=0.02)
     np.testing.assert_array_equal(features[~hidden], rows[:, :n][~hidden])
     seen = np.where(hidden, np.nan, encoded.features)
-    np.testing.assert_allclose(features[hidden], filler.start(seen)[hidden], atol=1e-9)
+    np.testing.assert_allclose(
+        features[hidden], imputer.impute_by_gaussian(seen)[hidden], atol=1e-9
+    )
     missing = np.stack([~known[:, p.start] | hidden[:, p.start] for p in encoder.slices], axis=1)
     np.testing.assert_allclose(marks, filling.MARK * missing[:, encoder.marked])
 
@@ -633,8 +642,8 @@ def test_the_covariance_is_learned_in_spite_of_gaps():
     table = pd.DataFrame(np.where(rng.random(x.shape) < 0.3, np.nan, x), columns=list("abc"))
     encoder = ColumnEncoder.fit(read_frame(table))
     features = encoder.transform(read_frame(table)).features
-    gaussian = filling.learn_gaussian(encoder, features, None, rng).gaussian
-    found = gaussian.axes @ gaussian.axes.T + np.diag(gaussian.noise)
+    gaussian = filling.fit_gaussian(encoder, features, None, rng).gaussian
+    found = gaussian.loadings @ gaussian.loadings.T + np.diag(gaussian.noise_variance)
     np.testing.assert_allclose(found, truth, atol=0.06)
 
 
@@ -644,6 +653,6 @@ def test_the_same_seed_gives_the_same_model():
         TableAutoencoder(Autoencoder(2, max_epochs=2), random_state=3).fit(table) for _ in range(2)
     )
     assert one.fingerprint_ == other.fingerprint_
-    assert one.filler_.network is not None
-    assert one.filler_.network.history_.epochs[0]["loss"] > 0
+    assert one.imputer_.network is not None
+    assert one.imputer_.network.history_.epochs[0]["loss"] > 0
     pd.testing.assert_frame_equal(one.impute(table), other.impute(table))

@@ -109,7 +109,8 @@ def _manifest(folder: "Place") -> dict[str, Any]:
     figures = {name.rstrip("_"): _figure(value) for name, value in findings}
     return {
         **{name: figure for name, figure in figures.items() if figure is not None},
-        **({"resumable": "state" in manifest.get("files", {})} if "training" in manifest else {}),
+        # The names of states are "state", and "imputation_state" of a table's model.
+        **({"resumable": bool(manifest.get("files"))} if "training" in manifest else {}),
         "created": manifest["created"],
         "versions": manifest["versions"],
     }

@@ -233,7 +233,7 @@ def _measure_filled(
         {name: count for name, count in counts.items() if count}
         for counts in model.column_encoder_.count_gaps(frame)
     )
-    relative = model.filling_errors()
+    relative = model.imputation_errors()
     line = f"{counted(sum(gaps.values()), 'gap')} of {counted(len(gaps), 'column')} filled in {to}"
     if shares := [relative[name] for name in gaps if name in relative]:
         mean = sum(shares) / len(shares)

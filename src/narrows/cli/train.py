@@ -18,13 +18,20 @@ from narrows.cli.console import answer, note, one_answer, progress, training
 from narrows.cli.exchange import (
     code_words,
     is_signal,
-    load_for,
     read_windows,
     reading_record,
     refuse_signal_options,
     report_skipped,
 )
 from narrows.cli.process import stopping
+from narrows.cli.resuming import (
+    check_one_process,
+    load_to_resume,
+    model_name_of,
+    note_resumed,
+    read_to_resume,
+    shape_of,
+)
 from narrows.cli.tables import column_parameters, note_kinds, read_learnable, read_table
 from narrows.texts import counted
 
@@ -54,7 +61,7 @@ class TrainCommand(options.Verb):
         found = peek.parse_known_args(args)[0]
         name = found.model
         if name is None and found.resume is not None:
-            name = _model_name(found.resume)
+            name = model_name_of(found.resume)
         ctx.meta[_MODEL] = name or "autoencoder"
         return super().parse_args(ctx, args)
 
@@ -304,7 +311,7 @@ def _train(
     **parameters: Any,
 ) -> int:
     """Train in this process, which writes and answers if it is the first of several."""
-    from narrows import MODELS
+    from narrows import MODELS, TableAutoencoder
     from narrows.atomic import check_output
     from narrows.data.lazy_rows import LazyRows, stored
     from narrows.scale.ray_training import fit_by_ray
@@ -315,17 +322,18 @@ def _train(
     if log is not None:
         check_output(log, overwrite=overwrite, kind="file")
     resumed = {}
-    if resume is None:
-        model = MODELS[model_name](**parameters)
-    else:
-        model = _load_to_resume(resume, model_name, parameters)
-        resumed = {"resumed": _note_resumed(resume, model)}
-        pictures = _shape_of(model, pictures)
+    model: Any = MODELS[model_name](**parameters) if resume is None else None
+    if resume is not None:
+        model = load_to_resume(resume, model_name, parameters)
+        resumed = {"resumed": note_resumed(resume, model)}
+        pictures = shape_of(model, pictures)
     asked = column_parameters(signal["columns"] if window is None else None, drop, categorical)
-    X, found, read_again = _read_any(data, window, signal, {**reading, **pictures}, asked=asked)
+    if isinstance(model, TableAutoencoder):
+        X, found, read_again = read_to_resume(model, data, window, asked, reading["options"])
+    else:
+        X, found, read_again = _read_any(data, window, signal, {**reading, **pictures}, asked=asked)
+        model = _of_table(model, asked, resume, ray) if read_again is None else model
     report_skipped(found.skipped)
-    if is_of_table := read_again is None:
-        model = _of_table(model, asked, resume, ray)
     note_choices = _note_choices_once()
     with (
         training(keeps=True),
@@ -348,16 +356,16 @@ def _train(
             note_choices(model.choices_)  # which workers knew before the first step
     if not is_first:
         return 0
-    model.save(to, overwrite=overwrite, **({} if is_of_table else {"resumable": resumable}))
+    model.save(to, overwrite=overwrite, resumable=resumable)
     _draw(model, to)
-    resumable = resumable and not is_of_table and model.is_resumable_
+    resumable = resumable and model.is_resumable_
     interrupted = model.history_.ended == "interrupted"
     if interrupted:
         goes_on = f"; --resume {to} goes on" if resumable else ""
         note(f"stopped by {stopping.reason}; what was learned is kept in {to}{goes_on}")
     elif stopping.number is not None:
         note(f"{stopping.reason} came when training was over; the whole model is in {to}")
-    kinds = note_kinds(model.column_encoder_) if is_of_table else reading_record(found)
+    kinds = note_kinds(model.column_encoder_) if read_again is None else reading_record(found)
     record = {"output": to, "rows": len(X), **_figures(model), **resumed, **kinds}
     rows_and_epochs = f"{counted(len(X), 'row')} for {counted(record['epochs'], 'epoch')}"
     answer(
@@ -417,104 +425,18 @@ def _of_table(
     Raises
     ------
     ParameterError
-        If its training is to be shared out or resumed.
+        If its training is to be shared out, or a model of other rows to be resumed.
     """
     from narrows import TableAutoencoder
     from narrows.errors import ParameterError
-    from narrows.ranks import is_launched
 
     if resume is not None:
         raise ParameterError(
-            "--resume does not go with tables of categories, dates or gaps; train anew with more "
-            "epochs (--max-epochs)"
+            f"'{resume}' learned from rows of numbers, and not from a table with categories, dates "
+            "or gaps; give what it learned from, or leave out --resume"
         )
-    if ray is not None or is_launched():
-        raise ParameterError(
-            "tables of categories, dates or gaps are learned by one process; leave out "
-            f"{'torchrun' if ray is None else '--ray'}"
-        )
+    check_one_process(ray)
     return TableAutoencoder(model, random_state=model.random_state, **asked)
-
-
-def _model_name(path: Path | str) -> str | None:
-    """Return the name of a saved model for ``--model``; None if it is no whole model.
-
-    Damage is ignored here, and reported when the model is loaded.
-    """
-    from narrows import MODELS
-    from narrows.errors import NarrowsError
-    from narrows.models.registry import class_named
-    from narrows.storage import read_manifest
-
-    try:
-        saved = class_named(read_manifest(Path(path)).get("model"))
-    except NarrowsError:
-        return None
-    return next((name for name, model in MODELS.items() if model is saved), None)
-
-
-def _load_to_resume(path: Path, model_name: str, parameters: dict[str, Any]) -> "Autoencoder":
-    """Load the model whose run is resumed; options of the command line replace its parameters.
-
-    Raises
-    ------
-    ParameterError
-        If it is of another kind than ``--model`` says.
-    MissingFileError, FormatError
-        If it is missing, damaged, a half, or a classifier.
-    """
-    from narrows.errors import ParameterError
-
-    model = load_for(path, "reconstruct")
-    found = _model_name(path)
-    source = click.get_current_context().get_parameter_source
-    if found != model_name and source("model_name") is ParameterSource.COMMANDLINE:
-        raise ParameterError(
-            f"--model {model_name} contradicts --resume: '{path}' was trained by --model {found}; "
-            "leave out --model"
-        )
-    changes = {n: v for n, v in parameters.items() if source(n) is ParameterSource.COMMANDLINE}
-    changes["checkpoint"] = parameters["checkpoint"]  # which torchrun's processes always have
-    resumed: Autoencoder = model.set_params(**changes)
-    return resumed
-
-
-def _note_resumed(path: Path, model: "Autoencoder") -> dict[str, Any]:
-    """Print where a run is resumed, and return it for the command's answer."""
-    from narrows.models.runs import resumable_state
-
-    model.check_parameters()
-    state = resumable_state(model)
-    layer = state.layer
-    at = state if layer is None else layer
-    record = {
-        "model": path,
-        "fingerprint": model.fingerprint_,
-        "ended": model.history_.ended,
-        **at.epoch_plan,
-    }
-    where = f"after {counted(at.epoch, 'epoch')}"
-    if layer is not None:
-        record["layer"] = len(state.facts["history"].get("layers", [])) + 1
-        where += f" of layer {record['layer']}"
-    steps = f" and {counted(at.step, 'step')}" if at.step else ""
-    note(f"resumed: {path} goes on {where}{steps} of {at.max_epochs} planned")
-    return record
-
-
-def _shape_of(model: "Autoencoder", pictures: dict[str, Any]) -> dict[str, Any]:
-    """Return the options by which pictures get the shape that a resumed model learned from.
-
-    Size and colour are returned unchanged if one of them was given.
-    """
-    if set(pictures.values()) != {"auto"}:
-        return pictures
-    names = getattr(model, "feature_names_in_", None)
-    return {
-        "sample_shape": model.sample_shape_,
-        "of_pictures": model.spec_.shows_pictures,
-        "known": None if names is None else list(names),
-    }
 
 
 def _note_choices_once() -> Callable[[dict[str, Any]], None]:

@@ -197,7 +197,7 @@ def _measure_filling(model: TableAutoencoder, features: Floats, rng: np.random.G
     hidden &= (known & ~hidden).any(axis=1, keepdims=True)
     seen = np.where(hidden, np.nan, features)
     ways = [
-        model.filler_.fill(seen),
+        model.imputer_.impute(seen),
         np.where(np.isnan(seen), 0, seen),
         KNNImputer(keep_empty_features=True).fit_transform(seen),
     ]

@@ -6,7 +6,9 @@ learns. Gaps are imputed from the other columns (:mod:`narrows.models.filling`),
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,21 +24,25 @@ from narrows.data.batches import without_zero_weights
 from narrows.data.column_encoder import ColumnEncoder, Encoded
 from narrows.data.columns import Column
 from narrows.data.frames import Frame, FrameKind, read_frame
-from narrows.errors import FormatError, ParameterError
+from narrows.errors import DataError, FormatError, ParameterError
 from narrows.models import filling, persistence
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
 from narrows.models.denoising import DenoisingAutoencoder
-from narrows.models.filling import Filler, sums
+from narrows.models.filling import Imputer, sums
 from narrows.models.fitted import StorableEstimator
 from narrows.models.parameters import RandomState
-from narrows.models.persistence import parameter_from_json
+from narrows.models.persistence import StoredState, parameter_from_json
 from narrows.models.registry import MODELS, class_named, model_named
-from narrows.models.runs import unchanged_on_failure
+from narrows.models.runs import state_bytes, unchanged_on_failure
 from narrows.networks import NetworkSpec
 from narrows.training.history import History
+from narrows.training.progress import on_step
 
 Floats = NDArray[np.float64]
+
+# The name of the file of the training state of the network that imputes, if it was interrupted.
+_IMPUTATION_STATE = "imputation_state"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -76,7 +82,7 @@ class TableAutoencoder(
         The fitted model of the encoded rows, whose features ``model_.feature_names_in_`` names.
     columns_ : list of Column
         What each column of the table holds; see :class:`narrows.data.columns.Column`.
-    filler_ : Filler
+    imputer_ : Imputer
         The imputation of gaps.
     n_features_in_ : int
         Columns of the table.
@@ -130,6 +136,7 @@ class TableAutoencoder(
 
     # As for the other models, weights are passed on to the model only where this is requested.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
+    __metadata_request__partial_fit: ClassVar[dict[str, bool]] = {"sample_weight": False}
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from a table.
@@ -162,22 +169,166 @@ class TableAutoencoder(
         """
         del y
         with unchanged_on_failure(self):
-            self.check_parameters()
-            seed = int(check_random_state(self.random_state).randint(2**31))
-            frame = read_frame(X, at_least=2)
-            self._know(frame)
-            (numbers,), weights = without_zero_weights(sample_weight, np.arange(len(frame)))
-            frame = frame if len(numbers) == len(frame) else frame.rows(numbers)
-            self.column_encoder_ = ColumnEncoder.fit(
-                frame,
-                weights,
-                only=self.columns,
-                drop=self.drop,
-                categorical=self.categorical,
-            )
-            encoded = self.column_encoder_.transform(frame, warns=False)
-            self._learn(encoded, weights, seed)
+            rows, weights, inner = self._begin(X, sample_weight)
+            self._fit_model(inner, rows, weights)
         return self
+
+    def _begin(self, X: Any, sample_weight: Any) -> tuple[Any, Any, BaseAutoencoder]:
+        """Learn what columns hold and how gaps are imputed; return rows, weights and a model."""
+        self.check_parameters()
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        frame, weights = _weighted(read_frame(X, at_least=2), sample_weight)
+        self._know(frame)
+        self.column_encoder_ = ColumnEncoder.fit(
+            frame, weights, only=self.columns, drop=self.drop, categorical=self.categorical
+        )
+        encoded = self.column_encoder_.transform(frame, warns=False)
+        self.imputer_ = filling.fit(self.column_encoder_, encoded.features, weights, seed)
+        return self._rows(encoded), weights, self._model(seed)
+
+    def _fit_model(self, inner: BaseAutoencoder, rows: Any, weights: Any) -> None:
+        """Fit the model to encoded rows; not further than its first step, if one was asked for."""
+        stop = on_step(_interrupt) if self.imputer_.is_interrupted else nullcontext()
+        with stop:
+            self.model_ = inner.fit(rows, sample_weight=weights)
+
+    def resume(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, max_epochs: int | None = None
+    ) -> Self:
+        """Continue the run of ``fit``, after an interruption or for more epochs.
+
+        What columns hold, their scales, and a complete imputation stay as they are. With the same
+        epochs, the result is that of a run without a stop, bit for bit.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            The arguments of ``fit``: the same rows, in the same order.
+        max_epochs : int, optional
+            The total number of epochs of the model, as of :meth:`Autoencoder.resume`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError, CheckpointError, FormatError, ParameterError, DataError, DivergedError
+            As :meth:`Autoencoder.resume`. ``columns``, ``drop`` and ``categorical`` must be those
+            of ``fit``. After any of these errors the model is unchanged.
+
+        See Also
+        --------
+        partial_fit : Learns from other rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from narrows import Autoencoder, TableAutoencoder
+        >>> table = np.random.default_rng(0).random((100, 4))
+        >>> table[3, 1] = np.nan
+        >>> model = TableAutoencoder(Autoencoder(2, max_epochs=2), random_state=0).fit(table)
+        >>> len(model.resume(table, max_epochs=5).history_)
+        5
+        """
+        del y
+        self._check_fitted()
+        with unchanged_on_failure(self):
+            self.check_parameters()
+            if max_epochs is not None:
+                self.model = clone(self._inner()).set_params(max_epochs=max_epochs)
+            asked = self._model(None).get_params(deep=False)
+            if asked["random_state"] is None:
+                asked["random_state"] = self.model_.random_state
+            inner = copy(self.model_).set_params(**asked)
+            frame, weights = _weighted(read_frame(X), sample_weight)
+            self._check_kinds(frame)
+            encoded = self.column_encoder_.transform(frame)
+            if self.imputer_.is_interrupted:
+                self.imputer_ = filling.resume(self.imputer_, encoded.features, weights)
+                self._fit_model(clone(inner), self._rows(encoded), weights)
+            else:
+                self.model_ = inner.resume(self._rows(encoded), sample_weight=weights)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Continue training by one pass over more rows, at a constant learning rate.
+
+        The first call also learns what columns hold, their scales and how gaps are imputed, which
+        stay as they are in later calls: its rows should be many, and like all others.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
+            A table; in later calls as for :meth:`transform`.
+        y : array-like, optional
+            Labels, which are ignored.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each of these rows, as in :meth:`fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError, DivergedError
+            As :meth:`fit`, or :meth:`transform` in later calls.
+
+        Warns
+        -----
+        NarrowsWarning
+            As :meth:`fit` in the first call, as :meth:`transform` in later ones.
+        """
+        del y
+        with unchanged_on_failure(self):
+            if self.__sklearn_is_fitted__():
+                self.check_parameters()
+                frame, weights = _weighted(read_frame(X), sample_weight)
+                rows, inner = self._rows(self.column_encoder_.transform(frame)), copy(self.model_)
+            else:
+                rows, weights, inner = self._begin(X, sample_weight)
+            if self.imputer_.is_interrupted:  # nothing goes on with a run that this changes
+                self.imputer_ = replace(self.imputer_, network=None)
+            self.model_ = inner.partial_fit(rows, sample_weight=weights)
+        return self
+
+    @property
+    def is_resumable_(self) -> bool:
+        """Whether the model holds the training state that :meth:`resume` needs."""
+        self._check_fitted()
+        return self.imputer_.is_interrupted or self.model_.is_resumable_
+
+    def save(self, path: str | Path, *, overwrite: bool = False, resumable: bool = True) -> Path:
+        """Save the fitted model to a folder; :func:`narrows.load` reads it.
+
+        Parameters
+        ----------
+        path, overwrite, resumable
+            As for :meth:`Autoencoder.save`.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        NotFittedError, OutputExistsError, OutputError
+            As :meth:`Autoencoder.save`.
+        """
+        self._check_fitted()
+        runs = {persistence.STATE: self.model_}
+        if self.imputer_.network is not None and self.imputer_.is_interrupted:
+            runs[_IMPUTATION_STATE] = self.imputer_.network
+        states = {name: state_bytes(run) if resumable else None for name, run in runs.items()}
+        return storage.write(
+            path,
+            *self._stored(),
+            overwrite=overwrite,
+            notes=self.history_.files(),
+            files={name: state for name, state in states.items() if state is not None},
+        )
 
     def _know(self, frame: Frame) -> None:
         """Keep the number of columns, and their names if they are the table's own."""
@@ -186,14 +337,36 @@ class TableAutoencoder(
         if frame.is_named:
             self.feature_names_in_ = np.asarray(frame.names, dtype=object)
 
-    def _learn(self, encoded: Encoded, weights: Any, seed: int) -> None:
-        self.filler_ = filling.learn(self.column_encoder_, encoded.features, weights, seed)
-        self.model_ = self._model(seed).fit(self._rows(encoded), sample_weight=weights)
+    def _check_kinds(self, frame: Frame) -> None:
+        """Refuse a table, or parameters, by which columns hold something else than in the run.
 
-    def _model(self, seed: int) -> BaseAutoencoder:
-        """Return a copy of the model to be fitted."""
+        Raises
+        ------
+        DataError
+            If the kind of a column differs.
+        """
+        found = ColumnEncoder.find(
+            frame, only=self.columns, drop=self.drop, categorical=self.categorical
+        )
+        kinds = {column.name: column.kind for column in found}
+        for column in self.columns_:
+            if (now := kinds.get(column.name)) != column.kind:
+                raise DataError(
+                    f"column {column.name!r} was read as {column.kind} by the run, and "
+                    f"{'is not there' if now is None else f'as {now}'} now; a run goes on with the "
+                    "same table, and the same columns=, drop= and categorical=",
+                    column=column.name,
+                )
+
+    def _inner(self) -> BaseAutoencoder:
+        """Return the model that was given, by its name too, or the default."""
         given: Any = Autoencoder() if self.model is None else self.model
-        inner: BaseAutoencoder = MODELS[given]() if isinstance(given, str) else clone(given)
+        inner: BaseAutoencoder = MODELS[given]() if isinstance(given, str) else given
+        return inner
+
+    def _model(self, seed: int | None) -> BaseAutoencoder:
+        """Return a copy of the model to be fitted."""
+        inner: BaseAutoencoder = clone(self._inner())
         if inner.scaling == "auto":
             inner.scaling = "none"
         if inner.random_state is None and self.random_state is not None:
@@ -202,7 +375,7 @@ class TableAutoencoder(
 
     def _rows(self, encoded: Encoded) -> Any:
         """Return rows for the model: features whose gaps are filled, and marks, with names."""
-        matrix = np.column_stack([self.filler_.fill(encoded.features), encoded.marks])
+        matrix = np.column_stack([self.imputer_.impute(encoded.features), encoded.marks])
         names = self.column_encoder_.feature_names()
         return pa.table([pa.array(column) for column in matrix.T], names=names)
 
@@ -312,7 +485,7 @@ class TableAutoencoder(
         """
         frame, rows, encoded = self._encode(X)
         if fill_only:
-            filled = self.column_encoder_.inverse(self.filler_.fill(encoded.features))
+            filled = self.column_encoder_.inverse(self.imputer_.impute(encoded.features))
             return self.column_encoder_.rows(frame, filled, encoded.gaps)
         restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
         return self.column_encoder_.rows(frame, self.column_encoder_.inverse(restored))
@@ -338,7 +511,7 @@ class TableAutoencoder(
         """
         return self.reconstruct(X, fill_only=True)
 
-    def filling_errors(self) -> dict[str, float]:
+    def imputation_errors(self) -> dict[str, float]:
         """Return the error of filling each column, as measured in training; lower is better.
 
         Returns
@@ -353,7 +526,7 @@ class TableAutoencoder(
             If the model is not fitted.
         """
         self._check_fitted()
-        errors = self.filler_.errors.get("filled", self.filler_.errors["gaussian"])
+        errors = self.imputer_.errors.get("imputed", self.imputer_.errors["gaussian"])
         return {c.name: float(e) for c, e in zip(self.column_encoder_.used, errors, strict=True)}
 
     def column_errors(self, X: Any) -> dict[str, float]:
@@ -456,7 +629,8 @@ class TableAutoencoder(
     def history_(self) -> History:  # type: ignore[override]  # which the model keeps
         """Every term of the model's loss, epoch by epoch."""
         self._check_fitted()
-        return self.model_.history_
+        history = self.model_.history_
+        return replace(history, ended="interrupted") if self.imputer_.is_interrupted else history
 
     @property
     def n_iter_(self) -> int:
@@ -536,12 +710,12 @@ class TableAutoencoder(
         facts: dict[str, Any] = {"table": self._facts()}
         parts: dict[str, Mapping[str, Tensor]] = {
             "columns": self.column_encoder_.tensors(),
-            "gaps": self.filler_.tensors(),
+            "imputation": self.imputer_.tensors(),
         }
-        if self.filler_.network is not None:
-            facts["filler"], halves = self.filler_.network._stored()
-            parts |= {f"filling{name}": halves[name] for name in ("encoder", "decoder")}
-            facts["filler"].pop("rows", None)
+        if self.imputer_.network is not None:
+            facts["imputation_network"], halves = self.imputer_.network._stored()
+            parts |= {f"imputation_{name}": halves[name] for name in ("encoder", "decoder")}
+            facts["imputation_network"].pop("rows", None)
         return facts, parts
 
     @classmethod
@@ -565,11 +739,14 @@ class TableAutoencoder(
             table = cls(**known)
             encoder = ColumnEncoder.restore(manifest["table"], parts["columns"])
             network = None
-            if "filler" in manifest:
-                halves = {name: parts[f"filling{name}"] for name in ("encoder", "decoder")}
-                network = DenoisingAutoencoder.restore(manifest["filler"], halves, path)
+            if "imputation_network" in manifest:
+                halves = {name: parts[f"imputation_{name}"] for name in ("encoder", "decoder")}
+                network = DenoisingAutoencoder.restore(manifest["imputation_network"], halves, path)
+                entry = manifest.get("files", {}).get(_IMPUTATION_STATE)
+                if entry is not None:
+                    network._run_state = StoredState(Path(path), entry)
             table.column_encoder_ = encoder
-            table.filler_ = Filler.restore_from(parts["gaps"], encoder, network)
+            table.imputer_ = Imputer.restore(parts["imputation"], encoder, network)
             table.n_features_in_ = len(encoder.columns)
             if encoder.is_named:
                 names = [column.name for column in encoder.columns]
@@ -583,3 +760,13 @@ class TableAutoencoder(
             )
         storage.check_fingerprint(table.fingerprint_, manifest, path)
         return table
+
+
+def _weighted(frame: Frame, sample_weight: Any) -> tuple[Frame, Any]:
+    """Return the rows of a table whose weights are not 0, and their weights."""
+    (numbers,), weights = without_zero_weights(sample_weight, np.arange(len(frame)))
+    return frame if len(numbers) == len(frame) else frame.rows(numbers), weights
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
