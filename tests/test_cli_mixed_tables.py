@@ -300,3 +300,44 @@ def test_remedies_for_columns_that_are_left_out_help(run: Run) -> None:
     assert "--categorical NAME" in left["message"]
     learned = run("impute", "t.csv", "-o", "g.csv", "--categorical", "note", "--json").json
     assert (learned["filled"], learned["left"]) == ({"note": 1}, {"nothing": 40})
+
+
+@pytest.mark.parametrize("kind", ["numbers", "mixed"])
+def test_extreme_values_are_said_by_column_and_their_remedy_helps(kind: str, run: Run) -> None:
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(50, 10, 200).round(2)
+    table = pd.DataFrame({"x": x, "y": (2 * x + rng.normal(0, 1, 200)).round(2)})
+    if kind == "mixed":
+        table["c"] = np.where(x > 50, "high", "low")
+        table["day"] = [f"2024-01-{day:02}" for day in rng.integers(1, 31, 200)]
+        table.loc[7, "day"] = "9999-12-31"
+    usual = table.copy()
+    table.loc[5, "y"] = 1e12
+    table.loc[[1, 2, 3], "x"] = -9999
+    table.to_csv("t.csv", index=False)
+    few = ["--n-components", "1", "--max-epochs", "30", "--random-state", "0"]
+    answer = run("train", "t.csv", "-o", "m", *few, "--json").json
+    said = next(one for one in answer["warnings"] if one["kind"] == "extreme_values")
+    expected = {
+        "x": "3 values far from the others, such as -9999",
+        "y": "1 value far from the others, such as 1e+12",
+    }
+    if kind == "mixed":
+        expected["day"] = "1 value far from the others, such as 9999-12-31"
+        assert run("info", "m", "--json").json["extreme_values"] == expected
+        told = {c["name"]: c.get("extreme_values") for c in answer["columns"]}
+        assert told == {**expected, "c": None}
+    assert said["columns"] == expected
+    assert "make gaps of such values" in said["message"]
+    gaps = table.mask((table == 1e12) | (table == -9999) | (table == "9999-12-31"))
+    gaps.to_csv("gaps.csv", index=False)
+    told = run("train", "gaps.csv", "-o", "n", *few, "--json").json["warnings"]
+    assert [one["kind"] for one in told] == []
+    normal = np.setdiff1d(np.arange(200), [1, 2, 3, 5, 7])
+    errors = {}
+    for model, file in (("m", "t.csv"), ("n", "gaps.csv")):
+        run("reconstruct", model, file, "-o", f"{model}.csv")
+        difference = (pd.read_csv(f"{model}.csv")["y"] - usual["y"])[normal]
+        errors[model] = float(difference.std() / usual["y"].std())
+    assert errors["m"] > 1
+    assert errors["n"] < 0.5

@@ -48,6 +48,8 @@ def command(*, path: Path) -> None:
         if isinstance(model, TableAutoencoder):
             record = {**record, "kind": "table", "fingerprint": model.fingerprint_}
             record["columns"] = {c.name: c.kind for c in model.columns_}
+            if extremes := model.column_encoder_.extremes():
+                record["extreme_values"] = extremes
         folder = path
     record |= _manifest(folder)
     if answered(record):

@@ -395,7 +395,9 @@ def _read_any(
         If it cannot be learned from.
     """
     import numpy as np
+    import pyarrow as pa
 
+    from narrows.data.extremes import extremes_of, warn_of_extremes
     from narrows.data.files import Rows
     from narrows.data.formats import is_table
     from narrows.errors import ParameterError
@@ -414,7 +416,11 @@ def _read_any(
     if not of_table or is_of_pictures:
         return read()
     found = read_learnable(read, data, reading["options"])
-    return found if isinstance(found, tuple) else (found, none, None)
+    if not isinstance(found, tuple):
+        return found, none, None
+    if isinstance(X := found[0], pa.Table):
+        warn_of_extremes(extremes_of((name, X[name].to_numpy()) for name in X.column_names))
+    return found
 
 
 def _of_table(

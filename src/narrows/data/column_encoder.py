@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows.data.columns import USED, Column
+from narrows.data.extremes import described, find_extremes, warn_of_extremes
 from narrows.data.frames import FRAME_KINDS, Frame, FrameKind, Values, build, find_gaps
 from narrows.errors import DataError, ParameterError, warn
 from narrows.texts import listed
@@ -140,7 +141,9 @@ class ColumnEncoder:
                 f"{listed((f'{c.name!r} ({c.why})' for c in columns), _SHOWN)}; give columns of "
                 "numbers, dates or categories of few values"
             )
-        encoder._learn(encoder._cells(frame)[0], weights)
+        cells = encoder._cells(frame)[0]
+        encoder._learn(cells, weights)
+        encoder._find_extremes(cells)
         return encoder
 
     @staticmethod
@@ -214,6 +217,27 @@ class ColumnEncoder:
             own = shares[1:] if len(shares) == 2 else shares
             self._mean[self.slices[i]] = own
             self._scale[self.slices[i]] = max(float((own * (1 - own)).sum()), 1e-12) ** 0.5
+
+    def _find_extremes(self, cells: NDArray[np.float64]) -> None:
+        """Keep which columns have values far from all others."""
+        for i in self._numbers:
+            known = cells[~np.isnan(cells[:, i]), i]
+            if (found := find_extremes(known)) is not None:
+                column = self.used[i]
+                far = known[found[1]]
+                number = f"{far + column.offset:g}"
+                date = str(column.write(np.array([far]))[0])
+                example = number if column.kind == "number" else date
+                changed = replace(column, far=described(found[0], example))
+                self.columns[self.columns.index(column)] = self.used[i] = changed
+
+    def warn_of_extremes(self) -> None:
+        """Warn of columns with values far from all others ("extreme_values")."""
+        warn_of_extremes(self.extremes(), stacklevel=4)
+
+    def extremes(self) -> dict[str, str]:
+        """Return which columns have values far from all others, and which these are."""
+        return {column.name: column.far for column in self.used if column.far}
 
     @property
     def _scaler(self) -> "StandardScaler":
@@ -415,6 +439,7 @@ class ColumnEncoder:
             {"name": c.name, "kind": c.kind, "gaps": c.n_gaps}
             | ({"levels": len(c.levels)} if c.kind in ("category", "yes/no") else {})
             | ({"why": c.why} if c.why else {})
+            | ({"extreme_values": c.far} if c.far else {})
             for c in self.columns
         ]
 

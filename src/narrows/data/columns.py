@@ -101,6 +101,9 @@ class Column:
         How many values were missing.
     why : str
         Why it is left out, or what was guessed.
+    far : str
+        Which values were far from all others, if there were any; see
+        :mod:`narrows.data.extremes`.
     """
 
     name: str
@@ -119,6 +122,7 @@ class Column:
     is_tagged: bool = False
     n_gaps: int = 0
     why: str = ""
+    far: str = ""
 
     @classmethod
     def find(
@@ -436,7 +440,7 @@ class Column:
         column = cls(**facts)
         type_of(column.type)
         wanted = {
-            **dict.fromkeys(("name", "kind", "form", "decimal", "thousands", "why"), str),
+            **dict.fromkeys(("name", "kind", "form", "decimal", "thousands", "why", "far"), str),
             **dict.fromkeys(("prefix", "suffix"), str),
             **dict.fromkeys(("offset", "digits", "step", "n_gaps"), int),
             **dict.fromkeys(("is_tagged", "has_brackets"), bool),

@@ -32,6 +32,7 @@ _LONGEST = 40  # characters of a date
 _WRITTEN = 200  # distinct texts that are written anew to find how they are written
 _MOSTLY = 0.9  # the share of texts that are dates where a column holds dates of several formats
 _EPOCH = datetime(1970, 1, 1)  # texts without a zone
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 to 9999
 _OWN = re.compile(r"%[-:\d](?=[a-zA-Z])")
 
 
@@ -96,17 +97,18 @@ def write_date(seconds: float, form: str) -> str:
     --------
     >>> write_date(86399.6, "%d.%m.%Y %H:%M:%S"), write_date(86399.6, "%-d/%-m/%y")
     ('02.01.1970 00:00:00', '2/1/70')
+    >>> write_date(1e12, "%Y-%m-%d")
+    '9999-12-31'
     """
     digits = re.search(r"%(\d?)f", form)
-    span = timedelta(seconds=round(seconds, int(digits[1] or 6) if digits else 0))
-    low, high = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
-    moment = min(max(_EPOCH + span, low), high) if abs(seconds) < 1e11 else _EPOCH
+    seconds = round(seconds, int(digits[1] or 6) if digits else 0)
     is_clock = re.search("%-?[HI]", form) is not None
-    if is_clock and "%S" not in form:
-        moment += timedelta(seconds=30)
     if not is_clock:
-        moment += timedelta(hours=12)
-    return _write(moment, form)
+        seconds += 43_200  # half a day
+    elif "%S" not in form:
+        seconds += 30
+    span = timedelta(seconds=min(max(seconds, _FIRST), _LAST))
+    return _write(_EPOCH + span, form)
 
 
 def _write(moment: datetime, form: str) -> str:

@@ -165,7 +165,8 @@ class TableAutoencoder(
         -----
         NarrowsWarning
             "columns_left_out" if columns hold nothing to learn from, "columns_guessed" if texts
-            were read as numbers or dates in a way that is not certain.
+            were read as numbers or dates in a way that is not certain, "extreme_values" if values
+            are so far from the others of their column that these are restored badly.
         """
         del y
         with unchanged_on_failure(self):
@@ -182,6 +183,7 @@ class TableAutoencoder(
         self.column_encoder_ = ColumnEncoder.fit(
             frame, weights, only=self.columns, drop=self.drop, categorical=self.categorical
         )
+        self.column_encoder_.warn_of_extremes()
         encoded = self.column_encoder_.transform(frame, warns=False)
         self.imputer_ = filling.fit(self.column_encoder_, encoded.features, weights, seed)
         return self._rows(encoded), weights, self._model(seed)
