@@ -341,3 +341,39 @@ def test_extreme_values_are_said_by_column_and_their_remedy_helps(kind: str, run
         errors[model] = float(difference.std() / usual["y"].std())
     assert errors["m"] > 1
     assert errors["n"] < 0.5
+
+
+def test_a_detector_of_a_kind_of_model_learns_from_tables(run: Run, tables: pd.DataFrame) -> None:
+    answer = run("train", "full.csv", "-o", "d", "--for", "anomalies", "--model", "denoising",
+                 *TINY, "--json").json  # fmt: skip
+    assert answer["rows"] == N
+    found = run("anomalies", "d", "holes.csv", "-o", "scores.csv", "--json").json
+    assert len(pd.read_csv("scores.csv")) == N
+    assert found["model"] is None
+
+
+def test_what_trains_in_one_process_is_refused_under_torchrun(
+    run: Run, tables: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    for options, words in (
+        (["--for", "anomalies"], "trains in one process; start it without torchrun"),
+        (["--ray", "auto"], "torchrun and --ray both share out training; use one of them"),
+    ):
+        refused = run("train", "full.csv", "-o", "m", *options)
+        assert (refused.code, words in refused.err) == (2, True)
+
+
+def test_arrays_with_gaps_are_filled_into_tables(run: Run) -> None:
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=(N, 1))
+    rows = np.column_stack([x, 2 * x + 0.1 * rng.normal(size=(N, 1)), rng.normal(size=N)])
+    holes = rows.copy()
+    holes[:9, 1] = np.nan
+    np.save("holes.npy", holes)
+    answer = run("impute", "holes.npy", "-o", "filled.csv", "--json").json
+    assert answer["filled"] == {"x1": 9}
+    filled = pd.read_csv("filled.csv").to_numpy()
+    np.testing.assert_array_equal(filled[9:], rows[9:])
+    assert np.abs(filled[:9, 1] - rows[:9, 1]).max() < 1

@@ -44,6 +44,8 @@ GAPS = frozenset(
 
 Mask = NDArray[np.bool_]
 _SCALARS = (str, int, float, bool)
+# Values of several types, integers beyond 64 bits, and texts that are not UTF-8.
+_NO_ARROW = (pa.ArrowException, OverflowError, UnicodeEncodeError)
 _ROWS_WRITTEN = 4096  # at a time
 
 
@@ -356,6 +358,8 @@ def _frame(kind: FrameKind, names: Sequence[Any], columns: list[Values], source:
 
 def _read_array(X: Any, owner: str) -> Frame:
     X = read_rows(X)
+    if np.ma.is_masked(X):
+        raise DataError("masked values would be read as any others; give X.filled(np.nan)")
     X = _nested(X) if isinstance(X, list | tuple) and len(X) else as_array_like(X)
     if getattr(X, "ndim", 2) == 1:
         raise DataError(
@@ -374,8 +378,6 @@ def _read_array(X: Any, owner: str) -> Frame:
         kind = DataTypeError if isinstance(error, TypeError) else DataError
         line = str(error).strip().splitlines()[0].rstrip(".")
         raise kind(f"{line}; give a table of shape (n, F)") from error
-    if array.dtype.kind == "c":
-        raise DataTypeError("Complex data not supported; give real numbers")
     columns = [_of_objects(array[:, place], array.dtype) for place in range(array.shape[1])]
     return _frame("array", [f"x{place}" for place in range(array.shape[1])], columns, array)
 
@@ -398,13 +400,13 @@ def _nested(rows: Any) -> NDArray[Any]:
 def _of_pandas(series: Any) -> Values:
     try:
         array = pa.Array.from_pandas(series)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError):
+    except _NO_ARROW:
         return _of_objects(series.tolist(), np.dtype(object))
     return _of_arrow(array)
 
 
 def _of_polars(series: Any) -> Values:
-    if str(series.dtype) == "Object":
+    if str(series.dtype) in ("Object", "Int128"):
         return _of_objects(series.to_list(), np.dtype(object))
     return _of_arrow(series.to_arrow())
 
@@ -416,7 +418,7 @@ def _of_objects(values: Any, dtype: np.dtype[Any]) -> Values:
     values = list(values)
     try:
         return _of_arrow(pa.array(values, from_pandas=True))
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+    except _NO_ARROW:
         pass
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
     strange = next((v for v in plain if v is not None and not isinstance(v, _SCALARS)), None)

@@ -85,7 +85,8 @@ def parse_dates(texts: Any, form: str) -> NDArray[np.float64]:
     seconds = []
     for text in encoded.dictionary.to_pylist():
         moment = datetime.strptime(text.strip(), plain)
-        seconds.append((moment - _EPOCH.replace(tzinfo=moment.tzinfo)).total_seconds())
+        since = _EPOCH if moment.tzinfo is None else _EPOCH.replace(tzinfo=UTC)
+        seconds.append((moment - since).total_seconds())
     found: NDArray[np.float64] = np.asarray(seconds)[encoded.indices.to_numpy(zero_copy_only=False)]
     return found
 
