@@ -598,6 +598,35 @@ def test_filling_is_never_worse_than_the_mean_and_as_good_as_neighbours(name):
         assert error[0] <= 1.02 * error[1]
 
 
+@pytest.mark.parametrize("kind", [float, "Int64", str])
+def test_counts_stay_whole_and_are_never_negative(kind):
+    """A column that falls steeply with another one would be filled below zero by a Gaussian."""
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=300)
+    count = np.maximum(0, np.round(2 - 3 * x))
+    debt = -np.abs(np.round(x, 3))
+    table = pd.DataFrame({"x": x, "count": count, "debt": debt, "free": np.round(3 * x)})
+    holes = table.mask(rng.random(table.shape) < 0.2)
+    if kind is not float:
+        whole = holes[["count", "free"]].astype("Int64")
+        holes[["count", "free"]] = (
+            whole if kind == "Int64" else whole.astype(str).replace("<NA>", "")
+        )
+    model = TableAutoencoder(Autoencoder(2, max_epochs=1), random_state=0).fit(holes)
+    hidden = holes.assign(count=None, free=None, debt=None).astype({"debt": float})
+    filled = model.impute(hidden).astype(float)
+    raw = model.column_encoder_.inverse(
+        model.imputer_.impute(model.column_encoder_.transform(read_frame(hidden)).features)
+    )
+    assert min(float(v) for v in raw[1].to_pylist()) < 0  # what the bound is for
+    assert filled["count"].min() == 0
+    assert filled["debt"].max() <= 0
+    assert filled["free"].min() < 0
+    for name in ("count", "free"):
+        np.testing.assert_array_equal(filled[name], filled[name].round())
+    assert (filled["debt"] != filled["debt"].round()).any()
+
+
 def gappy():
     """Return a table with gaps whose columns depend on each other, its encoder and features."""
     rng = np.random.default_rng(SEED)

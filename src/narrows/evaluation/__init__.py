@@ -10,6 +10,11 @@ from narrows.evaluation.matching import MatchingScores, evaluate_matching, score
 from narrows.evaluation.page import Part, map_page
 from narrows.evaluation.report import Report, make_report
 from narrows.evaluation.row_errors import Restoration, compare_files_with_clean, compare_with_clean
+from narrows.evaluation.table_comparison import (
+    KindScores,
+    TableComparison,
+    compare_table_models,
+)
 from narrows.evaluation.table_report import ColumnScore, TableReport, make_table_report
 from narrows.evaluation.verdict import Finding
 from narrows.plots.tiles import contact_sheet
@@ -23,6 +28,7 @@ __all__ = [
     "DepthRun",
     "Figures",
     "Finding",
+    "KindScores",
     "MapScores",
     "MatchingScores",
     "Part",
@@ -31,10 +37,12 @@ __all__ = [
     "Report",
     "Restoration",
     "Scores",
+    "TableComparison",
     "TableReport",
     "compare_depths",
     "compare_files_with_clean",
     "compare_models",
+    "compare_table_models",
     "compare_with_clean",
     "compare_with_pca",
     "contact_sheet",

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -294,43 +294,97 @@ def compare_models(
     >>> [line[:2] for line in found.table[1:]]
     [['PCA', '8'], ['autoencoder', '8'], ['sparse', '8 of 64']]
     """
+    names = check_choice(models, n_components, max_epochs)
+    refuse_containers(X)
+    rows = np.asarray(X)
+    labels = check_labels(y, len(rows))
+    test, train = split_for_test(len(rows), random_state)
+    reports, seconds = train_and_measure(
+        names,
+        lambda name: build(name, int(n_components), int(max_epochs), random_state),
+        rows[train],
+        rows[test],
+        None if labels is None else labels[test],
+        random_state=random_state,
+    )
+    return Comparison(title, reports, seconds)
+
+
+def check_choice(models: Sequence[str], n_components: int, max_epochs: int) -> list[str]:
+    """Return the names of the models to compare.
+
+    Raises
+    ------
+    ParameterError
+        If one is not known, or a number is out of range.
+    """
     names = list(models) or [name for name, model in MODELS.items() if is_built_in(model)]
     for name in names:
         if model_named(name) is None:
             raise ParameterError(f"models={name!r} is not known; use some of {', '.join(MODELS)}")
     check_number("n_components", n_components, low=1, integral=True)
     check_number("max_epochs", max_epochs, low=1, integral=True)
-    refuse_containers(X)
-    rows = np.asarray(X)
-    labels = check_labels(y, len(rows))
-    if len(rows) < _FEWEST:
-        raise DataError(f"{len(rows)} rows are too few to compare models; give at least {_FEWEST}")
-    order = np.random.default_rng(random_state).permutation(len(rows))
-    test, train = np.split(order, [round(_TEST_SHARE * len(rows))])
-    test, train = np.sort(test[:_TEST_ROWS]), np.sort(train)
+    return names
+
+
+def split_for_test(n_rows: int, random_state: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the numbers of test rows, and return them and those of the training rows.
+
+    Raises
+    ------
+    DataError
+        If there are too few rows.
+    """
+    if n_rows < _FEWEST:
+        raise DataError(f"{n_rows} rows are too few to compare models; give at least {_FEWEST}")
+    order = np.random.default_rng(random_state).permutation(n_rows)
+    test, train = np.split(order, [round(_TEST_SHARE * n_rows)])
+    return np.sort(test[:_TEST_ROWS]), np.sort(train)
+
+
+def train_and_measure(
+    names: Sequence[str],
+    make: Callable[[str], BaseAutoencoder],
+    learned: Any,
+    rows: Any,
+    labels: NDArray[Any] | None,
+    *,
+    random_state: int,
+    in_one_unit: bool = False,
+) -> tuple[dict[str, Report], dict[str, float]]:
+    """Train each model on the same rows, and measure it on others.
+
+    Returns
+    -------
+    reports : dict of str to Report
+    seconds : dict of str to float
+        CPU time of training.
+    """
     reports: dict[str, Report] = {}
     seconds: dict[str, float] = {}
     known: FeatureScores = {}
     for name in names:
-        model = _build(name, int(n_components), int(max_epochs), random_state)
+        model = make(name)
         start = time.process_time()
-        model.fit(rows[train])
+        model.fit(learned)
         seconds[name] = time.process_time() - start
         subject = measure(
             model,
-            rows[test],
-            None if labels is None else labels[test],
-            rows[train],
+            rows,
+            labels,
+            learned,
             random_state=random_state,
             known=known,
             kept_from_model=True,
+            in_one_unit=in_one_unit,
         )
         reports[name] = Report(name, subject)
         known |= _without_codes(subject.figures.features)
-    return Comparison(title, reports, seconds)
+    return reports, seconds
 
 
-def _build(name: str, width: int, max_epochs: int, random_state: int) -> BaseAutoencoder:
+def build(name: str, width: int, max_epochs: int, random_state: int) -> BaseAutoencoder:
+    """Make a model whose codes tell ``width`` numbers of a row."""
     code: dict[str, Any] = {"n_components": width}
     if issubclass(MODELS[name], SparseAutoencoder):
         code = {"n_components": _WIDER * width, "n_active": width, "sparsity": "topk"}

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Self, cast
 
 import numpy as np
@@ -37,6 +37,7 @@ HIDDEN = 0.2
 _ROWS, _ROWS_TO_CHOOSE, _FOLDS = 5_000, 800, 4  # rows at most, of these to choose, and folds
 _MOST_DRAWS, _CELLS = 20, 40_000  # draws of hidden cells, at most, and cells of all draws
 _CODE, _HIDDEN_UNITS = 64, 128  # widths of the network; its code is not a bottleneck
+_ROUNDING, _LEAST_STEP = 1e-12, 1e-3  # of numbers that were scaled and scaled back
 _PRIOR = 10.0  # the weight, in cells, of the weight of all columns in a column's own
 
 
@@ -57,6 +58,10 @@ class Imputer:
         The network; None where the rows learned from had no gaps.
     errors : dict of str to ndarray of shape (C,)
         The mean squared error of hidden cells, over that of the mean, of "gaussian" and "imputed".
+    signs : ndarray of shape (C,)
+        1 for columns of numbers that were all at least 0, -1 for at most 0, otherwise 0.
+    whole : ndarray of shape (C,)
+        1 for columns of numbers that were all whole, otherwise 0.
     """
 
     encoder: ColumnEncoder
@@ -65,6 +70,9 @@ class Imputer:
     network_weights: Floats
     network: DenoisingAutoencoder | None = None
     errors: dict[str, Floats] = field(default_factory=dict)
+    _: KW_ONLY
+    signs: Floats
+    whole: Floats
 
     @property
     def is_interrupted(self) -> bool:
@@ -93,6 +101,21 @@ class Imputer:
         imputed[with_gaps] += weights * (restored - base[with_gaps])
         return np.where(known, features, imputed)
 
+    def values(self, features: Floats) -> list[Any]:
+        """Convert imputed features (n, P) to Arrow arrays, one for each column, of possible values.
+
+        Values are whole where all that were learned from were, and keep the sign that all had.
+        """
+        arrays = []
+        for i, column in enumerate(self.encoder.used):
+            numbers = self.encoder.numbers_of(features, i)
+            if self.signs[i]:
+                # An offset is the place of zero.
+                zero = -float(column.offset)
+                numbers = (np.maximum if self.signs[i] > 0 else np.minimum)(numbers, zero)
+            arrays.append(column.write(np.rint(numbers) if self.whole[i] else numbers))
+        return arrays
+
     def restore_by_network(self, imputed: Floats, known: Bools) -> Floats:
         """Return what the network restores of features (n, P) that the Gaussian has imputed."""
         if self.network is None:
@@ -110,6 +133,7 @@ class Imputer:
         arrays = {
             "loadings": self.gaussian.loadings, "noise_variance": self.gaussian.noise_variance,
             "gaussian_weights": self.gaussian_weights, "network_weights": self.network_weights,
+            "signs": self.signs, "whole": self.whole,
             **{f"error_{name}": error for name, error in self.errors.items()},
         }  # fmt: skip
         return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
@@ -133,14 +157,15 @@ class Imputer:
         n, c = encoder.n_features, len(encoder.used)
         if loadings.ndim != 2 or len(loadings) != n or noise.shape != (n,) or not (noise > 0).all():
             raise ValueError(f"the loadings of gaps are {loadings.shape} for {n} features")
-        weights = [found[name] for name in ("gaussian_weights", "network_weights")]
-        if any(one.shape != (c,) for one in weights):
-            raise ValueError("the weights of the imputation do not fit the columns")
+        names = ("gaussian_weights", "network_weights", "signs", "whole")
+        of_columns = {name: found[name] for name in names}
+        if any(one.shape != (c,) for one in of_columns.values()):
+            raise ValueError("the imputation does not fit the columns")
         if network is not None and network.sample_shape_ != (n + len(encoder.marked),):
             raise ValueError("the network of the imputation does not fit the columns")
         errors = {k.removeprefix("error_"): v for k, v in found.items() if k.startswith("error_")}
         gaussian = LowRankGaussian(loadings, noise)
-        return cls(encoder, gaussian, weights[0], weights[1], network, errors)
+        return cls(encoder, gaussian, network=network, errors=errors, **of_columns)
 
 
 class ColumnMasking:
@@ -279,7 +304,25 @@ def fit_gaussian(
     shares *= _guesses_better(encoder, truth, imputed * spread(shares, slices), 0 * truth)
     errors = {"gaussian": _relative(truth, imputed * spread(shares, slices), slices)}
     gaussian, _ = low_rank_gaussian.fit(some, own, choice)
-    return Imputer(encoder, gaussian, shares, np.zeros(len(slices)), errors=errors)
+    signs, whole = _limits(encoder, features)
+    none = np.zeros(len(slices))
+    return Imputer(encoder, gaussian, shares, none, errors=errors, signs=signs, whole=whole)
+
+
+def _limits(encoder: ColumnEncoder, features: Floats) -> tuple[Floats, Floats]:
+    """Return the sign that all numbers of each column have, and which columns are whole (C,)."""
+    signs, whole = np.zeros((2, len(encoder.used)))
+    for i, (column, place) in enumerate(zip(encoder.used, encoder.slices, strict=True)):
+        if column.kind != "number":
+            continue
+        known = ~np.isnan(features[:, place.start])
+        numbers = encoder.numbers_of(features[known], i) + column.offset
+        rounding = _ROUNDING * np.abs(numbers).max(initial=0)
+        least, most = numbers.min(initial=0), numbers.max(initial=0)
+        signs[i] = float(least >= -rounding) - float(most <= rounding)
+        is_whole = np.abs(numbers - np.rint(numbers)).max(initial=0) <= rounding
+        whole[i] = is_whole and rounding < _LEAST_STEP
+    return signs, whole
 
 
 def _measure_network(imputer: Imputer, features: Floats, rows: Floats, seed: int) -> Imputer:

@@ -18,13 +18,13 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _RANKS = (1, 2, 4, 8, 16, 32, 64)  # numbers of axes that are tried
-_RIDGES = (0.003, 0.03, 0.1, 0.3)  # of the mean variance, added where all axes are kept
+_RIDGES = (0.0001, 0.003, 0.03, 0.1, 0.3)  # of the mean variance, added where all axes are kept
 _MOST_FEATURES = 200  # for which all axes are tried
 _ROUNDS, _WORK = (4, 15), 1e9  # iterations of EM, and multiplications that they may take
 _LATER_ROUNDS = 8  # iterations from where another choice has ended
 _MOST_FOR_PRECISION = 2_000  # features for which the precision matrix is held
 _BLOCK = 1 << 22  # numbers that are held at once
-_LEAST_NOISE = 1e-3
+_LEAST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)

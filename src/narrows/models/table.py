@@ -487,7 +487,7 @@ class TableAutoencoder(
         """
         frame, rows, encoded = self._encode(X)
         if fill_only:
-            filled = self.column_encoder_.inverse(self.imputer_.impute(encoded.features))
+            filled = self.imputer_.values(self.imputer_.impute(encoded.features))
             return self.column_encoder_.rows(frame, filled, encoded.gaps)
         restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
         return self.column_encoder_.rows(frame, self.column_encoder_.inverse(restored))
