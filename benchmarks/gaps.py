@@ -205,7 +205,8 @@ def run(arguments):
     most = sum(of_nearest <= 1 for _, of_nearest in ratios) / len(ratios)
     compared("share of tables of numbers with an error no larger than KNN's", most, 0.5)
     worst = max(of_mean for of_mean, _ in others)
-    compared("largest error over the mean's where gaps are not at random", worst, 1, at_most=True)
+    what = "largest error over the mean's where gaps are not at random"
+    compared(what, round(worst, 6), 1, at_most=True)
     if words:
         most = sum(of_nearest <= 1 for _, of_nearest in words) / len(words)
         compared("share of tables with words with no more errors than KNN", most, 0.5)

@@ -150,7 +150,6 @@ def test_verbs_that_take_no_such_model_say_what_does(run: Run, tables: pd.DataFr
         ("export", "m", "-o", "m.onnx"),
         ("split", "m", "-o", "a", "b"),
         ("denoise", "m", "full.csv", "-o", "x.csv"),
-        ("sample", "m", "-o", "x.csv"),
         ("anomalies", "m", "full.csv", "-o", "x.csv"),
         ("serve", "m", "--port", "0"),
     ):
@@ -158,6 +157,25 @@ def test_verbs_that_take_no_such_model_say_what_does(run: Run, tables: pd.DataFr
         assert refused.code in {2, 4}, command
         assert refused.err.count("\n") == 1
         assert "is a model of a table with categories, dates or gaps" in refused.err
+
+
+def test_a_variational_model_of_a_table_is_sampled(run: Run, tables: pd.DataFrame) -> None:
+    run("train", "holes.csv", "-o", "m", "--model", "variational", *TINY)
+    answer = run("sample", "m", "-n", "7", "-o", "drawn.csv", "--random-state", "3", "--json").json
+    assert (answer["rows"], answer["columns"]) == (7, list(tables.columns[1:]))
+    drawn = texts("drawn.csv")
+    assert len(drawn) == 7
+    assert set(drawn["size"]) <= {"large", "small"}
+    assert drawn["n"].str.fullmatch(r"\d+").all()
+    model = load("m")
+    assert isinstance(model, TableAutoencoder)
+    assert model.sample(7, random_state=3)["n"].to_pylist() == drawn["n"].tolist()
+    run("train", "holes.csv", "-o", "plain", *TINY)
+    refused = run("sample", "plain", "-o", "x.csv")
+    assert refused.code == 4
+    assert "is of the class Autoencoder, which learns no density" in refused.err
+    assert run("sample", "m", "-o", "x.npy").code == 2
+    assert not Path("x.npy").exists()
 
 
 def test_defects_of_tables_are_refused_as_before(run: Run) -> None:

@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from narrows import Autoencoder, EncoderClassifier, TableAutoencoder, load
+from narrows import MODELS, Autoencoder, EncoderClassifier, TableAutoencoder, load
 from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.frames import read_frame
 from narrows.errors import (
@@ -28,7 +28,7 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.evaluation import make_report
-from narrows.models import filling
+from narrows.models import filling, low_rank_gaussian
 from narrows.models.low_rank_gaussian import LowRankGaussian
 
 SEED = 20261130
@@ -412,7 +412,8 @@ def test_a_gap_is_filled_from_what_it_depends_on_and_by_the_mean_where_nothing_t
 def test_gaps_get_the_conditional_mean_and_covariance_of_a_gaussian(width, rank, share):
     """Few axes are solved for codes, many axes for gaps; the truth is Schur's complement."""
     rng = np.random.default_rng(SEED)
-    gaussian = LowRankGaussian(rng.normal(size=(width, rank)), rng.random(width) + 0.1)
+    mean = rng.normal(size=width)
+    gaussian = LowRankGaussian(mean, rng.normal(size=(width, rank)), rng.random(width) + 0.1)
     covariance = gaussian.loadings @ gaussian.loadings.T + np.diag(gaussian.noise_variance)
     rows, known = rng.normal(size=(300, width)), rng.random((300, width)) < share
     known[0], known[1] = False, True
@@ -421,7 +422,8 @@ def test_gaps_get_the_conditional_mean_and_covariance_of_a_gaussian(width, rank,
     total = np.zeros((width, width))
     for row, mask, found in zip(rows, known, imputed, strict=True):
         inner = np.linalg.solve(covariance[np.ix_(mask, mask)], covariance[np.ix_(mask, ~mask)])
-        np.testing.assert_allclose(found[~mask], inner.T @ row[mask], atol=1e-9)
+        expected = mean[~mask] + inner.T @ (row - mean)[mask]
+        np.testing.assert_allclose(found[~mask], expected, atol=1e-9)
         np.testing.assert_array_equal(found[mask], row[mask])
         left = covariance[np.ix_(~mask, ~mask)] - covariance[np.ix_(~mask, mask)] @ inner
         total[np.ix_(~mask, ~mask)] += left
@@ -674,6 +676,72 @@ def test_the_covariance_is_learned_in_spite_of_gaps():
     gaussian = filling.fit_gaussian(encoder, features, None, rng).gaussian
     found = gaussian.loadings @ gaussian.loadings.T + np.diag(gaussian.noise_variance)
     np.testing.assert_allclose(found, truth, atol=0.06)
+
+
+def test_a_column_that_is_missing_where_another_is_large_keeps_its_mean():
+    """The truth is the maximum likelihood estimate for two columns (Anderson 1957, JASA 52)."""
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=400)
+    y = 2 * x + 0.5 * rng.normal(size=400)
+    known = x < 0.3
+    features = np.column_stack([x, np.where(known, y, np.nan)])
+    slope, intercept = np.polyfit(x[known], y[known], 1)
+    moments = None
+    for _ in range(9):  # iterations of EM follow one another
+        gaussian, moments = low_rank_gaussian.fit(features, None, (2, 1e-7), moments)
+    assert gaussian.mean[1] == pytest.approx(intercept + slope * x.mean(), abs=2e-3)
+    imputed = gaussian.impute(features, ~np.isnan(features))
+    np.testing.assert_allclose(imputed[~known, 1], intercept + slope * x[~known], atol=5e-3)
+    table = pd.DataFrame({"x": x, "y": features[:, 1]})
+    filled = TableAutoencoder(Autoencoder(1, max_epochs=1), random_state=0).fit(table).impute(table)
+    of_mean = np.square(y[known].mean() - y)[~known].mean()
+    assert np.square(filled["y"] - y)[~known].mean() < 0.1 * of_mean
+
+
+def test_a_variational_model_draws_rows_of_the_tables_kinds():
+    """Counts are those of the decoder's means on the same codes, and every category is known."""
+    rng = np.random.default_rng(SEED)
+    x = rng.normal(size=400)
+    table = pd.DataFrame(
+        {
+            "x": x,
+            "count": np.round(np.exp(x)).astype(int),
+            "size": np.where(x > 0, "large", "small"),
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, 400), "D"),
+            "ok": x > 1,
+        }
+    )
+    model = TableAutoencoder(MODELS["variational"](2), random_state=0)
+    with pytest.raises(NotFittedError):
+        model.sample(3)
+    drawn = model.fit(table).sample(200, random_state=5)
+    assert drawn.dtypes.equals(table.dtypes)
+    assert len(drawn) == 200
+    assert drawn["count"].min() >= 0
+    assert (drawn["day"] == drawn["day"].dt.normalize()).all()
+    own = model.model_.sample(200, random_state=5)
+    column = list(model.model_.feature_names_in_).index("x")
+    scaled = own[:, column] * x.std() + x.mean()
+    np.testing.assert_allclose(drawn["x"], scaled, rtol=1e-5)
+    # What was learned of dependence is in the rows drawn: the sign of x decides the size.
+    assert ((drawn["size"] == "large") == (drawn["x"] > 0)).mean() > 0.85
+    assert not hasattr(TableAutoencoder(), "sample")
+    assert not hasattr(quick().fit(table), "sample")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_learns_from_tables(name):
+    """All restore more than the mean does, of a table of two axes with gaps."""
+    rng = np.random.default_rng(SEED)
+    axes = rng.normal(size=(200, 2))
+    table = pd.DataFrame(axes @ rng.normal(size=(2, 4)), columns=list("abcd"))
+    table["side"] = np.where(axes[:, 0] > 0, "left", "right")
+    holes = table.mask(rng.random(table.shape) < 0.1)
+    code = {"n_components": 16 if name == "sparse" else 3}
+    model = TableAutoencoder(MODELS[name](**code, max_epochs=40), random_state=0).fit(holes)
+    assert model.impute(holes).notna().all(axis=None)
+    assert model.reconstruct(holes).dtypes.equals(holes.dtypes)
+    assert np.mean(list(model.column_errors(table).values())) < 0.9
 
 
 def test_the_same_seed_gives_the_same_model():

@@ -23,7 +23,7 @@ from narrows.cli.exchange import (
     restore_signal,
     write_restored,
 )
-from narrows.cli.tables import decode_table, load_with_reader, restore_table
+from narrows.cli.tables import decode_table, load_with_reader, restore_table, sample_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -248,19 +248,27 @@ def sample(
     """Draw new rows or pictures from a model of a density.
 
     MODEL is a variational model: latent codes are drawn from N(0, I), and the decoder's means for
-    them are written, in the type of the training data. Other models learn no density to draw from.
+    them are written, in the type of the training data; of tables, the most likely categories. Other
+    models learn no density to draw from.
     """
+    from narrows import TableAutoencoder
     from narrows.errors import FormatError
 
-    loaded = load_to_restore(model, "reconstruct", to, overwrite=overwrite)
+    loaded = load_to_restore(model, "reconstruct", to, overwrite=overwrite, tables=True)
     if not hasattr(loaded, "sample"):
+        name = type(getattr(loaded, "model_", loaded)).__name__
         raise FormatError(
-            f"'{model}' is of the class {type(loaded).__name__}, which learns no density to draw "
-            "from; give a variational model (narrows train --model variational)"
+            f"'{model}' is of the class {name}, which learns no density to draw from; give a "
+            "variational model (narrows train --model variational)"
         )
-    drawn = loaded.sample(count, random_state)
-    write_restored(to, drawn, loaded, overwrite=overwrite)
-    record = {"output": to, "rows": len(drawn), "sample_shape": loaded.sample_shape_}
+    record: dict[str, Any]
+    if isinstance(loaded, TableAutoencoder):
+        drawn = sample_table(loaded, count, to, random_state, overwrite=overwrite)
+        record = {"output": to, "rows": count, "columns": drawn.column_names}
+    else:
+        drawn = loaded.sample(count, random_state)
+        write_restored(to, drawn, loaded, overwrite=overwrite)
+        record = {"output": to, "rows": count, "sample_shape": loaded.sample_shape_}
     answer(record, f"{counted(len(drawn), 'row')} drawn in {to}")
 
 

@@ -194,6 +194,18 @@ def decode_table(
     answer(record, f"{counted(len(decoded), 'row')} decoded in {to}")
 
 
+def sample_table(
+    model: "TableAutoencoder", count: int, to: Path, random_state: int, *, overwrite: bool
+) -> Any:
+    """Draw rows from a table's model of a density, write them, and return them."""
+    from narrows.data.frames import read_frame
+
+    check_table_output(to, overwrite=overwrite)
+    drawn = read_frame(model.sample(count, random_state)).as_arrow().source
+    write_table(to, drawn, model, overwrite=overwrite)
+    return drawn
+
+
 def restore_table(
     model: "TableAutoencoder",
     data: Path,

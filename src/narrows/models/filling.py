@@ -131,7 +131,8 @@ class Imputer:
     def tensors(self) -> dict[str, Tensor]:
         """Return all but the network and the columns as tensors, to be saved."""
         arrays = {
-            "loadings": self.gaussian.loadings, "noise_variance": self.gaussian.noise_variance,
+            "mean": self.gaussian.mean, "loadings": self.gaussian.loadings,
+            "noise_variance": self.gaussian.noise_variance,
             "gaussian_weights": self.gaussian_weights, "network_weights": self.network_weights,
             "signs": self.signs, "whole": self.whole,
             **{f"error_{name}": error for name, error in self.errors.items()},
@@ -153,10 +154,12 @@ class Imputer:
             If they do not fit together.
         """
         found = {name: tensor.numpy() for name, tensor in tensors.items()}
-        loadings, noise = found["loadings"], found["noise_variance"]
+        mean, loadings, noise = (found[k] for k in ("mean", "loadings", "noise_variance"))
         n, c = encoder.n_features, len(encoder.used)
-        if loadings.ndim != 2 or len(loadings) != n or noise.shape != (n,) or not (noise > 0).all():
+        if loadings.ndim != 2 or not len(loadings) == len(mean) == len(noise) == n:
             raise ValueError(f"the loadings of gaps are {loadings.shape} for {n} features")
+        if mean.ndim != 1 or noise.ndim != 1 or not (noise > 0).all():
+            raise ValueError("the Gaussian of gaps has no variances above 0")
         names = ("gaussian_weights", "network_weights", "signs", "whole")
         of_columns = {name: found[name] for name in names}
         if any(one.shape != (c,) for one in of_columns.values()):
@@ -164,7 +167,7 @@ class Imputer:
         if network is not None and network.sample_shape_ != (n + len(encoder.marked),):
             raise ValueError("the network of the imputation does not fit the columns")
         errors = {k.removeprefix("error_"): v for k, v in found.items() if k.startswith("error_")}
-        gaussian = LowRankGaussian(loadings, noise)
+        gaussian = LowRankGaussian(mean, loadings, noise)
         return cls(encoder, gaussian, network=network, errors=errors, **of_columns)
 
 

@@ -29,16 +29,19 @@ _LEAST_NOISE = 1e-4
 
 @dataclass(frozen=True)
 class LowRankGaussian:
-    """A Gaussian about zero whose covariance is L L' + diag(noise).
+    """A Gaussian whose covariance is L L' + diag(noise).
 
     Attributes
     ----------
+    mean : ndarray of shape (P,)
+        The mean of all rows: where gaps depend on other columns, it is not that of known cells.
     loadings : ndarray of shape (P, r)
         L: each axis times its standard deviation.
     noise_variance : ndarray of shape (P,)
         The variance of each feature beside the axes.
     """
 
+    mean: Floats
     loadings: Floats
     noise_variance: Floats
 
@@ -92,12 +95,15 @@ class LowRankGaussian:
 
     def _condition(self, x: Tensor, known: Tensor, total: Tensor | None) -> Tensor:
         """Impute rows; add the conditional covariance of their gaps to a total (P, P), if given."""
+        mean = torch.from_numpy(self.mean).to(x)
         n_features, rank = self.loadings.shape
         most = int((~known).sum(dim=1).max())
         is_narrow = n_features * rank**2 + rank**3 / 3 < most**3 / 3 + 4 * most**2
         if is_narrow or n_features > _MOST_FOR_PRECISION:
-            return self._condition_codes(x, known, total)
-        return self._condition_gaps(x, known, most, total)
+            found = self._condition_codes(x - mean, known, total)
+        else:
+            found = self._condition_gaps(x - mean, known, most, total)
+        return torch.where(known, x, found + mean)
 
     def _condition_codes(self, x: Tensor, known: Tensor, total: Tensor | None) -> Tensor:
         """Impute by the expectation of the codes on the axes, by systems of r equations."""
@@ -114,7 +120,7 @@ class LowRankGaussian:
             total += solved.T @ solved
             total += torch.diag(noise * (~known).sum(dim=0))
         codes = torch.cholesky_solve(right[:, :, None], factor)[:, :, 0]
-        return torch.where(known, x, codes @ loadings.T)
+        return codes @ loadings.T
 
     def _condition_gaps(self, x: Tensor, known: Tensor, most: int, total: Tensor | None) -> Tensor:
         """Impute by the precision matrix, by systems of as many equations as a row has gaps."""
@@ -132,8 +138,7 @@ class LowRankGaussian:
             covariance = torch.where(both, torch.cholesky_inverse(factor), 0)
             places = gaps[:, :, None] * len(precision) + gaps[:, None, :]
             total.view(-1).index_add_(0, places.flatten(), covariance.flatten())
-        found = torch.where(is_gap, found, x.gather(1, gaps))
-        return x.scatter(1, gaps, found)
+        return torch.zeros_like(x).scatter(1, gaps, torch.where(is_gap, found, 0))
 
     @cached_property
     def _precision(self) -> Tensor:
@@ -244,22 +249,24 @@ def fit(
         rounds = min(rounds, _LATER_ROUNDS)
     for step in range(rounds):
         imputed, uncertainty = moments
-        scatter = imputed if weights is None else imputed * weights[:, None]
-        covariance = scatter.T @ imputed / (len(imputed) if weights is None else weights.sum())
-        gaussian = _principal(covariance + uncertainty, rank, ridge)
+        mean = np.average(imputed, axis=0, weights=weights)
+        around = imputed - mean
+        scatter = around if weights is None else around * weights[:, None]
+        covariance = scatter.T @ around / (len(around) if weights is None else weights.sum())
+        gaussian = _principal(mean, covariance + uncertainty, rank, ridge)
         if step < rounds - 1:
             moments = gaussian.expectation_step(imputed, known)
     return gaussian, moments
 
 
-def _principal(covariance: Floats, rank: int, ridge: float) -> LowRankGaussian:
+def _principal(mean: Floats, covariance: Floats, rank: int, ridge: float) -> LowRankGaussian:
     """Keep the first axes of a covariance; the mean of the other variances is noise."""
     # torch's decomposition takes a quarter of the time of numpy's.
     found = torch.linalg.eigh(torch.from_numpy(covariance))
     variances, directions = (part.numpy() for part in found)
     variances, directions = variances[::-1].clip(min=0), directions[:, ::-1]
-    mean = max(float(variances.mean()), _LEAST_NOISE)
-    noise = ridge * mean if ridge else max(float(variances[rank:].mean()), _LEAST_NOISE * mean)
+    usual = max(float(variances.mean()), _LEAST_NOISE)
+    noise = ridge * usual if ridge else max(float(variances[rank:].mean()), _LEAST_NOISE * usual)
     kept = (variances[:rank] - (0 if ridge else noise)).clip(min=0)
     loadings = directions[:, :rank] * np.sqrt(kept)
-    return LowRankGaussian(np.ascontiguousarray(loadings), np.full(len(variances), noise))
+    return LowRankGaussian(mean, np.ascontiguousarray(loadings), np.full(len(mean), noise))

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from narrows import storage
@@ -43,6 +44,12 @@ Floats = NDArray[np.float64]
 
 # The name of the file of the training state of the network that imputes, if it was interrupted.
 _IMPUTATION_STATE = "imputation_state"
+
+
+def _learns_density(table: "TableAutoencoder") -> bool:
+    """Tell whether a table's model can draw new rows."""
+    given = table.model_ if table.__sklearn_is_fitted__() else table.model
+    return hasattr(MODELS.get(given) if isinstance(given, str) else given, "sample")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -491,6 +498,45 @@ class TableAutoencoder(
             return self.column_encoder_.rows(frame, filled, encoded.gaps)
         restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
         return self.column_encoder_.rows(frame, self.column_encoder_.inverse(restored))
+
+    @available_if(_learns_density)  # type: ignore[untyped-decorator]
+    def sample(self, n: int, random_state: RandomState = None) -> Any:
+        """Draw new rows from a model of a density; only those of variational models have it.
+
+        Parameters
+        ----------
+        n : int
+            The number of rows.
+        random_state : int, RandomState or None
+            The random seed of the draws.
+
+        Returns
+        -------
+        table of n rows
+            As :meth:`inverse_transform` returns. Categories are the most likely ones, numbers are
+            means, whole where all that were learned from were, and of the sign that all of these
+            had.
+
+        Raises
+        ------
+        NotFittedError, ParameterError
+            As :meth:`VariationalAutoencoder.sample`.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd
+        >>> from narrows import TableAutoencoder
+        >>> x = np.random.default_rng(0).normal(size=200)
+        >>> table = pd.DataFrame({"x": x, "sign": np.where(x > 0, "plus", "minus")})
+        >>> model = TableAutoencoder("variational", random_state=0).fit(table)
+        >>> drawn = model.sample(100, random_state=0)
+        >>> drawn.shape, sorted(set(drawn["sign"]))
+        ((100, 2), ['minus', 'plus'])
+        """
+        self._check_fitted()
+        model: Any = self.model_
+        drawn = model.sample(n, random_state)[:, : self.column_encoder_.n_features]
+        return self.column_encoder_.table(self.imputer_.values(drawn))
 
     def impute(self, X: Any) -> Any:
         """Fill the gaps of a table.
