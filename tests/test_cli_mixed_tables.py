@@ -395,3 +395,29 @@ def test_arrays_with_gaps_are_filled_into_tables(run: Run) -> None:
     filled = pd.read_csv("filled.csv").to_numpy()
     np.testing.assert_array_equal(filled[9:], rows[9:])
     assert np.abs(filled[:9, 1] - rows[:9, 1]).max() < 1
+
+
+def test_columns_of_any_name_are_named_in_any_number_of_options(run: Run) -> None:
+    rng = np.random.default_rng(SEED)
+    names = ["a, b", " c ", "x y", 'say "x"', "x"]
+    table = pd.DataFrame({name: rng.normal(size=40).round(2) for name in names})
+    table["x"] = rng.integers(0, 5, 40)
+    table.to_csv("t.csv", index=False)
+    for options, left in (
+        (["--drop", '"a, b",x y'], {"a, b", "x y"}),
+        (["--drop", "x", "--drop", '" c "'], {"x", " c "}),
+        (["--columns", '"say ""x""", x', "--columns", "x y"], {"a, b", " c "}),
+    ):
+        answer = run("train", "t.csv", "-o", "m", *options, *TINY, "--overwrite", "--json").json
+        assert {c["name"] for c in answer["columns"] if c["kind"] == "dropped"} == left
+    for options, words in (
+        (["--drop", "a, b"], "in double quotes on the command line"),
+        (["--drop", ""], "--drop '' names no column"),
+        (["--columns", ","], "--columns ',' names no column"),
+        (["--drop", "x", "--categorical", "x"], "categorical names 'x', which drop leaves out"),
+        (["--columns", "x y", "--categorical", "x"], "'x', which columns leaves out"),
+    ):
+        refused = run("train", "t.csv", "-o", "n", *options, *TINY)
+        assert (refused.code, words in refused.err) == (2, True)
+        refused = run("impute", "t.csv", "-o", "n.csv", *options)
+        assert (refused.code, words in refused.err) == (2, True)

@@ -8,6 +8,7 @@ and ``pictures`` the size and colour of pictures.
 import dataclasses
 import inspect
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -54,6 +55,19 @@ def image_size_of(word: str) -> int | tuple[int, int] | str:
 def words_of(value: str) -> list[str]:
     """Read words with commas between."""
     return [word.strip() for word in value.split(",") if word.strip()]
+
+
+def names_of(value: str) -> list[str]:
+    """Read names with commas between; those that have commas themselves are in double quotes."""
+    parts = re.findall(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|\s*([^,]+?)\s*(?:,|$)', value)
+    return [quoted.replace('""', '"') or plain for quoted, plain in parts]
+
+
+def joined(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> str | None:
+    """Take an option that was given more than once for one list."""
+    return ",".join(given) if given else None
 
 
 def numbers_of(value: str) -> list[int]:
@@ -290,6 +304,8 @@ hop = click.option(
 signal = _several(
     click.option(
         "--columns",
+        multiple=True,
+        callback=joined,
         metavar="NAME,...",
         help="A signal's columns or channels (0,1,...); of narrows train, also a table's columns.  "
         "[default: all]",
@@ -306,10 +322,17 @@ signal = _several(
 
 # Which columns of a table are learned from, and what they hold.
 table_columns = _several(
-    click.option("--drop", default="", metavar="NAME,...", help="Leave out columns of a table."),
+    click.option(
+        "--drop",
+        multiple=True,
+        callback=joined,
+        metavar="NAME,...",
+        help="Leave out columns of a table; names that have commas are in double quotes.",
+    ),
     click.option(
         "--categorical",
-        default="",
+        multiple=True,
+        callback=joined,
         metavar="NAME,...",
         help="Columns of a table that hold categories, such as codes that are numbers.  "
         "[default: texts of few values]",

@@ -25,13 +25,26 @@ T = TypeVar("T")
 _SHOWN = 4
 
 
-def column_parameters(columns: str | None, drop: str, categorical: str) -> dict[str, Any]:
-    """Return the parameters of a table model, from the options of the command line."""
-    return {
-        "columns": None if columns is None else options.words_of(columns),
-        "drop": options.words_of(drop),
-        "categorical": options.words_of(categorical),
-    }
+def column_parameters(
+    columns: str | None, drop: str | None, categorical: str | None
+) -> dict[str, Any]:
+    """Return the parameters of a table model, from the options of the command line.
+
+    Raises
+    ------
+    ParameterError
+        If an option that was given names no column.
+    """
+    from narrows.errors import ParameterError
+
+    given = {"columns": columns, "drop": drop, "categorical": categorical}
+    names = {option: options.names_of(value or "") for option, value in given.items()}
+    for option, value in given.items():
+        if value is not None and not names[option]:
+            raise ParameterError(
+                f"--{option} {value!r} names no column; give names with commas between"
+            )
+    return {**names, "columns": None if columns is None else names["columns"]}
 
 
 def read_table(path: Path, reading: "FileOptions", known: Iterable[str] | None = None) -> "Frame":
@@ -257,7 +270,13 @@ def _measure_filled(
 @click.argument("paths", type=options.PATH, metavar="[MODEL] DATA", nargs=-1, required=True)
 @options.to("The table with its gaps filled: .csv, .tsv or .parquet.")
 @options.table_columns
-@click.option("--columns", metavar="NAME,...", help="Learn from these columns.  [default: all]")
+@click.option(
+    "--columns",
+    multiple=True,
+    callback=options.joined,
+    metavar="NAME,...",
+    help="Learn from these columns.  [default: all]",
+)
 @options.random_state
 @options.files
 def impute(
@@ -265,8 +284,8 @@ def impute(
     paths: tuple[Path, ...],
     to: Path,
     columns: str | None,
-    drop: str,
-    categorical: str,
+    drop: str | None,
+    categorical: str | None,
     random_state: int,
     reading: dict[str, Any],
     overwrite: bool,

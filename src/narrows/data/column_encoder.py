@@ -158,10 +158,20 @@ class ColumnEncoder:
         asked = {"columns": only or (), "drop": drop, "categorical": categorical}
         for option, named in asked.items():
             if unknown := [name for name in named if name not in frame.names]:
+                has_commas = any("," in name or name != name.strip() for name in frame.names)
                 raise ParameterError(
                     f"{option} names {unknown[0]!r}, which is no column of the table; it has "
-                    f"{listed(map(repr, frame.names), _SHOWN)}",
+                    f"{listed(map(repr, frame.names), _SHOWN)}"
+                    + "; names with commas or blanks around them are in double quotes on the "
+                    "command line" * has_commas,
                     parameter=option,
+                )
+        for name in categorical:
+            if name in drop or (only is not None and name not in only):
+                raise ParameterError(
+                    f"categorical names {name!r}, which {'drop' if name in drop else 'columns'} "
+                    "leaves out; name it in one of them",
+                    parameter="categorical",
                 )
         columns = []
         for name, values in zip(frame.names, frame.columns, strict=True):
