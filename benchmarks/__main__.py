@@ -28,7 +28,7 @@ BENCHMARKS = {
     "quality": ("training", "quality", None),
     "busy": ("training", "busy --rounds 5", None),
     "sparse": ("sparse", "", None),
-    "anomalies": ("anomalies", "", "signals"),
+    "anomalies": ("anomalies", "", None),
     "anomalies-over-time": ("anomalies_signals", "", None),
     "steps": ("steps", "", None),
     "contraction": ("contraction", "steps --peers", "steps --rounds 1 --steps 4"),

