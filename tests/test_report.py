@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from narrows import (
+    AnomalyDetector,
     Autoencoder,
     ContractiveAutoencoder,
     DenoisingAutoencoder,
@@ -126,8 +127,15 @@ def test_five_per_cent_outliers_are_named_and_the_worst(good: Autoencoder) -> No
     rows[planted] = rng.integers(0, 256, (len(planted), 8, 8))
     found = make_report(good, rows)
     assert rules(found) == ["better", "outliers"]
-    assert found.figures.errors.outliers == len(planted)
     assert set(worst_rows(found)) <= {f"row {row}" for row in planted}
+    # They are those of the detector, whose scores have the same unit, and no error of the model.
+    detector = AnomalyDetector(random_state=0).fit(rows)
+    scores = -detector.score_samples(rows)
+    listed = found.as_json()["outliers"]
+    assert {one["row"] for one in listed} <= {f"row {row}" for row in planted}
+    assert len(listed) == found.figures.outliers.n > len(planted) / 2
+    assert listed[0]["score"] == pytest.approx(scores.max())
+    assert found.figures.outliers.threshold < min(one["score"] for one in listed)
 
 
 def test_a_linear_data_set_is_left_to_pca() -> None:
@@ -342,7 +350,7 @@ def test_rows_that_are_all_the_same_have_no_map(good: Autoencoder) -> None:
 
 def test_where_most_rows_are_the_same_the_others_are_no_outliers(good: Autoencoder) -> None:
     rows = np.concatenate([np.repeat(X_TEST[:1], 220, axis=0), X_TEST[:140]])
-    assert make_report(good, rows).figures.errors.outliers == 0
+    assert make_report(good, rows).figures.outliers.n == 0
 
 
 def test_of_rows_in_a_plane_pca_is_said_to_be_exact() -> None:
@@ -357,7 +365,16 @@ def test_of_tables_errors_by_column_stand_in_place_of_pictures() -> None:
     rows = X.reshape(len(X), -1).astype(np.float64)
     found = make_report(Autoencoder(8, max_epochs=5, random_state=0).fit(rows), rows[:200])
     names = [part.name for part in found.parts]
-    assert names == ["columns", "size", "training", "map", "errors", "units", "features"]
+    assert names == [
+        "columns",
+        "size",
+        "training",
+        "map",
+        "errors",
+        "outliers",
+        "units",
+        "features",
+    ]
     left_out = {part.name for part in found.parts if any("Left out" in w for w in part.words)}
     assert left_out == {"features"}
     names = {picture.name for part in found.parts for picture in part.pictures}

@@ -285,7 +285,9 @@ def test_columns_in_another_order_are_refused_and_names_are_kept() -> None:
     found = make_report(model, test)
     names = [column.name for column in found.figures.columns.each]
     assert names == WINE.feature_names
-    assert len(found.parts) == 7  # drawn without a warning
+    assert len(found.parts) == 8  # drawn without a warning
+    (outliers,) = (part for part in found.parts if part.name == "outliers")
+    assert any(outliers.table[1][2].startswith(name) for name in WINE.feature_names)
     with pytest.raises(DataError, match="stands where"):
         make_report(model, test[test.columns[::-1]])
     with pytest.raises(DataError, match="stands where"):

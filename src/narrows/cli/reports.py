@@ -80,8 +80,9 @@ def report(
     from those that it held out in training and from new ones, where there are at least 10. The page
     compares with PCA of the same code size, says what limits the model and what to try next, and
     shows restored samples (of a table, the error by column), training curves, a map, what the code
-    means, filters, errors with outliers, and how good codes are as features. Signals (sound, a
-    folder of it, or an array) are cut into windows, shown as curves, with their errors over time.
+    means, filters, errors, outliers (scored as by "narrows anomalies"), and how good codes are as
+    features. Signals (sound, a folder of it, or an array) are cut into windows, shown as curves,
+    with their anomaly scores over time.
     """
     from narrows.atomic import check_output
     from narrows.data.lazy_rows import stored

@@ -3,14 +3,15 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from narrows import plots
 from narrows.data.frames import Frame, read_frame
-from narrows.data.signal_files import Windows, in_time
+from narrows.data.signal_files import Windows
+from narrows.evaluation.over_time import Stretch, join_samples, list_stretches
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.verdict import Finding
 from narrows.models import AnomalyDetector
@@ -25,25 +26,6 @@ _DRIFT = 0.01  # the p-value below which new rows are said to be unlike the old 
 _BINS = 40
 # Anomalous samples belong to one stretch if they lie closer than this part of a window.
 _JOINED = 4
-
-
-class AnomalousStretch(NamedTuple):
-    """A stretch of a signal whose samples are anomalous, or nearly so between such.
-
-    Attributes
-    ----------
-    signal : str
-        The name of the signal.
-    start, end : int
-        Its first sample, and the one after its last.
-    score : float
-        The highest score of its samples; above 1.
-    """
-
-    signal: str
-    start: int
-    end: int
-    score: float
 
 
 @dataclass
@@ -104,18 +86,11 @@ class Anomalies(Page):
         )
 
     @property
-    def stretches(self) -> list[AnomalousStretch]:
+    def stretches(self) -> list[Stretch]:
         """The stretches of signals whose samples are above the threshold, the worst first."""
-        found = []
+        found: list[Stretch] = []
         for number, scores in enumerate(self.over_time):
-            above = np.flatnonzero(scores > 1)
-            if len(above):
-                gap = self.X.shape[1] // _JOINED
-                for run in np.split(above, np.flatnonzero(np.diff(above) > gap) + 1):
-                    start, end = int(run[0]), int(run[-1]) + 1
-                    peak = float(scores[start:end].max())
-                    name = cast("Windows", self.X).names[number]
-                    found.append(AnomalousStretch(name, start, end, peak))
+            found += join_samples(self.X.names[number], scores, self.X.shape[1] // _JOINED)
         return sorted(found, key=lambda stretch: -stretch.score)
 
     @property
@@ -254,11 +229,7 @@ class Anomalies(Page):
                 "A sample is anomalous above 1. Errors are averaged over one sample, an eighth "
                 "of a window and two windows; the mean that is farthest above normal counts."
             )
-            if self.stretches:
-                scores.table.append(["signal", "time", "highest score"])
-            for found in self.stretches[:_SHOWN]:
-                when = in_time(found.start, found.end, self.detector.rate_)
-                scores.table.append([found.signal, when, f"{found.score:.3g}"])
+            list_stretches(scores, self.stretches, self.detector.rate_)
         scores.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
         return [listed, why, scores]
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,9 @@ from narrows.models.base import BaseAutoencoder
 from narrows.models.registry import is_built_in, model_named
 from narrows.models.sparse import SparseAutoencoder
 from narrows.models.validation import check_number
+
+if TYPE_CHECKING:
+    from narrows.evaluation.anomalies import Anomalies
 
 # The share of the rows that no model learns from, and how many of them are measured at most.
 _TEST_SHARE, _TEST_ROWS = 0.2, 2_000
@@ -363,6 +366,7 @@ def train_and_measure(
     reports: dict[str, Report] = {}
     seconds: dict[str, float] = {}
     known: FeatureScores = {}
+    anomalies: Anomalies | None = None
     for name in names:
         model = make(name)
         start = time.process_time()
@@ -377,9 +381,11 @@ def train_and_measure(
             known=known,
             kept_from_model=True,
             in_one_unit=in_one_unit,
+            anomalies=anomalies,
         )
         reports[name] = Report(name, subject)
         known |= _without_codes(subject.figures.features)
+        anomalies = subject.anomalies
     return reports, seconds
 
 

@@ -156,10 +156,8 @@ class Errors:
     pca_columns : {"as they are", "standardised"}
         Whether columns were divided by their standard deviation before PCA: they are where shares
         of their variance are measured.
-    outlier_threshold : float
-        The error above which a row counts as an outlier.
-    outliers : int
-        The number of measured rows that do.
+    largest_typical : float
+        The error of a typical row at most; rows with larger ones do not tell overfitting.
     """
 
     unit: Literal["pixels", "data", "variance"]
@@ -171,13 +169,11 @@ class Errors:
     pca_rows: int
     pca_difference: float | None
     pca_columns: Literal["as they are", "standardised"]
-    outlier_threshold: float
-    outliers: int
+    largest_typical: float
 
 
 def measure_errors(errors: Weights, numbers: int, baseline: PCABaseline) -> Errors:
     """Compare a model's errors with those of PCA and of the mean row in the same unit."""
-    threshold = outlier_threshold(errors)
     mean_pca = difference = None
     if numbers in baseline.sizes:
         pca = baseline.errors(numbers)
@@ -193,13 +189,35 @@ def measure_errors(errors: Weights, numbers: int, baseline: PCABaseline) -> Erro
         pca_fitted_on=baseline.fitted_on,
         pca_rows=baseline.n_learned,
         pca_columns="as they are" if baseline.unit.kind != "variance" else "standardised",
-        outlier_threshold=threshold,
-        outliers=int((errors > threshold).sum()),
+        largest_typical=outlier_threshold(errors),
     )
 
 
-def outlier_threshold(errors: NDArray[np.floating]) -> float:
-    """Return the error above which a row is an outlier.
+@dataclass(frozen=True)
+class Outliers:
+    """The rows of a report that are unlike all others.
+
+    Attributes
+    ----------
+    unit : str
+        "anomaly score": that of ``narrows anomalies``; see :class:`narrows.AnomalyDetector`.
+    scored_by : str
+        What scores each row without having seen it: "30 networks".
+    threshold : float
+        The score above which a row counts as an outlier: three robust standard deviations of the
+        logarithms above their median.
+    n : int
+        The number of rows that do, of all rows of the report.
+    """
+
+    unit: str
+    scored_by: str
+    threshold: float
+    n: int
+
+
+def outlier_threshold(errors: NDArray[np.floating], far: float = _FAR) -> float:
+    """Return the error, or the score, above which a row is ``far`` robust standard deviations off.
 
     The logarithms of errors are about normal; their median and median absolute deviation do not
     follow the outliers themselves.
@@ -214,7 +232,7 @@ def outlier_threshold(errors: NDArray[np.floating]) -> float:
     logs = np.log(np.maximum(np.unique(errors), _LEAST))
     middle = np.median(logs)
     # Rounding must not make outliers of rows that are all the same.
-    return float(np.exp(middle + _FAR * _NORMAL * np.median(np.abs(logs - middle)))) * (1 + 1e-6)
+    return float(np.exp(middle + far * _NORMAL * np.median(np.abs(logs - middle)))) * (1 + 1e-6)
 
 
 @dataclass(frozen=True)
@@ -623,6 +641,8 @@ class Figures:
     shares : Errors or None
         Of tables, and signals of several channels, whose columns have different units: shares of
         each column's variance. The verdict and the page are drawn from them where there are any.
+    outliers : Outliers
+        The rows of the report with high anomaly scores.
     learning : Learning
         How training went.
     units : Units
@@ -652,6 +672,7 @@ class Figures:
     n_components: int
     errors: Errors
     shares: Errors | None
+    outliers: Outliers
     learning: Learning
     units: Units
     columns: Columns | None = None

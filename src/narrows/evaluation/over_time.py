@@ -1,8 +1,6 @@
-"""Errors of windows over time: the signals, and the stretches of them, with the largest."""
+"""Scores of windows over time: the signals, and the stretches of them, with the highest."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +9,11 @@ from narrows import plots
 from narrows.data.signal_files import Windows, in_time
 from narrows.evaluation.page import Part
 
-_SHOWN = 15  # stretches, and signals, in tables
+_SHOWN = 15  # stretches in tables
 
 
 class Stretch(NamedTuple):
-    """A stretch of a signal that windows with large errors cover.
+    """A stretch of a signal with scores above the threshold, or nearly so between such.
 
     Attributes
     ----------
@@ -23,113 +21,96 @@ class Stretch(NamedTuple):
         The name of the signal, such as its file.
     start, end : int
         Its first sample, and the one after its last.
-    windows : int
-        How many such windows there are.
-    error : float
-        The largest of their errors.
+    score : float
+        The highest score.
     """
 
     signal: str
     start: int
     end: int
-    windows: int
-    error: float
+    score: float
 
 
-@dataclass(frozen=True)
-class Times:
-    """Which signals rows were cut out of, and where.
+def join_windows(
+    windows: Windows, rows: NDArray[np.int64], scores: NDArray[np.floating], threshold: float
+) -> list[Stretch]:
+    """Join windows with scores above a threshold that overlap or touch, the worst first.
 
-    Attributes
-    ----------
-    names : list of str
-        The names of the signals.
-    owners, starts : ndarray of int and shape (n,)
-        The number of each row's signal, and its first sample there.
-    length : int
-        Samples in a window.
-    rate : int or None
-        Samples per second.
+    ``scores`` are those of some windows, whose numbers ascend.
     """
+    found: list[Stretch] = []
+    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+        if score <= threshold:
+            continue
+        name, start = windows.names[windows.owners[row]], int(windows.starts[row])
+        new = Stretch(name, start, start + windows.shape[1], score)
+        if found and found[-1].signal == name and start <= found[-1].end:
+            old = found.pop()
+            new = Stretch(name, old.start, new.end, max(old.score, score))
+        found.append(new)
+    return sorted(found, key=lambda stretch: -stretch.score)
 
-    names: list[str]
-    owners: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    length: int
-    rate: int | None
 
-    @classmethod
-    def of(cls, windows: Windows, rows: NDArray[np.int64]) -> Self:
-        """Take those of some windows."""
-        owners, starts = windows.owners[rows], windows.starts[rows]
-        return cls(windows.names, owners, starts, windows.shape[1], windows.rate)
+def join_samples(name: str, scores: NDArray[np.floating], gap: int) -> list[Stretch]:
+    """Join the samples (T,) of a signal that score above 1 and lie at most so far apart."""
+    above = np.flatnonzero(scores > 1)
+    if not len(above):
+        return []
+    runs = np.split(above, np.flatnonzero(np.diff(above) > gap) + 1)
+    ends = [(int(run[0]), int(run[-1]) + 1) for run in runs]
+    return [Stretch(name, start, end, float(scores[start:end].max())) for start, end in ends]
 
-    def stretches(self, errors: NDArray[np.floating], threshold: float) -> list[Stretch]:
-        """Join windows with errors above a threshold that overlap or touch, the worst first."""
-        found: list[Stretch] = []
-        for row in np.lexsort((self.starts, self.owners)):
-            if errors[row] <= threshold:
-                continue
-            name, start = self.names[self.owners[row]], int(self.starts[row])
-            new = Stretch(name, start, start + self.length, 1, float(errors[row]))
-            if found and found[-1].signal == name and start <= found[-1].end:
-                old = found.pop()
-                new = Stretch(name, old.start, new.end, old.windows + 1, max(old.error, new.error))
-            found.append(new)
-        return sorted(found, key=lambda stretch: -stretch.error)
+
+def list_stretches(part: Part, found: list[Stretch], rate: int | None) -> None:
+    """Add a table of stretches to a part."""
+    if found:
+        part.table.append(["signal", "time", "highest score"])
+    for one in found[:_SHOWN]:
+        when = in_time(one.start, one.end, rate)
+        part.table.append([one.signal, when, f"{one.score:.3g}"])
+    if len(found) > _SHOWN:
+        part.words.append(f"The table has the worst {_SHOWN} of {len(found)} stretches.")
 
 
 def show_over_time(
     part: Part,
-    times: Times,
-    errors: NDArray[np.floating],
+    windows: Windows,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.floating],
     threshold: float,
-    *,
-    unit: str,
-    write: Callable[[float], str],
 ) -> None:
-    """Plot the errors of windows over time, and list the stretches with outliers.
+    """Plot the anomaly scores of windows over time, and list the stretches above the threshold.
 
     Parameters
     ----------
     part : Part
         The part of the report that shows them.
-    times : Times
-        The signals and times of n windows.
-    errors : ndarray of shape (n,)
-        Their errors.
+    windows : Windows
+        The windows of all signals.
+    rows : ndarray of int and shape (n,)
+        The numbers of those that are shown; ascending.
+    scores : ndarray of shape (n,)
+        Their scores.
     threshold : float
-        The error above which a window is an outlier.
-    unit : str
-        What errors are called.
-    write : callable
-        Formats an error as text.
+        The score above which a window is an outlier.
     """
-    found = times.stretches(errors, threshold)
+    found = join_windows(windows, rows, scores, threshold)
     part.words.append(
-        f"The error of {len(errors):,} windows of {times.length} samples, those learned from "
-        f"included; {sum(stretch.windows for stretch in found)} outliers lie in {len(found)} "
+        f"The anomaly score of {len(scores):,} windows of {windows.shape[1]} samples, those "
+        f"learned from included; {int((scores > threshold).sum())} outliers lie in {len(found)} "
         f"{'stretch' if len(found) == 1 else 'stretches'}."
     )
     part.plot(
-        "errors-over-time",
-        "The error of each window at its middle.",
+        "scores-over-time",
+        "The anomaly score of each window at its middle.",
         plots.over_time,
-        times.starts,
-        errors,
-        length=times.length,
-        owners=times.owners,
-        names=times.names,
-        rate=times.rate,
+        windows.starts[rows],
+        scores,
+        length=windows.shape[1],
+        owners=windows.owners[rows],
+        names=windows.names,
+        rate=windows.rate,
         threshold=threshold,
-        value_name=unit,
+        value_name="anomaly score",
     )
-    if found:
-        part.table.append(["signal", "time", "windows", "largest error"])
-        for stretch in found[:_SHOWN]:
-            when = in_time(stretch.start, stretch.end, times.rate)
-            part.table.append([stretch.signal, when, str(stretch.windows), write(stretch.error)])
-    if len(found) > _SHOWN:
-        part.words.append(
-            f"The table has the worst {_SHOWN} of {len(found)} stretches; report.json has all."
-        )
+    list_stretches(part, found, windows.rate)

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from narrows import plots
 from narrows.data.arrays import as_tensor
+from narrows.data.signal_files import Windows
+from narrows.evaluation.anomalies import Anomalies
 from narrows.evaluation.figures import FeatureScores, Figures
-from narrows.evaluation.over_time import Times, show_over_time
+from narrows.evaluation.over_time import show_over_time
 from narrows.evaluation.page import Part
 from narrows.evaluation.row_errors import Coded, PCABaseline
 from narrows.evaluation.verdict import (
-    amount,
     how_pca_learned,
     measured_rows,
     share,
@@ -70,8 +71,12 @@ class Subject:
         The names of the measured rows.
     everything : Coded
         All rows of the report: those measured, and those that the model learned from.
-    times : Times or None
-        The signals and times of all rows of the report, if they are windows of signals.
+    anomalies : Anomalies
+        The anomaly scores of all rows of the report.
+    signals : Windows or None
+        All windows that were given, if the rows are windows of signals.
+    chosen : ndarray of int and shape (n,)
+        The numbers of the rows of the report among those given.
     baseline : PCABaseline
         The errors of PCA on the measured rows.
     labels : ndarray or None
@@ -88,7 +93,9 @@ class Subject:
     coded: Coded
     names: list[str]
     everything: Coded
-    times: Times | None
+    anomalies: Anomalies
+    signals: Windows | None
+    chosen: NDArray[np.int64]
     baseline: PCABaseline
     labels: NDArray[Any] | None
     points: NDArray[np.floating] | None
@@ -104,7 +111,7 @@ class Subject:
     def windows(self) -> bool:
         """Whether the rows are windows of signals."""
         spec = self.model.spec_
-        return bool(self.times is not None or spec.signal or spec.definition.of_signals)
+        return bool(self.signals is not None or spec.signal or spec.definition.of_signals)
 
     @property
     def noun(self) -> str:
@@ -129,8 +136,9 @@ def make_parts(subject: Subject) -> list[Part]:
         "map": ("Map", _map),
         "latent": ("What the code means", _latent),
         "filters": ("Filters", _filters),
-        "errors": ("Errors and outliers", _errors),
-        "time": ("Errors over time", _over_time),
+        "errors": ("Errors", _errors),
+        "outliers": ("Outliers", _outliers),
+        "time": ("Outliers over time", _over_time),
         "units": ("Units of the code", _units),
         "features": ("Codes as features", _features),
     }
@@ -139,7 +147,7 @@ def make_parts(subject: Subject) -> list[Part]:
     if subject.windows:
         unwanted = {"filters", *({"columns"} if columns is None else ())}
         of_pictures = set()
-    if subject.times is None:
+    if subject.signals is None:
         unwanted = unwanted | {"time"}
     shape = subject.figures.sample_shape
     parts = []
@@ -445,15 +453,10 @@ def _filters(subject: Subject, part: Part) -> None:
 
 def _errors(subject: Subject, part: Part) -> None:
     figures, errors = subject.figures, subject.coded.errors
-    threshold = figures.headline.outlier_threshold
-    part.words.append(
-        f"Measured on {measured_rows(figures)}. {figures.headline.outliers} of {len(errors)} have "
-        f"an error above {amount(figures, threshold)}, four robust standard deviations of the "
-        "logarithms above their median."
-    )
+    part.words.append(f"Measured on {measured_rows(figures)}.")
 
     def draw(ax: "Axes") -> None:
-        plots.error_distribution(errors, threshold=threshold, ax=ax)
+        plots.error_distribution(errors, ax=ax)
         ax.set_xlabel(unit_of_errors(figures))
 
     part.plot("errors", "How errors are distributed over the rows.", draw)
@@ -474,12 +477,45 @@ def _errors(subject: Subject, part: Part) -> None:
     part.table.extend(map(list, zip(names, map(writer(figures), errors[order]), strict=True)))
 
 
+def _outliers(subject: Subject, part: Part) -> None:
+    found, anomalies = subject.figures.outliers, subject.anomalies
+    scores = anomalies.scores.total
+    part.words.append(
+        f"As in narrows anomalies, {found.scored_by} score each row without having seen it; the "
+        "model has no part in it. The score is the sum of residual, code and neighbours, in "
+        f"medians. {found.n} of {len(scores)} score above {found.threshold:.3g}, three robust "
+        "standard deviations of the logarithms above their median."
+    )
+
+    def draw(ax: "Axes") -> None:
+        plots.error_distribution(scores, threshold=found.threshold, ax=ax)
+        ax.set_xlabel(found.unit)
+
+    part.plot("outliers", "How anomaly scores are distributed over the rows.", draw)
+    order = anomalies.order[:_WORST]
+    names = [anomalies.names[row] for row in order]
+    if subject.pictures:
+        part.plot(
+            "highest-scores",
+            "The highest scores.",
+            plots.pictures,
+            {"picture": np.asarray(anomalies.X[order])},
+            captions=names,
+            limits=subject.limits,
+            tiles=True,
+        )
+    part.table.append([subject.noun.removesuffix("s"), found.unit, "columns that contribute most"])
+    lines = zip(names, scores[order], strict=True)
+    for place, (name, score) in enumerate(lines):
+        part.table.append([name, f"{score:.3g}", anomalies.why(place)])
+    if not any(line[2] for line in part.table[1:]):
+        part.table[:] = [line[:2] for line in part.table]
+
+
 def _over_time(subject: Subject, part: Part) -> None:
-    if subject.times is not None:
-        figures, errors = subject.figures, subject.everything.errors
-        threshold = figures.headline.outlier_threshold
-        named: dict[str, Any] = {"unit": unit_of_errors(figures), "write": writer(figures)}
-        show_over_time(part, subject.times, errors, threshold, **named)
+    if subject.signals is not None:
+        scores, threshold = subject.anomalies.scores.total, subject.figures.outliers.threshold
+        show_over_time(part, subject.signals, subject.chosen, scores, threshold)
 
 
 def _units(subject: Subject, part: Part) -> None:

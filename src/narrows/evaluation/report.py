@@ -11,24 +11,28 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
+from narrows.data.frames import Frame
 from narrows.data.lazy_rows import LazyRows, stored
 from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError, warn
+from narrows.evaluation.anomalies import Anomalies, find_anomalies
 from narrows.evaluation.figures import (
     FeatureScores,
     Figures,
     Map,
     Origin,
+    Outliers,
     measure_columns,
     measure_errors,
     measure_features,
     measure_learning,
     measure_units,
     membership_of,
+    outlier_threshold,
 )
 from narrows.evaluation.maps import project, score_map
 from narrows.evaluation.matching import groups_of
-from narrows.evaluation.over_time import Times
+from narrows.evaluation.over_time import join_windows
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.parts import Subject, make_parts
 from narrows.evaluation.row_errors import (
@@ -42,11 +46,14 @@ from narrows.evaluation.row_errors import (
     scales_columns,
 )
 from narrows.evaluation.verdict import judge, measured_rows, notice, writer
+from narrows.models.anomalies import AnomalyDetector
 from narrows.models.base import BaseAutoencoder
 from narrows.models.learned_rows import LEARNED, NEW, hash_rows
 from narrows.models.table import TableAutoencoder
 from narrows.models.validation import check_columns, check_number, check_rate
 
+# Anomaly scores so many robust standard deviations above the others are those of outliers.
+_FAR = 3.0
 # The fewest rows for a report, and the fewest for its map.
 _FEWEST, _FEWEST_FOR_MAP = 10, 50
 # Training rows that PCA is fitted on at most.
@@ -89,17 +96,22 @@ class Report(Page):
         self.subject = subject
 
     def as_json(self) -> dict[str, Any]:
-        """Return figures and verdict, and of signals the stretches of outliers, for JSON."""
+        """Return figures, verdict, and outliers (of signals, stretches with them), for JSON."""
         record = {
             "notice": self.notice,
             "figures": asdict(self.figures),
             "verdict": [asdict(finding) for finding in self.verdict],
         }
         subject = self.subject
-        if subject.times is not None:
-            threshold = self.figures.headline.outlier_threshold
-            found = subject.times.stretches(subject.everything.errors, threshold)
+        scores, threshold = subject.anomalies.scores.total, self.figures.outliers.threshold
+        if subject.signals is not None:
+            found = join_windows(subject.signals, subject.chosen, scores, threshold)
             record["outliers"] = [stretch._asdict() for stretch in found]
+        else:
+            above = [row for row in subject.anomalies.order if scores[row] > threshold]
+            record["outliers"] = [
+                {"row": subject.anomalies.names[row], "score": float(scores[row])} for row in above
+            ]
         return record
 
     def _make_parts(self) -> list[Part]:
@@ -216,11 +228,14 @@ def measure(
     known: FeatureScores | None = None,
     kept_from_model: bool = False,
     in_one_unit: bool = False,
+    table: Frame | None = None,
+    anomalies: Anomalies | None = None,
 ) -> Subject:
     """Measure the figures of :func:`make_report`.
 
     ``known`` are scores of features of the same rows. Rows ``kept_from_model`` are not looked up
-    in the model's memory. Columns that are ``in_one_unit`` were scaled before.
+    in the model's memory. Columns that are ``in_one_unit`` were scaled before, from ``table``.
+    ``anomalies`` are the scores of the same rows, if they are known.
     """
     check_number("max_rows", max_rows, low=_FEWEST, integral=True)
     others = _others(model, sweep)
@@ -271,6 +286,10 @@ def measure(
         features = measure_features(
             coded, unit, labels[measured], width, random_state=random_state, known=known or {}
         )
+    shown = _names(given, names, chosen)
+    if anomalies is None:
+        scored = rows if table is None else table.rows(chosen)
+        anomalies = _score(model, given, scored, shown, random_state)
     figures = Figures(
         model=type(model).__name__,
         fingerprint=model.fingerprint_,
@@ -281,10 +300,11 @@ def measure(
         n_components=units.n,
         errors=errors,
         shares=None if shares is errors else shares,
+        outliers=_outliers(anomalies),
         learning=measure_learning(
             model,
             coded,
-            shares.outlier_threshold,
+            shares.largest_typical,
             learned_errors,
             is_unseen=origin.measured_on != "learned",
             random_state=random_state,
@@ -297,17 +317,14 @@ def measure(
         pca_curve={size: float(baseline.errors(size).mean()) for size in baseline.sizes if size},
         pca_same_scaling=same_scaling,
     )
-    numbers = chosen[measured].tolist()
-    times = None
-    if isinstance(given, Windows):
-        times = Times.of(given, chosen)
-        names = [given.describe(row) for row in range(len(given))] if names is None else names
     return Subject(
         model=model,
         coded=coded,
-        names=[f"row {row}" if names is None else names[row] for row in numbers],
+        names=[name for name, is_measured in zip(shown, measured, strict=True) if is_measured],
         everything=everything,
-        times=times,
+        anomalies=anomalies,
+        signals=given if isinstance(given, Windows) else None,
+        chosen=chosen,
         baseline=baseline,
         labels=labels,
         points=points,
@@ -441,6 +458,39 @@ def _sweep(
     }
 
 
+def _names(given: Any, names: Sequence[str] | None, chosen: NDArray[np.int64]) -> list[str]:
+    """Name the chosen rows: by the names given, as windows, or by their numbers."""
+    if names is None and isinstance(given, Windows):
+        return [given.describe(row) for row in chosen]
+    return [f"row {row}" if names is None else names[row] for row in chosen.tolist()]
+
+
+def _score(
+    model: BaseAutoencoder, given: Any, rows: Any, names: list[str], random_state: int
+) -> Anomalies:
+    """Score rows for anomalies by a detector of these rows, each by networks that have not seen it.
+
+    Of signals, all windows are learned from. The threshold of the detector plays no part, so that
+    few rows are enough.
+    """
+    detector = AnomalyDetector(contamination=0.5, random_state=random_state)
+    if isinstance(given, Windows):
+        rows = given if len(rows) == len(given) else rows
+        return find_anomalies(detector.fit(given), rows, names=names)
+    detector.fit(rows)
+    if not isinstance(rows, Frame) and hasattr(model, "feature_names_in_"):
+        detector.feature_names_in_ = model.feature_names_in_  # which rows in memory have not
+    return find_anomalies(detector, rows, names=names)
+
+
+def _outliers(anomalies: Anomalies) -> Outliers:
+    """Count the rows whose anomaly scores are far above all others."""
+    scores = anomalies.scores.total
+    threshold = outlier_threshold(scores, _FAR)
+    count = int((scores > threshold).sum())
+    return Outliers("anomaly score", anomalies.detector.ensemble_, threshold, count)
+
+
 def _facts(figures: Figures) -> list[tuple[str, str]]:
     """Return the most wanted figures, by name."""
     errors, columns = figures.headline, figures.columns
@@ -461,7 +511,7 @@ def _facts(figures: Figures) -> list[tuple[str, str]]:
         rows.append((f"{columns.kind} worse than their mean", worse))
     rows += [
         (f"{figures.units.kind} units", f"{figures.units.unused} of {figures.units.n}"),
-        ("outliers", f"{errors.outliers} of {figures.origin.n_measured}"),
+        ("outliers", f"{figures.outliers.n} of {figures.n_rows}"),
         ("epochs", str(figures.learning.epochs)),
     ]
     if figures.map is not None:
@@ -475,7 +525,7 @@ def _facts(figures: Figures) -> list[tuple[str, str]]:
 def _overlap(subject: Subject) -> str:
     """Say that windows held out in training overlap those learned from; empty where none do."""
     origin = subject.figures.origin
-    overlap = subject.times is not None and origin.measured_on == "unseen" and origin.n_held_out
+    overlap = subject.signals is not None and origin.measured_on == "unseen" and origin.n_held_out
     if not (overlap and origin.n_learned):
         return ""
     return (

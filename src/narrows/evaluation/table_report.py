@@ -35,7 +35,7 @@ class ColumnScore:
     error : float
         The mean over known cells of the squared error of the reconstruction, over the column's
         variance in training; NaN if no cell is known.
-    filled, by_mean, by_neighbors : float
+    filled, by_mean, by_neighbours : float
         The error of hidden cells, filled by the model, by the mean or the most frequent category,
         and by scikit-learn's ``KNNImputer``: of numbers, the root of the mean squared error in
         standard deviations; of categories, the share of wrong ones. NaN if no cell was hidden.
@@ -47,7 +47,7 @@ class ColumnScore:
     error: float
     filled: float
     by_mean: float
-    by_neighbors: float
+    by_neighbours: float
 
 
 class TableReport(Report):
@@ -81,7 +81,7 @@ class TableReport(Report):
     def _make_parts(self) -> list[Part]:
         restored = [[c.name, c.kind, str(c.gaps), f"{c.error:.3f}"] for c in self.columns]
         filled = [
-            [c.name, *(f"{v:.3f}" for v in (c.filled, c.by_mean, c.by_neighbors))]
+            [c.name, *(f"{v:.3f}" for v in (c.filled, c.by_mean, c.by_neighbours))]
             for c in self.columns
         ]
         words = [
@@ -159,6 +159,7 @@ def make_table_report(
         max_rows=max_rows,
         random_state=random_state,
         in_one_unit=True,
+        table=frame,
     )
     report = TableReport(title, subject)
     encoder = model.column_encoder_
@@ -183,7 +184,7 @@ def make_table_report(
     ]
     report.facts += [
         (f"filling of '{c.name}' (mean, neighbours)",
-         f"{c.filled:.3g} ({c.by_mean:.3g}, {c.by_neighbors:.3g})")
+         f"{c.filled:.3g} ({c.by_mean:.3g}, {c.by_neighbours:.3g})")
         for c in report.columns if c.gaps and np.isfinite(c.filled)
     ]  # fmt: skip
     return report

@@ -480,17 +480,16 @@ def _unused(figures: Figures) -> Iterator[Finding]:
 
 
 def _outliers(figures: Figures) -> Iterator[Finding]:
-    errors = figures.headline
-    measured = figures.origin.n_measured
-    outliers = errors.outliers / measured
+    found = figures.outliers
+    outliers = found.n / figures.n_rows
     if outliers >= _OUTLIERS:
         yield Finding(
             "outliers",
             "note",
-            f"{errors.outliers} of {measured} rows ({percent(outliers)}) are outliers: their "
-            f"error is above {amount(figures, errors.outlier_threshold)}.",
+            f"{found.n} of {figures.n_rows} rows ({percent(outliers)}) are outliers: their "
+            f"{found.unit} is above {found.threshold:.3g}.",
             "Look at them: they may be damaged, or of a kind that the model has hardly seen.",
-            "errors",
+            "outliers",
         )
 
 

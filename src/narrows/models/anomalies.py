@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
 
 from narrows import storage
 from narrows.data.arrays import check_finite
@@ -162,7 +163,8 @@ class AnomalyDetector(
             If a parameter or the rows cannot be used.
         """
         del y
-        with unchanged_on_failure(self):
+        # Matrices are small: several threads would wait for each other.
+        with unchanged_on_failure(self), threadpool_limits(1, user_api="blas"):
             self.check_parameters()
             seed = check_random_state(self.random_state).randint(2**31)
             generator = np.random.default_rng(seed)

@@ -150,7 +150,8 @@ class AnomalyScorer:
         norms = [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
         neighbours = training_rows.neighbours(features[chosen], _NEIGHBOURS, np.arange(len(chosen)))
         every = np.ones((1, len(rows)), np.bool_)
-        found = neighbours.find(features, training_rows.block_of(training_rows.find(rows)))
+        indices = training_rows.find(rows)
+        found = neighbours.find(features, training_rows.block_of(indices))
         distances = neighbours.squared_distances(features, found)
         middle = float(_robust_norms(distances[None], every, least)[0])
         distance = NeighbourDistance(distances[chosen], middle, 1.0)
@@ -170,7 +171,7 @@ class AnomalyScorer:
             distance=distance,
             reference_scores=np.empty(0),
         )
-        scores = scorer.scores(rows, training_rows.find).total
+        scores = scorer._sum(squares, lengths, compared / distance.unit, indices).total
         return replace(scorer, reference_scores=scores[chosen]), seen, scores
 
     @property
@@ -195,12 +196,18 @@ class AnomalyScorer:
         squares, codes = self.ensemble.measure(rows, features)
         squares += self.discrete.squared_errors(rows.reshape(len(rows), -1)).sum(axis=1)
         lengths = np.square(self.mahalanobis.whiten(codes)).sum(axis=2)
+        found = self.neighbours.find(features, self.training_rows.block_of(indices))
+        distances = self.neighbours.squared_distances(features, found)
+        return self._sum(squares, lengths, distances / self.distance.units(found), indices)
+
+    def _sum(
+        self, squares: Matrix, lengths: Matrix, compared: Matrix, indices: Indices
+    ) -> AnomalyScores:
+        """Sum the parts: squared residuals and lengths of codes (M, n), and distances (n,)."""
         shares = self.training_rows.shares(indices)
         residual = (squares * shares / self.norms[0][:, None]).sum(axis=0)
         code = (lengths * shares / self.norms[1][:, None]).sum(axis=0)
-        found = self.neighbours.find(features, self.training_rows.block_of(indices))
-        distances = self.neighbours.squared_distances(features, found)
-        neighbours = _WEIGHT * distances / self.distance.units(found)
+        neighbours = _WEIGHT * compared
         return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
     def contributions(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> Matrix:
