@@ -88,13 +88,26 @@ def test_dates_with_zones_come_back_in_utc_at_the_same_moment():
         (["red", "-", "blue"] * 9, "category", "'-' is a category of its own, and no gap"),
         ([f"{i}e{i % 3}" for i in range(1, 20)], "number", "'1e1' was read as a power of ten"),
         ([f"city {i % 70}" for i in range(700)], "category", "the 64 most frequent of 70 values"),
-        ([f"{2**70 + i}" for i in range(20)], "identifier", "texts that all differ"),
+        ([f"{2**70 * (i + 1)}" for i in range(20)], "identifier", "texts that all differ"),
         ([f"0{i % 40:03}" if i else "9" for i in range(60)], "text", "codes such as"),
     ],
 )  # fmt: skip
 def test_what_is_guessed_or_left_out_is_said(texts, kind, words):
     column, _ = column_of(texts)
     assert (column.kind, words in column.why) == (kind, True)
+
+
+def test_numbers_that_may_be_dates_are_said():
+    days = [int(f"2024{m:02}{d:02}") for m in range(1, 13) for d in (1, 9, 17, 25, 28)]
+    for kind in (np.int64, "Int32", float):
+        table = pd.DataFrame({"day": pd.Series(days).astype(kind), "x": numbers()})
+        if kind is float:
+            exact().fit(table)  # a decimal point says that they are numbers
+            continue
+        with pytest.warns(NarrowsWarning, match="'day': 20240101 was read as a number, and not"):
+            exact().fit(table)
+    counts = pd.DataFrame({"n": np.arange(20240100, 20240160) * 3 % 20241399, "x": numbers()})
+    assert [column.why for column in exact().fit(counts).columns_] == ["", ""]
 
 
 @pytest.mark.parametrize("word", ["-", "none", "n.a.", "#DIV/0!", "?", "NULL", ""])
@@ -280,6 +293,24 @@ def test_columns_of_other_types_are_read_as_those_learned_from():
         model.transform(tagged)
     with pytest.raises(DataTypeError, match=r"holds values of type list.*numbers were learned"):
         model.transform(table.assign(x=[{1}] * N))
+
+
+def test_levels_that_are_numbers_are_found_among_texts():
+    table = pd.DataFrame({"zone": [1, 2, 3] * (N // 3), "x": numbers()})
+    model = exact(categorical=["zone"]).fit(table)
+    column = model.columns_[0]
+    found = column.read(read_frame(pd.DataFrame({"zone": ["3", "x", "1", None]})).columns[0])
+    assert found.numbers[[0, 2]].tolist() == [2, 0]
+    assert found.unknown.tolist() == [False, True, False, False]
+    assert found.gaps.tolist() == [False, False, False, True]
+    texts = pd.DataFrame({"t": ["1", "2", "a"] * (N // 3), "x": numbers()})
+    column = exact().fit(texts).columns_[0]
+    several = pd.DataFrame({"t": pd.Series([1, "a", None, 2.5], dtype=object)})
+    found = column.read(read_frame(several).columns[0])
+    assert found.numbers[:2].tolist() == [0, 2]
+    assert (found.gaps.tolist(), found.unknown.tolist()) == (
+        [False, False, True, False], [False, False, False, True]
+    )  # fmt: skip
 
 
 def test_a_table_may_lack_columns_that_were_left_out():

@@ -44,6 +44,7 @@ _KEY_NAME = re.compile(
 )
 _KEY_CASE = re.compile(r"[a-z](Id|ID)$")
 _EXACT = 2**53
+_FIRST_DAY, _LAST_DAY = 19000101, 20991231
 _LARGEST = float(np.finfo(np.float32).max)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}  # in a second
 _TYPE = re.compile(
@@ -195,7 +196,11 @@ class Column:
         is_named = _KEY_NAME.search(self.name) or _KEY_CASE.search(self.name)
         if all_differ and not is_wanted and (counts or is_named):
             return replace(self, kind="identifier", why="whole numbers that all differ")
-        return replace(self, kind="number", offset=low if max(high, -low) > _EXACT else 0)
+        why = ""
+        if low >= _FIRST_DAY and high <= _LAST_DAY and day_among(known.cast(pa.string())):
+            why = f"{low} was read as a number, and not as a date"
+        offset = low if max(high, -low) > _EXACT else 0
+        return replace(self, kind="number", offset=offset, why=why)
 
     def _as_date(self, known: Any) -> Self:
         """Take the column for dates, times or spans, which all are whole days, hours or so on."""
