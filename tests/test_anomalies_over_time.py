@@ -113,7 +113,7 @@ def test_what_is_no_window_has_no_scores_over_time(detector):
         table.score_over_time(Windows(np.random.default_rng(0).random(50), 4))
 
 
-def test_a_page_lists_stretches_and_no_drift_of_windows(detector):
+def test_a_page_lists_stretches(detector):
     faulty = machine(1)
     faulty[3_000:3_200, 0] += 2
     found = find_anomalies(
@@ -124,9 +124,23 @@ def test_a_page_lists_stretches_and_no_drift_of_windows(detector):
     assert worst["signal"] == "b.wav"
     assert 2_960 < worst["start"] <= 3_010
     assert 3_190 <= worst["end"] < 3_240
-    assert record["drift"] is None  # whose test is for rows that do not depend on each other
+    assert record["drift"]["p_value"] > 0.01  # one fault is no drift
     assert record["scores"][0]["row"].startswith("b.wav, ")
     assert "b.wav" in found.to_html()
+
+
+def test_a_signal_in_another_state_is_said_to_be_unlike_those_learned_from(detector):
+    """Blocks of windows are compared, as windows depend on each other."""
+    found = {}
+    for name, values in (("like", machine(2)), ("louder", 1.4 * machine(2))):
+        found[name] = find_anomalies(detector, Windows(values, LENGTH, HOP), are_new=True)
+    assert found["like"].drift_finding.weight == "good"
+    finding = found["louder"].drift_finding
+    assert found["louder"].drift.p_value < 0.01
+    assert finding.weight == "bad"
+    share = found["louder"].is_outlier.mean()
+    assert f"{share:.0%} of its windows are above the threshold, 5% were asked for" in finding.text
+    assert "unlike those learned from" in found["louder"].to_html()
 
 
 def test_the_command_scores_folders_of_sound(tmp_path, run: Run):

@@ -9,6 +9,7 @@ import pytest
 
 from narrows import AnomalyDetector, Autoencoder, load
 from narrows.cli.main import main
+from narrows.evaluation import find_anomalies
 
 SEED = 20261130
 COLUMNS = ["alcohol", "proline", "hue", "=ash"]
@@ -37,7 +38,9 @@ def folder(tmp_path_factory):
 
 def test_rows_are_listed_by_score(folder, tmp_path, capsys):
     assert main(["anomalies", str(folder / "old.csv"), "-o", str(tmp_path / "a.csv")]) == 0
-    assert "rows of 200 above the threshold of" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "9 rows of 200 above the threshold of" in said
+    assert "rows are numbered from 0" in said
     with (tmp_path / "a.csv").open(encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 200
@@ -156,6 +159,38 @@ def test_what_cannot_be_done_is_refused(folder, monkeypatch, capsys, arguments, 
     assert main(arguments) == code
     assert words in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
+
+
+def test_the_count_that_chance_gives_is_good_and_more_is_not(folder):
+    detector = load(folder / "m")
+    verdicts = {}
+    for name in ("new", "moved"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        page = find_anomalies(detector, table, are_new=True)
+        verdicts[name] = {finding.rule: finding.weight for finding in page.verdict}
+        text = page.to_html()
+        assert "<td>yes</td>" in text.replace(' class="number"', "")
+        assert "Rows are numbered from 0." in text
+    assert verdicts["new"]["anomalies"] == "good"
+    assert verdicts["moved"]["anomalies"] == "note"
+    assert verdicts["moved"]["far"] == "note"
+
+
+def test_unknown_categories_are_warned_of_once(tmp_path, capsys):
+    generator = np.random.default_rng(SEED)
+    table = pd.DataFrame(
+        {"size": generator.normal(size=300), "kind": generator.choice(["a", "b"], 300)}
+    )
+    table.to_csv(tmp_path / "old.csv", index=False)
+    table.loc[:249, "kind"] = "c"
+    table.to_csv(tmp_path / "new.csv", index=False)
+    model = str(tmp_path / "m")
+    assert main(["train", str(tmp_path / "old.csv"), "--for", "anomalies", "-o", model]) == 0
+    capsys.readouterr()
+    assert main(["anomalies", model, str(tmp_path / "new.csv"), "--json"]) == 0
+    warned = json.loads(capsys.readouterr().out)["warnings"]
+    kinds = [one["columns"] for one in warned if one["kind"] == "unknown_categories"]
+    assert kinds == [{"kind": 250}]
 
 
 def test_tables_with_categories_and_gaps(tmp_path, capsys):

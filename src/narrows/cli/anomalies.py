@@ -91,11 +91,12 @@ def command(
     whether they as a whole differ from the training rows.
 
     The score is the sum of the residual, the distance of the code and the distance to the nearest
-    rows, each in medians. "why" names the columns that contribute most.
+    rows, each in medians. "why" names the columns that contribute most. Rows without names are
+    numbered, from 0.
     """
     from narrows import AnomalyDetector
     from narrows.errors import ParameterError
-    from narrows.evaluation import drift_words, find_anomalies
+    from narrows.evaluation import find_anomalies
     from narrows.storage import is_model
 
     _check_outputs(to, save, overwrite=overwrite)
@@ -135,8 +136,8 @@ def command(
     _print(
         result, {"output": to, "model": save, **result.as_json(), **reading_record(read.found)}, to
     )
-    if result.drift is not None:
-        note(" ".join(drift_words(result.drift)[1:]).strip())
+    if (drift := result.drift_finding) is not None:
+        note(f"{drift.text} {drift.remedy}".strip())
 
 
 def _check_outputs(to: Path | None, save: Path | None, *, overwrite: bool) -> None:
@@ -285,6 +286,8 @@ def _print(result: "Anomalies", record: dict[str, Any], to: Path | None) -> None
         f"{counted(record['anomalies'], 'row')} of {record['rows']:,} above the threshold of "
         f"{record['threshold']:.4g}"
     )
+    if result.are_numbered:
+        line += " (rows are numbered from 0)"
     click.echo(f"{line}, in {to}" if to is not None else line)
 
 

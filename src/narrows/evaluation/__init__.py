@@ -1,7 +1,7 @@
 """Evaluation of models: reports, comparisons, maps and scores."""
 
 from narrows.data.principal import PrincipalAxes, fit_pca
-from narrows.evaluation.anomalies import Anomalies, drift_words, find_anomalies
+from narrows.evaluation.anomalies import Anomalies, find_anomalies
 from narrows.evaluation.comparison import Comparison, Scores, compare_models, compare_with_pca
 from narrows.evaluation.depth import DepthReport, DepthRun, compare_depths, draw_depths
 from narrows.evaluation.figures import Figures
@@ -47,7 +47,6 @@ __all__ = [
     "compare_with_pca",
     "contact_sheet",
     "draw_depths",
-    "drift_words",
     "evaluate_matching",
     "find_anomalies",
     "fit_pca",

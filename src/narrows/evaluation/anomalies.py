@@ -7,10 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from narrows import plots
 from narrows.data.frames import Frame, read_frame
 from narrows.data.signal_files import Windows
+from narrows.errors import NarrowsWarning
+from narrows.evaluation.figures import outlier_threshold
 from narrows.evaluation.over_time import Stretch, join_samples, list_stretches
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.verdict import Finding
@@ -23,6 +26,9 @@ from narrows.texts import as_text, counted
 # The rows whose columns are named, and those that the page shows.
 _MOST_EXPLAINED, _SHOWN, _COLUMNS = 200, 20, 3
 _DRIFT = 0.01  # the p-value below which new rows are said to be unlike the old ones
+# Scores so many robust standard deviations above the others are far; counts above the threshold
+# are put down to chance down to the second number; more than this many times those asked are many.
+_FAR, _CHANCE, _TOO_MANY = 3.0, 0.01, 2.0
 _BINS = 40
 # Anomalous samples belong to one stretch if they lie closer than this part of a window.
 _JOINED = 4
@@ -52,7 +58,7 @@ class Anomalies(Page):
         The number of the nearest normal training row of each of the first rows, and this row.
     drift : Drift or None
         The test whether the rows have the distribution of the training rows; None for the training
-        rows themselves, and for windows of signals, which depend on each other.
+        rows themselves.
     title : str
         The title of the page.
     over_time : sequence of ndarray of shape (T,)
@@ -70,6 +76,11 @@ class Anomalies(Page):
     drift: Drift | None
     title: str
     over_time: Sequence[NDArray[np.float64]] = ()
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether the names of rows are their numbers, counted from 0."""
+        return list(self.names) == [str(number) for number in range(len(self.names))]
 
     @property
     def is_outlier(self) -> NDArray[np.bool_]:
@@ -142,16 +153,61 @@ class Anomalies(Page):
                 f"Of {n_rows:,} rows like those learned from, {asked * n_rows:.3g} would be above "
                 f"the threshold of {least:.4g} by chance."
             )
+            as_asked = self._are_as_many_as_asked
         else:
             remedy = f"The threshold of {least:.4g} was asked for by the share of anomalies."
+            as_asked = False
+        more = ", as many as chance gives" if as_asked else ""
         found = Finding(
-            "anomalies", "note", f"{counted(count, 'row')} of {n_rows:,} above the threshold.",
+            "anomalies", "good" if as_asked else "note",
+            f"{counted(count, 'row')} of {n_rows:,} above the threshold{more}.",
             remedy, "anomalies",
         )  # fmt: skip
         findings = [found]
-        if self.drift is not None:
-            findings.append(Finding("drift", *drift_words(self.drift), "scores"))
+        far = outlier_threshold(self.detector.calibration_scores_, _FAR)
+        if n_far := int((self.scores.total > far).sum()):
+            text = (
+                f"{counted(n_far, 'row')} with scores above {far:.3g}, three robust standard "
+                "deviations of the logarithms above the median of the training rows."
+            )
+            findings.append(Finding("far", "note", text, "Look at these first.", "anomalies"))
+        if (drift := self.drift_finding) is not None:
+            findings.append(drift)
         return findings
+
+    @property
+    def drift_finding(self) -> Finding | None:
+        """Whether rows as a whole are unlike those learned from; None where it was not tested."""
+        if self.drift is None:
+            return None
+        if self.detector.kind_of_rows_ != "signals":
+            return Finding("drift", *drift_words(self.drift), "scores")
+        share, asked = float(self.is_outlier.mean()), self._asked
+        above = f"{share:.0%} of its windows are above the threshold, {asked:.0%} were asked for"
+        if self.drift.p_value >= _DRIFT:
+            text = f"No drift: as a whole, the signal is like those learned from; {above}."
+            return Finding("drift", "good", text, "", "scores")
+        return Finding(
+            "drift", "bad" if share > _TOO_MANY * asked else "note",
+            f"Drift: the new signal as a whole is unlike those learned from (p = "
+            f"{self.drift.p_value:.2g}, by blocks of windows); {above}.",
+            "If it is normal, the training signal lacks its states (loads, speeds): learn from "
+            "signals in all of them.", "scores",
+        )  # fmt: skip
+
+    @property
+    def _asked(self) -> float:
+        """The share of rows above the threshold that was asked for."""
+        share = self.detector.contamination
+        return self.detector.false_alarms if isinstance(share, str) else share
+
+    @property
+    def _are_as_many_as_asked(self) -> bool:
+        """Whether chance gives as many rows above the threshold, or more, in one of 100 cases."""
+        count, asked = int(self.is_outlier.sum()), self._asked
+        if self.detector.kind_of_rows_ == "signals":  # windows depend on each other
+            return count <= _TOO_MANY * asked * len(self.names)
+        return bool(binom.sf(count - 1, len(self.names), asked) >= _CHANCE)
 
     @property
     def facts(self) -> list[tuple[str, str]]:  # type: ignore[override]
@@ -173,6 +229,7 @@ class Anomalies(Page):
             "anomalies": int(self.is_outlier.sum()),
             "threshold": -self.detector.offset_,
             "false_alarms": self.detector.false_alarms,
+            **({"rows_numbered_from": 0} if self.are_numbered else {}),
             "drift": None if self.drift is None else self.drift._asdict(),
             **({"stretches": [one._asdict() for one in self.stretches]} if self.over_time else {}),
             "scores": [dict(zip(heading, line, strict=True)) for line in lines],
@@ -195,6 +252,10 @@ class Anomalies(Page):
                 line.append(f"row {number}")
             heading.append("most alike")
         heading[0] = "window" if self.over_time else "row"
+        if self.are_numbered:
+            listed.words.append("Rows are numbered from 0.")
+        place = heading.index("anomaly")
+        lines = [[*a[:place], "yes" if a[place] else "no", *a[place + 1 :]] for a in lines]
         listed.table.append([name.replace("_", "-") for name in heading])
         listed.table.extend([_shown(cell) for cell in line] for line in lines[: len(first)])
         why = Part("why", "Why")
@@ -309,6 +370,8 @@ def find_anomalies(
         # The names of columns were compared above.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         scores = detector.score_parts(rows)
+        # What follows would warn of some of these rows again, with other counts.
+        warnings.simplefilter("ignore", NarrowsWarning)
         order = (-scores.total).argsort(kind="stable")
         first, shown = (_take(rows, order[:count]) for count in (_MOST_EXPLAINED, _SHOWN))
         contributions = detector.contributions(first).reshape(len(first), -1)
@@ -317,7 +380,7 @@ def find_anomalies(
         if isinstance(rows, Windows) and detector.kind_of_rows_ == "signals":
             over_time = detector.score_over_time(rows)
             names = [rows.describe(row) for row in range(len(rows))] if names is None else names
-        drifts = are_new and len(rows) > 1 and not over_time
+        drifts = are_new and len(rows) > 1
         drift = detector.drift(rows) if drifts else None
     return Anomalies(
         detector=detector,

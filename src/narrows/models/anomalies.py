@@ -519,7 +519,8 @@ class AnomalyDetector(
         ----------
         X : array-like of shape (n, *sample_shape), DataFrame, Windows or path
             As :meth:`score_samples`; at least 2 rows, drawn independently, as the training
-            rows were: the test assumes that rows do not depend on each other.
+            rows were: the test assumes that rows do not depend on each other. Windows of signals
+            do, so that blocks of them are compared: their median scores, and their mean rows.
 
         Returns
         -------
@@ -533,6 +534,11 @@ class AnomalyDetector(
         """
         rows = self._check_rows(X)
         generator = np.random.default_rng(0)
+        if isinstance(rows, Windows) and self.kind_of_rows_ == "signals":
+            blocks = WindowPlaces.of(rows, np.arange(len(rows))).blocks()
+            old_scores, old_rows = self._scorer.of_reference_blocks()
+            own = self._scorer.of_blocks(rows, self._score(rows).total, blocks)
+            return Drift.between((old_scores, own[0]), (old_rows, own[1]), generator)
         drawn = np.sort(generator.permutation(len(rows))[:MOST_REFERENCES])
         new = np.asarray(rows[drawn])
         scores = self.calibration_scores_, self._score(new).total

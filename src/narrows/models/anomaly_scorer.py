@@ -272,6 +272,16 @@ class AnomalyScorer:
             errors.append(values.reshape(len(block), self.shape[0], -1).sum(axis=2))
         return np.concatenate(errors)
 
+    def of_blocks(self, rows: AnyRows, scores: Matrix, blocks: Indices) -> tuple[Matrix, Matrix]:
+        """Return the median score, (B,), and the mean features, (B, r), of blocks of rows."""
+        features = np.concatenate([self.features(block) for block in blocks_of(rows)])
+        return _by_block(blocks, scores, features)
+
+    def of_reference_blocks(self) -> tuple[Matrix, Matrix]:
+        """Return what :meth:`of_blocks` does, of the windows learned from."""
+        blocks = self.training_rows.block_of(self.training_rows.references)
+        return _by_block(blocks, self.reference_scores, self.neighbours.rows)
+
     def nearest(self, rows: Rows, k: int, which: Indices) -> tuple[Indices, Rows]:
         """Find the nearest of some reference rows: their numbers, (n, k), and themselves."""
         near = self.training_rows.neighbours(self.neighbours.rows[which], k, which)
@@ -381,6 +391,12 @@ class AnomalyScorer:
         units = self.distance.middle, self.distance.unit, *self.norms.flat
         if not min(units) > 0 or not np.isfinite(squares).all():
             raise ValueError("the norms are not above zero")
+
+
+def _by_block(blocks: Indices, scores: Matrix, features: Matrix) -> tuple[Matrix, Matrix]:
+    own = [blocks == block for block in np.unique(blocks)]
+    medians = np.array([np.median(scores[which]) for which in own])
+    return medians, np.stack([features[which].mean(axis=0) for which in own])
 
 
 def as_tensors(arrays: Mapping[str, Rows]) -> dict[str, torch.Tensor]:
