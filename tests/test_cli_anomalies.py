@@ -173,7 +173,9 @@ def test_the_count_that_chance_gives_is_good_and_more_is_not(folder):
         assert "Rows are numbered from 0." in text
     assert verdicts["new"]["anomalies"] == "good"
     assert verdicts["moved"]["anomalies"] == "note"
-    assert verdicts["moved"]["far"] == "note"
+    assert verdicts["moved"]["drift"] == "bad"
+    of_old = find_anomalies(detector, pd.read_csv(folder / "old.csv"))
+    assert {one.rule: one.weight for one in of_old.verdict} == {"anomalies": "good", "far": "note"}
 
 
 def test_unknown_categories_are_warned_of_once(tmp_path, capsys):

@@ -283,7 +283,7 @@ def _print(result: "Anomalies", record: dict[str, Any], to: Path | None) -> None
         ]
         table(heading, shown)
     line = (
-        f"{counted(record['anomalies'], 'row')} of {record['rows']:,} above the threshold of "
+        f"{counted(record['anomalies'], result.noun)} of {record['rows']:,} above the threshold of "
         f"{record['threshold']:.4g}"
     )
     if result.are_numbered:

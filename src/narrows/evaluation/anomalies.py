@@ -78,6 +78,11 @@ class Anomalies(Page):
     over_time: Sequence[NDArray[np.float64]] = ()
 
     @property
+    def noun(self) -> str:
+        """The word for a row."""
+        return "window" if self.detector.kind_of_rows_ == "signals" else "row"
+
+    @property
     def are_numbered(self) -> bool:
         """Whether the names of rows are their numbers, counted from 0."""
         return list(self.names) == [str(number) for number in range(len(self.names))]
@@ -93,7 +98,8 @@ class Anomalies(Page):
         """The number of rows, and of those learned from."""
         learned = len(self.detector.calibration_scores_)
         return (
-            f"{counted(len(self.names), 'row')}, scored by a detector of {learned:,} training rows"
+            f"{counted(len(self.names), self.noun)}, scored by a detector of {learned:,} "
+            f"training {self.noun}s"
         )
 
     @property
@@ -150,8 +156,8 @@ class Anomalies(Page):
         least = -self.detector.offset_
         if isinstance(self.detector.contamination, str):
             remedy = (
-                f"Of {n_rows:,} rows like those learned from, {asked * n_rows:.3g} would be above "
-                f"the threshold of {least:.4g} by chance."
+                f"Of {n_rows:,} {self.noun}s like those learned from, {asked * n_rows:.3g} would "
+                f"be above the threshold of {least:.4g} by chance."
             )
             as_asked = self._are_as_many_as_asked
         else:
@@ -160,14 +166,15 @@ class Anomalies(Page):
         more = ", as many as chance gives" if as_asked else ""
         found = Finding(
             "anomalies", "good" if as_asked else "note",
-            f"{counted(count, 'row')} of {n_rows:,} above the threshold{more}.",
+            f"{counted(count, self.noun)} of {n_rows:,} above the threshold{more}.",
             remedy, "anomalies",
         )  # fmt: skip
         findings = [found]
         far = outlier_threshold(self.detector.calibration_scores_, _FAR)
-        if n_far := int((self.scores.total > far).sum()):
+        n_far = int((self.scores.total > far).sum())
+        if 0 < n_far <= n_rows / 2:  # of more, drift tells
             text = (
-                f"{counted(n_far, 'row')} with scores above {far:.3g}, three robust standard "
+                f"{counted(n_far, self.noun)} with scores above {far:.3g}, three robust standard "
                 "deviations of the logarithms above the median of the training rows."
             )
             findings.append(Finding("far", "note", text, "Look at these first.", "anomalies"))
@@ -214,7 +221,7 @@ class Anomalies(Page):
         """The main figures, by name."""
         first = self.order[0]
         return [
-            ("rows", f"{len(self.names):,}"),
+            (f"{self.noun}s", f"{len(self.names):,}"),
             ("above the threshold", f"{int(self.is_outlier.sum()):,}"),
             ("threshold", f"{-self.detector.offset_:.4g}"),
             ("highest score", f"{self.scores.total[first]:.4g}"),
@@ -242,8 +249,8 @@ class Anomalies(Page):
         heading, *lines = self.table
         listed.words.append(
             "The score is the sum of residual (Q), code (T squared) and neighbours, each divided "
-            "by its median over the training rows. The p-value is the share of training rows with "
-            "at least this score."
+            "by its median over the training rows; neighbours count twice. The p-value is the "
+            "share of training rows with at least this score."
         )
         if self.detector.kind_of_rows_ != "table":  # shown below
             heading, lines = heading[:-1], [line[:-1] for line in lines]
@@ -251,7 +258,7 @@ class Anomalies(Page):
             for line, number in zip(lines[: len(first)], self.alike[0], strict=True):
                 line.append(f"row {number}")
             heading.append("most alike")
-        heading[0] = "window" if self.over_time else "row"
+        heading[0] = self.noun
         if self.are_numbered:
             listed.words.append("Rows are numbered from 0.")
         place = heading.index("anomaly")
@@ -272,8 +279,6 @@ class Anomalies(Page):
                 self.contributions[: len(first)], columns=self.columns, lines=len(first),
                 names=[as_text(self.names[number]) for number in first],
             )  # fmt: skip
-        else:
-            why.words.append("Windows with high scores are shown over time below.")
         scores = Part("scores", "All scores")
         if self.over_time:
             sizes = [len(one) for one in self.over_time]
@@ -292,7 +297,7 @@ class Anomalies(Page):
             )
             list_stretches(scores, self.stretches, self.detector.rate_)
         scores.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
-        return [listed, why, scores]
+        return [scores, listed] if kind == "signals" else [listed, why, scores]
 
     def _draw_pictures(self, part: Part, first: NDArray[np.int64], alike: NDArray[Any]) -> None:
         part.words.append(
