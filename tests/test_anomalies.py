@@ -22,6 +22,7 @@ from narrows.errors import (
     ParameterError,
 )
 from narrows.models.committee import Committee
+from narrows.models.registry import MODELS
 from narrows.signals import Windows
 
 SEED = 20261130
@@ -367,6 +368,17 @@ def test_any_model_may_take_the_place_of_the_committee(tmp_path):
     again = load(detector.save(tmp_path / "m"))
     assert np.array_equal(again.score_samples(X), detector.score_samples(X))
     assert again.get_params()["model__max_epochs"] == 5
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_kind_of_model_scores_and_explains_and_is_saved(name, tmp_path):
+    X = rows(60)
+    detector = AnomalyDetector(MODELS[name](n_components=2, max_epochs=1), random_state=SEED).fit(X)
+    scores = detector.score_samples(X)
+    assert detector.contributions(X).sum(axis=1) == pytest.approx(-scores)
+    assert detector.ensemble_ == "5 models"
+    again = load(detector.save(tmp_path / "m"))
+    assert np.array_equal(again.score_samples(X), scores)
 
 
 def test_a_fitted_model_is_used_as_it_is(tmp_path):

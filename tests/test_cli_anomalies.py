@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from narrows import AnomalyDetector, Autoencoder, load
 from narrows.cli.main import main
@@ -110,6 +111,23 @@ def test_pictures_and_signals(tmp_path, capsys):
     start, _ = first["row"].removeprefix("s.npy, samples ").split("-")
     assert 3_000 - 64 < int(start) < 3_100
     assert "over time" in (tmp_path / "s.html").read_text("utf-8")
+
+
+def test_pictures_of_another_size_are_resized_with_a_word(tmp_path, capsys):
+    generator = np.random.default_rng(SEED)
+    for name, side in (("old", 16), ("new", 20)):
+        (tmp_path / name).mkdir()
+        for number in range(30):
+            pixels = generator.integers(0, 255, (side, side), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    model = str(tmp_path / "m")
+    assert main(["train", str(tmp_path / "old"), "--for", "anomalies", "-o", model]) == 0
+    capsys.readouterr()
+    assert main(["anomalies", model, str(tmp_path / "new"), "--json"]) == 0
+    warned = json.loads(capsys.readouterr().out)["warnings"]
+    (said,) = (one for one in warned if one["kind"] == "pictures_resized")
+    assert "which the detector learned from" in said["message"]
+    assert "--architecture" not in said["message"]
 
 
 def test_an_autoencoder_scores_rows_too(folder, tmp_path, capsys):

@@ -251,7 +251,8 @@ def _read_for_model(
 
 def _read_for_detector(detector: "AnomalyDetector", path: Path, reading: dict[str, Any]) -> "Rows":
     """Read rows of the shape and the type that a detector learned from."""
-    from narrows.errors import DataError
+    from narrows.data.decoding import side_by_side
+    from narrows.errors import DataError, warn
     from narrows.models.validation import check_columns
 
     rows = read_rows(
@@ -259,9 +260,16 @@ def _read_for_detector(detector: "AnomalyDetector", path: Path, reading: dict[st
         sample_shape=detector.sample_shape_,
         of_pictures=detector.kind_of_rows_ == "pictures",
         known=getattr(detector, "feature_names_in_", None),
-        resizing="say",
+        resizing="asked",
         **reading,
     )
+    if (resized := rows.resized) is not None:
+        warn(
+            f"'{path}': {resized.words()} brought to {side_by_side(resized.to)}, which the "
+            "detector learned from; train a detector on pictures of one size for exact scores",
+            kind="pictures_resized",
+            **resized.as_json(),
+        )
     check_columns(detector, rows, path)
     if rows.pictures and str(rows.values.dtype) != detector.data_type_:
         raise DataError(
