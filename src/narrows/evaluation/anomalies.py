@@ -264,6 +264,7 @@ class Anomalies(Page):
         place = heading.index("anomaly")
         lines = [[*a[:place], "yes" if a[place] else "no", *a[place + 1 :]] for a in lines]
         listed.table.append([name.replace("_", "-") for name in heading])
+        listed.texts.update(range(heading.index("neighbours") + 1, len(heading)))
         listed.table.extend([_shown(cell) for cell in line] for line in lines[: len(first)])
         why = Part("why", "Why")
         kind = self.detector.kind_of_rows_

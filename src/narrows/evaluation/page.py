@@ -85,6 +85,8 @@ class Part:
         Its plots.
     table : list of list of str
         Its table, the heading first; may be empty.
+    texts : set of int
+        The columns of the table, beside the first, that hold words; others hold numbers.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Part:
     words: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     table: list[list[str]] = field(default_factory=list)
+    texts: set[int] = field(default_factory=set)
 
     def plot(
         self,

@@ -505,6 +505,7 @@ def _outliers(subject: Subject, part: Part) -> None:
             tiles=True,
         )
     part.table.append([subject.noun.removesuffix("s"), found.unit, "columns that contribute most"])
+    part.texts.add(2)
     lines = zip(names, scores[order], strict=True)
     for place, (name, score) in enumerate(lines):
         part.table.append([name, f"{score:.3g}", anomalies.why(place)])
