@@ -744,6 +744,29 @@ def test_every_model_learns_from_tables(name):
     assert np.mean(list(model.column_errors(table).values())) < 0.9
 
 
+def test_wide_tables_are_filled_by_the_gaussian_alone_which_is_said():
+    from sklearn.impute import KNNImputer
+
+    rng = np.random.default_rng(SEED)
+    X = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 600)) + 0.3 * rng.normal(size=(80, 600))
+    removed = rng.random(X.shape) < 0.2
+    holes = np.where(removed, np.nan, X)
+    inner = Autoencoder(2, hidden_layer_sizes=(), activation="identity")
+    with pytest.warns(NarrowsWarning, match="these 600 features are more than the 500"):
+        model = TableAutoencoder(inner, random_state=0).fit(holes)
+    error, by_neighbors, by_mean = (
+        np.square(filled - X)[removed].mean()
+        for filled in (
+            model.impute(holes),
+            KNNImputer().fit_transform(holes),
+            np.broadcast_to(np.nanmean(holes, axis=0), X.shape),
+        )
+    )
+    assert model.imputer_.network is None
+    assert error < 0.1 * by_mean
+    assert error < by_neighbors
+
+
 def test_the_same_seed_gives_the_same_model():
     table, _, _ = gappy()
     one, other = (

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from narrows.data.column_encoder import MARK, ColumnEncoder
-from narrows.errors import NarrowsWarning
+from narrows.errors import NarrowsWarning, warn
 from narrows.models import low_rank_gaussian
 from narrows.models.denoising import DenoisingAutoencoder
 from narrows.models.learned_rows import HELD_OUT
@@ -36,6 +36,7 @@ HIDDEN = 0.2
 
 _ROWS, _ROWS_TO_CHOOSE, _FOLDS = 5_000, 800, 4  # rows at most, of these to choose, and folds
 _MOST_DRAWS, _CELLS = 20, 40_000  # draws of hidden cells, at most, and cells of all draws
+_MOST_FOR_NETWORK = 500  # features
 _CODE, _HIDDEN_UNITS = 64, 128  # widths of the network; its code is not a bottleneck
 _ROUNDING, _LEAST_STEP = 1e-12, 1e-3  # of numbers that were scaled and scaled back
 _PRIOR = 10.0  # the weight, in cells, of the weight of all columns in a column's own
@@ -228,6 +229,16 @@ def fit(encoder: ColumnEncoder, features: Floats, weights: Floats | None, seed: 
     with threadpool_limits(1):
         imputer = fit_gaussian(encoder, features, weights, np.random.default_rng(seed))
         if not np.isnan(features).any() or len(encoder.used) < 2:
+            return imputer
+        if encoder.n_features > _MOST_FOR_NETWORK:
+            warn(
+                f"gaps are filled by a Gaussian alone, as these {encoder.n_features} features are "
+                f"more than the {_MOST_FOR_NETWORK} for which a network corrects it; leave out "
+                "columns (drop=, --drop) for that",
+                kind="imputation_without_network",
+                stacklevel=5,
+                features=encoder.n_features,
+            )
             return imputer
         rows = _network_rows(imputer, features)
         network = DenoisingAutoencoder(

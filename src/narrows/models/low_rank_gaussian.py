@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 Floats = NDArray[np.float64]
@@ -20,11 +21,16 @@ Bools = NDArray[np.bool_]
 _RANKS = (1, 2, 4, 8, 16, 32, 64)  # numbers of axes that are tried
 _RIDGES = (0.0001, 0.003, 0.03, 0.1, 0.3)  # of the mean variance, added where all axes are kept
 _MOST_FEATURES = 200  # for which all axes are tried
-_ROUNDS, _WORK = (4, 15), 1e9  # iterations of EM, and multiplications that they may take
+_ROUNDS, _WIDE_ROUNDS, _WORK = (
+    (4, 15),
+    (2, 4),
+    1e9,
+)  # iterations of EM, and multiplications that they may take
 _LATER_ROUNDS = 8  # iterations from where another choice has ended
 _MOST_FOR_PRECISION = 2_000  # features for which the precision matrix is held
+_WIDE = 500  # features beyond which axes are found one by one, and gaps of a row vary by themselves
 _BLOCK = 1 << 22  # numbers that are held at once
-_LEAST_NOISE = 1e-4
+_LEAST_NOISE, _AXES_TOLERANCE = 1e-4, 1e-3
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class LowRankGaussian:
         """Impute by the expectation of the codes on the axes, by systems of r equations."""
         loadings = torch.from_numpy(self.loadings).to(x)
         noise = torch.from_numpy(self.noise_variance).to(x)
-        rank = loadings.shape[1]
+        n_features, rank = loadings.shape
         outer = (loadings[:, :, None] * loadings[:, None, :]).flatten(1)
         precision = ((known.to(x) / noise) @ outer).view(-1, rank, rank) + torch.eye(rank).to(x)
         right = (torch.where(known, x, 0) / noise) @ loadings
@@ -117,7 +123,10 @@ class LowRankGaussian:
         if total is not None:
             of_gaps = loadings.T * ~known[:, None, :]
             solved = torch.linalg.solve_triangular(factor, of_gaps, upper=False).flatten(0, 1)
-            total += solved.T @ solved
+            if n_features > _WIDE:  # where many cells are known, codes are nearly certain
+                total += torch.diag(solved.square().sum(dim=0))
+            else:
+                total += solved.T @ solved
             total += torch.diag(noise * (~known).sum(dim=0))
         codes = torch.cholesky_solve(right[:, :, None], factor)[:, :, 0]
         return codes @ loadings.T
@@ -242,7 +251,8 @@ def fit(
     rank, ridge = choice
     known = ~np.isnan(features)
     work = features.size * max(1, rank) ** 2
-    rounds = 1 if known.all() else int(np.clip(_WORK / work, *_ROUNDS))
+    least, most = _WIDE_ROUNDS if features.shape[1] > _WIDE else _ROUNDS
+    rounds = 1 if known.all() else int(np.clip(_WORK / work, least, most))
     if moments is None:
         moments = (np.where(known, features, 0), np.zeros((features.shape[1],) * 2))
     else:
@@ -261,12 +271,17 @@ def fit(
 
 def _principal(mean: Floats, covariance: Floats, rank: int, ridge: float) -> LowRankGaussian:
     """Keep the first axes of a covariance; the mean of the other variances is noise."""
-    # torch's decomposition takes a quarter of the time of numpy's.
-    found = torch.linalg.eigh(torch.from_numpy(covariance))
-    variances, directions = (part.numpy() for part in found)
-    variances, directions = variances[::-1].clip(min=0), directions[:, ::-1]
-    usual = max(float(variances.mean()), _LEAST_NOISE)
-    noise = ridge * usual if ridge else max(float(variances[rank:].mean()), _LEAST_NOISE * usual)
-    kept = (variances[:rank] - (0 if ridge else noise)).clip(min=0)
-    loadings = directions[:, :rank] * np.sqrt(kept)
+    n_features = len(mean)
+    if n_features > _WIDE:
+        start = np.random.default_rng(0).normal(size=n_features)  # which Lanczos's method wants
+        variances, directions = eigsh(covariance, rank, v0=start, tol=_AXES_TOLERANCE)
+    else:  # torch's decomposition takes a quarter of the time of numpy's
+        found = torch.linalg.eigh(torch.from_numpy(covariance))
+        variances, directions = (part.numpy() for part in found)
+    variances, directions = variances[::-1][:rank].clip(min=0), directions[:, ::-1][:, :rank]
+    total = float(np.trace(covariance))
+    usual = max(total / n_features, _LEAST_NOISE)
+    others = (total - float(variances.sum())) / max(1, n_features - rank)
+    noise = ridge * usual if ridge else max(others, _LEAST_NOISE * usual)
+    loadings = directions * np.sqrt((variances - (0 if ridge else noise)).clip(min=0))
     return LowRankGaussian(mean, np.ascontiguousarray(loadings), np.full(len(mean), noise))
