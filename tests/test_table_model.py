@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from narrows import MODELS, Autoencoder, EncoderClassifier, TableAutoencoder, load
+from narrows import MODELS, Autoencoder, EncoderClassifier, Library, TableAutoencoder, load
 from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.frames import read_frame
 from narrows.errors import (
@@ -285,6 +285,11 @@ def test_columns_are_found_by_name():
         model.transform(table.assign(x=[np.inf] + [0.0] * (N - 1)))
     with pytest.raises(DataError, match=r"column 'x' has the number 1e\+300, beyond"):
         quick().fit(table.assign(x=[1e300] + [0.0] * (N - 1)))
+    with pytest.raises(DataTypeError, match=r"column 'x' holds '2020-01-01.*is no number"):
+        model.transform(table.assign(x=pd.Timestamp("2020-01-01")))
+    days = table.assign(x=pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(N) % 9, "D"))
+    with pytest.raises(DataTypeError, match=r"column 'x' holds .*is no date as those learned"):
+        quick().fit(days).transform(table)
     as_text = table.assign(x=table["x"].astype(str))
     np.testing.assert_allclose(model.transform(as_text), model.transform(table), atol=1e-5)
     assert model.reconstruct(table.iloc[:1]).shape == (1, 2)
@@ -765,6 +770,23 @@ def test_wide_tables_are_filled_by_the_gaussian_alone_which_is_said():
     assert model.imputer_.network is None
     assert error < 0.1 * by_mean
     assert error < by_neighbors
+
+
+def test_rows_of_a_table_are_found_in_a_library_by_its_model(tmp_path):
+    """The nearest codes are those of brute force."""
+    rng = np.random.default_rng(SEED)
+    table = pd.DataFrame({"x": rng.normal(size=N), "c": rng.choice(["a", "b"], N)})
+    model = quick(2).fit(table)
+    with pytest.raises(ParameterError, match="its model_, for rows of its encode_columns"):
+        Library.create(tmp_path / "no.lance", model=model)
+    library = Library.create(tmp_path / "rows.lance", model=model.model_)
+    rows = model.encode_columns(table).to_pandas().to_numpy()
+    library.add(rows, names=[str(place) for place in range(N)])
+    codes = model.transform(table).astype(float)
+    for place, found in enumerate(library.match(rows[:5], k=3)):
+        nearest = np.sort(np.linalg.norm(codes - codes[place], axis=1))[:3]
+        np.testing.assert_allclose([match.distance for match in found], nearest, atol=1e-5)
+        assert found[0].distance == pytest.approx(0, abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_model():

@@ -345,6 +345,7 @@ class Column:
         if not len(known):
             return Cells(numbers, gaps, none)
         try:
+            _check_kind(array, self.kind)
             if self.kind == "date":
                 found = self._dates(known)
             elif are_texts:
@@ -463,6 +464,18 @@ class Column:
         if not 0 <= column.digits <= 30 or marks or column.step < 1:
             raise ValueError(f"column {column.name!r} has {column.digits} digits")
         return column
+
+
+def _check_kind(array: Any, kind: Kind) -> None:
+    """Refuse numbers for dates, and dates for numbers; texts may hold both.
+
+    Raises
+    ------
+    TypeError
+        If the array holds such.
+    """
+    if not is_text(array) and pa.types.is_temporal(array.type) != (kind == "date"):
+        raise TypeError(f"{array.type} holds no {kind}")
 
 
 def type_of(name: str) -> Any:

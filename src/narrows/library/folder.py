@@ -524,7 +524,8 @@ def halves(model: Model) -> tuple[Encoder, Decoder | None]:
     if not isinstance(model, BaseAutoencoder):
         raise ParameterError(
             f"model is a {type(model).__name__}, which makes no codes for a library; "
-            "give a fitted Autoencoder, or the Encoder of one"
+            "give a fitted Autoencoder, or the Encoder of one (of a table's model, its model_, for "
+            "rows of its encode_columns)"
         )
     return model.split()
 
