@@ -69,9 +69,10 @@ BAD_INPUT = [
     (3, "train objects.npy -o new", "Python objects.*save an array of numbers"),
     (3, "train claims.npy -o new", "its header is damaged; save it again"),
     (3, "train bomb.idx -o new", "would take 1.1e.03 GB of memory.*save it as .npy"),
+    (3, "compare text.csv -o new", "2 rows are too few to compare models; give at least 50"),
     (
         3,
-        "compare text.csv -o new",
+        "depth text.csv",
         "'b' has 2 texts, the first 'one' .*only numbers.*remove the columns from the file",
     ),
     (3, "train nul.csv -o new", "NUL bytes.*say its encoding .--encoding"),

@@ -421,3 +421,5 @@ def test_columns_of_any_name_are_named_in_any_number_of_options(run: Run) -> Non
         assert (refused.code, words in refused.err) == (2, True)
         refused = run("impute", "t.csv", "-o", "n.csv", *options)
         assert (refused.code, words in refused.err) == (2, True)
+    refused = run("compare", "t.csv", "-o", "n", "--drop", "")
+    assert (refused.code, "--drop '' names no column" in refused.err) == (2, True)

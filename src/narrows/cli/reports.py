@@ -19,7 +19,7 @@ from narrows.cli.exchange import (
     read_rows,
     reading_record,
 )
-from narrows.cli.tables import read_learnable, read_table
+from narrows.cli.tables import column_parameters, read_learnable, read_table
 from narrows.cli.windows import labels_of_rows, read_rows_or_windows
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ def compare(
     data: Path,
     to: Path,
     labels: Path | None,
-    drop: str,
-    categorical: str,
+    drop: str | None,
+    categorical: str | None,
     reading: dict[str, Any],
     overwrite: bool,
     **parameters: Any,
@@ -196,8 +196,8 @@ def compare(
 
     check_output(to, overwrite=overwrite)
     own, of_labels = options_by_file(reading, [data, labels])
-    left_out, categories = options.words_of(drop), options.words_of(categorical)
-    if left_out or categories:
+    asked = column_parameters(None, drop, categorical)
+    if asked["drop"] or asked["categorical"]:
         read: Any = read_table(data, own["options"])
     else:
         read = read_learnable(partial(read_rows, data, **own), data, own["options"])
@@ -213,7 +213,7 @@ def compare(
         known = labels_of(labels, rows, of_labels)
         with training():
             found = compare_table_models(
-                read, known, drop=left_out, categorical=categories, **parameters
+                read, known, drop=asked["drop"], categorical=asked["categorical"], **parameters
             )
         note(found.encoding)
     heading, *lines = found.table
