@@ -23,6 +23,11 @@ from pathlib import Path
 BENCHMARKS = {
     "defaults": ("defaults", "", None),
     "gaps": ("gaps", "", None),
+    "tables": (
+        "tables",
+        "errors features --only scikit-learn generated --splits 1",
+        "errors --only wine --splits 1",
+    ),
     "rates": ("training", "rates --rounds 12", "rates --rounds 2 --rows 2560 --epochs 2"),
     "choice": ("training", "choice", None),
     "quality": ("training", "quality", None),

@@ -349,7 +349,7 @@ def test_channels_of_signals_that_stand_first_are_named() -> None:
 def test_windows_of_many_channels_are_no_pictures_to_convolve() -> None:
     windows = signals.Windows(RNG.normal(size=(400, 40)), 36)
     model = Autoencoder(2, hidden_layer_sizes="auto", max_epochs=1, random_state=0).fit(windows)
-    assert (model.spec_.architecture, model.spec_.shows_pictures) == ("dense", False)
+    assert (model.spec_.architecture, model.spec_.shows_pictures) == ("pca_residual", False)
 
 
 def test_the_fingerprint_of_other_models_is_as_it_was() -> None:

@@ -179,8 +179,8 @@ def test_a_denoiser_works_in_the_files_units(tmp_path: Path, run: Run) -> None:
     noise = np.random.default_rng(SEED).normal(0, 200, clean.values.shape)
     noisy = clean._replace(values=(clean.values + noise).clip(0, 65535).astype(np.uint16))
     folders = clean.fill(tmp_path / "clean"), noisy.fill(tmp_path / "noisy")
-    model = DenoisingAutoencoder(8, max_epochs=60, random_state=SEED).fit(clean.values)
-    model.save(tmp_path / "model")
+    model = DenoisingAutoencoder(8, max_epochs=60, architecture="dense", random_state=SEED)
+    model.fit(clean.values).save(tmp_path / "model")
     out = ["-o", tmp_path / "out", "--clean", folders[0], "--json"]
     told = run("denoise", tmp_path / "model", folders[1], *out)
     error = (noisy.values.astype(float) - clean.values) ** 2

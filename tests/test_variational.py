@@ -297,7 +297,7 @@ def test_log_likelihoods_are_those_of_a_fine_grid_of_codes(X, likelihood):
         a = model.decoder_.logits(grid[:, None])
         if likelihood == "gaussian":
             variance = model.decoder_.output.log_variance.exp() + 1e-6
-            distribution = Normal(a.sigmoid(), variance.sqrt())
+            distribution = Normal(model.decoder_(grid[:, None]), variance.sqrt())
         elif likelihood == "bernoulli":
             distribution = Bernoulli(logits=a)
         else:

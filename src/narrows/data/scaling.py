@@ -198,6 +198,8 @@ class Scaling:
         columns_shape: tuple[int, ...] = (),
         *,
         are_levels: bool = True,
+        is_table: bool = False,
+        bits_differ: bool = False,
     ) -> Self:
         """Choose the scaling for data with these statistics.
 
@@ -212,6 +214,11 @@ class Scaling:
             have different units. Otherwise ``()``.
         are_levels : bool, default=True
             Whether "auto" takes uint8, and floats that fill [0, 1], for pixels.
+        is_table : bool, default=False
+            Whether "auto" takes columns for numbers in different units, however they vary, unless
+            they are levels or all zeros and ones.
+        bits_differ : bool, default=False
+            Whether it takes columns of zeros and ones, too, for such numbers.
 
         Raises
         ------
@@ -231,9 +238,10 @@ class Scaling:
             differ = bool(columns_shape) and unit_ratio(statistics) > _ONE_UNIT
             # Channels that differ are no colours.
             are_levels = are_levels and not (differ and len(columns_shape) > 1)
-            if _fills_its_range(statistics, low, high, are_levels):
+            fills = _fills_its_range(statistics, low, high, are_levels)
+            if fills and not (statistics.binary and bits_differ):
                 name = "unit"
-            elif differ:
+            elif is_table or differ:
                 name = "standard"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float

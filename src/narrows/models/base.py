@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, dataclass_transform
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from narrows import losses, networks, ranks, storage
 from narrows.data.arrays import as_tensor
 from narrows.data.batches import Batch, RowWeights, Weighted, source_of, without_zero_weights
-from narrows.data.lazy_rows import AnyRows
+from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import NarrowsWarning, ParameterError
 from narrows.losses import Loss
 from narrows.models import persistence, resolve
@@ -45,7 +46,7 @@ from narrows.models.runs import (
 )
 from narrows.models.validation import check_no_pairs, check_parameters, check_rows
 from narrows.networks import Network, Start, Trace
-from narrows.networks.pca_residual import map_codes
+from narrows.networks.pca_residual import map_codes, order_codes
 from narrows.training.history import History
 from narrows.training.loop import TrainSettings, epoch_seed, evaluate, new_optimizer, train
 from narrows.training.progress import call_on_choices, print_epoch
@@ -57,6 +58,10 @@ _HASHED = 1 << 22
 _ONLINE_SHARE = 1 / 3
 # Columns of a history that are no terms of a loss.
 _COLUMNS = {"epoch", "loss", "learning_rate", "seconds", "max_epochs"}
+# The terms of a loss that stay the same when units of the code change places or signs.
+_ALIKE = {"reconstruction", "divergence", "importance_weighted_bound", "contraction"}
+# Rows from which the order of units is found, and rows that are encoded at a time.
+_ROWS_ORDERED, _BLOCK = 10_000, 1024
 # The smallest variance of a unit of the code that codes are divided by the root of.
 _LEAST_VARIANCE = 1e-12
 
@@ -502,8 +507,10 @@ class BaseAutoencoder(FittedModelMethods):
             self, len(X), has_hidden_layers=resolve.asks_for_hidden_layers(self)
         )
         run = prepare_run(self, data, seed, n_held_out=n_held_out, begun=begun)
-        start = self._begin(X, run.held_out, weights)
-        settings = self._settings(len(X), run.seed)
+        is_anew = begun is None or not self.__sklearn_is_fitted__()
+        with nullcontext() if is_anew else resolve.chosen_as_before(self):
+            start = self._begin(X, run.held_out, weights)
+            settings = self._settings(len(X), run.seed)
         run.set_up(settings, stay=settings.beats_start and self._stays_at_start(run))
         self.choices_ = resolve.explain(self, run.settings, len(X), len(run.held_out))
         call_on_choices(self.choices_)
@@ -579,7 +586,24 @@ class BaseAutoencoder(FittedModelMethods):
         A model extends ``super()``'s method. After a pass of ``partial_fit`` (``online``) the rows
         are those of the pass.
         """
-        del objective, rows, weights, online
+        del objective
+        if not online and self.spec_.n_heads == 1:
+            self._order_codes(rows, weights)
+
+    def _order_codes(self, rows: AnyRows, weights: RowWeights) -> None:
+        """Order the units of the code by variance, and fix their signs, as those of PCA are.
+
+        They stay as they are where a term of the loss may tell them apart.
+        """
+        terms = {name.removeprefix("validation_") for name in self.history_.columns}
+        if self.spec_.is_map or not self.history_.best_epoch or terms - _COLUMNS - _ALIKE:
+            return
+        some = strided(rows, _ROWS_ORDERED)
+        network = Network(self.encoder_, self.decoder_)
+        codes = torch.cat([trace.code for trace in self._traces(network, some, _BLOCK)])
+        scaled = self.scaling_(as_tensor(np.asarray(some)).to(codes.device)).flatten(1)
+        counts = None if weights is None else torch.from_numpy(strided(weights, _ROWS_ORDERED))
+        order_codes(network, codes, scaled, counts)
 
     def _unwhiten(self, network: Network, start: Start) -> None:
         """Scale codes that were learned whitened to the variances of PCA's codes.

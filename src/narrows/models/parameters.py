@@ -31,7 +31,7 @@ ArchitectureName = (
     | Annotated[str, ARCHITECTURES]
 )
 Normalization = Literal["none", "batch", "layer"]
-Output = Activation | Literal["auto"]
+Output = Activation | Literal["clip", "auto"]
 LossName = Literal["auto", "squared_error", "cross_entropy"]
 RandomState = int | np.random.RandomState | None
 
@@ -61,9 +61,9 @@ class Parameters:
         "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is a map
         with ``n_components`` channels, so that pictures of any size can be encoded; or the name of
         an architecture of an installed package. Each convolution halves the extent. "auto" takes
-        "pca_residual" for rows of shape (F,) whose scaled values are not bounded; "convolutional"
-        for pictures of 32 pixels and more along both sides unless ``hidden_layer_sizes`` are given;
-        "dense" otherwise.
+        "convolutional" for pictures of 32 pixels and more along both sides unless
+        ``hidden_layer_sizes`` are given, and otherwise "pca_residual"; "dense" for pictures of
+        zeros and ones, and where other parameters do not go with PCA.
     kernel_size : int or "auto", default="auto"
         Extent of the convolution kernels along each axis, an odd number; "auto" takes 3 for
         pictures, 9 for signals.
@@ -74,21 +74,24 @@ class Parameters:
         Number of residual blocks (two layers with a skip connection) in each half, distributed over
         the hidden layers. They start as the identity, so that networks of any depth can be trained.
     output : str, default="auto"
-        Activation of the decoder's output, one of the same: "auto" takes a sigmoid for scaled data
-        in [0, 1], and "identity" otherwise or with ``activation="identity"``.
+        Activation of the decoder's output, one of the same, or "clip": the identity in [0, 1] and
+        the nearer end outside, with a slope of 0.02 while training. For scaled data in [0, 1]
+        "auto" takes "clip" where the network starts at PCA, and a sigmoid elsewhere; "identity" for
+        other data, with ``activation="identity"``, and for PCA without hidden layers.
     loss : {"auto", "squared_error", "cross_entropy"}, default="auto"
         Reconstruction error to be minimised, summed over features: "auto" takes cross-entropy for
-        data of zeros and ones only, squared error otherwise.
+        pictures of zeros and ones only (also flattened, from 256 values on), and squared error
+        otherwise.
     scaling : {"auto", "unit", "global", "standard", "none"}, default="auto"
         Scaling of the network's input, learned from the training data and inverted after decoding.
         "unit" maps ``scaling_.low`` to ``scaling_.high`` (for uint8: 0 to 255; otherwise the
         conventional range that the data use, or their range) to [0, 1]; "global" subtracts each
         feature's mean and divides all features by one number, as for PCA; "standard" divides each
         feature by its standard deviation (1 if it is constant), and each channel of signals (L, C)
-        by one number; "auto" takes "unit" for data of zeros and ones only, and for pictures of
+        by one number; "auto" takes "unit" for pictures of zeros and ones only, and of
         uint8 or that fill [0, 1] (the largest value above 1/4, the root of the features' mean
         variance at least 1/16); rows (F,) are pictures if they have 16 values or more, of no more
-        than 256 levels; otherwise "standard" for tables and signals whose columns or channels have
+        than 256 levels; otherwise "standard" for tables, and for signals whose channels have
         standard deviations that differ by more than 3 times; otherwise "global".
     corruption : str, callable, sequence of them, or None, default=None
         Damage to the encoder's input during training, drawn anew every step; the target stays
@@ -106,10 +109,11 @@ class Parameters:
         Rows per step; "auto" chooses 32 to 512 from the number of rows.
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule; ``partial_fit`` uses a third of it, constantly. "auto"
-        takes 0.003, without hidden layers 0.01.
+        takes 0.003, for "pca_residual" 0.006 (0.003 for 1 024 units), without hidden layers 0.01.
     weight_decay : float or "auto", default="auto"
         Share of each weight, times the learning rate, that every step subtracts (AdamW), against
-        overfitting. "auto" takes 0.1, for "pca_residual" 0.01.
+        overfitting. "auto" takes 0.1; for "pca_residual" 0.5, and less where an epoch has many
+        steps, so that weights remember at least 6 epochs. The linear maps of PCA do not shrink.
     early_stopping : bool, default=True
         Whether rows are held out, training stops when their loss no longer falls, and the weights
         that were best on them are kept.

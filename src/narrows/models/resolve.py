@@ -4,6 +4,8 @@
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -31,7 +33,7 @@ from narrows.networks import (
     NetworkSpec,
     Start,
 )
-from narrows.networks.activations import reach
+from narrows.networks.activations import plain_output, reach
 from narrows.texts import counted
 from narrows.training.loop import TrainSettings, choose_device
 
@@ -40,6 +42,8 @@ _SHALLOW = 4
 # Rows (F,) with at least so many values may be flattened pictures, if so many of the values have at
 # most so many levels.
 _PIXELS, _LOOKED_AT, _LEVELS = 16, 1 << 18, 256
+# Rows of so many zeros and ones are taken for pictures.
+_MANY_BITS = 256
 # The relative error of scaled values, in single precision, at the ends of what an output can reach.
 _ROUNDING = 1e-6
 # Pictures with sides of so many pixels get convolutions.
@@ -54,8 +58,16 @@ _CHANNELS_DIFFER = 10.0
 _BATCHES = ((500_000, 512), (200_000, 256), (10_000, 128), (2_500, 64), (0, 32))
 _HELD_OUT_SHARE, _HELD_OUT_MOST, _HELD_OUT_LEAST = 0.1, 1_000, 10
 _RATE_OF_ONE_LAYER = 1e-2
+# Epochs over which AdamW averages its steps, at the least, where a network starts at PCA: 1 over
+# learning rate, weight decay and steps an epoch (Wang & Aitchison 2024, "How to set AdamW's weight
+# decay as you scale model and dataset size").
+_EPOCHS_REMEMBERED = 6
+# The width from which on layers beside PCA need smaller steps, by its root.
+_BEARS_RATE = 256
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
 _NUMBERS_A_WEIGHT = 4
+# The parameters of steps whose choices a resumed run keeps.
+_OF_STEPS = ("batch_size", "learning_rate", "weight_decay")
 # The values that count as unset for parameters that an architecture does not know; for other
 # parameters, the class's default counts.
 _UNSET: dict[str, tuple[object, ...]] = {
@@ -127,18 +139,32 @@ def resolve(
     channels_shape = columns_shape
     if isinstance(X, Windows) and not pools_features:  # all places are alike
         channels_shape = (*X.shape[1:], 1)[:2]
+    is_table = len(columns_shape) == 1 and not isinstance(X, Windows)
     scaling = Scaling.learn(
         model.scaling,
         statistics.pooled() if pools_features else statistics,
         channels_shape,
         are_levels=_may_be_pixels(model, kind, X),
+        is_table=is_table,
+        # Of few columns of zeros and ones, the rare ones would hardly count.
+        bits_differ=is_table
+        and math.prod(X.shape[1:]) < _MANY_BITS
+        and model._n_heads == 1
+        and model.output != "clip"
+        and model._deep_by_default
+        and model.architecture in ("auto", "pca_residual")
+        and not _misfit(model, BUILT_IN["pca_residual"]),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
     architecture = "dense"
     hidden_layer_sizes: tuple[int, ...] = ()
     if model._deep_by_default or asks_for_hidden_layers(model):
         architecture, hidden_layer_sizes = _choose_architecture(
-            model, sample_shape, scaling, len(X), of_signal=is_signal
+            model,
+            sample_shape,
+            len(X),
+            of_signal=is_signal,
+            are_bits=statistics.binary and scaling.bounded,
         )
     spec = _choose_network(
         model, architecture, hidden_layer_sizes, sample_shape, scaling, n_rows=len(X)
@@ -156,6 +182,31 @@ def resolve(
         choose_start(spec, scaling, statistics, X, held_out, weights=weights),
         hasher.rows,
     )
+
+
+@contextmanager
+def chosen_as_before(model: ModelAttributes) -> Iterator[None]:
+    """Let a fitted model choose its network and steps as it did, whatever "auto" means by now.
+
+    So runs of older versions go on with the network that they began with.
+    """
+    spec = model.spec_
+    before = {
+        **{name: model.choices_[name].value for name in _OF_STEPS if name in model.choices_},
+        "architecture": spec.architecture,
+        "output": plain_output(spec.output),
+        "scaling": _scaling_choice(model).value,
+    }
+    if "hidden_layer_sizes" in spec.definition.parameters:
+        before["hidden_layer_sizes"] = spec.hidden_layer_sizes
+    before = {name: value for name, value in before.items() if getattr(model, name) == "auto"}
+    try:
+        for name, value in before.items():
+            setattr(model, name, value)
+        yield
+    finally:
+        for name in before:
+            setattr(model, name, "auto")
 
 
 def asks_for_hidden_layers(model: ModelAttributes) -> bool:
@@ -234,11 +285,14 @@ def _choose_network(
     output = model.output
     if output == "auto":
         # A network that is to be linear stays so to its end, whatever the data.
-        linear = model.activation == "identity" or kind.starts_at_pca
-        bounded = scaling.bounded and not linear
-        output = "sigmoid" if bounded or model.loss == "cross_entropy" else "identity"
+        linear = model.activation == "identity" or (kind.starts_at_pca and not hidden_layer_sizes)
+        output = "identity"
+        if model.loss == "cross_entropy":
+            output = "sigmoid"
+        elif scaling.bounded and not linear:
+            output = "clip" if kind.starts_at_pca else "sigmoid"
     for parameter, value in (("loss", model.loss), ("output", output)):
-        if value in ("sigmoid", "cross_entropy") and not scaling.bounded:
+        if value in ("sigmoid", "clip", "cross_entropy") and not scaling.bounded:
             raise ParameterError(
                 f"{parameter}={value!r} needs data between 0 and 1, but the scaled data reach "
                 "beyond; use scaling='unit', or leave output and loss to 'auto'"
@@ -269,22 +323,23 @@ def _choose_network(
 def _choose_architecture(
     model: ModelAttributes,
     sample_shape: tuple[int, ...],
-    scaling: Scaling,
     n_rows: int,
     *,
     of_signal: bool = False,
+    are_bits: bool = False,
 ) -> tuple[str, tuple[int, ...]]:
     """Choose the architecture, and the widths of the layers between input and code.
 
-    "auto" takes PCA and what a network adds to it for rows without places, and convolutions for
-    large pictures.
+    "auto" takes convolutions for large pictures, and otherwise PCA and what a network adds to it.
 
     Parameters
     ----------
-    model, sample_shape, scaling, n_rows
+    model, sample_shape, n_rows
         As for :func:`_choose_network`.
     of_signal : bool, default=False
         Whether rows are windows of a signal, rather than tables or pictures.
+    are_bits : bool, default=False
+        Whether all values are zeros and ones, whose probabilities a sigmoid gives.
 
     Raises
     ------
@@ -295,14 +350,16 @@ def _choose_architecture(
     """
     architecture, hidden = model.architecture, model.hidden_layer_sizes
     if architecture == "auto":
-        is_table = len(sample_shape) == 1 and not scaling.bounded
-        if is_table and not _misfit(model, BUILT_IN["pca_residual"]):
-            architecture = "pca_residual"
+        # Widths that were given are those of dense layers.
+        may_convolve = hidden == "auto" and not of_signal and len(sample_shape) > 1
+        if may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE:
+            architecture = "convolutional"
         else:
-            # Widths that were given are those of dense layers.
-            may_convolve = hidden == "auto" and not of_signal and len(sample_shape) > 1
-            is_large = may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE
-            architecture = "convolutional" if is_large else "dense"
+            # A sigmoid gives the probabilities of ones; of few columns PCA may be better.
+            is_picture = len(sample_shape) > 1 or sample_shape[0] >= _MANY_BITS
+            is_misfit = are_bits and (is_picture or model._n_heads > 1)
+            is_misfit = is_misfit or bool(_misfit(model, BUILT_IN["pca_residual"]))
+            architecture = "dense" if is_misfit else "pca_residual"
     kind = ARCHITECTURES[architecture]
     if misfit := _misfit(model, kind):
         others = [repr(name) for name, kind in BUILT_IN.items() if not _misfit(model, kind)]
@@ -457,8 +514,13 @@ def choose_settings(model: Trained, spec: NetworkSpec, n_rows: int, seed: int) -
         epochs = _choose_max_epochs(n_rows, size, from_pca=kind.starts_at_pca)
     if isinstance(rate, str):
         rate = kind.learning_rate if spec.has_hidden_layers else _RATE_OF_ONE_LAYER
+        if kind.starts_at_pca:
+            widest = max(_BEARS_RATE, *spec.hidden_layer_sizes, 0)
+            rate *= math.sqrt(_BEARS_RATE / widest)
     if isinstance(decay, str):
         decay = kind.weight_decay
+        if kind.starts_at_pca:
+            decay = min(decay, 1 / (float(rate) * _EPOCHS_REMEMBERED * -(-n_rows // size)))
     return TrainSettings(
         max_epochs=int(epochs),
         batch_size=size,
@@ -610,6 +672,7 @@ def explain(
         "architecture": Choice(spec.architecture, why_architecture),
         "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, why_layers),
         "scaling": _scaling_choice(model),
+        "output": Choice(plain_output(spec.output), "values within bounds"),
         "loss": Choice(model.loss_, ""),
         "batch_size": batches,
         "max_epochs": Choice(settings.max_epochs, _why_epochs(model, settings.max_epochs, steps)),
@@ -620,6 +683,8 @@ def explain(
     }
     if "hidden_layer_sizes" not in kind.parameters:
         del choices["hidden_layer_sizes"]
+    if plain_output(spec.output) != "clip":
+        del choices["output"]
     chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
     width = math.prod(spec.sample_shape)
     if spec.n_components >= width and not model._wide_code and not spec.is_map:
@@ -650,10 +715,11 @@ def sentence(choices: dict[str, Choice]) -> str:
 def _why_network(model: ModelAttributes, kind: Architecture, n_rows: int) -> tuple[str, str]:
     """Say why a network has its architecture, and its hidden layers."""
     spec = model.spec_
-    if kind.starts_at_pca:
-        rows = "signal windows" if spec.signal else "table"
-        return f"{rows}; initialised with PCA", f"{n_rows} rows"
     shape = " x ".join(map(str, spec.sample_shape))
+    if kind.starts_at_pca:
+        rows = "table" if len(spec.sample_shape) == 1 else f"rows of {shape}"
+        rows = "signal windows" if spec.signal else rows
+        return f"{rows}; initialised with PCA", f"{n_rows} rows"
     if kind.n_axes(spec.sample_shape):
         return f"pictures of {shape}", "channels per downsampling stage"
     features = counted(math.prod(spec.sample_shape), "feature")
@@ -671,6 +737,8 @@ def _scaling_choice(model: ModelAttributes) -> Choice:
     scaling = model.scaling_
     shape = model.sample_shape_
     of = "columns" if len(shape) == 1 else "channels"
+    if scaling.scale.ndim and len(shape) == 1 and not model.spec_.signal:
+        return Choice("standard", "columns of a table")
     if scaling.scale.ndim:
         times = f"{float(scaling.scale.max() / scaling.scale.min()):.3g}"
         differ = "by more than 3 times" if of == "columns" else f"up to {times} times"

@@ -319,5 +319,7 @@ class VariationalAutoencoder(Density, BaseAutoencoder):
         is_alone = self.n_importance_samples == 1 and set(self.history_.columns) <= _OWN_TERMS
         if is_alone and not online:
             standardise_codes(Network(self.encoder_, self.decoder_), self.scaling_, rows, weights)
+        if not online:
+            self._order_codes(rows, weights)
         means, _ = measure_codes(self.encoder_, self.scaling_, rows)
         self.active_units_ = (means.var(dim=0, correction=0) > ACTIVE).cpu().numpy()

@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "softplus": nn.Softplus,
 }
-OUTPUTS = tuple(ACTIVATIONS)
+_LEAK = 0.02  # the slope of Clip outside [0, 1]
 
 # Nearer to a = 0 than this the closed forms cancel, and a series takes their place.
 _NEAR_ZERO = 0.4
@@ -74,18 +74,44 @@ class ContinuousBernoulliMean(nn.Module):
         return torch.where(near, 0.5 + series, torch.where(far > 0, upper, 1 - upper))
 
 
+class Clip(nn.Module):
+    """The identity in [0, 1]; outside, the nearer end, and a slope of 0.02 while training.
+
+    The slope lets gradients bring back what lies outside. Unlike a sigmoid, a decoder that ends in
+    this can be PCA.
+    """
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map numbers of any shape to [0, 1].
+
+        Examples
+        --------
+        >>> Clip()(torch.tensor([-1.0, 0.5, 2.0]))
+        tensor([-0.0200,  0.5000,  1.0200])
+        >>> Clip().eval()(torch.tensor([-1.0, 0.5, 2.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+        """
+        inside = y.clamp(0, 1)
+        return torch.lerp(inside, y, _LEAK) if self.training else inside
+
+
+# The functions that a decoder may end in, by the names that users give.
+_MEAN_MODULES: dict[str, Callable[[], nn.Module]] = {**ACTIVATIONS, "clip": Clip}
+OUTPUTS = tuple(_MEAN_MODULES)
+
+
 class Gaussian(nn.Module):
     """The mean of a normal distribution, whose variance, one for all features, is learned.
 
     Parameters
     ----------
     activation : str
-        The function from plain numbers to means, a key of :data:`ACTIVATIONS`.
+        The function from plain numbers to means, one of :data:`OUTPUTS`.
     """
 
     def __init__(self, activation: str) -> None:
         super().__init__()
-        self.mean = ACTIVATIONS[activation]()
+        self.mean = _MEAN_MODULES[activation]()
         self.log_variance = nn.Parameter(torch.zeros(()))
 
     def forward(self, a: Tensor) -> Tensor:
@@ -101,16 +127,17 @@ def with_variance(output: str) -> str:
 
 
 OUTPUT_MODULES: dict[str, Callable[[], nn.Module]] = {
-    **ACTIVATIONS,
-    **{with_variance(name): partial(Gaussian, name) for name in ACTIVATIONS},
+    **_MEAN_MODULES,
+    **{with_variance(name): partial(Gaussian, name) for name in OUTPUTS},
     "continuous_bernoulli": ContinuousBernoulliMean,
 }
 # Outputs between 0 and 1, as a sigmoid's are.
 BOUNDED_OUTPUTS = frozenset({"sigmoid", "continuous_bernoulli", "bounded_gaussian"})
 # From outputs that learn a variance to those that give the same means.
-_MEANS = {with_variance(name): name for name in ACTIVATIONS}
+_MEANS = {with_variance(name): name for name in OUTPUTS}
 # The least and the largest value of the other outputs that are bounded.
 _REACH = {
+    "clip": (0.0, 1.0),
     "relu": (0.0, math.inf),
     "softplus": (0.0, math.inf),
     "tanh": (-1.0, 1.0),
@@ -123,6 +150,18 @@ _LOWEST_AT = {"silu": -1.2784645, "gelu": -0.7517916}
 # How near to the ends of its reach an output may start: at the ends it is flat.
 _FROM_THE_END = 1e-3
 _HALVINGS = 60
+
+
+def plain_output(output: str) -> str:
+    """Return the one of :data:`OUTPUTS` that users ask an output by.
+
+    Examples
+    --------
+    >>> plain_output("bounded_gaussian"), plain_output("clip")
+    ('sigmoid', 'clip')
+    """
+    output = _MEANS.get(output, output)
+    return "sigmoid" if output in BOUNDED_OUTPUTS else output
 
 
 def reach(output: str) -> tuple[float, float]:
@@ -156,7 +195,7 @@ def invert(output: str, values: Tensor) -> Tensor:
     output = _MEANS.get(output, output)
     if output in BOUNDED_OUTPUTS:
         return torch.logit(values, eps=_FROM_THE_END)
-    if output == "identity":
+    if output in ("identity", "clip"):
         return values
     low, high = reach(output)
     wanted = values.double().clamp(low + _FROM_THE_END, high - _FROM_THE_END)

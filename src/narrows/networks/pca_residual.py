@@ -22,8 +22,9 @@ from narrows.networks.network import Axes, Body, Decoder, Encoder, Network, Netw
 _LEAST_SHARE = 1e-10
 # The least variance of a feature that probabilistic PCA leaves to noise.
 _LEAST_NOISE = 1e-6
-# Widths of the hidden layers by default: one unit for so many rows, within these bounds.
-_ROWS_A_UNIT, _WIDEST, _NARROWEST = 8, 256, 32
+# Widths of the hidden layers by default: one unit for so many rows, within these bounds. Wide rows
+# may have a first layer that is wider, up to the last bound.
+_ROWS_A_UNIT, _NARROWEST, _WIDE, _WIDEST = 8, 32, 256, 1024
 
 
 class Residual(nn.Module):
@@ -157,13 +158,59 @@ def map_codes(network: Network, shift: Tensor, scale: Tensor) -> None:
         layer.weight *= scale
 
 
+@torch.no_grad()
+def order_codes(network: Network, codes: Tensor, rows: Tensor, weights: Tensor | None) -> None:
+    """Order the units of the code by descending variance, and fix their signs as PCA's are.
+
+    The sign of a unit is that for which its largest covariance with a feature, by magnitude, is
+    positive: of PCA's scores this is the sign that scikit-learn gives them. Codes decode to the
+    same rows as before.
+
+    Parameters
+    ----------
+    network : Network
+        The network, changed in place unless its codes do not lie between linear layers.
+    codes : Tensor of shape (n, K)
+        Codes of some rows.
+    rows : Tensor of shape (n, F)
+        These rows, scaled.
+    weights : Tensor of shape (n,) or None
+        Weight of each row.
+    """
+    last, first = network.encoder.body.code_layers, network.decoder.body.code_layers
+    if not (isinstance(network.encoder.activation, nn.Identity) and last and first):
+        return
+    share = torch.ones(len(codes)) if weights is None else weights
+    share = (share / share.sum()).to(codes)
+    centred = codes - share @ codes
+    variances = share @ centred.square()
+    covariances = (centred * share[:, None]).t() @ rows
+    largest = covariances.gather(1, covariances.abs().argmax(1, keepdim=True)).flatten()
+    order = variances.argsort(descending=True, stable=True)
+    signs = torch.where(largest < 0, -1.0, 1.0)[order].to(codes)
+    heads = torch.cat([order + i * len(order) for i in range(network.encoder.n_heads)])
+    of_heads = torch.cat([signs, torch.ones(len(heads) - len(signs)).to(signs)])
+    for layer in last:
+        layer.weight.copy_(layer.weight[heads] * of_heads[:, None])
+        layer.bias.copy_(layer.bias[heads] * of_heads)
+    for layer in first:
+        layer.weight.copy_(layer.weight[:, order] * signs)
+
+
 def _hidden_layer_sizes(
     sample_shape: tuple[int, ...], n_components: int, n_rows: int
 ) -> tuple[int, ...]:
-    """Choose two layers whose width grows with the rows, so that few are not learned by heart."""
-    del sample_shape, n_components
-    width: int = 2 ** round(math.log2(max(1, n_rows / _ROWS_A_UNIT)))
-    return (min(_WIDEST, max(_NARROWEST, width)),) * 2
+    """Choose two layers whose width grows with the rows, so that few are not learned by heart.
+
+    Examples
+    --------
+    >>> _hidden_layer_sizes((30,), 8, 500), _hidden_layer_sizes((28, 28), 16, 60_000)
+    ((64, 64), (1024, 256))
+    """
+    features = math.prod(sample_shape)
+    widest = min(_WIDEST, max(_WIDE, 1 << (features - 1).bit_length()))
+    first = min(widest, max(_NARROWEST, 2 ** round(math.log2(max(1, n_rows / _ROWS_A_UNIT)))))
+    return first, min(first, max(_WIDE, 2 * n_components))
 
 
 PCA_RESIDUAL = replace(
@@ -174,12 +221,13 @@ PCA_RESIDUAL = replace(
     parameters=frozenset({"hidden_layer_sizes", "activation"}),
     goes_with={
         "code_activation": ("auto", "identity"),
-        "output": ("auto", "identity"),
+        "output": ("auto", "identity", "clip"),
         "loss": ("auto", "squared_error"),
         "likelihood": ("auto", "gaussian"),
     },
     hidden_layer_sizes=_hidden_layer_sizes,
-    weight_decay=0.01,
+    learning_rate=0.006,
+    weight_decay=0.5,
     unit_columns=False,
     starts_at_pca=True,
 )

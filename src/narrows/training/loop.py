@@ -29,6 +29,7 @@ from narrows import ranks
 from narrows.data.batches import ArraySource, Batch, Source
 from narrows.errors import CheckpointError, DataError, DivergedError, ParameterError, warn
 from narrows.losses import Loss
+from narrows.networks.pca_residual import Residual
 from narrows.training.history import History, Record
 from narrows.training.progress import Callback, call_on_epoch, call_on_start, on_step
 from narrows.training.state import Checkpoint, Clipping, Means, Snapshot, State
@@ -445,15 +446,17 @@ def new_optimizer(
 ) -> torch.optim.Optimizer:
     """Make AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019, alg. 2), fused.
 
-    Only matrices decay: a shrinking bias would pull the mean reconstruction off the data's mean.
-    With ``shares``, each module learns at its share of the learning rate.
+    Only matrices decay: a shrinking bias would pull the mean reconstruction off the data's mean,
+    and linear maps beside networks that add to them would leave PCA. With ``shares``, each module
+    learns at its share of the learning rate.
     """
     groups = []
     for module, share in (shares or {network: 1.0}).items():
         parameters = list(module.parameters())
-        for is_matrix in (True, False):
-            of_kind = [p for p in parameters if (p.ndim > 1) == is_matrix]
-            decay = weight_decay if is_matrix else 0.0
+        kept = {id(part.linear.weight) for part in module.modules() if isinstance(part, Residual)}
+        for decays in (True, False):
+            of_kind = [p for p in parameters if (p.ndim > 1 and id(p) not in kept) == decays]
+            decay = weight_decay if decays else 0.0
             groups.append({"params": of_kind, "weight_decay": decay, "share": share})
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
