@@ -126,7 +126,7 @@ def test_01_mixed_units(loader: Any, run: Run) -> None:
         assert answer.err.startswith("chosen: ")
     chosen = answers[0].json["chosen"]["scaling"]
     assert chosen["value"] == "standard"
-    assert chosen["reason"].startswith("columns of a table")
+    assert chosen["reason"].startswith("standard deviations of columns differ")
     assert "scaling" not in answers[1].json["chosen"]
     assert answers[0].json["fingerprint"] == answers[1].json["fingerprint"]
 
@@ -548,7 +548,7 @@ def test_training_says_what_it_chose_and_a_line_for_each_tenth_of_the_run(run: R
                 "--header")  # fmt: skip
     assert found.code == 0
     (chosen,) = (line for line in found.err.splitlines() if line.startswith("chosen: "))
-    for words in ("hidden_layer_sizes 256,64 (4 features)", "scaling standard (columns of a table)",
+    for words in ("hidden_layer_sizes 256,64 (4 features)", "scaling standard (standard dev",
                   "loss squared_error", "batch_size 32 (60 rows)", "0 rows held out",
                   "device cpu"):  # fmt: skip
         assert words in chosen

@@ -175,9 +175,9 @@ def test_pictures_of_32_pixels_are_convolved_unless_widths_are_given():
     model = Autoencoder(2, max_epochs=1, random_state=SEED)
     assert model.fit(X).spec_.architecture == "convolutional"
     assert model.spec_.hidden_layer_sizes == (32, 64, 128)
-    assert model.fit(X[:, :31]).spec_.architecture == "dense"
+    assert model.fit(X[:, :31]).spec_.architecture == "pca_residual"
     model.set_params(hidden_layer_sizes=(8,))
-    assert model.fit(X).spec_.architecture == "dense"
+    assert model.fit(X).spec_.architecture == "pca_residual"
     assert SparseAutoencoder(4, max_epochs=1).fit(X).spec_.architecture == "dense"
 
 

@@ -27,6 +27,7 @@ def test_figures_are_those_of_the_model_itself():
     test, train = (X[:400][np.sort(rows)] for rows in (order[:80], order[80:]))
     model = Autoencoder(
         4,
+        architecture="dense",
         hidden_layer_sizes=(16, 16),
         activation="sigmoid",
         max_epochs=2,

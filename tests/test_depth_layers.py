@@ -102,7 +102,9 @@ def test_a_hundred_residual_blocks_train(normalization):
     ).fit(X)  # fmt: skip
     assert model.reconstruction_error(X_test).mean() < 0.65 * variance
     if normalization == "none":
-        plain = Autoencoder(8, hidden_layer_sizes=(16,) * 100, max_epochs=2, **given)
+        plain = Autoencoder(
+            8, architecture="dense", hidden_layer_sizes=(16,) * 100, max_epochs=2, **given
+        )
         with pytest.warns(NarrowsWarning, match="all rows have the same code"):
             plain.fit(X)
         assert plain.reconstruction_error(X_test).mean() > 0.99 * variance

@@ -63,7 +63,7 @@ def test_the_readme_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every command and every Python block, in one folder that has ``photos/`` and a picture."""
-    make_pictures(tmp_path / "photos", 60, seed=0)
+    make_pictures(tmp_path / "photos", 100, seed=0)
     (tmp_path / "query.png").write_bytes((tmp_path / "photos" / "picture-007.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     ran = []

@@ -248,7 +248,8 @@ def test_brighter_pictures_are_found_among_files_that_are_gone(tmp_path):
         if number in (3, 5):
             brighter(image).save(tmp_path / f"{number} brighter.png")
     files = sorted(tmp_path.glob("*.png"))
-    model = Autoencoder(8, max_epochs=5, random_state=0).fit(read_images(files, (16, 16))[0])
+    model = Autoencoder(8, architecture="dense", max_epochs=5, random_state=0)
+    model.fit(read_images(files, (16, 16))[0])
     library, _ = Library.build(tmp_path / "l.lance", files, model=model, store="references")
     (tmp_path / "5.png").unlink()
     found = find(library)

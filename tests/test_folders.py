@@ -288,7 +288,7 @@ def test_python_says_it_too(tmp_path: Path) -> None:
         save_picture(photos / f"{number}.png")
     save_picture(photos / "drafts" / "no.png")
     (photos / "a.NEF").write_bytes(b"x")
-    model = Autoencoder(2, max_epochs=1, random_state=0)
+    model = Autoencoder(2, architecture="dense", max_epochs=1, random_state=0)
     said = said_of(lambda: model.fit(photos))
     assert [one.kind for one in said] == ["files_left_out", "worse_than_mean"]  # an epoch is short
     assert "1 .NEF" in str(said[0])

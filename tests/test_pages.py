@@ -134,11 +134,12 @@ def test_pages_have_one_name_and_one_code_everywhere(
     rows = read(folder, pages="all")
     assert rows.names == NAMES
     np.testing.assert_array_equal(rows.values, ALL)
-    told = run("train", folder, "-o", "model", *TINY, "--pages", "all", "--json")
+    told = run("train", folder, "-o", "model", *TINY, "--architecture", "dense", "--pages",
+               "all", "--json")  # fmt: skip
     # Two epochs are short; of the pages there is nothing to say.
     kinds = {one["kind"] for one in told.json["warnings"]}
     assert (told.json["rows"], kinds) == (6, {"worse_than_mean"})
-    model = Autoencoder(3, max_epochs=2, random_state=0).fit(ALL)
+    model = Autoencoder(3, architecture="dense", max_epochs=2, random_state=0).fit(ALL)
     assert told.json["fingerprint"] == model.fingerprint_
     truth = model.transform(ALL)
     run("encode", "model", folder, "-o", "codes.npz", "--pages", "all")
@@ -165,7 +166,7 @@ def test_pages_have_one_name_and_one_code_everywhere(
     assert written == [*(f"scan#{n}.png" for n in range(1, 6)), "single.png"]
     assert run("pack", folder, "-o", "data.lance", "--pages", "all").code == 0
     assert list(read("data.lance").names) == NAMES
-    told = run("train", folder, "-o", "other", *TINY, "--json")
+    told = run("train", folder, "-o", "other", *TINY, "--architecture", "dense", "--json")
     kinds = {one["kind"] for one in told.json["warnings"]}
     assert kinds == {"pages_left_out", "worse_than_mean"}
 

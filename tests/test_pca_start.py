@@ -83,6 +83,17 @@ def test_clip_has_a_slope_outside_only_while_training():
     np.testing.assert_array_equal(clip.eval()(y).detach(), [0, 0.25, 1])
 
 
+@pytest.mark.parametrize("n_rows", [40, 300])
+def test_what_is_restored_stays_within_the_bounds(n_rows, tmp_path):
+    """Of few rows and of many, as trained and as loaded, of rows that PCA takes beyond them."""
+    model = Autoencoder(3, max_epochs=1, random_state=SEED).fit(PIXELS[:n_rows])
+    far = model.transform(255 - PIXELS[:n_rows]) * 3
+    restored = model.inverse_transform(far)
+    assert (restored.min(), restored.max()) == (0, 255)
+    again = load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.inverse_transform(far), restored)
+
+
 def test_clip_needs_bounded_data_and_a_sigmoid_can_be_asked_for():
     with pytest.raises(ParameterError, match="clip"):
         Autoencoder(2, output="clip").fit(load_wine().data)
@@ -150,12 +161,13 @@ def test_a_subclass_that_tells_units_apart_keeps_its_order():
 def test_a_model_of_pictures_is_saved_parted_and_goes_on(name, tmp_path):
     make = Autoencoder if name == "plain" else VariationalAutoencoder
     X = PIXELS[:300]
-    model = make(4, max_epochs=3, random_state=SEED, early_stopping=False).fit(X)
-    assert model.spec_.architecture == "pca_residual"
+    given = {"architecture": "pca_residual", "random_state": SEED, "early_stopping": False}
+    model = make(4, max_epochs=3, **given).fit(X)
+    assert model.spec_.output.endswith("clip")
     again = load(model.save(tmp_path / "model"))
     np.testing.assert_array_equal(again.transform(X), model.transform(X))
     longer = again.resume(X, max_epochs=5)
-    whole = make(4, max_epochs=3, random_state=SEED, early_stopping=False).fit(X)
+    whole = make(4, max_epochs=3, **given).fit(X)
     assert whole.resume(X, max_epochs=5).fingerprint_ == longer.fingerprint_
     scaled = model.scaling_(torch.from_numpy(X[:3])).double()
     rows = torch.autograd.functional.jacobian(model.encoder_.double(), scaled).detach()

@@ -68,7 +68,9 @@ def test_a_good_model_is_better_than_pca_and_nothing_limits_it(report: Report) -
 
 
 def test_an_untrained_model_is_named() -> None:
-    model = Autoencoder(16, max_epochs=1, learning_rate=1e-6, random_state=0).fit(X)
+    model = Autoencoder(
+        16, architecture="dense", max_epochs=1, learning_rate=1e-6, random_state=0
+    ).fit(X)
     assert {"nothing_learned", "undertrained"} <= set(judged(model, X_TEST))
 
 
@@ -149,7 +151,9 @@ def test_a_linear_data_set_is_left_to_pca() -> None:
 
 
 def test_a_model_worse_than_pca_is_named() -> None:
-    model = Autoencoder(16, max_epochs=2, learning_rate=1e-3, random_state=0).fit(X)
+    model = Autoencoder(
+        16, architecture="dense", max_epochs=2, learning_rate=1e-3, random_state=0
+    ).fit(X)
     assert judged(model, X_TEST)[0] == "worse"
 
 

@@ -125,8 +125,8 @@ def test_new_rows_alone_are_measured_by_halves(by_heart: Autoencoder) -> None:
 
 def test_of_learned_rows_the_history_tells_overfitting() -> None:
     model = Autoencoder(
-        16, validation_fraction=9 / 200, n_iter_no_change=200, max_epochs=150, weight_decay=0,
-        random_state=0,
+        16, architecture="dense", validation_fraction=9 / 200, n_iter_no_change=200,
+        max_epochs=150, weight_decay=0, random_state=0,
     ).fit(X[:200])  # fmt: skip
     found = make_report(model, X[:200])
     assert found.figures.origin.n_held_out == 9

@@ -45,7 +45,7 @@ def model(**parameters):
 
 def test_the_loop_is_adamw_on_one_cycle():
     """A naive loop, torch's plain Adam and decay by hand, ends at the same weights."""
-    start = model(max_epochs=1, learning_rate=1e-12).fit(X)
+    start = model(architecture="dense", max_epochs=1, learning_rate=1e-12).fit(X)
     network = torch.nn.Module()
     # In float64: Adam turns the rounding of tiny gradients into steps of full size.
     network.encoder, network.decoder = start.encoder_.double(), start.decoder_.double()

@@ -186,6 +186,16 @@ def test_a_hundred_steps_end_where_a_naive_loop_does(monkeypatch):
         y = torch.sigmoid(naive(x - mean))
         ((y - x) ** 2).sum(1).mean().backward()
         adam.step()
+    # The units of the code are put into the order of their variances, with the signs of PCA's.
+    with torch.no_grad():
+        x = torch.from_numpy(X / 255).float()
+        code = naive[:3](x - mean)
+        order = code.var(0).argsort(descending=True)
+        covariances = (code - code.mean(0))[:, order].t() @ (x - mean)
+        signs = covariances.gather(1, covariances.abs().argmax(1, keepdim=True)).sign()
+        linear[1].weight.copy_(linear[1].weight[order] * signs)
+        linear[1].bias.copy_(linear[1].bias[order] * signs[:, 0])
+        linear[2].weight.copy_(linear[2].weight[:, order] * signs[:, 0])
     # Adam turns the rounding of tiny gradients into a share of a step each.
     learned = [*model.encoder_.parameters(), *model.decoder_.parameters()]
     for ours, truth in zip(learned, naive.parameters(), strict=True):

@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     from narrows.signals import Signals
 
 _SIZE = (6.4, 6.0)  # of the plot of training, in inches
-_PCA_KEPT = (
-    "PCA was kept: training did not lower the held-out error significantly (p < 0.001, paired t "
-    "test)"
-)
+_PCA_KEPT = "PCA was kept: training did not lower the held-out error significantly (paired t tests)"
 _MODEL, _OPTIONS = "narrows.model", "narrows.options"
 
 
@@ -447,7 +444,7 @@ def _of_table(
 
 def _note_choices_once() -> Callable[[dict[str, Any]], None]:
     """Make the callback that prints what was chosen for the first run; layers of a stack follow."""
-    from narrows.models.resolve import sentence
+    from narrows.models.choices import sentence
 
     noted: list[dict[str, Any]] = []
 

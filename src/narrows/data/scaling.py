@@ -33,7 +33,7 @@ _LEAST_SHARE = 1 / 4
 # output (measured on pictures, histograms, tables).
 _LEAST_SPREAD = 1 / 16
 # Features or channels whose standard deviations differ by a larger factor have different units.
-_ONE_UNIT = 3.0
+ONE_UNIT = 3.0
 _BLOCK = 1024  # rows that are processed at a time, fewer if they are large
 _VALUES = 1 << 23  # values that are processed at a time
 _WIDE = (torch.float64, torch.int64, torch.int32, torch.uint16)
@@ -198,7 +198,7 @@ class Scaling:
         columns_shape: tuple[int, ...] = (),
         *,
         are_levels: bool = True,
-        is_table: bool = False,
+        units_differ: bool = False,
         bits_differ: bool = False,
     ) -> Self:
         """Choose the scaling for data with these statistics.
@@ -214,9 +214,9 @@ class Scaling:
             have different units. Otherwise ``()``.
         are_levels : bool, default=True
             Whether "auto" takes uint8, and floats that fill [0, 1], for pixels.
-        is_table : bool, default=False
-            Whether "auto" takes columns for numbers in different units, however they vary, unless
-            they are levels or all zeros and ones.
+        units_differ : bool, default=False
+            Whether "auto" takes columns for numbers in different units, even if their standard
+            deviations are alike, unless they are levels or all zeros and ones.
         bits_differ : bool, default=False
             Whether it takes columns of zeros and ones, too, for such numbers.
 
@@ -235,13 +235,13 @@ class Scaling:
             statistics = statistics.by_channel(columns_shape[-1])
         if name == "auto":
             name = "global"
-            differ = bool(columns_shape) and unit_ratio(statistics) > _ONE_UNIT
+            differ = bool(columns_shape) and unit_ratio(statistics) > ONE_UNIT
             # Channels that differ are no colours.
             are_levels = are_levels and not (differ and len(columns_shape) > 1)
             fills = _fills_its_range(statistics, low, high, are_levels)
             if fills and not (statistics.binary and bits_differ):
                 name = "unit"
-            elif is_table or differ:
+            elif differ or units_differ:
                 name = "standard"
         shift: NDArray[np.float64] | float
         scale: NDArray[np.float64] | float

@@ -552,10 +552,10 @@ class Library:
         ...     )
         ...     [match.id for match in library.match(codes=model.transform(X[7:8])[0], k=1)]
         ...     7 in [match.id for match in library.match(ids=7, k=49)]
-        ...     [match.metadata for match in library.match(X[7], where="year < 2002")]
+        ...     sorted(match.metadata["year"] for match in library.match(X[7], where="year < 2002"))
         [7]
         False
-        [{'year': 2000}, {'year': 2001}]
+        [2000, 2001]
         """
         asked = {"a query": query, "codes": codes, "ids": ids}
         given = [name for name, value in asked.items() if value is not None]

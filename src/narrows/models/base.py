@@ -20,7 +20,7 @@ from narrows.data.batches import Batch, RowWeights, Weighted, source_of, without
 from narrows.data.lazy_rows import AnyRows, strided
 from narrows.errors import NarrowsWarning, ParameterError
 from narrows.losses import Loss
-from narrows.models import persistence, resolve
+from narrows.models import choices, persistence, resolve
 from narrows.models.damage import (
     choose_damage,
     keep_range,
@@ -508,11 +508,11 @@ class BaseAutoencoder(FittedModelMethods):
         )
         run = prepare_run(self, data, seed, n_held_out=n_held_out, begun=begun)
         is_anew = begun is None or not self.__sklearn_is_fitted__()
-        with nullcontext() if is_anew else resolve.chosen_as_before(self):
+        with nullcontext() if is_anew else choices.chosen_as_before(self):
             start = self._begin(X, run.held_out, weights)
             settings = self._settings(len(X), run.seed)
         run.set_up(settings, stay=settings.beats_start and self._stays_at_start(run))
-        self.choices_ = resolve.explain(self, run.settings, len(X), len(run.held_out))
+        self.choices_ = choices.explain(self, run.settings, len(X), len(run.held_out))
         call_on_choices(self.choices_)
         self._remember_damaged(run)
         if begun is not None:
@@ -793,6 +793,7 @@ class BaseAutoencoder(FittedModelMethods):
         self, network: Network, history: History, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
         """Keep a trained network, its history and, between calls of partial_fit, its optimiser."""
+        network.eval()
         self.encoder_ = network.encoder
         self.decoder_ = network.decoder
         self.history_ = history

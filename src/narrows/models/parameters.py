@@ -91,8 +91,9 @@ class Parameters:
         by one number; "auto" takes "unit" for pictures of zeros and ones only, and of
         uint8 or that fill [0, 1] (the largest value above 1/4, the root of the features' mean
         variance at least 1/16); rows (F,) are pictures if they have 16 values or more, of no more
-        than 256 levels; otherwise "standard" for tables, and for signals whose channels have
-        standard deviations that differ by more than 3 times; otherwise "global".
+        than 256 levels; otherwise "standard" for tables and signals whose columns or channels have
+        standard deviations that differ by more than 3 times, and for all other tables if there
+        are hidden layers; otherwise "global".
     corruption : str, callable, sequence of them, or None, default=None
         Damage to the encoder's input during training, drawn anew every step; the target stays
         clean. "gaussian", "masking" or "salt_and_pepper"; for pictures also "crop", "border",

@@ -18,12 +18,12 @@ from narrows import networks, storage
 from narrows.corruption import Unstored
 from narrows.data.lazy_rows import StoredRows
 from narrows.errors import FormatError, ParameterError
+from narrows.models.choices import restore_choices
 from narrows.models.damage import check_range, known_range
 from narrows.models.encoder_decoder import Decoder, Encoder, names_of, network_facts
 from narrows.models.learned_rows import LearnedRows
 from narrows.models.parameters import ModelAttributes
 from narrows.models.registry import class_named, package_of
-from narrows.models.resolve import restore_choices
 from narrows.texts import shortened
 from narrows.training.history import History
 from narrows.training.state import DAMAGES, Snapshot

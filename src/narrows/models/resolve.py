@@ -1,11 +1,9 @@
-"""What parameters left to "auto" become, and why: the network, its loss, the plan of its training.
+"""What parameters left to "auto" become: the network, its loss, the plan of its training.
 
 `benchmarks/foundation.py` prints what these choices give on three data sets.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +22,7 @@ from narrows.data.signal_files import Windows
 from narrows.errors import DataError, ParameterError, warn
 from narrows.models.damage import DataRange, range_of
 from narrows.models.learned_rows import LearnedRows, RowHasher
-from narrows.models.parameters import Choice, ModelAttributes, Trained
+from narrows.models.parameters import ModelAttributes, Trained
 from narrows.networks import (
     ARCHITECTURES,
     BUILT_IN,
@@ -33,8 +31,7 @@ from narrows.networks import (
     NetworkSpec,
     Start,
 )
-from narrows.networks.activations import plain_output, reach
-from narrows.texts import counted
+from narrows.networks.activations import reach
 from narrows.training.loop import TrainSettings, choose_device
 
 # Layers and blocks up to which the gradients of dense networks are not clipped.
@@ -42,6 +39,8 @@ _SHALLOW = 4
 # Rows (F,) with at least so many values may be flattened pictures, if so many of the values have at
 # most so many levels.
 _PIXELS, _LOOKED_AT, _LEVELS = 16, 1 << 18, 256
+# Codes of at most so many numbers are drawn as maps.
+_MAP = 2
 # Rows of so many zeros and ones are taken for pictures.
 _MANY_BITS = 256
 # The relative error of scaled values, in single precision, at the ends of what an output can reach.
@@ -66,8 +65,6 @@ _EPOCHS_REMEMBERED = 6
 _BEARS_RATE = 256
 # Numbers that training keeps for each weight: itself, its gradient and Adam's two moments.
 _NUMBERS_A_WEIGHT = 4
-# The parameters of steps whose choices a resumed run keeps.
-_OF_STEPS = ("batch_size", "learning_rate", "weight_decay")
 # The values that count as unset for parameters that an architecture does not know; for other
 # parameters, the class's default counts.
 _UNSET: dict[str, tuple[object, ...]] = {
@@ -145,7 +142,8 @@ def resolve(
         statistics.pooled() if pools_features else statistics,
         channels_shape,
         are_levels=_may_be_pixels(model, kind, X),
-        is_table=is_table,
+        # A linear model is PCA of the rows as they are where columns may share a unit.
+        units_differ=is_table and asks_for_hidden_layers(model),
         # Of few columns of zeros and ones, the rare ones would hardly count.
         bits_differ=is_table
         and math.prod(X.shape[1:]) < _MANY_BITS
@@ -162,6 +160,7 @@ def resolve(
         architecture, hidden_layer_sizes = _choose_architecture(
             model,
             sample_shape,
+            scaling,
             len(X),
             of_signal=is_signal,
             are_bits=statistics.binary and scaling.bounded,
@@ -182,31 +181,6 @@ def resolve(
         choose_start(spec, scaling, statistics, X, held_out, weights=weights),
         hasher.rows,
     )
-
-
-@contextmanager
-def chosen_as_before(model: ModelAttributes) -> Iterator[None]:
-    """Let a fitted model choose its network and steps as it did, whatever "auto" means by now.
-
-    So runs of older versions go on with the network that they began with.
-    """
-    spec = model.spec_
-    before = {
-        **{name: model.choices_[name].value for name in _OF_STEPS if name in model.choices_},
-        "architecture": spec.architecture,
-        "output": plain_output(spec.output),
-        "scaling": _scaling_choice(model).value,
-    }
-    if "hidden_layer_sizes" in spec.definition.parameters:
-        before["hidden_layer_sizes"] = spec.hidden_layer_sizes
-    before = {name: value for name, value in before.items() if getattr(model, name) == "auto"}
-    try:
-        for name, value in before.items():
-            setattr(model, name, value)
-        yield
-    finally:
-        for name in before:
-            setattr(model, name, "auto")
 
 
 def asks_for_hidden_layers(model: ModelAttributes) -> bool:
@@ -323,6 +297,7 @@ def _choose_network(
 def _choose_architecture(
     model: ModelAttributes,
     sample_shape: tuple[int, ...],
+    scaling: Scaling,
     n_rows: int,
     *,
     of_signal: bool = False,
@@ -334,7 +309,7 @@ def _choose_architecture(
 
     Parameters
     ----------
-    model, sample_shape, n_rows
+    model, sample_shape, scaling, n_rows
         As for :func:`_choose_network`.
     of_signal : bool, default=False
         Whether rows are windows of a signal, rather than tables or pictures.
@@ -355,11 +330,8 @@ def _choose_architecture(
         if may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE:
             architecture = "convolutional"
         else:
-            # A sigmoid gives the probabilities of ones; of few columns PCA may be better.
-            is_picture = len(sample_shape) > 1 or sample_shape[0] >= _MANY_BITS
-            is_misfit = are_bits and (is_picture or model._n_heads > 1)
-            is_misfit = is_misfit or bool(_misfit(model, BUILT_IN["pca_residual"]))
-            architecture = "dense" if is_misfit else "pca_residual"
+            from_pca = _may_start_at_pca(model, sample_shape, scaling, n_rows, are_bits=are_bits)
+            architecture = "pca_residual" if from_pca else "dense"
     kind = ARCHITECTURES[architecture]
     if misfit := _misfit(model, kind):
         others = [repr(name) for name, kind in BUILT_IN.items() if not _misfit(model, kind)]
@@ -371,6 +343,32 @@ def _choose_architecture(
     if isinstance(hidden, str):
         hidden = kind.hidden_layer_sizes(sample_shape, model.n_components, n_rows)
     return architecture, tuple(int(width) for width in hidden)
+
+
+def _may_start_at_pca(
+    model: ModelAttributes,
+    sample_shape: tuple[int, ...],
+    scaling: Scaling,
+    n_rows: int,
+    *,
+    are_bits: bool,
+) -> bool:
+    """Return whether "auto" starts dense networks at PCA.
+
+    It does for tables, for linear models, and for pictures whose error is the whole loss. Measured
+    on pictures, random weights are better beside other terms and damage, and for maps of pictures
+    that are enough to see whether training improves on PCA.
+    """
+    if _misfit(model, BUILT_IN["pca_residual"]):
+        return False
+    if are_bits:
+        # A sigmoid gives the probabilities of ones; of few columns PCA may be better.
+        return len(sample_shape) == 1 and sample_shape[0] < _MANY_BITS and model._n_heads == 1
+    if not (scaling.bounded and asks_for_hidden_layers(model)):
+        return True
+    if model._n_heads > 1 or model._has_penalties() or model.corruption is not None:
+        return False
+    return model.n_components > _MAP or not choose_held_out(model, n_rows, has_hidden_layers=True)
 
 
 def _misfit(model: ModelAttributes, kind: Architecture) -> str:
@@ -642,133 +640,3 @@ def choose_start(
         torch.from_numpy(pca.components), torch.from_numpy(pca.variances), residual_variance
     )
     return networks.Start(mean, axes)
-
-
-def explain(
-    model: ModelAttributes, settings: TrainSettings, n_rows: int, n_held_out: int
-) -> dict[str, Choice]:
-    """Say what the parameters that were left to "auto" became, and why.
-
-    Parameters
-    ----------
-    model : BaseAutoencoder
-        A model whose scaling, network and loss are chosen.
-    settings : TrainSettings
-        The settings of the run.
-    n_rows, n_held_out : int
-        Number of all rows, and of those held out.
-
-    Returns
-    -------
-    dict of str to Choice
-        The choices by parameter; ``validation_fraction`` has the number of rows held out.
-    """
-    spec, kind = model.spec_, model.spec_.definition
-    steps = settings.max_epochs * -(-(n_rows - n_held_out) // settings.batch_size)
-    batches = Choice(settings.batch_size, f"{n_rows} rows")
-    rate = "" if spec.has_hidden_layers else "no hidden layers"
-    why_architecture, why_layers = _why_network(model, kind, n_rows)
-    choices = {
-        "architecture": Choice(spec.architecture, why_architecture),
-        "hidden_layer_sizes": Choice(spec.hidden_layer_sizes, why_layers),
-        "scaling": _scaling_choice(model),
-        "output": Choice(plain_output(spec.output), "values within bounds"),
-        "loss": Choice(model.loss_, ""),
-        "batch_size": batches,
-        "max_epochs": Choice(settings.max_epochs, _why_epochs(model, settings.max_epochs, steps)),
-        "learning_rate": Choice(settings.learning_rate, rate),
-        "weight_decay": Choice(settings.weight_decay, ""),
-        "validation_fraction": Choice(n_held_out, f"rows of {n_rows}"),
-        "device": Choice(settings.device.type, ""),
-    }
-    if "hidden_layer_sizes" not in kind.parameters:
-        del choices["hidden_layer_sizes"]
-    if plain_output(spec.output) != "clip":
-        del choices["output"]
-    chosen = {name: choice for name, choice in choices.items() if getattr(model, name) == "auto"}
-    width = math.prod(spec.sample_shape)
-    if spec.n_components >= width and not model._wide_code and not spec.is_map:
-        chosen["n_components"] = Choice(
-            spec.n_components, f"a row has {width} values, so that nothing is compressed"
-        )
-    return chosen
-
-
-def sentence(choices: dict[str, Choice]) -> str:
-    """Write choices in one line.
-
-    Examples
-    --------
-    >>> sentence({"scaling": Choice("unit", "values from 0 to 255"), "max_epochs": Choice(20, "")})
-    'chosen: scaling unit (values from 0 to 255); max_epochs 20'
-    """
-    parts = []
-    for name, (value, reason) in choices.items():
-        shown = ",".join(map(str, value)) or "none" if isinstance(value, tuple) else f"{value}"
-        if name == "validation_fraction":
-            parts.append(f"{shown} {'row' if value == 1 else 'rows'} held out")
-        else:
-            parts.append(f"{name} {shown}" + (f" ({reason})" if reason else ""))
-    return "chosen: " + "; ".join(parts)
-
-
-def _why_network(model: ModelAttributes, kind: Architecture, n_rows: int) -> tuple[str, str]:
-    """Say why a network has its architecture, and its hidden layers."""
-    spec = model.spec_
-    shape = " x ".join(map(str, spec.sample_shape))
-    if kind.starts_at_pca:
-        rows = "table" if len(spec.sample_shape) == 1 else f"rows of {shape}"
-        rows = "signal windows" if spec.signal else rows
-        return f"{rows}; initialised with PCA", f"{n_rows} rows"
-    if kind.n_axes(spec.sample_shape):
-        return f"pictures of {shape}", "channels per downsampling stage"
-    features = counted(math.prod(spec.sample_shape), "feature")
-    if len(spec.sample_shape) > 1:
-        small = model.hidden_layer_sizes == "auto"
-        return f"rows of {shape}" + ("" if small else ", hidden_layer_sizes were given"), features
-    return (
-        "values are bounded" if model.scaling_.bounded else "other parameters ask for it",
-        features,
-    )
-
-
-def _scaling_choice(model: ModelAttributes) -> Choice:
-    """Name a scaling, and say why it was chosen."""
-    scaling = model.scaling_
-    shape = model.sample_shape_
-    of = "columns" if len(shape) == 1 else "channels"
-    if scaling.scale.ndim and len(shape) == 1 and not model.spec_.signal:
-        return Choice("standard", "columns of a table")
-    if scaling.scale.ndim:
-        times = f"{float(scaling.scale.max() / scaling.scale.min()):.3g}"
-        differ = "by more than 3 times" if of == "columns" else f"up to {times} times"
-        return Choice("standard", f"standard deviations of {of} differ {differ}")
-    if scaling.bounded:
-        return Choice("unit", f"values from {scaling.low:g} to {scaling.high:g}")
-    if model.spec_.shows_pictures:
-        return Choice("global", "pictures of another range than 0 to 255 or 0 to 1")
-    if model.spec_.signal and len(shape) == 1:
-        return Choice("global", "windows of one channel")
-    return Choice("global", f"standard deviations of {of} differ by at most 3 times")
-
-
-def _why_epochs(model: ModelAttributes, epochs: int, steps: int) -> str:
-    if epochs:
-        return f"{steps} steps"
-    if not model.spec_.hidden_layer_sizes:
-        return "without hidden layers PCA is exact"
-    return "PCA is kept: there are too few rows to hold some out and see whether a network beats it"
-
-
-def restore_choices(stored: Any) -> dict[str, Choice]:
-    """Restore choices from what JSON held.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it holds something else.
-    """
-    return {
-        str(name): Choice(tuple(value) if isinstance(value, list) else value, str(reason))
-        for name, (value, reason) in dict(stored).items()
-    }

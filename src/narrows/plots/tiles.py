@@ -220,9 +220,9 @@ def model_filters(model: "BaseAutoencoder", n: int = 64) -> NDArray[np.float32]:
     >>> import numpy as np
     >>> import narrows
     >>> X = np.random.default_rng(0).random((40, 8, 8))
-    >>> model = narrows.Autoencoder(4, hidden_layer_sizes=(16,), max_epochs=2).fit(X)
+    >>> model = narrows.Autoencoder(4, max_epochs=2).fit(X)  # it starts at four principal axes
     >>> narrows.plots.model_filters(model).shape
-    (16, 8, 8)
+    (4, 8, 8)
     """
     if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
         raise ParameterError(f"n={n!r} is not allowed; give a whole number of at least 1")

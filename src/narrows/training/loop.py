@@ -43,9 +43,10 @@ _BLOCK = (1 << 25) - (1 << 16)
 _SHARE_FOR_ROWS = 1 / 2
 # The number of rows in a batch where only the forward pass is computed.
 _EVALUATION_BATCH = 1024
-# The significance level of the t test by which learned weights must be better than the first ones,
-# and the number of parts of the held-out rows that it compares.
-_CHANCE, _PARTS = 1e-3, 64
+# Learned weights must be better than the first ones by two paired t tests at the first significance
+# level, about two standard errors, or by one at the second; and the number of parts of the held-out
+# rows that they compare.
+_LIKELY, _SURE, _PARTS = 0.02, 1e-3, 64
 # The share of the steps in which the learning rate rises, and the share of its peak that it has at
 # the first step.
 _WARMUP, _START = 0.1, 0.04
@@ -391,16 +392,20 @@ def _losses_of_parts(
 def _are_smaller(losses: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     """Return whether losses are significantly smaller than others of the same parts.
 
-    Their mean has to be smaller, and the paired differences, or the relative ones, have to pass a
-    one-sided t test: a single row of a huge loss inflates the variance of the former.
+    Their mean has to be smaller. One-sided t tests look at the paired differences and at the
+    relative ones: a single row of a huge loss inflates the variance of the former.
     """
     gain = others - losses
     with np.errstate(invalid="ignore"):
         shares = np.nan_to_num(gain / (np.abs(others) + np.abs(losses)))
-    least = float(student.ppf(1 - _CHANCE, len(gain) - 1)) / math.sqrt(len(gain))
-    return gain.mean() > 0 and any(
-        sample.mean() > least * sample.std(ddof=1) for sample in (gain, shares)
-    )
+    root, freedom = math.sqrt(len(gain)), len(gain) - 1
+
+    def passed(sample: NDArray[np.float64], level: float) -> bool:
+        least = float(student.ppf(1 - level, freedom)) / root
+        return bool(sample.mean() > least * sample.std(ddof=1))
+
+    both = passed(gain, _LIKELY) and passed(shares, _LIKELY)
+    return bool(gain.mean() > 0) and (both or passed(gain, _SURE) or passed(shares, _SURE))
 
 
 def one_cycle(peak: float, n_steps: int) -> Callable[[int], float]:
