@@ -62,8 +62,9 @@ class Parameters:
         with ``n_components`` channels, so that pictures of any size can be encoded; or the name of
         an architecture of an installed package. Each convolution halves the extent. "auto" takes
         "convolutional" for pictures of 32 pixels and more along both sides unless
-        ``hidden_layer_sizes`` are given, and otherwise "pca_residual"; "dense" for pictures of
-        zeros and ones, and where other parameters do not go with PCA.
+        ``hidden_layer_sizes`` are given, and otherwise "pca_residual"; "dense" where other
+        parameters do not go with PCA, for pictures of zeros and ones, and for other data in [0, 1]
+        with codes of one or two numbers, damage, or further terms of the loss.
     kernel_size : int or "auto", default="auto"
         Extent of the convolution kernels along each axis, an odd number; "auto" takes 3 for
         pictures, 9 for signals.
