@@ -171,7 +171,8 @@ class AnomalyScorer:
             distance=distance,
             reference_scores=np.empty(0),
         )
-        scores = scorer._sum(squares, lengths, compared / distance.unit, indices).total
+        compared = distances / distance.units(found)  # as new rows are, to the last digit
+        scores = scorer._sum(squares, lengths, compared, indices).total
         return replace(scorer, reference_scores=scores[chosen]), seen, scores
 
     @property
