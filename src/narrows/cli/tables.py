@@ -159,8 +159,7 @@ def _read_encoded(
 
     frame = read_table(path, reading["options"], model.column_encoder_.named)
     encoded = model.encode_columns(frame)
-    values = np.column_stack([column.to_numpy() for column in encoded.columns])
-    return Rows(values, RowNames(range(len(values))), encoded.column_names)
+    return Rows(np.asarray(encoded), RowNames(range(len(encoded))), encoded.column_names)
 
 
 def write_table(to: Path, table: Any, model: "TableAutoencoder", *, overwrite: bool) -> None:

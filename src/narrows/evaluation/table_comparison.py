@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
-from sklearn.impute import KNNImputer
 
-from narrows.data.column_encoder import ColumnEncoder, Encoded
+from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.columns import USED
 from narrows.data.frames import read_frame
 from narrows.evaluation.comparison import (
@@ -23,19 +22,20 @@ from narrows.evaluation.comparison import (
     split_for_test,
     train_and_measure,
 )
+from narrows.evaluation.filling_errors import measure_filling
 from narrows.evaluation.page import Part
 from narrows.evaluation.report import Report, check_labels
 from narrows.models.autoencoder import Autoencoder
 from narrows.models.base import BaseAutoencoder
-from narrows.models.filling import HIDDEN, spread, sums
-from narrows.models.table import TableAutoencoder
+from narrows.models.filling import HIDDEN
+from narrows.models.table import TableAutoencoder, errors_by_column
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 # The training rows among which neighbours are searched, at most.
 _MOST = 2_000
-_PCA, _MODE = "PCA", "mean or mode"
+_PCA = "PCA"
 
 
 @dataclass(frozen=True)
@@ -202,21 +202,17 @@ def compare_table_models(
         in_one_unit=True,
     )
     encoded = encoder.transform(frame.rows(test), warns=False)
-    pca = PCA(min(width, len(train)), random_state=random_state).fit(_matrix(learned))
-    restored = {_PCA: pca.inverse_transform(pca.transform(_matrix(rows)))}
+    pca = PCA(min(width, len(train)), random_state=random_state).fit(np.asarray(learned))
+    restored = {_PCA: pca.inverse_transform(pca.transform(np.asarray(rows)))}
     restored |= {name: of.subject.model.reconstruct(rows) for name, of in reports.items()}
-    errors = {name: _restoring_errors(encoder, encoded, way) for name, way in restored.items()}
+    errors = {name: errors_by_column(encoder, encoded, way) for name, way in restored.items()}
     filling = {}
     if encoder.marked:
         learned_cells = encoder.transform(frame.rows(train[:_MOST]), warns=False).features
         rng = np.random.default_rng(random_state)
-        filling = _filling_errors(table, learned_cells, encoded.features, rng)
+        filling = measure_filling(table, encoded.features, rng, learned_cells)
     kinds = _by_kind(encoder, errors, filling)
     return TableComparison(title, reports, seconds, kinds, encoding)
-
-
-def _matrix(rows: Any) -> Floats:
-    return np.column_stack([column.to_numpy() for column in rows.columns])
 
 
 def _digits(value: float) -> str:
@@ -239,44 +235,3 @@ def _by_kind(
         for kind in USED
         if (kinds == kind).any()
     ]  # fmt: skip
-
-
-def _restoring_errors(encoder: ColumnEncoder, encoded: Encoded, restored: Any) -> Floats:
-    """Return the mean squared error of the known cells of each column (C,)."""
-    difference = np.nan_to_num(encoded.features - restored[:, : encoder.n_features])
-    known = ~(encoded.gaps | encoded.unknown)
-    squares = (sums(difference**2, encoder.slices) * known).sum(axis=0)
-    counts = known.sum(axis=0)
-    return np.where(counts > 0, squares / np.maximum(counts, 1), np.nan)
-
-
-def _filling_errors(
-    table: TableAutoencoder, learned: Floats, features: Floats, rng: np.random.Generator
-) -> dict[str, Floats]:
-    """Return the error of hidden cells of each column (C,), by each way of filling."""
-    encoder = table.column_encoder_
-    known = ~np.isnan(features)
-    drawn = rng.random((len(features), len(encoder.slices))) < HIDDEN
-    hidden = known & spread(drawn, encoder.slices)
-    hidden &= (known & ~hidden).any(axis=1, keepdims=True)  # one cell stays known
-    seen = np.where(hidden, np.nan, features)
-    ways = {
-        "model": table.imputer_.impute(seen),
-        _MODE: np.where(np.isnan(seen), 0, seen),
-        "5 neighbours": KNNImputer(keep_empty_features=True).fit(learned).transform(seen),
-    }
-    found = {}
-    for name, filled in ways.items():
-        errors = np.full(len(encoder.used), np.nan)
-        for i, place in enumerate(encoder.slices):
-            cells = hidden[:, place.start]
-            if not cells.any():
-                continue
-            true, made = features[cells], filled[cells]
-            if encoder.is_category(i):
-                right = encoder.shares_of(true, i).argmax(axis=1)
-                errors[i] = (encoder.shares_of(made, i).argmax(axis=1) != right).mean()
-            else:
-                errors[i] = np.sqrt(np.square(made - true)[:, place].mean())
-        found[name] = errors
-    return found

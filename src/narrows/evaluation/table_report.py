@@ -5,21 +5,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.impute import KNNImputer
+from numpy.typing import ArrayLike
 
-from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.frames import read_frame
+from narrows.evaluation.filling_errors import MEAN, MODEL, NEIGHBOURS, measure_filling
 from narrows.evaluation.page import Part
 from narrows.evaluation.report import Report, measure
-from narrows.models.filling import HIDDEN, spread, sums
+from narrows.models.filling import HIDDEN
 from narrows.models.learned_rows import NEW
-from narrows.models.table import TableAutoencoder
+from narrows.models.table import TableAutoencoder, errors_by_column
 
 # The rows of which cells are hidden: at most, since neighbours are searched among them, and the
 # fewest held-out rows that are taken alone.
 _MOST, _LEAST = 2_000, 30
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class TableReport(Report):
                 "filling",
                 "Filling gaps",
                 words,
-                table=[["column", "model", "mean or mode", "5 neighbours"], *filled],
+                table=[["column", MODEL, MEAN, NEIGHBOURS], *filled],
             ),
             *super()._make_parts(),
         ]
@@ -164,7 +162,7 @@ def make_table_report(
     report = TableReport(title, subject)
     encoder = model.column_encoder_
     encoded = encoder.transform(frame, warns=False)
-    matrix = np.column_stack([column.to_numpy() for column in rows.columns])
+    matrix = np.asarray(rows)
     memory = model.model_.learned_rows_
     is_new = np.zeros(len(matrix), np.bool_)
     if memory is not None:
@@ -174,12 +172,16 @@ def make_table_report(
     candidates = np.flatnonzero(is_new) if report.is_filling_unseen else np.arange(len(matrix))
     chosen = np.sort(rng.permutation(candidates)[:_MOST])
     report.rows_filled = len(chosen)
-    filling = _measure_filling(model, encoded.features[chosen], rng)
-    errors = model.column_errors(frame)
+    filling = measure_filling(model, encoded.features[chosen], rng)
+    errors = errors_by_column(encoder, encoded, model.model_.reconstruct(rows))
     report.columns = [
-        ColumnScore(c.name, c.kind, int(gaps), errors[c.name], *map(float, of_column))
-        for c, gaps, of_column in zip(
-            encoder.used, encoded.gaps.sum(axis=0), filling.T, strict=True
+        ColumnScore(c.name, c.kind, int(gaps), *map(float, of_column))
+        for c, gaps, *of_column in zip(
+            encoder.used,
+            encoded.gaps.sum(axis=0),
+            errors,
+            *(filling[way] for way in (MODEL, MEAN, NEIGHBOURS)),
+            strict=True,
         )
     ]
     report.facts += [
@@ -188,37 +190,3 @@ def make_table_report(
         for c in report.columns if c.gaps and np.isfinite(c.filled)
     ]  # fmt: skip
     return report
-
-
-def _measure_filling(model: TableAutoencoder, features: Floats, rng: np.random.Generator) -> Floats:
-    """Return the errors of hidden cells, (3, C): by the model, the mean and near neighbours."""
-    encoder, slices = model.column_encoder_, model.column_encoder_.slices
-    known = ~np.isnan(features)
-    hidden = known & spread(rng.random((len(features), len(slices))) < HIDDEN, slices)
-    hidden &= (known & ~hidden).any(axis=1, keepdims=True)
-    seen = np.where(hidden, np.nan, features)
-    ways = [
-        model.imputer_.impute(seen),
-        np.where(np.isnan(seen), 0, seen),
-        KNNImputer(keep_empty_features=True).fit_transform(seen),
-    ]
-    return np.stack([_errors(encoder, features, way, hidden) for way in ways])
-
-
-def _errors(
-    encoder: ColumnEncoder, truth: Floats, found: Floats, hidden: NDArray[np.bool_]
-) -> Floats:
-    """Return the error (C,) of hidden cells; NaN where there are none."""
-    slices = encoder.slices
-    cells = np.stack([hidden[:, place.start] for place in slices], axis=1)
-    squares = sums(np.where(hidden, np.square(found - np.nan_to_num(truth)), 0), slices)
-    counts = cells.sum(axis=0)
-    errors = np.full(len(slices), np.nan)
-    for i in np.flatnonzero(counts).tolist():
-        errors[i] = np.sqrt(squares[:, i].sum() / counts[i])
-        if encoder.is_category(i):
-            ours, true = (
-                encoder.shares_of(way[cells[:, i]], i).argmax(axis=1) for way in (found, truth)
-            )
-            errors[i] = (ours != true).mean()
-    return errors

@@ -309,9 +309,9 @@ def fit_gaussian(
     some = features[rows]
     own = None if weights is None else weights[rows]
     few = slice(_ROWS_TO_CHOOSE)
-    hidden = _hide(some[few], slices, rng)
+    hidden = hide(some[few], slices, rng)
     choice = low_rank_gaussian.choose(some[few], None if own is None else own[few], hidden)
-    hidden = _hide(some, slices, rng)
+    hidden = hide(some, slices, rng)
     imputed, _ = low_rank_gaussian.impute_folds(some, own, hidden, choice, folds=_FOLDS)
     truth, imputed = np.where(hidden, some, 0), np.where(hidden, imputed, 0)
     shares = _weights(truth, imputed, slices)
@@ -348,7 +348,7 @@ def _measure_network(imputer: Imputer, features: Floats, rows: Floats, seed: int
     if not len(features):
         return imputer
     slices = imputer.encoder.slices
-    hidden = _hide(features, slices, np.random.default_rng(seed + 1))
+    hidden = hide(features, slices, np.random.default_rng(seed + 1))
     base, restored = np.zeros(hidden.shape), np.zeros(hidden.shape)
     for draw, cells in enumerate(hidden):
         seen = np.where(cells, np.nan, features)
@@ -363,12 +363,15 @@ def _measure_network(imputer: Imputer, features: Floats, rows: Floats, seed: int
     return replace(imputer, network_weights=shares, errors=errors)
 
 
-def _hide(features: Floats, slices: Sequence[slice], rng: np.random.Generator) -> Bools:
+def hide(
+    features: Floats, slices: Sequence[slice], rng: np.random.Generator, draws: int | None = None
+) -> Bools:
     """Draw known cells to be hidden, (draws, n, P); at least one cell of each row stays known.
 
-    The fewer cells there are, the more draws.
+    By default there are the more draws, the fewer cells the features (n, P) have.
     """
-    draws = int(np.clip(_CELLS // features.size, 1, _MOST_DRAWS))
+    if draws is None:
+        draws = int(np.clip(_CELLS // features.size, 1, _MOST_DRAWS))
     drawn = rng.random((draws, len(features), len(slices)))
     known = ~np.isnan(features)
     hidden = known & spread(drawn < HIDDEN, slices)

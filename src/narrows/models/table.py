@@ -598,9 +598,7 @@ class TableAutoencoder(
             As :meth:`transform`.
         """
         _, rows, encoded = self._encode(X)
-        squares, known = self._squares(rows, encoded)
-        counts = known.sum(axis=0)
-        means = np.where(counts > 0, squares.sum(axis=0) / np.maximum(counts, 1), math.nan)
+        means = errors_by_column(self.column_encoder_, encoded, self.model_.reconstruct(rows))
         return {c.name: float(m) for c, m in zip(self.column_encoder_.used, means, strict=True)}
 
     def reconstruction_error(self, X: Any) -> NDArray[np.float64]:
@@ -623,7 +621,8 @@ class TableAutoencoder(
             As :meth:`transform`.
         """
         _, rows, encoded = self._encode(X)
-        squares, known = self._squares(rows, encoded)
+        restored = self.model_.reconstruct(rows)
+        squares, known = _squared_errors(self.column_encoder_, encoded, restored)
         errors: NDArray[np.float64] = squares.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         return errors
 
@@ -732,13 +731,6 @@ class TableAutoencoder(
         encoded = self.column_encoder_.transform(frame)
         return frame, self._rows(encoded), encoded
 
-    def _squares(self, rows: Any, encoded: Encoded) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return the squared error of each cell (n, C), 0 where it is not known, and which are."""
-        restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
-        difference = np.nan_to_num(encoded.features - restored)
-        known = ~(encoded.gaps | encoded.unknown)
-        return sums(difference**2, self.column_encoder_.slices) * known, known
-
     def _facts(self) -> dict[str, Any]:
         return {**self.column_encoder_.facts(), "n_features_in": self.n_features_in_}
 
@@ -808,6 +800,36 @@ class TableAutoencoder(
             )
         storage.check_fingerprint(table.fingerprint_, manifest, path)
         return table
+
+
+def errors_by_column(encoder: ColumnEncoder, encoded: Encoded, restored: Any) -> Floats:
+    """Return the mean squared error of the known cells of each column.
+
+    Parameters
+    ----------
+    encoder : ColumnEncoder
+    encoded : Encoded
+        n rows.
+    restored : array-like of shape (n, P or more)
+        Their features as a model restores them; marks of gaps behind them are ignored.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        In units of the columns' variance in training; NaN if no cell is known.
+    """
+    squares, known = _squared_errors(encoder, encoded, restored)
+    counts = known.sum(axis=0)
+    return np.where(counts > 0, squares.sum(axis=0) / np.maximum(counts, 1), math.nan)
+
+
+def _squared_errors(
+    encoder: ColumnEncoder, encoded: Encoded, restored: Any
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the squared error of each cell (n, C), 0 where it is not known, and which are."""
+    difference = np.nan_to_num(encoded.features - restored[:, : encoder.n_features])
+    known = ~(encoded.gaps | encoded.unknown)
+    return sums(difference**2, encoder.slices) * known, known
 
 
 def _weighted(frame: Frame, sample_weight: Any) -> tuple[Frame, Any]:
