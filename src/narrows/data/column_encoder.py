@@ -1,7 +1,7 @@
 """The encoding of tables as matrices of numbers for a network, and its inverse.
 
-scikit-learn's ``ColumnTransformer`` standardises numbers, one-hot encodes categories, and marks
-gaps. The one-hot columns of a category are then scaled so that the sum of their variances is 1.
+scikit-learn's ``ColumnTransformer`` standardises numbers and one-hot encodes categories, whose
+columns are then scaled so that the sum of their variances is 1. Gaps are marked beside them.
 """
 
 from collections import Counter
@@ -197,7 +197,6 @@ class ColumnEncoder:
         """Make scikit-learn's transformer, with statistics that :meth:`_learn` replaces."""
         # They are slow to import.
         from sklearn.compose import ColumnTransformer
-        from sklearn.impute import MissingIndicator
         from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
         levels = [np.arange(len(self.used[i].levels)) for i in self._categories]
@@ -207,8 +206,6 @@ class ColumnEncoder:
         if self._categories:
             one_hot = OneHotEncoder(categories=levels, drop="if_binary", sparse_output=False)
             parts.append(("categories", one_hot, self._categories))
-        if self.marked:
-            parts.append(("gaps", MissingIndicator(features="all"), self.marked))
         transformer = ColumnTransformer(parts, sparse_threshold=0)
         return transformer.fit(np.zeros((2, len(self.used)))) if parts else transformer
 
@@ -270,12 +267,7 @@ class ColumnEncoder:
         if warns:
             self._warn_of_unknown(frame, unknown)
         missing = np.isnan(cells)
-        filled = np.where(missing, 0, cells)
-        filled[:, self.marked] = np.where(gaps[:, self.marked], np.nan, filled[:, self.marked])
-        for i in self._categories:  # which the encoder of categories takes without gaps
-            if i in self.marked:
-                filled[:, i] = np.where(missing[:, i], 0, filled[:, i])
-        features = np.asarray(self._transformer.transform(filled), np.float64)[:, : self.n_features]
+        features = np.asarray(self._transformer.transform(np.where(missing, 0, cells)), np.float64)
         features = (features - self._mean) / self._scale
         for i, place in enumerate(self.slices):
             features[missing[:, i], place] = np.nan
