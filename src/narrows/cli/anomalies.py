@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +17,10 @@ from narrows.cli.exchange import (
     read_rows,
     read_windows,
     reading_record,
+    refuse_signal,
     refuse_signal_options,
 )
-from narrows.cli.tables import read_learnable, read_table
+from narrows.cli.tables import NONE_SKIPPED, read_learnable, read_table
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".csv", ".json", ".html")
 _SHOWN = 20  # rows on the terminal
-# The result of reading a table with categories, dates or gaps: no row is skipped.
-_NOTHING = SimpleNamespace(skipped=[])
 
 
 @options.verb("anomalies")
@@ -166,20 +164,13 @@ def read_training_rows(
 ) -> Read:
     """Read training rows."""
     from narrows.data.files import Rows
-    from narrows.errors import ParameterError
 
-    if window is None:
-        if is_signal(data, False):
-            raise ParameterError(
-                f"'{data}' is a signal; say how many samples a window has (--window 256)"
-            )
-        refuse_signal_options(**signal, by="--window 256")
-        rows = read_learnable(partial(read_rows, data, **reading), data, reading["options"])
-        # A table with categories, dates, gaps or codes is read as a Frame.
-        return Read(rows.for_model(), rows) if isinstance(rows, Rows) else Read(rows, _NOTHING)
-    of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
-    X, found = read_windows(data, window, signal, of_signals)
-    return Read(X, found)
+    if window is not None:
+        return Read(*read_windows(data, window, signal, reading))
+    refuse_signal(data, signal)
+    rows = read_learnable(partial(read_rows, data, **reading), data, reading["options"])
+    # A table with categories, dates, gaps or codes is read as a Frame.
+    return Read(rows.for_model(), rows) if isinstance(rows, Rows) else Read(rows, NONE_SKIPPED)
 
 
 def fit_detector(model: Any, X: Any, **parameters: Any) -> "AnomalyDetector":
@@ -236,12 +227,11 @@ def _read_for_model(
 
     is_detector = isinstance(model, AnomalyDetector)
     if is_signal(path, is_detector and model.kind_of_rows_ == "signals"):
-        of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
-        return Read(*read_windows(path, model.sample_shape_[0], signal, of_signals))
+        return Read(*read_windows(path, model.sample_shape_[0], signal, reading))
     refuse_signal_options(**signal, by="a detector of signals for MODEL")
     if is_detector and model.column_encoder_ is not None:
         frame = read_table(path, reading["options"], model.column_encoder_.named)
-        return Read(frame, _NOTHING)
+        return Read(frame, NONE_SKIPPED)
     if is_detector:
         rows = _read_for_detector(model, path, reading)
         return Read(rows.values if rows.pictures else rows.for_model(model), rows)

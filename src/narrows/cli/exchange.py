@@ -480,6 +480,23 @@ def refuse_signal_options(
             )
 
 
+def refuse_signal(path: Path, signal: dict[str, Any]) -> None:
+    """Refuse a signal where no window was given, and options of signals for other data.
+
+    Raises
+    ------
+    ParameterError
+        For either.
+    """
+    from narrows.errors import ParameterError
+
+    if is_signal(path, False):
+        raise ParameterError(
+            f"'{path}' is a signal; say how many samples a window has (--window 256)"
+        )
+    refuse_signal_options(**signal, by="--window 256")
+
+
 def read_signal(path: Path, signal: dict[str, Any], reading: dict[str, Any]) -> "Signal":
     """Read a signal, or some columns of it."""
     from narrows import signals
@@ -495,6 +512,8 @@ def read_windows(
 ) -> "tuple[Windows, Signals]":
     """Cut a signal, or all signals of a folder, into windows to learn from.
 
+    Options of ``reading`` that are for pictures are ignored.
+
     Raises
     ------
     DataError
@@ -503,7 +522,8 @@ def read_windows(
     from narrows import signals
     from narrows.errors import DataError
 
-    found = signals.read_all(path, _names(signal["columns"]), rate=signal["rate"], **reading)
+    of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
+    found = signals.read_all(path, _names(signal["columns"]), rate=signal["rate"], **of_signals)
     for one, file in zip(found.signals, found.files, strict=True):
         if len(one.values) < length:
             several = f", or leave this one out (--exclude '{file.name}')"

@@ -13,10 +13,8 @@ from narrows.texts import counted
 
 if TYPE_CHECKING:
     from narrows import TableAutoencoder
-    from narrows.data.files import Rows
     from narrows.data.formats import FileOptions
     from narrows.data.frames import Frame
-    from narrows.signals import Signals
 
 
 def model_name_of(path: Path | str) -> str | None:
@@ -109,17 +107,14 @@ def read_to_resume(
     window: int | None,
     asked: dict[str, Any],
     reading: "FileOptions",
-) -> "tuple[Frame, Rows | Signals, None]":
-    """Read the table with which a run goes on, as :func:`_read_any` does.
+) -> "Frame":
+    """Read the table with which a run goes on.
 
     Raises
     ------
     ParameterError
         If options contradict the model, or training is shared out.
     """
-    import numpy as np
-
-    from narrows.data.files import Rows
     from narrows.errors import ParameterError
 
     check_one_process(None)
@@ -129,8 +124,7 @@ def read_to_resume(
             f"--{given[0]} does not go with --resume of a table's model, which goes on with the "
             "columns of its run; leave it out"
         )
-    table = read_table(data, reading, model.column_encoder_.named)
-    return table, Rows(np.empty((0, 0)), []), None
+    return read_table(data, reading, model.column_encoder_.named)
 
 
 def check_one_process(ray: str | None) -> None:

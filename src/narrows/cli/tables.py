@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _SHOWN = 4
+
+NONE_SKIPPED = SimpleNamespace(skipped=[])
+"""The report of reading a table with categories, dates or gaps, of which no row is skipped."""
 
 
 def column_parameters(

@@ -17,10 +17,9 @@ from narrows.cli.anomalies import fit_detector, read_training_rows
 from narrows.cli.console import answer, note, one_answer, progress, training
 from narrows.cli.exchange import (
     code_words,
-    is_signal,
     read_windows,
     reading_record,
-    refuse_signal_options,
+    refuse_signal,
     report_skipped,
 )
 from narrows.cli.process import stopping
@@ -32,7 +31,13 @@ from narrows.cli.resuming import (
     read_to_resume,
     shape_of,
 )
-from narrows.cli.tables import column_parameters, note_kinds, read_learnable, read_table
+from narrows.cli.tables import (
+    NONE_SKIPPED,
+    column_parameters,
+    note_kinds,
+    read_learnable,
+    read_table,
+)
 from narrows.texts import counted
 
 if TYPE_CHECKING:
@@ -310,6 +315,7 @@ def _train(
     """Train in this process, which writes and answers if it is the first of several."""
     from narrows import MODELS, TableAutoencoder
     from narrows.atomic import check_output
+    from narrows.data.frames import Frame
     from narrows.data.lazy_rows import LazyRows, stored
     from narrows.scale.ray_training import fit_by_ray
     from narrows.storage import check_destination
@@ -318,18 +324,20 @@ def _train(
     check_destination(to, overwrite=overwrite)
     if log is not None:
         check_output(log, overwrite=overwrite, kind="file")
-    resumed = {}
-    model: Any = MODELS[model_name](**parameters) if resume is None else None
-    if resume is not None:
+    model: Any
+    if resume is None:
+        model, resumed = MODELS[model_name](**parameters), {}
+    else:
         model = load_to_resume(resume, model_name, parameters)
         resumed = {"resumed": note_resumed(resume, model)}
         pictures = shape_of(model, pictures)
     asked = column_parameters(signal["columns"] if window is None else None, drop, categorical)
     if isinstance(model, TableAutoencoder):
-        X, found, read_again = read_to_resume(model, data, window, asked, reading["options"])
+        table = read_to_resume(model, data, window, asked, reading["options"])
+        X, found, read_again = table, NONE_SKIPPED, None
     else:
         X, found, read_again = _read_any(data, window, signal, {**reading, **pictures}, asked=asked)
-        model = _of_table(model, asked, resume, ray) if read_again is None else model
+        model = _of_table(model, asked, resume, ray) if isinstance(X, Frame) else model
     report_skipped(found.skipped)
     note_choices = _note_choices_once()
     with (
@@ -357,21 +365,30 @@ def _train(
     _draw(model, to)
     resumable = resumable and model.is_resumable_
     interrupted = model.history_.ended == "interrupted"
-    if interrupted:
-        goes_on = f"; --resume {to} goes on" if resumable else ""
-        note(f"stopped by {stopping.reason}; what was learned is kept in {to}{goes_on}")
-    elif stopping.number is not None:
-        note(f"{stopping.reason} came when training was over; the whole model is in {to}")
-    kinds = note_kinds(model.column_encoder_) if read_again is None else reading_record(found)
+    if stopping.number is not None or interrupted:
+        _note_stop(to, interrupted=interrupted, resumable=resumable)
+    kinds = (
+        note_kinds(model.column_encoder_)
+        if isinstance(model, TableAutoencoder)
+        else reading_record(found)
+    )
     record = {"output": to, "rows": len(X), **_figures(model), **resumed, **kinds}
-    rows_and_epochs = f"{counted(len(X), 'row')} for {counted(record['epochs'], 'epoch')}"
     answer(
         {**record, "resumable": resumable},
-        f"{record['model']} with {code_words(model.spec_)}, trained on {rows_and_epochs} "
-        f"({record['seconds']:.1f} s), in {to}",
+        f"{record['model']} with {code_words(model.spec_)}, trained on {counted(len(X), 'row')} "
+        f"for {counted(record['epochs'], 'epoch')} ({record['seconds']:.1f} s), in {to}",
         *([_PCA_KEPT] if _kept_pca(model) else []),
     )
     return stopping.exit_code if interrupted else 0
+
+
+def _note_stop(to: Path, *, interrupted: bool, resumable: bool) -> None:
+    """Print what a signal has stopped, and where the model is."""
+    if interrupted:
+        goes_on = f"; --resume {to} goes on" if resumable else ""
+        note(f"stopped by {stopping.reason}; what was learned is kept in {to}{goes_on}")
+    else:
+        note(f"{stopping.reason} came when training was over; the whole model is in {to}")
 
 
 def _read_any(
@@ -381,8 +398,8 @@ def _read_any(
     reading: dict[str, Any],
     *,
     asked: dict[str, Any],
-) -> "tuple[Any, Rows | Signals, Callable[[], Any] | None]":
-    """Read what to learn from: as :func:`_read_data`, or a table of other columns than numbers.
+) -> "tuple[Any, Any, Callable[[], Any] | None]":
+    """Read rows as :func:`_read_data` does, or a table of other columns than numbers, as a Frame.
 
     Raises
     ------
@@ -391,11 +408,9 @@ def _read_any(
     DataError
         If it cannot be learned from.
     """
-    import numpy as np
     import pyarrow as pa
 
     from narrows.data.extremes import extremes_of, warn_of_extremes
-    from narrows.data.files import Rows
     from narrows.data.formats import is_table
     from narrows.errors import ParameterError
 
@@ -405,16 +420,15 @@ def _read_any(
         if name != "columns":
             what = "is read as a signal" if window is not None else "is none"
             raise ParameterError(f"--{name} is for tables, and '{data}' {what}; leave it out")
-    none = Rows(np.empty((0, 0)), [])
     if named and of_table:
-        return read_table(data, reading["options"]), none, None
+        return read_table(data, reading["options"]), NONE_SKIPPED, None
     read = partial(_read_data, data, window, signal, reading)
     is_of_pictures = (reading.get("image_size"), reading.get("color")) != ("auto", "auto")
     if not of_table or is_of_pictures:
         return read()
     found = read_learnable(read, data, reading["options"])
     if not isinstance(found, tuple):
-        return found, none, None
+        return found, NONE_SKIPPED, None
     if isinstance(X := found[0], pa.Table):
         warn_of_extremes(extremes_of((name, X[name].to_numpy()) for name in X.column_names))
     return found
@@ -468,17 +482,11 @@ def _read_data(
     """
     from narrows.data.files import read
     from narrows.data.reading import current
-    from narrows.errors import ParameterError
 
     if window is not None:
-        of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
-        X, found = read_windows(data, window, signal, of_signals)
-        return X, found, partial(_windows, data.absolute(), window, signal, of_signals)
-    if is_signal(data, False):
-        raise ParameterError(
-            f"'{data}' is a signal; say how many samples a window has (--window 256)"
-        )
-    refuse_signal_options(**signal, by="--window 256")
+        X, found = read_windows(data, window, signal, reading)
+        return X, found, partial(_windows, data.absolute(), window, signal, reading)
+    refuse_signal(data, signal)
     # Other processes do not know how all picture files are read here.
     reading = {**reading, "pages": current().pages, "max_pixels": current().max_pixels}
     with progress("reading") as advance:

@@ -50,9 +50,8 @@ def read_rows_or_windows(
     from narrows.models.validation import check_rows
 
     length = signals.window_length(model)
-    of_signals = {name: reading[name] for name in ("options", "skip_unreadable", "exclude")}
     windows: Any
-    windows, found = read_windows(path, length, signal, of_signals)
+    windows, found = read_windows(path, length, signal, reading)
     report_skipped(found.skipped)
     check_rows(model, windows)
     places = [windows.describe(row) for row in range(len(windows))]
