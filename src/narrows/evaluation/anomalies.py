@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -110,7 +111,7 @@ class Anomalies(Page):
             found += join_samples(self.X.names[number], scores, self.X.shape[1] // _JOINED)
         return sorted(found, key=lambda stretch: -stretch.score)
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The names of the columns; of pictures and signals, of their values."""
         if self.detector.column_encoder_ is not None:
@@ -152,16 +153,15 @@ class Anomalies(Page):
     def verdict(self) -> list[Finding]:  # type: ignore[override]
         """The findings and their remedies."""
         count, n_rows = int(self.is_outlier.sum()), len(self.names)
-        asked = self.detector.false_alarms
-        least = -self.detector.offset_
+        threshold = -self.detector.offset_
         if isinstance(self.detector.contamination, str):
             remedy = (
-                f"Of {n_rows:,} {self.noun}s like those learned from, {asked * n_rows:.3g} would "
-                f"be above the threshold of {least:.4g} by chance."
+                f"Of {n_rows:,} {self.noun}s like those learned from, {self._asked * n_rows:.3g} "
+                f"would be above the threshold of {threshold:.4g} by chance."
             )
             as_asked = self._are_as_many_as_asked
         else:
-            remedy = f"The threshold of {least:.4g} was asked for by the share of anomalies."
+            remedy = f"The threshold of {threshold:.4g} was asked for by the share of anomalies."
             as_asked = False
         more = ", as many as chance gives" if as_asked else ""
         found = Finding(
@@ -250,7 +250,7 @@ class Anomalies(Page):
         listed.words.append(
             "The score is the sum of residual (Q), code (T squared) and neighbours, each divided "
             "by its median over the training rows; neighbours count twice. The p-value is the "
-            "share of training rows with at least this score."
+            "share of training rows with at least this score, with the row itself among them."
         )
         if self.detector.kind_of_rows_ != "table":  # shown below
             heading, lines = heading[:-1], [line[:-1] for line in lines]

@@ -123,6 +123,8 @@ class AnomalyDetector(
         The names of the columns, if the training table had names.
     sample_shape_ : tuple of int
         The shape of one row.
+    rate_ : int or None
+        Samples per second of the signals learned from; None if unknown, and for other rows.
 
     Examples
     --------
@@ -210,15 +212,15 @@ class AnomalyDetector(
             self.calibration_scores_, self.false_alarms, self.contamination
         )
         if places is not None:
-            errors = self._scorer.errors_of_samples(rows, self._scorer.training_rows.find)
+            errors = self._scorer.errors_of_samples(rows)
             share = self.false_alarms if isinstance(self.contamination, str) else self.contamination
             self._sample_scorer = SampleScorer.fit(places.join(errors), places.length, share)
 
     def _name_columns(self, encoder: ColumnEncoder) -> None:
         """Keep the number of columns of a table, and their names if they are the table's own."""
         self.n_features_in_ = len(encoder.columns)
-        if encoder.is_named:
-            self.feature_names_in_ = np.asarray([c.name for c in encoder.columns], dtype=object)
+        if encoder.named is not None:
+            self.feature_names_in_ = np.asarray(encoder.named, dtype=object)
 
     def _encode(self, encoder: ColumnEncoder, X: Any) -> Matrix:
         """Convert a table of columns of any kind to numbers: gaps are marked, and means fill them.
@@ -342,11 +344,8 @@ class AnomalyDetector(
         NotFittedError, DataError
             As :meth:`score_samples`.
         """
-        return self._score(self._check_rows(X))
-
-    def _score(self, rows: AnyRows) -> AnomalyScores:
-        """Score checked rows."""
-        return self._scorer.scores(rows, self._recognise)
+        rows = self._check_rows(X)
+        return self._scorer.scores(rows, novelty=self.novelty)
 
     def decision_function(self, X: Any) -> Matrix:
         """Return ``score_samples`` less the threshold: below 0 for outliers.
@@ -435,7 +434,7 @@ class AnomalyDetector(
             As :meth:`score_samples`.
         """
         rows = self._check_rows(X)
-        total = self._scorer.contributions(rows, self._recognise)
+        total = self._scorer.contributions(rows, novelty=self.novelty)
         if self.column_encoder_ is None:
             return total.reshape(rows.shape)
         encoder = self.column_encoder_
@@ -537,13 +536,14 @@ class AnomalyDetector(
         if isinstance(rows, Windows) and self.kind_of_rows_ == "signals":
             blocks = WindowPlaces.of(rows, np.arange(len(rows))).blocks()
             old_scores, old_rows = self._scorer.of_reference_blocks()
-            own = self._scorer.of_blocks(rows, self._score(rows).total, blocks)
-            return Drift.between((old_scores, own[0]), (old_rows, own[1]), generator)
+            scores = self._scorer.scores(rows, novelty=self.novelty).total
+            new_scores, new_rows = self._scorer.of_blocks(rows, scores, blocks)
+            return Drift.between((old_scores, new_scores), (old_rows, new_rows), generator)
         drawn = np.sort(generator.permutation(len(rows))[:MOST_REFERENCES])
         new = np.asarray(rows[drawn])
-        scores = self.calibration_scores_, self._score(new).total
+        scores = self._scorer.scores(new, novelty=self.novelty).total
         features = self._scorer.neighbours.rows, self._scorer.features(new)
-        return Drift.between(scores, features, generator)
+        return Drift.between((self.calibration_scores_, scores), features, generator)
 
     @property
     def fingerprint_(self) -> str:
@@ -574,10 +574,9 @@ class AnomalyDetector(
         self.sample_shape_ = scorer.shape
         self.rate_ = manifest["rate"]
         width, table = math.prod(self.sample_shape_), manifest["table"]
-        self.column_encoder_ = (
-            None if table is None else ColumnEncoder.restore(table, parts["columns"])
-        )
-        if self.column_encoder_ is not None:
+        self.column_encoder_ = None
+        if table is not None:
+            self.column_encoder_ = ColumnEncoder.restore(table, parts["columns"])
             self._name_columns(self.column_encoder_)
             encoded = self.column_encoder_.n_features + len(self.column_encoder_.marked)
             if encoded != width:
@@ -643,12 +642,6 @@ class AnomalyDetector(
         encoder = self.column_encoder_
         return check_rows(self, X) if encoder is None else self._encode(encoder, X)
 
-    def _recognise(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the index of each row among the training rows; -1 for new rows."""
-        if self.novelty:
-            return np.full(len(rows), -1)
-        return self._scorer.training_rows.find(rows)
-
     def score_over_time(self, windows: Windows) -> list[Matrix]:
         """Score each sample of signals.
 
@@ -681,7 +674,7 @@ class AnomalyDetector(
             raise DataError(
                 "scores over time are those of windows; learn from signals.Windows, and give such"
             )
-        errors = self._scorer.errors_of_samples(rows, self._recognise)
+        errors = self._scorer.errors_of_samples(rows, novelty=self.novelty)
         places = WindowPlaces.of(rows, np.arange(len(rows)))
         return [self._sample_scorer(one) for one in places.join(errors)]
 

@@ -149,14 +149,12 @@ class AnomalyScorer:
         lengths = np.square(mahalanobis.whiten(codes)).sum(axis=2)
         norms = [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
         neighbours = training_rows.neighbours(features[chosen], _NEIGHBOURS, np.arange(len(chosen)))
-        every = np.ones((1, len(rows)), np.bool_)
         indices = training_rows.find(rows)
         found = neighbours.find(features, training_rows.block_of(indices))
         distances = neighbours.squared_distances(features, found)
-        middle = float(_robust_norms(distances[None], every, least)[0])
-        distance = NeighbourDistance(distances[chosen], middle, 1.0)
+        distance = NeighbourDistance(distances[chosen], _robust_norm(distances, least), 1.0)
         compared = distances / distance.units(found)
-        distance = replace(distance, unit=float(_robust_norms(compared[None], every, _LEAST)[0]))
+        distance = replace(distance, unit=_robust_norm(compared, _LEAST))
         scorer = cls(
             shape=shape,
             space=space,
@@ -184,13 +182,14 @@ class AnomalyScorer:
         """Return the features (n, r) of rows (n, ...)."""
         return self.space(rows.reshape(len(rows), -1))
 
-    def scores(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> AnomalyScores:
-        """Score rows by the members that have not seen them.
-
-        ``recognise`` returns the index of each row among the training rows; -1 for new rows.
-        """
-        parts = [self._parts(block, recognise(block)) for block in blocks_of(rows)]
+    def scores(self, rows: AnyRows, *, novelty: bool = False) -> AnomalyScores:
+        """Score rows by the members that have not seen them; with ``novelty`` by all of them."""
+        parts = [self._parts(block, self._find(block, novelty)) for block in blocks_of(rows)]
         return AnomalyScores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    def _find(self, rows: Rows, novelty: bool) -> Indices:
+        """Return the index of each row among the training rows; -1 for new rows, or for all."""
+        return np.full(len(rows), -1) if novelty else self.training_rows.find(rows)
 
     def _parts(self, rows: Rows, indices: Indices) -> AnomalyScores:
         features = self.features(rows)
@@ -211,12 +210,13 @@ class AnomalyScorer:
         neighbours = _WEIGHT * compared
         return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
-    def contributions(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> Matrix:
-        """Split the scores of rows between columns, (n, F)."""
+    def contributions(self, rows: AnyRows, *, novelty: bool = False) -> Matrix:
+        """Split the scores of rows, as of :meth:`scores`, between columns, (n, F)."""
         some = max(1, _MOST_VALUES // (len(self.norms[0]) * math.prod(self.shape)))
         slopes = self._slopes()
         parts = [
-            self._contributions(block, recognise(block), slopes) for block in blocks_of(rows, some)
+            self._contributions(block, self._find(block, novelty), slopes)
+            for block in blocks_of(rows, some)
         ]
         return np.concatenate(parts)
 
@@ -250,7 +250,7 @@ class AnomalyScorer:
         whitened = self.mahalanobis.whiten(self.ensemble.measure(self.references, features)[1])
         return [slopes_of(features, own) for own in whitened]
 
-    def errors_of_samples(self, rows: AnyRows, recognise: Callable[[Rows], Indices]) -> Matrix:
+    def errors_of_samples(self, rows: AnyRows, *, novelty: bool = False) -> Matrix:
         """Return what the samples of windows add to residuals and distances to neighbours, (n, L).
 
         Members with narrow codes do not restore waves, and are left out.
@@ -259,7 +259,7 @@ class AnomalyScorer:
         some = max(1, _MOST_VALUES // (len(norms) * len(self.space.scale)))
         errors = []
         for block in blocks_of(rows, some):
-            indices, features = recognise(block), self.features(block)
+            indices, features = self._find(block, novelty), self.features(block)
             shares = self.training_rows.shares(indices)
             wide_shares = shares * wide[:, None]
             shares = np.where(wide_shares.sum(axis=0) > 0, wide_shares, shares)
@@ -412,12 +412,12 @@ def blocks_of(rows: AnyRows, some: int = _BLOCK) -> Iterator[NDArray[Any]]:
 
 
 def _robust_norms(values: Matrix, counted: NDArray[np.bool_], least: float) -> Matrix:
-    """Return the median of the counted of values (M, n) of each line, (M,), or at least ``least``.
+    """Return :func:`_robust_norm` of the counted values (M, n) of each line, (M,)."""
+    lines = zip(values, counted, strict=True)
+    return np.array([_robust_norm(own[which] if which.any() else own, least)
+                     for own, which in lines])  # fmt: skip
 
-    Where more than half of them are zero, the mean takes its place.
-    """
-    norms = np.empty(len(values))
-    for line, (own, which) in enumerate(zip(values, counted, strict=True)):
-        used = own[which] if which.any() else own
-        norms[line] = max(least, np.median(used) or used.mean())
-    return norms
+
+def _robust_norm(values: Matrix, least: float) -> float:
+    """Return the median of values (n,), or their mean if most are zero; at least ``least``."""
+    return max(least, float(np.median(values) or values.mean()))

@@ -788,9 +788,8 @@ class TableAutoencoder(
             table.column_encoder_ = encoder
             table.imputer_ = Imputer.restore(parts["imputation"], encoder, network)
             table.n_features_in_ = len(encoder.columns)
-            if encoder.is_named:
-                names = [column.name for column in encoder.columns]
-                table.feature_names_in_ = np.asarray(names, dtype=object)
+            if encoder.named is not None:
+                table.feature_names_in_ = np.asarray(encoder.named, dtype=object)
         table.model_ = inner.restore({**manifest, **as_model}, parts, path)
         wide = encoder.n_features + len(encoder.marked)
         if table.model_.sample_shape_ != (wide,):
