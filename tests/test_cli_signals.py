@@ -6,6 +6,7 @@ from contextlib import redirect_stderr
 from io import StringIO
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from narrows import load, signals
@@ -64,6 +65,20 @@ def test_codes_go_one_way_and_come_back(folder, tmp_path, capsys):
     run(capsys, "reconstruct", folder / "model", sound, "-o", tmp_path / "other.wav")
     again, other = (signals.read(tmp_path / name).values for name in ("again.wav", "other.wav"))
     np.testing.assert_allclose(again, other, atol=2**-14)
+
+
+def test_a_column_whose_name_has_a_comma_is_in_double_quotes(folder, tmp_path, capsys):
+    heart = signals.read(folder / "wide.csv", ["heart"]).values
+    pd.DataFrame({"time": np.arange(len(heart)), "heart, left": heart}).to_csv(
+        tmp_path / "s.csv", index=False
+    )
+    words = ["--window", 50, "--columns", '"heart, left"', "-o", tmp_path / "model", *TRAIN]
+    run(capsys, "train", tmp_path / "s.csv", *words)
+    same = ["--window", 50, "--columns", "heart", "-o", tmp_path / "same", *TRAIN]
+    run(capsys, "train", folder / "wide.csv", *same)
+    x = heart[:50].reshape(1, -1)
+    codes = [load(tmp_path / name).transform(x) for name in ("model", "same")]
+    np.testing.assert_array_equal(*codes)
 
 
 def test_a_column_of_a_table_is_a_signal(folder, tmp_path, capsys):

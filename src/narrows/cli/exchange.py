@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from narrows.cli.console import answer, note, progress
+from narrows.cli.options import names_of
 from narrows.containment import is_file, is_folder
 from narrows.data.formats import SOUND_SUFFIXES
 from narrows.texts import as_text, counted, printable
@@ -594,4 +595,4 @@ def restore_signal(
 
 
 def _names(columns: str | None) -> list[str] | None:
-    return None if columns is None else columns.split(",")
+    return None if columns is None else names_of(columns)
