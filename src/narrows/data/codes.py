@@ -4,13 +4,16 @@ As numbers they lose what tells them apart, so that columns which hold them are 
 """
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import compute
 
 from narrows.data.dialect import MISSING
+
+if TYPE_CHECKING:
+    from narrows.data.text_tables import TextTable
 
 _CODE = r"^\s*(?:0[0-9]+|0[xX][0-9a-fA-F]+)\s*$"
 _PHONE = r"^\s*\+[0-9]{8,15}\s*$"
@@ -73,46 +76,37 @@ def power_among(texts: Any) -> str | None:
     return None if is_one or not _first_of_all(texts, _WHOLE) else _first(texts, _POWER)
 
 
-def find_codes(
-    names: Sequence[str],
-    columns: Sequence[Any],
-    open_file: Callable[[], Any],
-    texts: Callable[[Sequence[int]], Any],
-) -> dict[str, str]:
+def find_codes(text: "TextTable") -> dict[str, str]:
     """Find the columns of a text table that were read as numbers, but may hold codes or dates.
+
+    They are read once more, as texts, only if the bytes of the file have traces of codes.
 
     Parameters
     ----------
-    names : sequence of str
-    columns : sequence of pyarrow.ChunkedArray
-        As they were read.
-    open_file : callable
-        Opens the file as UTF-8. Its columns are read once more only if its bytes have traces of
-        codes.
-    texts : callable
-        Takes numbers of columns, and reads these as texts.
+    text : TextTable
+        The table as it was read.
 
     Returns
     -------
     dict of str to str
         By the name of the column, what it holds, such as "codes such as '01067'".
     """
-    kinds = [column.type for column in columns]
+    kinds = [column.type for column in text.table.columns]
     places = [
         place
         for place, kind in enumerate(kinds)
         if pa.types.is_integer(kind) or pa.types.is_floating(kind)
     ]
-    if not places or not _has_traces(open_file):
+    if not places or not _has_traces(text.open_file):
         return {}
     found = {}
-    for place, column in zip(places, texts(places).columns, strict=True):
+    for place, column in zip(places, text.texts(places).columns, strict=True):
         if (code := code_among(column)) is not None:
-            found[names[place]] = f"{CODES} {code!r}"
+            found[text.names[place]] = f"{CODES} {code!r}"
         elif pa.types.is_integer(kinds[place]) and (day := day_among(column)) is not None:
-            found[names[place]] = f"{DAYS} {day!r}"
+            found[text.names[place]] = f"{DAYS} {day!r}"
         elif (power := power_among(column)) is not None:
-            found[names[place]] = f"{POWERS} {power!r}"
+            found[text.names[place]] = f"{POWERS} {power!r}"
     return found
 
 

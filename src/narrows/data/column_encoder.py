@@ -380,22 +380,19 @@ class ColumnEncoder:
             "gaps_left" if gaps are filled, and columns that were left out have some.
         """
         places = self.places(frame)
-        new: dict[int, Any] = {}
-        masks: dict[int, Any] = {}
+        new: dict[int, tuple[Any, NDArray[np.bool_] | None]] = {}
         order = {column.name: i for i, column in enumerate(self.used)}
         for column, place in zip(self.columns, places, strict=True):
             if place < 0:
                 continue
-            i = order.get(column.name) if column.kind in USED else None
-            if i is not None:
-                new[place] = arrays[i]
-                masks[place] = None if cells is None else cells[:, i]
+            if (i := order.get(column.name)) is not None:
+                new[place] = arrays[i], None if cells is None else cells[:, i]
             elif column.kind == "constant":
-                new[place] = column.write(np.zeros(len(frame)))
-                masks[place] = find_gaps(frame.columns[place].array)
+                gaps = None if cells is None else find_gaps(frame.columns[place].array)
+                new[place] = column.write(np.zeros(len(frame))), gaps
         if cells is not None:
             self._warn_of_left(self.count_gaps(frame)[1])
-        return frame.replaced(new, None if cells is None else masks)
+        return frame.replaced(new)
 
     def count_gaps(self, frame: Frame) -> tuple[dict[str, int], dict[str, int]]:
         """Count the gaps of a table by column, zero included.

@@ -115,28 +115,25 @@ class Frame:
         table = pa.table([values.array for values in self.columns], names=self.names)
         return replace(self, kind="arrow", source=table)
 
-    def replaced(self, columns: Mapping[int, Any], cells: Mapping[int, Mask] | None = None) -> Any:
+    def replaced(self, columns: "Made") -> Any:
         """Return a table of the source's kind and types with new values in some columns.
 
         Parameters
         ----------
-        columns : mapping of int to pyarrow.Array
-            New values by the place of the column.
-        cells : mapping of int to ndarray of bool and shape (n,), optional
-            Which values of each column are replaced; by default all.
+        columns : mapping of int to (pyarrow.Array, ndarray of bool and shape (n,) or None)
+            By the place of the column, its new values, and which of its values they replace; None
+            for all.
         """
         write = {
             "pandas": _into_pandas, "polars": _into_polars, "arrow": _into_arrow,
             "structured": _into_array, "array": _into_array,
         }[self.kind]  # fmt: skip
-        full = np.ones(len(self), np.bool_)
-        masks = {place: full if cells is None else cells[place] for place in columns}
-        made = {
-            place: (array, None if cells is None else masks[place])
-            for place, array in columns.items()
-            if masks[place].any()
+        changed = {
+            place: (array, mask)
+            for place, (array, mask) in columns.items()
+            if (len(array) if mask is None else mask.any())
         }
-        return write(self, made)
+        return write(self, changed)
 
 
 def frame_of_kinds(X: Any) -> Frame | None:

@@ -339,7 +339,7 @@ def _check_separated(path: Path, table: Any, names: list[str]) -> None:
 
 def _warn_of_codes(path: Path, text: TextTable) -> None:
     """Warn of columns of codes or dates, which lose as numbers what makes them such."""
-    found = find_codes(text.names, text.table.columns, text.open_file, text.texts)
+    found = find_codes(text)
     powers = {name: what for name, what in found.items() if what.startswith(POWERS)}
     codes = {name: what for name, what in found.items() if name not in powers}
     if powers:
@@ -384,7 +384,7 @@ def _warn_of_booleans(path: Path, text: TextTable) -> None:
 
 def _with_codes(text: TextTable) -> pa.Table:
     """Return a table whose columns of codes are texts."""
-    codes = find_codes(text.names, text.table.columns, text.open_file, text.texts)
+    codes = find_codes(text)
     places = [
         place for place, name in enumerate(text.names) if codes.get(name, "").startswith(CODES)
     ]

@@ -187,17 +187,27 @@ class Anomalies(Page):
         """Whether rows as a whole are unlike those learned from; None where it was not tested."""
         if self.drift is None:
             return None
+        p_value, is_drift = self.drift.p_value, self.drift.p_value < _DRIFT
         if self.detector.kind_of_rows_ != "signals":
-            return Finding("drift", *drift_words(self.drift), "scores")
+            if not is_drift:
+                text = f"No drift: as a whole, the rows are like the old ones (p = {p_value:.2g})."
+                return Finding("drift", "good", text, "", "scores")
+            what = "scores" if self.drift.p_scores < self.drift.p_rows else "values"
+            return Finding(
+                "drift", "bad",
+                f"Drift: as a whole, the rows are unlike those learned from (p = {p_value:.2g}).",
+                f"Their {what} differ most clearly; look at what has changed, or learn from newer "
+                "rows.", "scores",
+            )  # fmt: skip
         share, asked = float(self.is_outlier.mean()), self._asked
         above = f"{share:.0%} of its windows are above the threshold, {asked:.0%} were asked for"
-        if self.drift.p_value >= _DRIFT:
+        if not is_drift:
             text = f"No drift: as a whole, the signal is like those learned from; {above}."
             return Finding("drift", "good", text, "", "scores")
         return Finding(
             "drift", "bad" if share > _TOO_MANY * asked else "note",
-            f"Drift: the new signal as a whole is unlike those learned from (p = "
-            f"{self.drift.p_value:.2g}, by blocks of windows); {above}.",
+            f"Drift: the new signal as a whole is unlike those learned from (p = {p_value:.2g}, by "
+            f"blocks of windows); {above}.",
             "If it is normal, the training signal lacks its states (loads, speeds): learn from "
             "signals in all of them.", "scores",
         )  # fmt: skip
@@ -400,22 +410,6 @@ def find_anomalies(
         drift=drift,
         over_time=over_time,
         title=title,
-    )
-
-
-def drift_words(drift: Drift) -> tuple[Any, str, str]:
-    """Say whether rows as a whole are unlike those learned from: weight, finding, remedy."""
-    if drift.p_value >= _DRIFT:
-        return (
-            "good",
-            f"No drift: as a whole, the rows are like the old ones (p = {drift.p_value:.2g}).",
-            "",
-        )
-    what = "scores" if drift.p_scores < drift.p_rows else "values"
-    return (
-        "bad",
-        f"Drift: as a whole, the rows are unlike those learned from (p = {drift.p_value:.2g}).",
-        f"Their {what} differ most clearly; look at what has changed, or learn from newer rows.",
     )
 
 

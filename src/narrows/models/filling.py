@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import numpy as np
@@ -55,25 +55,24 @@ class Imputer:
         The weight of the Gaussian's expectation against the mean in each column, 0 to 1.
     network_weights : ndarray of shape (C,)
         The weight of the network's correction in each column, 0 to 1.
-    network : DenoisingAutoencoder or None
-        The network; None where the rows learned from had no gaps.
-    errors : dict of str to ndarray of shape (C,)
-        The mean squared error of hidden cells, over that of the mean, of "gaussian" and "imputed".
     signs : ndarray of shape (C,)
         1 for columns of numbers that were all at least 0, -1 for at most 0, otherwise 0.
     whole : ndarray of shape (C,)
         1 for columns of numbers that were all whole, otherwise 0.
+    errors : dict of str to ndarray of shape (C,)
+        The mean squared error of hidden cells, over that of the mean, of "gaussian" and "imputed".
+    network : DenoisingAutoencoder or None
+        The network; None where the rows learned from had no gaps.
     """
 
     encoder: ColumnEncoder
     gaussian: LowRankGaussian
     gaussian_weights: Floats
     network_weights: Floats
-    network: DenoisingAutoencoder | None = None
-    errors: dict[str, Floats] = field(default_factory=dict)
-    _: KW_ONLY
     signs: Floats
     whole: Floats
+    errors: dict[str, Floats]
+    network: DenoisingAutoencoder | None = None
 
     @property
     def is_interrupted(self) -> bool:
@@ -320,7 +319,7 @@ def fit_gaussian(
     gaussian, _ = low_rank_gaussian.fit(some, own, choice)
     signs, whole = _limits(encoder, features)
     none = np.zeros(len(slices))
-    return Imputer(encoder, gaussian, shares, none, errors=errors, signs=signs, whole=whole)
+    return Imputer(encoder, gaussian, shares, none, signs, whole, errors)
 
 
 def _limits(encoder: ColumnEncoder, features: Floats) -> tuple[Floats, Floats]:
