@@ -289,6 +289,10 @@ def test_what_numbers_may_mean_else_is_said(run: Run) -> None:
     said = run("train", "t.csv", "-o", "m", *TINY, "--json").json["warnings"]
     assert {one["kind"] for one in said} >= {"powers_read", "booleans_as_numbers"}
     assert run("reconstruct", "m", "t.csv", "-o", "r.csv", "--json").json["warnings"] == []
+    table = [line + f",{'ab'[i % 2]}" for i, line in enumerate(lines)]
+    Path("kinds.csv").write_text("\n".join(["x,part,ok,kind", *table]))
+    said = run("train", "kinds.csv", "-o", "kinds", *TINY, "--json").json["warnings"]
+    assert "booleans_as_numbers" not in [one["kind"] for one in said]  # they stay true and false
     run("train", "t.csv", "-o", "kept", *TINY, "--categorical", "part,ok")
     run("reconstruct", "kept", "t.csv", "-o", "kept.csv")
     kept = texts("kept.csv")

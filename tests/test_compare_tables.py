@@ -73,6 +73,21 @@ def test_codes_are_narrower_than_the_table():
     assert found.table[1][:2] == ["PCA", "3"]
 
 
+def test_kinds_without_hidden_cells_have_no_error_of_filling(tmp_path: Path):
+    rows = table()
+    rows["yes"] = None
+    rows.loc[100:103, "yes"] = ["yes", "no"] * 2  # the test rows hide none of these cells
+    found = compare_table_models(rows, models=["sparse"], max_epochs=1, random_state=0)
+    found.save(tmp_path / "page")
+    (figures,) = (tmp_path / "page").glob("*.json")
+    kinds = {one["kind"]: one for one in json.loads(figures.read_text("utf-8"))["kinds"]}
+    nothing = {"model": None, "mean or mode": None, "5 neighbours": None}
+    assert kinds["yes/no"]["filling"] == nothing
+    assert all(error >= 0 for error in kinds["number"]["filling"].values())
+    part = next(part for part in found.parts if part.title == "Filling gaps")
+    assert ["yes/no", "-", "-", "-"] in part.table
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(DataError, match="49 rows are too few"):
         compare_table_models(table()[:49])

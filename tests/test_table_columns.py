@@ -2,6 +2,7 @@
 
 import datetime as dt
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,21 @@ def test_other_files_are_read_or_refused(tmp_path):
     Path(tmp_path / "bare.csv").write_text("\n".join(lines))
     with pytest.warns(NarrowsWarning, match="was taken for data, though it has gaps"):
         assert len(read_file(tmp_path / "bare.csv")) == 20
+
+
+def test_whole_numbers_written_with_a_point_are_the_same_category():
+    zips = ["10115.0", "80331.0", "04109.0"] * (N // 3)
+    table = pd.DataFrame({"zip": zips, "version": ["1", "1.0", "1.10"] * (N // 3), "k": "7.0"})
+    model = exact(categorical=["zip", "version"]).fit(table.assign(x=numbers()))
+    same = table.assign(zip=table["zip"].str.removesuffix(".0"), k="7", x=numbers())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is unknown, and the constant is the same
+        codes = model.transform(same)
+    np.testing.assert_array_equal(codes, model.transform(table.assign(x=numbers())))
+    assert model.reconstruct(same)["version"].tolist() == table["version"].tolist()
+    other = same.assign(zip=["4109", *same["zip"][1:]], version=["1.1", *same["version"][1:]])
+    with pytest.warns(NarrowsWarning, match=r"unknown: 'zip' \(1\), 'version' \(1\)"):
+        model.transform(other)
 
 
 def test_columns_of_other_types_are_read_as_those_learned_from():

@@ -330,6 +330,8 @@ class Column:
         try:
             keys = array if array.type == levels.type else _cast(array, levels.type)
             places = compute.index_in(keys, value_set=levels)
+            if is_text(levels):
+                places = compute.coalesce(places, _places_of_whole(keys, levels))
         except pa.ArrowException:
             places = compute.index_in(array.cast(pa.string()), value_set=levels.cast(pa.string()))
         numbers = np.array(places.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
@@ -509,6 +511,18 @@ def _plain(array: Any) -> list[Any]:
         array = array.cast(pa.string())
     values: list[Any] = array.to_pylist()
     return values
+
+
+def _places_of_whole(texts: Any, levels: Any) -> Any:
+    """Return the places of texts among levels, where "7.0" is "7".
+
+    pandas writes whole numbers of columns with gaps as 7.0.
+    """
+    point = {"pattern": r"^([+-]?\d+)\.0+$", "replacement": r"\1"}
+    short, among = (compute.replace_substring_regex(some, **point) for some in (texts, levels))
+    if compute.count_distinct(among).as_py() < len(levels):  # they tell 7 and 7.0 apart
+        return pa.nulls(len(texts), pa.int32())
+    return compute.index_in(short, value_set=among)
 
 
 def _cast(array: Any, kind: Any) -> Any:

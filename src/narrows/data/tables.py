@@ -121,7 +121,6 @@ def read_table(
                 hint = several if options.delimiter is None else ""
             if known is None:
                 _warn_of_codes(path, text)
-                _warn_of_booleans(path, text)
             numbers = to_numbers(
                 path,
                 text.table.columns,
@@ -131,6 +130,8 @@ def read_table(
                 hint=hint,
                 unsaid=[f"--{o}" for o in ("decimal", "thousands") if getattr(options, o) is None],
             )
+            if known is None:
+                _warn_of_booleans(path, text)
     values = np.empty(
         (len(numbers[0]), len(names)), np.result_type(np.float32, *(c.dtype for c in numbers))
     )

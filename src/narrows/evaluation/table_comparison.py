@@ -55,7 +55,7 @@ class KindScores:
         By "model" (which does not depend on the model that learns from filled rows), "mean or mode"
         and "5 neighbours", the mean over columns of the error of hidden cells: of numbers and dates
         the root of the mean squared error in standard deviations, of categories the share of wrong
-        ones. Empty if there are no gaps.
+        ones. NaN (in JSON null) where none of their cells were hidden; empty if there are no gaps.
     """
 
     kind: str
@@ -88,7 +88,10 @@ class TableComparison(Comparison):
 
     def as_json(self) -> dict[str, Any]:
         """Return all figures, the verdict and the errors by kind as values for JSON."""
-        kinds = [asdict(kind) for kind in self.kinds]
+        kinds = [
+            {**asdict(k), "errors": _without_nan(k.errors), "filling": _without_nan(k.filling)}
+            for k in self.kinds
+        ]
         return {**super().as_json(), "kinds": kinds, "encoding": self.encoding}
 
     def _make_parts(self) -> list[Part]:
@@ -213,6 +216,10 @@ def compare_table_models(
         filling = measure_filling(table, encoded.features, rng, learned_cells)
     kinds = _by_kind(encoder, errors, filling)
     return TableComparison(title, reports, seconds, kinds, encoding)
+
+
+def _without_nan(errors: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(error) else error for name, error in errors.items()}
 
 
 def _digits(value: float) -> str:
