@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from narrows.texts import as_text, counted
 
 # The rows whose columns are named, and those that the page shows.
 _MOST_EXPLAINED, _SHOWN, _COLUMNS = 200, 20, 3
+_HEADING = ("row", "score", "p_value", "anomaly", "residual", "code", "neighbours", "why")
 _DRIFT = 0.01  # the p-value below which new rows are said to be unlike the old ones
 # Scores so many robust standard deviations above the others are far; counts above the threshold
 # are put down to chance down to the second number; more than this many times those asked are many.
@@ -137,12 +138,14 @@ class Anomalies(Page):
     @property
     def table(self) -> list[list[Any]]:
         """A line for each row, the highest score first, below a heading."""
-        heading = ["row", "score", "p_value", "anomaly", "residual", "code", "neighbours", "why"]
+        return [[*_HEADING], *self._lines(len(self.order))]
+
+    def _lines(self, count: int) -> list[list[Any]]:
+        """Return a line for each of the rows with the highest scores."""
         outliers = self.is_outlier
-        lines: list[list[Any]] = [heading]
-        for place, number in enumerate(self.order):
-            parts = (float(part[number]) for part in self.scores)
-            total, *others = parts
+        lines: list[list[Any]] = []
+        for place, number in enumerate(self.order[:count]):
+            total, *others = (float(part[number]) for part in self.scores)
             lines.append(
                 [as_text(self.names[number]), total, float(self.p_values[number]),
                  int(outliers[number]), *others, self.why(place)]
@@ -253,62 +256,71 @@ class Anomalies(Page):
         }
 
     def _make_parts(self) -> list[Part]:
-        """Draw them."""
-        first = self.order[: min(_SHOWN, len(self.contributions))]
-        listed = Part("anomalies", "The highest scores")
-        heading, *lines = self.table
-        listed.words.append(
+        shown = min(_SHOWN, len(self.order))
+        listed, scores = self._list_highest(shown), self._draw_scores()
+        if self.detector.kind_of_rows_ == "signals":
+            return [scores, listed]
+        return [listed, self._explain(shown), scores]
+
+    def _list_highest(self, shown: int) -> Part:
+        """Make the table of the rows with the highest scores."""
+        part = Part("anomalies", "The highest scores")
+        part.words.append(
             "The score is the sum of residual (Q), code (T squared) and neighbours, each divided "
             "by its median over the training rows; neighbours count twice. The p-value is the "
             "share of training rows with at least this score, with the row itself among them."
         )
-        if self.detector.kind_of_rows_ != "table":  # shown below
-            heading, lines = heading[:-1], [line[:-1] for line in lines]
-        else:
-            for line, number in zip(lines[: len(first)], self.alike[0], strict=True):
-                line.append(f"row {number}")
-            heading.append("most alike")
-        heading[0] = self.noun
         if self.are_numbered:
-            listed.words.append("Rows are numbered from 0.")
-        place = heading.index("anomaly")
-        lines = [[*a[:place], "yes" if a[place] else "no", *a[place + 1 :]] for a in lines]
-        listed.table.append([name.replace("_", "-") for name in heading])
-        listed.texts.update(range(heading.index("neighbours") + 1, len(heading)))
-        listed.table.extend([_shown(cell) for cell in line] for line in lines[: len(first)])
-        why = Part("why", "Why")
-        kind = self.detector.kind_of_rows_
-        if kind == "pictures":
-            self._draw_pictures(why, first[:8], self.alike[1][:8])
-        elif kind == "table":
-            why.words.append(
-                "Each line is a row of the table above; the darker a cell, the more of the row's "
-                "score comes from the column."
-            )
-            why.plot(
-                "contributions", "Shares of the scores by column", plots.contributions,
-                self.contributions[: len(first)], columns=self.columns, lines=len(first),
-                names=[as_text(self.names[number]) for number in first],
-            )  # fmt: skip
-        scores = Part("scores", "All scores")
+            part.words.append("Rows are numbered from 0.")
+        heading, lines = [self.noun, *_HEADING[1:]], self._lines(shown)
+        anomaly, neighbours = heading.index("anomaly"), heading.index("neighbours")
+        for line, number in zip(lines, self.alike[0], strict=True):
+            line[anomaly] = "yes" if line[anomaly] else "no"
+            line.append(f"row {number}")
+        heading.append("most alike")
+        # Pictures show why they are anomalous below, and signals where.
+        width = None if self.detector.kind_of_rows_ == "table" else neighbours + 1
+        part.table.append([name.replace("_", "-") for name in heading[:width]])
+        part.table.extend([_shown(cell) for cell in line[:width]] for line in lines)
+        part.texts.update(range(neighbours + 1, len(part.table[0])))
+        return part
+
+    def _explain(self, shown: int) -> Part:
+        """Draw where the highest scores of pictures, or rows of a table, come from."""
+        part, first = Part("why", "Why"), self.order[:shown]
+        if self.detector.kind_of_rows_ == "pictures":
+            self._draw_pictures(part, first[:8], self.alike[1][:8])
+            return part
+        part.words.append(
+            "Each line is a row of the table above; the darker a cell, the more of the row's "
+            "score comes from the column."
+        )
+        part.plot(
+            "contributions", "Shares of the scores by column", plots.contributions,
+            self.contributions[:shown], columns=self.columns, lines=shown,
+            names=[as_text(self.names[number]) for number in first],
+        )  # fmt: skip
+        return part
+
+    def _draw_scores(self) -> Part:
+        """Draw the distribution of all scores, and those of the samples of signals over time."""
+        part = Part("scores", "All scores")
         if self.over_time:
             sizes = [len(one) for one in self.over_time]
-            starts, owners = (
+            part.plot(
+                "time", "The score of each sample over time", plots.over_time,
                 np.concatenate([np.arange(size) for size in sizes]),
-                np.repeat(np.arange(len(sizes)), sizes),
-            )
-            scores.plot(
-                "time", "The score of each sample over time", plots.over_time, starts,
-                np.concatenate(self.over_time), owners=owners, names=cast("Windows", self.X).names,
-                rate=self.detector.rate_, threshold=1.0, value_name="anomaly score of a sample",
+                np.concatenate(self.over_time), owners=np.repeat(np.arange(len(sizes)), sizes),
+                names=self.X.names, rate=self.detector.rate_, threshold=1.0,
+                value_name="anomaly score of a sample",
             )  # fmt: skip
-            scores.words.append(
+            part.words.append(
                 "A sample is anomalous above 1. Errors are averaged over one sample, an eighth "
                 "of a window and two windows; the mean that is farthest above normal counts."
             )
-            list_stretches(scores, self.stretches, self.detector.rate_)
-        scores.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
-        return [scores, listed] if kind == "signals" else [listed, why, scores]
+            list_stretches(part, self.stretches, self.detector.rate_)
+        part.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
+        return part
 
     def _draw_pictures(self, part: Part, first: NDArray[np.int64], alike: NDArray[Any]) -> None:
         part.words.append(
