@@ -89,8 +89,8 @@ def command(
     whether they as a whole differ from the training rows.
 
     The score is the sum of the residual, the distance of the code and the distance to the nearest
-    rows, each in medians. "why" names the columns that contribute most. Rows without names are
-    numbered, from 0.
+    rows, each divided by its median over the training rows. "why" names the columns that contribute
+    most. Rows without names are numbered from 0.
     """
     from narrows import AnomalyDetector
     from narrows.errors import ParameterError
@@ -162,7 +162,15 @@ class Read:
 def read_training_rows(
     data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
 ) -> Read:
-    """Read training rows."""
+    """Read the rows or windows that a detector is trained on.
+
+    Raises
+    ------
+    ParameterError
+        If data are a signal and no window is given, or options of signals are given for other data.
+    DataError
+        If they cannot be learned from.
+    """
     from narrows.data.files import Rows
 
     if window is not None:

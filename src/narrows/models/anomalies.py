@@ -126,6 +126,11 @@ class AnomalyDetector(
     rate_ : int or None
         Samples per second of the signals learned from; None if unknown, and for other rows.
 
+    See Also
+    --------
+    narrows.signals.anomaly_scores : Scores each sample of a signal.
+    narrows.evaluation.find_anomalies : Lists rows by their scores, on a page too.
+
     Examples
     --------
     >>> import numpy as np
@@ -408,7 +413,18 @@ class AnomalyDetector(
         return self.p_values_of(-self.score_samples(X))
 
     def p_values_of(self, scores: Matrix) -> Matrix:
-        """Return the p-values of anomaly scores (n,); see :meth:`p_values`."""
+        """Return the conformal p-values of anomaly scores; see :meth:`p_values`.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n,)
+            Anomaly scores, such as ``score_parts(X).total``; higher is more anomalous.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Between 1 / (n_training_rows + 1) and 1.
+        """
         return conformal.p_values(self.calibration_scores_, scores)
 
     def contributions(self, X: Any) -> Matrix:

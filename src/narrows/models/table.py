@@ -462,7 +462,23 @@ class TableAutoencoder(
         return self._decode(Z, None)
 
     def arrow_of(self, Z: Any) -> Any:
-        """Decode codes as :meth:`inverse_transform` does, to an Arrow table."""
+        """Decode codes as :meth:`inverse_transform` does, to an Arrow table.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n, K)
+            Codes.
+
+        Returns
+        -------
+        pyarrow.Table of n rows
+            Values of columns that hold several types are texts of JSON.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`inverse_transform`.
+        """
         return self._decode(Z, "arrow")
 
     def _decode(self, Z: Any, kind: FrameKind | None) -> Any:
@@ -627,11 +643,45 @@ class TableAutoencoder(
         return errors
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Return minus the reconstruction error of each row: higher is better."""
+        """Return minus the reconstruction error of each row: higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
+            A table, as for :meth:`transform`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            At most 0; see :meth:`reconstruction_error`.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
         return -self.reconstruction_error(X)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Return minus the mean reconstruction error: higher is better; ``y`` is ignored."""
+        """Return minus the mean reconstruction error of the rows: higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, F), DataFrame of pandas or polars, Arrow table or path
+            A table, as for :meth:`transform`.
+        y : array-like, optional
+            Labels, which are ignored.
+
+        Returns
+        -------
+        float
+            At most 0.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As :meth:`transform`.
+        """
         del y
         return float(self.score_samples(X).mean())
 
