@@ -10,6 +10,7 @@ from PIL import Image
 
 from narrows import AnomalyDetector, Autoencoder, load
 from narrows.cli.main import main
+from narrows.errors import ParameterError
 from narrows.evaluation import find_anomalies
 
 SEED = 20261130
@@ -229,3 +230,38 @@ def test_tables_with_categories_and_gaps(tmp_path, capsys):
     assert first["why"].startswith("kind ")
     assert main(["anomalies", model, data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"][0]["row"] == "50"
+
+
+def test_columns_are_chosen(tmp_path, capsys):
+    """What is left out has no effect, and codes that are numbers may be categories."""
+    generator = np.random.default_rng(20261130)
+    size = generator.normal(size=300)
+    table = pd.DataFrame({"size": size, "area": size + 0.1 * generator.normal(size=300)})
+    table["customer"] = generator.permutation(300) * 7
+    table["group"] = np.where(np.arange(300) == 5, 2, generator.choice([1, 3], 300))
+    table.loc[7, "area"] += 3
+    table.to_csv(tmp_path / "t.csv", index=False)
+    path, model = str(tmp_path / "t.csv"), str(tmp_path / "m")
+
+    def scores(*options):
+        assert main(["anomalies", path, *options, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["scores"]
+        return {one["row"]: one["score"] for one in found}
+
+    chosen = scores("--columns", "size,area")
+    assert max(chosen, key=chosen.get) == "7"
+    truth = AnomalyDetector(columns=["size", "area"], random_state=0).fit(table)
+    assert chosen["7"] == pytest.approx(-truth.score_samples(table)[7])
+    assert scores("--drop", "customer,group") == chosen
+    with_group = scores("--drop", "customer", "--categorical", "group")
+    assert set(sorted(with_group, key=with_group.get)[-2:]) == {"5", "7"}
+    train = ["train", path, "--for", "anomalies", "--random-state", "0", "-o", model]
+    assert main([*train, "--drop", "customer,group"]) == 0
+    assert main(["anomalies", model, path, "--drop", "group"]) == 2
+    capsys.readouterr()
+    assert main(["anomalies", model, path, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["scores"]
+    assert {one["row"]: one["score"] for one in again} == pytest.approx(chosen)
+    assert main(["anomalies", path, "--drop", "colour"]) == 2
+    with pytest.raises(ParameterError, match="drop='group'"):
+        AnomalyDetector(drop="group").fit(table)

@@ -20,8 +20,8 @@ from narrows.cli.exchange import (
     refuse_signal,
     refuse_signal_options,
 )
-from narrows.cli.tables import NONE_SKIPPED, read_learnable, read_table
-from narrows.texts import counted
+from narrows.cli.tables import NONE_SKIPPED, column_parameters, read_learnable, read_table
+from narrows.texts import counted, listed
 
 if TYPE_CHECKING:
     from narrows import AnomalyDetector
@@ -66,6 +66,7 @@ _SHOWN = 20  # rows on the terminal
     "--window", type=int, help="Take DATA for a signal, and score windows of so many samples."
 )
 @options.signal
+@options.table_columns
 @options.random_state
 @options.reading
 def command(
@@ -79,6 +80,8 @@ def command(
     window: int | None,
     signal: dict[str, Any],
     reading: dict[str, Any],
+    drop: str | None,
+    categorical: str | None,
     **parameters: Any,
 ) -> None:
     """List rows that are unlike the others, and say why.
@@ -97,6 +100,7 @@ def command(
     from narrows.evaluation import find_anomalies
     from narrows.storage import is_model
 
+    asked = column_parameters(signal["columns"] if window is None else None, drop, categorical)
     _check_outputs(to, save, overwrite=overwrite)
     if data is None and is_model(source):
         raise ParameterError(
@@ -109,11 +113,15 @@ def command(
         if train is not None:
             raise ParameterError("--train goes with MODEL and NEW; leave it out, or name both")
         data = source
-        read = read_training_rows(data, window, signal, reading)
-        detector, are_new = fit_detector(None, read.X, **parameters), False
+        read = read_training_rows(data, window, signal, reading, asked)
+        detector, are_new = fit_detector(None, read.X, **parameters, **asked), False
     else:
         if window is not None:
             raise ParameterError(f"the windows are those of '{source}'; leave out --window")
+        if drop or categorical:
+            raise ParameterError(
+                "--drop and --categorical are for training, and MODEL is trained; leave them out"
+            )
         model = _load_model(source, train)
         own, of_train = options_by_file(reading, [data, train])
         read = _read_for_model(model, data, signal, own)
@@ -160,19 +168,33 @@ class Read:
 
 
 def read_training_rows(
-    data: Path, window: int | None, signal: dict[str, Any], reading: dict[str, Any]
+    data: Path,
+    window: int | None,
+    signal: dict[str, Any],
+    reading: dict[str, Any],
+    asked: dict[str, Any],
 ) -> Read:
-    """Read the rows or windows that a detector is trained on.
+    """Read the rows or windows that a detector is trained on, and chooses columns of.
 
     Raises
     ------
     ParameterError
-        If data are a signal and no window is given, or options of signals are given for other data.
+        If data are a signal and no window is given, or options of signals or of tables are given
+        for other data.
     DataError
         If they cannot be learned from.
     """
     from narrows.data.files import Rows
+    from narrows.data.formats import is_table
+    from narrows.errors import ParameterError
 
+    if named := [f"--{name}" for name, value in asked.items() if value]:
+        if window is not None or not is_table(data):
+            raise ParameterError(
+                f"{listed(named)} is for tables, and '{data}' is "
+                f"{'none' if window is None else 'read as a signal'}; leave it out"
+            )
+        return Read(read_table(data, reading["options"]), NONE_SKIPPED)
     if window is not None:
         return Read(*read_windows(data, window, signal, reading))
     refuse_signal(data, signal)

@@ -225,6 +225,8 @@ def _train_detector(
     signal: dict[str, Any],
     reading: dict[str, Any],
     overwrite: bool,
+    drop: str | None,
+    categorical: str | None,
     **parameters: Any,
 ) -> int:
     """Train a detector of anomalies, by the committee or by models of the kind that was named."""
@@ -253,10 +255,11 @@ def _train_detector(
         kind = MODELS[model_name]
         names = {field.name for field in dataclasses.fields(kind)}
         model = kind(**{name: value for name, value in parameters.items() if name in names})
-    read = read_training_rows(data, window, signal, {**reading, **pictures})
+    asked = column_parameters(signal["columns"] if window is None else None, drop, categorical)
+    read = read_training_rows(data, window, signal, {**reading, **pictures}, asked)
     seed = parameters["random_state"]
     with training():
-        detector = fit_detector(model, read.X, random_state=seed)
+        detector = fit_detector(model, read.X, random_state=seed, **asked)
     detector.save(to, overwrite=overwrite)
     record = {
         "output": to,

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
 
 from narrows.data.column_encoder import ColumnEncoder
 from narrows.data.columns import USED
 from narrows.data.frames import read_frame
+from narrows.data.principal import fit_pca
 from narrows.evaluation.comparison import (
     Comparison,
     build,
@@ -205,8 +205,9 @@ def compare_table_models(
         in_one_unit=True,
     )
     encoded = encoder.transform(frame.rows(test), warns=False)
-    pca = PCA(min(width, len(train)), random_state=random_state).fit(np.asarray(learned))
-    restored = {_PCA: pca.inverse_transform(pca.transform(np.asarray(rows)))}
+    pca = fit_pca(np.asarray(learned), min(width, len(train)))
+    codes = pca.transform(np.asarray(rows))
+    restored: dict[str, NDArray[Any]] = {_PCA: pca.inverse_transform(codes)}
     restored |= {name: of.subject.model.reconstruct(rows) for name, of in reports.items()}
     errors = {name: errors_by_column(encoder, encoded, way) for name, way in restored.items()}
     filling = {}

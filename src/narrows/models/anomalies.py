@@ -1,7 +1,7 @@
 """The anomaly detector: scores of rows by an ensemble of autoencoders that have not seen them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -39,7 +39,7 @@ from narrows.models.persistence import parameter_from_json
 from narrows.models.registry import class_named
 from narrows.models.runs import unchanged_on_failure
 from narrows.models.sample_scores import SampleScorer
-from narrows.models.validation import check_flag, check_number, check_rows
+from narrows.models.validation import check_column_names, check_flag, check_number, check_rows
 from narrows.models.window_blocks import WindowPlaces, draw_windows
 from narrows.texts import counted
 
@@ -98,6 +98,12 @@ class AnomalyDetector(
         by the members that have not seen them.
     n_nets : int, default=30
         Networks in the committee.
+    columns : sequence of str or None, default=None
+        The columns of a DataFrame to learn from; by default all.
+    drop : sequence of str, default=()
+        Columns to leave out.
+    categorical : sequence of str, default=()
+        Columns that hold categories, such as codes that are numbers.
     random_state : int, RandomState or None, default=None
         The random seed of the networks and of the rows that each of them sees.
 
@@ -148,6 +154,9 @@ class AnomalyDetector(
     false_alarms: float = 0.05
     novelty: bool = False
     n_nets: int = 30
+    columns: Sequence[str] | None = None
+    drop: Sequence[str] = ()
+    categorical: Sequence[str] = ()
     random_state: RandomState = None
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -175,8 +184,13 @@ class AnomalyDetector(
             self.check_parameters()
             seed = check_random_state(self.random_state).randint(2**31)
             generator = np.random.default_rng(seed)
-            frame = frame_of_kinds(X)
-            self.column_encoder_ = None if frame is None else ColumnEncoder.fit(frame)
+            chooses = self.columns is not None or self.drop or self.categorical
+            frame = read_frame(X, owner=type(self).__name__) if chooses else frame_of_kinds(X)
+            self.column_encoder_ = None
+            if frame is not None:
+                self.column_encoder_ = ColumnEncoder.fit(
+                    frame, only=self.columns, drop=self.drop, categorical=self.categorical
+                )
             given = X if self.column_encoder_ is None else self._encode(self.column_encoder_, frame)
             rows: AnyRows = check_rows(self, given, fitting=True)
             self.sample_shape_ = tuple(rows.shape[1:])
@@ -308,6 +322,7 @@ class AnomalyDetector(
         )
         check_flag("novelty", self.novelty)
         check_number("n_nets", self.n_nets, low=1, high=1_000, integral=True)
+        check_column_names(self)
 
     def score_samples(self, X: Any) -> Matrix:
         """Return minus the anomaly score of each row: higher is more normal.

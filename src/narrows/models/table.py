@@ -36,6 +36,7 @@ from narrows.models.parameters import RandomState
 from narrows.models.persistence import StoredState, parameter_from_json
 from narrows.models.registry import MODELS, class_named, model_named
 from narrows.models.runs import state_bytes, unchanged_on_failure
+from narrows.models.validation import check_column_names
 from narrows.networks import NetworkSpec
 from narrows.training.history import History
 from narrows.training.progress import on_step
@@ -708,13 +709,7 @@ class TableAutoencoder(
             )
         elif given is not None:
             given.check_parameters()
-        for name in ("columns", "drop", "categorical"):
-            value = getattr(self, name)
-            if isinstance(value, str) or (value is None and name != "columns"):
-                raise ParameterError(
-                    f"{name}={value!r} is not allowed; give a list of names of columns",
-                    parameter=name,
-                )
+        check_column_names(self)
 
     @property
     def columns_(self) -> list[Column]:

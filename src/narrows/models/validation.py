@@ -575,6 +575,22 @@ def check_flag(name: str, value: Any) -> None:
         raise ParameterError(f"{name}={value!r} is not allowed; give True or False", parameter=name)
 
 
+def check_column_names(estimator: Any) -> None:
+    """Refuse ``columns``, ``drop`` and ``categorical`` that are no lists of names.
+
+    Raises
+    ------
+    ParameterError
+        If a value is refused.
+    """
+    for name in ("columns", "drop", "categorical"):
+        value = getattr(estimator, name)
+        if isinstance(value, str) or (value is None and name != "columns"):
+            raise ParameterError(
+                f"{name}={value!r} is not allowed; give a list of names of columns", parameter=name
+            )
+
+
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Refuse a parameter unless it is one of a list of words.
 
