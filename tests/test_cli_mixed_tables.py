@@ -1,5 +1,6 @@
 """Tables of categories, dates and gaps on the command line."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 from cli_kit import TINY, Run
 
 from narrows import TableAutoencoder, load
+from narrows.cli.tables import read_learnable
+from narrows.data import files
+from narrows.data.formats import FileOptions
+from narrows.errors import NarrowsWarning
 
 SEED = 20261130
 N = 120
@@ -298,6 +303,16 @@ def test_what_numbers_may_mean_else_is_said(run: Run) -> None:
     kept = texts("kept.csv")
     assert set(kept["part"]) <= {line.split(",")[1] for line in lines}
     assert set(kept["ok"]) <= {"TRUE", "FALSE"}
+
+
+def test_other_warnings_that_a_filter_raises_are_not_taken_for_codes(tmp_path: Path) -> None:
+    """The warning of numbers such as 1e5 names columns, as that of codes does."""
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["x,part", *(f"{i},{i % 7}e{i % 5}" for i in range(60))]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(NarrowsWarning, match="hold numbers that may be codes"):
+            read_learnable(lambda: files.read(path), path, FileOptions())
 
 
 def test_a_trailing_delimiter_is_no_column(run: Run) -> None:

@@ -188,7 +188,14 @@ class NarrowsWarning(UserWarning):
         return partial(type(self), kind=self.kind, **self.facts), self.args
 
 
-def warn(message: str, *, kind: str, stacklevel: int = 2, **facts: Any) -> None:
+def warn(
+    message: str,
+    *,
+    kind: str,
+    stacklevel: int = 2,
+    category: type[NarrowsWarning] = NarrowsWarning,
+    **facts: Any,
+) -> None:
     """Issue a :class:`NarrowsWarning` through Python's ``warnings``.
 
     Parameters
@@ -198,5 +205,7 @@ def warn(message: str, *, kind: str, stacklevel: int = 2, **facts: Any) -> None:
     stacklevel : int, default=2
         Whose line the warning names, as for ``warnings.warn``: 2 is the caller of the function
         that calls this one.
+    category : type, default=NarrowsWarning
+        The class of the warning, by which filters can tell it from others.
     """
-    warnings.warn(NarrowsWarning(message, kind=kind, **facts), stacklevel=stacklevel + 1)
+    warnings.warn(category(message, kind=kind, **facts), stacklevel=stacklevel + 1)

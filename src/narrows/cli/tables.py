@@ -12,7 +12,7 @@ import click
 
 from narrows.cli import options
 from narrows.cli.console import answer, note, progress, training
-from narrows.errors import DataError, NarrowsWarning, warn
+from narrows.errors import DataError, warn
 from narrows.texts import counted, listed
 
 if TYPE_CHECKING:
@@ -92,14 +92,15 @@ def read_learnable(read: Callable[[], T], path: Path, reading: "FileOptions") ->
     NarrowsWarning
         "codes_found" if columns look like numbers, and are read as texts or dates.
     """
+    from narrows.data.codes import CodesAsNumbers
     from narrows.data.formats import is_table
     from narrows.errors import UnreadableFileError
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", "columns of .* were read as numbers", NarrowsWarning)
+            warnings.simplefilter("error", CodesAsNumbers)
             return read()
-    except NarrowsWarning as found:
+    except CodesAsNumbers as found:
         frame = read_table(path, reading)
         columns: dict[str, str] = found.facts["columns"]
         named = listed((f"{name!r} ({what})" for name, what in columns.items()), _SHOWN)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from narrows.data.dialect import MISSING
+from narrows.errors import NarrowsWarning
 
 if TYPE_CHECKING:
     from narrows.data.text_tables import TextTable
@@ -28,6 +29,10 @@ _TRACE = re.compile(
 _PIECE, _OVERLAP = 1 << 20, 32  # bytes
 
 CODES, DAYS, POWERS = "codes such as", "dates such as", "powers of ten such as"
+
+
+class CodesAsNumbers(NarrowsWarning):
+    """Columns were read as numbers, though they look like codes or dates."""
 
 
 def code_among(texts: Any) -> str | None:

@@ -13,7 +13,7 @@ from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
 from narrows.containment import check_fits, irregular
-from narrows.data.codes import CODES, POWERS, find_codes
+from narrows.data.codes import CODES, POWERS, CodesAsNumbers, find_codes
 from narrows.data.dialect import DELIMITER_NAMES, is_missing, looks_like_number
 from narrows.data.formats import DEFAULTS, Contents, FileOptions
 from narrows.data.lazy_rows import LazyRows, in_blocks
@@ -357,6 +357,7 @@ def _warn_of_codes(path: Path, text: TextTable) -> None:
             f"columns of '{path}' were read as numbers, though they look like other values: "
             f"{_named(codes)}; narrows train and TableAutoencoder keep them as they are",
             kind="codes_as_numbers",
+            category=CodesAsNumbers,
             stacklevel=3,
             path=str(path),
             columns=codes,

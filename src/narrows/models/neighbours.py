@@ -25,17 +25,20 @@ class Neighbours:
     blocks : ndarray of int and shape (R,)
         The block of each reference row, if they are windows of signals; otherwise its index among
         the training rows.
-    near : int
-        Rows of blocks whose numbers differ by at most so much are no neighbours of each other.
+    of_windows : bool
+        Whether the rows are windows: those of one block, or of adjacent ones, whose numbers differ
+        by 1, are no neighbours of each other.
     """
 
-    def __init__(self, rows: Matrix, k: int, blocks: NDArray[np.int64], near: int) -> None:
+    def __init__(
+        self, rows: Matrix, k: int, blocks: NDArray[np.int64], *, of_windows: bool
+    ) -> None:
         from sklearn.neighbors import NearestNeighbors  # slow to import
 
-        self.rows, self.blocks, self.near = rows, blocks, near
+        self.rows, self.blocks, self.of_windows = rows, blocks, of_windows
         counts = np.unique(blocks, return_counts=True)[1]
         # The largest number of rows that are left out of the neighbours of one.
-        self._most = int(np.convolve(counts, np.ones(2 * near + 1, np.int64), "same").max())
+        self._most = int(np.convolve(counts, np.ones(3 if of_windows else 1), "same").max())
         self.k = max(1, min(k, len(rows) - 1))
         self._found = NearestNeighbors().fit(rows)
 
@@ -47,8 +50,8 @@ class Neighbours:
         wanted = min(self.k + self._most, len(self.rows))
         found = self._found.kneighbors(rows, n_neighbors=wanted, return_distance=False)
         away = np.abs(self.blocks[found] - blocks[:, None])
-        is_own = (away <= self.near) & (blocks >= 0)[:, None]
-        if not self.near:  # equal rows are neighbours of each other, but one is the row itself
+        is_own = (away <= int(self.of_windows)) & (blocks >= 0)[:, None]
+        if not self.of_windows:  # equal rows are neighbours, but one of them is the row itself
             is_own &= is_own.cumsum(axis=1) == 1
         order = is_own.argsort(axis=1, kind="stable")[:, : self.k]
         return np.take_along_axis(found, order, axis=1)
@@ -181,4 +184,4 @@ class TrainingRows:
     def neighbours(self, features: Matrix, k: int, which: NDArray[np.int64]) -> Neighbours:
         """Search neighbours among some of the reference rows, whose features are given."""
         blocks = self.block_of(self.references[which])
-        return Neighbours(features, k, blocks, 1 if len(self.blocks) else 0)
+        return Neighbours(features, k, blocks, of_windows=len(self.blocks) > 0)
