@@ -241,7 +241,7 @@ def test_rows_have_the_same_scores_alone_and_together(fitted):
         np.arange(10.0).reshape(5, 2) ** 2,
         np.array([[0.0], [1.0]]),
         np.random.default_rng(SEED).normal(size=(40, 1)),
-        np.ones((30, 3)),
+        np.ones((40, 3)),
         np.tile([[1.0, 2.0], [3.0, 5.0]], (20, 1)),
         np.column_stack([np.random.default_rng(SEED).normal(size=50), np.zeros(50)]),
         np.random.default_rng(SEED).integers(0, 2, (60, 4)).astype(bool),
@@ -266,6 +266,18 @@ def test_small_and_odd_tables(X):
 def test_too_few_rows_for_the_threshold_are_said():
     with pytest.warns(NarrowsWarning, match="10 rows are too few for a threshold"):
         AnomalyDetector(n_nets=3, random_state=SEED).fit(rows(10))
+    for n_rows, alarms in ((38, 0.05), (19, 0.05), (18, 0.1)):
+        X = rows(n_rows)
+        X[4] *= 9
+        with pytest.warns(NarrowsWarning, match=f"{n_rows} rows are so few that none of them is"):
+            detector = AnomalyDetector(n_nets=6, false_alarms=alarms, random_state=SEED).fit(X)
+        assert detector.score_samples(X).argmin() == 4
+        assert (detector.predict(X) == 1).all()  # as the warning says
+    for n_rows, alarms in ((39, 0.05), (19, 0.1)):
+        X = rows(n_rows)
+        X[4] *= 9
+        detector = AnomalyDetector(n_nets=6, false_alarms=alarms, random_state=SEED).fit(X)
+        assert np.flatnonzero(detector.predict(X) == -1).tolist() == [4]
 
 
 def test_outliers_among_fifty_rows_are_found():

@@ -13,6 +13,7 @@ from narrows import TableAutoencoder, load
 from narrows.cli.tables import read_learnable
 from narrows.data import files
 from narrows.data.formats import FileOptions
+from narrows.data.frames import read_file
 from narrows.errors import NarrowsWarning
 
 SEED = 20261130
@@ -442,3 +443,25 @@ def test_columns_of_any_name_are_named_in_any_number_of_options(run: Run) -> Non
         assert (refused.code, words in refused.err) == (2, True)
     refused = run("compare", "t.csv", "-o", "n", "--drop", "")
     assert (refused.code, "--drop '' names no column" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("price", "amount", "value"),
+    [("14,75 €", "1.593", 1593), ("14.75 €", "1.593", 1.593), ("7,5 %", "12.000", 12000),
+     ("$1,204.50", "1,593", 1593)],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:'t.csv' was read as values separated by semicolons")
+def test_amounts_of_money_tell_the_marks_of_other_numbers(
+    run: Run, price: str, amount: str, value: float
+) -> None:
+    rng = np.random.default_rng(SEED)
+    first = price.strip("$")[0]
+    others = [price.replace(first, str(n), 1) for n in rng.integers(1, 9, 60)]
+    lines = [f"{other};{'pq'[i % 2]};{10 + i}" for i, other in enumerate(others)]
+    Path("t.csv").write_text("\n".join(["price;kind;n", *lines, f"{price};p;{amount}"]) + "\n")
+    assert run("train", "t.csv", "-o", "m", *TINY).code == 0
+    model = load("m")
+    assert isinstance(model, TableAutoencoder)
+    (column,) = (c for c in model.columns_ if c.name == "n")
+    *_, values = read_file(Path("t.csv")).columns
+    np.testing.assert_array_equal(column.read(values).numbers, [*range(10, 70), value])

@@ -25,6 +25,7 @@ MISSING = frozenset(
 
 # Blanks and apostrophes that separate thousands.
 BLANKS = " \u00a0\u202f'\u2019"
+_AROUND = "$€£¥₹₽₩₺₪฿%‰ \u00a0\u202f"  # signs around amounts of money and percentages
 _LONGEST = 4096  # characters of a text that may be a number
 _GROUPS = r"[+-]?[1-9]\d{0,2}"
 _AMBIGUOUS = {mark: re.compile(rf"{_GROUPS}[{mark}]\d{{3}}") for mark in ".,"}
@@ -172,13 +173,17 @@ def find_marks(
     "'1,500' may mean 1.500 or 1500"
     >>> find_marks(["1.500"]).is_proven
     False
+    >>> find_marks(["1.500", "14,75 €"]).marks
+    Marks(decimal=',', thousands='.')
     """
     if decimal is not None and thousands is not None:
         return FoundMarks(Marks(decimal, thousands))
     seen = _Evidence()
     for text in texts:
         if not text.isdigit() and len(text) < _LONGEST:
-            seen.look(text.strip())
+            number = text.strip()
+            bare = number.strip(_AROUND)
+            seen.look(bare, is_bare=bare == number)
     if decimal is None and thousands is not None and thousands in ".,":
         decimal = "," if thousands == "." else "."
     found = seen.marks(decimal)
@@ -194,13 +199,14 @@ class _Evidence:
         self.ambiguous: dict[str, str] = {}  # marks that may be either, with a number
         self.blank: str | None = None  # a blank or an apostrophe that separates thousands
 
-    def look(self, text: str) -> None:
-        """Take another text into account."""
+    def look(self, text: str, *, is_bare: bool) -> None:
+        """Take another text into account; of amounts such as 5,50 € only what is not ambiguous."""
         for mark, other in (".,", ",."):
             if mark not in text:
                 continue
             if _AMBIGUOUS[mark].fullmatch(text):
-                self.ambiguous.setdefault(mark, text)
+                if is_bare:
+                    self.ambiguous.setdefault(mark, text)
             elif _DECIMAL[mark].fullmatch(text):
                 self.decimal.add(mark)
             elif groups := _GROUPED[mark].fullmatch(text):

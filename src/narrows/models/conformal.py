@@ -28,19 +28,26 @@ def threshold(
     Warns
     -----
     NarrowsWarning
-        "few_rows_for_threshold" if n is below 1 / false_alarms - 1.
+        "few_rows_for_threshold" if n is below 2 / false_alarms - 1: none of the n rows is above the
+        threshold; below 1 / false_alarms - 1 new rows exceed it more often than asked for.
     """
     if not isinstance(contamination, str):
         return float(-np.percentile(-calibration, 100 * contamination))
-    rank = math.ceil((len(calibration) + 1) * (1 - false_alarms))
-    if rank > len(calibration):
+    n_rows = len(calibration)
+    rank = math.ceil((n_rows + 1) * (1 - false_alarms))
+    if rank >= n_rows:
+        least = math.ceil(1 / false_alarms) - 1
         warn(
-            f"{len(calibration)} rows are too few for a threshold with {false_alarms:g} of false "
-            "alarms: the largest of their scores is taken, which new rows exceed with a "
-            f"probability of {1 / (len(calibration) + 1):.2g}; give at least "
-            f"{math.ceil(1 / false_alarms) - 1} rows",
+            f"{n_rows} rows are too few for a threshold with {false_alarms:g} of false alarms: "
+            "the largest of their scores is taken, which none of them exceeds, and new rows do "
+            f"with a probability of {1 / (n_rows + 1):.2g}; give at least {least} rows"
+            if rank > n_rows
+            else f"{n_rows} rows are so few that none of them is above a threshold with "
+            f"{false_alarms:g} of false alarms, which is the largest of their scores; look at the "
+            "highest scores, report a share of these rows (contamination=0.1, --contamination "
+            f"0.1), or give at least {math.ceil(2 / false_alarms) - 1} rows",
             kind="few_rows_for_threshold",
-            rows=len(calibration),
+            rows=n_rows,
         )
     return float(calibration[min(rank, len(calibration)) - 1])
 
