@@ -18,9 +18,10 @@ _ODD, _NEAR = 8.0, 1e-3
 class DiscreteColumns:
     """The steps between the values of discrete columns.
 
-    No distance tells that 0.5 is odd among zeros and ones, as it lies in their middle. The fewest
-    values that make up nine tenths of the rows are the usual ones, if each has a twentieth; they
-    are a step apart, of 1 if they are integers. Values that are not whole steps away from them
+    Among zeros and ones, 0.5 is close to both, and yet hardly any row has it: distances do not find
+    such values. The fewest values that make up nine tenths of the rows are the usual ones, if each
+    has a twentieth of them. The step is the least difference between two of them, or 1 if they are
+    integers. Values that are not whole steps away from them
     count as if they were restored with an error of 8 standard deviations, twice that at which
     columns are clipped.
 

@@ -15,8 +15,9 @@ Matrix = NDArray[np.float64]
 _CLIP = 4.0
 # The interquartile range of the normal distribution, in standard deviations.
 _IQR = 1.3489795
-# Spreads below this share of the largest magnitude of a column are rounding errors.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
+"""Spreads below this share of the largest magnitude of a column are rounding errors."""
+
 # The shorter side of pictures for one pixel of the standard deviation by which they are smoothed.
 _PIXELS_A_SIGMA = 28
 # The least length of a picture, as a share of the median length.
@@ -87,7 +88,7 @@ class FeatureSpace:
             scale = np.broadcast_to(spreads, squares.shape).flatten()
         else:
             low, centre, high = np.percentile(values, [25, 50, 75], axis=0)
-            least = _ROUNDING * np.abs(values).max(axis=0)
+            least = ROUNDING * np.abs(values).max(axis=0)
             scale = (high - low) / _IQR
             scale = np.where(scale > least, scale, values.std(axis=0))
             scale = np.where(scale > least, scale, 1.0)

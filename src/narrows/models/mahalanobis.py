@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from narrows.models.feature_space import ROUNDING
+
 Matrix = NDArray[np.float64]
 
-# Spreads below this share of the largest magnitude of a column are rounding errors.
-_ROUNDING = 1e-9
 # The share of rows that a robust covariance is estimated from, and its concentration steps.
 _CENTRAL, _STEPS = 0.9, 4
 # What is added to a covariance, as a share of its mean variance, so that it can be inverted.
@@ -38,7 +38,7 @@ class MahalanobisDistance:
         centres, whitenings = np.zeros((count, width)), np.zeros((count, width, width))
         for member in range(count):
             own = codes[member][unseen[member]] if unseen[member].sum() > 1 else codes[member]
-            used = np.flatnonzero(own.std(axis=0) > _ROUNDING * np.abs(own).max(axis=0))
+            used = np.flatnonzero(own.std(axis=0) > ROUNDING * np.abs(own).max(axis=0))
             if len(used):
                 centre, covariance = _robust_covariance(own[:, used])
                 values, vectors = np.linalg.eigh(covariance)
