@@ -160,3 +160,23 @@ def test_the_command_scores_folders_of_sound(tmp_path, run: Run):
     alone = run("anomalies", "new", "--window", "32", "-o", "a.json")
     assert alone.code == 0, alone.err
     assert json.loads((tmp_path / "a.json").read_text())["stretches"][0]["signal"] == "d.wav"
+
+
+@pytest.mark.parametrize("names", [None, ["speed", "load, left"]])
+def test_the_channel_that_is_anomalous_is_named(names):
+    """A channel that stops in another unit than the other, and one that jumps."""
+    rng = np.random.default_rng(SEED)
+    time = np.arange(4_000)
+    values = np.stack([np.sin(time / 5), 1_000 * np.cos(time / 9)], axis=1)
+    values += rng.normal(size=values.shape) * [0.05, 50]
+    values[1_000:1_064, 0] = 0
+    values[3_000, 1] += 900
+    windows = Windows(Signal(values, columns=names), LENGTH, HOP)
+    found = find_anomalies(AnomalyDetector(random_state=SEED).fit(windows), windows)
+    first, second = names or ["channel 0", "channel 1"]
+    why = {number: found.why(place) for place, number in enumerate(found.order[:40])}
+    stopped, jumped = (int(np.abs(windows.starts - start).argmin()) for start in (1_016, 2_984))
+    assert why[stopped].startswith(f"{first} ")
+    assert why[jumped].startswith(f"{second} ")
+    assert int(why[jumped].removeprefix(f"{second} ").partition("%")[0]) > 50
+    assert f"{first} " in found.to_html()

@@ -127,6 +127,10 @@ def test_bad_input_is_refused_in_one_line(folder, tmp_path, code, words, message
         ("encode {0}/model {0}/wide.csv -o {1}/new.npy --columns heart", "give --signal"),
         ("reconstruct {0}/model {0}/wide.csv -o {1}/new.csv --hop 8", "give --signal"),
         ("denoise {0}/model {0}/wide.csv -o {1}/new.csv --columns heart", "give --signal"),
+        *(
+            (f"{verb} {{0}}/model {{0}}/wide.csv -o {{1}}/new{end}", "a whole signal by --signal")
+            for verb, end in (("encode", ".npy"), ("reconstruct", ".csv"), ("report", ""))
+        ),
     ],
 )
 def test_options_of_signals_name_what_makes_data_a_signal(folder, tmp_path, words, message):

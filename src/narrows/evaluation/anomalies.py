@@ -126,14 +126,31 @@ class Anomalies(Page):
         places = np.ndindex(*shape)
         return [" x ".join(map(str, place)) for place in places]
 
+    @cached_property
+    def channels(self) -> list[str]:
+        """The names of the channels of signals, by default numbers; of other rows none."""
+        if self.detector.kind_of_rows_ != "signals":
+            return []
+        shape = self.detector.sample_shape_
+        count = shape[1] if len(shape) > 1 else 1
+        names = getattr(self.X, "channels", None) or range(count)
+        return [f"channel {name}" if isinstance(name, int) else as_text(name) for name in names]
+
     def why(self, place: int) -> str:
-        """Name the columns that contribute most to the score at a place of the order."""
-        if place >= len(self.contributions) or self.detector.kind_of_rows_ != "table":
+        """Name the columns or channels that contribute most to the score at a place of the order.
+
+        Of pictures and signals of one channel nothing.
+        """
+        is_table = self.detector.kind_of_rows_ == "table"
+        names = self.columns if is_table else self.channels
+        if place >= len(self.contributions) or len(names) < 2 - is_table:
             return ""
         own = self.contributions[place]
+        if not is_table:
+            own = own.reshape(-1, len(names)).sum(axis=0)
         first = own.argsort(kind="stable")[::-1][:_COLUMNS]
         total = own.sum() or 1.0
-        return ", ".join(f"{self.columns[k]} {own[k] / total:.0%}" for k in first if own[k] > 0)
+        return ", ".join(f"{names[k]} {own[k] / total:.0%}" for k in first if own[k] > 0)
 
     @property
     def table(self) -> list[list[Any]]:
@@ -278,8 +295,9 @@ class Anomalies(Page):
             line[anomaly] = "yes" if line[anomaly] else "no"
             line.append(f"row {number}")
         heading.append("most alike")
-        # Pictures show why they are anomalous below, and signals where.
-        width = None if self.detector.kind_of_rows_ == "table" else neighbours + 1
+        # Pictures show why they are anomalous below, and signals where; several channels are named.
+        of_names = neighbours + 2 if len(self.channels) > 1 else neighbours + 1
+        width = None if self.detector.kind_of_rows_ == "table" else of_names
         part.table.append([name.replace("_", "-") for name in heading[:width]])
         part.table.extend([_shown(cell) for cell in line[:width]] for line in lines)
         part.texts.update(range(neighbours + 1, len(part.table[0])))

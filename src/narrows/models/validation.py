@@ -332,14 +332,17 @@ def _check_shape(owner: Any, given: tuple[int, ...], X: Any = None) -> tuple[int
             f"{remedy or 'resize them'}"
         )
     if n_features != n_learned:
+        shape = f"of shape (n, {', '.join(map(str, learned))})"
+        if getattr(getattr(owner, "spec_", None), "signal", False):
+            own = (
+                f"give windows {shape}, or a whole signal by --signal "
+                "(signals.windows_for(model, X))"
+            )
+        else:
+            own = f"give rows with the features learned from, {shape}"
         raise DataError(
             f"X has {n_features} features, but {type(owner).__name__} is expecting {n_learned} "
-            "features as input; "
-            + (
-                remedy
-                or "give rows with the features learned from, of shape "
-                f"(n, {', '.join(map(str, learned))})"
-            )
+            f"features as input; {remedy or own}"
         )
     return given[:1] + learned
 
