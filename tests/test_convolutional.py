@@ -171,10 +171,14 @@ def test_models_and_halves_come_back_from_disk(tmp_path, architecture, shape, no
 
 
 def test_pictures_of_32_pixels_are_convolved_unless_widths_are_given():
-    X = blobs(12, 32, 40, 3)
-    model = Autoencoder(2, max_epochs=1, random_state=SEED)
+    X = blobs(2000, 32, 36, 1)
+    model = Autoencoder(3, max_epochs=1, random_state=SEED)
     assert model.fit(X).spec_.architecture == "convolutional"
     assert model.spec_.hidden_layer_sizes == (32, 64, 128)
+    assert model.fit(X[:1999]).spec_.architecture == "pca_residual"
+    denoising = DenoisingAutoencoder(3, max_epochs=1, random_state=SEED)
+    assert denoising.fit(X[:12]).spec_.architecture == "convolutional"
+    X = X[:40]
     assert model.fit(X[:, :31]).spec_.architecture == "pca_residual"
     model.set_params(hidden_layer_sizes=(8,))
     assert model.fit(X).spec_.architecture == "pca_residual"

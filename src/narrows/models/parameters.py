@@ -61,10 +61,11 @@ class Parameters:
         "convolutional_1d" for signals of shape (L, C); "fully_convolutional", whose code is a map
         with ``n_components`` channels, so that pictures of any size can be encoded; or the name of
         an architecture of an installed package. Each convolution halves the extent. "auto" takes
-        "convolutional" for pictures of 32 pixels and more along both sides unless
-        ``hidden_layer_sizes`` are given, and otherwise "pca_residual"; "dense" where other
-        parameters do not go with PCA, for pictures of zeros and ones, and for other data in [0, 1]
-        with codes of one or two numbers, damage, or further terms of the loss.
+        "convolutional" for pictures of 32 pixels and more along both sides, unless
+        ``hidden_layer_sizes`` are given, or there are fewer than 2 000 that can start at PCA; and
+        otherwise "pca_residual". "dense" takes its place where other parameters do not go with
+        PCA, for pictures of zeros and ones, and for other data in [0, 1] with codes of one or two
+        numbers, damage, or further terms of the loss.
     kernel_size : int or "auto", default="auto"
         Extent of the convolution kernels along each axis, an odd number; "auto" takes 3 for
         pictures, 9 for signals.

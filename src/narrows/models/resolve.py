@@ -47,6 +47,9 @@ _MANY_BITS = 256
 _ROUNDING = 1e-6
 # Pictures with sides of so many pixels get convolutions.
 _SMALLEST_PICTURE = 32
+# From fewer pictures, convolutions learn less than PCA, unless pictures have more values than this,
+# with which dense layers would be too large.
+_FEW_PICTURES, _MOST_VALUES = 2_000, 1 << 18
 _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
 _STEPS, _STEPS_FROM_PCA = 9_000, 800
@@ -305,7 +308,8 @@ def _choose_architecture(
 ) -> tuple[str, tuple[int, ...]]:
     """Choose the architecture, and the widths of the layers between input and code.
 
-    "auto" takes convolutions for large pictures, and otherwise PCA and what a network adds to it.
+    "auto" takes convolutions for many large pictures, and otherwise PCA and what a network adds to
+    it.
 
     Parameters
     ----------
@@ -327,10 +331,12 @@ def _choose_architecture(
     if architecture == "auto":
         # Widths that were given are those of dense layers.
         may_convolve = hidden == "auto" and not of_signal and len(sample_shape) > 1
-        if may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE:
+        from_pca = _may_start_at_pca(model, sample_shape, scaling, n_rows, are_bits=are_bits)
+        is_large = may_convolve and min(sample_shape[:2]) >= _SMALLEST_PICTURE
+        of_few = n_rows < _FEW_PICTURES and math.prod(sample_shape) <= _MOST_VALUES
+        if is_large and not (from_pca and of_few):
             architecture = "convolutional"
         else:
-            from_pca = _may_start_at_pca(model, sample_shape, scaling, n_rows, are_bits=are_bits)
             architecture = "pca_residual" if from_pca else "dense"
     kind = ARCHITECTURES[architecture]
     if misfit := _misfit(model, kind):
