@@ -377,7 +377,7 @@ def test_curves_grow_while_a_run_is_written(page, served: Served) -> None:
 def test_the_report_is_there(page, served: Served) -> None:
     page.goto("/")
     page.get_by_role("link", name="Report").press("Enter")
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(150_000)
     report = page.frame_locator("iframe")
     report.get_by_role("heading", name="Verdict").wait_for()
 
@@ -395,15 +395,15 @@ def test_a_changed_library_has_another_report(chromium, served: Served, tmp_path
     model = served.library.model
     library, _ = Library.build(tmp_path / "own.lance", served.X[:40], model=model)
     with serving(library.path) as address, watched(chromium, address) as page:
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(150_000)
         page.goto("/#/report")
         frame = page.frame_locator("iframe")
-        expect(frame.locator("body")).to_contain_text("40", timeout=60_000)
+        expect(frame.locator("body")).to_contain_text("40", timeout=150_000)
         library.add(served.X[40:97])
         page.get_by_role("link", name="Match").click()
         page.get_by_role("link", name="Report").click()
         says(page, "a newer report is being made")
-        expect(frame.locator("body")).to_contain_text("97", timeout=60_000)
+        expect(frame.locator("body")).to_contain_text("97", timeout=150_000)
 
 
 def test_rows_that_are_no_pictures(chromium, tmp_path: Path) -> None:
