@@ -25,7 +25,7 @@ BENCHMARKS = {
     "gaps": ("gaps", "", None),
     "tables": (
         "tables",
-        "errors features --only scikit-learn generated --splits 1",
+        "errors features --only scikit-learn generated --splits 3",
         "errors --only wine --splits 1",
     ),
     "rates": ("training", "rates --rounds 12", "rates --rounds 2 --rows 2560 --epochs 2"),
