@@ -1,6 +1,7 @@
 """Tables of every library, type and spelling: read as what they hold, refused, or left out."""
 
 import datetime as dt
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -300,14 +301,13 @@ def test_columns_of_other_types_are_read_as_those_learned_from():
         own = model.column_encoder_.transform(read_frame(table), warns=False)
         place = [c.name for c in model.column_encoder_.used].index(name)
         part = model.column_encoder_.slices[place]
-        if name != "any":
-            np.testing.assert_array_equal(found.features[cells, part], own.features[cells, part])
+        np.testing.assert_array_equal(found.features[cells, part], own.features[cells, part])
     with pytest.warns(NarrowsWarning, match=r"unknown: 'code' \(60\)"):
         assert model.transform(table.assign(code=numbers() + 0.001)).shape == codes.shape
     tagged = table.assign(zip=[z if i % 2 else int(z) for i, z in enumerate(table["zip"])])
     with pytest.warns(NarrowsWarning, match="encoded as unknown: 'zip'"):
         model.transform(tagged)
-    with pytest.raises(DataTypeError, match=r"holds values of type list.*numbers were learned"):
+    with pytest.raises(DataTypeError, match=r"holds values of type list.*was learned as number"):
         model.transform(table.assign(x=[{1}] * N))
 
 
@@ -327,6 +327,35 @@ def test_levels_that_are_numbers_are_found_among_texts():
     assert (found.gaps.tolist(), found.unknown.tolist()) == (
         [False, False, True, False], [False, False, False, True]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("learned", "given", "same"),
+    [
+        ([10115, 1067, 7], ["7.0", "10115", "1067.5", "none", "?"], [7, 10115, None, None, None]),
+        ([False, True], ["TRUE", "maybe", "false", "1"], [True, None, False, True]),
+        ([False, True], [1, 0, 2, 0.5, None], [True, False, None, None, None]),
+        ([0.5, 2.0, 8.0], ["2", "0.50", "two"], [2.0, 0.5, None]),
+        ([True, 1, "x"], ["x", "True", "1", "1.0", "0"], ["x", True, 1, 1, None]),
+        ([True, 1, "x"], [pd.Timestamp("2024-01-31")], [None]),
+        ([True, 1, "1"], ["1", "true", "2"], ["1", None, None]),
+        (pd.to_datetime(["2024-01-31", "2024-02-29"]), ["2024-02-29", "May"],
+         [pd.Timestamp("2024-02-29"), None]),
+    ],
+)  # fmt: skip
+def test_values_of_another_type_are_the_levels_that_they_equal(learned, given, same):
+    """Whatever values beside them are no levels, as a column of a file holds texts of them all."""
+    dtype = None if isinstance(learned, pd.DatetimeIndex) else object
+    rows = pd.Series(list(learned) * (N // len(learned)), dtype=dtype)
+    table = pd.DataFrame({"level": rows, "x": numbers()[: len(rows)]})
+    model = exact(categorical=["level"]).fit(table)
+    (column,) = read_frame(pd.DataFrame({"level": given})).columns
+    cells = model.columns_[0].read(column)
+    own = model.columns_[0].read(read_frame(table).columns[0]).numbers
+    place = dict(zip(map(repr, rows), own, strict=True))
+    wanted = [math.nan if level is None else place[repr(level)] for level in same]
+    np.testing.assert_array_equal(cells.numbers, wanted)
+    np.testing.assert_array_equal(cells.unknown, np.isnan(wanted) & ~cells.gaps)
 
 
 def test_a_table_may_lack_columns_that_were_left_out():

@@ -18,6 +18,7 @@ from pyarrow import compute
 from narrows.data.codes import code_among, day_among
 from narrows.data.dialect import MISSING, Marks, is_missing
 from narrows.data.frames import GAPS, Values, find_gaps
+from narrows.data.levels import places_among, places_among_tagged, untagged
 from narrows.data.written_dates import DIGITS, find_form, mixed_forms, parse_dates, write_date
 from narrows.data.written_numbers import Affixes, number_form, parse_integers, parse_numbers
 from narrows.errors import DataError, DataTypeError
@@ -314,26 +315,20 @@ class Column:
         array = values.array
         if values.other:
             raise DataTypeError(
-                f"column {self.name!r} holds {values.other}, and {self.kind}s were learned from; "
-                "give such",
+                f"column {self.name!r} holds {values.other}, and was learned as {self.kind}; give "
+                "values as those learned from",
                 column=self.name,
             )
         if self.kind in ("number", "date"):
             return self._read_numbers(array)
+        find = places_among
         if values.is_tagged and not self.is_tagged:
-            array = pa.array([_untagged(v) for v in array.to_pylist()], pa.string())
+            array = pa.array([untagged(v) for v in array.to_pylist()], pa.string())
+        elif self.is_tagged and not values.is_tagged:
+            find = places_among_tagged
         gaps = find_gaps(array)
         array = compute.if_else(pa.array(gaps), pa.scalar(None, array.type), array)
-        levels = self.level_array()
-        if self.is_tagged and not values.is_tagged:
-            array = pa.array([None if v is None else json.dumps(v) for v in array.to_pylist()])
-        try:
-            keys = array if array.type == levels.type else _cast(array, levels.type)
-            places = compute.index_in(keys, value_set=levels)
-            if is_text(levels):
-                places = compute.coalesce(places, _places_of_whole(keys, levels))
-        except pa.ArrowException:
-            places = compute.index_in(array.cast(pa.string()), value_set=levels.cast(pa.string()))
+        places = find(array, self.level_array())
         numbers = np.array(places.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
         numbers[gaps] = np.nan
         return Cells(numbers, gaps, np.isnan(numbers) & ~gaps)
@@ -511,34 +506,6 @@ def _plain(array: Any) -> list[Any]:
         array = array.cast(pa.string())
     values: list[Any] = array.to_pylist()
     return values
-
-
-def _places_of_whole(texts: Any, levels: Any) -> Any:
-    """Return the places of texts among levels, where "7.0" is "7".
-
-    pandas writes whole numbers of columns with gaps as 7.0.
-    """
-    point = {"pattern": r"^([+-]?\d+)\.0+$", "replacement": r"\1"}
-    short, among = (compute.replace_substring_regex(some, **point) for some in (texts, levels))
-    if compute.count_distinct(among).as_py() < len(levels):  # they tell 7 and 7.0 apart
-        return pa.nulls(len(texts), pa.int32())
-    return compute.index_in(short, value_set=among)
-
-
-def _cast(array: Any, kind: Any) -> Any:
-    """Cast values to the type of levels; texts that cannot be cast are no level."""
-    if is_text(kind) and pa.types.is_floating(array.type):
-        whole = compute.equal(compute.floor(array), array)
-        if compute.all(whole, min_count=0).as_py():
-            array = array.cast(pa.int64(), safe=False)
-    return array.cast(kind)
-
-
-def _untagged(value: str | None) -> str | None:
-    if value is None:
-        return None
-    found = json.loads(value)
-    return found if isinstance(found, str) else str(found)
 
 
 def _integers(array: Any) -> Any:
