@@ -534,6 +534,39 @@ def test_integers_that_few_rows_have_are_steps():
     assert detector.contributions(other)[0].argmax() == 2
 
 
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.3])
+def test_gaps_in_columns_of_few_values_are_not_between_their_steps(share, tmp_path):
+    generator = np.random.default_rng(SEED)
+    table = pd.DataFrame(generator.normal(size=(400, 3)), columns=["a", "b", "c"])
+    table["flag"] = generator.integers(0, 2, 400).astype(float)
+    table.loc[generator.random(400) < share, "flag"] = np.nan
+    table.loc[7, "flag"] = 0.5
+    detector = AnomalyDetector(random_state=SEED).fit(table)
+    residuals = detector.score_parts(table).residual
+    gaps = table["flag"].isna().to_numpy()
+    assert gaps.sum() > 5
+    assert residuals[7] > np.median(residuals[gaps])
+    assert detector.score_samples(table).argmin() == 7
+    assert detector.contributions(table)[7].argmax() == 3
+    detector.save(tmp_path / "detector")
+    again = load(tmp_path / "detector")
+    assert np.array_equal(again.score_samples(table), detector.score_samples(table))
+
+
+def test_integers_are_steps_beside_texts_too():
+    """Columns of tables with categories are scaled; their steps are those of the numbers given."""
+    generator = np.random.default_rng(SEED)
+    numbers = generator.choice([7.0, 8.0, 9.0], (400, 4), p=[0.47, 0.06, 0.47])
+    table = pd.DataFrame(numbers, columns=list("abcd"))
+    table["kind"] = generator.choice(["u", "v"], 400)
+    detector = AnomalyDetector(random_state=SEED).fit(table)
+    new = table.iloc[[0, 0]].copy()
+    new["c"] = [8, 7.5]
+    residuals = detector.score_parts(new).residual
+    assert residuals[1] > 3 * residuals[0]
+    assert detector.contributions(new)[1].argmax() == 2
+
+
 def test_what_is_isolated_among_close_rows_scores_higher_than_among_loose_ones():
     """Local density: the same gap is odd in a dense cluster, and usual in a loose one."""
     generator = np.random.default_rng(SEED)
@@ -578,11 +611,33 @@ def test_tensors_that_do_not_fit_are_refused(fitted, tmp_path, name):
     path = fitted[1].save(tmp_path / "m")
     manifest, parts = storage.read(path)
     parts["scorer"][name] = parts["scorer"][name][:1].clone()
-    facts = {key: manifest[key] for key in fitted[1]._stored()[0]}
-    facts["fingerprint"] = storage.fingerprint(facts, parts)
-    storage.write(path, facts, parts, overwrite=True)
+    _write_anew(path, manifest, parts)
     with pytest.raises(FormatError):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("discrete_columns", [0, 5]), ("discrete_columns", [0, -1]), ("steps", [1])],
+)
+def test_columns_of_few_values_that_the_table_lacks_are_refused(tmp_path, name, values):
+    X = np.random.default_rng(SEED).integers(0, 2, (60, 2)).astype(float)
+    path = AnomalyDetector(n_nets=2, random_state=SEED).fit(X).save(tmp_path / "m")
+    manifest, parts = storage.read(path)
+    stored = parts["scorer"][name]
+    assert stored.tolist() == ([0, 1] if name == "discrete_columns" else [1.0, 1.0])
+    parts["scorer"][name] = torch.tensor(values, dtype=stored.dtype)
+    _write_anew(path, manifest, parts)
+    with pytest.raises(FormatError, match="columns of few values"):
+        load(path)
+
+
+def _write_anew(path, manifest, parts):
+    """Write altered tensors, with the fingerprint that they have."""
+    written = ("format", "format_version", "versions", "weights", "created", "fingerprint")
+    facts = {key: value for key, value in manifest.items() if key not in written}
+    facts["fingerprint"] = storage.fingerprint(facts, parts)
+    storage.write(path, facts, parts, overwrite=True)
 
 
 def test_a_fitted_detector_is_displayed(fitted):

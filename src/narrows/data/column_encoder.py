@@ -320,12 +320,17 @@ class ColumnEncoder:
         """Return the numbers (n,) of one used column: in its units, or places of levels."""
         part = np.asarray(features[:, self.slices[i]], np.float64)
         if i in self._numbers:
-            place = self._numbers.index(i)
-            own: NDArray[np.float64] = (
-                part[:, 0] * self._scaler.scale_[place] + self._scaler.mean_[place]
-            )
+            mean, scale = self.scale_of(i)
+            own: NDArray[np.float64] = part[:, 0] * scale + mean
             return own
         return np.asarray(self.shares_of(features, i).argmax(axis=1), np.float64)
+
+    def scale_of(self, i: int) -> tuple[float, float]:
+        """Return the mean and the scale of one used column in its units; 0 and 1 of categories."""
+        if i not in self._numbers:
+            return 0.0, 1.0
+        place = self._numbers.index(i)
+        return float(self._scaler.mean_[place]), float(self._scaler.scale_[place])
 
     def shares_of(self, features: NDArray[np.floating], i: int) -> NDArray[np.float64]:
         """Return how far each level of a category is restored, (n, levels), 1 for the whole."""

@@ -30,6 +30,7 @@ from narrows.models.anomaly_scorer import (
 )
 from narrows.models.base import BaseAutoencoder
 from narrows.models.committee import Committee
+from narrows.models.discrete_columns import EncodedColumns
 from narrows.models.drift import Drift
 from narrows.models.ensembles import CommitteeEnsemble, Ensemble, ModelEnsemble
 from narrows.models.feature_space import FeatureSpace
@@ -224,7 +225,12 @@ class AnomalyDetector(
             return self._train_ensemble(given, features, space, places, generator)
 
         self._scorer, self.seen_, scores = AnomalyScorer.fit(
-            rows, self.sample_indices_, places, train, generator
+            rows,
+            self.sample_indices_,
+            places,
+            train,
+            generator,
+            encoded=self._encoded_columns(),
         )
         self.calibration_scores_ = np.sort(scores)
         self.offset_ = -conformal.threshold(
@@ -234,6 +240,11 @@ class AnomalyDetector(
             errors = self._scorer.errors_of_samples(rows)
             share = self.false_alarms if isinstance(self.contamination, str) else self.contamination
             self._sample_scorer = SampleScorer.fit(places.join(errors), places.length, share)
+
+    def _encoded_columns(self) -> EncodedColumns | None:
+        """Return how the columns of a table with categories, dates or gaps are encoded."""
+        encoder = self.column_encoder_
+        return None if encoder is None else EncodedColumns.of(encoder)
 
     def _name_columns(self, encoder: ColumnEncoder) -> None:
         """Keep the number of columns of a table, and their names if they are the table's own."""
@@ -600,9 +611,8 @@ class AnomalyDetector(
 
     def _restore(self, manifest: Mapping[str, Any], parts: storage.Parts, path: Any) -> None:
         """Take over what was stored."""
-        self._scorer = scorer = AnomalyScorer.restore(manifest, parts, path)
         self.n_features_in_ = int(manifest["n_features_in"])
-        self.sample_shape_ = scorer.shape
+        self.sample_shape_ = tuple(map(int, manifest["sample_shape"]))
         self.rate_ = manifest["rate"]
         width, table = math.prod(self.sample_shape_), manifest["table"]
         self.column_encoder_ = None
@@ -616,8 +626,13 @@ class AnomalyDetector(
             raise ValueError(f"rows of shape {self.sample_shape_} have other features")
         if (names := manifest["feature_names_in"]) is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
+        self._scorer = scorer = AnomalyScorer.restore(
+            manifest, parts, self._encoded_columns(), path
+        )
         if manifest["fitted_before"]:
-            self.model = scorer.ensemble.models[0]  # type: ignore[attr-defined]
+            if not isinstance(scorer.ensemble, ModelEnsemble):
+                raise ValueError("a committee is no model that was fitted before")
+            self.model = scorer.ensemble.models[0]
         arrays = {name: tensor.numpy() for name, tensor in parts["thresholds"].items()}
         scores = self.calibration_scores_ = arrays["calibration_scores"]
         if scores.ndim != 1 or not len(scores) or (np.diff(scores) < 0).any():

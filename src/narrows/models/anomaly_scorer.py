@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from narrows import storage
 from narrows.data.lazy_rows import AnyRows
-from narrows.models.discrete_columns import DiscreteColumns
+from narrows.models.discrete_columns import DiscreteColumns, EncodedColumns
 from narrows.models.ensembles import Ensemble, restore_ensemble
 from narrows.models.feature_space import BLOCKS, FeatureSpace
 from narrows.models.mahalanobis import MahalanobisDistance, slopes_of, split_whitened
@@ -114,8 +114,13 @@ class AnomalyScorer:
         places: WindowPlaces | None,
         train: TrainEnsemble,
         generator: np.random.Generator,
+        *,
+        encoded: EncodedColumns | None = None,
     ) -> tuple[Self, NDArray[np.bool_], Matrix]:
-        """Learn from rows (n, ...) with these numbers; windows of signals have places.
+        """Learn from rows (n, ...) with these numbers.
+
+        Windows of signals have places, and rows of tables with categories, dates or gaps are
+        encoded.
 
         Returns
         -------
@@ -134,7 +139,8 @@ class AnomalyScorer:
             seed=int(generator.integers(2**31)),
         )
         is_table = len(shape) == 1 and not of_signals
-        discrete = DiscreteColumns.fit(flat if is_table else flat[:, :0])
+        encoded = EncodedColumns.as_they_are(flat.shape[1]) if encoded is None else encoded
+        discrete = DiscreteColumns.fit(flat if is_table else flat[:, :0], encoded)
         features = space(flat)
         ensemble, seen = train(rows, features, space)
         most = min(MOST_REFERENCES, max(2, _MOST_VALUES // flat.shape[1]))
@@ -301,9 +307,7 @@ class AnomalyScorer:
             "neighbour_distance": {"median": self.distance.middle, "unit": self.distance.unit},
         }
         arrays = {name: getattr(self.space, name) for name in _SPACE} | {
-            "discrete_columns": self.discrete.columns,
-            "starts": self.discrete.starts,
-            "steps": self.discrete.steps,
+            **self.discrete.arrays(),
             "centres": self.mahalanobis.centres,
             "whitenings": self.mahalanobis.whitenings,
             "norms": self.norms,
@@ -319,7 +323,13 @@ class AnomalyScorer:
         return manifest, {"ensemble": tensors, "scorer": as_tensors(arrays)}
 
     @classmethod
-    def restore(cls, manifest: Mapping[str, Any], parts: storage.Parts, path: Any) -> Self:
+    def restore(
+        cls,
+        manifest: Mapping[str, Any],
+        parts: storage.Parts,
+        encoded: EncodedColumns | None,
+        path: Any,
+    ) -> Self:
         """Build a scorer from what it stored.
 
         Raises
@@ -347,11 +357,12 @@ class AnomalyScorer:
         )
         training_rows.check(len(references))
         features = space(references.reshape(len(references), -1))
+        encoded = EncodedColumns.as_they_are(math.prod(shape)) if encoded is None else encoded
         every = np.arange(len(references))
         scorer = cls(
             shape=shape,
             space=space,
-            discrete=DiscreteColumns(arrays["discrete_columns"], arrays["starts"], arrays["steps"]),
+            discrete=DiscreteColumns.restore(arrays, encoded),
             ensemble=restore_ensemble(facts["kind"], facts, parts["ensemble"], space, path),
             mahalanobis=MahalanobisDistance(arrays["centres"], arrays["whitenings"]),
             norms=arrays["norms"],
