@@ -28,6 +28,7 @@ BENCHMARKS = {
         "errors features --only scikit-learn generated --splits 3",
         "errors --only wine --splits 1",
     ),
+    "starts": ("starts", "", None),
     "rates": ("training", "rates --rounds 12", "rates --rounds 2 --rows 2560 --epochs 2"),
     "choice": ("training", "choice", None),
     "quality": ("training", "quality", None),

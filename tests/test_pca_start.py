@@ -7,7 +7,13 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from narrows import Autoencoder, ContractiveAutoencoder, VariationalAutoencoder, load
+from narrows import (
+    Autoencoder,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    VariationalAutoencoder,
+    load,
+)
 from narrows.errors import ParameterError
 from narrows.networks.activations import Clip
 
@@ -73,6 +79,48 @@ def test_the_first_weights_are_pca_within_the_bounds():
         flat(model.reconstruct(PIXELS[:300])), np.clip(restored, 0, 255), atol=0.01
     )
     assert "PCA" in model.choices_["architecture"].reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "n_rows", "architecture"),
+    [
+        (Autoencoder, 3, 120, "pca_residual"),
+        (Autoencoder, 2, 500, "dense"),
+        (Autoencoder, 2, 499, "pca_residual"),
+        (VariationalAutoencoder, 8, 120, "dense"),
+        (DenoisingAutoencoder, 8, 120, "dense"),
+        (ContractiveAutoencoder, 8, 120, "dense"),
+    ],
+)
+def test_auto_starts_at_pca_where_that_is_better(kind, size, n_rows, architecture):
+    """See `python -m benchmarks.starts`."""
+    model = kind(size, max_epochs=1, random_state=SEED).fit(PIXELS[:n_rows])
+    assert model.spec_.architecture == architecture
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_maps_of_answers_are_not_worse_than_by_pca(k):
+    """Twenty questions of five answers from 0 to 1 look like pixels."""
+    rng = np.random.default_rng(9)
+    hidden = rng.normal(size=(350, 3)) @ rng.normal(size=(3, 20)) + 0.7 * rng.normal(size=(350, 20))
+    X = np.clip(np.rint((hidden / 3 + 0.5) * 4), 0, 4) / 4
+    train, test = X[:200], X[200:]
+    pca = PCA(k).fit(train)
+    left = np.square(pca.inverse_transform(pca.transform(test)) - test).mean()
+    model = Autoencoder(k, random_state=SEED).fit(train)
+    assert model.choices_["scaling"].value == "unit"
+    assert np.square(model.reconstruct(test) - test).mean() <= 1.02 * left
+
+
+def test_of_200_pictures_training_is_kept():
+    """Two paired t tests on 20 held-out pictures agree that it is better."""
+    train, test = PIXELS[:200], PIXELS[1000:]
+    model = Autoencoder(8, random_state=0).fit(train)
+    assert model.history_.best_epoch > 0
+    pca = PCA(8, svd_solver="full").fit(flat(train))
+    left = np.square(pca.inverse_transform(pca.transform(flat(test))) - flat(test)).mean()
+    error = np.square(flat(model.reconstruct(test)) - flat(test)).mean()
+    assert error < 0.9 * left
 
 
 def test_clip_has_a_slope_outside_only_while_training():

@@ -89,7 +89,7 @@ def _why_network(model: ModelAttributes, kind: Architecture, n_rows: int) -> tup
     spec = model.spec_
     shape = " x ".join(map(str, spec.sample_shape))
     if kind.starts_at_pca:
-        rows = "table" if len(spec.sample_shape) == 1 else f"rows of {shape}"
+        rows = "table" if len(spec.sample_shape) == 1 else f"{n_rows} rows of {shape}"
         rows = "signal windows" if spec.signal else rows
         return f"{rows}; initialised with PCA", f"{n_rows} rows"
     if kind.n_axes(spec.sample_shape):

@@ -64,8 +64,8 @@ class Parameters:
         "convolutional" for pictures of 32 pixels and more along both sides, unless
         ``hidden_layer_sizes`` are given, or there are fewer than 2 000 that can start at PCA; and
         otherwise "pca_residual". "dense" takes its place where other parameters do not go with
-        PCA, for pictures of zeros and ones, and for other data in [0, 1] with codes of one or two
-        numbers, damage, or further terms of the loss.
+        PCA, for pictures of zeros and ones, for other data in [0, 1] with damage or further terms
+        of the loss, and for codes of one or two numbers of 500 pictures or more.
     kernel_size : int or "auto", default="auto"
         Extent of the convolution kernels along each axis, an odd number; "auto" takes 3 for
         pictures, 9 for signals.

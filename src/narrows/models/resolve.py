@@ -39,16 +39,18 @@ _SHALLOW = 4
 # Rows (F,) with at least so many values may be flattened pictures, if so many of the values have at
 # most so many levels.
 _PIXELS, _LOOKED_AT, _LEVELS = 16, 1 << 18, 256
-# Codes of at most so many numbers are drawn as maps.
-_MAP = 2
+# Maps are codes of at most so many numbers; of at least so many pictures they unfold better from
+# random weights than from PCA.
+_MAP, _ROWS_OF_MAP = 2, 500
 # Rows of so many zeros and ones are taken for pictures.
 _MANY_BITS = 256
 # The relative error of scaled values, in single precision, at the ends of what an output can reach.
 _ROUNDING = 1e-6
 # Pictures with sides of so many pixels get convolutions.
 _SMALLEST_PICTURE = 32
-# From fewer pictures, convolutions learn less than PCA, unless pictures have more values than this,
-# with which dense layers would be too large.
+# Convolutions that learned from fewer pictures restore new ones worse than PCA does (`python -m
+# benchmarks.starts`). Pictures of more values than the second number are convolved in any case: the
+# dense layers beside PCA would be too large.
 _FEW_PICTURES, _MOST_VALUES = 2_000, 1 << 18
 _KERNEL_OF_SIGNALS, _KERNEL_OF_PICTURES = 9, 3
 # Steps after which longer training hardly lowers the error of the data sets tried, and epochs.
@@ -148,13 +150,7 @@ def resolve(
         # A linear model is PCA of the rows as they are where columns may share a unit.
         units_differ=is_table and asks_for_hidden_layers(model),
         # Of few columns of zeros and ones, the rare ones would hardly count.
-        bits_differ=is_table
-        and math.prod(X.shape[1:]) < _MANY_BITS
-        and model._n_heads == 1
-        and model.output != "clip"
-        and model._deep_by_default
-        and model.architecture in ("auto", "pca_residual")
-        and not _misfit(model, BUILT_IN["pca_residual"]),
+        bits_differ=is_table and math.prod(X.shape[1:]) < _MANY_BITS and _may_leave_unit(model),
     )
     is_signal, sample_shape = isinstance(X, Windows), X.shape[1:]
     architecture = "dense"
@@ -361,9 +357,9 @@ def _may_start_at_pca(
 ) -> bool:
     """Return whether "auto" starts dense networks at PCA.
 
-    It does for tables, for linear models, and for pictures whose error is the whole loss. Measured
-    on pictures, random weights are better beside other terms and damage, and for maps of pictures
-    that are enough to see whether training improves on PCA.
+    It does for tables, for linear models, and for pictures whose error is the whole loss. Random
+    weights are better for pictures with other terms of the loss or damage, and for codes of one or
+    two numbers of many pictures (`python -m benchmarks.starts`).
     """
     if _misfit(model, BUILT_IN["pca_residual"]):
         return False
@@ -374,7 +370,19 @@ def _may_start_at_pca(
         return True
     if model._n_heads > 1 or model._has_penalties() or model.corruption is not None:
         return False
-    return model.n_components > _MAP or not choose_held_out(model, n_rows, has_hidden_layers=True)
+    is_map = model.n_components <= _MAP and len(sample_shape) > 1
+    return not (is_map and n_rows >= _ROWS_OF_MAP)
+
+
+def _may_leave_unit(model: ModelAttributes) -> bool:
+    """Return whether a model starts at PCA and has no need of data in [0, 1]."""
+    return (
+        model._n_heads == 1
+        and model.output != "clip"
+        and model._deep_by_default
+        and model.architecture in ("auto", "pca_residual")
+        and not _misfit(model, BUILT_IN["pca_residual"])
+    )
 
 
 def _misfit(model: ModelAttributes, kind: Architecture) -> str:
