@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -90,6 +92,17 @@ def test_pages_hold_what_they_need(folder, tmp_path):
     assert "Drift" in text
     assert text.count("data:image/png;base64,") == 2
     assert "http" not in text.replace('http-equiv="Content-Security-Policy"', "")
+
+
+def test_training_does_without_the_compiler_of_pytorch(folder):
+    """Its import takes longer than the detector of a small table."""
+    program = (
+        "import sys; from narrows.cli.main import main; "
+        f"code = main(['anomalies', {str(folder / 'old.csv')!r}]); "
+        "sys.exit(code or 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pictures_and_signals(tmp_path, capsys):

@@ -16,12 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import silu
+from torch.optim.adamw import adamw
 
 from narrows.data.principal import fit_pca
 from narrows.networks import ARCHITECTURES
 
 # Training, as measured for small networks that start at PCA.
 _EPOCHS, _BATCH, _RATE, _BETAS, _DECAY, _WARM_UP = 60, 64, 3e-3, (0.9, 0.99), 0.01, 0.05
+_EPS = 1e-8  # what AdamW adds to the root of mean squared slopes
 # In every second epoch, this share of a member's rows, those restored worst, is left out.
 _LEFT_OUT = 0.1
 # The share of the largest variance below which a direction is rounding, and not divided by.
@@ -210,7 +212,10 @@ def _train(
     n_rows = x.shape[1]
     n_batches = max(1, n_rows // _BATCH)
     learned = [tensor.requires_grad_() for n, tensor in tensors.items() if n not in _FIXED]
-    optimizer = torch.optim.AdamW(learned, betas=_BETAS, weight_decay=_DECAY, fused=True)
+    # The function that torch.optim.AdamW calls: the class imports the compiler of PyTorch, which
+    # takes longer than all of this training.
+    first, second = ([torch.zeros_like(tensor) for tensor in learned] for _ in range(2))
+    steps_done = [torch.zeros(()) for _ in learned]
     n_steps, step = epochs * n_batches, 0
     warm_up = max(1, round(_WARM_UP * n_steps))
     for epoch in range(epochs):
@@ -222,10 +227,14 @@ def _train(
             restored = _decode(tensors, _encode(tensors, batch))
             errors = (restored - batch).square().mean(dim=2)
             loss = ((errors * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)).sum()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.param_groups[0]["lr"] = _RATE * _schedule(step, warm_up, n_steps)
-            optimizer.step()
+            slopes = torch.autograd.grad(loss, learned)
+            rate = _RATE * _schedule(step, warm_up, n_steps)
+            with torch.no_grad():
+                adamw(
+                    learned, list(slopes), first, second, [], steps_done, fused=True,
+                    amsgrad=False, beta1=_BETAS[0], beta2=_BETAS[1], lr=rate, weight_decay=_DECAY,
+                    eps=_EPS, maximize=False,
+                )  # fmt: skip
             step += 1
 
 
