@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from narrows import AnomalyDetector, Autoencoder, load, signals
 from narrows.errors import DataError
-from narrows.evaluation import find_anomalies
+from narrows.evaluation import Part, find_anomalies
+from narrows.evaluation.over_time import Stretch, list_stretches
 from narrows.signals import Signal, Windows
 
 SEED = 20261130
@@ -127,6 +128,16 @@ def test_a_page_lists_stretches(detector):
     assert record["drift"]["p_value"] > 0.01  # one fault is no drift
     assert record["scores"][0]["row"].startswith("b.wav, ")
     assert "b.wav" in found.to_html()
+
+
+@pytest.mark.parametrize(
+    ("rate", "times"),
+    [(None, ["sample 423", "samples 20-29"]), (10, ["42.300-42.400 s", "2.000-3.000 s"])],
+)
+def test_stretches_are_named_by_their_samples_or_seconds(rate, times):
+    part = Part("time", "Over time")
+    list_stretches(part, [Stretch("a", 423, 424, 2.0), Stretch("b", 20, 30, 1.5)], rate)
+    assert [line[1] for line in part.table[1:]] == times
 
 
 def test_a_signal_in_another_state_is_said_to_be_unlike_those_learned_from(detector):

@@ -208,6 +208,9 @@ def test_the_count_that_chance_gives_is_good_and_more_is_not(folder):
     assert verdicts["moved"]["drift"] == "bad"
     of_old = find_anomalies(detector, pd.read_csv(folder / "old.csv"))
     assert {one.rule: one.weight for one in of_old.verdict} == {"anomalies": "good", "far": "note"}
+    assert ", and of those learned from" in text
+    assert ", and of those learned from" not in of_old.to_html()
+    assert of_old.as_json()["contamination"] == "auto"
 
 
 def test_unknown_categories_are_warned_of_once(tmp_path, capsys):

@@ -728,7 +728,7 @@ class Windows(LazyRows):
 def in_time(start: int, end: int, rate: int | None) -> str:
     """Write a stretch of samples, without its end, in seconds or by the samples' numbers."""
     if rate is None:
-        return f"samples {start}-{end - 1}"
+        return f"samples {start}-{end - 1}" if end - start > 1 else f"sample {start}"
     return f"{start / rate:.3f}-{end / rate:.3f} s"
 
 

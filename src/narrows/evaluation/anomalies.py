@@ -18,7 +18,7 @@ from narrows.evaluation.figures import outlier_threshold
 from narrows.evaluation.over_time import Stretch, join_samples, list_stretches
 from narrows.evaluation.page import Page, Part
 from narrows.evaluation.verdict import Finding
-from narrows.models import AnomalyDetector
+from narrows.models import AnomalyDetector, conformal
 from narrows.models.anomaly_scorer import AnomalyScores
 from narrows.models.drift import Drift
 from narrows.models.validation import check_rows
@@ -235,8 +235,12 @@ class Anomalies(Page):
     @property
     def _asked(self) -> float:
         """The share of rows above the threshold that was asked for."""
-        share = self.detector.contamination
-        return self.detector.false_alarms if isinstance(share, str) else share
+        return conformal.share_above(self.detector.false_alarms, self.detector.contamination)
+
+    @property
+    def _are_training_rows(self) -> bool:
+        """Whether these scores are those of the rows learned from."""
+        return np.array_equal(np.sort(self.scores.total), self.detector.calibration_scores_)
 
     @property
     def _are_as_many_as_asked(self) -> bool:
@@ -266,6 +270,7 @@ class Anomalies(Page):
             "anomalies": int(self.is_outlier.sum()),
             "threshold": -self.detector.offset_,
             "false_alarms": self.detector.false_alarms,
+            "contamination": self.detector.contamination,
             **({"rows_numbered_from": 0} if self.are_numbered else {}),
             "drift": None if self.drift is None else self.drift._asdict(),
             **({"stretches": [one._asdict() for one in self.stretches]} if self.over_time else {}),
@@ -337,7 +342,8 @@ class Anomalies(Page):
                 "of a window and two windows; the mean that is farthest above normal counts."
             )
             list_stretches(part, self.stretches, self.detector.rate_)
-        part.plot("distribution", "Scores of these rows, and of those learned from", self._draw)
+        compared = "" if self._are_training_rows else ", and of those learned from"
+        part.plot("distribution", f"Scores of these {self.noun}s{compared}", self._draw)
         return part
 
     def _draw_pictures(self, part: Part, first: NDArray[np.int64], alike: NDArray[Any]) -> None:
@@ -356,13 +362,15 @@ class Anomalies(Page):
         every = np.log10(np.maximum(np.concatenate([old, new]), 1e-3))
         bins = np.logspace(every.min(), every.max() + 1e-9, _BINS)
         colours = plots.style.colours()
-        samples = {"learned from": old} | ({} if self.drift is None else {"these rows": new})
+        samples = {f"these {self.noun}s": new}
+        if not self._are_training_rows:
+            samples = {"learned from": old} | samples
         for (name, values), colour in zip(samples.items(), colours, strict=False):
             weights = np.full(len(values), 100 / len(values))
             ax.hist(np.maximum(values, 1e-3), bins, weights=weights, label=name, color=colour,
                     histtype="step", linewidth=1.5)  # fmt: skip
         ax.axvline(-self.detector.offset_, color="0.4", linestyle="--", label="threshold")
-        ax.set(xscale="log", xlabel="anomaly score", ylabel="share of the rows, %")
+        ax.set(xscale="log", xlabel="anomaly score", ylabel=f"share of the {self.noun}s, %")
         plots.style.plain_logarithm(ax.xaxis)
         plots.style.legend_above(ax)
 

@@ -65,6 +65,7 @@ def list_stretches(part: Part, found: list[Stretch], rate: int | None) -> None:
     """Add a table of stretches to a part."""
     if found:
         part.table.append(["signal", "time", "highest score"])
+        part.texts.add(1)
     for one in found[:_SHOWN]:
         when = in_time(one.start, one.end, rate)
         part.table.append([one.signal, when, f"{one.score:.3g}"])

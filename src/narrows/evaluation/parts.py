@@ -504,7 +504,9 @@ def _outliers(subject: Subject, part: Part) -> None:
             limits=subject.limits,
             tiles=True,
         )
-    part.table.append([subject.noun.removesuffix("s"), found.unit, "columns that contribute most"])
+    columns = "channels" if subject.windows else "columns"
+    heading = [subject.noun.removesuffix("s"), found.unit, f"{columns} that contribute most"]
+    part.table.append(heading)
     part.texts.add(2)
     lines = zip(names, scores[order], strict=True)
     for place, (name, score) in enumerate(lines):

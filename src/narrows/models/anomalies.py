@@ -238,7 +238,7 @@ class AnomalyDetector(
         )
         if places is not None:
             errors = self._scorer.errors_of_samples(rows)
-            share = self.false_alarms if isinstance(self.contamination, str) else self.contamination
+            share = conformal.share_above(self.false_alarms, self.contamination)
             self._sample_scorer = SampleScorer.fit(places.join(errors), places.length, share)
 
     def _encoded_columns(self) -> EncodedColumns | None:

@@ -52,6 +52,11 @@ def threshold(
     return float(calibration[min(rank, len(calibration)) - 1])
 
 
+def share_above(false_alarms: float, contamination: float | Literal["auto"]) -> float:
+    """Return the share of rows above the threshold that was asked for."""
+    return false_alarms if isinstance(contamination, str) else contamination
+
+
 def p_values(calibration: Matrix, scores: Matrix) -> Matrix:
     """Return the conformal p-values of scores (m,), from 1 / (n + 1).
 
