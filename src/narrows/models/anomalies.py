@@ -241,10 +241,11 @@ class AnomalyDetector(
             share = conformal.share_above(self.false_alarms, self.contamination)
             self._sample_scorer = SampleScorer.fit(places.join(errors), places.length, share)
 
-    def _encoded_columns(self) -> EncodedColumns | None:
-        """Return how the columns of a table with categories, dates or gaps are encoded."""
-        encoder = self.column_encoder_
-        return None if encoder is None else EncodedColumns.of(encoder)
+    def _encoded_columns(self) -> EncodedColumns:
+        """Return how the columns of a table were turned into numbers."""
+        if self.column_encoder_ is None:
+            return EncodedColumns.as_they_are(math.prod(self.sample_shape_))
+        return EncodedColumns.of(self.column_encoder_)
 
     def _name_columns(self, encoder: ColumnEncoder) -> None:
         """Keep the number of columns of a table, and their names if they are the table's own."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -115,12 +115,12 @@ class AnomalyScorer:
         train: TrainEnsemble,
         generator: np.random.Generator,
         *,
-        encoded: EncodedColumns | None = None,
+        encoded: EncodedColumns,
     ) -> tuple[Self, NDArray[np.bool_], Matrix]:
         """Learn from rows (n, ...) with these numbers.
 
-        Windows of signals have places, and rows of tables with categories, dates or gaps are
-        encoded.
+        Windows of signals have places; ``encoded`` tells how tables with categories, dates or
+        gaps were turned into numbers.
 
         Returns
         -------
@@ -139,7 +139,6 @@ class AnomalyScorer:
             seed=int(generator.integers(2**31)),
         )
         is_table = len(shape) == 1 and not of_signals
-        encoded = EncodedColumns.as_they_are(flat.shape[1]) if encoded is None else encoded
         discrete = DiscreteColumns.fit(flat if is_table else flat[:, :0], encoded)
         features = space(flat)
         ensemble, seen = train(rows, features, space)
@@ -153,31 +152,33 @@ class AnomalyScorer:
         unseen = ~seen
         mahalanobis = MahalanobisDistance.fit(codes, unseen)
         lengths = np.square(mahalanobis.whiten(codes)).sum(axis=2)
-        norms = [_robust_norms(squares, unseen, least), _robust_norms(lengths, unseen, _LEAST)]
+        of_squares = _robust_norms(squares, unseen, least)
+        of_lengths = _robust_norms(lengths, unseen, _LEAST)
         neighbours = training_rows.neighbours(features[chosen], _NEIGHBOURS, np.arange(len(chosen)))
         indices = training_rows.find(rows)
         found = neighbours.find(features, training_rows.block_of(indices))
         distances = neighbours.squared_distances(features, found)
-        distance = NeighbourDistance(distances[chosen], _robust_norm(distances, least), 1.0)
-        compared = distances / distance.units(found)
-        distance = replace(distance, unit=_robust_norm(compared, _LEAST))
+        own, middle = distances[chosen], _robust_norm(distances, least)
+        compared = distances / NeighbourDistance(own, middle, 1.0).units(found)
+        distance = NeighbourDistance(own, middle, _robust_norm(compared, _LEAST))
+        compared = distances / distance.units(found)  # as new rows are, to the last digit
+        shares, norms = training_rows.shares(indices), np.stack([of_squares, of_lengths])
+        scores = _sum(squares, lengths, compared, shares, norms).total
         scorer = cls(
             shape=shape,
             space=space,
             discrete=discrete,
             ensemble=ensemble,
             mahalanobis=mahalanobis,
-            norms=np.stack(norms),
+            norms=norms,
             training_rows=training_rows,
             references=rows[chosen],
             reference_numbers=numbers[chosen],
             neighbours=neighbours,
             distance=distance,
-            reference_scores=np.empty(0),
+            reference_scores=scores[chosen],
         )
-        compared = distances / distance.units(found)  # as new rows are, to the last digit
-        scores = scorer._sum(squares, lengths, compared, indices).total
-        return replace(scorer, reference_scores=scores[chosen]), seen, scores
+        return scorer, seen, scores
 
     @property
     def kind(self) -> KindOfRows:
@@ -204,17 +205,9 @@ class AnomalyScorer:
         lengths = np.square(self.mahalanobis.whiten(codes)).sum(axis=2)
         found = self.neighbours.find(features, self.training_rows.block_of(indices))
         distances = self.neighbours.squared_distances(features, found)
-        return self._sum(squares, lengths, distances / self.distance.units(found), indices)
-
-    def _sum(
-        self, squares: Matrix, lengths: Matrix, compared: Matrix, indices: Indices
-    ) -> AnomalyScores:
-        """Sum the parts: squared residuals and lengths of codes (M, n), and distances (n,)."""
+        compared = distances / self.distance.units(found)
         shares = self.training_rows.shares(indices)
-        residual = (squares * shares / self.norms[0][:, None]).sum(axis=0)
-        code = (lengths * shares / self.norms[1][:, None]).sum(axis=0)
-        neighbours = _WEIGHT * compared
-        return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
+        return _sum(squares, lengths, compared, shares, self.norms)
 
     def contributions(self, rows: AnyRows, *, novelty: bool = False) -> Matrix:
         """Split the scores of rows, as of :meth:`scores`, between columns, (n, F)."""
@@ -327,7 +320,7 @@ class AnomalyScorer:
         cls,
         manifest: Mapping[str, Any],
         parts: storage.Parts,
-        encoded: EncodedColumns | None,
+        encoded: EncodedColumns,
         path: Any,
     ) -> Self:
         """Build a scorer from what it stored.
@@ -357,7 +350,6 @@ class AnomalyScorer:
         )
         training_rows.check(len(references))
         features = space(references.reshape(len(references), -1))
-        encoded = EncodedColumns.as_they_are(math.prod(shape)) if encoded is None else encoded
         every = np.arange(len(references))
         scorer = cls(
             shape=shape,
@@ -403,6 +395,19 @@ class AnomalyScorer:
         units = self.distance.middle, self.distance.unit, *self.norms.flat
         if not min(units) > 0 or not np.isfinite(squares).all():
             raise ValueError("the norms are not above zero")
+
+
+def _sum(
+    squares: Matrix, lengths: Matrix, compared: Matrix, shares: Matrix, norms: Matrix
+) -> AnomalyScores:
+    """Sum squared residuals and lengths of codes (M, n), by the shares of members, and distances.
+
+    ``compared`` are the distances to neighbours in their units, (n,).
+    """
+    residual = (squares * shares / norms[0][:, None]).sum(axis=0)
+    code = (lengths * shares / norms[1][:, None]).sum(axis=0)
+    neighbours = _WEIGHT * compared
+    return AnomalyScores(residual + code + neighbours, residual, code, neighbours)
 
 
 def _by_block(blocks: Indices, scores: Matrix, features: Matrix) -> tuple[Matrix, Matrix]:
