@@ -15,6 +15,7 @@ from scipy import sparse
 
 from narrows import Autoencoder, TableAutoencoder
 from narrows.data.columns import Column
+from narrows.data.extremes import find_extremes
 from narrows.data.frames import read_file, read_frame
 from narrows.errors import (
     DataError,
@@ -395,6 +396,15 @@ def test_facts_that_are_no_column_are_refused(wrong):
     assert Column.restore(column.facts()) == column
     with pytest.raises(ValueError, match=r"column|type"):
         Column.restore({**column.facts(), **wrong})
+
+
+@pytest.mark.parametrize("power", [-900, 0, 1000])
+def test_extremes_are_the_same_in_any_unit(power):
+    values = np.append(numbers(), [-999.0, 9999.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no square overflows
+        assert find_extremes(values * 2.0**power) == (2, N + 1)
+        assert find_extremes(numbers() * 2.0**power) is None
 
 
 def test_few_values_have_no_extremes():

@@ -51,6 +51,8 @@ def find_extremes(values: NDArray[Any]) -> tuple[int, int] | None:
     if n < _FEWEST:
         return None
     values = values.astype(np.float64)
+    exponent = np.frexp(np.abs(values).max())[1]
+    values = np.ldexp(values, -exponent)  # squares of 1e200 would overflow
     distances = np.abs(values - np.median(values))
     order = np.argsort(distances, kind="stable")
     distances = distances[order]
