@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from cli_kit import TINY, Run
 
-from narrows import TableAutoencoder, load
+from narrows import AnomalyDetector, TableAutoencoder, VariationalAutoencoder, load
 from narrows.cli.tables import read_learnable
 from narrows.data import files
 from narrows.data.formats import FileOptions
@@ -184,6 +184,28 @@ def test_a_variational_model_of_a_table_is_sampled(run: Run, tables: pd.DataFram
     assert not Path("x.npy").exists()
 
 
+def test_drawn_rows_have_the_names_of_the_columns_learned_from(run: Run) -> None:
+    """Arrays have none to give: those of a structured one were lost, and others moved up."""
+    rng = np.random.default_rng(SEED)
+    rows = [(a, f"note {i} of the table", b) for i, (a, b) in enumerate(rng.normal(size=(80, 2)))]
+    inner = VariationalAutoencoder(1, max_epochs=1)
+    given = {
+        "structured": (np.array(rows, [("w", float), ("note", "U30"), ("h", float)]), ["w", "h"]),
+        "array": (np.array(rows, object), ["x0", "x2"]),
+    }
+    for kind, (table, names) in given.items():
+        with pytest.warns(NarrowsWarning, match="left out"):
+            model = TableAutoencoder(inner, random_state=SEED).fit(table)
+        model.save(kind)
+        answer = run("sample", kind, "-n", "3", "-o", f"{kind}.csv", "--json").json
+        assert answer["columns"] == texts(f"{kind}.csv").columns.tolist() == names
+        plain = model.sample(3, random_state=0)
+        arrow = model.sample(3, random_state=0, as_arrow=True)
+        np.testing.assert_array_equal(plain, np.column_stack([arrow[name] for name in names]))
+        codes = model.transform(table)
+        assert model.inverse_transform(codes, as_arrow=True).column_names == names
+
+
 def test_defects_of_tables_are_refused_as_before(run: Run) -> None:
     rows = "".join(f"{i}.5,{i % 7}\n" for i in range(40))
     for text, words in (
@@ -277,7 +299,10 @@ def test_codes_beside_numbers_keep_what_makes_them_codes(name: str, run: Run) ->
     found = run("anomalies", "t.csv", "-o", "found.csv", "--save", "d", "--json").json
     assert "codes_found" in [one["kind"] for one in found["warnings"]]
     assert run("train", "t.csv", "--for", "anomalies", "-o", "e").code == 0
-    columns = {c.name: c.kind for c in load("e").column_encoder_.columns}  # type: ignore[union-attr]
+    detector = load("e")
+    assert isinstance(detector, AnomalyDetector)
+    assert detector.column_encoder_ is not None
+    columns = {column.name: column.kind for column in detector.column_encoder_.columns}
     assert columns == {"x": "number", "y": "number", name: kind}
 
 

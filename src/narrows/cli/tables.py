@@ -205,7 +205,7 @@ def decode_table(
     from narrows.data.files import read
 
     check_table_output(to, overwrite=overwrite)
-    decoded = model.arrow_of(read(codes, **reading).values)
+    decoded = model.inverse_transform(read(codes, **reading).values, as_arrow=True)
     write_table(to, decoded, model, overwrite=overwrite)
     record = {"output": to, "rows": len(decoded), "columns": decoded.column_names}
     answer(record, f"{counted(len(decoded), 'row')} decoded in {to}")
@@ -215,10 +215,8 @@ def sample_table(
     model: "TableAutoencoder", count: int, to: Path, random_state: int, *, overwrite: bool
 ) -> Any:
     """Draw rows from a table's model of a density, write them, and return them."""
-    from narrows.data.frames import read_frame
-
     check_table_output(to, overwrite=overwrite)
-    drawn = read_frame(model.sample(count, random_state)).as_arrow().source
+    drawn = model.sample(count, random_state, as_arrow=True)
     write_table(to, drawn, model, overwrite=overwrite)
     return drawn
 

@@ -24,7 +24,7 @@ from narrows import storage
 from narrows.data.batches import without_zero_weights
 from narrows.data.column_encoder import ColumnEncoder, Encoded
 from narrows.data.columns import Column
-from narrows.data.frames import Frame, FrameKind, read_frame
+from narrows.data.frames import Frame, read_frame
 from narrows.errors import DataError, FormatError, ParameterError
 from narrows.models import filling, persistence
 from narrows.models.autoencoder import Autoencoder
@@ -439,13 +439,16 @@ class TableAutoencoder(
         """
         return self._encode(X)[1]
 
-    def inverse_transform(self, Z: Any) -> Any:
+    def inverse_transform(self, Z: Any, *, as_arrow: bool = False) -> Any:
         """Decode codes.
 
         Parameters
         ----------
         Z : array-like of shape (n, K)
             Codes.
+        as_arrow : bool, default=False
+            Whether to return an Arrow table, whatever was learned from: its columns have names, and
+            those of values of several types are texts of JSON.
 
         Returns
         -------
@@ -460,32 +463,10 @@ class TableAutoencoder(
         MissingDependencyError
             If pandas or polars is needed for this and not installed.
         """
-        return self._decode(Z, None)
-
-    def arrow_of(self, Z: Any) -> Any:
-        """Decode codes as :meth:`inverse_transform` does, to an Arrow table.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n, K)
-            Codes.
-
-        Returns
-        -------
-        pyarrow.Table of n rows
-            Values of columns that hold several types are texts of JSON.
-
-        Raises
-        ------
-        NotFittedError, DataError
-            As :meth:`inverse_transform`.
-        """
-        return self._decode(Z, "arrow")
-
-    def _decode(self, Z: Any, kind: FrameKind | None) -> Any:
         self._check_fitted()
         restored = self.model_.inverse_transform(Z)[:, : self.column_encoder_.n_features]
-        return self.column_encoder_.table(self.column_encoder_.inverse(restored), kind)
+        arrays = self.column_encoder_.inverse(restored)
+        return self.column_encoder_.table(arrays, "arrow" if as_arrow else None)
 
     def reconstruct(self, X: Any, *, fill_only: bool = False) -> Any:
         """Encode the rows of a table and decode their codes.
@@ -516,8 +497,8 @@ class TableAutoencoder(
         restored = self.model_.reconstruct(rows)[:, : self.column_encoder_.n_features]
         return self.column_encoder_.rows(frame, self.column_encoder_.inverse(restored))
 
-    @available_if(_learns_density)  # type: ignore[untyped-decorator]
-    def sample(self, n: int, random_state: RandomState = None) -> Any:
+    @available_if(_learns_density)  # type: ignore[untyped-decorator]  # untyped
+    def sample(self, n: int, random_state: RandomState = None, *, as_arrow: bool = False) -> Any:
         """Draw new rows from a model of a density; only those of variational models have it.
 
         Parameters
@@ -526,6 +507,8 @@ class TableAutoencoder(
             The number of rows.
         random_state : int, RandomState or None
             The random seed of the draws.
+        as_arrow : bool, default=False
+            As for :meth:`inverse_transform`.
 
         Returns
         -------
@@ -553,7 +536,8 @@ class TableAutoencoder(
         self._check_fitted()
         model: Any = self.model_
         drawn = model.sample(n, random_state)[:, : self.column_encoder_.n_features]
-        return self.column_encoder_.table(self.imputer_.values(drawn))
+        arrays = self.imputer_.values(drawn)
+        return self.column_encoder_.table(arrays, "arrow" if as_arrow else None)
 
     def impute(self, X: Any) -> Any:
         """Fill the gaps of a table.
