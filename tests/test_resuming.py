@@ -3,10 +3,8 @@
 The random seed is 0.
 """
 
-import json
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import TINY, Run, pictures, save_pictures
+from resuming_kit import stopped_after, told
 
 from narrows import (
     MODELS,
@@ -36,7 +35,7 @@ from narrows.errors import (
 )
 from narrows.training.history import History
 from narrows.training.loop import one_cycle
-from narrows.training.progress import on_epoch, on_step
+from narrows.training.progress import on_epoch
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:training was interrupted:UserWarning",
@@ -68,30 +67,6 @@ def make(case: str = "autoencoder", **parameters: Any) -> Any:
     name, own = CASES[case]
     stack = {"hidden_layer_sizes": (12, 6)} if name == "stacked" else {}
     return MODELS[name](3, **{"max_epochs": 4, "random_state": 0, **stack, **own, **parameters})
-
-
-@contextmanager
-def stopped_after(steps: int) -> Iterator[list[int]]:
-    """Interrupt training after so many steps and held-out batches; count them."""
-    count = [0]
-
-    def step() -> None:
-        count[0] += 1
-        if count[0] == steps:
-            raise KeyboardInterrupt
-
-    with on_step(step):
-        yield count
-
-
-def told(history: History) -> dict[str, Any]:
-    """Return all that a history says but the seconds."""
-    plain = json.loads(json.dumps(history.as_json()))
-    for part in (plain, *plain.get("layers", [])):
-        for record in part["epochs"]:
-            del record["seconds"]
-    found: dict[str, Any] = plain
-    return found
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,16 @@
 The random seed is 20261130.
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from cli_kit import Run
+from resuming_kit import stopped_after, told
 
 from narrows import Autoencoder, TableAutoencoder, load
 from narrows.errors import CheckpointError, DataError, NotFittedError, ParameterError
-from narrows.training.progress import on_step
 
 SEED = 20261130
 N = 120
@@ -42,29 +39,6 @@ def make(model: Any = None, **parameters: Any) -> TableAutoencoder:
     return TableAutoencoder(inner, random_state=SEED, **parameters)
 
 
-@contextmanager
-def stopped_after(steps: int) -> Iterator[list[int]]:
-    """Interrupt training after so many steps and held-out batches; count them."""
-    count = [0]
-
-    def step() -> None:
-        count[0] += 1
-        if count[0] == steps:
-            raise KeyboardInterrupt
-
-    with on_step(step):
-        yield count
-
-
-def told(model: TableAutoencoder) -> dict[str, Any]:
-    """Return all that the history of a model says but the seconds."""
-    plain: dict[str, Any] = json.loads(json.dumps(model.history_.as_json()))
-    for part in (plain, *plain.get("layers", [])):
-        for record in part["epochs"]:
-            del record["seconds"]
-    return plain
-
-
 LINEAR = Autoencoder(2, hidden_layer_sizes=(), activation="identity")
 
 
@@ -88,7 +62,7 @@ def test_a_stopped_run_ends_bit_for_bit(inner, stages, tmp_path):
         pd.testing.assert_frame_equal(part.impute(X), again.impute(X))  # it can be used as it is
         again.resume(X)
         assert again.fingerprint_ == truth.fingerprint_
-        assert told(again) == told(truth)
+        assert told(again.history_) == told(truth.history_)
         pd.testing.assert_frame_equal(again.reconstruct(X), truth.reconstruct(X))
         pd.testing.assert_frame_equal(again.impute(X), truth.impute(X))
     assert imputing == stages
